@@ -1,0 +1,60 @@
+# What there is to do here; plain `make` prints it. Everything is installed into .venv, at the versions of constraints.txt.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: help run test check test-cameras bench screenshots wheel clean
+
+help: ## Print what there is.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera script:./camera_access.sh" for yours).
+	@exec $(BIN)/dog serve $(ARGS)
+
+test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
+	@tests/install_chromium.sh
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/check ## Look for mistakes with ruff and mypy --strict.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+test-cameras: .venv/test ## Run the tests with a real camera driver, in a guest (needs qemu).
+	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
+
+bench: .venv/run ## Measure the figures of docs/benchmarks.md.
+	@$(BIN)/python benchmarks/start_time.py
+
+screenshots: .venv/test ## Take the pictures in docs/images anew.
+	@tests/install_chromium.sh
+	@$(BIN)/python -m tests.browser.take_screenshots
+
+wheel: .venv/test ## Build the wheel into dist/.
+	@$(BIN)/python -m build --wheel
+
+clean: ## Remove what these made; photos stay.
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "D.O.G. needs Python 3.11 or later, and found none; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making the virtual environment .venv ..."
+	@"$(PYTHON)" -m venv .venv
+
+.venv/run: .venv/bin/pip setup.cfg constraints.txt
+	@echo "Installing what the service needs ..."
+	@$(INSTALL) .
+	@touch $@
+
+.venv/test: .venv/run
+	@echo "Installing what the tests need ..."
+	@$(INSTALL) '.[test]'
+	@touch $@
+
+.venv/check: .venv/test
+	@echo "Installing what the checks need ..."
+	@$(INSTALL) '.[check]'
+	@touch $@

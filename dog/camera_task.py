@@ -1,0 +1,322 @@
+"""The one task that owns a camera: it takes the captures that the queue asks for, one at a time.
+
+    request -> queue -> (wake) -> capturing -> camera -> store -> ready
+                                           `--------`-------> failed
+
+Every `capturing` is followed by exactly one `ready` or `failed`, whatever happens, a stop included.
+The task alone changes the queue. It alone knows whether the camera is offline, and tries an offline one again with
+growing waits.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from dog.cameras import Camera
+from dog.captures import CaptureQueue, Finished, Running
+from dog.errors import CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
+from dog.hub import Hub
+from dog.links import Links
+from dog.messages import (
+    CameraChanged,
+    CameraState,
+    CameraStatus,
+    Capturing,
+    Failed,
+    Ready,
+    Reply,
+    timestamp,
+)
+from dog.snapshots import Snapshot, SnapshotStore
+
+__all__ = ["CameraTask"]
+
+RETRY_FIRST, RETRY_LAST = 0.5, 10.0
+"""Seconds between two looks at an offline camera: doubling from the one to the other."""
+TIMEOUT_GRACE = 3.0
+"""Seconds that a driver has to notice its own time limit, before it is cut off from here."""
+ENDED = 256
+"""Ended captures that are remembered for those who ask what became of them."""
+
+STOPPED = "The server was stopped during this capture."
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> dt.datetime:
+    """Now, to the millisecond, as everything here is told and stored."""
+    now = dt.datetime.now(dt.UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class CameraTask:
+    """One camera: what it is asked, what it does, and what became of it.
+
+    `capture_timeout` is in seconds; the queue holds the dead time. `run()` is the task; `stop()` ends it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        *,
+        queue: CaptureQueue[Snapshot],
+        store: SnapshotStore,
+        hub: Hub,
+        links: Links,
+        capture_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.offline: CameraOffline | None = None
+        self.offline_since: dt.datetime | None = None
+        self._camera = camera
+        self._queue = queue
+        self._store = store
+        self._hub = hub
+        self._links = links
+        self._capture_timeout = capture_timeout
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._captures: dict[int, asyncio.Future[Snapshot]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._exposure: asyncio.Task[bytes] | None = None
+
+    # ---- what is asked
+
+    def request(self, *, max_age: float | None = None, key: str | None = None) -> Reply:
+        """A press: which capture serves it. `max_age` is in seconds, None the dead time.
+
+        Raises RequestError: `overloaded` once the server is stopping, `bad_message` for a key used otherwise before.
+        """
+        return self._request(max_age, key)[0]
+
+    async def take(self, *, max_age: float | None = None, key: str | None = None) -> tuple[Reply, Snapshot]:
+        """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
+        reply, snapshot = self._request(max_age, key)
+        if snapshot is None:
+            snapshot = await asyncio.shield(self._captures[reply.capture])
+        return reply, snapshot
+
+    def _request(self, max_age: float | None, key: str | None) -> tuple[Reply, Snapshot | None]:
+        if self._stopping:
+            raise RequestError(
+                "overloaded", "The server is stopping; try again in a moment.", request=key, retry_after=1
+            )
+        decision = self._queue.request(self._clock(), max_age=max_age, key=key)
+        if decision.snapshot is None and decision.capture not in self._captures:
+            self._remember(decision.capture)
+        self._wake.set()
+        reply = Reply(
+            request=key,
+            outcome=decision.outcome,
+            capture=decision.capture,
+            snapshot=decision.snapshot.id if decision.snapshot else None,
+            url=self._links.picture(decision.snapshot) if decision.snapshot else None,
+            retry_after=None if decision.wait is None else round(decision.wait, 3),
+        )
+        return reply, decision.snapshot
+
+    def find_capture(self, number: int) -> asyncio.Future[Snapshot] | None:
+        """What became, or will become, of a capture: a future of its snapshot, or of its CaptureError.
+
+        None where it is not known or forgotten. To be awaited behind a shield: it is everybody's.
+        """
+        return self._captures.get(number)
+
+    @property
+    def running(self) -> Running | None:
+        return self._queue.running
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next exposure may begin."""
+        return max(0.0, self._queue.ready_at - self._clock())
+
+    @property
+    def latest(self) -> Snapshot | None:
+        return self._queue.latest.snapshot if self._queue.latest else None
+
+    def status(self) -> CameraStatus:
+        """The camera as `hello` shows it."""
+        running, wait = self._queue.running, self.retry_after
+        ready_at = utc_now() + dt.timedelta(seconds=wait)
+        state: CameraState = "idle"
+        if running is not None:
+            state = "capturing"
+        elif self.offline is not None:
+            state = "offline"
+        elif wait > 0:
+            state = "cooling"
+        return CameraStatus(
+            name=self.name,
+            state=state,
+            dead_time=self._queue.dead_time,
+            ready_at=timestamp(ready_at),
+            latest=self._links.describe(self.latest) if self.latest else None,
+            capture=running.capture if running else None,
+            since=timestamp(self.offline_since) if self.offline_since else None,
+            reason=self.offline.message if self.offline else None,
+        )
+
+    # ---- what it does
+
+    def start(self) -> None:
+        """Begin to serve. The camera has been opened already."""
+        self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
+
+    async def stop(self, patience: float) -> None:
+        """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait({self._task}, timeout=patience)
+        if not done:
+            (self._exposure or self._task).cancel()  # a picture that is being saved is saved
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        for future in self._captures.values():
+            if not future.done():
+                future.set_exception(CameraFault("The server was stopped before this capture could begin."))
+        await self._camera.close()
+
+    def kill(self) -> None:
+        """End what the camera runs, without waiting."""
+        self._camera.kill()
+
+    async def _run(self) -> None:
+        retry = RETRY_FIRST
+        while not self._stopping:
+            start = self._queue.next_start()
+            wait = None if start is None else start - self._clock()
+            if wait is not None and wait <= 0:
+                await self._capture()
+                retry = RETRY_FIRST
+            elif self.offline is not None and (wait is None or wait > retry):
+                await self._sleep(retry)
+                retry = min(2 * retry, RETRY_LAST)
+                if not self._stopping:
+                    await self._try_again()
+            else:
+                await self._sleep(wait)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Until somebody asks for something, or for so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _capture(self) -> None:
+        running = self._queue.begin(self._clock())
+        began = utc_now()
+        future = self._captures.get(running.capture) or self._remember(running.capture)
+        self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
+        try:
+            data = await self._expose()
+            snapshot = await self._store.save(data, camera=self.name, capture=running.capture, captured_at=began)
+        except CaptureError as error:
+            self._fail(running, future, error)
+        except asyncio.CancelledError:
+            self._fail(running, future, CameraFault(STOPPED))
+            raise
+        except Exception:
+            log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
+            self._fail(running, future, CameraFault("The camera's driver failed; the server's log says how."))
+        else:
+            self._queue.finish(snapshot)
+            log.info("capture %d: snapshot %s", running.capture, snapshot.id)
+            body = msgspec.structs.asdict(self._links.describe(snapshot))
+            self._hub.publish(Ready(at=timestamp(utc_now()), **body))
+            future.set_result(snapshot)
+            self._set_offline(None)
+
+    async def _expose(self) -> bytes:
+        exposure = self._exposure = asyncio.create_task(self._camera.capture())
+        try:
+            async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
+                return await exposure
+        except TimeoutError:
+            raise CameraTimeout(f"The camera did not answer within {self._capture_timeout:g} s.") from None
+        except asyncio.CancelledError:
+            if self._stopping and exposure.cancelled():
+                raise CameraFault(STOPPED) from None
+            raise
+        finally:
+            self._exposure = None
+
+    def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
+        self._queue.fail()
+        log.warning(
+            "capture %d failed, %s: %s%s",
+            running.capture,
+            error.code,
+            error.message,
+            f" ({error.detail})" if error.detail else "",
+        )
+        self._hub.publish(
+            Failed(
+                at=timestamp(utc_now()),
+                camera=self.name,
+                capture=running.capture,
+                code=error.code,
+                message=error.message,
+                retry_after=round(self.retry_after, 3),
+            )
+        )
+        future.set_exception(error)
+        self._set_offline(error if isinstance(error, CameraOffline) else None)
+
+    async def _try_again(self) -> None:
+        """Is the offline camera back?"""
+        try:
+            async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
+                await self._camera.open()
+        except CameraOffline as error:
+            self._set_offline(error)
+        except (CaptureError, TimeoutError) as error:
+            log.debug("camera %s is still offline: %s", self.name, error)
+        else:
+            self._set_offline(None)
+
+    def _set_offline(self, error: CameraOffline | None) -> None:
+        """Tell all viewers where the camera went offline or came back."""
+        was = self.offline
+        self.offline = error
+        if error is not None and was is None:
+            self.offline_since = utc_now()
+            log.warning("camera %s is offline: %s", self.name, error.message)
+            self._tell("offline", error.message)
+        elif error is None and was is not None:
+            self.offline_since = None
+            log.info("camera %s is back", self.name)
+            self._tell(self.status().state, None)
+
+    def _tell(self, state: CameraState, reason: str | None) -> None:
+        self._hub.publish(CameraChanged(at=timestamp(utc_now()), camera=self.name, state=state, reason=reason))
+
+    def _remember(self, capture: int) -> asyncio.Future[Snapshot]:
+        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody has to ask
+        self._captures[capture] = future
+        while len(self._captures) > ENDED:
+            del self._captures[next(iter(self._captures))]
+        return future
+
+
+def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] | None:
+    """An earlier run's newest snapshot, on this run's clock.
+
+    The wall clock is all that is known of its age; where that says the future, it is older than anybody allows.
+    """
+    if snapshot is None:
+        return None
+    age = (utc_now() - snapshot.captured_at).total_seconds()
+    return Finished(snapshot.capture, now - age if age >= 0 else float("-inf"), snapshot)

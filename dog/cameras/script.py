@@ -1,0 +1,249 @@
+"""The script camera: any program that is given a path and leaves a picture there (docs/cameras.md).
+
+Each capture has a private folder and one run of the program in it. The picture is read when nothing of the program runs
+any more, and taken only if it is a file, neither empty nor huge; the folder is always removed. All of it happens in one
+thread, so that the event loop waits for no file and no process.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dog.cameras.program import Ended, Run
+from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
+
+__all__ = ["LARGEST_PICTURE", "ScriptCamera"]
+
+LARGEST_PICTURE = 64 * 1024 * 1024
+"""Bytes. More than any camera's JPEG, and little enough to be held in memory."""
+
+SHORT = 200
+"""Characters of the program's last line that viewers are told."""
+
+logger = logging.getLogger(__name__)
+
+
+class ScriptCamera:
+    """A camera that is a program: it is run with one argument, the absolute path of the image to create.
+
+    `folder` exists and lies on the snapshots' own file system, so that a full disk is met here and not later;
+    `image_type` is the suffix of the path; `timeout` is in seconds. The program gets the environment of this process
+    without the variables that begin with DOG_.
+    """
+
+    def __init__(
+        self, program: Path | str, *, folder: Path | str, image_type: str = "jpg", timeout: float = 15.0
+    ) -> None:
+        self.program = Path(program).absolute()
+        self.folder = Path(folder).absolute()
+        self.image_type = image_type
+        self.timeout = timeout
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="script-camera")
+        self._run: Run | None = None
+
+    async def open(self) -> None:
+        """Raises CameraOffline unless the program is an executable file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
+
+    async def capture(self) -> bytes:
+        """Run the program once and return what it left. Raises what Camera.capture does, and StorageError."""
+        picture = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
+        self._run = run = Run([self.program, picture], self.timeout)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._take, run, picture)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            run.stop()
+            await _wait_out(future, run)
+            raise
+        finally:
+            self._run = None
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def kill(self) -> None:
+        if self._run is not None:
+            self._run.kill()
+
+    def _take(self, run: Run, picture: Path) -> bytes:
+        """In the thread: the private folder, the program, the picture."""
+        with _private_folder(picture.parent):
+            began = time.monotonic()
+            try:
+                said = self._run_program(run, picture)
+                image = _read_picture(picture, said)
+            except CaptureError as error:
+                error.detail = self._describe(run, time.monotonic() - began, error.detail)
+                logger.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
+                raise
+            logger.debug("%s", self._describe(run, time.monotonic() - began, f"{len(image)} bytes"))
+            return image
+
+    def _run_program(self, run: Run, picture: Path) -> str:
+        """The last line the program said, if it ended well. Raises CameraOffline, CameraTimeout or CameraFault."""
+        try:
+            ended = run.run()
+        except OSError as error:
+            _check_program(self.program)
+            raise _explain_start(self.program, error) from error
+        lines = run.stderr.lines() or [""]
+        # viewers shall see no paths of ours
+        said = lines[-1].replace(f"{picture.parent}/", "").replace(str(self.program), self.program.name)
+        if len(said) > SHORT:
+            said = f"{said[: SHORT - 1].rstrip()}…"
+        self._check_end(ended, said)
+        return said
+
+    def _check_end(self, ended: Ended, said: str) -> None:
+        if ended.status is None:
+            raise CameraTimeout("The camera program hangs in its device and can't be ended: reconnect the camera.")
+        if ended.stopped:
+            raise CameraFault("The camera program was ended: its picture is no longer wanted.")
+        if not ended.in_time:
+            raise CameraTimeout(f"The camera program did not finish within {self.timeout:g} s and was ended.")
+        if ended.status < 0:
+            raise CameraFault(_sentence(f"The camera program was ended by {_signal_name(-ended.status)}", said))
+        if ended.status > 0:
+            raise CameraFault(_sentence(f"The camera program ended with status {ended.status}", said))
+
+    def _describe(self, run: Run, seconds: float, more: str) -> str:
+        """For the log: the program, how long it took and its last lines."""
+        words = [str(self.program), f"{seconds:.2f} s", more]
+        for name, tail in (("standard error", run.stderr), ("standard output", run.stdout)):
+            if lines := tail.lines():
+                words.append(f"{name}: {' | '.join(lines[-5:])}")
+        return "; ".join(word for word in words if word)
+
+
+async def _wait_out(future: asyncio.Future[bytes], run: Run) -> None:
+    """Until the run is over, whatever becomes of it. Who is cancelled again meanwhile is in a hurry: no more grace."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            run.kill()
+    if not future.cancelled():
+        future.exception()  # asked for, or asyncio complains that nobody did
+
+
+def _check_program(program: Path) -> None:
+    try:
+        mode = program.stat().st_mode
+    except OSError as error:
+        raise CameraOffline(f"The camera program {program.name} is not there.", detail=str(error)) from error
+    if not stat.S_ISREG(mode):
+        raise CameraOffline(f"The camera program {program.name} is not a file.", detail=str(program))
+    if not os.access(program, os.X_OK):
+        raise CameraOffline(
+            f"The camera program {program.name} is not executable: chmod +x makes it so.", detail=str(program)
+        )
+
+
+def _explain_start(program: Path, error: OSError) -> CaptureError:
+    """Why a program that is there could not be started."""
+    name = f"The camera program {program.name}"
+    if error.errno == errno.ENOEXEC:
+        message = f"{name} is in no form that can be run: a script's first line is #!/bin/sh or the like."
+        return CameraOffline(message, detail=str(error))
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return CameraOffline(f"{name} names an interpreter in its first line that is not there.", detail=str(error))
+    if error.errno == errno.EACCES:
+        return CameraOffline(f"{name} may not be run, or its interpreter may not.", detail=str(error))
+    return CameraFault(f"{name} could not be started: {error.strerror}.", detail=str(error))
+
+
+def _read_picture(picture: Path, said: str) -> bytes:
+    """The bytes of a regular, readable file that is neither empty nor huge. Raises BadImage otherwise.
+
+    `said` is the program's last line: some end with status 0 when they fail (fswebcam does).
+    """
+    left = "The camera program ended well but left"
+    try:
+        # Neither following a link nor waiting for a FIFO's other side.
+        descriptor = os.open(picture, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise BadImage(_sentence(f"{left} no picture", said)) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BadImage(f"{left} a symbolic link instead of a picture.") from error
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
+            raise BadImage(f"{left} a socket instead of a picture.") from error
+        raise BadImage(f"{left} a picture that can't be read: {error.strerror}.", detail=str(error)) from error
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise BadImage(f"{left} {_kind(about.st_mode)} instead of a picture.")
+        if about.st_size == 0:
+            raise BadImage(_sentence(f"{left} an empty file", said))
+        if about.st_size > LARGEST_PICTURE:
+            size, largest = about.st_size / 1024**2, LARGEST_PICTURE // 1024**2
+            raise BadImage(f"{left} a file of {size:.0f} MiB; a picture may have {largest} MiB.")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST_PICTURE)
+    finally:
+        os.close(descriptor)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a FIFO" if stat.S_ISFIFO(mode) else "a device"
+
+
+@contextlib.contextmanager
+def _private_folder(folder: Path) -> Iterator[None]:
+    """The folder, for us alone, and gone afterwards."""
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("No space is left for a snapshot.", detail=str(error)) from error
+        raise StorageError(f"Nothing can be saved: {error.strerror}.", detail=str(error)) from error
+    try:
+        yield
+    finally:
+        _remove_folder(folder)
+
+
+def _remove_folder(folder: Path) -> None:
+    """All of it; a folder in it that was closed to us is opened first. What stays even so is told to the log."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+        return
+    with contextlib.suppress(OSError):
+        folder.chmod(0o700)
+    for parent, folders, _ in os.walk(folder):
+        for inner in (Path(parent, name) for name in folders):
+            if not inner.is_symlink():
+                with contextlib.suppress(OSError):
+                    inner.chmod(0o700)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return  # the program has removed it itself
+    except OSError as error:
+        logger.warning("The private folder of a capture could not be removed: %s", error)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _sentence(start: str, said: str) -> str:
+    """What happened, then the program's own last words if there are any, closed by one full stop."""
+    text = f"{start}: {said}" if said else start
+    return text if text.endswith(("…", "!", "?")) else f"{text.rstrip('.')}."

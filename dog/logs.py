@@ -1,0 +1,187 @@
+"""The log: short lines on standard error, full ones in a file that starts anew at 1 MB and keeps five old ones.
+
+Whoever logs only puts a record in a queue; one thread writes, so that the event loop never waits for a disk or a
+terminal. A log that can't be written (a full disk, a closed terminal) loses lines and stops nothing. A record is one
+line: control characters in it are escaped, so that nobody can forge another; a traceback keeps its lines, indented.
+"""
+
+import copy
+import datetime as dt
+import logging
+import os
+import queue
+import re
+import sys
+import traceback
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dog.messages import timestamp
+
+__all__ = ["Log", "escape", "print_line", "start_logging"]
+
+FILE_SIZE = 1_000_000
+"""Bytes after which the file starts anew."""
+OLD_FILES = 5
+WAITING_LINES = 10_000
+"""How many records may wait to be written; the terminal can be stopped (Ctrl-S), the memory shall not fill."""
+LAST_LINES = 1.0
+"""Seconds that the last lines have to be written when the log stops."""
+
+# beside the control characters: what starts a line elsewhere (U+2028, U+2029) and what turns the writing around
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def escape(text: str) -> str:
+    """The text on one line: every control character as Python writes it, `\\n` or `\\x1b`."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def print_line(text: str) -> None:
+    """One line to standard error, past every buffer. Where nobody listens any more, nothing happens."""
+    if sys.stderr is None:  # it was closed from the start; descriptor 2 may be anything by now
+        return
+    line = text.encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        while line:
+            line = line[os.write(2, line) :]
+    except OSError:
+        pass
+
+
+class _Queue(QueueHandler):
+    """Makes of each record its finished text, in the thread that logs, and puts it in the queue."""
+
+    queue: "queue.SimpleQueue[logging.LogRecord]"
+    lost = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        record = copy.copy(record)
+        record.msg = escape(record.getMessage())
+        record.args = None
+        parts = []
+        if record.exc_info:
+            parts.append("".join(traceback.format_exception(*record.exc_info)))
+        if record.stack_info:
+            parts.append(record.stack_info)
+        lines = "\n".join(part.rstrip("\n") for part in parts).split("\n") if parts else []
+        record.exc_text = "\n".join(f"    {escape(line)}" for line in lines) or None
+        record.exc_info = record.stack_info = None
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self.queue.qsize() < WAITING_LINES:
+            self.queue.put_nowait(record)
+        else:
+            self.lost += 1
+
+
+class _Writer(QueueListener):
+    """The thread that writes. Its end is bounded: a terminal that is stopped must not keep the process."""
+
+    ended = False
+
+    def stop(self) -> None:
+        self.enqueue_sentinel()
+        if self._thread is not None:
+            self._thread.join(LAST_LINES)
+            self.ended = not self._thread.is_alive()
+
+
+class _FileFormatter(logging.Formatter):
+    """`2026-11-22T11:14:38.123Z INFO dog.cli ...`, in UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return timestamp(dt.datetime.fromtimestamp(record.created, dt.UTC))
+
+
+class _File(RotatingFileHandler):
+    """Says once on standard error that it can't write, and once that it can again."""
+
+    broken = False
+    _failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        if self.broken and not self._failed:
+            self.broken = False
+            print_line(f"dog: the log file {escape(self.baseFilename)} is written again")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._failed = True
+        if not self.broken:
+            self.broken = True
+            reason = sys.exc_info()[1]
+            print_line(f"dog: the log file {escape(self.baseFilename)} can't be written, lines are lost: {reason}")
+
+    def close(self) -> None:
+        with suppress(OSError):  # what was to be flushed is lost, and that has been said
+            super().close()
+
+
+class _Terminal(logging.Handler):
+    def createLock(self) -> None:
+        self.lock = None  # one thread writes; where it is stuck, nobody shall wait for it when the process ends
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "terminal", True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(self.format(record))
+
+
+class Log:
+    """The running log; `stop` (or leaving the context) writes what waits and gives the root logger back as it was."""
+
+    def __init__(self, handlers: list[logging.Handler], level: int) -> None:
+        self._root = logging.getLogger()
+        self._before = self._root.level
+        self._handlers = handlers
+        self.handler = _Queue(queue.SimpleQueue())
+        self._writer = _Writer(self.handler.queue, *handlers)
+        self._writer.start()
+        self._root.addHandler(self.handler)
+        self._root.setLevel(level)
+        logging.getLogger("PIL").setLevel(logging.INFO)  # at debug it tells every chunk of every picture
+
+    def stop(self) -> None:
+        """Write what waits, for at most a second, and close the file. Can be called again."""
+        if self.handler not in self._root.handlers:
+            return
+        self._root.removeHandler(self.handler)
+        self._root.setLevel(self._before)
+        self._writer.stop()
+        if not self._writer.ended:
+            return
+        for handler in self._handlers:
+            handler.close()
+        if self.handler.lost:
+            print_line(f"dog: {self.handler.lost} lines of the log were lost, nothing took them")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_logging(file: Path | None, level: str) -> Log:
+    """Log from now on to standard error and, where one is given, to the file, from this level on (`info`).
+
+    A record with `extra={"terminal": False}` goes to the file only: its line is on the terminal already. Raises OSError
+    where the file can't be opened; nothing is started then.
+    """
+    handlers: list[logging.Handler] = [_Terminal()]
+    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
+    if file is not None:
+        handlers.append(
+            _File(file, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8", errors="backslashreplace")
+        )
+        handlers[1].setFormatter(_FileFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    return Log(handlers, logging.getLevelName(level.upper()))

@@ -1,0 +1,152 @@
+"""How the service begins and ends: the listening, the signals, and the limit to how long an end may take.
+
+The first SIGTERM or SIGINT cancels the listening, wherever it is, and the application is cleaned up; the second, or the
+time limit, kills what the cameras run and leaves the process without waiting for anything.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+from aiohttp import web
+
+from dog.errors import SettingError, StartError
+from dog.logs import Log, print_line
+from dog.settings import Settings
+from dog.web.app import create_app, kill
+
+__all__ = ["run"]
+
+END_LIMIT = 4.5
+"""Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
+HANDLER_LIMIT = 0.5
+"""Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
+BACKLOG = 1024
+"""Connections that may wait to be accepted: everybody comes back at once after a restart."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
+ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, running: Log) -> int:
+    """Serve until a signal, and give the exit status. Raises SettingError or StartError where it can't start."""
+    return asyncio.run(_serve(settings, running))
+
+
+async def _serve(settings: Settings, running: Log) -> int:
+    app = create_app(settings)
+    access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
+    runner = web.AppRunner(app, handle_signals=False, access_log=access_log, shutdown_timeout=HANDLER_LIMIT)
+    listening = asyncio.create_task(_listen(runner, settings))
+    _End(app, running, listening).watch_signals()
+    try:
+        await asyncio.wait({listening})
+    finally:
+        await runner.cleanup()
+    if not listening.cancelled():
+        listening.result()
+    log.info("Stopped")
+    return 0
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    """Start the application, listen, say where, and go on until cancelled."""
+    await runner.setup()
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
+    try:
+        await site.start()
+    except (OSError, UnicodeError) as error:  # a name that can't be one, such as `a..b`, is a UnicodeError
+        raise _explain(error, settings) from error
+    line = f"D.O.G. is at {' and '.join(_addresses(settings, runner.addresses))}  (Ctrl-C ends it)"
+    print_line(line)  # whatever the log's level is
+    log.info("%s", line, extra={"terminal": False})
+    await asyncio.Event().wait()
+
+
+def _explain(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
+    """Which setting is to blame for not being able to listen, and what to do."""
+    host, port = settings.host, settings.port
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return settings.error("host", f"{host!r} is not known here; write an address or a name of this machine")
+    match error.errno:
+        case errno.EADDRINUSE:
+            return settings.error(
+                "port", f"{port} is in use on {host}; end what uses it, or write another one (0: a free one)"
+            )
+        case errno.EACCES | errno.EPERM:
+            return settings.error("port", f"{port} is not permitted to this user; write one from 1024 to 65535")
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return settings.error("host", f"{host!r} is no address of this machine; write one that is, or 127.0.0.1")
+    return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
+
+
+def _addresses(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
+    """Addresses that a person can open: the first is for this machine, unless it is listened elsewhere only."""
+    bound, port = listening[0][:2]
+    if bound in ("0.0.0.0", "::"):
+        family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+        hosts = ["::1" if ":" in bound else "127.0.0.1", *_network_address(family)]
+    else:
+        hosts = [bound if settings.port == 0 else settings.host]  # a name may have a free port for each address
+    urls = [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host in hosts]
+    return [*urls, settings.base_url] if settings.base_url else urls
+
+
+def _network_address(family: socket.AddressFamily) -> list[str]:
+    """This machine's address in its network, where it has one. Nothing is sent to find out."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((ELSEWHERE[family], 9))
+            return [probe.getsockname()[0]]
+    except OSError:
+        return []
+
+
+class _End:
+    """The two ends: in order at the first signal, at once at the second or when the first took too long.
+
+    The handlers are plain ones, so that a second signal is heard and the limit holds even where the event loop is what
+    is stuck. The loop's own, which do nothing, are there to wake it: a signal that arrives just before it begins to
+    wait, or in another thread, would otherwise be heard when something else happens.
+    """
+
+    def __init__(self, app: web.Application, running: Log, listening: "asyncio.Task[None]") -> None:
+        self._app = app
+        self._running = running
+        self._listening = listening
+        self._loop = asyncio.get_running_loop()
+        self._asked = False
+
+    def watch_signals(self) -> None:
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, lambda: None)
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._asked:
+            self._force(128 + number, f"{name} again: ending at once")
+        self._asked = True
+        limit = threading.Timer(END_LIMIT, self._force, (1, f"The end took more than {END_LIMIT} s: ending at once"))
+        limit.daemon = True
+        limit.start()
+        self._loop.call_soon_threadsafe(self._begin, name)
+
+    def _begin(self, name: str) -> None:
+        log.info("Stopping (%s)...", name)
+        self._listening.cancel()
+
+    def _force(self, status: int, reason: str) -> None:
+        try:
+            kill(self._app)
+            log.error("%s", reason)
+            self._running.stop()
+        finally:
+            os._exit(status)

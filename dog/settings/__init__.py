@@ -1,0 +1,14 @@
+"""Settings: every choice a person has about this service, from flags, DOG_* variables and dog.toml, in this order.
+
+Each setting is one field of Settings, and all that is said of it stands beside it: its name, type, default, meaning
+and limits (fields.py). The options of `dog serve`, its help, the errors and the table in docs/settings.md are made from
+these fields. A wrong setting is a SettingError that names it as the person wrote it, says where, and what would be
+right (reading.py). Nothing here does I/O but for reading the one file: whether a folder can be written or a program run
+is for others to find out, and `Settings.error` lets them say it just as well.
+"""
+
+from dog.settings.checks import CAMERA_KINDS, split_camera
+from dog.settings.fields import CONFIG, SETTINGS, Setting, Settings, Source, describe
+from dog.settings.reading import load
+
+__all__ = ["CAMERA_KINDS", "CONFIG", "SETTINGS", "Setting", "Settings", "Source", "describe", "load", "split_camera"]

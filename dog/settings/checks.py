@@ -1,0 +1,92 @@
+"""What a value must be beyond its type and limits.
+
+Each check gives the value as it is kept, or raises ValueError: with a message, fit to show, where it knows better than
+what the setting says is right, without one elsewhere.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+__all__ = ["CAMERA_KINDS", "check_base_url", "check_camera", "check_host", "check_origins", "show", "split_camera"]
+
+CAMERA_KINDS = {"test": "", "script": "PATH"}
+"""Which kinds of camera there are, and what stands behind the colon."""
+
+_SHOWN = 80
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def show(value: object) -> str:
+    """A value as it is told in an error: short, and on one line."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def split_camera(text: str) -> tuple[str, str]:
+    """`script:./camera_access.sh` as kind and argument; the argument of `test` is empty.
+
+    Raises ValueError, fit to show, for a kind that is not known and for an argument missing or too many.
+    """
+    kind, colon, argument = text.partition(":")
+    needs = CAMERA_KINDS.get(kind)
+    if needs is None:
+        known = ", ".join(f"{name}:{needed}" if needed else name for name, needed in CAMERA_KINDS.items())
+        raise ValueError(f"{show(text)} is no kind of camera; known are {known}")
+    if needs and not argument:
+        raise ValueError(f"{show(text)} lacks what comes after the colon; write {kind}:{needs}")
+    if colon and not needs:
+        raise ValueError(f"{show(text)} has nothing to come after the colon; write {kind}")
+    return kind, argument
+
+
+def check_camera(value: str) -> str:
+    split_camera(value)
+    return value
+
+
+def check_host(value: str) -> str:
+    if re.fullmatch(r"[^:]+:\d+", value):
+        raise ValueError(f"{show(value)} holds a port; that is a setting of its own, --port")
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise ValueError
+    return value
+
+
+def check_base_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    origin, path = _split_url(value)
+    path = path.rstrip("/")
+    if not re.fullmatch(r"(/[\w~%+@-][\w.~%+@-]*)*", path, re.ASCII):
+        raise ValueError
+    return origin + path
+
+
+def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    origins = []
+    for one in value:
+        try:
+            origin, path = _split_url(one)
+        except ValueError:
+            raise ValueError(f"{show(one)} is no origin; write one such as https://example.org") from None
+        if path not in ("", "/"):
+            raise ValueError(f"{show(one)} has a path; end it after the host or the port")
+        origins.append(origin)
+    return tuple(origins)
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """An http(s) address's origin, as a browser writes it in `Origin`, and the path behind it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError from None  # its own words don't say what to write
+    if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:.]+", host):
+        raise ValueError
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise ValueError
+    written = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
+        written += f":{port}"
+    return f"{parts.scheme}://{written}", parts.path

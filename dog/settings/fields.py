@@ -1,0 +1,276 @@
+"""The settings themselves: one field each, with all that is said of it beside it, and what is made of that."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from dog.errors import SettingError
+from dog.settings.checks import check_base_url, check_camera, check_host, check_origins, split_camera
+
+__all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "Source", "describe"]
+
+
+class Source(Struct, frozen=True):
+    """Where a value came from: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
+
+    written: str
+    place: str
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """What is said of a setting. `right` is what to write, `none` are the texts that stand for "none"."""
+
+    group: str
+    meaning: str
+    right: str
+    metavar: str
+    check: Callable[[Any], Any] | None = None
+    none: tuple[str, ...] = ()
+
+
+_ADDRESS = "Where it is reached"
+_CAMERA = "The camera"
+_PICTURES = "The pictures"
+_VIEWERS = "The viewers"
+_LOG = "The log"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings, as `load` gives them. Made directly, as in tests, the values are taken as they are.
+
+    `sources` has where each value that is not a default came from; `warnings` what was odd but no reason to stop.
+    """
+
+    host: Annotated[
+        str,
+        About(
+            group=_ADDRESS,
+            meaning="The address to listen on.",
+            right="an address or a name of this machine (0.0.0.0: all of IPv4, '::': all of IPv6)",
+            metavar="ADDRESS",
+            check=check_host,
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65535),
+        About(
+            group=_ADDRESS,
+            meaning="The port to listen on.",
+            right="a whole number from 0 to 65535 (0: a free one)",
+            metavar="NUMBER",
+        ),
+    ] = 8080
+    base_url: Annotated[
+        str | None,
+        About(
+            group=_ADDRESS,
+            meaning="The address that people use, where a proxy stands before this service.",
+            right="an address such as https://dog.example.org/cam, without user, query or fragment; empty for none",
+            metavar="URL",
+            check=check_base_url,
+            none=("",),
+        ),
+    ] = None
+    origins: Annotated[
+        tuple[str, ...],
+        About(
+            group=_ADDRESS,
+            meaning="Other sites whose pages may watch and take pictures.",
+            right="origins such as https://example.org, with commas between them (in dog.toml a list); empty for none",
+            metavar="URLS",
+            check=check_origins,
+        ),
+    ] = ()
+    camera: Annotated[
+        str,
+        About(
+            group=_CAMERA,
+            meaning="Which camera: a drawn test card, or a program that is given the path of the picture to make.",
+            right="test or script:PATH",
+            metavar="KIND[:PATH]",
+            check=check_camera,
+        ),
+    ] = "test"
+    dead_time: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        About(
+            group=_CAMERA,
+            meaning="The least time from one exposure's start to the next.",
+            right="a number of seconds from 0 to 3600",
+            metavar="SECONDS",
+        ),
+    ] = 1.0
+    capture_timeout: Annotated[
+        float,
+        Meta(gt=0, le=600),
+        About(
+            group=_CAMERA,
+            meaning="How long the camera may take for one picture.",
+            right="a number of seconds above 0, at most 600",
+            metavar="SECONDS",
+        ),
+    ] = 15.0
+    image_type: Annotated[
+        Literal["jpg", "jpeg", "png", "webp"],
+        About(
+            group=_CAMERA,
+            meaning="The suffix of the path that the program is given.",
+            right="one of jpg, jpeg, png, webp",
+            metavar="SUFFIX",
+        ),
+    ] = "jpg"
+    snapshots: Annotated[
+        Path,
+        About(
+            group=_PICTURES,
+            meaning="The folder where the pictures are kept.",
+            right="the path of a folder",
+            metavar="FOLDER",
+        ),
+    ] = Path("snapshots")
+    default_picture: Annotated[
+        Path | None,
+        About(
+            group=_PICTURES,
+            meaning="The picture that the page shows before there is a first one.",
+            right="the path of a picture; empty for the drawn dog",
+            metavar="FILE",
+            none=("",),
+        ),
+    ] = None
+    message_rate: Annotated[
+        float,
+        Meta(gt=0, le=1000),
+        About(
+            group=_VIEWERS,
+            meaning="How many messages a second a viewer may send in the long run.",
+            right="a number above 0, at most 1000",
+            metavar="NUMBER",
+        ),
+    ] = 10.0
+    message_burst: Annotated[
+        int,
+        Meta(ge=1, le=10000),
+        About(
+            group=_VIEWERS,
+            meaning="How many messages a viewer may send at once.",
+            right="a whole number from 1 to 10000",
+            metavar="NUMBER",
+        ),
+    ] = 60
+    log_file: Annotated[
+        Path | None,
+        About(
+            group=_LOG,
+            meaning="The file that keeps the log, beside standard error.",
+            right='the path of a file; empty or "-" for none',
+            metavar="FILE",
+            none=("", "-"),
+        ),
+    ] = Path("server.log")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        About(
+            group=_LOG,
+            meaning="How much is logged.",
+            right="one of debug, info, warning, error",
+            metavar="LEVEL",
+        ),
+    ] = "info"
+    sources: dict[str, Source] = {}
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def camera_kind(self) -> str:
+        """What stands before the colon: one of CAMERA_KINDS."""
+        return split_camera(self.camera)[0]
+
+    @property
+    def camera_argument(self) -> str:
+        """What stands after the colon: the program's path for `script`, nothing for `test`."""
+        return split_camera(self.camera)[1]
+
+    def source_of(self, name: str) -> Source:
+        """Where the setting's value came from; a default's source is the flag that would change it."""
+        return self.sources.get(name) or Source(flag_of(name), "default")
+
+    def error(self, name: str, problem: str) -> SettingError:
+        """The error for a value that turned out wrong later: a port in use, a folder that can't be written."""
+        source = self.source_of(name)
+        return SettingError(source.written, source.place, problem)
+
+
+def flag_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One setting as it is told to people, `default` as one writes it; `type` is with its limits, `kind` without."""
+
+    name: str
+    about: About
+    default: str
+    type: Any = str
+    kind: Any = str
+
+    @property
+    def flag(self) -> str:
+        return flag_of(self.name)
+
+    @property
+    def variable(self) -> str:
+        return f"DOG_{self.name.upper()}"
+
+
+def _read_fields() -> dict[str, Setting]:
+    """Every field that says what it is about; `sources` and `warnings` are not set by anybody."""
+    found = {}
+    for field in msgspec.structs.fields(Settings):
+        for said in getattr(field.type, "__metadata__", ()):
+            if isinstance(said, About):
+                found[field.name] = Setting(
+                    name=field.name,
+                    about=said,
+                    default=_write(field.default),
+                    type=field.type,
+                    kind=field.type.__origin__,
+                )
+    return found
+
+
+def _write(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+SETTINGS = _read_fields()
+"""Every setting but `config`, by name, in the order of the fields."""
+
+CONFIG = Setting(
+    name="config",
+    about=About(
+        group="All of these from a file",
+        meaning="The file that settings are read from; relative paths in it start at its own folder.",
+        right="the path of a TOML file",
+        metavar="FILE",
+    ),
+    default="dog.toml",
+)
+"""The one setting that can't stand in the file. Its default need not be there."""
+
+
+def describe() -> str:
+    """The table of all settings, in Markdown; docs/settings.md and the README have it, and a test compares."""
+    lines = ["| flag | variable | in dog.toml | default | meaning | what to write |", "| --- " * 6 + "|"]
+    for one in (*SETTINGS.values(), CONFIG):
+        key = "" if one is CONFIG else f"`{one.name}`"
+        default = one.default if one.default == "none" else f"`{one.default}`"
+        said = f"{one.about.meaning} | {one.about.right}"
+        lines.append(f"| `{one.flag}` | `{one.variable}` | {key} | {default} | {said} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,185 @@
+"""Flags, variables and the file, read into Settings. Every mistake is a SettingError of one line."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dog.errors import SettingError
+from dog.settings.checks import CAMERA_KINDS, show, split_camera
+from dog.settings.fields import CONFIG, SETTINGS, Setting, Settings, Source
+
+__all__ = ["load"]
+
+_COMMAND_LINE = "command line"
+_ENVIRONMENT = "environment"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path) -> Settings:
+    """The settings of these flags, variables and file.
+
+    `flags` has a setting's name (`dead_time`, `config`) and the text that was given, or None where none was; of
+    `environ` only DOG_* is looked at; in `folder`, the working directory, dog.toml is looked for. Relative paths in
+    the file start at the file's own folder, all others at the working directory. `~` is the home folder.
+
+    Raises SettingError for the first setting that is wrong. A DOG_* variable that is none of ours is a warning only:
+    others may have put it there. A wrong value is an error even where another one counts more.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for setting, value, source, start in _said(flags, environ, folder):
+        values[setting.name] = _convert(setting, value, source, start)
+        sources[setting.name] = source
+    return Settings(**values, sources=sources, warnings=tuple(_odd_variables(environ)))
+
+
+def _said(
+    flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path
+) -> Iterator[tuple[Setting, Any, Source, Path]]:
+    """Every value that somebody gave, its source and where its paths start; what counts more comes later."""
+    if named := _name_file(flags, environ, folder):
+        yield from _read_file(*named)
+    for setting in SETTINGS.values():
+        for text, source in _texts(setting, flags, environ):
+            yield setting, text, source, Path()
+
+
+def _texts(
+    setting: Setting, flags: Mapping[str, str | None], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Source]]:
+    """What the environment and the command line say of a setting; what counts more comes later."""
+    if (text := environ.get(setting.variable)) is not None:
+        yield text, Source(setting.variable, _ENVIRONMENT)
+    if (text := flags.get(setting.name)) is not None:
+        yield text, Source(setting.flag, _COMMAND_LINE)
+
+
+# ---- the file
+
+
+def _name_file(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path) -> tuple[Path, Source] | None:
+    """Which file to read, and who named it; None where nobody did and there is no dog.toml."""
+    named = list(_texts(CONFIG, flags, environ))
+    if named:
+        text, source = named[-1]
+        return folder / _convert(CONFIG, text, source, Path()), source
+    path = folder / CONFIG.default
+    return (path, Source(CONFIG.default, "working directory")) if path.exists() else None
+
+
+def _read_file(path: Path, source: Source) -> Iterator[tuple[Setting, Any, Source, Path]]:
+    """What the file sets. Raises SettingError where it can't be read or parsed, or sets what is not known."""
+    import tomllib  # only who has a file pays for it
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise SettingError(
+            source.written, source.place, f"the file {path} can't be read: {_reason(error)}; name one that can"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingError(
+            source.written, source.place, f"the file {path} is not text in UTF-8; save it as such"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(source.written, source.place, f"the file {path} is not TOML: {error}") from None
+    for name, value in table.items():
+        where = Source(name, _place(path, text, name))
+        if name not in SETTINGS:
+            problem = f"there is no such setting; {_did_you_mean(name, SETTINGS)}"
+            raise SettingError(where.written, where.place, problem)
+        yield SETTINGS[name], value, where, path.parent
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _place(path: Path, text: str, name: str) -> str:
+    """The file, and the line where it is plain which one it is."""
+    key = re.compile(rf"\s*([\"']?){re.escape(name)}\1\s*[=.]|\s*\[+\s*{re.escape(name)}\b")
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if key.match(line)]
+    return f"{path} line {lines[0]}" if len(lines) == 1 else str(path)
+
+
+# ---- names that are not known
+
+
+def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
+    for name in sorted(environ):
+        if name.startswith("DOG_") and name not in known:
+            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): there is no such setting; {_did_you_mean(name, known)}"
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only who has mistyped pays for it
+
+    close = get_close_matches(name.replace("-", "_"), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+# ---- the values
+
+
+def _parse(setting: Setting, text: str) -> Any:
+    """A flag's or a variable's text as what dog.toml would have: a list or a number where the setting is one."""
+    if setting.kind == tuple[str, ...]:
+        return [part.strip() for part in text.split(",")] if text.strip() else []
+    if setting.kind in (int, float):
+        try:
+            return msgspec.convert(text, setting.kind, strict=False)
+        except msgspec.ValidationError:
+            return text
+    return text
+
+
+def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
+    """The value as the setting's type and within its limits; paths from `start`. Raises SettingError."""
+    about = setting.about
+    if isinstance(said, str) and said in about.none:
+        return None
+    try:
+        value = _parse(setting, said) if source.place in (_COMMAND_LINE, _ENVIRONMENT) else said
+        if value == "":
+            raise ValueError
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and _CONTROL.search(one):
+                raise ValueError(f"{show(said)} holds a control character; write {about.right}")
+        value = msgspec.convert(value, setting.type, dec_hook=_to_path)
+        if about.check is not None:
+            value = about.check(value)
+        if setting.name == "camera":
+            return _place_camera(value, start)
+    except ValueError as error:
+        # msgspec's own words speak to programmers; ours may be the cause of them
+        better = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+        problem = str(better or "") or f"{show(said)} is wrong; write {about.right}{_hint(setting, said, source)}"
+        raise SettingError(source.written, source.place, problem) from None
+    return start / value if isinstance(value, Path) else value
+
+
+def _hint(setting: Setting, said: Any, source: Source) -> str:
+    """What else to do, for a number that stands in quotes in dog.toml."""
+    from_file = source.place not in (_COMMAND_LINE, _ENVIRONMENT)
+    return ", without quotes" if from_file and isinstance(said, str) and setting.kind in (int, float) else ""
+
+
+def _place_camera(camera: str, start: Path) -> str:
+    """The camera with its program's path, like every other, from `start`."""
+    kind, argument = split_camera(camera)
+    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == "PATH" else camera
+
+
+def _to_path(kind: type, value: Any) -> Any:
+    """For msgspec, which does not know paths. Raises ValueError for what is none."""
+    if not isinstance(value, str):
+        raise ValueError
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{show(value)} begins with a home folder that is not known; write the whole path") from None

@@ -1,0 +1,15 @@
+"""Snapshots: the pictures on disk, their thumbnails and their index. The store alone knows where files lie.
+
+names.py      what a snapshot is, its id, and the path that says it all   nothing
+images.py     is it a whole picture? and its thumbnail                    errors
+files.py      files that survive a power cut                              errors
+index.py      the SQLite index, which can always be made again            names
+archive.py    the folder and its index together; blocking                 all of the above
+store.py      SnapshotStore: the archive behind a thread of its own       archive
+"""
+
+from dog.snapshots.images import Picture, inspect
+from dog.snapshots.names import ID_PATTERN, Snapshot, is_snapshot_id
+from dog.snapshots.store import SnapshotStore
+
+__all__ = ["ID_PATTERN", "Picture", "Snapshot", "SnapshotStore", "inspect", "is_snapshot_id"]

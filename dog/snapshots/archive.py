@@ -1,0 +1,387 @@
+"""The folder of snapshots and its index, kept as one.
+
+    <folder>/YYYY/MM/DD/<name>.jpg              a picture: what the camera left, bit for bit
+    <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
+    <folder>/.dog/index.sqlite3                 can be made again from the pictures
+    <folder>/.dog/lock                          held while a server uses the folder
+    <folder>/.dog/epoch                         the start of the last server, so that the next one is later
+    <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
+    <folder>/.dog/damaged/                      pictures of ours that are no longer whole, put aside
+
+A snapshot exists from the moment its picture is renamed to its final name: before that nothing refers to it,
+and what a crash leaves of it is removed at the next start. Names of ours are believed, contents are checked
+before they enter the index, and what is not named as ours is neither touched nor served.
+
+Everything here blocks, and belongs to one thread.
+"""
+
+import contextlib
+import datetime as dt
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dog.errors import BadImage, StartError, StorageError, StorageFull
+from dog.snapshots import files
+from dog.snapshots.folder import Listing, list_folder
+from dog.snapshots.images import Picture, inspect
+from dog.snapshots.index import Index, is_full, is_surroundings
+from dog.snapshots.names import (
+    SUFFIXES,
+    Snapshot,
+    Taken,
+    from_milliseconds,
+    make_id,
+    milliseconds,
+    parse_path,
+    picture_name,
+    thumbnail_name,
+)
+
+__all__ = ["Archive"]
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 8
+"""At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
+_PROBE = bytes(4096)
+"""A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
+_LARGEST_EPOCH = 2**53
+"""The largest whole number that a browser counts with."""
+
+
+class Archive:
+    """One folder, open from `open` to `close`. For what the disk does its methods raise StorageFull or StorageError."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.private = root / ".dog"
+        self.incoming = self.private / "incoming"
+        self.epoch = 0
+        self.last_capture = 0
+        self._lock: int | None = None
+        self._index: Index | None = None
+        self._day: Path | None = None
+
+    # ---- opening and closing
+
+    def open(self) -> None:
+        """Lock the folder, clean up what a crash left, and make the index agree with the pictures.
+
+        Raises StartError: one line that names the folder, what is wrong and what to do.
+        """
+        try:
+            self._make_private()
+            self._take_lock()
+            left = files.remove_all(self.incoming)
+            if left:
+                log.info("%s: removed %d unfinished files.", self.root, left)
+            self.epoch = self._next_epoch()
+            self._index = self._open_index()
+        except StartError:
+            self.close()
+            raise
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StartError(
+                f"The folder of snapshots {str(self.root)!r} can't be used: {_reason(error)}."
+                " Make room and let the server write there, or name another folder."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Bring the index into its file and let go of the folder. Not open, does nothing."""
+        if self._index is not None:
+            index, self._index = self._index, None
+            try:
+                index.close()
+            except sqlite3.Error as error:
+                log.warning("%s: the index could not be closed (%s); it will be checked.", self.root, error)
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            os.close(lock)
+
+    def _make_private(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise StartError(
+                f"The folder of snapshots {str(self.root)!r} is not a folder; remove it, or name another one."
+            )
+        missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            files.sync_folder(folder.parent)
+        for folder in self.private, self.incoming:
+            # Its content is removed: it must not be reached through a link to somewhere else.
+            if folder.is_symlink():
+                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
+            folder.mkdir(exist_ok=True)
+        files.sync_folder(self.root)
+        files.sync_folder(self.private)
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"The folder of snapshots {str(self.root)!r} is in use by another server;"
+                " stop that one, or give this one another folder."
+            ) from None
+
+    def _next_epoch(self) -> int:
+        """Now, in milliseconds since 1970, but always above the one before, whatever became of the clock."""
+        path = self.private / "epoch"
+        before = 0
+        with contextlib.suppress(FileNotFoundError):
+            text = path.read_bytes()[:20].strip()
+            if text.isdigit() and int(text) < _LARGEST_EPOCH:
+                before = int(text)
+            else:
+                log.warning("%s: the last epoch can't be read; the clock alone is believed.", self.root)
+        epoch = max(time.time_ns() // 1_000_000, before + 1)
+        files.replace_durably(path, f"{epoch}\n".encode(), temporary=self.incoming / "epoch")
+        return epoch
+
+    # ---- the index
+
+    def _open_index(self) -> Index:
+        """The index, made again where it can't be used, and equal to the folder."""
+        path = self.private / "index.sqlite3"
+        try:
+            return self._open_reconciled(path)
+        except sqlite3.Error as error:
+            if is_surroundings(error):
+                raise
+            log.warning("%s: the index can't be used (%s); it is made again.", self.root, error)
+        Index.delete(path)
+        return self._open_reconciled(path)
+
+    def _open_reconciled(self, path: Path) -> Index:
+        index = Index(path)
+        try:
+            self._reconcile(index)
+            self.last_capture = max(self.last_capture, index.last_capture())
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    @contextlib.contextmanager
+    def _indexed(self) -> Iterator[Index]:
+        """The index. Where it fails it is given up, and the next use opens or makes it again."""
+        if self._lock is None:
+            raise StorageError("The snapshots are closed: the server is not running.")
+        try:
+            if self._index is None:
+                self._index = self._open_index()
+            yield self._index
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise StorageFull(
+                    "The disk is full: the snapshot was not saved. Make room, then press again.",
+                    detail=f"the index: {error}",
+                ) from error
+            self._give_up_index(error)
+            raise StorageError(
+                "The index of the snapshots failed; it is mended when it is used next. Press again.", detail=str(error)
+            ) from error
+        except OSError as error:
+            raise files.explain(error) from error
+
+    def _give_up_index(self, error: sqlite3.Error) -> None:
+        if self._index is not None:
+            index, self._index = self._index, None
+            with contextlib.suppress(sqlite3.Error):
+                index.close()
+            if not is_surroundings(error):
+                with contextlib.suppress(OSError):
+                    Index.delete(self.private / "index.sqlite3")
+
+    def _reconcile(self, index: Index) -> None:
+        """Make the index say what the folder says. Where they agree, no picture is opened."""
+        listing = list_folder(self.root)
+        known = index.paths()
+        vanished = [path for path in known if path not in listing.pictures]
+        if vanished:
+            index.remove(known.pop(path) for path in vanished)
+        found = self._adopt(index, listing, known)
+        thumbnails = 0
+        for path in sorted(path for path in known if thumbnail_name(path) not in listing.thumbnails):
+            thumbnails += self._renew_thumbnail(index, path, known[path])
+        orphans = listing.thumbnails - {thumbnail_name(path) for path in listing.pictures}
+        for path in orphans:
+            files.remove(self.root / path)
+        if vanished or found or thumbnails or orphans:
+            log.warning(
+                "%s: the index was rebuilt where it differed from the folder: %d pictures added, %d gone,"
+                " %d thumbnails made again, %d without a picture removed.",
+                self.root,
+                found,
+                len(vanished),
+                thumbnails,
+                len(orphans),
+            )
+        if listing.foreign:
+            log.info("%s: %d files are not the server's and are left alone.", self.root, listing.foreign)
+
+    def _adopt(self, index: Index, listing: Listing, known: dict[str, str]) -> int:
+        """Take the pictures that have no row into the index, if they are whole. Returns how many."""
+        ids = set(known.values())
+        count = 0
+        for path in sorted(listing.pictures - known.keys()):
+            taken = parse_path(path)
+            if taken is None or taken.id in ids:
+                listing.foreign += 1
+                continue
+            inspected = self._inspect(path)
+            if inspected is None:
+                listing.pictures.discard(path)
+                continue
+            size, picture = inspected
+            if SUFFIXES[picture.content_type] != taken.suffix:
+                listing.foreign += 1
+                continue
+            self._write_thumbnail(path, picture)
+            index.add(_snapshot(taken, picture, size))
+            ids.add(taken.id)
+            count += 1
+        return count
+
+    def _renew_thumbnail(self, index: Index, path: str, snapshot_id: str) -> bool:
+        inspected = self._inspect(path)
+        if inspected is None:
+            index.remove([snapshot_id])
+            return False
+        self._write_thumbnail(path, inspected[1])
+        return True
+
+    def _inspect(self, path: str) -> tuple[int, Picture] | None:
+        """The size and the content of a picture that is there already, or None: then it can't be served.
+
+        A save that did not end leaves an empty file, which is removed. One that has content was whole when it
+        was saved, or came here by another way, and might still be of use to somebody: it is put aside. One
+        that the disk does not give is left where it is.
+        """
+        try:
+            data = (self.root / path).read_bytes()
+        except OSError as error:
+            log.warning("%s can't be read and is not served: %s", path, error)
+            return None
+        try:
+            return len(data), inspect(data)
+        except BadImage as error:
+            if not data:
+                files.remove(self.root / path)
+                return None
+            damaged = self.private / "damaged"
+            damaged.mkdir(exist_ok=True)
+            os.replace(self.root / path, damaged / Path(path).name)
+            log.warning("%s is not whole and was moved to %s: %s %s", path, damaged, error.message, error.detail)
+            return None
+
+    def _write_thumbnail(self, path: str, picture: Picture) -> None:
+        files.replace_durably(
+            self.root / thumbnail_name(path), picture.thumbnail, temporary=self.incoming / "thumbnail"
+        )
+
+    # ---- saving
+
+    def save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
+        """Check a picture and keep it: when this returns it is on disk and in the index.
+
+        Raises BadImage, StorageFull and StorageError, and then nothing of it is left; ValueError for a
+        camera's name, a capture's number or a time that can't be one.
+        """
+        at = from_milliseconds(milliseconds(captured_at))
+        picture = inspect(data)
+        with self._indexed() as index:
+            for _ in range(_ATTEMPTS):
+                taken = Taken(make_id(), camera, capture, at, SUFFIXES[picture.content_type])
+                if index.get(taken.id) is not None:
+                    continue
+                with contextlib.suppress(FileExistsError):
+                    self._place(taken, picture, data, index)
+                    self.last_capture = max(self.last_capture, capture)
+                    return _snapshot(taken, picture, len(data))
+        raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
+
+    def _place(self, taken: Taken, picture: Picture, data: bytes, index: Index) -> None:
+        """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
+        final = self.root / picture_name(taken)
+        thumbnail = self.root / thumbnail_name(picture_name(taken))
+        incoming = self.incoming / f"{taken.id}.picture"
+        incoming_thumbnail = self.incoming / f"{taken.id}.thumbnail"
+        self._make_day(final.parent)
+        # An empty file holds the name: a rename would replace what is there, and not every file system has links.
+        os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        try:
+            files.write_synced(incoming_thumbnail, picture.thumbnail)
+            files.write_synced(incoming, data)
+            os.replace(incoming_thumbnail, thumbnail)
+            os.replace(incoming, final)
+            files.sync_folder(final.parent)
+            index.add(_snapshot(taken, picture, len(data)))
+        except BaseException:
+            for path in final, thumbnail, incoming, incoming_thumbnail:
+                files.remove(path)
+            raise
+
+    def _make_day(self, day: Path) -> None:
+        """The folder of a day, synced up to the root the first time, as a crash may have made it and not synced it."""
+        if day != self._day or not day.is_dir():
+            files.make_folders(self.root, day)
+            self._day = day
+
+    def check_writable(self) -> None:
+        """Write a file, sync it and remove it again."""
+        path = self.incoming / "writable"
+        try:
+            path.unlink(missing_ok=True)
+            files.write_synced(path, _PROBE)
+            path.unlink()
+        except OSError as error:
+            raise files.explain(error) from error
+
+    # ---- finding
+
+    def get(self, snapshot_id: str) -> Snapshot | None:
+        with self._indexed() as index:
+            return index.get(snapshot_id)
+
+    def recent(self, limit: int, camera: str | None, before: str | None) -> list[Snapshot]:
+        with self._indexed() as index:
+            return index.recent(limit, camera, before)
+
+    def newer(self, snapshot: Snapshot) -> Snapshot | None:
+        with self._indexed() as index:
+            return index.newer(snapshot)
+
+    def count(self) -> int:
+        with self._indexed() as index:
+            return index.count()
+
+
+def _snapshot(taken: Taken, picture: Picture, size: int) -> Snapshot:
+    return Snapshot(
+        taken.id,
+        taken.camera,
+        taken.capture,
+        taken.captured_at,
+        picture.width,
+        picture.height,
+        size,
+        picture.content_type,
+    )
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return f"its index: {error}"

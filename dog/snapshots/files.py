@@ -1,0 +1,111 @@
+"""Files that survive a power cut: written, synced, renamed, their folder synced; and what the system's errors mean.
+
+Every function blocks. Messages of the errors are for everybody, so that a path is only ever in their
+`detail`.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from dog.errors import CaptureError, StorageError, StorageFull
+
+__all__ = ["explain", "make_folders", "remove", "remove_all", "replace_durably", "sync_folder", "write_synced"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+_REASONS = {
+    errno.EROFS: "The disk is read-only; make it writable again.",
+    errno.EACCES: "The server may not write to the snapshots' folder; give it the right to.",
+    errno.EPERM: "The server may not write to the snapshots' folder; give it the right to.",
+    errno.EIO: "The disk reports an error; look at the system's log.",
+    errno.ENOENT: "The snapshots' folder is gone; bring it back, or start the server again.",
+    errno.ENOTDIR: "Something else lies where the snapshots' folder was; look at it.",
+    errno.EMFILE: "The server has too many files open; raise its limit.",
+    errno.EFBIG: "The picture is larger than the server may write; raise its limit on the size of files.",
+}
+
+
+def explain(error: OSError) -> CaptureError:
+    """The system's error as one that everybody may be told."""
+    if error.errno in _FULL:
+        return StorageFull(
+            "The disk is full: the snapshot was not saved. Make room, then press again.", detail=str(error)
+        )
+    reason = _REASONS.get(error.errno or 0, f"The system says: {error.strerror or 'unknown error'}.")
+    return StorageError(f"The snapshot was not saved. {reason}", detail=str(error))
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Make a new file and see it to the disk. Raises FileExistsError where there is one; leaves none when it fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        remove(path)
+        raise
+
+
+def replace_durably(path: Path, data: bytes, *, temporary: Path) -> None:
+    """Put a file in place of what was there: after a crash it is either the old one or the new one, whole."""
+    remove(temporary)
+    write_synced(temporary, data)
+    try:
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """See the names in a folder to the disk. A file system that can't do that is trusted to do it unasked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(root: Path, below: Path) -> None:
+    """Make a folder some levels below the root, and see each name on the way to the disk.
+
+    A symbolic link on the way is refused: what lies behind one is not looked at when the folder is read.
+    """
+    folder = root
+    for part in below.relative_to(root).parts:
+        parent, folder = folder, folder / part
+        if folder.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "A symbolic link, not a folder", str(folder))
+        folder.mkdir(exist_ok=True)
+        sync_folder(parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there and can be removed."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def remove_all(folder: Path) -> int:
+    """Empty a folder; what a symbolic link points to stays. Returns how many entries there were."""
+    count = 0
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+        count += 1
+    return count

@@ -1,0 +1,1 @@
+"""The web side: one file puts everything together (app.py), the others answer."""

@@ -1,0 +1,170 @@
+"""The composition root: every part is made here, handed what it needs, started in order and stopped in the other."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+import dog
+from dog.camera_task import CameraTask, restore_latest
+from dog.cameras import Camera
+from dog.captures import CaptureQueue
+from dog.errors import CameraOffline, StartError
+from dog.hub import Hub
+from dog.links import Links
+from dog.settings import Settings
+from dog.snapshots import SnapshotStore
+from dog.web import api, pages, pictures, sockets
+from dog.web.problems import answer_problems
+from dog.web.security import protect, refuse_foreign_posts
+from dog.web.service import SERVICE, Service
+
+__all__ = ["create_app", "kill"]
+
+CAMERA = "main"
+"""The name of the one camera that the setting `camera` describes."""
+BODY_SIZE = 16 * 1024
+"""Bytes of the longest body that anybody has reason to send."""
+DRAIN = 1.5
+"""Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
+
+
+def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
+    """The service as an application. Its startup raises SettingError where a setting does not work out.
+
+    `make_camera` makes the driver, by default create_camera.
+    """
+    app = web.Application(middlewares=[answer_problems, refuse_foreign_posts], client_max_size=BODY_SIZE)
+    templates = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(find_folder("templates")),
+        autoescape=True,
+        auto_reload=False,
+        undefined=jinja2.StrictUndefined,
+    )
+    for name in templates.list_templates(extensions=["html"]):
+        templates.get_template(name)  # read now: later the event loop touches no file
+    app.on_response_prepare.append(protect(settings))
+    app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera))
+    app.on_shutdown.append(_drain)
+    _add_routes(app)
+    return app
+
+
+def kill(app: web.Application) -> None:
+    """End at once what the cameras run, without waiting: the process is about to exit."""
+    if SERVICE in app:
+        for camera in app[SERVICE].cameras.values():
+            camera.kill()
+
+
+def find_folder(name: str) -> Path:
+    """The folder `templates` or `static`: inside the installed package, beside it in a checkout."""
+    package = Path(dog.__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def _add_routes(app: web.Application) -> None:
+    app.add_routes(
+        [
+            web.get("/", pages.show_live),
+            web.post("/", pages.press),
+            web.get("/snapshots/{id:[^/.]+}", pages.show_snapshot),
+            web.get("/snapshots/{id:[^/.]+}.{suffix:[a-z]+}", pictures.show_picture),
+            web.get("/snapshots/{id:[^/.]+}/thumbnail.jpg", pictures.show_thumbnail),
+            web.get("/latest.jpg", pictures.show_latest),
+            web.get("/default-picture", pages.show_default_picture),
+            web.get("/favicon.ico", _show_icon),
+            web.get("/ws", sockets.watch, allow_head=False),
+            web.post("/api/captures", api.start_capture),
+            web.get("/api/captures/{number:[0-9]{1,18}}", api.show_capture),
+            web.get("/api/snapshots", api.list_snapshots),
+            web.get("/api/snapshots/{id:[^/]+}", api.show_snapshot_body),
+            web.get("/api/cameras", api.list_cameras),
+            web.get("/healthz", api.report_health),
+            web.get("/readyz", api.report_readiness),
+            web.static("/static", find_folder("static")),
+        ]
+    )
+
+
+async def _show_icon(_request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": "static/icon.svg"})
+
+
+def create_camera(settings: Settings, folder: Path) -> Camera:
+    """The driver that the setting `camera` names; `folder` is where its programs may write."""
+    match settings.camera_kind:
+        case "script":
+            from dog.cameras.script import ScriptCamera
+
+            return ScriptCamera(
+                Path(settings.camera_argument),
+                folder=folder,
+                image_type=settings.image_type,
+                timeout=settings.capture_timeout,
+            )
+        case _:
+            from dog.cameras.test_card import TestCard
+
+            return TestCard()
+
+
+def _run_service(
+    settings: Settings, make_camera: Callable[[Settings, Path], Camera]
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[SERVICE] = await _start_service(settings, make_camera, stack)
+            yield
+
+    return run
+
+
+async def _start_service(
+    settings: Settings, make_camera: Callable[[Settings, Path], Camera], stack: AsyncExitStack
+) -> Service:
+    """Every part in order, each with its end put on the stack. Raises SettingError."""
+    store = SnapshotStore(settings.snapshots)
+    try:
+        await store.open()
+    except StartError as error:
+        raise settings.error("snapshots", str(error)) from error
+    stack.push_async_callback(store.close)
+    driver = make_camera(settings, store.incoming)
+    try:
+        await driver.open()
+    except CameraOffline as error:
+        raise settings.error("camera", error.message) from error
+    hub = Hub(store.epoch, f"dog/{dog.__version__}", clock=time.monotonic)
+    links = Links(settings.base_url)
+    latest = restore_latest(await store.latest(CAMERA), time.monotonic())
+    numbers = itertools.count(store.last_capture + 1)
+    camera = CameraTask(
+        CAMERA,
+        driver,
+        queue=CaptureQueue(settings.dead_time, numbers.__next__, latest),
+        store=store,
+        hub=hub,
+        links=links,
+        capture_timeout=settings.capture_timeout,
+    )
+    camera.start()
+    stack.push_async_callback(camera.stop, 0)
+    pings = asyncio.create_task(hub.keep_alive(), name="pings")
+    stack.callback(pings.cancel)
+    return Service(settings, links, store, hub, {CAMERA: camera})
+
+
+async def _drain(app: web.Application) -> None:
+    """The beginning of the end: no new captures, the running one ends, then the viewers are sent away to come back."""
+    service = app[SERVICE]
+    await asyncio.gather(*(camera.stop(DRAIN) for camera in service.cameras.values()))
+    service.hub.close(1012, "restarting")

@@ -1,0 +1,104 @@
+"""The pages, rendered from templates/: the live page, the press without JavaScript, and the page of one snapshot."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp_jinja2
+from aiohttp import web
+
+from dog import __version__
+from dog.snapshots import Snapshot, is_snapshot_id
+from dog.web.pictures import find_snapshot
+from dog.web.problems import relative_root
+from dog.web.service import SERVICE, Service
+
+__all__ = ["COOKIE", "press", "show_default_picture", "show_live", "show_snapshot"]
+
+COOKIE = "dog_snapshot"
+"""Holds the id of the viewer's last snapshot and nothing else; it gives no right."""
+YEAR = 365 * 24 * 3600
+STRIP = 12
+"""Snapshots in the strip of the last ones."""
+
+
+async def show_live(request: web.Request) -> web.Response:
+    """GET /: the live page, with the visitor's own photo where the cookie names one."""
+    service = request.app[SERVICE]
+    strip = await service.store.recent(limit=STRIP)
+    newest = strip[0] if strip else None
+    own = await _find_own(request, service)
+    photo = own or newest
+    describe = service.links.describe
+    default = "default-picture" if service.settings.default_picture else "static/default.svg"
+    response = _render(
+        request,
+        "live.html",
+        {
+            "photo": describe(photo) if photo else None,
+            "mine": own is not None,
+            "newest": describe(newest) if newest else None,
+            "strip": [describe(snapshot) for snapshot in strip],
+            "cameras": service.statuses(),
+            "viewers": len(service.hub.viewers),
+            "default_picture": relative_root(request) + default,
+        },
+    )
+    return response
+
+
+async def press(request: web.Request) -> web.Response:
+    """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
+    service = request.app[SERVICE]
+    _, snapshot = await service.find_camera(None).take()
+    response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
+    public = urlsplit(service.settings.base_url or "")
+    response.set_cookie(
+        COOKIE,
+        snapshot.id,
+        max_age=YEAR,
+        path=public.path.rstrip("/") + "/",
+        secure=request.secure or public.scheme == "https",
+        samesite="Lax",
+    )
+    return response
+
+
+async def show_snapshot(request: web.Request) -> web.Response:
+    """GET /snapshots/{id}: the page of one snapshot."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
+    newer = await service.store.newer(snapshot)
+    own = await _find_own(request, service)
+    describe = service.links.describe
+    return _render(
+        request,
+        "snapshot.html",
+        {
+            "photo": describe(snapshot),
+            "mine": own is not None and own.id == snapshot.id,
+            "newer": describe(newer) if newer else None,
+            "older": describe(older[0]) if older else None,
+        },
+    )
+
+
+async def show_default_picture(request: web.Request) -> web.StreamResponse:
+    """GET /default-picture: what the live page shows before the first photo, where a setting names one."""
+    path = request.app[SERVICE].settings.default_picture
+    if path is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+
+
+async def _find_own(request: web.Request, service: Service) -> Snapshot | None:
+    """The visitor's last snapshot; an unknown one is as good as none."""
+    snapshot_id = request.cookies.get(COOKIE, "")
+    return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
+
+
+def _render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
+    context = {"root": relative_root(request), "version": __version__, **context}
+    response = aiohttp_jinja2.render_template(template, request, context)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,75 @@
+"""The browser's side of safety: which pages may talk to us, and what our own may do."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from dog import __version__
+from dog.errors import RequestError
+from dog.settings import Settings
+from dog.web.service import SERVICE
+
+__all__ = ["check_origin", "protect", "refuse_foreign_posts"]
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+def check_origin(request: web.Request) -> None:
+    """Raise RequestError `forbidden` where another site's page is behind the request.
+
+    A browser always says its page's origin when it opens a WebSocket or posts; it must be the host that was asked, the
+    public address, or listed. A script says none, and passes.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return
+    settings = request.app[SERVICE].settings
+    allowed = {urlsplit(url).netloc.lower() for url in (settings.base_url, *settings.origins) if url}
+    if urlsplit(origin).netloc.lower() not in {request.host.lower(), *allowed} or origin == "null":
+        raise RequestError(
+            "forbidden",
+            f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them.",
+        )
+
+
+@web.middleware
+async def refuse_foreign_posts(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """No other site's page may make a visitor's browser take a photo."""
+    if request.method not in SAFE_METHODS:
+        check_origin(request)
+    return await handler(request)
+
+
+def protect(settings: Settings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """The headers that every answer gets: nothing inline, nothing from elsewhere, no framing, no guessing of types."""
+    public = urlsplit(settings.base_url or "")
+    elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"img-src 'self'{elsewhere}",
+            "connect-src 'self'",
+            "manifest-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+    server = f"dog/{__version__}"
+
+    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        headers["Server"] = server
+        headers["Content-Security-Policy"] = policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        if response.status >= 400:
+            headers["Cache-Control"] = "no-store"
+
+    return add_headers

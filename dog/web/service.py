@@ -1,0 +1,44 @@
+"""What the handlers need of the running service, under one key of the application."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from dog.camera_task import CameraTask
+from dog.errors import RequestError
+from dog.hub import Hub
+from dog.links import Links
+from dog.messages import CameraStatus
+from dog.settings import Settings
+from dog.snapshots import SnapshotStore
+
+__all__ = ["SERVICE", "Service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts, as dog.web.app put them together."""
+
+    settings: Settings
+    links: Links
+    store: SnapshotStore
+    hub: Hub
+    cameras: dict[str, CameraTask]
+
+    def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
+        """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""
+        if name is None:
+            return next(iter(self.cameras.values()))
+        if name not in self.cameras:
+            known = ", ".join(self.cameras)
+            raise RequestError(
+                "unknown_camera", f"There is no camera {name[:40]!r}; there is {known}.", request=request
+            )
+        return self.cameras[name]
+
+    def statuses(self) -> list[CameraStatus]:
+        """All cameras as `hello` shows them."""
+        return [camera.status() for camera in self.cameras.values()]
+
+
+SERVICE = web.AppKey("service", Service)

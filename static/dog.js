@@ -1,0 +1,123 @@
+/*
+ * The live page, put together. What the server says and what the visitor does go into the state (state.js); each change
+ * is written to the page (view.js), spoken where it is worth hearing, and followed up here: the cookie, the pictures
+ * that were missed, a press that has to be said again.
+ */
+
+import { CopyLink } from "./clipboard.js";
+import { Connection } from "./connection.js";
+import { rememberSnapshot } from "./cookie.js";
+import { Shutter } from "./shutter.js";
+import { Speech } from "./speech.js";
+import { act, initialState, receive, snapshotOf } from "./state.js";
+import { Strip } from "./strip.js";
+import { View } from "./view.js";
+import { announcementOf } from "./words.js";
+
+const TICK = 250; // ms; a countdown in whole seconds and its ring
+const UNANSWERED = 5000; // ms after which a press may be said anew
+const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
+
+document.documentElement.classList.add("js");
+const element = (id) => document.getElementById(id);
+const root = new URL(document.body.dataset.root, location.href);
+const speech = new Speech(element("speech"));
+
+const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
+const shutter = new Shutter(element("press"), element("shutter"), press);
+const { dataset } = element("frame");
+const shown = dataset.snapshot ? snapshotOf(dataset) : null;
+const copyLink = new CopyLink(
+  { button: element("copy"), label: element("copy-label"), field: element("link-field") },
+  () => element("open").href,
+  (sentence) => speech.say(sentence),
+);
+const view = new View({ shutter, strip, copyLink, shown });
+
+let state = initialState({
+  photos: strip.read(),
+  shown,
+  own: shown && dataset.mine === "yes" ? [shown.snapshot] : [],
+  camera: element("booth").dataset.camera ?? null,
+});
+
+const address = new URL("ws", root);
+address.protocol = root.protocol === "https:" ? "wss:" : "ws:";
+const connection = new Connection(address, {
+  onMessage(message) {
+    change(receive, message);
+    if (message.type === "hello") catchUp();
+  },
+  onLost: () => change(act, { act: "lost" }),
+  onRefused: (code) => change(act, { act: "refused", code }),
+});
+
+function change(reduce, what) {
+  const before = state;
+  const now = Date.now();
+  state = reduce(state, what, now);
+  if (state === before) return;
+  view.write(state, now);
+  speech.say(announcementOf(before, state, now));
+  if (state.own.at(-1) !== before.own.at(-1)) rememberSnapshot(state.own.at(-1), root);
+  if (state.wanted && state.wanted !== before.wanted) fetchPhotos();
+}
+
+function press() {
+  const heard = state.press;
+  if (heard && (heard.outcome || Date.now() - heard.at < UNANSWERED)) return;
+  const request = crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-");
+  const early = state.connection.state === "connecting"; // sent as soon as the connection is there
+  if (early || sendPress(request, state.camera)) change(act, { act: "press", request });
+  else change(act, { act: "unsent" });
+}
+
+const sendPress = (request, camera) => connection.send({ type: "capture", request, ...(camera && { camera }) });
+
+/** What a `hello` leaves to do: photos that were missed, and a press that may not have arrived. */
+function catchUp() {
+  if (state.missed) fetchPhotos();
+  const { press: said } = state;
+  if (said && !said.outcome && said.epoch === state.epoch) sendPress(said.request, said.camera);
+}
+
+async function fetchPhotos() {
+  try {
+    const response = await fetch(new URL("api/snapshots?limit=12", root));
+    if (!response.ok) return;
+    const { snapshots } = await response.json();
+    change(act, { act: "photos", photos: snapshots.map(snapshotOf) });
+  } catch {
+    // The connection is gone again; its next `hello` asks anew.
+  }
+}
+
+element("newest").addEventListener("click", () => change(act, { act: "newest" }));
+element("dismiss").addEventListener("click", () => change(act, { act: "dismiss" }));
+
+const KEYS = {
+  " ": press,
+  ArrowLeft: () => change(act, { act: "walk", by: -1 }),
+  ArrowRight: () => change(act, { act: "walk", by: 1 }),
+  Home: () => change(act, { act: "newest" }),
+  Escape: () => change(act, { act: state.notice ? "dismiss" : "newest" }),
+};
+
+document.addEventListener("keydown", (event) => {
+  const key = Object.hasOwn(KEYS, event.key) ? KEYS[event.key] : null;
+  if (!key || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.isComposing) return;
+  if (event.key === " " && (event.repeat || event.target.closest(INTERACTIVE))) return;
+  if (event.target.matches("input, select, textarea")) return;
+  event.preventDefault();
+  key();
+});
+
+addEventListener("online", () => connection.hurry());
+addEventListener("pageshow", ({ persisted }) => persisted && connection.hurry());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") connection.hurry();
+});
+
+setInterval(() => view.write(state, Date.now()), TICK);
+view.write(state, Date.now());
+connection.open();

@@ -1,0 +1,286 @@
+/*
+ * What the page knows, as one plain object, and how it changes. Nothing here touches the document, the network or the
+ * clock: `receive` takes what the server said, `act` what happened on this side, and both return the next state. The
+ * state that is given is never changed. Numbered events that were seen before (after a resume) are ignored by `seq`.
+ *
+ * Which photo is shown: whoever did not walk the strip `follows`, and every new photo is shown to them, also where their
+ * own older one was shown when they came. Whoever walked stays where they are and is told how many are new. A press is
+ * a wish to see its photo, so it follows again.
+ */
+
+const STRIP_LENGTH = 24;
+const ANSWER_DUE = 15_000; // ms; a press that nobody answered for this long is not sent again: it would surprise
+
+const SNAPSHOT_TYPES = {
+  camera: String, capture: Number, snapshot: String, url: String, page: String, thumbnail: String,
+  captured_at: String, width: Number, height: Number, bytes: Number, content_type: String,
+};
+
+/** A snapshot from anything that has its fields: a `ready` event, an HTTP answer, an element's dataset. */
+export function snapshotOf(source) {
+  const snapshot = {};
+  for (const [field, type] of Object.entries(SNAPSHOT_TYPES)) snapshot[field] = type(source[field]);
+  return snapshot;
+}
+
+/** The state before the first word from the server: what the page came with. `photos` are newest first. */
+export function initialState({ photos = [], shown = null, own = [], camera = null } = {}) {
+  return {
+    connection: { state: "connecting", since: null, code: null },
+    epoch: null,
+    seq: 0,
+    ahead: 0, // ms that the server's clock is ahead of ours
+    viewers: null,
+    cameras: {}, // by name
+    camera: camera ?? photos[0]?.camera ?? null, // the name of the one that is shown
+    photos: photos.filter((photo) => camera === null || photo.camera === camera),
+    shown,
+    following: true,
+    unseen: 0,
+    own, // ids, the latest last
+    wanted: null, // the id of a photo to show as soon as it is known
+    missed: false, // photos came while nobody listened: they have to be asked for
+    press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; one before the first `hello` waits for it
+    notice: null, // {kind, text}
+  };
+}
+
+// ---- questions
+
+export const currentCamera = (state) => state.cameras[state.camera] ?? null;
+
+export const isOwn = (state, photo) => photo !== null && state.own.includes(photo.snapshot);
+
+export const latestPhoto = (state) => state.photos[0] ?? null;
+
+/** What the camera does at `now`: {phase, left, share}; `left` is in ms, `share` the part of the dead time that is left. */
+export function cameraPhase(camera, state, now) {
+  if (!camera) return { phase: "unknown", left: 0, share: 0 };
+  if (camera.state === "offline") return { phase: "offline", left: 0, share: 0 };
+  if (camera.state === "capturing") return { phase: "capturing", left: 0, share: 0 };
+  const left = camera.readyAt - (now + state.ahead);
+  if (!(left > 0)) return { phase: "idle", left: 0, share: 0 };
+  return { phase: "cooling", left, share: Math.min(1, left / Math.max(1, camera.deadTime)) };
+}
+
+// ---- what the server said
+
+/** The state after one message of the server; messages and fields that are not known change nothing. */
+export function receive(state, message, now) {
+  const handler = Object.hasOwn(HANDLERS, message.type) ? HANDLERS[message.type] : null;
+  if (!handler) return state;
+  if (Number.isInteger(message.seq) && message.type !== "hello") {
+    if (message.seq <= state.seq) return state;
+    state = { ...state, seq: message.seq };
+  }
+  return handler(state, message, now);
+}
+
+const HANDLERS = {
+  hello(state, hello, now) {
+    const restarted = state.epoch !== null && hello.epoch !== state.epoch;
+    const cameras = Object.fromEntries(hello.cameras.map((camera) => [camera.name, cameraOf(camera)]));
+    let next = {
+      ...state,
+      connection: { state: "live", since: now, code: null },
+      epoch: hello.epoch,
+      // After a replay has been promised, what was seen last still says which events are new.
+      seq: hello.recovered && !restarted ? state.seq : hello.seq,
+      ahead: Date.parse(hello.at) - now,
+      viewers: hello.viewers,
+      cameras,
+      camera: state.camera in cameras ? state.camera : (hello.cameras[0]?.name ?? null),
+      notice: state.notice?.kind === "unsent" ? null : state.notice,
+    };
+    if (next.press?.epoch === null) {
+      next = { ...next, press: { ...next.press, epoch: hello.epoch, camera: next.press.camera ?? next.camera } };
+    }
+    if (hello.recovered) return next;
+    const latest = hello.cameras.find(({ name }) => name === next.camera)?.latest ?? null;
+    if ((latest?.snapshot ?? null) === (latestPhoto(next)?.snapshot ?? null)) return settlePress(next, now);
+    return { ...(latest ? arrive(next, snapshotOf(latest)) : next), missed: true };
+  },
+
+  reply(state, reply, now) {
+    if (!state.press || reply.request !== state.press.request) return state;
+    if (reply.outcome === "cached") return claim(state, reply.snapshot);
+    const startsAt = reply.retry_after === undefined ? null : now + reply.retry_after * 1000;
+    const press = { ...state.press, outcome: reply.outcome, capture: reply.capture, startsAt };
+    const photo = photoOf(state, press);
+    return photo ? claim(state, photo.snapshot) : { ...state, press };
+  },
+
+  error(state, error) {
+    // One that names no request is about the last message, and that was the press if it has no answer yet.
+    const ours = state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
+    return { ...state, press: ours ? null : state.press, notice: { kind: error.code, text: error.message } };
+  },
+
+  viewers: (state, viewers) => ({ ...state, viewers: viewers.count }),
+
+  capturing(state, event) {
+    const next = change(state, event.camera, (camera) => ({
+      ...camera,
+      state: "capturing",
+      capture: event.capture,
+      readyAt: Date.parse(event.at) + camera.deadTime,
+    }));
+    return { ...next, notice: null };
+  },
+
+  ready(state, event) {
+    const photo = snapshotOf(event);
+    const own = isPressed(state, event);
+    const next = change(state, event.camera, (camera) => ({
+      ...camera,
+      state: "idle",
+      capture: null,
+      since: null,
+      reason: null,
+    }));
+    const shown = arrive({ ...next, notice: null }, photo);
+    return own ? claim(shown, photo.snapshot) : shown;
+  },
+
+  failed(state, event) {
+    const at = Date.parse(event.at);
+    const offline = event.code === "camera_offline";
+    const next = change(state, event.camera, (camera) => ({
+      ...camera,
+      state: offline ? "offline" : "idle",
+      capture: null,
+      since: offline ? (camera.since ?? at) : null,
+      reason: offline ? event.message : null,
+      readyAt: Math.max(camera.readyAt, at + (event.retry_after ?? 0) * 1000),
+    }));
+    const press = isPressed(state, event) ? null : state.press;
+    return { ...next, press, notice: { kind: "failed", text: event.message } };
+  },
+
+  camera: (state, event) =>
+    change(state, event.camera, (camera) => ({
+      ...camera,
+      state: event.state === "cooling" ? "idle" : event.state,
+      since: event.state === "offline" ? (camera.since ?? Date.parse(event.at)) : null,
+      reason: event.reason ?? null,
+    })),
+};
+
+function cameraOf(status) {
+  return {
+    name: status.name,
+    state: status.state === "cooling" ? "idle" : status.state,
+    deadTime: status.dead_time * 1000,
+    readyAt: Date.parse(status.ready_at),
+    capture: status.capture ?? null,
+    since: status.since ? Date.parse(status.since) : null,
+    reason: status.reason ?? null,
+  };
+}
+
+function change(state, name, changed) {
+  const camera = state.cameras[name];
+  return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
+}
+
+const isPressed = ({ press }, event) =>
+  press !== null && press.camera === event.camera && press.capture === event.capture;
+
+/** A photo that may be new: into the strip, and shown to whoever follows. */
+function arrive(state, photo) {
+  if (photo.camera !== state.camera || state.photos.some(({ snapshot }) => snapshot === photo.snapshot)) return state;
+  const photos = [photo, ...state.photos].slice(0, STRIP_LENGTH);
+  if (!state.following) return { ...state, photos, unseen: state.unseen + 1 };
+  return { ...state, photos, shown: photo, unseen: 0 };
+}
+
+/** The press is answered by this snapshot: it is the visitor's own, and shown as soon as it is known. */
+function claim(state, id) {
+  const photo = state.photos.find(({ snapshot }) => snapshot === id) ?? null;
+  const next = {
+    ...state,
+    press: null,
+    notice: null,
+    following: true,
+    unseen: 0,
+    own: [...state.own.filter((own) => own !== id), id],
+  };
+  return photo ? { ...next, shown: photo, wanted: null } : { ...next, wanted: id };
+}
+
+/** What becomes of a press that was under way when the connection was lost and nothing is replayed. */
+function settlePress(state, now) {
+  const { press } = state;
+  if (!press) return state;
+  const photo = press.outcome && photoOf(state, press);
+  if (photo) return claim(state, photo.snapshot);
+  const latest = latestPhoto(state)?.capture ?? 0;
+  const comes = press.outcome ? latest < press.capture : now - press.at < ANSWER_DUE;
+  if (comes && press.epoch === state.epoch) return state;
+  const text = "The connection was lost before your photo came. Press again.";
+  return { ...state, press: null, notice: { kind: "lost", text } };
+}
+
+const photoOf = (state, { camera, capture }) =>
+  state.photos.find((photo) => photo.camera === camera && photo.capture === capture) ?? null;
+
+// ---- what happened on this side
+
+/** The state after something that happened here. */
+export const act = (state, done, now) => ACTS[done.act](state, done, now);
+
+const ACTS = {
+  lost(state, _, now) {
+    const since = state.connection.state === "lost" ? state.connection.since : now;
+    return { ...state, connection: { state: "lost", since, code: null } };
+  },
+
+  refused: (state, { code }, now) => ({ ...state, connection: { state: "refused", since: now, code } }),
+
+  press(state, { request }, now) {
+    const { camera, epoch } = state;
+    const press = { request, camera, epoch, at: now, outcome: null, capture: null, startsAt: null };
+    const shown = state.following ? state.shown : (latestPhoto(state) ?? state.shown);
+    return { ...state, press, notice: null, following: true, unseen: 0, shown };
+  },
+
+  unsent: (state) => ({
+    ...state,
+    notice: { kind: "unsent", text: "The page is not connected, so no photo was taken. Press again when it is live." },
+  }),
+
+  /** The newest photos by HTTP, after events were missed; they are the truth. */
+  photos(state, { photos }, now) {
+    const known = new Set(state.photos.map(({ snapshot }) => snapshot));
+    const ours = photos.filter(({ camera }) => camera === state.camera || state.camera === null);
+    const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
+    const unseen = state.following ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
+    let next = { ...state, photos: ours, unseen, missed: false };
+    if (state.following && ours.length && fresh !== 0) next = { ...next, shown: ours[0] };
+    if (state.wanted && ours.some(({ snapshot }) => snapshot === state.wanted)) next = claim(next, state.wanted);
+    return settlePress(next, now);
+  },
+
+  show(state, { snapshot }) {
+    const place = state.photos.findIndex((photo) => photo.snapshot === snapshot);
+    if (place < 0) return state;
+    const following = place === 0;
+    return { ...state, shown: state.photos[place], following, unseen: following ? 0 : state.unseen };
+  },
+
+  /** `by` +1 is one photo older, -1 one newer. */
+  walk(state, { by }) {
+    if (!state.photos.length) return state;
+    const place = state.photos.findIndex(({ snapshot }) => snapshot === state.shown?.snapshot);
+    const from = place < 0 ? state.photos.length : place; // older than the strip reaches
+    const to = Math.max(0, Math.min(state.photos.length - 1, from + by));
+    return to === place ? state : ACTS.show(state, { snapshot: state.photos[to].snapshot });
+  },
+
+  newest(state) {
+    const newest = latestPhoto(state);
+    return { ...state, shown: newest ?? state.shown, following: true, unseen: 0 };
+  },
+
+  dismiss: (state) => ({ ...state, notice: null }),
+};

@@ -1,0 +1,49 @@
+/* Moments in the visitor's own language and time zone, exact and relative. Times are milliseconds since 1970. */
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const SHORT_CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+const STEPS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+];
+
+const isSameDay = (one, other) => new Date(one).toDateString() === new Date(other).toDateString();
+
+/** The time of day, with the date where it is not today. */
+export const exactTime = (at, now) => (isSameDay(at, now) ? CLOCK : DAY_AND_CLOCK).format(at);
+
+/** The same without seconds, for "since". */
+export const shortTime = (at, now) => (isSameDay(at, now) ? SHORT_CLOCK : DAY_AND_CLOCK).format(at);
+
+/** The whole date, time and zone, for a tooltip. */
+export const fullTime = (at) => FULL.format(at);
+
+/** How long ago; in steps of ten seconds at first, so that it does not flicker. */
+export function relativeTime(at, now) {
+  const ago = Math.max(0, now - at);
+  for (const [unit, length] of STEPS) if (ago >= length) return RELATIVE.format(-Math.floor(ago / length), unit);
+  return RELATIVE.format(-Math.floor(ago / 10_000) * 10, "second");
+}
+
+/** Fill an element with `<time>` for a moment: exact, and how long ago. */
+export function writeMoment(element, at, now) {
+  let time = element.querySelector("time");
+  if (!time) element.replaceChildren((time = document.createElement("time")));
+  const iso = new Date(at).toISOString();
+  const text = exactTime(at, now);
+  if (time.dateTime !== iso) time.dateTime = iso;
+  if (time.textContent !== text) [time.textContent, time.title] = [text, fullTime(at)];
+  let ago = element.querySelector(".ago");
+  if (!ago) {
+    ago = document.createElement("span");
+    ago.className = "ago";
+    element.append(ago);
+  }
+  const since = relativeTime(at, now);
+  if (ago.textContent !== since) ago.textContent = since;
+}

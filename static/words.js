@@ -1,0 +1,107 @@
+/* Everything the live page says, as sentences made from the state. No document here. */
+
+import { cameraPhase, currentCamera, isOwn, latestPhoto } from "./state.js";
+import { exactTime, shortTime } from "./time.js";
+
+const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
+
+/** The line under the shutter: {text, detail}. */
+export function statusOf(state, now) {
+  const { connection, press } = state;
+  if (connection.state === "refused") return { text: "Not live", detail: "The server does not let this page watch." };
+  if (connection.state === "lost") {
+    return { text: "Not live — reconnecting…", detail: `since ${shortTime(connection.since, now)}` };
+  }
+  if (press && !press.outcome) return { text: "Pressed…", detail: "" };
+  const camera = currentCamera(state);
+  const { phase, left } = cameraPhase(camera, state, now);
+  if (phase === "capturing") {
+    if (press?.outcome === "queued" && press.capture !== camera.capture) {
+      return { text: "Taking a photo…", detail: "yours is next" };
+    }
+    return { text: press ? "Taking your photo…" : "Taking a photo…", detail: "" };
+  }
+  if (phase === "offline") {
+    const since = camera.since ? ` since ${shortTime(camera.since - state.ahead, now)}` : "";
+    const said = state.notice?.text === camera.reason;
+    return { text: `Camera offline${since}`, detail: said ? "" : (camera.reason ?? "") };
+  }
+  if (press) {
+    const wait = Math.max(left, (press.startsAt ?? 0) - now);
+    return { text: wait > 0 ? `Your photo in ${seconds(wait)}` : "Your photo is next", detail: "" };
+  }
+  if (phase === "cooling") return { text: `Ready in ${seconds(left)}`, detail: "" };
+  return { text: phase === "unknown" ? "No camera" : "Ready", detail: "" };
+}
+
+export const badgeOf = ({ connection }) =>
+  ({ connecting: "Connecting", live: "Live", lost: "Not live", refused: "Not live" })[connection.state];
+
+export const viewersOf = ({ viewers }) => `${viewers} watching`;
+
+/** The way to the newest photo, or nothing where it is the one that is shown. */
+export function newestOf(state) {
+  const newest = latestPhoto(state);
+  if (!newest || newest.snapshot === state.shown?.snapshot) return "";
+  if (state.unseen) return state.unseen === 1 ? "1 new photo" : `${state.unseen} new photos`;
+  return "Newest photo";
+}
+
+export function titleOf(state, now) {
+  const name = "D.O.G.";
+  if (["lost", "refused"].includes(state.connection.state)) return `Not live · ${name}`;
+  const { phase } = cameraPhase(currentCamera(state), state, now);
+  if (phase === "capturing") return `Taking a photo… · ${name}`;
+  if (phase === "offline") return `Camera offline · ${name}`;
+  return state.unseen ? `(${state.unseen}) ${name}` : name;
+}
+
+export const altOf = (photo, now) =>
+  `Photo by the camera ${photo.camera}, taken at ${exactTime(Date.parse(photo.captured_at), now)}`;
+
+/** What a screen reader is told of a change; "" where there is nothing worth hearing. Countdowns are not. */
+export function announcementOf(before, after, now) {
+  const camera = cameraNews(before, after, now);
+  const isSaid = after.notice === before.notice || (after.notice && camera.includes(after.notice.text));
+  return [
+    connectionNews(before, after),
+    camera,
+    after.press?.outcome === "queued" && before.press?.outcome !== "queued" ? "Your photo is next." : "",
+    photoNews(before, after, now),
+    isSaid ? "" : after.notice?.text,
+  ]
+    .filter(Boolean)
+    .join(" ");
+}
+
+function connectionNews({ connection: before }, { connection: after }) {
+  if (before.state === after.state) return "";
+  if (after.state === "lost") return "Not live. Reconnecting.";
+  if (after.state === "refused") return "Not live. The server does not let this page watch.";
+  return before.state === "lost" ? "Live again." : "";
+}
+
+function cameraNews(before, after, now) {
+  const was = cameraPhase(currentCamera(before), before, now).phase;
+  const is = cameraPhase(currentCamera(after), after, now).phase;
+  if (is === was) return "";
+  if (is === "capturing") return after.press ? "Taking your photo." : "Taking a photo.";
+  if (is === "offline") return `The camera is offline. ${currentCamera(after).reason ?? ""}`.trim();
+  return was === "offline" ? "The camera is back." : "";
+}
+
+function photoNews(before, after, now) {
+  const newest = latestPhoto(after);
+  const at = (photo) => exactTime(Date.parse(photo.captured_at), now);
+  const own = after.own.at(-1) === before.own.at(-1) ? null : after.own.at(-1);
+  if (own && own === after.shown?.snapshot) return `Your photo is here, taken at ${at(after.shown)}.`;
+  if (newest && newest.snapshot !== latestPhoto(before)?.snapshot) {
+    return after.following ? `New photo, taken at ${at(newest)}.` : `${newestOf(after)}.`;
+  }
+  if (after.shown && after.shown.snapshot !== before.shown?.snapshot) {
+    const place = after.photos.findIndex(({ snapshot }) => snapshot === after.shown.snapshot);
+    const whose = isOwn(after, after.shown) ? "Your photo" : "Photo";
+    return place < 0 ? "" : `${whose}, ${place + 1} of ${after.photos.length}, taken at ${at(after.shown)}.`;
+  }
+  return "";
+}

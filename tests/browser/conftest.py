@@ -1,0 +1,94 @@
+"""One browser for all the tests here, a fresh context for each window, and a camera program that the test commands."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, expect
+
+from tests.browser.windows import Window, launch_chromium
+from tests.pictures import make_picture
+
+expect.set_options(timeout=10_000)
+
+PROGRAM = """#!/bin/sh
+# Waits for the test's word, then leaves the picture or fails.
+read -r word < "$0.gate"
+[ "$word" = fail ] && { echo "the lens cap is on" >&2; exit 3; }
+cp "$0.jpg" "$1"
+"""
+
+
+class OpenWindow(Protocol):
+    def __call__(self, url: str, *, context: BrowserContext | None = None, **options: Any) -> Awaitable[Window]: ...
+
+
+class CommandedCamera:
+    """A camera program that waits in the middle of each capture until `say` lets it go on."""
+
+    size = (640, 400)
+
+    def __init__(self, folder: Path) -> None:
+        self.program = folder / "camera.sh"
+        self.program.write_text(PROGRAM)
+        self.program.chmod(0o755)
+        width, height = self.size
+        Path(f"{self.program}.jpg").write_bytes(make_picture(width=width, height=height))
+        self._gate = Path(f"{self.program}.gate")
+        os.mkfifo(self._gate)
+
+    @property
+    def setting(self) -> str:
+        return f"script:{self.program}"
+
+    async def say(self, word: str = "go") -> None:
+        """`go` or `fail`, to the capture that runs or is about to."""
+        await asyncio.to_thread(self._gate.write_text, f"{word}\n")
+
+    def release(self) -> None:
+        """End a capture that still waits: a test that failed half-way leaves no process behind."""
+        with contextlib.suppress(OSError):  # nobody waits
+            gate = os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(gate, b"fail\n")
+            os.close(gate)
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[CommandedCamera]:
+    commanded = CommandedCamera(tmp_path)
+    yield commanded
+    commanded.release()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with launch_chromium() as chromium:
+        yield chromium
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
+    """`await open_window(url, viewport=...)`: a window that has loaded; in a context of its own unless one is given."""
+    windows: list[Window] = []
+    contexts: list[BrowserContext] = []
+
+    async def open_one(url: str, *, context: BrowserContext | None = None, **options: Any) -> Window:
+        if context is None:
+            context = await browser.new_context(**options)
+            contexts.append(context)
+        page = await context.new_page()
+        page.set_default_timeout(10_000)
+        window = Window(page)
+        windows.append(window)
+        await page.goto(url)
+        return window
+
+    yield open_one
+    for context in contexts:
+        await context.close()
+    assert [window.unaccepted for window in windows] == [[] for _ in windows]

@@ -1,0 +1,150 @@
+"""The page's connection: it resumes, tells repeats, asks when it hears nothing, and knows when to stop."""
+
+import asyncio
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import WebSocketRoute, expect
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.test_live import take_photo
+from tests.conftest import Serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HELLO = {
+    "type": "hello", "protocol": "dog.v1", "server": "test", "at": "2026-01-01T00:00:00.000Z", "epoch": 7, "seq": 3,
+    "cursor": "7-3", "recovered": False, "cameras": [], "viewers": 1,
+}  # fmt: skip
+
+
+async def test_photos_missed_while_away_are_replayed_by_cursor_and_shown_once(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    routes: list[WebSocketRoute] = []
+    back = asyncio.Event()
+
+    async def pass_on(route: WebSocketRoute) -> None:
+        routes.append(route)
+        if len(routes) > 1:
+            await back.wait()
+        route.connect_to_server()
+
+    window = await open_window("about:blank")
+    await window.page.route_web_socket("**/ws*", pass_on)
+    await window.page.goto(server.url)
+    await window.wait_until_live()
+    first = (await take_photo(server.url))["snapshot"]
+    await window.wait_for_photo(first)
+    await routes[0].close(code=1012)
+    await expect(window.part("badge")).to_have_text("Not live")
+    await take_photo(server.url)
+    third = (await take_photo(server.url))["snapshot"]
+    back.set()
+    await window.wait_until_live()
+    await window.wait_for_photo(third)
+    await expect(window.photos).to_have_count(3)
+    assert "since" not in parse_qs(urlsplit(routes[0].url).query)
+    assert "since" in parse_qs(urlsplit(routes[1].url).query)
+
+
+async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve("--dead-time", "0")
+    routes: list[WebSocketRoute] = []
+    back = asyncio.Event()
+
+    async def forget_the_cursor(route: WebSocketRoute) -> None:
+        routes.append(route)
+        if len(routes) > 1:
+            await back.wait()
+        server_side = route.connect_to_server()
+
+        def tell(message: str | bytes) -> None:
+            said = json.loads(message)
+            if said["type"] == "hello":
+                said["recovered"] = False
+            if said["type"] in ("hello", "viewers") or len(routes) == 1:
+                route.send(json.dumps(said))
+
+        server_side.on_message(tell)
+
+    window = await open_window("about:blank")
+    await window.page.route_web_socket("**/ws*", forget_the_cursor)
+    await window.page.goto(server.url)
+    await window.wait_until_live()
+    await window.wait_for_photo((await take_photo(server.url))["snapshot"])
+    await routes[0].close(code=1012)
+    await expect(window.part("badge")).to_have_text("Not live")
+    await take_photo(server.url)
+    third = (await take_photo(server.url))["snapshot"]
+    back.set()
+    await window.wait_for_photo(third)
+    await expect(window.photos).to_have_count(3)
+
+
+async def test_a_server_gone_silent_is_asked_and_then_left(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    heard: list[str] = []
+    opened = asyncio.Event()
+
+    async def fall_silent(route: WebSocketRoute) -> None:
+        if heard:
+            opened.set()
+        route.on_message(lambda message: heard.append(json.loads(message)["type"]))
+        route.send(json.dumps(HELLO))
+
+    window = await open_window("about:blank")
+    await window.page.clock.install()
+    await window.page.route_web_socket("**/ws*", fall_silent)
+    await window.page.goto(server.url)
+    await window.wait_until_live()
+    await window.page.clock.run_for(19_000)
+    assert heard == []
+    await window.page.clock.run_for(2_000)
+    assert heard == ["ping"]
+    await expect(window.part("badge")).to_have_text("Live")
+    await window.page.clock.run_for(12_000)  # ten to lose patience, and less than one to come back
+    await asyncio.wait_for(opened.wait(), 10)
+    await window.wait_until_live()
+
+
+@pytest.mark.parametrize("code", [4401, 4403])
+async def test_a_refusal_ends_the_trying_and_is_told(serve: Serve, open_window: OpenWindow, code: int) -> None:
+    server = serve()
+    opened: list[str] = []
+
+    async def refuse(route: WebSocketRoute) -> None:
+        opened.append(route.url)
+        await route.close(code=code)
+
+    window = await open_window("about:blank")
+    await window.page.clock.install()
+    await window.page.route_web_socket("**/ws*", refuse)
+    await window.page.goto(server.url)
+    await expect(window.part("status")).to_contain_text("does not let this page watch")
+    await window.page.clock.run_for(60_000)
+    assert len(opened) == 1
+
+
+async def test_the_network_coming_back_ends_the_waiting_at_once(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    opened: list[str] = []
+
+    async def close_the_first(route: WebSocketRoute) -> None:
+        opened.append(route.url)
+        if len(opened) == 1:
+            await route.close(code=1013)
+        else:
+            route.connect_to_server()
+
+    window = await open_window("about:blank")
+    await window.page.clock.install()
+    await window.page.clock.pause_at("2030-01-01")
+    await window.page.route_web_socket("**/ws*", close_the_first)
+    await window.page.goto(server.url)
+    await expect(window.part("badge")).to_have_text("Not live")
+    assert len(opened) == 1
+    await window.read("() => { dispatchEvent(new Event('online')); }")
+    await window.wait_until_live()

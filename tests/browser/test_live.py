@@ -1,0 +1,381 @@
+"""The live page: a press anywhere, the photo everywhere."""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.browser.conftest import CommandedCamera, OpenWindow
+from tests.conftest import Serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UNREACHABLE = r"WebSocket connection to .* failed"
+"""What Chromium itself says while the server is away."""
+
+
+def push(url: str) -> connect:
+    return connect(f"{url.replace('http', 'ws', 1)}/ws")
+
+
+async def read_until(script: ClientConnection, kind: str) -> dict[str, Any]:
+    async for text in script:
+        message: dict[str, Any] = json.loads(text)
+        if message["type"] == kind:
+            return message
+    raise AssertionError(f"The push ended without {kind}.")
+
+
+async def take_photo(url: str, **wish: Any) -> dict[str, Any]:
+    """A script's press; the `ready` that came of it."""
+    async with push(url) as script:
+        await script.send(json.dumps({"type": "capture", "max_age": 0, **wish}))
+        return await read_until(script, "ready")
+
+
+async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_everyone_watching(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting)
+    pressing, watching = await open_window(server.url), await open_window(server.url)
+    async with push(server.url) as script:
+        for window in (pressing, watching):
+            await window.wait_until_live()
+            await expect(window.part("viewers")).to_have_text("3 watching")
+        await pressing.shutter.click()
+        capturing = await read_until(script, "capturing")
+        await expect(pressing.part("status")).to_have_text("Taking your photo…")
+        await expect(watching.part("status")).to_have_text("Taking a photo…")
+        await expect(watching.page).to_have_title(re.compile("^Taking a photo"))
+        await camera.say("go")
+        ready = await read_until(script, "ready")
+    assert ready["capture"] == capturing["capture"]
+    for window in (pressing, watching):
+        await window.wait_for_photo(ready["snapshot"])
+        assert await window.read_size() == camera.size == (ready["width"], ready["height"])
+        await expect(window.photos).to_have_count(1)
+        await expect(window.photos.first).to_have_attribute("aria-current", "true")
+    assert await pressing.read_cookie() == ready["snapshot"]
+    assert await watching.read_cookie() is None
+    await expect(pressing.part("whose")).to_have_text("Your photo")
+    await expect(watching.part("whose")).to_be_empty()
+
+
+async def test_who_comes_back_finds_their_own_photo_and_a_way_to_the_newest(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    first = await open_window(server.url)
+    await first.wait_until_live()
+    await first.shutter.click()
+    own = await first.wait_for_photo()
+    await first.page.close()
+    newest = (await take_photo(server.url))["snapshot"]
+
+    back = await open_window(server.url, context=first.context)
+    await back.wait_until_live()
+    await back.wait_for_photo(own)
+    await expect(back.part("whose")).to_have_text("Your photo")
+    await expect(back.part("when").locator("time")).to_have_attribute("datetime", re.compile(r"^\d{4}-.*Z$"))
+    await back.page.get_by_role("button", name="Newest photo").click()
+    await back.wait_for_photo(newest)
+    await expect(back.part("whose")).to_be_empty()
+    assert await back.read_cookie() == own
+
+    stranger = await open_window(server.url)
+    await stranger.wait_for_photo(newest)
+    await expect(stranger.part("whose")).to_be_empty()
+
+
+async def test_a_press_within_the_dead_time_gives_the_photo_that_is_there_and_the_countdown_is_shown(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "5")
+    pressing, late = await open_window(server.url), await open_window(server.url)
+    await pressing.wait_until_live()
+    await late.wait_until_live()
+    await pressing.shutter.click()
+    snapshot = await pressing.wait_for_photo()
+    for window in (pressing, late):
+        await expect(window.part("status")).to_have_text(re.compile(r"^Ready in [1-5] s$"))
+        await expect(window.shutter).to_have_attribute("data-phase", "cooling")
+        left = await window.read("() => Number(document.getElementById('shutter').style.getPropertyValue('--left'))")
+        assert 0 < left <= 1
+    await late.wait_for_photo(snapshot)
+    await late.shutter.click()
+    await expect(late.part("whose")).to_have_text("Your photo")
+    assert await late.read_cookie() == snapshot
+    await expect(late.photos).to_have_count(1)
+    await expect(late.part("status")).to_have_text("Ready")
+
+
+async def test_both_windows_come_back_by_themselves_after_a_restart_and_show_the_next_photo(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    windows = [await open_window(server.url) for _ in range(2)]
+    for window in windows:
+        window.accepted.append(UNREACHABLE)
+        await window.wait_until_live()
+    before = (await take_photo(server.url))["snapshot"]
+    for window in windows:
+        await window.wait_for_photo(before)
+        await window.record_speech()
+    await asyncio.to_thread(server.stop)
+    for window in windows:
+        await expect(window.part("status")).to_contain_text("Not live — reconnecting…")
+        await expect(window.part("status")).to_contain_text("since")
+        await expect(window.part("badge")).to_have_text("Not live")
+        await expect(window.page).to_have_title(re.compile("^Not live"))
+    again = await asyncio.to_thread(serve, "--dead-time", "0", "--port", str(server.port))
+    for window in windows:
+        await window.wait_until_live()
+        await window.wait_for_speech("Live again")
+        await expect(window.part("status")).to_have_text("Ready")
+    await windows[0].shutter.click()
+    after = await windows[0].wait_for_photo(other_than=before)
+    await windows[1].wait_for_photo(after)
+    assert again.url == server.url
+    for window in windows:
+        await expect(window.photos).to_have_count(2)
+
+
+async def test_a_press_while_not_connected_takes_no_photo_and_says_so(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    window = await open_window(server.url)
+    window.accepted.append(UNREACHABLE)
+    await window.wait_until_live()
+    await asyncio.to_thread(server.stop)
+    await expect(window.shutter).to_have_attribute("aria-disabled", "true")
+    await window.page.keyboard.press("Space")
+    await expect(window.part("notice-text")).to_contain_text("not connected, so no photo was taken")
+
+
+async def test_without_javascript_the_button_is_a_form_that_ends_on_the_photos_page(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve()
+    window = await open_window(server.url, java_script_enabled=False)
+    await expect(window.part("status")).to_have_text("Ready")
+    for hidden in ("copy", "badge", "newest"):
+        await expect(window.part(hidden)).to_be_hidden()
+    answers = []
+    window.page.on("response", lambda response: answers.append((response.request.method, response.status)))
+    await window.shutter.click()
+    await window.page.wait_for_url("**/snapshots/*")
+    assert ("POST", 303) in answers
+    snapshot = window.page.url.rsplit("/", 1)[-1]
+    assert await window.read_cookie() == snapshot
+    await expect(window.page.locator(".chip")).to_have_text("Your photo")
+    await expect(window.page.locator("#frame img")).to_have_js_property("complete", True)
+    await window.page.goto(server.url)
+    await expect(window.photos).to_have_count(1)
+    await expect(window.part("whose")).to_have_text("Your photo")
+
+
+async def test_space_takes_a_photo_and_the_arrows_walk_the_strip(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve("--dead-time", "0")
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    taken: list[str] = []
+    for _ in range(3):
+        await window.page.keyboard.press("Space")
+        taken.insert(0, await window.wait_for_photo(other_than=taken[0] if taken else None))
+        await expect(window.shutter).to_have_attribute("data-heard", "no")
+    await window.page.keyboard.press("ArrowRight")
+    await window.wait_for_photo(taken[1])
+    await window.page.keyboard.press("ArrowRight")
+    await window.wait_for_photo(taken[2])
+    await expect(window.photos.nth(2)).to_have_attribute("aria-current", "true")
+    await window.page.keyboard.press("ArrowRight")  # there is no older one
+    await window.page.keyboard.press("ArrowLeft")
+    await window.wait_for_photo(taken[1])
+    for key in ("Escape", "Home"):
+        await window.page.keyboard.press("ArrowRight")
+        await window.page.keyboard.press(key)
+        await window.wait_for_photo(taken[0])
+    await window.shutter.focus()
+    await window.page.keyboard.press("Enter")
+    await window.wait_for_photo(other_than=taken[0])
+    await window.photos.first.focus()
+    await expect(window.shutter).to_have_attribute("data-heard", "no")
+    await window.page.keyboard.press("Space")  # with the focus on a link it is no press
+    assert await window.shutter.get_attribute("data-heard") == "no"
+
+
+async def test_who_walked_the_strip_is_not_taken_away_by_a_new_photo_but_told_of_it(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    oldest = (await take_photo(server.url))["snapshot"]
+    await take_photo(server.url)
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    await window.photos.nth(1).click()
+    await window.wait_for_photo(oldest)
+    await take_photo(server.url)
+    await expect(window.part("newest-label")).to_have_text("1 new photo")
+    newest = (await take_photo(server.url))["snapshot"]
+    await expect(window.part("newest-label")).to_have_text("2 new photos")
+    await expect(window.photos).to_have_count(4)
+    await expect(window.photos.nth(3)).to_have_attribute("aria-current", "true")
+    await window.wait_for_photo(oldest)
+    await window.part("newest").click()
+    await window.wait_for_photo(newest)
+    await expect(window.part("newest")).to_be_hidden()
+    following = (await take_photo(server.url))["snapshot"]
+    await window.wait_for_photo(following)
+
+
+async def test_the_live_region_speaks_what_happens_and_not_the_countdown(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting, "--dead-time", "2")
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    await window.record_speech()
+    await window.shutter.click()
+    await window.wait_for_speech("Taking your photo")
+    await camera.say("go")
+    await window.wait_for_speech(r"^Your photo is here, taken at .*\d")
+    await expect(window.part("status")).to_have_text("Ready")
+    async with push(server.url) as script:
+        await script.send('{"type":"capture","max_age":0}')
+        await window.wait_for_speech(r"^Taking a photo\.$")
+        await camera.say("fail")
+        await read_until(script, "failed")
+    said = await window.wait_for_speech("status 3|exit")
+    assert len(said) == 4, said
+    await expect(window.part("speech")).to_have_attribute("aria-live", "polite")
+
+
+async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting, "--dead-time", "0")
+    window, other = await open_window(server.url), await open_window(server.url)
+    await window.wait_until_live()
+    await other.wait_until_live()
+    await window.shutter.click()
+    await camera.say("fail")
+    await expect(window.part("notice-text")).to_contain_text("3")
+    await expect(other.part("notice")).to_be_visible()
+    await expect(window.part("status")).to_have_text("Ready")
+    assert await window.read_cookie() is None
+    await other.page.get_by_role("button", name="Dismiss").click()
+    await expect(other.part("notice")).to_be_hidden()
+    await window.shutter.click()
+    await expect(window.part("notice")).to_be_hidden()
+    await camera.say("go")
+    await window.wait_for_photo()
+
+
+async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_back(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting, "--dead-time", "0")
+    camera.program.rename(camera.program.with_suffix(".gone"))
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    await window.record_speech()
+    await window.shutter.click()
+    await expect(window.part("status")).to_have_text(re.compile(r"Camera offline since .*\d"))
+    await expect(window.part("notice-text")).to_contain_text("is not there")
+    await expect(window.page).to_have_title(re.compile("^Camera offline"))
+    await window.shutter.click()
+    await expect(window.shutter).to_have_attribute("data-heard", "no")
+    await expect(window.part("status")).to_have_text(re.compile(r"Camera offline since .*\d"))
+    plain = await open_window(server.url, java_script_enabled=False)
+    await expect(plain.part("status")).to_have_text(re.compile(r"Camera offline since .* UTC"))
+    late = await open_window(server.url)
+    await expect(late.part("status")).to_have_text(re.compile(r"Camera offline since .*\d.*is not there"))
+    camera.program.with_suffix(".gone").rename(camera.program)
+    await window.wait_for_speech("The camera is back")
+    for one in (window, late):
+        await expect(one.part("status")).to_have_text("Ready")
+
+
+async def test_before_the_first_photo_a_drawing_is_shown_and_marked_as_one(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve()
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    await expect(window.page.get_by_role("img", name="A drawing of a dog")).to_be_visible()
+    assert await window.read_size() == (1600, 1200)
+    await expect(window.part("none")).to_have_text("No photo yet — this is a drawing")
+    for absent in ("strip", "copy", "open", "newest"):
+        await expect(window.part(absent)).to_be_hidden()
+    await window.shutter.click()
+    await window.wait_for_photo()
+    await expect(window.part("none")).to_be_hidden()
+    await expect(window.part("copy")).to_be_visible()
+
+
+async def test_the_link_is_copied_or_shown_selected_where_there_is_no_clipboard(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve()
+    ready = await take_photo(server.url)
+    link = f"{server.url}{ready['page']}"
+    window = await open_window(server.url, permissions=["clipboard-read", "clipboard-write"])
+    await window.part("copy").click()
+    await expect(window.part("copy-label")).to_have_text("Copied")
+    assert await window.read("() => navigator.clipboard.readText()") == link
+
+    without_clipboard = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+    old = await open_window("about:blank")
+    await old.page.add_init_script(without_clipboard + "document.addEventListener('copy', () => { copied = true; });")
+    await old.page.goto(server.url)
+    await old.part("copy").click()
+    await expect(old.part("copy-label")).to_have_text("Copied")
+    await expect(old.part("link-field")).to_be_hidden()
+    assert await old.read("() => window.copied")
+
+    bare = await open_window("about:blank")
+    await bare.page.add_init_script(without_clipboard + "document.execCommand = () => false;")
+    await bare.page.goto(server.url)
+    await bare.part("copy").click()
+    await expect(bare.part("link-field")).to_have_value(link)
+    await expect(bare.part("link-field")).to_be_focused()
+    assert await bare.read("() => String(getSelection())") == link
+
+
+async def test_the_photos_page_tells_of_it_and_leads_to_its_neighbours_and_back(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    pages = [(await take_photo(server.url))["page"] for _ in range(3)]
+    window = await open_window(server.url + pages[1])
+    await expect(window.page.locator(".facts")).to_contain_text("Camera main · 1280 × 720 · ")
+    await expect(window.page.locator("#frame img")).to_have_js_property("naturalWidth", 1280)
+    async with window.page.expect_download() as download:
+        await window.page.get_by_role("link", name="Download").click()
+    assert (await download.value).suggested_filename.endswith(".jpg")
+    await window.page.keyboard.press("ArrowRight")
+    await window.page.wait_for_url(server.url + pages[0])
+    await expect(window.page.get_by_text("Oldest")).to_be_visible()
+    await window.page.get_by_role("link", name="Newer").click()
+    await window.page.wait_for_url(server.url + pages[1])
+    await window.page.keyboard.press("ArrowLeft")
+    await window.page.wait_for_url(server.url + pages[2])
+    await window.page.keyboard.press("Escape")
+    await window.page.wait_for_url(server.url + "/")
+
+
+async def test_an_error_is_a_page_with_a_way_back(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting)
+    window = await open_window(server.url + "/nothing/at/all", java_script_enabled=False)
+    window.accepted.append("404|502")
+    await expect(window.page.get_by_role("heading")).to_be_visible()
+    await window.page.get_by_role("link", name="Back to live").click()
+    await window.page.wait_for_url(server.url + "/")
+    await asyncio.gather(window.shutter.click(), camera.say("fail"))
+    await expect(window.page.locator(".error")).to_contain_text("3")
+    assert await window.read_cookie() is None

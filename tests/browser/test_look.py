@@ -1,0 +1,170 @@
+"""What the pages look like and how they can be used: sizes, contrast, names, motion, and the policy they live under."""
+
+import re
+from itertools import product
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import CommandedCamera, OpenWindow
+from tests.browser.test_live import take_photo
+from tests.browser.windows import Window
+from tests.conftest import Serve
+from tests.server_process import ROOT
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SIZES = [(320, 568), (390, 844), (844, 390), (820, 1180), (1280, 800), (1920, 1080)]
+PAIRS = [
+    ("ink", "paper"),
+    ("soft", "paper"),
+    ("accent", "paper"),
+    ("ink", "raised"),
+    ("soft", "raised"),
+    ("accent", "raised"),
+    ("accent", "tint"),
+    ("on-accent", "accent"),
+]
+
+
+async def check_layout(window: Window, *parts: str) -> None:
+    """Nothing scrolls, and these parts lie wholly inside the window and on no other."""
+    width, height = await window.read("() => [innerWidth, innerHeight]")
+    scrolled = await window.read("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    assert scrolled[0] <= width
+    assert scrolled[1] <= height
+    boxes = []
+    for part in parts:
+        box = await window.page.locator(part).bounding_box()
+        assert box is not None, part
+        assert box["width"] > 0, part
+        assert box["x"] >= 0, part
+        assert box["y"] >= 0, part
+        assert box["x"] + box["width"] <= width + 0.5, (part, box, width)
+        assert box["y"] + box["height"] <= height + 0.5, (part, box, height)
+        boxes.append((box["y"], box["y"] + box["height"], box["x"], box["x"] + box["width"], part))
+    for number, (top, bottom, left, right, part) in enumerate(boxes):
+        for other_top, other_bottom, other_left, other_right, other in boxes[number + 1 :]:
+            apart = bottom <= other_top + 0.5 or other_bottom <= top + 0.5
+            assert apart or right <= other_left + 0.5 or other_right <= left + 0.5, (part, other)
+
+
+async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve()
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, "#frame", "#shutter", "#none", "#status")
+    await window.shutter.click()
+    await window.wait_for_photo()
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, "#frame", "#shutter", "#about", "#actions", "#status")
+        frame = await window.part("frame").bounding_box()
+        assert frame is not None
+        assert frame["width"] / frame["height"] == pytest.approx(1280 / 720, rel=0.01)
+    await window.part("open").click()
+    await window.page.wait_for_url("**/snapshots/*")
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, "#frame", ".about", ".actions", ".neighbours")
+
+
+async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    await take_photo(server.url)
+    window = await open_window(server.url, java_script_enabled=False)
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        for part in ("#frame img", "#shutter"):
+            box = await window.page.locator(part).bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["y"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["y"] + box["height"] <= height
+
+
+async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve("--dead-time", "0")
+    pages = [(await take_photo(server.url))["page"] for _ in range(2)]
+    phone = {"width": 390, "height": 844}
+    for path in ("/", pages[0]):
+        window = await open_window(server.url + path, viewport=phone)
+        session = await window.context.new_cdp_session(window.page)
+        tree = await session.send("Accessibility.getFullAXTree")
+        controls = [
+            node.get("name", {}).get("value", "")
+            for node in tree["nodes"]
+            if not node["ignored"] and node["role"]["value"] in ("button", "link", "textbox", "image")
+        ]
+        assert len(controls) >= 5
+        assert all(controls), controls
+        small = await window.read(
+            """() => [...document.querySelectorAll("a, button, input")]
+                .filter((control) => control.checkVisibility())
+                .map((control) => [control.outerHTML.slice(0, 80), control.getBoundingClientRect()])
+                .filter(([, box]) => box.width < 44 || box.height < 44)"""
+        )
+        assert small == []
+
+
+async def test_nothing_moves_where_the_system_asks_for_no_motion(
+    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", camera.setting)
+    moving = await open_window(server.url)
+    calm = await open_window(server.url, reduced_motion="reduce")
+    for window in (moving, calm):
+        await window.wait_until_live()
+    await calm.shutter.click()
+    for window in (moving, calm):
+        await expect(window.shutter).to_have_attribute("data-phase", "capturing")
+    animations = (
+        "() => document.getAnimations().filter((one) => one.effect.getComputedTiming().progress !== null).length"
+    )
+    assert await moving.read(animations) > 0
+    assert await calm.read(animations) == 0
+    await camera.say("go")
+    await calm.wait_for_photo()
+    assert await calm.read(animations) == 0
+
+
+async def test_the_policy_allows_nothing_inline_and_the_pages_need_nothing_inline(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve()
+    ready = await take_photo(server.url)
+    for path in ("/", ready["page"], "/nothing"):
+        window = await open_window("about:blank")
+        answer = await window.page.goto(server.url + path)
+        assert answer is not None
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        window.accepted.append("404")
+        html = await answer.text()
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|data:|<script(?![^>]*\ssrc=)", html)
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(("pair", "scheme"), list(product(PAIRS, ["light", "dark"])))
+async def test_text_stands_out_from_its_ground(pair: tuple[str, str], scheme: str) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+    light, dark = (ROOT / "static" / "dog.css").read_text().split("prefers-color-scheme: dark", 1)
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", light))
+    if scheme == "dark":
+        colours |= dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", dark))
+    lighter, darker = sorted((measure_luminance(colours[name]) for name in pair), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def measure_luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance of `#rrggbb`."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,158 @@
+"""static/state.js by itself: a pure function, run where it runs, with plain values."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import OpenWindow
+from tests.conftest import Serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AT = "2026-01-01T00:00:00.000Z"
+CLOCK = 1_767_225_600_000  # AT, in ms
+CAMERA = {"name": "main", "state": "idle", "dead_time": 5, "ready_at": AT, "latest": None}
+HELLO = {"type": "hello", "at": AT, "epoch": 1, "seq": 0, "recovered": False, "viewers": 1, "cameras": [CAMERA]}
+PRESS = {"act": "press", "request": "r"}
+LOST = {"act": "lost"}
+
+RUN = """async (steps) => {
+    const { initialState, receive, act } = await import("./static/state.js");
+    const freeze = (value) => {
+        if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
+        return value;
+    };
+    let state = freeze(initialState());
+    for (const [now, step] of steps) state = freeze(step.act ? act(state, step, now) : receive(state, step, now));
+    return state;
+}"""
+
+
+def photo(capture: int) -> dict[str, Any]:
+    name = f"s{capture}"
+    return {"camera": "main", "capture": capture, "snapshot": name, "url": f"/{name}.jpg", "page": f"/{name}",
+            "thumbnail": f"/{name}/t.jpg", "captured_at": AT, "width": 4, "height": 3, "bytes": 9,
+            "content_type": "image/jpeg"}  # fmt: skip
+
+
+def ready(seq: int, capture: int) -> dict[str, Any]:
+    return {"type": "ready", "seq": seq, "cursor": f"1-{seq}", "at": AT, **photo(capture)}
+
+
+def event(kind: str, seq: int, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "seq": seq, "cursor": f"1-{seq}", "at": AT, "camera": "main", **fields}
+
+
+def reply(outcome: str, capture: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "reply", "request": "r", "outcome": outcome, "capture": capture, **fields}
+
+
+class Reducer:
+    def __init__(self, window: Any) -> None:
+        self.window = window
+
+    async def run(self, *steps: dict[str, Any], times: dict[int, int] | None = None) -> dict[str, Any]:
+        """The state after these steps, each at CLOCK plus `times` (ms, by the step's place)."""
+        timed = [[CLOCK + (times or {}).get(place, 0), step] for place, step in enumerate(steps)]
+        state: dict[str, Any] = await self.window.read(RUN, json.loads(json.dumps(timed)))
+        return state
+
+
+@pytest.fixture
+def url(serve: Serve) -> str:
+    return serve().url
+
+
+async def test_the_state_keeps_its_promises(url: str, open_window: OpenWindow) -> None:
+    window = await open_window(url)
+    run = Reducer(window).run
+
+    # A repeat changes nothing.
+    once = await run(HELLO, event("capturing", 1, capture=1), ready(2, 1))
+    assert once == await run(HELLO, event("capturing", 1, capture=1), ready(2, 1), event("capturing", 1, capture=1))
+    assert [one["snapshot"] for one in once["photos"]] == ["s1"]
+    assert once["shown"]["snapshot"] == "s1"
+    assert once["own"] == []
+
+    # What is not known is ignored, and so is a name that every object has.
+    assert once == await run(
+        HELLO, event("capturing", 1, capture=1), ready(2, 1), {"type": "news"}, {"type": "toString"}
+    )
+
+    # The dead time runs from the exposure's start.
+    assert once["cameras"]["main"]["readyAt"] == CLOCK + 5000
+
+    # A press owns the photo of its capture, whether the answer or the photo comes first, and none but that.
+    for steps in ([reply("started", 1), ready(1, 1)], [ready(1, 1), reply("joined", 1)]):
+        state = await run(HELLO, PRESS, *steps)
+        assert (state["own"], state["press"]) == (["s1"], None)
+    state = await run(HELLO, PRESS, reply("queued", 2, retry_after=3), ready(1, 1))
+    assert (state["own"], state["press"]["startsAt"]) == ([], CLOCK + 3000)
+
+    # An answer to somebody else's request is not ours.
+    state = await run(HELLO, PRESS, {**reply("cached", 1, snapshot="s1"), "request": "other"})
+    assert state["own"] == []
+
+    # An existing photo that is not known yet is wanted, and shown when it comes.
+    state = await run(HELLO, PRESS, reply("cached", 1, snapshot="s1"))
+    assert (state["wanted"], state["own"]) == ("s1", ["s1"])
+    state = await run(
+        HELLO, PRESS, reply("cached", 1, snapshot="s1"), {"act": "photos", "photos": [photo(2), photo(1)]}
+    )
+    assert (state["wanted"], state["shown"]["snapshot"]) == (None, "s1")
+
+    # A refusal without a request's name is about the press that waits for its answer.
+    refusal = {"type": "error", "code": "rate_limited", "message": "Slower.", "temporary": True}
+    state = await run(HELLO, PRESS, refusal)
+    assert (state["press"], state["notice"]["text"]) == (None, "Slower.")
+    state = await run(HELLO, PRESS, reply("started", 1), refusal)
+    assert state["press"] is not None
+
+    # A press before the first hello waits for it.
+    state = await run(PRESS, HELLO)
+    assert (state["press"]["epoch"], state["press"]["camera"], state["press"]["outcome"]) == (1, "main", None)
+
+
+async def test_a_press_is_not_forgotten_when_the_connection_is_lost(url: str, open_window: OpenWindow) -> None:
+    window = await open_window(url)
+    run = Reducer(window).run
+    again = {**HELLO, "seq": 9}
+    restarted = {**HELLO, "epoch": 2}
+
+    # Unanswered, it is kept for a while to be said again; later it would surprise.
+    assert (await run(HELLO, PRESS, LOST, again))["press"] is not None
+    state = await run(HELLO, PRESS, LOST, again, times={2: 20_000, 3: 20_000})
+    assert (state["press"], state["notice"]["kind"]) == (None, "lost")
+
+    # Answered, it waits for its capture, or finds it among what was missed.
+    state = await run(HELLO, PRESS, reply("queued", 4), LOST, again)
+    assert state["press"]["capture"] == 4
+    newer = {**again, "cameras": [{**CAMERA, "latest": photo(5)}]}
+    state = await run(HELLO, PRESS, reply("queued", 4), LOST, newer)
+    assert (state["missed"], state["press"]["capture"]) == (True, 4)
+    state = await run(HELLO, PRESS, reply("queued", 4), LOST, newer, {"act": "photos", "photos": [photo(5), photo(4)]})
+    assert (state["own"], state["shown"]["snapshot"], state["missed"]) == (["s4"], "s4", False)
+
+    # A restart ends what was not taken, and says so.
+    state = await run(HELLO, PRESS, reply("queued", 4), LOST, restarted)
+    assert (state["press"], state["notice"]["kind"]) == (None, "lost")
+
+    # A restart begins the numbers anew; a promised replay goes on where they were.
+    assert (await run(HELLO, ready(8, 1), LOST, {**restarted, "seq": 2}, ready(3, 2)))["shown"]["snapshot"] == "s2"
+    promised = {**HELLO, "seq": 12, "recovered": True}
+    assert (await run(HELLO, ready(8, 1), LOST, promised, ready(9, 2)))["shown"]["snapshot"] == "s2"
+    assert (await run(HELLO, ready(8, 1), LOST, promised, ready(8, 2)))["shown"]["snapshot"] == "s1"
+
+
+async def test_two_cameras_do_not_mix(url: str, open_window: OpenWindow) -> None:
+    window = await open_window(url)
+    both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
+    capturing = {**event("capturing", 2, capture=2), "camera": "yard"}
+    run = Reducer(window).run
+    state = await run(both, ready(1, 1), capturing)
+    assert (state["cameras"]["main"]["state"], state["cameras"]["yard"]["state"]) == ("idle", "capturing")
+    state = await run(both, ready(1, 1), capturing, {**ready(3, 2), "camera": "yard"})
+    assert [one["snapshot"] for one in state["photos"]] == ["s1"]
+    assert state["shown"]["snapshot"] == "s1"
+    assert state["cameras"]["yard"]["state"] == "idle"

@@ -1,0 +1,74 @@
+"""Cameras for the tests: drivers like any other, whose pictures and troubles the test decides."""
+
+import asyncio
+import io
+from collections import deque
+
+from PIL import Image
+
+from dog.errors import CameraOffline
+
+__all__ = ["HandCamera", "make_picture"]
+
+
+def make_picture(colour: str = "orange", size: tuple[int, int] = (64, 48), kind: str = "JPEG") -> bytes:
+    """A whole picture of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, kind)
+    return file.getvalue()
+
+
+class HandCamera:
+    """Takes a picture when the test says so, or at once while `held` is False.
+
+    `results` are what the next captures give or raise; after them, plain pictures. `exposing` is set while one waits.
+    """
+
+    def __init__(self) -> None:
+        self.held = False
+        self.offline = False
+        self.results: deque[bytes | BaseException] = deque()
+        self.captures = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self.opened = 0
+        self.closed = False
+        self.killed = False
+        self.exposing = asyncio.Event()
+        self._go = asyncio.Event()
+
+    async def open(self) -> None:
+        self.opened += 1
+        if self.offline:
+            raise CameraOffline("The camera is not plugged in.")
+
+    async def capture(self) -> bytes:
+        self.captures += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.held:
+                self._go.clear()
+                self.exposing.set()
+                await self._go.wait()
+            if self.offline:
+                raise CameraOffline("The camera is not plugged in.")
+            result = self.results.popleft() if self.results else make_picture()
+            if isinstance(result, BaseException):
+                raise result
+            return result
+        finally:
+            self.exposing.clear()
+            self.at_once -= 1
+
+    async def release(self) -> None:
+        """Wait until a capture waits for the test, and let it go on."""
+        await self.exposing.wait()
+        self.exposing.clear()
+        self._go.set()
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def kill(self) -> None:
+        self.killed = True

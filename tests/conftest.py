@@ -1,0 +1,47 @@
+"""Fixtures for every test: the real server as a process (server_process.py), and inside the test (running.py)."""
+
+from collections.abc import Awaitable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from aiohttp.pytest_plugin import AiohttpClient
+
+from dog.settings import Settings
+from tests.running import Running, run_service
+from tests.server_process import ServerProcess
+
+
+class Serve(Protocol):
+    def __call__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> ServerProcess: ...
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """`serve("--camera", "test")`: a server that listens on a free port in the test's own folder."""
+    servers: list[ServerProcess] = []
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> ServerProcess:
+        server = ServerProcess(*arguments, env=env, cwd=cwd or tmp_path)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+class Run(Protocol):
+    def __call__(self, **settings: object) -> Awaitable[Running]: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path, aiohttp_client: AiohttpClient) -> Run:
+    """`await run(dead_time=0.0)`: the service in this event loop, with those settings and a HandCamera."""
+
+    async def start(**settings: object) -> Running:
+        return await run_service(aiohttp_client, Settings(**{"snapshots": tmp_path / "snapshots", **settings}))  # type: ignore[arg-type]
+
+    return start

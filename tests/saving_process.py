@@ -1,0 +1,73 @@
+"""A process that saves pictures and is killed at it: `python -m tests.saving_process steps|forever FOLDER`.
+
+`steps` dies of SIGKILL just before the first call that touches the disk, then before the second, and so on, each time
+in a process and a folder of its own, and prints the folders; the last one lived to the end. `forever` saves into one
+folder, and prints the id of each snapshot when it is saved.
+"""
+
+import datetime as dt
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dog.snapshots.archive import Archive
+from dog.snapshots.index import Index
+from tests.pictures import make_picture
+
+MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
+STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace"), (Index, "add")
+
+
+def die_before(step: int) -> None:
+    """Let this process be killed before the call of this number, counted over all kinds of them."""
+    count = 0
+
+    def count_calls(function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+            return function(*arguments, **options)
+
+        return counted
+
+    for owner, name in STEPS:
+        setattr(owner, name, count_calls(getattr(owner, name)))
+
+
+def save_once(folder: Path, step: int) -> None:
+    archive = Archive(folder)
+    archive.open()
+    archive.save(make_picture(seed=1), "test", 1, MOMENT)
+    die_before(step)
+    archive.save(make_picture(seed=2), "test", 2, MOMENT + dt.timedelta(days=40))
+    os._exit(0)
+
+
+def save_by_steps(folder: Path) -> None:
+    step, status = 0, signal.SIGKILL.value
+    while status == signal.SIGKILL:
+        child = os.fork()
+        if child == 0:
+            save_once(folder / str(step), step)
+        _, status = os.waitpid(child, 0)
+        print(folder / str(step), flush=True)
+        step += 1
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def save_forever(folder: Path) -> None:
+    archive = Archive(folder)
+    archive.open()
+    while True:
+        capture = archive.last_capture + 1
+        snapshot = archive.save(make_picture(seed=capture), "test", capture, dt.datetime.now(dt.UTC))
+        print(snapshot.id, flush=True)
+
+
+if __name__ == "__main__":
+    {"steps": save_by_steps, "forever": save_forever}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,431 @@
+"""The command line, as processes: what it says and with which status it ends, at the start and at the end."""
+
+import ctypes
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dog import __version__
+from dog.errors import SettingError, StartError
+from dog.serving import END_LIMIT, _explain
+from dog.settings import CONFIG, SETTINGS, Settings, load
+from tests.conftest import Serve
+from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
+
+WRONG = {
+    "host": "a b",
+    "port": "65536",
+    "base_url": "dog.example.org",
+    "origins": "https://a.example/b",
+    "camera": "webcam:0",
+    "dead_time": "-1",
+    "capture_timeout": "0",
+    "image_type": "gif",
+    "snapshots": "a\nb",
+    "default_picture": "a\nb",
+    "message_rate": "0",
+    "message_burst": "0",
+    "log_file": "a\nb",
+    "log_level": "loud",
+}
+
+HANGING_CAMERA = """#!/bin/sh
+trap '' TERM INT
+echo $$ > started
+while :; do sleep 1000; done
+"""
+"""Writes its process id into a pipe that the test reads, hangs, and does not listen to SIGTERM; nor does its child."""
+
+STUCK_APP = """
+import asyncio, sys, time
+from aiohttp import web
+import dog.web.app
+def create_app(settings):
+    app = web.Application()
+    async def stick(app):
+        {stick}
+    app.on_shutdown.append(stick)
+    return app
+dog.web.app.create_app = create_app
+from dog.cli import main
+main(prog_name="dog")
+"""
+"""The real command with an application that never ends: no part of the real one is known to do so."""
+
+
+def write_program(path: Path, text: str, mode: int = 0o755) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str) -> None:
+    assert (ended.stderr, ended.stdout, ended.returncode) == (f"dog: {line}\n", "", 2)
+
+
+# ---- what ends the start
+
+
+@pytest.mark.parametrize("source", ["flag", "variable", "file"])
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_a_wrong_setting_ends_the_start_with_one_line_that_names_it_and_its_source(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    setting, text = SETTINGS[name], WRONG[name]
+    flags: dict[str, str | None] = {name: text} if source == "flag" else {}
+    environ = {setting.variable: text} if source == "variable" else {}
+    if source == "file":
+        number = setting.kind in (int, float)
+        Path("dog.toml").write_text(f"{name} = {text if number else json.dumps(text)}\n")
+    with pytest.raises(SettingError) as error:
+        load(flags, environ, Path())
+    named = {
+        "flag": f"{setting.flag} (command line): ",
+        "variable": f"{setting.variable} (environment): ",
+        "file": f"{name} (dog.toml line 1): ",
+    }[source]
+    assert str(error.value).startswith(named)
+    arguments = [setting.flag, text] if source == "flag" else []
+    assert_refused(run_dog("serve", *arguments, cwd=tmp_path, env=environ), str(error.value))
+    assert not Path("server.log").exists()
+
+
+def test_a_file_that_is_not_there_or_not_right_ends_the_start(tmp_path: Path) -> None:
+    assert_refused(
+        run_dog("serve", "--config", "nope.toml", cwd=tmp_path),
+        "--config (command line): the file nope.toml can't be read: no such file or directory; name one that can",
+    )
+    (tmp_path / "dog.toml").write_text("port = 1\nprot = 2\n")
+    assert_refused(
+        run_dog("serve", cwd=tmp_path), "prot (dog.toml line 2): there is no such setting; did you mean port?"
+    )
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
+    problem = f"{taken} is in use on 127.0.0.1; end what uses it, or write another one (0: a free one)"
+    assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
+    assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
+    (tmp_path / "dog.toml").write_text(f"port = {taken}")
+    assert_refused(run_dog("serve", cwd=tmp_path), f"port (dog.toml line 1): {problem}")
+    # the log has it too, once for each start
+    assert (tmp_path / "server.log").read_text().count(problem) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [
+        ("192.0.2.1", "'192.0.2.1' is no address of this machine; write one that is, or 127.0.0.1"),
+        ("a..b", "'a..b' is not known here; write an address or a name of this machine"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_named(host: str, problem: str, tmp_path: Path) -> None:
+    assert_refused(run_dog("serve", "--host", host, "--port", "0", cwd=tmp_path), f"--host (command line): {problem}")
+
+
+def test_a_port_that_is_not_permitted_is_named_and_any_other_reason_told() -> None:
+    """As these need a user without privileges and a broken network, the words alone are tested."""
+    settings = Settings(port=80)
+    assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
+        "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
+    )
+    other = _explain(OSError(105, "No buffer space available"), settings)
+    assert isinstance(other, StartError)
+    assert str(other) == "Can't listen on 127.0.0.1 port 80: No buffer space available"
+
+
+def test_a_file_in_the_place_of_the_folder_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").write_text("")
+    ended = run_dog("serve", "--port", "0", cwd=tmp_path)
+    assert re.fullmatch(r"dog: --snapshots \(default\): [^\n]*snapshots[^\n]*\n", ended.stderr)
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(None, "is not there"), (0o644, "is not executable: chmod \\+x makes it so")]
+)
+def test_a_program_that_can_not_be_run_ends_the_start(mode: int | None, reason: str, tmp_path: Path) -> None:
+    if mode is not None:
+        write_program(tmp_path / "camera.sh", "#!/bin/sh\n", mode)
+    ended = run_dog("serve", "--port", "0", cwd=tmp_path, env={"DOG_CAMERA": "script:./camera.sh"})
+    assert re.fullmatch(rf"dog: DOG_CAMERA \(environment\): [^\n]*camera.sh {reason}[^\n]*\n", ended.stderr)
+    assert ended.returncode == 2
+
+
+def test_a_log_file_that_can_not_be_opened_ends_the_start(tmp_path: Path) -> None:
+    assert_refused(
+        run_dog("serve", "--log-file", "logs/server.log", cwd=tmp_path),
+        "--log-file (command line): logs/server.log can't be written: no such file or directory; "
+        "name another file, or - for none",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--prot", "1"], ["sevre"], ["serve", "extra"], ["serve", "--port"]])
+def test_what_is_not_known_on_the_command_line_has_status_2(arguments: list[str], tmp_path: Path) -> None:
+    ended = run_dog(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "Error: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# ---- what it says of itself
+
+
+def test_the_help_has_every_setting_with_its_variable_and_default(tmp_path: Path) -> None:
+    ended = run_dog("serve", "--help", cwd=tmp_path)
+    assert ended.returncode == 0
+    text = " ".join(ended.stdout.split())
+    for setting in (*SETTINGS.values(), CONFIG):
+        about = setting.about
+        assert f"{setting.flag} {about.metavar} {about.meaning} Write {about.right}" in text
+        assert f"[{setting.variable}; default: {setting.default}]" in text
+    for group in ("Where it is reached:", "The camera:", "The log:", "Help:"):
+        assert f"\n{group}\n" in ended.stdout
+
+
+def test_the_program_tells_its_version_and_its_commands(tmp_path: Path) -> None:
+    assert run_dog("--version", cwd=tmp_path).stdout == f"dog, version {__version__}\n"
+    assert re.search(r"^  serve  +Serve", run_dog("--help", cwd=tmp_path).stdout, re.MULTILINE)
+
+
+# ---- running
+
+
+def test_it_says_once_where_it_is_and_the_page_is_there(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    line = f"D.O.G. is at http://127.0.0.1:{server.port}  (Ctrl-C ends it)"
+    with urllib.request.urlopen(f"{server.url}/healthz", timeout=10) as answer:
+        assert answer.status == 200
+    assert server.stop() == 0
+    assert server.stderr.splitlines().count(line) == 1
+    assert server.stderr.count("D.O.G. is at") == 1
+    assert (tmp_path / "server.log").read_text().count(line) == 1
+
+
+def test_settings_of_all_three_sources_reach_the_service(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "dog.toml").write_text('dead_time = 3\nsnapshots = "from-file"\nlog_file = "from-file.log"')
+    server = serve("--log-file", "from-flag.log", env={"DOG_DEAD_TIME": "7", "DOG_LOG_FILE": "from-variable.log"})
+    with urllib.request.urlopen(f"{server.url}/api/cameras", timeout=10) as answer:
+        assert json.load(answer)["cameras"][0]["dead_time"] == 7
+    assert server.stop() == 0
+    assert (tmp_path / "from-file").is_dir()
+    assert (tmp_path / "from-flag.log").is_file()
+    assert not (tmp_path / "from-variable.log").exists()
+
+
+def test_the_place_is_told_whatever_the_level(serve: Serve) -> None:
+    server = serve("--log-level", "error", "--log-file", "-")
+    assert server.stop() == 0
+    assert server.stderr == f"D.O.G. is at {server.url}  (Ctrl-C ends it)\n"
+
+
+def test_an_address_that_people_can_open_is_told(serve: Serve) -> None:
+    server = serve("--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
+    assert server.url == f"http://127.0.0.1:{server.port}"
+    found = server.wait_for(r"D\.O\.G\. is at (.*)  \(")
+    assert found[1].startswith(f"{server.url} and ")
+    assert found[1].endswith(" and https://dog.example.org/cam")
+    assert "0.0.0.0" not in found[1]
+
+
+def test_an_ipv6_address_is_told_in_brackets(serve: Serve) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = serve("--host", "::1")
+    assert server.url == f"http://[::1]:{server.port}"
+    assert server.stop() == 0
+    assert serve("--host", "::").url.startswith("http://[::1]:")
+
+
+def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve, tmp_path: Path) -> None:
+    server = serve(env={"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged": "1", "DOG_PROT": "1"})
+    assert server.stop() == 0
+    for text in (server.stderr, (tmp_path / "server.log").read_text()):
+        assert "there is no such setting; did you mean DOG_PORT?" in text
+        assert r"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged (environment): there is no such setting" in text
+        assert not any(line.startswith("2026-11-22T11:14:38.123Z") for line in text.splitlines())
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_requests_are_logged_at_debug_only(level: str, serve: Serve, tmp_path: Path) -> None:
+    server = serve("--log-level", level)
+    urllib.request.urlopen(f"{server.url}/healthz", timeout=10).close()
+    assert server.stop() == 0
+    assert ('"GET /healthz' in (tmp_path / "server.log").read_text()) is (level == "debug")
+
+
+def test_it_listens_within_twice_the_time_of_its_bare_imports(tmp_path: Path) -> None:
+    """The best of five, as other work on the machine only ever adds to either."""
+    imports = "import aiohttp.web, aiohttp_jinja2, click, msgspec, PIL.Image, PIL.ImageDraw, sqlite3, logging.handlers"
+    bare, listening = [], []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", imports], cwd=tmp_path, check=True)
+        bare.append(time.perf_counter() - began)
+        server = ServerProcess(cwd=tmp_path)
+        began = time.perf_counter()
+        try:
+            server.start()
+            listening.append(time.perf_counter() - began)
+        finally:
+            server.kill()
+    assert min(listening) < 2 * min(bare), (bare, listening)
+
+
+# ---- the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(number: signal.Signals, serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    server.send(number)
+    assert server.wait() == 0
+    log = (tmp_path / "server.log").read_text()
+    for text in (server.stderr, log):
+        assert [line.split("dog.serving")[1].strip() for line in text.splitlines()[-2:]] == [
+            f"Stopping ({number.name})...",
+            "Stopped",
+        ]
+    assert "Traceback" not in server.stderr
+
+
+def test_a_signal_is_heard_at_once_whichever_thread_it_reaches(serve: Serve) -> None:
+    """The kernel may give a process's signal to any thread; only the main one may act, and it sleeps."""
+    server = serve("--host", "localhost")  # looking up a name is done in a thread, which stays
+    others = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()} - {server.pid}
+    ctypes.CDLL(None, use_errno=True).tgkill(server.pid, others.pop(), signal.SIGTERM)
+    assert server.wait(END_LIMIT - 1) == 0
+
+
+def test_the_port_is_free_again_at_once(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert server.stop() == 0
+        assert serve("--port", str(server.port)).port == server.port
+
+
+def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path) -> None:
+    environment = clean_environment({"PYTHONPATH": str(ROOT)})
+    arguments = [*PYTHON_M_DOG, "serve", "--port", "0"]
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            process.stderr.close()
+            url = line.split()[3]
+            for _ in range(3):
+                urllib.request.urlopen(f"{url}/healthz", timeout=10).close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert (tmp_path / "server.log").read_text().endswith("Stopped\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_at_once_all_that_the_camera_runs(
+    number: signal.Signals, serve: Serve, tmp_path: Path
+) -> None:
+    program = HANGING_CAMERA.replace("started", str(tmp_path / "started"))
+    write_program(tmp_path / "camera.sh", program)
+    os.mkfifo(tmp_path / "started")
+    server = serve("--camera", "script:./camera.sh")
+    request = urllib.request.Request(
+        f"{server.url}/api/captures",
+        data=b"{}",
+        headers={"Content-Type": "application/json", "Prefer": "respond-async"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    camera = os.pidfd_open(int((tmp_path / "started").read_text()))
+    try:
+        server.send(number)
+        server.wait_for(rf"Stopping \({number.name}\)")
+        began = time.monotonic()
+        server.send(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 1.5, "it did not end at once"
+        assert "SIGTERM again: ending at once" in server.stderr
+        assert select.select([camera], [], [], 5)[0], "the camera's program outlived the service"
+    finally:
+        os.close(camera)
+
+
+def start_stuck(tmp_path: Path, stick: str) -> ServerProcess:
+    command = [sys.executable, "-c", STUCK_APP.format(stick=stick)]
+    return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
+
+
+# a task that never ends; an event loop that does not even run
+STICKS = ["await asyncio.Event().wait()", "time.sleep(1000)"]
+
+
+@pytest.mark.parametrize("stick", STICKS)
+def test_an_end_that_takes_too_long_is_cut_short_within_five_seconds(stick: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, stick)
+    try:
+        began = time.monotonic()
+        assert server.stop() == 1
+        assert END_LIMIT - 0.1 < time.monotonic() - began < 5
+    finally:
+        server.kill()
+    line = f"The end took more than {END_LIMIT} s: ending at once"
+    assert line in server.stderr
+    assert line in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.parametrize("stick", STICKS)
+def test_the_second_signal_is_heard_even_where_the_end_is_stuck(stick: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, stick)
+    try:
+        server.send(signal.SIGINT)
+        server.wait_for("Stopping")
+        server.send(signal.SIGINT)
+        assert server.wait(3) == 128 + signal.SIGINT
+    finally:
+        server.kill()
+
+
+def test_a_signal_ends_the_start_in_order_too(tmp_path: Path) -> None:
+    stick = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
+    script = STUCK_APP.format(stick=stick).replace("on_shutdown", "on_startup")
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script])
+    server.launch()
+    try:
+        server.wait_for("starting")
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    assert server.stderr.splitlines()[-1].endswith("Stopped")
+    assert "D.O.G. is at" not in server.stderr
+
+
+def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: Path) -> None:
+    script = STUCK_APP.format(stick="pass").replace("return app", "raise ZeroDivisionError('here')")
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script]).launch()
+    try:
+        assert server.wait() == 1
+    finally:
+        server.kill()
+    for text in (server.stderr, (tmp_path / "server.log").read_text()):
+        assert text.count("The service ended by a mistake of its own\n    Traceback") == 1
+        assert text.endswith("    ZeroDivisionError: here\n")

@@ -1,0 +1,99 @@
+"""The docs say what the code does: the tables of messages, events, settings and addresses, and the README's script."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dog import messages
+from dog.messages import CameraStatus
+from dog.settings import Settings, describe
+from dog.web.app import create_app
+from tests.conftest import Serve
+from tests.server_process import ROOT
+
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+NUMBERED = {"seq", "cursor", "at", "camera"}
+
+
+def tagged() -> dict[str, type[messages.Message]]:
+    """Every message by its type on the wire."""
+    found = {}
+    for name in messages.__all__:
+        thing = getattr(messages, name)
+        if isinstance(thing, type) and issubclass(thing, msgspec.Struct):
+            tag = thing.__struct_config__.tag
+            if isinstance(tag, str) and thing is not messages.Message:
+                found[tag] = thing
+    return found  # type: ignore[return-value]
+
+
+def read_rows(text: str) -> dict[str, set[str]]:
+    """The rows `| `type` | `field`, `field` | ... |` of all tables."""
+    rows = re.findall(r"^\| `([a-z]+)` \| ((?:`\w+`(?:, )?)*) ?\|", text, re.MULTILINE)
+    return {kind: set(re.findall(r"\w+", fields)) for kind, fields in rows}
+
+
+@pytest.mark.parametrize("text", [README, PROTOCOL], ids=["README.md", "docs/protocol.md"])
+@pytest.mark.parametrize(("kind", "message"), tagged().items())
+def test_a_message_has_the_fields_that_the_table_names(text: str, kind: str, message: type[msgspec.Struct]) -> None:
+    fields = set(message.__struct_fields__)
+    if "seq" in fields and kind != "hello":
+        fields -= NUMBERED
+    assert read_rows(text)[kind] == fields
+
+
+@pytest.mark.parametrize("text", [README, PROTOCOL], ids=["README.md", "docs/protocol.md"])
+def test_no_table_names_a_message_that_is_not_there(text: str) -> None:
+    assert read_rows(text).keys() == tagged().keys()
+
+
+def test_the_protocol_names_every_field_of_a_camera() -> None:
+    row = re.search(r"^\| camera \| (.*?) \|", PROTOCOL, re.MULTILINE)
+    assert row
+    assert set(re.findall(r"\w+", row[1])) == set(CameraStatus.__struct_fields__)
+
+
+def test_the_readme_has_the_table_of_settings() -> None:
+    assert describe() in README
+
+
+def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Path) -> None:
+    app = create_app(Settings(snapshots=tmp_path))
+    served = set()
+    for route in app.router.routes():
+        path = route.resource.canonical if route.resource else ""
+        if route.method in ("GET", "POST") and not path.startswith(("/static", "/favicon", "/default-picture")):
+            served.add(f"{route.method} {path}".replace("{id}.{suffix}", "{id}.jpg").replace("{number}", "{n}"))
+    told = {f"GET {path}" for path in re.findall(r"(?<=, )`(/\w+)`", PROTOCOL)}
+    told |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST", "GET /events"}
+    assert {one for one in told if "?" not in one} == served
+
+
+def test_the_readmes_script_takes_a_photo(serve: Serve, tmp_path: Path) -> None:
+    script = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "websockets" in block)
+    server = serve()
+    script = script.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+    for number in (1, 2):  # the second is answered with the photo that exists, within the dead time
+        (tmp_path / "photo.jpg").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=30)
+        assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8"), number
+
+
+def test_the_readme_and_contributing_name_only_targets_that_exist() -> None:
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= targets
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_leads_to_a_file(document: str) -> None:
+    path = ROOT / document if (ROOT / document).exists() else ROOT / "docs" / document
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), target

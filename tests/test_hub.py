@@ -1,0 +1,288 @@
+"""The hub: order, the ring, the greeting, and viewers that do not read. Real sockets, no server."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dog import hub as hub_module
+from dog.hub import BACKLOG, RING, Hub, Viewer, build_frame
+from dog.messages import Capturing, Pong, timestamp
+
+
+def make_event(capture: int) -> Capturing:
+    return Capturing(at=timestamp(dt.datetime.now(dt.UTC)), camera="main", capture=capture)
+
+
+def make_hub(epoch: int = 1000) -> Hub:
+    return Hub(epoch, "dog/test", clock=time.monotonic)
+
+
+class Connection:
+    """Both ends of a TCP connection: the server's transport, and the client's reading side."""
+
+    def __init__(
+        self, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.viewer = Viewer(transport, "test", time.monotonic())
+        self.transport = transport
+        self.reader = reader
+        self.writer = writer
+
+    async def read_frame(self) -> tuple[int, bytes]:
+        first, size = await self.reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await self.reader.readexactly(2), "big")
+        elif size == 127:
+            size = int.from_bytes(await self.reader.readexactly(8), "big")
+        return first & 0x0F, await self.reader.readexactly(size)
+
+    async def read(self) -> dict[str, Any]:
+        """The next text message that is not the unnumbered count of viewers."""
+        while True:
+            opcode, payload = await self.read_frame()
+            assert opcode == 1, (opcode, payload)
+            message: dict[str, Any] = json.loads(payload)
+            if message["type"] != "viewers":
+                return message
+
+    async def read_to_the_end(self, say: bytes = b"") -> None:
+        """Until the other side is gone, however it went; nothing but its going ends this."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.writer.write(say)
+                await self.writer.drain()
+                if not await self.reader.read(1024) and not say:
+                    return
+
+
+class Connect:
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self._server: asyncio.Server | None = None
+        self._accepted: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+
+    async def start(self) -> None:
+        accepted = self._accepted
+
+        class Accepting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                accepted.put_nowait(transport)
+
+        self._server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0)
+
+    async def __call__(self, *, receive_buffer: int | None = None) -> Connection:
+        assert self._server is not None
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, self._server.sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(sock=client, limit=1024)
+        connection = Connection(await self._accepted.get(), reader, writer)
+        self.connections.append(connection)
+        return connection
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        for connection in self.connections:
+            connection.transport.abort()
+            connection.writer.transport.abort()
+        self._server.close()
+        await self._server.wait_closed()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    connecting = Connect()
+    await connecting.start()
+    yield connecting
+    await connecting.stop()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_frame_of_any_size_is_parsed_by_another_library(size: int) -> None:
+    from websockets.client import ClientProtocol
+    from websockets.frames import Frame, Opcode
+    from websockets.protocol import OPEN
+    from websockets.uri import parse_uri
+
+    peer = ClientProtocol(parse_uri("ws://127.0.0.1/"))
+    peer.state = OPEN
+    peer.reader.feed_data(build_frame(1, b"x" * size))
+    parser = Frame.parse(peer.reader.read_exact, mask=False)
+    with pytest.raises(StopIteration) as parsed:
+        next(parser)
+    frame = parsed.value.value
+    assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, b"x" * size, True)
+
+
+async def test_events_are_numbered_without_a_gap_and_reach_all_in_order(connect: Connect) -> None:
+    hub = make_hub()
+    connections = [await connect() for _ in range(3)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+    for capture in range(1, 11):
+        hub.publish(make_event(capture))
+    for connection in connections:
+        hello = await connection.read()
+        assert (hello["type"], hello["seq"], hello["cursor"]) == ("hello", 0, "1000-0")
+        events = [await connection.read() for _ in range(10)]
+        assert [event["seq"] for event in events] == list(range(1, 11))
+        assert [event["cursor"] for event in events] == [f"1000-{seq}" for seq in range(1, 11)]
+        assert [event["capture"] for event in events] == list(range(1, 11))
+
+
+async def test_who_resumes_gets_what_it_missed_after_a_hello_at_its_own_position(connect: Connect) -> None:
+    hub = make_hub()
+    for capture in range(1, 6):
+        hub.publish(make_event(capture))
+    connection = await connect()
+    hub.join(connection.viewer, [], since="1000-3")
+    hello = await connection.read()
+    assert (hello["recovered"], hello["seq"], hello["cursor"]) == (True, 3, "1000-3")
+    assert [(await connection.read())["seq"] for _ in range(2)] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [None, "", "999-3", "1001-3", "1000-6", "1000--1", "1000-x", "1000-٣", "1000-" + "9" * 5000, "x", "1000"],
+)
+async def test_a_cursor_that_cannot_be_replayed_replays_nothing_and_says_so(
+    connect: Connect, cursor: str | None
+) -> None:
+    hub = make_hub()
+    for capture in range(1, 6):
+        hub.publish(make_event(capture))
+    connection = await connect()
+    hub.join(connection.viewer, [], since=cursor)
+    hello = await connection.read()
+    assert (hello["recovered"], hello["seq"]) == (False, 5)
+    hub.publish(make_event(6))
+    assert (await connection.read())["seq"] == 6
+
+
+async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) -> None:
+    hub = make_hub()
+    for capture in range(1, RING + 11):
+        hub.publish(make_event(capture))
+    whole, lost = await connect(), await connect()
+    hub.join(whole.viewer, [], since="1000-10")
+    hub.join(lost.viewer, [], since="1000-9")
+    assert (await whole.read())["recovered"] is True
+    assert [(await whole.read())["seq"] for _ in range(RING)] == list(range(11, RING + 11))
+    assert (await lost.read())["recovered"] is False
+
+
+async def test_a_viewer_here_already_may_resume_too(connect: Connect) -> None:
+    hub = make_hub()
+    connection = await connect()
+    hub.join(connection.viewer, [])
+    await connection.read()
+    for capture in (1, 2):
+        hub.publish(make_event(capture))
+    assert [(await connection.read())["seq"] for _ in range(2)] == [1, 2]
+    hub.resume(connection.viewer, [], "1000-1")
+    hello = await connection.read()
+    assert (hello["type"], hello["recovered"], hello["seq"]) == ("hello", True, 1)
+    assert (await connection.read())["seq"] == 2
+
+
+async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_everything(connect: Connect) -> None:
+    hub = make_hub()
+    deaf, well = await connect(receive_buffer=4096), await connect()
+    hub.join(deaf.viewer, [])
+    hub.join(well.viewer, [])
+    await well.read()
+    seq = 0
+    while not deaf.viewer.closing:
+        seq += 1
+        hub.publish(make_event(seq))
+        assert (await well.read())["seq"] == seq
+        assert deaf.transport.get_write_buffer_size() <= BACKLOG + 1024
+        assert seq < 10_000, "it is never dropped"
+    assert deaf.transport.is_closing()
+    hub.publish(make_event(seq + 1))
+    assert (await well.read())["seq"] == seq + 1
+
+
+async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "BACKLOG", 2048)
+    hub = make_hub()
+    for capture in range(1, RING + 1):
+        hub.publish(make_event(capture))
+    slow = await connect(receive_buffer=1024)
+    slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
+    hub.join(slow.viewer, [], since="1000-0")
+    hub.publish(make_event(RING + 1))
+    assert slow.transport.get_write_buffer_size() > 2048, "the line is not slow enough to show anything"
+    assert (await slow.read())["recovered"] is True
+    assert [(await slow.read())["seq"] for _ in range(RING + 1)] == list(range(1, RING + 2))
+
+
+async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:
+    hub = make_hub()
+    watching = await connect()
+    began = time.monotonic()
+    hub.join(watching.viewer, [])
+    assert json.loads((await watching.read_frame())[1])["viewers"] == 1
+    counts = [json.loads((await watching.read_frame())[1])["count"]]
+    others = [await connect() for _ in range(20)]
+    for other in others:
+        hub.join(other.viewer, [])
+    for other in others[:5]:
+        hub.leave(other.viewer)
+    counts.append(json.loads((await watching.read_frame())[1])["count"])
+    assert counts == [1, 16]
+    assert time.monotonic() - began >= 1
+
+
+async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect: Connect) -> None:
+    hub = make_hub()
+    connection = await connect()
+    hub.join(connection.viewer, [])
+    hub.close(1012, "restarting")
+    hub.publish(make_event(1))
+    connection.viewer.send(Pong())
+    await connection.read()
+    opcode, payload = await connection.read_frame()
+    assert (opcode, payload) == (8, (1012).to_bytes(2, "big") + b"restarting")
+    assert await connection.reader.read() == b""
+
+
+async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    connection = await connect()
+    connection.viewer.close(4029)
+    await connection.read_frame()
+    connection.writer.write(b"still here")
+    await connection.read_to_the_end(say=b"and talking")
+
+
+async def test_one_timer_pings_all_and_drops_the_silent(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.05)
+    hub = make_hub()
+    talking, silent = await connect(), await connect()
+    for connection in (talking, silent):
+        hub.join(connection.viewer, [])
+        await connection.read()
+    silent.viewer.heard_at -= hub_module.SILENCE + 1
+    pings = asyncio.create_task(hub.keep_alive())
+    opcode = 1
+    while opcode == 1:
+        opcode, _ = await talking.read_frame()
+    assert opcode == 9
+    await silent.read_to_the_end()
+    assert not talking.transport.is_closing()
+    pings.cancel()

@@ -1,0 +1,411 @@
+"""Settings from flags, variables and dog.toml: which counts, what is refused and in which words."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dog.errors import SettingError
+from dog.settings import CONFIG, SETTINGS, Setting, Settings, Source, describe, load, split_camera
+from tests.server_process import ROOT
+
+DOCS = ROOT / "docs" / "settings.md"
+COMMAND_LINE = "command line"
+
+# for every setting: text that is right, and the value it becomes; never the default, nor twice the same
+RIGHT: dict[str, list[tuple[str, Any]]] = {
+    "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1"), ("camera.example.org", "camera.example.org")],
+    "port": [("0", 0), ("80", 80), ("65535", 65535)],
+    "base_url": [
+        ("https://dog.example.org/cam/", "https://dog.example.org/cam"),
+        ("http://10.0.0.7:81", "http://10.0.0.7:81"),
+        ("HTTPS://Dog.Example.org:443/~me/A%20b", "https://dog.example.org/~me/A%20b"),
+    ],
+    "origins": [
+        ("https://a.example", ("https://a.example",)),
+        ("http://B.example:81/, https://[::1]:443", ("http://b.example:81", "https://[::1]")),
+        ("http://localhost:80", ("http://localhost",)),
+    ],
+    "camera": [
+        ("script:one.sh", "script:one.sh"),
+        ("script:/bin/two", "script:/bin/two"),
+        ("script:a:b", "script:a:b"),
+    ],
+    "dead_time": [("0", 0.0), ("2.5", 2.5), ("3600", 3600.0)],
+    "capture_timeout": [("0.001", 0.001), ("60", 60.0), ("600", 600.0)],
+    "image_type": [("jpeg", "jpeg"), ("png", "png"), ("webp", "webp")],
+    "snapshots": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
+    "default_picture": [("a.png", Path("a.png")), ("/b.jpg", Path("/b.jpg")), ("c/d.svg", Path("c/d.svg"))],
+    "message_rate": [("0.5", 0.5), ("20", 20.0), ("1000", 1000.0)],
+    "message_burst": [("1", 1), ("100", 100), ("10000", 10000)],
+    "log_file": [("a.log", Path("a.log")), ("/b.log", Path("/b.log")), ("-", None)],
+    "log_level": [("debug", "debug"), ("warning", "warning"), ("error", "error")],
+}
+
+WRONG: dict[str, list[str]] = {
+    "host": ["", "http://a", "localhost:8080", "[::1]", "a b", "a\nb"],
+    "port": ["", "x", "-1", "65536", "80.5", "nan", " 80", "8_0", "0x50"],
+    "base_url": [
+        "dog",
+        "ftp://a",
+        "https://",
+        "https://a?",
+        "https://a?b=c",
+        "https://a#b",
+        "https://a#",
+        "https://me@a",
+        "https://me:word@a",
+        "https://a:99999",
+        "https://a:b",
+        "https://a/b c",
+        "https://a/../b",
+        "https://a//b",
+        "https://a/b\\c",
+        "https://[::1",
+        'https://a/"b',
+        "https://ä.example",
+        "https://a b",
+    ],
+    "origins": ["x", "*", "null", "https://a/b", "https://a,,https://b", "https://a,b", "https://me@a"],
+    "camera": ["", "Test", "webcam", "test:", "test:1", "script", "script:", ":x"],
+    "dead_time": ["", "x", "-0.1", "3600.1", "nan", "inf", "1s", "1,5"],
+    "capture_timeout": ["", "0", "-1", "600.1", "nan", "inf"],
+    "image_type": ["", "gif", ".jpg", "JPG"],
+    "snapshots": ["", "a\x00b", "a\nb", "~nobody-of-this-name/a"],
+    "default_picture": ["a\x1bb"],
+    "message_rate": ["", "0", "-1", "1000.5", "nan"],
+    "message_burst": ["", "0", "1.5", "10001"],
+    "log_file": ["a\rb"],
+    "log_level": ["", "INFO", "trace"],
+}
+
+settings_and_right = [
+    pytest.param(setting, text, value, id=f"{name}={text}")
+    for name, setting in SETTINGS.items()
+    for text, value in RIGHT[name]
+]
+settings_and_wrong = [
+    pytest.param(setting, text, id=f"{name}={text!r}") for name, setting in SETTINGS.items() for text in WRONG[name]
+]
+
+
+def refuse(flags: dict[str, str | None], environ: dict[str, str], folder: Path) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        load(flags, environ, folder)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def write_toml(folder: Path, text: str) -> Path:
+    file = folder / "dog.toml"
+    file.write_text(text)
+    return file
+
+
+def as_toml(setting: Setting, text: str) -> str:
+    """A line of dog.toml with what a flag would say as `text`."""
+    if setting.name == "origins":
+        return f"{setting.name} = [{', '.join(repr(part.strip()) for part in text.split(','))}]"
+    return f"{setting.name} = {text if setting.kind in (int, float) else repr(text)}"
+
+
+def test_without_anything_every_setting_has_its_default(tmp_path: Path) -> None:
+    settings = load({}, {}, tmp_path)
+    assert settings == Settings()
+    assert settings == Settings(
+        host="127.0.0.1",
+        port=8080,
+        base_url=None,
+        origins=(),
+        camera="test",
+        dead_time=1.0,
+        capture_timeout=15.0,
+        image_type="jpg",
+        snapshots=Path("snapshots"),
+        default_picture=None,
+        message_rate=10.0,
+        message_burst=60,
+        log_file=Path("server.log"),
+        log_level="info",
+    )
+
+
+@pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
+def test_a_right_value_is_taken_from_the_command_line(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+    settings = load({setting.name: text}, {}, tmp_path)
+    assert getattr(settings, setting.name) == value
+    assert settings.sources == {setting.name: Source(setting.flag, COMMAND_LINE)}
+
+
+@pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
+def test_a_right_value_is_taken_from_the_environment(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+    settings = load({setting.name: None}, {setting.variable: text}, tmp_path)
+    assert getattr(settings, setting.name) == value
+    assert settings.source_of(setting.name) == Source(setting.variable, "environment")
+
+
+@pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
+def test_a_right_value_is_taken_from_the_file(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+    file = write_toml(tmp_path, f"# a comment\n{as_toml(setting, text)}\n")
+    settings = load({}, {}, tmp_path)
+    if isinstance(value, Path):
+        value = tmp_path / value
+    elif setting.name == "camera":
+        value = f"script:{tmp_path / split_camera(value)[1]}"
+    assert getattr(settings, setting.name) == value
+    assert settings.source_of(setting.name) == Source(setting.name, f"{file} line 2")
+
+
+@pytest.mark.parametrize(("setting", "text"), settings_and_wrong)
+def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
+    setting: Setting, text: str, tmp_path: Path
+) -> None:
+    error = refuse({setting.name: text}, {}, tmp_path)
+    assert (error.setting, error.source) == (setting.flag, COMMAND_LINE)
+    again = refuse({}, {setting.variable: text}, tmp_path)
+    assert (again.setting, again.source) == (setting.variable, "environment")
+    assert again.problem == error.problem
+    assert re.search("write|known are|of its own|end it", error.problem)
+    assert repr(text)[:80] in error.problem or setting.name == "origins"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "line"),
+    [
+        (
+            {"port": "80800"},
+            {},
+            "--port (command line): '80800' is wrong; write a whole number from 0 to 65535 (0: a free one)",
+        ),
+        (
+            {"dead_time": "1s"},
+            {},
+            "--dead-time (command line): '1s' is wrong; write a number of seconds from 0 to 3600",
+        ),
+        (
+            {},
+            {"DOG_IMAGE_TYPE": "gif"},
+            "DOG_IMAGE_TYPE (environment): 'gif' is wrong; write one of jpg, jpeg, png, webp",
+        ),
+        ({"camera": "v4l:0"}, {}, "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH"),
+        (
+            {"host": "localhost:80"},
+            {},
+            "--host (command line): 'localhost:80' holds a port; that is a setting of its own, --port",
+        ),
+        (
+            {"snapshots": "~nobody-of-this-name/a"},
+            {},
+            "--snapshots (command line): '~nobody-of-this-name/a' begins with a home folder that is not known; "
+            "write the whole path",
+        ),
+        ({"config": ""}, {}, "--config (command line): '' is wrong; write the path of a TOML file"),
+    ],
+)
+def test_the_line_reads_like_this(
+    flags: dict[str, str | None], environ: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    assert str(refuse(flags, environ, tmp_path)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            'host = "::"\nport = "80"',
+            "port ({file} line 2): '80' is wrong; write a whole number from 0 to 65535 (0: a free one), without quotes",
+        ),
+        ("port = true", "port ({file} line 1): true is wrong; write a whole number from 0 to 65535 (0: a free one)"),
+        ("port = 80.0", "port ({file} line 1): 80.0 is wrong; write a whole number from 0 to 65535 (0: a free one)"),
+        (
+            "[port]\na = 1",
+            "port ({file} line 1): {{'a': 1}} is wrong; write a whole number from 0 to 65535 (0: a free one)",
+        ),
+        ("snapshots = 5", "snapshots ({file} line 1): 5 is wrong; write the path of a folder"),
+        ("dead_time = nan", "dead_time ({file} line 1): nan is wrong; write a number of seconds from 0 to 3600"),
+        (
+            "log_file = false",
+            'log_file ({file} line 1): false is wrong; write the path of a file; empty or "-" for none',
+        ),
+        ("\nprot = 80", "prot ({file} line 2): there is no such setting; did you mean port?"),
+        ("dead-time = 1", "dead-time ({file} line 1): there is no such setting; did you mean dead_time?"),
+        (
+            "zzzzzz = 1",
+            "zzzzzz ({file} line 1): there is no such setting; known are " + ", ".join(SETTINGS),
+        ),
+        (
+            "port 80",
+            "dog.toml (working directory): the file {file} is not TOML: "
+            "Expected '=' after a key in a key/value pair (at line 1, column 6)",
+        ),
+        (
+            'origins = "https://a.example"',
+            "origins ({file} line 1): 'https://a.example' is wrong; write " + SETTINGS["origins"].about.right,
+        ),
+        (
+            'origins = ["https://a.example/b"]',
+            "origins ({file} line 1): 'https://a.example/b' has a path; end it after the host or the port",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told_with_its_line(text: str, line: str, tmp_path: Path) -> None:
+    file = write_toml(tmp_path, text)
+    assert str(refuse({}, {}, tmp_path)) == line.format(file=file)
+
+
+def test_a_line_is_only_named_where_it_is_plain_which_one_it_is(tmp_path: Path) -> None:
+    file = write_toml(tmp_path, 'port = -1\nhost = """\nport = 1"""')
+    assert refuse({}, {}, tmp_path).source == str(file)
+
+
+def test_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    write_toml(tmp_path, "\ufeffport = 81")
+    assert load({}, {}, tmp_path).port == 81
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dog.toml").write_bytes(b"host = '\xff'")
+    assert "is not text in UTF-8; save it as such" in str(refuse({}, {}, tmp_path))
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "nope.toml"
+    assert str(refuse({}, {"DOG_CONFIG": "nope.toml"}, tmp_path)) == (
+        f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory; name one that can"
+    )
+    # the flag counts more
+    assert refuse({"config": str(tmp_path)}, {"DOG_CONFIG": "nope.toml"}, tmp_path).setting == "--config"
+
+
+def test_a_named_file_is_read_instead_of_the_one_in_the_working_directory(tmp_path: Path) -> None:
+    write_toml(tmp_path, "port = 1\ndead_time = 2")
+    (tmp_path / "other.toml").write_text("port = 3")
+    settings = load({"config": "other.toml"}, {}, tmp_path)
+    assert (settings.port, settings.dead_time) == (3, 1.0)
+
+
+def test_paths_in_the_file_start_at_its_own_folder_and_home_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    write_toml(
+        folder, 'snapshots = "shots"\ncamera = "script:./camera.sh"\ndefault_picture = "~/dog.png"\nlog_file = "/a.log"'
+    )
+    settings = load({"config": "etc/dog.toml"}, {}, tmp_path)
+    assert settings.snapshots == folder / "shots"
+    assert settings.camera == f"script:{folder / 'camera.sh'}"
+    assert settings.default_picture == Path("/home/someone/dog.png")
+    assert settings.log_file == Path("/a.log")
+    # the others start at the working directory
+    settings = load({"config": "etc/dog.toml", "snapshots": "here", "camera": "script:~/c"}, {}, tmp_path)
+    assert settings.snapshots == Path("here")
+    assert settings.camera == "script:/home/someone/c"
+
+
+@pytest.mark.parametrize("name", ["log_file", "default_picture", "base_url", "origins"])
+def test_what_may_be_none_is_none_where_it_is_empty(name: str, tmp_path: Path) -> None:
+    setting = SETTINGS[name]
+    write_toml(tmp_path, as_toml(setting, RIGHT[name][0][0]))
+    assert getattr(load({}, {}, tmp_path), name)
+    assert not getattr(load({}, {setting.variable: ""}, tmp_path), name)
+    assert not getattr(load({name: ""}, {}, tmp_path), name)
+
+
+def test_a_camera_is_split_into_its_kind_and_its_argument() -> None:
+    assert (Settings().camera_kind, Settings().camera_argument) == ("test", "")
+    settings = Settings(camera="script:/a/b:c.sh")
+    assert (settings.camera_kind, settings.camera_argument) == ("script", "/a/b:c.sh")
+
+
+def test_a_failure_later_on_names_the_source_of_the_setting(tmp_path: Path) -> None:
+    settings = load({"port": "80"}, {"DOG_SNAPSHOTS": "a"}, tmp_path)
+    assert str(settings.error("port", "80 is in use")) == "--port (command line): 80 is in use"
+    assert str(settings.error("snapshots", "no")) == "DOG_SNAPSHOTS (environment): no"
+    assert str(settings.error("dead_time", "no")) == "--dead-time (default): no"
+
+
+def test_an_unknown_variable_is_a_warning_and_others_are_not_our_business(tmp_path: Path) -> None:
+    settings = load({}, {"DOG_PROT": "1", "DOG_CONFIG": str(write_toml(tmp_path, "")), "PORT": "2"}, tmp_path)
+    assert settings.warnings == ("DOG_PROT (environment): there is no such setting; did you mean DOG_PORT?",)
+    assert settings.port == 8080
+
+
+def test_a_wrong_value_is_refused_even_where_another_counts_more(tmp_path: Path) -> None:
+    assert refuse({"port": "80"}, {"DOG_PORT": "x"}, tmp_path).setting == "DOG_PORT"
+
+
+# which of the three right values each source gives to each setting, or None where it is silent
+choices = st.dictionaries(
+    st.sampled_from(sorted(SETTINGS)),
+    st.tuples(*[st.none() | st.integers(0, 2) for _ in range(3)]),
+)
+
+
+@given(choices)
+def test_flags_count_before_variables_before_the_file_before_defaults(
+    tmp_path_factory: pytest.TempPathFactory, chosen: dict[str, tuple[int | None, int | None, int | None]]
+) -> None:
+    folder = tmp_path_factory.mktemp("working")
+    flags: dict[str, str | None] = {}
+    environ: dict[str, str] = {}
+    lines = []
+    for name, (flag, variable, line) in chosen.items():
+        flags[name] = None if flag is None else RIGHT[name][flag][0]
+        if variable is not None:
+            environ[SETTINGS[name].variable] = RIGHT[name][variable][0]
+        if line is not None:
+            lines.append(as_toml(SETTINGS[name], RIGHT[name][line][0]))
+    write_toml(folder, "\n".join(lines))
+    settings = load(flags, environ, folder)
+    for name, setting in SETTINGS.items():
+        flag, variable, line = chosen.get(name, (None, None, None))
+        if flag is not None:
+            expected = Settings(**{name: RIGHT[name][flag][1]}), setting.flag
+        elif variable is not None:
+            expected = Settings(**{name: RIGHT[name][variable][1]}), setting.variable
+        elif line is not None:
+            write_toml(folder, as_toml(setting, RIGHT[name][line][0]))
+            expected = load({}, {}, folder), name
+        else:
+            expected = Settings(), setting.flag
+        assert getattr(settings, name) == getattr(expected[0], name)
+        assert settings.source_of(name).written == expected[1]
+
+
+def test_the_table_in_the_docs_is_that_of_the_code() -> None:
+    assert describe() in DOCS.read_text()
+
+
+def test_the_table_has_every_setting_once() -> None:
+    rows = describe().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [setting.flag for setting in (*SETTINGS.values(), CONFIG)]
+    assert {"sources", "warnings", *SETTINGS} == set(Settings.__struct_fields__)
+    assert (
+        "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | The least time from one exposure's start" in describe()
+    )
+
+
+def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
+    example = DOCS.read_text().split("```toml\n")[1].split("```")[0]
+    write_toml(tmp_path, example)
+    settings = load({}, {}, tmp_path)
+    assert settings.camera == f"script:{tmp_path / 'camera_access.sh'}"
+    assert settings.origins == ("https://example.org", "https://www.example.org")
+    assert len(settings.sources) == len(example.splitlines())
+
+
+def test_the_errors_in_the_docs_are_those_of_the_code(tmp_path: Path) -> None:
+    write_toml(tmp_path, "\nprot = 1")
+    errors = [
+        refuse({"port": "80800"}, {"DOG_CONFIG": "/dev/null"}, tmp_path),
+        refuse({}, {"DOG_IMAGE_TYPE": "gif", "DOG_CONFIG": "/dev/null"}, tmp_path),
+        refuse({}, {}, tmp_path),
+    ]
+    text = DOCS.read_text()
+    for error in errors:
+        assert f"dog: {error}\n".replace(f"{tmp_path}/", "") in text

@@ -1,0 +1,406 @@
+"""The push at /ws, from the other side: every client here is the `websockets` library's."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
+
+from dog.errors import CameraFault
+from dog.hub import RING
+from dog.messages import parse_timestamp
+from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED, TokenBucket
+from tests.conftest import Run
+from tests.running import Events, until
+
+
+async def test_hello_comes_first_and_tells_the_whole_state(run: Run) -> None:
+    running = await run(dead_time=2.0)
+    async with running.watch() as events:
+        hello = events.hello
+    assert hello["type"] == "hello"
+    assert hello["protocol"] == "dog.v1"
+    assert hello["server"].startswith("dog/")
+    assert hello["cursor"] == f"{hello['epoch']}-{hello['seq']}"
+    assert (hello["seq"], hello["recovered"], hello["viewers"]) == (0, False, 1)
+    parse_timestamp(hello["at"])
+    (camera,) = hello["cameras"]
+    assert (camera["name"], camera["state"], camera["dead_time"]) == ("main", "idle", 2.0)
+    assert camera["latest"] is None
+    assert "since" not in camera
+
+
+async def test_a_press_reaches_every_viewer_as_capturing_and_then_ready(run: Run) -> None:
+    running = await run()
+    async with running.watch() as presser, running.watch() as other:
+        await presser.say(type="capture", request="mine")
+        reply, *pressed = await presser.read_until("ready")
+        seen = await other.read_until("ready")
+        assert (reply["type"], reply["request"], reply["outcome"]) == ("reply", "mine", "started")
+        assert pressed == seen
+        capturing, ready = seen
+        assert [capturing["type"], ready["type"]] == ["capturing", "ready"]
+        assert [capturing["seq"], ready["seq"]] == [1, 2]
+        assert capturing["capture"] == ready["capture"] == reply["capture"]
+        assert capturing["camera"] == ready["camera"] == "main"
+        async with running.client.get(ready["url"]) as picture:
+            assert picture.status == 200
+            assert picture.content_type == ready["content_type"] == "image/jpeg"
+            assert len(await picture.read()) == ready["bytes"]
+        assert (ready["width"], ready["height"]) == (64, 48)
+        assert parse_timestamp(ready["captured_at"]) <= parse_timestamp(ready["at"])
+
+
+async def test_ready_can_be_fetched_the_moment_it_is_told(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    async with running.watch() as events:
+        for _ in range(20):
+            await events.say(type="capture", max_age=0)
+            ready = (await events.read_until("ready"))[-1]
+            for address in ("url", "page", "thumbnail"):
+                async with running.client.get(ready[address]) as answer:
+                    assert answer.status == 200, address
+
+
+async def test_a_press_within_the_dead_time_is_answered_with_the_existing_photo(run: Run) -> None:
+    running = await run(dead_time=60.0)
+    async with running.watch() as events:
+        await events.say(type="capture")
+        ready = (await events.read_until("ready"))[-1]
+        await events.say(type="capture")
+        reply = await events.read()
+        assert (reply["outcome"], reply["snapshot"], reply["url"]) == ("cached", ready["snapshot"], ready["url"])
+        await events.say(type="capture", max_age=0)
+        reply = await events.read()
+        assert reply["outcome"] == "queued"
+        assert 50 < reply["retry_after"] <= 60
+    assert running.camera.captures == 1
+
+
+async def test_a_thousand_presses_during_a_capture_cost_one_more(run: Run) -> None:
+    running = await run(dead_time=0.0, message_burst=2000)
+    running.camera.held = True
+    async with running.watch() as events:
+        await events.say(type="capture")
+        await running.camera.exposing.wait()
+        for number in range(1000):
+            await events.say(type="capture", max_age=0, request=str(number))
+        replies = [message for message in [await events.read() for _ in range(1002)] if message["type"] == "reply"]
+        assert {reply["outcome"] for reply in replies[1:]} == {"queued"}
+        assert len({reply["capture"] for reply in replies[1:]}) == 1
+        running.camera.held = False
+        await running.camera.release()
+        await events.read_until("ready")
+        await events.read_until("ready")
+    assert running.camera.captures == 2
+    assert running.camera.most_at_once == 1
+
+
+async def test_a_request_said_again_on_another_connection_takes_no_second_photo(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.held = True
+    async with running.watch() as events:
+        await events.say(type="capture", request="once", max_age=0)
+        first = await events.read()
+        await running.camera.exposing.wait()
+    async with running.watch() as events:
+        await events.say(type="capture", request="once", max_age=0)
+        second = await events.read()
+        assert (second["outcome"], second["capture"]) == ("joined", first["capture"])
+        await running.camera.release()
+        ready = (await events.read_until("ready"))[-1]
+        await events.say(type="capture", request="once", max_age=0)
+        third = await events.read()
+        assert (third["outcome"], third["snapshot"]) == ("cached", ready["snapshot"])
+    assert running.camera.captures == 1
+
+
+async def test_a_failed_capture_is_told_to_all_and_the_next_press_works(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.results.append(CameraFault("The camera said no."))
+    async with running.watch() as events, running.watch() as other:
+        await events.say(type="capture")
+        failed = (await events.read_until("failed"))[-1]
+        assert (failed["code"], failed["message"], failed["capture"]) == ("camera_error", "The camera said no.", 1)
+        assert "retry_after" in failed
+        assert (await other.read_until("failed"))[-1] == failed
+        await events.say(type="capture")
+        assert (await events.read_until("ready"))[-1]["capture"] == 2
+
+
+async def test_a_picture_that_is_none_is_told_as_bad_image(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.results.append(b"<html>401 Unauthorized</html>")
+    async with running.watch() as events:
+        await events.say(type="capture")
+        assert (await events.read_until("failed"))[-1]["code"] == "bad_image"
+
+
+async def test_a_driver_that_breaks_is_told_without_its_secrets_and_breaks_nothing_else(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.results.append(ZeroDivisionError("secret"))
+    async with running.watch() as events:
+        await events.say(type="capture")
+        failed = (await events.read_until("failed"))[-1]
+        assert failed["code"] == "camera_error"
+        assert "secret" not in failed["message"]
+        await events.say(type="capture")
+        await events.read_until("ready")
+
+
+async def test_an_offline_camera_is_told_since_when_and_comes_back_by_itself(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.offline = True
+    async with running.watch() as events:
+        await events.say(type="capture")
+        *_, failed, camera = await events.read_until("camera")
+        assert failed["code"] == "camera_offline"
+        assert (camera["state"], camera["reason"]) == ("offline", "The camera is not plugged in.")
+        async with running.watch() as late:
+            (status,) = late.hello["cameras"]
+            assert (status["state"], status["reason"]) == ("offline", "The camera is not plugged in.")
+            assert status["since"] == camera["at"]
+        running.camera.offline = False
+        back = (await events.read_until("camera"))[-1]
+        assert back["state"] == "idle"
+        assert "reason" not in back
+
+
+async def test_hello_shows_the_running_capture_and_the_latest_snapshot(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    async with running.watch() as events:
+        await events.say(type="capture")
+        ready = (await events.read_until("ready"))[-1]
+        running.camera.held = True
+        await events.say(type="capture", max_age=0)
+        await running.camera.exposing.wait()
+        async with running.watch() as late:
+            (camera,) = late.hello["cameras"]
+            assert (camera["state"], camera["capture"]) == ("capturing", 2)
+            assert camera["latest"]["snapshot"] == ready["snapshot"]
+        await running.camera.release()
+        await events.read_until("ready")
+
+
+async def test_who_comes_back_with_its_cursor_gets_what_it_missed(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    async with running.watch() as events:
+        await events.say(type="capture")
+        cursor = (await events.read_until("ready"))[-1]["cursor"]
+    async with running.watch() as events:
+        for _ in range(3):
+            await events.say(type="capture", max_age=0)
+            await events.read_until("ready")
+    async with running.watch(f"?since={cursor}") as events:
+        assert (events.hello["recovered"], events.hello["cursor"]) == (True, cursor)
+        assert [(await events.read())["seq"] for _ in range(6)] == [3, 4, 5, 6, 7, 8]
+        await events.say(type="resume", cursor=cursor)
+        assert (await events.read())["type"] == "hello"
+        assert [(await events.read())["seq"] for _ in range(6)] == [3, 4, 5, 6, 7, 8]
+
+
+async def test_too_long_an_absence_is_said_and_hello_is_the_truth(run: Run) -> None:
+    running = await run(dead_time=0.0, message_burst=1000)
+    async with running.watch() as events:
+        for _ in range(RING // 2 + 1):
+            await events.say(type="capture", max_age=0)
+            ready = (await events.read_until("ready"))[-1]
+        epoch = events.hello["epoch"]
+    async with running.watch(f"?since={epoch}-1") as events:
+        assert events.hello["recovered"] is False
+        assert events.hello["seq"] == ready["seq"]
+        assert events.hello["cameras"][0]["latest"]["snapshot"] == ready["snapshot"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "request_key"),
+    [
+        ("{", "bad_json", None),
+        ("[]", "bad_message", None),
+        ("{}", "bad_message", None),
+        ('{"type":"caputre","request":"r"}', "unknown_type", "r"),
+        ('{"type":"capture","request":"r","max_age":-1}', "bad_message", "r"),
+        ('{"type":"capture","max_age":"now"}', "bad_message", None),
+        ('{"type":"capture","request":"r","camera":"attic"}', "unknown_camera", "r"),
+        ('{"type":"capture","request":"' + "x" * 129 + '"}', "bad_message", None),
+    ],
+)
+async def test_a_mistake_is_told_to_that_viewer_alone(run: Run, said: str, code: str, request_key: str | None) -> None:
+    running = await run()
+    async with running.watch() as events, running.watch() as other:
+        await events.connection.send(said)
+        error = await events.read()
+        assert (error["type"], error["code"], error.get("request")) == ("error", code, request_key)
+        assert error["temporary"] is False
+        assert error["message"].endswith(".")
+        await other.say(type="ping", request="p")
+        assert await other.read() == {"type": "pong", "request": "p"}
+        await events.say(type="ping")
+        assert await events.read() == {"type": "pong"}
+    assert running.camera.captures == 0
+
+
+async def test_fields_that_the_server_does_not_know_are_ignored(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.say(type="capture", request="r", colour="red")
+        assert (await events.read())["outcome"] == "started"
+
+
+async def test_a_token_nobody_asked_for_does_no_harm(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.say(type="auth", token="t")
+        await events.say(type="ping")
+        assert (await events.read())["type"] == "pong"
+
+
+async def read_close_code(events: Events) -> int | None:
+    with pytest.raises(ConnectionClosed) as closed:
+        await read_for_ever(events)
+    frame = closed.value.rcvd
+    return frame.code if frame else None
+
+
+async def read_for_ever(events: Events) -> None:
+    while True:
+        await events.read()
+
+
+async def test_a_message_over_4_kib_closes_with_1009_and_one_of_4_kib_does_not(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        whole = '{"type":"ping","x":"' + "x" * (MESSAGE_SIZE - 22) + '"}'
+        assert len(whole) == MESSAGE_SIZE
+        await events.connection.send(whole)
+        assert (await events.read())["type"] == "pong"
+        await events.connection.send(whole + " ")
+        assert await read_close_code(events) == 1009
+
+
+async def test_a_message_far_over_4_kib_still_learns_why_it_was_closed(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.connection.send("x" * 300_000)
+        assert await read_close_code(events) == 1009
+
+
+async def test_a_binary_message_closes_with_1003(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.connection.send(b"\x00")
+        assert await read_close_code(events) == 1003
+
+
+async def test_text_that_is_not_utf_8_closes_with_1007(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.connection.send(b"\xff\xfe", text=True)
+        assert await read_close_code(events) == 1007
+
+
+async def test_who_talks_too_much_is_told_and_then_closed_with_4029(run: Run) -> None:
+    running = await run(message_rate=0.001, message_burst=5)
+    async with running.watch() as events, running.watch() as other:
+        for _ in range(5 + PATIENCE + 1):
+            await events.say(type="ping")
+        assert [(await events.read())["type"] for _ in range(5)] == ["pong"] * 5
+        refused = [await events.read() for _ in range(PATIENCE)]
+        assert {message["code"] for message in refused} == {"rate_limited"}
+        assert all(message["temporary"] and message["retry_after"] > 0 for message in refused)
+        assert await read_close_code(events) == RATE_LIMITED
+        await other.say(type="ping")
+        assert (await other.read())["type"] == "pong"
+
+
+def test_the_bucket_gives_a_burst_and_then_its_rate() -> None:
+    bucket = TokenBucket(rate=10, burst=3)
+    assert [bucket.take(5) for _ in range(3)] == [0, 0, 0]
+    assert bucket.take(5) == pytest.approx(0.1)
+    assert bucket.take(5.15) == 0
+    assert bucket.take(5.15) > 0
+    assert [bucket.take(100) for _ in range(4)][:3] == [0, 0, 0]
+    assert bucket.take(100) > 0
+
+
+async def test_the_clients_own_close_is_answered(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.connection.close(1000, "bye")
+        assert events.connection.close_code == 1000
+    await until(lambda: not running.service.hub.viewers)
+
+
+async def test_a_ping_of_the_clients_is_answered_with_its_own_bytes(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await (await events.connection.ping(b"are you there"))
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://"])
+async def test_another_sites_page_is_refused_before_the_upgrade(run: Run, origin: str) -> None:
+    running = await run()
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{running.url.replace('http', 'ws', 1)}/ws", origin=Origin(origin)).__aenter__()
+    answer = refused.value.response
+    assert answer.status_code == 403
+    assert json.loads(answer.body or b"")["code"] == "forbidden"
+
+
+async def test_the_own_page_a_listed_one_and_a_script_may_watch(run: Run) -> None:
+    running = await run(origins=("https://friend.example",), base_url="https://dog.example/cam")
+    for origin in (running.url, "https://friend.example", "https://dog.example", None):
+        options: dict[str, Any] = {"origin": origin} if origin else {}
+        async with running.watch(**options) as events:
+            assert events.hello["type"] == "hello"
+
+
+async def test_no_compression_is_agreed_on(run: Run) -> None:
+    running = await run()
+    async with running.watch(compression="deflate") as events:
+        response = events.connection.response
+        assert response is not None
+        assert "Sec-WebSocket-Extensions" not in response.headers
+
+
+async def test_who_vanishes_without_a_word_is_forgotten(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events, running.watch():
+        assert len(running.service.hub.viewers) == 2
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        events.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        events.connection.transport.abort()
+        await until(lambda: len(running.service.hub.viewers) == 1)
+
+
+async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1012(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.held = True
+    async with running.watch() as events:
+        await events.say(type="capture")
+        await running.camera.exposing.wait()
+        stopping = asyncio.create_task(running.client.close())
+        await running.camera.release()
+        assert (await events.read_until("ready"))[-1]["capture"] == 1
+        assert await read_close_code(events) == 1012
+        await stopping
+    assert running.camera.closed
+
+
+async def test_a_stop_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.web.app.DRAIN", 0.05)
+    running = await run(dead_time=0.0)
+    running.camera.held = True
+    async with running.watch() as events:
+        await events.say(type="capture")
+        await running.camera.exposing.wait()
+        stopping = asyncio.create_task(running.client.close())
+        failed = (await events.read_until("failed"))[-1]
+        assert (failed["code"], failed["capture"]) == ("camera_error", 1)
+        assert "stopped" in failed["message"]
+        assert await read_close_code(events) == 1012
+        await stopping
