@@ -128,6 +128,7 @@ class Hub:
         self._ring: deque[bytes] = deque(maxlen=RING)
         self._count_told_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
+        self._farewell: tuple[int, str] | None = None
 
     @property
     def cursor(self) -> str:
@@ -142,15 +143,16 @@ class Hub:
         self._write_to_all(frame)
 
     def join(self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None) -> None:
-        """Register the viewer, and tell it the whole state and then all events after the cursor `since`: one step, so
-        that no event falls between.
+        """Register the viewer, tell it the whole state, and then all events after the cursor `since`.
+
+        That is one step: no event falls between.
         """
-        missed = self._missed(since)
-        count_before = len(self.viewers)
+        if self._farewell is not None:
+            viewer.close(*self._farewell)
+            return
         self.viewers.add(viewer)
-        self._greet(viewer, cameras, missed)
-        if len(self.viewers) != count_before:
-            self._tell_count()
+        self._greet(viewer, cameras, self._missed(since))
+        self._tell_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None) -> None:
         """The same for a viewer that is here already."""
@@ -162,7 +164,8 @@ class Hub:
             self._tell_count()
 
     def close(self, code: int, reason: str) -> None:
-        """Send everybody away."""
+        """Send everybody away, and whoever still comes."""
+        self._farewell = (code, reason)
         if self._count_timer is not None:
             self._count_timer.cancel()
         for viewer in tuple(self.viewers):

@@ -259,6 +259,15 @@ async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect
     assert await connection.reader.read() == b""
 
 
+async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -> None:
+    hub = make_hub()
+    hub.close(1012, "restarting")
+    late = await connect()
+    hub.join(late.viewer, [])
+    assert await late.read_frame() == (8, (1012).to_bytes(2, "big") + b"restarting")
+    assert not hub.viewers
+
+
 async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,10 +139,26 @@ def test_a_png_without_pixels_is_damage_though_its_chunks_are_right() -> None:
         assert "damaged" in refusal(make_png(*chunks)).message
 
 
+def test_a_picture_of_two_sizes_is_damage_and_only_the_checked_one_is_believed() -> None:
+    two = make_png(make_header(10, 10), make_header(20_000, 20_000), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    refused = refusal(two)
+    assert "damaged" in refused.message
+    assert "it says to be (10, 10)" in refused.detail
+
+
+def test_a_webp_with_nothing_in_it_is_cut_off() -> None:
+    assert "cut off" in refusal(b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0").message
+    assert "damaged" in refusal(b"RIFF\x16\0\0\0WEBPNONE" + bytes(14)).message
+
+
 def test_a_jpeg_without_a_picture_in_it_is_damage() -> None:
     assert "damaged" in refusal(b"\xff\xd8\xff\xd9").message
     assert "damaged" in refusal(b"\xff\xd8\xff\xe0\x00\x00\xff\xd9").message
     assert "damaged" in refusal(b"\xff\xd8\xff\xc0\x00\x03\x08\xff\xd9").message
+    flat = bytearray(WHOLE["baseline JPEG"])
+    frame = flat.index(b"\xff\xc0")
+    flat[frame + 5 : frame + 7] = b"\0\0"
+    assert "damaged" in refusal(bytes(flat)).message
 
 
 @pytest.mark.parametrize(
@@ -238,9 +254,11 @@ def test_a_picture_taken_lying_is_measured_and_shown_upright(kind: str, orientat
         assert all(abs(a - b) < 30 for a, b in zip(seen, meant, strict=True))
 
 
-def test_exif_that_can_not_be_read_is_no_reason_to_refuse_a_picture() -> None:
-    picture = inspect(encode(draw(40, 30), exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xffrubbish"))
-    assert (picture.width, picture.height) == (40, 30)
+@pytest.mark.parametrize("rubbish", [b"II*\0\x08\0\0\0\xff\xffrubbish", b"rubbish", b""])
+def test_exif_that_can_not_be_read_is_no_reason_to_refuse_a_picture(rubbish: bytes) -> None:
+    for kind in "JPEG", "PNG", "WEBP":
+        picture = inspect(encode(draw(40, 30), kind, exif=b"Exif\0\0" + rubbish))
+        assert (picture.width, picture.height) == (40, 30)
 
 
 def test_what_is_transparent_is_white_in_the_thumbnail() -> None:

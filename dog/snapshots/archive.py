@@ -72,7 +72,7 @@ class Archive:
     def open(self) -> None:
         """Lock the folder, clean up what a crash left, and make the index agree with the pictures.
 
-        Raises StartError: one line that names the folder, what is wrong and what to do.
+        Raises StartError: one line that names the folder, what is wrong and what to do. It is to be closed then, too.
         """
         try:
             self._make_private()
@@ -82,18 +82,11 @@ class Archive:
                 log.info("%s: removed %d unfinished files.", self.root, left)
             self.epoch = self._next_epoch()
             self._index = self._open_index()
-        except StartError:
-            self.close()
-            raise
         except (OSError, sqlite3.Error) as error:
-            self.close()
             raise StartError(
                 f"The folder of snapshots {str(self.root)!r} can't be used: {_reason(error)}."
                 " Make room and let the server write there, or name another folder."
             ) from error
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
         """Bring the index into its file and let go of the folder. Not open, does nothing."""

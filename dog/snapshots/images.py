@@ -94,8 +94,6 @@ def inspect(data: bytes) -> Picture:
     kind = _KINDS[content_type]
     size = _WALKS[content_type](data)
     width, height = size
-    if width == 0 or height == 0:
-        raise _damaged(kind, "it has no height or no width")
     if width * height > LARGEST_PIXELS:
         raise BadImage(
             f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million;"
@@ -203,8 +201,6 @@ def _walk_jpeg(data: bytes) -> tuple[int, int]:
             raise _damaged("JPEG", f"another one begins inside it, at byte {match.start()}")
         segment = position
         position += int.from_bytes(data[segment : segment + 2])
-        if position < segment + 2 and segment + 2 <= len(data):
-            raise _damaged("JPEG", f"the segment at byte {segment} has no length")
         if position > len(data) or segment + 2 > len(data):
             raise _cut_off("JPEG", len(data))
         if marker in _SOF:

@@ -76,6 +76,8 @@ async def answer_problems(
         if answer.status < 400:
             raise
         return _answer_status(request, answer)
+    except ConnectionError:
+        raise  # nobody is left to be answered
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _respond(request, 500, "internal_error", "Something is wrong here; the server's log says what.")
