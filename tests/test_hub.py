@@ -53,13 +53,13 @@ class Connection:
                 return message
 
     async def read_to_the_end(self, say: bytes = b"") -> None:
-        """Until the other side is gone, however it went; nothing but its going ends this."""
+        """Until the other side is gone, however it went. Raises TimeoutError where it stays."""
         with contextlib.suppress(ConnectionError):
-            while True:
-                self.writer.write(say)
-                await self.writer.drain()
-                if not await self.reader.read(1024) and not say:
-                    return
+            async with asyncio.timeout(20):
+                while await self.reader.read(1024) or say:
+                    self.writer.write(say)
+                    await self.writer.drain()
+                    await asyncio.sleep(0)
 
 
 class Connect:
@@ -244,6 +244,8 @@ async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Conne
     counts.append(json.loads((await watching.read_frame())[1])["count"])
     assert counts == [1, 16]
     assert time.monotonic() - began >= 1
+    hub.leave(others[5].viewer)
+    assert json.loads((await watching.read_frame())[1])["count"] == 15, "sixteen was told more than once"
 
 
 async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect: Connect) -> None:
