@@ -48,6 +48,11 @@ STOPPED = "The server was stopped during this capture."
 log = logging.getLogger(__name__)
 
 
+def stopping(request: str | None = None) -> RequestError:
+    """What is said to a press that comes, or still waits, when the server stops."""
+    return RequestError("overloaded", "The server is stopping; try again in a moment.", request=request, retry_after=1)
+
+
 def utc_now() -> dt.datetime:
     """Now, to the millisecond, as everything here is told and stored."""
     now = dt.datetime.now(dt.UTC)
@@ -106,13 +111,12 @@ class CameraTask:
 
     def _request(self, max_age: float | None, key: str | None) -> tuple[Reply, Snapshot | None]:
         if self._stopping:
-            raise RequestError(
-                "overloaded", "The server is stopping; try again in a moment.", request=key, retry_after=1
-            )
+            raise stopping(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key)
         if decision.snapshot is None and decision.capture not in self._captures:
             self._remember(decision.capture)
-        self._wake.set()
+        if decision.snapshot is None:
+            self._wake.set()
         reply = Reply(
             request=key,
             outcome=decision.outcome,
@@ -126,7 +130,8 @@ class CameraTask:
     def find_capture(self, number: int) -> asyncio.Future[Snapshot] | None:
         """What became, or will become, of a capture: a future of its snapshot, or of its CaptureError.
 
-        None where it is not known or forgotten. To be awaited behind a shield: it is everybody's.
+        One that could not begin before the server stopped has a RequestError. None where it is not known or
+        forgotten. To be awaited behind a shield: it is everybody's.
         """
         return self._captures.get(number)
 
@@ -178,13 +183,15 @@ class CameraTask:
         if self._task is None:
             return
         done, _ = await asyncio.wait({self._task}, timeout=patience)
-        if not done:
-            (self._exposure or self._task).cancel()  # a picture that is being saved is saved
+        if not done and self._exposure is not None:
+            self._exposure.cancel()
+        elif not done and self._queue.running is None:
+            self._task.cancel()  # it looks whether the camera is back; a picture that is being saved, though, is saved
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         for future in self._captures.values():
             if not future.done():
-                future.set_exception(CameraFault("The server was stopped before this capture could begin."))
+                future.set_exception(stopping())
         await self._camera.close()
 
     def kill(self) -> None:
@@ -283,6 +290,8 @@ class CameraTask:
             self._set_offline(error)
         except (CaptureError, TimeoutError) as error:
             log.debug("camera %s is still offline: %s", self.name, error)
+        except Exception:
+            log.exception("the driver of camera %s failed to open it", self.name)
         else:
             self._set_offline(None)
 

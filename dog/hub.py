@@ -100,7 +100,11 @@ class Viewer:
         if self._transport.is_closing():
             return
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # it hung up in this very moment
+                self.abort()
+                return
         asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def abort(self) -> None:

@@ -5,6 +5,7 @@ fields that have nothing to say are left out. Nothing here does I/O or knows the
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,10 @@ from dog.errors import RequestError
 
 __all__ = [
     "PROTOCOL",
+    "REQUEST_LENGTH",
+    "RIGHT",
     "Auth",
     "CameraChanged",
-    "CameraName",
     "CameraState",
     "CameraStatus",
     "Capture",
@@ -39,6 +41,7 @@ __all__ = [
     "SnapshotBody",
     "Viewers",
     "encode",
+    "explain_mismatch",
     "parse_request",
     "parse_timestamp",
     "timestamp",
@@ -46,10 +49,10 @@ __all__ = [
 
 PROTOCOL = "dog.v1"
 
-CameraName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,31}\Z")]
 CameraState = Literal["idle", "capturing", "cooling", "offline"]
 Outcome = Literal["started", "joined", "queued", "cached"]
-RequestKey = Annotated[str, Meta(max_length=128)]
+REQUEST_LENGTH = 128
+RequestKey = Annotated[str, Meta(max_length=REQUEST_LENGTH)]
 """Chosen by the viewer, at random: it is the same request for whoever says it again. A UUID has 36 characters."""
 MaxAge = Annotated[float, Meta(ge=0)]
 """Seconds."""
@@ -207,6 +210,17 @@ class Viewers(Message, frozen=True, kw_only=True, tag="viewers"):
 encode = msgspec.json.Encoder().encode
 _decode: Callable[[str], Request] = msgspec.json.Decoder(Request).decode
 _decode_anything = msgspec.json.Decoder(dict[str, Any]).decode
+RIGHT = {
+    "before": "`before` is the id of a snapshot.",
+    "camera": "`camera` is the name of a camera, as text.",
+    "cursor": "`cursor` is the one that an event had, as text.",
+    "limit": "`limit` is a whole number from 1 to 200.",
+    "max_age": "`max_age` is a number of seconds, 0 or more.",
+    "request": f"`request` is text of at most {REQUEST_LENGTH} characters.",
+    "token": "`token` is text.",
+    "type": "`type` is text.",
+}
+"""What each field that somebody else fills in has to be."""
 _REQUEST_TYPES = ("capture", "resume", "auth", "ping")
 
 
@@ -218,7 +232,7 @@ def parse_request(text: str) -> Request:
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        raise _explain(text, str(error)) from None
+        raise _explain(text, explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RequestError("bad_json", f"This is not JSON: {error}.") from None
 
@@ -229,10 +243,10 @@ def _explain(text: str, problem: str) -> RequestError:
         said = _decode_anything(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         if text.lstrip().startswith("{"):
-            return RequestError("bad_message", f"{problem}.")
+            return RequestError("bad_message", problem)
         return RequestError("bad_message", 'A message is a JSON object, such as {"type":"capture"}.')
     key = said.get("request")
-    request = key if isinstance(key, str) and len(key) <= 128 else None
+    request = key if isinstance(key, str) and len(key) <= REQUEST_LENGTH else None
     known = ", ".join(_REQUEST_TYPES)
     match said.get("type"):
         case None:
@@ -241,7 +255,13 @@ def _explain(text: str, problem: str) -> RequestError:
             return RequestError(
                 "unknown_type", f"There is no message of type {kind[:40]!r}; known are {known}.", request=request
             )
-    return RequestError("bad_message", f"{problem}.", request=request)
+    return RequestError("bad_message", problem, request=request)
+
+
+def explain_mismatch(error: msgspec.ValidationError) -> str:
+    """What would have been right, in words for whoever wrote it."""
+    field = re.search(r"\$\.(\w+)", str(error))
+    return RIGHT.get(field[1], f"{error}.") if field else f"{error}."
 
 
 def timestamp(moment: dt.datetime) -> str:

@@ -7,18 +7,22 @@ time limit, kills what the cameras run and leaves the process without waiting fo
 import asyncio
 import errno
 import logging
+import math
 import os
+import resource
 import signal
 import socket
 import threading
 from types import FrameType
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
 from dog.settings import Settings
-from dog.web.app import create_app, kill
+from dog.web.app import create_app, drain, kill
 
 __all__ = ["run"]
 
@@ -28,6 +32,10 @@ HANDLER_LIMIT = 0.5
 """Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
 BACKLOG = 1024
 """Connections that may wait to be accepted: everybody comes back at once after a restart."""
+DESCRIPTORS = 65536
+"""The soft limit of open files that is asked for, where the hard one allows it."""
+MISHAP_INTERVAL = 10.0
+"""Seconds between two lines about the same trouble."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
 ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -37,18 +45,27 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings, running: Log) -> int:
     """Serve until a signal, and give the exit status. Raises SettingError or StartError where it can't start."""
+    _raise_descriptor_limit()
     return asyncio.run(_serve(settings, running))
 
 
 async def _serve(settings: Settings, running: Log) -> int:
     app = create_app(settings)
     access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
-    runner = web.AppRunner(app, handle_signals=False, access_log=access_log, shutdown_timeout=HANDLER_LIMIT)
+    http_log = logging.getLogger("dog.http")
+    http_log.addFilter(_shorten)
+    runner = web.AppRunner(
+        app, handle_signals=False, access_log=access_log, logger=http_log, shutdown_timeout=HANDLER_LIMIT
+    )
+    asyncio.get_running_loop().set_exception_handler(_Mishaps())
     listening = asyncio.create_task(_listen(runner, settings))
     _End(app, running, listening).watch_signals()
     try:
         await asyncio.wait({listening})
     finally:
+        for site in runner.sites:
+            await site.stop()
+        await drain(app)  # before the cleanup, which lets nobody speak any more
         await runner.cleanup()
     if not listening.cancelled():
         listening.result()
@@ -68,6 +85,38 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
     await asyncio.Event().wait()
+
+
+def _raise_descriptor_limit() -> None:
+    """Every viewer is a descriptor, and the usual 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP is the sender's mistake: one line, and not ours to trace."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        reason = record.exc_info[1].message.splitlines()[:1]
+        record.msg, record.args, record.exc_info = "Not HTTP: %s", (reason[0] if reason else "",), None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+class _Mishaps:
+    """What the event loop could tell nobody. Used up descriptors would fill the log: they are said now and then."""
+
+    said_at = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            loop.default_exception_handler(context)
+        elif loop.time() - self.said_at >= MISHAP_INTERVAL:
+            self.said_at = loop.time()
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            log.error("New connections can't be taken: all %d descriptors are in use (ulimit -n)", limit)
 
 
 def _explain(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:

@@ -31,6 +31,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for server in servers:
         server.kill()
+    for server in servers:
+        assert "Traceback" not in server.stderr, server.stderr
 
 
 class Run(Protocol):

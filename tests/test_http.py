@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,11 @@ async def test_alive_is_told_whatever_the_camera_does_and_ready_only_when_it_is(
         assert (await answer.json(content_type="application/problem+json"))["code"] == "camera_offline"
     async with running.client.get("/healthz") as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+    running.camera.offline = False
+    shutil.rmtree(tmp_path / "snapshots" / ".dog" / "incoming")
+    async with running.client.get("/readyz") as answer:
+        assert answer.status == 500, "the disk cannot be written"
+        assert (await answer.json(content_type="application/problem+json"))["code"] == "storage_error"
 
 
 # ---- errors and headers

@@ -4,14 +4,12 @@ import asyncio
 import datetime as dt
 import io
 import itertools
-import statistics
-import time
 
 import pytest
 from PIL import Image, ImageChops
 
 from dog.cameras import Camera
-from dog.cameras.test_card import BARS, SIZE, TestCard
+from dog.cameras.test_card import SIZE, TestCard
 
 DIGITS = (330, 520, 950, 635)
 """Where everything is that changes, in pixels."""
@@ -99,9 +97,9 @@ async def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() ->
     card = TestCard(image_type="png")
     picture = await take(card)
     await card.close()
-    width = 620 / len(BARS)
-    bars = [picture.getpixel((330 + round((place + 0.5) * width), 190)) for place in range(len(BARS))]
-    assert bars[1:-1] == [tuple(bytes.fromhex(colour[1:])) for colour in BARS[1:-1]]
+    bars = [picture.getpixel((330 + round((place + 0.5) * 620 / 7), 190)) for place in range(1, 6)]  # those not cut
+    yellow, cyan, green, magenta, red = (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0)
+    assert bars == [yellow, cyan, green, magenta, red]
     greys = [picture.getpixel((x, 360)) for x in (*range(80, 300, 40), *range(1000, 1220, 40))]
     levels = [grey[0] for grey in greys if isinstance(grey, tuple) and len(set(grey)) == 1]
     assert len(levels) == 12
@@ -118,19 +116,6 @@ async def test_the_gratings_are_as_fine_as_they_say() -> None:
         line = [picture.getpixel((x, 234 + 48 * row)) for x in range(354, 450)]
         edges = sum(a > 128 >= b for a, b in itertools.pairwise(line))  # type: ignore[operator]
         assert abs(edges - 96 / pair) <= 1
-
-
-async def test_once_the_card_is_drawn_a_capture_takes_some_milliseconds() -> None:
-    """The median of twenty; the bound is wide, as the tests may share the machine."""
-    card = TestCard()
-    await card.capture()
-    took = []
-    for _ in range(20):
-        began = time.perf_counter()
-        await card.capture()
-        took.append(time.perf_counter() - began)
-    await card.close()
-    assert statistics.median(took) < 0.04
 
 
 async def test_the_event_loop_goes_on_while_it_draws() -> None:

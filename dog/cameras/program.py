@@ -57,7 +57,7 @@ class Run:
         self._killed = False
         # Held where the group is signalled and where the program is reaped: until then its pid, which is the group's
         # number, can't become another's.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `kill` may come from a signal, in the middle of itself
         self._process: subprocess.Popen[bytes] | None = None
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ LARGEST_PICTURE = 64 * 1024 * 1024
 SHORT = 200
 """Characters of the program's last line that viewers are told."""
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class ScriptCamera:
@@ -85,9 +85,9 @@ class ScriptCamera:
                 image = _read_picture(picture, said)
             except CaptureError as error:
                 error.detail = self._describe(run, time.monotonic() - began, error.detail)
-                logger.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
+                log.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
                 raise
-            logger.debug("%s", self._describe(run, time.monotonic() - began, f"{len(image)} bytes"))
+            log.debug("%s", self._describe(run, time.monotonic() - began, f"{len(image)} bytes"))
             return image
 
     def _run_program(self, run: Run, picture: Path) -> str:
@@ -98,11 +98,23 @@ class ScriptCamera:
             _check_program(self.program)
             raise _explain_start(self.program, error) from error
         lines = run.stderr.lines() or [""]
-        # viewers shall see no paths of ours
-        said = lines[-1].replace(f"{picture.parent}/", "").replace(str(self.program), self.program.name)
+        said = self._hide_paths(lines[-1], picture)
         if len(said) > SHORT:
             said = f"{said[: SHORT - 1].rstrip()}…"
         self._check_end(ended, said)
+        return said
+
+    def _hide_paths(self, said: str, picture: Path) -> str:
+        """Without the paths of this machine that the program was told or could guess: viewers shall see none."""
+        for path, name in (
+            (f"{picture.parent}/", ""),
+            (str(self.program), self.program.name),
+            (str(self.folder), "..."),
+            (str(Path.cwd()), "..."),
+            (str(Path.home()), "~"),
+        ):
+            if len(path) > 1:
+                said = said.replace(path, name)
         return said
 
     def _check_end(self, ended: Ended, said: str) -> None:
@@ -143,7 +155,7 @@ def _check_program(program: Path) -> None:
     except OSError as error:
         raise CameraOffline(f"The camera program {program.name} is not there.", detail=str(error)) from error
     if not stat.S_ISREG(mode):
-        raise CameraOffline(f"The camera program {program.name} is not a file.", detail=str(program))
+        raise CameraOffline(f"The camera program {program.name or program} is not a file.", detail=str(program))
     if not os.access(program, os.X_OK):
         raise CameraOffline(
             f"The camera program {program.name} is not executable: chmod +x makes it so.", detail=str(program)
@@ -233,7 +245,7 @@ def _remove_folder(folder: Path) -> None:
     except FileNotFoundError:
         return  # the program has removed it itself
     except OSError as error:
-        logger.warning("The private folder of a capture could not be removed: %s", error)
+        log.warning("The private folder of a capture could not be removed: %s", error)
 
 
 def _signal_name(number: int) -> str:

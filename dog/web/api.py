@@ -5,10 +5,19 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Meta, Struct
 
 from dog.errors import CaptureError, RequestError
-from dog.messages import CameraStatus, MaxAge, Outcome, SnapshotBody, encode
+from dog.messages import (
+    REQUEST_LENGTH,
+    CameraStatus,
+    MaxAge,
+    Outcome,
+    SnapshotBody,
+    encode,
+    explain_mismatch,
+)
 from dog.snapshots import Snapshot
 from dog.web.pictures import find_snapshot
 from dog.web.problems import Problem
@@ -24,7 +33,6 @@ __all__ = [
     "start_capture",
 ]
 
-KEY_LENGTH = 128
 PAGE = 50
 """Snapshots a request lists where it does not say how many."""
 
@@ -94,7 +102,7 @@ async def list_snapshots(request: web.Request) -> web.Response:
     try:
         wish = msgspec.convert(dict(request.query), Listing, strict=False)
     except msgspec.ValidationError as error:
-        raise Problem("bad_message", f"{error}.") from None
+        raise Problem("bad_message", explain_mismatch(error)) from None
     if wish.camera is not None:
         service.find_camera(wish.camera)
     if wish.before is not None:
@@ -145,7 +153,7 @@ def _describe_future(
     if not future.done():
         return CaptureBody(capture=number, camera=camera, state=state)
     match future.exception():
-        case CaptureError(code=code, message=message):
+        case CaptureError(code=code, message=message) | RequestError(code=code, message=message):
             return CaptureBody(capture=number, camera=camera, state="failed", code=code, message=message)
         case _:
             snapshot = service.links.describe(future.result())
@@ -153,13 +161,16 @@ def _describe_future(
 
 
 async def _read_wish(request: web.Request) -> CaptureRequest:
-    body = await request.read()
+    try:
+        body = await request.read()
+    except (web.RequestPayloadError, PayloadEncodingError) as error:
+        raise Problem("bad_message", f"The body can't be read: {error}.") from None
     if not body:
         return CaptureRequest()
     try:
         return msgspec.json.decode(body, type=CaptureRequest)
     except msgspec.ValidationError as error:
-        raise RequestError("bad_message", f"{error}.") from None
+        raise RequestError("bad_message", explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RequestError("bad_json", f"The body is not JSON: {error}.") from None
 
@@ -170,8 +181,8 @@ def _read_key(request: web.Request) -> str | None:
     if key is None:
         return None
     key = key.strip().strip('"')
-    if not 0 < len(key) <= KEY_LENGTH:
-        raise Problem("bad_message", f"An Idempotency-Key has 1 to {KEY_LENGTH} characters.")
+    if not 0 < len(key) <= REQUEST_LENGTH:
+        raise Problem("bad_message", f"An Idempotency-Key has 1 to {REQUEST_LENGTH} characters.")
     return key
 
 

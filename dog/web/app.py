@@ -20,12 +20,12 @@ from dog.hub import Hub
 from dog.links import Links
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
-from dog.web import api, pages, pictures, sockets
+from dog.web import api, assets, pages, pictures, sockets
 from dog.web.problems import answer_problems
 from dog.web.security import protect, refuse_foreign_posts
 from dog.web.service import SERVICE, Service
 
-__all__ = ["create_app", "kill"]
+__all__ = ["create_app", "drain", "kill"]
 
 CAMERA = "main"
 """The name of the one camera that the setting `camera` describes."""
@@ -36,7 +36,7 @@ DRAIN = 1.5
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
-    """The service as an application. Its startup raises SettingError where a setting does not work out.
+    """The service as an application. It, or its startup, raises SettingError where a setting does not work out.
 
     `make_camera` makes the driver, by default create_camera.
     """
@@ -50,9 +50,15 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     )
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)  # read now: later the event loop touches no file
+    app[assets.ASSETS] = assets.read_assets(find_folder("static"))
+    if settings.default_picture is not None:
+        try:
+            app[assets.ASSETS][assets.DEFAULT_PICTURE] = assets.read_default_picture(settings.default_picture)
+        except ValueError as error:
+            raise settings.error("default_picture", str(error)) from None
     app.on_response_prepare.append(protect(settings))
     app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera))
-    app.on_shutdown.append(_drain)
+    app.on_shutdown.append(drain)
     _add_routes(app)
     return app
 
@@ -80,7 +86,7 @@ def _add_routes(app: web.Application) -> None:
             web.get("/snapshots/{id:[^/.]+}.{suffix:[a-z]+}", pictures.show_picture),
             web.get("/snapshots/{id:[^/.]+}/thumbnail.jpg", pictures.show_thumbnail),
             web.get("/latest.jpg", pictures.show_latest),
-            web.get("/default-picture", pages.show_default_picture),
+            web.get("/default-picture", assets.show_default_picture),
             web.get("/favicon.ico", _show_icon),
             web.get("/ws", sockets.watch, allow_head=False),
             web.post("/api/captures", api.start_capture),
@@ -90,7 +96,7 @@ def _add_routes(app: web.Application) -> None:
             web.get("/api/cameras", api.list_cameras),
             web.get("/healthz", api.report_health),
             web.get("/readyz", api.report_readiness),
-            web.static("/static", find_folder("static")),
+            web.get("/static/{name}", assets.show_asset),
         ]
     )
 
@@ -142,7 +148,10 @@ async def _start_service(
     try:
         await driver.open()
     except CameraOffline as error:
-        raise settings.error("camera", error.message) from error
+        await driver.close()
+        raise settings.error(
+            "camera", f"{error.message} ({error.detail})" if error.detail else error.message
+        ) from error
     hub = Hub(store.epoch, f"dog/{dog.__version__}", clock=time.monotonic)
     links = Links(settings.base_url)
     latest = restore_latest(await store.latest(CAMERA), time.monotonic())
@@ -163,8 +172,13 @@ async def _start_service(
     return Service(settings, links, store, hub, {CAMERA: camera})
 
 
-async def _drain(app: web.Application) -> None:
-    """The beginning of the end: no new captures, the running one ends, then the viewers are sent away to come back."""
+async def drain(app: web.Application) -> None:
+    """The beginning of the end: no new captures, the running one ends, then the viewers are sent away to come back.
+
+    Called again, or before the startup is done, it does nothing.
+    """
+    if SERVICE not in app:
+        return
     service = app[SERVICE]
     await asyncio.gather(*(camera.stop(DRAIN) for camera in service.cameras.values()))
     service.hub.close(1012, "restarting")

@@ -8,16 +8,17 @@ from aiohttp import web
 
 from dog import __version__
 from dog.snapshots import Snapshot, is_snapshot_id
+from dog.web.assets import ASSETS, DEFAULT_PICTURE
 from dog.web.pictures import find_snapshot
 from dog.web.problems import relative_root
 from dog.web.service import SERVICE, Service
 
-__all__ = ["COOKIE", "press", "show_default_picture", "show_live", "show_snapshot"]
+__all__ = ["COOKIE", "press", "show_live", "show_snapshot"]
 
 COOKIE = "dog_snapshot"
 """Holds the id of the viewer's last snapshot and nothing else; it gives no right."""
 YEAR = 365 * 24 * 3600
-STRIP = 12
+STRIP = 24
 """Snapshots in the strip of the last ones."""
 
 
@@ -29,7 +30,7 @@ async def show_live(request: web.Request) -> web.Response:
     own = await _find_own(request, service)
     photo = own or newest
     describe = service.links.describe
-    default = "default-picture" if service.settings.default_picture else "static/default.svg"
+    default = DEFAULT_PICTURE if DEFAULT_PICTURE in request.app[ASSETS] else "static/default.svg"
     response = _render(
         request,
         "live.html",
@@ -37,6 +38,7 @@ async def show_live(request: web.Request) -> web.Response:
             "photo": describe(photo) if photo else None,
             "mine": own is not None,
             "newest": describe(newest) if newest else None,
+            "strip_length": STRIP,
             "strip": [describe(snapshot) for snapshot in strip],
             "cameras": service.statuses(),
             "viewers": len(service.hub.viewers),
@@ -81,14 +83,6 @@ async def show_snapshot(request: web.Request) -> web.Response:
             "older": describe(older[0]) if older else None,
         },
     )
-
-
-async def show_default_picture(request: web.Request) -> web.StreamResponse:
-    """GET /default-picture: what the live page shows before the first photo, where a setting names one."""
-    path = request.app[SERVICE].settings.default_picture
-    if path is None:
-        raise web.HTTPNotFound
-    return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
 async def _find_own(request: web.Request, service: Service) -> Snapshot | None:

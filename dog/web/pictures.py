@@ -3,10 +3,12 @@
 import asyncio
 import datetime as dt
 
+import msgspec
 from aiohttp import web
 
-from dog.messages import timestamp
+from dog.messages import RIGHT, MaxAge, timestamp
 from dog.snapshots import Snapshot, is_snapshot_id
+from dog.web.content import Content, respond
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
@@ -37,10 +39,11 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """GET /snapshots/{id}/thumbnail.jpg."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    path = service.store.thumbnail_path(snapshot)
-    if not await asyncio.to_thread(path.is_file):
-        raise Problem("unknown_snapshot", "The thumbnail of this photo is gone.")
-    return web.FileResponse(path, headers={"Cache-Control": FOREVER, "Content-Type": "image/jpeg"})
+    try:
+        data = await asyncio.to_thread(service.store.thumbnail_path(snapshot).read_bytes)
+    except OSError:
+        raise Problem("unknown_snapshot", "The thumbnail of this photo is gone.") from None
+    return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": FOREVER})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
@@ -69,39 +72,18 @@ def parse_max_age(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not seconds >= 0:
-        raise Problem("bad_message", "`max_age` is a number of seconds, 0 or more.")
-    return seconds
+        return msgspec.convert(text, MaxAge, strict=False)
+    except msgspec.ValidationError:
+        raise Problem("bad_message", RIGHT["max_age"]) from None
 
 
 async def _send(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
-    """The file, with ETag, Range and HEAD by aiohttp's FileResponse; what that would refuse without a word is refused
-    here with one.
-    """
-    path = service.store.picture_path(snapshot)
-    if not await asyncio.to_thread(path.is_file):
-        raise Problem("unknown_snapshot", "The file of this photo is gone.")
-    _check_range(request, snapshot.bytes)
-    name = f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
-    return web.FileResponse(
-        path,
-        headers={
-            **headers,
-            "Content-Type": snapshot.content_type,
-            "Content-Disposition": f'inline; filename="{name}"',
-        },
-    )
-
-
-def _check_range(request: web.Request, size: int) -> None:
     try:
-        start = request.http_range.start
-    except ValueError:
-        start = size
-    if start is not None and start >= size:
-        raise Problem("bad_range", f"The picture has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+        data = await asyncio.to_thread(service.store.picture_path(snapshot).read_bytes)
+    except OSError:
+        raise Problem("unknown_snapshot", "The file of this photo is gone or damaged.") from None
+    name = f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
+    headers = {**headers, "Content-Disposition": f'inline; filename="{name}"'}
+    return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)

@@ -26,6 +26,7 @@ STATUS = {
     "unknown_camera": 404,
     "unknown_capture": 404,
     "unknown_snapshot": 404,
+    "precondition_failed": 412,
     "too_big": 413,
     "bad_range": 416,
     "upgrade_required": 426,
@@ -71,7 +72,7 @@ async def answer_problems(
         return _answer(request, error.code, error.message, error.retry_after)
     except CaptureError as error:
         wait = max((camera.retry_after for camera in request.app[SERVICE].cameras.values()), default=0)
-        return _answer(request, error.code, error.message, max(wait, 1))
+        return _answer(request, error.code, error.message, max(wait, 1), heading="No photo was taken")
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
@@ -89,12 +90,13 @@ def _answer(
     message: str,
     retry_after: float | None = None,
     headers: dict[str, str] | None = None,
+    heading: str | None = None,
 ) -> web.Response:
     if code not in TEMPORARY:
         retry_after = None
     elif retry_after is None:
         retry_after = 1
-    return _respond(request, STATUS.get(code, 500), code, message, retry_after, headers)
+    return _respond(request, STATUS.get(code, 500), code, message, retry_after, headers, heading)
 
 
 def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
@@ -120,6 +122,7 @@ def _respond(
     message: str,
     retry_after: float | None = None,
     headers: dict[str, str] | None = None,
+    heading: str | None = None,
 ) -> web.Response:
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
@@ -128,6 +131,7 @@ def _respond(
             "version": __version__,
             "status": status,
             "title": title,
+            "heading": heading or title,
             "detail": message,
             "code": code,
             "retry_after": None if retry_after is None else math.ceil(retry_after),
@@ -136,7 +140,6 @@ def _respond(
     else:
         body = {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
         response = web.Response(status=status, body=encode(body), content_type="application/problem+json")
-    response.headers["Cache-Control"] = "no-store"
     if retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(retry_after))
     response.headers.update(headers or {})

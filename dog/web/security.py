@@ -25,8 +25,11 @@ def check_origin(request: web.Request) -> None:
     if origin is None:
         return
     settings = request.app[SERVICE].settings
-    allowed = {urlsplit(url).netloc.lower() for url in (settings.base_url, *settings.origins) if url}
-    if urlsplit(origin).netloc.lower() not in {request.host.lower(), *allowed} or origin == "null":
+    own = {f"{request.scheme}://{request.host}".lower(), *settings.origins}
+    if settings.base_url:
+        public = urlsplit(settings.base_url)
+        own.add(f"{public.scheme}://{public.netloc}")
+    if origin.lower() not in own:
         raise RequestError(
             "forbidden",
             f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them.",

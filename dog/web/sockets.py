@@ -1,6 +1,7 @@
 """The push at /ws: aiohttp does the handshake and the reading; all writing is the hub's (docs/protocol.md)."""
 
 import asyncio
+import logging
 import time
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -19,6 +20,8 @@ MESSAGE_SIZE = 4096
 RATE_LIMITED = 4029
 PATIENCE = 20
 """Messages in a row that are answered with `rate_limited` before the viewer is closed."""
+
+log = logging.getLogger(__name__)
 
 
 class TokenBucket:
@@ -59,15 +62,25 @@ async def watch(request: web.Request) -> web.StreamResponse:
     # One byte more than the longest: aiohttp refuses what reaches its limit.
     connection = Socket(autoping=False, autoclose=False, compress=False, max_msg_size=MESSAGE_SIZE + 1)
     if not connection.can_prepare(request).ok:
-        raise Problem("upgrade_required", "This address speaks WebSocket (RFC 6455).", {"Upgrade": "websocket"})
-    await connection.prepare(request)
+        raise Problem(
+            "upgrade_required",
+            "This address speaks WebSocket (RFC 6455).",
+            {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
+        )
+    try:
+        await connection.prepare(request)
+    except ConnectionError:
+        return connection  # it is gone already
     transport = request.transport
     if transport is None:
         return connection
     viewer = connection.viewer = Viewer(transport, request.remote or "", time.monotonic())
-    service.hub.join(viewer, service.statuses(), request.query.get("since"))
     try:
+        service.hub.join(viewer, service.statuses(), request.query.get("since"))
         await _listen(connection, viewer, service)
+    except Exception:
+        log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500
+        viewer.abort()
     finally:
         service.hub.leave(viewer)
     return connection
@@ -82,14 +95,14 @@ async def _listen(connection: Socket, viewer: Viewer, service: Service) -> None:
         message = await connection.receive()
         now = viewer.heard_at = time.monotonic()
         if message.type is WSMsgType.CLOSE:
-            viewer.close(message.data or WSCloseCode.OK)
+            viewer.close(_answer_code(message.data))
             return
         if message.type is WSMsgType.ERROR:
             await asyncio.sleep(LINGER)  # let it read why: returning would reset the connection under the close frame
             return
         if message.type in (WSMsgType.CLOSED, WSMsgType.CLOSING):
             return
-        if viewer.closing:
+        if viewer.closing or message.type is WSMsgType.PONG:
             continue
         wait = bucket.take(now)
         if wait:
@@ -101,8 +114,15 @@ async def _listen(connection: Socket, viewer: Viewer, service: Service) -> None:
             viewer.pong(message.data)
         elif message.type is WSMsgType.BINARY:
             viewer.close(WSCloseCode.UNSUPPORTED_DATA, "messages are text")
-        else:
+        elif message.type is WSMsgType.TEXT:
             _answer(message.data, viewer, service)
+
+
+def _answer_code(code: int | None) -> int:
+    """The client's own close code back, unless it is one that must not be sent (RFC 6455, section 7.4)."""
+    if not code:
+        return WSCloseCode.OK
+    return code if code <= 4999 and code not in (1005, 1006, 1015) else WSCloseCode.PROTOCOL_ERROR
 
 
 def _refuse(viewer: Viewer, wait: float, *, final: bool) -> None:
