@@ -231,6 +231,9 @@ class CameraTask:
             snapshot = await self._store.save(data, camera=self.name, capture=running.capture, captured_at=began)
         except CaptureError as error:
             self._fail(running, future, error)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._fail(running, future, CameraFault(f"The system let no picture be taken: {reason}."))
         except asyncio.CancelledError:
             self._fail(running, future, CameraFault(STOPPED))
             raise

@@ -32,6 +32,10 @@ class Commands(click.Group):
         except (SettingError, StartError) as error:
             print_line(f"dog: {escape(str(error))}")
             ctx.exit(2)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "dog"
+            print_line(f"dog: {escape(error.format_message())} See {command} --help.")
+            ctx.exit(2)
 
 
 class SettingOption(click.Option):

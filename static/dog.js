@@ -39,6 +39,7 @@ let state = initialState({
   shown,
   own: shown && dataset.mine === "yes" ? [shown.snapshot] : [],
   camera: element("booth").dataset.camera ?? null,
+  stripLength: strip.length,
 });
 
 const address = new URL("ws", root);
@@ -83,7 +84,7 @@ function catchUp() {
 
 async function fetchPhotos() {
   try {
-    const response = await fetch(new URL("api/snapshots?limit=12", root));
+    const response = await fetch(new URL(`api/snapshots?limit=${strip.length}`, root));
     if (!response.ok) return;
     const { snapshots } = await response.json();
     change(act, { act: "photos", photos: snapshots.map(snapshotOf) });

@@ -8,7 +8,6 @@
  * a wish to see its photo, so it follows again.
  */
 
-const STRIP_LENGTH = 24;
 const ANSWER_DUE = 15_000; // ms; a press that nobody answered for this long is not sent again: it would surprise
 
 const SNAPSHOT_TYPES = {
@@ -23,8 +22,8 @@ export function snapshotOf(source) {
   return snapshot;
 }
 
-/** The state before the first word from the server: what the page came with. `photos` are newest first. */
-export function initialState({ photos = [], shown = null, own = [], camera = null } = {}) {
+/** The state before the first word from the server: what the page came with. `photos` are newest first; `stripLength` is how many are kept. */
+export function initialState({ photos = [], shown = null, own = [], camera = null, stripLength }) {
   return {
     connection: { state: "connecting", since: null, code: null },
     epoch: null,
@@ -34,6 +33,7 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
     cameras: {}, // by name
     camera: camera ?? photos[0]?.camera ?? null, // the name of the one that is shown
     photos: photos.filter((photo) => camera === null || photo.camera === camera),
+    stripLength,
     shown,
     following: true,
     unseen: 0,
@@ -41,7 +41,7 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
     wanted: null, // the id of a photo to show as soon as it is known
     missed: false, // photos came while nobody listened: they have to be asked for
     press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; one before the first `hello` waits for it
-    notice: null, // {kind, text}
+    notice: null, // {kind, text, camera}; `camera` where a failure of one is told
   };
 }
 
@@ -90,8 +90,9 @@ const HANDLERS = {
       viewers: hello.viewers,
       cameras,
       camera: state.camera in cameras ? state.camera : (hello.cameras[0]?.name ?? null),
-      notice: state.notice?.kind === "unsent" ? null : state.notice,
+      notice: state.notice?.kind === "unsent" || (restarted && isFailure(state)) ? null : state.notice,
     };
+    for (const { name } of hello.cameras) next = forgetFailure(state, next, name);
     if (next.press?.epoch === null) {
       next = { ...next, press: { ...next.press, epoch: hello.epoch, camera: next.press.camera ?? next.camera } };
     }
@@ -154,16 +155,18 @@ const HANDLERS = {
       readyAt: Math.max(camera.readyAt, at + (event.retry_after ?? 0) * 1000),
     }));
     const press = isPressed(state, event) ? null : state.press;
-    return { ...next, press, notice: { kind: "failed", text: event.message } };
+    return { ...next, press, notice: { kind: "failed", text: event.message, camera: event.camera } };
   },
 
-  camera: (state, event) =>
-    change(state, event.camera, (camera) => ({
+  camera(state, event) {
+    const next = change(state, event.camera, (camera) => ({
       ...camera,
       state: event.state === "cooling" ? "idle" : event.state,
       since: event.state === "offline" ? (camera.since ?? Date.parse(event.at)) : null,
       reason: event.reason ?? null,
-    })),
+    }));
+    return forgetFailure(state, next, event.camera);
+  },
 };
 
 function cameraOf(status) {
@@ -183,13 +186,21 @@ function change(state, name, changed) {
   return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
 }
 
+const isFailure = ({ notice }, camera = notice?.camera) => notice?.kind === "failed" && notice.camera === camera;
+
+/** Drop the notice of this camera's failure if the camera was offline before and is not any more. */
+function forgetFailure(before, after, camera) {
+  const isOffline = ({ cameras }) => cameras[camera]?.state === "offline";
+  return isOffline(before) && !isOffline(after) && isFailure(after, camera) ? { ...after, notice: null } : after;
+}
+
 const isPressed = ({ press }, event) =>
   press !== null && press.camera === event.camera && press.capture === event.capture;
 
 /** A photo that may be new: into the strip, and shown to whoever follows. */
 function arrive(state, photo) {
   if (photo.camera !== state.camera || state.photos.some(({ snapshot }) => snapshot === photo.snapshot)) return state;
-  const photos = [photo, ...state.photos].slice(0, STRIP_LENGTH);
+  const photos = [photo, ...state.photos].slice(0, state.stripLength);
   if (!state.following) return { ...state, photos, unseen: state.unseen + 1 };
   return { ...state, photos, shown: photo, unseen: 0 };
 }

@@ -3,6 +3,8 @@
 import { snapshotOf } from "./state.js";
 import { exactTime, fullTime } from "./time.js";
 
+const MARGIN = 8; // pixels beside the current one
+
 export class Strip {
   #nav;
   #list;
@@ -18,6 +20,11 @@ export class Strip {
       event.preventDefault();
       onChoose(link.dataset.snapshot);
     });
+  }
+
+  /** How many photos it holds, as the server says. */
+  get length() {
+    return Number(this.#nav.dataset.length);
   }
 
   /** The photos that the page came with. */
@@ -51,12 +58,20 @@ export class Strip {
     this.#current = current;
     const link = this.#list.querySelector("[aria-current]");
     if (!link) return;
-    const { left, right } = link.getBoundingClientRect();
+    const photo = link.getBoundingClientRect();
     const strip = this.#list.getBoundingClientRect();
-    if (left < strip.left) this.#list.scrollLeft -= strip.left - left + 8;
-    else if (right > strip.right) this.#list.scrollLeft += right - strip.right + 8;
+    this.#list.scrollBy(
+      way(photo.left - strip.left, photo.right - strip.right),
+      way(photo.top - strip.top, photo.bottom - strip.bottom),
+    );
     if (this.#list.contains(document.activeElement)) link.focus({ preventScroll: true });
   }
+}
+
+/** How far to scroll for what reaches this far over the strip's beginning (below 0) or its end (above 0). */
+function way(beginning, end) {
+  if (beginning < 0) return beginning - MARGIN;
+  return end > 0 ? end + MARGIN : 0;
 }
 
 function createItem(photo) {

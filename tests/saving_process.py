@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dog.snapshots import Snapshot, inspect
 from dog.snapshots.archive import Archive
 from dog.snapshots.index import Index
 from tests.pictures import make_picture
@@ -39,12 +40,17 @@ def die_before(step: int) -> None:
         setattr(owner, name, count_calls(getattr(owner, name)))
 
 
+def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
+    data = make_picture(seed=capture)
+    return archive.save(data, inspect(data), "test", capture, captured_at)
+
+
 def save_once(folder: Path, step: int) -> None:
     archive = Archive(folder)
     archive.open()
-    archive.save(make_picture(seed=1), "test", 1, MOMENT)
+    save(archive, 1, MOMENT)
     die_before(step)
-    archive.save(make_picture(seed=2), "test", 2, MOMENT + dt.timedelta(days=40))
+    save(archive, 2, MOMENT + dt.timedelta(days=40))
     os._exit(0)
 
 
@@ -65,7 +71,7 @@ def save_forever(folder: Path) -> None:
     archive.open()
     while True:
         capture = archive.last_capture + 1
-        snapshot = archive.save(make_picture(seed=capture), "test", capture, dt.datetime.now(dt.UTC))
+        snapshot = save(archive, capture, dt.datetime.now(dt.UTC))
         print(snapshot.id, flush=True)
 
 

@@ -9,9 +9,14 @@ import msgspec
 import pytest
 
 from dog import messages
+from dog.camera_task import ENDED
+from dog.captures import MEMORY, MEMORY_SIZE
+from dog.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
 from dog.messages import CameraStatus
 from dog.settings import Settings, describe
 from dog.web.app import create_app
+from dog.web.problems import STATUS
+from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
 from tests.conftest import Serve
 from tests.server_process import ROOT
 
@@ -50,6 +55,33 @@ def test_a_message_has_the_fields_that_the_table_names(text: str, kind: str, mes
 @pytest.mark.parametrize("text", [README, PROTOCOL], ids=["README.md", "docs/protocol.md"])
 def test_no_table_names_a_message_that_is_not_there(text: str) -> None:
     assert read_rows(text).keys() == tagged().keys()
+
+
+def test_the_protocol_names_every_code_with_its_status() -> None:
+    told: dict[str, int] = {}
+    for codes, status in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d{3}) \|", PROTOCOL, re.MULTILINE):
+        told |= dict.fromkeys(re.findall(r"\w+", codes), int(status))
+    assert told == STATUS
+
+
+def test_the_limits_are_those_of_the_protocol() -> None:
+    assert (RING, BACKLOG, PING_INTERVAL, SILENCE) == (256, 64 * 1024, 25, 60)
+    assert (MESSAGE_SIZE, PATIENCE, RATE_LIMITED) == (4096, 20, 4029)
+    assert (MEMORY, MEMORY_SIZE, ENDED) == (600, 4096, 256)
+    settings = Settings()
+    assert (settings.message_rate, settings.message_burst) == (10, 60)
+    for words in (
+        "the last 256 events",
+        "when 64 KiB wait",
+        "Pings every 25 s; a viewer silent for 60 s",
+        "over 4 KiB: close 1009",
+        "10 messages a second, bursts of 60",
+        "goes on for 20 more is closed with 4029",
+        "idempotent for 10 minutes",
+        "newest 4,096 per camera",
+        "the last 256 are remembered",
+    ):
+        assert words in PROTOCOL, words
 
 
 def test_the_protocol_names_every_field_of_a_camera() -> None:

@@ -45,6 +45,20 @@ def read_close_code(connection: ClientConnection) -> int | None:
         return closed.rcvd.code if closed.rcvd else None
 
 
+def start_waiting(serve: Serve, folder: Path) -> ServerProcess:
+    """A server whose camera takes its picture when something is written into the FIFO `go`."""
+    os.mkfifo(folder / "go")
+    script = write_script(folder, f'read line < \'{folder}/go\'; cp "$PICTURE" "$1"')
+    return serve("--camera", f"script:{script}")
+
+
+def stop_during_a_capture(server: ServerProcess, viewer: ClientConnection) -> None:
+    viewer.send('{"type":"capture"}')
+    read_until(viewer, "capturing")
+    server.send(signal.SIGTERM)
+    server.wait_for("Stopping")
+
+
 def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> None:
     server = serve()
     with watch(server) as viewer:
@@ -54,14 +68,9 @@ def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> N
 
 
 def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "go")
-    script = write_script(tmp_path, f'read line < \'{tmp_path}/go\'; cp "$PICTURE" "$1"')
-    server = serve("--camera", f"script:{script}")
+    server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
-        viewer.send('{"type":"capture"}')
-        read_until(viewer, "capturing")
-        server.send(signal.SIGTERM)
-        server.wait_for("Stopping")
+        stop_during_a_capture(server, viewer)
         (tmp_path / "go").write_text("now\n")
         read_until(viewer, "ready")
         assert read_close_code(viewer) == 1012
@@ -70,17 +79,23 @@ def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> 
 
 def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
     script = write_script(tmp_path, 'trap "" TERM\nwhile :; do sleep 1; done')
-    server = serve("--camera", f"script:{script}", "--capture-timeout", "60")
+    server = serve("--camera", f"script:{script}", "--capture-timeout", "60", "--message-burst", "1000")
+    resume = b'{"type":"resume"}'
     deaf = []
     for _ in range(20):
-        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.connect(("127.0.0.1", server.port))
         connection.sendall(
             b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
+        # each is answered with a whole hello: more than the kernel takes for one that reads nothing
+        connection.sendall((b"\x81" + bytes((0x80 | len(resume),)) + bytes(4) + resume) * 200)
         deaf.append(connection)
     with watch(server) as viewer:
+        while json.loads(viewer.recv(timeout=20)).get("viewers") != 1 + len(deaf):
+            viewer.send(resume.decode())
         viewer.send('{"type":"capture"}')
         read_until(viewer, "capturing")
         server.send(signal.SIGTERM)
@@ -90,6 +105,23 @@ def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end
     assert server.wait() == 0
     for connection in deaf:
         connection.close()
+
+
+def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: Path) -> None:
+    server = start_waiting(serve, tmp_path)
+    with watch(server) as viewer:
+        stop_during_a_capture(server, viewer)
+        error: dict[str, Any] = {}
+        while not error:  # until the stop has reached the camera, a press joins what runs
+            viewer.send('{"type":"capture","request":"late"}')
+            answer = json.loads(viewer.recv(timeout=20))
+            error = answer if answer["type"] == "error" else {}
+        assert (error["code"], error["request"], error["temporary"]) == ("overloaded", "late", True)
+        viewer.send('{"type":"ping"}')
+        read_until(viewer, "pong")
+        (tmp_path / "go").write_text("now\n")
+        read_until(viewer, "ready")
+    assert server.wait() == 0
 
 
 def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -259,6 +260,24 @@ async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect
     opcode, payload = await connection.read_frame()
     assert (opcode, payload) == (8, (1012).to_bytes(2, "big") + b"restarting")
     assert await connection.reader.read() == b""
+
+
+async def test_one_that_hangs_up_in_the_same_moment_keeps_nobody_from_the_farewell(connect: Connect) -> None:
+    hub = make_hub()
+    connections = [await connect() for _ in range(3)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+        await connection.read()
+    gone = connections[1].writer.get_extra_info("socket")
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.close(os.dup(gone.fileno()))
+    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # closes it, and the kernel resets the connection at once
+    hub.close(1012, "restarting")
+    for connection in (connections[0], connections[2]):
+        opcode = 1
+        while opcode == 1:
+            opcode, _ = await connection.read_frame()
+        assert opcode == 8
 
 
 async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -> None:

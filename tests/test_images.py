@@ -1,8 +1,12 @@
 """Is it a whole picture? Real files of every kind, cut, changed, disguised and too large."""
 
 import io
+import re
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from dog.errors import BadImage
-from dog.snapshots import inspect
+from dog.snapshots import images, inspect
 from dog.snapshots.images import LARGEST_PIXELS
 from tests.pictures import draw, encode, make_picture
 
@@ -286,6 +290,122 @@ def test_of_an_animation_the_first_frame_counts() -> None:
             value = thumbnail.getpixel((25, 25))
             assert isinstance(value, tuple)
             assert value[0] > 200 > 50 > value[2]
+
+
+# ---- what would keep the server busy
+
+
+def before_the_first_segment(filling: bytes) -> bytes:
+    data = WHOLE["baseline JPEG"]
+    return data[:2] + filling + data[2:]
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xd0\xff", b"\0"])
+def test_a_jpeg_of_nothing_but_filling_is_refused_and_a_little_of_it_is_not(filling: bytes) -> None:
+    assert "too much between its segments" in refusal(before_the_first_segment(filling * 70_000)).detail
+    if filling == b"\xff":
+        assert inspect(before_the_first_segment(filling * 100)) == inspect(WHOLE["baseline JPEG"])
+
+
+def test_filling_inside_the_scan_is_limited_too() -> None:
+    data = WHOLE["baseline JPEG"]
+    assert "too much between its segments" in refusal(data[:-2] + b"\xff" * 70_000 + data[-2:]).detail
+    assert inspect(data[:-2] + b"\xff" * 100 + data[-2:]) == inspect(data)
+
+
+@pytest.mark.parametrize("segment", [b"\xff\x01", b"\xff\xfe\0\x02"])
+def test_a_jpeg_of_very_many_segments_is_refused_and_a_thousand_are_taken(segment: bytes) -> None:
+    assert "more than 4096 segments" in refusal(before_the_first_segment(segment * 4096)).detail
+    if segment != b"\xff\x01":
+        assert inspect(before_the_first_segment(segment * 1000)) == inspect(WHOLE["baseline JPEG"])
+
+
+@pytest.mark.parametrize("start", [b"\xff\xe1\x02\x08Exif\0\0", b"\xff\xed\x02\x10Photoshop 3.0\0"])
+def test_a_jpeg_of_very_many_notes_is_refused_and_a_few_are_taken(start: bytes) -> None:
+    notes = start + bytes(512)
+    assert "33 segments of EXIF and notes" in refusal(before_the_first_segment(notes * 33)).detail
+    assert inspect(before_the_first_segment(notes * 32)) == inspect(WHOLE["baseline JPEG"])
+
+
+def test_a_jpeg_that_is_gone_over_too_often_is_refused() -> None:
+    """Each scan costs a walk over the whole picture, though it be a few bytes."""
+    data = bytearray(WHOLE["progressive JPEG"])
+    frame = data.index(b"\xff\xc2")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 10_000, 10_000)
+    last = bytes(data[data.rindex(b"\xff\xda") : -2])
+    assert "20 scans, too many for 10000 x 10000 pixels" in refusal(bytes(data[:-2]) + last * 10 + data[-2:]).detail
+    small = WHOLE["progressive JPEG"]
+    assert inspect(small[:-2] + last * 10 + small[-2:]).width == 40
+
+
+def test_a_png_of_very_many_chunks_is_refused_and_ten_thousand_are_taken() -> None:
+    data = WHOLE["PNG"]
+    chunk = make_png((b"teST", b""))[8:]
+    assert "more than 65536 chunks" in refusal(data[:33] + chunk * 65_536 + data[33:]).detail
+    assert inspect(data[:33] + chunk * 10_000 + data[33:]) == inspect(data)
+
+
+def test_a_web_page_of_nothing_but_comments_is_read_once() -> None:
+    """The ways to divide it double with each."""
+    assert "text, not a picture" in refusal(b"<!---->" * 140).message
+
+
+@pytest.mark.parametrize("stuffing", [b"\xff\0", b"\xff\xd3", b"\0"])
+def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One search holds the interpreter's lock, and everything else waits."""
+    lengths: list[int] = []
+
+    class Pattern:
+        def search(self, data: bytes, start: int, end: int = 2**60) -> re.Match[bytes] | None:
+            found = pattern.search(data, start, end)
+            lengths.append((found.end() if found else min(end, len(data))) - start)
+            return found
+
+    pattern = images._JPEG_MARKER
+    monkeypatch.setattr(images, "_JPEG_MARKER", Pattern())
+    data = WHOLE["baseline JPEG"]
+    inspect(data[:-2] + stuffing * 1_000_000 + data[-2:])
+    assert 1_000_000 < sum(lengths) < 2_200_000
+    assert max(lengths) <= 65_536
+
+
+@pytest.mark.parametrize("slice_", [2, 3, 5, 16])
+@pytest.mark.parametrize("name", [name for name in WHOLE if "JPEG" in name])
+def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = WHOLE[name]
+    expected = inspect(data)
+    monkeypatch.setattr(images, "_SLICE", slice_)
+    assert inspect(data) == expected
+    for size in range(2, len(data)):
+        with pytest.raises(BadImage):
+            images._walk_jpeg(data[:size])
+
+
+MEMORY = """
+import sys, threading
+from pathlib import Path
+from dog.snapshots import inspect
+def measure():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+data = sys.stdin.buffer.read()
+before = measure()
+for _ in range(3):
+    thread = threading.Thread(target=inspect, args=(data,))
+    thread.start()
+    thread.join()
+print(measure() - before)
+"""
+
+
+def test_the_memory_of_a_large_picture_is_given_back() -> None:
+    """A picture of 90 million pixels with a palette takes 450 MB while it is decoded."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not tell how much memory a process has")
+    data = encode(Image.new("P", (9_500, 9_500), 3), "PNG", compress_level=1)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], input=data, capture_output=True, check=True, cwd=Path(__file__).parent.parent
+    )
+    assert int(done.stdout) < 100_000
 
 
 # ---- whatever the bytes: a picture, or BadImage

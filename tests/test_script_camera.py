@@ -536,3 +536,30 @@ async def test_many_captures_leave_no_descriptor_no_folder_and_no_process(make: 
     assert names(Path("/proc/self/fd")) == before
     assert names(folder) == []
     assert not [pid for pid in children() if pid not in mine]
+
+
+async def test_a_link_in_the_place_of_its_folder_is_refused_and_leads_nowhere(
+    make: Make, jpeg: Path, tmp_path: Path, folder: Path
+) -> None:
+    victim = tmp_path / "victim"
+    (victim / "inner").mkdir(parents=True)
+    for place in (victim, victim / "inner"):
+        place.chmod(0o755)
+    lines = f'd=$(dirname "$1"); rmdir "$d"; ln -s "{victim}" "$d"; cp "{jpeg}" "$d/capture.jpg"'
+    with pytest.raises(BadImage):
+        await make(lines).capture()
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (victim, victim / "inner")] == [0o755, 0o755]
+    assert content(victim / "capture.jpg") == content(jpeg)
+    assert names(folder) == []
+
+
+async def test_a_tree_of_any_depth_that_it_leaves_is_removed(make: Make, jpeg: Path, folder: Path) -> None:
+    lines = f'cp "{jpeg}" "$1"; cd "$(dirname "$1")"; i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done'
+    assert await make(lines, timeout=60).capture() == content(jpeg)
+    assert names(folder) == []
+
+
+async def test_viewers_are_told_no_path_of_this_machine(make: Make, folder: Path) -> None:
+    with pytest.raises(CameraFault) as caught:
+        await make('d=$(dirname "$1"); echo "no $(dirname "$d")/x in $PWD nor $HOME" >&2; exit 3').capture()
+    assert caught.value.message == "The camera program ended with status 3: no .../x in ... nor ~."

@@ -1,6 +1,7 @@
 """How the service ends, as processes: by a first signal, by a second one, and where it is stuck."""
 
 import ctypes
+import json
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from dog.serving import END_LIMIT
 from tests.conftest import Serve
@@ -173,3 +175,32 @@ def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: 
     for text in (server.stderr, (tmp_path / "server.log").read_text()):
         assert text.count("The service ended by a mistake of its own\n    Traceback") == 1
         assert text.endswith("    ZeroDivisionError: here\n")
+
+
+def test_used_up_descriptors_are_said_once_and_hurt_nobody_who_is_there(tmp_path: Path) -> None:
+    limited = ("sh", "-c", 'ulimit -n 64; exec "$0" -m dog "$@"', sys.executable)
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=limited).start()
+    try:
+        with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
+            idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(80)]
+            server.wait_for("all 64 descriptors are in use")
+            viewer.send('{"type":"capture"}')
+            while json.loads(viewer.recv(timeout=20))["type"] not in ("ready", "failed"):
+                pass
+            for connection in idle:
+                connection.close()
+            urllib.request.urlopen(f"{server.url}/healthz", timeout=30).close()
+        assert server.stop() == 0
+        assert "Traceback" not in server.stderr
+        assert server.stderr.count("descriptors are in use") == 1
+    finally:
+        server.kill()
+
+
+def test_what_is_no_http_is_one_line_in_the_log_and_no_traceback(serve: Serve) -> None:
+    server = serve()
+    for junk in (b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nX : a\r\n\r\n", b"G" * 9000):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(junk)
+            assert b" 400 " in connection.recv(4096)
+    server.wait_for("Not HTTP: ")

@@ -1,5 +1,6 @@
 """Settings from flags, variables and dog.toml: which counts, what is refused and in which words."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,36 @@ def test_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_bytes(b"host = '\xff'")
     assert "is not text in UTF-8; save it as such" in str(refuse({}, {}, tmp_path))
+
+
+@pytest.mark.parametrize("depth", [50, 200, 300, 330, 400, 3000])
+@pytest.mark.parametrize("key", ["port", "origins", "nothing"])
+def test_a_file_of_lists_in_lists_is_refused_in_one_line(depth: int, key: str, tmp_path: Path) -> None:
+    write_toml(tmp_path, f"{key} = {'[' * depth}{']' * depth}")
+    error = refuse({}, {}, tmp_path)
+    if depth == 3000:
+        assert "in each other too deep" in error.problem
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
+def test_a_number_without_end_is_refused_in_one_line(number: str, tmp_path: Path) -> None:
+    write_toml(tmp_path, f"port = {number}")
+    refuse({}, {}, tmp_path)
+
+
+def test_what_is_no_file_or_has_no_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in "/dev/zero", "pipe":
+        assert "it is not a regular file; name one that can" in str(refuse({"config": name}, {}, tmp_path))
+    assert load({"config": "/dev/null"}, {}, tmp_path).port == 8080
+
+
+def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
+    text = "port = 81\n#"
+    file = write_toml(tmp_path, text.ljust(1024 * 1024, "x"))
+    assert load({}, {}, tmp_path).port == 81
+    file.write_text(text.ljust(1024 * 1024 + 1, "x"))
+    assert "it is larger than 1 mib" in str(refuse({}, {}, tmp_path)).lower()
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from dog.errors import BadImage, StartError, StorageError
 from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, archive, inspect, is_snapshot_id
+from dog.snapshots import store as store_module
+from dog.snapshots.index import Index
 from dog.snapshots.names import Taken, from_milliseconds, milliseconds, parse_path, picture_name
 from tests.pictures import make_picture
 
@@ -190,21 +192,22 @@ async def test_twenty_saves_at_once_are_twenty_snapshots(store: SnapshotStore) -
         assert store.picture_path(snapshot).read_bytes() == make_picture(seed=number)
 
 
-async def test_no_file_is_touched_outside_the_stores_own_thread(
+async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: set[str] = set()
+    threads: set[tuple[str, str]] = set()
 
     def note(function: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*arguments: Any, **options: Any) -> Any:
-            threads.add(threading.current_thread().name)
+            kind = "looks" if function is inspect else "touches the disk"
+            threads.add((threading.current_thread().name.split("_")[0], kind))
             return function(*arguments, **options)
 
         return noted
 
     for name in "open", "fsync", "replace", "unlink", "scandir", "mkdir", "stat":
         monkeypatch.setattr(os, name, note(getattr(os, name)))
-    monkeypatch.setattr(archive, "inspect", note(inspect))
+    monkeypatch.setattr(store_module, "inspect", note(inspect))
     monkeypatch.setattr(sqlite3, "connect", note(sqlite3.connect))
     store = SnapshotStore(tmp_path)
     await store.open()
@@ -213,7 +216,47 @@ async def test_no_file_is_touched_outside_the_stores_own_thread(
     store.picture_path(snapshot)
     store.thumbnail_path(snapshot)
     await store.close()
-    assert threads == {"snapshots_0"}
+    assert threads == {("snapshots", "touches the disk"), ("images", "looks")}
+    threads.clear()
+    again = SnapshotStore(tmp_path)
+    await again.open()
+    threads.clear()
+    await again.read(snapshot)
+    await again.read_thumbnail(snapshot)
+    assert threads == {("pictures", "touches the disk")}
+    await again.close()
+
+
+async def test_nobody_who_lists_waits_for_a_picture_to_be_looked_at(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await save(store, 1)
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store, 2))
+    await gate.wait()
+    async with asyncio.timeout(30):
+        assert await store.recent(limit=10) == [kept]
+        assert await store.count() == 1
+    assert not saving.done()
+    gate.opened.set()
+    assert await store.recent(limit=1, before=(await saving).id) == [kept]
+
+
+async def test_saves_reach_the_index_in_the_order_they_were_asked_for(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long each takes to look at."""
+    added: list[int] = []
+    add = Index.add
+
+    def note(index: Index, snapshot: Snapshot) -> None:
+        added.append(snapshot.capture)
+        add(index, snapshot)
+
+    monkeypatch.setattr(Index, "add", note)
+    pictures = [make_picture("PNG", width=1500, height=1000) if number % 3 == 0 else PICTURE for number in range(9)]
+    await asyncio.gather(*(save(store, number, data=data) for number, data in enumerate(pictures)))
+    assert added == list(range(9))
 
 
 # ---- cancelling and closing
@@ -225,7 +268,8 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
-        monkeypatch.setattr(archive, "inspect", self._inspect)
+        for module in store_module, archive:
+            monkeypatch.setattr(module, "inspect", self._inspect)
 
     def _inspect(self, data: bytes) -> Any:
         self.reached.set()
@@ -249,7 +293,9 @@ async def test_a_save_that_has_begun_is_done_though_nobody_waits_for_it(
         with pytest.raises(asyncio.CancelledError):
             await task
     gate.opened.set()
-    assert [snapshot.capture for snapshot in await check_agreement(store)] == [1]
+    again = await reopen(store)
+    assert [snapshot.capture for snapshot in await check_agreement(again)] == [1]
+    await again.close()
 
 
 async def test_closing_waits_for_the_save_that_is_under_way(

@@ -5,6 +5,7 @@ import datetime as dt
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ from dog.snapshots.index import Index
 from tests.pictures import make_picture
 from tests.saving_process import MOMENT, STEPS
 from tests.test_snapshots import check_agreement, list_files, save
+from tests.test_trees import dig
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -417,4 +419,75 @@ async def test_a_folder_that_goes_away_is_missed_and_not_made_again(tmp_path: Pa
     saved = await save(store, 3)
     assert await check_agreement(store) == [saved, kept]
     assert inspect(store.picture_path(saved).read_bytes())
+    await store.close()
+
+
+# ---- what a camera left, and folders that are not the same any more
+
+
+async def test_a_leftover_3000_folders_deep_ends_no_start(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.close()
+    dig(store.incoming / "deep", 3000, Path("file").touch)
+    again = await open_store(tmp_path)
+    assert list(again.incoming.iterdir()) == []
+    await again.close()
+
+
+def change_attribute(change: str, file: Path) -> bool:
+    """Make a file one that even root can't remove, or an ordinary one again. Returns whether that is possible."""
+    if os.geteuid() != 0 or not shutil.which("chattr"):
+        return False
+    return not subprocess.run(["chattr", change, str(file)], capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize("name", ["epoch", "thumbnail", "writable", "camera/deep/file"])
+async def test_a_leftover_that_can_not_be_removed_is_named_once_and_ends_no_start(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await open_store(tmp_path)
+    kept = await save(store, 1)
+    await store.close()
+    file = store.incoming / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    store.thumbnail_path(kept).unlink()
+    if not change_attribute("+i", file):
+        pytest.skip("no file can be made immutable here")
+    try:
+        again = await open_store(tmp_path)
+        await save(again, 2)
+        await again.check_writable()
+        assert store.thumbnail_path(kept).is_file()
+        assert [path for path in again.incoming.rglob("*") if path.is_file()] == [file]
+        await again.close()
+    finally:
+        assert change_attribute("-i", file)
+    assert caplog.text.count(str(file)) == 1
+    assert "1 leftovers can't be removed and stay" in caplog.text
+
+
+async def test_a_folder_that_was_replaced_is_not_saved_into(tmp_path: Path) -> None:
+    """Another server may have started on the new one."""
+    folder = tmp_path / "snapshots"
+    first = await open_store(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    second = await open_store(folder)
+    with pytest.raises(StorageError, match=r"was replaced; start the server again\."):
+        await save(first, 1)
+    assert list_files(folder) == set()
+    saved = await save(second, 2)
+    assert await check_agreement(second) == [saved]
+    await second.close()
+    await first.close()
+
+
+async def test_a_folder_made_anew_without_a_server_is_not_saved_into(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "snapshots")
+    shutil.rmtree(tmp_path / "snapshots")
+    (tmp_path / "snapshots" / ".dog" / "incoming").mkdir(parents=True)
+    with pytest.raises(StorageError, match="was replaced"):
+        await save(store, 1)
+    assert list_files(tmp_path) == set()
     await store.close()

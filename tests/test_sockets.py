@@ -1,6 +1,7 @@
 """The push at /ws, from the other side: every client here is the `websockets` library's."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import Any
@@ -15,7 +16,7 @@ from dog.hub import RING
 from dog.messages import parse_timestamp
 from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED, TokenBucket
 from tests.conftest import Run
-from tests.running import Events, until
+from tests.running import Events, Running, until
 
 
 async def test_hello_comes_first_and_tells_the_whole_state(run: Run) -> None:
@@ -277,6 +278,25 @@ async def test_a_token_nobody_asked_for_does_no_harm(run: Run) -> None:
         assert (await events.read())["type"] == "pong"
 
 
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A viewer without a library: it can say what no library would."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
+    writer.write(UPGRADE)
+    await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+def mask(opcode: int, payload: bytes) -> bytes:
+    """A short frame as a client sends it, with a mask of zeros."""
+    return bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
+
+
 async def read_close_code(events: Events) -> int | None:
     with pytest.raises(ConnectionClosed) as closed:
         await read_for_ever(events)
@@ -303,12 +323,7 @@ async def test_a_message_over_4_kib_closes_with_1009_and_one_of_4_kib_does_not(r
 async def test_who_is_still_sending_a_message_far_over_4_kib_learns_why_it_was_closed(run: Run) -> None:
     """Closing a connection with unread bytes resets it, and the close frame would be lost on the way."""
     running = await run()
-    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
-    writer.write(
-        b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    await reader.readuntil(b"\r\n\r\n")
+    reader, writer = await upgrade(running)
     writer.write(b"\x81\xff" + (2_000_000).to_bytes(8, "big") + b"mask")
     for _ in range(20):
         writer.write(bytes(100_000))
@@ -364,13 +379,68 @@ async def test_the_clients_own_close_is_answered(run: Run) -> None:
     await until(lambda: not running.service.hub.viewers)
 
 
+@pytest.mark.parametrize(("sent", "answered"), [(1000, 1000), (4321, 4321), (1006, 1002), (5000, 1002), (65535, 1002)])
+async def test_a_close_code_that_must_not_be_sent_is_not_echoed(run: Run, sent: int, answered: int) -> None:
+    running = await run()
+    reader, writer = await upgrade(running)
+    writer.write(mask(8, sent.to_bytes(2, "big")))
+    assert (await reader.read()).endswith(b"\x88\x02" + answered.to_bytes(2, "big"))
+    writer.close()
+
+
+async def test_a_pong_is_no_message_whatever_it_holds(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        await events.connection.pong(b"")
+        await events.connection.pong(b'{"type":"capture","max_age":0}')
+        await events.say(type="ping", request="after")
+        assert await events.read() == {"type": "pong", "request": "after"}
+    assert running.camera.captures == 0
+
+
+async def test_who_leaves_in_a_hurry_leaves_no_error_behind(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    running = await run()
+    for number in range(40):
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        if number % 2:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.write(UPGRADE)
+        if number % 4 < 2:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(mask(8, b"\x03\xe8"))
+        writer.close()
+    async with running.watch() as events:
+        await until(lambda: len(running.service.hub.viewers) == 1)
+        await events.say(type="ping")
+        assert (await events.read())["type"] == "pong"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_mistake_of_ours_drops_the_viewer_and_speaks_no_http_to_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await run()
+    reader, writer = await upgrade(running)
+    monkeypatch.setattr("dog.web.sockets.parse_request", lambda _text: 1 / 0)
+    writer.write(mask(1, b"{}"))
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        said = await reader.read()
+    assert b"HTTP/" not in said
+    assert "ZeroDivisionError" in caplog.text
+    writer.close()
+
+
 async def test_a_ping_of_the_clients_is_answered_with_its_own_bytes(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await (await events.connection.ping(b"are you there"))
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://", "http://[::1", "junk", ""]
+)
 async def test_another_sites_page_is_refused_before_the_upgrade(run: Run, origin: str) -> None:
     running = await run()
     with pytest.raises(InvalidStatus) as refused:

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import secrets
-import shutil
 import signal
 import stat
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from dog.cameras.program import Ended, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
+from dog.trees import remove_tree
 
 __all__ = ["LARGEST_PICTURE", "ScriptCamera"]
 
@@ -182,8 +182,13 @@ def _read_picture(picture: Path, said: str) -> bytes:
     """
     left = "The camera program ended well but left"
     try:
-        # Neither following a link nor waiting for a FIFO's other side.
-        descriptor = os.open(picture, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Following no link, not one in the private folder's place either, nor waiting for a FIFO's other side.
+        folder = os.open(picture.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(picture.name, how, dir_fd=folder)
+        finally:
+            os.close(folder)
     except FileNotFoundError as error:
         raise BadImage(_sentence(f"{left} no picture", said)) from error
     except OSError as error:
@@ -225,27 +230,8 @@ def _private_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _remove_folder(folder)
-
-
-def _remove_folder(folder: Path) -> None:
-    """All of it; a folder in it that was closed to us is opened first. What stays even so is told to the log."""
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder)
-        return
-    with contextlib.suppress(OSError):
-        folder.chmod(0o700)
-    for parent, folders, _ in os.walk(folder):
-        for inner in (Path(parent, name) for name in folders):
-            if not inner.is_symlink():
-                with contextlib.suppress(OSError):
-                    inner.chmod(0o700)
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return  # the program has removed it itself
-    except OSError as error:
-        log.warning("The private folder of a capture could not be removed: %s", error)
+        for path in remove_tree(folder):
+            log.warning("What the camera program left could not be removed: %s", path)
 
 
 def _signal_name(number: int) -> str:

@@ -1,6 +1,8 @@
 """Flags, variables and the file, read into Settings. Every mistake is a SettingError of one line."""
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ __all__ = ["load"]
 
 _COMMAND_LINE = "command line"
 _ENVIRONMENT = "environment"
+_LARGEST_FILE = 1024 * 1024
+"""Bytes; a file of all settings with a page of comments on each is a tenth of it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -75,8 +79,9 @@ def _read_file(path: Path, source: Source) -> Iterator[tuple[Setting, Any, Sourc
     import tomllib  # only who has a file pays for it
 
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _read_bytes(path).decode("utf-8-sig")
         table = tomllib.loads(text)
+        repr(table)  # what can't be shown can't be told in an error either
     except OSError as error:
         raise SettingError(
             source.written, source.place, f"the file {path} can't be read: {_reason(error)}; name one that can"
@@ -87,12 +92,31 @@ def _read_file(path: Path, source: Source) -> Iterator[tuple[Setting, Any, Sourc
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingError(source.written, source.place, f"the file {path} is not TOML: {error}") from None
+    except RecursionError:
+        problem = f"the file {path} has lists or tables in each other too deep; no setting needs that"
+        raise SettingError(source.written, source.place, problem) from None
+    except ValueError as error:
+        # Python's own limit to the digits of a number.
+        raise SettingError(source.written, source.place, f"the file {path} can't be taken: {error}") from None
     for name, value in table.items():
         where = Source(name, _place(path, text, name))
         if name not in SETTINGS:
             problem = f"there is no such setting; {_did_you_mean(name, SETTINGS)}"
             raise SettingError(where.written, where.place, problem)
         yield SETTINGS[name], value, where, path.parent
+
+
+def _read_bytes(path: Path) -> bytes:
+    """A regular file that is not too large, or the empty /dev/null. Raises OSError for everything else."""
+    # Opening a pipe must not wait for somebody to write to it.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, os.stat(os.devnull)):
+            raise OSError("It is not a regular file")
+        data = file.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise OSError("It is larger than 1 MiB")
+    return data
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,6 @@ Everything here blocks, and belongs to one thread.
 
 import contextlib
 import datetime as dt
-import fcntl
 import logging
 import os
 import sqlite3
@@ -30,6 +29,7 @@ from dog.snapshots import files
 from dog.snapshots.folder import Listing, list_folder
 from dog.snapshots.images import Picture, inspect
 from dog.snapshots.index import Index, is_full, is_surroundings
+from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
@@ -50,6 +50,9 @@ _ATTEMPTS = 8
 """At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
 _PROBE = bytes(4096)
 """A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
+_NAMED = 10
+_LONGEST_NAME = 300
+"""Of leftovers in one line of the log: a stranger chose how many they are and how long their names."""
 _LARGEST_EPOCH = 2**53
 """The largest whole number that a browser counts with."""
 
@@ -63,7 +66,7 @@ class Archive:
         self.incoming = self.private / "incoming"
         self.epoch = 0
         self.last_capture = 0
-        self._lock: int | None = None
+        self._lock: Lock | None = None
         self._index: Index | None = None
         self._day: Path | None = None
 
@@ -76,10 +79,8 @@ class Archive:
         """
         try:
             self._make_private()
-            self._take_lock()
-            left = files.remove_all(self.incoming)
-            if left:
-                log.info("%s: removed %d unfinished files.", self.root, left)
+            self._lock = Lock(self.root, self.private / "lock")
+            self._clean_up()
             self.epoch = self._next_epoch()
             self._index = self._open_index()
         except (OSError, sqlite3.Error) as error:
@@ -98,7 +99,16 @@ class Archive:
                 log.warning("%s: the index could not be closed (%s); it will be checked.", self.root, error)
         if self._lock is not None:
             lock, self._lock = self._lock, None
-            os.close(lock)
+            lock.release()
+
+    def _clean_up(self) -> None:
+        """Remove what a crash or a camera left. It is never served: what can't be removed ends no start."""
+        count, left = files.empty_folder(self.incoming)
+        if count:
+            log.info("%s: removed what was unfinished, %d files or folders.", self.root, count - len(left))
+        if left:
+            names = ", ".join(str(path)[:_LONGEST_NAME] for path in left[:_NAMED])
+            log.warning("%d leftovers can't be removed and stay: %s; remove them by hand.", len(left), names)
 
     def _make_private(self) -> None:
         if self.root.exists() and not self.root.is_dir():
@@ -117,16 +127,6 @@ class Archive:
         files.sync_folder(self.root)
         files.sync_folder(self.private)
 
-    def _take_lock(self) -> None:
-        self._lock = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StartError(
-                f"The folder of snapshots {str(self.root)!r} is in use by another server;"
-                " stop that one, or give this one another folder."
-            ) from None
-
     def _next_epoch(self) -> int:
         """Now, in milliseconds since 1970, but always above the one before, whatever became of the clock."""
         path = self.private / "epoch"
@@ -138,7 +138,7 @@ class Archive:
             else:
                 log.warning("%s: the last epoch can't be read; the clock alone is believed.", self.root)
         epoch = max(time.time_ns() // 1_000_000, before + 1)
-        files.replace_durably(path, f"{epoch}\n".encode(), temporary=self.incoming / "epoch")
+        files.replace_durably(path, f"{epoch}\n".encode(), temporary=self._make_temporary("epoch"))
         return epoch
 
     # ---- the index
@@ -168,8 +168,7 @@ class Archive:
     @contextlib.contextmanager
     def _indexed(self) -> Iterator[Index]:
         """The index. Where it fails it is given up, and the next use opens or makes it again."""
-        if self._lock is None:
-            raise StorageError("The snapshots are closed: the server is not running.")
+        self._lock_held()
         try:
             if self._index is None:
                 self._index = self._open_index()
@@ -186,6 +185,11 @@ class Archive:
             ) from error
         except OSError as error:
             raise files.explain(error) from error
+
+    def _lock_held(self) -> Lock:
+        if self._lock is None:
+            raise StorageError("The snapshots are closed: the server is not running.")
+        return self._lock
 
     def _give_up_index(self, error: sqlite3.Error) -> None:
         if self._index is not None:
@@ -280,20 +284,20 @@ class Archive:
 
     def _write_thumbnail(self, path: str, picture: Picture) -> None:
         files.replace_durably(
-            self.root / thumbnail_name(path), picture.thumbnail, temporary=self.incoming / "thumbnail"
+            self.root / thumbnail_name(path), picture.thumbnail, temporary=self._make_temporary("thumbnail")
         )
 
     # ---- saving
 
-    def save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
-        """Check a picture and keep it: when this returns it is on disk and in the index.
+    def save(self, data: bytes, picture: Picture, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
+        """Keep a picture, and what `inspect` found of it: when this returns it is on disk and in the index.
 
-        Raises BadImage, StorageFull and StorageError, and then nothing of it is left; ValueError for a
-        camera's name, a capture's number or a time that can't be one.
+        Raises StorageFull and StorageError, and then nothing of it is left; ValueError for a camera's name, a
+        capture's number or a time that can't be one.
         """
         at = from_milliseconds(milliseconds(captured_at))
-        picture = inspect(data)
         with self._indexed() as index:
+            self._lock_held().check()
             for _ in range(_ATTEMPTS):
                 taken = Taken(make_id(), camera, capture, at, SUFFIXES[picture.content_type])
                 if index.get(taken.id) is not None:
@@ -303,6 +307,10 @@ class Archive:
                     self.last_capture = max(self.last_capture, capture)
                     return _snapshot(taken, picture, len(data))
         raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
+
+    def _make_temporary(self, kind: str) -> Path:
+        """A name in `incoming` that is free, also where a leftover could not be removed."""
+        return self.incoming / f"{make_id()}.{kind}"
 
     def _place(self, taken: Taken, picture: Picture, data: bytes, index: Index) -> None:
         """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
@@ -333,9 +341,8 @@ class Archive:
 
     def check_writable(self) -> None:
         """Write a file, sync it and remove it again."""
-        path = self.incoming / "writable"
+        path = self._make_temporary("writable")
         try:
-            path.unlink(missing_ok=True)
             files.write_synced(path, _PROBE)
             path.unlink()
         except OSError as error:

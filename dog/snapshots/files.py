@@ -6,12 +6,21 @@ Every function blocks. Messages of the errors are for everybody, so that a path 
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from dog.errors import CaptureError, StorageError, StorageFull
+from dog.trees import remove_tree
 
-__all__ = ["explain", "make_folders", "remove", "remove_all", "replace_durably", "sync_folder", "write_synced"]
+__all__ = [
+    "empty_folder",
+    "explain",
+    "make_folders",
+    "reason",
+    "remove",
+    "replace_durably",
+    "sync_folder",
+    "write_synced",
+]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
@@ -33,8 +42,12 @@ def explain(error: OSError) -> CaptureError:
         return StorageFull(
             "The disk is full: the snapshot was not saved. Make room, then press again.", detail=str(error)
         )
-    reason = _REASONS.get(error.errno or 0, f"The system says: {error.strerror or 'unknown error'}.")
-    return StorageError(f"The snapshot was not saved. {reason}", detail=str(error))
+    return StorageError(f"The snapshot was not saved. {reason(error)}", detail=str(error))
+
+
+def reason(error: OSError) -> str:
+    """A sentence that everybody may be told, and what to do."""
+    return _REASONS.get(error.errno or 0, f"The system says: {error.strerror or 'unknown error'}.")
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -99,13 +112,7 @@ def remove(path: Path) -> None:
         return
 
 
-def remove_all(folder: Path) -> int:
-    """Empty a folder; what a symbolic link points to stays. Returns how many entries there were."""
-    count = 0
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-        count += 1
-    return count
+def empty_folder(folder: Path) -> tuple[int, list[Path]]:
+    """Remove what is in a folder. Returns how many entries there were, and what of them could not be removed."""
+    entries = list(folder.iterdir())
+    return len(entries), [path for entry in entries for path in remove_tree(entry)]

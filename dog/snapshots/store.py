@@ -1,7 +1,9 @@
-"""SnapshotStore: the archive behind one thread of its own, so that the event loop never touches a file.
+"""SnapshotStore: the snapshots behind threads of their own, so that the event loop never touches a file.
 
-What is asked for happens in the order it was asked in. What has begun in the thread is done to its end, also
-when whoever asked is cancelled; what has not begun by then does not happen.
+One thread has the folder and its index; what is asked of it happens in the order it was asked in. One looks whether
+pictures are whole, which takes the longest: whoever lists snapshots does not wait for it. A few read pictures, so that
+showing them waits for neither. What has begun in a thread is done to its end, also when whoever asked is cancelled;
+what has not begun by then does not happen.
 """
 
 import asyncio
@@ -13,12 +15,16 @@ from typing import ParamSpec, TypeVar
 
 from dog.errors import StorageError
 from dog.snapshots.archive import Archive
+from dog.snapshots.images import inspect
 from dog.snapshots.names import Snapshot, picture_name, thumbnail_name
+from dog.snapshots.reading import Memory, read_picture, read_thumbnail
 
 __all__ = ["SnapshotStore"]
 
 _REMEMBERED = 64
 """Snapshots kept in memory: a new one is asked for by every viewer at once, and no thread is needed to answer that."""
+_READERS = 3
+"""Threads that read pictures: one slow file does not keep all others waiting."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,8 +41,11 @@ class SnapshotStore:
         self._root = folder.absolute()
         self._archive = Archive(self._root)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="images")
+        self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
         self._closed: Future[None] | None = None
         self._remembered: dict[str, Snapshot] = {}
+        self._memory = Memory()
 
     @property
     def epoch(self) -> int:
@@ -56,7 +65,7 @@ class SnapshotStore:
     async def open(self) -> None:
         """Make and lock the folder, clean up what a crash left, check the index. Raises StartError, in one line."""
         try:
-            await self._run(self._archive.open)
+            await self._run(self._thread, self._archive.open)
         except BaseException:
             # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
             await self.close()
@@ -65,8 +74,10 @@ class SnapshotStore:
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
         if self._closed is None:
-            self._closed = self._thread.submit(self._archive.close)
-            self._thread.shutdown(wait=False)
+            # Behind every save that was asked for, as they go this way, too.
+            self._closed = self._looking.submit(self._close)
+            self._looking.shutdown(wait=False)
+            self._reading.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
     async def save(self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
@@ -77,15 +88,17 @@ class SnapshotStore:
         for a camera's name, a number or a time that can't be one. Cancelled, the picture is either wholly
         kept or not there at all.
         """
-        snapshot = await self._run(self._archive.save, data, camera, capture, captured_at)
+        snapshot, thumbnail = await self._run(self._looking, self._save, data, camera, capture, captured_at)
         self._remember(snapshot)
+        self._memory.keep(self.thumbnail_path(snapshot), thumbnail)
+        self._memory.keep(self.picture_path(snapshot), data)
         return snapshot
 
     async def get(self, snapshot_id: str) -> Snapshot | None:
         """The snapshot of this id. Whether somebody has removed its file since the start is not looked at."""
         snapshot = self._remembered.get(snapshot_id)
         if snapshot is None:
-            snapshot = await self._run(self._archive.get, snapshot_id)
+            snapshot = await self._run(self._thread, self._archive.get, snapshot_id)
             if snapshot is not None:
                 self._remember(snapshot)
         return snapshot
@@ -101,18 +114,31 @@ class SnapshotStore:
         `before` is the id of a snapshot: only what comes after it in this order. Of an unknown one that is
         nothing.
         """
-        return await self._run(self._archive.recent, max(limit, 0), camera, before)
+        return await self._run(self._thread, self._archive.recent, max(limit, 0), camera, before)
 
     async def newer(self, snapshot: Snapshot) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`; None for the newest."""
-        return await self._run(self._archive.newer, snapshot)
+        return await self._run(self._thread, self._archive.newer, snapshot)
 
     async def count(self) -> int:
-        return await self._run(self._archive.count)
+        return await self._run(self._thread, self._archive.count)
 
     async def check_writable(self) -> None:
         """Write a small file, see it to the disk and remove it again. Raises StorageFull and StorageError."""
-        await self._run(self._archive.check_writable)
+        await self._run(self._thread, self._archive.check_writable)
+
+    async def read(self, snapshot: Snapshot) -> bytes:
+        """The picture, bit for bit. Raises SnapshotGone where its file is not there any more as it was saved.
+
+        One of the newest comes from memory, and its file is not looked at.
+        """
+        path = self.picture_path(snapshot)
+        return await self._recall(path, read_picture, path, snapshot.bytes)
+
+    async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
+        """The thumbnail, a JPEG. Otherwise like `read`."""
+        path = self.thumbnail_path(snapshot)
+        return await self._recall(path, read_thumbnail, path)
 
     def picture_path(self, snapshot: Snapshot) -> Path:
         """Where the picture lies, absolute. Does not look whether it is there."""
@@ -127,7 +153,22 @@ class SnapshotStore:
         if len(self._remembered) > _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 
-    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime) -> tuple[Snapshot, bytes]:
+        """The snapshot and its thumbnail. The thread that looks waits for the other, so that saves keep their order."""
+        picture = inspect(data)
+        saving = self._thread.submit(self._archive.save, data, picture, camera, capture, captured_at)
+        return saving.result(), picture.thumbnail
+
+    def _close(self) -> None:
+        closing = self._thread.submit(self._archive.close)
+        self._thread.shutdown(wait=False)
+        closing.result()
+
+    async def _recall(self, path: Path, read: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
+        data = self._memory.get(path)
+        return data if data is not None else await self._run(self._reading, read, *args, **kwargs)
+
+    async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
             raise StorageError("The snapshots are closed: the server is stopping.")
-        return await asyncio.wrap_future(self._thread.submit(function, *args, **kwargs))
+        return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))

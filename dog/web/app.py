@@ -120,7 +120,7 @@ def create_camera(settings: Settings, folder: Path) -> Camera:
         case _:
             from dog.cameras.test_card import TestCard
 
-            return TestCard()
+            return TestCard(image_type=settings.image_type)
 
 
 def _run_service(

@@ -1,13 +1,12 @@
 """The pictures themselves: each under its own address for ever, and the newest under one that stays."""
 
-import asyncio
 import datetime as dt
 
 import msgspec
 from aiohttp import web
 
 from dog.messages import RIGHT, MaxAge, timestamp
-from dog.snapshots import Snapshot, is_snapshot_id
+from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.content import Content, respond
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
@@ -40,8 +39,8 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     try:
-        data = await asyncio.to_thread(service.store.thumbnail_path(snapshot).read_bytes)
-    except OSError:
+        data = await service.store.read_thumbnail(snapshot)
+    except SnapshotGone:
         raise Problem("unknown_snapshot", "The thumbnail of this photo is gone.") from None
     return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": FOREVER})
 
@@ -81,8 +80,8 @@ async def _send(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
-        data = await asyncio.to_thread(service.store.picture_path(snapshot).read_bytes)
-    except OSError:
+        data = await service.store.read(snapshot)
+    except SnapshotGone:
         raise Problem("unknown_snapshot", "The file of this photo is gone or damaged.") from None
     name = f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
     headers = {**headers, "Content-Disposition": f'inline; filename="{name}"'}

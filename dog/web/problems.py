@@ -21,16 +21,18 @@ __all__ = ["Problem", "answer_problems", "relative_root"]
 STATUS = {
     "bad_json": 400,
     "bad_message": 400,
-    "unauthorized": 401,
+    "bad_request": 400,
     "forbidden": 403,
+    "not_found": 404,
     "unknown_camera": 404,
     "unknown_capture": 404,
     "unknown_snapshot": 404,
+    "method_not_allowed": 405,
     "precondition_failed": 412,
     "too_big": 413,
     "bad_range": 416,
     "upgrade_required": 426,
-    "rate_limited": 429,
+    "internal_error": 500,
     "storage_error": 500,
     "camera_error": 502,
     "bad_image": 502,
@@ -67,12 +69,12 @@ async def answer_problems(
     try:
         return await handler(request)
     except Problem as problem:
-        return _answer(request, problem.code, problem.message, problem.retry_after, problem.headers)
+        return _answer(request, problem.code, problem.message, headers=problem.headers)
     except RequestError as error:
-        return _answer(request, error.code, error.message, error.retry_after)
+        return _answer(request, error.code, error.message, retry_after=error.retry_after)
     except CaptureError as error:
         wait = max((camera.retry_after for camera in request.app[SERVICE].cameras.values()), default=0)
-        return _answer(request, error.code, error.message, max(wait, 1), heading="No photo was taken")
+        return _answer(request, error.code, error.message, retry_after=wait, heading="No photo was taken")
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
@@ -81,49 +83,37 @@ async def answer_problems(
         raise  # nobody is left to be answered
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _respond(request, 500, "internal_error", "Something is wrong here; the server's log says what.")
+        return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")
+
+
+def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
+    match answer.status:
+        case 404:
+            return _answer(request, "not_found", "There is nothing at this address.")
+        case 405:
+            allowed = answer.headers.get("Allow", "")
+            message = f"{request.method} does not work here; what does: {allowed.replace(',', ', ')}."
+            return _answer(request, "method_not_allowed", message, headers={"Allow": allowed})
+        case 413:
+            return _answer(request, "too_big", "What was sent is too large.")
+        case status:
+            return _answer(request, "bad_request", answer.reason, status=status)
 
 
 def _answer(
     request: web.Request,
     code: str,
     message: str,
+    *,
+    status: int | None = None,
     retry_after: float | None = None,
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    if code not in TEMPORARY:
-        retry_after = None
-    elif retry_after is None:
-        retry_after = 1
-    return _respond(request, STATUS.get(code, 500), code, message, retry_after, headers, heading)
-
-
-def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
-    headers = {"Allow": answer.headers["Allow"]} if "Allow" in answer.headers else None
-    match answer.status:
-        case 404:
-            code, message = "not_found", "There is nothing at this address."
-        case 405:
-            allowed = answer.headers.get("Allow", "").replace(",", ", ")
-            code, message = "method_not_allowed", f"{request.method} does not work here; what does: {allowed}."
-        case 413:
-            code, message = "too_big", "What was sent is too large."
-        case _:
-            code, message = "bad_request", answer.reason
-    return _respond(request, answer.status, code, message, None, headers)
-
-
-def _respond(
-    request: web.Request,
-    status: int,
-    code: str,
-    message: str,
-    retry_after: float | None = None,
-    headers: dict[str, str] | None = None,
-    heading: str | None = None,
-) -> web.Response:
+    """The problem as JSON or as a page; `retry_after` counts where waiting helps, and is a second at least."""
+    status = status or STATUS[code]
+    wait = math.ceil(max(retry_after or 0, 1)) if code in TEMPORARY else None
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
         context = {
@@ -134,13 +124,13 @@ def _respond(
             "heading": heading or title,
             "detail": message,
             "code": code,
-            "retry_after": None if retry_after is None else math.ceil(retry_after),
+            "retry_after": wait,
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
         body = {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
         response = web.Response(status=status, body=encode(body), content_type="application/problem+json")
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(math.ceil(retry_after))
+    if wait is not None:
+        response.headers["Retry-After"] = str(wait)
     response.headers.update(headers or {})
     return response

@@ -102,7 +102,7 @@ async def _listen(connection: Socket, viewer: Viewer, service: Service) -> None:
             return
         if message.type in (WSMsgType.CLOSED, WSMsgType.CLOSING):
             return
-        if viewer.closing or message.type is WSMsgType.PONG:
+        if viewer.closing:
             continue
         wait = bucket.take(now)
         if wait:

@@ -13,13 +13,20 @@ from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.browser.windows import Window, launch_chromium
 from tests.pictures import make_picture
+from tests.server_process import ServerProcess
 
-expect.set_options(timeout=10_000)
+PATIENCE = 30_000  # ms; a slow machine makes the tests slow, but fails none
+expect.set_options(timeout=PATIENCE)
 
 PROGRAM = """#!/bin/sh
 # Waits for the test's word, then leaves the picture or fails.
 read -r word < "$0.gate"
 [ "$word" = fail ] && { echo "the lens cap is on" >&2; exit 3; }
+cp "$0.jpg" "$1"
+"""
+
+
+QUICK_PROGRAM = """#!/bin/sh
 cp "$0.jpg" "$1"
 """
 
@@ -65,6 +72,26 @@ def camera(tmp_path: Path) -> Iterator[CommandedCamera]:
     commanded.release()
 
 
+@pytest.fixture
+def quick_camera(tmp_path: Path) -> str:
+    """The setting of a camera program that is done at once; its picture is a small one, of 120 x 90 pixels."""
+    program = tmp_path / "quick.sh"
+    program.write_text(QUICK_PROGRAM)
+    program.chmod(0o755)
+    Path(f"{program}.jpg").write_bytes(make_picture(width=120, height=90))
+    return f"script:{program}"
+
+
+@pytest.fixture(scope="session")
+def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that only need its pages: nobody may take a photo on it, or stop it."""
+    server = ServerProcess(cwd=tmp_path_factory.mktemp("idle"))
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with launch_chromium() as chromium:
@@ -73,16 +100,19 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
-    """`await open_window(url, viewport=...)`: a window that has loaded; in a context of its own unless one is given."""
+    """`await open_window(url, viewport=...)`: a window that has loaded; in a context of its own unless one is given.
+
+    Nothing moves in it unless `reduced_motion` says otherwise, so that no test waits for an animation to end.
+    """
     windows: list[Window] = []
     contexts: list[BrowserContext] = []
 
     async def open_one(url: str, *, context: BrowserContext | None = None, **options: Any) -> Window:
         if context is None:
-            context = await browser.new_context(**options)
+            context = await browser.new_context(**{"reduced_motion": "reduce", **options})
             contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         window = Window(page)
         windows.append(window)
         await page.goto(url)

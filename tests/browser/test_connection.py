@@ -10,6 +10,7 @@ from playwright.async_api import WebSocketRoute, expect
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import take_photo
 from tests.conftest import Serve
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -84,35 +85,41 @@ async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_win
     await expect(window.photos).to_have_count(3)
 
 
-async def test_a_server_gone_silent_is_asked_and_then_left(serve: Serve, open_window: OpenWindow) -> None:
-    server = serve()
+async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     heard: list[str] = []
-    opened = asyncio.Event()
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    def hear(message: str | bytes) -> None:
+        heard.append(json.loads(message)["type"])
+        asked.set()
 
     async def fall_silent(route: WebSocketRoute) -> None:
         if heard:
-            opened.set()
-        route.on_message(lambda message: heard.append(json.loads(message)["type"]))
+            left.set()
+        route.on_message(hear)
         route.send(json.dumps(HELLO))
 
     window = await open_window("about:blank")
     await window.page.clock.install()
+    await window.page.clock.pause_at("2030-01-01")
     await window.page.route_web_socket("**/ws*", fall_silent)
-    await window.page.goto(server.url)
+    await window.page.goto(idle_server.url)
     await window.wait_until_live()
     await window.page.clock.run_for(19_000)
     assert heard == []
     await window.page.clock.run_for(2_000)
+    await asyncio.wait_for(asked.wait(), 30)
     assert heard == ["ping"]
     await expect(window.part("badge")).to_have_text("Live")
     await window.page.clock.run_for(12_000)  # ten to lose patience, and less than one to come back
-    await asyncio.wait_for(opened.wait(), 10)
+    await asyncio.wait_for(left.wait(), 30)
     await window.wait_until_live()
 
 
 @pytest.mark.parametrize("code", [4401, 4403])
-async def test_a_refusal_ends_the_trying_and_is_told(serve: Serve, open_window: OpenWindow, code: int) -> None:
-    server = serve()
+async def test_a_refusal_ends_the_trying_and_is_told(
+    idle_server: ServerProcess, open_window: OpenWindow, code: int
+) -> None:
     opened: list[str] = []
 
     async def refuse(route: WebSocketRoute) -> None:
@@ -122,14 +129,15 @@ async def test_a_refusal_ends_the_trying_and_is_told(serve: Serve, open_window: 
     window = await open_window("about:blank")
     await window.page.clock.install()
     await window.page.route_web_socket("**/ws*", refuse)
-    await window.page.goto(server.url)
+    await window.page.goto(idle_server.url)
     await expect(window.part("status")).to_contain_text("does not let this page watch")
     await window.page.clock.run_for(60_000)
     assert len(opened) == 1
 
 
-async def test_the_network_coming_back_ends_the_waiting_at_once(serve: Serve, open_window: OpenWindow) -> None:
-    server = serve()
+async def test_the_network_coming_back_ends_the_waiting_at_once(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
     opened: list[str] = []
 
     async def close_the_first(route: WebSocketRoute) -> None:
@@ -143,7 +151,7 @@ async def test_the_network_coming_back_ends_the_waiting_at_once(serve: Serve, op
     await window.page.clock.install()
     await window.page.clock.pause_at("2030-01-01")
     await window.page.route_web_socket("**/ws*", close_the_first)
-    await window.page.goto(server.url)
+    await window.page.goto(idle_server.url)
     await expect(window.part("badge")).to_have_text("Not live")
     assert len(opened) == 1
     await window.read("() => { dispatchEvent(new Event('online')); }")

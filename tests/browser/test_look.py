@@ -7,14 +7,15 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import CommandedCamera, OpenWindow
-from tests.browser.test_live import take_photo
+from tests.browser.test_live import take_photo, take_photos
 from tests.browser.windows import Window
 from tests.conftest import Serve
 from tests.server_process import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SIZES = [(320, 568), (390, 844), (844, 390), (820, 1180), (1280, 800), (1920, 1080)]
+SIZES = [(320, 568), (390, 844), (568, 320), (640, 400), (844, 390), (820, 1180), (1280, 800), (1920, 1080)]
+"""Among them 1280 x 800 at 200 %, which is 640 x 400."""
 PAIRS = [
     ("ink", "paper"),
     ("soft", "paper"),
@@ -49,20 +50,28 @@ async def check_layout(window: Window, *parts: str) -> None:
             assert apart or right <= other_left + 0.5 or other_right <= left + 0.5, (part, other)
 
 
+async def check_strip(window: Window) -> None:
+    """Its first photo is there to be seen, and so is the last as soon as one goes there."""
+    assert await window.photos.count() > 1
+    for link in (window.photos.last, window.photos.first):
+        await link.click(trial=True)  # it can be pressed, and nothing lies over it
+        await expect(link).to_be_in_viewport(ratio=1)
+
+
 async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
     serve: Serve, open_window: OpenWindow
 ) -> None:
-    server = serve()
+    server = serve("--dead-time", "0")
     window = await open_window(server.url)
     await window.wait_until_live()
     for width, height in SIZES:
         await window.page.set_viewport_size({"width": width, "height": height})
         await check_layout(window, "#frame", "#shutter", "#none", "#status")
-    await window.shutter.click()
-    await window.wait_for_photo()
+    await window.wait_for_photo((await take_photos(server.url, 9))[0]["snapshot"])
     for width, height in SIZES:
         await window.page.set_viewport_size({"width": width, "height": height})
-        await check_layout(window, "#frame", "#shutter", "#about", "#actions", "#status")
+        await check_layout(window, "#frame", "#strip", "#shutter", "#about", "#actions", "#status")
+        await check_strip(window)
         frame = await window.part("frame").bounding_box()
         assert frame is not None
         assert frame["width"] / frame["height"] == pytest.approx(1280 / 720, rel=0.01)
@@ -74,23 +83,55 @@ async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
 
 
 async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_window: OpenWindow) -> None:
-    server = serve()
-    await take_photo(server.url)
+    server = serve("--dead-time", "0")
+    await take_photos(server.url, 9)
     window = await open_window(server.url, java_script_enabled=False)
     for width, height in SIZES:
         await window.page.set_viewport_size({"width": width, "height": height})
-        for part in ("#frame img", "#shutter"):
-            box = await window.page.locator(part).bounding_box()
-            assert box is not None
-            assert box["x"] >= 0
-            assert box["y"] >= 0
-            assert box["x"] + box["width"] <= width
-            assert box["y"] + box["height"] <= height
+        await check_layout(window, "#frame", "#strip", "#shutter", "#about", "#actions", "#status")
+        await check_strip(window)
+
+
+async def test_the_current_photo_is_brought_into_sight_whichever_way_the_strip_runs(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    await take_photos(server.url, 9)
+    window = await open_window(server.url)
+    await window.wait_until_live()
+    for width, height in ((390, 844), (640, 400)):
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await expect(window.photos.last).not_to_be_in_viewport()
+        for _ in range(8):
+            await window.page.keyboard.press("ArrowRight")
+        await expect(window.photos.last).to_have_attribute("aria-current", "true")
+        await expect(window.photos.last).to_be_in_viewport(ratio=1)
+        await window.page.keyboard.press("Home")
+        await expect(window.photos.first).to_be_in_viewport(ratio=1)
+
+
+async def test_a_small_photo_is_shown_as_large_without_javascript_as_with_it(
+    serve: Serve, quick_camera: str, open_window: OpenWindow
+) -> None:
+    server = serve("--camera", quick_camera)
+    page = (await take_photo(server.url))["page"]
+    for path in ("/", page):
+        windows = [await open_window(server.url + path, java_script_enabled=js) for js in (True, False)]
+        await expect(windows[0].page.locator("html.js")).to_be_attached()
+        for width, height in SIZES:
+            for window in windows:
+                await window.page.set_viewport_size({"width": width, "height": height})
+                box = await window.page.locator("#frame img").bounding_box()
+                room = await window.page.locator(".stage").bounding_box()
+                assert box is not None
+                assert room is not None
+                largest = min(room["width"], room["height"] * 120 / 90)
+                assert [box["width"], box["height"]] == pytest.approx([largest, largest * 90 / 120], abs=1)
 
 
 async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
-    pages = [(await take_photo(server.url))["page"] for _ in range(2)]
+    pages = [photo["page"] for photo in await take_photos(server.url, 2)]
     phone = {"width": 390, "height": 844}
     for path in ("/", pages[0]):
         window = await open_window(server.url + path, viewport=phone)
@@ -116,7 +157,7 @@ async def test_nothing_moves_where_the_system_asks_for_no_motion(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting)
-    moving = await open_window(server.url)
+    moving = await open_window(server.url, reduced_motion="no-preference")
     calm = await open_window(server.url, reduced_motion="reduce")
     for window in (moving, calm):
         await window.wait_until_live()
@@ -129,6 +170,7 @@ async def test_nothing_moves_where_the_system_asks_for_no_motion(
     assert await moving.read(animations) > 0
     assert await calm.read(animations) == 0
     await camera.say("go")
+    await moving.wait_for_photo()
     await calm.wait_for_photo()
     assert await calm.read(animations) == 0
 

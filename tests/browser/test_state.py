@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import OpenWindow
-from tests.conftest import Serve
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -23,7 +23,7 @@ RUN = """async (steps) => {
         if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
         return value;
     };
-    let state = freeze(initialState());
+    let state = freeze(initialState({ stripLength: 3 }));
     for (const [now, step] of steps) state = freeze(step.act ? act(state, step, now) : receive(state, step, now));
     return state;
 }"""
@@ -48,6 +48,10 @@ def reply(outcome: str, capture: int, **fields: Any) -> dict[str, Any]:
     return {"type": "reply", "request": "r", "outcome": outcome, "capture": capture, **fields}
 
 
+def camera_is(state: str, seq: int) -> dict[str, Any]:
+    return event("camera", seq, state=state, reason="It is gone." if state == "offline" else None)
+
+
 class Reducer:
     def __init__(self, window: Any) -> None:
         self.window = window
@@ -59,13 +63,8 @@ class Reducer:
         return state
 
 
-@pytest.fixture
-def url(serve: Serve) -> str:
-    return serve().url
-
-
-async def test_the_state_keeps_its_promises(url: str, open_window: OpenWindow) -> None:
-    window = await open_window(url)
+async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+    window = await open_window(idle_server.url)
     run = Reducer(window).run
 
     # A repeat changes nothing.
@@ -114,8 +113,10 @@ async def test_the_state_keeps_its_promises(url: str, open_window: OpenWindow) -
     assert (state["press"]["epoch"], state["press"]["camera"], state["press"]["outcome"]) == (1, "main", None)
 
 
-async def test_a_press_is_not_forgotten_when_the_connection_is_lost(url: str, open_window: OpenWindow) -> None:
-    window = await open_window(url)
+async def test_a_press_is_not_forgotten_when_the_connection_is_lost(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await open_window(idle_server.url)
     run = Reducer(window).run
     again = {**HELLO, "seq": 9}
     restarted = {**HELLO, "epoch": 2}
@@ -145,8 +146,62 @@ async def test_a_press_is_not_forgotten_when_the_connection_is_lost(url: str, op
     assert (await run(HELLO, ready(8, 1), LOST, promised, ready(8, 2)))["shown"]["snapshot"] == "s1"
 
 
-async def test_two_cameras_do_not_mix(url: str, open_window: OpenWindow) -> None:
-    window = await open_window(url)
+async def test_a_failures_notice_does_not_outlive_its_cause(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await open_window(idle_server.url)
+    run = Reducer(window).run
+    gone = event("failed", 2, capture=1, code="camera_offline", message="It is gone.", retry_after=0)
+    failed = [HELLO, event("capturing", 1, capture=1), gone]
+
+    # It stands while the camera is away, also over a short loss, and goes when the camera is back.
+    assert (await run(*failed))["notice"]["text"] == "It is gone."
+    away = {**HELLO, "seq": 2, "cameras": [{**CAMERA, "state": "offline", "reason": "It is gone."}]}
+    assert (await run(*failed, LOST, away))["notice"]["text"] == "It is gone."
+    assert (await run(*failed, camera_is("offline", 3)))["notice"]["text"] == "It is gone."
+    assert (await run(*failed, camera_is("idle", 3)))["notice"] is None
+    assert (await run(*failed, LOST, {**HELLO, "seq": 3}))["notice"] is None
+
+    # Another server knows nothing of it; what it knows itself stands beside the camera.
+    assert (await run(*failed, LOST, {**HELLO, "epoch": 2}))["notice"] is None
+    restarted = await run(*failed, LOST, {**away, "epoch": 2})
+    assert (restarted["notice"], restarted["cameras"]["main"]["reason"]) == (None, "It is gone.")
+
+    # One camera coming back says nothing of another's failure, and nothing of what is no failure.
+    both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
+    yard = {**camera_is("idle", 3), "camera": "yard"}
+    assert (await run(both, *failed[1:], yard))["notice"]["text"] == "It is gone."
+    refusal = {"type": "error", "code": "rate_limited", "message": "Slower.", "temporary": True}
+    assert (await run(*failed, refusal, camera_is("idle", 3)))["notice"]["text"] == "Slower."
+
+
+async def test_the_dead_time_ends_by_the_servers_clock(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+    window = await open_window(idle_server.url)
+    hello = {**HELLO, "at": "2026-01-01T00:00:02.000Z"}  # the server's clock is 2 s ahead
+    state = await Reducer(window).run(hello, event("capturing", 1, capture=1), ready(2, 1))
+    phases = await window.read(
+        """async ([state, times]) => {
+            const { cameraPhase } = await import("./static/state.js");
+            return times.map((now) => cameraPhase(state.cameras.main, state, now));
+        }""",
+        [state, [CLOCK - 2000, CLOCK + 500, CLOCK + 2999, CLOCK + 3000]],
+    )
+    assert [(one["phase"], one["left"], one["share"]) for one in phases] == [
+        ("cooling", 5000, 1),
+        ("cooling", 2500, 0.5),
+        ("cooling", 1, 0.0002),
+        ("idle", 0, 0),
+    ]
+
+
+async def test_the_strip_keeps_to_its_length(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+    window = await open_window(idle_server.url)
+    state = await Reducer(window).run(HELLO, *(ready(number, number) for number in range(1, 6)))
+    assert [one["snapshot"] for one in state["photos"]] == ["s5", "s4", "s3"]
+
+
+async def test_two_cameras_do_not_mix(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+    window = await open_window(idle_server.url)
     both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
     capturing = {**event("capturing", 2, capture=2), "camera": "yard"}
     run = Reducer(window).run

@@ -81,9 +81,14 @@ class Window:
         return await self.page.evaluate(expression, argument)
 
     async def read_size(self) -> tuple[int, int]:
-        """The natural size of the photo that is shown."""
+        """The size in pixels of the file that is shown; read apart, for `srcset` changes what an element tells."""
         size = await self.read(
-            "() => { const i = document.querySelector('#frame img'); return [i.naturalWidth, i.naturalHeight]; }"
+            """async () => {
+                const image = new Image();
+                image.src = document.querySelector("#frame img").currentSrc;
+                await image.decode();
+                return [image.naturalWidth, image.naturalHeight];
+            }"""
         )
         return size[0], size[1]
 
@@ -109,6 +114,6 @@ class Window:
 
     async def wait_for_speech(self, pattern: str) -> list[str]:
         """Until the live region has said something like it; all that it said."""
-        async with asyncio.timeout(10), self._spoken:
+        async with asyncio.timeout(30), self._spoken:
             await self._spoken.wait_for(lambda: any(re.search(pattern, sentence) for sentence in self._said))
         return self._said
