@@ -15,7 +15,7 @@ run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera s
 
 test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
 	@tests/install_chromium.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: .venv/check ## Look for mistakes with ruff and mypy --strict.
 	@$(BIN)/ruff check
