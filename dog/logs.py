@@ -123,9 +123,24 @@ class _File(RotatingFileHandler):
             super().close()
 
 
+class _NoLock:
+    """A lock that never keeps anybody waiting."""
+
+    def acquire(self) -> None:
+        pass
+
+    release = acquire
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
 class _Terminal(logging.Handler):
     def createLock(self) -> None:
-        self.lock = None  # one thread writes; where it is stuck, nobody shall wait for it when the process ends
+        self.lock = _NoLock()  # type: ignore[assignment]  # one thread writes; where it is stuck, nobody waits for it
 
     def filter(self, record: logging.LogRecord) -> bool:
         return getattr(record, "terminal", True)

@@ -131,7 +131,7 @@ def _explain(error: OSError | UnicodeError, settings: Settings) -> SettingError 
             )
         case errno.EACCES | errno.EPERM:
             return settings.error("port", f"{port} is not permitted to this user; write one from 1024 to 65535")
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # none: from Python 3.13 on, asyncio sums it up
             return settings.error("host", f"{host!r} is no address of this machine; write one that is, or 127.0.0.1")
     return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
 

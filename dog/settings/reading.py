@@ -18,7 +18,7 @@ __all__ = ["load"]
 _COMMAND_LINE = "command line"
 _ENVIRONMENT = "environment"
 _LARGEST_FILE = 1024 * 1024
-"""Bytes; a file of all settings with a page of comments on each is a tenth of it."""
+"""Bytes; no file that a person wrote comes near it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
