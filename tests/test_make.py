@@ -1,0 +1,40 @@
+"""What `make` says to a newcomer: what there is, and what is missing."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.server_process import ROOT
+
+
+def test_plain_make_prints_every_target_and_does_nothing() -> None:
+    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^make ([a-z-]+) ", said, re.MULTILINE) == targets
+    assert {"run", "test", "check"} <= set(targets)
+
+
+@pytest.mark.parametrize("user", ["1000", "0"])
+def test_without_chromium_the_package_is_named_or_the_failure(tmp_path: Path, user: str) -> None:
+    """As somebody without root, and as root where the distribution gives no package."""
+    for name, body in {"id": f"echo {user}", "apt-get": "echo no network >&2; exit 100"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    script = ROOT / "tests" / "install_chromium.sh"
+    ended = subprocess.run(
+        ["/bin/sh", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "The browser tests need Chromium" in ended.stderr
+    assert (
+        "sudo apt-get install chromium" if user == "1000" else "installing the package chromium failed"
+    ) in ended.stderr
+
+
+def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("make")] == ["make check", "make test"]
+    assert len(lines) == 5
