@@ -281,7 +281,9 @@ class CameraTask:
                 retry_after=round(self.retry_after, 3),
             )
         )
-        future.set_exception(error)
+        # What is remembered of a failure is its words: its frames would keep the refused picture in memory.
+        error.__cause__ = error.__context__ = None
+        future.set_exception(error.with_traceback(None))
         self._set_offline(error if isinstance(error, CameraOffline) else None)
 
     async def _try_again(self) -> None:

@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import json
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from dog import camera_task
 from dog.camera_task import CameraTask, restore_latest, utc_now
 from dog.captures import CaptureQueue
-from dog.errors import CameraFault, CameraOffline, CaptureError, RequestError
+from dog.errors import BadImage, CameraFault, CameraOffline, CaptureError, RequestError
 from dog.hub import Hub
 from dog.links import Links
 from dog.messages import Event
@@ -129,6 +130,21 @@ async def test_a_driver_that_breaks_is_an_end_like_any_other(make: Make, caplog:
     assert parts.hub.types == ["capturing", "failed"]
     assert "inside" in caplog.text
     await parts.task.take()
+
+
+async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> None:
+    """Its frames hold the refused picture, and 256 of them would fill the memory."""
+    parts = await make()
+    parts.camera.results.append(b"no picture" * 1000)
+    with pytest.raises(BadImage):
+        await parts.task.take()
+    future = parts.task.find_capture(1)
+    assert future is not None
+    error = future.exception()
+    assert error is not None
+    assert (error.__cause__, error.__context__) == (None, None)
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    assert frames <= {"take", "test_of_a_failed_capture_only_the_words_are_remembered"}
 
 
 async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:

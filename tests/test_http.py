@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,14 @@ async def test_a_range_is_given_refused_or_ignored_as_http_has_it(
             assert len(await answer.read()) == length
 
 
+async def test_a_range_counts_for_get_only(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    for asked in ("bytes=0-3", "bytes=99999-"):
+        async with running.client.head(taken["url"], headers={"Range": asked}) as answer:
+            assert (answer.status, answer.headers["Content-Length"]) == (200, str(taken["bytes"]))
+
+
 async def test_conditions_are_met_or_refused(run: Run) -> None:
     running = await run()
     taken = await take(running)
@@ -111,6 +120,8 @@ async def test_conditions_are_met_or_refused(run: Run) -> None:
         ("If-None-Match", '"x"', 200),
         ("If-Match", etag, 200),
         ("If-Match", '"x"', 412),
+        ("If-Match", f"W/{etag}", 412),
+        ("If-None-Match", '"a,*,b"', 200),
         ("If-Modified-Since", "Sun, 22 Nov 99999999999 12:00:00 GMT", 200),
     ):
         async with running.client.get(taken["url"], headers={name: value}) as answer:
@@ -452,6 +463,28 @@ async def test_every_answer_has_the_strict_headers(run: Run, path: str) -> None:
         assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
+@pytest.mark.parametrize("reset", [False, True])
+async def test_who_hangs_up_within_a_body_leaves_no_error_behind(
+    run: Run, caplog: pytest.LogCaptureFixture, reset: bool
+) -> None:
+    running = await run()
+    _, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
+    if reset:
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.write(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n{")
+    await writer.drain()
+    async with running.client.get("/healthz") as answer:
+        assert answer.status == 200
+    writer.close()
+    for _ in range(3):
+        async with running.client.get("/healthz") as answer:
+            assert answer.status == 200
+    await running.client.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert running.camera.captures == 0
+
+
 async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(run: Run) -> None:
     running = await run()
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -479,6 +512,10 @@ async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
     assert running.camera.captures == 0
     async with running.client.post(path, headers={"Origin": running.url}, allow_redirects=False) as answer:
         assert answer.status in (201, 303)
+    for host, origin in (("dog.local:80", "http://dog.local"), ("Dog.Local", "http://dog.local:80")):
+        headers = {"Host": host, "Origin": origin}
+        async with running.client.post(path, headers=headers, allow_redirects=False) as answer:
+            assert answer.status in (200, 303), (host, origin)
 
 
 async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(

@@ -83,6 +83,19 @@ async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
 # ---- saving
 
 
+async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_start(store: SnapshotStore) -> None:
+    whole, cut = await save(store, 1), await save(store, 2)
+    path = store.picture_path(cut)
+    path.write_bytes(PICTURE[:-9])
+    again = await reopen(store)
+    assert await again.latest() == whole
+    assert await again.get(cut.id) is None
+    assert not path.exists()
+    assert (again.incoming.parent / "damaged" / path.name).read_bytes() == PICTURE[:-9]
+    await check_agreement(again)
+    await again.close()
+
+
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
 async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStore, kind: str, suffix: str) -> None:
     data = make_picture(kind) + b"\0" * 10

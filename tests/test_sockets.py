@@ -14,6 +14,7 @@ from websockets.typing import Origin
 from dog.errors import CameraFault, CameraOffline
 from dog.hub import RING
 from dog.messages import parse_timestamp
+from dog.snapshots import Snapshot
 from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED, TokenBucket
 from tests.conftest import Run
 from tests.running import Events, Running, until
@@ -488,6 +489,28 @@ async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1
         assert await read_close_code(events) == 1012
         await stopping
     assert running.camera.closed
+
+
+async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
+    running = await run(dead_time=0.0)
+    go = asyncio.Event()
+    save = running.service.store.save
+
+    async def save_slowly(data: bytes, **about: Any) -> Snapshot:
+        await go.wait()
+        return await save(data, **about)
+
+    monkeypatch.setattr(running.service.store, "save", save_slowly)
+    async with running.watch() as events:
+        await events.say(type="capture")
+        await events.read_until("capturing")
+        stopping = asyncio.create_task(running.client.close())
+        assert await read_close_code(events) == 1012
+        go.set()
+        await stopping
+    latest = running.service.find_camera(None).latest
+    assert latest is not None, "what was being saved was not"
 
 
 async def test_a_stop_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

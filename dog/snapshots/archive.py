@@ -204,13 +204,13 @@ class Archive:
         """Make the index say what the folder says. Where they agree, no picture is opened."""
         listing = list_folder(self.root)
         known = index.paths()
-        vanished = [path for path in known if path not in listing.pictures]
+        vanished = [path for path, (_, size) in known.items() if listing.pictures.get(path) != size]
         if vanished:
-            index.remove(known.pop(path) for path in vanished)
+            index.remove(known.pop(path)[0] for path in vanished)
         found = self._adopt(index, listing, known)
         thumbnails = 0
         for path in sorted(path for path in known if thumbnail_name(path) not in listing.thumbnails):
-            thumbnails += self._renew_thumbnail(index, path, known[path])
+            thumbnails += self._renew_thumbnail(index, path, known[path][0])
         orphans = listing.thumbnails - {thumbnail_name(path) for path in listing.pictures}
         for path in orphans:
             files.remove(self.root / path)
@@ -227,18 +227,18 @@ class Archive:
         if listing.foreign:
             log.info("%s: %d files are not the server's and are left alone.", self.root, listing.foreign)
 
-    def _adopt(self, index: Index, listing: Listing, known: dict[str, str]) -> int:
+    def _adopt(self, index: Index, listing: Listing, known: dict[str, tuple[str, int]]) -> int:
         """Take the pictures that have no row into the index, if they are whole. Returns how many."""
-        ids = set(known.values())
+        ids = {id for id, _ in known.values()}
         count = 0
-        for path in sorted(listing.pictures - known.keys()):
+        for path in sorted(listing.pictures.keys() - known.keys()):
             taken = parse_path(path)
             if taken is None or taken.id in ids:
                 listing.foreign += 1
                 continue
             inspected = self._inspect(path)
             if inspected is None:
-                listing.pictures.discard(path)
+                del listing.pictures[path]
                 continue
             size, picture = inspected
             if SUFFIXES[picture.content_type] != taken.suffix:

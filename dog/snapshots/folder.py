@@ -12,9 +12,12 @@ __all__ = ["Listing", "list_folder"]
 
 @dataclass(slots=True)
 class Listing:
-    """Paths are relative to the folder, with slashes. Hidden files of others are not even counted as `foreign`."""
+    """Paths are relative to the folder, with slashes. Hidden files of others are not even counted as `foreign`.
 
-    pictures: set[str] = field(default_factory=set)
+    Of each picture there is the size in bytes.
+    """
+
+    pictures: dict[str, int] = field(default_factory=dict)
     thumbnails: set[str] = field(default_factory=set)
     foreign: int = 0
 
@@ -46,7 +49,7 @@ def _numbered(folder: Path | os.DirEntry[str], digits: int, listing: Listing) ->
 def _note(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
     if entry.is_file(follow_symlinks=False):
         if is_picture(path):
-            listing.pictures.add(path)
+            listing.pictures[path] = entry.stat(follow_symlinks=False).st_size
             return
         if is_thumbnail(path):
             listing.thumbnails.add(path)

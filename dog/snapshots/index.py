@@ -132,9 +132,9 @@ class Index:
                 self._database.execute("ROLLBACK")
             raise
 
-    def paths(self) -> dict[str, str]:
-        """Of every picture, relative to the folder, with its id."""
-        return dict(self._database.execute("SELECT path, id FROM snapshots"))
+    def paths(self) -> dict[str, tuple[str, int]]:
+        """Of every picture, relative to the folder, with its id and its size in bytes."""
+        return {path: (id, size) for path, id, size in self._database.execute("SELECT path, id, bytes FROM snapshots")}
 
     def get(self, snapshot_id: str) -> Snapshot | None:
         row = self._database.execute(f"SELECT {_COLUMNS} FROM snapshots WHERE id = ?", (snapshot_id,)).fetchone()

@@ -1,6 +1,7 @@
 """Pictures read back: as they were saved or not at all, and the newest few from memory.
 
-A file that somebody has removed, replaced or cut short is never given as a whole picture. What was checked and
+A file that somebody has removed, cut short or made into something else is never given as a picture; whether every byte
+of it is the camera's is not looked at each time. What was checked and
 synced when it was saved may be given from memory for as long as it is kept there.
 """
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Meta, Struct
 
-from dog.errors import CaptureError, RequestError
+from dog.errors import CameraOffline, CaptureError, RequestError
 from dog.messages import (
     REQUEST_LENGTH,
     CameraStatus,
@@ -134,7 +134,7 @@ async def report_readiness(request: web.Request) -> web.Response:
     await service.store.check_writable()
     for camera in service.cameras.values():
         if camera.offline is not None:
-            raise camera.offline
+            raise CameraOffline(camera.offline.message)
     return _respond({"status": "ready"})
 
 

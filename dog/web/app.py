@@ -31,8 +31,10 @@ CAMERA = "main"
 """The name of the one camera that the setting `camera` describes."""
 BODY_SIZE = 16 * 1024
 """Bytes of the longest body that anybody has reason to send."""
-DRAIN = 1.5
+DRAIN = 1.0
 """Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
+PATIENCE = 3.0
+"""Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
@@ -180,5 +182,6 @@ async def drain(app: web.Application) -> None:
     if SERVICE not in app:
         return
     service = app[SERVICE]
-    await asyncio.gather(*(camera.stop(DRAIN) for camera in service.cameras.values()))
+    stops = [asyncio.create_task(camera.stop(DRAIN)) for camera in service.cameras.values()]
+    await asyncio.wait(stops, timeout=PATIENCE)
     service.hub.close(1012, "restarting")

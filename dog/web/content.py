@@ -14,6 +14,7 @@ from dog.web.problems import Problem
 
 __all__ = ["Content", "respond"]
 
+TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 
@@ -40,12 +41,13 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     etag = f'"{content.tag}"'
     headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
     asked = request.headers
-    if "If-Match" in asked and not _names(asked.getall("If-Match"), etag):
+    if "If-Match" in asked and not _names(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "What is here is not what If-Match names.")
-    if "If-None-Match" in asked and _names(asked.getall("If-None-Match"), etag):
+    if "If-None-Match" in asked and _names(asked.getall("If-None-Match"), etag, weak=True):
         return web.Response(status=304, headers=headers)
     size = len(content.data)
-    part = _read_range(request, size) if asked.get("If-Range", etag) == etag else None
+    wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
+    part = _read_range(request, size) if wants_part else None
     if part is None:
         return web.Response(body=content.data, headers={**headers, "Content-Type": content.content_type})
     if not part:
@@ -55,10 +57,12 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     return web.Response(status=206, body=content.data[part.start : part.stop], headers=headers)
 
 
-def _names(conditions: list[str], etag: str) -> bool:
-    """Whether a list of ETags has this one, weak or not, or is `*`."""
-    given = {one.strip().removeprefix("W/") for condition in conditions for one in condition.split(",")}
-    return bool(given & {etag, "*"})
+def _names(conditions: list[str], etag: str, *, weak: bool) -> bool:
+    """Whether a list of ETags has this one, or is `*`; a weak one counts where it may."""
+    text = ",".join(conditions)
+    if text.strip() == "*":
+        return True
+    return any(tag == etag and (weak or not mark) for mark, tag in TAG.findall(text))
 
 
 def _read_range(request: web.Request, size: int) -> range | None:

@@ -80,7 +80,7 @@ async def answer_problems(
             raise
         return _answer_status(request, answer)
     except ConnectionError:
-        raise  # nobody is left to be answered
+        return web.Response(status=400)  # nobody is left to be answered
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")

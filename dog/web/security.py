@@ -25,15 +25,24 @@ def check_origin(request: web.Request) -> None:
     if origin is None:
         return
     settings = request.app[SERVICE].settings
-    own = {f"{request.scheme}://{request.host}".lower(), *settings.origins}
+    own = {_strip_port(f"{request.scheme}://{request.host}".lower()), *settings.origins}
     if settings.base_url:
         public = urlsplit(settings.base_url)
         own.add(f"{public.scheme}://{public.netloc}")
-    if origin.lower() not in own:
+    if _strip_port(origin.lower()) not in own:
         raise RequestError(
             "forbidden",
-            f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them.",
+            f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them,"
+            " and behind a proxy `base_url` has to say the address that people use.",
         )
+
+
+def _strip_port(origin: str) -> str:
+    """Without the port that its scheme means anyway: browsers leave it out, some proxies write it."""
+    for scheme, port in (("http://", ":80"), ("https://", ":443")):
+        if origin.startswith(scheme):
+            return origin.removesuffix(port)
+    return origin
 
 
 @web.middleware
