@@ -4,12 +4,18 @@ from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
 from tests.running import Running, run_service
 from tests.server_process import ServerProcess
+
+hypothesis.settings.register_profile(
+    "untimed", hypothesis.settings.default, deadline=None
+)  # a busy machine is no mistake of the code
+hypothesis.settings.load_profile("untimed")
 
 
 class Serve(Protocol):
