@@ -44,17 +44,18 @@ clean: ## Remove what these made; photos stay.
 	@echo "Making the virtual environment .venv ..."
 	@"$(PYTHON)" -m venv .venv
 
+# Each holds what the one before it does, so that a fresh checkout installs once.
 .venv/run: .venv/bin/pip setup.cfg constraints.txt
 	@echo "Installing what the service needs ..."
 	@$(INSTALL) .
 	@touch $@
 
-.venv/test: .venv/run
+.venv/test: .venv/bin/pip setup.cfg constraints.txt
 	@echo "Installing what the tests need ..."
 	@$(INSTALL) '.[test]'
-	@touch $@
+	@touch .venv/run $@
 
-.venv/check: .venv/test
+.venv/check: .venv/bin/pip setup.cfg constraints.txt
 	@echo "Installing what the checks need ..."
-	@$(INSTALL) '.[check]'
-	@touch $@
+	@$(INSTALL) '.[test,check]'
+	@touch .venv/run .venv/test $@
