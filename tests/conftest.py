@@ -1,5 +1,6 @@
 """Fixtures for every test: the real server as a process (server_process.py), and inside the test (running.py)."""
 
+import subprocess
 from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +40,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         server.kill()
     for server in servers:
         assert "Traceback" not in server.stderr, server.stderr
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[None]:
+    """For a test that makes deeper trees than pytest can remove: what a failure leaves would end every later run."""
+    yield
+    subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=False)
 
 
 class Run(Protocol):

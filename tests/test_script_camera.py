@@ -553,6 +553,7 @@ async def test_a_link_in_the_place_of_its_folder_is_refused_and_leads_nowhere(
     assert names(folder) == []
 
 
+@pytest.mark.usefixtures("deep")
 async def test_a_tree_of_any_depth_that_it_leaves_is_removed(make: Make, jpeg: Path, folder: Path) -> None:
     deep = "/".join("d" * 1200)  # deeper than Python may call itself, in a path that the kernel still takes
     lines = f'cp "{jpeg}" "$1"; cd "$(dirname "$1")" && mkdir -p {deep}'

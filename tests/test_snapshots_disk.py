@@ -425,6 +425,7 @@ async def test_a_folder_that_goes_away_is_missed_and_not_made_again(tmp_path: Pa
 # ---- what a camera left, and folders that are not the same any more
 
 
+@pytest.mark.usefixtures("deep")
 async def test_a_leftover_3000_folders_deep_ends_no_start(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
     await store.close()

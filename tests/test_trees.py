@@ -52,6 +52,7 @@ def dig(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
         os.close(start)
 
 
+@pytest.mark.usefixtures("deep")
 def test_a_tree_of_3000_levels_is_removed(tmp_path: Path) -> None:
     dig(tmp_path / "deep", 3000, Path("file").touch)
     assert remove_tree(tmp_path / "deep") == []
