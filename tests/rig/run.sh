@@ -40,7 +40,7 @@ K=$CACHE/kernel/$KDEB
 if [ ! -e "$K/initramfs.gz" ] || [ "$0" -nt "$K/initramfs.gz" ]; then
   mkdir -p "$K"
   [ -d "$K/root/boot" ] || ( cd "$K"; apt-get download -qq "$KDEB" 2>/dev/null; dpkg -x ./*.deb root; rm ./*.deb )
-  REL=$(basename "$K"/root/lib/modules/*)
+  REL=$(basename "$K/root/lib/modules/"*)
   [ -e "$K/vmlinux" ] || python3 - "$K/root/boot/vmlinuz-$REL" "$K/vmlinux" <<'PY'
 import lzma, struct, subprocess, sys
 b = open(sys.argv[1], 'rb').read()
