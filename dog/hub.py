@@ -1,24 +1,33 @@
 """The hub: numbers the events, keeps the last of them, and hands each to every viewer without waiting for any.
 
-The hub owns the write side of a viewer's connection, and nobody else writes to it: frames are built here and given to
-the transport whole. `publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when
-more than `BACKLOG` bytes wait for it; so no viewer delays another. One timer pings all viewers.
+After the handshake nobody else writes to a viewer's connection: frames are built here and handed over whole.
+`publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `BACKLOG` bytes
+wait for it; so no viewer delays another. One timer pings all viewers.
+
+Most of an event's way to ten thousand viewers is the kernel's send, and touching ten thousand scattered objects costs
+as much again. So the descriptors of all viewers that nothing waits for lie in one flat list, and are written to without
+touching anything else. A viewer is taken from the list in the moment its transport holds a byte back, or its connection
+ends: before its descriptor is closed, and the number given to somebody else.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
 import logging
+import os
 import socket
+from array import array
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import cycle, islice
 
 import msgspec
 
+from dog.frames import PING, PONG, TEXT, build_close, build_frame
 from dog.messages import PROTOCOL, CameraStatus, Event, Hello, Message, Viewers, encode, timestamp
+from dog.metrics import DropReason, Metrics
 
-__all__ = ["Hub", "Viewer", "build_frame"]
+__all__ = ["Hub", "Viewer"]
 
 RING = 256
 """Events kept for those who resume (docs/protocol.md)."""
@@ -27,41 +36,64 @@ BACKLOG = 64 * 1024
 SEND_BUFFER = 64 * 1024
 """Bytes of a viewer's socket buffer: left to itself, Linux hides megabytes of lag in it before the backlog shows."""
 PING_INTERVAL = 25.0
+"""Seconds between two pings to one viewer (docs/protocol.md)."""
+LANES = 25
+"""Shares of the viewers that are pinged one after the other: ten thousand pongs at once would delay an event."""
 SILENCE = 60.0
 """Seconds after which a viewer that said nothing, not even a pong, is gone (docs/protocol.md)."""
 LINGER = 1.0
 """Seconds a viewer has to take its close frame and hang up."""
 
-TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
-
 log = logging.getLogger(__name__)
 
 
-def build_frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, unfragmented frame as a server sends it (RFC 6455, section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        header = bytes((0x80 | opcode, size))
-    elif size < 65536:
-        header = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
-    else:
-        header = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
-    return header + payload
+class Viewer(asyncio.Protocol):
+    """One connected viewer: the protocol of its transport, and the write side of its connection.
 
+    Every method is done before it returns. Who reads from the connection overrides `data_received`.
+    """
 
-class Viewer:
-    """One connected viewer: the write side of its connection. Every method is done before it returns."""
+    __slots__ = (
+        "_hub",
+        "_limit",
+        "_transport",
+        "address",
+        "behind_since",
+        "closing",
+        "descriptor",
+        "heard_at",
+        "lane",
+        "place",
+    )
 
-    def __init__(self, transport: asyncio.Transport, address: str, now: float) -> None:
+    def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str) -> None:
         self.address = address
-        self.heard_at = now
+        self.heard_at = hub.now()
+        self.behind_since: float | None = None
         self.closing = False
+        self.descriptor = -1
+        self.lane: set[Viewer] | None = None
+        self.place = -1
+        self._hub = hub
         self._limit = BACKLOG
         self._transport = transport
         connection = transport.get_extra_info("socket")
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER // 2)  # the kernel doubles it
+            if transport.get_extra_info("sslcontext") is None:
+                self.descriptor = connection.fileno()
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(0)  # it tells when the first byte waits, and when the last one is gone
+        if transport.get_write_buffer_size():  # of an answer before the handshake
+            self.behind_since = self.heard_at
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing waits for it, so that its socket may be written to."""
+        return self.behind_since is None and not self.closing and self.descriptor >= 0
+
+    # ---- what the hub and the handlers say
 
     def send(self, message: Message) -> None:
         """Say something to this viewer alone."""
@@ -71,14 +103,13 @@ class Viewer:
         self.write(build_frame(PONG, payload))
 
     def write(self, frame: bytes) -> None:
-        """Hand over one whole frame, or drop the viewer where too much waits already."""
+        """Hand over one whole frame, or the rest of one, or drop the viewer where too much waits already."""
         if self.closing or self._transport.is_closing():
             return
         self._transport.write(frame)
         waiting = self._transport.get_write_buffer_size()
         if waiting > self._limit:
-            log.info("viewer %s does not read: dropped", self.address)
-            self.abort()
+            self._hub.drop(self, "slow")
         elif waiting <= BACKLOG:
             self._limit = BACKLOG
 
@@ -95,26 +126,81 @@ class Viewer:
         """
         if self.closing:
             return
-        self.write(build_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123]))
-        self.closing = True
+        self.write(build_close(code, reason))
         if self._transport.is_closing():
             return
+        self._end()
         if self._transport.can_write_eof():
             try:
                 self._transport.write_eof()
             except OSError:  # it hung up in this very moment
                 self.abort()
-                return
-        asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def abort(self) -> None:
         """Cut the connection, whatever waits for it."""
         self.closing = True
+        self._hub.arrange(self)
         self._transport.abort()
 
-    @property
-    def gone(self) -> bool:
-        return self._transport.is_closing()
+    def _end(self) -> None:
+        """Nothing more is to be said; what waits has LINGER seconds to be taken."""
+        self.closing = True
+        self._hub.arrange(self)
+        asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+
+    # ---- what the transport says
+
+    def pause_writing(self) -> None:
+        self.behind_since = self._hub.now()
+        self._hub.arrange(self)
+
+    def resume_writing(self) -> None:
+        self._hub.catch_up(self)
+
+    def eof_received(self) -> None:
+        if not self.closing:
+            self._end()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.closing = True
+        self._hub.leave(self)
+
+
+class _Clear:
+    """The viewers that nothing waits for: their descriptors, and at the same places themselves."""
+
+    def __init__(self) -> None:
+        self._descriptors = array("i")
+        self._viewers: list[Viewer] = []
+
+    def add(self, viewer: Viewer) -> None:
+        viewer.place = len(self._viewers)
+        self._viewers.append(viewer)
+        self._descriptors.append(viewer.descriptor)
+
+    def remove(self, viewer: Viewer) -> None:
+        """Put the last one at its place. One that is not here stays so."""
+        place, viewer.place = viewer.place, -1
+        if place < 0:
+            return
+        last, descriptor = self._viewers.pop(), self._descriptors.pop()
+        if last is not viewer:
+            self._viewers[place], self._descriptors[place] = last, descriptor
+            last.place = place
+
+    def write(self, frame: bytes) -> list[tuple[Viewer, bytes]]:
+        """Write the frame to all. Who did not take it whole is given, with what is left of it."""
+        size = len(frame)
+        left = []
+        write = os.write
+        for place, descriptor in enumerate(self._descriptors):
+            try:
+                taken = write(descriptor, frame)
+            except OSError:  # it takes nothing now, or has gone: its transport finds out which
+                taken = 0
+            if taken != size:
+                left.append((self._viewers[place], frame[taken:]))
+        return left
 
 
 class Hub:
@@ -123,16 +209,24 @@ class Hub:
     `epoch` is the server's start in ms since 1970, always above the one before; `server` names the software in `hello`.
     """
 
-    def __init__(self, epoch: int, server: str, *, clock: Callable[[], float]) -> None:
+    def __init__(self, epoch: int, server: str, metrics: Metrics, *, clock: Callable[[], float]) -> None:
         self.epoch = epoch
         self.seq = 0
-        self.viewers: set[Viewer] = set()
+        self.count = 0
+        self.now = clock
         self._server = server
-        self._clock = clock
+        self._metrics = metrics
+        self._lanes: list[set[Viewer]] = [set() for _ in range(LANES)]
+        self._next_lane = cycle(self._lanes)
+        self._clear = _Clear()
+        self._others: set[Viewer] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._ring: deque[bytes] = deque(maxlen=RING)
         self._count_told_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
         self._farewell: tuple[int, str] | None = None
+        metrics.viewers.set_function(lambda: self.count)
 
     @property
     def cursor(self) -> str:
@@ -144,7 +238,10 @@ class Hub:
         numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
         frame = build_frame(TEXT, encode(numbered))
         self._ring.append(frame)
-        self._write_to_all(frame)
+        with self._metrics.fanout.time():
+            self._write_to_all(frame)
+
+    # ---- who comes and goes
 
     def join(self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None) -> None:
         """Register the viewer, tell it the whole state, and then all events after the cursor `since`.
@@ -154,41 +251,19 @@ class Hub:
         if self._farewell is not None:
             viewer.close(*self._farewell)
             return
-        self.viewers.add(viewer)
-        self._greet(viewer, cameras, self._missed(since))
+        viewer.lane = next(self._next_lane)
+        viewer.lane.add(viewer)
+        self.count += 1
+        self._empty.clear()
+        self.arrange(viewer)
+        self.resume(viewer, cameras, since)
         self._tell_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None) -> None:
-        """The same for a viewer that is here already."""
-        self._greet(viewer, cameras, self._missed(cursor))
-
-    def leave(self, viewer: Viewer) -> None:
-        if viewer in self.viewers:
-            self.viewers.discard(viewer)
-            self._tell_count()
-
-    def close(self, code: int, reason: str) -> None:
-        """Send everybody away, and whoever still comes."""
-        self._farewell = (code, reason)
-        if self._count_timer is not None:
-            self._count_timer.cancel()
-        for viewer in tuple(self.viewers):
-            viewer.close(code, reason)
-
-    async def keep_alive(self) -> None:
-        """Ping all viewers for ever, and drop those that have gone silent."""
-        ping = build_frame(PING, b"")
-        while True:
-            await asyncio.sleep(PING_INTERVAL)
-            silent_since = self._clock() - SILENCE
-            for viewer in tuple(self.viewers):
-                if viewer.heard_at < silent_since:
-                    log.info("viewer %s is silent: dropped", viewer.address)
-                    viewer.abort()
-                else:
-                    viewer.write(ping)
-
-    def _greet(self, viewer: Viewer, cameras: list[CameraStatus], missed: list[bytes] | None) -> None:
+        """Tell a viewer that is here the whole state, and all events after the cursor."""
+        missed = self._missed(cursor)
+        if cursor is not None:
+            self._metrics.resumes.labels("false" if missed is None else "true").inc()
         replayed = len(missed) if missed else 0
         hello = Hello(
             protocol=PROTOCOL,
@@ -199,9 +274,81 @@ class Hub:
             cursor=f"{self.epoch}-{self.seq - replayed}",
             recovered=missed is not None,
             cameras=cameras,
-            viewers=len(self.viewers),
+            viewers=self.count,
         )
         viewer.write_greeting(b"".join((build_frame(TEXT, encode(hello)), *(missed or ()))))
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget the viewer: nothing is written to it any more. One that is not here stays so."""
+        if viewer.lane is None:
+            return
+        viewer.lane.discard(viewer)
+        viewer.lane = None
+        self.arrange(viewer)
+        self.count -= 1
+        if self.count == 0:
+            self._empty.set()
+        self._tell_count()
+
+    def drop(self, viewer: Viewer, reason: DropReason) -> None:
+        """Cut off a viewer that does not read (`slow`) or has not said anything for too long (`silent`)."""
+        log.info("viewer %s is %s: dropped", viewer.address, reason)
+        self._metrics.viewers_dropped.labels(reason).inc()
+        viewer.abort()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send everybody away, and whoever still comes."""
+        self._farewell = (code, reason)
+        if self._count_timer is not None:
+            self._count_timer.cancel()
+        for lane in self._lanes:
+            for viewer in tuple(lane):
+                viewer.close(code, reason)
+
+    async def wait_closed(self) -> None:
+        """Until the last viewer is gone: after `close()` that is LINGER seconds at most."""
+        await self._empty.wait()
+
+    async def keep_alive(self) -> None:
+        """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
+        ping = build_frame(PING, b"")
+        for lane in cycle(self._lanes):
+            await asyncio.sleep(PING_INTERVAL / LANES)
+            silent_since = self.now() - SILENCE
+            for viewer in tuple(lane):
+                if viewer.heard_at < silent_since:
+                    self.drop(viewer, "silent")
+                else:
+                    viewer.write(ping)
+
+    # ---- which way a viewer is written to
+
+    def arrange(self, viewer: Viewer) -> None:
+        """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
+        if viewer.lane is not None and viewer.clear:
+            if viewer.place < 0:
+                self._clear.add(viewer)
+            self._others.discard(viewer)
+            return
+        self._clear.remove(viewer)
+        if viewer.lane is not None:
+            self._others.add(viewer)
+        else:
+            self._others.discard(viewer)
+
+    def catch_up(self, viewer: Viewer) -> None:
+        """The viewer has taken all that waited for it."""
+        if viewer.behind_since is not None:
+            self._metrics.event_lag.observe(self.now() - viewer.behind_since)
+            viewer.behind_since = None
+        self.arrange(viewer)
+
+    def _write_to_all(self, frame: bytes) -> None:
+        left = self._clear.write(frame)
+        for viewer in tuple(self._others):
+            viewer.write(frame)
+        for viewer, rest in left:
+            viewer.write(rest)
 
     def _missed(self, cursor: str | None) -> list[bytes] | None:
         """The frames after the cursor, in order; None where they are not all here, or the cursor is not ours."""
@@ -213,18 +360,14 @@ class Hub:
             return None
         return list(islice(self._ring, len(self._ring) - behind, None))
 
-    def _write_to_all(self, frame: bytes) -> None:
-        for viewer in self.viewers:
-            viewer.write(frame)
-
     def _tell_count(self) -> None:
         """Tell all how many are watching, at most once a second."""
-        if self._count_timer is None:
+        if self._count_timer is None and self._farewell is None:
             loop = asyncio.get_running_loop()
-            wait = max(0.0, self._count_told_at + 1.0 - self._clock())
+            wait = max(0.0, self._count_told_at + 1.0 - self.now())
             self._count_timer = loop.call_later(wait, self._send_count)
 
     def _send_count(self) -> None:
         self._count_timer = None
-        self._count_told_at = self._clock()
-        self._write_to_all(build_frame(TEXT, encode(Viewers(count=len(self.viewers)))))
+        self._count_told_at = self.now()
+        self._write_to_all(build_frame(TEXT, encode(Viewers(count=self.count))))

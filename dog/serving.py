@@ -23,6 +23,7 @@ from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
 from dog.settings import Settings
 from dog.web.app import create_app, drain, kill
+from dog.web.connections import CONNECTIONS
 
 __all__ = ["run"]
 
@@ -30,8 +31,8 @@ END_LIMIT = 4.5
 """Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
 HANDLER_LIMIT = 0.5
 """Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
-BACKLOG = 1024
-"""Connections that may wait to be accepted: everybody comes back at once after a restart."""
+KEEP_ALIVE = 75.0
+"""Seconds that a client may take for its next request, and a slow one for its first (proxies hang up before)."""
 DESCRIPTORS = 65536
 """The soft limit of open files that is asked for, where the hard one allows it."""
 MISHAP_INTERVAL = 10.0
@@ -55,7 +56,12 @@ async def _serve(settings: Settings, running: Log) -> int:
     http_log = logging.getLogger("dog.http")
     http_log.addFilter(_shorten)
     runner = web.AppRunner(
-        app, handle_signals=False, access_log=access_log, logger=http_log, shutdown_timeout=HANDLER_LIMIT
+        app,
+        handle_signals=False,
+        access_log=access_log,
+        logger=http_log,
+        keepalive_timeout=KEEP_ALIVE,
+        shutdown_timeout=HANDLER_LIMIT,
     )
     asyncio.get_running_loop().set_exception_handler(_Mishaps())
     listening = asyncio.create_task(_listen(runner, settings))
@@ -63,8 +69,6 @@ async def _serve(settings: Settings, running: Log) -> int:
     try:
         await asyncio.wait({listening})
     finally:
-        for site in runner.sites:
-            await site.stop()
         await drain(app)  # before the cleanup, which lets nobody speak any more
         await runner.cleanup()
     if not listening.cancelled():
@@ -76,15 +80,23 @@ async def _serve(settings: Settings, running: Log) -> int:
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     """Start the application, listen, say where, and go on until cancelled."""
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
+    assert runner.server is not None
+    connections = runner.app[CONNECTIONS]
+    guard = connections.guard(runner.server)
     try:
-        await site.start()
+        server = await asyncio.get_running_loop().create_server(
+            guard, settings.host, settings.port, backlog=connections.backlog
+        )
     except (OSError, UnicodeError) as error:  # a name that can't be one, such as `a..b`, is a UnicodeError
         raise _explain(error, settings) from error
-    line = f"D.O.G. is at {' and '.join(_addresses(settings, runner.addresses))}  (Ctrl-C ends it)"
+    listening = [listener.getsockname() for listener in server.sockets]
+    line = f"D.O.G. is at {' and '.join(_addresses(settings, listening))}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    await asyncio.Event().wait()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.close()
 
 
 def _raise_descriptor_limit() -> None:
@@ -111,6 +123,8 @@ class _Mishaps:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in context["message"]:
+            return  # asyncio wants to accept again what it could not before, and the end has come in between
         if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
             loop.default_exception_handler(context)
         elif loop.time() - self.said_at >= MISHAP_INTERVAL:

@@ -30,6 +30,9 @@ WRONG = {
     "default_picture": "a\nb",
     "message_rate": "0",
     "message_burst": "0",
+    "picture_cache": "-1",
+    "max_connections": "0",
+    "max_connections_per_address": "0",
     "log_file": "a\nb",
     "log_level": "loud",
 }

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from dog import hub as hub_module
-from dog.hub import BACKLOG, RING, Hub, Viewer, build_frame
+from dog.frames import build_frame
+from dog.hub import BACKLOG, RING, Hub, Viewer
 from dog.messages import Capturing, Pong, timestamp
+from dog.metrics import Metrics
 
 
 def make_event(capture: int) -> Capturing:
@@ -22,16 +24,16 @@ def make_event(capture: int) -> Capturing:
 
 
 def make_hub(epoch: int = 1000) -> Hub:
-    return Hub(epoch, "dog/test", clock=time.monotonic)
+    return Hub(epoch, "dog/test", Metrics("test"), clock=time.monotonic)
 
 
 class Connection:
     """Both ends of a TCP connection: the server's transport, and the client's reading side."""
 
     def __init__(
-        self, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, hub: Hub, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.viewer = Viewer(transport, "test", time.monotonic())
+        self.viewer = Viewer(hub, transport, "test")
         self.transport = transport
         self.reader = reader
         self.writer = writer
@@ -79,7 +81,7 @@ class Connect:
 
         self._server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0)
 
-    async def __call__(self, *, receive_buffer: int | None = None) -> Connection:
+    async def __call__(self, hub: Hub, *, receive_buffer: int | None = None) -> Connection:
         assert self._server is not None
         client = socket.socket()
         if receive_buffer is not None:
@@ -87,7 +89,7 @@ class Connect:
         client.setblocking(False)
         await asyncio.get_running_loop().sock_connect(client, self._server.sockets[0].getsockname())
         reader, writer = await asyncio.open_connection(sock=client, limit=1024)
-        connection = Connection(await self._accepted.get(), reader, writer)
+        connection = Connection(hub, await self._accepted.get(), reader, writer)
         self.connections.append(connection)
         return connection
 
@@ -127,7 +129,7 @@ def test_a_frame_of_any_size_is_parsed_by_another_library(size: int) -> None:
 
 async def test_events_are_numbered_without_a_gap_and_reach_all_in_order(connect: Connect) -> None:
     hub = make_hub()
-    connections = [await connect() for _ in range(3)]
+    connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
         hub.join(connection.viewer, [])
     for capture in range(1, 11):
@@ -145,7 +147,7 @@ async def test_who_resumes_gets_what_it_missed_after_a_hello_at_its_own_position
     hub = make_hub()
     for capture in range(1, 6):
         hub.publish(make_event(capture))
-    connection = await connect()
+    connection = await connect(hub)
     hub.join(connection.viewer, [], since="1000-3")
     hello = await connection.read()
     assert (hello["recovered"], hello["seq"], hello["cursor"]) == (True, 3, "1000-3")
@@ -162,7 +164,7 @@ async def test_a_cursor_that_cannot_be_replayed_replays_nothing_and_says_so(
     hub = make_hub()
     for capture in range(1, 6):
         hub.publish(make_event(capture))
-    connection = await connect()
+    connection = await connect(hub)
     hub.join(connection.viewer, [], since=cursor)
     hello = await connection.read()
     assert (hello["recovered"], hello["seq"]) == (False, 5)
@@ -174,7 +176,7 @@ async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) ->
     hub = make_hub()
     for capture in range(1, RING + 11):
         hub.publish(make_event(capture))
-    whole, lost = await connect(), await connect()
+    whole, lost = await connect(hub), await connect(hub)
     hub.join(whole.viewer, [], since="1000-10")
     hub.join(lost.viewer, [], since="1000-9")
     assert (await whole.read())["recovered"] is True
@@ -184,7 +186,7 @@ async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) ->
 
 async def test_a_viewer_here_already_may_resume_too(connect: Connect) -> None:
     hub = make_hub()
-    connection = await connect()
+    connection = await connect(hub)
     hub.join(connection.viewer, [])
     await connection.read()
     for capture in (1, 2):
@@ -198,7 +200,7 @@ async def test_a_viewer_here_already_may_resume_too(connect: Connect) -> None:
 
 async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_everything(connect: Connect) -> None:
     hub = make_hub()
-    deaf, well = await connect(receive_buffer=4096), await connect()
+    deaf, well = await connect(hub, receive_buffer=4096), await connect(hub)
     hub.join(deaf.viewer, [])
     hub.join(well.viewer, [])
     await well.read()
@@ -221,7 +223,7 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
     hub = make_hub()
     for capture in range(1, RING + 1):
         hub.publish(make_event(capture))
-    slow = await connect(receive_buffer=1024)
+    slow = await connect(hub, receive_buffer=1024)
     slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     hub.join(slow.viewer, [], since="1000-0")
     hub.publish(make_event(RING + 1))
@@ -232,12 +234,12 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
 
 async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:
     hub = make_hub()
-    watching = await connect()
+    watching = await connect(hub)
     began = time.monotonic()
     hub.join(watching.viewer, [])
     assert json.loads((await watching.read_frame())[1])["viewers"] == 1
     counts = [json.loads((await watching.read_frame())[1])["count"]]
-    others = [await connect() for _ in range(20)]
+    others = [await connect(hub) for _ in range(20)]
     for other in others:
         hub.join(other.viewer, [])
     for other in others[:5]:
@@ -251,7 +253,7 @@ async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Conne
 
 async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect: Connect) -> None:
     hub = make_hub()
-    connection = await connect()
+    connection = await connect(hub)
     hub.join(connection.viewer, [])
     hub.close(1012, "restarting")
     hub.publish(make_event(1))
@@ -264,7 +266,7 @@ async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect
 
 async def test_one_that_hangs_up_in_the_same_moment_keeps_nobody_from_the_farewell(connect: Connect) -> None:
     hub = make_hub()
-    connections = [await connect() for _ in range(3)]
+    connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
@@ -283,17 +285,17 @@ async def test_one_that_hangs_up_in_the_same_moment_keeps_nobody_from_the_farewe
 async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -> None:
     hub = make_hub()
     hub.close(1012, "restarting")
-    late = await connect()
+    late = await connect(hub)
     hub.join(late.viewer, [])
     assert await late.read_frame() == (8, (1012).to_bytes(2, "big") + b"restarting")
-    assert not hub.viewers
+    assert hub.count == 0
 
 
 async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "LINGER", 0.05)
-    connection = await connect()
+    connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()
     connection.writer.write(b"still here")
@@ -303,7 +305,7 @@ async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
 async def test_one_timer_pings_all_and_drops_the_silent(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.05)
     hub = make_hub()
-    talking, silent = await connect(), await connect()
+    talking, silent = await connect(hub), await connect(hub)
     for connection in (talking, silent):
         hub.join(connection.viewer, [])
         await connection.read()

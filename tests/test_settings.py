@@ -42,6 +42,9 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "default_picture": [("a.png", Path("a.png")), ("/b.jpg", Path("/b.jpg")), ("c/d.svg", Path("c/d.svg"))],
     "message_rate": [("0.5", 0.5), ("20", 20.0), ("1000", 1000.0)],
     "message_burst": [("1", 1), ("100", 100), ("10000", 10000)],
+    "picture_cache": [("0", 0), ("100", 100), ("1000000", 1_000_000)],
+    "max_connections": [("1", 1), ("500", 500), ("1000000", 1_000_000)],
+    "max_connections_per_address": [("1", 1), ("20", 20), ("1000000", 1_000_000)],
     "log_file": [("a.log", Path("a.log")), ("/b.log", Path("/b.log")), ("-", None)],
     "log_level": [("debug", "debug"), ("warning", "warning"), ("error", "error")],
 }
@@ -79,6 +82,9 @@ WRONG: dict[str, list[str]] = {
     "default_picture": ["a\x1bb"],
     "message_rate": ["", "0", "-1", "1000.5", "nan"],
     "message_burst": ["", "0", "1.5", "10001"],
+    "picture_cache": ["", "-1", "1000001", "1.5", "32MiB"],
+    "max_connections": ["", "0", "1000001", "1.5", "many"],
+    "max_connections_per_address": ["", "0", "1000001", "1.5", "many"],
     "log_file": ["a\rb"],
     "log_level": ["", "INFO", "trace"],
 }

@@ -143,6 +143,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             none=("",),
         ),
     ] = None
+    picture_cache: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        About(
+            group=_PICTURES,
+            meaning="How much memory the newest pictures may take, for they are what everyone asks for at once.",
+            right="a whole number of MiB from 0 to 1000000",
+            metavar="MIB",
+        ),
+    ] = 32
     message_rate: Annotated[
         float,
         Meta(gt=0, le=1000),
@@ -163,6 +173,26 @@ class Settings(Struct, frozen=True, kw_only=True):
             metavar="NUMBER",
         ),
     ] = 60
+    max_connections: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        About(
+            group=_VIEWERS,
+            meaning="How many may be connected at once, viewers and scripts together.",
+            right="a whole number from 1 to 1000000; as many as `ulimit -n` has room for are taken in any case",
+            metavar="NUMBER",
+        ),
+    ] = 20_000
+    max_connections_per_address: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        About(
+            group=_VIEWERS,
+            meaning="How many of them may come from one address; behind a proxy, all come from the proxy's.",
+            right="a whole number from 1 to 1000000",
+            metavar="NUMBER",
+        ),
+    ] = 256
     log_file: Annotated[
         Path | None,
         About(

@@ -17,7 +17,7 @@ from dog.errors import StorageError
 from dog.snapshots.archive import Archive
 from dog.snapshots.images import inspect
 from dog.snapshots.names import Snapshot, picture_name, thumbnail_name
-from dog.snapshots.reading import Memory, read_picture, read_thumbnail
+from dog.snapshots.reading import LARGEST_MEMORY, Memory, read_picture, read_thumbnail
 
 __all__ = ["SnapshotStore"]
 
@@ -33,11 +33,12 @@ T = TypeVar("T")
 class SnapshotStore:
     """The snapshots in one folder, which it has for itself from `open` to `close`. A closed store is not opened again.
 
+    At most `memory` bytes of the newest pictures and thumbnails are kept in memory.
     Every method but `open` and `close` raises StorageError where the disk or the index fails, and when the
     store is not open.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, memory: int = LARGEST_MEMORY) -> None:
         self._root = folder.absolute()
         self._archive = Archive(self._root)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
@@ -45,7 +46,7 @@ class SnapshotStore:
         self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
         self._closed: Future[None] | None = None
         self._remembered: dict[str, Snapshot] = {}
-        self._memory = Memory()
+        self._memory = Memory(memory)
 
     @property
     def epoch(self) -> int:

@@ -37,6 +37,10 @@ PAGE = 50
 """Snapshots a request lists where it does not say how many."""
 
 
+BODY_PATIENCE = 20.0
+"""Seconds that a body of a few bytes may take to come."""
+
+
 class CaptureRequest(Struct, frozen=True):
     """The body of POST /api/captures."""
 
@@ -162,7 +166,10 @@ def _describe_future(
 
 async def _read_wish(request: web.Request) -> CaptureRequest:
     try:
-        body = await request.read()
+        async with asyncio.timeout(BODY_PATIENCE):
+            body = await request.read()
+    except TimeoutError:
+        raise Problem("request_timeout", f"The body did not come within {BODY_PATIENCE:g} s.") from None
     except (web.RequestPayloadError, PayloadEncodingError) as error:
         raise Problem("bad_message", f"The body can't be read: {error}.") from None
     if not body:

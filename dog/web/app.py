@@ -18,9 +18,11 @@ from dog.captures import CaptureQueue
 from dog.errors import CameraOffline, StartError
 from dog.hub import Hub
 from dog.links import Links
+from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
 from dog.web import api, assets, pages, pictures, sockets
+from dog.web.connections import CONNECTIONS, Connections
 from dog.web.problems import answer_problems
 from dog.web.security import protect, refuse_foreign_posts
 from dog.web.service import SERVICE, Service
@@ -33,8 +35,11 @@ BODY_SIZE = 16 * 1024
 """Bytes of the longest body that anybody has reason to send."""
 DRAIN = 1.0
 """Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
-PATIENCE = 3.0
+PATIENCE = 2.5
 """Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
+
+
+MIB = 1024 * 1024
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
@@ -58,8 +63,10 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
             app[assets.ASSETS][assets.DEFAULT_PICTURE] = assets.read_default_picture(settings.default_picture)
         except ValueError as error:
             raise settings.error("default_picture", str(error)) from None
+    metrics = Metrics(dog.__version__)
+    app[CONNECTIONS] = Connections(settings, metrics)
     app.on_response_prepare.append(protect(settings))
-    app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera))
+    app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera, metrics))
     app.on_shutdown.append(drain)
     _add_routes(app)
     return app
@@ -126,21 +133,21 @@ def create_camera(settings: Settings, folder: Path) -> Camera:
 
 
 def _run_service(
-    settings: Settings, make_camera: Callable[[Settings, Path], Camera]
+    settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app[SERVICE] = await _start_service(settings, make_camera, stack)
+            app[SERVICE] = await _start_service(settings, make_camera, metrics, stack)
             yield
 
     return run
 
 
 async def _start_service(
-    settings: Settings, make_camera: Callable[[Settings, Path], Camera], stack: AsyncExitStack
+    settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
     """Every part in order, each with its end put on the stack. Raises SettingError."""
-    store = SnapshotStore(settings.snapshots)
+    store = SnapshotStore(settings.snapshots, memory=settings.picture_cache * MIB)
     try:
         await store.open()
     except StartError as error:
@@ -154,7 +161,7 @@ async def _start_service(
         raise settings.error(
             "camera", f"{error.message} ({error.detail})" if error.detail else error.message
         ) from error
-    hub = Hub(store.epoch, f"dog/{dog.__version__}", clock=time.monotonic)
+    hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
     latest = restore_latest(await store.latest(CAMERA), time.monotonic())
     numbers = itertools.count(store.last_capture + 1)
@@ -185,3 +192,4 @@ async def drain(app: web.Application) -> None:
     stops = [asyncio.create_task(camera.stop(DRAIN)) for camera in service.cameras.values()]
     await asyncio.wait(stops, timeout=PATIENCE)
     service.hub.close(1012, "restarting")
+    await service.hub.wait_closed()

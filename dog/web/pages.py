@@ -41,7 +41,7 @@ async def show_live(request: web.Request) -> web.Response:
             "strip_length": STRIP,
             "strip": [describe(snapshot) for snapshot in strip],
             "cameras": service.statuses(),
-            "viewers": len(service.hub.viewers),
+            "viewers": service.hub.count,
             "default_picture": relative_root(request) + default,
         },
     )

@@ -16,7 +16,7 @@ from dog.errors import CaptureError, RequestError
 from dog.messages import encode
 from dog.web.service import SERVICE
 
-__all__ = ["Problem", "answer_problems", "relative_root"]
+__all__ = ["Problem", "answer_problems", "describe_problem", "relative_root"]
 
 STATUS = {
     "bad_json": 400,
@@ -28,6 +28,7 @@ STATUS = {
     "unknown_capture": 404,
     "unknown_snapshot": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "precondition_failed": 412,
     "too_big": 413,
     "bad_range": 416,
@@ -86,6 +87,13 @@ async def answer_problems(
         return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")
 
 
+def describe_problem(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
+    """The members of RFC 9457, and our code."""
+    status = status or STATUS[code]
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
+
+
 def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
     """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
     match answer.status:
@@ -128,8 +136,8 @@ def _answer(
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
-        body = {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
-        response = web.Response(status=status, body=encode(body), content_type="application/problem+json")
+        body = encode(describe_problem(code, message, status))
+        response = web.Response(status=status, body=body, content_type="application/problem+json")
     if wait is not None:
         response.headers["Retry-After"] = str(wait)
     response.headers.update(headers or {})

@@ -1,31 +1,45 @@
-"""The push at /ws: aiohttp does the handshake and the reading; all writing is the hub's (docs/protocol.md)."""
+"""The push at /ws: aiohttp reads the handshake, and then the connection is the viewer's (docs/protocol.md).
+
+GET /ws -> watch -> take_over -> WebSocketViewer: bytes -> frames -> messages -> the camera, and its answers
+                                              `<- the hub's events
+"""
 
 import asyncio
+import base64
+import hashlib
 import logging
-import time
+import re
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
 from dog.errors import RequestError
-from dog.hub import LINGER, Viewer
+from dog.frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answer
+from dog.hub import Viewer
 from dog.messages import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
+from dog.web.connections import CONNECTIONS
 from dog.web.problems import TEMPORARY, Problem
 from dog.web.security import check_origin
 from dog.web.service import SERVICE, Service
 
-__all__ = ["RATE_LIMITED", "TokenBucket", "watch"]
+__all__ = ["RATE_LIMITED", "TokenBucket", "take_over", "watch"]
 
 MESSAGE_SIZE = 4096
 """Bytes of the longest message that a viewer may send."""
 RATE_LIMITED = 4029
 PATIENCE = 20
 """Messages in a row that are answered with `rate_limited` before the viewer is closed."""
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What RFC 6455 has the server hash with the client's key (section 1.3)."""
+KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""Sixteen bytes in Base64."""
 
 log = logging.getLogger(__name__)
 
 
 class TokenBucket:
     """So many messages a second, and so many at once."""
+
+    __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
@@ -44,119 +58,168 @@ class TokenBucket:
         return 0.0
 
 
-class Socket(web.WebSocketResponse):
-    """aiohttp's side of a viewer's connection, which only reads: when it wants to close, the hub's viewer does."""
+class WebSocketViewer(Viewer):
+    """A viewer that may also speak: what it says is answered as it comes."""
 
-    viewer: Viewer | None = None
+    __slots__ = ("_bucket", "_connections", "_reader", "_refused", "_service")
 
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        if self.viewer is not None:
-            self.viewer.close(code, message.decode(errors="replace"))
-        return True
+    def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
+        service = request.app[SERVICE]
+        settings = service.settings
+        self._service = service
+        self._connections = request.app[CONNECTIONS]
+        self._reader = FrameReader(MESSAGE_SIZE)
+        self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
+        self._refused = 0
+        super().__init__(service.hub, transport, request.remote or "")
+        self._connections.enter(self.address)
 
-
-async def watch(request: web.Request) -> web.StreamResponse:
-    """GET /ws: a viewer comes, is told the whole state, and stays."""
-    check_origin(request)
-    service = request.app[SERVICE]
-    # One byte more than the longest: aiohttp refuses what reaches its limit.
-    connection = Socket(autoping=False, autoclose=False, compress=False, max_msg_size=MESSAGE_SIZE + 1)
-    if not connection.can_prepare(request).ok:
-        raise Problem(
-            "upgrade_required",
-            "This address speaks WebSocket (RFC 6455).",
-            {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
-        )
-    try:
-        await connection.prepare(request)
-    except ConnectionError:
-        return connection  # it is gone already
-    transport = request.transport
-    if transport is None:
-        return connection
-    viewer = connection.viewer = Viewer(transport, request.remote or "", time.monotonic())
-    try:
-        service.hub.join(viewer, service.statuses(), request.query.get("since"))
-        await _listen(connection, viewer, service)
-    except Exception:
-        log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500
-        viewer.abort()
-    finally:
-        service.hub.leave(viewer)
-    return connection
-
-
-async def _listen(connection: Socket, viewer: Viewer, service: Service) -> None:
-    """Answer the viewer until it goes, or until it has taken the close frame that it was sent."""
-    settings = service.settings
-    bucket = TokenBucket(settings.message_rate, settings.message_burst)
-    refused = 0
-    while True:
-        message = await connection.receive()
-        now = viewer.heard_at = time.monotonic()
-        if message.type is WSMsgType.CLOSE:
-            viewer.close(_answer_code(message.data))
+    def data_received(self, data: bytes) -> None:
+        now = self.heard_at = self._service.hub.now()
+        if self.closing:
             return
-        if message.type is WSMsgType.ERROR:
-            await asyncio.sleep(LINGER)  # let it read why: returning would reset the connection under the close frame
+        try:
+            for opcode, payload in self._reader.read(data):
+                self._hear(opcode, payload, now)
+                if self.closing:
+                    return
+        except FrameError as error:
+            self.close(error.code, error.reason)
+        except Exception:
+            log.exception("viewer %s: dropped by a mistake of ours", self.address)
+            self.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._connections.leave(self.address)
+
+    def _hear(self, opcode: int, payload: bytes, now: float) -> None:
+        if opcode == CLOSE:
+            self.close(closing_answer(payload))
             return
-        if message.type in (WSMsgType.CLOSED, WSMsgType.CLOSING):
-            return
-        if viewer.closing:
-            continue
-        wait = bucket.take(now)
+        wait = self._bucket.take(now)
         if wait:
-            refused += 1
-            _refuse(viewer, wait, final=refused > PATIENCE)
-            continue
-        refused = 0
-        if message.type is WSMsgType.PING:
-            viewer.pong(message.data)
-        elif message.type is WSMsgType.BINARY:
-            viewer.close(WSCloseCode.UNSUPPORTED_DATA, "messages are text")
-        elif message.type is WSMsgType.TEXT:
-            _answer(message.data, viewer, service)
+            self._refused += 1
+            self._refuse(wait)
+            return
+        self._refused = 0
+        if opcode == PING:
+            self.pong(payload)
+        elif opcode == TEXT:
+            self._answer(payload.decode())
 
+    def _refuse(self, wait: float) -> None:
+        if self._refused > PATIENCE:
+            self.close(RATE_LIMITED, "too many messages")
+            return
+        text = f"Too many messages; the next may come in {wait:.1f} s."
+        self.send(Error(code="rate_limited", message=text, temporary=True, retry_after=round(wait, 3)))
 
-def _answer_code(code: int | None) -> int:
-    """The client's own close code back, unless it is one that must not be sent (RFC 6455, section 7.4)."""
-    if not code:
-        return WSCloseCode.OK
-    return code if code <= 4999 and code not in (1005, 1006, 1015) else WSCloseCode.PROTOCOL_ERROR
-
-
-def _refuse(viewer: Viewer, wait: float, *, final: bool) -> None:
-    if final:
-        viewer.close(RATE_LIMITED, "too many messages")
-        return
-    text = f"Too many messages; the next may come in {wait:.1f} s."
-    viewer.send(Error(code="rate_limited", message=text, temporary=True, retry_after=round(wait, 3)))
-
-
-def _answer(text: str, viewer: Viewer, service: Service) -> None:
-    try:
-        said = parse_request(text)
-        match said:
-            case Capture():
-                viewer.send(_capture(said, service))
-            case Resume():
-                service.hub.resume(viewer, service.statuses(), said.cursor)
-            case Ping():
-                viewer.send(Pong(request=said.request))
-            case Auth():
-                pass  # nobody asked for a token: whoever says one all the same is as welcome as before
-    except RequestError as error:
-        viewer.send(
-            Error(
-                request=error.request,
-                code=error.code,
-                message=error.message,
-                temporary=error.code in TEMPORARY,
-                retry_after=error.retry_after,
+    def _answer(self, text: str) -> None:
+        service = self._service
+        try:
+            said = parse_request(text)
+            match said:
+                case Capture():
+                    self.send(_capture(said, service))
+                case Resume():
+                    service.hub.resume(self, service.statuses(), said.cursor)
+                case Ping():
+                    self.send(Pong(request=said.request))
+                case Auth():
+                    pass  # nobody asked for a token: whoever says one all the same is as welcome as before
+        except RequestError as error:
+            self.send(
+                Error(
+                    request=error.request,
+                    code=error.code,
+                    message=error.message,
+                    temporary=error.code in TEMPORARY,
+                    retry_after=error.retry_after,
+                )
             )
-        )
 
 
 def _capture(said: Capture, service: Service) -> Reply:
     camera = service.find_camera(said.camera, request=said.request)
     return camera.request(max_age=said.max_age, key=said.request)
+
+
+async def watch(request: web.Request) -> web.StreamResponse:
+    """GET /ws: a viewer comes, is told the whole state, and stays."""
+    check_origin(request)
+    answer = _answer_handshake(request)
+    service = request.app[SERVICE]
+    transport, early = take_over(request)
+    viewer = WebSocketViewer(request, transport)
+    try:
+        viewer.write(answer)
+        service.hub.join(viewer, service.statuses(), request.query.get("since"))
+        viewer.data_received(early)
+    except Exception:
+        log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500
+        viewer.abort()
+    return TakenOver(status=101)
+
+
+def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
+    """The connection, and what came on it after the handshake. To aiohttp it is lost, and free to be forgotten.
+
+    Nothing may read from it or write to it but the transport's next protocol. tests/test_takeover.py holds aiohttp to
+    what this stands on. Raises ConnectionResetError where the client has gone.
+    """
+    transport, handler = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("The client has gone.")
+    early = EarlyBytes()
+    handler.set_parser(early)  # type: ignore[arg-type]
+    handler.transport = None  # or it would close it
+    protocol = transport.get_protocol()  # a Connection, or the handler itself
+    assert isinstance(protocol, asyncio.Protocol)
+    protocol.connection_lost(None)
+    transport.resume_reading()
+    return transport, early.data
+
+
+class EarlyBytes:
+    """What aiohttp gives the bytes to that followed a handshake: as its WebSocketReader, but it only keeps them."""
+
+    data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass
+
+
+class TakenOver(web.StreamResponse):
+    """The handler's answer when there is nobody left whom aiohttp could answer."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        raise ConnectionResetError("The connection is a viewer's now.")
+
+
+def _answer_handshake(request: web.Request) -> bytes:
+    """The answer to a handshake (RFC 6455, section 4.2). Raises Problem `upgrade_required`."""
+    asked = request.headers
+    key = asked.get("Sec-WebSocket-Key", "").strip()
+    sound = (
+        asked.get("Upgrade", "").strip().lower() == "websocket"
+        and "upgrade" in asked.get("Connection", "").lower()
+        and asked.get("Sec-WebSocket-Version", "").strip() == "13"
+        and KEY.fullmatch(key)
+        and not request.can_read_body
+    )
+    if not sound:
+        raise Problem(
+            "upgrade_required",
+            "This address speaks WebSocket (RFC 6455).",
+            {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+        )
+    accepted = base64.b64encode(hashlib.sha1(key.encode() + GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+    )

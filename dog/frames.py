@@ -1,0 +1,144 @@
+"""WebSocket frames (RFC 6455, section 5), without any connection: what the server sends, and what it hears.
+
+aiohttp does the handshake; after it, these few lines are all that stands between a viewer's bytes and its messages. A
+viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included.
+"""
+
+from collections.abc import Iterator
+
+__all__ = ["CLOSE", "PING", "PONG", "TEXT", "FrameError", "FrameReader", "build_close", "build_frame", "closing_answer"]
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+FINAL, RESERVED, MASKED, CONTROL = 0x80, 0x70, 0x80, 0x8
+LONGEST_CONTROL = 125
+
+PROTOCOL_ERROR, UNSUPPORTED_DATA, INVALID_TEXT, TOO_BIG = 1002, 1003, 1007, 1009
+NEVER_SENT = (1004, 1005, 1006, 1015)
+"""Codes that stand for something else than a close frame (RFC 6455, section 7.4.1)."""
+
+
+class FrameError(Exception):
+    """What must not be sent, and the close code that says so."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def build_frame(opcode: int, payload: bytes) -> bytes:
+    """One unmasked, unfragmented frame as a server sends it."""
+    size = len(payload)
+    if size < 126:
+        header = bytes((FINAL | opcode, size))
+    elif size < 65536:
+        header = bytes((FINAL | opcode, 126)) + size.to_bytes(2, "big")
+    else:
+        header = bytes((FINAL | opcode, 127)) + size.to_bytes(8, "big")
+    return header + payload
+
+
+def build_close(code: int, reason: str = "") -> bytes:
+    """A close frame; a reason that is too long for one is cut off."""
+    text = reason.encode()[: LONGEST_CONTROL - 2].decode(errors="ignore")
+    return build_frame(CLOSE, code.to_bytes(2, "big") + text.encode())
+
+
+def closing_answer(payload: bytes) -> int:
+    """The code that answers a close frame: its own, 1000 where it has none. Raises FrameError."""
+    if not payload:
+        return 1000
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in NEVER_SENT:
+        raise FrameError(PROTOCOL_ERROR, "no such close code")
+    _check_text(payload[2:])
+    return code
+
+
+class FrameReader:
+    """One viewer's frames, from its bytes as they come. Messages longer than `limit` bytes are refused."""
+
+    __slots__ = ("_limit", "_message", "_rest")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = b""
+        self._message: bytes | None = None
+
+    def read(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """What `data` completes, in order: (TEXT, valid UTF-8), (CLOSE | PING | PONG, payload).
+
+        To be read to its end. Raises FrameError, and what comes after that is not to be read.
+        """
+        data = self._rest + data if self._rest else data
+        start = 0
+        while True:
+            opcode, payload, end = self._parse(data, start)
+            if payload is None:
+                break
+            start = end
+            if opcode & CONTROL:
+                yield opcode & 0xF, payload
+                continue
+            message = payload if self._message is None else self._message + payload
+            if opcode & FINAL:
+                self._message = None
+                _check_text(message)
+                yield TEXT, message
+            else:
+                self._message = message
+        self._rest = data[start:]
+
+    def _parse(self, data: bytes, start: int) -> tuple[int, bytes | None, int]:
+        """The frame at `start`: its first byte, its payload (None where it is not whole) and its end."""
+        here = len(data) - start
+        if here == 0:
+            return 0, None, start
+        first = data[start]
+        self._check_opcode(first)
+        if here == 1:
+            return first, None, start
+        size = data[start + 1] & 0x7F
+        if not data[start + 1] & MASKED:
+            raise FrameError(PROTOCOL_ERROR, "frames from a client are masked")
+        if first & CONTROL and size > LONGEST_CONTROL:
+            raise FrameError(PROTOCOL_ERROR, "control frames are short")
+        body = start + 2
+        if size > 125:
+            body += 2 if size == 126 else 8
+            if len(data) < body:
+                return first, None, start
+            size = int.from_bytes(data[start + 2 : body], "big")
+        if size + len(self._message or b"") > self._limit and not first & CONTROL:
+            raise FrameError(TOO_BIG, f"messages have {self._limit} bytes at most")
+        end = body + 4 + size
+        if len(data) < end:
+            return first, None, start
+        return first, _unmask(data[body + 4 : end], data[body : body + 4]), end
+
+    def _check_opcode(self, first: int) -> None:
+        opcode, final = first & 0xF, first & FINAL
+        if first & RESERVED:
+            raise FrameError(PROTOCOL_ERROR, "no extension was agreed on")
+        if opcode == BINARY:
+            raise FrameError(UNSUPPORTED_DATA, "messages are text")
+        if opcode not in (CONTINUATION, TEXT, CLOSE, PING, PONG):
+            raise FrameError(PROTOCOL_ERROR, "no such opcode")
+        if opcode & CONTROL and not final:
+            raise FrameError(PROTOCOL_ERROR, "control frames come whole")
+        if not opcode & CONTROL and (opcode == CONTINUATION) is (self._message is None):
+            raise FrameError(PROTOCOL_ERROR, "fragments out of order")
+
+
+def _unmask(payload: bytes, mask: bytes) -> bytes:
+    """XOR with the mask over and over (RFC 6455, section 5.3), as one long number."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
+
+
+def _check_text(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        raise FrameError(INVALID_TEXT, "text is UTF-8") from None
