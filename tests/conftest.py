@@ -1,7 +1,7 @@
 """Fixtures for every test: the real server as a process (server_process.py), and inside the test (running.py)."""
 
 import subprocess
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from aiohttp.pytest_plugin import AiohttpClient
 from dog.settings import Settings
 from tests.running import Running, run_service
 from tests.server_process import ServerProcess
+from tests.viewers import Connect
 
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
@@ -47,6 +48,14 @@ def deep(tmp_path: Path) -> Iterator[None]:
     """For a test that makes deeper trees than pytest can remove: what a failure leaves would end every later run."""
     yield
     subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=False)
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """`await connect(hub)`: a viewer of that hub on a real socket, and the other end of it."""
+    connecting = Connect()
+    yield connecting
+    await connecting.stop()
 
 
 class Run(Protocol):

@@ -1,113 +1,18 @@
 """The hub: order, the ring, the greeting, and viewers that do not read. Real sockets, no server."""
 
 import asyncio
-import contextlib
-import datetime as dt
 import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from dog import hub as hub_module
 from dog.frames import build_frame
-from dog.hub import BACKLOG, RING, Hub, Viewer
-from dog.messages import Capturing, Pong, timestamp
-from dog.metrics import Metrics
-
-
-def make_event(capture: int) -> Capturing:
-    return Capturing(at=timestamp(dt.datetime.now(dt.UTC)), camera="main", capture=capture)
-
-
-def make_hub(epoch: int = 1000) -> Hub:
-    return Hub(epoch, "dog/test", Metrics("test"), clock=time.monotonic)
-
-
-class Connection:
-    """Both ends of a TCP connection: the server's transport, and the client's reading side."""
-
-    def __init__(
-        self, hub: Hub, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.viewer = Viewer(hub, transport, "test")
-        self.transport = transport
-        self.reader = reader
-        self.writer = writer
-
-    async def read_frame(self) -> tuple[int, bytes]:
-        first, size = await self.reader.readexactly(2)
-        if size == 126:
-            size = int.from_bytes(await self.reader.readexactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self.reader.readexactly(8), "big")
-        return first & 0x0F, await self.reader.readexactly(size)
-
-    async def read(self) -> dict[str, Any]:
-        """The next text message that is not the unnumbered count of viewers."""
-        while True:
-            opcode, payload = await self.read_frame()
-            assert opcode == 1, (opcode, payload)
-            message: dict[str, Any] = json.loads(payload)
-            if message["type"] != "viewers":
-                return message
-
-    async def read_to_the_end(self, say: bytes = b"") -> None:
-        """Until the other side is gone, however it went. Raises TimeoutError where it stays."""
-        with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(20):
-                while await self.reader.read(1024) or say:
-                    self.writer.write(say)
-                    await self.writer.drain()
-                    await asyncio.sleep(0)
-
-
-class Connect:
-    def __init__(self) -> None:
-        self.connections: list[Connection] = []
-        self._server: asyncio.Server | None = None
-        self._accepted: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
-
-    async def start(self) -> None:
-        accepted = self._accepted
-
-        class Accepting(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                accepted.put_nowait(transport)
-
-        self._server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0)
-
-    async def __call__(self, hub: Hub, *, receive_buffer: int | None = None) -> Connection:
-        assert self._server is not None
-        client = socket.socket()
-        if receive_buffer is not None:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(client, self._server.sockets[0].getsockname())
-        reader, writer = await asyncio.open_connection(sock=client, limit=1024)
-        connection = Connection(hub, await self._accepted.get(), reader, writer)
-        self.connections.append(connection)
-        return connection
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        for connection in self.connections:
-            connection.transport.abort()
-            connection.writer.transport.abort()
-        self._server.close()
-        await self._server.wait_closed()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Connect]:
-    connecting = Connect()
-    await connecting.start()
-    yield connecting
-    await connecting.stop()
+from dog.hub import BACKLOG, RING
+from dog.messages import Pong
+from tests.viewers import Connect, make_event, make_hub
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])

@@ -71,16 +71,16 @@ class Memory:
     def __init__(self, largest: int = LARGEST_MEMORY) -> None:
         self.size = 0
         self._largest = largest
-        self._files: dict[Path, bytes] = {}
+        self._files: dict[str, bytes] = {}
 
-    def keep(self, path: Path, data: bytes) -> None:
-        """One that is too large alone is not kept, and takes no other's place. A path is kept once."""
+    def keep(self, name: str, data: bytes) -> None:
+        """One that is too large alone is not kept, and takes no other's place. A name is kept once."""
         if len(data) > self._largest:
             return
         self.size += len(data)
-        self._files[path] = data
+        self._files[name] = data
         while self.size > self._largest:
             self.size -= len(self._files.pop(next(iter(self._files))))
 
-    def get(self, path: Path) -> bytes | None:
-        return self._files.get(path)
+    def get(self, name: str) -> bytes | None:
+        return self._files.get(name)

@@ -47,7 +47,7 @@ def read_default_picture(path: Path) -> Content:
         raise ValueError(f"{path} is no picture; name a JPEG, PNG, WebP or SVG file") from None
 
 
-async def show_asset(request: web.Request) -> web.Response:
+async def show_asset(request: web.Request) -> web.StreamResponse:
     """GET /static/{name}."""
     asset = request.app[ASSETS].get(request.match_info["name"])
     if asset is None:
@@ -55,7 +55,7 @@ async def show_asset(request: web.Request) -> web.Response:
     return respond(request, asset, KEEP)
 
 
-async def show_default_picture(request: web.Request) -> web.Response:
+async def show_default_picture(request: web.Request) -> web.StreamResponse:
     """GET /default-picture, where a setting names one."""
     picture = request.app[ASSETS].get(DEFAULT_PICTURE)
     if picture is None:

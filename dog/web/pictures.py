@@ -1,6 +1,7 @@
 """The pictures themselves: each under its own address for ever, and the newest under one that stays."""
 
 import datetime as dt
+import functools
 
 import msgspec
 from aiohttp import web
@@ -76,6 +77,12 @@ def parse_max_age(text: str | None) -> float | None:
         raise Problem("bad_message", RIGHT["max_age"]) from None
 
 
+@functools.lru_cache(maxsize=256)
+def _name_file(captured_at: dt.datetime, suffix: str) -> str:
+    """What a browser calls the picture when it keeps it."""
+    return f'inline; filename="dog-{captured_at:%Y%m%d-%H%M%S}.{suffix}"'
+
+
 async def _send(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
@@ -83,6 +90,5 @@ async def _send(
         data = await service.store.read(snapshot)
     except SnapshotGone:
         raise Problem("unknown_snapshot", "The file of this photo is gone or damaged.") from None
-    name = f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
-    headers = {**headers, "Content-Disposition": f'inline; filename="{name}"'}
+    headers["Content-Disposition"] = _name_file(snapshot.captured_at, snapshot.suffix)
     return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)

@@ -10,8 +10,15 @@ from dog.errors import RequestError
 from dog.settings import Settings
 from dog.web.service import SERVICE
 
-__all__ = ["check_origin", "protect", "refuse_foreign_posts"]
+__all__ = [
+    "SECURITY_HEADERS",
+    "add_security_headers",
+    "check_origin",
+    "make_security_headers",
+    "refuse_foreign_posts",
+]
 
+SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -55,7 +62,7 @@ async def refuse_foreign_posts(
     return await handler(request)
 
 
-def protect(settings: Settings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def make_security_headers(settings: Settings) -> dict[str, str]:
     """The headers that every answer gets: nothing inline, nothing from elsewhere, no framing, no guessing of types."""
     public = urlsplit(settings.base_url or "")
     elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
@@ -72,16 +79,15 @@ def protect(settings: Settings) -> Callable[[web.Request, web.StreamResponse], A
             "frame-ancestors 'none'",
         )
     )
+    return {
+        "Server": f"dog/{__version__}",
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
 
-    server = f"dog/{__version__}"
 
-    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-        headers = response.headers
-        headers["Server"] = server
-        headers["Content-Security-Policy"] = policy
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "same-origin"
-        if response.status >= 400:
-            headers["Cache-Control"] = "no-store"
-
-    return add_headers
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.app[SECURITY_HEADERS])
+    if response.status >= 400:
+        response.headers["Cache-Control"] = "no-store"
