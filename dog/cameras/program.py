@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL: time enough for a camera program to let go of its device."""
 
 LOOK = 0.01
-"""Seconds between two looks whether the program has ended: an end that no closing pipe tells is noticed that late."""
+"""Seconds between two looks whether the program has ended or is to end; Linux tells of the end at once."""
 
 REAP = 2.0
 """Seconds to wait for a killed program. One still there hangs in its device's driver, where no signal reaches."""
@@ -86,12 +86,13 @@ class Run:
             for pipe, tail in ((process.stdout, self.stdout), (process.stderr, self.stderr)):
                 os.set_blocking(pipe.fileno(), False)
                 pipes.register(pipe, selectors.EVENT_READ, tail)
-            in_time = self._wait(pipes, began + self.timeout)
-            if not in_time:
-                self._signal_group(signal.SIGTERM)
-                self._wait(pipes, time.monotonic() + GRACE, stoppable=False)
-            status = self._end_group(pipes)
-            _read(pipes)
+            with _watch_end(pipes, process.pid):
+                in_time = self._wait(pipes, began + self.timeout)
+                if not in_time:
+                    self._signal_group(signal.SIGTERM)
+                    self._wait(pipes, time.monotonic() + GRACE, stoppable=False)
+                status = self._end_group(pipes)
+                _read(pipes)
         stopped = self._killed or (not in_time and self._stopping.is_set())
         return Ended(status=status, in_time=in_time, stopped=stopped)
 
@@ -175,12 +176,29 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 """The escape sequences of ECMA-48 that programs write: CSI (colours), OSC (titles), and the short ones."""
 
 
+@contextlib.contextmanager
+def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
+    """Have the program's end wake who waits for its pipes, where the system can do that: they close a moment before."""
+    try:
+        descriptor = os.pidfd_open(program)
+    except (AttributeError, OSError):  # not on Linux, or too old a one
+        yield
+        return
+    try:
+        pipes.register(descriptor, selectors.EVENT_READ)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
-    """Read once what each pipe has, waiting at most so long for anything; false if all are closed.
+    """Read once what each pipe has, waiting at most so long for anything; false if there is nothing to wait for.
 
     Once is enough at the end too: a pipe holds 64 KiB, as much as is read, unless a program has enlarged it.
     """
     for key, _ in pipes.select(wait) if pipes.get_map() else ():
+        if key.data is None:  # the program's end
+            continue
         pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
         try:
             chunk = os.read(pipe.fileno(), 65536)

@@ -127,7 +127,7 @@ def inspect(data: bytes) -> Picture:
             with _DECODERS[content_type](io.BytesIO(data)) as image:
                 if image.size != size:
                     raise ValueError(f"it says to be {size} and then {image.size}")
-                image.draft(None, (2 * THUMBNAIL_BOX[0], 2 * THUMBNAIL_BOX[1]))
+                image.draft(None, _fit(size))
                 image.load()
                 orientation = _orientation(image)
                 thumbnail = _shrink(image, orientation)
@@ -308,6 +308,12 @@ _WALKS = {"image/jpeg": _walk_jpeg, "image/png": _walk_png, "image/webp": _walk_
 
 
 # ---- the thumbnail
+
+
+def _fit(size: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of that shape inside the box. A JPEG is decoded to no more than just above it."""
+    scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _orientation(image: Image.Image) -> int:
