@@ -243,12 +243,15 @@ class Hub:
 
     # ---- who comes and goes
 
-    def join(self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None) -> None:
+    def join(
+        self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None, *, preface: bytes = b""
+    ) -> None:
         """Register the viewer, tell it the whole state, and then all events after the cursor `since`.
 
-        That is one step: no event falls between.
+        That is one step: no event falls between. `preface` goes before all, the answer to its handshake.
         """
         if self._farewell is not None:
+            viewer.write(preface)
             viewer.close(*self._farewell)
             return
         viewer.lane = next(self._next_lane)
@@ -256,10 +259,10 @@ class Hub:
         self.count += 1
         self._empty.clear()
         self.arrange(viewer)
-        self.resume(viewer, cameras, since)
+        self.resume(viewer, cameras, since, preface=preface)
         self._tell_count()
 
-    def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None) -> None:
+    def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> None:
         """Tell a viewer that is here the whole state, and all events after the cursor."""
         missed = self._missed(cursor)
         if cursor is not None:
@@ -276,7 +279,7 @@ class Hub:
             cameras=cameras,
             viewers=self.count,
         )
-        viewer.write_greeting(b"".join((build_frame(TEXT, encode(hello)), *(missed or ()))))
+        viewer.write_greeting(b"".join((preface, build_frame(TEXT, encode(hello)), *(missed or ()))))
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer: nothing is written to it any more. One that is not here stays so."""

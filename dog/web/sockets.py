@@ -153,8 +153,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
     transport, early = take_over(request)
     viewer = WebSocketViewer(request, transport)
     try:
-        viewer.write(answer)
-        service.hub.join(viewer, service.statuses(), request.query.get("since"))
+        service.hub.join(viewer, service.statuses(), request.query.get("since"), preface=answer)
         viewer.data_received(early)
     except Exception:
         log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500
