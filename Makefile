@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help run test check test-cameras bench screenshots wheel clean
+.PHONY: help run test check test-cameras test-load bench screenshots wheel clean
 
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,7 @@ run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera s
 
 test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
 	@tests/install_chromium.sh
+	@tests/install_promtool.sh
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: .venv/check ## Look for mistakes with ruff and mypy --strict.
@@ -25,8 +26,11 @@ check: .venv/check ## Look for mistakes with ruff and mypy --strict.
 test-cameras: .venv/test ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
 
-bench: .venv/run ## Measure the figures of docs/benchmarks.md.
-	@$(BIN)/python benchmarks/start_time.py
+test-load: .venv/test ## Run the tests under load and after crashes in their long form.
+	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
+
+bench: .venv/bench ## Measure the figures of docs/benchmarks.md (ARGS="push memory" for some; ARGS=--help says more).
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: .venv/test ## Take the pictures in docs/images anew.
 	@tests/install_chromium.sh
@@ -59,3 +63,9 @@ clean: ## Remove what these made; photos stay.
 	@echo "Installing what the checks need ..."
 	@$(INSTALL) '.[test,check]'
 	@touch .venv/run .venv/test $@
+
+# Beside them, for nobody else needs it.
+.venv/bench: .venv/bin/pip setup.cfg constraints.txt
+	@echo "Installing what the benchmarks need ..."
+	@$(INSTALL) '.[bench]'
+	@touch .venv/run $@

@@ -32,6 +32,7 @@ from dog.messages import (
     Reply,
     timestamp,
 )
+from dog.metrics import Metrics
 from dog.snapshots import Snapshot, SnapshotStore
 
 __all__ = ["CameraTask"]
@@ -74,6 +75,7 @@ class CameraTask:
         store: SnapshotStore,
         hub: Hub,
         links: Links,
+        metrics: Metrics,
         capture_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,6 +87,7 @@ class CameraTask:
         self._store = store
         self._hub = hub
         self._links = links
+        self._metrics = metrics
         self._capture_timeout = capture_timeout
         self._clock = clock
         self._wake = asyncio.Event()
@@ -92,6 +95,7 @@ class CameraTask:
         self._captures: dict[int, asyncio.Future[Snapshot]] = {}
         self._task: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[bytes] | None = None
+        metrics.add_camera(name, lambda: self.offline is None)
 
     # ---- what is asked
 
@@ -113,6 +117,7 @@ class CameraTask:
         if self._stopping:
             raise stopping(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key)
+        self._metrics.presses.labels(self.name, decision.outcome).inc()
         if decision.snapshot is None and decision.capture not in self._captures:
             self._remember(decision.capture)
         if decision.snapshot is None:
@@ -242,6 +247,7 @@ class CameraTask:
             self._fail(running, future, CameraFault("The camera's driver failed; the server's log says how."))
         else:
             self._queue.finish(snapshot)
+            self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
@@ -264,6 +270,7 @@ class CameraTask:
 
     def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
         self._queue.fail()
+        self._count(running, error.code)
         log.warning(
             "capture %d failed, %s: %s%s",
             running.capture,
@@ -285,6 +292,10 @@ class CameraTask:
         error.__cause__ = error.__context__ = None
         future.set_exception(error.with_traceback(None))
         self._set_offline(error if isinstance(error, CameraOffline) else None)
+
+    def _count(self, ended: Running, outcome: str) -> None:
+        self._metrics.captures.labels(self.name, outcome).inc()
+        self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
 
     async def _try_again(self) -> None:
         """Is the offline camera back?"""

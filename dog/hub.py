@@ -85,8 +85,6 @@ class Viewer(asyncio.Protocol):
                 self.descriptor = connection.fileno()
         transport.set_protocol(self)
         transport.set_write_buffer_limits(0)  # it tells when the first byte waits, and when the last one is gone
-        if transport.get_write_buffer_size():  # of an answer before the handshake
-            self.behind_since = self.heard_at
 
     @property
     def clear(self) -> bool:

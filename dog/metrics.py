@@ -1,29 +1,42 @@
 """What can be measured from outside: Prometheus' numbers, each under the name and in the unit that GET /metrics shows.
 
 One registry a service, no global one. Whoever does a thing counts it here; docs/metrics.md says what each means.
+Every series is there from the first scrape on: one that appears with its first event hides that event from `rate()`.
 """
 
-from typing import Literal
+import asyncio
+import platform
+from collections.abc import Callable
+from typing import Literal, get_args
 
 from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
     Counter,
     Gauge,
-    GCCollector,
     Histogram,
     Info,
-    PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
 )
+from prometheus_client.exposition import choose_encoder
+
+from dog.errors import CaptureError
+from dog.messages import Outcome
 
 __all__ = ["DropReason", "Metrics"]
 
 DropReason = Literal["slow", "silent"]
 
+CAPTURE_OUTCOMES = ("ready", *sorted({error.code for error in CaptureError.__subclasses__()}))
+
 QUICK = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds: the fan-out to one viewer takes some microseconds, to ten thousand some fifty milliseconds."""
 SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 """Seconds: a camera that is open takes a tenth, one that has to warm up some seconds."""
+LOOP_INTERVAL = 1.0
+"""Seconds between two looks at how late the event loop is."""
 
 
 class Metrics:
@@ -31,10 +44,12 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
+        self._rendering = asyncio.Lock()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
         ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        Info("dog_build", "The build that runs.", registry=registry).info({"version": version})
+        Info("dog_build", "The build that runs.", registry=registry).info(
+            {"version": version, "python": platform.python_version()}
+        )
         self.presses = Counter(
             "dog_presses_total",
             "Presses by what became of them: started, joined, queued or cached.",
@@ -49,7 +64,7 @@ class Metrics:
         )
         self.capture_duration = Histogram(
             "dog_capture_duration_seconds",
-            "From `capturing` to `ready` or `failed`.",
+            "From capturing to ready or failed.",
             ("camera",),
             buckets=SLOW,
             registry=registry,
@@ -82,6 +97,12 @@ class Metrics:
             buckets=SLOW,
             registry=registry,
         )
+        self.loop_lag = Histogram(
+            "dog_loop_lag_seconds",
+            "How late the event loop came to a timer, looked at once a second.",
+            buckets=QUICK,
+            registry=registry,
+        )
         self.connections = Gauge("dog_connections", "Open connections, viewers among them.", registry=registry)
         self.connections_refused = Counter(
             "dog_connections_refused_total",
@@ -90,12 +111,46 @@ class Metrics:
             registry=registry,
         )
         self.snapshots = Gauge("dog_snapshots", "Snapshots that are kept.", registry=registry)
-        self.snapshot_bytes = Gauge(
-            "dog_snapshot_bytes", "Bytes of the kept pictures, without thumbnails.", registry=registry
+        self.snapshots_bytes = Gauge(
+            "dog_snapshots_bytes", "Bytes of the kept pictures, without their thumbnails.", registry=registry
         )
-        for reason in ("slow", "silent"):
-            self.viewers_dropped.labels(reason)
+        for dropped in get_args(DropReason):
+            self.viewers_dropped.labels(dropped)
         for recovered in ("true", "false"):
             self.resumes.labels(recovered)
-        for reason in ("total", "address"):
-            self.connections_refused.labels(reason)
+        for refused in ("total", "address"):
+            self.connections_refused.labels(refused)
+
+    def add_camera(self, name: str, is_up: Callable[[], bool]) -> None:
+        """Begin the series of one camera. `is_up` is asked at each scrape, in a thread."""
+        for press in get_args(Outcome):
+            self.presses.labels(name, press)
+        for capture in CAPTURE_OUTCOMES:
+            self.captures.labels(name, capture)
+        self.capture_duration.labels(name)
+        self.camera_up.labels(name).set_function(is_up)
+
+    async def watch_loop(self, clock: Callable[[], float]) -> None:
+        """Look for ever at how late the event loop is, by a clock in seconds."""
+        while True:
+            due = clock() + LOOP_INTERVAL
+            await asyncio.sleep(LOOP_INTERVAL)
+            self.loop_lag.observe(max(0.0, clock() - due))
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """All numbers in the format that an Accept header asks for, and its content type.
+
+        In a thread, as counting ten thousand descriptors takes the system more than ten milliseconds; one at a time,
+        as a fan-out shares the interpreter with it.
+        """
+        encode, content_type = _choose_format(accept)
+        async with self._rendering:
+            return await asyncio.to_thread(encode, self.registry), content_type
+
+
+def _choose_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The format of OpenMetrics where it is asked for, else Prometheus' own."""
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # it compares the version that is asked for, which is no number here
+        return generate_latest, CONTENT_TYPE_PLAIN_0_0_4

@@ -19,6 +19,7 @@ from dog.errors import BadImage, CameraFault, CameraOffline, CaptureError, Reque
 from dog.hub import Hub
 from dog.links import Links
 from dog.messages import Event
+from dog.metrics import Metrics
 from dog.snapshots import Snapshot, SnapshotStore
 from tests.cameras import HandCamera
 from tests.running import until
@@ -27,8 +28,8 @@ from tests.running import until
 class Told(Hub):
     """A hub without viewers that remembers what it was told."""
 
-    def __init__(self) -> None:
-        super().__init__(1, "dog/test", clock=time.monotonic)
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(1, "dog/test", metrics, clock=time.monotonic)
         self.events: list[dict[str, Any]] = []
 
     def publish(self, event: Event) -> None:
@@ -45,7 +46,8 @@ class Told(Hub):
 class Parts:
     def __init__(self, store: SnapshotStore, dead_time: float, capture_timeout: float) -> None:
         self.camera = HandCamera()
-        self.hub = Told()
+        self.metrics = Metrics("test")
+        self.hub = Told(self.metrics)
         self.store = store
         self.task = CameraTask(
             "main",
@@ -54,6 +56,7 @@ class Parts:
             store=store,
             hub=self.hub,
             links=Links(None),
+            metrics=self.metrics,
             capture_timeout=capture_timeout,
         )
         self.task.start()

@@ -1,10 +1,13 @@
 """The hub's way past the transports: who takes it, who leaves it, and that frames stay whole."""
 
 import asyncio
+import json
 import os
+import random
 import socket
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from dog import hub as hub_module
 from dog.hub import Hub, Viewer
 from dog.messages import Pong
 from dog.metrics import Metrics
+from tests.running import until
 from tests.viewers import Connect, Connection, make_event, make_hub
 
 
@@ -80,14 +84,68 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
         assert slow.transport.get_write_buffer_size() > rest
         while not slow.viewer.clear:
             await slow.read()
-    seen = [(await well.read())["seq"] for _ in range(published)]
-    assert seen == list(range(1, published + 1))
+    assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
+    while (await slow.read()).get("seq") != published:
+        pass
+    assert (await slow.read())["type"] == "pong"  # said after the last event
+    spy = Spy(slow, monkeypatch)
     hub.publish(make_event(published + 1))
-    last = await slow.read()
-    while last.get("seq") != published + 1:
-        following = await slow.read()
-        assert following["type"] == "pong" or last["type"] == "pong" or following["seq"] == last["seq"] + 1
-        last = following
+    assert (await slow.read())["seq"] == published + 1
+    assert spy.written == [], "it has caught up, and is still written to through its transport"
+
+
+async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_order(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    chance = random.Random(7)
+    hub = make_hub()
+    slow = await connect(hub, receive_buffer=1024)
+    hub.join(slow.viewer, [])
+    await slow.read()
+    received, behind, sent = bytearray(), 0, 0
+    for number in range(1, 4001):
+        hub.publish(make_event(number))
+        behind += not slow.viewer.clear
+        if chance.random() < 0.2:
+            slow.viewer.send(Pong(request=str(sent)))
+            sent += 1
+        if chance.random() < 0.1 or slow.transport.get_write_buffer_size() > 4096:
+            received += await slow.reader.read(chance.randrange(1, 2000))
+    assert 100 < behind < 3900, "the reader is too slow, or too quick, to show anything"
+    messages: list[dict[str, Any]] = []
+    while len(messages) < 4000 + sent:
+        received += await slow.reader.read(65536)
+        messages += take_messages(received)
+    assert [message["seq"] for message in messages if message["type"] == "capturing"] == list(range(1, 4001))
+    assert [message["request"] for message in messages if message["type"] == "pong"] == [str(n) for n in range(sent)]
+
+
+def take_messages(received: bytearray) -> list[dict[str, Any]]:
+    """The whole messages at the beginning of what was received, which are taken away from it."""
+    messages = []
+    while len(received) >= 4:
+        assert received[0] == 0x81, "this is not where a frame begins"
+        head, size = (4, int.from_bytes(received[2:4], "big")) if received[1] == 126 else (2, received[1])
+        if len(received) < head + size:
+            break
+        message = json.loads(received[head : head + size])
+        del received[: head + size]
+        if message["type"] != "viewers":
+            messages.append(message)
+    return messages
+
+
+async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> None:
+    hub = make_hub()
+    connection = await connect(hub, receive_buffer=4096, waiting=50_000)
+    hub.join(connection.viewer, [])
+    hub.publish(make_event(1))
+    assert not connection.viewer.clear
+    assert await connection.reader.readexactly(50_000) == bytes(50_000)
+    assert (await connection.read())["type"] == "hello"
+    assert (await connection.read())["seq"] == 1
+    await until(lambda: connection.viewer.clear)
 
 
 async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: Connect) -> None:

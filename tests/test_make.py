@@ -1,6 +1,7 @@
 """What `make` says to a newcomer: what there is, and what is missing."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,32 @@ def test_without_chromium_the_package_is_named_or_the_failure(tmp_path: Path, us
     assert (
         "sudo apt-get install chromium" if user == "1000" else "installing the package chromium failed"
     ) in ended.stderr
+
+
+def test_without_promtool_the_tests_go_on_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    """As root where the distribution gives no package."""
+    for name, body in {"id": "echo 0", "apt-get": "echo no network >&2; exit 100"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    for name in ("mktemp", "rm"):
+        real = shutil.which(name)
+        assert real
+        (tmp_path / name).symlink_to(real)
+    (tmp_path / "temporary").mkdir()
+    ended = subprocess.run(
+        ["/bin/sh", ROOT / "tests" / "install_promtool.sh"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert ended.stderr == (
+        "no network\npromtool could not be taken from the package prometheus; the tests that need it are skipped.\n"
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:

@@ -185,18 +185,18 @@ async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
 def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -> None:
     memory = Memory(largest=100)
     for number in range(50):
-        memory.keep(Path(str(number)), bytes(30))
-        held = [each for each in range(50) if memory.get(Path(str(each))) is not None]
+        memory.keep(str(number), bytes(30))
+        held = [each for each in range(50) if memory.get(str(each)) is not None]
         assert held == list(range(max(0, number - 2), number + 1))
         assert memory.size == 30 * len(held) <= 100
-    memory.keep(Path("exact"), bytes(100))
-    assert (memory.size, memory.get(Path("exact")), memory.get(Path("49"))) == (100, bytes(100), None)
+    memory.keep("exact", bytes(100))
+    assert (memory.size, memory.get("exact"), memory.get("49")) == (100, bytes(100), None)
 
 
 def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
     memory = Memory()
-    memory.keep(Path("small"), b"small")
-    memory.keep(Path("large"), bytes(LARGEST_MEMORY + 1))
-    assert memory.get(Path("large")) is None
-    assert memory.get(Path("small")) == b"small"
+    memory.keep("small", b"small")
+    memory.keep("large", bytes(LARGEST_MEMORY + 1))
+    assert memory.get("large") is None
+    assert memory.get("small") == b"small"
     assert LARGEST_MEMORY == 32 * 1024 * 1024

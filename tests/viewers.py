@@ -78,9 +78,13 @@ class Connect:
         *,
         receive_buffer: int | None = None,
         secure: bool = False,
+        waiting: int = 0,
         make: type[Viewer] = Viewer,
     ) -> Connection:
-        """A viewer whose client has that SO_RCVBUF, under TLS where it is `secure`."""
+        """A viewer whose client has that SO_RCVBUF, under TLS where it is `secure`.
+
+        `waiting` bytes were written to its connection before it became a viewer.
+        """
         loop = asyncio.get_running_loop()
         accepting, asking = _make_contexts() if secure else (None, None)
         accepted = self._accepted
@@ -101,6 +105,9 @@ class Connect:
             sock=client, limit=1024, ssl=asking, server_hostname="localhost" if secure else None
         )
         transport = await accepted.get()
+        if waiting:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            transport.write(bytes(waiting))
         connection = Connection(make(hub, transport, "test"), transport, reader, writer)
         self._connections.append(connection)
         return connection

@@ -66,6 +66,7 @@ class Archive:
         self.incoming = self.private / "incoming"
         self.epoch = 0
         self.last_capture = 0
+        self.kept = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
         self._day: Path | None = None
@@ -160,6 +161,7 @@ class Archive:
         try:
             self._reconcile(index)
             self.last_capture = max(self.last_capture, index.last_capture())
+            self.kept = index.totals()
         except BaseException:
             index.close()
             raise
@@ -305,6 +307,7 @@ class Archive:
                 with contextlib.suppress(FileExistsError):
                     self._place(taken, picture, data, index)
                     self.last_capture = max(self.last_capture, capture)
+                    self.kept = (self.kept[0] + 1, self.kept[1] + len(data))
                     return _snapshot(taken, picture, len(data))
         raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
 

@@ -166,6 +166,11 @@ class Index:
     def count(self) -> int:
         return int(str(self._ask("SELECT count(*) FROM snapshots")))
 
+    def totals(self) -> tuple[int, int]:
+        """How many snapshots there are, and how many bytes their pictures have together."""
+        count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM snapshots").fetchone()
+        return count, size
+
     def last_capture(self) -> int:
         return int(str(self._ask("SELECT coalesce(max(capture), 0) FROM snapshots")))
 

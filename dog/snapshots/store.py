@@ -59,6 +59,11 @@ class SnapshotStore:
         return self._archive.last_capture
 
     @property
+    def kept(self) -> tuple[int, int]:
+        """How many snapshots the index holds, and how many bytes their pictures have; no file is looked at for it."""
+        return self._archive.kept
+
+    @property
     def incoming(self) -> Path:
         """An absolute path on the snapshots' file system, where a camera's program may write. Emptied at the start."""
         return self._archive.incoming
@@ -91,8 +96,8 @@ class SnapshotStore:
         """
         snapshot, thumbnail = await self._run(self._looking, self._save, data, camera, capture, captured_at)
         self._remember(snapshot)
-        self._memory.keep(self.thumbnail_path(snapshot), thumbnail)
-        self._memory.keep(self.picture_path(snapshot), data)
+        self._memory.keep(_thumbnail_of(snapshot), thumbnail)
+        self._memory.keep(snapshot.id, data)
         return snapshot
 
     async def get(self, snapshot_id: str) -> Snapshot | None:
@@ -133,13 +138,17 @@ class SnapshotStore:
 
         One of the newest comes from memory, and its file is not looked at.
         """
-        path = self.picture_path(snapshot)
-        return await self._recall(path, read_picture, path, snapshot.bytes)
+        data = self._memory.get(snapshot.id)
+        if data is None:
+            data = await self._run(self._reading, read_picture, self.picture_path(snapshot), snapshot.bytes)
+        return data
 
     async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
         """The thumbnail, a JPEG. Otherwise like `read`."""
-        path = self.thumbnail_path(snapshot)
-        return await self._recall(path, read_thumbnail, path)
+        data = self._memory.get(_thumbnail_of(snapshot))
+        if data is None:
+            data = await self._run(self._reading, read_thumbnail, self.thumbnail_path(snapshot))
+        return data
 
     def picture_path(self, snapshot: Snapshot) -> Path:
         """Where the picture lies, absolute. Does not look whether it is there."""
@@ -165,11 +174,12 @@ class SnapshotStore:
         self._thread.shutdown(wait=False)
         closing.result()
 
-    async def _recall(self, path: Path, read: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
-        data = self._memory.get(path)
-        return data if data is not None else await self._run(self._reading, read, *args, **kwargs)
-
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
             raise StorageError("The snapshots are closed: the server is stopping.")
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
+
+
+def _thumbnail_of(snapshot: Snapshot) -> str:
+    """What a thumbnail is called in memory, where a picture is called by its id."""
+    return f"{snapshot.id}/thumbnail"

@@ -1,4 +1,4 @@
-"""What scripts use beside the push: captures, snapshots and cameras as JSON, and whether the service is well."""
+"""What scripts use beside the push: captures, snapshots and cameras as JSON, and how the service is."""
 
 import asyncio
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ __all__ = [
     "list_cameras",
     "list_snapshots",
     "report_health",
+    "report_metrics",
     "report_readiness",
     "show_capture",
     "show_snapshot_body",
@@ -140,6 +141,13 @@ async def report_readiness(request: web.Request) -> web.Response:
         if camera.offline is not None:
             raise CameraOffline(camera.offline.message)
     return _respond({"status": "ready"})
+
+
+async def report_metrics(request: web.Request) -> web.Response:
+    """GET /metrics: the numbers of docs/metrics.md, as Prometheus asks for them."""
+    accept = ",".join(request.headers.getall("Accept", ()))
+    body, content_type = await request.app[SERVICE].metrics.render(accept)
+    return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 def _describe_capture(service: Service, number: int) -> CaptureBody:

@@ -24,7 +24,12 @@ from dog.snapshots import SnapshotStore
 from dog.web import api, assets, pages, pictures, sockets
 from dog.web.connections import CONNECTIONS, Connections
 from dog.web.problems import answer_problems
-from dog.web.security import protect, refuse_foreign_posts
+from dog.web.security import (
+    SECURITY_HEADERS,
+    add_security_headers,
+    make_security_headers,
+    refuse_foreign_posts,
+)
 from dog.web.service import SERVICE, Service
 
 __all__ = ["create_app", "drain", "kill"]
@@ -65,7 +70,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
             raise settings.error("default_picture", str(error)) from None
     metrics = Metrics(dog.__version__)
     app[CONNECTIONS] = Connections(settings, metrics)
-    app.on_response_prepare.append(protect(settings))
+    app[SECURITY_HEADERS] = make_security_headers(settings)
+    app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera, metrics))
     app.on_shutdown.append(drain)
     _add_routes(app)
@@ -91,8 +97,8 @@ def _add_routes(app: web.Application) -> None:
         [
             web.get("/", pages.show_live),
             web.post("/", pages.press),
+            web.get("/snapshots/{id:[^/.]+}.{suffix:[a-z]+}", pictures.show_picture),  # first: the one asked for most
             web.get("/snapshots/{id:[^/.]+}", pages.show_snapshot),
-            web.get("/snapshots/{id:[^/.]+}.{suffix:[a-z]+}", pictures.show_picture),
             web.get("/snapshots/{id:[^/.]+}/thumbnail.jpg", pictures.show_thumbnail),
             web.get("/latest.jpg", pictures.show_latest),
             web.get("/default-picture", assets.show_default_picture),
@@ -105,6 +111,7 @@ def _add_routes(app: web.Application) -> None:
             web.get("/api/cameras", api.list_cameras),
             web.get("/healthz", api.report_health),
             web.get("/readyz", api.report_readiness),
+            web.get("/metrics", api.report_metrics),
             web.get("/static/{name}", assets.show_asset),
         ]
     )
@@ -153,6 +160,8 @@ async def _start_service(
     except StartError as error:
         raise settings.error("snapshots", str(error)) from error
     stack.push_async_callback(store.close)
+    metrics.snapshots.set_function(lambda: store.kept[0])
+    metrics.snapshots_bytes.set_function(lambda: store.kept[1])
     driver = make_camera(settings, store.incoming)
     try:
         await driver.open()
@@ -172,13 +181,16 @@ async def _start_service(
         store=store,
         hub=hub,
         links=links,
+        metrics=metrics,
         capture_timeout=settings.capture_timeout,
     )
     camera.start()
     stack.push_async_callback(camera.stop, 0)
     pings = asyncio.create_task(hub.keep_alive(), name="pings")
     stack.callback(pings.cancel)
-    return Service(settings, links, store, hub, {CAMERA: camera})
+    watch = asyncio.create_task(metrics.watch_loop(time.monotonic), name="loop lag")
+    stack.callback(watch.cancel)
+    return Service(settings, links, store, hub, {CAMERA: camera}, metrics)
 
 
 async def drain(app: web.Application) -> None:

@@ -127,6 +127,7 @@ class Connection(asyncio.Protocol):
             self._connections.refuse(transport, self._address, reason)
             return
         self._connections.enter(self._address)
+        transport.set_write_buffer_limits(0)  # it tells of any byte that waits, for a single one holds a closed place
         self._handler = self._make_handler()
         self._handler.connection_made(transport)
 
@@ -159,7 +160,7 @@ class Connection(asyncio.Protocol):
 
     def _check_progress(self, waited: int) -> None:
         waiting = self._transport.get_write_buffer_size()
-        if waited - waiting < SLOWEST * PATIENCE:
+        if 0 <= waited - waiting < SLOWEST * PATIENCE:  # below 0 where more was written since
             log.info("%s takes its answer too slowly: cut off", self._address)
             self._transport.abort()
         else:

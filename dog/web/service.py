@@ -9,6 +9,7 @@ from dog.errors import RequestError
 from dog.hub import Hub
 from dog.links import Links
 from dog.messages import CameraStatus
+from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
 
@@ -24,6 +25,7 @@ class Service:
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]
+    metrics: Metrics
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""

@@ -176,7 +176,6 @@ def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     protocol = transport.get_protocol()  # a Connection, or the handler itself
     assert isinstance(protocol, asyncio.Protocol)
     protocol.connection_lost(None)
-    transport.resume_reading()
     return transport, early.data
 
 

@@ -1,0 +1,119 @@
+"""python -m benchmarks [NAMES]: measure the figures, and write benchmarks/results.json and docs/benchmarks.md."""
+
+import argparse
+import datetime as dt
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.bench import HERE, ROOT, SPARE, Bench, raise_descriptor_limit
+from benchmarks.chart import draw_chart
+from benchmarks.handshakes import measure_handshakes
+from benchmarks.machine import describe_machine, find_missing, find_versions, read_processor_seconds
+from benchmarks.memory import measure_memory
+from benchmarks.photo import measure_photo
+from benchmarks.press import measure_press
+from benchmarks.presses import measure_presses
+from benchmarks.processes import CORES, Broken, Skipped
+from benchmarks.push import measure_push, measure_rivals, measure_stuck
+from benchmarks.report import fill, make_table
+from benchmarks.rows import FAILED, Figure, Results, Row, merge, read, write
+from benchmarks.start import measure_start
+
+FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
+    "push": measure_push,
+    "stuck": measure_stuck,
+    "rivals": measure_rivals,
+    "memory": measure_memory,
+    "handshakes": measure_handshakes,
+    "photo": measure_photo,
+    "press": measure_press,
+    "presses": measure_presses,
+    "start": measure_start,
+}
+RESULTS = HERE / "results.json"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "images" / "push.svg"
+
+
+def main() -> int:
+    chosen = _parse_arguments()
+    limit = raise_descriptor_limit()
+    viewers = min(chosen.viewers, limit - SPARE)
+    for line in find_missing():
+        print(line, file=sys.stderr)
+    if viewers < chosen.viewers:
+        print(
+            f"ulimit -n allows {limit:,} files: {viewers:,} viewers instead of {chosen.viewers:,}",
+            file=sys.stderr,
+        )
+    measured = {}
+    with tempfile.TemporaryDirectory(prefix="dog-bench-") as folder:
+        bench = Bench(Path(folder), viewers, quick=chosen.quick)
+        for name in chosen.names or FIGURES:
+            measured[name] = _measure(bench, name)
+            print(f"\n{make_table(measured[name])}\n", flush=True)
+    if not chosen.quick or chosen.write:
+        _keep(measured)
+    return any(row.skipped.startswith(FAILED) for figure in measured.values() for row in figure.rows)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the figures of docs/benchmarks.md, each beside its rival. All take about ten minutes.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(FIGURES)}")
+    parser.add_argument("--quick", action="store_true", help="few rounds; nothing is written")
+    parser.add_argument("--write", action="store_true", help="write the results of a quick run, too")
+    parser.add_argument("--viewers", type=int, help="how many watch (10000; 2000 if quick)")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.names) - set(FIGURES):
+        parser.error(f"there is no figure {', '.join(sorted(unknown))}; known are {', '.join(FIGURES)}")
+    if chosen.viewers is None:
+        chosen.viewers = 2_000 if chosen.quick else 10_000
+    if chosen.viewers < 10:
+        parser.error("--viewers: at least 10")
+    if sys.platform != "linux":
+        parser.error("the figures are measured on Linux: the load needs epoll, and the memory is read from /proc")
+    return chosen
+
+
+def _measure(bench: Bench, name: str) -> Figure:
+    bench.figure = name
+    began, started = dt.datetime.now(dt.UTC), time.monotonic()
+    busy, ours = read_processor_seconds()
+    try:
+        rows = FIGURES[name](bench)
+    except Skipped as reason:
+        rows = [Row(what=name, skipped=str(reason))]
+    except (Broken, OSError, subprocess.SubprocessError) as reason:
+        rows = [Row(what=name, skipped=f"{FAILED}{reason}")]
+    busy_then, ours_then = read_processor_seconds()
+    others = (busy_then - busy - (ours_then - ours)) / (time.monotonic() - started) / len(CORES)
+    return Figure(
+        measured_at=began.isoformat(timespec="minutes").replace("+00:00", "Z"),
+        viewers=bench.viewers,
+        others=round(min(1.0, max(0.0, others)), 2),
+        quick=bench.quick,
+        rows=rows,
+    )
+
+
+def _keep(measured: dict[str, Figure]) -> None:
+    """Write what was measured, beside what was measured before."""
+    results = Results(machine=describe_machine(), versions=find_versions(), figures=measured)
+    if RESULTS.exists():
+        results = merge(read(RESULTS.read_bytes()), results)
+    RESULTS.write_bytes(write(results))
+    DOCUMENT.write_text(fill(DOCUMENT.read_text(), results))
+    CHART.write_text(draw_chart(results))
+    for path in (RESULTS, DOCUMENT, CHART):
+        print("written:", path.relative_to(ROOT), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

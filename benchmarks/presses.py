@@ -1,0 +1,153 @@
+"""10,000 presses in one second, while one exposure runs: the captures they cost, who is answered, and the memory."""
+
+import itertools
+import json
+import socket
+import time
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.processes import Broken, Server
+from benchmarks.rows import Row, Spread
+from benchmarks.servers import dog, make_photo
+
+__all__ = ["measure_presses"]
+
+CONNECTIONS, EACH, STEPS = 100, 100, 10
+"""100 connections press 100 times each, 10 presses at a time."""
+PRESSES = CONNECTIONS * EACH
+EXPOSURE = 1.5
+PATIENCE = 30.0
+
+
+def measure_presses(bench: Bench) -> list[Row]:
+    photo = make_photo(bench.folder / "photo.jpg")
+    rounds = bench.rounds(5, 3)
+    with dog(bench, f"sleep {EXPOSURE}\nexec cp '{photo}' \"$1\"") as server:
+        viewers = [Viewer(server) for _ in range(CONNECTIONS)]
+        bursts = []
+        for number in range(1, rounds + 1):
+            bursts.append(_burst(server, viewers, number))
+            bench.say(f"{PRESSES:,} presses", number, rounds)
+        for viewer in viewers:
+            viewer.close()
+    captures, answered, seconds, memory = zip(*bursts, strict=True)
+    sent = f"pressed within {max(seconds):.2f} s"
+    return [
+        Row(
+            what=f"captures for {PRESSES:,} presses",
+            dog=Spread.of(captures),
+            value=max(captures),
+            unit="captures",
+            target=2,
+            note=sent,
+        ),
+        Row(
+            what="presses answered",
+            dog=Spread.of(answered),
+            value=min(answered),
+            target=PRESSES,
+            at_least=True,
+            note=sent,
+        ),
+        Row(
+            what=f"memory that {PRESSES:,} more presses take",
+            dog=Spread.of([later - before for before, later in itertools.pairwise(memory)]),
+            measured="KiB",
+            value=round((memory[-1] - memory[0]) / (rounds - 1), 1),
+            unit="KiB",
+            note=f"RSS {memory[0] / 1024:.1f} MiB after the first, {memory[-1] / 1024:.1f} MiB after the last",
+        ),
+    ]
+
+
+def _burst(server: Server, viewers: "list[Viewer]", number: int) -> tuple[int, int, float, float]:
+    """Captures taken, presses answered, seconds that the pressing took, and KiB of memory when all was quiet again."""
+    began = time.monotonic()
+    for step in range(STEPS):
+        time.sleep(max(0.0, began + step / STEPS - time.monotonic()))
+        for index, viewer in enumerate(viewers):
+            viewer.press([f"{number}-{step}-{index}-{press}" for press in range(EACH // STEPS)])
+    seconds = time.monotonic() - began
+    if seconds > 1:
+        raise Broken(f"this machine needs {seconds:.1f} s to press {PRESSES:,} times")
+    captures = set[int]()
+    for viewer in viewers:
+        captures |= viewer.hear_replies()
+    captures |= viewers[0].hear_photos(captures)
+    server.wait_until_idle()
+    return len(captures), PRESSES - sum(len(viewer.waiting) for viewer in viewers), seconds, server.memory().rss / 1024
+
+
+class Viewer:
+    """One connection that presses. `waiting` are the presses without an answer so far."""
+
+    def __init__(self, server: Server) -> None:
+        self.waiting = set[str]()
+        self._began = set[int]()
+        self._ready = set[int]()
+        self._connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+        self._connection.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        self._stream = self._connection.makefile("rb")
+        status = self._stream.readline()
+        if b" 101 " not in status:
+            raise Broken(f"no upgrade: {status!r}")
+        while self._stream.readline().strip():
+            pass
+
+    def press(self, keys: list[str]) -> None:
+        self._say(*({"type": "capture", "max_age": 0, "request": key} for key in keys))
+        self.waiting |= set(keys)
+
+    def hear_replies(self) -> set[int]:
+        """Listen until every press is answered: the captures that serve them."""
+        captures = set()
+        while self.waiting:
+            message = self._hear()
+            if message["type"] == "reply":
+                self.waiting.remove(message["request"])
+                captures.add(message["capture"])
+            elif message["type"] == "error":
+                raise Broken(f"a press was refused: {message['message']}")
+            self._note(message)
+        return captures
+
+    def hear_photos(self, captures: set[int]) -> set[int]:
+        """Listen until those captures are ready and no other has begun: all that began."""
+        while captures - self._ready:
+            self._note(self._hear())
+        self._say({"type": "ping"})
+        while (message := self._hear())["type"] != "pong":
+            self._note(message)
+        began, self._began = self._began, set()
+        return began
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if message["type"] == "capturing":
+            self._began.add(message["capture"])
+        elif message["type"] == "ready":
+            self._ready.add(message["capture"])
+        elif message["type"] == "failed":
+            raise Broken(f"a capture failed: {message['message']}")
+
+    def close(self) -> None:
+        self._stream.close()
+        self._connection.close()
+
+    def _say(self, *messages: dict[str, Any]) -> None:
+        """Each in a masked frame, with a mask of zeroes, all in one go."""
+        texts = [json.dumps(message).encode() for message in messages]
+        self._connection.sendall(b"".join(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text for text in texts))
+
+    def _hear(self) -> dict[str, Any]:
+        while True:
+            opcode, size = self._stream.read(2)
+            if size == 126:
+                size = int.from_bytes(self._stream.read(2), "big")
+            payload = self._stream.read(size)
+            if opcode == 0x81:
+                message: dict[str, Any] = json.loads(payload)
+                return message

@@ -1,0 +1,30 @@
+"""websockets, `broadcast()`. Without compression or keepalive, which would only cost it time here."""
+
+import asyncio
+import contextlib
+
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.rivals.listening import listen
+
+VIEWERS: set[ServerConnection] = set()
+
+
+async def watch(viewer: ServerConnection) -> None:
+    VIEWERS.add(viewer)
+    try:
+        with contextlib.suppress(ConnectionClosed):
+            async for message in viewer:
+                broadcast(VIEWERS, message)
+    finally:
+        VIEWERS.discard(viewer)
+
+
+async def main() -> None:
+    async with serve(watch, sock=listen(), compression=None, ping_interval=None) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
