@@ -153,6 +153,13 @@ class CameraTask:
     def latest(self) -> Snapshot | None:
         return self._queue.latest.snapshot if self._queue.latest else None
 
+    def age_of(self, snapshot: Snapshot) -> float:
+        """Seconds since its exposure began: for the latest by a clock that never jumps, else by what it was then."""
+        latest = self._queue.latest
+        if latest is not None and latest.snapshot.id == snapshot.id:
+            return self._clock() - latest.started_at
+        return (utc_now() - snapshot.captured_at).total_seconds()
+
     def status(self) -> CameraStatus:
         """The camera as `hello` shows it."""
         running, wait = self._queue.running, self.retry_after

@@ -105,16 +105,15 @@ class Viewer(asyncio.Protocol):
         if self.closing or self._transport.is_closing():
             return
         self._transport.write(frame)
-        waiting = self._transport.get_write_buffer_size()
-        if waiting > self._limit:
+        if self._transport.get_write_buffer_size() > self._limit:
             self._hub.drop(self, "slow")
-        elif waiting <= BACKLOG:
-            self._limit = BACKLOG
 
     def write_greeting(self, frames: bytes) -> None:
         """Hand over a `hello` and its replay. They don't count as a backlog: a slow line must be able to catch up."""
         self._limit = BACKLOG + len(frames)
         self.write(frames)
+        if self.behind_since is None:
+            self._limit = BACKLOG
 
     def close(self, code: int, reason: str = "") -> None:
         """Send the close frame and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
@@ -153,6 +152,7 @@ class Viewer(asyncio.Protocol):
         self._hub.arrange(self)
 
     def resume_writing(self) -> None:
+        self._limit = BACKLOG
         self._hub.catch_up(self)
 
     def eof_received(self) -> None:

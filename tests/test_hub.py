@@ -137,6 +137,33 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
     assert [(await slow.read())["seq"] for _ in range(RING + 1)] == list(range(1, RING + 2))
 
 
+async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "BACKLOG", 20_000)
+    hub = make_hub()
+    for capture in range(1, 201):
+        hub.publish(make_event(capture))
+    slow = await connect(hub, receive_buffer=1024)
+    slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
+    hub.join(slow.viewer, [], since="1000-0")
+    while slow.transport.get_write_buffer_size() > 19_000:  # the replay has become smaller than the backlog
+        await slow.reader.read(1000)
+    rest = slow.transport.get_write_buffer_size()
+    for _ in range(19_000 // 18):
+        slow.viewer.send(Pong())
+    assert rest > 10_000
+    assert slow.transport.get_write_buffer_size() > 30_000
+    assert not slow.viewer.closing
+    while not slow.viewer.clear:
+        await slow.reader.read(1000)
+    with pytest.raises(AssertionError):
+        for _ in range(10_000):  # and then the usual limit is in force again
+            slow.viewer.send(Pong())
+            assert not slow.viewer.closing
+    assert slow.transport.get_write_buffer_size() <= 20_100
+
+
 async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:
     hub = make_hub()
     watching = await connect(hub)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import datetime as dt
+import io
 import logging
 import os
 import re
@@ -17,9 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dog.errors import BadImage, StartError, StorageError
-from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, archive, inspect, is_snapshot_id
+from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, inspect, is_snapshot_id, reconciling
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
 from dog.snapshots.names import Taken, from_milliseconds, milliseconds, parse_path, picture_name
@@ -281,8 +283,8 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
-        for module in store_module, archive:
-            monkeypatch.setattr(module, "inspect", self._inspect)
+        for module, look in (store_module, "inspect"), (reconciling, "inspect"), (reconciling, "measure"):
+            monkeypatch.setattr(module, look, self._inspect)
 
     def _inspect(self, data: bytes) -> Any:
         self.reached.set()
@@ -383,12 +385,12 @@ async def test_a_start_that_is_cancelled_lets_go_of_the_folder(tmp_path: Path, m
 # ---- finding
 
 
-async def test_the_newest_comes_first_by_time_then_capture_then_id(store: SnapshotStore) -> None:
+async def test_the_newest_comes_first_by_capture_then_time_then_id(store: SnapshotStore) -> None:
     saved = [
         await save(store, capture, camera=camera, captured_at=MOMENT + dt.timedelta(milliseconds=late))
         for capture, camera, late in ((5, "a", 0), (2, "b", 0), (3, "a", 1), (5, "a", 0), (5, "b", 0), (1, "b", 0))
     ]
-    expected = sorted(saved, key=lambda each: (each.captured_at, each.capture, each.id), reverse=True)
+    expected = sorted(saved, key=lambda each: (each.capture, each.captured_at, each.id), reverse=True)
     assert await store.recent(limit=10) == expected
     assert await store.latest() == expected[0]
     assert await store.recent(limit=2) == expected[:2]
@@ -446,10 +448,38 @@ async def test_where_index_and_folder_agree_no_picture_is_opened(
     await save(store)
     await store.close()
     opened: list[bytes] = []
-    monkeypatch.setattr(archive, "inspect", opened.append)
+    for look in "inspect", "measure":
+        monkeypatch.setattr(reconciling, look, opened.append)
     again = await reopen(store)
     assert opened == []
     assert await again.count() == 1
+    await again.close()
+
+
+async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", exif=on_its_side)
+    saved = [await save(store, 1), await save(store, 2, data=file.getvalue())]
+    saved.append(await save(store, 3, data=make_picture("PNG")))
+    await store.close()
+    delete_index(store.incoming.parent)
+    store.thumbnail_path(saved[2]).unlink()
+    decoded: list[bytes] = []
+
+    def note(data: bytes) -> Any:
+        decoded.append(data)
+        return inspect(data)
+
+    monkeypatch.setattr(reconciling, "inspect", note)
+    again = await reopen(store)
+    assert await again.recent(limit=10) == saved[::-1]
+    assert (saved[1].width, saved[1].height) == (48, 64)
+    assert decoded == [make_picture("PNG")]
+    assert await again.read_thumbnail(saved[2])
     await again.close()
 
 

@@ -30,6 +30,9 @@ LARGEST_PICTURE = 64 * 1024 * 1024
 SHORT = 200
 """Characters of the program's last line that viewers are told."""
 
+_PROBE = bytes(64 * 1024)
+"""What must still fit beside a failed program's picture, or the disk is full."""
+
 log = logging.getLogger(__name__)
 
 
@@ -84,6 +87,7 @@ class ScriptCamera:
                 said = self._run_program(run, picture)
                 image = _read_picture(picture, said)
             except CaptureError as error:
+                _check_space(picture.parent, error)
                 error.detail = self._describe(run, time.monotonic() - began, error.detail)
                 log.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
                 raise
@@ -232,6 +236,16 @@ def _private_folder(folder: Path) -> Iterator[None]:
     finally:
         for path in remove_tree(folder):
             log.warning("What the camera program left could not be removed: %s", path)
+
+
+def _check_space(folder: Path, failure: CaptureError) -> None:
+    """Raises StorageFull where that is why the program failed: what it wrote still takes the last of the space."""
+    try:
+        (folder / "space").write_bytes(_PROBE)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            detail = f"{failure.message} {failure.detail or ''}".rstrip()
+            raise StorageFull("No space is left for a snapshot. Make room, then press again.", detail=detail) from error
 
 
 def _signal_name(number: int) -> str:

@@ -21,13 +21,13 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from dog.errors import BadImage, StartError, StorageError, StorageFull
+from dog.errors import StartError, StorageError, StorageFull
 from dog.snapshots import files
-from dog.snapshots.folder import Listing, list_folder
-from dog.snapshots.images import Picture, inspect
+from dog.snapshots.images import Picture
 from dog.snapshots.index import Index, is_full, is_surroundings
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
@@ -37,14 +37,16 @@ from dog.snapshots.names import (
     from_milliseconds,
     make_id,
     milliseconds,
-    parse_path,
     picture_name,
     thumbnail_name,
 )
+from dog.snapshots.reconciling import describe, reconcile
 
 __all__ = ["Archive"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _ATTEMPTS = 8
 """At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
@@ -150,7 +152,7 @@ class Archive:
         try:
             return self._open_reconciled(path)
         except sqlite3.Error as error:
-            if is_surroundings(error):
+            if is_surroundings(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s); it is made again.", self.root, error)
         Index.delete(path)
@@ -159,7 +161,7 @@ class Archive:
     def _open_reconciled(self, path: Path) -> Index:
         index = Index(path)
         try:
-            self._reconcile(index)
+            reconcile(index, self.root, self.private, self.incoming)
             self.last_capture = max(self.last_capture, index.last_capture())
             self.kept = index.totals()
         except BaseException:
@@ -188,6 +190,17 @@ class Archive:
         except OSError as error:
             raise files.explain(error) from error
 
+    def _ask(self, question: Callable[[Index], T]) -> T:
+        """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
+        try:
+            with self._indexed() as index:
+                return question(index)
+        except StorageError:
+            if self._index is not None:
+                raise
+        with self._indexed() as index:
+            return question(index)
+
     def _lock_held(self) -> Lock:
         if self._lock is None:
             raise StorageError("The snapshots are closed: the server is not running.")
@@ -201,93 +214,6 @@ class Archive:
             if not is_surroundings(error):
                 with contextlib.suppress(OSError):
                     Index.delete(self.private / "index.sqlite3")
-
-    def _reconcile(self, index: Index) -> None:
-        """Make the index say what the folder says. Where they agree, no picture is opened."""
-        listing = list_folder(self.root)
-        known = index.paths()
-        vanished = [path for path, (_, size) in known.items() if listing.pictures.get(path) != size]
-        if vanished:
-            index.remove(known.pop(path)[0] for path in vanished)
-        found = self._adopt(index, listing, known)
-        thumbnails = 0
-        for path in sorted(path for path in known if thumbnail_name(path) not in listing.thumbnails):
-            thumbnails += self._renew_thumbnail(index, path, known[path][0])
-        orphans = listing.thumbnails - {thumbnail_name(path) for path in listing.pictures}
-        for path in orphans:
-            files.remove(self.root / path)
-        if vanished or found or thumbnails or orphans:
-            log.warning(
-                "%s: the index was rebuilt where it differed from the folder: %d pictures added, %d gone,"
-                " %d thumbnails made again, %d without a picture removed.",
-                self.root,
-                found,
-                len(vanished),
-                thumbnails,
-                len(orphans),
-            )
-        if listing.foreign:
-            log.info("%s: %d files are not the server's and are left alone.", self.root, listing.foreign)
-
-    def _adopt(self, index: Index, listing: Listing, known: dict[str, tuple[str, int]]) -> int:
-        """Take the pictures that have no row into the index, if they are whole. Returns how many."""
-        ids = {id for id, _ in known.values()}
-        count = 0
-        for path in sorted(listing.pictures.keys() - known.keys()):
-            taken = parse_path(path)
-            if taken is None or taken.id in ids:
-                listing.foreign += 1
-                continue
-            inspected = self._inspect(path)
-            if inspected is None:
-                del listing.pictures[path]
-                continue
-            size, picture = inspected
-            if SUFFIXES[picture.content_type] != taken.suffix:
-                listing.foreign += 1
-                continue
-            self._write_thumbnail(path, picture)
-            index.add(_snapshot(taken, picture, size))
-            ids.add(taken.id)
-            count += 1
-        return count
-
-    def _renew_thumbnail(self, index: Index, path: str, snapshot_id: str) -> bool:
-        inspected = self._inspect(path)
-        if inspected is None:
-            index.remove([snapshot_id])
-            return False
-        self._write_thumbnail(path, inspected[1])
-        return True
-
-    def _inspect(self, path: str) -> tuple[int, Picture] | None:
-        """The size and the content of a picture that is there already, or None: then it can't be served.
-
-        A save that did not end leaves an empty file, which is removed. One that has content was whole when it
-        was saved, or came here by another way, and might still be of use to somebody: it is put aside. One
-        that the disk does not give is left where it is.
-        """
-        try:
-            data = (self.root / path).read_bytes()
-        except OSError as error:
-            log.warning("%s can't be read and is not served: %s", path, error)
-            return None
-        try:
-            return len(data), inspect(data)
-        except BadImage as error:
-            if not data:
-                files.remove(self.root / path)
-                return None
-            damaged = self.private / "damaged"
-            damaged.mkdir(exist_ok=True)
-            os.replace(self.root / path, damaged / Path(path).name)
-            log.warning("%s is not whole and was moved to %s: %s %s", path, damaged, error.message, error.detail)
-            return None
-
-    def _write_thumbnail(self, path: str, picture: Picture) -> None:
-        files.replace_durably(
-            self.root / thumbnail_name(path), picture.thumbnail, temporary=self._make_temporary("thumbnail")
-        )
 
     # ---- saving
 
@@ -308,7 +234,7 @@ class Archive:
                     self._place(taken, picture, data, index)
                     self.last_capture = max(self.last_capture, capture)
                     self.kept = (self.kept[0] + 1, self.kept[1] + len(data))
-                    return _snapshot(taken, picture, len(data))
+                    return describe(taken, picture, len(data))
         raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
 
     def _make_temporary(self, kind: str) -> Path:
@@ -330,7 +256,7 @@ class Archive:
             os.replace(incoming_thumbnail, thumbnail)
             os.replace(incoming, final)
             files.sync_folder(final.parent)
-            index.add(_snapshot(taken, picture, len(data)))
+            index.add(describe(taken, picture, len(data)))
         except BaseException:
             for path in final, thumbnail, incoming, incoming_thumbnail:
                 files.remove(path)
@@ -354,33 +280,16 @@ class Archive:
     # ---- finding
 
     def get(self, snapshot_id: str) -> Snapshot | None:
-        with self._indexed() as index:
-            return index.get(snapshot_id)
+        return self._ask(lambda index: index.get(snapshot_id))
 
     def recent(self, limit: int, camera: str | None, before: str | None) -> list[Snapshot]:
-        with self._indexed() as index:
-            return index.recent(limit, camera, before)
+        return self._ask(lambda index: index.recent(limit, camera, before))
 
     def newer(self, snapshot: Snapshot) -> Snapshot | None:
-        with self._indexed() as index:
-            return index.newer(snapshot)
+        return self._ask(lambda index: index.newer(snapshot))
 
     def count(self) -> int:
-        with self._indexed() as index:
-            return index.count()
-
-
-def _snapshot(taken: Taken, picture: Picture, size: int) -> Snapshot:
-    return Snapshot(
-        taken.id,
-        taken.camera,
-        taken.capture,
-        taken.captured_at,
-        picture.width,
-        picture.height,
-        size,
-        picture.content_type,
-    )
+        return self._ask(lambda index: index.count())
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:

@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 
-__all__ = ["LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect"]
+__all__ = ["LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect", "measure"]
 
 LARGEST_PIXELS: Final = 100_000_000
 """Making the thumbnail of a PNG of this size took 800 MB of memory at most (RGBA), 410 MB (RGB)."""
@@ -98,7 +98,8 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG.
+    """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG,
+    empty where none was made.
 
     Of an animation, the first frame counts.
     """
@@ -111,6 +112,15 @@ class Picture:
 
 def inspect(data: bytes) -> Picture:
     """Look at every byte of a picture and make its thumbnail. Raises BadImage, and says what is wrong with it."""
+    return _look(data, decode=True)
+
+
+def measure(data: bytes) -> Picture:
+    """The same of a picture that was inspected before, and must only be all there still: it gets no thumbnail."""
+    return _look(data, decode=False)
+
+
+def _look(data: bytes, *, decode: bool) -> Picture:
     content_type = _recognise(data)
     kind = _KINDS[content_type]
     size = _WALKS[content_type](data)
@@ -127,10 +137,11 @@ def inspect(data: bytes) -> Picture:
             with _DECODERS[content_type](io.BytesIO(data)) as image:
                 if image.size != size:
                     raise ValueError(f"it says to be {size} and then {image.size}")
-                image.draft(None, _fit(size))
-                image.load()
+                if decode:
+                    image.draft(None, _fit(size))
+                    image.load()
                 orientation = _orientation(image)
-                thumbnail = _shrink(image, orientation)
+                thumbnail = _shrink(image, orientation) if decode else b""
     except MemoryError as error:
         raise BadImage(
             f"The picture has {width} x {height} pixels, more than this machine's memory can hold;"

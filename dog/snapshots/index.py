@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dog.snapshots.names import Snapshot, from_milliseconds, milliseconds, picture_name
+from dog.trees import remove_tree
 
 __all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
 
 _APPLICATION = 0x444F4721
 """'DOG!', in the file's header: what it is for whoever finds it."""
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE snapshots (
@@ -28,15 +29,16 @@ CREATE TABLE snapshots (
     bytes INTEGER NOT NULL,
     content_type TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX newest ON snapshots (captured_at, capture, id);
-CREATE INDEX newest_of_camera ON snapshots (camera, captured_at, capture, id);
+CREATE INDEX newest ON snapshots (capture, captured_at, id);
+CREATE INDEX newest_of_camera ON snapshots (camera, capture, captured_at, id);
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 _COLUMNS = "id, camera, capture, captured_at, width, height, bytes, content_type"
-_NEWEST_FIRST = "ORDER BY captured_at DESC, capture DESC, id DESC LIMIT ?"
-_BEFORE = "(captured_at, capture, id) < (SELECT captured_at, capture, id FROM snapshots WHERE id = ?)"
+# By the captures' numbers, which rise for ever: the clock may jump back.
+_NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
+_BEFORE = "(capture, captured_at, id) < (SELECT capture, captured_at, id FROM snapshots WHERE id = ?)"
 
 _SURROUNDINGS = {
     sqlite3.SQLITE_BUSY,
@@ -97,7 +99,7 @@ class Index:
     @staticmethod
     def delete(path: Path) -> None:
         for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
-            name.unlink(missing_ok=True)
+            remove_tree(name)  # also where somebody put a folder
 
     def close(self) -> None:
         """Bring everything into the one file and close it. Closed already, does nothing."""
@@ -141,7 +143,7 @@ class Index:
         return None if row is None else _snapshot(*row)
 
     def recent(self, limit: int, camera: str | None = None, before: str | None = None) -> list[Snapshot]:
-        """Newest first; of equal times the higher capture, then the higher id. An unknown `before` gives none."""
+        """Newest first: by capture, then by time, then by id. An unknown `before` gives none."""
         where: list[str] = []
         values: list[str | int] = []
         if camera is not None:
@@ -157,9 +159,9 @@ class Index:
     def newer(self, snapshot: Snapshot) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`."""
         row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM snapshots WHERE camera = ? AND (captured_at, capture, id) > (?, ?, ?)"
-            " ORDER BY captured_at, capture, id LIMIT 1",
-            (snapshot.camera, milliseconds(snapshot.captured_at), snapshot.capture, snapshot.id),
+            f"SELECT {_COLUMNS} FROM snapshots WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?)"
+            " ORDER BY capture, captured_at, id LIMIT 1",
+            (snapshot.camera, snapshot.capture, milliseconds(snapshot.captured_at), snapshot.id),
         ).fetchone()
         return None if row is None else _snapshot(*row)
 

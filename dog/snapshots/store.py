@@ -115,7 +115,7 @@ class SnapshotStore:
         return newest[0] if newest else None
 
     async def recent(self, *, limit: int, camera: str | None = None, before: str | None = None) -> list[Snapshot]:
-        """At most `limit`, newest first: by `captured_at`, then `capture`, then id.
+        """At most `limit`, newest first: by `capture`, then `captured_at`, then id.
 
         `before` is the id of a snapshot: only what comes after it in this order. Of an unknown one that is
         nothing.

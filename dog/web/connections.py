@@ -28,7 +28,9 @@ __all__ = ["CONNECTIONS", "Connections"]
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: everybody comes back at once after a restart. asyncio accepts as many in a
-row before it looks at the first of them."""
+row."""
+ROWS = 3
+"""Rows of them that hold descriptors before the first is looked at, or gone: asyncio takes so many steps meanwhile."""
 OWN_DESCRIPTORS = 64
 """Descriptors for everything that is not a connection: the index, pictures, the camera's pipes, the log."""
 LINGER = 1.0
@@ -55,8 +57,9 @@ class Connections:
         self.backlog = BACKLOG
         self.most = settings.max_connections
         if descriptors != resource.RLIM_INFINITY:
-            self.backlog = min(BACKLOG, descriptors // 4)
-            self.most = min(self.most, max(1, descriptors - 2 * self.backlog - OWN_DESCRIPTORS))
+            self.backlog = max(1, min(BACKLOG, descriptors // 16))
+            kept_back = (ROWS + 1) * self.backlog + OWN_DESCRIPTORS  # and one row of those that are being told
+            self.most = min(self.most, max(1, descriptors - kept_back))
         self.most_per_address = settings.max_connections_per_address
         self.count = 0
         self._by_client: Counter[str] = Counter()

@@ -14,6 +14,8 @@ from dog.web.service import SERVICE, Service
 
 __all__ = ["find_snapshot", "parse_max_age", "show_latest", "show_picture", "show_thumbnail"]
 
+LONGEST_AGE = 2**31
+"""Seconds: what Age says of whatever is older (RFC 9111, section 1.2.2)."""
 FOREVER = "public, max-age=31536000, immutable"
 """A snapshot never changes (RFC 8246)."""
 
@@ -57,9 +59,8 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         _, snapshot = await camera.take(max_age=max_age)
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet; ask with ?max_age=0 to have one taken.")
-    age = (dt.datetime.now(dt.UTC) - snapshot.captured_at).total_seconds()
     headers = {
-        "Age": str(max(0, int(age))),
+        "Age": str(int(min(max(0.0, camera.age_of(snapshot)), LONGEST_AGE))),
         "Cache-Control": "no-cache",
         "X-Captured-At": timestamp(snapshot.captured_at),
         "X-Snapshot": snapshot.id,

@@ -1,0 +1,149 @@
+"""The wall clock jumps by an hour while the server runs: order and dead time hold, and nothing old is given as new."""
+
+import datetime as dt
+import itertools
+import json
+import os
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dog.messages import parse_timestamp
+from tests.conftest import Serve
+from tests.server_process import ServerProcess
+from tests.test_ending import read_until, watch
+
+HOUR = 3600
+DEAD_TIME = 60.0
+"""Seconds; long enough that a test is over before."""
+CLOSE = dt.timedelta(minutes=10)
+"""Two times that differ by less are the same here."""
+
+
+class WallClock:
+    """A server's wall clock, which the test sets: libfaketime reads the difference from a file at each look."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.difference = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+        if not libraries:
+            pytest.skip("libfaketime is not here (Debian's package libfaketime)")
+        return {
+            "LD_PRELOAD": str(libraries[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, difference: int) -> None:
+        """So many seconds from the true time."""
+        self.difference = difference
+        beside = self._file.with_suffix(".new")
+        beside.write_text(f"{difference:+}\n")
+        os.replace(beside, self._file)
+
+    def is_now(self, told: str) -> bool:
+        now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.difference)
+        return abs(parse_timestamp(told) - now) < CLOSE
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WallClock:
+    clock = WallClock(tmp_path)
+    clock.set(0)
+    return clock
+
+
+def press(server: ServerProcess, max_age: float) -> list[dict[str, Any]]:
+    """What a new viewer is told: hello, the reply and, of a capture that begins at once, both events."""
+    with watch(server) as viewer:
+        told = [json.loads(viewer.recv(timeout=20))]
+        viewer.send(json.dumps({"type": "capture", "max_age": max_age}))
+        told.append(read_until(viewer, "reply"))
+        if told[1]["outcome"] == "started":
+            told += [read_until(viewer, "capturing"), read_until(viewer, "ready")]
+        return told
+
+
+def fetch(server: ServerProcess, path: str) -> str:
+    with urllib.request.urlopen(server.url + path, timeout=20) as answer:
+        return str(answer.read(), errors="replace")
+
+
+def fetch_newest(server: ServerProcess, query: str = "") -> str:
+    with urllib.request.urlopen(f"{server.url}/latest.jpg{query}", timeout=20) as answer:
+        return str(answer.headers["X-Snapshot"])
+
+
+def test_numbers_rise_and_the_newest_photo_is_the_last_one_wherever_the_clock_jumps(
+    serve: Serve, clock: WallClock
+) -> None:
+    server = serve("--dead-time", "0", env=clock.environment)
+    seq = capture = 0
+    newest = None
+    for difference in (0, -HOUR, HOUR, 0):
+        clock.set(difference)
+        # A photo that was taken an hour from now is not young: its exposure began more than a millisecond ago.
+        hello, reply, capturing, ready = press(server, max_age=0.001)
+        assert all(clock.is_now(message["at"]) for message in (hello, capturing, ready))
+        assert [hello["seq"], capturing["seq"], ready["seq"]] == [seq, seq + 1, seq + 2]
+        assert (hello["cameras"][0]["latest"] or {}).get("snapshot") == newest
+        assert [reply["capture"], capturing["capture"], ready["capture"]] == [capture + 1] * 3
+        newest, seq, capture = ready["snapshot"], ready["seq"], ready["capture"]
+        assert fetch_newest(server) == newest
+    clock.set(-2 * HOUR)
+    server.kill()
+    server.start()
+    again, reply, *_ = press(server, max_age=0.001)
+    assert clock.is_now(again["at"])
+    assert again["epoch"] > hello["epoch"]
+    assert reply["capture"] == capture + 1
+
+
+@pytest.mark.parametrize("difference", [-HOUR, HOUR])
+def test_the_dead_time_is_as_long_as_ever_and_a_young_photo_is_given_wherever_the_clock_jumps(
+    serve: Serve, clock: WallClock, difference: int
+) -> None:
+    server = serve("--dead-time", str(DEAD_TIME), env=clock.environment)
+    *_, ready = press(server, max_age=0)
+    clock.set(difference)
+    hello, reply = press(server, max_age=DEAD_TIME)
+    assert clock.is_now(hello["at"])
+    assert not clock.is_now(ready["at"])
+    (camera,) = hello["cameras"]
+    assert camera["state"] == "cooling"
+    assert 0 < (parse_timestamp(camera["ready_at"]) - parse_timestamp(hello["at"])).total_seconds() <= DEAD_TIME
+    assert (reply["outcome"], reply["snapshot"]) == ("cached", ready["snapshot"])
+    assert fetch_newest(server, f"?max_age={DEAD_TIME}") == ready["snapshot"]
+    _, reply = press(server, max_age=0)
+    assert reply["outcome"] == "queued"
+    assert 0 < reply["retry_after"] <= DEAD_TIME
+
+
+def test_photos_are_listed_in_the_order_in_which_they_were_taken_wherever_the_clock_jumps(
+    serve: Serve, clock: WallClock
+) -> None:
+    server = serve("--dead-time", "0", env=clock.environment)
+    taken: list[str] = []
+    for difference in (0, -HOUR, HOUR, 0):
+        clock.set(difference)
+        taken.insert(0, press(server, max_age=0)[-1]["snapshot"])
+    for _ in range(2):
+        listed = json.loads(fetch(server, "/api/snapshots"))["snapshots"]
+        assert [photo["snapshot"] for photo in listed] == taken
+        assert re.findall("snapshots/([a-z2-7]{24})", fetch(server, "/"))[0] == taken[0]
+        for newer, older in itertools.pairwise(taken):
+            assert newer in fetch(server, f"/snapshots/{older}")
+            assert older in fetch(server, f"/snapshots/{newer}")
+        with watch(server) as viewer:
+            assert json.loads(viewer.recv(timeout=20))["cameras"][0]["latest"]["snapshot"] == taken[0]
+        assert fetch_newest(server) == taken[0]
+        server.kill()
+        server.start()

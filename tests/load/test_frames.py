@@ -1,0 +1,232 @@
+"""Frames stay whole: every byte that is sent is read on the other side, however slowly, whatever else is said."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.load.conftest import Tell
+from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
+from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
+from tests.test_ending import write_script
+
+SIZES = [
+    pytest.param(6, 1_500, id="short"),
+    pytest.param(40, 100_000, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
+]
+DEAF = 4
+"""One viewer of so many asks for more than it reads until it is dropped, and comes back."""
+LAG = {True: 130, False: 40}
+"""Events that a viewer may be behind before nobody presses until it has read on, for a quiet one and for others.
+
+Of 600 bytes each, as WORDS makes them: a quiet viewer is behind by more than the kernel takes, and both by less than
+what they are dropped for, the answers to a flood included.
+"""
+WORDS = "\N{DOG FACE}" * 200
+"""What the camera program says when it fails: as much as viewers are told."""
+REPLAY = 60
+"""Events that a viewer asks for again at most."""
+FLOOD = 20
+"""Pings that a viewer sends after such a resume; their answers have 500 bytes each."""
+ASKED = 1000
+"""Times that a viewer asks for the newest events and reads nothing."""
+AWHILE = 40
+"""Events before that, and after it."""
+BROKEN: list[tuple[bytes, dict[str, Any]]] = [
+    (b"{", {"code": "bad_json"}),
+    (b"[]", {"code": "bad_message"}),
+    ('{"type":"zoom","request":"ß"}'.encode(), {"code": "unknown_type", "request": "ß"}),
+    (b'{"type":"capture","camera":"none","request":"c"}', {"code": "unknown_camera", "request": "c"}),
+    (b'{"type":"capture","max_age":-1}', {"code": "bad_message"}),
+    (b'{"type":"ping","request":"' + b"x" * 4000 + b'"}', {"code": "bad_message"}),
+]
+
+
+class Room:
+    """What the viewers share."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.story = Story()
+        self.published = Published()
+        self.readers: list[SlowViewer] = []
+        self.moved = asyncio.Event()
+        self.finished = False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody is so far behind that no more events should be made."""
+        return any(self.published.seq - viewer.position > LAG[viewer.quiet] for viewer in self.readers)
+
+
+class SlowViewer:
+    """Reads in pieces of any size, stops now and then, and says something of every kind meanwhile.
+
+    A quiet one asks for nothing that is long, and stops for longer.
+    """
+
+    def __init__(self, room: Room, chance: random.Random, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.listener = Listener(room.story)
+        self.room = room
+        self.chance = chance
+        self._said = 0
+        self._asked_at = -1
+
+    @property
+    def position(self) -> int:
+        """The `seq` that it has, or had when it asked for a replay that has not come yet."""
+        answers = self.listener.answers
+        return self._asked_at if answers and answers[0]["type"] == "hello" else self.listener.last
+
+    async def connect(self) -> Connection:
+        self.listener = Listener(self.room.story)
+        self.listener.connect(None)
+        buffer = 1 if self.quiet else self.chance.choice((1, 2048, 16384))  # the kernel makes 1 the least it can do
+        self.connection = await Connection.open(self.room.port, receive_buffer=buffer)
+        return self.connection
+
+    async def watch(self) -> None:
+        with contextlib.closing(await self.connect()):
+            while not self.room.finished:
+                await self._read()
+                if self.chance.random() < 0.2:
+                    await self._say()
+                if self.chance.random() < 0.1:
+                    await self._pause()
+            self.listener.answers.append({"type": "pong", "request": "the last"})
+            await self.connection.say(type="ping", request="the last")
+            while self.listener.answers or self.listener.pongs:
+                await self._read()
+
+    async def _read(self) -> None:
+        for frame in await self.connection.read(int(2 ** self.chance.uniform(0, 16))):
+            self.listener.hear(frame)
+        self.room.moved.set()
+
+    async def _say(self) -> None:
+        listener, chance = self.listener, self.chance
+        self._said += 1
+        name = f"{id(self)} {self._said}"
+        match chance.choice(("ping frame", "ping", "fragments", "capture", "resume", "flood", "broken")):
+            case "ping frame":
+                payload = chance.randbytes(chance.randrange(126))
+                listener.pongs.append(payload)
+                await self.connection.send(build_masked(PING, payload))
+            case "ping":
+                listener.answers.append({"type": "pong", "request": name})
+                await self.connection.say(type="ping", request=name)
+            case "fragments":
+                listener.answers.append({"type": "pong", "request": "whole"})
+                listener.pongs.append(b"between")
+                await self.connection.send(
+                    build_masked(TEXT, b'{"type":"ping","req', final=False)
+                    + build_masked(PING, b"between")
+                    + build_masked(CONTINUATION, b'uest":"whole"}')
+                )
+            case "capture" if not self.room.crowded:
+                listener.answers.append({"type": "reply", "request": name})
+                await self.connection.say(type="capture", request=name, max_age=chance.choice((0, 0, 3600)))
+            case "resume" if listener.cursors and not listener.answers and not self.quiet:
+                await self._resume(chance.choice(listener.cursors[-REPLAY:]))
+            case "flood" if len(listener.cursors) > REPLAY and not listener.answers and not self.quiet:
+                await self._resume(listener.cursors[-REPLAY:][0])
+                for _ in range(FLOOD):
+                    listener.answers.append({"type": "pong", "request": WORDS[:128]})
+                    await self.connection.say(type="ping", request=WORDS[:128])
+                await self._pause()
+            case "broken":
+                message, error = chance.choice(BROKEN)
+                listener.answers.append({"type": "error", "temporary": False} | error)
+                await self.connection.send(build_masked(TEXT, message))
+
+    async def _pause(self) -> None:
+        """Read nothing until there are some more events, but no more than this viewer may be behind."""
+        published = self.room.published
+        left = LAG[self.quiet] - (published.seq - self.position)
+        if left > 0:
+            await published.reach(published.seq + self.chance.randint(left // 2, left))
+
+    async def _resume(self, cursor: str) -> None:
+        self._asked_at = self.listener.last
+        self.listener.expect_hello(cursor)
+        await self.connection.say(type="resume", cursor=cursor)
+
+
+async def ask_and_not_read(viewer: SlowViewer) -> int:
+    """Ask for the newest events again and again, and read only then; the server has hung up in the middle.
+
+    Returns how often that was.
+    """
+    published = viewer.room.published
+    dropped = 0
+    while not viewer.room.finished:
+        with contextlib.closing(await viewer.connect()) as connection:
+            listener = viewer.listener
+            while listener.answers:
+                for frame in await connection.read():
+                    listener.hear(frame)
+            await published.reach(listener.last + viewer.chance.randrange(AWHILE))
+            cursor = listener.cursors[-1]
+            with contextlib.suppress(ConnectionError):
+                for _ in range(ASKED):
+                    listener.expect_hello(cursor)
+                    await connection.say(type="resume", cursor=cursor)
+            await published.reach(published.seq + AWHILE)
+            with contextlib.suppress(ConnectionError, EOFError):
+                while listener.answers:
+                    for frame in await connection.read(int(2 ** viewer.chance.uniform(0, 16))):
+                        listener.hear(frame)
+            assert listener.answers, "it was told all that it asked for, and not dropped"
+        dropped += 1
+    return dropped
+
+
+async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], tell: Tell) -> None:
+    """Read at once what comes, and press until so many events were heard by all, and all viewers are done."""
+    listener = Listener(room.story)
+    listener.connect(None)
+    told = 0
+    with contextlib.closing(await Connection.open(room.port)) as connection:
+        while not all(task.done() for task in watching):
+            listener.answers.append({"type": "reply"})
+            await connection.say(type="capture", max_age=0)
+            pressed = listener.last
+            while listener.answers or listener.last < pressed + 2:
+                for frame in await connection.read():
+                    listener.hear(frame)
+                room.published.advance(listener.last)
+            heard = sum(viewer.listener.heard for viewer in room.readers)
+            room.finished = heard >= events
+            if heard >= told + 10_000:
+                told = heard
+                tell(f"{heard} events")
+            while room.crowded and not room.finished:
+                room.moved.clear()
+                await room.moved.wait()
+
+
+@pytest.mark.parametrize(("viewers", "events"), SIZES)
+async def test_frames_are_whole_for_slow_readers_and_who_does_not_read_is_cut_off_at_most_within_its_last(
+    serve: Serve, tmp_path: Path, viewers: int, events: int, tell: Tell
+) -> None:
+    arguments = serve_arguments(viewers, tmp_path)
+    script = write_script(tmp_path, f"echo '{WORDS}' >&2; exit 1")
+    server = await asyncio.to_thread(serve, "--camera", f"script:{script}", "--log-level", "error", *arguments)
+    room = Room(server.port)
+    room.readers = [SlowViewer(room, random.Random(number), quiet=number % 3 == 0) for number in range(viewers)]
+    deaf = [SlowViewer(room, random.Random(-number)) for number in range(1, viewers // DEAF + 1)]
+    async with asyncio.TaskGroup() as group:
+        watching = [group.create_task(viewer.watch()) for viewer in room.readers]
+        dropping = [group.create_task(ask_and_not_read(viewer)) for viewer in deaf]
+        group.create_task(press(room, events, [*watching, *dropping], tell))
+    heard = sum(viewer.listener.heard for viewer in room.readers)
+    dropped = sum(task.result() for task in dropping)
+    assert heard >= events
+    assert dropped >= len(deaf)
+    tell(f"{heard} events, {dropped} times a viewer that did not read was dropped\n")

@@ -1,0 +1,201 @@
+"""The server is killed at any moment of a capture, and begins again: no photo is torn, lost or invented."""
+
+import contextlib
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import random
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from dog.snapshots import inspect
+from tests.conftest import Serve
+from tests.load.conftest import Tell
+from tests.pictures import make_picture
+from tests.server_process import ServerProcess
+from tests.test_ending import watch, write_script
+
+SIZES = [
+    pytest.param(3, id="short"),
+    pytest.param(200, id="long", marks=[pytest.mark.load, pytest.mark.timeout(1800)]),
+]
+PICTURES = 7
+MOMENTS = {"taken": 0.01, "half": 0.02, "ready": 0.03, "capturing": 0.03, "reply": 0.03}
+"""What the kill comes after, and in how many seconds at most: the picture is read and about to be saved, half of it is
+written, it is saved and the next one begins, the exposure begins, the press is answered."""
+
+
+class Kennel:
+    """The folder of a server that is killed again and again, and what is known of its photos."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.snapshots = folder / "snapshots"
+        self.incoming = self.snapshots / ".dog" / "incoming"
+        self.photos: dict[str, str] = {}
+        """What each snapshot's picture must be, by id."""
+        self.epoch = 0
+        for number in range(PICTURES):
+            size = 40 + 90 * number
+            (folder / f"{number}.jpg").write_bytes(make_picture(seed=number, width=size, height=size))
+        (folder / "n").write_text("0\n")
+        os.mkfifo(folder / "half")
+        self._half = os.open(folder / "half", os.O_RDWR)  # so that the script need not wait for us
+        self.script = write_script(
+            folder,
+            f"""read n < n; n=$(((n + 1) % {PICTURES})); echo $n > n
+            head -c 1000 $n.jpg > "$1"
+            echo > half
+            cp $n.jpg "$1" """,
+        )
+
+    def close(self) -> None:
+        os.close(self._half)
+
+    def wait_for_half(self) -> None:
+        os.read(self._half, 1)
+
+    def forget_halves(self) -> None:
+        os.set_blocking(self._half, False)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._half, 4096)
+        os.set_blocking(self._half, True)
+
+    def newest_picture(self) -> str:
+        """The hash of what the camera took last."""
+        return digest((self.folder / f"{(self.folder / 'n').read_text().strip()}.jpg").read_bytes())
+
+    def index(self) -> set[str]:
+        """The paths that the index has, read from a copy: the server alone may open it."""
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for file in (self.snapshots / ".dog").glob("index.sqlite3*"):
+            shutil.copy(file, copy)
+        with contextlib.closing(sqlite3.connect(copy / "index.sqlite3")) as database:
+            return {path for (path,) in database.execute("SELECT path FROM snapshots")}
+
+    def pictures(self) -> set[str]:
+        """The paths of all files in the folder but the server's own and the thumbnails."""
+        files = (file.relative_to(self.snapshots) for file in self.snapshots.rglob("*") if file.is_file())
+        return {str(file) for file in files if file.parts[0] != ".dog" and not file.match("*.thumbnail.jpg")}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def press_and_kill(kennel: Kennel, server: ServerProcess, moment: str, chance: random.Random) -> None:
+    """Some whole captures, and one that is cut off; what was said to be ready is noted."""
+    with watch(server) as viewer:
+        for _ in range(chance.randrange(3)):
+            press(viewer)
+            note_ready(kennel, wait_for(viewer, "ready"))
+        kennel.forget_halves()
+        press(viewer)
+        if moment in ("half", "taken"):
+            kennel.wait_for_half()
+            while moment == "taken" and any(kennel.incoming.glob("capture-*")):
+                pass
+        else:
+            told = wait_for(viewer, moment)
+            if moment == "ready":
+                note_ready(kennel, told)
+                press(viewer)
+        until = time.perf_counter() + chance.uniform(0, MOMENTS[moment])
+        while time.perf_counter() < until:
+            pass
+        server.kill()
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                message = json.loads(viewer.recv(timeout=20))
+                if message["type"] == "ready":
+                    note_ready(kennel, message)
+
+
+def press(viewer: ClientConnection) -> None:
+    viewer.send('{"type":"capture","max_age":0}')
+
+
+def wait_for(viewer: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
+        assert message["type"] != "failed", message
+        if message["type"] == kind:
+            return message
+
+
+def note_ready(kennel: Kennel, ready: dict[str, Any]) -> None:
+    kennel.photos[ready["snapshot"]] = kennel.newest_picture()
+
+
+def check_all(kennel: Kennel, server: ServerProcess) -> int:
+    """What must hold after every start. Returns how many photos there are that nobody was told of."""
+    with watch(server) as viewer:
+        hello = json.loads(viewer.recv(timeout=20))
+    assert hello["epoch"] > kennel.epoch
+    kennel.epoch = hello["epoch"]
+    (camera,) = hello["cameras"]
+    assert (camera["state"], camera.get("capture")) == ("idle", None)
+    assert list(kennel.incoming.iterdir()) == []
+    assert kennel.index() == kennel.pictures()
+
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+        listed = list_all(connection)
+        assert len({photo["snapshot"] for photo in listed}) == len(listed) == len(kennel.pictures())
+        assert camera["latest"] == (listed[0] if listed else None)
+        # What was saved when the kill came, and told to nobody, is the last picture that the camera took.
+        unknown = [photo["snapshot"] for photo in listed if photo["snapshot"] not in kennel.photos]
+        assert len(unknown) <= 1
+        kennel.photos.update((snapshot, kennel.newest_picture()) for snapshot in unknown)
+        served = {photo["snapshot"]: digest(fetch(connection, photo["url"])) for photo in listed}
+        assert served == kennel.photos
+        for photo in listed[:5]:
+            assert len(fetch(connection, photo["url"])) == photo["bytes"]
+            assert inspect(fetch(connection, photo["thumbnail"]))
+    return len(unknown)
+
+
+def list_all(connection: http.client.HTTPConnection) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = []
+    while True:
+        before = f"&before={listed[-1]['snapshot']}" if listed else ""
+        page = json.loads(fetch(connection, f"/api/snapshots?limit=200{before}"))["snapshots"]
+        listed += page
+        if not page:
+            return listed
+
+
+def fetch(connection: http.client.HTTPConnection, path: str) -> bytes:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    data = answer.read()
+    assert answer.status == 200, (path, answer.status, data)
+    return data
+
+
+@pytest.mark.parametrize("kills", SIZES)
+def test_killed_at_random_moments_no_photo_is_torn_lost_or_invented_and_nothing_seems_to_run(
+    serve: Serve, tmp_path: Path, kills: int, tell: Tell
+) -> None:
+    chance = random.Random(kills)
+    unknown = 0
+    with contextlib.closing(Kennel(tmp_path)) as kennel:
+        server = serve("--camera", f"script:{kennel.script}", "--dead-time", "0")
+        for number, moment in enumerate(itertools.islice(itertools.cycle(MOMENTS), kills), 1):
+            press_and_kill(kennel, server, moment, chance)
+            server.start()
+            unknown += check_all(kennel, server)
+            if number % 10 == 0:
+                tell(f"{number} kills, {len(kennel.photos)} photos, {unknown} of them told to nobody")
+        assert server.stop() == 0
+        assert kennel.index() == kennel.pictures()

@@ -1,0 +1,114 @@
+"""Viewers that are cut off at any byte come back with their cursor, and miss nothing."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+from tests.load.conftest import Tell
+from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
+from tests.test_ending import write_script
+
+SIZES = [
+    pytest.param(40, 20, id="short"),
+    pytest.param(2000, 300, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
+]
+LAG = 200
+"""Events that the slowest viewer may be behind before the next press: the server keeps 256."""
+AWAY = 1 / 3
+"""Events for each capture of the test that a viewer stays away for at most: fewer than the lag allows."""
+BYTES = 200
+"""Bytes a capture that a viewer reads at most before it is cut off: each has several connections."""
+
+
+async def press(connection: Connection, captures: int, published: Published, slowest: "Slowest", tell: Tell) -> None:
+    """One script presses, says each request twice, and waits for all who are too far behind."""
+    listener = Listener(Story())
+    listener.connect(None)
+    for number in range(captures + 1):
+        while listener.last < 2 * number or listener.answers:
+            for frame in await connection.read():
+                listener.hear(frame)
+            published.advance(listener.last)
+        await slowest.reach(listener.last - LAG)
+        if number < captures:
+            for outcome in ({"outcome": "started"}, {}):
+                listener.answers.append({"type": "reply", "request": str(number), "capture": number + 1} | outcome)
+                await connection.say(type="capture", request=str(number), max_age=0)
+        if number % 10 == 0:
+            tell(f"{number} captures")
+
+
+class Slowest:
+    """How far the slowest viewer is."""
+
+    def __init__(self, listeners: list[Listener]) -> None:
+        self.listeners = listeners
+        self.moved = asyncio.Event()
+
+    async def reach(self, seq: int) -> None:
+        """Wait until every viewer has had its first hello, and all events up to this."""
+        while any(listener.last < max(seq, 0) for listener in self.listeners):
+            self.moved.clear()
+            await self.moved.wait()
+
+
+async def watch_and_be_cut_off(
+    port: int, listener: Listener, captures: int, published: Published, slowest: Slowest, chance: random.Random
+) -> int:
+    """Until it has heard the last event of all. Returns how often it was connected."""
+    last = 2 * captures
+    for connections in itertools.count(1):
+        # Some saved an older cursor than that of the newest event they have: what they have already is told again.
+        cursor = listener.cursors[max(-len(listener.cursors), -chance.choice((1, 1, 3)))] if listener.cursors else None
+        listener.connect(cursor)
+        connection = await Connection.open(port, f"?since={cursor}" if cursor else "")
+        budget = chance.randrange(captures * BYTES)
+        try:
+            while budget > 0 and listener.last < last:
+                for frame in await connection.read(budget):
+                    listener.hear(frame)
+                    budget -= len(frame.payload)
+                slowest.moved.set()
+        finally:
+            chance.choice((connection.close, connection.reset))()
+        if listener.last == last:
+            return connections
+        if listener.cursors:
+            await published.reach(min(listener.last + chance.randrange(round(captures * AWAY)), last))
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("viewers", "captures"), SIZES)
+async def test_viewers_cut_off_at_random_come_back_with_their_cursor_and_have_every_event_in_order(
+    serve: Serve, tmp_path: Path, viewers: int, captures: int, tell: Tell
+) -> None:
+    (tmp_path / "n").write_text("0\n")
+    script = write_script(
+        tmp_path, 'read n < n; echo $((n + 1)) > n; [ $((n % 4)) = 3 ] && exit 1; exec cp "$PICTURE" "$1"'
+    )
+    arguments = serve_arguments(viewers, tmp_path)
+    server = await asyncio.to_thread(serve, "--camera", f"script:{script}", *arguments)
+    story, published = Story(), Published()
+    listeners = [Listener(story) for _ in range(viewers)]
+    slowest = Slowest(listeners)
+    with contextlib.closing(await Connection.open(server.port)) as presser:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(press(presser, captures, published, slowest, tell))
+            watching = [
+                group.create_task(
+                    watch_and_be_cut_off(server.port, listener, captures, published, slowest, random.Random(number))
+                )
+                for number, listener in enumerate(listeners)
+            ]
+    ends = story.check(2 * captures)
+    assert ends == {"capturing": captures, "failed": captures // 4, "ready": captures - captures // 4}
+    assert {listener.last for listener in listeners} == {2 * captures}
+    connections = sum(task.result() for task in watching)
+    assert connections > 2 * viewers
+    assert sum(listener.heard for listener in listeners) > sum(len(listener.cursors) - 1 for listener in listeners)
+    tell(f"{viewers} viewers came {connections} times\n")
