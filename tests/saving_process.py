@@ -42,7 +42,7 @@ def die_before(step: int) -> None:
 
 def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
-    return archive.save(data, inspect(data), "test", capture, captured_at)
+    return archive.save(archive.stage(data), inspect(data), "test", capture, captured_at)
 
 
 def save_once(folder: Path, step: int) -> None:

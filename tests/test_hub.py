@@ -157,11 +157,11 @@ async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
     assert not slow.viewer.closing
     while not slow.viewer.clear:
         await slow.reader.read(1000)
-    with pytest.raises(AssertionError):
-        for _ in range(10_000):  # and then the usual limit is in force again
-            slow.viewer.send(Pong())
-            assert not slow.viewer.closing
-    assert slow.transport.get_write_buffer_size() <= 20_100
+    waiting = 0
+    while not slow.viewer.closing:  # and then the usual limit is in force again
+        waiting = slow.transport.get_write_buffer_size()
+        slow.viewer.send(Pong())
+    assert waiting <= 20_000
 
 
 async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:

@@ -217,48 +217,70 @@ class Archive:
 
     # ---- saving
 
-    def save(self, data: bytes, picture: Picture, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
-        """Keep a picture, and what `inspect` found of it: when this returns it is on disk and in the index.
+    def stage(self, data: bytes) -> Path:
+        """Write a picture beside and see it to the disk; it can be looked at meanwhile. For `save`, or `discard`.
+
+        Raises StorageFull and StorageError, and then nothing of it is left.
+        """
+        path = self._make_temporary("picture")
+        try:
+            self._lock_held().check()
+            files.write_synced(path, data)
+        except OSError as error:
+            raise files.explain(error) from error
+        return path
+
+    def discard(self, staged: Path) -> None:
+        files.remove(staged)
+
+    def save(self, staged: Path, picture: Picture, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
+        """Keep a staged picture, and what `inspect` found of it: when this returns it is on disk and in the index.
 
         Raises StorageFull and StorageError, and then nothing of it is left; ValueError for a camera's name, a
         capture's number or a time that can't be one.
         """
-        at = from_milliseconds(milliseconds(captured_at))
+        try:
+            return self._save(staged, picture, camera, capture, from_milliseconds(milliseconds(captured_at)))
+        except BaseException:
+            self.discard(staged)
+            raise
+
+    def _save(self, staged: Path, picture: Picture, camera: str, capture: int, at: dt.datetime) -> Snapshot:
         with self._indexed() as index:
             self._lock_held().check()
+            size = staged.stat().st_size
             for _ in range(_ATTEMPTS):
                 taken = Taken(make_id(), camera, capture, at, SUFFIXES[picture.content_type])
                 if index.get(taken.id) is not None:
                     continue
+                snapshot = describe(taken, picture, size)
                 with contextlib.suppress(FileExistsError):
-                    self._place(taken, picture, data, index)
+                    self._place(snapshot, staged, picture.thumbnail, index)
                     self.last_capture = max(self.last_capture, capture)
-                    self.kept = (self.kept[0] + 1, self.kept[1] + len(data))
-                    return describe(taken, picture, len(data))
+                    self.kept = (self.kept[0] + 1, self.kept[1] + size)
+                    return snapshot
         raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
 
     def _make_temporary(self, kind: str) -> Path:
         """A name in `incoming` that is free, also where a leftover could not be removed."""
         return self.incoming / f"{make_id()}.{kind}"
 
-    def _place(self, taken: Taken, picture: Picture, data: bytes, index: Index) -> None:
+    def _place(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
         """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
-        final = self.root / picture_name(taken)
-        thumbnail = self.root / thumbnail_name(picture_name(taken))
-        incoming = self.incoming / f"{taken.id}.picture"
-        incoming_thumbnail = self.incoming / f"{taken.id}.thumbnail"
+        final = self.root / picture_name(snapshot)
+        thumbnail = self.root / thumbnail_name(picture_name(snapshot))
+        incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
         self._make_day(final.parent)
         # An empty file holds the name: a rename would replace what is there, and not every file system has links.
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         try:
-            files.write_synced(incoming_thumbnail, picture.thumbnail)
-            files.write_synced(incoming, data)
+            files.write_synced(incoming_thumbnail, thumbnail_data)
             os.replace(incoming_thumbnail, thumbnail)
-            os.replace(incoming, final)
+            os.replace(staged, final)
             files.sync_folder(final.parent)
-            index.add(describe(taken, picture, len(data)))
+            index.add(snapshot)
         except BaseException:
-            for path in final, thumbnail, incoming, incoming_thumbnail:
+            for path in final, thumbnail, incoming_thumbnail:
                 files.remove(path)
             raise
 

@@ -164,9 +164,18 @@ class SnapshotStore:
             del self._remembered[next(iter(self._remembered))]
 
     def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime) -> tuple[Snapshot, bytes]:
-        """The snapshot and its thumbnail. The thread that looks waits for the other, so that saves keep their order."""
-        picture = inspect(data)
-        saving = self._thread.submit(self._archive.save, data, picture, camera, capture, captured_at)
+        """The snapshot and its thumbnail. The thread that looks waits for the other, so that saves keep their order.
+
+        The picture is on its way to the disk while it is looked at: either takes some milliseconds.
+        """
+        staging = self._thread.submit(self._archive.stage, data)
+        try:
+            picture = inspect(data)
+        except BaseException:
+            if staging.exception() is None:
+                self._thread.submit(self._archive.discard, staging.result()).result()
+            raise
+        saving = self._thread.submit(self._archive.save, staging.result(), picture, camera, capture, captured_at)
         return saving.result(), picture.thumbnail
 
     def _close(self) -> None:
