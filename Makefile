@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help run test check test-cameras test-load bench screenshots wheel clean
+.PHONY: help run test check test-cameras test-load soak bench screenshots wheel clean
 
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test-cameras: .venv/test ## Run the tests with a real camera driver, in a guest 
 
 test-load: .venv/test ## Run the tests under load and after crashes in their long form.
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
+
+soak: MINUTES ?= 60
+soak: .venv/test ## Have viewers come and go for an hour, and see that nothing piles up (MINUTES=5 for less).
+	@MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak tests/load/test_soak.py $(ARGS)
 
 bench: .venv/bench ## Measure the figures of docs/benchmarks.md (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -574,6 +574,23 @@ async def test_an_index_that_fails_under_way_costs_one_snapshot_and_is_mended(st
     assert [each.capture for each in await check_agreement(store)] == [1]
     saved = await save(store, 3)
     assert await check_agreement(store) == [saved, kept]
+
+
+async def test_a_question_that_meets_a_damaged_index_is_answered_from_the_one_made_in_its_place(
+    store: SnapshotStore,
+) -> None:
+    older, newer = await save(store, 1), await save(store, 2)
+    questions: list[tuple[Callable[[], Awaitable[object]], object]] = [
+        (lambda: store.recent(limit=5), [newer, older]),
+        (lambda: store.newer(older), newer),
+        (store.count, 2),
+    ]
+    for ask, answer in questions:
+        index = store._archive._index
+        assert index is not None
+        store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
+        assert await ask() == answer
+    assert await check_agreement(store) == [newer, older]
 
 
 async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(

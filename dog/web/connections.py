@@ -50,15 +50,19 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """The places: `most` in all, `most_per_address` for one client. Who is in is counted, whoever it is."""
+    """The places: `most` in all, `most_per_address` for one client. Who is in is counted, whoever it is.
+
+    `backlog` may wait to be accepted, and `refusals` be told 503 at once.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.backlog = BACKLOG
+        self.backlog = self.refusals = BACKLOG
         self.most = settings.max_connections
         if descriptors != resource.RLIM_INFINITY:
-            self.backlog = max(1, min(BACKLOG, descriptors // 16))
-            kept_back = (ROWS + 1) * self.backlog + OWN_DESCRIPTORS  # and one row of those that are being told
+            self.backlog = min(BACKLOG, max(1, descriptors // 16))
+            self.refusals = min(BACKLOG, descriptors // 4)
+            kept_back = ROWS * self.backlog + self.refusals + OWN_DESCRIPTORS
             self.most = min(self.most, max(1, descriptors - kept_back))
         self.most_per_address = settings.max_connections_per_address
         self.count = 0
@@ -99,7 +103,7 @@ class Connections:
             self._said_at = now
             limit = f"{self.most} in all" if reason == "total" else f"{self.most_per_address} from one address"
             log.warning("Refused a connection from %s: there are %s already", address, limit)
-        if self._lingering >= self.backlog:
+        if self._lingering >= self.refusals:
             transport.set_protocol(asyncio.Protocol())
             transport.abort()
         else:
