@@ -23,7 +23,8 @@ PATIENCE = 30.0
 def measure_presses(bench: Bench) -> list[Row]:
     photo = make_photo(bench.folder / "photo.jpg")
     rounds = bench.rounds(5, 3)
-    with dog(bench, f"sleep {EXPOSURE}\nexec cp '{photo}' \"$1\"") as server:
+    script = f"sleep {EXPOSURE}\nexec cp '{photo}' \"$1\""
+    with dog(bench, script, "--picture-cache", "0") as server:  # the newest photos would fill it, whoever presses
         viewers = [Viewer(server) for _ in range(CONNECTIONS)]
         bursts = []
         for number in range(1, rounds + 1):

@@ -93,10 +93,10 @@ def _environment() -> dict[str, str]:
 # ---- D.O.G.
 
 
-def dog(bench: Bench, script: str | None = None) -> Server:
+def dog(bench: Bench, script: str | None = None, *options: str) -> Server:
     """`dog serve` in a folder of its own; its camera is a program that runs the lines of `script` ($1: the path)."""
     folder = bench.new_folder("dog")
-    arguments = ["--port", "0", "--dead-time", "0", *_roomy_limits()]
+    arguments = ["--port", "0", "--dead-time", "0", *_roomy_limits(), *options]
     if script is not None:
         arguments += ["--camera", f"script:{write_script(folder, script)}"]
     command = [sys.executable, "-m", "dog", "serve", *arguments]
