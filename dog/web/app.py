@@ -26,6 +26,7 @@ from dog.web.connections import CONNECTIONS, Connections
 from dog.web.problems import answer_problems
 from dog.web.security import (
     SECURITY_HEADERS,
+    SECURITY_LINES,
     add_security_headers,
     make_security_headers,
     refuse_foreign_posts,
@@ -70,7 +71,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
             raise settings.error("default_picture", str(error)) from None
     metrics = Metrics(dog.__version__)
     app[CONNECTIONS] = Connections(settings, metrics)
-    app[SECURITY_HEADERS] = make_security_headers(settings)
+    app[SECURITY_HEADERS] = headers = make_security_headers(settings)
+    app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera, metrics))
     app.on_shutdown.append(drain)

@@ -9,12 +9,12 @@ import functools
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
 
 from dog.web.problems import Problem
-from dog.web.security import SECURITY_HEADERS
+from dog.web.security import SECURITY_LINES
 
 __all__ = ["Content", "respond"]
 
@@ -22,8 +22,7 @@ TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """Bytes, their type, and `tag`, which changes when they do."""
 
     data: bytes
@@ -42,10 +41,11 @@ class WholeAnswer(web.StreamResponse):
     It is for what everyone asks for at once: aiohttp's own way to the socket costs as much again as the request.
     """
 
-    def __init__(self, body: bytes, headers: dict[str, str]) -> None:
+    def __init__(self, content: Content, lines: str) -> None:
+        """`lines` are those of the head that are the content's own."""
         super().__init__()
-        self._whole = body
-        self._lines = headers
+        self._content = content
+        self._lines = lines
 
     @property
     def keep_alive(self) -> bool:
@@ -53,15 +53,18 @@ class WholeAnswer(web.StreamResponse):
 
     @property
     def body_length(self) -> int:
-        return len(self._whole)
+        return len(self._content.data)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("The client has gone.")
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._whole)}\r\nDate: {_date(int(time.time()))}\r\n"
-        lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
-        transport.writelines((f"{head}{lines}\r\n".encode(), self._whole))
+        data = self._content.data
+        head = (
+            f"HTTP/1.1 200 OK\r\nDate: {_date(int(time.time()))}\r\nContent-Length: {len(data)}\r\n"
+            f"Content-Type: {self._content.content_type}\r\n{self._lines}\r\n"
+        )
+        transport.writelines((head.encode(), data))
         await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -85,8 +88,8 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
     if part is None and request.method == "GET" and request.version == HttpVersion11 and request.keep_alive:
-        headers["Content-Type"] = content.content_type
-        return WholeAnswer(content.data, headers | request.app[SECURITY_HEADERS])
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        return WholeAnswer(content, lines + request.app[SECURITY_LINES])
     if part is None:
         return web.Response(body=content.data, headers={**headers, "Content-Type": content.content_type})
     if not part:

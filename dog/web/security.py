@@ -12,6 +12,7 @@ from dog.web.service import SERVICE
 
 __all__ = [
     "SECURITY_HEADERS",
+    "SECURITY_LINES",
     "add_security_headers",
     "check_origin",
     "make_security_headers",
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
+SECURITY_LINES = web.AppKey("security_lines", str)
+"""The same as they stand in an answer."""
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
