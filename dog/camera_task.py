@@ -325,14 +325,14 @@ class CameraTask:
         if error is not None and was is None:
             self.offline_since = utc_now()
             log.warning("camera %s is offline: %s", self.name, error.message)
-            self._tell("offline", error.message)
+            self._tell("offline", error.message, self.offline_since)
         elif error is None and was is not None:
             self.offline_since = None
             log.info("camera %s is back", self.name)
-            self._tell(self.status().state, None)
+            self._tell(self.status().state, None, utc_now())
 
-    def _tell(self, state: CameraState, reason: str | None) -> None:
-        self._hub.publish(CameraChanged(at=timestamp(utc_now()), camera=self.name, state=state, reason=reason))
+    def _tell(self, state: CameraState, reason: str | None, at: dt.datetime) -> None:
+        self._hub.publish(CameraChanged(at=timestamp(at), camera=self.name, state=state, reason=reason))
 
     def _remember(self, capture: int) -> asyncio.Future[Snapshot]:
         future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()

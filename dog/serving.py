@@ -24,6 +24,7 @@ from dog.logs import Log, print_line
 from dog.settings import Settings
 from dog.web.app import create_app, drain, kill
 from dog.web.connections import CONNECTIONS
+from dog.web.problems import harden
 
 __all__ = ["run"]
 
@@ -61,6 +62,7 @@ async def _serve(settings: Settings, running: Log) -> int:
         access_log=access_log,
         logger=http_log,
         keepalive_timeout=KEEP_ALIVE,
+        auto_decompress=False,  # nobody has reason to compress what they send here
         shutdown_timeout=HANDLER_LIMIT,
     )
     asyncio.get_running_loop().set_exception_handler(_Mishaps())
@@ -81,6 +83,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     """Start the application, listen, say where, and go on until cancelled."""
     await runner.setup()
     assert runner.server is not None
+    harden(runner.server)
     connections = runner.app[CONNECTIONS]
     guard = connections.guard(runner.server)
     try:

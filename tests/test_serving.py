@@ -199,6 +199,29 @@ def test_used_up_descriptors_are_said_once_and_hurt_nobody_who_is_there(serve: S
     assert server.stderr.count("descriptors are in use") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"Expect: 100-continue", b"100 Continue"),
+        (b"Expect: ", b"200 OK"),
+        (b"Expect: \xff", b"417 Expectation Failed"),
+        (b"Expect: a cup of tea", b"417 Expectation Failed"),
+    ],
+)
+def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: bytes) -> None:
+    server = serve()
+    for path in (b"/healthz", b"/nowhere"):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + line + b"\r\nConnection: close\r\n\r\n")
+            with connection.makefile("rb") as answer:
+                said = answer.read()
+        if status == b"200 OK" and path == b"/nowhere":
+            status = b"404 Not Found"
+        assert said.startswith(b"HTTP/1.1 " + status)
+        if status.startswith(b"417"):
+            assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+
+
 def test_what_is_no_http_is_one_line_in_the_log_and_no_traceback(serve: Serve) -> None:
     server = serve()
     for junk in (b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nX : a\r\n\r\n", b"G" * 9000):

@@ -7,16 +7,19 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp_jinja2
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http import RawRequestMessage
+from yarl import URL
 
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.messages import encode
 from dog.web.service import SERVICE
 
-__all__ = ["Problem", "answer_problems", "describe_problem", "relative_root"]
+__all__ = ["Problem", "answer_problems", "describe_problem", "harden", "relative_root"]
 
 STATUS = {
     "bad_json": 400,
@@ -32,6 +35,7 @@ STATUS = {
     "precondition_failed": 412,
     "too_big": 413,
     "bad_range": 416,
+    "expectation_failed": 417,
     "upgrade_required": 426,
     "internal_error": 500,
     "storage_error": 500,
@@ -45,6 +49,8 @@ STATUS = {
 }
 TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
 """What may be different in a moment: told with Retry-After."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +91,35 @@ async def answer_problems(
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")
+
+
+def harden(server: web.Server) -> None:
+    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback."""
+    server.request_handler = _refuse_expectations(server.request_handler)
+    server.request_factory = _replace_unreadable(server.request_factory)
+
+
+def _refuse_expectations(handle: Handler) -> Handler:
+    """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() in ("", "100-continue") or request.version < HttpVersion11:
+            return await handle(request)
+        body = encode(describe_problem("expectation_failed", "The only Expect that is known here is 100-continue."))
+        return web.Response(status=417, body=body, content_type="application/problem+json")
+
+    return answer
+
+
+def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """aiohttp reads on after an address that is none, and what it makes of that may have no address at all."""
+
+    def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
+        if message.url is None:
+            message = message._replace(method="GET", path="*", url=URL("*"), should_close=True)
+        return make_request(message, *parts)
+
+    return make
 
 
 def describe_problem(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
