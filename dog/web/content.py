@@ -4,20 +4,26 @@ Everything that is served as a file is in memory by then (a picture, a thumbnail
 what was checked is what is sent, and the event loop touches no file.
 """
 
+import asyncio
 import email.utils
 import functools
 import hashlib
+import os
 import re
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 from dog.web.problems import Problem
 from dog.web.security import SECURITY_LINES
 
 __all__ = ["Content", "respond"]
 
+PIECE = 64 * 1024
+"""Bytes of an answer that wait for one client at most."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
@@ -35,40 +41,75 @@ class Content(NamedTuple):
         return cls(data, content_type, hashlib.sha256(data).hexdigest()[:16])
 
 
-class WholeAnswer(web.StreamResponse):
-    """A 200 that is known whole and written in one piece.
+class BytesAnswer(web.StreamResponse):
+    """A 200 or 206 whose bytes are in memory, and everybody's: who does not read them costs a piece, not a copy.
 
-    It is for what everyone asks for at once: aiohttp's own way to the socket costs as much again as the request.
+    What everyone asks for at once is given to the kernel past aiohttp, whose way costs as much again as the request.
     """
 
-    def __init__(self, content: Content, lines: str) -> None:
-        """`lines` are those of the head that are the content's own."""
-        super().__init__()
-        self._content = content
-        self._lines = lines
+    def __init__(self, status: int, headers: dict[str, str], body: memoryview) -> None:
+        super().__init__(status=status)
+        self._lines = headers
+        self._bytes = body
+        self._quick = False
 
     @property
-    def keep_alive(self) -> bool:
-        return True
+    def keep_alive(self) -> bool | None:
+        return True if self._quick else super().keep_alive
 
     @property
     def body_length(self) -> int:
-        return len(self._content.data)
+        return len(self._bytes)
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("The client has gone.")
-        data = self._content.data
-        head = (
-            f"HTTP/1.1 200 OK\r\nDate: {_date(int(time.time()))}\r\nContent-Length: {len(data)}\r\n"
-            f"Content-Type: {self._content.content_type}\r\n{self._lines}\r\n"
-        )
-        transport.writelines((head.encode(), data))
-        await request.writer.drain()
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        assert isinstance(request, web.Request)
+        self._quick = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
+        if self._quick:
+            await self._send(request)
+            return None
+        self.headers.update(self._lines)
+        self.content_length = len(self._bytes)
+        writer = await super().prepare(request)
+        if request.method != "HEAD":
+            for piece in _cut(self._bytes):
+                await self.write(piece)
+        return writer
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """It has been written."""
+        if not self._quick:
+            await super().write_eof(data)
+
+    async def _send(self, request: web.Request) -> None:
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("The client has gone.")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
+        head = (
+            f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_date(int(time.time()))}\r\n"
+            f"Content-Length: {len(self._bytes)}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
+        ).encode()
+        taken = _give_to_kernel(transport, head, self._bytes)
+        if taken < len(head):
+            transport.write(head[taken:])
+        for piece in _cut(self._bytes[max(0, taken - len(head)) :]):
+            if transport.is_closing():
+                raise ConnectionResetError("The client has gone.")
+            transport.write(piece)
+            await request.writer.drain()
+
+
+def _give_to_kernel(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
+    """How many bytes the kernel took at once: none where others wait for it already, or are to be encrypted."""
+    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+        return 0
+    try:
+        return os.writev(transport.get_extra_info("socket").fileno(), buffers)
+    except OSError:  # it takes nothing now, or has gone: the transport finds out which
+        return 0
+
+
+def _cut(whole: memoryview) -> Iterator[memoryview]:
+    return (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
 
 
 def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
@@ -87,16 +128,13 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     size = len(content.data)
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
-    if part is None and request.method == "GET" and request.version == HttpVersion11 and request.keep_alive:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        return WholeAnswer(content, lines + request.app[SECURITY_LINES])
+    headers["Content-Type"] = content.content_type
     if part is None:
-        return web.Response(body=content.data, headers={**headers, "Content-Type": content.content_type})
+        return BytesAnswer(200, headers, memoryview(content.data))
     if not part:
         raise Problem("bad_range", f"There are {size} bytes here.", {"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    headers["Content-Type"] = content.content_type
-    return web.Response(status=206, body=content.data[part.start : part.stop], headers=headers)
+    return BytesAnswer(206, headers, memoryview(content.data)[part.start : part.stop])
 
 
 @functools.lru_cache(maxsize=1)

@@ -102,11 +102,15 @@ def harden(server: web.Server) -> None:
 def _refuse_expectations(handle: Handler) -> Handler:
     """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        if request.headers.get("Expect", "").lower() in ("", "100-continue") or request.version < HttpVersion11:
-            return await handle(request)
+    async def refuse() -> web.StreamResponse:
         body = encode(describe_problem("expectation_failed", "The only Expect that is known here is 100-continue."))
         return web.Response(status=417, body=body, content_type="application/problem+json")
+
+    def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        expected = request.headers.get("Expect")
+        if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
+            return refuse()
+        return handle(request)
 
     return answer
 

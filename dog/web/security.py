@@ -56,13 +56,13 @@ def _strip_port(origin: str) -> str:
 
 
 @web.middleware
-async def refuse_foreign_posts(
+def refuse_foreign_posts(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+) -> Awaitable[web.StreamResponse]:
     """No other site's page may make a visitor's browser take a photo."""
     if request.method not in SAFE_METHODS:
         check_origin(request)
-    return await handler(request)
+    return handler(request)
 
 
 def make_security_headers(settings: Settings) -> dict[str, str]:

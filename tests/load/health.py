@@ -1,0 +1,133 @@
+"""What must stay well while others misbehave: a viewer that does nothing wrong, and the process itself."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.server_process import ServerProcess
+
+__all__ = ["HERE", "HealthyViewer", "count_descriptors", "get", "measure_memory", "read_metric", "unhurt"]
+
+HERE = "127.0.0.1"
+
+
+class HealthyViewer:
+    """Watches, presses, and is answered: every event once and in order, every ping."""
+
+    def __init__(self, server: ServerProcess, connection: ClientConnection, address: str) -> None:
+        self.server = server
+        self.address = address
+        self.events: list[str] = []
+        self._connection = connection
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._numbers = itertools.count()
+        self._seq = json.loads(connection.recv(timeout=20))["seq"]
+        self._mistake = ""
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def come(cls, server: ServerProcess, address: str = HERE) -> Iterator[Self]:
+        url = f"ws://{HERE}:{server.port}/ws"
+        with connect(url, source_address=(address, 0), ping_interval=None) as connection:
+            viewer = cls(server, connection, address)
+            try:
+                yield viewer
+            finally:
+                connection.close()
+                viewer._thread.join()
+
+    def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for said in self._connection:
+                message = json.loads(said)
+                if "seq" in message:
+                    if message["seq"] != self._seq + 1:
+                        self._mistake = f"{message} came after {self._seq}"
+                    self._seq = message["seq"]
+                    self.events.append(message["type"])
+                if message["type"] in ("pong", "ready", "error", "failed"):
+                    self._answers.put(message["type"])
+
+    def check(self) -> None:
+        """That it is still heard, and pinged back."""
+        self._connection.send(f'{{"type":"ping","request":"{next(self._numbers)}"}}')
+        self._wait_for("pong")
+        assert self._connection.ping().wait(20)
+
+    def press(self) -> None:
+        self._connection.send('{"type":"capture","max_age":0}')
+        self._wait_for("ready")
+
+    def load(self, *paths: str) -> None:
+        """Pages and pictures, each a 200."""
+        for path in paths:
+            assert get(self.server, path, self.address)[0] == 200
+
+    def _wait_for(self, kind: str) -> None:
+        while (said := self._answers.get(timeout=20)) != kind:
+            assert said == "ready", said  # another's press
+        assert not self._mistake
+
+
+def get(server: ServerProcess, path: str, address: str = HERE) -> tuple[int, bytes]:
+    """Status and body, asked for from that address of this machine."""
+    connection = http.client.HTTPConnection(HERE, server.port, timeout=20, source_address=(address, 0))
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def read_metric(server: ServerProcess, name: str, address: str = HERE) -> float:
+    """The sum of a metric's samples."""
+    families = text_string_to_metric_families(get(server, "/metrics", address)[1].decode())
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+
+def count_descriptors(server: ServerProcess) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+def measure_memory(server: ServerProcess) -> int:
+    """Resident bytes."""
+    with open(f"/proc/{server.pid}/smaps_rollup") as file:
+        return 1024 * int(re.findall(r"^Rss: +(\d+) kB", file.read(), re.MULTILINE)[0])
+
+
+@contextlib.contextmanager
+def unhurt(server: ServerProcess, address: str = HERE, *, growth: int = 32 * 2**20) -> Iterator[HealthyViewer]:
+    """A viewer who is not disturbed, and a service that is in the end as it was in the beginning.
+
+    But for `growth` bytes: what malloc keeps for later, and what is remembered of requests. A long form has 60,000
+    cases and more: half a KiB that is lost for each would show.
+    """
+    with HealthyViewer.come(server, address) as viewer:
+        viewer.press()
+        viewer.load("/", "/latest.jpg", "/api/snapshots", "/metrics")
+        viewer.check()
+        descriptors, memory = count_descriptors(server), measure_memory(server)
+        yield viewer
+        viewer.press()
+        viewer.load("/", "/latest.jpg", "/api/snapshots", "/metrics")
+        viewer.check()
+        while count_descriptors(server) > descriptors:
+            time.sleep(0.01)
+        grown = measure_memory(server) - memory
+        assert grown < growth, f"{grown / 2**20:.1f} MiB more"
+    assert not re.search(r"^\S+ (ERROR|CRITICAL)", server.stderr, re.MULTILINE)
+    assert server.stop() == 0
+    assert "Traceback" not in server.stderr

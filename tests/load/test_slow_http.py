@@ -1,0 +1,182 @@
+"""Clients that are slow on purpose hold their own places only, and lose those: slow heads, bodies and reading."""
+
+import contextlib
+import json
+import select
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.load.conftest import Tell
+from tests.load.health import HERE, read_metric, unhurt
+from tests.server_process import ROOT, ServerProcess
+
+HEALTHY = "127.0.0.2"
+PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
+ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
+PLACES = 200
+GROWTH = PLACES * 384 * 2**10
+"""Bytes that the service may have more after slow readers: each has a photo of a quarter of a MiB, which is read from the
+disk as none is kept in memory here, and 64 KiB of it wait. What malloc keeps of that afterwards, a second attack uses."""
+WATCHING = 2
+"""Connections of the healthy: the viewer, and whoever asks how many there are."""
+
+
+class SlowClient:
+    """Says a little at a time, or reads a little at a time, for ever."""
+
+    def __init__(self, server: ServerProcess, address: str, start: bytes, more: bytes, *, reads: bool) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel makes it the least it can do
+        self._socket.settimeout(20)
+        self._socket.bind((address, 0))
+        self._socket.connect((HERE, server.port))
+        self._more = more
+        self._reads = reads
+        self.said = b""
+        self.ended = False
+        self._try(lambda: self._socket.sendall(start))
+
+    def go_on(self) -> None:
+        """A little more, or the end, where the server has hung up."""
+        if not self.ended and self._more:
+            self._try(lambda: self._socket.sendall(self._more))
+        readable = not self.ended and select.select([self._socket], [], [], 0)[0]
+        if readable:
+            self._try(lambda: self._hear(self._socket.recv(5 if self._reads else 65536)))
+
+    def close(self) -> None:
+        self.ended = True
+        self._socket.close()
+
+    def _hear(self, data: bytes) -> None:
+        self.said += data
+        self.ended = not data
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except ConnectionError:
+            self.ended = True
+
+
+SLOW: dict[str, dict[str, Any]] = {
+    "slow heads": {"start": b"GET / HTTP/1.1\r\nHost: x\r\n", "more": b"X-a: b\r\n", "reads": False},
+    "slow bodies": {
+        "start": b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\n",
+        "more": b" ",
+        "reads": False,
+    },
+    "slow reading": {"start": b"GET /latest.jpg HTTP/1.1\r\nHost: x\r\n\r\n" * 400, "more": b"", "reads": True},
+    "many ranges": {
+        "start": b"GET /latest.jpg HTTP/1.1\r\nHost: x\r\nRange: bytes=0-%b\r\n\r\n"
+        % b"".join(b",5-%d" % end for end in range(1300)),
+        "more": b"",
+        "reads": True,
+    },
+}
+
+
+@contextlib.contextmanager
+def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> Iterator[list[SlowClient]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(SlowClient(server, address, **SLOW[kind]))) for _ in range(count)]
+
+
+def test_hundreds_that_are_slow_in_every_way_take_their_own_places_and_healthy_viewers_notice_nothing(
+    serve: Serve,
+) -> None:
+    server = serve(*ARGUMENTS, "--max-connections-per-address", "40")
+    with unhurt(server, HEALTHY, growth=GROWTH) as viewer, contextlib.ExitStack() as stack:
+        clients: list[SlowClient] = []
+        for number, kind in enumerate(SLOW):
+            clients += stack.enter_context(slow_clients(server, kind, f"127.0.0.{number + 3}", 60))
+        assert read_metric(server, "dog_connections_refused_total", HEALTHY) == 20 * len(SLOW)
+        for _ in range(3):
+            for client in clients:
+                client.go_on()
+            viewer.press()
+            viewer.load(*PAGES)
+            viewer.check()
+        assert read_metric(server, "dog_connections", HEALTHY) > 40 * len(SLOW), "they have gone before they were slow"
+
+
+# ---- the time limits, in the real process with shorter ones
+
+IMPATIENT = """
+import dog.serving, dog.web.api, dog.web.connections
+dog.serving.KEEP_ALIVE = dog.web.api.BODY_PATIENCE = dog.web.connections.PATIENCE = 0.5
+from dog.cli import main
+main(prog_name="dog")
+"""
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[ServerProcess]:
+    command = [sys.executable, "-c", IMPATIENT]
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
+    yield server.start()
+    server.kill()
+    assert "Traceback" not in server.stderr
+
+
+def test_each_way_of_being_slow_ends_at_its_time_limit_and_a_viewer_has_none(impatient: ServerProcess) -> None:
+    with unhurt(impatient, HEALTHY), contextlib.ExitStack() as stack:
+        clients = {kind: stack.enter_context(slow_clients(impatient, kind, HERE, 1))[0] for kind in SLOW}
+        while read_metric(impatient, "dog_connections", HEALTHY) > WATCHING:
+            for client in clients.values():
+                client.go_on()
+            if clients["slow bodies"].said:
+                clients["slow bodies"].close()
+        assert clients["slow heads"].said == b""
+        head, _, body = clients["slow bodies"].said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(body)["code"] == "request_timeout"
+        impatient.wait_for(f"{HERE} takes its answer too slowly: cut off")
+
+
+# ---- the tool that is known for it
+
+TOOL = shutil.which("slowhttptest")
+MODES = {
+    "slow heads": ["-H", "-i", "1", "-x", "24"],
+    "slow bodies": ["-B", "-i", "1", "-s", "8192", "-x", "10", "-t", "POST"],
+    "many ranges": ["-R", "-a", "5", "-b", "3000", "-t", "HEAD"],
+    "slow reading": ["-X", "-n", "1", "-z", "32", "-w", "512", "-y", "1024", "-k", "5"],
+}
+ADDRESSES = {"slow bodies": "/api/captures", "slow reading": "/latest.jpg", "many ranges": "/latest.jpg"}
+
+
+@pytest.mark.load
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(TOOL is None, reason="slowhttptest is missing (a Debian package)")
+@pytest.mark.parametrize("mode", MODES)
+def test_slowhttptest_takes_its_own_places_and_healthy_viewers_notice_nothing(
+    serve: Serve, tmp_path: Path, tell: Tell, mode: str
+) -> None:
+    server = serve(*ARGUMENTS, "--max-connections-per-address", str(PLACES))
+    url = server.url + ADDRESSES.get(mode, "/")
+    command = [str(TOOL), *MODES[mode], "-u", url, "-c", "1000", "-r", "200", "-l", "60", "-p", "5", "-v", "1"]
+    with unhurt(server, HEALTHY, growth=GROWTH) as viewer:
+        most, rounds = 0.0, 0
+        with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as attack:
+            while attack.poll() is None:
+                viewer.press()
+                viewer.load(*PAGES)
+                viewer.check()
+                most = max(most, read_metric(server, "dog_connections", HEALTHY))
+                rounds += 1
+                if rounds % 20 == 0:
+                    tell(f"{rounds} photos, {most:.0f} connections at most")
+        refused = read_metric(server, "dog_connections_refused_total", HEALTHY)
+        tell(f"{rounds} photos, {most:.0f} connections at most, {refused:.0f} refused\n")
+        if mode != "many ranges":  # it gives up where a range is not copied for each time it is asked for
+            assert most >= PLACES, "it was no attack"
+            assert refused >= 500

@@ -1,0 +1,237 @@
+"""Hours of ordinary days in minutes: viewers come, press, load, resume, are slow, are cut off; nothing piles up.
+
+`make soak` runs it for an hour, or MINUTES; a few seconds of it are in `make test`, for the mechanism and descriptors.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import statistics
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+from tests.load.conftest import Tell
+from tests.load.frames import CLOSE, build_masked
+from tests.load.health import HERE, count_descriptors, get, measure_memory
+from tests.load.test_junk import make_frames
+from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
+from tests.running import until
+from tests.server_process import ServerProcess
+from tests.test_ending import write_script
+
+MINUTES = float(os.environ.get("MINUTES", "60"))
+SIZES = [
+    pytest.param(60, 0.02, id="short"),
+    pytest.param(300, MINUTES, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(60 * MINUTES + 300)]),
+]
+STAY = 40
+"""Events at most that a guest stays for, or stays away for."""
+SAMPLES = 60
+"""Measurements in all, a minute apart in an hour."""
+MORE_MEMORY = 3 * 2**20
+"""Bytes that the median of the last third of the samples may be above that of the second.
+
+malloc's own breathing is about one MiB. In the twenty minutes from third to third there are some fifty thousand
+visits: a leak of a hundred bytes a visit would show, and whatever a viewer costs is two KiB at least.
+"""
+
+
+class Room:
+    """What the guests share."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.story = Story()
+        self.published = Published()
+        self.visits: Counter[str] = Counter()
+        self.over = False
+
+    async def wait(self, chance: random.Random) -> None:
+        """Until some more events were published."""
+        await self.published.reach(self.published.seq + chance.randrange(STAY))
+
+
+@contextlib.asynccontextmanager
+async def come(room: Room, query: str = "", *, receive_buffer: int = 0) -> AsyncIterator[Connection]:
+    connection = await Connection.open(room.port, query, receive_buffer=receive_buffer)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def listen(connection: Connection, listener: Listener, events: int, size: int = 65536) -> None:
+    """Until so many more events were heard, and all answers."""
+    last = listener.last + events
+    while listener.last < last or listener.answers:
+        for frame in await connection.read(size):
+            listener.hear(frame)
+
+
+async def read_to_the_end(connection: Connection) -> None:
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            await connection.read()
+
+
+def make_listener(room: Room) -> Listener:
+    listener = Listener(room.story)
+    listener.connect(None)
+    return listener
+
+
+async def watch(room: Room, chance: random.Random) -> None:
+    """Come, be cut off, and come back with the cursor."""
+    listener = Listener(room.story)
+    for _ in range(chance.randrange(1, 4)):
+        cursor = listener.cursors[-1] if listener.cursors else None
+        listener.connect(cursor)
+        async with come(room, f"?since={cursor}" if cursor else "") as connection:
+            await listen(connection, listener, chance.randrange(STAY))
+            if chance.random() < 0.5:
+                connection.reset()
+        await room.wait(chance)
+
+
+async def say_goodbye(room: Room, chance: random.Random) -> None:
+    async with come(room) as connection:
+        await listen(connection, make_listener(room), chance.randrange(STAY))
+        await connection.send(build_masked(CLOSE, b"\x03\xe8"))
+        await read_to_the_end(connection)
+
+
+async def press(room: Room, chance: random.Random) -> None:
+    listener = make_listener(room)
+    async with come(room) as connection:
+        for _ in range(chance.randrange(1, 5)):
+            key = str(uuid.UUID(int=chance.getrandbits(128)))
+            listener.answers.append({"type": "reply", "request": key})
+            await connection.say(type="capture", request=key, max_age=chance.choice((0, 1, 10)))
+            await listen(connection, listener, chance.randrange(6))
+
+
+async def read_slowly(room: Room, chance: random.Random) -> None:
+    listener = make_listener(room)
+    async with come(room, receive_buffer=1) as connection:
+        for _ in range(chance.randrange(1, 5)):
+            await listen(connection, listener, chance.randrange(6), size=chance.randrange(1, 200))
+            await room.published.reach(listener.last + 6)
+
+
+async def read_nothing(room: Room, chance: random.Random) -> None:
+    """Ask until too much waits, and be dropped."""
+    async with come(room, receive_buffer=1) as connection:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await connection.say(type="resume")
+    await room.wait(chance)
+
+
+async def load(room: Room, chance: random.Random) -> None:
+    """The page and what belongs to it, and a photo or two, on one connection."""
+    reader, writer = await asyncio.open_connection(HERE, room.port)
+    try:
+        paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
+        for path in chance.choices(paths, k=chance.randrange(1, 8)):
+            method = "POST" if path == "/api/captures" else "GET"
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            assert head.split()[1] in ("200", "201"), (path, head)
+            await reader.readexactly(int(head.partition("Content-Length: ")[2].split()[0]))
+        if chance.random() < 0.3:
+            writer.write(b"GET / HTTP/1.1\r\nHo")
+    finally:
+        writer.transport.abort()
+    await room.wait(chance)
+
+
+async def send_junk(room: Room, chance: random.Random) -> None:
+    async with come(room) as connection:
+        with contextlib.suppress(ConnectionError):
+            await connection.send(make_frames(chance) + build_masked(CLOSE, b"") + bytes(5000))
+        await read_to_the_end(connection)
+    await room.wait(chance)
+
+
+VISITS: list[Callable[[Room, random.Random], Awaitable[None]]] = [
+    *(watch, watch, say_goodbye, press, press, read_slowly, read_nothing, load, load, send_junk)
+]
+
+
+async def visit_again_and_again(room: Room, chance: random.Random) -> None:
+    while not room.over:
+        visit = chance.choice(VISITS)
+        await visit(room, chance)
+        room.visits[visit.__name__] += 1
+
+
+async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
+    """One photo after the other, until the last guest has gone."""
+    listener = make_listener(room)
+    async with come(room) as connection:
+        while not all(guest.done() for guest in guests):
+            listener.answers.append({"type": "reply"})
+            await connection.say(type="capture", max_age=0)
+            pressed = listener.last
+            while listener.answers or listener.last < pressed + 2:
+                for frame in await connection.read():
+                    listener.hear(frame)
+                room.published.advance(listener.last)
+
+
+async def measure(room: Room, server: ServerProcess, minutes: float, tell: Tell) -> list[tuple[int, int]]:
+    """Memory and descriptors, so many times in so many minutes; then the guests are told that it is over."""
+    samples = []
+    for number in range(1, SAMPLES + 1):
+        await asyncio.sleep(minutes * 60 / SAMPLES)
+        samples.append((measure_memory(server), count_descriptors(server)))
+        memory, descriptors = samples[-1]
+        tell(
+            f"{number * minutes / SAMPLES:.1f} of {minutes:g} minutes, {room.visits.total()} visits,"
+            f" {room.published.seq} events, {memory / 2**20:.1f} MiB, {descriptors} descriptors"
+        )
+    room.over = True
+    return samples
+
+
+@pytest.mark.parametrize(("guests", "minutes"), SIZES)
+async def test_whoever_comes_and_goes_for_however_long_memory_and_descriptors_stay_flat(
+    serve: Serve,
+    tmp_path: Path,
+    guests: int,
+    minutes: float,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = request.node.get_closest_marker("soak") is not None
+
+    def tell(line: str) -> None:
+        if long:
+            with capsys.disabled():
+                print(f"\n{line}", end="", flush=True)
+
+    script = write_script(tmp_path, 'exec cp "$PICTURE" "$1"')
+    arguments = [*serve_arguments(guests, tmp_path), "--picture-cache", "0", "--log-level", "warning"]
+    pace = "0.5" if long else "0.02"
+    server = await asyncio.to_thread(serve, "--camera", f"script:{script}", *arguments, "--dead-time", pace)
+    room = Room(server.port)
+    await asyncio.to_thread(get, server, "/latest.jpg?max_age=0")
+    before = count_descriptors(server)
+    async with asyncio.TaskGroup() as group:
+        visiting = [group.create_task(visit_again_and_again(room, random.Random(number))) for number in range(guests)]
+        group.create_task(press_steadily(room, visiting))
+        measuring = group.create_task(measure(room, server, minutes, tell))
+    await until(lambda: count_descriptors(server) <= before)
+    third = SAMPLES // 3
+    memory = [[sample[0] for sample in measuring.result()[part * third : (part + 1) * third]] for part in (1, 2)]
+    grown = statistics.median(memory[1]) - statistics.median(memory[0])
+    tell(f"{dict(room.visits)}; {grown / 2**20:+.2f} MiB from the second third to the last\n")
+    assert set(room.visits) == {visit.__name__ for visit in VISITS}
+    if long:
+        assert grown < MORE_MEMORY
