@@ -521,7 +521,7 @@ async def test_an_answer_that_is_taken_fast_enough_is_left_alone_however_long_it
 ) -> None:
     """The clock is the test's: it looks at the connection's progress when so many bytes have been read."""
     monkeypatch.setattr("dog.web.connections.PATIENCE", 1000.0)
-    monkeypatch.setattr("dog.web.connections.SLOWEST", 200)
+    monkeypatch.setattr("dog.web.connections.SLOWEST", 20)
     guarded = await guard()
     noise = Image.frombytes("RGB", (1500, 1000), random.Random(0).randbytes(4_500_000))
     guarded.camera.results.append(encode(noise, "PNG", compress_level=0))
@@ -530,17 +530,19 @@ async def test_an_answer_that_is_taken_fast_enough_is_left_alone_however_long_it
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
-    waited = 0  # as when the head was written before the body: what waits has grown since
+    connection._check_progress(0)  # as when the head was written before the body: what waits has grown since
     for _ in range(5):
-        waiting = guarded.waiting
-        connection._check_progress(waited)
-        waited = waiting
-        while guarded.waiting > waited - 200 * 1000:
+        while (waited := guarded.waiting) < 20 * 1000:
             await client.reader.readexactly(10_000)
+        while waited - 20 * 1000 < guarded.waiting <= waited:
+            await client.reader.readexactly(10_000)
+        connection._check_progress(waited)
+    while guarded.waiting < 20 * 1000:
+        await client.reader.readexactly(10_000)
     assert guarded.connections.count == 1
-    connection._check_progress(guarded.waiting + 200 * 1000)
+    connection._check_progress(guarded.waiting + 20 * 1000)
     assert not handler.transport.is_closing()
-    connection._check_progress(guarded.waiting + 200 * 1000 - 1)
+    connection._check_progress(guarded.waiting + 20 * 1000 - 1)
     await until(lambda: guarded.connections.count == 0)
     client.close()
 

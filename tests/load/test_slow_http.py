@@ -23,8 +23,8 @@ PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
 ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
 PLACES = 200
 GROWTH = PLACES * 384 * 2**10
-"""Bytes that the service may have more after slow readers: each has a photo of a quarter of a MiB, which is read from the
-disk as none is kept in memory here, and 64 KiB of it wait. What malloc keeps of that afterwards, a second attack uses."""
+"""Bytes that the service may have more after slow readers: each has a photo of a quarter of a MiB, read from the disk
+as none is kept in memory here, and 64 KiB of it wait. What malloc keeps of that afterwards, a second attack uses."""
 WATCHING = 2
 """Connections of the healthy: the viewer, and whoever asks how many there are."""
 
