@@ -1,12 +1,24 @@
 """WebSocket frames (RFC 6455, section 5), without any connection: what the server sends, and what it hears.
 
 aiohttp does the handshake; after it, these few lines are all that stands between a viewer's bytes and its messages. A
-viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included.
+viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included. Only a length in more bytes
+than it needs is taken, as elsewhere.
 """
 
 from collections.abc import Iterator
 
-__all__ = ["CLOSE", "PING", "PONG", "TEXT", "FrameError", "FrameReader", "build_close", "build_frame", "closing_answer"]
+__all__ = [
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "TEXT",
+    "FrameError",
+    "FrameReader",
+    "build_close",
+    "build_frame",
+    "closing_answer",
+]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, RESERVED, MASKED, CONTROL = 0x80, 0x70, 0x80, 0x8
@@ -66,8 +78,9 @@ class FrameReader:
         self._message: bytes | None = None
 
     def read(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What `data` completes, in order: (TEXT, valid UTF-8), (CLOSE | PING | PONG, payload).
+        """What `data` completes, in order: TEXT with valid UTF-8, CLOSE, PING and PONG with their payload.
 
+        CONTINUATION with nothing is a fragment that more follow: it says nothing yet, and has been work all the same.
         To be read to its end. Raises FrameError, and what comes after that is not to be read.
         """
         data = self._rest + data if self._rest else data
@@ -87,6 +100,7 @@ class FrameReader:
                 yield TEXT, message
             else:
                 self._message = message
+                yield CONTINUATION, b""
         self._rest = data[start:]
 
     def _parse(self, data: bytes, start: int) -> tuple[int, bytes | None, int]:

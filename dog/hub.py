@@ -54,6 +54,7 @@ class Viewer(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_end_timer",
         "_hub",
         "_limit",
         "_transport",
@@ -74,6 +75,7 @@ class Viewer(asyncio.Protocol):
         self.descriptor = -1
         self.lane: set[Viewer] | None = None
         self.place = -1
+        self._end_timer: asyncio.TimerHandle | None = None
         self._hub = hub
         self._limit = BACKLOG
         self._transport = transport
@@ -110,7 +112,7 @@ class Viewer(asyncio.Protocol):
 
     def write_greeting(self, frames: bytes) -> None:
         """Hand over a `hello` and its replay. They don't count as a backlog: a slow line must be able to catch up."""
-        self._limit = BACKLOG + len(frames)
+        self._limit = max(self._limit, BACKLOG + len(frames))
         self.write(frames)
         if self.behind_since is None:
             self._limit = BACKLOG
@@ -143,7 +145,7 @@ class Viewer(asyncio.Protocol):
         """Nothing more is to be said; what waits has LINGER seconds to be taken."""
         self.closing = True
         self._hub.arrange(self)
-        asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+        self._end_timer = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     # ---- what the transport says
 
@@ -161,6 +163,8 @@ class Viewer(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
+        if self._end_timer is not None:
+            self._end_timer.cancel()
         self._hub.leave(self)
 
 

@@ -96,6 +96,9 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     line = f"D.O.G. is at {' and '.join(_addresses(settings, listening))}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
+    if settings.base_url and "max_connections_per_address" not in settings.sources:
+        most = connections.most_per_address
+        log.info("Behind a proxy all viewers have its address: max_connections_per_address allows %d of them", most)
     try:
         await asyncio.Event().wait()
     finally:
@@ -128,6 +131,8 @@ class _Mishaps:
         error = context.get("exception")
         if isinstance(error, ValueError) and "_start_serving" in context["message"]:
             return  # asyncio wants to accept again what it could not before, and the end has come in between
+        if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+            return  # it shuts the sending half of a connection whose other side has gone in this very moment
         if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
             loop.default_exception_handler(context)
         elif loop.time() - self.said_at >= MISHAP_INTERVAL:

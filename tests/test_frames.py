@@ -58,6 +58,8 @@ def read(chunks: Iterable[bytes], limit: int = LIMIT) -> tuple[Heard, int | None
     try:
         for chunk in chunks:
             for opcode, payload in reader.read(chunk):
+                if opcode == CONTINUATION:
+                    continue
                 if opcode == CLOSE:
                     return heard, closing_answer(payload)
                 heard.append((opcode, payload))

@@ -236,6 +236,28 @@ async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Conne
             assert (await connection.read())["seq"] == seq
 
 
+async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_behind(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.1)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    hub = make_hub()
+    connection = await connect(hub, receive_buffer=1024)
+    hub.join(connection.viewer, [])
+    while connection.viewer.clear:
+        hub.publish(make_event(1))
+    connection.writer.write_eof()
+    await until(lambda: connection.viewer.closing)
+    while await connection.reader.read(65536):
+        pass
+    await hub.wait_closed()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, ended.set)  # behind the timer that would have cut it off
+    await ended.wait()
+    assert errors == []
+
+
 async def test_the_hub_waits_until_the_last_viewer_is_gone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "LINGER", 0.05)
     hub = make_hub()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import datetime as dt
+import errno
 import io
 import logging
 import os
@@ -481,6 +482,82 @@ async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbn
     assert decoded == [make_picture("PNG")]
     assert await again.read_thumbnail(saved[2])
     await again.close()
+
+
+async def test_a_moment_without_descriptors_costs_no_photo_its_row_and_no_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = [await save(store, number) for number in (1, 2, 3)]
+    await store.close()
+    delete_index(store.incoming.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail_with(errno.EMFILE))
+        with pytest.raises(StartError, match="Too many open files"):
+            await SnapshotStore(store.incoming.parent.parent).open()
+    again = await reopen(store)
+    assert await again.recent(limit=10) == saved[::-1]
+    assert all(again.thumbnail_path(each).exists() for each in saved)
+    await again.close()
+
+
+async def test_a_photo_that_can_not_be_read_keeps_its_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = await save(store, 1)
+    await store.close()
+    delete_index(store.incoming.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail_with(errno.EIO))
+        await (await reopen(store)).close()
+    assert store.thumbnail_path(saved).exists()
+
+
+def fail_with(number: int) -> Callable[[Path], bytes]:
+    """Path.read_bytes of a system that fails for pictures."""
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.suffix == ".jpg":
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    return fail
+
+
+async def test_a_photo_that_became_another_while_the_server_was_down_gets_another_thumbnail(
+    store: SnapshotStore,
+) -> None:
+    saved = await save(store, 1)
+    before = await store.read_thumbnail(saved)
+    await store.close()
+    other = make_picture(width=333, height=222, seed=77)
+    store.picture_path(saved).write_bytes(other)
+    again = await reopen(store)
+    found = await again.latest()
+    assert found is not None
+    assert (found.width, found.height, found.bytes) == (333, 222, len(other))
+    after = await again.read_thumbnail(found)
+    assert after == inspect(other).thumbnail != before
+    await again.close()
+
+
+async def test_the_numbers_of_captures_go_on_above_those_of_photos_that_are_gone(store: SnapshotStore) -> None:
+    for number in (1, 7):
+        gone = await save(store, number)
+    await store.close()
+    store.picture_path(gone).unlink()
+    again = await reopen(store)
+    assert again.last_capture == 7
+    await again.close()
+
+
+async def test_a_file_in_the_way_of_a_days_folder_is_told_as_what_it_is(store: SnapshotStore) -> None:
+    day = store.picture_path(await save(store)).parent
+    (day.parent.parent.parent / "2031").write_text("not a folder")
+    with pytest.raises(StorageError, match="Something else lies"):
+        await save(store, 2, captured_at=dt.datetime(2031, 1, 1, tzinfo=dt.UTC))
+    assert await store.count() == 1
+    assert list(store.incoming.iterdir()) == []
 
 
 def delete_index(folder: Path) -> None:

@@ -362,6 +362,15 @@ async def test_who_talks_too_much_is_told_and_then_closed_with_4029(run: Run) ->
         assert (await other.read())["type"] == "pong"
 
 
+async def test_endless_fragments_are_too_much_talk_whatever_they_hold(run: Run) -> None:
+    running = await run(message_rate=1.0)
+    reader, writer = await upgrade(running)
+    writer.write(b"\x01\x80mask" + b"\x00\x80mask" * 1000)
+    *_, close_frame = (await reader.read()).rpartition(b"\x88")
+    assert close_frame[1:3] == RATE_LIMITED.to_bytes(2, "big")
+    writer.close()
+
+
 def test_the_bucket_gives_a_burst_and_then_its_rate() -> None:
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.take(5) for _ in range(3)] == [0, 0, 0]

@@ -1,6 +1,7 @@
 """What sockets.take_over stands on: aiohttp lets a connection go, and forgets it.
 
-It uses two things that aiohttp's documentation doesn't name: a handler's `set_parser`, and its `transport`.
+It uses two things that aiohttp's documentation doesn't name: a handler's `set_parser`, and its `transport`. Two more
+are used by problems.harden, and tested in test_serving: a server's `request_handler` and `request_factory`.
 """
 
 import asyncio

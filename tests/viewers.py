@@ -114,7 +114,9 @@ class Connect:
 
     async def stop(self) -> None:
         for connection in self._connections:
-            connection.transport.abort()
+            transport = connection.transport
+            if not transport.is_closing() or transport.get_write_buffer_size():  # one that is closed knows no loop
+                transport.abort()
             connection.writer.transport.abort()
         for server in self._servers:
             server.close()

@@ -179,7 +179,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         About(
             group=_VIEWERS,
             meaning="How many may be connected at once, viewers and scripts together.",
-            right="a whole number from 1 to 1000000; as many as `ulimit -n` has room for are taken in any case",
+            right="a whole number from 1 to 1000000; never more are taken than `ulimit -n` has room for",
             metavar="NUMBER",
         ),
     ] = 20_000

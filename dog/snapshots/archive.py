@@ -254,6 +254,7 @@ class Archive:
                 if index.get(taken.id) is not None:
                     continue
                 snapshot = describe(taken, picture, size)
+                self._make_day((self.root / picture_name(snapshot)).parent)
                 with contextlib.suppress(FileExistsError):
                     self._place(snapshot, staged, picture.thumbnail, index)
                     self.last_capture = max(self.last_capture, capture)
@@ -270,7 +271,6 @@ class Archive:
         final = self.root / picture_name(snapshot)
         thumbnail = self.root / thumbnail_name(picture_name(snapshot))
         incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
-        self._make_day(final.parent)
         # An empty file holds the name: a rename would replace what is there, and not every file system has links.
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         try:

@@ -30,6 +30,7 @@ _REASONS = {
     errno.EPERM: "The server may not write to the snapshots' folder; give it the right to.",
     errno.EIO: "The disk reports an error; look at the system's log.",
     errno.ENOENT: "The snapshots' folder is gone; bring it back, or start the server again.",
+    errno.EEXIST: "Something else lies where a folder of snapshots belongs; look at it.",
     errno.ENOTDIR: "Something else lies where the snapshots' folder was; look at it.",
     errno.EMFILE: "The server has too many files open; raise its limit.",
     errno.EFBIG: "The picture is larger than the server may write; raise its limit on the size of files.",

@@ -31,12 +31,17 @@ CREATE TABLE snapshots (
 ) WITHOUT ROWID;
 CREATE INDEX newest ON snapshots (capture, captured_at, id);
 CREATE INDEX newest_of_camera ON snapshots (camera, capture, captured_at, id);
+CREATE TABLE highest (capture INTEGER NOT NULL);
+INSERT INTO highest VALUES (0);
+CREATE TRIGGER rises AFTER INSERT ON snapshots BEGIN
+    UPDATE highest SET capture = max(capture, new.capture);
+END;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 _COLUMNS = "id, camera, capture, captured_at, width, height, bytes, content_type"
-# By the captures' numbers, which rise for ever: the clock may jump back.
+# By the captures' numbers, which rise: the clock may jump back.
 _NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
 _BEFORE = "(capture, captured_at, id) < (SELECT capture, captured_at, id FROM snapshots WHERE id = ?)"
 
@@ -174,7 +179,8 @@ class Index:
         return count, size
 
     def last_capture(self) -> int:
-        return int(str(self._ask("SELECT coalesce(max(capture), 0) FROM snapshots")))
+        """The highest number there was, also of a snapshot that is gone: they rise, and the order stands on that."""
+        return int(str(self._ask("SELECT capture FROM highest")))
 
     def _ask(self, question: str) -> object:
         row = self._database.execute(question).fetchone()

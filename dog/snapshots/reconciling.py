@@ -1,9 +1,10 @@
 """Making the index say what the folder says, after a crash or whatever else happened to either.
 
-Where they agree, no picture is opened. Names of ours are believed, contents are checked before they enter the index,
-and what is not named as ours is left alone.
+Where they agree, no picture is opened. Names of ours are believed, and what is not named as ours is left alone. Before
+a picture enters the index it is looked at; one that has its thumbnail was decoded when it was saved: it is measured.
 """
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -16,6 +17,9 @@ from dog.snapshots.index import Index
 from dog.snapshots.names import SUFFIXES, Snapshot, Taken, make_id, parse_path, thumbnail_name
 
 __all__ = ["describe", "reconcile"]
+
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What says nothing of a picture: another moment it can be read."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class _Reconciliation:
         vanished = [path for path, (_, size) in known.items() if listing.pictures.get(path) != size]
         if vanished:
             index.remove(known.pop(path)[0] for path in vanished)
-        found = self._adopt(listing, known)
+        found = self._adopt(listing, known, changed=set(vanished))
         thumbnails = 0
         for path in sorted(path for path in known if thumbnail_name(path) not in listing.thumbnails):
             thumbnails += self._renew_thumbnail(path, known[path][0])
@@ -72,18 +76,20 @@ class _Reconciliation:
         if listing.foreign:
             log.info("%s: %d files are not the server's and are left alone.", self._root, listing.foreign)
 
-    def _adopt(self, listing: Listing, known: dict[str, tuple[str, int]]) -> int:
+    def _adopt(self, listing: Listing, known: dict[str, tuple[str, int]], changed: set[str]) -> int:
         """Take the pictures that have no row into the index, if they are whole. Returns how many."""
         ids = {id for id, _ in known.values()}
+        seen = listing.thumbnails - {thumbnail_name(path) for path in changed}
         count = 0
         for path in sorted(listing.pictures.keys() - known.keys()):
             taken = parse_path(path)
             if taken is None or taken.id in ids:
                 listing.foreign += 1
                 continue
-            inspected = self._inspect(path, known=thumbnail_name(path) in listing.thumbnails)
+            inspected = self._inspect(path, known=thumbnail_name(path) in seen)
             if inspected is None:
-                del listing.pictures[path]
+                if not (self._root / path).exists():
+                    del listing.pictures[path]
                 continue
             size, picture = inspected
             if SUFFIXES[picture.content_type] != taken.suffix:
@@ -116,6 +122,8 @@ class _Reconciliation:
         try:
             data = (self._root / path).read_bytes()
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             log.warning("%s can't be read and is not served: %s", path, error)
             return None
         try:

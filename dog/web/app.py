@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp_jinja2
 import jinja2
@@ -35,6 +37,8 @@ from dog.web.service import SERVICE, Service
 
 __all__ = ["create_app", "drain", "kill"]
 
+log = logging.getLogger(__name__)
+
 CAMERA = "main"
 """The name of the one camera that the setting `camera` describes."""
 BODY_SIZE = 16 * 1024
@@ -43,9 +47,6 @@ DRAIN = 1.0
 """Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
 PATIENCE = 2.5
 """Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
-
-
-MIB = 1024 * 1024
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
@@ -156,7 +157,7 @@ async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
     """Every part in order, each with its end put on the stack. Raises SettingError."""
-    store = SnapshotStore(settings.snapshots, memory=settings.picture_cache * MIB)
+    store = SnapshotStore(settings.snapshots, memory=settings.picture_cache * 1024 * 1024)
     try:
         await store.open()
     except StartError as error:
@@ -188,11 +189,21 @@ async def _start_service(
     )
     camera.start()
     stack.push_async_callback(camera.stop, 0)
-    pings = asyncio.create_task(hub.keep_alive(), name="pings")
-    stack.callback(pings.cancel)
-    watch = asyncio.create_task(metrics.watch_loop(time.monotonic), name="loop lag")
-    stack.callback(watch.cancel)
+    stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
+    stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return Service(settings, links, store, hub, {CAMERA: camera}, metrics)
+
+
+def _run_for_ever(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+    """A task that nobody waits for; if it ends all the same, the log says why."""
+
+    def tell(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            log.critical("the task %r has ended", name, exc_info=task.exception())
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(tell)
+    return task
 
 
 async def drain(app: web.Application) -> None:

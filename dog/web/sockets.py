@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from dog.errors import RequestError
 from dog.frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answer
@@ -205,7 +205,8 @@ def _answer_handshake(request: web.Request) -> bytes:
     key = asked.get("Sec-WebSocket-Key", "").strip()
     sound = (
         asked.get("Upgrade", "").strip().lower() == "websocket"
-        and "upgrade" in asked.get("Connection", "").lower()
+        and "upgrade" in [word.strip() for word in asked.get("Connection", "").lower().split(",")]
+        and request.version >= HttpVersion11
         and asked.get("Sec-WebSocket-Version", "").strip() == "13"
         and KEY.fullmatch(key)
         and not request.can_read_body
