@@ -1,7 +1,9 @@
 """Everything over plain HTTP: pictures, the press without JavaScript, the API, health, errors and the headers."""
 
 import asyncio
+import io
 import json
+import random
 import shutil
 import socket
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, CaptureError, StorageError, StorageFull
 from tests.cameras import make_picture
@@ -533,3 +536,26 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
         assert "secret" not in text
         assert json.loads(text)["code"] == "internal_error"
     assert "secret" in caplog.text
+
+
+async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    noise = Image.frombytes("RGB", (400, 300), random.Random(1).randbytes(360_000))
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+    running.camera.results.append(file.getvalue())
+    async with running.client.post("/api/captures") as answer:
+        url = (await answer.json())["url"]
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", running.client.port))
+    reader, writer = await asyncio.open_connection(sock=client, limit=8192)
+    ranged = f"GET {url} HTTP/1.1\r\nHost: x\r\nRange: bytes=7-\r\n\r\n"
+    writer.write((f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n" + ranged).encode() * 8)
+    for _ in range(8):
+        for start, status in ((0, b"200 OK"), (7, b"206 Partial Content")):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)
+            expected = file.getvalue()[start:]
+            assert await reader.readexactly(len(expected)) == expected
+    writer.close()

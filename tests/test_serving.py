@@ -1,6 +1,8 @@
 """How the service ends, as processes: by a first signal, by a second one, and where it is stuck."""
 
+import asyncio
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.serving import END_LIMIT
+from dog.serving import END_LIMIT, _Mishaps
 from tests.conftest import Serve
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
 
@@ -220,6 +222,13 @@ def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: by
         assert said.startswith(b"HTTP/1.1 " + status)
         if status.startswith(b"417"):
             assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+
+
+async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (errno.ENOTCONN, errno.EIO):
+        _Mishaps()(loop, {"message": "Exception in callback", "exception": OSError(number, os.strerror(number))})
+    assert [str(record.exc_info[1].args[0]) for record in caplog.records if record.exc_info] == [str(errno.EIO)]  # type: ignore[union-attr]
 
 
 def test_what_is_no_http_is_one_line_in_the_log_and_no_traceback(serve: Serve) -> None:
