@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from benchmarks.bench import ROOT
 from benchmarks.processes import CORES
 from benchmarks.rows import Machine
 from benchmarks.servers import find_nchan, find_nginx
@@ -44,6 +45,7 @@ def find_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     for name, command, pattern in (
+        ("commit", ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "dog"], r"(\S+)"),
         ("nginx", [find_nginx(), "-v"], r"nginx/(\S+)"),
         ("nchan", ["dpkg-query", "-W", "libnginx-mod-nchan"], r"(?:\d+:)?(\d[\d.]*)"),
         ("wrk", ["wrk", "-v"], r"wrk (?:debian/)?(\S+)"),
