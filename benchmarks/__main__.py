@@ -58,6 +58,8 @@ def main() -> int:
             print(f"\n{make_table(measured[name])}\n", flush=True)
     if not chosen.quick or chosen.write:
         _keep(measured)
+    else:
+        print("Nothing was written: that takes a run without --quick, or with --write.", file=sys.stderr)
     return any(row.skipped.startswith(FAILED) for figure in measured.values() for row in figure.rows)
 
 

@@ -264,8 +264,8 @@ class Hub:
         self.resume(viewer, cameras, since, preface=preface)
         self._tell_count()
 
-    def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> None:
-        """Tell a viewer that is here the whole state, and all events after the cursor."""
+    def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
+        """Tell a viewer that is here the whole state, and all events after the cursor: so many bytes."""
         missed = self._missed(cursor)
         if cursor is not None:
             self._metrics.resumes.labels("false" if missed is None else "true").inc()
@@ -281,7 +281,9 @@ class Hub:
             cameras=cameras,
             viewers=self.count,
         )
-        viewer.write_greeting(b"".join((preface, build_frame(TEXT, encode(hello)), *(missed or ()))))
+        frames = b"".join((preface, build_frame(TEXT, encode(hello)), *(missed or ())))
+        viewer.write_greeting(frames)
+        return len(frames)
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer: nothing is written to it any more. One that is not here stays so."""

@@ -38,6 +38,8 @@ DESCRIPTORS = 65536
 """The soft limit of open files that is asked for, where the hard one allows it."""
 MISHAP_INTERVAL = 10.0
 """Seconds between two lines about the same trouble."""
+LINGER = 0.5
+"""Seconds in which a body that nobody wants is still read, so that its sender can hear why."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
 ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -55,13 +57,15 @@ async def _serve(settings: Settings, running: Log) -> int:
     app = create_app(settings)
     access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
     http_log = logging.getLogger("dog.http")
-    http_log.addFilter(_shorten)
+    http_log.addFilter(_Brevity())
     runner = web.AppRunner(
         app,
         handle_signals=False,
         access_log=access_log,
         logger=http_log,
         keepalive_timeout=KEEP_ALIVE,
+        lingering_time=LINGER,
+        handler_cancellation=True,  # who hangs up is waited for no longer: its place is free, and so is its memory
         auto_decompress=False,  # nobody has reason to compress what they send here
         shutdown_timeout=HANDLER_LIMIT,
     )
@@ -113,13 +117,24 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _shorten(record: logging.LogRecord) -> bool:
-    """A request that is no HTTP is the sender's mistake: one line, and not ours to trace."""
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+class _Brevity(logging.Filter):
+    """A request that is no HTTP is the sender's mistake: a line now and then, and not ours to trace."""
+
+    said_at = -math.inf
+    unsaid = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)):
+            return True
+        if record.created - self.said_at < MISHAP_INTERVAL:
+            self.unsaid += 1
+            return False
         reason = record.exc_info[1].message.splitlines()[:1]
-        record.msg, record.args, record.exc_info = "Not HTTP: %s", (reason[0] if reason else "",), None
+        more = f" (and {self.unsaid} more before)" if self.unsaid else ""
+        record.msg, record.args, record.exc_info = "Not HTTP: %s%s", (reason[0] if reason else "", more), None
         record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
+        self.said_at, self.unsaid = record.created, 0
+        return True
 
 
 class _Mishaps:

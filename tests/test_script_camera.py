@@ -514,7 +514,7 @@ async def test_a_first_line_that_is_wrong_is_told(make: Make, tmp_path: Path, fi
 
 async def test_a_folder_that_is_gone_is_a_storage_error(make: Make, jpeg: Path, folder: Path) -> None:
     os.rmdir(folder)
-    with pytest.raises(StorageError, match="Nothing can be saved: No such file or directory"):
+    with pytest.raises(StorageError, match="The snapshots' folder is gone"):
         await make(f'cp "{jpeg}" "$1"').capture()
 
 

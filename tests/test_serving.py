@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from dog.serving import END_LIMIT, _Mishaps
 from tests.conftest import Serve
+from tests.load.health import measure_memory
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
 
 HANGING_CAMERA = """#!/bin/sh
@@ -222,6 +223,24 @@ def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: by
         assert said.startswith(b"HTTP/1.1 " + status)
         if status.startswith(b"417"):
             assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+
+
+def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve: Serve, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    camera = tmp_path / "camera.sh"
+    camera.write_text(f"#!/bin/sh\nread line < '{tmp_path}/go'\n")
+    camera.chmod(0o755)
+    server = serve("--camera", f"script:{camera}", "--capture-timeout", "60")
+    memory = measure_memory(server)
+    request = b"GET /latest.jpg?max_age=0 HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"x" * 8000 + b"\r\n\r\n"
+    for _ in range(10):
+        leaving = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+        for connection in leaving:
+            connection.sendall(request)
+        urllib.request.urlopen(f"{server.url}/healthz", timeout=30).close()
+        for connection in leaving:
+            connection.close()
+    assert measure_memory(server) - memory < 20 * 2**20, "two thousand of them took more than 10 kB each"
 
 
 async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:

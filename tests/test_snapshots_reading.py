@@ -199,4 +199,4 @@ def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
     memory.keep("large", bytes(LARGEST_MEMORY + 1))
     assert memory.get("large") is None
     assert memory.get("small") == b"small"
-    assert LARGEST_MEMORY == 32 * 1024 * 1024
+    assert LARGEST_MEMORY == 64 * 1024 * 1024

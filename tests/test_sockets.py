@@ -371,6 +371,27 @@ async def test_endless_fragments_are_too_much_talk_whatever_they_hold(run: Run) 
     writer.close()
 
 
+async def test_replays_cost_what_they_draw(run: Run) -> None:
+    running = await run(dead_time=0.0, message_rate=0.1, message_burst=600)
+    async with running.watch() as events:
+        for _ in range(RING // 2):
+            await events.say(type="capture", max_age=0)
+            await events.read_until("ready")
+        cursor = f"{events.hello['epoch']}-0"
+        answers = 0
+        for _ in range(100):
+            await events.say(type="resume", cursor=cursor)
+            message = await events.read()
+            if message["type"] == "error":
+                break
+            answers += 1
+            await events.read_until("ready")
+            while message.get("seq") != RING:
+                message = await events.read()
+        assert message["code"] == "rate_limited"
+        assert 5 < answers < 50, "each draws some ninety thousand bytes, and a token is four thousand"
+
+
 def test_the_bucket_gives_a_burst_and_then_its_rate() -> None:
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.take(5) for _ in range(3)] == [0, 0, 0]

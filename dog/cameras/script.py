@@ -230,6 +230,9 @@ def _private_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("No space is left for a snapshot.", detail=str(error)) from error
+        if error.errno == errno.ENOENT:
+            message = "The snapshots' folder is gone; bring it back, or start the server again."
+            raise StorageError(message, detail=str(error)) from error
         raise StorageError(f"Nothing can be saved: {error.strerror}.", detail=str(error)) from error
     try:
         yield

@@ -152,7 +152,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             right="a whole number of MiB from 0 to 1000000",
             metavar="MIB",
         ),
-    ] = 32
+    ] = 64
     message_rate: Annotated[
         float,
         Meta(gt=0, le=1000),

@@ -294,6 +294,7 @@ class Archive:
         """Write a file, sync it and remove it again."""
         path = self._make_temporary("writable")
         try:
+            self._lock_held().check()
             files.write_synced(path, _PROBE)
             path.unlink()
         except OSError as error:

@@ -16,8 +16,8 @@ from dog.snapshots import files
 
 __all__ = ["LARGEST_MEMORY", "Memory", "SnapshotGone", "read_picture", "read_thumbnail"]
 
-LARGEST_MEMORY: Final = 32 * 1024 * 1024
-"""Bytes, pictures and thumbnails together: some 140 photos of 1280 x 720, as cameras compress them."""
+LARGEST_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes, pictures and thumbnails together: some 280 photos of 1280 x 720, as cameras compress them."""
 _LARGEST_THUMBNAIL = 1024 * 1024
 """Of 320 x 320 pixels: uncompressed it is 300 kB."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"

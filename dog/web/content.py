@@ -51,6 +51,7 @@ class BytesAnswer(web.StreamResponse):
         super().__init__(status=status)
         self._lines = headers
         self._bytes = body
+        self._size = len(body)
         self._quick = False
 
     @property
@@ -59,21 +60,24 @@ class BytesAnswer(web.StreamResponse):
 
     @property
     def body_length(self) -> int:
-        return len(self._bytes)
+        return self._size
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         assert isinstance(request, web.Request)
         self._quick = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
-        if self._quick:
-            await self._send(request)
-            return None
-        self.headers.update(self._lines)
-        self.content_length = len(self._bytes)
-        writer = await super().prepare(request)
-        if request.method != "HEAD":
-            for piece in _cut(self._bytes):
-                await self.write(piece)
-        return writer
+        try:
+            if self._quick:
+                await self._send(request)
+                return None
+            self.headers.update(self._lines)
+            self.content_length = self._size
+            writer = await super().prepare(request)
+            if request.method != "HEAD":
+                for piece in _cut(self._bytes):
+                    await self.write(piece)
+            return writer
+        finally:
+            self._bytes = memoryview(b"")  # an answer may be forgotten late, but is not to keep a picture
 
     async def write_eof(self, data: bytes = b"") -> None:
         if not self._quick:
@@ -86,7 +90,7 @@ class BytesAnswer(web.StreamResponse):
         lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
         head = (
             f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_date(int(time.time()))}\r\n"
-            f"Content-Length: {len(self._bytes)}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
+            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
         ).encode()
         taken = _give_to_kernel(transport, head, self._bytes)
         if taken < len(head):

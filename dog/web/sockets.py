@@ -57,6 +57,10 @@ class TokenBucket:
         self._tokens -= 1
         return 0.0
 
+    def spend(self, tokens: float) -> None:
+        """Take as many as something cost that has been done already: there may be less than none afterwards."""
+        self._tokens -= tokens
+
 
 class WebSocketViewer(Viewer):
     """A viewer that may also speak: what it says is answered as it comes."""
@@ -123,7 +127,8 @@ class WebSocketViewer(Viewer):
                 case Capture():
                     self.send(_capture(said, service))
                 case Resume():
-                    service.hub.resume(self, service.statuses(), said.cursor)
+                    sent = service.hub.resume(self, service.statuses(), said.cursor)
+                    self._bucket.spend(sent / MESSAGE_SIZE)  # or it would draw a thousand times what it says
                 case Ping():
                     self.send(Pong(request=said.request))
                 case Auth():
