@@ -26,14 +26,14 @@ check: .venv/check ## Look for mistakes with ruff and mypy --strict.
 test-cameras: .venv/test ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
 
-test-load: .venv/test ## Run the tests under load and after crashes in their long form.
+test-load: .venv/test ## Run the tests under load and after crashes in their long form (half an hour).
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
 
 soak: MINUTES ?= 60
 soak: .venv/test ## Have viewers come and go for an hour, and see that nothing piles up (MINUTES=5 for less).
 	@MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak tests/load/test_soak.py $(ARGS)
 
-bench: .venv/bench ## Measure the figures of docs/benchmarks.md (ARGS="push memory" for some; ARGS=--help says more).
+bench: .venv/bench ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: .venv/test ## Take the pictures in docs/images anew.

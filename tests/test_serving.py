@@ -241,6 +241,7 @@ def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve
         for connection in leaving:
             connection.close()
     assert measure_memory(server) - memory < 20 * 2**20, "two thousand of them took more than 10 kB each"
+    assert server.stop() == 0
 
 
 async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:
