@@ -381,8 +381,21 @@ def read_as_websockets_does(sent: bytes) -> tuple[Heard, int]:
     return heard, protocol.close_sent.code
 
 
+def is_wide_control(sent: bytes) -> bool:
+    """Whether what is refused is a control frame for the form of its length."""
+    try:
+        for opcode, _ in FrameReader(LIMIT).read(sent):
+            if opcode == CLOSE:
+                break
+    except FrameError as error:
+        return error.reason == "control frames are short"
+    return False
+
+
 @given(MESSY, PLACES)
 @example(frame(CLOSE, b"\x03\xed\xff"), [])
+@example(b"\x89\xfe", [])
+@example(b"\x88\xff", [])
 @example(frame(0x40 | TEXT, b"x" * 5000), [])
 @example(frame(BINARY, b"x" * 5000), [])
 @example(frame(TEXT, b"x", final=False) + frame(BINARY), [])
@@ -392,5 +405,10 @@ def read_as_websockets_does(sent: bytes) -> tuple[Heard, int]:
 def test_websockets_hears_the_same_in_any_bytes_and_closes_with_the_same_code(sent: bytes, cuts: list[int]) -> None:
     heard, code = read(cut(sent + END, cuts))
     theirs, their_code = read_as_websockets_does(sent + END)
+    if is_wide_control(sent + END):
+        assert (heard, code) == (theirs[: len(heard)], 1002), (
+            "it takes a short one whose length has more bytes; we do not"
+        )
+        return
     assert heard == theirs
     assert code == their_code or (code, their_code) in ON_PURPOSE
