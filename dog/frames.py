@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455, section 5), without any connection: what the server sends, and what it hears.
 
 aiohttp does the handshake; after it, these few lines are all that stands between a viewer's bytes and its messages. A
-viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included. Only a message's length in more
-bytes than it needs is taken, as elsewhere.
+viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included. Only a message's length
+in more bytes than it needs is taken, as elsewhere.
 """
 
 from collections.abc import Iterator
