@@ -179,13 +179,14 @@ class Refusal(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, answer: bytes, ended: Callable[[], None]) -> None:
         self._ended = ended
+        self._end_timer = asyncio.get_running_loop().call_later(LINGER, transport.abort)
         transport.write(answer)
         if transport.can_write_eof():
             with contextlib.suppress(OSError):  # it has hung up already
                 transport.write_eof()
-        asyncio.get_running_loop().call_later(LINGER, transport.abort)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self._end_timer.cancel()
         self._ended()
 
 
