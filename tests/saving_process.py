@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dog.snapshots import Snapshot, inspect
+from dog.images import inspect
+from dog.snapshots import Snapshot
 from dog.snapshots.archive import Archive
 from dog.snapshots.index import Index
 from tests.pictures import make_picture

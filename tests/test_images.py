@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from dog import images
 from dog.errors import BadImage
-from dog.snapshots import images, inspect
-from dog.snapshots.images import LARGEST_PIXELS
+from dog.images import LARGEST_PIXELS, inspect
 from tests.pictures import draw, encode, make_picture
 
 
@@ -384,7 +384,7 @@ def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monke
 MEMORY = """
 import sys, threading
 from pathlib import Path
-from dog.snapshots import inspect
+from dog.images import inspect
 def measure():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
 data = sys.stdin.buffer.read()

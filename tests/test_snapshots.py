@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dog.errors import BadImage, StartError, StorageError
-from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, inspect, is_snapshot_id, reconciling
+from dog.images import inspect
+from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconciling
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
 from dog.snapshots.names import Taken, from_milliseconds, milliseconds, parse_path, picture_name

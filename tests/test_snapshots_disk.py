@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from dog.errors import CaptureError, StartError, StorageError, StorageFull
-from dog.snapshots import Snapshot, SnapshotStore, inspect
+from dog.images import inspect
+from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
 from tests.pictures import make_picture
 from tests.saving_process import MOMENT, STEPS

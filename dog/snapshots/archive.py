@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from dog.errors import StartError, StorageError, StorageFull
+from dog.images import Picture
 from dog.snapshots import files
-from dog.snapshots.images import Picture
 from dog.snapshots.index import Index, is_full, is_surroundings
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (

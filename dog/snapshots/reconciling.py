@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from dog.errors import BadImage
+from dog.images import Picture, inspect, measure
 from dog.snapshots import files
 from dog.snapshots.folder import Listing, list_folder
-from dog.snapshots.images import Picture, inspect, measure
 from dog.snapshots.index import Index
 from dog.snapshots.names import SUFFIXES, Snapshot, Taken, make_id, parse_path, thumbnail_name
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from dog.errors import StorageError
+from dog.images import inspect
 from dog.snapshots.archive import Archive
-from dog.snapshots.images import inspect
 from dog.snapshots.names import Snapshot, picture_name, thumbnail_name
 from dog.snapshots.reading import LARGEST_MEMORY, Memory, read_picture, read_thumbnail
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from aiohttp import web
 
 from dog.errors import BadImage
-from dog.snapshots import inspect
+from dog.images import inspect
 from dog.web.content import Content, respond
 
 __all__ = ["ASSETS", "DEFAULT_PICTURE", "read_assets", "read_default_picture", "show_asset", "show_default_picture"]

@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from dog.snapshots import inspect
+from dog.images import inspect
 from tests.conftest import Serve
 from tests.load.conftest import Tell
 from tests.pictures import make_picture

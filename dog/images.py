@@ -8,11 +8,13 @@ byte is read all the same. What is refused is refused with BadImage, whatever th
 A JPEG and a WebP have no checksums: one that is changed in its middle can still be a picture, if not the one taken.
 """
 
+import contextlib
 import io
 import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 
-__all__ = ["LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect", "measure"]
+__all__ = ["LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect", "make_histogram", "measure"]
 
 LARGEST_PIXELS: Final = 100_000_000
 """Making the thumbnail of a PNG of this size took 800 MB of memory at most (RGBA), 410 MB (RGB)."""
@@ -120,16 +122,46 @@ def measure(data: bytes) -> Picture:
     return _look(data, decode=False)
 
 
+def make_histogram(data: bytes) -> list[int]:
+    """How many pixels of a picture have each grey from 0 to 255, decoded at an eighth of its size where that is quick.
+
+    Raises BadImage where it is not whole.
+    """
+    content_type, size = _walk(data)
+    with _decoder(data, content_type, size) as image:
+        image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
+        return image.convert("L").histogram()
+
+
 def _look(data: bytes, *, decode: bool) -> Picture:
-    content_type = _recognise(data)
-    kind = _KINDS[content_type]
-    size = _WALKS[content_type](data)
+    content_type, size = _walk(data)
+    with _decoder(data, content_type, size) as image:
+        if decode:
+            image.draft(None, _fit(size))
+            image.load()
+        orientation = _orientation(image)
+        thumbnail = _shrink(image, orientation) if decode else b""
     width, height = size
+    if orientation in _ON_ITS_SIDE:
+        width, height = height, width
+    return Picture(content_type, width, height, thumbnail)
+
+
+def _walk(data: bytes) -> tuple[str, tuple[int, int]]:
+    """The type and the size, after a walk to the end mark."""
+    content_type = _recognise(data)
+    width, height = _WALKS[content_type](data)
     if width * height > LARGEST_PIXELS:
         raise BadImage(
             f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million;"
             " set the camera to a smaller size."
         )
+    return content_type, (width, height)
+
+
+@contextlib.contextmanager
+def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
+    """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of EXIF that it can't read; that says nothing of the picture.
@@ -137,22 +169,15 @@ def _look(data: bytes, *, decode: bool) -> Picture:
             with _DECODERS[content_type](io.BytesIO(data)) as image:
                 if image.size != size:
                     raise ValueError(f"it says to be {size} and then {image.size}")
-                if decode:
-                    image.draft(None, _fit(size))
-                    image.load()
-                orientation = _orientation(image)
-                thumbnail = _shrink(image, orientation) if decode else b""
+                yield image
     except MemoryError as error:
         raise BadImage(
-            f"The picture has {width} x {height} pixels, more than this machine's memory can hold;"
+            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold;"
             " set the camera to a smaller size."
         ) from error
     except Exception as error:
         # Pillow has no error of its own: its parsers raise whatever they stumble over.
-        raise _damaged(kind, f"{type(error).__name__}: {error}") from error
-    if orientation in _ON_ITS_SIDE:
-        width, height = height, width
-    return Picture(content_type, width, height, thumbnail)
+        raise _damaged(_KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
 # ---- what is it?
