@@ -34,10 +34,33 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
         ("script:one.sh", "script:one.sh"),
         ("script:/bin/two", "script:/bin/two"),
         ("script:a:b", "script:a:b"),
+        ("v4l2:/dev/v4l/by-id/usb-Acme_Webcam-video-index0", "v4l2:/dev/v4l/by-id/usb-Acme_Webcam-video-index0"),
+        ("rtsp://me:w%40rd@192.0.2.7:8554/cam?a=b", "rtsp://me:w%40rd@192.0.2.7:8554/cam?a=b"),
+        ("http://[2001:db8::1]/snapshot.jpg", "http://[2001:db8::1]/snapshot.jpg"),
+        ("picamera:1", "picamera:1"),
+        ("faulty:cut=0.3,seed=7", "faulty:cut=0.3,seed=7"),
     ],
     "dead_time": [("0", 0.0), ("2.5", 2.5), ("3600", 3600.0)],
     "capture_timeout": [("0.001", 0.001), ("60", 60.0), ("600", 600.0)],
     "image_type": [("jpeg", "jpeg"), ("png", "png"), ("webp", "webp")],
+    "resolution": [("640x480", "640x480"), ("99999x1", "99999x1"), ("1920x1080", "1920x1080")],
+    "frame_rate": [("0.1", 0.1), ("15", 15.0), ("1000", 1000.0)],
+    "controls": [
+        ("brightness=-3", {"brightness": -3}),
+        (
+            "auto_exposure=Manual Mode, exposure_time_absolute=200",
+            {"auto_exposure": "Manual Mode", "exposure_time_absolute": 200},
+        ),
+        ("horizontal_flip=true,vertical_flip=false", {"horizontal_flip": True, "vertical_flip": False}),
+    ],
+    "latency": [("0.3", 0.3), ("1", 1.0), ("60", 60.0)],
+    "preview_rate": [("0.5", 0.5), ("5", 5.0), ("60", 60.0)],
+    "warm_up": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
+    "settle": [("0.01", 0.01), ("0.5", 0.5), ("1", 1.0)],
+    "black_level": [("0", 0.0), ("0.05", 0.05), ("1", 1.0)],
+    "black_share": [("0.5", 0.5), ("0.9", 0.9), ("1", 1.0)],
+    "retake": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
+    "frozen": [("false", False), ("0", False), ("true", True)],
     "snapshots": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
     "default_picture": [("a.png", Path("a.png")), ("/b.jpg", Path("/b.jpg")), ("c/d.svg", Path("c/d.svg"))],
     "message_rate": [("0.5", 0.5), ("20", 20.0), ("1000", 1000.0)],
@@ -74,10 +97,47 @@ WRONG: dict[str, list[str]] = {
         "https://a b",
     ],
     "origins": ["x", "*", "null", "https://a/b", "https://a,,https://b", "https://a,b", "https://me@a"],
-    "camera": ["", "Test", "webcam", "test:", "test:1", "script", "script:", ":x"],
+    "camera": [
+        *(
+            "",
+            "Test",
+            "webcam",
+            "test:",
+            "test:1",
+            "script",
+            "script:",
+            ":x",
+            "v4l2",
+            "v4l2:",
+            "rtsp:",
+            "rtsp:a",
+            "rtsp://",
+        ),
+        *(
+            "http:///a",
+            "http://[::1",
+            "rtsp://a:b",
+            "rtsp://a:99999",
+            "picamera:",
+            "picamera:one",
+            "picamera:-1",
+            "faulty:",
+        ),
+    ],
     "dead_time": ["", "x", "-0.1", "3600.1", "nan", "inf", "1s", "1,5"],
     "capture_timeout": ["", "0", "-1", "600.1", "nan", "inf"],
     "image_type": ["", "gif", ".jpg", "JPG"],
+    "resolution": ["640", "640x", "0x480", "640X480", "640 x 480", "640x480x3", "100000x1"],
+    "frame_rate": ["0", "-1", "1000.5", "fast", "nan"],
+    "controls": ["brightness", "brightness=1,contrast", "a=b\x00"],
+    "latency": ["", "-0.1", "60.5", "nan"],
+    "preview_rate": ["", "0", "60.5"],
+    "warm_up": ["", "-1", "60.5"],
+    "settle": ["", "0", "1.1"],
+    "black_level": ["", "-0.1", "1.1"],
+    "black_share": ["", "0", "1.1"],
+    "retake": ["", "-1", "60.5"],
+    "frozen": ["", "maybe", "2"],
     "snapshots": ["", "a\x00b", "a\nb", "~nobody-of-this-name/a"],
     "default_picture": ["a\x1bb"],
     "message_rate": ["", "0", "-1", "1000.5", "nan"],
@@ -116,6 +176,14 @@ def as_toml(setting: Setting, text: str) -> str:
     """A line of dog.toml with what a flag would say as `text`."""
     if setting.name == "origins":
         return f"{setting.name} = [{', '.join(repr(part.strip()) for part in text.split(','))}]"
+    if setting.name == "controls":
+        pairs = (part.strip().split("=") for part in text.split(","))
+        inside = (
+            f"{name} = {value if re.fullmatch(r'-?[0-9]+|true|false', value) else repr(value)}" for name, value in pairs
+        )
+        return f"controls = {{ {', '.join(inside)} }}"
+    if setting.kind is bool:
+        return f"{setting.name} = {'true' if text in ('true', '1') else 'false'}"
     return f"{setting.name} = {text if setting.kind in (int, float) else repr(text)}"
 
 
@@ -160,7 +228,7 @@ def test_a_right_value_is_taken_from_the_file(setting: Setting, text: str, value
     settings = load({}, {}, tmp_path)
     if isinstance(value, Path):
         value = tmp_path / value
-    elif setting.name == "camera":
+    elif setting.name == "camera" and value.startswith("script:"):
         value = f"script:{tmp_path / split_camera(value)[1]}"
     assert getattr(settings, setting.name) == value
     assert settings.source_of(setting.name) == Source(setting.name, f"{file} line 2")
@@ -176,7 +244,7 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
     assert (again.setting, again.source) == (setting.variable, "environment")
     assert again.problem == error.problem
     assert re.search("write|known are|of its own|end it", error.problem)
-    assert repr(text)[:80] in error.problem or setting.name == "origins"
+    assert re.sub("//[^/]*@", "//***@", repr(text))[:80] in error.problem or setting.name == "origins"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +265,11 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
             {"DOG_IMAGE_TYPE": "gif"},
             "DOG_IMAGE_TYPE (environment): 'gif' is wrong; write one of jpg, jpeg, png, webp",
         ),
-        ({"camera": "v4l:0"}, {}, "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH"),
+        (
+            {"camera": "v4l:0"},
+            {},
+            "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH, v4l2:DEVICE, rtsp://ADDRESS, rtsps://ADDRESS, http://ADDRESS, https://ADDRESS, picamera:NUMBER, faulty:FAULTS",
+        ),
         (
             {"host": "localhost:80"},
             {},
@@ -421,7 +493,7 @@ def test_the_table_in_the_docs_is_that_of_the_code() -> None:
 def test_the_table_has_every_setting_once() -> None:
     rows = describe().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [setting.flag for setting in (*SETTINGS.values(), CONFIG)]
-    assert {"sources", "warnings", *SETTINGS} == set(Settings.__struct_fields__)
+    assert {"sources", "warnings", "cameras", *SETTINGS} == set(Settings.__struct_fields__)
     assert (
         "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | The least time from one exposure's start" in describe()
     )
@@ -446,3 +518,102 @@ def test_the_errors_in_the_docs_are_those_of_the_code(tmp_path: Path) -> None:
     text = DOCS.read_text()
     for error in errors:
         assert f"dog: {error}\n".replace(f"{tmp_path}/", "") in text
+
+
+# ---- several cameras
+
+
+def test_each_table_is_a_camera_with_settings_of_its_own_and_all_others_from_above(tmp_path: Path) -> None:
+    write_toml(
+        tmp_path,
+        """
+        dead_time = 2
+        capture_timeout = 7
+
+        [cameras.porch]
+        camera = "v4l2:/dev/video2"
+        resolution = "1280x720"
+        dead_time = 5
+        controls = { brightness = 10, auto_exposure = "Manual Mode" }
+
+        [cameras.yard-2]
+        camera = "script:yard.sh"
+        """,
+    )
+    cameras = load({}, {}, tmp_path).by_camera()
+    assert list(cameras) == ["porch", "yard-2"]
+    porch, yard = cameras.values()
+    assert (porch.camera, porch.resolution, porch.dead_time) == ("v4l2:/dev/video2", "1280x720", 5.0)
+    assert (porch.capture_timeout, porch.controls) == (7.0, {"brightness": 10, "auto_exposure": "Manual Mode"})
+    assert (yard.camera, yard.resolution, yard.dead_time) == (f"script:{tmp_path / 'yard.sh'}", None, 2.0)
+    assert porch.source_of("dead_time") == Source("cameras.porch.dead_time", f"{tmp_path / 'dog.toml'} line 8")
+    assert yard.source_of("dead_time").place.endswith("line 2")
+
+
+def test_the_camera_of_a_flag_is_called_main_and_comes_first(tmp_path: Path) -> None:
+    write_toml(tmp_path, '[cameras.porch]\ncamera = "test"\n')
+    assert list(load({}, {}, tmp_path).by_camera()) == ["porch"]
+    both = load({"camera": "script:a.sh", "dead_time": "3"}, {}, tmp_path).by_camera()
+    assert [(name, one.camera, one.dead_time) for name, one in both.items()] == [
+        ("main", "script:a.sh", 3.0),
+        ("porch", "test", 3.0),
+    ]
+
+
+def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
+    settings = load({"camera": "picamera:1"}, {}, tmp_path)
+    assert list(settings.by_camera()) == ["main"]
+    assert settings.by_camera()["main"].camera == "picamera:1"
+    assert list(Settings().by_camera()) == ["main"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        (
+            "[cameras.porch]\ndead_time = 1",
+            "cameras.porch ({file} line 1): it does not say which camera it is; write a line such as"
+            ' camera = "v4l2:/dev/video0"',
+        ),
+        (
+            '[cameras.porch]\ncamera = "test"\nport = 80',
+            "cameras.porch.port ({file} line 3): it is not a camera's own; write it above the first line in brackets",
+        ),
+        (
+            'dead_time = 1\n[cameras.porch]\ncamera = "test"\ndead_tme = 2',
+            "cameras.porch.dead_tme ({file} line 4): there is no such setting; did you mean dead_time?",
+        ),
+        (
+            'dead_time = 1\n[cameras.porch]\ncamera = "test"\ndead_time = "soon"',
+            "cameras.porch.dead_time ({file} line 4): 'soon' is wrong; write a number of seconds from 0 to 3600, without"
+            " quotes",
+        ),
+        (
+            '[cameras.Porch]\ncamera = "test"',
+            "cameras.Porch ({file} line 1): 'Porch' can't be a camera's name; take up to 32 of a to z, 0 to 9 and -",
+        ),
+        (
+            'camera = "test"\n[cameras.main]\ncamera = "test"',
+            "cameras.main ({file} line 2): the setting `camera` has a camera of this name already; choose another name,"
+            " or leave that out",
+        ),
+        ("cameras = 3", "cameras ({file} line 1): it is not a table; write [cameras.porch] above its lines"),
+        (
+            '[cameras]\nporch = "test"',
+            "cameras.porch ({file} line 2): it is not a table; write [cameras.porch] above its lines",
+        ),
+        (
+            '[cameras.porch]\ncamera = "test"\ncontrols = { brightness = 1.5 }',
+            "cameras.porch.controls ({file} line 3): {{'brightness': 1.5}} is wrong; write NAME=VALUE with commas between"
+            " them (in dog.toml a table), such as brightness=128; empty for none",
+        ),
+    ],
+)
+def test_a_mistake_in_a_camera_s_table_reads_like_this(lines: str, line: str, tmp_path: Path) -> None:
+    file = write_toml(tmp_path, lines)
+    assert str(refuse({}, {}, tmp_path)) == line.format(file=file)
+
+
+def test_the_password_of_a_camera_s_address_is_in_no_error(tmp_path: Path) -> None:
+    for camera in ("rtsp://me:secret@", "rtps://me:secret@192.0.2.7/", "rtsp://me:se/cret@192.0.2.7:99999/"):
+        assert "cret" not in str(refuse({"camera": camera}, {}, tmp_path))

@@ -7,8 +7,28 @@ right (reading.py). Nothing here does I/O but for reading the one file: whether 
 is for others to find out, and `Settings.error` lets them say it just as well.
 """
 
+from dog.settings.about import Setting, Source
 from dog.settings.checks import CAMERA_KINDS, split_camera
-from dog.settings.fields import CONFIG, SETTINGS, Setting, Settings, Source, describe
+from dog.settings.fields import (
+    CAMERA_SETTINGS,
+    CONFIG,
+    MAIN_CAMERA,
+    SETTINGS,
+    Settings,
+    describe,
+)
 from dog.settings.reading import load
 
-__all__ = ["CAMERA_KINDS", "CONFIG", "SETTINGS", "Setting", "Settings", "Source", "describe", "load", "split_camera"]
+__all__ = [
+    "CAMERA_KINDS",
+    "CAMERA_SETTINGS",
+    "CONFIG",
+    "MAIN_CAMERA",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "Source",
+    "describe",
+    "load",
+    "split_camera",
+]

@@ -7,18 +7,38 @@ what the setting says is right, without one elsewhere.
 import re
 from urllib.parse import urlsplit
 
-__all__ = ["CAMERA_KINDS", "check_base_url", "check_camera", "check_host", "check_origins", "show", "split_camera"]
+__all__ = [
+    "CAMERA_KINDS",
+    "check_base_url",
+    "check_camera",
+    "check_host",
+    "check_origins",
+    "check_resolution",
+    "show",
+    "split_camera",
+]
 
-CAMERA_KINDS = {"test": "", "script": "PATH"}
-"""Which kinds of camera there are, and what stands behind the colon."""
+CAMERA_KINDS = {
+    "test": "",
+    "script": ":PATH",
+    "v4l2": ":DEVICE",
+    "rtsp": "://ADDRESS",
+    "rtsps": "://ADDRESS",
+    "http": "://ADDRESS",
+    "https": "://ADDRESS",
+    "picamera": ":NUMBER",
+    "faulty": ":FAULTS",
+}
+"""Which kinds of camera there are, and what stands behind each."""
 
 _SHOWN = 80
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def show(value: object) -> str:
-    """A value as it is told in an error: short, and on one line."""
+    """A value as it is told in an error: short, on one line, and without the user and the password of an address."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = re.sub(r"//\S*@", "//***@", text)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
@@ -30,17 +50,35 @@ def split_camera(text: str) -> tuple[str, str]:
     kind, colon, argument = text.partition(":")
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
-        known = ", ".join(f"{name}:{needed}" if needed else name for name, needed in CAMERA_KINDS.items())
+        known = ", ".join(f"{name}{needed}" for name, needed in CAMERA_KINDS.items())
         raise ValueError(f"{show(text)} is no kind of camera; known are {known}")
     if needs and not argument:
-        raise ValueError(f"{show(text)} lacks what comes after the colon; write {kind}:{needs}")
+        raise ValueError(f"{show(text)} lacks what comes after the colon; write {kind}{needs}")
     if colon and not needs:
         raise ValueError(f"{show(text)} has nothing to come after the colon; write {kind}")
+    if needs == "://ADDRESS" and not _is_address(text):
+        raise ValueError(f"{show(text)} is no address; write one such as {kind}://user:password@192.0.2.7/stream")
+    if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
+        raise ValueError(f"{show(text)} has no number after the colon; write {kind}:0 for the first camera")
     return kind, argument
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def check_camera(value: str) -> str:
     split_camera(value)
+    return value
+
+
+def check_resolution(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value, re.ASCII):
+        raise ValueError
     return value
 
 

@@ -1,34 +1,28 @@
 """The settings themselves: one field each, with all that is said of it beside it, and what is made of that."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from dog.errors import SettingError
-from dog.settings.checks import check_base_url, check_camera, check_host, check_origins, split_camera
+from dog.settings.about import About, Setting, Source, flag_of, strip, write_default
+from dog.settings.checks import (
+    CAMERA_KINDS,
+    check_base_url,
+    check_camera,
+    check_host,
+    check_origins,
+    check_resolution,
+    split_camera,
+)
 
-__all__ = ["CONFIG", "SETTINGS", "Setting", "Settings", "Source", "describe"]
+__all__ = ["CAMERA_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings", "describe"]
 
 
-class Source(Struct, frozen=True):
-    """Where a value came from: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
-
-    written: str
-    place: str
-
-
-class About(Struct, frozen=True, kw_only=True):
-    """What is said of a setting. `right` is what to write, `none` are the texts that stand for "none"."""
-
-    group: str
-    meaning: str
-    right: str
-    metavar: str
-    check: Callable[[Any], Any] | None = None
-    none: tuple[str, ...] = ()
+MAIN_CAMERA = "main"
+"""The name of the camera that is not in a table of its own."""
 
 
 _ADDRESS = "Where it is reached"
@@ -41,7 +35,8 @@ _LOG = "The log"
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings, as `load` gives them. Made directly, as in tests, the values are taken as they are.
 
-    `sources` has where each value that is not a default came from; `warnings` what was odd but no reason to stop.
+    `sources` has where each value that is not a default came from; `warnings` what was odd but no reason to stop;
+    `cameras` the settings as each camera has them, by its name, where there are tables of them.
     """
 
     host: Annotated[
@@ -89,9 +84,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         About(
             group=_CAMERA,
-            meaning="Which camera: a drawn test card, or a program that is given the path of the picture to make.",
-            right="test or script:PATH",
-            metavar="KIND[:PATH]",
+            meaning="Which camera; docs/cameras.md says more of each kind.",
+            right="one of " + ", ".join(f"{kind}{rest}" for kind, rest in CAMERA_KINDS.items()),
+            metavar="CAMERA",
             check=check_camera,
         ),
     ] = "test"
@@ -124,6 +119,115 @@ class Settings(Struct, frozen=True, kw_only=True):
             metavar="SUFFIX",
         ),
     ] = "jpg"
+    resolution: Annotated[
+        str | None,
+        About(
+            group=_CAMERA,
+            meaning="The size of the pictures, where the camera has several.",
+            right="a width and a height in pixels such as 1280x720; empty for the camera's largest",
+            metavar="WIDTHxHEIGHT",
+            check=check_resolution,
+            none=("",),
+        ),
+    ] = None
+    frame_rate: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        About(
+            group=_CAMERA,
+            meaning="How many frames a second the camera takes, where it has a choice.",
+            right="a number above 0, at most 1000; empty for the camera's own choice",
+            metavar="NUMBER",
+            none=("",),
+        ),
+    ] = None
+    controls: Annotated[
+        dict[str, bool | int | str],
+        About(
+            group=_CAMERA,
+            meaning="The camera's own controls, such as exposure, focus and white balance; `dog cameras` lists them.",
+            right="NAME=VALUE with commas between them (in dog.toml a table), such as brightness=128; empty for none",
+            metavar="CONTROLS",
+        ),
+    ] = {}
+    latency: Annotated[
+        float,
+        Meta(ge=0, le=60),
+        About(
+            group=_CAMERA,
+            meaning="How long after its exposure a network camera's frame arrives here, which nobody but you can know.",
+            right="a number of seconds from 0 to 60",
+            metavar="SECONDS",
+        ),
+    ] = 0.0
+    preview_rate: Annotated[
+        float,
+        Meta(gt=0, le=60),
+        About(
+            group=_CAMERA,
+            meaning="How many frames a second the live view shows at most.",
+            right="a number above 0, at most 60",
+            metavar="NUMBER",
+        ),
+    ] = 10.0
+    warm_up: Annotated[
+        float,
+        Meta(ge=0, le=60),
+        About(
+            group=_CAMERA,
+            meaning="How long exposure may take to settle after a camera was opened; no frame is taken before.",
+            right="a number of seconds from 0 to 60",
+            metavar="SECONDS",
+        ),
+    ] = 2.0
+    settle: Annotated[
+        float,
+        Meta(gt=0, le=1),
+        About(
+            group=_CAMERA,
+            meaning="By how much the brightness of frames may differ, as a share of it, where exposure has settled.",
+            right="a number above 0, at most 1",
+            metavar="SHARE",
+        ),
+    ] = 0.02
+    black_level: Annotated[
+        float,
+        Meta(ge=0, le=1),
+        About(
+            group=_CAMERA,
+            meaning="The brightness up to which a pixel is black, as a share of the brightest.",
+            right="a number from 0 to 1",
+            metavar="SHARE",
+        ),
+    ] = 0.1
+    black_share: Annotated[
+        float,
+        Meta(gt=0, le=1),
+        About(
+            group=_CAMERA,
+            meaning="The share of black pixels from which a frame is black.",
+            right="a number above 0, at most 1",
+            metavar="SHARE",
+        ),
+    ] = 0.98
+    retake: Annotated[
+        float,
+        Meta(ge=0, le=60),
+        About(
+            group=_CAMERA,
+            meaning="How long a better frame is waited for, where one is black or the very same as the one before.",
+            right="a number of seconds from 0 to 60",
+            metavar="SECONDS",
+        ),
+    ] = 2.0
+    frozen: Annotated[
+        bool,
+        About(
+            group=_CAMERA,
+            meaning="Whether a frame that is the very same as the one before is refused.",
+            right="true, or false where what the camera sees does stand still",
+            metavar="BOOLEAN",
+        ),
+    ] = True
     snapshots: Annotated[
         Path,
         About(
@@ -214,6 +318,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "info"
     sources: dict[str, Source] = {}
     warnings: tuple[str, ...] = ()
+    cameras: "dict[str, Settings]" = {}
 
     @property
     def camera_kind(self) -> str:
@@ -222,8 +327,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def camera_argument(self) -> str:
-        """What stands after the colon: the program's path for `script`, nothing for `test`."""
+        """What stands after the colon: the program's path for `script`, nothing for `test`, `//...` of an address."""
         return split_camera(self.camera)[1]
+
+    def by_camera(self) -> "dict[str, Settings]":
+        """The settings as each camera has them, by its name; the first is what a press without a name means."""
+        return self.cameras or {MAIN_CAMERA: self}
 
     def source_of(self, name: str) -> Source:
         """Where the setting's value came from; a default's source is the flag that would change it."""
@@ -235,28 +344,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return SettingError(source.written, source.place, problem)
 
 
-def flag_of(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-class Setting(Struct, frozen=True, kw_only=True):
-    """One setting as it is told to people, `default` as one writes it; `type` is with its limits, `kind` without."""
-
-    name: str
-    about: About
-    default: str
-    type: Any = str
-    kind: Any = str
-
-    @property
-    def flag(self) -> str:
-        return flag_of(self.name)
-
-    @property
-    def variable(self) -> str:
-        return f"DOG_{self.name.upper()}"
-
-
 def _read_fields() -> dict[str, Setting]:
     """Every field that says what it is about; `sources` and `warnings` are not set by anybody."""
     found = {}
@@ -266,21 +353,18 @@ def _read_fields() -> dict[str, Setting]:
                 found[field.name] = Setting(
                     name=field.name,
                     about=said,
-                    default=_write(field.default),
+                    default=write_default(field),
                     type=field.type,
-                    kind=field.type.__origin__,
+                    kind=strip(field.type),
                 )
     return found
 
 
-def _write(value: object) -> str:
-    if value is None or value == ():
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 SETTINGS = _read_fields()
 """Every setting but `config`, by name, in the order of the fields."""
+
+CAMERA_SETTINGS = {name: setting for name, setting in SETTINGS.items() if setting.about.group == _CAMERA}
+"""Those that may stand in [cameras.NAME] too, and count for that camera alone then."""
 
 CONFIG = Setting(
     name="config",

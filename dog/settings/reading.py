@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError
+from dog.settings.about import Setting, Source
 from dog.settings.checks import CAMERA_KINDS, show, split_camera
-from dog.settings.fields import CONFIG, SETTINGS, Setting, Settings, Source
+from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
 
 __all__ = ["load"]
 
@@ -19,6 +20,8 @@ _COMMAND_LINE = "command line"
 _ENVIRONMENT = "environment"
 _LARGEST_FILE = 1024 * 1024
 """Bytes; no file that a person wrote comes near it."""
+Said = tuple[Setting, Any, Source, Path]
+"""A value that somebody gave for a setting, its source, and where its paths start."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -32,23 +35,34 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     Raises SettingError for the first setting that is wrong. A DOG_* variable that is none of ours is a warning only:
     others may have put it there. A wrong value is an error even where another one counts more.
     """
+    named = _name_file(flags, environ, folder)
+    file = ConfigFile(*named) if named else None
+    said = list(file.settings()) if file else []
+    for setting in SETTINGS.values():
+        said += [(setting, text, source, Path()) for text, source in _texts(setting, flags, environ)]
+    values, sources = _convert_all(said)
+    settings = Settings(**values, sources=sources, warnings=tuple(_odd_variables(environ)))
+    cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
+    for name, where, said in file.cameras() if file else ():
+        if name in cameras:
+            problem = "the setting `camera` has a camera of this name already; choose another name, or leave that out"
+            raise SettingError(where.written, where.place, problem)
+        values, own = _convert_all(said)
+        if "camera" not in values:
+            problem = 'it does not say which camera it is; write a line such as camera = "v4l2:/dev/video0"'
+            raise SettingError(where.written, where.place, problem)
+        cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
+    return msgspec.structs.replace(settings, cameras=cameras)
+
+
+def _convert_all(said: Iterable[Said]) -> tuple[dict[str, Any], dict[str, Source]]:
+    """The values, and where they came from; what counts more comes later."""
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
-    for setting, value, source, start in _said(flags, environ, folder):
+    for setting, value, source, start in said:
         values[setting.name] = _convert(setting, value, source, start)
         sources[setting.name] = source
-    return Settings(**values, sources=sources, warnings=tuple(_odd_variables(environ)))
-
-
-def _said(
-    flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path
-) -> Iterator[tuple[Setting, Any, Source, Path]]:
-    """Every value that somebody gave, its source and where its paths start; what counts more comes later."""
-    if named := _name_file(flags, environ, folder):
-        yield from _read_file(*named)
-    for setting in SETTINGS.values():
-        for text, source in _texts(setting, flags, environ):
-            yield setting, text, source, Path()
+    return values, sources
 
 
 def _texts(
@@ -74,8 +88,65 @@ def _name_file(flags: Mapping[str, str | None], environ: Mapping[str, str], fold
     return (path, Source(CONFIG.default, "working directory")) if path.exists() else None
 
 
-def _read_file(path: Path, source: Source) -> Iterator[tuple[Setting, Any, Source, Path]]:
-    """What the file sets. Raises SettingError where it can't be read or parsed, or sets what is not known."""
+class ConfigFile:
+    """A file of settings. Raises SettingError where it can't be read or parsed, or sets what is not known."""
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self._path = path
+        self._text, self._table = _parse_file(path, source)
+
+    def settings(self) -> Iterator[Said]:
+        """What it sets, but for the cameras' own tables."""
+        for name, value in self._table.items():
+            if name != "cameras":
+                yield self._said(SETTINGS, name, value)
+
+    def cameras(self) -> Iterator[tuple[str, Source, list[Said]]]:
+        """The tables [cameras.NAME]: each name, where it stands, and what is set for that camera alone."""
+        tables = self._table.get("cameras", {})
+        if not isinstance(tables, dict):
+            raise SettingError(
+                "cameras", self._place("cameras"), "it is not a table; write [cameras.porch] above its lines"
+            )
+        for name, table in tables.items():
+            where = Source(f"cameras.{name}", self._place("cameras", name))
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
+                problem = f"{show(name)} can't be a camera's name; take up to 32 of a to z, 0 to 9 and -"
+                raise SettingError(show(where.written)[1:-1], where.place, problem)
+            if not isinstance(table, dict):
+                problem = f"it is not a table; write [cameras.{name}] above its lines"
+                raise SettingError(where.written, where.place, problem)
+            yield (
+                name,
+                where,
+                [self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}") for key, value in table.items()],
+            )
+
+    def _said(self, known: Mapping[str, Setting], name: str, value: Any, table: str = "") -> Said:
+        written = f"{table}.{name}" if table else name
+        where = Source(written, self._place(*written.split(".")))
+        if name not in known:
+            problem = f"there is no such setting; {_did_you_mean(name, known)}"
+            if table and name in SETTINGS:
+                problem = "it is not a camera's own; write it above the first line in brackets"
+            raise SettingError(where.written, where.place, problem)
+        return known[name], value, where, self._path.parent
+
+    def _place(self, *names: str) -> str:
+        """The file, and the line where it is plain which one it is."""
+        *table, name = names
+        section, found = "", []
+        for number, line in enumerate(self._text.split("\n"), 1):
+            if header := re.match(r"\s*\[+\s*([^]]*?)\s*\]", line):
+                section = header[1]
+                if section in (name, ".".join(names)):
+                    found.append(number)
+            elif section == ".".join(table) and re.match(rf"\s*([\"']?){re.escape(name)}\1\s*[=.]", line):
+                found.append(number)
+        return f"{self._path} line {found[0]}" if len(found) == 1 else str(self._path)
+
+
+def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
     import tomllib  # only who has a file pays for it
 
     try:
@@ -98,12 +169,7 @@ def _read_file(path: Path, source: Source) -> Iterator[tuple[Setting, Any, Sourc
     except ValueError as error:
         # Python's own limit to the digits of a number.
         raise SettingError(source.written, source.place, f"the file {path} can't be taken: {error}") from None
-    for name, value in table.items():
-        where = Source(name, _place(path, text, name))
-        if name not in SETTINGS:
-            problem = f"there is no such setting; {_did_you_mean(name, SETTINGS)}"
-            raise SettingError(where.written, where.place, problem)
-        yield SETTINGS[name], value, where, path.parent
+    return text, table
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -121,13 +187,6 @@ def _read_bytes(path: Path) -> bytes:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def _place(path: Path, text: str, name: str) -> str:
-    """The file, and the line where it is plain which one it is."""
-    key = re.compile(rf"\s*([\"']?){re.escape(name)}\1\s*[=.]|\s*\[+\s*{re.escape(name)}\b")
-    lines = [number for number, line in enumerate(text.split("\n"), 1) if key.match(line)]
-    return f"{path} line {lines[0]}" if len(lines) == 1 else str(path)
 
 
 # ---- names that are not known
@@ -154,12 +213,24 @@ def _parse(setting: Setting, text: str) -> Any:
     """A flag's or a variable's text as what dog.toml would have: a list or a number where the setting is one."""
     if setting.kind == tuple[str, ...]:
         return [part.strip() for part in text.split(",")] if text.strip() else []
-    if setting.kind in (int, float):
+    if setting.kind in (int, float, bool):
         try:
             return msgspec.convert(text, setting.kind, strict=False)
         except msgspec.ValidationError:
             return text
+    if setting.about.metavar == "CONTROLS":
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError
+        return {name.strip(): _parse_control(value.strip()) for name, _, value in pairs}
     return text
+
+
+def _parse_control(text: str) -> bool | int | str:
+    """A control's value as dog.toml would have it."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
 
 
 def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
@@ -171,7 +242,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
         value = _parse(setting, said) if source.place in (_COMMAND_LINE, _ENVIRONMENT) else said
         if value == "":
             raise ValueError
-        for one in value if isinstance(value, list) else [value]:
+        for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
             if isinstance(one, str) and _CONTROL.search(one):
                 raise ValueError(f"{show(said)} holds a control character; write {about.right}")
         value = msgspec.convert(value, setting.type, dec_hook=_to_path)
@@ -196,7 +267,7 @@ def _hint(setting: Setting, said: Any, source: Source) -> str:
 def _place_camera(camera: str, start: Path) -> str:
     """The camera with its program's path, like every other, from `start`."""
     kind, argument = split_camera(camera)
-    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == "PATH" else camera
+    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
 
 
 def _to_path(kind: type, value: Any) -> Any:

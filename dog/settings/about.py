@@ -1,0 +1,67 @@
+"""What is said of a setting: to people who set it, and where its value came from."""
+
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["About", "Setting", "Source", "flag_of", "strip", "write_default"]
+
+
+class Source(Struct, frozen=True):
+    """Where a value came from: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
+
+    written: str
+    place: str
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """What is said of a setting. `right` is what to write, `none` are the texts that stand for "none"."""
+
+    group: str
+    meaning: str
+    right: str
+    metavar: str
+    check: Callable[[Any], Any] | None = None
+    none: tuple[str, ...] = ()
+
+
+def flag_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One setting as it is told to people, `default` as one writes it; `type` is with its limits, `kind` without."""
+
+    name: str
+    about: About
+    default: str
+    type: Any = str
+    kind: Any = str
+
+    @property
+    def flag(self) -> str:
+        return flag_of(self.name)
+
+    @property
+    def variable(self) -> str:
+        return f"DOG_{self.name.upper()}"
+
+
+def strip(kind: Any) -> Any:
+    """A type without its limits, and without None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return strip(next(one for one in get_args(kind) if one is not types.NoneType))
+    return strip(kind.__origin__) if get_origin(kind) is Annotated else kind
+
+
+def write_default(field: msgspec.structs.FieldInfo) -> str:
+    """A field's default as one writes it."""
+    value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    if value is None or value == () or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
