@@ -4,8 +4,8 @@
                                            `--------`-------> failed
 
 Every `capturing` is followed by exactly one `ready` or `failed`, whatever happens, a stop included.
-The task alone changes the queue. It alone knows whether the camera is offline, and tries an offline one again with
-growing waits.
+The task alone changes the queue. Beside it runs the camera's Availability, which opens it, and opens it again when it
+is gone; captures meet only a camera that is there, or fail.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from dog.cameras import Camera
+from dog.availability import RETRY_FIRST, Availability, utc_now
+from dog.cameras import Camera, Still
 from dog.captures import CaptureQueue, Finished, Running
 from dog.errors import CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.hub import Hub
@@ -34,11 +35,10 @@ from dog.messages import (
 )
 from dog.metrics import Metrics
 from dog.snapshots import Snapshot, SnapshotStore
+from dog.viewfinder import Viewfinder
 
 __all__ = ["CameraTask"]
 
-RETRY_FIRST, RETRY_LAST = 0.5, 10.0
-"""Seconds between two looks at an offline camera: doubling from the one to the other."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
 ENDED = 256
@@ -52,12 +52,6 @@ log = logging.getLogger(__name__)
 def stopping(request: str | None = None) -> RequestError:
     """What is said to a press that comes, or still waits, when the server stops."""
     return RequestError("overloaded", "The server is stopping; try again in a moment.", request=request, retry_after=1)
-
-
-def utc_now() -> dt.datetime:
-    """Now, to the millisecond, as everything here is told and stored."""
-    now = dt.datetime.now(dt.UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class CameraTask:
@@ -80,8 +74,10 @@ class CameraTask:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.offline: CameraOffline | None = None
-        self.offline_since: dt.datetime | None = None
+        self.availability = Availability(
+            name, camera, limit=capture_timeout + TIMEOUT_GRACE, tell=self._tell_availability, clock=clock
+        )
+        self.viewfinder = Viewfinder(camera)
         self._camera = camera
         self._queue = queue
         self._store = store
@@ -94,7 +90,8 @@ class CameraTask:
         self._stopping = False
         self._captures: dict[int, asyncio.Future[Snapshot]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._exposure: asyncio.Task[bytes] | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._exposure: asyncio.Task[Still] | None = None
         metrics.add_camera(name, lambda: self.offline is None)
 
     # ---- what is asked
@@ -145,9 +142,14 @@ class CameraTask:
         return self._queue.running
 
     @property
+    def offline(self) -> CaptureError | None:
+        """Why the camera is not there; None while it is."""
+        return self.availability.offline
+
+    @property
     def retry_after(self) -> float:
-        """Seconds until the next exposure may begin."""
-        return max(0.0, self._queue.ready_at - self._clock())
+        """Seconds until the next exposure may begin, or an offline camera is tried again."""
+        return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
 
     @property
     def latest(self) -> Snapshot | None:
@@ -178,29 +180,32 @@ class CameraTask:
             ready_at=timestamp(ready_at),
             latest=self._links.describe(self.latest) if self.latest else None,
             capture=running.capture if running else None,
-            since=timestamp(self.offline_since) if self.offline_since else None,
+            since=timestamp(self.availability.since) if self.availability.since else None,
             reason=self.offline.message if self.offline else None,
+            preview=self._camera.has_preview,
         )
 
     # ---- what it does
 
     def start(self) -> None:
-        """Begin to serve. The camera has been opened already."""
+        """Begin to open the camera, and to serve."""
+        self._upkeep = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
 
     async def stop(self, patience: float) -> None:
         """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
         self._stopping = True
         self._wake.set()
-        if self._task is None:
+        self.viewfinder.close()
+        if self._task is None or self._upkeep is None:
             return
+        self._upkeep.cancel()
         done, _ = await asyncio.wait({self._task}, timeout=patience)
         if not done and self._exposure is not None:
-            self._exposure.cancel()
-        elif not done and self._queue.running is None:
-            self._task.cancel()  # it looks whether the camera is back; a picture that is being saved, though, is saved
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+            self._exposure.cancel()  # a picture that is being saved, though, is saved
+        for task in (self._task, self._upkeep):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         for future in self._captures.values():
             if not future.done():
                 future.set_exception(stopping())
@@ -211,18 +216,11 @@ class CameraTask:
         self._camera.kill()
 
     async def _run(self) -> None:
-        retry = RETRY_FIRST
         while not self._stopping:
             start = self._queue.next_start()
             wait = None if start is None else start - self._clock()
             if wait is not None and wait <= 0:
                 await self._capture()
-                retry = RETRY_FIRST
-            elif self.offline is not None and (wait is None or wait > retry):
-                await self._sleep(retry)
-                retry = min(2 * retry, RETRY_LAST)
-                if not self._stopping:
-                    await self._try_again()
             else:
                 await self._sleep(wait)
 
@@ -239,8 +237,12 @@ class CameraTask:
         future = self._captures.get(running.capture) or self._remember(running.capture)
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            data = await self._expose()
-            snapshot = await self._store.save(data, camera=self.name, capture=running.capture, captured_at=began)
+            still = await self._expose()
+            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            captured_at = began + dt.timedelta(seconds=late)
+            snapshot = await self._store.save(
+                still.data, camera=self.name, capture=running.capture, captured_at=captured_at
+            )
         except CaptureError as error:
             self._fail(running, future, error)
         except OSError as error:
@@ -253,15 +255,15 @@ class CameraTask:
             log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
             self._fail(running, future, CameraFault("The camera's driver failed; the server's log says how."))
         else:
-            self._queue.finish(snapshot)
+            self._queue.finish(snapshot, late=late)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._links.describe(snapshot))
-            self._hub.publish(Ready(at=timestamp(utc_now()), **body))
+            self._hub.publish(Ready(at=timestamp(utc_now()), quality=still.quality, **body))
             future.set_result(snapshot)
-            self._set_offline(None)
+            self.availability.note(None)
 
-    async def _expose(self) -> bytes:
+    async def _expose(self) -> Still:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())
         try:
             async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
@@ -277,6 +279,8 @@ class CameraTask:
 
     def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
         self._queue.fail()
+        went_offline = isinstance(error, CameraOffline)
+        error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
         self._count(running, error.code)
         log.warning(
             "capture %d failed, %s: %s%s",
@@ -292,47 +296,31 @@ class CameraTask:
                 capture=running.capture,
                 code=error.code,
                 message=error.message,
-                retry_after=round(self.retry_after, 3),
+                retry_after=error.retry_after,
             )
         )
         # What is remembered of a failure is its words: its frames would keep the refused picture in memory.
         error.__cause__ = error.__context__ = None
         future.set_exception(error.with_traceback(None))
-        self._set_offline(error if isinstance(error, CameraOffline) else None)
+        if went_offline:
+            self.availability.note(error)
 
     def _count(self, ended: Running, outcome: str) -> None:
         self._metrics.captures.labels(self.name, outcome).inc()
         self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
 
-    async def _try_again(self) -> None:
-        """Is the offline camera back?"""
-        try:
-            async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
-                await self._camera.open()
-        except CameraOffline as error:
-            self._set_offline(error)
-        except (CaptureError, TimeoutError) as error:
-            log.debug("camera %s is still offline: %s", self.name, error)
-        except Exception:
-            log.exception("the driver of camera %s failed to open it", self.name)
-        else:
-            self._set_offline(None)
-
-    def _set_offline(self, error: CameraOffline | None) -> None:
-        """Tell all viewers where the camera went offline or came back."""
-        was = self.offline
-        self.offline = error
-        if error is not None and was is None:
-            self.offline_since = utc_now()
-            log.warning("camera %s is offline: %s", self.name, error.message)
-            self._tell("offline", error.message, self.offline_since)
-        elif error is None and was is not None:
-            self.offline_since = None
-            log.info("camera %s is back", self.name)
-            self._tell(self.status().state, None, utc_now())
-
-    def _tell(self, state: CameraState, reason: str | None, at: dt.datetime) -> None:
-        self._hub.publish(CameraChanged(at=timestamp(at), camera=self.name, state=state, reason=reason))
+    def _tell_availability(self) -> None:
+        """Tell all viewers that the camera went offline or came back."""
+        since, offline = self.availability.since, self.offline
+        state: CameraState = "offline" if offline else self.status().state
+        self._hub.publish(
+            CameraChanged(
+                at=timestamp(since or utc_now()),
+                camera=self.name,
+                state=state,
+                reason=offline.message if offline else None,
+            )
+        )
 
     def _remember(self, capture: int) -> asyncio.Future[Snapshot]:
         future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()

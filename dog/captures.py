@@ -119,10 +119,10 @@ class CaptureQueue(Generic[SnapshotT]):
         self.ready_at = now + self.dead_time
         return self.running
 
-    def finish(self, snapshot: SnapshotT) -> None:
-        """The running capture left a snapshot."""
+    def finish(self, snapshot: SnapshotT, *, late: float = 0.0) -> None:
+        """The running capture left a snapshot, whose exposure began so many seconds after the capture did."""
         ended = self._end()
-        self.latest = Finished(ended.capture, ended.started_at, snapshot)
+        self.latest = Finished(ended.capture, ended.started_at + late, snapshot)
         for remembered in self._remembered.values():
             if remembered.capture == ended.capture:
                 remembered.finished = self.latest

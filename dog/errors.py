@@ -70,9 +70,11 @@ class CaptureError(DogError):
     """A capture that gave no snapshot.
 
     `message` is short and goes to every viewer; `detail` (a program's last words, a path) goes only to the log.
+    `retry_after` is in seconds, once it is known when the next try may be worth it.
     """
 
     code: ClassVar[str] = "camera_error"
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)

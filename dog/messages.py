@@ -33,6 +33,7 @@ __all__ = [
     "Outcome",
     "Ping",
     "Pong",
+    "Quality",
     "Ready",
     "Reply",
     "Request",
@@ -123,12 +124,26 @@ class Capturing(Numbered, frozen=True, kw_only=True, tag="capturing"):
     capture: int
 
 
+class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """What was found when a camera's frames were looked at.
+
+    `verdict` is of the picture itself, `brightness` its mean from 0 to 1; `retaken` is how many frames were let go
+    before it, and `found` what was found on those: `damaged` (cut off, mostly), `black`, `frozen`.
+    """
+
+    verdict: Literal["good", "black"]
+    brightness: float
+    retaken: int = 0
+    found: tuple[str, ...] = ()
+
+
 class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):
     """A new snapshot: all that SnapshotBody says, numbered. (It can't inherit from Numbered too: slots forbid it.)"""
 
     seq: int = 0
     cursor: str = ""
     at: str
+    quality: Quality | None = None
 
 
 class Failed(Numbered, frozen=True, kw_only=True, tag="failed"):
@@ -153,7 +168,7 @@ class CameraStatus(Struct, omit_defaults=True, frozen=True, kw_only=True):
     """One camera as it is now.
 
     `dead_time` is in seconds; `ready_at` is when the next exposure may begin; `capture` is the running one's number;
-    `since` and `reason` are there while it is offline.
+    `since` and `reason` are there while it is offline; `preview` is true where GET /preview.mjpg shows it.
     """
 
     name: str
@@ -164,6 +179,7 @@ class CameraStatus(Struct, omit_defaults=True, frozen=True, kw_only=True):
     capture: int | None = None
     since: str | None = None
     reason: str | None = None
+    preview: bool = False
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):

@@ -6,6 +6,7 @@ from collections import deque
 
 from PIL import Image
 
+from dog.cameras import Lost, Show, Still
 from dog.errors import CameraOffline
 
 __all__ = ["HandCamera", "make_picture"]
@@ -27,7 +28,11 @@ class HandCamera:
     def __init__(self) -> None:
         self.held = False
         self.offline = False
-        self.results: deque[bytes | BaseException] = deque()
+        self.results: deque[bytes | Still | BaseException] = deque()
+        self.lost: Lost = lambda _error: None
+        self.sign = asyncio.Event()
+        self.has_preview = False
+        self.shown_to: Show | None = None
         self.captures = 0
         self.at_once = 0
         self.most_at_once = 0
@@ -37,12 +42,20 @@ class HandCamera:
         self.exposing = asyncio.Event()
         self._go = asyncio.Event()
 
-    async def open(self) -> None:
+    async def open(self, lost: Lost) -> None:
         self.opened += 1
+        self.lost = lost
         if self.offline:
             raise CameraOffline("The camera is not plugged in.")
 
-    async def capture(self) -> bytes:
+    async def wait_for_sign(self) -> None:
+        await self.sign.wait()
+        self.sign.clear()
+
+    def show(self, show: Show | None) -> None:
+        self.shown_to = show
+
+    async def capture(self) -> Still:
         self.captures += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -56,7 +69,7 @@ class HandCamera:
             result = self.results.popleft() if self.results else make_picture()
             if isinstance(result, BaseException):
                 raise result
-            return result
+            return result if isinstance(result, Still) else Still(data=result)
         finally:
             self.exposing.clear()
             self.at_once -= 1

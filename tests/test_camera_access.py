@@ -218,8 +218,8 @@ async def test_the_script_camera_takes_a_picture_with_it(
     for name, value in computer.environment().items():
         monkeypatch.setenv(name, value)
     camera = ScriptCamera(SCRIPT, folder=tmp_path)
-    await camera.open()
-    assert await camera.capture() == PICTURE
+    await camera.open(lambda _error: None)
+    assert (await camera.capture()).data == PICTURE
     await camera.close()
 
 

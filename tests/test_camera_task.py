@@ -167,51 +167,6 @@ async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ev
     assert [parts.task.find_capture(number) is None for number in range(1, 6)] == [True, True, False, False, False]
 
 
-async def test_an_offline_camera_is_tried_again_with_growing_waits_and_told_when_it_is_back(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[float | None] = []
-    parts = await make()
-    sleep = parts.task._sleep
-
-    async def note(seconds: float | None) -> None:
-        waits.append(seconds)
-        await sleep(None if seconds is None else 0)
-
-    monkeypatch.setattr(parts.task, "_sleep", note)
-    parts.camera.offline = True
-    with pytest.raises(CameraOffline):
-        await parts.task.take()
-    await until(lambda: parts.camera.opened >= 8)
-    parts.camera.offline = False
-    await until(lambda: parts.hub.types[-1] == "camera" and parts.hub.events[-1]["state"] == "idle")
-    tries = [wait for wait in waits if wait is not None]
-    assert tries[:7] == [0.5, 1, 2, 4, 8, 10, 10]
-    assert parts.hub.types == ["capturing", "failed", "camera", "camera"]
-    assert parts.task.status().since is None
-
-
-async def test_a_driver_that_breaks_while_it_is_offline_does_not_end_the_task(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(camera_task, "RETRY_FIRST", 0.001)
-    parts = await make()
-    troubles: list[Exception] = [ZeroDivisionError(), CameraFault("Odd."), TimeoutError()]
-    opened = parts.camera.open
-
-    async def open_oddly() -> None:
-        if troubles:
-            raise troubles.pop()
-        await opened()
-
-    monkeypatch.setattr(parts.camera, "open", open_oddly)
-    parts.camera.results.append(CameraOffline("Gone."))
-    with pytest.raises(CameraOffline):
-        await parts.task.take()
-    await until(lambda: parts.task.offline is None)
-    await parts.task.take()
-
-
 async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_camera(make: Make) -> None:
     parts = await make()
     await parts.task.take()
@@ -221,7 +176,7 @@ async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_c
     for _ in range(50):
         assert parts.task.request(max_age=3600).outcome == "cached"
         await asyncio.sleep(0)
-    assert parts.camera.opened == 0
+    assert parts.camera.opened == 1
 
 
 async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
@@ -267,26 +222,6 @@ async def test_a_stop_ends_the_exposure_as_failed_and_sends_away_who_waits_for_t
     with pytest.raises(RequestError) as refused:
         parts.task.request(key="late")
     assert (refused.value.code, refused.value.request) == ("overloaded", "late")
-
-
-async def test_a_stop_does_not_wait_for_a_driver_that_hangs_while_it_looks_for_its_camera(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(camera_task, "RETRY_FIRST", 0.001)
-    parts = await make()
-    looking = asyncio.Event()
-
-    async def hang() -> None:
-        looking.set()
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(parts.camera, "open", hang)
-    parts.camera.results.append(CameraOffline("Gone."))
-    with pytest.raises(CameraOffline):
-        await parts.task.take()
-    await looking.wait()
-    await parts.task.stop(0)
-    assert parts.camera.closed
 
 
 def make_snapshot(captured_at: dt.datetime) -> Snapshot:

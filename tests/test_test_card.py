@@ -1,6 +1,5 @@
 """The test card: what it draws, measured on the picture."""
 
-import asyncio
 import datetime as dt
 import io
 import itertools
@@ -8,7 +7,7 @@ import itertools
 import pytest
 from PIL import Image, ImageChops
 
-from dog.cameras import Camera
+from dog.cameras.source import Source
 from dog.cameras.test_card import SIZE, TestCard
 
 DIGITS = (330, 520, 950, 635)
@@ -19,8 +18,12 @@ def at_noon() -> dt.datetime:
     return dt.datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
 
-async def take(card: TestCard) -> Image.Image:
-    with Image.open(io.BytesIO(await card.capture())) as picture:
+def draw(card: TestCard) -> bytes:
+    return card.read(0).picture()
+
+
+def take(card: TestCard) -> Image.Image:
+    with Image.open(io.BytesIO(draw(card))) as picture:
         picture.load()
         return picture.convert("RGB")
 
@@ -30,12 +33,11 @@ def changed(one: Image.Image, other: Image.Image) -> tuple[int, int, int, int] |
     return ImageChops.difference(one, other).convert("L").point(lambda v: 255 if v > 24 else 0).getbbox()
 
 
-async def test_it_is_a_camera_that_gives_a_whole_jpeg_of_its_size() -> None:
-    camera: Camera = TestCard()
-    await camera.open()
-    data = await camera.capture()
-    camera.kill()
-    await camera.close()
+def test_it_is_a_source_that_gives_a_whole_jpeg_of_its_size() -> None:
+    source: Source = TestCard()
+    source.open()
+    data = source.read(0).picture()
+    source.close()
     assert data.startswith(b"\xff\xd8")
     assert data.endswith(b"\xff\xd9")
     with Image.open(io.BytesIO(data)) as picture:
@@ -43,17 +45,15 @@ async def test_it_is_a_camera_that_gives_a_whole_jpeg_of_its_size() -> None:
 
 
 @pytest.mark.parametrize(("image_type", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
-async def test_the_image_type_is_what_it_draws(image_type: str, kind: str) -> None:
+def test_the_image_type_is_what_it_draws(image_type: str, kind: str) -> None:
     card = TestCard(image_type=image_type)
-    with Image.open(io.BytesIO(await card.capture())) as picture:
+    with Image.open(io.BytesIO(draw(card))) as picture:
         assert (picture.format, picture.size) == (kind, SIZE)
-    await card.close()
 
 
-async def test_two_captures_at_the_same_moment_differ_by_their_counter_alone() -> None:
+def test_two_captures_at_the_same_moment_differ_by_their_counter_alone() -> None:
     card = TestCard(clock=at_noon)
-    one, two = await take(card), await take(card)
-    await card.close()
+    one, two = take(card), take(card)
     box = changed(one, two)
     assert box is not None
     left, top, right, bottom = box
@@ -62,7 +62,7 @@ async def test_two_captures_at_the_same_moment_differ_by_their_counter_alone() -
     assert DIGITS[1] < top < bottom < DIGITS[3]
 
 
-async def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> None:
+def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> None:
     moments = [
         at_noon(),
         at_noon().astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30))),
@@ -71,8 +71,7 @@ async def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> Non
     pictures = []
     for moment in moments:
         card = TestCard(clock=lambda moment=moment: moment)  # type: ignore[misc]
-        pictures.append(await take(card))
-        await card.close()
+        pictures.append(take(card))
     same, elsewhere, later = pictures
     assert changed(same, elsewhere) is None
     box = changed(same, later)
@@ -81,11 +80,10 @@ async def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> Non
     assert box[2] < 700
 
 
-async def test_only_the_digits_change() -> None:
+def test_only_the_digits_change() -> None:
     moments = iter([at_noon(), at_noon() + dt.timedelta(days=200, hours=7, minutes=33, seconds=48, milliseconds=567)])
     card = TestCard(clock=lambda: next(moments))
-    box = changed(await take(card), await take(card))
-    await card.close()
+    box = changed(take(card), take(card))
     assert box is not None
     assert box[0] > DIGITS[0]
     assert box[1] > DIGITS[1]
@@ -93,10 +91,9 @@ async def test_only_the_digits_change() -> None:
     assert box[3] < DIGITS[3]
 
 
-async def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
+def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
     card = TestCard(image_type="png")
-    picture = await take(card)
-    await card.close()
+    picture = take(card)
     bars = [picture.getpixel((330 + round((place + 0.5) * 620 / 7), 190)) for place in range(1, 6)]  # those not cut
     yellow, cyan, green, magenta, red = (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0)
     assert bars == [yellow, cyan, green, magenta, red]
@@ -107,24 +104,11 @@ async def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() ->
     assert {b - a for a, b in itertools.pairwise(levels)} == {23, 24}
 
 
-async def test_the_gratings_are_as_fine_as_they_say() -> None:
+def test_the_gratings_are_as_fine_as_they_say() -> None:
     """Along the left column, away from the circle's edge, a row's lines are counted by their falling edges."""
     card = TestCard(image_type="png")
-    picture = (await take(card)).convert("L")
-    await card.close()
+    picture = take(card).convert("L")
     for row, pair in enumerate((8, 6, 4)):
         line = [picture.getpixel((x, 234 + 48 * row)) for x in range(354, 450)]
         edges = sum(a > 128 >= b for a, b in itertools.pairwise(line))  # type: ignore[operator]
         assert abs(edges - 96 / pair) <= 1
-
-
-async def test_the_event_loop_goes_on_while_it_draws() -> None:
-    """The first capture draws all of it, which takes a while: other tasks run meanwhile."""
-    card = TestCard()
-    capture = asyncio.ensure_future(card.capture())
-    turns = 0
-    while not capture.done():
-        await asyncio.sleep(0)
-        turns += 1
-    await card.close()
-    assert turns > 10

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from dog.cameras import Lost, Show, Still
 from dog.cameras.program import Ended, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
 from dog.trees import remove_tree
@@ -54,17 +55,25 @@ class ScriptCamera:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="script-camera")
         self._run: Run | None = None
 
-    async def open(self) -> None:
+    has_preview = False
+
+    async def open(self, _lost: Lost) -> None:
         """Raises CameraOffline unless the program is an executable file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
 
-    async def capture(self) -> bytes:
+    async def wait_for_sign(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def show(self, show: Show | None) -> None:
+        """A program that takes seconds for a picture has no preview."""
+
+    async def capture(self) -> Still:
         """Run the program once and return what it left. Raises what Camera.capture does, and StorageError."""
         picture = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
         self._run = run = Run([self.program, picture], self.timeout)
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._take, run, picture)
         try:
-            return await asyncio.shield(future)
+            return Still(data=await asyncio.shield(future))
         except asyncio.CancelledError:
             run.stop()
             await _wait_out(future, run)

@@ -6,14 +6,15 @@ sets the digits. What can be measured on it: the colour bars are at 75 %, the gr
 from 8 to 2 pixels a pair of lines, and the circle is round only where pixels are square.
 """
 
-import asyncio
 import datetime as dt
 import io
 import math
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image, ImageDraw, ImageFont
+
+from dog.cameras.source import Frame, WholeFrame
 
 __all__ = ["SIZE", "TestCard"]
 
@@ -36,36 +37,35 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A camera that draws what it sees. `image_type` is jpg, jpeg, png or webp; `clock` tells the time, aware."""
+    """A source that draws what it sees. `image_type` is jpg, jpeg, png or webp; `clock` tells the time, aware."""
 
     __test__ = False  # for pytest, which takes it for a test by its name
+    streams = False
+    settles = False
 
     def __init__(self, *, image_type: str = "jpg", clock: Callable[[], dt.datetime] = _now) -> None:
         self._format, self._options = FORMATS[image_type]
         self._clock = clock
         self._captures = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="test-card")
         self._card: _Card | None = None
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """It is always there."""
 
-    async def capture(self) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._take)
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
-
-    def kill(self) -> None:
-        """Nothing of it runs for longer than it takes to draw a picture."""
-
-    def _take(self) -> bytes:
+    def read(self, _patience: float) -> Frame:
         if self._card is None:
             self._card = _Card()
+        began = time.monotonic()
         self._captures = (self._captures + 1) % COUNT
         file = io.BytesIO()
         self._card.picture(self._clock(), self._captures).save(file, self._format, **self._options)
-        return file.getvalue()
+        return WholeFrame(file.getvalue(), began)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def is_back(self) -> bool:
+        return False
 
 
 # ---- the picture

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import dog
 from dog.camera_task import CameraTask, restore_latest
 from dog.cameras import Camera
 from dog.captures import CaptureQueue
+from dog.drivers import make_camera
 from dog.errors import CameraOffline, StartError
 from dog.hub import Hub
 from dog.links import Links
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
-from dog.web import api, assets, pages, pictures, sockets
+from dog.web import api, assets, pages, pictures, preview, sockets
 from dog.web.connections import CONNECTIONS, Connections
 from dog.web.problems import answer_problems
 from dog.web.security import (
@@ -39,8 +40,8 @@ __all__ = ["create_app", "drain", "kill"]
 
 log = logging.getLogger(__name__)
 
-CAMERA = "main"
-"""The name of the one camera that the setting `camera` describes."""
+OPENING = 3.0
+"""Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
 BODY_SIZE = 16 * 1024
 """Bytes of the longest body that anybody has reason to send."""
 DRAIN = 1.0
@@ -49,10 +50,10 @@ PATIENCE = 2.5
 """Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
 
 
-def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] | None = None) -> web.Application:
+def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
     """The service as an application. It, or its startup, raises SettingError where a setting does not work out.
 
-    `make_camera` makes the driver, by default create_camera.
+    `make_camera` makes the driver of one camera from its settings, by default dog.drivers.make_camera.
     """
     app = web.Application(middlewares=[answer_problems, refuse_foreign_posts], client_max_size=BODY_SIZE)
     templates = aiohttp_jinja2.setup(
@@ -75,7 +76,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[SECURITY_HEADERS] = headers = make_security_headers(settings)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
-    app.cleanup_ctx.append(_run_service(settings, make_camera or create_camera, metrics))
+    app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
     app.on_shutdown.append(drain)
     _add_routes(app)
     return app
@@ -104,6 +105,7 @@ def _add_routes(app: web.Application) -> None:
             web.get("/snapshots/{id:[^/.]+}", pages.show_snapshot),
             web.get("/snapshots/{id:[^/.]+}/thumbnail.jpg", pictures.show_thumbnail),
             web.get("/latest.jpg", pictures.show_latest),
+            web.get("/preview.mjpg", preview.show_preview),
             web.get("/default-picture", assets.show_default_picture),
             web.get("/favicon.ico", _show_icon),
             web.get("/ws", sockets.watch, allow_head=False),
@@ -122,24 +124,6 @@ def _add_routes(app: web.Application) -> None:
 
 async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
-
-
-def create_camera(settings: Settings, folder: Path) -> Camera:
-    """The driver that the setting `camera` names; `folder` is where its programs may write."""
-    match settings.camera_kind:
-        case "script":
-            from dog.cameras.script import ScriptCamera
-
-            return ScriptCamera(
-                Path(settings.camera_argument),
-                folder=folder,
-                image_type=settings.image_type,
-                timeout=settings.capture_timeout,
-            )
-        case _:
-            from dog.cameras.test_card import TestCard
-
-            return TestCard(image_type=settings.image_type)
 
 
 def _run_service(
@@ -165,33 +149,51 @@ async def _start_service(
     stack.push_async_callback(store.close)
     metrics.snapshots.set_function(lambda: store.kept[0])
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
-    driver = make_camera(settings, store.incoming)
-    try:
-        await driver.open()
-    except CameraOffline as error:
-        await driver.close()
-        raise settings.error(
-            "camera", f"{error.message} ({error.detail})" if error.detail else error.message
-        ) from error
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
-    latest = restore_latest(await store.latest(CAMERA), time.monotonic())
     numbers = itertools.count(store.last_capture + 1)
-    camera = CameraTask(
-        CAMERA,
-        driver,
-        queue=CaptureQueue(settings.dead_time, numbers.__next__, latest),
-        store=store,
-        hub=hub,
-        links=links,
-        metrics=metrics,
-        capture_timeout=settings.capture_timeout,
-    )
-    camera.start()
-    stack.push_async_callback(camera.stop, 0)
+    cameras: dict[str, CameraTask] = {}
+    for name, own in settings.by_camera().items():
+        latest = restore_latest(await store.latest(name), time.monotonic())
+        cameras[name] = CameraTask(
+            name,
+            await _make_driver(own, make_camera, store.incoming),
+            queue=CaptureQueue(own.dead_time, numbers.__next__, latest),
+            store=store,
+            hub=hub,
+            links=links,
+            metrics=metrics,
+            capture_timeout=own.capture_timeout,
+        )
+        stack.push_async_callback(cameras[name].stop, 0)
+    await _start_cameras(cameras.values())
     stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
     stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
-    return Service(settings, links, store, hub, {CAMERA: camera}, metrics)
+    return Service(settings, links, store, hub, cameras, metrics)
+
+
+async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:
+    """Raises SettingError, also for a program that is not there; a device that is not there may be plugged in later."""
+    driver = make_camera(settings, folder)
+    if settings.camera_kind == "script":
+        try:
+            await driver.open(lambda _error: None)
+        except CameraOffline as error:
+            await driver.close()
+            raise settings.error(
+                "camera", f"{error.message} ({error.detail})" if error.detail else error.message
+            ) from error
+    return driver
+
+
+async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
+    """Open them all at once."""
+    for camera in cameras:
+        camera.start()
+    tries = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
+    await asyncio.wait(tries, timeout=OPENING)
+    for one in tries:
+        one.cancel()
 
 
 def _run_for_ever(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":

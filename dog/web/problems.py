@@ -17,7 +17,6 @@ from yarl import URL
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.messages import encode
-from dog.web.service import SERVICE
 
 __all__ = ["Problem", "answer_problems", "describe_problem", "harden", "relative_root"]
 
@@ -26,6 +25,7 @@ STATUS = {
     "bad_message": 400,
     "bad_request": 400,
     "forbidden": 403,
+    "no_preview": 404,
     "not_found": 404,
     "unknown_camera": 404,
     "unknown_capture": 404,
@@ -80,8 +80,7 @@ async def answer_problems(
     except RequestError as error:
         return _answer(request, error.code, error.message, retry_after=error.retry_after)
     except CaptureError as error:
-        wait = max((camera.retry_after for camera in request.app[SERVICE].cameras.values()), default=0)
-        return _answer(request, error.code, error.message, retry_after=wait, heading="No photo was taken")
+        return _answer(request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken")
     except web.HTTPException as answer:
         if answer.status < 400:
             raise

@@ -1,0 +1,118 @@
+"""Availability: whether a camera is there; if not, since when and why, and when it is tried again.
+
+open -- lost, or a capture that met nothing --> offline -- tried again --> open
+                                                    ^________________|  0.5 s later, 1 s, ... up to 10 s,
+                                                                        or at a sign such as being plugged in
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+
+from dog.cameras import Camera
+from dog.errors import CameraOffline, CaptureError
+
+__all__ = ["RETRY_FIRST", "RETRY_LAST", "Availability", "utc_now"]
+
+RETRY_FIRST, RETRY_LAST = 0.5, 10.0
+"""Seconds between two tries to open an offline camera: doubling from the one to the other."""
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> dt.datetime:
+    """Now, to the millisecond, as everything here is told and stored."""
+    now = dt.datetime.now(dt.UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Availability:
+    """One camera's: `offline` is why it is not there, None while it is; `since` when that began.
+
+    `limit` is how many seconds one try may take; `tell` is called whenever the camera went offline or came back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        *,
+        limit: float,
+        tell: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.offline: CaptureError | None = None
+        self.since: dt.datetime | None = None
+        self.tried = asyncio.Event()
+        """Set when the camera was opened, or could not be, for the first time."""
+        self._name = name
+        self._camera = camera
+        self._limit = limit
+        self._tell = tell
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._retry_at = 0.0
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the camera is tried again; 0 while it is there."""
+        return max(0.0, self._retry_at - self._clock()) if self.offline is not None else 0.0
+
+    def note(self, error: CaptureError | None) -> None:
+        """The camera is not there, for this reason; None: it is."""
+        was, self.offline = self.offline, error
+        if (was is None) == (error is None):
+            return
+        self._changed.set()
+        if error is not None:
+            self.since = utc_now()
+            self._retry_at = self._clock() + RETRY_FIRST
+            detail = f" ({error.detail})" if error.detail else ""
+            log.warning("camera %s is offline: %s%s", self._name, error.message, detail)
+        else:
+            self.since = None
+            log.info("camera %s is back", self._name)
+        self._tell()
+
+    async def run(self) -> None:
+        """Open the camera, and open it again whenever it is offline; for ever."""
+        await self._open()
+        self.tried.set()
+        while True:
+            while self.offline is None:
+                await self._changed.wait()
+                self._changed.clear()
+            wait = RETRY_FIRST
+            while self.offline is not None:
+                self._retry_at = self._clock() + wait
+                await self._pause(wait)
+                if self.offline is not None:
+                    await self._open()
+                wait = min(2 * wait, RETRY_LAST)
+
+    async def _pause(self, seconds: float) -> None:
+        """For so long, or until the camera gives a sign, or is there."""
+        waits = [asyncio.ensure_future(wait) for wait in (self._changed.wait(), self._camera.wait_for_sign())]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._changed.clear()
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._camera.open(self.note)
+        except CaptureError as error:
+            self.note(error)
+        except TimeoutError:
+            self.note(CameraOffline(f"The camera could not be opened within {self._limit:g} s."))
+        except Exception:
+            log.exception("the driver of camera %s failed to open it", self._name)
+            self.note(CameraOffline("The camera's driver failed; the server's log says how."))
+        else:
+            self.note(None)

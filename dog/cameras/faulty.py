@@ -1,0 +1,158 @@
+"""A camera that fails on purpose: for tests, and to see what viewers see when a real one does.
+
+    faulty:cut=0.3,dark=0.1,seed=7     of its frames, three in ten are cut off and one in ten is black
+    faulty:dies=50,back=8              after 50 frames it is gone, and back 8 s later
+
+It gives ten test cards a second. What it does by chance, it does the same way again with the same seed.
+"""
+
+import io
+import math
+import random
+import threading
+import time
+from dataclasses import dataclass, fields
+from typing import Any
+
+from PIL import Image
+
+from dog.cameras.source import Frame
+from dog.cameras.test_card import SIZE, TestCard
+from dog.errors import CameraBusy, CameraOffline
+
+__all__ = ["Faults", "FaultyCard", "FaultyDevice"]
+
+INTERVAL = 0.1
+"""Seconds between two frames."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong. Shares are of its frames, from 0 to 1; times are in seconds.
+
+    hang: after so many frames, reading never comes back. slow: how long each frame takes. busy: how long another
+    program has the camera. dark, frozen, cut: the share of frames that are black, the same as the one before, cut off.
+    dies: after so many frames the camera is gone; back: until it is there again. seed: of what happens by chance.
+    """
+
+    hang: float = math.inf
+    slow: float = 0.0
+    busy: float = 0.0
+    dark: float = 0.0
+    frozen: float = 0.0
+    cut: float = 0.0
+    dies: float = math.inf
+    back: float = 5.0
+    seed: int = 0
+
+    @staticmethod
+    def parse(text: str) -> "Faults":
+        """`cut=0.3,seed=7`; a fault without a value is one at its worst. Raises ValueError, fit to show."""
+        worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
+        known: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
+        values: dict[str, Any] = {}
+        for part in text.split(","):
+            name, equals, value = part.strip().partition("=")
+            if name not in known or (not equals and name not in worst):
+                raise ValueError(
+                    f"{part.strip()!r} is no fault; known are {', '.join(worst)}, each alone or with a number as in"
+                    " cut=0.3, and back=SECONDS and seed=NUMBER"
+                )
+            try:
+                values[name] = known[name](value) if equals else worst[name]
+            except ValueError:
+                raise ValueError(f"{part.strip()!r} has no number; write one such as {name}=1") from None
+            if not values[name] >= 0 or (name in ("dark", "frozen", "cut") and values[name] > 1):
+                raise ValueError(f"{part.strip()!r} is out of range; shares are from 0 to 1, nothing is below 0")
+        return Faults(**values)
+
+
+class FaultyDevice:
+    """The device behind each opening: when it is busy or gone, and its chances."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.chance = random.Random(faults.seed)
+        self.card = TestCard()
+        self._busy_until: float | None = None
+        self._gone_until = -math.inf
+
+    def open(self) -> None:
+        """Raises CameraBusy and CameraOffline."""
+        now = time.monotonic()
+        if self._busy_until is None:
+            self._busy_until = now + self.faults.busy
+        if now < self._busy_until:
+            raise CameraBusy("Another program has the camera (faulty on purpose).")
+        if self.is_gone:
+            raise CameraOffline("The camera is not there (faulty on purpose).")
+
+    def die(self) -> None:
+        self._gone_until = time.monotonic() + self.faults.back
+
+    @property
+    def is_gone(self) -> bool:
+        return time.monotonic() < self._gone_until
+
+
+class FaultyCard:
+    """One opening of a faulty device: a source of test cards."""
+
+    settles = False
+
+    def __init__(self, device: FaultyDevice) -> None:
+        self.streams = device.faults.slow == 0  # who waits for a stream waits no longer than for a frozen one
+        self._device = device
+        self._frames = 0
+        self._next = 0.0
+        self._last: CardFrame | None = None
+
+    def open(self) -> None:
+        self._device.open()
+        self._next = time.monotonic()
+
+    def read(self, _patience: float) -> Frame:
+        device = self._device
+        if self._frames >= device.faults.hang:
+            threading.Event().wait()
+        if self._frames >= device.faults.dies:
+            device.die()
+            raise CameraOffline("The camera was unplugged (faulty on purpose).")
+        self._frames += 1
+        self._next = max(self._next, time.monotonic()) + (device.faults.slow or INTERVAL)
+        began = time.monotonic()
+        time.sleep(max(0.0, self._next - began))
+        last = self._last
+        if last is not None and device.chance.random() < device.faults.frozen:
+            self._last = CardFrame(device, began, last.raw, last.is_dark, last.is_cut)
+        else:
+            is_dark, is_cut = (device.chance.random() < share for share in (device.faults.dark, device.faults.cut))
+            self._last = CardFrame(device, began, b"frame %d" % self._frames, is_dark, is_cut)
+        return self._last
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def is_back(self) -> bool:
+        return not self._device.is_gone
+
+
+class CardFrame:
+    """A test card that is drawn only when somebody wants it."""
+
+    def __init__(self, device: FaultyDevice, began: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
+        self.began = began
+        self.raw = raw
+        self.is_dark = is_dark
+        self.is_cut = is_cut
+        self._device = device
+
+    def picture(self) -> bytes:
+        picture = draw_black() if self.is_dark else self._device.card.read(0).picture()
+        return picture[: len(picture) // 2] if self.is_cut else picture
+
+
+def draw_black() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", SIZE, "black").save(file, "JPEG")
+    return file.getvalue()

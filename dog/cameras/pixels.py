@@ -1,0 +1,134 @@
+"""Pixels: raw frames as V4L2 names them made into JPEGs, and large JPEGs made small for the preview."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from dog.errors import BadImage
+from dog.images import measure
+
+__all__ = ["FORMATS", "RawLayout", "encode", "shrink"]
+
+QUALITY = 90
+"""Of the JPEGs made here, in Pillow's scale: what most cameras make themselves."""
+PREVIEW_QUALITY = 75
+PREVIEW_WIDTH = 1280
+"""Pixels. A wider frame is made half as wide, or less: a page is hardly wider, and it comes ten times a second."""
+
+FORMATS = ("YUYV", "NV12", "RGB3", "BGR3", "GREY")
+"""The raw formats that are understood, as V4L2 names them (four characters, linux/videodev2.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawLayout:
+    """How a raw frame lies in memory: `stride` is bytes a line of its first plane.
+
+    `limited`: black is 16 and white 235, else 0 and 255. `bt709`: Y'CbCr by BT.709, else by BT.601.
+    """
+
+    fourcc: str
+    width: int
+    height: int
+    stride: int
+    limited: bool = True
+    bt709: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of a whole frame."""
+        return self.stride * self.height * 3 // 2 if self.fourcc == "NV12" else self.stride * self.height
+
+
+def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
+    """A raw frame as a JPEG. Raises BadImage where bytes are missing."""
+    if len(raw) < layout.size:
+        raise BadImage("The frame is cut off.", detail=f"{len(raw)} of {layout.size} bytes")
+    file = io.BytesIO()
+    _unpack(bytes(raw), layout).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def shrink(picture: bytes) -> bytes:
+    """A JPEG at most PREVIEW_WIDTH wide: as it is, or smaller. Raises BadImage where it is cut off or damaged."""
+    measured = measure(picture)
+    if measured.width <= PREVIEW_WIDTH and measured.content_type == "image/jpeg":
+        return picture
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            scale = -(-image.width // PREVIEW_WIDTH)
+            size = (image.width // scale, max(1, image.height // scale))
+            image.draft("RGB", size)
+            small = image.convert("RGB").resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    except Exception as error:  # Pillow has no error of its own
+        raise BadImage("A frame can't be read.", detail=f"{type(error).__name__}: {error}") from error
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=PREVIEW_QUALITY)
+    return file.getvalue()
+
+
+# ---- unpacking
+
+
+def _unpack(raw: bytes, layout: RawLayout) -> Image.Image:
+    width, height, stride = layout.width, layout.height, layout.stride
+    match layout.fourcc:
+        case "RGB3":
+            return _stretch(Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1), layout)
+        case "BGR3":
+            return _stretch(Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1), layout)
+        case "GREY":
+            return _stretch(_plane(raw, width, height, stride), layout)
+        case "YUYV":
+            luma = _plane(raw[0::2], width, height, stride // 2)
+            blue = _plane(raw[1::4], width // 2, height, stride // 4)
+            red = _plane(raw[3::4], width // 2, height, stride // 4)
+        case "NV12":
+            luma = _plane(raw, width, height, stride)
+            chroma = raw[stride * height :]
+            blue = _plane(chroma[0::2], width // 2, height // 2, stride // 2)
+            red = _plane(chroma[1::2], width // 2, height // 2, stride // 2)
+        case other:
+            raise ValueError(f"unknown format {other}")
+    return _join(luma, blue, red, layout)
+
+
+def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:
+    return Image.frombytes("L", (width, height), data, "raw", "L", stride, 1)
+
+
+def _join(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
+    """A JPEG has BT.601 from 0 to 255 itself (ITU-T T.871), so that what is BT.601 needs no way through R'G'B'."""
+    blue, red = (plane.resize(luma.size, Image.Resampling.BILINEAR) for plane in (blue, red))
+    if layout.bt709:
+        return Image.merge("RGB", (luma, blue, red)).convert("RGB", _bt709_to_rgb(layout.limited))
+    if layout.limited:
+        blue, red = blue.point(_CHROMA), red.point(_CHROMA)
+    return Image.merge("YCbCr", (_stretch(luma, layout), blue, red))
+
+
+def _stretch(image: Image.Image, layout: RawLayout) -> Image.Image:
+    """From 16 to 235 to 0 to 255, where it is so."""
+    return image.point(_LUMA * len(image.getbands())) if layout.limited else image
+
+
+def _clip(value: float) -> int:
+    return max(0, min(255, round(value)))
+
+
+_LUMA = [_clip((value - 16) * 255 / 219) for value in range(256)]
+_CHROMA = [_clip((value - 128) * 255 / 224 + 128) for value in range(256)]
+
+
+def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
+    """From Y'CbCr to R'G'B' (ITU-R BT.709-6, items 3.2 to 3.4), as Image.convert takes it."""
+    red, blue = 0.2126, 0.0722
+    green = 1 - red - blue
+    y, c, low = (255 / 219, 255 / 224, 16) if limited else (1.0, 1.0, 0)
+    to_red, to_blue = 2 * (1 - red) * c, 2 * (1 - blue) * c
+    green_blue, green_red = -to_blue * blue / green, -to_red * red / green
+    return (
+        *(y, 0, to_red, -y * low - 128 * to_red),
+        *(y, green_blue, green_red, -y * low - 128 * (green_blue + green_red)),
+        *(y, to_blue, 0, -y * low - 128 * to_blue),
+    )

@@ -1,0 +1,83 @@
+"""Is it a good frame? Cut off, black, the same as the last ones, and whether the exposure has settled.
+
+The thresholds are settings; where their defaults come from stands beside each (docs/cameras.md has them too).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from dog.images import make_histogram
+
+__all__ = ["Fault", "Judge", "Look", "Thresholds", "take_digest"]
+
+Fault = Literal["damaged", "black", "frozen"]
+
+SETTLED = 3
+"""Frames in a row whose brightness is the same, until exposure counts as settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """When a frame is not good. Brightness and shares are from 0 to 1, times in seconds.
+
+    black_level, black_share: ffmpeg's filter `blackdetect` calls a picture black when 98 % of its pixels are not above
+        10 % of full brightness.
+    settle: brightness that changes by less than 2 % from frame to frame; about what an eye just notices (Weber).
+    warm_up: most time until exposure counts as settled.
+    retake: how long a brighter frame, or another one, is waited for; ffmpeg's `freezedetect` calls 2 s frozen.
+    frozen: whether a frame that is the very same as the last ones is refused.
+    """
+
+    black_level: float = 0.1
+    black_share: float = 0.98
+    settle: float = 0.02
+    warm_up: float = 2.0
+    retake: float = 2.0
+    frozen: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a picture looks like: its mean brightness from 0 to 1, and whether it is black."""
+
+    brightness: float
+    black: bool
+
+
+class Judge:
+    """Looks at pictures by these thresholds."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+
+    def look(self, picture: bytes) -> Look:
+        """Raises BadImage where the picture is cut off or damaged."""
+        counts = make_histogram(picture)
+        pixels = sum(counts)
+        dark = sum(counts[: int(self.thresholds.black_level * 255) + 1])
+        mean = sum(grey * count for grey, count in enumerate(counts)) / (255 * pixels)
+        return Look(mean, dark >= self.thresholds.black_share * pixels)
+
+
+class Settling:
+    """Has the exposure settled? Told the brightness of one frame after the other."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._settle = thresholds.settle
+        self._last: float | None = None
+        self._same = 0
+
+    def has_settled(self, brightness: float) -> bool:
+        """With this frame: whether SETTLED in a row are as bright as the one before each."""
+        last, self._last = self._last, brightness
+        if last is not None and abs(brightness - last) <= self._settle * max(brightness, last):
+            self._same += 1
+        else:
+            self._same = 0
+        return self._same >= SETTLED
+
+
+def take_digest(raw: bytes | memoryview) -> bytes:
+    """What tells whether two frames are the very same."""
+    return hashlib.blake2b(raw, digest_size=16).digest()

@@ -1,0 +1,94 @@
+"""Which driver a camera's settings name, and what it needs. What a driver imports is imported by the driver."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from dog.cameras import Camera
+from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
+from dog.cameras.live import LiveCamera
+from dog.cameras.quality import Thresholds
+from dog.cameras.script import ScriptCamera
+from dog.cameras.source import Source
+from dog.cameras.test_card import TestCard
+from dog.settings import Settings
+
+__all__ = ["make_camera"]
+
+EXTRAS = {
+    "v4l2": ("linuxpy", "v4l2"),
+    "rtsp": ("av", "stream"),
+    "rtsps": ("av", "stream"),
+    "picamera": ("picamera2", ""),
+}
+"""By kind: the package that the driver needs, and our extra that installs it; Raspberry Pi OS installs picamera2."""
+
+
+def make_camera(settings: Settings, folder: Path) -> Camera:
+    """The driver that the setting `camera` names; `folder` is where its programs may write.
+
+    Raises SettingError where a setting does not work out or a package is missing.
+    """
+    package, extra = EXTRAS.get(settings.camera_kind, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        install = f"pip install 'dog[{extra}]'" if extra else "sudo apt install python3-picamera2"
+        raise settings.error("camera", f"this kind of camera needs the package {package}; {install}")
+    if settings.camera_kind == "script":
+        return ScriptCamera(
+            Path(settings.camera_argument),
+            folder=folder,
+            image_type=settings.image_type,
+            timeout=settings.capture_timeout,
+        )
+    try:
+        make_source = choose_source(settings)
+    except ValueError as error:
+        raise settings.error("camera", str(error)) from None
+    return LiveCamera(
+        make_source,
+        thresholds=Thresholds(
+            black_level=settings.black_level,
+            black_share=settings.black_share,
+            settle=settings.settle,
+            warm_up=settings.warm_up,
+            retake=settings.retake,
+            frozen=settings.frozen,
+        ),
+        timeout=settings.capture_timeout,
+        preview_rate=settings.preview_rate,
+    )
+
+
+def choose_source(settings: Settings) -> Callable[[], Source]:
+    """What makes the source anew for each opening. Raises ValueError, fit to show."""
+    argument = settings.camera_argument
+    size = None
+    if settings.resolution is not None:
+        width, height = map(int, settings.resolution.split("x"))
+        size = (width, height)
+    match settings.camera_kind:
+        case "v4l2":
+            from dog.cameras.v4l2 import V4l2Source
+
+            return lambda: V4l2Source(
+                argument, resolution=size, frame_rate=settings.frame_rate, controls=settings.controls
+            )
+        case "rtsp" | "rtsps":
+            from dog.cameras.stream import StreamSource
+
+            return lambda: StreamSource(settings.camera, latency=settings.latency)
+        case "http" | "https":
+            from dog.cameras.http import HttpSource
+
+            return lambda: HttpSource(settings.camera, latency=settings.latency)
+        case "picamera":
+            from dog.cameras.picamera import PicameraSource
+
+            return lambda: PicameraSource(
+                int(argument), resolution=size, frame_rate=settings.frame_rate, controls=settings.controls
+            )
+        case "faulty":
+            device = FaultyDevice(Faults.parse(argument))
+            return lambda: FaultyCard(device)
+        case _:
+            return lambda: TestCard(image_type=settings.image_type)
