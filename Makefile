@@ -10,12 +10,13 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera script:./camera_access.sh" for yours).
+run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
 test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
+	@tests/install_gstreamer.sh
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: .venv/check ## Look for mistakes with ruff and mypy --strict.
@@ -55,7 +56,7 @@ clean: ## Remove what these made; photos stay.
 # Each holds what the one before it does, so that a fresh checkout installs once.
 .venv/run: .venv/bin/pip setup.cfg constraints.txt
 	@echo "Installing what the service needs ..."
-	@$(INSTALL) .
+	@$(INSTALL) '.[v4l2,stream]'
 	@touch $@
 
 .venv/test: .venv/bin/pip setup.cfg constraints.txt

@@ -1,10 +1,11 @@
-"""The command line: `dog serve`.
+"""The command line: `dog serve`, `dog check`, `dog cameras`.
 
 The options are made from the settings, and the settings judge what is in them. A wrong setting or an unfit place ends
 the start with one line on standard error and status 2, a mistake of our own with a traceback and status 1; how the
 service ends in order, with status 0, is in serving.py. What is heavy is imported by the command that needs it.
 """
 
+import asyncio
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ import click
 import dog
 from dog.errors import SettingError, StartError
 from dog.logs import escape, print_line, start_logging
-from dog.settings import CONFIG, SETTINGS, Setting, load
+from dog.settings import CAMERA_SETTINGS, CONFIG, SETTINGS, Setting, load
 
 __all__ = ["main"]
 
@@ -99,3 +100,53 @@ def serve(**flags: str | None) -> None:
             log.exception("The service ended by a mistake of its own")
             status = 1
     sys.exit(status)
+
+
+@main.command(
+    cls=SettingsCommand,
+    params=[
+        *(SettingOption(setting) for setting in (*CAMERA_SETTINGS.values(), CONFIG)),
+        click.Option(
+            ["--save"],
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="FOLDER",
+            help="Keep the test pictures in this folder, each under its camera's name.",
+        ),
+    ],
+    epilog="The status is 1 where a camera gave no picture. A running server has its cameras for itself: stop it first.",
+)
+def check(save: Path | None, **flags: str | None) -> None:
+    """Take a test picture with each configured camera, and say what is wrong."""
+    from dog.survey import check_cameras
+
+    settings = load(flags, os.environ, Path())
+
+    async def report() -> bool:
+        all_well = True
+        async for checked in check_cameras(settings):
+            click.echo(escape(f"{checked.name}: {checked.line}"))
+            if checked.picture is None:
+                all_well = False
+            elif save is not None:
+                _keep(checked.picture, save, f"{checked.name}.{checked.suffix}")
+        return all_well
+
+    sys.exit(0 if asyncio.run(report()) else 1)
+
+
+def _keep(picture: bytes, folder: Path, name: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}; name another folder") from None
+
+
+@main.command()
+def cameras() -> None:
+    """List the cameras that are plugged in, with their sizes and controls, and what to write into dog.toml."""
+    from dog.survey import describe_devices
+
+    for line in describe_devices():
+        click.echo(escape(line))

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from dog import messages
+from dog.availability import RETRY_FIRST, RETRY_LAST
 from dog.camera_task import ENDED
 from dog.captures import MEMORY, MEMORY_SIZE
 from dog.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
-from dog.messages import CameraStatus
+from dog.messages import CameraStatus, Quality
 from dog.settings import Settings, describe
 from dog.web.app import create_app
 from dog.web.problems import STATUS
@@ -88,6 +89,17 @@ def test_the_protocol_names_every_field_of_a_camera() -> None:
     row = re.search(r"^\| camera \| (.*?) \|", PROTOCOL, re.MULTILINE)
     assert row
     assert set(re.findall(r"\w+", row[1])) == set(CameraStatus.__struct_fields__)
+
+
+def test_the_protocol_names_every_field_of_a_quality() -> None:
+    row = re.search(r"^\| quality \| (.*?) \|", PROTOCOL, re.MULTILINE)
+    assert row
+    assert set(re.findall(r"\w+", row[1])) == set(Quality.__struct_fields__)
+
+
+def test_an_offline_camera_is_tried_again_as_the_protocol_says() -> None:
+    assert (RETRY_FIRST, RETRY_LAST) == (0.5, 10)
+    assert "0.5 s later, doubling to 10 s" in PROTOCOL
 
 
 def test_the_readme_has_the_table_of_settings() -> None:
