@@ -22,6 +22,7 @@ from benchmarks.push import measure_push, measure_rivals, measure_stuck
 from benchmarks.report import fill, make_table
 from benchmarks.rows import FAILED, Figure, Results, Row, merge, read, write
 from benchmarks.start import measure_start
+from benchmarks.webcam import measure_webcam
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "push": measure_push,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "press": measure_press,
     "presses": measure_presses,
     "start": measure_start,
+    "webcam": measure_webcam,
 }
 RESULTS = HERE / "results.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

@@ -1,0 +1,141 @@
+"""What the figure "webcam" measures inside the guest: presses on one webcam, by three programs in turn; JSON lines.
+
+    in_guest.py DEVICE FOLDER ROUNDS
+
+Each press comes at another moment of a frame. The webcam writes into each frame when it was made, so that a frame that
+is older than its press is told from one that is not.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from dog.cameras.live import LiveCamera
+from dog.cameras.v4l2 import V4l2Source
+
+TURNS = 3
+IDLE = 5.0
+"""Seconds for which an idle program's processor time is looked at."""
+PORT = 9000
+PATIENCE = 60.0
+MADE = re.compile(rb"t=([\d.]+)")
+
+Take = Callable[[], bytes]
+
+
+def main(device: str, folder: Path, rounds: int) -> None:
+    for turn in range(TURNS):
+        measure_ustreamer(device, rounds, turn)
+        measure_driver(device, rounds, turn)
+        measure_service(device, folder, rounds, turn)
+
+
+def measure_ustreamer(device: str, rounds: int, turn: int) -> None:
+    arguments = ["--device", device, "--format", "MJPEG", "--resolution", "640x480", "--host", "127.0.0.1"]
+    process = subprocess.Popen(
+        ["ustreamer", *arguments, "--port", str(PORT)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        measure("ustreamer", process.pid, lambda: fetch("/snapshot"), rounds, turn)
+    finally:
+        end(process)
+
+
+def measure_service(device: str, folder: Path, rounds: int, turn: int) -> None:
+    arguments = ["--camera", f"v4l2:{device}", "--resolution", "640x480", "--dead-time", "0", "--port", str(PORT)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dog", "serve", *arguments, "--snapshots", str(folder / "snapshots"), "--log-file", ""],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        measure("dog serve", process.pid, lambda: fetch("/latest.jpg?max_age=0"), rounds, turn)
+    finally:
+        end(process)
+
+
+def measure_driver(device: str, rounds: int, turn: int) -> None:
+    camera = LiveCamera(lambda: V4l2Source(device, resolution=(640, 480)))
+
+    async def run() -> None:
+        await camera.open(lambda error: None)
+
+        async def take() -> bytes:
+            return (await camera.capture()).data
+
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(
+            measure,
+            "driver",
+            os.getpid(),
+            lambda: asyncio.run_coroutine_threadsafe(take(), loop).result(PATIENCE),
+            rounds,
+            turn,
+        )
+        await camera.close()
+
+    asyncio.run(run())
+
+
+def measure(what: str, process: int, take: Take, rounds: int, turn: int) -> None:
+    """Tell of each press: seconds to the bytes, and whether the frame was made after it; then of being idle."""
+    wait_for_first(take)
+    chance = random.Random(turn)
+    for _ in range(rounds):
+        time.sleep(0.05 + chance.random() / 10)
+        pressed, began = time.time(), time.perf_counter()
+        picture = take()
+        seconds = time.perf_counter() - began
+        made = MADE.search(picture[:200])
+        tell(what, seconds=seconds, fresh=made is not None and float(made[1]) >= pressed)
+    before, since = read_processor_time(process), time.monotonic()
+    time.sleep(IDLE)
+    tell(what, idle=(read_processor_time(process) - before) / (time.monotonic() - since))
+
+
+def wait_for_first(take: Take) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            take()
+        except (OSError, urllib.error.HTTPError):
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def fetch(path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=PATIENCE) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+
+
+def read_processor_time(process: int) -> float:
+    """Seconds, of all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def tell(what: str, **values: object) -> None:
+    print("measured:", json.dumps({"what": what, **values}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
