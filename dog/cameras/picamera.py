@@ -1,0 +1,400 @@
+"""Raspberry Pi cameras, through Picamera2, which Raspberry Pi OS has (`sudo apt install python3-picamera2`).
+
+Written after its manual and its source, and tested against a stand-in for it; it has not yet run on a Pi. A frame stays
+in the camera's own buffer, in YUV420, and is encoded only when somebody wants the picture. Picamera2 is imported when a
+camera is opened, not before.
+"""
+
+import contextlib
+import errno
+import importlib
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dog.cameras.pixels import RawLayout, encode
+from dog.errors import CameraBusy, CameraOffline, CaptureError
+
+__all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]
+
+FORMAT = "YUV420"
+"""Half the memory of RGB, and what a JPEG is made of anyway."""
+BUFFERS = 6
+"""As many as Picamera2 takes for video: two are looked at, one lies ready, three are left for the camera to fill."""
+HELD = 2
+"""Frames that may still be looked at."""
+EXACT = 0.01
+"""Rates that differ by less than this share are the same one."""
+
+log = logging.getLogger(__name__)
+
+
+# ---- what a camera can do
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a sensor gives: a size in pixels, and the most frames a second at that size."""
+
+    width: int
+    height: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} at {self.rate:g}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control by libcamera's name: its limits, one number or several (a rectangle has four), and words for them."""
+
+    name: str
+    minimum: Any
+    maximum: Any
+    default: Any
+    words: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> str:
+        """What may be written: "from 0.0 to 32.0", "Manual or Auto"."""
+        if isinstance(self.minimum, bool):
+            return "true or false"
+        if self.words:
+            return " or ".join(self.words)
+        if isinstance(self.minimum, tuple):
+            return f"{len(self.minimum)} numbers with spaces between them"
+        return f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum > self.minimum else "")
+
+    def read(self, value: bool | int | float | str) -> Any:
+        """What Picamera2 is told. Several numbers stand in one text: "1.8 1.5". Raises ValueError."""
+        if isinstance(self.minimum, bool):
+            if value not in (True, False):
+                raise ValueError(value)
+            return bool(value)
+        if isinstance(value, str) and value in self.words:
+            return self.words[value]
+        parts = value.split() if isinstance(value, str) else [value]
+        numbers = tuple(self._read_number(part) for part in parts)
+        if isinstance(self.minimum, tuple):
+            if len(numbers) != len(self.minimum):
+                raise ValueError(value)
+            return numbers
+        highest = self.maximum if self.maximum > self.minimum else math.inf  # some versions say 0 for "not known"
+        if not numbers or min(numbers) < self.minimum or max(numbers) > highest:
+            raise ValueError(value)
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    def _read_number(self, part: float | str) -> float:
+        whole = isinstance(self.minimum[0] if isinstance(self.minimum, tuple) else self.minimum, int)
+        number = float(part)
+        if not math.isfinite(number) or (whole and not number.is_integer()):
+            raise ValueError(part)
+        return int(number) if whole else number
+
+
+FLIPS = {name: Control(name, False, True, False) for name in ("hflip", "vflip")}
+"""libcamera calls these a transform, not controls; both together turn the picture upside down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A camera that is attached. `problem` says why it can't be used now, "" where it can."""
+
+    number: int
+    name: str
+    modes: tuple[Mode, ...] = ()
+    controls: tuple[Control, ...] = ()
+    problem: str = ""
+
+
+def list_devices() -> list[Device]:
+    """The cameras on ribbon cables; those on USB are V4L2's. Each is opened, to be asked."""
+    try:
+        picamera2, libcamera = _import()
+        found = picamera2.Picamera2.global_camera_info()
+    except Exception as error:
+        return [Device(0, "Raspberry Pi camera", problem=_explain(error).message)]
+    return [
+        _look_at(picamera2, libcamera, number, str(about.get("Model", "Raspberry Pi camera")))
+        for number, about in enumerate(found)
+        if "/usb" not in str(about.get("Id", ""))
+    ]
+
+
+def _look_at(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
+    camera = None
+    try:
+        camera = _acquire(picamera2.Picamera2, number)
+        modes = {Mode(mode["size"][0], mode["size"][1], mode["fps"]): None for mode in camera.sensor_modes}
+        return Device(number, name, tuple(modes), tuple(_list_controls(camera, libcamera).values()))
+    except Exception as error:
+        return Device(number, name, problem=_explain(error).message)
+    finally:
+        if camera is not None:
+            _close(camera)
+
+
+def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
+    """By name; once the camera is configured, with the limits that hold then."""
+    offered = {
+        name: Control(name, minimum, maximum, default, _list_words(libcamera, name))
+        for name, (minimum, maximum, default) in sorted(camera.camera_controls.items())
+    }
+    return offered | FLIPS
+
+
+def _read_value(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
+    if name not in offered:
+        raise CameraOffline(f"The camera has no control {name}, only {', '.join(offered)}.")
+    try:
+        return offered[name].read(value)
+    except ValueError:
+        raise CameraOffline(f"The control {name} can't be {value}, only {offered[name].limits}.") from None
+
+
+def _list_words(libcamera: Any, control: str) -> dict[str, int]:
+    """The words that a control has for its numbers: libcamera.controls.AfModeEnum.Continuous is 2."""
+    for place in (libcamera.controls, getattr(libcamera.controls, "draft", None)):
+        enum = getattr(place, f"{control}Enum", None)
+        if enum is not None:
+            return {word: int(member) for word, member in enum.__members__.items()}
+    return {}
+
+
+# ---- opening
+
+
+def _import() -> tuple[Any, Any]:
+    """Picamera2 and libcamera, which have no types."""
+    try:
+        return importlib.import_module("picamera2"), importlib.import_module("libcamera")
+    except ImportError as error:
+        raise CameraOffline(
+            "A Raspberry Pi camera needs Picamera2: sudo apt install python3-picamera2, and where dog is installed in a"
+            " virtual environment, make that with --system-site-packages.",
+            detail=str(error),
+        ) from error
+
+
+def _acquire(make: Any, number: int) -> Any:
+    """A Picamera2 that has the camera for itself."""
+    count = len(make.global_camera_info())
+    if not count:
+        raise CameraOffline("No Raspberry Pi camera is found: turn the Pi off, and reseat its ribbon cable.")
+    if number >= count:
+        there = "there is only number 0" if count == 1 else f"there are {count}, numbers 0 to {count - 1}"
+        raise CameraOffline(f"There is no camera number {number}; {there}. `dog cameras` lists what there is.")
+    # In two steps: where the second fails, there is still something to close.
+    camera = make.__new__(make)
+    try:
+        camera.__init__(number)
+    except Exception as error:
+        _close_failed(camera)
+        raise _explain(error) from error
+    return camera
+
+
+def _explain(error: Exception) -> CaptureError:
+    """Picamera2 only says that it did not work; why is told by the error before."""
+    if isinstance(error, CaptureError):
+        return error  # it says so already
+    why: BaseException = error
+    while (before := why.__cause__ or why.__context__) is not None:
+        why = before
+    words = str(why).lower()
+    if "busy" in words or "acquire() returned unexpected code: -16" in words:
+        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(why))
+    if (isinstance(why, OSError) and why.errno == errno.ENOMEM) or "alloc" in words:
+        return CameraOffline("The memory is too short for this camera: set a smaller `resolution`.", detail=str(why))
+    return CameraOffline("The camera can't be started; the server's log says why.", detail=f"{error} {why}")
+
+
+def _close_failed(camera: Any) -> None:
+    """One whose making failed. Its pipe stays open where it did not get the camera: one more with each try."""
+    with contextlib.suppress(Exception):
+        if camera.is_open:
+            camera.close()
+        elif not camera.notifymeread.closed:
+            camera.notifymeread.close()
+            os.close(camera.notifyme_w)
+
+
+def _close(camera: Any) -> None:
+    try:
+        camera.close()
+    except Exception:
+        log.warning("a Raspberry Pi camera could not be closed", exc_info=True)
+
+
+# ---- frames
+
+
+class _Frame:
+    """A completed request, while it is ours."""
+
+    def __init__(self, request: Any, layout: RawLayout) -> None:
+        self.began = _find_beginning(request.get_metadata())
+        self._request = request
+        self._layout = layout
+        self._raw: memoryview | None = None
+        self._picture: bytes | None = None
+
+    @property
+    def raw(self) -> memoryview:
+        """A copy, made when it is looked at."""
+        if self._raw is None:
+            self._raw = memoryview(self._request.make_buffer("main"))
+        return self._raw
+
+    def picture(self) -> bytes:
+        if self._picture is None:
+            self._picture = encode(_interleave(self.raw, self._layout), self._layout)
+        return self._picture
+
+
+def _find_beginning(metadata: Mapping[str, Any]) -> float:
+    """When the exposure began, by time.monotonic().
+
+    SensorTimestamp is of the moment when the sensor began to send its first line, whose exposure ended then: so say
+    Picamera2's issue 821, and its own `capture_request(flush=True)`, which subtracts the ExposureTime as well, and
+    takes the clock for CLOCK_MONOTONIC. Its manual says "since the system booted", which would be CLOCK_BOOTTIME, ahead
+    by the time that the computer slept; so is what lies in the future. A frame that does not tell counts as old.
+    """
+    stamp, exposure = metadata.get("SensorTimestamp"), metadata.get("ExposureTime", metadata.get("FrameDuration"))
+    if stamp is None or exposure is None:
+        return -math.inf
+    if stamp > time.monotonic_ns():
+        stamp -= time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return float(stamp / 1e9 - exposure / 1e6)
+
+
+def _interleave(raw: memoryview, layout: RawLayout) -> bytes | memoryview:
+    """NV12 of YUV420: blue and red by turns, where they lay one after the other with half the stride each."""
+    luma, size = layout.stride * layout.height, layout.size
+    if len(raw) < size:
+        return raw
+    chroma, half = bytearray(size - luma), luma + (size - luma) // 2
+    chroma[0::2], chroma[1::2] = raw[luma:half], raw[half:size]
+    return bytes(raw[:luma]) + chroma
+
+
+class PicameraSource:
+    """A Raspberry Pi camera by its number, 0 the first.
+
+    Without `resolution`, the sensor's largest; without `frame_rate`, as fast as the light allows. `controls` are set by
+    libcamera's names, a choice by its number or its word; `hflip` and `vflip` mirror the picture. A camera that can
+    focus does so all the time, unless `AfMode` or `LensPosition` is set.
+    """
+
+    streams = True
+    settles = True
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        resolution: tuple[int, int] | None = None,
+        frame_rate: float | None = None,
+        controls: Mapping[str, bool | int | str] | None = None,
+    ) -> None:
+        self._number = number
+        self._resolution = resolution
+        self._frame_rate = frame_rate
+        self._controls = dict(controls or {})
+        self._camera: Any = None
+        self._layout = RawLayout("NV12", 0, 0, 0)
+        self._held: deque[Any] = deque()
+
+    def open(self) -> None:
+        picamera2, libcamera = _import()
+        try:
+            self._camera = _acquire(picamera2.Picamera2, self._number)
+            self._configure(libcamera)
+            self._set_controls(libcamera)
+            self._camera.start(show_preview=False)
+        except CaptureError:
+            raise
+        except Exception as error:
+            raise _explain(error) from error
+        log.info("camera %d gives %dx%d", self._number, self._layout.width, self._layout.height)
+
+    def _configure(self, libcamera: Any) -> None:
+        camera = self._camera
+        flips = {name: _read_value(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
+        size = self._resolution or camera.sensor_resolution
+        configuration = camera.create_still_configuration(
+            main={"format": FORMAT, "size": size},
+            raw=None,
+            transform=libcamera.Transform(**flips),
+            colour_space=libcamera.ColorSpace.Sycc(),
+            buffer_count=BUFFERS,
+        )
+        camera.configure(configuration)
+        # libcamera takes what is nearest to what it was told.
+        main = camera.camera_configuration()["main"]
+        if main["format"] != FORMAT:
+            raise CameraOffline(f"The camera gives {main['format']}; one on USB is named v4l2:DEVICE.")
+        width, height = main["size"]
+        if self._resolution not in (None, (width, height)):
+            raise CameraOffline(
+                f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}; set another `resolution`."
+            )
+        self._layout = RawLayout("NV12", width, height, main["stride"], limited=False)
+
+    def _set_controls(self, libcamera: Any) -> None:
+        """Those that are set before the start hold from the first frame on."""
+        offered = _list_controls(self._camera, libcamera)
+        values: dict[str, Any] = {}
+        if "AfMode" in offered and "LensPosition" not in self._controls:
+            values["AfMode"] = libcamera.controls.AfModeEnum.Continuous
+        for name, value in self._controls.items():
+            if name not in FLIPS:
+                values[name] = _read_value(name, value, offered)
+        if self._frame_rate is not None:
+            limits = offered["FrameDurationLimits"]
+            values["FrameDurationLimits"] = (self._find_duration(limits.minimum, limits.maximum),) * 2
+        self._camera.set_controls(values)
+
+    def _find_duration(self, shortest: int, longest: int) -> int:
+        """Microseconds of a frame, for the rate that was told."""
+        wanted = round(1e6 / (self._frame_rate or 1))
+        duration = max(shortest, min(wanted, longest))
+        if abs(duration - wanted) > EXACT * wanted:
+            size = f"{self._layout.width}x{self._layout.height}"
+            raise CameraOffline(
+                f"The camera can't give {self._frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
+                f" {1e6 / shortest:.4g}; set another `frame_rate` or `resolution`."
+            )
+        return duration
+
+    def read(self, patience: float) -> _Frame:
+        while len(self._held) >= HELD:
+            self._held.popleft().release()
+        try:
+            request = self._camera.capture_request(wait=patience)
+        except TimeoutError:
+            # As its documentation says, so that it can be closed.
+            self._camera.cancel_all_and_flush()
+            message = f"The camera gave no picture for {patience:g} s: turn the Pi off, and reseat its ribbon cable."
+            if "ExposureTime" in self._controls or self._frame_rate is not None:
+                message += " An exposure has to be shorter than that, too."
+            raise CameraOffline(message, detail=f"camera number {self._number}") from None
+        self._held.append(request)
+        return _Frame(request, self._layout)
+
+    def close(self) -> None:
+        camera, self._camera = self._camera, None
+        while self._held:
+            with contextlib.suppress(Exception):
+                self._held.popleft().release()
+        if camera is not None:
+            _close(camera)
+
+    def is_back(self) -> bool:
+        """Not known: the first look starts libcamera anew, which takes long and stops the whole process meanwhile."""
+        return False
