@@ -15,13 +15,17 @@ from dog.settings import Settings
 
 __all__ = ["make_camera"]
 
-EXTRAS = {
-    "v4l2": ("linuxpy", "v4l2"),
-    "rtsp": ("av", "stream"),
-    "rtsps": ("av", "stream"),
-    "picamera": ("picamera2", ""),
+STREAM = ("av", "pip install 'dog[stream]'")
+NEEDS = {
+    "v4l2": ("linuxpy", "pip install 'dog[v4l2]'"),
+    "rtsp": STREAM,
+    "rtsps": STREAM,
+    "picamera": (
+        "picamera2",
+        "sudo apt install python3-picamera2, and a virtual environment is made with --system-site-packages",
+    ),
 }
-"""By kind: the package that the driver needs, and our extra that installs it; Raspberry Pi OS installs picamera2."""
+"""By kind: the package that the driver needs, and how it is installed."""
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
@@ -29,9 +33,8 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
 
     Raises SettingError where a setting does not work out or a package is missing.
     """
-    package, extra = EXTRAS.get(settings.camera_kind, ("", ""))
+    package, install = NEEDS.get(settings.camera_kind, ("", ""))
     if package and importlib.util.find_spec(package) is None:
-        install = f"pip install 'dog[{extra}]'" if extra else "sudo apt install python3-picamera2"
         raise settings.error("camera", f"this kind of camera needs the package {package}; {install}")
     if settings.camera_kind == "script":
         return ScriptCamera(
@@ -66,13 +69,12 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
     if settings.resolution is not None:
         width, height = map(int, settings.resolution.split("x"))
         size = (width, height)
+    controls = {name: str(value) if isinstance(value, float) else value for name, value in settings.controls.items()}
     match settings.camera_kind:
         case "v4l2":
             from dog.cameras.v4l2 import V4l2Source
 
-            return lambda: V4l2Source(
-                argument, resolution=size, frame_rate=settings.frame_rate, controls=settings.controls
-            )
+            return lambda: V4l2Source(argument, resolution=size, frame_rate=settings.frame_rate, controls=controls)
         case "rtsp" | "rtsps":
             from dog.cameras.stream import StreamSource
 
@@ -85,7 +87,7 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
             from dog.cameras.picamera import PicameraSource
 
             return lambda: PicameraSource(
-                int(argument), resolution=size, frame_rate=settings.frame_rate, controls=settings.controls
+                int(argument), resolution=size, frame_rate=settings.frame_rate, controls=controls
             )
         case "faulty":
             device = FaultyDevice(Faults.parse(argument))

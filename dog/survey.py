@@ -5,9 +5,10 @@ import importlib.util
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from dog.drivers import make_camera
 from dog.errors import CameraTimeout, CaptureError, SettingError
@@ -20,6 +21,17 @@ SHOWN = 12
 """Formats that are named though nothing can be made of them."""
 GRACE = 3.0
 """Seconds beyond its own time limit that a driver has, before it is cut off."""
+
+
+class Described(Protocol):
+    """What every driver tells of a control."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def default(self) -> object: ...
+    @property
+    def limits(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
     size = f"{picture.width} x {picture.height} pixels, {len(still.data) / 1000:.0f} kB"
     line = f"a {kind} of {size}, {took:.2f} s after the press"
     if still.quality is not None and still.quality.verdict == "black":
-        line += "; it is black: is it dark, or the lens covered? (the settings black_level and black_share say what black is)"
+        line += "; it is black: is it dark, or the lens covered? (the setting black_level says what black is)"
     elif still.quality is not None and still.quality.retaken:
         line += f"; {still.quality.retaken} frames before it were let go: {', '.join(still.quality.found)}"
     return Checked(name, line, still.data, {"image/jpeg": "jpg"}.get(picture.content_type, kind.lower()))
@@ -97,8 +109,7 @@ def _describe_v4l2(names: set[str]) -> Iterator[str]:
             yield f"  {image_format}"
         if unusable := [one.fourcc for one in device.formats if not one.usable]:
             yield f"  (and {len(unusable)} formats that are not understood here: {' '.join(unusable[:SHOWN])})"
-        for control in device.controls:
-            yield f"  {control.name} = {control.default}: {control.limits}"
+        yield from _describe_controls(device.controls)
         yield from _table(names, device.name, f"v4l2:{device.path}")
 
 
@@ -109,7 +120,17 @@ def _describe_picamera(names: set[str]) -> Iterator[str]:
 
     for device in list_devices():
         yield f"{device.name} (number {device.number})"
+        if device.problem:
+            yield f"  {device.problem}"
+        for mode in device.modes:
+            yield f"  {mode}"
+        yield from _describe_controls(device.controls)
         yield from _table(names, device.name, f"picamera:{device.number}")
+
+
+def _describe_controls(controls: Iterable[Described]) -> Iterator[str]:
+    for control in controls:
+        yield f"  {control.name} = {control.default}: {control.limits}"
 
 
 def _table(names: set[str], device: str, camera: str) -> Iterator[str]:

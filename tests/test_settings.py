@@ -51,7 +51,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
             "auto_exposure=Manual Mode, exposure_time_absolute=200",
             {"auto_exposure": "Manual Mode", "exposure_time_absolute": 200},
         ),
-        ("horizontal_flip=true,vertical_flip=false", {"horizontal_flip": True, "vertical_flip": False}),
+        ("horizontal_flip=true,AnalogueGain=2.5", {"horizontal_flip": True, "AnalogueGain": 2.5}),
     ],
     "latency": [("0.3", 0.3), ("1", 1.0), ("60", 60.0)],
     "preview_rate": [("0.5", 0.5), ("5", 5.0), ("60", 60.0)],
@@ -179,7 +179,8 @@ def as_toml(setting: Setting, text: str) -> str:
     if setting.name == "controls":
         pairs = (part.strip().split("=") for part in text.split(","))
         inside = (
-            f"{name} = {value if re.fullmatch(r'-?[0-9]+|true|false', value) else repr(value)}" for name, value in pairs
+            f"{name} = {value if re.fullmatch(r'-?[0-9.]+|true|false', value) else repr(value)}"
+            for name, value in pairs
         )
         return f"controls = {{ {', '.join(inside)} }}"
     if setting.kind is bool:
@@ -268,7 +269,8 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
         (
             {"camera": "v4l:0"},
             {},
-            "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH, v4l2:DEVICE, rtsp://ADDRESS, rtsps://ADDRESS, http://ADDRESS, https://ADDRESS, picamera:NUMBER, faulty:FAULTS",
+            "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH, v4l2:DEVICE,"
+            " rtsp://ADDRESS, rtsps://ADDRESS, http://ADDRESS, https://ADDRESS, picamera:NUMBER, faulty:FAULTS",
         ),
         (
             {"host": "localhost:80"},
@@ -585,8 +587,8 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
         ),
         (
             'dead_time = 1\n[cameras.porch]\ncamera = "test"\ndead_time = "soon"',
-            "cameras.porch.dead_time ({file} line 4): 'soon' is wrong; write a number of seconds from 0 to 3600, without"
-            " quotes",
+            "cameras.porch.dead_time ({file} line 4): 'soon' is wrong; write a number of seconds from 0 to 3600,"
+            " without quotes",
         ),
         (
             '[cameras.Porch]\ncamera = "test"',
@@ -603,9 +605,9 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
             "cameras.porch ({file} line 2): it is not a table; write [cameras.porch] above its lines",
         ),
         (
-            '[cameras.porch]\ncamera = "test"\ncontrols = { brightness = 1.5 }',
-            "cameras.porch.controls ({file} line 3): {{'brightness': 1.5}} is wrong; write NAME=VALUE with commas between"
-            " them (in dog.toml a table), such as brightness=128; empty for none",
+            '[cameras.porch]\ncamera = "test"\ncontrols = { brightness = [1] }',
+            "cameras.porch.controls ({file} line 3): {{'brightness': [1]}} is wrong; write NAME=VALUE with commas"
+            " between them (in dog.toml a table), such as brightness=128; empty for none",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from dog.cameras import Lost, Show, Still
 from dog.cameras.quality import Thresholds
-from dog.cameras.reader import FROZEN, Reader
+from dog.cameras.reader import Reader
 from dog.cameras.source import Source
 from dog.errors import CameraOffline, CameraTimeout, CaptureError
 
@@ -116,7 +116,7 @@ class LiveCamera:
         reader = self._reader
         self._abandon()
         if reader is not None:
-            await asyncio.to_thread(reader.join, FROZEN + SLACK)
+            await asyncio.to_thread(reader.join, SLACK)  # one that hangs ends with the process
 
     def kill(self) -> None:
         """Its thread ends with the process."""

@@ -141,7 +141,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     controls: Annotated[
-        dict[str, bool | int | str],
+        dict[str, bool | int | float | str],
         About(
             group=_CAMERA,
             meaning="The camera's own controls, such as exposure, focus and white balance; `dog cameras` lists them.",

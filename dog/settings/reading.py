@@ -226,11 +226,13 @@ def _parse(setting: Setting, text: str) -> Any:
     return text
 
 
-def _parse_control(text: str) -> bool | int | str:
+def _parse_control(text: str) -> bool | int | float | str:
     """A control's value as dog.toml would have it."""
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
+    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d{1,18}\.\d{1,18}", text, re.ASCII) else text
 
 
 def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
