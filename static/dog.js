@@ -4,6 +4,7 @@
  * that were missed, a press that has to be said again.
  */
 
+import { Cameras } from "./cameras.js";
 import { CopyLink } from "./clipboard.js";
 import { Connection } from "./connection.js";
 import { rememberSnapshot } from "./cookie.js";
@@ -32,13 +33,14 @@ const copyLink = new CopyLink(
   () => element("open").href,
   (sentence) => speech.say(sentence),
 );
-const view = new View({ shutter, strip, copyLink, shown });
+const view = new View({ shutter, strip, copyLink, cameras: new Cameras(element("cameras")), shown });
 
 let state = initialState({
   photos: strip.read(),
   shown,
   own: shown && dataset.mine === "yes" ? [shown.snapshot] : [],
-  camera: element("booth").dataset.camera ?? null,
+  camera: element("booth").dataset.camera,
+  name: document.title,
   stripLength: strip.length,
 });
 
@@ -61,6 +63,7 @@ function change(reduce, what) {
   view.write(state, now);
   speech.say(announcementOf(before, state, now));
   if (state.own.at(-1) !== before.own.at(-1)) rememberSnapshot(state.own.at(-1), root);
+  if (state.live !== before.live) history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
   if (state.wanted && state.wanted !== before.wanted) fetchPhotos();
 }
 
@@ -84,7 +87,8 @@ function catchUp() {
 
 async function fetchPhotos() {
   try {
-    const response = await fetch(new URL(`api/snapshots?limit=${strip.length}`, root));
+    const query = new URLSearchParams({ limit: strip.length, ...(state.camera && { camera: state.camera }) });
+    const response = await fetch(new URL(`api/snapshots?${query}`, root));
     if (!response.ok) return;
     const { snapshots } = await response.json();
     change(act, { act: "photos", photos: snapshots.map(snapshotOf) });
@@ -93,11 +97,21 @@ async function fetchPhotos() {
   }
 }
 
+function turnLive(on) {
+  if (element("live-view").hidden) return;
+  change(act, { act: "live", on });
+}
+
+element("live-view").addEventListener("click", ({ detail, currentTarget }) => {
+  if (detail) currentTarget.blur(); // by a pointer: Space takes a photo again
+  turnLive(!state.live);
+});
 element("newest").addEventListener("click", () => change(act, { act: "newest" }));
 element("dismiss").addEventListener("click", () => change(act, { act: "dismiss" }));
 
 const KEYS = {
   " ": press,
+  v: () => turnLive(!state.live),
   ArrowLeft: () => change(act, { act: "walk", by: -1 }),
   ArrowRight: () => change(act, { act: "walk", by: 1 }),
   Home: () => change(act, { act: "newest" }),
@@ -116,9 +130,12 @@ document.addEventListener("keydown", (event) => {
 addEventListener("online", () => connection.hurry());
 addEventListener("pageshow", ({ persisted }) => persisted && connection.hurry());
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") connection.hurry();
+  change(act, { act: "seen", seen: !document.hidden });
+  if (!document.hidden) connection.hurry();
 });
 
 setInterval(() => view.write(state, Date.now()), TICK);
+change(act, { act: "seen", seen: !document.hidden });
+if (location.hash === "#live") turnLive(true);
 view.write(state, Date.now());
 connection.open();

@@ -56,11 +56,11 @@ export class Picture {
 
   #fit(image) {
     const { naturalWidth, naturalHeight } = image;
-    if (naturalWidth) this.#frame.closest("main").style.setProperty("--ratio", naturalWidth / naturalHeight);
+    if (naturalWidth) this.#frame.closest("main").style.setProperty("--photo", naturalWidth / naturalHeight);
   }
 
   #images() {
-    return [...this.#frame.querySelectorAll("img")];
+    return [...this.#frame.querySelectorAll(":scope > img")];
   }
 }
 

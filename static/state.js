@@ -5,7 +5,7 @@
  *
  * Which photo is shown: whoever did not walk the strip `follows`, and every new photo is shown to them, also where their
  * own older one was shown when they came. Whoever walked stays where they are and is told how many are new. A press is
- * a wish to see its photo, so it follows again.
+ * a wish to see its photo, so it follows again. The live view covers whatever is shown: what comes meanwhile is new too.
  */
 
 const ANSWER_DUE = 15_000; // ms; a press that nobody answered for this long is not sent again: it would surprise
@@ -23,7 +23,7 @@ export function snapshotOf(source) {
 }
 
 /** The state before the first word from the server: what the page came with. `photos` are newest first; `stripLength` is how many are kept. */
-export function initialState({ photos = [], shown = null, own = [], camera = null, stripLength }) {
+export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", stripLength }) {
   return {
     connection: { state: "connecting", since: null, code: null },
     epoch: null,
@@ -33,8 +33,11 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
     cameras: {}, // by name
     camera: camera ?? photos[0]?.camera ?? null, // the name of the one that is shown
     photos: photos.filter((photo) => camera === null || photo.camera === camera),
+    name, // of the page
     stripLength,
     shown,
+    live: false, // whether the live view is wanted
+    seen: true, // whether the page can be seen
     following: true,
     unseen: 0,
     own, // ids, the latest last
@@ -52,6 +55,13 @@ export const currentCamera = (state) => state.cameras[state.camera] ?? null;
 export const isOwn = (state, photo) => photo !== null && state.own.includes(photo.snapshot);
 
 export const latestPhoto = (state) => state.photos[0] ?? null;
+
+/** Whether the live view's frames are to be had: it is wanted, and there is somebody to see and something to be seen. */
+export function streams(state) {
+  const camera = currentCamera(state);
+  const isThere = camera !== null && camera.preview && camera.state !== "offline";
+  return state.live && state.seen && state.connection.state === "live" && isThere;
+}
 
 /** What the camera does at `now`: {phase, left, share}; `left` is in ms, `share` the part of the dead time that is left. */
 export function cameraPhase(camera, state, now) {
@@ -126,11 +136,11 @@ const HANDLERS = {
       capture: event.capture,
       readyAt: Date.parse(event.at) + camera.deadTime,
     }));
-    return { ...next, notice: null };
+    return { ...next, notice: isShown(state, event) ? null : state.notice };
   },
 
   ready(state, event) {
-    const photo = snapshotOf(event);
+    const photo = { ...snapshotOf(event), quality: event.quality ?? null };
     const own = isPressed(state, event);
     const next = change(state, event.camera, (camera) => ({
       ...camera,
@@ -139,7 +149,7 @@ const HANDLERS = {
       since: null,
       reason: null,
     }));
-    const shown = arrive({ ...next, notice: null }, photo);
+    const shown = arrive({ ...next, notice: isShown(state, event) ? null : state.notice }, photo);
     return own ? claim(shown, photo.snapshot) : shown;
   },
 
@@ -155,7 +165,8 @@ const HANDLERS = {
       readyAt: Math.max(camera.readyAt, at + (event.retry_after ?? 0) * 1000),
     }));
     const press = isPressed(state, event) ? null : state.press;
-    return { ...next, press, notice: { kind: "failed", text: event.message, camera: event.camera } };
+    const notice = { kind: "failed", text: event.message, camera: event.camera };
+    return { ...next, press, notice: isShown(state, event) ? notice : state.notice };
   },
 
   camera(state, event) {
@@ -178,6 +189,7 @@ function cameraOf(status) {
     capture: status.capture ?? null,
     since: status.since ? Date.parse(status.since) : null,
     reason: status.reason ?? null,
+    preview: status.preview === true,
   };
 }
 
@@ -185,6 +197,9 @@ function change(state, name, changed) {
   const camera = state.cameras[name];
   return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
 }
+
+/** Whether it is about the camera that is shown: another one's troubles are told on its own page. */
+const isShown = ({ camera }, event) => event.camera === camera;
 
 const isFailure = ({ notice }, camera = notice?.camera) => notice?.kind === "failed" && notice.camera === camera;
 
@@ -202,7 +217,7 @@ function arrive(state, photo) {
   if (photo.camera !== state.camera || state.photos.some(({ snapshot }) => snapshot === photo.snapshot)) return state;
   const photos = [photo, ...state.photos].slice(0, state.stripLength);
   if (!state.following) return { ...state, photos, unseen: state.unseen + 1 };
-  return { ...state, photos, shown: photo, unseen: 0 };
+  return { ...state, photos, shown: photo, unseen: state.live ? state.unseen + 1 : 0 };
 }
 
 /** The press is answered by this snapshot: it is the visitor's own, and shown as soon as it is known. */
@@ -213,7 +228,7 @@ function claim(state, id) {
     press: null,
     notice: null,
     following: true,
-    unseen: 0,
+    unseen: state.live ? Math.max(1, state.unseen) : 0,
     own: [...state.own.filter((own) => own !== id), id],
   };
   return photo ? { ...next, shown: photo, wanted: null } : { ...next, wanted: id };
@@ -255,6 +270,11 @@ const ACTS = {
     return { ...state, press, notice: null, following: true, unseen: 0, shown };
   },
 
+  /** The live view, on or off. */
+  live: (state, { on }) => ({ ...state, live: on, unseen: state.following ? 0 : state.unseen }),
+
+  seen: (state, { seen }) => ({ ...state, seen }),
+
   unsent: (state) => ({
     ...state,
     notice: { kind: "unsent", text: "The page is not connected, so no photo was taken. Press again when it is live." },
@@ -262,10 +282,12 @@ const ACTS = {
 
   /** The newest photos by HTTP, after events were missed; they are the truth. */
   photos(state, { photos }, now) {
-    const known = new Set(state.photos.map(({ snapshot }) => snapshot));
-    const ours = photos.filter(({ camera }) => camera === state.camera || state.camera === null);
+    const known = new Map(state.photos.map((photo) => [photo.snapshot, photo]));
+    const ours = photos
+      .filter(({ camera }) => camera === state.camera || state.camera === null)
+      .map((photo) => known.get(photo.snapshot) ?? photo); // what was pushed says more
     const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
-    const unseen = state.following ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
+    const unseen = state.following && !state.live ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
     let next = { ...state, photos: ours, unseen, missed: false };
     if (state.following && ours.length && fresh !== 0) next = { ...next, shown: ours[0] };
     if (state.wanted && ours.some(({ snapshot }) => snapshot === state.wanted)) next = claim(next, state.wanted);
@@ -276,21 +298,21 @@ const ACTS = {
     const place = state.photos.findIndex((photo) => photo.snapshot === snapshot);
     if (place < 0) return state;
     const following = place === 0;
-    return { ...state, shown: state.photos[place], following, unseen: following ? 0 : state.unseen };
+    return { ...state, live: false, shown: state.photos[place], following, unseen: following ? 0 : state.unseen };
   },
 
-  /** `by` +1 is one photo older, -1 one newer. */
+  /** `by` +1 is one photo older, -1 one newer. What is live is newer than all. */
   walk(state, { by }) {
-    if (!state.photos.length) return state;
-    const place = state.photos.findIndex(({ snapshot }) => snapshot === state.shown?.snapshot);
-    const from = place < 0 ? state.photos.length : place; // older than the strip reaches
+    if (!state.photos.length || (state.live && by < 0)) return state;
+    const place = state.live ? -1 : state.photos.findIndex(({ snapshot }) => snapshot === state.shown?.snapshot);
+    const from = place < 0 && !state.live ? state.photos.length : place; // older than the strip reaches
     const to = Math.max(0, Math.min(state.photos.length - 1, from + by));
     return to === place ? state : ACTS.show(state, { snapshot: state.photos[to].snapshot });
   },
 
   newest(state) {
     const newest = latestPhoto(state);
-    return { ...state, shown: newest ?? state.shown, following: true, unseen: 0 };
+    return { ...state, live: false, shown: newest ?? state.shown, following: true, unseen: 0 };
   },
 
   dismiss: (state) => ({ ...state, notice: null }),

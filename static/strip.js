@@ -78,7 +78,7 @@ function createItem(photo) {
   const item = document.createElement("li");
   const link = document.createElement("a");
   link.href = photo.page;
-  Object.assign(link.dataset, photo);
+  Object.assign(link.dataset, snapshotOf(photo));
   const image = new Image(60, 60);
   image.decoding = "async";
   image.src = photo.thumbnail;

@@ -1,9 +1,10 @@
 /* The live page: writes the state into the document, and nothing else. Writing the same state twice changes nothing. */
 
 import { Picture } from "./picture.js";
-import { cameraPhase, currentCamera, isOwn } from "./state.js";
+import { cameraPhase, currentCamera, isOwn, streams } from "./state.js";
 import { writeMoment } from "./time.js";
-import { altOf, badgeOf, newestOf, statusOf, titleOf, viewersOf } from "./words.js";
+import { Viewfinder } from "./viewfinder.js";
+import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -17,11 +18,14 @@ export class View {
   #shutter;
   #strip;
   #copyLink;
+  #cameras;
+  #viewfinder = new Viewfinder(element("viewfinder"));
   #state = null; // written last
   #captioned; // the photo that is on the page, which the caption is about
 
   /** `shown` is the photo that the page came with, or null. */
-  constructor({ shutter, strip, copyLink, shown }) {
+  constructor({ shutter, strip, copyLink, cameras, shown }) {
+    this.#cameras = cameras;
     this.#shutter = shutter;
     this.#strip = strip;
     this.#copyLink = copyLink;
@@ -38,6 +42,7 @@ export class View {
     this.#state = state;
     this.#writeConnection(state);
     this.#writeCamera(state, now);
+    this.#writeLive(state);
     this.#writePhoto(state, now);
     this.#writeNotice(state);
     const title = titleOf(state, now);
@@ -68,24 +73,47 @@ export class View {
     if (status.textContent !== text + detail) status.replaceChildren(line, ...(detail ? [small] : []));
   }
 
+  #writeLive(state) {
+    const { camera, cameras, live } = state;
+    this.#cameras.write(cameras, live);
+    const button = element("live-view");
+    const known = currentCamera(state);
+    if (known) button.hidden = !known.preview;
+    button.setAttribute("aria-pressed", String(live));
+    const url = streams(state) ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1` : null;
+    this.#viewfinder.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
+  }
+
   #writePhoto(state, now) {
     const { shown } = state;
-    this.#strip.write(state.photos, shown?.snapshot ?? "", now);
+    this.#strip.write(state.photos, state.live ? "" : (shown?.snapshot ?? ""), now);
     const newest = newestOf(state);
     element("newest").hidden = !newest;
     if (newest) write("newest-label", newest);
+    this.#writeAbout(state);
     if (!shown) return;
     this.#picture.show(shown, altOf(shown, now));
     if (this.#captioned) this.#writeCaption(state, this.#captioned, now);
   }
 
+  /** The caption is about what is seen: a photo, the drawing, or the live view. */
+  #writeAbout(state) {
+    const { live } = state;
+    const photo = this.#captioned && !live;
+    element("about").hidden = element("actions").hidden = !photo;
+    element("none").hidden = Boolean(photo);
+    if (live) write("none", streams(state) ? "Live view — a press keeps a photo" : "Live view");
+    else write("none", "No photo yet — this is a drawing");
+  }
+
   #writeCaption(state, photo, now) {
-    element("about").hidden = element("actions").hidden = false;
-    element("none").hidden = true;
     element("frame").dataset.snapshot = photo.snapshot;
     element("frame").dataset.mine = isOwn(state, photo) ? "yes" : "no";
     element("open").href = photo.page;
     writeMoment(element("when"), Date.parse(photo.captured_at), now + state.ahead);
+    const quality = qualityOf(photo);
+    element("quality").hidden = !quality;
+    write("quality", quality);
     const whose = element("whose");
     if (isOwn(state, photo) === (whose.firstElementChild !== null)) return;
     whose.replaceChildren();

@@ -39,16 +39,36 @@ export const badgeOf = ({ connection }) =>
 
 export const viewersOf = ({ viewers }) => `${viewers} watching`;
 
+/** What is said in the place of the live view while there is none. */
+export function liveTextOf(state) {
+  if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
+  return state.connection.state === "live" ? "The live view begins…" : "Not live — reconnecting…";
+}
+
+/** What a person should know of how a photo came about; "" where all is well. */
+export function qualityOf({ quality }) {
+  if (!quality) return "";
+  if (quality.verdict === "black") return "It is dark: the picture is black";
+  if (!quality.retaken) return "";
+  const times = quality.retaken === 1 ? "once" : `${quality.retaken} times`;
+  const found = (quality.found ?? []).map((fault) => FAULTS[fault] ?? fault).join(", ");
+  return `Taken again ${times}${found && ` (${found})`}`;
+}
+
+const FAULTS = { damaged: "cut off", black: "black", frozen: "frozen" };
+
 /** The way to the newest photo, or nothing where it is the one that is shown. */
 export function newestOf(state) {
   const newest = latestPhoto(state);
-  if (!newest || newest.snapshot === state.shown?.snapshot) return "";
+  if (state.live && state.unseen && isOwn(state, newest)) return "See your photo";
+  if (state.live && !state.unseen) return "";
+  if (!newest || (!state.live && newest.snapshot === state.shown?.snapshot)) return "";
   if (state.unseen) return state.unseen === 1 ? "1 new photo" : `${state.unseen} new photos`;
   return "Newest photo";
 }
 
 export function titleOf(state, now) {
-  const name = "D.O.G.";
+  const { name } = state;
   if (["lost", "refused"].includes(state.connection.state)) return `Not live · ${name}`;
   const { phase } = cameraPhase(currentCamera(state), state, now);
   if (phase === "capturing") return `Taking a photo… · ${name}`;
@@ -66,6 +86,7 @@ export function announcementOf(before, after, now) {
   return [
     connectionNews(before, after),
     camera,
+    liveNews(before, after),
     after.press?.outcome === "queued" && before.press?.outcome !== "queued" ? "Your photo is next." : "",
     photoNews(before, after, now),
     isSaid ? "" : after.notice?.text,
@@ -90,11 +111,19 @@ function cameraNews(before, after, now) {
   return was === "offline" ? "The camera is back." : "";
 }
 
+function liveNews(before, after) {
+  if (after.live === before.live) return "";
+  return after.live ? "Live view on. Nothing of it is kept." : "Live view off.";
+}
+
 function photoNews(before, after, now) {
   const newest = latestPhoto(after);
   const at = (photo) => exactTime(Date.parse(photo.captured_at), now);
   const own = after.own.at(-1) === before.own.at(-1) ? null : after.own.at(-1);
-  if (own && own === after.shown?.snapshot) return `Your photo is here, taken at ${at(after.shown)}.`;
+  if (own && own === after.shown?.snapshot) {
+    const quality = qualityOf(after.shown);
+    return `Your photo is ${after.live ? "in the strip" : "here"}, taken at ${at(after.shown)}.${quality && ` ${quality}.`}`;
+  }
   if (newest && newest.snapshot !== latestPhoto(before)?.snapshot) {
     return after.following ? `New photo, taken at ${at(newest)}.` : `${newestOf(after)}.`;
   }

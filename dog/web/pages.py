@@ -7,6 +7,7 @@ import aiohttp_jinja2
 from aiohttp import web
 
 from dog import __version__
+from dog.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.assets import ASSETS, DEFAULT_PICTURE
 from dog.web.pictures import find_snapshot
@@ -23,11 +24,11 @@ STRIP = 24
 
 
 async def show_live(request: web.Request) -> web.Response:
-    """GET /: the live page, with the visitor's own photo where the cookie names one."""
+    """GET /: the live page of one camera, with the visitor's own photo where the cookie names one of it."""
     service = request.app[SERVICE]
-    strip = await service.store.recent(limit=STRIP)
+    camera, own = await _choose_camera(request, service)
+    strip = await service.store.recent(limit=STRIP, camera=camera.name)
     newest = strip[0] if strip else None
-    own = await _find_own(request, service)
     photo = own or newest
     describe = service.links.describe
     default = DEFAULT_PICTURE if DEFAULT_PICTURE in request.app[ASSETS] else "static/default.svg"
@@ -37,9 +38,9 @@ async def show_live(request: web.Request) -> web.Response:
         {
             "photo": describe(photo) if photo else None,
             "mine": own is not None,
-            "newest": describe(newest) if newest else None,
             "strip_length": STRIP,
             "strip": [describe(snapshot) for snapshot in strip],
+            "camera": camera.status(),
             "cameras": service.statuses(),
             "viewers": service.hub.count,
             "default_picture": relative_root(request) + default,
@@ -51,7 +52,7 @@ async def show_live(request: web.Request) -> web.Response:
 async def press(request: web.Request) -> web.Response:
     """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
     service = request.app[SERVICE]
-    _, snapshot = await service.find_camera(None).take()
+    _, snapshot = await service.find_camera(request.query.get("camera")).take()
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
     public = urlsplit(service.settings.base_url or "")
     response.set_cookie(
@@ -81,8 +82,21 @@ async def show_snapshot(request: web.Request) -> web.Response:
             "mine": own is not None and own.id == snapshot.id,
             "newer": describe(newer) if newer else None,
             "older": describe(older[0]) if older else None,
+            "cameras": list(service.cameras),
         },
     )
+
+
+async def _choose_camera(request: web.Request, service: Service) -> tuple[CameraTask, Snapshot | None]:
+    """The camera that is asked for, and the visitor's own snapshot where it is to be shown with it.
+
+    Who names no camera gets that of their own snapshot, or the first where it is there no more.
+    """
+    name = request.query.get("camera")
+    own = await _find_own(request, service)
+    if own is not None and name is None:
+        return service.find_camera(own.camera if own.camera in service.cameras else None), own
+    return service.find_camera(name), own if own is not None and own.camera == name else None
 
 
 async def _find_own(request: web.Request, service: Service) -> Snapshot | None:

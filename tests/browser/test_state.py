@@ -211,3 +211,93 @@ async def test_two_cameras_do_not_mix(idle_server: ServerProcess, open_window: O
     assert [one["snapshot"] for one in state["photos"]] == ["s1"]
     assert state["shown"]["snapshot"] == "s1"
     assert state["cameras"]["yard"]["state"] == "idle"
+
+    # Another camera's troubles are not told here, and what it does takes no notice away.
+    gone = {**event("failed", 3, capture=2, code="camera_error", message="It is gone."), "camera": "yard"}
+    assert (await run(both, ready(1, 1), capturing, gone))["notice"] is None
+    ours = event("failed", 2, capture=1, code="camera_error", message="The lens cap is on.")
+    yard = [{**capturing, "seq": 3}, {**ready(4, 2), "camera": "yard"}, {**gone, "seq": 5}]
+    assert (await run(both, event("capturing", 1, capture=1), ours, *yard))["notice"]["text"] == "The lens cap is on."
+    assert (await run(both, event("capturing", 1, capture=1), ours, event("capturing", 3, capture=3)))["notice"] is None
+
+
+LIVE = {"act": "live", "on": True}
+OFF = {"act": "live", "on": False}
+
+
+async def test_the_live_view_covers_what_is_shown_and_counts_what_comes(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await open_window(idle_server.url)
+    run = Reducer(window).run
+
+    # What comes is new, whoever took it, until the live view is left.
+    state = await run(HELLO, ready(1, 1), LIVE, ready(2, 2), ready(3, 3))
+    assert (state["live"], state["unseen"], state["shown"]["snapshot"]) == (True, 2, "s3")
+    state = await run(HELLO, ready(1, 1), LIVE, ready(2, 2), OFF)
+    assert (state["live"], state["unseen"], state["shown"]["snapshot"]) == (False, 0, "s2")
+
+    # A press goes on with it, and its photo is one that was not seen, also one that was there already.
+    state = await run(HELLO, ready(1, 1), LIVE, PRESS, reply("started", 2), ready(2, 2))
+    assert (state["live"], state["unseen"], state["own"]) == (True, 1, ["s2"])
+    state = await run(HELLO, ready(1, 1), LIVE, PRESS, reply("cached", 1, snapshot="s1"))
+    assert (state["live"], state["unseen"], state["own"]) == (True, 1, ["s1"])
+
+    # Photos that were missed are new as well.
+    state = await run(HELLO, ready(1, 1), LIVE, {"act": "photos", "photos": [photo(3), photo(2), photo(1)]})
+    assert (state["live"], state["unseen"]) == (True, 2)
+
+    # Who chooses a photo leaves it, and who walks begins at the newest: what is live is newer than all.
+    for step, shown in (
+        ({"act": "show", "snapshot": "s1"}, "s1"),
+        ({"act": "walk", "by": 1}, "s2"),
+        ({"act": "newest"}, "s2"),
+    ):
+        state = await run(HELLO, ready(1, 1), ready(2, 2), LIVE, step)
+        assert (state["live"], state["shown"]["snapshot"]) == (False, shown)
+    state = await run(HELLO, ready(1, 1), LIVE, {"act": "walk", "by": -1})
+    assert state["live"]
+    state = await run(HELLO, LIVE, {"act": "walk", "by": 1})
+    assert state["live"], "there is no photo to walk to"
+
+    # Who was at an older photo is there again afterwards, and told what came.
+    walked = [HELLO, ready(1, 1), ready(2, 2), {"act": "walk", "by": 1}, LIVE, ready(3, 3), OFF]
+    state = await run(*walked)
+    assert (state["shown"]["snapshot"], state["unseen"]) == ("s1", 1)
+
+
+async def test_frames_are_had_only_while_there_is_somebody_to_see_and_something_to_be_seen(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await open_window(idle_server.url)
+
+    async def has_frames(*steps: dict[str, Any]) -> bool:
+        state = await Reducer(window).run(*steps)
+        streams: bool = await window.read('async (state) => (await import("./static/state.js")).streams(state)', state)
+        return streams
+
+    shows = {**HELLO, "cameras": [{**CAMERA, "preview": True}]}
+    assert await has_frames(shows, LIVE)
+    assert not await has_frames(shows)
+    assert not await has_frames(LIVE)
+    assert not await has_frames(shows, LIVE, OFF)
+    assert not await has_frames(HELLO, LIVE)
+    assert not await has_frames(shows, LIVE, LOST)
+    assert await has_frames(shows, LIVE, LOST, shows)
+    assert not await has_frames(shows, LIVE, camera_is("offline", 1))
+    assert await has_frames(shows, LIVE, camera_is("offline", 1), camera_is("idle", 2))
+    assert await has_frames(shows, LIVE, event("capturing", 1, capture=1))
+    hidden = {"act": "seen", "seen": False}
+    assert not await has_frames(shows, LIVE, hidden)
+    assert await has_frames(shows, LIVE, hidden, {"act": "seen", "seen": True})
+
+
+async def test_what_was_found_on_a_photo_is_kept_though_the_list_of_photos_says_nothing_of_it(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await open_window(idle_server.url)
+    run = Reducer(window).run
+    black = {"verdict": "black", "brightness": 0.0}
+    pushed = {**ready(1, 1), "quality": black}
+    state = await run(HELLO, pushed, {"act": "photos", "photos": [photo(2), photo(1)]})
+    assert [one.get("quality") for one in state["photos"]] == [None, black]

@@ -1,0 +1,374 @@
+"""The live view on the page: what the camera sees, told apart from a photo, and only while somebody looks."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Locator, Route, expect
+
+from dog.cameras import Still
+from dog.errors import CameraOffline
+from dog.messages import Quality
+from dog.web.service import SERVICE
+from tests.browser.conftest import OpenWindow
+from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
+from tests.browser.test_look import SIZES, check_layout, check_strip
+from tests.browser.windows import Window
+from tests.cameras import HandCamera, make_picture
+from tests.conftest import Serve
+from tests.running import until
+from tests.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RED, BLUE = (254, 0, 0), (0, 0, 254)
+"""As a browser reads them out of a JPEG."""
+
+
+class View(Protocol):
+    def __call__(self, *names: str, **settings: object) -> Awaitable[Viewing]: ...
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def view(tmp_path: Path) -> AsyncIterator[View]:
+    """`await view("main", "porch")`: a service whose cameras' frames and photos are the test's to give."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def start(*names: str, **settings: object) -> Awaitable[Viewing]:
+            own = {"dead_time": 0.0, **settings}
+            return stack.enter_async_context(run_viewing(tmp_path, *(names or ("main",)), **own))
+
+        yield start
+
+
+def find_switch(window: Window) -> Locator:
+    return window.page.get_by_role("button", name="Live view")
+
+
+def find_image(window: Window) -> Locator:
+    return window.page.locator("#viewfinder img")
+
+
+async def read_colour(window: Window) -> tuple[int, ...]:
+    """Of the live view's middle."""
+    colour = await window.read(
+        """() => {
+            const context = document.createElement("canvas").getContext("2d");
+            context.drawImage(document.querySelector("#viewfinder img"), 0, 0, 1, 1);
+            return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        }"""
+    )
+    return tuple(colour)
+
+
+async def turn(window: Window, *, by_key: bool) -> None:
+    if by_key:
+        await window.page.keyboard.press("v")
+    else:
+        await find_switch(window).click()
+
+
+async def look(window: Window, camera: HandCamera, colour: str = "red", **picture: Any) -> None:
+    """Turn the live view on and see the first frame."""
+    await find_switch(window).click()
+    await wait_for_watchers(camera)
+    show(camera, make_picture(colour, **picture))
+    await expect(find_image(window)).to_be_visible()
+
+
+async def hide(window: Window, hidden: bool) -> None:
+    """Have the page believe that its window was hidden, or is seen again: a headless one is always seen."""
+    await window.read(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    photo = (await take_photo(viewing.url))["snapshot"]
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await window.wait_for_photo(photo)
+    assert viewing.camera.shown_to is None
+    for by_key in (False, True):
+        await turn(window, by_key=by_key)
+        await wait_for_watchers(viewing.camera)
+        await expect(find_switch(window)).to_have_attribute("aria-pressed", "true")
+        await expect(window.part("viewfinder-text")).to_have_text("The live view begins…")
+        show(viewing.camera, make_picture("red"))
+        await expect(find_image(window)).to_be_visible()
+        await expect(find_image(window)).to_have_attribute("alt", "What the camera main sees now")
+        await expect(window.page.locator(".mark")).to_have_text("Live view")
+        await expect(window.part("none")).to_contain_text("Live view")
+        for photos_own in ("about", "actions", "viewfinder-text"):
+            await expect(window.part(photos_own)).to_be_hidden()
+        await expect(window.page.locator("#strip [aria-current]")).to_have_count(0)
+        await turn(window, by_key=by_key)
+        await wait_for_no_watchers(viewing.camera)
+        await expect(find_switch(window)).to_have_attribute("aria-pressed", "false")
+        await expect(find_image(window)).to_have_count(0)
+        await expect(window.part("viewfinder")).to_be_hidden()
+        await expect(window.part("about")).to_be_visible()
+        await window.wait_for_photo(photo)
+        await expect(window.photos.first).to_have_attribute("aria-current", "true")
+
+
+async def test_each_frame_is_seen_when_it_comes_and_not_when_the_next_one_does(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await look(window, viewing.camera, "red", size=(90, 120))
+    for colour, name in ((BLUE, "blue"), (RED, "red")):
+        show(viewing.camera, make_picture(name, size=(90, 120)))
+        async with asyncio.timeout(20):
+            while await read_colour(window) != colour:
+                pass
+    box = await window.part("frame").bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(90 / 120, rel=0.01)
+
+
+async def test_a_press_takes_the_photo_and_the_live_view_goes_on_and_tells_of_it(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    viewing.camera.held = True
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await window.record_speech()
+    await look(window, viewing.camera)
+    await window.page.keyboard.press("Space")
+    await viewing.camera.exposing.wait()
+    show(viewing.camera, make_picture("blue"))
+    await viewing.camera.release()
+    await expect(window.part("newest-label")).to_have_text("See your photo")
+    await window.wait_for_speech("Your photo is in the strip, taken at")
+    await expect(window.photos).to_have_count(1)
+    show(viewing.camera, make_picture("red"))
+    async with asyncio.timeout(20):
+        while await read_colour(window) != RED:
+            pass
+    await window.part("newest").click()
+    await wait_for_no_watchers(viewing.camera)
+    await window.wait_for_photo(await window.read_cookie())
+    await expect(window.part("whose")).to_have_text("Your photo")
+    await expect(window.part("newest")).to_be_hidden()
+
+
+async def test_photos_of_others_are_counted_while_one_looks_and_the_newest_is_there_afterwards(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    before = (await take_photo(viewing.url))["snapshot"]
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await window.wait_for_photo(before)
+    await look(window, viewing.camera)
+    await expect(window.part("newest")).to_be_hidden()
+    await take_photo(viewing.url)
+    await expect(window.part("newest-label")).to_have_text("1 new photo")
+    newest = (await take_photo(viewing.url))["snapshot"]
+    await expect(window.part("newest-label")).to_have_text("2 new photos")
+    await window.page.keyboard.press("v")
+    await window.wait_for_photo(newest)
+    await expect(window.part("newest")).to_be_hidden()
+
+
+@pytest.mark.parametrize("way", ["the strip", "an arrow", "Escape"])
+async def test_who_chooses_a_photo_is_shown_it_and_the_live_view_ends(
+    view: View, open_window: OpenWindow, way: str
+) -> None:
+    viewing = await view()
+    newest, older = [photo["snapshot"] for photo in await take_photos(viewing.url, 2)]
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await look(window, viewing.camera)
+    await window.page.keyboard.press("ArrowLeft")  # nothing is newer than what is seen now
+    await expect(find_switch(window)).to_have_attribute("aria-pressed", "true")
+    if way == "the strip":
+        await window.photos.nth(1).click()
+    else:
+        await window.page.keyboard.press("ArrowRight" if way == "an arrow" else "Escape")
+    await wait_for_no_watchers(viewing.camera)
+    await expect(window.part("viewfinder")).to_be_hidden()
+    await window.wait_for_photo(older if way == "the strip" else newest)
+
+
+async def test_the_live_view_of_an_offline_camera_says_so_and_comes_back_by_itself(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await look(window, viewing.camera)
+    viewing.camera.offline = True
+    viewing.camera.lost(CameraOffline("It was unplugged."))
+    await expect(window.part("viewfinder-text")).to_contain_text("The camera is offline")
+    await expect(find_image(window)).to_have_count(0)
+    await expect(window.part("status")).to_contain_text("It was unplugged.")
+    await expect(window.page.locator(".mark")).to_be_visible()
+    await wait_for_no_watchers(viewing.camera)
+    late = await open_window(f"{viewing.url}/#live")
+    await expect(late.part("viewfinder-text")).to_contain_text("The camera is offline")
+    viewing.camera.offline = False
+    viewing.camera.sign.set()
+    await until(lambda: viewing.viewfinder().count == 2)
+    show(viewing.camera, make_picture("blue"))
+    for one in (window, late):
+        await expect(find_image(one)).to_be_visible()
+        assert await read_colour(one) == BLUE
+
+
+async def test_a_hidden_page_looks_at_nothing_and_goes_on_when_it_is_seen_again(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view()
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await look(window, viewing.camera)
+    await hide(window, True)
+    await wait_for_no_watchers(viewing.camera)
+    await hide(window, False)
+    await wait_for_watchers(viewing.camera)
+    show(viewing.camera, make_picture("blue"))
+    await expect(find_image(window)).to_be_visible()
+    await hide(window, True)
+    await wait_for_no_watchers(viewing.camera)
+    await window.page.keyboard.press("v")
+    await hide(window, False)
+    await expect(find_switch(window)).to_have_attribute("aria-pressed", "false")
+    assert viewing.camera.shown_to is None
+
+
+async def test_a_window_that_is_closed_or_goes_elsewhere_looks_no_more(view: View, open_window: OpenWindow) -> None:
+    viewing = await view()
+    photo = await take_photo(viewing.url)
+    window, closed = await open_window(viewing.url), await open_window(viewing.url)
+    for one in (window, closed):
+        await one.wait_until_live()
+        await find_switch(one).click()
+    await until(lambda: viewing.viewfinder().count == 2)
+    await closed.page.close()
+    await until(lambda: viewing.viewfinder().count == 1)
+    await window.page.goto(viewing.url + photo["page"])
+    await wait_for_no_watchers(viewing.camera)
+    await window.page.go_back()  # to the live view that was left
+    await wait_for_watchers(viewing.camera)
+
+
+async def test_a_stream_that_can_not_be_had_is_asked_for_again(view: View, open_window: OpenWindow) -> None:
+    viewing = await view()
+    window = await open_window(viewing.url)
+    window.accepted.append("503")
+    refused = asyncio.Event()
+
+    async def refuse_once(route: Route) -> None:
+        if refused.is_set():
+            await route.continue_()
+        else:
+            await route.fulfill(status=503)
+            refused.set()
+
+    await window.page.route("**/preview.mjpg*", refuse_once)
+    await window.wait_until_live()
+    await find_switch(window).click()
+    await asyncio.wait_for(refused.wait(), 30)
+    await expect(window.part("viewfinder-text")).to_be_visible()
+    await wait_for_watchers(viewing.camera)
+    show(viewing.camera, make_picture("red"))
+    await expect(find_image(window)).to_be_visible()
+
+
+async def test_the_live_view_goes_on_after_the_server_was_started_anew(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    window = await open_window(server.url)
+    window.accepted.append(UNREACHABLE)
+    await window.wait_until_live()
+    await find_switch(window).click()
+    await expect(find_image(window)).to_be_visible()
+    assert await asyncio.to_thread(server.stop) == 0
+    await expect(window.part("viewfinder-text")).to_have_text("Not live — reconnecting…")
+    await expect(window.part("viewfinder-text")).to_be_visible()
+    await asyncio.to_thread(serve, "--port", str(server.port))
+    await window.wait_until_live()
+    await expect(find_image(window)).to_be_visible()
+
+
+async def test_there_is_no_switch_where_the_camera_shows_nothing_or_javascript_does_not_run(
+    view: View, open_window: OpenWindow
+) -> None:
+    viewing = await view("main", "mute")
+    viewing.cameras["mute"].has_preview = False
+    mute = await open_window(f"{viewing.url}/?camera=mute#live")
+    await mute.wait_until_live()
+    await mute.page.keyboard.press("v")
+    await expect(mute.part("live-view")).to_be_hidden()
+    await expect(mute.part("viewfinder")).to_be_hidden()
+    plain = await open_window(viewing.url, java_script_enabled=False)
+    await expect(plain.part("live-view")).to_be_hidden()
+    await expect(plain.part("viewfinder")).to_be_hidden()
+    assert all(camera.shown_to is None for camera in viewing.cameras.values())
+
+
+async def test_the_live_view_fits_every_window(view: View, open_window: OpenWindow) -> None:
+    viewing = await view("main", "porch", "a-name-as-long-as-people-make-them")
+    await take_photos(viewing.url, 9)
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await look(window, viewing.camera, size=(1280, 720))
+    await take_photo(viewing.url)
+    await expect(window.part("newest")).to_be_visible()
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, "#frame", "#strip", "#shutter", "#live-view", "#none", "#status")
+        await check_layout(window, ".mark", "#newest", "#shutter")
+        await check_strip(window)
+
+
+@pytest.mark.parametrize(
+    ("quality", "said"),
+    [
+        (Quality(verdict="good", brightness=0.5), ""),
+        (Quality(verdict="black", brightness=0.0), "It is dark: the picture is black"),
+        (Quality(verdict="black", brightness=0.0, retaken=3, found=("black",)), "It is dark: the picture is black"),
+        (Quality(verdict="good", brightness=0.5, retaken=1, found=("damaged",)), "Taken again once (cut off)"),
+        (
+            Quality(verdict="good", brightness=0.5, retaken=4, found=("damaged", "frozen")),
+            "Taken again 4 times (cut off, frozen)",
+        ),
+    ],
+)
+async def test_the_caption_says_what_was_found_when_the_photo_was_taken(
+    view: View, open_window: OpenWindow, quality: Quality, said: str
+) -> None:
+    viewing = await view()
+    window = await open_window(viewing.url)
+    await window.wait_until_live()
+    await window.record_speech()
+    viewing.camera.results.append(Still(data=make_picture(), quality=quality))
+    await window.shutter.click()
+    shown = await window.wait_for_photo()
+    await window.wait_for_speech(f"Your photo is here.*{re.escape(said)}")
+    await expect(window.part("quality")).to_have_text(said)
+    assert await window.part("quality").is_visible() == bool(said)
+    other = await window.photos.count()
+    await viewing.app[SERVICE].find_camera(None).take(max_age=0)
+    await expect(window.photos).to_have_count(other + 1)
+    await window.wait_for_photo(other_than=shown)
+    await expect(window.part("quality")).to_be_hidden()
+    await window.photos.nth(1).click()
+    await window.wait_for_photo(shown)
+    await expect(window.part("quality")).to_have_text(said)
