@@ -86,17 +86,22 @@ class Availability:
                 self._changed.clear()
             wait = RETRY_FIRST
             while self.offline is not None:
-                self._retry_at = self._clock() + wait
-                await self._pause(wait)
+                # A driver that knows better says so: a camera locks the account that tries a wrong password too often.
+                own = self.offline.next_try if isinstance(self.offline, CameraOffline) else None
+                self._retry_at = self._clock() + (own or wait)
+                has_signed = await self._pause(own or wait)
                 if self.offline is not None:
                     await self._open()
-                wait = min(2 * wait, RETRY_LAST)
+                # What gave a sign a moment ago may want a moment more.
+                wait = RETRY_FIRST if has_signed else min(2 * wait, RETRY_LAST)
 
-    async def _pause(self, seconds: float) -> None:
-        """For so long, or until the camera gives a sign, or is there."""
-        waits = [asyncio.ensure_future(wait) for wait in (self._changed.wait(), self._camera.wait_for_sign())]
+    async def _pause(self, seconds: float) -> bool:
+        """For so long, or until the camera is there, or gives a sign: true then."""
+        sign = asyncio.ensure_future(self._camera.wait_for_sign())
+        waits = [sign, asyncio.ensure_future(self._changed.wait())]
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return sign in done
         finally:
             self._changed.clear()
             for wait in waits:

@@ -92,7 +92,7 @@ class CameraTask:
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[Still] | None = None
-        metrics.add_camera(name, lambda: self.offline is None)
+        metrics.add_camera(name, lambda: self.offline is None, lambda: self.viewfinder.count)
 
     # ---- what is asked
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dog.cameras import Camera
+from dog.cameras.address import Address
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
 from dog.cameras.live import LiveCamera
 from dog.cameras.quality import Thresholds
@@ -78,10 +79,12 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
         case "rtsp" | "rtsps":
             from dog.cameras.stream import StreamSource
 
+            Address(settings.camera)
             return lambda: StreamSource(settings.camera, latency=settings.latency)
         case "http" | "https":
             from dog.cameras.http import HttpSource
 
+            Address(settings.camera)
             return lambda: HttpSource(settings.camera, latency=settings.latency)
         case "picamera":
             from dog.cameras.picamera import PicameraSource

@@ -91,7 +91,10 @@ class CameraFault(CaptureError):
 
 
 class CameraOffline(CaptureError):
+    """`next_try` is how many seconds the driver wants to be left alone, where it knows better than the usual waits."""
+
     code = "camera_offline"
+    next_try: float | None = None
 
 
 class CameraBusy(CaptureError):

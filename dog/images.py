@@ -26,8 +26,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 
-__all__ = ["LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect", "make_histogram", "measure"]
+__all__ = ["LARGEST_PICTURE", "LARGEST_PIXELS", "THUMBNAIL_BOX", "Picture", "inspect", "make_histogram", "measure"]
 
+LARGEST_PICTURE: Final = 64 * 1024 * 1024
+"""Bytes. More than any camera's JPEG, and little enough to be held in memory."""
 LARGEST_PIXELS: Final = 100_000_000
 """Making the thumbnail of a PNG of this size took 800 MB of memory at most (RGBA), 410 MB (RGB)."""
 _MOST_SEGMENTS = 4096

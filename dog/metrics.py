@@ -72,6 +72,9 @@ class Metrics:
         self.camera_up = Gauge(
             "dog_camera_up", "1 while the camera is there, 0 while it is offline.", ("camera",), registry=registry
         )
+        self.preview_watchers = Gauge(
+            "dog_preview_watchers", "Who watches a camera's live view now.", ("camera",), registry=registry
+        )
         self.viewers = Gauge("dog_viewers", "Viewers that are watching now.", registry=registry)
         self.viewers_dropped = Counter(
             "dog_viewers_dropped_total",
@@ -121,14 +124,15 @@ class Metrics:
         for refused in ("total", "address"):
             self.connections_refused.labels(refused)
 
-    def add_camera(self, name: str, is_up: Callable[[], bool]) -> None:
-        """Begin the series of one camera. `is_up` is asked at each scrape, in a thread."""
+    def add_camera(self, name: str, is_up: Callable[[], bool], count_watchers: Callable[[], int]) -> None:
+        """Begin the series of one camera. What is asked for is asked at each scrape, in a thread."""
         for press in get_args(Outcome):
             self.presses.labels(name, press)
         for capture in CAPTURE_OUTCOMES:
             self.captures.labels(name, capture)
         self.capture_duration.labels(name)
         self.camera_up.labels(name).set_function(is_up)
+        self.preview_watchers.labels(name).set_function(count_watchers)
 
     async def watch_loop(self, clock: Callable[[], float]) -> None:
         """Look for ever at how late the event loop is, by a clock in seconds."""

@@ -27,9 +27,9 @@ class Kept(Availability):
     def _remember(self) -> None:
         self.told.append(self.offline.message if self.offline else None)
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> bool:
         self.pauses.append(seconds)
-        await super()._pause(0 if self.hasty else 60)
+        return await super()._pause(0 if self.hasty else 60)
 
 
 @pytest.fixture
@@ -95,6 +95,28 @@ async def test_a_sign_of_the_camera_ends_the_wait(kept: Kept) -> None:
     kept.camera.sign.set()
     await until(lambda: kept.offline is None)
     assert kept.camera.opened == 2
+
+
+async def test_a_camera_that_gave_a_sign_and_was_not_ready_is_tried_again_soon(kept: Kept) -> None:
+    await kept.tried.wait()
+    kept.camera.offline = kept.hasty = True
+    kept.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: len(kept.pauses) >= 6)
+    kept.hasty = False
+    await until(lambda: kept.pauses[-1] == 10)
+    kept.camera.sign.set()
+    await until(lambda: kept.pauses[-1] != 10)
+    assert kept.pauses[-1] == availability.RETRY_FIRST
+
+
+async def test_a_driver_may_say_when_to_try_again(kept: Kept) -> None:
+    await kept.tried.wait()
+    error = CameraOffline("The password is wrong.")
+    error.next_try = 60.0
+    kept.camera.lost(error)
+    await until(lambda: len(kept.pauses) == 1)
+    assert kept.pauses == [60.0]
+    assert 59 < kept.retry_after <= 60
 
 
 async def test_a_capture_that_found_the_camera_ends_the_wait(kept: Kept) -> None:

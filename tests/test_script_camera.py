@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from dog.cameras import Camera, program
-from dog.cameras.script import LARGEST_PICTURE, ScriptCamera
+from dog.cameras.script import ScriptCamera
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, StorageError
+from dog.images import LARGEST_PICTURE
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which only Linux has")
 

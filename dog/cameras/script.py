@@ -21,12 +21,10 @@ from pathlib import Path
 from dog.cameras import Lost, Show, Still
 from dog.cameras.program import Ended, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
+from dog.images import LARGEST_PICTURE
 from dog.trees import remove_tree
 
-__all__ = ["LARGEST_PICTURE", "ScriptCamera"]
-
-LARGEST_PICTURE = 64 * 1024 * 1024
-"""Bytes. More than any camera's JPEG, and little enough to be held in memory."""
+__all__ = ["ScriptCamera"]
 
 SHORT = 200
 """Characters of the program's last line that viewers are told."""

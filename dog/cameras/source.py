@@ -6,7 +6,10 @@ gone is all for live.py. So a driver is one file with a dozen lines for each of 
 
 from typing import Protocol
 
-__all__ = ["Frame", "Source", "WholeFrame"]
+__all__ = ["AFTER_REFUSAL", "Frame", "Source", "WholeFrame"]
+
+AFTER_REFUSAL = 60.0
+"""Seconds for which a camera that refused a password is left alone: cameras lock an account that is tried too often."""
 
 
 class Frame(Protocol):
