@@ -1,0 +1,146 @@
+"""Addresses of network cameras, and what is said when one can't be reached.
+
+An address may hold a user and a password. They are taken out of it here, and nothing that is printed, logged or told
+holds them: an Address shows itself without, and `hide` takes them out of what others say of it.
+"""
+
+import re
+import socket
+import ssl
+import time
+from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
+
+from dog.errors import CameraOffline
+
+__all__ = ["Address", "explain", "redact"]
+
+HIDDEN = "***"
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+"""Where a camera listens when its address does not say (RTSP: RFC 7826 section 1.1)."""
+LOOK = 1.0
+"""Seconds between two looks whether a camera listens again, and what one look may take."""
+
+_SECRET = re.compile(
+    r"([?&;](?:[\w.-]*(?:user|usr|login|account|pass|pwd|psw|token|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)=)[^&;#\s]*",
+    re.IGNORECASE,
+)
+
+
+def redact(url: str) -> str:
+    """The address without user and password, also where it is no whole address, and without secrets in its query."""
+    head, mark, rest = url.partition("://")
+    before, at, after = rest.rpartition("@")
+    if mark and at and "?" not in before:  # else the sign stands in the query
+        rest = f"{HIDDEN}@{after}"
+    return _SECRET.sub(rf"\g<1>{HIDDEN}", f"{head}{mark}{rest}")
+
+
+class Address:
+    """One camera's address. `str()` is fit for a log.
+
+    `url` is the address without user and password, which are decoded; `target` is the path with the query.
+    Raises ValueError where it can't be an address; its words hold nothing of it.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError("no address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError(f"no address with a host and one of {', '.join(PORTS)}")
+        if re.search(r"[\x00-\x20\x7f]", url):
+            raise ValueError("an address has no spaces; write them as %20")
+        self.scheme = parts.scheme
+        self.host = parts.hostname
+        self.port = port or PORTS[parts.scheme]
+        authority = parts.netloc.rpartition("@")[2]
+        self.authority = authority
+        self.url = urlunsplit((parts.scheme, authority, parts.path, parts.query, ""))
+        self.target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        self.has_user = parts.username is not None
+        self.user = unquote(parts.username or "")
+        self.password = unquote(parts.password or "")
+        self._whole = url
+        self._shown = redact(url)
+        self._looked = 0.0
+        self._listens = False
+        self._secrets = _forms(url, parts.username or "", parts.password or "")
+
+    @property
+    def whole(self) -> str:
+        """With user and password, as it was given: for who connects, never to be shown."""
+        return self._whole
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Address({self._shown!r})"
+
+    def hide(self, text: object) -> str:
+        """What somebody says of this address, without its secrets."""
+        said = str(text)
+        for secret in self._secrets:
+            said = said.replace(secret, HIDDEN)
+        return _SECRET.sub(rf"\g<1>{HIDDEN}", said)
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A new connection, with TLS where the scheme says so. Raises OSError; `timeout` is for each of its steps."""
+        sock = socket.create_connection((self.host, self.port), timeout)
+        if self.scheme not in ("https", "rtsps"):
+            return sock
+        try:
+            return ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def listens(self) -> bool:
+        """Whether something listens there; looked up once in LOOK seconds. Blocks as long, besides for the name."""
+        now = time.monotonic()
+        if now >= self._looked + LOOK:
+            self._looked = now
+            try:
+                socket.create_connection((self.host, self.port), LOOK).close()
+                self._listens = True
+            except OSError:
+                self._listens = False
+        return self._listens
+
+
+def _forms(url: str, user: str, password: str) -> list[str]:
+    """All that must not be said, longest first: each secret as it was written, decoded, and encoded anew."""
+    found = {url}
+    for secret in (user, password, *(match[0].partition("=")[2] for match in _SECRET.finditer(url))):
+        plain = unquote(secret)
+        found |= {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
+    return sorted(found - {""}, key=len, reverse=True)
+
+
+def explain(error: Exception, address: Address) -> CameraOffline:
+    """What a person can do about an address that could not be reached; the address stands in the detail."""
+    match error:
+        case socket.gaierror():
+            said = "The camera's name is not known in the network; see that its address is written right."
+        case ConnectionRefusedError():
+            said = "The camera's address refused the connection; see that the camera runs and that the port is right."
+        case ssl.SSLCertVerificationError():
+            said = (
+                "The camera's certificate is not trusted; name its own in the variable SSL_CERT_FILE, or use an address"
+                " without TLS."
+            )
+        case ssl.SSLError():
+            said = "The camera's address does not talk TLS as it should; see whether it is one without."
+        case TimeoutError():
+            said = "The camera's address does not answer; see that the camera is on, and in the network."
+        case ConnectionError() | EOFError():
+            said = "The camera ended the connection."
+        case OSError():
+            said = "The camera's address can't be reached; see that the camera is on, and in the network."
+        case _:
+            said = (
+                "What answers at the camera's address is not understood; see that it is a camera's, and the right path."
+            )
+    return CameraOffline(said, detail=f"{address}: {type(error).__name__}: {address.hide(error)}")
