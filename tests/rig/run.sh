@@ -11,7 +11,8 @@
 # written there lasts. Only $SHARE (same path in the guest) is written through.
 #
 # Knobs (environment):
-#   CAM=vivid|uvc|none   vivid: the kernel's virtual capture driver
+#   CAM=vivid|uvc|none   vivid: the kernel's virtual capture driver (CAM=uvc,vivid: both; VIVID="... vid_cap_nr=10"
+#                        has it begin at /dev/video10, out of the other's way)
 #                        uvc:   a USB webcam (MJPEG, YUYV) under the real uvcvideo driver:
 #                               uvccam.py plugs it into vhci_hcd (USB/IP); it can be pulled
 #                               out: echo unplug > /run/uvccam (plug, freeze, thaw, trunc N)
@@ -84,7 +85,8 @@ for d in proc sys dev; do mount --rbind /$d /new/$d; done; mount -t tmpfs t /new
 mkdir -p "/new$share"; mount -t 9p -o rw,$P share "/new$share"
 ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up && route add default gw 10.0.2.2
-case $cam in vivid|uvc) load $cam "$(cat "/new$share/.rig/vivid")";; esac
+for driver in $(echo "$cam" | tr , ' '); do
+  case $driver in vivid|uvc) load $driver "$(cat "/new$share/.rig/vivid")";; esac; done
 cut -d' ' -f1 /proc/uptime > "/new$share/.rig/ready"
 chroot /new /bin/bash "$share/.rig/guest.sh"; rc=$?
 dmesg > "/new$share/.rig/dmesg"; echo $rc > "/new$share/.rig/rc"; sync; reboot -f
@@ -95,7 +97,7 @@ fi
 # ---- what the guest runs -------------------------------------------------------------------
 rm -f "$R/rc" "$R/ready"; echo "$VIVID" > "$R/vivid"
 { echo "export HOME=/root TERM=dumb SHARE='$SHARE' PATH='$PATH'; cd '$SHARE'"
-  if [ "$CAM" = uvc ]; then
+  if [[ ,$CAM, = *,uvc,* ]]; then
     echo "/usr/bin/python3 -S '$RIG/uvccam.py' --ctl /run/uvccam $UVCCAM > '$R/uvccam.log' 2>&1 &
           for i in {1..200}; do [ -e /dev/video0 ] && break; sleep .1; done"; fi
   case $# in 0) echo "v4l2-ctl --list-formats-ext";; 1) echo "$1";; *) printf '%q ' "$@"; echo;; esac
@@ -107,7 +109,7 @@ case $ACCEL in kvm) accel="-accel kvm -cpu host";; *) accel="-accel tcg,thread=m
 case $V in '') quiet="quiet loglevel=0";; *) quiet="earlyprintk=serial";; esac
 
 # ---- boot ----------------------------------------------------------------------------------
-[ "$CAM" != uvc ] || [ -e "$CACHE/frame.jpg" ] ||         # the picture that uvccam.py shows, if none is there
+[[ ,$CAM, != *,uvc,* ]] || [ -e "$CACHE/frame.jpg" ] ||         # the picture that uvccam.py shows, if none is there
   ffmpeg -hide_banner -loglevel error -f lavfi -i testsrc=size=640x480 -frames:v 1 -q:v 4 -pix_fmt yuvj420p "$CACHE/frame.jpg"
 st=0
 timeout --foreground -k 5 "$LIMIT" qemu-system-x86_64 $accel -smp "$SMP" -m "$MEM" -display none -nodefaults -no-reboot \

@@ -1,258 +1,531 @@
-"""The real input: `dog serve` with camera_access.sh and fswebcam in a guest whose kernel drives a USB webcam.
+"""Real drivers: `dog serve` in a guest whose kernel drives a USB webcam and vivid, with viewers outside.
 
-run.sh boots the guest once for all tests here; uvccam.py plays the webcam, which looks at our test card. The viewer is
-outside, as another computer would be: it knows the forwarded port and nothing else. A second port takes words for the
-webcam, such as unplug, and answers when its device node has come or gone.
+The guest (guest.py) is booted once for all tests here. The webcam looks at our test card and numbers its frames; vivid
+draws colour bars. What only the driver itself can tell is found by in_guest.py, in the guest, before all else.
 """
 
-import asyncio
 import io
 import json
-import os
-import shlex
-import shutil
-import signal
-import socket
-import subprocess
+import re
 import sys
-import threading
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from dog.cameras.test_card import TestCard
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-TOOLS = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "busybox": "busybox-static",
-    "cpio": "cpio",
-    "kmod": "kmod",
-    "zstd": "zstd",
-    "xz": "xz-utils",
-    "fswebcam": "fswebcam",
-    "v4l2-ctl": "v4l-utils",
-    "apt-get": "apt",
-    "dpkg": "dpkg",
-}
-"""What the rig runs, and Debian's package of it."""
-
-SIZE = (640, 480)
-
-PATIENCE = 90.0
-"""Seconds for whatever the guest is asked: its processor is emulated."""
-
-CAPTURE_TIMEOUT = 20
-"""Seconds; a picture takes 3 of them in the guest."""
-
-SERVE = """
-mkdir -p /run/dog && cd /run/dog && echo $$ >pid
-busybox nc -ll -p 8081 -e /bin/sh "$SHARE/control.sh" &
-export PYTHONPATH={root}
-exec {python} -m dog serve --host 0.0.0.0 --port 8080 --camera script:{root}/camera_access.sh \
-    --snapshots /run/dog/snapshots --log-file /run/dog/server.log --capture-timeout {timeout}
-"""
-
-CONTROL = """
-read -r words
-case $words in
-end) kill -TERM "$(cat /run/dog/pid)" ;;
-*) echo "$words" >/run/uvccam ;;
-esac
-case $words in
-plug) until [ -e /dev/video0 ]; do sleep .05; done ;;
-unplug) while [ -e /dev/video0 ]; do sleep .05; done ;;
-esac
-echo done
-"""
+from tests.rig.guest import PATIENCE, ROOT, SIZE, STABLE, VIVID, Guest, Preview, find_missing
 
 pytestmark = [pytest.mark.cameras, pytest.mark.timeout(400)]
 
+TELL_VIVID = f"v4l2-ctl -d {VIVID} -c"
 
-class Guest:
-    """The running guest, from outside."""
+CAPTURE_TIMEOUT = 20
+"""Seconds; a picture by fswebcam takes 3 of them in the guest."""
 
-    def __init__(self, share: Path, capture_timeout: int) -> None:
-        self.web, self._control = free_port(), free_port()
-        self._said: list[str] = []
-        self._listening = threading.Event()
-        (share / "control.sh").write_text(CONTROL)
-        command = SERVE.format(root=shlex.quote(str(ROOT)), python=shlex.quote(sys.executable), timeout=capture_timeout)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")} | {
-            "CAM": "uvc",
-            "UVCCAM": f"--jpeg {share}/source.jpg --size {SIZE[0]}x{SIZE[1]}",
-            "HOSTFWD": f"{self.web}:8080 {self._control}:8081",
-            "SHARE": str(share),
-            "LIMIT": "360",
-        }
-        self.process = subprocess.Popen(
-            [ROOT / "tests/rig/run.sh", command],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+V4L2 = f"""
+snapshots = "/run/dog/v4l2/snapshots"
+log_file = ""
+dead_time = 0
+message_rate = 1000
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._said.append(line)
-            if "D.O.G. is at " in line:
-                self._listening.set()
-        self._listening.set()
+[cameras.usb]
+camera = "v4l2:{STABLE}"
 
-    @property
-    def said(self) -> str:
-        return "".join(self._said)
+[cameras.vivid]
+camera = "v4l2:{VIVID}"
+resolution = "320x180"
+frame_rate = 15
+controls = {{ test_pattern = "100% Colorbar", osd_text_mode = "Counters Only" }}
+"""
 
-    def wait_until_it_listens(self) -> None:
-        assert self._listening.wait(PATIENCE), self.said
-        assert "D.O.G. is at " in self.said, self.said
+SCRIPT = f"""
+snapshots = "/run/dog/script/snapshots"
+log_file = ""
+camera = "script:{ROOT}/camera_access.sh"
+capture_timeout = {CAPTURE_TIMEOUT}
+"""
 
-    def tell_camera(self, words: str) -> None:
-        """`plug`, `unplug`, `freeze`, `thaw`: returns when it is so."""
-        with socket.create_connection(("127.0.0.1", self._control), PATIENCE) as connection:
-            connection.sendall(f"{words}\n".encode())
-            assert connection.makefile().readline() == "done\n", self.said
-
-    def watch(self) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.web}/ws", open_timeout=PATIENCE, compression=None)
-
-    def fetch(self, url: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}{url}", timeout=PATIENCE) as answer:
-            body: bytes = answer.read()
-        return body
-
-    def end(self) -> int:
-        """As Ctrl-C would; the exit status of `dog serve`."""
-        try:
-            self.tell_camera("end")
-            status = self.process.wait(PATIENCE)
-        finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-            self._reader.join()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-        return status
+COMMENT = re.compile(rb"\xff\xfe..seq=(\d+) t=[\d.]+", re.DOTALL)
+BARS = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255), (0, 0, 0))
+"""vivid's "100% Colorbar"."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def press(viewer: ClientConnection) -> list[dict[str, Any]]:
-    """Press the shutter, wanting a new exposure; the events of that capture up to its end."""
-    viewer.send(json.dumps({"type": "capture", "max_age": 0}))
-    events: list[dict[str, Any]] = []
-    while not events or events[-1]["type"] not in ("ready", "failed"):
-        message = json.loads(viewer.recv(PATIENCE))
-        if message["type"] in ("capturing", "ready", "failed"):
-            events.append(message)
-    return events
-
-
-def take(viewer: ClientConnection) -> dict[str, Any]:
-    capturing, ready = press(viewer)
-    assert (capturing["type"], ready["type"]) == ("capturing", "ready"), ready
-    assert capturing["capture"] == ready["capture"]
-    return ready
-
-
-def fail(viewer: ClientConnection) -> dict[str, Any]:
-    capturing, failed = press(viewer)
-    assert (capturing["type"], failed["type"]) == ("capturing", "failed"), failed
-    return failed
+# ---- the guest
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the webcam shows, in the folder that is shared with the guest."""
-    path = tmp_path_factory.mktemp("guest") / "source.jpg"
-    with Image.open(io.BytesIO(asyncio.run(draw_card()))) as card:
-        card.resize(SIZE).save(path, quality=90)
-    return path
-
-
-async def draw_card() -> bytes:
-    card = TestCard()
-    picture = await card.capture()
-    await card.close()
-    return picture
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that is shared with the guest, with what the webcam shows."""
+    folder = tmp_path_factory.mktemp("guest")
+    with Image.open(io.BytesIO(TestCard().read(0).picture())) as card:
+        card.resize(SIZE).save(folder / "source.jpg", quality=90)
+    with Image.open(folder / "source.jpg") as shown:
+        frame = av.VideoFrame.from_image(shown).reformat(format="yuyv422")  # type: ignore[no-untyped-call]
+    (folder / "source.yuyv").write_bytes(bytes(frame.planes[0]))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def guest(source: Path) -> Iterator[Guest]:
+def booted(share: Path) -> Iterator[Guest]:
     if sys.platform != "linux":
         pytest.skip("the rig boots a Linux guest from a Debian host")
-    if missing := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
+    if missing := find_missing():
         pytest.skip(f"the rig needs: apt-get install --no-install-recommends {' '.join(missing)}")
-    guest = Guest(source.parent, CAPTURE_TIMEOUT)
+    guest = Guest(share, {"v4l2": V4L2, "script": SCRIPT})
     try:
-        guest.wait_until_it_listens()
+        guest.wait_for("rig: ready")
         yield guest
     finally:
         status = guest.end()
     assert status == 0, guest.said
+    assert "Traceback" not in guest.said, guest.said
 
 
-def test_a_viewer_outside_gets_the_camera_s_picture(guest: Guest, source: Path) -> None:
-    with guest.watch() as viewer:
-        hello = json.loads(viewer.recv(PATIENCE))
-        assert hello["type"] == "hello"
-        ready = take(viewer)
-    data = guest.fetch(ready["url"])
+@pytest.fixture(scope="module")
+def facts(booted: Guest) -> list[dict[str, Any]]:
+    return booted.get_facts()
+
+
+@pytest.fixture(scope="module")
+def v4l2(booted: Guest, facts: object) -> Guest:
+    """`dog serve` with the driver for V4L2, and two cameras."""
+    return booted.serve("v4l2")
+
+
+@pytest.fixture(scope="module")
+def script(booted: Guest, v4l2: object) -> Guest:
+    """`dog serve` with camera_access.sh, which finds the webcam by itself: it is the only camera from here on."""
+    booted.serve("script").ask("run busybox rmmod vivid")
+    return booted
+
+
+def choose(facts: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [fact for fact in facts if fact["fact"] == name]
+
+
+# ---- the viewer
+
+
+class Watching:
+    """A viewer outside, and all that it is told about one camera."""
+
+    def __init__(self, connection: ClientConnection, camera: str | None) -> None:
+        self._connection = connection
+        self._camera = camera
+        self.hello = self.read()
+        assert self.hello["type"] == "hello"
+
+    def read(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._connection.recv(PATIENCE))
+        return message
+
+    def wait_for(self, *types: str) -> dict[str, Any]:
+        """The next message of one of these types about the camera."""
+        while True:
+            message = self.read()
+            if message["type"] in types and self._camera in (None, message["camera"]):
+                return message
+
+    def wait_for_state(self, *states: str) -> dict[str, Any]:
+        while True:
+            if (message := self.wait_for("camera"))["state"] in states:
+                return message
+
+    def press(self) -> dict[str, Any]:
+        """Wanting a new exposure. The event `capturing`."""
+        request = {"type": "capture", "max_age": 0} | ({"camera": self._camera} if self._camera else {})
+        self._connection.send(json.dumps(request))
+        return self.wait_for("capturing")
+
+    def wait_for_end(self, capturing: dict[str, Any]) -> dict[str, Any]:
+        ended = self.wait_for("ready", "failed")
+        assert ended["capture"] == capturing["capture"]
+        return ended
+
+    def take(self) -> dict[str, Any]:
+        ready = self.wait_for_end(self.press())
+        assert ready["type"] == "ready", ready
+        return ready
+
+    def fail(self) -> dict[str, Any]:
+        failed = self.wait_for_end(self.press())
+        assert failed["type"] == "failed", failed
+        return failed
+
+
+@pytest.fixture
+def usb(v4l2: Guest) -> Iterator[Watching]:
+    """A viewer of the webcam; the webcam is well again afterwards."""
+    with v4l2.watch() as connection:
+        yield Watching(connection, "usb")
+    v4l2.tell_camera("trunc 0;thaw")
+    v4l2.tell_camera("plug")
+
+
+@pytest.fixture
+def vivid(v4l2: Guest) -> Iterator[Watching]:
+    with v4l2.watch() as connection:
+        yield Watching(connection, "vivid")
+
+
+def number_of(picture: bytes) -> int:
+    """The webcam's own number of a frame."""
+    found = COMMENT.search(picture)
+    assert found is not None
+    return int(found[1])
+
+
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean)
+
+
+def assert_bars(picture: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
+    """In the middle of each bar, up to what rounding and JPEG cost: measured at 8 of 255 at most."""
+    shown = picture.convert("RGB")
+    for place, colour in enumerate(expected):
+        seen = shown.getpixel((shown.width * (2 * place + 1) // 16, shown.height * 5 // 8))
+        assert isinstance(seen, tuple)
+        assert max(abs(a - b) for a, b in zip(seen, colour, strict=True)) <= 12, (place, seen, colour)
+
+
+# ---- what the driver says of itself
+
+
+def test_cameras_are_listed_by_the_name_that_stays_and_metadata_nodes_are_not(facts: list[dict[str, Any]]) -> None:
+    devices = {device["node"]: device for device in choose(facts, "device")}
+    assert list(devices) == ["/dev/video0", VIVID]
+    usb, vivid = devices.values()
+    assert (usb["path"], usb["name"], usb["driver"]) == (STABLE, "Soft Webcam: Soft Webcam", "uvcvideo")
+    sizes = [
+        (one["fourcc"], mode["width"], mode["height"], mode["rates"]) for one in usb["formats"] for mode in one["modes"]
+    ]
+    assert sizes == [("MJPG", *SIZE, ["15"]), ("YUYV", *SIZE, ["15"])]
+    assert [(control["name"], control["minimum"], control["maximum"]) for control in usb["controls"]] == [
+        ("brightness", 0, 255)
+    ]
+    assert (vivid["path"], vivid["problem"]) == (VIVID, "")
+    assert len(vivid["formats"]) > 50
+    grey = next(one for one in vivid["formats"] if one["fourcc"] == "GREY")
+    assert {"width": 1280, "height": 720, "rates": ["1", "2", "4", "5", "10", "25/2"], "all_between": False} in grey[
+        "modes"
+    ]
+    pattern = next(control for control in vivid["controls"] if control["name"] == "test_pattern")
+    assert pattern["menu"]["1"] == "100% Colorbar"
+
+
+def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(facts: list[dict[str, Any]]) -> None:
+    words = "The camera is in use: v4l2-ctl has it. End that, then press again."
+    (busy,) = choose(facts, "busy")
+    assert busy["said"] == f"camera_busy: {words}"
+    assert busy["listed"] == {"/dev/video0": words, VIVID: ""}
+    assert choose(facts, "free again")[0]["said"].endswith("bytes")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("absent", "The camera is not there: plug it in, or see what `dog cameras` lists."),
+        ("permission", "The camera may not be opened: add the user that runs dog to the group video."),
+        ("metadata", "The device gives no pictures; `dog cameras` lists those that do."),
+        ("file", "The camera's path is not that of a device; `dog cameras` lists what there is."),
+        ("other device", "The device gives no pictures; `dog cameras` lists those that do."),
+        ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
+        ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
+        ("format", "The camera does not offer the format NV12, only MJPG, YUYV."),
+        ("control", "The camera has no control zoom, only brightness."),
+        ("value", "The control brightness can't be 256, only from 0 to 255."),
+        ("menu", "The control osd_text_mode can't be Everything, only 0 (All) or 1 (Counters Only) or 2 (None)."),
+        ("locked", "The control gain can't be set to 33: another control locks it, such as an automatic one"),
+    ],
+)
+def test_what_a_device_can_not_do_is_refused_with_what_it_can(
+    facts: list[dict[str, Any]], what: str, words: str
+) -> None:
+    (refused,) = (fact for fact in choose(facts, "refused") if fact["what"] == what)
+    assert refused["said"].startswith(f"camera_offline: {words}")
+
+
+def test_controls_are_set_by_name_also_those_that_another_one_locks_until_it_is_set(
+    facts: list[dict[str, Any]],
+) -> None:
+    usb, vivid = choose(facts, "controls")
+    assert usb["brightness"] == 200
+    assert {name: vivid[name] for name in ("gain", "gain_automatic", "test_pattern", "osd_text_mode")} == {
+        "gain": 33,
+        "gain_automatic": 0,
+        "test_pattern": 7,
+        "osd_text_mode": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["yuyv", "nv12", "rgb3", "bgr3", "yuyv-709", "nv12-full", "rgb3-limited"], ids=lambda name: f"vivid-{name}"
+)
+def test_raw_formats_have_the_right_colours_in_each_range_and_matrix(
+    facts: list[dict[str, Any]], share: Path, name: str
+) -> None:
+    assert {"fact": "picture", "name": f"vivid-{name}", "verdict": "good"} in facts
+    with Image.open(share / f"vivid-{name}.jpg") as picture:
+        assert picture.size == (640, 360)
+        assert_bars(picture)
+
+
+def test_grey_is_as_bright_as_the_colours_are(facts: list[dict[str, Any]], share: Path) -> None:
+    assert {"fact": "picture", "name": "vivid-grey", "verdict": "good"} in facts
+    with Image.open(share / "vivid-grey.jpg") as picture:
+        assert picture.mode == "L"
+        levels = [round(0.2126 * red + 0.7152 * green + 0.0722 * blue) for red, green, blue in BARS]  # as vivid has it
+        assert_bars(picture, tuple((level, level, level) for level in levels))
+
+
+def test_yuyv_of_a_webcam_is_the_picture_that_it_looks_at(facts: list[dict[str, Any]], share: Path) -> None:
+    assert {"fact": "picture", "name": "usb-yuyv", "verdict": "good"} in facts
+    with Image.open(share / "source.jpg") as shown, Image.open(share / "usb-yuyv.jpg") as taken:
+        assert mean_difference(shown, taken) < 3  # measured at 1.7 of 255: half the colour, and JPEG once more
+
+
+def test_each_press_gets_the_first_frame_that_began_after_it_as_the_driver_tells(facts: list[dict[str, Any]]) -> None:
+    presses = [press for press in choose(facts, "press") if press["latency"] == 0]
+    assert len(presses) == 60
+    for press in presses:
+        assert press["began"] >= press["pressed"]
+        assert press["number"] == press["first"]
+        # It is this frame that the timestamp is of; uvcvideo's is when the first byte came, a little after it was made.
+        assert press["made"] <= press["began"] <= press["read"]
+
+
+def test_with_the_camera_s_latency_each_press_gets_the_first_frame_that_was_made_after_it(
+    facts: list[dict[str, Any]],
+) -> None:
+    presses = [press for press in choose(facts, "press") if press["latency"] > 0]
+    assert len(presses) == 60
+    for press in presses:
+        assert press["began"] >= press["pressed"]
+        assert press["number"] == press["first"]
+    in_time = [press for press in presses if press["began"] <= press["made"]]  # not longer on its way than was said
+    assert len(in_time) > 30
+    assert all(press["made"] >= press["pressed"] for press in in_time)
+
+
+def test_nothing_is_decoded_while_nobody_asks(facts: list[dict[str, Any]]) -> None:
+    assert [(idle["frames"], idle["pictures"]) for idle in choose(facts, "idle")] == [(30, 0), (30, 0)]
+    assert [closed["readers"] for closed in choose(facts, "closed")] == [[], []]
+
+
+def test_the_frame_that_the_driver_calls_damaged_is_no_picture_and_the_others_are(facts: list[dict[str, Any]]) -> None:
+    (damage,) = choose(facts, "damage")
+    assert sorted(damage["said"]) == ["The camera's frame is damaged. (the driver says so)", *["good"] * 11]
+
+
+# ---- through the service
+
+
+def test_a_viewer_gets_the_jpeg_that_the_camera_made_untouched(v4l2: Guest, usb: Watching, share: Path) -> None:
+    ready = usb.take()
     assert (ready["width"], ready["height"], ready["content_type"]) == (*SIZE, "image/jpeg")
-    assert len(data) == ready["bytes"]
-    with Image.open(source) as shown, Image.open(io.BytesIO(data)) as taken:
-        assert taken.size == SIZE
-        difference = ImageStat.Stat(ImageChops.difference(shown.convert("RGB"), taken.convert("RGB")))
-    # the camera's JPEG, decoded and encoded once more: measured at 0.4 of 255
-    assert max(difference.mean) < 1
+    assert ready["quality"]["verdict"] == "good"
+    picture = v4l2.fetch(ready["url"])
+    assert COMMENT.sub(b"", picture) == (share / "source.jpg").read_bytes()
+    assert v4l2.fetch("/latest.jpg?camera=usb") == picture
 
 
-def test_two_presses_are_two_snapshots_and_the_last_one_is_the_latest(guest: Guest) -> None:
-    with guest.watch() as viewer, guest.watch() as other:
-        one, two = take(viewer), take(viewer)
+def test_a_viewer_gets_vivid_s_colours(v4l2: Guest, vivid: Watching) -> None:
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
+        assert picture.size == (320, 180)
+        assert_bars(picture)
+
+
+def test_a_hundred_captures_are_a_hundred_frames_in_order_and_leak_nothing(v4l2: Guest, usb: Watching) -> None:
+    usb.take()
+    descriptors, threads = v4l2.count_descriptors(), v4l2.count_threads()
+    numbers = [number_of(v4l2.fetch(usb.take()["url"])) for _ in range(100)]
+    assert numbers == sorted(set(numbers))
+    assert v4l2.count_descriptors() <= descriptors
+    assert v4l2.count_threads() <= threads
+
+
+def test_a_camera_that_is_unplugged_while_idle_is_told_at_once_and_is_back_by_itself(
+    v4l2: Guest, usb: Watching
+) -> None:
+    v4l2.tell_camera("unplug")
+    offline = usb.wait_for_state("offline")
+    assert offline["reason"] == "The camera was unplugged."
+    failed = usb.fail()
+    assert failed["code"] == "camera_offline"
+    assert failed["retry_after"] > 0
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        v4l2.fetch("/latest.jpg?camera=usb&max_age=0")
+    with refusal.value as answer:
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) > 0
+    v4l2.tell_camera("plug")
+    usb.wait_for_state("idle")
+    usb.take()
+
+
+def test_a_camera_that_is_unplugged_during_a_capture_fails_it_and_is_back_by_itself(v4l2: Guest, usb: Watching) -> None:
+    v4l2.tell_camera("trunc 1000000")  # so that the capture goes on until then
+    capturing = usb.press()
+    v4l2.tell_camera("unplug")
+    failed = usb.wait_for_end(capturing)
+    assert (failed["type"], failed["code"]) == ("failed", "camera_offline")
+    assert failed["message"] == "The camera was unplugged."
+    v4l2.tell_camera("trunc 0;plug")
+    usb.wait_for_state("idle")
+    usb.take()
+
+
+def test_a_preview_goes_on_when_its_camera_is_plugged_in_again(v4l2: Guest, usb: Watching) -> None:
+    with Preview(v4l2, "usb") as preview:
+        first = number_of(preview.read_frame())
+        assert number_of(preview.read_frame()) > first
+        still = usb.take()
+        v4l2.tell_camera("unplug")
+        usb.wait_for_state("offline")
+        v4l2.tell_camera("plug")
+        usb.wait_for_state("idle")
+        after = number_of(v4l2.fetch(usb.take()["url"]))
+        assert after > number_of(v4l2.fetch(still["url"]))
+        while number_of(preview.read_frame()) < after:
+            pass
+
+
+def test_a_press_while_the_preview_runs_gets_the_whole_picture_and_the_preview_goes_on(
+    v4l2: Guest, usb: Watching
+) -> None:
+    with Preview(v4l2, "usb") as preview:
+        preview.read_frame()
+        ready = usb.take()
+        assert (ready["width"], ready["height"]) == SIZE
+        taken = number_of(v4l2.fetch(ready["url"]))
+        while number_of(preview.read_frame()) <= taken:
+            pass
+
+
+def test_a_camera_that_freezes_is_told_and_is_back_when_it_thaws(v4l2: Guest, usb: Watching, vivid: Watching) -> None:
+    v4l2.tell_camera("freeze")
+    offline = usb.wait_for_state("offline")
+    assert offline["reason"] == "The camera gave no picture for 2 s: it is frozen. Reconnect it."
+    assert usb.fail()["code"] == "camera_offline"
+    vivid.take()  # the other one is not concerned
+    v4l2.tell_camera("thaw")
+    usb.wait_for_state("idle")
+    usb.take()
+
+
+def test_twenty_frames_that_are_cut_off_are_let_go_and_said_in_the_event(
+    v4l2: Guest, usb: Watching, share: Path
+) -> None:
+    v4l2.tell_camera("freeze;trunc 20")
+    capturing = usb.press()
+    v4l2.tell_camera("thaw")
+    ready = usb.wait_for_end(capturing)
+    assert ready["type"] == "ready", ready
+    assert ready["quality"]["verdict"] == "good"
+    assert (ready["quality"]["retaken"], ready["quality"]["found"]) == (20, ["damaged"])
+    assert COMMENT.sub(b"", v4l2.fetch(ready["url"])) == (share / "source.jpg").read_bytes()
+
+
+def test_presses_are_served_while_the_driver_drops_half_of_its_frames(v4l2: Guest, vivid: Watching) -> None:
+    v4l2.ask(f"run {TELL_VIVID} percentage_of_dropped_buffers=50")
+    taken = [vivid.take()["snapshot"] for _ in range(5)]
+    assert len(set(taken)) == 5
+    v4l2.ask(f"run {TELL_VIVID} percentage_of_dropped_buffers=0")
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        (("inject_fatal_streaming_error",), "The camera's driver reports: Input/output error. Reconnect the camera."),
+        (("disconnect",), "The camera was unplugged."),
+        (
+            ("inject_vidioc_streamon_error", "inject_fatal_streaming_error"),
+            "The camera's driver reports: Input/output error. Reconnect the camera.",
+        ),
+        (
+            ("inject_vidioc_reqbufs_error", "inject_fatal_streaming_error"),
+            "The camera's driver reports: Input/output error. Reconnect the camera.",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_driver_s_error_puts_the_camera_offline_and_it_is_back_by_itself(
+    v4l2: Guest, vivid: Watching, errors: tuple[str, ...], reason: str
+) -> None:
+    for error in errors:
+        v4l2.ask(f"run {TELL_VIVID} {error}=1")
+    assert vivid.wait_for_state("offline")["reason"] == reason
+    vivid.wait_for_state("idle")
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
+        assert_bars(picture)
+
+
+def test_a_buffer_that_the_driver_does_not_take_is_survived(v4l2: Guest, vivid: Watching) -> None:
+    v4l2.ask(f"run {TELL_VIVID} inject_vidioc_qbuf_error=1")
+    assert vivid.wait_for_state("offline")["reason"].startswith("The camera's driver reports: ")
+    vivid.wait_for_state("idle")
+    vivid.take()
+
+
+def test_ten_times_out_and_in_again_leak_nothing(v4l2: Guest, usb: Watching) -> None:
+    counts = []
+    for _ in range(10):
+        v4l2.tell_camera("unplug")
+        usb.wait_for_state("offline")
+        v4l2.tell_camera("plug")
+        usb.wait_for_state("idle")
+        usb.take()
+        counts.append((v4l2.count_descriptors(), v4l2.count_threads()))
+    assert all(last <= first for last, first in zip(counts[-1], counts[0], strict=True)), counts
+
+
+# ---- the script
+
+
+@pytest.fixture
+def viewer(script: Guest) -> Iterator[Watching]:
+    with script.watch() as connection:
+        yield Watching(connection, None)
+
+
+def test_the_script_gives_the_camera_s_picture(script: Guest, viewer: Watching, share: Path) -> None:
+    ready = viewer.take()
+    assert (ready["width"], ready["height"], ready["content_type"]) == (*SIZE, "image/jpeg")
+    with Image.open(share / "source.jpg") as shown, Image.open(io.BytesIO(script.fetch(ready["url"]))) as taken:
+        # the camera's JPEG, decoded and encoded once more: measured at 0.4 of 255
+        assert mean_difference(shown, taken) < 1
+
+
+def test_two_presses_are_two_snapshots_and_the_last_one_is_the_latest(script: Guest, viewer: Watching) -> None:
+    with script.watch() as connection:
+        other = Watching(connection, None)
+        one, two = viewer.take(), viewer.take()
         assert one["snapshot"] != two["snapshot"]
         assert one["url"] != two["url"]
         assert one["capture"] < two["capture"]
-        seen = [json.loads(other.recv(PATIENCE)) for _ in range(6)]
-    assert [event["snapshot"] for event in seen if event["type"] == "ready"] == [one["snapshot"], two["snapshot"]]
-    assert guest.fetch("/latest.jpg") == guest.fetch(two["url"])
+        assert [other.wait_for("ready")["snapshot"] for _ in range(2)] == [one["snapshot"], two["snapshot"]]
+    assert script.fetch("/latest.jpg") == script.fetch(two["url"])
 
 
-def test_an_unplugged_camera_is_told_and_is_back_when_it_is_plugged_in(guest: Guest) -> None:
-    with guest.watch() as viewer:
-        guest.tell_camera("unplug")
-        failed = fail(viewer)
-        assert failed["code"] == "camera_error"
-        assert "There is no camera: no /dev/video* gives pictures." in failed["message"]
-        guest.tell_camera("plug")
-        assert take(viewer)["width"] == SIZE[0]
+def test_the_script_tells_an_unplugged_camera_and_has_it_back(script: Guest, viewer: Watching) -> None:
+    script.tell_camera("unplug")
+    failed = viewer.fail()
+    assert failed["code"] == "camera_error"
+    assert "There is no camera: no /dev/video* gives pictures." in failed["message"]
+    script.tell_camera("plug")
+    assert viewer.take()["width"] == SIZE[0]
 
 
-def test_a_frozen_camera_is_told_and_the_next_picture_is_good_again(guest: Guest) -> None:
-    with guest.watch() as viewer:
-        guest.tell_camera("freeze")
-        failed = fail(viewer)
-        assert failed["code"] == "timeout"
-        assert failed["message"] == f"The camera program did not finish within {CAPTURE_TIMEOUT} s and was ended."
-        guest.tell_camera("thaw")
-        assert take(viewer)["width"] == SIZE[0]
+def test_the_script_tells_a_frozen_camera_and_the_next_picture_is_good_again(script: Guest, viewer: Watching) -> None:
+    script.tell_camera("freeze")
+    failed = viewer.fail()
+    assert failed["code"] == "timeout"
+    assert failed["message"] == f"The camera program did not finish within {CAPTURE_TIMEOUT} s and was ended."
+    script.tell_camera("thaw")
+    assert viewer.take()["width"] == SIZE[0]

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A USB webcam in software: plugs into the kernel's vhci_hcd and is driven by the real uvcvideo.
 
-    uvccam.py [--jpeg FILE] [--size 640x480] [--fps 15] [--ctl FIFO]
+    uvccam.py --jpeg FILE [--yuyv FILE] [--size 640x480] [--fps 15] [--ctl FIFO]
 
 Speaks the device side of USB/IP over a socketpair whose other end is given to vhci_hcd, so no network and no usbip
-tools are needed. Offers MJPEG (the --jpeg file, each frame with its own number and time in a JPEG comment) and YUYV.
-Video goes over a bulk endpoint. What FIFO is told, a line each:
+tools are needed. Offers MJPEG (the --jpeg file, each frame with its own number and time in a JPEG comment) and YUYV
+(the --yuyv file, or grey; the first two pixels are as bright as the frame's number). Video goes over a bulk endpoint.
+What FIFO is told, a line each:
 
     unplug | plug | freeze | thaw | trunc N (cut the next N frames short) | quit
 
@@ -32,10 +33,14 @@ def describe(kind: int, body: bytes) -> bytes:
 
 
 class Camera:
-    def __init__(self, jpeg: str, size: str, fps: float) -> None:
+    def __init__(self, jpeg: str, yuyv: str | None, size: str, fps: float) -> None:
         self.width, self.height = map(int, size.split("x"))
         with open(jpeg, "rb") as file:
             self.jpeg = file.read()
+        self.yuyv = bytes([128]) * (self.width * self.height * 2)
+        if yuyv:
+            with open(yuyv, "rb") as file:
+                self.yuyv = file.read()
         self.interval = round(1e7 / fps)  # in units of 100 ns
         self.largest = max(self.width * self.height * 2, len(self.jpeg) + 256)
         self.strings = ["", "Acme", "Soft Webcam", "SN0001"]
@@ -216,7 +221,7 @@ class Camera:
             frame = self.jpeg[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + self.jpeg[2:]
         else:
             grey = self.frames & 255
-            frame = bytes([grey, 128, grey, 128]) * (self.width * self.height // 2)
+            frame = bytes([grey, 128, grey, 128]) + self.yuyv[4:]
         if self.cut_short:
             self.cut_short -= 1
             frame = frame[: len(frame) // 2]
@@ -281,6 +286,7 @@ def serve(camera: Camera, fifo: int | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jpeg", required=True)
+    parser.add_argument("--yuyv")
     parser.add_argument("--size", default="640x480")
     parser.add_argument("--fps", type=float, default=15)
     parser.add_argument("--ctl")
@@ -290,7 +296,7 @@ def main() -> None:
         if not os.path.exists(options.ctl):
             os.mkfifo(options.ctl)
         fifo = os.open(options.ctl, os.O_RDWR | os.O_NONBLOCK)
-    serve(Camera(options.jpeg, options.size, options.fps), fifo)
+    serve(Camera(options.jpeg, options.yuyv, options.size, options.fps), fifo)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,364 @@
+"""Video4Linux: USB webcams and whatever else Linux shows as /dev/video*, through linuxpy (`pip install dog[v4l2]`).
+
+A JPEG goes through as the camera made it; what is raw is encoded, and only when somebody wants the picture. What
+devices there are, and what each can do, is in v4l2_devices.py; its controls are in v4l2_controls.py.
+"""
+
+import contextlib
+import errno
+import logging
+import mmap
+import os
+import select
+import stat
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
+from linuxpy.video import raw
+
+from dog.cameras import pixels
+from dog.cameras.v4l2_controls import set_controls, shorten
+from dog.cameras.v4l2_devices import (
+    CAPTURE,
+    EXACT,
+    JPEG,
+    MMAP,
+    USABLE,
+    Format,
+    Mode,
+    explain,
+    gives_pictures,
+    list_devices,
+    list_formats,
+    open_device,
+    read_fourcc,
+    read_rate,
+)
+from dog.errors import BadImage, CameraOffline
+
+__all__ = ["Choice", "V4l2Source", "choose", "find_beginning", "list_devices", "read_layout"]
+
+BUFFERS = 5
+"""One is looked at, beside the one before, and one is filled; two more, so that none is lost meanwhile."""
+HELD = 2
+"""Frames that may still be looked at."""
+FAST_ENOUGH = 10
+"""Frames a second: a larger picture that comes more slowly is not worth the wait, unless it is asked for."""
+
+FLAG = raw.BufferFlag
+
+log = logging.getLogger(__name__)
+
+
+# ---- which format
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    fourcc: str
+    width: int
+    height: int
+    rate: Fraction | None
+
+
+def choose(
+    formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
+) -> Choice:
+    """The best that is offered. Raises CameraOffline, with what is, where nothing is as asked for."""
+    offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
+    if not offered:
+        names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
+        wanted = pixel_format or " or ".join(USABLE)
+        raise CameraOffline(f"The camera does not offer the format {wanted}, only {shorten(names)}.")
+    candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
+    if frame_rate is not None:
+        candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
+    if not candidates:
+        raise CameraOffline(
+            f"The camera does not offer {_wanted(resolution, frame_rate)}, but {_describe(offered, resolution)};"
+            " set `resolution` and `frame_rate` to one of them."
+        )
+
+    def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
+        one, mode = candidate
+        fast = not mode.rates or mode.rates[-1] >= FAST_ENOUGH
+        return one.fourcc in JPEG, fast or frame_rate is not None, mode.width * mode.height, -USABLE.index(one.fourcc)
+
+    best, mode = max(candidates, key=rank)
+    rate = None if frame_rate is None else mode.find_rate(frame_rate) or Fraction(frame_rate).limit_denominator(1001)
+    return Choice(best.fourcc, mode.width, mode.height, rate)
+
+
+def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
+    if resolution is None:
+        return list(one.modes)
+    if one.grid and all(side in steps for side, steps in zip(resolution, one.grid, strict=True)):
+        return [Mode(*resolution)]
+    return [mode for mode in one.modes if (mode.width, mode.height) == resolution]
+
+
+def _wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
+    size = "" if resolution is None else f"{resolution[0]}x{resolution[1]}"
+    rate = "" if frame_rate is None else f"{frame_rate:g} frames a second"
+    return " at ".join(part for part in (size, rate) if part)
+
+
+def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
+    """The sizes that there are with the best rate of each, or all rates at that size where it is one of them."""
+    modes = [mode for one in formats for mode in one.modes]
+    modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
+    best = {(mode.width, mode.height): mode for mode in modes}
+    if resolution in best:
+        return str(best[resolution])
+    return shorten([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
+
+
+# ---- frames
+
+
+class _Frame:
+    """One buffer of the device, while it is ours. `layout` is there where it is raw."""
+
+    def __init__(self, data: memoryview, began: float, layout: pixels.RawLayout | None, damage: str) -> None:
+        self.raw = data
+        self.began = began
+        self._layout = layout
+        self._damage = damage
+        self._picture: bytes | None = None
+
+    def picture(self) -> bytes:
+        if self._damage:
+            raise BadImage("The camera's frame is damaged.", detail=self._damage)
+        if self._picture is None:
+            self._picture = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
+        return self._picture
+
+
+class V4l2Source:
+    """A camera by its path: /dev/video0, or a name that stays, /dev/v4l/by-id/..., looked up at each opening.
+
+    Without `resolution`, the largest that comes at 10 frames a second or more; a JPEG before what is raw, unless
+    `pixel_format` says which (YUYV, say). Without `frame_rate`, the driver's own choice. `controls` are set by the
+    names that `dog cameras` lists, a menu's by its number or its words; those not named stay as they are.
+
+    What the driver tells of a frame's beginning is believed. uvcvideo, the one for USB, tells when the first byte came,
+    for the cameras say no more: the exposure is over by then. `latency` is how long before it began, in seconds.
+    """
+
+    streams = True
+    settles = True
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        resolution: tuple[int, int] | None = None,
+        frame_rate: float | None = None,
+        pixel_format: str | None = None,
+        latency: float = 0.0,
+        controls: Mapping[str, bool | int | str] | None = None,
+    ) -> None:
+        self._device = device
+        self._resolution = resolution
+        self._frame_rate = frame_rate
+        self._pixel_format = pixel_format
+        self._latency = latency
+        self._controls = dict(controls or {})
+        self._descriptor = -1
+        self._maps: list[mmap.mmap] = []
+        self._poll = select.poll()
+        self._layout: pixels.RawLayout | None = None
+        self._interval = 0.0
+        self._held: deque[tuple[int, memoryview]] = deque()
+        self._last_stamp: float | None = None
+        self._empty_at = 0.0
+        self._errors = 0
+
+    def open(self) -> None:
+        self._descriptor = open_device(self._device)
+        try:
+            if not gives_pictures(v4l2.read_capabilities(self._descriptor)):
+                raise CameraOffline(
+                    "The device gives no pictures; `dog cameras` lists those that do.", detail=self._device
+                )
+            fourcc = self._set_format()
+            set_controls(self._descriptor, self._controls)
+            # Controls may change the layout: one rotates, another sets the range.
+            form = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
+            self._layout = None if fourcc in JPEG else read_layout(form)
+            self._start()
+        except OSError as error:
+            raise explain(error, self._device, "started") from error
+
+    def _set_format(self) -> str:
+        """And the rate. What was chosen."""
+        formats = list(list_formats(self._descriptor))
+        choice = choose(formats, self._resolution, self._frame_rate, self._pixel_format)
+        form = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
+        got = (read_fourcc(form.pixelformat), form.width, form.height)
+        if got != (choice.fourcc, choice.width, choice.height):
+            raise CameraOffline(
+                f"The camera gave {got[0]} {got[1]}x{got[2]} where it was told"
+                f" {choice.fourcc} {choice.width}x{choice.height}; set another `resolution`."
+            )
+        if choice.rate is not None:
+            v4l2.set_fps(self._descriptor, CAPTURE, choice.rate)
+        self._interval = self._read_interval()
+        log.info("%s gives %s %dx%d", self._device, *got)
+        return choice.fourcc
+
+    def _read_interval(self) -> float:
+        """Seconds from frame to frame, 0 where the driver does not say."""
+        try:
+            rate = read_rate(v4l2.get_parm(self._descriptor, CAPTURE).parm.capture.timeperframe)
+        except OSError:
+            return 0.0
+        if rate is None:
+            return 0.0
+        if self._frame_rate is not None and abs(rate - self._frame_rate) > EXACT * self._frame_rate:
+            raise CameraOffline(
+                f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g};"
+                " set another `frame_rate`."
+            )
+        return float(1 / rate)
+
+    def _start(self) -> None:
+        count = v4l2.request_buffers(self._descriptor, CAPTURE, MMAP, BUFFERS).count
+        for index in range(count):
+            buffer = v4l2.query_buffer(self._descriptor, CAPTURE, MMAP, index)
+            self._maps.append(v4l2.mmap_from_buffer(self._descriptor, buffer))
+            v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
+        self._empty_at = time.monotonic()
+        v4l2.stream_on(self._descriptor, CAPTURE)
+        self._poll.register(self._descriptor, select.POLLIN)
+
+    def read(self, patience: float) -> _Frame:
+        try:
+            self._give_back()
+            buffer = self._wait(patience)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise CameraOffline("The camera was unplugged.", detail=self._device) from error
+            raise CameraOffline(
+                f"The camera's driver reports: {error.strerror}. Reconnect the camera.",
+                detail=f"{self._device}: {error}",
+            ) from error
+        if buffer is None:
+            began = self._empty_at - self._interval - self._latency
+            return _Frame(memoryview(b""), began, None, "the driver reports: I/O error")
+        data = memoryview(self._maps[buffer.index])[: buffer.bytesused]
+        self._held.append((buffer.index, data))
+        damage = ""
+        if buffer.flags & FLAG.ERROR:
+            damage = "the driver says so"
+        elif not buffer.bytesused:
+            damage = "it is empty"
+        return _Frame(data, self._date(buffer), self._layout, damage)
+
+    def _give_back(self) -> None:
+        """The oldest frame that was looked at, to be filled again."""
+        while len(self._held) >= HELD:
+            index, data = self._held.popleft()
+            data.release()
+            v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
+
+    def _wait(self, patience: float) -> Any:
+        """The next buffer; None where it was lost. Raises OSError and CameraOffline."""
+        now = time.monotonic()
+        ready = self._poll.poll(0)
+        if not ready:
+            self._empty_at = now
+            ready = self._poll.poll(patience * 1000)
+        if not ready:
+            raise CameraOffline(
+                f"The camera gave no picture for {patience:g} s: it is frozen. Reconnect it.", detail=self._device
+            )
+        try:
+            buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
+        except OSError as error:
+            # The documentation of VIDIOC_DQBUF: EIO may be a passing problem, such as a lost signal, and take the
+            # buffer along; it may also be the end of the stream, which poll then reports as well.
+            self._errors += 1
+            if error.errno == errno.EIO and not ready[0][1] & select.POLLERR and self._errors < len(self._maps):
+                return None
+            if error.errno == errno.EAGAIN:
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            raise
+        self._errors = 0
+        return buffer
+
+    def _date(self, buffer: Any) -> float:
+        stamp: float = buffer.timestamp.secs + buffer.timestamp.usecs * 1e-6
+        last, self._last_stamp = self._last_stamp, stamp
+        began = find_beginning(
+            stamp, buffer.flags, last=last, interval=self._interval, empty_at=self._empty_at, now=time.monotonic()
+        )
+        return began - self._latency
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        with contextlib.suppress(OSError, KeyError):
+            self._poll.unregister(descriptor)
+        with contextlib.suppress(OSError):
+            v4l2.stream_off(descriptor, CAPTURE)
+        for _, data in self._held:
+            data.release()
+        self._held.clear()
+        for buffer in self._maps:
+            try:
+                buffer.close()
+            except BufferError:
+                log.warning("a frame of %s is still looked at while it is closed", self._device)
+        self._maps.clear()
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+    def is_back(self) -> bool:
+        try:
+            is_device = stat.S_ISCHR(os.stat(self._device).st_mode)
+        except OSError:
+            return False
+        # What is plugged in is root's alone for a moment, until udev has made it the group's.
+        return is_device and os.access(self._device, os.R_OK | os.W_OK)
+
+
+def find_beginning(
+    stamp: float, flags: int, *, last: float | None, interval: float, empty_at: float, now: float
+) -> float:
+    """When a frame's exposure began, by time.monotonic(), which is the clock of the drivers' timestamps.
+
+    A timestamp is of the exposure's start, or of the frame's end, before which one interval is the longest that it can
+    have been exposed; the interval grows in the dark, so the time since the last one counts where that is longer.
+    Where there is no such timestamp, the frame ended after `empty_at`, the last moment when none lay here ready.
+    """
+    if flags & FLAG.TIMESTAMP_MASK != FLAG.TIMESTAMP_MONOTONIC or not 0 < stamp <= now:
+        return empty_at - interval
+    if flags & FLAG.TSTAMP_SRC_MASK == FLAG.TSTAMP_SRC_SOE:
+        return stamp
+    return stamp - max(interval, stamp - last if last is not None else 0.0)
+
+
+def read_layout(form: Any) -> pixels.RawLayout:
+    """With the defaults of linux/videodev2.h, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.
+
+    Those do not say to which grey alone belongs: sensors without colour use the full range, and so does vivid, the
+    kernel's example.
+    """
+    space, encoding, range_ = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
+    fourcc = read_fourcc(form.pixelformat)
+    if form.quantization == range_.DEFAULT:
+        limited = fourcc not in ("RGB3", "BGR3", "GREY") and form.colorspace != space.JPEG
+    else:
+        limited = form.quantization == range_.LIM_RANGE
+    if form.ycbcr_enc == encoding.DEFAULT:
+        bt709 = form.colorspace in (space.REC709, space.DCI_P3)
+    else:
+        bt709 = form.ycbcr_enc in (encoding._709, encoding.XV709)
+    return pixels.RawLayout(fourcc, form.width, form.height, form.bytesperline, limited, bt709)

@@ -1,0 +1,154 @@
+"""The controls of a Video4Linux device, such as exposure, focus and white balance: what there are, and setting them."""
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
+from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
+from linuxpy.video import raw
+
+from dog.errors import CameraOffline
+
+__all__ = ["Control", "list_controls", "set_controls", "shorten"]
+
+SHOWN = 20
+"""Of whatever is listed in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control: what it is called in the settings, its limits, and the words that a menu has for its numbers."""
+
+    name: str
+    kind: str
+    minimum: int
+    maximum: int
+    step: int
+    default: int
+    menu: Mapping[int, str] = field(default_factory=dict)
+    inactive: bool = False
+    id: int = 0
+
+    @property
+    def limits(self) -> str:
+        """What may be written: "from 0 to 255 in steps of 5", "0 (Off) or 1 (50 Hz)"."""
+        if self.kind == "boolean":
+            return "true or false"
+        if self.kind == "button":
+            return "true"
+        if self.menu:
+            return " or ".join(f"{number} ({words})" for number, words in self.menu.items())
+        return f"from {self.minimum} to {self.maximum}" + (f" in steps of {self.step}" if self.step > 1 else "")
+
+    def read(self, value: bool | int | str) -> int:
+        """The number to be set. Raises ValueError where it is none of this control's."""
+        if isinstance(value, str):
+            for number, words in self.menu.items():
+                if _name(words) == _name(value):
+                    return number
+            raise ValueError(value)
+        number = int(value)
+        if self.menu:
+            allowed = number in self.menu
+        elif self.kind == "button":
+            allowed = number == 1
+        else:
+            allowed = self.minimum <= number <= self.maximum and (number - self.minimum) % max(self.step, 1) == 0
+        if not allowed:
+            raise ValueError(value)
+        return number
+
+
+_KINDS = {
+    raw.CtrlType.INTEGER: "integer",
+    raw.CtrlType.BOOLEAN: "boolean",
+    raw.CtrlType.MENU: "menu",
+    raw.CtrlType.INTEGER_MENU: "menu",
+    raw.CtrlType.BUTTON: "button",
+    raw.CtrlType.BITMASK: "bits",
+}
+"""The controls that one number sets."""
+
+
+def _name(words: str) -> str:
+    """As v4l2-ctl writes it: "Exposure Time, Absolute" is exposure_time_absolute."""
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+
+
+def list_controls(descriptor: int) -> Iterator[Control]:
+    """Those that can be set."""
+    flags = raw.ControlFlag
+    entry = raw.v4l2_query_ext_ctrl(id=flags.NEXT_CTRL)
+    while True:
+        try:
+            ioctl(descriptor, raw.IOC.QUERY_EXT_CTRL, entry)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOTTY):
+                return
+            raise
+        number = entry.id
+        if entry.type in _KINDS and not entry.flags & (flags.DISABLED | flags.READ_ONLY):
+            yield Control(
+                name=_name(entry.name.decode(errors="replace")),
+                kind=_KINDS[entry.type],
+                minimum=entry.minimum,
+                maximum=entry.maximum,
+                step=entry.step,
+                default=entry.default_value,
+                menu=_read_menu(descriptor, entry),
+                inactive=bool(entry.flags & (flags.INACTIVE | flags.GRABBED)),
+                id=number,
+            )
+        entry.id = number | flags.NEXT_CTRL
+
+
+def _read_menu(descriptor: int, control: Any) -> dict[int, str]:
+    if _KINDS[control.type] != "menu":
+        return {}
+    menu: dict[int, str] = {}
+    for index in range(control.minimum, control.maximum + 1):
+        item = raw.v4l2_querymenu(id=control.id, index=index)
+        with contextlib.suppress(OSError):  # numbers may be left out
+            ioctl(descriptor, raw.IOC.QUERYMENU, item)
+            menu[index] = str(item.value) if control.type == raw.CtrlType.INTEGER_MENU else item.name.decode("latin-1")
+    return menu
+
+
+def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> None:
+    """One may lock another (auto_exposure the exposure time), so those that are locked wait for the others."""
+    waiting = dict(wanted)
+    while waiting:
+        offered = {control.name: control for control in list_controls(descriptor)}
+        values = {name: _read_value(name, value, offered) for name, value in waiting.items()}
+        refusals: dict[str, str] = {}
+        for name, value in values.items():
+            if offered[name].inactive:
+                refusals[name] = "another control locks it, such as an automatic one: set that too"
+                continue
+            try:
+                v4l2.set_control(descriptor, offered[name].id, value)
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    raise
+                refusals[name] = f"the camera refuses it ({error.strerror})"
+        if len(refusals) == len(waiting):
+            name, why = next(iter(refusals.items()))
+            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {why}.")
+        waiting = {name: waiting[name] for name in refusals}
+
+
+def _read_value(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> int:
+    if name not in offered:
+        raise CameraOffline(f"The camera has no control {name}, only {shorten(sorted(offered) or ['none'])}.")
+    try:
+        return offered[name].read(value)
+    except ValueError:
+        raise CameraOffline(f"The control {name} can't be {value}, only {offered[name].limits}.") from None
+
+
+def shorten(words: list[str], between: str = ", ") -> str:
+    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")

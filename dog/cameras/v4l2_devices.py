@@ -1,0 +1,299 @@
+"""What Video4Linux devices there are, and what each can do: formats, sizes, rates and controls.
+
+Of linuxpy the structures and the plain calls are used; its own listings stumble over drivers with many formats. What
+the calls mean is told in the kernel's documentation, "Video for Linux API".
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
+from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
+from linuxpy.video import raw
+
+from dog.cameras import pixels
+from dog.cameras.v4l2_controls import Control, list_controls
+from dog.errors import CameraBusy, CameraOffline, CaptureError
+
+__all__ = [
+    "CAPTURE",
+    "EXACT",
+    "JPEG",
+    "MMAP",
+    "USABLE",
+    "Device",
+    "Format",
+    "Mode",
+    "explain",
+    "gives_pictures",
+    "list_devices",
+    "list_formats",
+    "open_device",
+    "read_fourcc",
+    "read_rate",
+]
+
+JPEG = ("MJPG", "JPEG")
+USABLE = (*JPEG, *pixels.FORMATS)
+"""What a picture can be made of, the best first."""
+
+EXACT = 0.01
+"""Rates that differ by less than this share are the same one: 29.97 is called 30."""
+COMMON = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+"""Sizes that are named where a camera can do all between two."""
+
+CAPTURE, MMAP = raw.BufType.VIDEO_CAPTURE, raw.Memory.MMAP
+VIDEO4LINUX = Path("/sys/class/video4linux")
+STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A size of a format in pixels, and its rates in frames a second: those, or all between two. Often none is told."""
+
+    width: int
+    height: int
+    rates: tuple[Fraction, ...] = ()
+    all_between: bool = False
+
+    def find_rate(self, wanted: float) -> Fraction | None:
+        if self.all_between and self.rates[0] <= wanted <= self.rates[-1]:
+            return Fraction(wanted).limit_denominator(1001)
+        return next((rate for rate in self.rates if abs(rate - wanted) <= EXACT * wanted), None)
+
+    def __str__(self) -> str:
+        rates = (" to " if self.all_between else ", ").join(f"{float(rate):g}" for rate in self.rates)
+        return f"{self.width}x{self.height} at {rates}/s" if rates else f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of a device. `grid` is there where it takes all sizes between two: from, to and step of each side."""
+
+    fourcc: str
+    description: str
+    modes: tuple[Mode, ...] = ()
+    grid: tuple[range, range] | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.fourcc in USABLE
+
+    def __str__(self) -> str:
+        return f"{self.fourcc} {'; '.join(map(str, self.modes))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A camera that is plugged in, for a person to choose from.
+
+    `path` is the name to write into the settings: one that stays, where there is one. `problem` says why it can't be
+    used now, "" where it can; where it can't be looked at, nothing else is known.
+    """
+
+    path: str
+    node: str
+    name: str = ""
+    driver: str = ""
+    bus: str = ""
+    formats: tuple[Format, ...] = ()
+    controls: tuple[Control, ...] = ()
+    problem: str = ""
+
+
+def list_devices() -> list[Device]:
+    """All cameras: the nodes that give pictures, not those for metadata, sound or output."""
+    names = sorted(VIDEO4LINUX.glob("video*"), key=lambda path: int(path.name.removeprefix("video") or 0))
+    devices = (_look_at(Path("/dev", name.name)) for name in names)
+    return [device for device in devices if device is not None]
+
+
+def _look_at(node: Path) -> Device | None:
+    """None where it is no camera."""
+    path = _stable_name(node)
+    try:
+        descriptor = open_device(str(node))
+    except CaptureError as error:
+        return Device(path, str(node), _read_name(node), problem=error.message) if _is_first(node) else None
+    try:
+        capability = v4l2.read_capabilities(descriptor)
+        if not gives_pictures(capability):
+            return None
+        return Device(
+            path,
+            str(node),
+            capability.card.decode(errors="replace"),
+            capability.driver.decode(errors="replace"),
+            capability.bus_info.decode(errors="replace"),
+            tuple(list_formats(descriptor)),
+            tuple(list_controls(descriptor)),
+            _find_problem(descriptor, str(node)),
+        )
+    except OSError as error:
+        return Device(path, str(node), _read_name(node), problem=f"It can't be asked: {error.strerror}.")
+    finally:
+        os.close(descriptor)
+
+
+def _find_problem(descriptor: int, node: str) -> str:
+    try:
+        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none; only who may have some is not refused
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return _busy(node).message
+        raise
+    return ""
+
+
+def _stable_name(node: Path) -> str:
+    for folder in STABLE_NAMES:
+        for link in sorted(folder.glob("*")):
+            if link.resolve() == node:
+                return str(link)
+    return str(node)
+
+
+def _is_first(node: Path) -> bool:
+    """Of its device: the one with the pictures, where it can't be asked."""
+    try:
+        return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
+    except OSError:
+        return False
+
+
+def _read_name(node: Path) -> str:
+    try:
+        return (VIDEO4LINUX / node.name / "name").read_text().strip()
+    except OSError:
+        return ""
+
+
+def gives_pictures(capability: Any) -> bool:
+    every = capability.capabilities
+    own = capability.device_caps if every & raw.Capability.DEVICE_CAPS else every
+    return bool(own & raw.Capability.VIDEO_CAPTURE and own & raw.Capability.STREAMING)
+
+
+def _enumerate(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
+    """Each entry of a numbered list, filled into the same structure, up to the one that is not there."""
+    index = 0
+    while True:
+        entry.index = index
+        try:
+            ioctl(descriptor, request, entry)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENODATA):
+                return
+            raise
+        yield entry
+        index += 1
+
+
+def read_fourcc(number: int) -> str:
+    """Four characters; the highest bit is for the other order of bytes."""
+    name: str = v4l2.human_pixel_format(number & ~(1 << 31))
+    return f"{name}-BE" if number >> 31 else name
+
+
+def list_formats(descriptor: int) -> Iterator[Format]:
+    """In the device's order; sizes only of those that can be used, for some drivers have a hundred."""
+    entry = raw.v4l2_fmtdesc(type=CAPTURE)
+    for found in _enumerate(descriptor, raw.IOC.ENUM_FMT, entry):
+        number = found.pixelformat
+        fourcc = read_fourcc(number)
+        description = found.description.decode(errors="replace")
+        if fourcc in USABLE:
+            modes, grid = _list_modes(descriptor, number)
+            yield Format(fourcc, description, modes, grid)
+        else:
+            yield Format(fourcc, description)
+
+
+def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], tuple[range, range] | None]:
+    sizes: list[tuple[int, int]] = []
+    grid = None
+    for entry in _enumerate(descriptor, raw.IOC.ENUM_FRAMESIZES, raw.v4l2_frmsizeenum(pixel_format=pixel_format)):
+        if entry.type == raw.Frmsizetypes.DISCRETE:
+            sizes.append((entry.discrete.width, entry.discrete.height))
+            continue
+        limits = entry.stepwise
+        grid = (
+            range(limits.min_width, limits.max_width + 1, limits.step_width or 1),
+            range(limits.min_height, limits.max_height + 1, limits.step_height or 1),
+        )
+        sizes = [*(size for size in COMMON if size[0] in grid[0] and size[1] in grid[1]), (grid[0][-1], grid[1][-1])]
+        break  # it is the only one
+    return tuple(_read_mode(descriptor, pixel_format, *size) for size in dict.fromkeys(sizes)), grid
+
+
+def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> Mode:
+    entry = raw.v4l2_frmivalenum(pixel_format=pixel_format, width=width, height=height)
+    rates: list[Fraction] = []
+    for found in _enumerate(descriptor, raw.IOC.ENUM_FRAMEINTERVALS, entry):
+        if found.type != raw.Frmivaltypes.DISCRETE:
+            slowest, fastest = read_rate(found.stepwise.max), read_rate(found.stepwise.min)
+            between = (slowest or Fraction(0), fastest) if fastest else ()
+            return Mode(width, height, between, all_between=bool(between))
+        if rate := read_rate(found.discrete):
+            rates.append(rate)
+    return Mode(width, height, tuple(sorted(rates)))
+
+
+def read_rate(interval: Any) -> Fraction | None:
+    """Frames a second, of an interval as drivers tell it."""
+    if not interval.numerator or not interval.denominator:
+        return None
+    return Fraction(interval.denominator, interval.numerator)
+
+
+# ---- opening
+
+
+def open_device(path: str) -> int:
+    """Raises CameraOffline and CameraBusy, with what to do."""
+    try:
+        if not stat.S_ISCHR(os.stat(path).st_mode):
+            message = "The camera's path is not that of a device; `dog cameras` lists what there is."
+            raise CameraOffline(message, detail=path)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise explain(error, path, "opened") from error
+
+
+def explain(error: OSError, path: str, doing: str) -> CaptureError:
+    """What a refusal of the device means for a person."""
+    match error.errno:
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
+            message = "The camera is not there: plug it in, or see what `dog cameras` lists."
+        case errno.EBUSY:
+            return _busy(path)
+        case errno.EACCES | errno.EPERM:
+            message = "The camera may not be opened: add the user that runs dog to the group video."
+        case errno.ENOTTY:
+            message = "The device gives no pictures; `dog cameras` lists those that do."
+        case _:
+            message = f"The camera can't be {doing}: {error.strerror}. Reconnect it."
+    return CameraOffline(message, detail=f"{path}: {error}")
+
+
+def _busy(path: str) -> CameraBusy:
+    who = ", ".join(_find_users(path)) or "another program"
+    return CameraBusy(f"The camera is in use: {who} has it. End that, then press again.", detail=path)
+
+
+def _find_users(path: str) -> Iterator[str]:
+    """The programs that have the device open, as far as this user may see."""
+    node = os.path.realpath(path)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.name != str(os.getpid()) and any(
+                os.readlink(link) == node for link in (process / "fd").iterdir()
+            ):
+                yield (process / "comm").read_text().strip()

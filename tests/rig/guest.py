@@ -1,0 +1,248 @@
+"""The guest: booted once, with a USB webcam and vivid under the kernel's own drivers, and asked from outside.
+
+run.sh boots it and uvccam.py plays the webcam. One port leads to `dog serve`, which may be started with another
+configuration; the other takes words, as CONTROL has them. There is no udev in the guest, so the webcam's stable name is
+a link made here, which points to its node whether it is there or not.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+from websockets.sync.client import ClientConnection, connect
+
+__all__ = ["PATIENCE", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "cpio": "cpio",
+    "kmod": "kmod",
+    "zstd": "zstd",
+    "xz": "xz-utils",
+    "fswebcam": "fswebcam",
+    "v4l2-ctl": "v4l-utils",
+    "apt-get": "apt",
+    "dpkg": "dpkg",
+}
+"""What the rig runs, and Debian's package of it."""
+
+SIZE = (640, 480)
+STABLE = "/dev/v4l/by-id/usb-Acme_Soft_Webcam_SN0001-video-index0"
+VIVID = "/dev/video10"
+
+PATIENCE = 90.0
+"""Seconds for whatever the guest is asked: its processor is emulated."""
+
+MOST = 4 * 1024 * 1024
+"""Bytes of a preview in which there is a whole frame: forty of the webcam's."""
+
+BOOT = """
+mkdir -p /run/dog "$(dirname {stable})" && ln -s /dev/video0 {stable} && cd /run/dog && mkfifo next
+busybox nc -ll -p 8081 -e /bin/sh "$SHARE/control.sh" &
+until grep -q ":1F91 " /proc/net/tcp*; do sleep .05; done
+export PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1
+echo "rig: ready"
+while read -r config <next && [ "$config" != end ]; do
+    {python} -m dog serve --host 0.0.0.0 --port 8080 --config "$SHARE/$config.toml" &
+    echo $! >pid
+    wait $!
+    echo "rig: $config ended with status $?"
+done
+"""
+
+CONTROL = """
+export PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1
+read -r what words
+cd /run/dog
+case $what in
+serve | end)
+    if [ -e pid ]; then
+        kill -TERM "$(cat pid)"
+        while [ -e "/proc/$(cat pid)" ]; do sleep .05; done
+        rm pid
+    fi
+    [ "$what" = end ] && words=end
+    echo "$words" >next ;;
+camera)
+    echo "$words" | tr ';' '\\n' >/run/uvccam
+    case $words in
+    plug) until [ -e /dev/video0 ]; do sleep .05; done ;;
+    unplug) while [ -e /dev/video0 ]; do sleep .05; done ;;
+    esac ;;
+run) sh -c "$words" 2>&1 ;;
+facts) {python} {root}/tests/rig/in_guest.py {stable} {vivid} "$SHARE" 2>&1 ;;
+process)
+    pid=$(cat pid)
+    echo "$(ls /proc/$pid/fd | wc -l) $(ls /proc/$pid/task | wc -l) $(cut -d ' ' -f 14,15 /proc/$pid/stat)" ;;
+esac
+echo done
+"""
+
+
+def find_missing() -> list[str]:
+    """The packages that the rig needs and that are not there."""
+    return [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+
+
+class Guest:
+    """The running guest, from outside. `configs` are the files that `serve` can name, by their names."""
+
+    def __init__(self, share: Path, configs: dict[str, str]) -> None:
+        self.web, self._control = free_port(), free_port()
+        self._said: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
+        names = {"root": root, "python": python, "stable": STABLE, "vivid": VIVID}
+        (share / "control.sh").write_text(CONTROL.format(**names))
+        for name, text in configs.items():
+            (share / f"{name}.toml").write_text(text)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")} | {
+            "CAM": "uvc,vivid",
+            "UVCCAM": f"--jpeg {share}/source.jpg --yuyv {share}/source.yuyv --size {SIZE[0]}x{SIZE[1]}",
+            "VIVID": f"n_devs=1 node_types=0x1 vid_cap_nr={VIVID.removeprefix('/dev/video')}",
+            "HOSTFWD": f"{self.web}:8080 {self._control}:8081",
+            "SHARE": str(share),
+            "LIMIT": "1200",
+        }
+        self.process = subprocess.Popen(
+            [ROOT / "tests/rig/run.sh", BOOT.format(**names)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self._said.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def wait_for(self, words: str, start: int = 0) -> None:
+        """Until the guest has said these words; what was said before `start` does not count."""
+
+        def has_said() -> bool:
+            return self._ended or words in self.said[start:]
+
+        with self._changed:
+            assert self._changed.wait_for(has_said, PATIENCE), self.said
+        assert words in self.said[start:], self.said
+
+    def serve(self, config: str) -> Self:
+        """Start `dog serve` with that configuration, in place of the one that runs."""
+        before = len(self.said)
+        self.ask(f"serve {config}")
+        self.wait_for("D.O.G. is at ", before)
+        return self
+
+    def ask(self, words: str) -> list[str]:
+        """One line of CONTROL; what it prints."""
+        with socket.create_connection(("127.0.0.1", self._control), PATIENCE) as connection:
+            connection.sendall(f"{words}\n".encode())
+            *lines, done = connection.makefile().read().splitlines() or [""]
+        assert done == "done", (lines, done, self.said)
+        return lines
+
+    def tell_camera(self, words: str) -> None:
+        """`plug`, `unplug`, `freeze`, `thaw`, `trunc N`, or several with ; between: returns when it is so."""
+        self.ask(f"camera {words}")
+
+    def watch(self) -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.web}/ws", open_timeout=PATIENCE, compression=None)
+
+    def open_url(self, url: str) -> Any:
+        from urllib.request import urlopen
+
+        return urlopen(f"http://127.0.0.1:{self.web}{url}", timeout=PATIENCE)
+
+    def fetch(self, url: str) -> bytes:
+        with self.open_url(url) as answer:
+            body: bytes = answer.read()
+        return body
+
+    def get_facts(self) -> list[dict[str, Any]]:
+        """What in_guest.py finds."""
+        lines = self.ask("facts")
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise AssertionError("\n".join(lines)) from error
+
+    def count_descriptors(self) -> int:
+        return int(self.ask("process")[0].split()[0])
+
+    def count_threads(self) -> int:
+        return int(self.ask("process")[0].split()[1])
+
+    def end(self) -> int:
+        """As Ctrl-C would; the guest's exit status."""
+        try:
+            self.ask("end")
+            status = self.process.wait(PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            self._reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+        return status
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Preview:
+    """Somebody who watches a camera's preview."""
+
+    def __init__(self, guest: Guest, camera: str) -> None:
+        self._answer = guest.open_url(f"/preview.mjpg?camera={camera}")
+        self._rest = b""
+
+    def read_frame(self) -> bytes:
+        """The next JPEG."""
+        while True:
+            start = self._rest.find(b"\xff\xd8\xff")
+            end = self._rest.find(b"\xff\xd9\r\n", start)
+            if 0 <= start < end:
+                frame, self._rest = self._rest[start : end + 2], self._rest[end + 2 :]
+                return frame
+            more: bytes = self._answer.read1(65536)
+            assert more, "the preview has ended"
+            self._rest += more
+            assert len(self._rest) < MOST, "no whole JPEG comes"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()

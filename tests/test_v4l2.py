@@ -1,0 +1,295 @@
+"""The driver for V4L2, as far as it goes without a device; with one, it is tested in tests/rig."""
+
+import os
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dog.errors import CameraOffline
+
+if sys.platform != "linux":
+    pytest.skip("V4L2 is Linux's", allow_module_level=True)
+
+from linuxpy.video import raw  # type: ignore[import-untyped]
+
+from dog.cameras.v4l2 import Choice, V4l2Source, choose, find_beginning, read_layout
+from dog.cameras.v4l2_controls import Control
+from dog.cameras.v4l2_devices import Format, Mode, list_devices
+
+
+def rates(*values: float) -> tuple[Fraction, ...]:
+    return tuple(Fraction(value).limit_denominator(1001) for value in values)
+
+
+WEBCAM = [
+    Format("YUYV", "YUYV 4:2:2", (Mode(640, 480, rates(30)), Mode(1920, 1080, rates(5)))),
+    Format(
+        "MJPG",
+        "Motion-JPEG",
+        (
+            Mode(640, 480, rates(15, 30, 60)),
+            Mode(1280, 720, rates(15, 30)),
+            Mode(1920, 1080, (Fraction(30000, 1001),)),
+            Mode(4096, 3072, rates(2)),
+        ),
+    ),
+    Format("H264", "H.264"),
+]
+GRID = [
+    Format(
+        "YUYV",
+        "YUYV 4:2:2",
+        (
+            Mode(640, 480, (Fraction(1), Fraction(90)), all_between=True),
+            Mode(2592, 1944, (Fraction(1), Fraction(15)), all_between=True),
+        ),
+        (range(64, 2593, 16), range(48, 1945, 8)),
+    )
+]
+
+
+# ---- which format
+
+
+def test_the_largest_jpeg_that_is_fast_enough_is_taken() -> None:
+    assert choose(WEBCAM, None, None, None) == Choice("MJPG", 1920, 1080, None)
+
+
+def test_the_largest_is_taken_where_none_is_fast_enough() -> None:
+    slow = [Format("YUYV", "", (Mode(640, 480, rates(5)), Mode(1280, 720, rates(2))))]
+    assert choose(slow, None, None, None) == Choice("YUYV", 1280, 720, None)
+
+
+def test_a_raw_format_is_taken_where_the_jpegs_have_not_that_size() -> None:
+    formats = [Format("MJPG", "", (Mode(1280, 720),)), Format("GREY", "", (Mode(640, 480),)), WEBCAM[0]]
+    assert choose(formats, (640, 480), None, None) == Choice("YUYV", 640, 480, None)
+
+
+def test_a_format_is_taken_by_its_name() -> None:
+    assert choose(WEBCAM, (640, 480), None, "YUYV") == Choice("YUYV", 640, 480, None)
+
+
+def test_a_rate_is_taken_as_exactly_as_the_camera_has_it() -> None:
+    assert choose(WEBCAM, None, 30, None) == Choice("MJPG", 1920, 1080, Fraction(30000, 1001))
+    assert choose(WEBCAM, None, 60, None) == Choice("MJPG", 640, 480, Fraction(60))
+    assert choose(WEBCAM, None, 2, None) == Choice("MJPG", 4096, 3072, Fraction(2))
+
+
+def test_a_camera_that_tells_no_rates_is_told_the_rate_all_the_same() -> None:
+    assert choose([Format("MJPG", "", (Mode(640, 480),))], None, 7.5, None) == Choice("MJPG", 640, 480, Fraction(15, 2))
+
+
+def test_of_a_grid_each_size_can_be_had() -> None:
+    assert choose(GRID, None, None, None) == Choice("YUYV", 2592, 1944, None)
+    assert choose(GRID, (80, 56), None, None) == Choice("YUYV", 80, 56, None)
+    assert choose(GRID, (640, 480), 12.5, None) == Choice("YUYV", 640, 480, Fraction(25, 2))
+    with pytest.raises(CameraOffline, match="does not offer 81x56, but 640x480 at 90/s; 2592x1944 at 15/s"):
+        choose(GRID, (81, 56), None, None)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "frame_rate", "pixel_format", "words"),
+    [
+        (
+            (800, 600),
+            None,
+            None,
+            "800x600, but 640x480 at 60/s; 1280x720 at 30/s; 1920x1080 at 29.97/s; 4096x3072 at 2/s; set",
+        ),
+        ((1920, 1080), 60, "MJPG", "does not offer 1920x1080 at 60 frames a second, but 1920x1080 at 29.97/s; set"),
+        (None, 100, "YUYV", "does not offer 100 frames a second, but 640x480 at 30/s; 1920x1080 at 5/s; set"),
+        (None, None, "NV12", "does not offer the format NV12, only YUYV, MJPG."),
+        (None, None, "H264", "does not offer the format H264, only YUYV, MJPG."),
+    ],
+)
+def test_what_is_not_offered_is_refused_with_what_is(
+    resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None, words: str
+) -> None:
+    with pytest.raises(CameraOffline) as refusal:
+        choose(WEBCAM, resolution, frame_rate, pixel_format)
+    assert words in refusal.value.message
+
+
+def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> None:
+    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*, only H264\."):
+        choose([WEBCAM[2]], None, None, None)
+
+
+# ---- controls
+
+
+NUMBER = Control("focus_absolute", "integer", 0, 250, 5, 0)
+MENU = Control("auto_exposure", "menu", 0, 3, 1, 3, {1: "Manual Mode", 3: "Aperture Priority Mode"})
+SWITCH = Control("white_balance_automatic", "boolean", 0, 1, 1, 1)
+BUTTON = Control("pan_reset", "button", 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "number"),
+    [
+        (NUMBER, 0, 0),
+        (NUMBER, 250, 250),
+        (MENU, 1, 1),
+        (MENU, "Manual Mode", 1),
+        (MENU, "aperture_priority_mode", 3),
+        (SWITCH, True, 1),
+        (SWITCH, False, 0),
+        (SWITCH, 1, 1),
+        (BUTTON, True, 1),
+    ],
+)
+def test_a_control_s_value_is_understood(control: Control, value: bool | int | str, number: int) -> None:
+    assert control.read(value) == number
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        (NUMBER, -5),
+        (NUMBER, 255),
+        (NUMBER, 7),
+        (NUMBER, "far"),
+        (MENU, 2),
+        (MENU, "Manual"),
+        (SWITCH, 2),
+        (SWITCH, "on"),
+        (BUTTON, False),
+    ],
+)
+def test_a_value_that_a_control_has_not_is_refused(control: Control, value: bool | int | str) -> None:
+    with pytest.raises(ValueError, match=str(value)):
+        control.read(value)
+
+
+def test_a_control_says_its_limits() -> None:
+    assert NUMBER.limits == "from 0 to 250 in steps of 5"
+    assert MENU.limits == "1 (Manual Mode) or 3 (Aperture Priority Mode)"
+    assert SWITCH.limits == "true or false"
+    assert BUTTON.limits == "true"
+
+
+# ---- when a frame began
+
+MONOTONIC = raw.BufferFlag.TIMESTAMP_MONOTONIC
+INTERVAL = 0.1
+
+
+def begin(stamp: float, flags: int, last: float | None = None) -> float:
+    return round(find_beginning(stamp, flags, last=last, interval=INTERVAL, empty_at=95.0, now=100.0), 6)
+
+
+def test_a_timestamp_of_the_exposure_s_start_is_believed() -> None:
+    assert begin(99.5, MONOTONIC | raw.BufferFlag.TSTAMP_SRC_SOE) == 99.5
+
+
+def test_before_a_timestamp_of_the_frame_s_end_lies_one_interval() -> None:
+    assert begin(99.5, MONOTONIC) == 99.4
+    assert begin(99.5, MONOTONIC, last=99.42) == 99.4
+
+
+def test_in_the_dark_the_exposure_may_have_been_as_long_as_the_frame_was_waited_for() -> None:
+    assert begin(99.5, MONOTONIC, last=99.2) == 99.2
+
+
+@pytest.mark.parametrize(
+    ("stamp", "flags"),
+    [
+        (99.5, raw.BufferFlag.TIMESTAMP_UNKNOWN),
+        (99.5, raw.BufferFlag.TIMESTAMP_COPY | raw.BufferFlag.TSTAMP_SRC_SOE),
+        (1_700_000_000.0, MONOTONIC | raw.BufferFlag.TSTAMP_SRC_SOE),
+        (0.0, MONOTONIC),
+    ],
+    ids=["unknown", "copied", "the wall clock's", "none"],
+)
+def test_without_such_a_timestamp_a_frame_ended_after_there_was_none(stamp: float, flags: int) -> None:
+    assert begin(stamp, flags) == 94.9
+
+
+# ---- what colours are meant
+
+SPACE, ENCODING, RANGE = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
+
+
+@pytest.mark.parametrize(
+    ("fourcc", "space", "encoding", "quantization", "limited", "bt709"),
+    [
+        ("YUYV", SPACE.SRGB, ENCODING.DEFAULT, RANGE.DEFAULT, True, False),
+        ("YUYV", SPACE.SMPTE170M, ENCODING.DEFAULT, RANGE.DEFAULT, True, False),
+        ("YUYV", SPACE.JPEG, ENCODING.DEFAULT, RANGE.DEFAULT, False, False),
+        ("NV12", SPACE.REC709, ENCODING.DEFAULT, RANGE.DEFAULT, True, True),
+        ("NV12", SPACE.REC709, ENCODING._601, RANGE.FULL_RANGE, False, False),
+        ("NV12", SPACE.SRGB, ENCODING._709, RANGE.LIM_RANGE, True, True),
+        ("RGB3", SPACE.SRGB, ENCODING.DEFAULT, RANGE.DEFAULT, False, False),
+        ("BGR3", SPACE.SRGB, ENCODING.DEFAULT, RANGE.LIM_RANGE, True, False),
+        ("GREY", SPACE.SRGB, ENCODING.DEFAULT, RANGE.DEFAULT, False, False),
+    ],
+)
+def test_range_and_matrix_are_what_the_driver_says_or_the_kernel_s_defaults(
+    fourcc: str, space: int, encoding: int, quantization: int, limited: bool, bt709: bool
+) -> None:
+    form = SimpleNamespace(
+        pixelformat=raw.v4l2_fourcc(*fourcc),
+        width=640,
+        height=480,
+        bytesperline=1280,
+        colorspace=space,
+        ycbcr_enc=encoding,
+        quantization=quantization,
+    )
+    layout = read_layout(form)
+    assert (layout.fourcc, layout.width, layout.height, layout.stride) == (fourcc, 640, 480, 1280)
+    assert (layout.limited, layout.bt709) == (limited, bt709)
+
+
+# ---- without a device
+
+
+def open_source(path: Path | str) -> str:
+    source = V4l2Source(str(path))
+    with pytest.raises(CameraOffline) as refusal:
+        source.open()
+    source.close()
+    source.close()  # twice does no harm
+    assert str(path) not in refusal.value.message  # which viewers see
+    assert str(path) in refusal.value.detail
+    return refusal.value.message
+
+
+def test_a_camera_that_is_not_there_is_offline_and_leaves_nothing_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    assert open_source(tmp_path / "video0").startswith("The camera is not there: plug it in")
+    assert open_source("/dev/null") == "The device gives no pictures; `dog cameras` lists those that do."
+    (tmp_path / "file").write_text("no camera")
+    assert open_source(tmp_path / "file").startswith("The camera's path is not that of a device")
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_device_is_back_when_its_path_is_that_of_a_device(tmp_path: Path) -> None:
+    source = V4l2Source(str(tmp_path / "camera"))
+    assert not source.is_back()
+    (tmp_path / "camera").touch()
+    assert not source.is_back()
+    (tmp_path / "camera").unlink()
+    (tmp_path / "camera").symlink_to("/dev/null")
+    assert source.is_back()
+
+
+def test_without_cameras_none_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.cameras.v4l2_devices.VIDEO4LINUX", tmp_path)
+    assert list_devices() == []
+
+
+def test_a_node_that_can_not_be_opened_is_listed_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in (0, 1):
+        (tmp_path / f"video9{index}").mkdir()
+        (tmp_path / f"video9{index}" / "index").write_text(f"{index}\n")
+        (tmp_path / f"video9{index}" / "name").write_text("Soft Webcam\n")
+    monkeypatch.setattr("dog.cameras.v4l2_devices.VIDEO4LINUX", tmp_path)
+    (device,) = list_devices()
+    assert (device.node, device.name) == ("/dev/video90", "Soft Webcam")
+    assert device.problem.startswith("The camera is not there")
