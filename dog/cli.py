@@ -113,7 +113,7 @@ def serve(**flags: str | None) -> None:
             help="Keep the test pictures in this folder, each under its camera's name.",
         ),
     ],
-    epilog="The status is 1 where a camera gave no picture. A running server has its cameras for itself: stop it first.",
+    epilog="The status is 1 where a camera gave no picture. A running server has its cameras: stop it first.",
 )
 def check(save: Path | None, **flags: str | None) -> None:
     """Take a test picture with each configured camera, and say what is wrong."""

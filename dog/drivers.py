@@ -75,7 +75,14 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
         case "v4l2":
             from dog.cameras.v4l2 import V4l2Source
 
-            return lambda: V4l2Source(argument, resolution=size, frame_rate=settings.frame_rate, controls=controls)
+            return lambda: V4l2Source(
+                argument,
+                resolution=size,
+                frame_rate=settings.frame_rate,
+                pixel_format=settings.pixel_format,
+                latency=settings.latency,
+                controls=controls,
+            )
         case "rtsp" | "rtsps":
             from dog.cameras.stream import StreamSource
 

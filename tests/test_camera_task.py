@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dog import camera_task
-from dog.camera_task import CameraTask, restore_latest, utc_now
+from dog.availability import utc_now
+from dog.camera_task import CameraTask, restore_latest
 from dog.captures import CaptureQueue
 from dog.errors import BadImage, CameraFault, CameraOffline, CaptureError, RequestError
 from dog.hub import Hub

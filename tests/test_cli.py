@@ -28,6 +28,7 @@ WRONG = {
     "image_type": "gif",
     "resolution": "640",
     "frame_rate": "0",
+    "pixel_format": "jpeg",
     "controls": "brightness",
     "latency": "-1",
     "preview_rate": "0",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dog.cameras import live, reader
+from dog.cameras import Still, live, reader
 from dog.cameras.live import LiveCamera
+from dog.cameras.pixels import shrink
 from dog.cameras.quality import Thresholds
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError
@@ -36,6 +37,9 @@ class HandFrame:
     def picture(self) -> bytes:
         self.decoded += 1
         return self.data
+
+    def preview(self) -> bytes:
+        return shrink(self.picture())
 
 
 class HandSource:
@@ -98,7 +102,7 @@ class Live(LiveCamera):
         self.source.give()
         await self.open(self.lost.append)
 
-    async def asking(self) -> "asyncio.Task[live.Still]":
+    async def asking(self) -> asyncio.Task[Still]:
         """A capture that waits for its frame."""
         capture = asyncio.create_task(self.capture())
         await until(lambda: self._reader is None or self._reader._wish is not None)

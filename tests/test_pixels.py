@@ -7,14 +7,14 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageChops, ImageStat
 
-from dog.cameras.pixels import FORMATS, PREVIEW_WIDTH, RawLayout, encode, shrink
+from dog.cameras.pixels import FORMATS, PREVIEW_WIDTH, RawLayout, encode, encode_preview, shrink
 from dog.errors import BadImage
 from tests.pictures import draw
 from tests.pictures import encode as save
 
 WIDTH, HEIGHT = 320, 240
-FFMPEG = {"YUYV": "yuyv422", "NV12": "nv12", "RGB3": "rgb24", "BGR3": "bgr24", "GREY": "gray"}
-BYTES = {"YUYV": 2, "NV12": 1, "RGB3": 3, "BGR3": 3, "GREY": 1}
+FFMPEG = {"YUYV": "yuyv422", "NV12": "nv12", "YU12": "yuv420p", "RGB3": "rgb24", "BGR3": "bgr24", "GREY": "gray"}
+BYTES = {"YUYV": 2, "NV12": 1, "YU12": 1, "RGB3": 3, "BGR3": 3, "GREY": 1}
 """A pixel, of the first plane."""
 
 
@@ -28,11 +28,13 @@ def make_raw(
         dst_color_range=ColorRange.MPEG if limited else ColorRange.JPEG,
     )
     line = picture.width * BYTES[fourcc]
-    raw = b"".join(
-        bytes(plane)[start : start + line] + b"\xaa" * padding
-        for plane in frame.planes
-        for start in range(0, plane.height * plane.line_size, plane.line_size)
-    )
+    raw = b""
+    for number, plane in enumerate(frame.planes):
+        part = 2 if number and fourcc == "YU12" else 1  # of the first plane's line
+        raw += b"".join(
+            bytes(plane)[start : start + line // part] + b"\xaa" * (padding // part)
+            for start in range(0, plane.height * plane.line_size, plane.line_size)
+        )
     return raw, RawLayout(fourcc, picture.width, picture.height, line + padding, limited, bt709)
 
 
@@ -57,7 +59,7 @@ def shown() -> Image.Image:
 
 @pytest.mark.parametrize("bt709", [False, True], ids=["BT.601", "BT.709"])
 @pytest.mark.parametrize("limited", [True, False], ids=["limited", "full"])
-@pytest.mark.parametrize("fourcc", ["YUYV", "NV12"])
+@pytest.mark.parametrize("fourcc", ["YUYV", "NV12", "YU12"])
 def test_colours_come_back_from_each_matrix_and_range(
     shown: Image.Image, fourcc: str, limited: bool, bt709: bool
 ) -> None:
@@ -126,12 +128,21 @@ def test_a_small_jpeg_is_shown_as_it_is() -> None:
     assert shrink(picture) is picture
 
 
-@pytest.mark.parametrize(("width", "expected"), [(1282, 641), (1920, 960), (3840, 1280), (4000, 1000)])
+@pytest.mark.parametrize(("width", "expected"), [(962, 481), (1280, 640), (1920, 960), (4000, 800)])
 def test_a_large_jpeg_is_shown_a_whole_number_of_times_smaller(width: int, expected: int) -> None:
     shown = draw(width, width // 2, seed=5)
     small = decode(shrink(save(shown, quality=95)))
     assert small.size == (expected, expected // 2)
     assert mean_difference(small, shown.resize(small.size, Image.Resampling.BOX)) < 3
+
+
+@pytest.mark.parametrize("fourcc", FORMATS)
+def test_a_large_raw_frame_is_shown_as_small_and_in_the_same_colours(fourcc: str) -> None:
+    shown = draw(1920, 1080, seed=7)
+    raw, layout = make_raw(shown, fourcc, padding=64)
+    small, picture = decode(encode_preview(raw, layout)), decode(encode(raw, layout))
+    assert small.size == (960, 540)
+    assert mean_difference(small, picture.resize(small.size, Image.Resampling.BOX)) < 3
 
 
 def test_what_is_no_jpeg_is_made_one() -> None:

@@ -45,6 +45,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "image_type": [("jpeg", "jpeg"), ("png", "png"), ("webp", "webp")],
     "resolution": [("640x480", "640x480"), ("99999x1", "99999x1"), ("1920x1080", "1920x1080")],
     "frame_rate": [("0.1", 0.1), ("15", 15.0), ("1000", 1000.0)],
+    "pixel_format": [("MJPG", "MJPG"), ("YUYV", "YUYV"), ("RGB3", "RGB3")],
     "controls": [
         ("brightness=-3", {"brightness": -3}),
         (
@@ -129,6 +130,7 @@ WRONG: dict[str, list[str]] = {
     "image_type": ["", "gif", ".jpg", "JPG"],
     "resolution": ["640", "640x", "0x480", "640X480", "640 x 480", "640x480x3", "100000x1"],
     "frame_rate": ["0", "-1", "1000.5", "fast", "nan"],
+    "pixel_format": ["mjpg", "MJPEG", "RGB", "YUYV "],
     "controls": ["brightness", "brightness=1,contrast", "a=b\x00"],
     "latency": ["", "-0.1", "60.5", "nan"],
     "preview_rate": ["", "0", "60.5"],

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from dog.cameras.source import Frame
+from dog.cameras.pixels import shrink
 from dog.cameras.test_card import SIZE, TestCard
 from dog.errors import CameraBusy, CameraOffline
 
@@ -111,7 +111,7 @@ class FaultyCard:
         self._device.open()
         self._next = time.monotonic()
 
-    def read(self, _patience: float) -> Frame:
+    def read(self, _patience: float) -> "CardFrame":
         device = self._device
         if self._frames >= device.faults.hang:
             threading.Event().wait()
@@ -150,6 +150,9 @@ class CardFrame:
     def picture(self) -> bytes:
         picture = draw_black() if self.is_dark else self._device.card.read(0).picture()
         return picture[: len(picture) // 2] if self.is_cut else picture
+
+    def preview(self) -> bytes:
+        return shrink(self.picture())
 
 
 def draw_black() -> bytes:

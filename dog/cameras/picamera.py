@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dog.cameras.pixels import RawLayout, encode
+from dog.cameras.pixels import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]
@@ -253,8 +253,11 @@ class _Frame:
 
     def picture(self) -> bytes:
         if self._picture is None:
-            self._picture = encode(_interleave(self.raw, self._layout), self._layout)
+            self._picture = encode(self.raw, self._layout)
         return self._picture
+
+    def preview(self) -> bytes:
+        return encode_preview(self.raw, self._layout)
 
 
 def _find_beginning(metadata: Mapping[str, Any]) -> float:
@@ -271,16 +274,6 @@ def _find_beginning(metadata: Mapping[str, Any]) -> float:
     if stamp > time.monotonic_ns():
         stamp -= time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
     return float(stamp / 1e9 - exposure / 1e6)
-
-
-def _interleave(raw: memoryview, layout: RawLayout) -> bytes | memoryview:
-    """NV12 of YUV420: blue and red by turns, where they lay one after the other with half the stride each."""
-    luma, size = layout.stride * layout.height, layout.size
-    if len(raw) < size:
-        return raw
-    chroma, half = bytearray(size - luma), luma + (size - luma) // 2
-    chroma[0::2], chroma[1::2] = raw[luma:half], raw[half:size]
-    return bytes(raw[:luma]) + chroma
 
 
 class PicameraSource:
@@ -307,7 +300,7 @@ class PicameraSource:
         self._frame_rate = frame_rate
         self._controls = dict(controls or {})
         self._camera: Any = None
-        self._layout = RawLayout("NV12", 0, 0, 0)
+        self._layout = RawLayout("YU12", 0, 0, 0)
         self._held: deque[Any] = deque()
 
     def open(self) -> None:
@@ -344,7 +337,7 @@ class PicameraSource:
             raise CameraOffline(
                 f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}; set another `resolution`."
             )
-        self._layout = RawLayout("NV12", width, height, main["stride"], limited=False)
+        self._layout = RawLayout("YU12", width, height, main["stride"], limited=False)
 
     def _set_controls(self, libcamera: Any) -> None:
         """Those that are set before the start hold from the first frame on."""

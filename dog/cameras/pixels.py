@@ -8,15 +8,15 @@ from PIL import Image
 from dog.errors import BadImage
 from dog.images import measure
 
-__all__ = ["FORMATS", "RawLayout", "encode", "shrink"]
+__all__ = ["FORMATS", "PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink"]
 
 QUALITY = 90
 """Of the JPEGs made here, in Pillow's scale: what most cameras make themselves."""
 PREVIEW_QUALITY = 75
-PREVIEW_WIDTH = 1280
-"""Pixels. A wider frame is made half as wide, or less: a page is hardly wider, and it comes ten times a second."""
+PREVIEW_WIDTH = 960
+"""Pixels. A wider frame is made half as wide, or less, for the preview: one comes ten times a second, to phones too."""
 
-FORMATS = ("YUYV", "NV12", "RGB3", "BGR3", "GREY")
+FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
 """The raw formats that are understood, as V4L2 names them (four characters, linux/videodev2.h)."""
 
 
@@ -37,16 +37,17 @@ class RawLayout:
     @property
     def size(self) -> int:
         """Bytes of a whole frame."""
-        return self.stride * self.height * 3 // 2 if self.fourcc == "NV12" else self.stride * self.height
+        return self.stride * self.height * 3 // 2 if self.fourcc in ("NV12", "YU12") else self.stride * self.height
 
 
 def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
     """A raw frame as a JPEG. Raises BadImage where bytes are missing."""
-    if len(raw) < layout.size:
-        raise BadImage("The frame is cut off.", detail=f"{len(raw)} of {layout.size} bytes")
-    file = io.BytesIO()
-    _unpack(bytes(raw), layout).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return _save(_unpack(raw, layout, 1), QUALITY)
+
+
+def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
+    """A raw frame as a JPEG at most PREVIEW_WIDTH wide. Raises BadImage where bytes are missing."""
+    return _save(_unpack(raw, layout, -(-layout.width // PREVIEW_WIDTH)), PREVIEW_QUALITY)
 
 
 def shrink(picture: bytes) -> bytes:
@@ -62,23 +63,33 @@ def shrink(picture: bytes) -> bytes:
             small = image.convert("RGB").resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     except Exception as error:  # Pillow has no error of its own
         raise BadImage("A frame can't be read.", detail=f"{type(error).__name__}: {error}") from error
+    return _save(small, PREVIEW_QUALITY)
+
+
+def _save(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=PREVIEW_QUALITY)
+    image.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
 # ---- unpacking
 
 
-def _unpack(raw: bytes, layout: RawLayout) -> Image.Image:
+def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
+    """A frame's picture, with that many pixels of a line and of a column made one."""
+    if len(frame) < layout.size:
+        raise BadImage("The frame is cut off.", detail=f"{len(frame)} of {layout.size} bytes")
+    raw = bytes(frame)
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:
         case "RGB3":
-            return _stretch(Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1), layout)
+            picture = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
+            return _stretch(picture.reduce(scale), layout)
         case "BGR3":
-            return _stretch(Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1), layout)
+            picture = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
+            return _stretch(picture.reduce(scale), layout)
         case "GREY":
-            return _stretch(_plane(raw, width, height, stride), layout)
+            return _stretch(_plane(raw, width, height, stride).reduce(scale), layout)
         case "YUYV":
             luma = _plane(raw[0::2], width, height, stride // 2)
             blue = _plane(raw[1::4], width // 2, height, stride // 4)
@@ -88,9 +99,15 @@ def _unpack(raw: bytes, layout: RawLayout) -> Image.Image:
             chroma = raw[stride * height :]
             blue = _plane(chroma[0::2], width // 2, height // 2, stride // 2)
             red = _plane(chroma[1::2], width // 2, height // 2, stride // 2)
+        case "YU12":
+            luma = _plane(raw, width, height, stride)
+            blue, red = (
+                _plane(raw[start:], width // 2, height // 2, stride // 2)
+                for start in (stride * height, stride * height * 5 // 4)
+            )
         case other:
             raise ValueError(f"unknown format {other}")
-    return _join(luma, blue, red, layout)
+    return _join(luma.reduce(scale), blue, red, layout)
 
 
 def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from dog.cameras import Still
-from dog.cameras.pixels import shrink
 from dog.cameras.quality import Fault, Judge, Settling, Thresholds, take_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
@@ -17,6 +16,9 @@ __all__ = ["FROZEN", "Reader"]
 
 FROZEN = 2.0
 """Seconds without a frame after which a camera that streams is offline (ffmpeg's `freezedetect` has the same)."""
+
+FIRST = 8.0
+"""Seconds for the first frame: a webcam may take that long to start."""
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ class Reader(threading.Thread):
         settled_by = time.monotonic() + thresholds.warm_up
         while self._wait_for_work():
             self._reads_since = time.monotonic()
-            frame = self._source.read(self.read_limit)
+            frame = self._source.read(self.read_limit if told else FIRST)
             self._reads_since = None
             if not told:
                 told = True
@@ -162,7 +164,7 @@ class Reader(threading.Thread):
         if time.monotonic() >= settled_by or self._settling is None:
             return True
         try:
-            look = self._judge.look(frame.picture())
+            look = self._judge.look(frame.preview())
         except BadImage:
             return False
         return self._settling.has_settled(look.brightness)
@@ -237,7 +239,7 @@ class Reader(threading.Thread):
         # No later than a whole interval behind: a pause is not made up for.
         self._show_at = max(self._show_at + self._preview_interval, now)
         try:
-            show(shrink(frame.picture()))
+            show(frame.preview())
         except BadImage as error:
             log.debug("a frame of the preview is let go: %s", error.message)
         except RuntimeError:

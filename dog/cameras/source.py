@@ -6,6 +6,8 @@ gone is all for live.py. So a driver is one file with a dozen lines for each of 
 
 from typing import Protocol
 
+from dog.cameras.pixels import shrink
+
 __all__ = ["AFTER_REFUSAL", "Frame", "Source", "WholeFrame"]
 
 AFTER_REFUSAL = 60.0
@@ -29,6 +31,9 @@ class Frame(Protocol):
         Raises BadImage where the source knows that the frame is not whole.
         """
 
+    def preview(self) -> bytes:
+        """A JPEG of it at most PREVIEW_WIDTH wide, which may cost less than the picture. Raises BadImage likewise."""
+
 
 class WholeFrame:
     """A frame that came as an image file."""
@@ -39,6 +44,9 @@ class WholeFrame:
 
     def picture(self) -> bytes:
         return self.raw
+
+    def preview(self) -> bytes:
+        return shrink(self.raw)
 
 
 class Source(Protocol):

@@ -8,12 +8,13 @@ throw away the first whole picture with `nobuffer`). PyAV is slow to import: tha
 import contextlib
 import io
 import ssl
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.address import Address, explain
 from dog.cameras.freshness import UNKNOWN, Stamped
-from dog.cameras.pixels import QUALITY
+from dog.cameras.pixels import PREVIEW_WIDTH, QUALITY
 from dog.cameras.source import AFTER_REFUSAL, Frame, WholeFrame
 from dog.errors import BadImage, CameraOffline
 
@@ -204,6 +205,9 @@ class CodedFrame:
             self._picture = encode(self._decoding.decode_last())
         return self._picture
 
+    def preview(self) -> bytes:
+        return encode(self._decoding.decode_last(), PREVIEW_WIDTH)
+
 
 class Decoding:
     """The packets since the last whole picture, and how far they are decoded.
@@ -307,14 +311,19 @@ def join(first: "Packet[VideoStream]", second: "Packet[VideoStream]") -> "Packet
     return whole
 
 
-def encode(frame: "VideoFrame") -> bytes:
-    """As a JPEG. Where nothing says how its colours are meant, they are BT.709 from 720 lines on, else BT.601."""
+def encode(frame: "VideoFrame", widest: int = sys.maxsize) -> bytes:
+    """As a JPEG, made smaller where it is wider than `widest`.
+
+    Where nothing says how its colours are meant, they are BT.709 from 720 lines on, else BT.601.
+    """
     from av.video.reformatter import Colorspace
 
     colours = None
     if frame.colorspace == UNSAID:
         colours = Colorspace.ITU709 if frame.height >= HIGH_DEFINITION else Colorspace.ITU601
     file = io.BytesIO()
-    image = frame.to_image(src_colorspace=colours)  # type: ignore[no-untyped-call]
+    scale = -(-frame.width // widest)
+    size = {"width": frame.width // scale, "height": frame.height // scale}
+    image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
     image.save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

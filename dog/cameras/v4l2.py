@@ -138,6 +138,11 @@ class _Frame:
             self._picture = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
         return self._picture
 
+    def preview(self) -> bytes:
+        if self._layout is None or self._damage:
+            return pixels.shrink(self.picture())
+        return pixels.encode_preview(self.raw, self._layout)
+
 
 class V4l2Source:
     """A camera by its path: /dev/video0, or a name that stays, /dev/v4l/by-id/..., looked up at each opening.

@@ -15,9 +15,9 @@ from dog.settings.fields import (
     MAIN_CAMERA,
     SETTINGS,
     Settings,
-    describe,
 )
 from dog.settings.reading import load
+from dog.settings.table import describe
 
 __all__ = [
     "CAMERA_KINDS",

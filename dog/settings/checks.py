@@ -13,6 +13,7 @@ __all__ = [
     "check_camera",
     "check_host",
     "check_origins",
+    "check_pixel_format",
     "check_resolution",
     "show",
     "split_camera",
@@ -78,6 +79,12 @@ def check_camera(value: str) -> str:
 
 def check_resolution(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value, re.ASCII):
+        raise ValueError
+    return value
+
+
+def check_pixel_format(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Z0-9]{4}", value, re.ASCII):
         raise ValueError
     return value
 

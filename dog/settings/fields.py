@@ -14,11 +14,12 @@ from dog.settings.checks import (
     check_camera,
     check_host,
     check_origins,
+    check_pixel_format,
     check_resolution,
     split_camera,
 )
 
-__all__ = ["CAMERA_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings", "describe"]
+__all__ = ["CAMERA_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings"]
 
 
 MAIN_CAMERA = "main"
@@ -140,6 +141,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             none=("",),
         ),
     ] = None
+    pixel_format: Annotated[
+        str | None,
+        About(
+            group=_CAMERA,
+            meaning="The format of a V4L2 camera's frames.",
+            right="one that `dog cameras` lists, such as MJPG or YUYV; empty for JPEG, or else the best of what is raw",
+            metavar="FORMAT",
+            check=check_pixel_format,
+            none=("",),
+        ),
+    ] = None
     controls: Annotated[
         dict[str, bool | int | float | str],
         About(
@@ -154,7 +166,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=60),
         About(
             group=_CAMERA,
-            meaning="How long after its exposure a network camera's frame arrives here, which nobody but you can know.",
+            meaning="How long before the camera tells of a frame its exposure began, which nobody but you can know.",
             right="a number of seconds from 0 to 60",
             metavar="SECONDS",
         ),
@@ -377,14 +389,3 @@ CONFIG = Setting(
     default="dog.toml",
 )
 """The one setting that can't stand in the file. Its default need not be there."""
-
-
-def describe() -> str:
-    """The table of all settings, in Markdown; docs/settings.md and the README have it, and a test compares."""
-    lines = ["| flag | variable | in dog.toml | default | meaning | what to write |", "| --- " * 6 + "|"]
-    for one in (*SETTINGS.values(), CONFIG):
-        key = "" if one is CONFIG else f"`{one.name}`"
-        default = one.default if one.default == "none" else f"`{one.default}`"
-        said = f"{one.about.meaning} | {one.about.right}"
-        lines.append(f"| `{one.flag}` | `{one.variable}` | {key} | {default} | {said} |")
-    return "\n".join(lines) + "\n"
