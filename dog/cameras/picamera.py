@@ -188,7 +188,7 @@ def _acquire(make: Any, number: int) -> Any:
         raise CameraOffline("No Raspberry Pi camera is found: turn the Pi off, and reseat its ribbon cable.")
     if number >= count:
         there = "there is only number 0" if count == 1 else f"there are {count}, numbers 0 to {count - 1}"
-        raise CameraOffline(f"There is no camera number {number}; {there}. `dog cameras` lists what there is.")
+        raise CameraOffline(f"There is no camera number {number}; {there}.")
     # In two steps: where the second fails, there is still something to close.
     camera = make.__new__(make)
     try:

@@ -189,7 +189,7 @@ class V4l2Source:
         try:
             if not gives_pictures(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
-                    "The device gives no pictures; `dog cameras` lists those that do.", detail=self._device
+                    "The device gives no pictures; the command dog cameras lists those that do.", detail=self._device
                 )
             fourcc = self._set_format()
             set_controls(self._descriptor, self._controls)

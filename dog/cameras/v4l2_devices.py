@@ -260,7 +260,7 @@ def open_device(path: str) -> int:
     """Raises CameraOffline and CameraBusy, with what to do."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
-            message = "The camera's path is not that of a device; `dog cameras` lists what there is."
+            message = "The camera's path is not that of a device; the command dog cameras lists what there is."
             raise CameraOffline(message, detail=path)
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -271,13 +271,13 @@ def explain(error: OSError, path: str, doing: str) -> CaptureError:
     """What a refusal of the device means for a person."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
-            message = "The camera is not there: plug it in, or see what `dog cameras` lists."
+            message = "The camera is not there: plug it in, or see what the command dog cameras lists."
         case errno.EBUSY:
             return _busy(path)
         case errno.EACCES | errno.EPERM:
             message = "The camera may not be opened: add the user that runs dog to the group video."
         case errno.ENOTTY:
-            message = "The device gives no pictures; `dog cameras` lists those that do."
+            message = "The device gives no pictures; the command dog cameras lists those that do."
         case _:
             message = f"The camera can't be {doing}: {error.strerror}. Reconnect it."
     return CameraOffline(message, detail=f"{path}: {error}")

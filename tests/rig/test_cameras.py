@@ -230,11 +230,11 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("absent", "The camera is not there: plug it in, or see what `dog cameras` lists."),
+        ("absent", "The camera is not there: plug it in, or see what the command dog cameras lists."),
         ("permission", "The camera may not be opened: add the user that runs dog to the group video."),
-        ("metadata", "The device gives no pictures; `dog cameras` lists those that do."),
-        ("file", "The camera's path is not that of a device; `dog cameras` lists what there is."),
-        ("other device", "The device gives no pictures; `dog cameras` lists those that do."),
+        ("metadata", "The device gives no pictures; the command dog cameras lists those that do."),
+        ("file", "The camera's path is not that of a device; the command dog cameras lists what there is."),
+        ("other device", "The device gives no pictures; the command dog cameras lists those that do."),
         ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
         ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
         ("format", "The camera does not offer the format NV12, only MJPG, YUYV."),
