@@ -2,8 +2,8 @@
 
     in_guest.py DEVICE FOLDER ROUNDS
 
-Each press comes at another moment of a frame. The webcam writes into each frame when it was made, so that a frame that
-is older than its press is told from one that is not.
+Each press comes at another moment of a frame. The webcam writes into each frame when it was made; who gets one that is
+older than the press asks again, until it is not.
 """
 
 import asyncio
@@ -65,42 +65,36 @@ def measure_service(device: str, folder: Path, rounds: int, turn: int) -> None:
 
 
 def measure_driver(device: str, rounds: int, turn: int) -> None:
-    camera = LiveCamera(lambda: V4l2Source(device, resolution=(640, 480)))
+    with asyncio.Runner() as runner:
+        camera = LiveCamera(lambda: V4l2Source(device, resolution=(640, 480)))
 
-    async def run() -> None:
-        await camera.open(lambda error: None)
+        def take() -> bytes:
+            return runner.run(camera.capture()).data
 
-        async def take() -> bytes:
-            return (await camera.capture()).data
-
-        loop = asyncio.get_running_loop()
-        await asyncio.to_thread(
-            measure,
-            "driver",
-            os.getpid(),
-            lambda: asyncio.run_coroutine_threadsafe(take(), loop).result(PATIENCE),
-            rounds,
-            turn,
-        )
-        await camera.close()
-
-    asyncio.run(run())
+        runner.run(camera.open(lambda error: None))
+        measure("driver", os.getpid(), take, rounds, turn)
+        runner.run(camera.close())
 
 
 def measure(what: str, process: int, take: Take, rounds: int, turn: int) -> None:
-    """Tell of each press: seconds to the bytes, and whether the frame was made after it; then of being idle."""
+    """Tell of each press: seconds to a frame made after it, and how often it was asked for; then of being idle."""
     wait_for_first(take)
     chance = random.Random(turn)
     for _ in range(rounds):
         time.sleep(0.05 + chance.random() / 10)
         pressed, began = time.time(), time.perf_counter()
-        picture = take()
-        seconds = time.perf_counter() - began
-        made = MADE.search(picture[:200])
-        tell(what, seconds=seconds, fresh=made is not None and float(made[1]) >= pressed)
+        asked = 1
+        while not is_newer(take(), pressed):
+            asked += 1
+        tell(what, seconds=time.perf_counter() - began, asked=asked)
     before, since = read_processor_time(process), time.monotonic()
     time.sleep(IDLE)
     tell(what, idle=(read_processor_time(process) - before) / (time.monotonic() - since))
+
+
+def is_newer(picture: bytes, pressed: float) -> bool:
+    made = MADE.search(picture[:200])
+    return made is not None and float(made[1]) >= pressed
 
 
 def wait_for_first(take: Take) -> None:

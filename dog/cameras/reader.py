@@ -225,11 +225,13 @@ class Reader(threading.Thread):
 
     def _is_same(self, frame: Frame) -> bool:
         """Whether this frame is the very same as the one before, or as the last still."""
-        digest = take_digest(frame.raw)
         if self._source.streams:
-            return self._previous is not None and digest == take_digest(self._previous.raw)
-        before, self._last = self._last, digest
-        return digest == before
+            before = self._previous
+            if before is None or len(before.raw) != len(frame.raw):
+                return False
+            return bytes(before.raw) == bytes(frame.raw)
+        last, self._last = self._last, take_digest(frame.raw)
+        return last == self._last
 
     def _serve_preview(self, frame: Frame) -> None:
         now = time.monotonic()
