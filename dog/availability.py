@@ -31,7 +31,8 @@ def utc_now() -> dt.datetime:
 class Availability:
     """One camera's: `offline` is why it is not there, None while it is; `since` when that began.
 
-    `limit` is how many seconds one try may take; `tell` is called whenever the camera went offline or came back.
+    `limit` is how many seconds one try may take; `tell` is called whenever the camera went offline, came back, or is
+    offline for another reason.
     """
 
     def __init__(
@@ -63,15 +64,17 @@ class Availability:
     def note(self, error: CaptureError | None) -> None:
         """The camera is not there, for this reason; None: it is."""
         was, self.offline = self.offline, error
-        if (was is None) == (error is None):
+        if (was and was.message) == (error and error.message):
             return
-        self._changed.set()
         if error is not None:
-            self.since = utc_now()
-            self._retry_at = self._clock() + RETRY_FIRST
+            if was is None:
+                self._changed.set()
+                self.since = utc_now()
+                self._retry_at = self._clock() + RETRY_FIRST
             detail = f" ({error.detail})" if error.detail else ""
             log.warning("camera %s is offline: %s%s", self._name, error.message, detail)
         else:
+            self._changed.set()
             self.since = None
             log.info("camera %s is back", self._name)
         self._tell()
@@ -79,6 +82,7 @@ class Availability:
     async def run(self) -> None:
         """Open the camera, and open it again whenever it is offline; for ever."""
         await self._open()
+        self._changed.clear()
         self.tried.set()
         while True:
             while self.offline is None:
@@ -97,7 +101,7 @@ class Availability:
 
     async def _pause(self, seconds: float) -> bool:
         """For so long, or until the camera is there, or gives a sign: true then."""
-        sign = asyncio.ensure_future(self._camera.wait_for_sign())
+        sign = asyncio.ensure_future(self._wait_for_sign())
         waits = [sign, asyncio.ensure_future(self._changed.wait())]
         try:
             done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -107,6 +111,13 @@ class Availability:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _wait_for_sign(self) -> None:
+        try:
+            await self._camera.wait_for_sign()
+        except Exception:
+            log.exception("the driver of camera %s failed to wait for it", self._name)
+            await asyncio.Event().wait()
 
     async def _open(self) -> None:
         try:

@@ -39,6 +39,8 @@ from dog.viewfinder import Viewfinder
 
 __all__ = ["CameraTask"]
 
+OPENING = 30.0
+"""Seconds after which a driver is cut off that forgets its time limit for opening."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
 ENDED = 256
@@ -74,9 +76,7 @@ class CameraTask:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.availability = Availability(
-            name, camera, limit=capture_timeout + TIMEOUT_GRACE, tell=self._tell_availability, clock=clock
-        )
+        self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
         self.viewfinder = Viewfinder(camera)
         self._camera = camera
         self._queue = queue
@@ -191,6 +191,8 @@ class CameraTask:
         """Begin to open the camera, and to serve."""
         self._upkeep = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
+        for task in (self._upkeep, self._task):
+            task.add_done_callback(self._note_end)
 
     async def stop(self, patience: float) -> None:
         """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
@@ -203,13 +205,20 @@ class CameraTask:
         done, _ = await asyncio.wait({self._task}, timeout=patience)
         if not done and self._exposure is not None:
             self._exposure.cancel()  # a picture that is being saved, though, is saved
-        for task in (self._task, self._upkeep):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        for future in self._captures.values():
-            if not future.done():
-                future.set_exception(stopping())
-        await self._camera.close()
+        try:
+            for task in (self._task, self._upkeep):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            for future in self._captures.values():
+                if not future.done():
+                    future.set_exception(stopping())
+            await self._camera.close()
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        """A mistake of ours must not end a camera in silence."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
 
     def kill(self) -> None:
         """End what the camera runs, without waiting."""
@@ -235,6 +244,7 @@ class CameraTask:
         running = self._queue.begin(self._clock())
         began = utc_now()
         future = self._captures.get(running.capture) or self._remember(running.capture)
+        was_offline = self.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
             still = await self._expose()
@@ -261,7 +271,8 @@ class CameraTask:
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), quality=still.quality, **body))
             future.set_result(snapshot)
-            self.availability.note(None)
+            if self.offline is was_offline:  # not lost while the picture was saved
+                self.availability.note(None)
 
     async def _expose(self) -> Still:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())

@@ -1,6 +1,7 @@
 """Which driver a camera's settings name, and what it needs. What a driver imports is imported by the driver."""
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dog.cameras.address import Address
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
 from dog.cameras.live import LiveCamera
 from dog.cameras.quality import Thresholds
+from dog.cameras.reader import FROZEN
 from dog.cameras.script import ScriptCamera
 from dog.cameras.source import Source
 from dog.cameras.test_card import TestCard
@@ -28,12 +30,28 @@ NEEDS = {
 }
 """By kind: the package that the driver needs, and how it is installed."""
 
+USES = {
+    "test": ("image_type",),
+    "script": ("image_type",),
+    "v4l2": ("resolution", "frame_rate", "pixel_format", "controls", "latency"),
+    "picamera": ("resolution", "frame_rate", "controls"),
+    **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency",)),
+}
+"""By kind: the settings that some cameras have a use for, and others not."""
+SOME_USE = sorted({name for names in USES.values() for name in names})
+
+log = logging.getLogger(__name__)
+
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
     """The driver that the setting `camera` names; `folder` is where its programs may write.
 
     Raises SettingError where a setting does not work out or a package is missing.
     """
+    for name in SOME_USE:
+        if name in settings.sources and name not in USES.get(settings.camera_kind, ()):
+            source = settings.sources[name]
+            log.warning("%s (%s): a %s camera has no use for it", source.written, source.place, settings.camera_kind)
     package, install = NEEDS.get(settings.camera_kind, ("", ""))
     if package and importlib.util.find_spec(package) is None:
         raise settings.error("camera", f"this kind of camera needs the package {package}; {install}")
@@ -59,6 +77,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             frozen=settings.frozen,
         ),
         timeout=settings.capture_timeout,
+        frozen_after=max(FROZEN, 2 / settings.frame_rate) if settings.frame_rate else FROZEN,
         preview_rate=settings.preview_rate,
     )
 

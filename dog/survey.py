@@ -52,14 +52,13 @@ async def check_cameras(settings: Settings) -> AsyncIterator[Checked]:
 
 
 async def _check(name: str, settings: Settings, folder: Path) -> Checked:
-    lost: list[CaptureError] = []
     try:
         camera = make_camera(settings, folder)
     except SettingError as error:
         return Checked(name, str(error))
     try:
         async with asyncio.timeout(settings.capture_timeout + GRACE):
-            await camera.open(lost.append)
+            await camera.open(lambda _error: None)
             pressed = time.monotonic()
             still = await camera.capture()
         took = time.monotonic() - pressed
@@ -68,6 +67,8 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
         return Checked(name, f"{error.message} ({error.detail})" if error.detail else error.message)
     except TimeoutError:
         return Checked(name, CameraTimeout(f"The camera did not answer within {settings.capture_timeout:g} s.").message)
+    except OSError as error:
+        return Checked(name, f"The system let no picture be taken: {error.strerror or error}.")
     finally:
         await camera.close()
     kind = picture.content_type.removeprefix("image/").upper()

@@ -71,7 +71,7 @@ async def test_an_offline_camera_is_tried_again_with_growing_waits(kept: Kept) -
     kept.camera.offline = False
     await until(lambda: kept.offline is None)
     assert kept.pauses[:8] == [0.5, 1, 2, 4, 8, 10, 10, 10]
-    assert kept.told == ["Unplugged.", None]
+    assert kept.told == ["Unplugged.", "The camera is not plugged in.", None]
 
 
 async def test_the_waits_begin_anew_when_the_camera_is_gone_once_more(kept: Kept) -> None:
@@ -96,6 +96,35 @@ async def test_a_sign_of_the_camera_ends_the_wait(kept: Kept) -> None:
     kept.camera.sign.set()
     await until(lambda: kept.offline is None)
     assert kept.camera.opened == 2
+
+
+async def test_a_camera_that_is_not_there_at_the_start_is_left_alone_for_as_long(kept: Kept) -> None:
+    """The first look is not followed by another one at once."""
+    other = Kept(HandCamera())
+    other.camera.offline = True
+    task = asyncio.create_task(other.run())
+    await until(lambda: len(other.pauses) == 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (other.camera.opened, other.pauses) == (1, [0.5])
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_driver_that_fails_to_wait_for_a_sign_is_not_asked_without_end(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    await kept.tried.wait()
+    monkeypatch.setattr(kept.camera, "wait_for_sign", fail)
+    kept.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: "failed to wait" in caplog.text)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(kept.pauses) == 1
 
 
 async def test_a_camera_that_gave_a_sign_and_was_not_ready_is_tried_again_soon(kept: Kept) -> None:
@@ -136,7 +165,7 @@ async def test_the_newest_reason_is_the_one_that_is_known(kept: Kept) -> None:
     since = kept.since
     kept.note(CameraBusy("Another program has it."))
     assert isinstance(kept.offline, CameraBusy)
-    assert (kept.told, kept.since) == (["Unplugged."], since)
+    assert (kept.told, kept.since) == (["Unplugged.", "Another program has it."], since)
 
 
 async def test_a_driver_that_breaks_is_tried_again(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,40 @@ async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
     assert parts.hub.types == ["capturing", "ready"]
 
 
+async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = await make()
+    await parts.task.availability.tried.wait()
+    save = parts.store.save
+
+    async def save_and_lose(data: bytes, **about: Any) -> Snapshot:
+        parts.camera.lost(CameraOffline("Unplugged."))
+        return await save(data, **about)
+
+    monkeypatch.setattr(parts.store, "save", save_and_lose)
+    await parts.task.take()
+    assert parts.hub.types == ["capturing", "camera", "ready"]
+    assert parts.task.status().state == "offline"
+
+
+async def test_a_mistake_that_ends_the_task_is_in_the_log_and_the_camera_is_closed_at_the_stop(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = await make()
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(parts.task._queue, "finish", fail)
+    parts.task.request()
+    await until(lambda: "the task 'camera main' has ended" in caplog.text)
+    with pytest.raises(ZeroDivisionError):
+        await parts.task.stop(0)
+    assert parts.camera.closed
+    parts.task._task = None  # the fixture stops it again
+
+
 async def test_a_stop_ends_the_exposure_as_failed_and_sends_away_who_waits_for_the_next(make: Make) -> None:
     parts = await make()
     parts.camera.held = True

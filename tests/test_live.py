@@ -4,6 +4,7 @@ The source is in the test's hand: it gives the frames that the test puts in, eac
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -95,7 +96,7 @@ class Live(LiveCamera):
     def __init__(self, source: HandSource, thresholds: Thresholds, timeout: float) -> None:
         super().__init__(lambda: source, thresholds=thresholds, timeout=timeout, preview_rate=60)
         self.source = source
-        self.lost: list[CameraOffline] = []
+        self.lost: list[CaptureError] = []
 
     async def start(self) -> None:
         """Open it, and give the first frame."""
@@ -282,7 +283,7 @@ async def test_a_camera_that_goes_by_itself_is_lost_at_once_and_its_capture_fail
     assert camera.lost[0].message == "It was unplugged."
     with pytest.raises(CameraOffline, match="unplugged"):
         await camera.capture()
-    assert camera.source.closed == 1
+    await until(lambda: camera.source.closed == 1)
 
 
 async def test_a_lost_camera_can_be_opened_again(make: Make) -> None:
@@ -295,7 +296,8 @@ async def test_a_lost_camera_can_be_opened_again(make: Make) -> None:
         assert (await capture).data == make_picture("green")
         camera.source.frames.put(CameraOffline("It was unplugged."))
         await until(lambda turn=turn: len(camera.lost) == turn + 1)  # type: ignore[misc]
-    assert (camera.source.opened, camera.source.closed) == (3, 3)
+    assert camera.source.opened == 3
+    await until(lambda: camera.source.closed == 3)
 
 
 async def test_a_camera_that_can_t_be_opened_says_why_and_is_not_lost(make: Make) -> None:
@@ -305,7 +307,8 @@ async def test_a_camera_that_can_t_be_opened_says_why_and_is_not_lost(make: Make
         await camera.open(camera.lost.append)
     with pytest.raises(CameraBusy):
         await camera.capture()
-    assert (camera.lost, camera.source.closed) == ([], 1)
+    assert camera.lost == []
+    await until(lambda: camera.source.closed == 1)
 
 
 async def test_a_press_while_the_camera_is_being_opened_waits_for_it(make: Make) -> None:
@@ -334,9 +337,10 @@ async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, cap
 async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_anew(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "FROZEN", 0.05)
     monkeypatch.setattr(live, "SLACK", 0.05)
+    monkeypatch.setattr(live, "CLOSING", 0.05)
     camera = make()
+    camera._frozen_after = 0.05
     await camera.start()
     capture = await camera.asking()
     hang = threading.Event()
@@ -344,17 +348,115 @@ async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_
     with pytest.raises(CameraOffline, match="has not answered for"):
         await capture
     assert len(camera.lost) == 1
-    fresh = HandSource()
-    hung, camera.source, camera._make_source = camera.source, fresh, lambda: fresh
-    await camera.start()
-    hung.frames.put(HandFrame())
+    threads = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(CameraOffline, match="driver hangs"):
+            await camera.open(camera.lost.append)
+    assert threading.active_count() == threads
     hang.set()
-    await until(lambda: hung.closed == 1)
+    camera.source.frames.put(HandFrame())
+    await until(lambda: camera.source.closed == 1)
+    await camera.start()
     again = await camera.asking()
-    fresh.give(age=1)
-    fresh.give(make_picture("green"))
+    camera.source.give(age=1)
+    camera.source.give(make_picture("green"))
     assert (await again).data == make_picture("green")
     assert len(camera.lost) == 1
+
+
+async def test_a_camera_that_goes_in_the_moment_it_was_opened_is_not_open(make: Make) -> None:
+    camera = make()
+    for _ in range(20):
+        camera.source.give()
+        camera.source.frames.put(CameraOffline("It was unplugged."))
+        with contextlib.suppress(CameraOffline):
+            await camera.open(camera.lost.append)
+            await until(lambda: camera._reader is None)
+        with pytest.raises(CameraOffline, match="unplugged"):
+            await camera.capture()
+
+
+async def test_a_press_while_an_offline_camera_is_tried_again_fails_at_once(make: Make) -> None:
+    camera = make()
+    await camera.start()
+    camera.source.frames.put(CameraOffline("It was unplugged."))
+    await until(lambda: len(camera.lost) == 1)
+    opening = asyncio.create_task(camera.open(camera.lost.append))
+    await until(lambda: camera.source.opened == 2)
+    with pytest.raises(CameraOffline, match="unplugged"):
+        await camera.capture()
+    camera.source.give()
+    await opening
+
+
+async def test_a_device_that_does_not_let_go_is_told_as_gone_all_the_same(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = make()
+    await camera.start()
+    hang = threading.Event()
+    monkeypatch.setattr(camera.source, "close", hang.wait)
+    capture = await camera.asking()
+    camera.source.frames.put(CameraOffline("It was unplugged."))
+    with pytest.raises(CameraOffline, match="unplugged"):
+        await capture
+    await until(lambda: len(camera.lost) == 1)
+    hang.set()
+
+
+async def test_an_opening_that_is_given_up_leaves_no_reader(make: Make) -> None:
+    camera = make()
+    opening = asyncio.create_task(camera.open(camera.lost.append))
+    await until(lambda: camera.source.opened == 1)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    camera.source.give()
+    await until(lambda: camera.source.closed == 1)
+
+
+async def test_the_exposure_has_as_long_to_settle_when_the_first_frame_is_late(make: Make) -> None:
+    camera = make(Thresholds(warm_up=0.5), settles=True)
+    opening = asyncio.create_task(camera.open(camera.lost.append))
+    await asyncio.sleep(0.6)
+    camera.source.give(make_picture("#202020"))
+    await opening
+    capture = await camera.asking()
+    for grey in (60, 120, 190, 190, 190, 190):
+        camera.source.give(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
+    camera.source.give(make_picture("#bebebe"))
+    still = await capture
+    assert still.quality is not None
+    assert still.quality.brightness > 0.7
+
+
+async def test_a_capture_that_is_given_up_is_looked_for_no_longer(make: Make) -> None:
+    camera = make()
+    await camera.start()
+    capture = await camera.asking()
+    camera.source.give(age=1)
+    capture.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await capture
+    read = camera.source.read_count
+    frames = [camera.source.give() for _ in range(3)]
+    await until(lambda: camera.source.read_count >= read + 3)
+    assert [frame.decoded for frame in frames] == [0, 0, 0]
+
+
+async def test_a_source_whose_look_fails_gives_no_sign(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "SIGN", 0.001)
+    camera = make()
+    await camera.start()
+    monkeypatch.setattr(camera.source, "is_back", lambda: 1 / 0)
+    sign = asyncio.create_task(camera.wait_for_sign())
+    await until(lambda: "ZeroDivisionError" in caplog.text)
+    assert not sign.done()
+    sign.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sign
 
 
 async def test_a_camera_whose_frames_are_all_too_old_times_out(make: Make) -> None:

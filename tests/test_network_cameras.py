@@ -15,7 +15,7 @@ from dog.cameras.http import HttpSource
 from dog.cameras.live import LiveCamera
 from dog.cameras.source import Source
 from dog.cameras.stream import StreamSource
-from dog.errors import CameraOffline
+from dog.errors import CameraOffline, CaptureError
 from tests.conftest import Serve
 from tests.sources import SourceProcess, make_http_camera, make_rtsp_camera, needs_gstreamer, read_comment, read_stamp
 
@@ -60,7 +60,7 @@ class Watched:
         self.kind = kind
         self.process = kind.program().start()
         self.url = kind.address.format(self.process.port)
-        self.lost: asyncio.Queue[CameraOffline] = asyncio.Queue()
+        self.lost: asyncio.Queue[CaptureError] = asyncio.Queue()
         self.camera = LiveCamera(self.make_source)
 
     def make_source(self) -> Source:

@@ -19,7 +19,7 @@ from dog.cameras.live import LiveCamera
 from dog.cameras.picamera import FLIPS, Control, Mode, PicameraSource, list_devices
 from dog.cameras.quality import Thresholds
 from dog.drivers import make_camera
-from dog.errors import BadImage, CameraBusy, CameraOffline
+from dog.errors import BadImage, CameraBusy, CameraOffline, CaptureError
 from dog.settings import Settings
 from tests.picamera2_stand_in import Pi, Sensor
 from tests.running import until
@@ -426,7 +426,7 @@ class Live(LiveCamera):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(lambda: PicameraSource(0, **options), thresholds=Thresholds(warm_up=0), timeout=60)
-        self.lost: list[CameraOffline] = []
+        self.lost: list[CaptureError] = []
 
     async def start(self, sensor: Sensor) -> None:
         """Open it, and give the first frame."""

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dog.cameras import Camera, program
 from dog.cameras.script import ScriptCamera
-from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, StorageError
+from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError
 from dog.images import LARGEST_PICTURE
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which only Linux has")
@@ -25,7 +25,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which
 Make = Callable[..., ScriptCamera]
 
 
-def ignore(_error: CameraOffline) -> None:
+def ignore(_error: CaptureError) -> None:
     """A program is never lost: it is started for each capture."""
 
 

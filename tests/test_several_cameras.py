@@ -83,7 +83,8 @@ def test_a_camera_that_is_gone_is_told_with_the_reason_and_back_by_itself(serve:
             assert camera["state"] == "offline"
             assert camera["since"] == offline["at"]
             assert camera["reason"]
-        assert read(viewer, "camera")["state"] == "idle"
+        while read(viewer, "camera")["state"] != "idle":
+            pass
         press(viewer, "porch")
         assert read(viewer, "ready")["camera"] == "porch"
     assert server.stop() == 0
@@ -138,4 +139,24 @@ def test_each_camera_has_its_own_photos(serve: Serve, tmp_path: Path) -> None:
     assert [camera["latest"]["camera"] for camera in ask(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
     status, _, problem = ask(server, "api/snapshots?camera=three")
     assert (status, problem["code"]) == (404, "unknown_camera")
+    assert server.stop() == 0
+
+
+def test_a_setting_that_a_camera_has_no_use_for_is_said_at_the_start(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "dog.toml").write_text('[cameras.card]\ncamera = "test"\nresolution = "640x480"\nimage_type = "png"\n')
+    server = serve()
+    assert server.stop() == 0
+    line = "cameras.card.resolution (dog.toml line 3): a test camera has no use for it"
+    assert line in server.stderr
+    assert server.stderr.count("has no use for it") == 1
+
+
+def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
+    server = start(serve, tmp_path, porch="faulty:dies=1,back=60")
+    with watch(server) as viewer:
+        (camera,) = read(viewer, "hello")["cameras"]
+        assert camera["state"] == "offline"
+        press(viewer, "porch")
+        assert read(viewer, "failed")["code"] == "camera_offline"
+    assert "is back" not in server.stderr
     assert server.stop() == 0

@@ -23,7 +23,7 @@ from dog.cameras.address import Address
 from dog.cameras.freshness import UNKNOWN
 from dog.cameras.source import Frame
 from dog.cameras.stream import Decoding, StreamSource, encode
-from dog.errors import BadImage, CameraOffline
+from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
 from tests.server_process import ROOT
 from tests.sources import Line, SourceProcess, make_rtsp_camera, make_tls, needs_gstreamer, read_stamp, read_to_end
@@ -487,7 +487,7 @@ def test_no_error_and_no_log_holds_the_password(
     h264: SourceProcess, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told: list[CameraOffline] = []
+    told: list[CaptureError] = []
 
     def run(source: StreamSource, harm: Callable[[], object]) -> None:
         source.open()

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dog.errors import CameraOffline
+from dog.errors import CaptureError
 from dog.messages import Quality
 
 __all__ = ["Camera", "Lost", "Show", "Still"]
 
-Lost = Callable[[CameraOffline], None]
+Lost = Callable[[CaptureError], None]
 """Told, in the event loop, that an open camera went by itself, and why."""
 Show = Callable[[bytes], None]
 """Given, in the event loop, each frame of the preview: a JPEG."""
@@ -67,7 +67,7 @@ class Camera(Protocol):
         """Give the frames of the preview from now on, also while a capture is taken; None: no longer."""
 
     async def close(self) -> None:
-        """Let go of the camera. Nothing of it runs any more afterwards."""
+        """Let go of the camera. Nothing of it runs any more afterwards, but for a driver that hangs."""
 
     def kill(self) -> None:
         """End at once whatever runs, without waiting: the process is about to exit."""

@@ -105,7 +105,7 @@ class Address:
             try:
                 socket.create_connection((self.host, self.port), LOOK).close()
                 self._listens = True
-            except OSError:
+            except (OSError, UnicodeError):  # the latter for a name that can be none
                 self._listens = False
         return self._listens
 

@@ -6,6 +6,8 @@
 It gives ten test cards a second. What it does by chance, it does the same way again with the same seed.
 """
 
+import copy
+import functools
 import io
 import math
 import random
@@ -122,12 +124,11 @@ class FaultyCard:
         self._next = max(self._next, time.monotonic()) + (device.faults.slow or INTERVAL)
         began = time.monotonic()
         time.sleep(max(0.0, self._next - began))
-        last = self._last
-        if last is not None and device.chance.random() < device.faults.frozen:
-            self._last = CardFrame(device, began, last.raw, last.is_dark, last.is_cut)
-        else:
+        if self._last is None or device.chance.random() >= device.faults.frozen:
             is_dark, is_cut = (device.chance.random() < share for share in (device.faults.dark, device.faults.cut))
             self._last = CardFrame(device, began, b"frame %d" % self._frames, is_dark, is_cut)
+            return self._last
+        self._last = self._last.repeat(began)
         return self._last
 
     def close(self) -> None:
@@ -138,17 +139,23 @@ class FaultyCard:
 
 
 class CardFrame:
-    """A test card that is drawn only when somebody wants it."""
+    """A test card that is drawn only when somebody wants it, and then once."""
 
     def __init__(self, device: FaultyDevice, began: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
         self.began = began
         self.raw = raw
         self.is_dark = is_dark
         self.is_cut = is_cut
-        self._device = device
+        self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).picture())
+
+    def repeat(self, began: float) -> "CardFrame":
+        """The very same frame, as if it were a later one."""
+        later = copy.copy(self)
+        later.began = began
+        return later
 
     def picture(self) -> bytes:
-        picture = draw_black() if self.is_dark else self._device.card.read(0).picture()
+        picture = self._draw()
         return picture[: len(picture) // 2] if self.is_cut else picture
 
     def preview(self) -> bytes:

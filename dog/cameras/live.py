@@ -9,12 +9,15 @@ whose driver hangs is abandoned with it. Either way the camera is closed then, a
 """
 
 import asyncio
+import contextlib
 import logging
+import threading
+import time
 from collections.abc import Callable
 
 from dog.cameras import Lost, Show, Still
 from dog.cameras.quality import Thresholds
-from dog.cameras.reader import Reader
+from dog.cameras.reader import FROZEN, Reader
 from dog.cameras.source import Source
 from dog.errors import CameraOffline, CameraTimeout, CaptureError
 
@@ -24,8 +27,14 @@ OPENING = 10.0
 """Seconds that a source may take from its opening to its first frame."""
 SLACK = 1.0
 """Seconds beyond its patience after which a source that does not come back from reading counts as hanging."""
+CLOSING = 2.0
+"""Seconds that a reader has to let go of its device; one that hangs ends with the process."""
+LOOK = 0.02
+"""Seconds between two looks whether it has."""
 SIGN = 0.25
 """Seconds between two looks whether a device is there again."""
+
+UNTRIED = CameraOffline("The camera has not been opened yet.")
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +42,8 @@ log = logging.getLogger(__name__)
 class LiveCamera:
     """The frames of a source, as a camera. `make_source` makes it anew for each opening.
 
-    `timeout` is the time limit for a capture, in seconds; `preview_rate` the most frames a second that are shown.
+    `timeout` is the time limit for a capture, `frozen_after` how long no frame may come, both in seconds;
+    `preview_rate` is how many frames a second are shown at most.
     """
 
     has_preview = True
@@ -44,23 +54,28 @@ class LiveCamera:
         *,
         thresholds: Thresholds | None = None,
         timeout: float = 15.0,
+        frozen_after: float = FROZEN,
         preview_rate: float = 10.0,
     ) -> None:
         self._make_source = make_source
         self._thresholds = thresholds or Thresholds()
         self._timeout = timeout
+        self._frozen_after = frozen_after
         self._preview_rate = preview_rate
         self._show: Show | None = None
         self._reader: Reader | None = None
         self._opened: asyncio.Future[None] | None = None
         self._lost: Lost = lambda _error: None
-        self._why: CaptureError = CameraOffline("The camera has not been opened yet.")
+        self._why: CaptureError = UNTRIED
+        self._ending: list[Reader] = []
+        self._looking: threading.Thread | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._source: Source | None = None
 
     async def open(self, lost: Lost) -> None:
         """Until the first frame has come. Raises CameraOffline and CameraBusy."""
         self._abandon()
+        await self._await_ends()
         loop = asyncio.get_running_loop()
         self._lost = lost
         self._source = self._make_source()
@@ -69,6 +84,7 @@ class LiveCamera:
             self._source,
             thresholds=self._thresholds,
             patience=self._timeout,
+            frozen_after=self._frozen_after,
             preview_rate=self._preview_rate,
             opened=lambda: loop.call_soon_threadsafe(self._note_opened, reader),
             ended=lambda error: loop.call_soon_threadsafe(self._note_ended, reader, error),
@@ -79,26 +95,32 @@ class LiveCamera:
             async with asyncio.timeout(OPENING):
                 await asyncio.shield(opened)
         except TimeoutError:
-            error = CameraOffline(f"The camera was opened, but gave no picture within {OPENING:g} s.")
+            what = "was opened, but gave no picture" if reader.is_open else "could not be opened"
+            error = CameraOffline(f"The camera {what} within {OPENING:g} s.")
             self._note_ended(reader, error)
             raise error from None
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+        if reader is not self._reader:  # gone again in the same moment
+            raise self._why
 
     async def wait_for_sign(self) -> None:
-        source = self._source
-        was_there = source is None or await asyncio.to_thread(source.is_back)
+        was_there = await self._look()
         while True:
             await asyncio.sleep(SIGN)
-            is_there = source is not None and await asyncio.to_thread(source.is_back)
+            is_there = await self._look()
             if is_there and not was_there:
                 return
             was_there = is_there
 
     async def capture(self) -> Still:
         """The first good frame whose exposure begins from now on. Raises what Camera.capture does."""
-        if self._opened is not None and not self._opened.done():
-            await asyncio.wait({self._opened}, timeout=OPENING)
+        opened = self._opened
+        if opened is not None and not opened.done() and self._why is UNTRIED:
+            await asyncio.wait({opened}, timeout=OPENING)
         reader = self._reader
-        if reader is None:
+        if reader is None or opened is None or not opened.done():
             raise self._why
         wish = reader.ask(self._timeout)
         try:
@@ -106,6 +128,8 @@ class LiveCamera:
                 return await asyncio.wrap_future(wish)
         except TimeoutError:
             raise CameraTimeout(f"The camera gave no picture within {self._timeout:g} s.") from None
+        finally:
+            reader.forget(wish)
 
     def show(self, show: Show | None) -> None:
         self._show = show
@@ -113,10 +137,10 @@ class LiveCamera:
             self._reader.show(self._show_from(self._reader))
 
     async def close(self) -> None:
-        reader = self._reader
         self._abandon()
-        if reader is not None:
-            await asyncio.to_thread(reader.join, SLACK)  # one that hangs ends with the process
+        with contextlib.suppress(CameraOffline):
+            await self._await_ends()
+        self._ending.clear()
 
     def kill(self) -> None:
         """Its thread ends with the process."""
@@ -147,7 +171,7 @@ class LiveCamera:
         opened = self._opened
         self._abandon()
         if was_open:
-            self._lost(error if isinstance(error, CameraOffline) else CameraOffline(error.message, detail=error.detail))
+            self._lost(error)
         elif opened is not None and not opened.cancelled():
             opened.set_exception(error)
             opened.exception()  # whoever waited may have gone
@@ -171,4 +195,45 @@ class LiveCamera:
             self._watch = None
         if self._reader is not None:
             self._reader.stop()
+            self._ending.append(self._reader)
             self._reader = None
+
+    async def _await_ends(self) -> None:
+        """Until all readers from before have let go of the device. Raises CameraOffline where one hangs in its driver.
+
+        Another one beside it would hang as well, and so would the next.
+        """
+        until = time.monotonic() + CLOSING
+        while self._ending:
+            self._ending = [reader for reader in self._ending if reader.is_alive()]
+            if self._ending and time.monotonic() >= until:
+                raise CameraOffline(
+                    "The camera's driver hangs. Reconnect the camera; if it stays so, restart the server."
+                )
+            if self._ending:
+                await asyncio.sleep(LOOK)
+
+    async def _look(self) -> bool:
+        """Whether the device is there again: in a thread of its own, since a look may take long; one at a time."""
+        if self._source is None or (self._looking is not None and self._looking.is_alive()):
+            return False
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+        self._looking = threading.Thread(target=_look_for, args=(self._source, loop, answer), daemon=True)
+        self._looking.start()
+        return await answer
+
+
+def _look_for(source: Source, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bool]") -> None:
+    try:
+        is_back = source.is_back()
+    except Exception:
+        log.exception("the camera's driver failed to look for its device")
+        is_back = False
+
+    def tell() -> None:
+        if not answer.done():
+            answer.set_result(is_back)
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(tell)

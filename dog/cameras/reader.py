@@ -1,10 +1,12 @@
 """The Reader: one opening of a source, in a thread of its own, from its opening to its end."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import ParamSpec
 
 from dog.cameras import Still
 from dog.cameras.quality import Fault, Judge, Settling, Thresholds, take_digest
@@ -19,6 +21,8 @@ FROZEN = 2.0
 
 FIRST = 8.0
 """Seconds for the first frame: a webcam may take that long to start."""
+
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,8 @@ class Wish(Future[Still]):
 class Reader(threading.Thread):
     """Reads a source until it is stopped or the source ends. `opened` and `ended` are called in this thread.
 
-    `patience` is how long a source that does not stream may take for a frame, in seconds.
+    `patience` is how long a source that does not stream may take for a frame, `frozen_after` how long one that does, in
+    seconds.
     """
 
     def __init__(
@@ -47,19 +52,24 @@ class Reader(threading.Thread):
         *,
         thresholds: Thresholds,
         patience: float,
+        frozen_after: float,
         preview_rate: float,
         opened: Callable[[], object],
         ended: Callable[[CaptureError], object],
     ) -> None:
         super().__init__(name="camera", daemon=True)  # a driver that hangs must not keep the process
         self.read_limit = patience
+        self.is_open = False
+        """Whether its source has been opened."""
         self._source = source
         self._judge = Judge(thresholds)
         self._settling: Settling | None = None
+        self._frozen_after = frozen_after
         self._preview_interval = 1 / preview_rate
         self._opened = opened
         self._ended = ended
         self._stopping = False
+        self._end: CaptureError | None = None
         self._work = threading.Condition()
         self._wish: Wish | None = None
         self._show: Callable[[bytes], object] | None = None
@@ -80,11 +90,21 @@ class Reader(threading.Thread):
         """Have the first good frame whose exposure begins from now on. A wish before that gets a CameraFault."""
         wish = Wish(timeout, self._judge.thresholds.retake)
         with self._work:
-            if self._wish is not None and not self._wish.done():
+            if self._wish is not None:
                 self._wish.set_exception(CameraFault("Another capture took this one's place."))
-            self._wish = wish
-            self._work.notify()
+            self._wish = None
+            if self._end is not None:
+                wish.set_exception(self._end)
+            else:
+                self._wish = wish
+                self._work.notify()
         return wish
+
+    def forget(self, wish: Wish) -> None:
+        """Look for no frame for this wish any more."""
+        with self._work:
+            if self._wish is wish:
+                self._wish = None
 
     def show(self, show: Callable[[bytes], object] | None) -> None:
         """Have each frame of the preview from now on, in this reader's thread; None: no longer."""
@@ -95,9 +115,9 @@ class Reader(threading.Thread):
     def refuse(self, error: CaptureError) -> None:
         """Tell a capture that waits that there will be no frame."""
         with self._work:
-            wish, self._wish = self._wish, None
-        if wish is not None and not wish.done():
-            wish.set_exception(error)
+            if self._wish is not None:
+                self._wish.set_exception(error)
+                self._wish = None
 
     def stop(self) -> None:
         """End soon: after the frame that is being read."""
@@ -111,8 +131,9 @@ class Reader(threading.Thread):
         error: CaptureError = CameraOffline("The camera was closed.")
         try:
             self._source.open()
+            self.is_open = True
             if self._source.streams:
-                self.read_limit = FROZEN
+                self.read_limit = self._frozen_after
             self._read_frames()
         except CaptureError as refusal:
             error = refusal
@@ -121,29 +142,30 @@ class Reader(threading.Thread):
         except Exception:
             log.exception("the camera's driver failed")
             error = CameraOffline("The camera's driver failed; the server's log says how.")
-        self._reads_since = None
-        self._source.close()
+        # Told first: letting go of a device that is gone may take long.
+        with self._work:
+            self._end = error
         self.refuse(error)
-        try:
-            self._ended(error)
-        except RuntimeError:  # the event loop is closed: the process ends
-            log.debug("nobody is left to be told: %s", error)
+        self._reads_since = None
+        _tell(self._ended, error)
+        self._source.close()
 
     def _read_frames(self) -> None:
         thresholds = self._judge.thresholds
         told = not self._source.streams
         if told:
-            self._opened()
+            _tell(self._opened)
         if self._source.settles:
             self._settling = Settling(thresholds)
-        settled_by = time.monotonic() + thresholds.warm_up
+        settled_by = math.inf
         while self._wait_for_work():
             self._reads_since = time.monotonic()
             frame = self._source.read(self.read_limit if told else FIRST)
             self._reads_since = None
             if not told:
                 told = True
-                self._opened()
+                settled_by = time.monotonic() + thresholds.warm_up
+                _tell(self._opened)
             if self._settling is not None and self._has_settled(frame, settled_by):
                 self._settling = None
             self._serve_wish(frame)
@@ -178,11 +200,9 @@ class Reader(threading.Thread):
         except CaptureError as error:
             self.refuse(error)
             return
-        if still is not None:
-            with self._work:
-                if self._wish is wish:
-                    self._wish = None
-            if not wish.done():
+        with self._work:
+            if still is not None and self._wish is wish:
+                self._wish = None
                 wish.set_result(still)
 
     def _consider(self, wish: Wish, frame: Frame) -> Still | None:
@@ -241,8 +261,16 @@ class Reader(threading.Thread):
         # No later than a whole interval behind: a pause is not made up for.
         self._show_at = max(self._show_at + self._preview_interval, now)
         try:
-            show(frame.preview())
+            preview = frame.preview()
         except BadImage as error:
             log.debug("a frame of the preview is let go: %s", error.message)
-        except RuntimeError:
-            log.debug("nobody is left to see the preview")
+        else:
+            _tell(show, preview)
+
+
+def _tell(tell: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call what leads to the event loop; where that is closed, the process ends, and nobody is left to be told."""
+    try:
+        tell(*args, **kwargs)
+    except RuntimeError as error:
+        log.debug("nobody is left to be told: %s", error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dog.cameras.address import Address, explain
 from dog.cameras.freshness import UNKNOWN, Stamped
-from dog.cameras.pixels import PREVIEW_WIDTH, QUALITY
+from dog.cameras.pixels import PREVIEW_QUALITY, PREVIEW_WIDTH, QUALITY
 from dog.cameras.source import AFTER_REFUSAL, Frame, WholeFrame
 from dog.errors import BadImage, CameraOffline
 
@@ -206,7 +206,7 @@ class CodedFrame:
         return self._picture
 
     def preview(self) -> bytes:
-        return encode(self._decoding.decode_last(), PREVIEW_WIDTH)
+        return encode(self._decoding.decode_last(), widest=PREVIEW_WIDTH, quality=PREVIEW_QUALITY)
 
 
 class Decoding:
@@ -267,7 +267,7 @@ class Decoding:
             self._decode()
         if self._trouble:
             raise BadImage(self._trouble)
-        if self._splits is not False and self._kept[-1].is_keyframe:
+        if self._splits is not False and self._kept and self._kept[-1].is_keyframe:
             raise BadImage(PERHAPS_HALF)
         if self._last is None:
             raise BadImage(DAMAGED, detail="the decoder gave nothing for it")
@@ -311,7 +311,7 @@ def join(first: "Packet[VideoStream]", second: "Packet[VideoStream]") -> "Packet
     return whole
 
 
-def encode(frame: "VideoFrame", widest: int = sys.maxsize) -> bytes:
+def encode(frame: "VideoFrame", *, widest: int = sys.maxsize, quality: int = QUALITY) -> bytes:
     """As a JPEG, made smaller where it is wider than `widest`.
 
     Where nothing says how its colours are meant, they are BT.709 from 720 lines on, else BT.601.
@@ -325,5 +325,5 @@ def encode(frame: "VideoFrame", widest: int = sys.maxsize) -> bytes:
     scale = -(-frame.width // widest)
     size = {"width": frame.width // scale, "height": frame.height // scale}
     image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
-    image.save(file, "JPEG", quality=QUALITY)
+    image.save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -37,10 +37,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def show(value: object) -> str:
-    """A value as it is told in an error: short, on one line, and without the user and the password of an address."""
+    """A value as it is told in an error: short, and on one line."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    text = re.sub(r"//\S*@", "//***@", text)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def show_camera(value: object) -> str:
+    """The same of a camera, without what may be a password, also where it is mistyped."""
+    if not isinstance(value, str):
+        return show(value)
+    return show(re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL))
 
 
 def split_camera(text: str) -> tuple[str, str]:
@@ -52,15 +58,17 @@ def split_camera(text: str) -> tuple[str, str]:
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
         known = ", ".join(f"{name}{needed}" for name, needed in CAMERA_KINDS.items())
-        raise ValueError(f"{show(text)} is no kind of camera; known are {known}")
+        raise ValueError(f"{show_camera(text)} is no kind of camera; known are {known}")
     if needs and not argument:
-        raise ValueError(f"{show(text)} lacks what comes after the colon; write {kind}{needs}")
+        raise ValueError(f"{show_camera(text)} lacks what comes after the colon; write {kind}{needs}")
     if colon and not needs:
-        raise ValueError(f"{show(text)} has nothing to come after the colon; write {kind}")
+        raise ValueError(f"{show_camera(text)} has nothing to come after the colon; write {kind}")
     if needs == "://ADDRESS" and not _is_address(text):
-        raise ValueError(f"{show(text)} is no address; write one such as {kind}://user:password@192.0.2.7/stream")
+        raise ValueError(
+            f"{show_camera(text)} is no address; write one such as {kind}://user:password@192.0.2.7/stream"
+        )
     if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
-        raise ValueError(f"{show(text)} has no number after the colon; write {kind}:0 for the first camera")
+        raise ValueError(f"{show_camera(text)} has no number after the colon; write {kind}:0 for the first camera")
     return kind, argument
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from dog.errors import SettingError
 from dog.settings.about import Setting, Source
-from dog.settings.checks import CAMERA_KINDS, show, split_camera
+from dog.settings.checks import CAMERA_KINDS, show, show_camera, split_camera
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
 
 __all__ = ["load"]
@@ -220,9 +220,10 @@ def _parse(setting: Setting, text: str) -> Any:
             return text
     if setting.about.metavar == "CONTROLS":
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-        if not all(equals for _, equals, _ in pairs):
+        controls = {name.strip(): _parse_control(value.strip()) for name, _, value in pairs}
+        if "" in controls or len(controls) < len(pairs) or not all(equals for _, equals, _ in pairs):
             raise ValueError
-        return {name.strip(): _parse_control(value.strip()) for name, _, value in pairs}
+        return controls
     return text
 
 
@@ -238,6 +239,7 @@ def _parse_control(text: str) -> bool | int | float | str:
 def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
     """The value as the setting's type and within its limits; paths from `start`. Raises SettingError."""
     about = setting.about
+    shown = show_camera(said) if setting.name == "camera" else show(said)
     if isinstance(said, str) and said in about.none:
         return None
     try:
@@ -246,7 +248,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
             raise ValueError
         for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
             if isinstance(one, str) and _CONTROL.search(one):
-                raise ValueError(f"{show(said)} holds a control character; write {about.right}")
+                raise ValueError(f"{shown} holds a control character; write {about.right}")
         value = msgspec.convert(value, setting.type, dec_hook=_to_path)
         if about.check is not None:
             value = about.check(value)
@@ -255,7 +257,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
     except ValueError as error:
         # msgspec's own words speak to programmers; ours may be the cause of them
         better = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
-        problem = str(better or "") or f"{show(said)} is wrong; write {about.right}{_hint(setting, said, source)}"
+        problem = str(better or "") or f"{shown} is wrong; write {about.right}{_hint(setting, said, source)}"
         raise SettingError(source.written, source.place, problem) from None
     return start / value if isinstance(value, Path) else value
 

@@ -40,7 +40,7 @@ class Endless(web.StreamResponse):
 async def show_preview(request: web.Request) -> web.StreamResponse:
     """GET /preview.mjpg: what the camera sees, until the client has gone or the server stops.
 
-    With `ahead` each part's header comes with the part before, and so without its length: Chromium shows a part only
+    With `ahead=1` each part's header comes with the part before, and so without its length: Chromium shows a part only
     when it has seen the next one's header. Raises Problem `no_preview`, and RequestError where the camera is offline.
     """
     camera = request.app[SERVICE].find_camera(request.query.get("camera"))
@@ -48,7 +48,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
         raise Problem("no_preview", f"The camera {camera.name} has no live view; it only takes photos.")
     if camera.offline is not None:
         raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
-    ahead = "ahead" in request.query
+    ahead = request.query.get("ahead") == "1"
     answer = Endless(HEADERS)
     if request.method == "HEAD":
         return answer
