@@ -44,6 +44,14 @@ frame_rate = 15
 controls = {{ test_pattern = "100% Colorbar", osd_text_mode = "Counters Only" }}
 """
 
+FORMATS = {
+    name.lower(): V4L2.replace('resolution = "320x180"', f'resolution = "320x180"\npixel_format = "{name}"').replace(
+        "[cameras.vivid]", usb + "\n[cameras.vivid]"
+    )
+    for name, usb in (("NV12", 'pixel_format = "YUYV"'), ("RGB3", ""))
+}
+"""As V4L2, with other formats; with the first, the webcam gives raw frames as well."""
+
 SCRIPT = f"""
 snapshots = "/run/dog/script/snapshots"
 log_file = ""
@@ -77,7 +85,7 @@ def booted(share: Path) -> Iterator[Guest]:
         pytest.skip("the rig boots a Linux guest from a Debian host")
     if missing := find_missing():
         pytest.skip(f"the rig needs: apt-get install --no-install-recommends {' '.join(missing)}")
-    guest = Guest(share, {"v4l2": V4L2, "script": SCRIPT})
+    guest = Guest(share, {"v4l2": V4L2, "script": SCRIPT} | FORMATS)
     try:
         guest.wait_for("rig: ready")
         yield guest
@@ -483,6 +491,23 @@ def test_ten_times_out_and_in_again_leak_nothing(v4l2: Guest, usb: Watching) -> 
         usb.take()
         counts.append((v4l2.count_descriptors(), v4l2.count_threads()))
     assert all(last <= first for last, first in zip(counts[-1], counts[0], strict=True)), counts
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_viewer_gets_the_right_picture_in_the_format_that_was_asked_for(
+    booted: Guest, v4l2: object, share: Path, name: str
+) -> None:
+    guest = booted.serve(name)
+    with guest.watch() as connection:
+        ready = Watching(connection, "vivid").take()
+        with Image.open(io.BytesIO(guest.fetch(ready["url"]))) as picture:
+            assert picture.size == (320, 180)
+            assert_bars(picture)
+    with guest.watch() as connection:
+        ready = Watching(connection, "usb").take()
+    with Image.open(share / "source.jpg") as shown, Image.open(io.BytesIO(guest.fetch(ready["url"]))) as taken:
+        assert mean_difference(shown, taken) < 3
+        assert ("comment" in taken.info) == (name != "nv12")  # the webcam's own JPEGs have one, ours have none
 
 
 # ---- the script
