@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.bench import HERE, ROOT, SPARE, Bench, raise_descriptor_limit
 from benchmarks.chart import draw_chart
 from benchmarks.handshakes import measure_handshakes
-from benchmarks.machine import describe_machine, find_missing, find_versions, read_processor_seconds
+from benchmarks.machine import describe_machine, find_commit, find_missing, find_versions, read_processor_seconds
 from benchmarks.memory import measure_memory
 from benchmarks.photo import measure_photo
 from benchmarks.press import measure_press
@@ -100,6 +100,7 @@ def _measure(bench: Bench, name: str) -> Figure:
     others = (busy_then - busy - (ours_then - ours)) / (time.monotonic() - started) / len(CORES)
     return Figure(
         measured_at=began.isoformat(timespec="minutes").replace("+00:00", "Z"),
+        commit=find_commit(),
         viewers=bench.viewers,
         others=round(min(1.0, max(0.0, others)), 2),
         quick=bench.quick,

@@ -45,7 +45,6 @@ def find_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     for name, command, pattern in (
-        ("commit", ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "dog"], r"(\S+)"),
         ("nginx", [find_nginx(), "-v"], r"nginx/(\S+)"),
         ("nchan", ["dpkg-query", "-W", "libnginx-mod-nchan"], r"(?:\d+:)?(\d[\d.]*)"),
         ("wrk", ["wrk", "-v"], r"wrk (?:debian/)?(\S+)"),
@@ -57,6 +56,12 @@ def find_versions() -> dict[str, str]:
             if found := re.search(pattern, (ended.stdout + ended.stderr).replace("libnginx-mod-nchan", "")):
                 versions[name] = found[1]
     return versions
+
+
+def find_commit() -> str:
+    """The last that changed the service; "" outside of a checkout."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "dog"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def find_missing() -> list[str]:

@@ -40,7 +40,8 @@ def _describe(results: Results) -> str:
 def make_table(figure: Figure) -> str:
     """The figure's rows as a Markdown table, and when they were measured."""
     lines = [HEAD, *(_make_row(row) for row in figure.rows)]
-    notes = [f"Measured {figure.measured_at}" + (" in a quick run" if figure.quick else "")]
+    commit = f" of commit {figure.commit}" if figure.commit else ""
+    notes = [f"Measured {figure.measured_at}{commit}" + (" in a quick run" if figure.quick else "")]
     if figure.others >= BUSY:
         notes.append(f"other programs took {figure.others:.0%} of the processors meanwhile")
     for row in figure.rows:

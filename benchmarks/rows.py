@@ -62,10 +62,12 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Figure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`measured_at` is RFC 3339 in UTC; `viewers` how many there were; `quick` says that the rounds were few.
 
-    `others` is the share of the processors' time that other programs took meanwhile, from 0 to 1.
+    `commit` is the last that changed dog/; `others` the share of the processors' time that other programs took
+    meanwhile, from 0 to 1.
     """
 
     measured_at: str
+    commit: str = ""
     viewers: int
     others: float = 0.0
     quick: bool = False

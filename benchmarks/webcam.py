@@ -19,6 +19,7 @@ from benchmarks.bench import HERE, ROOT, Bench
 from benchmarks.processes import Broken, Skipped
 from benchmarks.rows import Row, Spread
 from benchmarks.servers import make_photo
+from tests.rig.guest import find_missing
 
 __all__ = ["measure_webcam"]
 
@@ -26,19 +27,11 @@ INTERVAL = 1000 / 15
 """Milliseconds from frame to frame of the rig's webcam."""
 LIMIT = "900"
 """Seconds for all of it."""
-TOOLS = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "busybox": "busybox-static",
-    "cpio": "cpio",
-    "kmod": "kmod",
-    "zstd": "zstd",
-    "xz": "xz-utils",
-    "ustreamer": "ustreamer",
-}
 
 
 def measure_webcam(bench: Bench) -> list[Row]:
-    if missing := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
+    missing = [*find_missing(), *([] if shutil.which("ustreamer") else ["ustreamer"])]
+    if missing:
         raise Skipped(f"it needs {', '.join(missing)}")
     rounds = bench.rounds(50, 10)
     bench.say("presses in the guest")

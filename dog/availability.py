@@ -19,6 +19,9 @@ __all__ = ["RETRY_FIRST", "RETRY_LAST", "Availability", "utc_now"]
 RETRY_FIRST, RETRY_LAST = 0.5, 10.0
 """Seconds between two tries to open an offline camera: doubling from the one to the other."""
 
+SOON = 2.0
+"""Seconds after which viewers may have seen that a camera is still being opened, and are told that it is there."""
+
 log = logging.getLogger(__name__)
 
 
@@ -81,9 +84,12 @@ class Availability:
 
     async def run(self) -> None:
         """Open the camera, and open it again whenever it is offline; for ever."""
+        began = self._clock()
         await self._open()
         self._changed.clear()
         self.tried.set()
+        if self._clock() - began > SOON and self.offline is None:
+            self._tell()
         while True:
             while self.offline is None:
                 await self._changed.wait()

@@ -10,8 +10,10 @@ is gone; captures meet only a camera that is there, or fail.
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -20,7 +22,7 @@ import msgspec
 from dog.availability import RETRY_FIRST, Availability, utc_now
 from dog.cameras import Camera, Still
 from dog.captures import CaptureQueue, Finished, Running
-from dog.errors import CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
+from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.hub import Hub
 from dog.links import Links
 from dog.messages import (
@@ -46,6 +48,7 @@ TIMEOUT_GRACE = 3.0
 ENDED = 256
 """Ended captures that are remembered for those who ask what became of them."""
 
+OPENS = "The camera is being opened."
 STOPPED = "The server was stopped during this capture."
 
 log = logging.getLogger(__name__)
@@ -88,6 +91,7 @@ class CameraTask:
         self._clock = clock
         self._wake = asyncio.Event()
         self._stopping = False
+        self._failed_at = -math.inf
         self._captures: dict[int, asyncio.Future[Snapshot]] = {}
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
@@ -147,6 +151,11 @@ class CameraTask:
         return self.availability.offline
 
     @property
+    def is_open(self) -> bool:
+        """Whether the camera was opened, and is there."""
+        return self.offline is None and self.availability.tried.is_set()
+
+    @property
     def retry_after(self) -> float:
         """Seconds until the next exposure may begin, or an offline camera is tried again."""
         return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
@@ -169,7 +178,7 @@ class CameraTask:
         state: CameraState = "idle"
         if running is not None:
             state = "capturing"
-        elif self.offline is not None:
+        elif self.offline is not None or (self._upkeep and not self.availability.tried.is_set()):
             state = "offline"
         elif wait > 0:
             state = "cooling"
@@ -181,7 +190,7 @@ class CameraTask:
             latest=self._links.describe(self.latest) if self.latest else None,
             capture=running.capture if running else None,
             since=timestamp(self.availability.since) if self.availability.since else None,
-            reason=self.offline.message if self.offline else None,
+            reason=self.offline.message if self.offline else OPENS if state == "offline" else None,
             preview=self._camera.has_preview,
         )
 
@@ -227,11 +236,15 @@ class CameraTask:
     async def _run(self) -> None:
         while not self._stopping:
             start = self._queue.next_start()
-            wait = None if start is None else start - self._clock()
+            wait = None if start is None else max(start, self._rests_until()) - self._clock()
             if wait is not None and wait <= 0:
                 await self._capture()
             else:
                 await self._sleep(wait)
+
+    def _rests_until(self) -> float:
+        """Who presses again and again while the camera is offline shares a failure with all others who do."""
+        return self._failed_at + RETRY_FIRST if self.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until somebody asks for something, or for so many seconds."""
@@ -247,12 +260,7 @@ class CameraTask:
         was_offline = self.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            still = await self._expose()
-            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
-            captured_at = began + dt.timedelta(seconds=late)
-            snapshot = await self._store.save(
-                still.data, camera=self.name, capture=running.capture, captured_at=captured_at
-            )
+            still, snapshot, late = await self._take(running, began)
         except CaptureError as error:
             self._fail(running, future, error)
         except OSError as error:
@@ -274,6 +282,33 @@ class CameraTask:
             if self.offline is was_offline:  # not lost while the picture was saved
                 self.availability.note(None)
 
+    async def _take(self, running: Running, began: dt.datetime) -> tuple[Still, Snapshot, float]:
+        """The picture, its snapshot, and how many seconds after the capture its exposure began.
+
+        A camera that gives frames gives another one where the store finds damage that a quick look does not see.
+        """
+        damaged = 0
+        while True:
+            still = await self._expose()
+            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            captured_at = began + dt.timedelta(seconds=late)
+            try:
+                snapshot = await self._store.save(
+                    still.data, camera=self.name, capture=running.capture, captured_at=captured_at
+                )
+            except BadImage:
+                if still.quality is None or self._stopping or late >= self._capture_timeout:
+                    raise
+                damaged += 1
+                continue
+            if damaged and still.quality is not None:
+                found = (*still.quality.found, "damaged")
+                quality = msgspec.structs.replace(
+                    still.quality, retaken=still.quality.retaken + damaged, found=tuple(dict.fromkeys(found))
+                )
+                still = dataclasses.replace(still, quality=quality)
+            return still, snapshot, late
+
     async def _expose(self) -> Still:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())
         try:
@@ -290,6 +325,7 @@ class CameraTask:
 
     def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
         self._queue.fail()
+        self._failed_at = self._clock()
         went_offline = isinstance(error, CameraOffline)
         error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
         self._count(running, error.code)

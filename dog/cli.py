@@ -17,6 +17,7 @@ import click
 import dog
 from dog.errors import SettingError, StartError
 from dog.logs import escape, print_line, start_logging
+from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, SETTINGS, Setting, load
 
 __all__ = ["main"]
@@ -31,11 +32,11 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingError, StartError) as error:
-            print_line(f"dog: {escape(str(error))}")
+            print_line(f"dog: {escape(redact_text(str(error)))}")
             ctx.exit(2)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "dog"
-            print_line(f"dog: {escape(error.format_message())} See {command} --help.")
+            print_line(f"dog: {escape(redact_text(error.format_message()))} See {command} --help.")
             ctx.exit(2)
 
 
@@ -124,7 +125,7 @@ def check(save: Path | None, **flags: str | None) -> None:
     async def report() -> bool:
         all_well = True
         async for checked in check_cameras(settings):
-            click.echo(escape(f"{checked.name}: {checked.line}"))
+            click.echo(escape(redact_text(f"{checked.name}: {checked.line}")))
             if checked.picture is None:
                 all_well = False
             elif save is not None:

@@ -119,7 +119,8 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const key = Object.hasOwn(KEYS, event.key) ? KEYS[event.key] : null;
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const key = Object.hasOwn(KEYS, name) ? KEYS[name] : null;
   if (!key || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.isComposing) return;
   if (event.key === " " && (event.repeat || event.target.closest(INTERACTIVE))) return;
   if (event.target.matches("input, select, textarea")) return;

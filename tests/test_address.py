@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.cameras.address import Address, explain, redact
+from dog.cameras.address import Address, explain
+from dog.redaction import redact, redact_text
 
 PASSWORD = "h@ll:o/w#r?l%d é"
 ENCODED = quote(PASSWORD, safe="")
@@ -99,3 +100,11 @@ def test_a_look_tells_whether_something_listens_but_not_more_often_than_it_may()
         server.accept()[0].close()
     assert address.listens()  # as it was a moment ago
     assert not Address(url).listens()
+
+
+def test_addresses_inside_a_text_are_redacted_and_nothing_else_is() -> None:
+    said = "Connection to rtsp://me:s3cret@h/a and 'http://h/x?user=me&pwd=s3cret&size=2' refused, 3:4 at me@home"
+    assert redact_text(said) == (
+        "Connection to rtsp://***@h/a and 'http://h/x?user=***&pwd=***&size=2' refused, 3:4 at me@home"
+    )
+    assert "s3cret" not in redact_text("(rtsp:/me:s3cret@h/a)")

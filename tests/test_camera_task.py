@@ -15,14 +15,15 @@ import pytest
 from dog import camera_task
 from dog.availability import utc_now
 from dog.camera_task import CameraTask, restore_latest
+from dog.cameras import Still
 from dog.captures import CaptureQueue
 from dog.errors import BadImage, CameraFault, CameraOffline, CaptureError, RequestError
 from dog.hub import Hub
 from dog.links import Links
-from dog.messages import Event
+from dog.messages import Event, Quality
 from dog.metrics import Metrics
 from dog.snapshots import Snapshot, SnapshotStore
-from tests.cameras import HandCamera
+from tests.cameras import HandCamera, make_picture
 from tests.running import until
 
 
@@ -203,6 +204,37 @@ async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
     await stop
     assert (await press)[1] == parts.task.latest
     assert parts.hub.types == ["capturing", "ready"]
+
+
+async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_gives_frames(make: Make) -> None:
+    parts = await make()
+    whole, damaged = make_picture(), b"no picture"
+    seen = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
+    parts.camera.results += [Still(data=damaged, quality=seen)] * 2 + [Still(data=whole, quality=seen)]
+    await parts.task.take()
+    assert parts.hub.types == ["capturing", "ready"]
+    assert parts.hub.events[-1]["quality"] == {
+        "verdict": "good",
+        "brightness": 0.5,
+        "retaken": 3,
+        "found": ["black", "damaged"],
+    }
+    parts.camera.results.append(damaged)  # a program takes one picture, and that is it
+    with pytest.raises(BadImage):
+        await parts.task.take(max_age=0)
+
+
+async def test_presses_at_an_offline_camera_share_their_failures(make: Make) -> None:
+    parts = await make()
+    await parts.task.availability.tried.wait()
+    parts.camera.offline = True
+    parts.camera.lost(CameraOffline("Unplugged."))
+    for _ in range(3):
+        presses = [asyncio.create_task(parts.task.take(max_age=0)) for _ in range(100)]
+        for press in presses:
+            with pytest.raises(CameraOffline):
+                await press
+    assert parts.camera.captures <= 6
 
 
 async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(

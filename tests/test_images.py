@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from dog import images
 from dog.errors import BadImage
-from dog.images import LARGEST_PIXELS, inspect
+from dog.images import LARGEST_PIXELS, inspect, walking
 from tests.pictures import draw, encode, make_picture
 
 
@@ -361,8 +360,8 @@ def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch
             lengths.append((found.end() if found else min(end, len(data))) - start)
             return found
 
-    pattern = images._JPEG_MARKER
-    monkeypatch.setattr(images, "_JPEG_MARKER", Pattern())
+    pattern = walking._JPEG_MARKER
+    monkeypatch.setattr(walking, "_JPEG_MARKER", Pattern())
     data = WHOLE["baseline JPEG"]
     inspect(data[:-2] + stuffing * 1_000_000 + data[-2:])
     assert 1_000_000 < sum(lengths) < 2_200_000
@@ -374,11 +373,11 @@ def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch
 def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = WHOLE[name]
     expected = inspect(data)
-    monkeypatch.setattr(images, "_SLICE", slice_)
+    monkeypatch.setattr(walking, "_SLICE", slice_)
     assert inspect(data) == expected
     for size in range(2, len(data)):
         with pytest.raises(BadImage):
-            images._walk_jpeg(data[:size])
+            walking._walk_jpeg(data[:size])
 
 
 MEMORY = """

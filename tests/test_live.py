@@ -12,14 +12,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
+from PIL import Image
 
 from dog.cameras import Still, live, reader
 from dog.cameras.live import LiveCamera
 from dog.cameras.pixels import shrink
-from dog.cameras.quality import Thresholds
+from dog.cameras.quality import Judge, Look, Thresholds
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError
 from tests.cameras import make_picture
+from tests.pictures import draw, encode
 from tests.running import until
 
 FIXED = Thresholds(warm_up=0)
@@ -158,7 +160,7 @@ async def test_nothing_is_decoded_while_nobody_asks(make: Make) -> None:
     stale, fresh, late = camera.source.give(age=1), camera.source.give(), camera.source.give()
     await capture
     await until(lambda: camera.source.read_count == 24)
-    assert (stale.decoded, fresh.decoded, late.decoded) == (0, 1, 0)
+    assert (stale.decoded, fresh.decoded, late.decoded) == (1, 1, 0)  # there is time to look at the one before
 
 
 async def test_frames_that_are_cut_off_are_taken_again_and_said(make: Make) -> None:
@@ -186,6 +188,35 @@ async def test_a_camera_that_only_gives_damaged_frames_fails_at_the_time_limit(m
     with pytest.raises(BadImage, match="cut off") as caught:
         await capture
     assert "frames were let go" in caught.value.detail
+
+
+async def test_a_frame_like_the_one_before_is_not_decoded_while_the_press_waits(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bytes] = []
+    look = Judge.look
+
+    def note(judge: Judge, picture: bytes) -> Look:
+        looks.append(picture)
+        return look(judge, picture)
+
+    monkeypatch.setattr(Judge, "look", note)
+    one, two, three = (encode(draw(640, 480, seed=seed), quality=95) for seed in (1, 2, 3))
+    black = encode(Image.new("RGB", (640, 480)), quality=95)
+    camera = make()
+    await camera.start()
+    for frames, looked_at in (
+        ([two], [one]),
+        ([two[:-20], three], [one, three]),
+        ([black, three], [one, black]),
+    ):
+        looks.clear()
+        capture = await camera.asking()
+        camera.source.give(one, age=1, raw=one)
+        for frame in frames:
+            camera.source.give(frame, raw=frame)
+        assert (await capture).data == frames[-1]
+        assert looks[-len(looked_at) :] == looked_at  # the very first frame may have been looked at, too
 
 
 async def test_a_black_frame_is_taken_again_and_a_brighter_one_counts(make: Make) -> None:
@@ -549,6 +580,16 @@ async def test_a_source_that_does_not_stream_is_read_only_when_somebody_asks(mak
     assert still.data == make_picture("blue")
     assert still.quality is not None
     assert still.quality.found == ("frozen",)
+
+
+async def test_a_source_that_does_not_stream_is_not_flooded_when_its_pictures_are_bad(make: Make) -> None:
+    camera = make(streams=False, timeout=0.7)
+    await camera.open(camera.lost.append)
+    for _ in range(100):
+        camera.source.give(b"<html>", age=-60)
+    with pytest.raises(BadImage):
+        await camera.capture()
+    assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.AGAIN + 1
 
 
 async def test_a_sign_is_a_device_that_is_there_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -467,6 +467,13 @@ async def test_after_a_failure_the_next_capture_is_as_good_as_ever(make: Make, j
 # ---- a camera that is not there
 
 
+async def test_the_password_of_an_address_that_a_program_names_is_told_to_nobody(make: Make) -> None:
+    with pytest.raises(CameraFault) as caught:
+        await make("echo rtsp://me:s3cret@127.0.0.1:9/a: Connection refused >&2; exit 1").capture()
+    assert caught.value.message.endswith("rtsp://***@127.0.0.1:9/a: Connection refused.")
+    assert "s3cret" not in caught.value.detail
+
+
 async def test_a_program_that_vanishes_is_offline_until_it_comes_back(
     make: Make, jpeg: Path, tmp_path: Path, folder: Path
 ) -> None:

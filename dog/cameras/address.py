@@ -11,28 +11,14 @@ import time
 from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
 from dog.errors import CameraOffline
+from dog.redaction import HIDDEN, SECRET, redact
 
-__all__ = ["Address", "explain", "redact"]
+__all__ = ["Address", "explain"]
 
-HIDDEN = "***"
 PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 """Where a camera listens when its address does not say (RTSP: RFC 7826 section 1.1)."""
 LOOK = 1.0
 """Seconds between two looks whether a camera listens again, and what one look may take."""
-
-_SECRET = re.compile(
-    r"([?&;](?:[\w.-]*(?:user|usr|login|account|pass|pwd|psw|token|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)=)[^&;#\s]*",
-    re.IGNORECASE,
-)
-
-
-def redact(url: str) -> str:
-    """The address without user and password, also where it is no whole address, and without secrets in its query."""
-    head, mark, rest = url.partition("://")
-    before, at, after = rest.rpartition("@")
-    if mark and at and "?" not in before:  # else the sign stands in the query
-        rest = f"{HIDDEN}@{after}"
-    return _SECRET.sub(rf"\g<1>{HIDDEN}", f"{head}{mark}{rest}")
 
 
 class Address:
@@ -84,7 +70,7 @@ class Address:
         said = str(text)
         for secret in self._secrets:
             said = said.replace(secret, HIDDEN)
-        return _SECRET.sub(rf"\g<1>{HIDDEN}", said)
+        return SECRET.sub(rf"\g<1>{HIDDEN}", said)
 
     def connect(self, timeout: float) -> socket.socket:
         """A new connection, with TLS where the scheme says so. Raises OSError; `timeout` is for each of its steps."""
@@ -113,7 +99,7 @@ class Address:
 def _forms(url: str, user: str, password: str) -> list[str]:
     """All that must not be said, longest first: each secret as it was written, decoded, and encoded anew."""
     found = {url}
-    for secret in (user, password, *(match[0].partition("=")[2] for match in _SECRET.finditer(url))):
+    for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
         plain = unquote(secret)
         found |= {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
     return sorted(found - {""}, key=len, reverse=True)

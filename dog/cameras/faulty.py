@@ -64,8 +64,8 @@ class Faults:
                 values[name] = known[name](value) if equals else worst[name]
             except ValueError:
                 raise ValueError(f"{part.strip()!r} has no number; write one such as {name}=1") from None
-            if not values[name] >= 0 or (name in ("dark", "frozen", "cut") and values[name] > 1):
-                raise ValueError(f"{part.strip()!r} is out of range; shares are from 0 to 1, nothing is below 0")
+            if (equals and not 0 <= values[name] <= 1e6) or (name in ("dark", "frozen", "cut") and values[name] > 1):
+                raise ValueError(f"{part.strip()!r} is out of range; shares are from 0 to 1, all else to 1000000")
         return Faults(**values)
 
 

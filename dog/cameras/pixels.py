@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import measure
+from dog.images import make_smaller
 
 __all__ = ["FORMATS", "PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink"]
 
@@ -51,19 +51,8 @@ def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
 
 
 def shrink(picture: bytes) -> bytes:
-    """A JPEG at most PREVIEW_WIDTH wide: as it is, or smaller. Raises BadImage where it is cut off or damaged."""
-    measured = measure(picture)
-    if measured.width <= PREVIEW_WIDTH and measured.content_type == "image/jpeg":
-        return picture
-    try:
-        with Image.open(io.BytesIO(picture)) as image:
-            scale = -(-image.width // PREVIEW_WIDTH)
-            size = (image.width // scale, max(1, image.height // scale))
-            image.draft("RGB", size)
-            small = image.convert("RGB").resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    except Exception as error:  # Pillow has no error of its own
-        raise BadImage("A frame can't be read.", detail=f"{type(error).__name__}: {error}") from error
-    return _save(small, PREVIEW_QUALITY)
+    """A picture as a JPEG for the preview, its sides at most PREVIEW_WIDTH. Raises BadImage where it is not whole."""
+    return make_smaller(picture, PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:

@@ -9,9 +9,10 @@ from concurrent.futures import Future
 from typing import ParamSpec
 
 from dog.cameras import Still
-from dog.cameras.quality import Fault, Judge, Settling, Thresholds, take_digest
+from dog.cameras.quality import Fault, Judge, Look, Settling, Thresholds, take_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
+from dog.images import measure
 from dog.messages import Quality
 
 __all__ = ["FROZEN", "Reader"]
@@ -19,6 +20,11 @@ __all__ = ["FROZEN", "Reader"]
 FROZEN = 2.0
 """Seconds without a frame after which a camera that streams is offline (ffmpeg's `freezedetect` has the same)."""
 
+AGAIN = 0.2
+"""Seconds until a source that does not stream is asked again, after a frame that was not good."""
+JPEG_START = b"\xff\xd8"
+MUCH = 16 * 1024
+"""Bytes. A black JPEG of 640 x 480 pixels has some 5 KiB; of a larger one, each frame has more."""
 FIRST = 8.0
 """Seconds for the first frame: a webcam may take that long to start."""
 
@@ -36,6 +42,7 @@ class Wish(Future[Still]):
         self.until = self.asked + timeout
         self.retake_until = min(self.until, self.asked + retake)
         self.found: list[Fault] = []
+        self.ahead: Look | None = None  # of the frame before the first that counts
         self.set_running_or_notify_cancel()
 
 
@@ -74,6 +81,7 @@ class Reader(threading.Thread):
         self._wish: Wish | None = None
         self._show: Callable[[bytes], object] | None = None
         self._show_at = 0.0
+        self._again_at = 0.0
         self._previous: Frame | None = None  # where the source streams
         self._last: bytes | None = None  # the digest of the last still, where the source does not stream
         self._reads_since: float | None = None
@@ -175,8 +183,12 @@ class Reader(threading.Thread):
     def _wait_for_work(self) -> bool:
         """Until a frame is to be read; false when it is to end."""
         with self._work:
-            while not self._stopping and not self._source.streams and self._wish is None:
-                wait = None if self._show is None else self._show_at - time.monotonic()
+            while not self._stopping and not self._source.streams:
+                wait = None
+                if self._wish is not None:
+                    wait = self._again_at - time.monotonic()
+                elif self._show is not None:
+                    wait = self._show_at - time.monotonic()
                 if wait is not None and wait <= 0:
                     break
                 self._work.wait(wait)
@@ -200,6 +212,8 @@ class Reader(threading.Thread):
         except CaptureError as error:
             self.refuse(error)
             return
+        if still is None and not self._source.streams:
+            self._again_at = time.monotonic() + AGAIN
         with self._work:
             if still is not None and self._wish is wish:
                 self._wish = None
@@ -211,14 +225,20 @@ class Reader(threading.Thread):
         if frame.began < wish.asked:
             if now >= wish.until:
                 raise CameraTimeout("The camera's frames are all older than the press; it lags behind.")
+            wish.ahead = self._look_ahead(frame)
             return None
         checks_frozen = self._judge.thresholds.frozen
         if checks_frozen and self._previous is None and self._source.streams:
             return None  # only the next one can be compared
         try:
             picture = frame.picture()
-            look = self._judge.look(picture)
+            if wish.ahead is not None and self._is_alike(frame):
+                measure(picture)
+                look = wish.ahead
+            else:
+                look = self._judge.look(picture)
         except BadImage as error:
+            wish.ahead = None
             if now >= wish.until:
                 error.detail = f"{len(wish.found) + 1} frames were let go; {error.detail}"
                 raise
@@ -242,6 +262,28 @@ class Reader(threading.Thread):
             found=tuple(dict.fromkeys(wish.found)),
         )
         return Still(data=picture, began=frame.began, quality=quality)
+
+    def _look_ahead(self, frame: Frame) -> Look | None:
+        """How the frame before the one that counts looks, for which there is time: it comes while a capture waits.
+
+        Where it is well, the next one, a moment later, need only be all there, if it is alike. None where it is not.
+        """
+        if not self._source.streams:
+            return None
+        try:
+            look = self._judge.look(frame.preview())
+        except BadImage:
+            return None
+        return None if look.black else look
+
+    def _is_alike(self, frame: Frame) -> bool:
+        """Whether this JPEG has so much in it that it can't be black where the one before is not."""
+        before = self._previous
+        return (
+            before is not None
+            and bytes(frame.raw[:2]) == bytes(before.raw[:2]) == JPEG_START
+            and len(frame.raw) >= max(MUCH, len(before.raw) // 2)
+        )
 
     def _is_same(self, frame: Frame) -> bool:
         """Whether this frame is the very same as the one before, or as the last still."""

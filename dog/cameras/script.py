@@ -22,6 +22,7 @@ from dog.cameras import Lost, Show, Still
 from dog.cameras.program import Ended, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
 from dog.images import LARGEST_PICTURE
+from dog.redaction import redact_text
 from dog.trees import remove_tree
 
 __all__ = ["ScriptCamera"]
@@ -109,7 +110,7 @@ class ScriptCamera:
             _check_program(self.program)
             raise _explain_start(self.program, error) from error
         lines = run.stderr.lines() or [""]
-        said = self._hide_paths(lines[-1], picture)
+        said = redact_text(self._hide_paths(lines[-1], picture))
         if len(said) > SHORT:
             said = f"{said[: SHORT - 1].rstrip()}…"
         self._check_end(ended, said)
@@ -146,7 +147,7 @@ class ScriptCamera:
         for name, tail in (("standard error", run.stderr), ("standard output", run.stdout)):
             if lines := tail.lines():
                 words.append(f"{name}: {' | '.join(lines[-5:])}")
-        return "; ".join(word for word in words if word)
+        return redact_text("; ".join(word for word in words if word))
 
 
 async def _wait_out(future: asyncio.Future[bytes], run: Run) -> None:

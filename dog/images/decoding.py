@@ -1,0 +1,176 @@
+"""What a picture shows: decoded once, at reduced size where that is quick, made small and upright."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, _imaging
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from dog.errors import BadImage
+from dog.images.walking import KINDS, damage, walk
+
+__all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "make_histogram", "make_smaller", "measure"]
+
+THUMBNAIL_BOX: Final = (320, 320)
+_THUMBNAIL_QUALITY = 80
+
+_DECODERS: Final[dict[str, type[ImageFile]]] = {
+    "image/jpeg": JpegImageFile,
+    "image/png": PngImageFile,
+    "image/webp": WebPImageFile,
+}
+
+# In blocks of its usual 16 MiB, Pillow's memory mostly stays with the process when it is freed: 460 of 510 MB after
+# a PNG of 100 million pixels. Blocks this large the C library asks of the system one by one, and gives back.
+_imaging.set_block_size(64 * 1024 * 1024)
+
+# The EXIF orientation, and what makes the picture upright again (CIPA DC-008, "Orientation").
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG,
+    empty where none was made.
+
+    Of an animation, the first frame counts.
+    """
+
+    content_type: str
+    width: int
+    height: int
+    thumbnail: bytes
+
+
+def inspect(data: bytes) -> Picture:
+    """Look at every byte of a picture and make its thumbnail. Raises BadImage, and says what is wrong with it."""
+    return _look(data, decode=True)
+
+
+def measure(data: bytes) -> Picture:
+    """The same of a picture that was inspected before, and must only be all there still: it gets no thumbnail."""
+    return _look(data, decode=False)
+
+
+def make_histogram(data: bytes) -> list[int]:
+    """How many pixels of a picture have each grey from 0 to 255, decoded at an eighth of its size where that is quick.
+
+    Raises BadImage where it is not whole.
+    """
+    content_type, size = walk(data)
+    with _decoder(data, content_type, size) as image:
+        image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
+        return _to_eight_bits(image).convert("L").histogram()
+
+
+def make_smaller(data: bytes, widest: int, quality: int) -> bytes:
+    """A picture as an upright JPEG whose sides are at most so many pixels; a JPEG that fits is given back as it is.
+
+    Raises BadImage where it is not whole.
+    """
+    content_type, size = walk(data)
+    if max(size) <= widest and content_type == "image/jpeg":
+        return data
+    scale = -(-max(size) // widest)
+    with _decoder(data, content_type, size) as image:
+        small = (max(1, size[0] // scale), max(1, size[1] // scale))
+        image.draft("RGB", small)
+        file = io.BytesIO()
+        shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
+        if (orientation := _orientation(image)) in _UPRIGHT:
+            shown = shown.transpose(_UPRIGHT[orientation])
+        shown.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def _look(data: bytes, *, decode: bool) -> Picture:
+    content_type, size = walk(data)
+    with _decoder(data, content_type, size) as image:
+        if decode:
+            image.draft(None, _fit(size))
+            image.load()
+        orientation = _orientation(image)
+        thumbnail = _shrink(image, orientation) if decode else b""
+    width, height = size
+    if orientation in _ON_ITS_SIDE:
+        width, height = height, width
+    return Picture(content_type, width, height, thumbnail)
+
+
+@contextlib.contextmanager
+def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
+    """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of EXIF that it can't read; that says nothing of the picture.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with _DECODERS[content_type](io.BytesIO(data)) as image:
+                if image.size != size:
+                    raise ValueError(f"it says to be {size} and then {image.size}")
+                yield image
+    except MemoryError as error:
+        raise BadImage(
+            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold;"
+            " set the camera to a smaller size."
+        ) from error
+    except Exception as error:
+        # Pillow has no error of its own: its parsers raise whatever they stumble over.
+        raise damage(KINDS[content_type], f"{type(error).__name__}: {error}") from error
+
+
+# ---- the thumbnail
+
+
+def _fit(size: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of that shape inside the box. A JPEG is decoded to no more than just above it."""
+    scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF states it; 1, upright, where it states none or can't be read: that is no reason to refuse a picture."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits of grey made 8: Pillow would cut off what is brighter than 255, not scale it."""
+    return image.convert("I").point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
+
+
+def _shrink(image: Image.Image, orientation: int) -> bytes:
+    """A JPEG that fits into the box, never larger than the picture, upright, on white where it is transparent."""
+    image = _to_eight_bits(image)
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    image.thumbnail(THUMBNAIL_BOX, reducing_gap=2.0)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    if mode == "RGBA":
+        ground = Image.new("RGB", image.size, "white")
+        ground.paste(image, mask=image.getchannel("A"))
+        image = ground
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return file.getvalue()
