@@ -243,7 +243,7 @@ class CameraTask:
                 await self._sleep(wait)
 
     def _rests_until(self) -> float:
-        """Who presses again and again while the camera is offline shares a failure with all others who do."""
+        """Who presses again and again at an offline camera shares a failure with all others who do."""
         return self._failed_at + RETRY_FIRST if self.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
@@ -325,7 +325,8 @@ class CameraTask:
 
     def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
         self._queue.fail()
-        self._failed_at = self._clock()
+        if self.offline is not None:
+            self._failed_at = self._clock()
         went_offline = isinstance(error, CameraOffline)
         error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
         self._count(running, error.code)
