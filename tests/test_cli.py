@@ -267,3 +267,10 @@ def test_requests_are_logged_at_debug_only(level: str, serve: Serve, tmp_path: P
     urllib.request.urlopen(f"{server.url}/healthz", timeout=10).close()
     assert server.stop() == 0
     assert ('"GET /healthz' in (tmp_path / "server.log").read_text()) is (level == "debug")
+
+
+def test_a_password_in_a_mistaken_argument_is_not_shown(tmp_path: Path) -> None:
+    ended = run_dog("serve", "rtsp://me:s3cret@192.0.2.7/a", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "rtsp://***@192.0.2.7/a" in ended.stderr
+    assert "s3cret" not in ended.stderr

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from dog.errors import BadImage
-from dog.images import LARGEST_PIXELS, inspect, walking
+from dog.images import LARGEST_PIXELS, inspect, make_histogram, walking
 from tests.pictures import draw, encode, make_picture
 
 
@@ -460,3 +460,14 @@ def test_any_picture_is_taken_and_any_part_of_it_refused(
     assert (picture.width, picture.height) == (width, height)
     with pytest.raises(BadImage):
         inspect(data[: int(len(data) * part)])
+
+
+def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
+    file = io.BytesIO()
+    Image.new("I;16", (64, 64), 0x9C00).save(file, "PNG")
+    assert find_peak(file.getvalue()) == 0x9C
+
+
+def find_peak(data: bytes) -> int:
+    counts = make_histogram(data)
+    return counts.index(max(counts))

@@ -154,3 +154,16 @@ def test_what_is_no_jpeg_is_made_one() -> None:
 def test_what_can_not_be_read_is_refused(broken: bytes) -> None:
     with pytest.raises(BadImage):
         shrink(broken)
+
+
+def test_a_large_picture_that_lies_on_its_side_is_shown_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    draw(1920, 1080).save(file, "JPEG", exif=exif)
+    assert decode(shrink(file.getvalue())).size == (540, 960)
+
+
+def test_a_picture_is_bounded_on_both_sides() -> None:
+    small = decode(shrink(save(draw(90, 7000), "PNG")))
+    assert max(small.size) <= PREVIEW_WIDTH

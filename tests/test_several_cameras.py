@@ -160,3 +160,12 @@ def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(
         assert read(viewer, "failed")["code"] == "camera_offline"
     assert "is back" not in server.stderr
     assert server.stop() == 0
+
+
+def test_a_camera_that_is_still_being_opened_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
+    server = start(serve, tmp_path, porch="faulty:hang", good="test")
+    (porch, good) = ask(server, "api/cameras")[2]["cameras"]
+    assert (porch["state"], porch["reason"]) == ("offline", "The camera is being opened.")
+    assert good["state"] == "idle"
+    assert ask(server, "readyz")[0] == 503
+    server.stop()
