@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from dog.cameras.controls import Control
 from dog.drivers import make_camera
 from dog.errors import CameraTimeout, CaptureError, SettingError
 from dog.images import inspect
@@ -21,17 +21,6 @@ SHOWN = 12
 """Formats that are named though nothing can be made of them."""
 GRACE = 3.0
 """Seconds beyond its own time limit that a driver has, before it is cut off."""
-
-
-class Described(Protocol):
-    """What every driver tells of a control."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def default(self) -> object: ...
-    @property
-    def limits(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +46,9 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
     except SettingError as error:
         return Checked(name, str(error))
     try:
+        await camera.open(lambda _error: None)  # drivers keep their time limit for that themselves
+        pressed = time.monotonic()
         async with asyncio.timeout(settings.capture_timeout + GRACE):
-            await camera.open(lambda _error: None)
-            pressed = time.monotonic()
             still = await camera.capture()
         took = time.monotonic() - pressed
         picture = await asyncio.to_thread(inspect, still.data)
@@ -129,7 +118,7 @@ def _describe_picamera(names: set[str]) -> Iterator[str]:
         yield from _table(names, device.name, f"picamera:{device.number}")
 
 
-def _describe_controls(controls: Iterable[Described]) -> Iterator[str]:
+def _describe_controls(controls: Iterable[Control]) -> Iterator[str]:
     for control in controls:
         yield f"  {control.name} = {control.default}: {control.limits}"
 

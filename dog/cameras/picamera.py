@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dog.cameras.controls import read_control
 from dog.cameras.pixels import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
@@ -146,15 +147,6 @@ def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
         for name, (minimum, maximum, default) in sorted(camera.camera_controls.items())
     }
     return offered | FLIPS
-
-
-def _read_value(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
-    if name not in offered:
-        raise CameraOffline(f"The camera has no control {name}, only {', '.join(offered)}.")
-    try:
-        return offered[name].read(value)
-    except ValueError:
-        raise CameraOffline(f"The control {name} can't be {value}, only {offered[name].limits}.") from None
 
 
 def _list_words(libcamera: Any, control: str) -> dict[str, int]:
@@ -318,7 +310,7 @@ class PicameraSource:
 
     def _configure(self, libcamera: Any) -> None:
         camera = self._camera
-        flips = {name: _read_value(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
+        flips = {name: read_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
         size = self._resolution or camera.sensor_resolution
         configuration = camera.create_still_configuration(
             main={"format": FORMAT, "size": size},
@@ -347,7 +339,7 @@ class PicameraSource:
             values["AfMode"] = libcamera.controls.AfModeEnum.Continuous
         for name, value in self._controls.items():
             if name not in FLIPS:
-                values[name] = _read_value(name, value, offered)
+                values[name] = read_control(name, value, offered)
         if self._frame_rate is not None:
             limits = offered["FrameDurationLimits"]
             values["FrameDurationLimits"] = (self._find_duration(limits.minimum, limits.maximum),) * 2

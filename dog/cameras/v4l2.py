@@ -22,7 +22,8 @@ from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
 from dog.cameras import pixels
-from dog.cameras.v4l2_controls import set_controls, shorten
+from dog.cameras.controls import shorten
+from dog.cameras.v4l2_controls import set_controls
 from dog.cameras.v4l2_devices import (
     CAPTURE,
     EXACT,

@@ -11,12 +11,10 @@ from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
+from dog.cameras.controls import read_control
 from dog.errors import CameraOffline
 
-__all__ = ["Control", "list_controls", "set_controls", "shorten"]
-
-SHOWN = 20
-"""Of whatever is listed in a message."""
+__all__ = ["Control", "list_controls", "set_controls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
     waiting = dict(wanted)
     while waiting:
         offered = {control.name: control for control in list_controls(descriptor)}
-        values = {name: _read_value(name, value, offered) for name, value in waiting.items()}
+        values = {name: read_control(name, value, offered) for name, value in waiting.items()}
         refusals: dict[str, str] = {}
         for name, value in values.items():
             if offered[name].inactive:
@@ -139,16 +137,3 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
             name, why = next(iter(refusals.items()))
             raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {why}.")
         waiting = {name: waiting[name] for name in refusals}
-
-
-def _read_value(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> int:
-    if name not in offered:
-        raise CameraOffline(f"The camera has no control {name}, only {shorten(sorted(offered) or ['none'])}.")
-    try:
-        return offered[name].read(value)
-    except ValueError:
-        raise CameraOffline(f"The control {name} can't be {value}, only {offered[name].limits}.") from None
-
-
-def shorten(words: list[str], between: str = ", ") -> str:
-    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
