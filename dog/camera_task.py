@@ -48,7 +48,6 @@ TIMEOUT_GRACE = 3.0
 ENDED = 256
 """Ended captures that are remembered for those who ask what became of them."""
 
-OPENS = "The camera is being opened."
 STOPPED = "The server was stopped during this capture."
 
 log = logging.getLogger(__name__)
@@ -147,13 +146,10 @@ class CameraTask:
 
     @property
     def offline(self) -> CaptureError | None:
-        """Why the camera is not there; None while it is."""
+        """Why the camera is not there, also because it is still being opened; None while it is."""
+        if not self.availability.tried.is_set():
+            return CameraOffline("The camera is being opened.")
         return self.availability.offline
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the camera was opened, and is there."""
-        return self.offline is None and self.availability.tried.is_set()
 
     @property
     def retry_after(self) -> float:
@@ -178,7 +174,7 @@ class CameraTask:
         state: CameraState = "idle"
         if running is not None:
             state = "capturing"
-        elif self.offline is not None or (self._upkeep and not self.availability.tried.is_set()):
+        elif self.offline is not None:
             state = "offline"
         elif wait > 0:
             state = "cooling"
@@ -190,7 +186,7 @@ class CameraTask:
             latest=self._links.describe(self.latest) if self.latest else None,
             capture=running.capture if running else None,
             since=timestamp(self.availability.since) if self.availability.since else None,
-            reason=self.offline.message if self.offline else OPENS if state == "offline" else None,
+            reason=self.offline.message if self.offline else None,
             preview=self._camera.has_preview,
         )
 
@@ -244,7 +240,7 @@ class CameraTask:
 
     def _rests_until(self) -> float:
         """Who presses again and again at an offline camera shares a failure with all others who do."""
-        return self._failed_at + RETRY_FIRST if self.offline is not None else -math.inf
+        return self._failed_at + RETRY_FIRST if self.availability.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until somebody asks for something, or for so many seconds."""
@@ -257,7 +253,7 @@ class CameraTask:
         running = self._queue.begin(self._clock())
         began = utc_now()
         future = self._captures.get(running.capture) or self._remember(running.capture)
-        was_offline = self.offline
+        was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
             still, snapshot, late = await self._take(running, began)
@@ -279,7 +275,7 @@ class CameraTask:
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), quality=still.quality, **body))
             future.set_result(snapshot)
-            if self.offline is was_offline:  # not lost while the picture was saved
+            if self.availability.offline is was_offline:  # not lost while the picture was saved
                 self.availability.note(None)
 
     async def _take(self, running: Running, began: dt.datetime) -> tuple[Still, Snapshot, float]:
@@ -325,7 +321,7 @@ class CameraTask:
 
     def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
         self._queue.fail()
-        if self.offline is not None:
+        if self.availability.offline is not None:
             self._failed_at = self._clock()
         went_offline = isinstance(error, CameraOffline)
         error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
@@ -359,7 +355,7 @@ class CameraTask:
 
     def _tell_availability(self) -> None:
         """Tell all viewers that the camera went offline or came back."""
-        since, offline = self.availability.since, self.offline
+        since, offline = self.availability.since, self.availability.offline
         state: CameraState = "offline" if offline else self.status().state
         self._hub.publish(
             CameraChanged(

@@ -34,8 +34,6 @@ LOOK = 0.02
 SIGN = 0.25
 """Seconds between two looks whether a device is there again."""
 
-UNTRIED = CameraOffline("The camera has not been opened yet.")
-
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +64,7 @@ class LiveCamera:
         self._reader: Reader | None = None
         self._opened: asyncio.Future[None] | None = None
         self._lost: Lost = lambda _error: None
-        self._why: CaptureError = UNTRIED
+        self._why: CaptureError | None = None
         self._ending: list[Reader] = []
         self._looking: threading.Thread | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -102,7 +100,7 @@ class LiveCamera:
         except asyncio.CancelledError:
             self._abandon()
             raise
-        if reader is not self._reader:  # gone again in the same moment
+        if reader is not self._reader and self._why is not None:  # gone again in the same moment
             raise self._why
 
     async def wait_for_sign(self) -> None:
@@ -117,11 +115,11 @@ class LiveCamera:
     async def capture(self) -> Still:
         """The first good frame whose exposure begins from now on. Raises what Camera.capture does."""
         opened = self._opened
-        if opened is not None and not opened.done() and self._why is UNTRIED:
+        if opened is not None and not opened.done() and self._why is None:
             await asyncio.wait({opened}, timeout=OPENING)
         reader = self._reader
         if reader is None or opened is None or not opened.done():
-            raise self._why
+            raise self._why or CameraOffline("The camera has not been opened yet.")
         wish = reader.ask(self._timeout)
         try:
             async with asyncio.timeout(self._timeout + SLACK):

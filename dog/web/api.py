@@ -140,8 +140,6 @@ async def report_readiness(request: web.Request) -> web.Response:
     for camera in service.cameras.values():
         if camera.offline is not None:
             raise CameraOffline(camera.offline.message)
-        if not camera.is_open:
-            raise CameraOffline("The camera is being opened.")
     return _respond({"status": "ready"})
 
 
