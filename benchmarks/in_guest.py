@@ -3,10 +3,12 @@
     in_guest.py DEVICE FOLDER ROUNDS
 
 Each press comes at another moment of a frame. The webcam writes into each frame when it was made; who gets one that is
-older than the press asks again, until it is not.
+older than the press asks again, until it is not. The driver's presses are made in the loop that its camera lives in, as
+the service's are; both programs are asked over one connection that stays.
 """
 
 import asyncio
+import http.client
 import json
 import os
 import random
@@ -15,9 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from dog.cameras.live import LiveCamera
@@ -30,13 +30,13 @@ PORT = 9000
 PATIENCE = 60.0
 MADE = re.compile(rb"t=([\d.]+)")
 
-Take = Callable[[], bytes]
+Take = Callable[[], Awaitable[bytes]]
 
 
 def main(device: str, folder: Path, rounds: int) -> None:
     for turn in range(TURNS):
         measure_ustreamer(device, rounds, turn)
-        measure_driver(device, rounds, turn)
+        asyncio.run(measure_driver(device, rounds, turn))
         measure_service(device, folder, rounds, turn)
 
 
@@ -46,7 +46,7 @@ def measure_ustreamer(device: str, rounds: int, turn: int) -> None:
         ["ustreamer", *arguments, "--port", str(PORT)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        measure("ustreamer", process.pid, lambda: fetch("/snapshot"), rounds, turn)
+        asyncio.run(measure("ustreamer", process.pid, Client("/snapshot").fetch, rounds, turn))
     finally:
         end(process)
 
@@ -59,36 +59,35 @@ def measure_service(device: str, folder: Path, rounds: int, turn: int) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        measure("dog serve", process.pid, lambda: fetch("/latest.jpg?max_age=0"), rounds, turn)
+        asyncio.run(measure("dog serve", process.pid, Client("/latest.jpg?max_age=0").fetch, rounds, turn))
     finally:
         end(process)
 
 
-def measure_driver(device: str, rounds: int, turn: int) -> None:
-    with asyncio.Runner() as runner:
-        camera = LiveCamera(lambda: V4l2Source(device, resolution=(640, 480)))
+async def measure_driver(device: str, rounds: int, turn: int) -> None:
+    camera = LiveCamera(lambda: V4l2Source(device, resolution=(640, 480)))
 
-        def take() -> bytes:
-            return runner.run(camera.capture()).data
+    async def take() -> bytes:
+        return (await camera.capture()).data
 
-        runner.run(camera.open(lambda error: None))
-        measure("driver", os.getpid(), take, rounds, turn)
-        runner.run(camera.close())
+    await camera.open(lambda error: None)
+    await measure("driver", os.getpid(), take, rounds, turn)
+    await camera.close()
 
 
-def measure(what: str, process: int, take: Take, rounds: int, turn: int) -> None:
+async def measure(what: str, process: int, take: Take, rounds: int, turn: int) -> None:
     """Tell of each press: seconds to a frame made after it, and how often it was asked for; then of being idle."""
-    wait_for_first(take)
+    await wait_for_first(take)
     chance = random.Random(turn)
     for _ in range(rounds):
-        time.sleep(0.05 + chance.random() / 10)
+        await asyncio.sleep(0.05 + chance.random() / 10)
         pressed, began = time.time(), time.perf_counter()
         asked = 1
-        while not is_newer(take(), pressed):
+        while not is_newer(await take(), pressed):
             asked += 1
         tell(what, seconds=time.perf_counter() - began, asked=asked)
     before, since = read_processor_time(process), time.monotonic()
-    time.sleep(IDLE)
+    await asyncio.sleep(IDLE)
     tell(what, idle=(read_processor_time(process) - before) / (time.monotonic() - since))
 
 
@@ -97,23 +96,37 @@ def is_newer(picture: bytes, pressed: float) -> bool:
     return made is not None and float(made[1]) >= pressed
 
 
-def wait_for_first(take: Take) -> None:
+async def wait_for_first(take: Take) -> None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            take()
-        except (OSError, urllib.error.HTTPError):
+            await take()
+        except (OSError, http.client.HTTPException):
             if time.monotonic() >= until:
                 raise
-            time.sleep(0.1)
+            await asyncio.sleep(0.1)
         else:
             return
 
 
-def fetch(path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=PATIENCE) as answer:
-        body: bytes = answer.read()
-    return body
+class Client:
+    """Asks the program for one path, over one connection for as long as the program keeps it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
+
+    async def fetch(self) -> bytes:
+        try:
+            self._connection.request("GET", self._path)
+            answer = self._connection.getresponse()
+            body = answer.read()
+        except BaseException:
+            self._connection.close()
+            raise
+        if answer.status != http.client.OK:
+            raise http.client.HTTPException(f"{answer.status} {answer.reason}")
+        return body
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

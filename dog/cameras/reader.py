@@ -12,7 +12,7 @@ from dog.cameras import Still
 from dog.cameras.quality import Fault, Judge, Look, Settling, Thresholds, take_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
-from dog.images import measure
+from dog.images import walk
 from dog.messages import Quality
 
 __all__ = ["FROZEN", "Reader"]
@@ -233,7 +233,7 @@ class Reader(threading.Thread):
         try:
             picture = frame.picture()
             if wish.ahead is not None and self._is_alike(frame):
-                measure(picture)
+                walk(picture)
                 look = wish.ahead
             else:
                 look = self._judge.look(picture)
@@ -288,10 +288,7 @@ class Reader(threading.Thread):
     def _is_same(self, frame: Frame) -> bool:
         """Whether this frame is the very same as the one before, or as the last still."""
         if self._source.streams:
-            before = self._previous
-            if before is None or len(before.raw) != len(frame.raw):
-                return False
-            return bytes(before.raw) == bytes(frame.raw)
+            return self._previous is not None and self._previous.raw == frame.raw
         last, self._last = self._last, take_digest(frame.raw)
         return last == self._last
 

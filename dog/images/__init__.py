@@ -9,7 +9,7 @@ A JPEG and a WebP have no checksums: one that is changed in its middle can still
 """
 
 from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, make_histogram, make_smaller, measure
-from dog.images.walking import LARGEST_PICTURE, LARGEST_PIXELS
+from dog.images.walking import LARGEST_PICTURE, LARGEST_PIXELS, walk
 
 __all__ = [
     "LARGEST_PICTURE",
@@ -20,4 +20,5 @@ __all__ = [
     "make_histogram",
     "make_smaller",
     "measure",
+    "walk",
 ]

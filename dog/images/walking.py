@@ -56,7 +56,7 @@ _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
 def walk(data: bytes) -> tuple[str, tuple[int, int]]:
-    """The type and the size, after a walk to the end mark."""
+    """The content type, and width and height in pixels, after a walk to the end mark. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
     if width * height > LARGEST_PIXELS:
