@@ -8,6 +8,7 @@ service ends in order, with status 0, is in serving.py. What is heavy is importe
 import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Commands(click.Group):
             command = error.ctx.command_path if error.ctx else "dog"
             print_line(f"dog: {escape(redact_text(error.format_message()))} See {command} --help.")
             ctx.exit(2)
+        except KeyboardInterrupt:  # before the service listens to signals
+            ctx.exit(128 + signal.SIGINT)
 
 
 class SettingOption(click.Option):

@@ -42,7 +42,7 @@ export const viewersOf = ({ viewers }) => `${viewers} watching`;
 /** What is said in the place of the live view while there is none. */
 export function liveTextOf(state) {
   if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
-  return state.connection.state === "live" ? "The live view begins…" : "Not live — reconnecting…";
+  return state.connection.state === "live" ? "Waiting for the camera’s next picture…" : "Not live — reconnecting…";
 }
 
 /** What a person should know of how a photo came about; "" where all is well. */

@@ -414,17 +414,23 @@ def test_the_password_does_not_follow_to_another_host() -> None:
 
     def ask() -> None:
         for _ in range(2):
-            connection = server.accept()[0]
+            try:
+                connection = server.accept()[0]
+            except OSError:  # the test is over
+                return
             asked.append(connection.recv(65536))
             connection.sendall(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
             connection.close()
 
-    threading.Thread(target=ask, daemon=True).start()
+    asking = threading.Thread(target=ask)
+    asking.start()
     there = f"http://127.0.0.2:{server.getsockname()[1]}/"
     port = answer_with(f"HTTP/1.1 302 Over there\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
     source = HttpSource(f"http://admin:{SECRET}@127.0.0.1:{port}/")
     with pytest.raises(CameraOffline, match="leads to another host"):
         source.open()
+    server.shutdown(socket.SHUT_RDWR)
+    asking.join()
     server.close()
     assert len(asked) == 1
     assert b"Authorization" not in asked[0]

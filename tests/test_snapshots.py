@@ -259,6 +259,24 @@ async def test_nobody_who_lists_waits_for_a_picture_to_be_looked_at(
     assert await store.recent(limit=1, before=(await saving).id) == [kept]
 
 
+async def test_no_camera_waits_for_the_picture_of_another_to_be_looked_at(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store, 1, camera="porch"))
+    await gate.wait()
+    monkeypatch.setattr(store_module, "inspect", inspect)
+    async with asyncio.timeout(30):
+        shed = await save(store, 2, camera="shed")
+    assert not saving.done()
+    closing = asyncio.create_task(store.close())
+    gate.opened.set()
+    await closing
+    again = await reopen(store)
+    assert await check_agreement(again) == [shed, await saving]
+    await again.close()
+
+
 async def test_saves_reach_the_index_in_the_order_they_were_asked_for(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
 # a PNG of 100 million pixels. Blocks this large the C library asks of the system one by one, and gives back.
 _imaging.set_block_size(64 * 1024 * 1024)
 
+# Of EXIF that it can't read; that says nothing of the picture.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 # The EXIF orientation, and what makes the picture upright again (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -43,6 +47,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+_LARGE: Final = 25_000_000
+"""Pixels. A larger picture takes up to 8 bytes of memory for each, so that only one is decoded at a time."""
+_one_large = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +126,15 @@ def _look(data: bytes, *, decode: bool) -> Picture:
 @contextlib.contextmanager
 def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
     """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
+    is_large = size[0] * size[1] > _LARGE
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of EXIF that it can't read; that says nothing of the picture.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            with _DECODERS[content_type](io.BytesIO(data)) as image:
-                if image.size != size:
-                    raise ValueError(f"it says to be {size} and then {image.size}")
-                yield image
+        with (
+            _one_large if is_large else contextlib.nullcontext(),
+            _DECODERS[content_type](io.BytesIO(data)) as image,
+        ):
+            if image.size != size:
+                raise ValueError(f"it says to be {size} and then {image.size}")
+            yield image
     except MemoryError as error:
         raise BadImage(
             f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold;"

@@ -1,9 +1,9 @@
 """SnapshotStore: the snapshots behind threads of their own, so that the event loop never touches a file.
 
-One thread has the folder and its index; what is asked of it happens in the order it was asked in. One looks whether
-pictures are whole, which takes the longest: whoever lists snapshots does not wait for it. A few read pictures, so that
-showing them waits for neither. What has begun in a thread is done to its end, also when whoever asked is cancelled;
-what has not begun by then does not happen.
+One thread has the folder and its index; what is asked of it happens in the order it was asked in. One for each camera
+looks whether its pictures are whole, which takes the longest: no other camera waits for it, and nobody who lists
+snapshots. A few read pictures, so that showing them waits for neither. What has begun in a thread is done to its end,
+also when whoever asked is cancelled; what has not begun by then does not happen.
 """
 
 import asyncio
@@ -42,8 +42,9 @@ class SnapshotStore:
         self._root = folder.absolute()
         self._archive = Archive(self._root)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
-        self._looking = ThreadPoolExecutor(1, thread_name_prefix="images")
+        self._looking: dict[str, ThreadPoolExecutor] = {}
         self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
+        self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self._closed: Future[None] | None = None
         self._remembered: dict[str, Snapshot] = {}
         self._memory = Memory(memory)
@@ -80,9 +81,8 @@ class SnapshotStore:
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
         if self._closed is None:
-            # Behind every save that was asked for, as they go this way, too.
-            self._closed = self._looking.submit(self._close)
-            self._looking.shutdown(wait=False)
+            self._closed = self._closing.submit(self._close)
+            self._closing.shutdown(wait=False)
             self._reading.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
@@ -94,7 +94,10 @@ class SnapshotStore:
         for a camera's name, a number or a time that can't be one. Cancelled, the picture is either wholly
         kept or not there at all.
         """
-        snapshot, thumbnail = await self._run(self._looking, self._save, data, camera, capture, captured_at)
+        looking = self._looking.get(camera)
+        if looking is None:
+            looking = self._looking[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
+        snapshot, thumbnail = await self._run(looking, self._save, data, camera, capture, captured_at)
         self._remember(snapshot)
         self._memory.keep(_thumbnail_of(snapshot), thumbnail)
         self._memory.keep(snapshot.id, data)
@@ -179,6 +182,8 @@ class SnapshotStore:
         return saving.result(), picture.thumbnail
 
     def _close(self) -> None:
+        for looking in list(self._looking.values()):
+            looking.shutdown()  # after every save that was asked for
         closing = self._thread.submit(self._archive.close)
         self._thread.shutdown(wait=False)
         closing.result()

@@ -105,7 +105,7 @@ async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
         await turn(window, by_key=by_key)
         await wait_for_watchers(viewing.camera)
         await expect(find_switch(window)).to_have_attribute("aria-pressed", "true")
-        await expect(window.part("viewfinder-text")).to_have_text("The live view begins…")
+        await expect(window.part("viewfinder-text")).to_have_text("Waiting for the camera’s next picture…")
         show(viewing.camera, make_picture("red"))
         await expect(find_image(window)).to_be_visible()
         await expect(find_image(window)).to_have_attribute("alt", "What the camera main sees now")
