@@ -1,0 +1,260 @@
+"""The photos that lie here, in the folder of snapshots: `dog album verify`, `dog album rebuild`, `dog album export`."""
+
+import contextlib
+import datetime as dt
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import click
+
+from dog.cli.options import SettingOption
+from dog.cli.photos import show_size
+from dog.cli.statuses import OutputError, Status
+from dog.errors import StartError
+from dog.logs import escape
+from dog.messages import encode
+from dog.settings import CONFIG, SETTINGS, load
+
+if TYPE_CHECKING:
+    from dog.snapshots.checking import Finding, Progress
+    from dog.snapshots.exporting import Kind
+
+__all__ = ["album"]
+
+_STATUSES = "The status: 0 all is well; 1 {}; 2 the command line is wrong{}; 130 ended by Ctrl-C."
+_ALONE = ", there are no photos, or a server has them: stop that first"
+
+
+def _folder_options() -> list[click.Parameter]:
+    """Which album it is, as `dog serve` is told."""
+    return [SettingOption(SETTINGS["snapshots"]), SettingOption(CONFIG)]
+
+
+def _find_folder(snapshots: str | None, config: str | None) -> Path:
+    return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
+
+
+@click.group(no_args_is_help=False)
+def album() -> None:
+    """Look after the photos in the folder of snapshots: verify, rebuild, export."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """So that what is unfinished is removed."""
+    sys.exit(128 + number)
+
+
+# ---- what all of them show
+
+
+def _show(path: str) -> str:
+    """A path, whatever bytes somebody named a file by."""
+    return escape(path.encode("utf-8", "backslashreplace").decode())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class _Silence:
+    """The progress where nobody sits before a terminal."""
+
+    def begin(self, total: int) -> None: ...
+
+    def advance(self, by: int) -> None: ...
+
+
+class _Bar:
+    def __init__(self, bars: Any, text: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(text, total=None)
+
+    def begin(self, total: int) -> None:
+        self._bars.update(self._task, total=total)
+
+    def advance(self, by: int) -> None:
+        self._bars.advance(self._task, by)
+
+
+@contextlib.contextmanager
+def _show_progress(text: str) -> "Iterator[Progress]":
+    if not sys.stderr.isatty():
+        yield _Silence()
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
+        yield _Bar(bars, text)
+
+
+def _print_finding(finding: "Finding", as_json: bool = False) -> None:
+    if not as_json:
+        click.echo(f"{_show(finding.path)} {escape(finding.said)}")
+        return
+    told = {"type": finding.kind, "path": _show(finding.path), "message": finding.said}
+    click.echo(encode(told).decode())
+
+
+# ---- the commands
+
+
+@album.command(params=_folder_options(), epilog=_STATUSES.format("something is wrong", _ALONE))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: what was found, and the sum.")
+def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
+    """Read every photo, and say which is not as it was saved, what is missing, and what does not belong there."""
+    from dog.snapshots.checking import Verification
+
+    wrong = taken = 0
+    with _show_progress("Verifying") as progress:
+        verification = Verification(_find_folder(snapshots, config), progress)
+        with contextlib.closing(verification.run()) as findings:
+            for finding in findings:
+                _print_finding(finding, as_json)
+                wrong += finding.is_wrong
+                taken += not finding.is_wrong
+    sums = {"photos": verification.photos, "bytes": verification.bytes, "wrong": wrong, "taken": taken}
+    if as_json:
+        click.echo(encode({"type": "verified"} | sums).decode())
+    else:
+        more = f"; taken in: {taken}" if taken else ""
+        click.echo(
+            f"{_count(verification.photos, 'photo')}, {show_size(verification.bytes)}:"
+            f" {_count(wrong, 'problem') if wrong else 'all is well'}{more}"
+        )
+    sys.exit(Status.FAILED if wrong else Status.WELL)
+
+
+@album.command(params=_folder_options(), epilog=_STATUSES.format("photos are missing or not as they were", _ALONE))
+def rebuild(snapshots: str | None, config: str | None) -> None:
+    """Make the index again from the photos. Pins, deletions and links stay, and what the index alone knew."""
+    from dog.snapshots.rebuilding import Rebuilding
+
+    wrong = False
+    with _show_progress("Rebuilding") as progress, _tell_log():
+        rebuilding = Rebuilding(_find_folder(snapshots, config), progress)
+        with contextlib.closing(rebuilding.run()) as findings:
+            for finding in findings:
+                _print_finding(finding)
+                wrong = True
+    line = f"The index has {_count(rebuilding.photos, 'photo')}"
+    if rebuilding.aside is not None:
+        line += f", {rebuilding.carried} of them with what the old one knew, which is kept as {rebuilding.aside}"
+    click.echo(_show(line))
+    sys.exit(Status.FAILED if wrong else Status.WELL)
+
+
+@contextlib.contextmanager
+def _tell_log() -> Iterator[None]:
+    """What the snapshots' room logs is said on standard error meanwhile."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(f"dog: {_show(record.getMessage())}", err=True)
+
+    log, lines = logging.getLogger("dog.snapshots"), Lines(logging.INFO)
+    log.setLevel(logging.INFO)
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@album.command(params=_folder_options(), epilog=_STATUSES.format("a photo was left out, or there is none", ""))
+@click.option(
+    "--from", "first", type=_DAY, metavar="DAY", help="Only photos of this day and later: YYYY-MM-DD, in UTC."
+)
+@click.option("--until", "last", type=_DAY, metavar="DAY", help="Only photos of this day and earlier.")
+@click.option("--camera", metavar="NAME", help="Only the photos of this camera.")
+@click.option("--format", "kind", type=click.Choice(["zip", "tar"]), help="Which archive; else FILE's name says it.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The archive; - writes it to standard output.")
+@click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
+def export(
+    snapshots: str | None,
+    config: str | None,
+    first: dt.datetime | None,
+    last: dt.datetime | None,
+    camera: str | None,
+    kind: "Kind | None",
+    output: str,
+    force: bool,
+) -> None:
+    """Write the photos into one archive, as they are, oldest first. A server may go on taking photos meanwhile."""
+    from dog.snapshots.exporting import export as write
+    from dog.snapshots.exporting import list_photos
+
+    if first and last and first > last:
+        raise click.UsageError("--until is before --from, so that no day is left; exchange them.")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("An archive is nothing for a terminal; name a file, or send the output into one.")
+    kind = kind or _find_kind(output)
+    _check_output(output, force)
+    root = _find_folder(snapshots, config)
+    try:
+        photos = list_photos(
+            root, first=first.date() if first else None, last=last.date() if last else None, camera=camera
+        )
+    except OSError as error:
+        raise StartError(f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}.") from None
+    if not photos:
+        raise OutputError(f"There are no such photos in {str(root)!r}; nothing was written.")
+    missing: list[str] = []
+
+    def leave_out(path: str, why: str) -> None:
+        missing.append(path)
+        click.echo(f"dog: {_show(path)} is left out. {escape(why)}", err=True)
+
+    try:
+        with _show_progress("Exporting") as progress, _open_output(output, force) as sink:
+            progress.begin(sum(photo.size for photo in photos))
+            count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
+    except OSError as error:
+        where = "Standard output" if output == "-" else repr(output)
+        raise OutputError(f"{where} can't be written: {_reason(error)}") from None
+    left = f", and {len(missing)} left out" if missing else ""
+    click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
+    sys.exit(Status.FAILED if missing else Status.WELL)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _find_kind(output: str) -> "Kind":
+    if output == "-" or output.endswith(".zip"):
+        return "zip"
+    if output.endswith(".tar"):
+        return "tar"
+    raise click.UsageError(f"{output!r} ends neither in .zip nor in .tar; name it so, or say --format.")
+
+
+def _check_output(output: str, force: bool) -> None:
+    """Before all photos are read in vain. Raises click.UsageError."""
+    path = Path(output)
+    if output == "-":
+        return
+    if not path.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+    if path.exists() and not path.is_file():
+        raise click.UsageError(f"{output!r} is not a file; name one.")
+    if path.exists() and not force:
+        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
+
+
+def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
+    from dog.snapshots.exporting import Stream, write_beside
+
+    if output == "-":
+        return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
+    return write_beside(Path(output).resolve(), overwrite=force)

@@ -1,0 +1,66 @@
+"""What cameras there are, and whether they work: `dog check`, `dog cameras`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from dog.cli.options import SettingOption, SettingsCommand
+from dog.errors import StartError
+from dog.logs import escape
+from dog.redaction import redact_text
+from dog.settings import CAMERA_SETTINGS, CONFIG, load
+
+__all__ = ["cameras", "check"]
+
+
+@click.command(
+    cls=SettingsCommand,
+    params=[
+        *(SettingOption(setting) for setting in (*CAMERA_SETTINGS.values(), CONFIG)),
+        click.Option(
+            ["--save"],
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="FOLDER",
+            help="Keep the test pictures in this folder, each under its camera's name.",
+        ),
+    ],
+    epilog="The status is 1 where a camera gave no picture. A running server has its cameras: stop it first.",
+)
+def check(save: Path | None, **flags: str | None) -> None:
+    """Take a test picture with each configured camera, and say what is wrong."""
+    from dog.survey import check_cameras
+
+    settings = load(flags, os.environ, Path())
+
+    async def report() -> bool:
+        all_well = True
+        async for checked in check_cameras(settings):
+            click.echo(escape(redact_text(f"{checked.name}: {checked.line}")))
+            if checked.picture is None:
+                all_well = False
+            elif save is not None:
+                _keep(checked.picture, save, f"{checked.name}.{checked.suffix}")
+        return all_well
+
+    sys.exit(0 if asyncio.run(report()) else 1)
+
+
+def _keep(picture: bytes, folder: Path, name: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}; name another folder") from None
+
+
+@click.command()
+def cameras() -> None:
+    """List the cameras that are plugged in, with their sizes and controls, and what to write into dog.toml."""
+    from dog.survey import describe_devices
+
+    for line in describe_devices():
+        click.echo(escape(line))

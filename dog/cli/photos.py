@@ -1,0 +1,193 @@
+"""One photo from a server, and the photos it has: `dog snap`, `dog gallery`."""
+
+import asyncio
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from dog.cli.options import SECONDS
+from dog.cli.statuses import OutputError, Status, describe_statuses
+from dog.logs import escape
+from dog.messages import encode
+
+if TYPE_CHECKING:
+    from dog.client import Photo
+
+__all__ = ["gallery", "show_size", "snap"]
+
+_STATUSES = describe_statuses(Status.WELL, Status.FAILED, Status.USAGE, Status.UNREACHABLE, Status.INTERRUPTED)
+
+
+@click.command(epilog=_STATUSES)
+@click.argument("url", metavar="URL")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Keep the photo in this file or folder; - writes it to standard output. "
+    "Without it, it gets a name with its time (in UTC), its camera and its id.",
+)
+@click.option("--max-age", type=SECONDS, help="A photo that is at most so old will do; 0 is a new one.")
+@click.option("--camera", metavar="NAME", help="Which camera, where there are several.")
+@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the photo.")
+@click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
+@click.option("--open", "show", is_flag=True, help="Show the photo in the desktop's viewer.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is known of the photo as one JSON object.")
+def snap(
+    url: str,
+    output: str | None,
+    max_age: float | None,
+    camera: str | None,
+    timeout: float,
+    force: bool,
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Take a photo with the server at URL, such as http://camera.local:8080, and print the name of its file."""
+    from dog.client import Client
+
+    if output == "-" and (as_json or show):
+        raise click.UsageError("With -o - the photo itself goes to standard output; leave out --json and --open.")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("A photo is nothing for a terminal; name a file, or send the output into one.")
+    _check_output(output, force)
+
+    async def press() -> None:
+        async with Client(url, timeout=timeout) as dog:
+            with _tell_waiting(f"Waiting for the photo of {dog.url} ..."):
+                photo = await dog.capture(max_age=max_age, camera=camera)
+                path = await _keep(photo, output, force)
+        if path is not None:
+            click.echo(_describe(photo, path) if as_json else escape(str(path)))
+            if show:
+                _show(path)
+
+    asyncio.run(press())
+
+
+def _check_output(output: str | None, force: bool) -> None:
+    """Before a photo is taken that could not be kept. Raises click.UsageError."""
+    if output is None or output == "-":
+        return
+    path = Path(output)
+    if not path.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+    if path.is_dir() or not path.exists():
+        return
+    if not path.is_file():
+        raise click.UsageError(f"{output!r} is not a file; name one.")
+    if not force:
+        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
+
+
+async def _keep(photo: "Photo", output: str | None, force: bool) -> Path | None:
+    """Where the photo is now; None for standard output."""
+    if output == "-":
+        sys.stdout.buffer.write(await photo.read())
+        sys.stdout.buffer.flush()
+        return None
+    path = _find_path(output, photo)
+    try:
+        await photo.save(path, overwrite=force or path.name == photo.name)  # that has the id: it is the same photo
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{str(path)!r} can't be written: {reason}; the photo is at {photo.page}") from None
+    return path
+
+
+def _find_path(output: str | None, photo: "Photo") -> Path:
+    path = Path(output or ".")
+    return path / photo.name if path.is_dir() else path
+
+
+def _show(path: Path) -> None:
+    """Leave the file to the desktop's viewer, which may stay open as long as it likes. Raises OutputError."""
+    program = "open" if sys.platform == "darwin" else "xdg-open"
+    nothing = subprocess.DEVNULL  # or whoever reads what this command prints would wait for the viewer's end
+    try:
+        subprocess.Popen([program, path], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    except OSError:
+        raise OutputError(
+            f"The photo is in {str(path)!r}, but there is no {program} to show it; open it by hand."
+        ) from None
+
+
+def _describe(photo: "Photo", path: Path) -> str:
+    told = msgspec.to_builtins(photo.body) | {"url": photo.url, "page": photo.page}
+    answer = {"outcome": photo.outcome, "age": photo.age, "path": str(path)}
+    return encode(told | {name: value for name, value in answer.items() if value is not None}).decode()
+
+
+def _tell_waiting(text: str) -> AbstractContextManager[object]:
+    """Something that moves, where somebody sits before a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.text import Text
+
+    return Console(stderr=True).status(Text(text))
+
+
+@click.command(epilog=_STATUSES)
+@click.argument("url", metavar="URL")
+@click.option("--camera", metavar="NAME", help="Only the photos of this camera.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the server.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+def gallery(url: str, camera: str | None, limit: int, timeout: float, as_json: bool) -> None:
+    """List the photos of the server at URL, newest first."""
+    from dog.client import Client
+
+    async def list_photos() -> "list[Photo]":
+        async with Client(url, timeout=timeout) as dog:
+            found: list[Photo] = []
+            async for photo in dog.snapshots(camera=camera):
+                found.append(photo)
+                if len(found) == limit:
+                    break
+            return found
+
+    photos = asyncio.run(list_photos())
+    if as_json:
+        for photo in photos:
+            body = msgspec.to_builtins(photo.body) | {"url": photo.url, "page": photo.page}
+            click.echo(encode(body).decode())
+    else:
+        _print_table(photos)
+
+
+def _print_table(photos: "list[Photo]") -> None:
+    from rich.console import Console
+    from rich.style import Style
+    from rich.table import Table
+    from rich.text import Text
+
+    if not photos:
+        click.echo("There are no photos yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("Time", "Camera", "Pixels", "Size", "Id"):
+        table.add_column(title, no_wrap=True, justify="right" if title in ("Pixels", "Size") else "left")
+    for photo in photos:
+        width, height = photo.size
+        time = f"{photo.captured_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        link = Text(photo.id, Style(link=escape(photo.page)))  # in a terminal that can follow it
+        table.add_row(time, Text(photo.camera), f"{width} x {height}", show_size(photo.bytes), link)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # whoever reads it on wants all of it
+        console.width = 200
+    console.print(table)
+
+
+def show_size(size: float) -> str:
+    """Bytes for a person: `53 KB`."""
+    for unit in ("bytes", "KB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.0f} GB"

@@ -1,0 +1,50 @@
+"""`dog serve`. How the service ends in order, with status 0, is in dog/serving.py.
+
+A wrong setting or an unfit place ends the start with one line on standard error and status 2, a mistake of our own with
+a traceback and status 1.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from dog.cli.options import SettingOption, SettingsCommand
+from dog.errors import SettingError, StartError
+from dog.logs import start_logging
+from dog.settings import CONFIG, SETTINGS, load
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+
+@click.command(
+    cls=SettingsCommand,
+    params=[SettingOption(setting) for setting in (*SETTINGS.values(), CONFIG)],
+    epilog="Options count before variables (in brackets), and those before what dog.toml says.",
+)
+def serve(**flags: str | None) -> None:
+    """Serve the camera's page until Ctrl-C."""
+    settings = load(flags, os.environ, Path())
+    try:
+        running = start_logging(settings.log_file, settings.log_level)
+    except OSError as error:
+        problem = f"{settings.log_file} can't be written: {(error.strerror or str(error)).lower()}"
+        raise settings.error("log_file", f"{problem}; name another file, or - for none") from None
+    with running:
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        try:
+            from dog.serving import run
+
+            status = run(settings, running)
+        except (SettingError, StartError) as error:
+            log.error("%s", error, extra={"terminal": False})
+            raise
+        except Exception:
+            log.exception("The service ended by a mistake of its own")
+            status = 1
+    sys.exit(status)

@@ -1,0 +1,186 @@
+"""The server, seen from here: what is asked of it over HTTP, and asked again when a connection dies.
+
+All that is asked here may be said twice: reading changes nothing, and a press has its key. A server that was never
+reached is not waited for: a wrong address stays wrong. One that was is, as long as the caller's time lasts.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from dog.client.address import show_address
+from dog.client.errors import AddressError, CaptureFailed, ClientError, Forbidden, PhotoGone, Refused, Unreachable
+
+__all__ = ["PATIENCE", "Answer", "Server", "delays", "read_retry_after"]
+
+FIRST_DELAY = 0.5
+"""Seconds; the longest first wait before coming back (docs/protocol.md), doubling to LAST_DELAY."""
+LAST_DELAY = 20.0
+PATIENCE = 10.0
+"""Seconds in which a connection has to be made."""
+SILENCE = 20.0
+"""Seconds without a byte of an answer that was begun, or of one that needs no camera."""
+_IN_BETWEEN = (502, 503, 504)
+"""What a proxy says while the server behind it starts again."""
+
+
+def delays() -> Iterator[float]:
+    """Seconds to wait before each next try: full jitter, so that not everybody comes back at once."""
+    longest = FIRST_DELAY
+    while True:
+        yield random.uniform(0, longest)
+        longest = min(LAST_DELAY, 2 * longest)
+
+
+class _ProblemBody(msgspec.Struct):
+    """RFC 9457, with our code."""
+
+    code: str
+    detail: str
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server wants to be left alone, where it says so."""
+    seconds = headers.get("Retry-After", "")
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else None
+
+
+class _Again(Exception):
+    """It may be asked again, but not before so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+
+
+class Server:
+    """One server and the connections to it; `met` is whether it has ever answered."""
+
+    def __init__(self, address: URL, timeout: float | None) -> None:
+        self.address = address
+        self.shown = show_address(address)
+        self.met = False
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the client is not open: use it as `async with Client(url) as dog:`")
+        return self._session
+
+    def open(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE)
+        self._session = aiohttp.ClientSession(timeout=timeout)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """What is at the path. Raises Unreachable, Forbidden, and Refused or PhotoGone."""
+        return (await self._ask("GET", path, query=query)).body
+
+    async def press(self, body: bytes, key: str) -> Answer:
+        """The answer to a press, which comes when its photo is there. Raises CaptureFailed beside what `get` does."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        return await self._ask("POST", "api/captures", headers=headers, body=body)
+
+    def unreachable(self, error: BaseException) -> Unreachable:
+        """What is told of a connection that could not be made, or died."""
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                why = "its certificate is not one that this machine trusts; look at the address and at the certificate"
+            case aiohttp.ClientConnectorDNSError():
+                why = "nobody knows a machine of that name; look at the address"
+            case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(
+                error, aiohttp.ClientSSLError
+            ):
+                why = f"{os.strerror(number).lower()}; look whether the server runs and at the address"
+            case TimeoutError():
+                why = f"no answer in {PATIENCE:g} s; look whether the server runs and at the address"
+            case _:
+                why = "the connection broke off; look whether it is a D.O.G., and at http or https"
+        return Unreachable(f"{self.shown} can't be reached: {why}.")
+
+    def stranger(self) -> Unreachable:
+        """What is told of a server that speaks HTTP and is not ours."""
+        return Unreachable(f"{self.shown} answers, but not as a D.O.G. does; look at the address and its path.")
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=PATIENCE, sock_read=SILENCE if method == "GET" else None
+        )
+        asking = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
+        asking["headers"] = {"Accept": "application/json", **(headers or {})}
+        try:
+            async with asyncio.timeout(self._timeout):
+                for wait in delays():
+                    try:
+                        return await self._try(method, path, asking)
+                    except _Again as again:
+                        wait = max(wait, again.seconds)
+                    except (aiohttp.ClientError, OSError) as error:
+                        if not self.met:
+                            raise self.unreachable(error) from error
+                    await asyncio.sleep(wait)
+        except TimeoutError:
+            pass
+        raise Unreachable(
+            f"{self.shown} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
+        )
+
+    async def _try(self, method: str, path: str, asking: dict[str, Any]) -> Answer:
+        """One try. Raises _Again where the answer is only for now."""
+        async with self.session.request(method, self.address / path, **asking) as response:
+            data = await response.read()
+        problem = self._find_problem(response, data)
+        if problem is None:
+            self.met = True
+            return Answer(response.status, data)
+        its_word = isinstance(problem, Refused) and method != "GET"  # what a press got is for who pressed to judge
+        if self.met and response.status in _IN_BETWEEN and not its_word:
+            raise _Again(read_retry_after(response.headers) or 0.0)
+        raise problem
+
+    def _find_problem(self, response: aiohttp.ClientResponse, data: bytes) -> ClientError | None:
+        """What the answer says went wrong; None where all is well."""
+        if response.status < 300:
+            return None
+        location = response.headers.get("Location")
+        if response.status < 400 and location:
+            return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
+        if response.status in (401, 403):
+            return Forbidden(f"{self.shown} lets nobody in like this (status {response.status}).")
+        try:
+            problem = msgspec.json.decode(data, type=_ProblemBody)
+        except (msgspec.DecodeError, UnicodeError):
+            return self.stranger()
+        self.met = True
+        kind = Refused
+        if problem.code in ("unknown_snapshot", "gone_snapshot"):
+            kind = PhotoGone
+        elif response.method == "POST" and response.status >= 500:
+            kind = CaptureFailed
+        return kind(problem.code, problem.detail, retry_after=read_retry_after(response.headers))

@@ -1,0 +1,71 @@
+"""A TCP proxy before the real server, which a test cuts through on purpose."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+__all__ = ["CuttingProxy", "start_proxy"]
+
+
+class CuttingProxy:
+    """Passes on every byte until `cut()`. `prefix` is taken off each path.
+
+    While it is `shut` it hangs up on whoever comes; while it is `deaf` it swallows every byte.
+    """
+
+    def __init__(self, target: int, prefix: str) -> None:
+        self.port = 0
+        self.shut = False
+        self.deaf = False
+        self.accepted = 0
+        self._target = target
+        self._prefix = f" {prefix}/".encode()
+        self._came = asyncio.Condition()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def wait_for(self, accepted: int) -> None:
+        """Until so many connections came in all."""
+        async with self._came:
+            await self._came.wait_for(lambda: self.accepted >= accepted)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with self._came:
+            self.accepted += 1
+            self._came.notify_all()
+        if self.shut:
+            writer.transport.abort()
+            return
+        with suppress(OSError):
+            there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers |= {writer, there[1]}
+            await asyncio.gather(self._pass_on(reader, there[1], self._prefix), self._pass_on(there[0], writer, b""))
+        self._writers.discard(writer)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: bytes) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if self.deaf:
+                    continue
+                writer.write(data.replace(prefix, b" /", 1) if len(prefix) > 2 else data)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def start_proxy(target: int, *, prefix: str = "") -> AsyncIterator[CuttingProxy]:
+    proxy = CuttingProxy(target, prefix)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    yield proxy
+    server.close()
+    proxy.cut()
+    await server.wait_closed()

@@ -1,0 +1,183 @@
+"""`dog snap` and `dog gallery`, as processes against the real server: files, words and statuses."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dog.cli.statuses import MEANINGS, Status
+from tests.conftest import Serve
+from tests.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
+from tests.test_client import free_port
+from tests.test_ending import read_until, start_waiting, watch, write_script
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder for the command, beside the server's."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def list_photos(url: str, folder: Path, *arguments: str) -> "list[dict[str, object]]":
+    ended = run_dog("gallery", url, "--json", *arguments, cwd=folder)
+    assert ended.returncode == Status.WELL, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_a_photo_gets_the_name_that_was_asked_for_or_one_of_its_own(serve: Serve, here: Path) -> None:
+    url = serve("--dead-time", "0").url
+    ended = run_dog("snap", url, "-o", "photo.jpg", cwd=here)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("photo.jpg\n", "", 0)
+    named = run_dog("snap", url.removeprefix("http://"), "--max-age", "60", cwd=here).stdout.rstrip("\n")
+    (photo,) = list_photos(url, here)
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}\.\d{{3}}Z_main_{photo['snapshot']}\.jpg", named)
+    (here / "folder").mkdir()
+    assert run_dog("snap", url, "--max-age", "60", "-o", "folder", cwd=here).stdout == f"folder/{named}\n"
+    pictures = {(here / name).read_bytes() for name in ("photo.jpg", named, f"folder/{named}")}
+    assert [len(picture) for picture in pictures] == [photo["bytes"]]
+    assert len(list(here.iterdir())) == 3
+
+
+def test_standard_output_is_the_photo_and_nothing_else(serve: Serve, here: Path) -> None:
+    url = serve().url
+    command = [*PYTHON_M_DOG, "snap", url, "-o", "-"]
+    environment = clean_environment({"PYTHONPATH": str(ROOT)})
+    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, timeout=30, check=False)
+    assert (ended.stderr, ended.returncode) == (b"", 0)
+    assert len(ended.stdout) == list_photos(url, here)[0]["bytes"]
+    assert list(here.iterdir()) == []
+
+
+def test_one_json_object_tells_of_the_photo(serve: Serve, here: Path) -> None:
+    url = serve().url
+    told = json.loads(run_dog("snap", url, "-o", "photo.jpg", "--json", cwd=here).stdout)
+    (photo,) = list_photos(url, here)
+    assert told["path"] == "photo.jpg"
+    assert told["url"] == f"{url}/snapshots/{told['snapshot']}.jpg"
+    assert photo.items() <= told.items()
+
+
+def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve, here: Path) -> None:
+    url = serve().url
+    (here / "photo.jpg").write_text("mine")
+    (here / "pipe").mkdir()
+    ended = run_dog("snap", url, "-o", "photo.jpg", cwd=here)
+    assert ended.stderr == (
+        "dog: 'photo.jpg' is there already; name another file, or say --force. See dog snap --help.\n"
+    )
+    assert ended.returncode == Status.USAGE
+    assert run_dog("snap", url, "-o", "nowhere/photo.jpg", cwd=here).stderr == (
+        "dog: There is no folder 'nowhere'; make it first. See dog snap --help.\n"
+    )
+    assert run_dog("snap", url, "--force", "-o", "/dev/null", cwd=here).returncode == Status.USAGE
+    assert (here / "photo.jpg").read_text() == "mine"
+    assert list_photos(url, here) == []
+    assert run_dog("snap", url, "-o", "photo.jpg", "--force", cwd=here).returncode == Status.WELL
+    assert (here / "photo.jpg").stat().st_size == list_photos(url, here)[0]["bytes"]
+
+
+def test_the_photo_is_shown_by_the_desktops_viewer(serve: Serve, here: Path) -> None:
+    url = serve().url
+    programs = here / "programs"
+    programs.mkdir()
+    opened = here / "opened"
+    os.mkfifo(opened)
+    viewer = programs / "xdg-open"
+    viewer.write_text(f"#!/bin/sh\necho \"$1\" > '{opened}'\n")
+    viewer.chmod(0o755)
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    ended = run_dog("snap", url, "-o", "photo.jpg", "--open", cwd=here, env=path)
+    assert ended.returncode == Status.WELL
+    assert opened.read_text() == "photo.jpg\n"
+    ended = run_dog("snap", url, "-o", "other.jpg", "--open", cwd=here, env={"PATH": "/nowhere"})
+    assert "there is no xdg-open to show it" in ended.stderr
+    assert ended.returncode == Status.FAILED
+
+
+def test_a_camera_that_fails_is_told_in_one_line(serve: Serve, tmp_path: Path, here: Path) -> None:
+    script = write_script(tmp_path, "exit 3")
+    url = serve("--camera", f"script:{script}").url
+    for arguments in (["snap", url], ["snap", url, "--camera", "nope"], ["gallery", url, "--camera", "nope"]):
+        ended = run_dog(*arguments, cwd=here)
+        assert re.fullmatch(r"dog: [^\n]*(camera|program)[^\n]*\n", ended.stderr), ended.stderr
+        assert (ended.returncode, ended.stdout) == (Status.FAILED, "")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
+def test_a_server_that_is_not_there_or_no_address_is_told_in_one_line(command: str, here: Path) -> None:
+    ended = run_dog(command, f"127.0.0.1:{(port := free_port())}", cwd=here)
+    problem = "connection refused; look whether the server runs and at the address."
+    assert ended.stderr == f"dog: http://127.0.0.1:{port} can't be reached: {problem}\n"
+    assert ended.returncode == Status.UNREACHABLE
+    ended = run_dog(command, "ftp://a", cwd=here)
+    assert ended.stderr == ("dog: 'ftp://a' is no address of a server; write one such as http://camera.local:8080\n")
+    assert ended.returncode == Status.USAGE
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        ended = run_dog("snap", f"127.0.0.1:{deaf.getsockname()[1]}", "--timeout", "0.2", cwd=here)
+    assert "gave no answer in 0.2 s" in ended.stderr
+    assert ended.returncode == Status.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--max-age", "-1"], "no number of seconds"),
+        (["--max-age", "nan"], "no number of seconds"),
+        (["-o", "-", "--json"], "leave out --json"),
+        (["extra"], "extra"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], named: str, here: Path) -> None:
+    ended = run_dog("snap", "127.0.0.1:1", *arguments, cwd=here)
+    assert re.fullmatch(rf"dog: [^\n]*{named}[^\n]* See dog snap --help\.\n", ended.stderr)
+    assert ended.returncode == Status.USAGE
+
+
+def test_ctrl_c_ends_the_wait_quietly(serve: Serve, tmp_path: Path, here: Path) -> None:
+    server = start_waiting(serve, tmp_path)
+    with watch(server) as viewer:
+        waiting = subprocess.Popen(
+            [*PYTHON_M_DOG, "snap", server.url],
+            cwd=here,
+            env=clean_environment({"PYTHONPATH": str(ROOT)}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        read_until(viewer, "capturing")
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.communicate(timeout=20) == (b"", b"")
+        assert waiting.returncode == Status.INTERRUPTED
+        (tmp_path / "go").write_text("now\n")
+        read_until(viewer, "ready")
+    assert list(here.iterdir()) == []
+
+
+def test_the_gallery_lists_the_newest_first(serve: Serve, here: Path) -> None:
+    url = serve("--dead-time", "0").url
+    assert run_dog("gallery", url, cwd=here).stdout == "There are no photos yet.\n"
+    taken = [
+        json.loads(run_dog("snap", url, "--max-age", "0", "--json", cwd=here).stdout)["snapshot"] for _ in range(3)
+    ]
+    table = run_dog("gallery", url, "--limit", "2", cwd=here).stdout.splitlines()
+    assert table[0].split() == ["Time", "Camera", "Pixels", "Size", "Id"]
+    assert [line.split()[-1] for line in table[1:]] == [taken[2], taken[1]]
+    assert [photo["snapshot"] for photo in list_photos(url, here)] == taken[::-1]
+
+
+@pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
+def test_the_help_says_what_each_status_means(command: str, here: Path) -> None:
+    text = " ".join(run_dog(command, "--help", cwd=here).stdout.split())
+    for status, meaning in MEANINGS.items():
+        assert f"{status:d} {meaning}" in text
