@@ -1,6 +1,7 @@
 """The hub: numbers the events, keeps the last of them, and hands each to every viewer without waiting for any.
 
-After the handshake nobody else writes to a viewer's connection: frames are built here and handed over whole.
+After the handshake nobody else writes to a viewer's connection: frames are built here, once in each form that viewers
+take (dog.forms), and handed over whole.
 `publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `BACKLOG` bytes
 wait for it; so no viewer delays another. One timer pings all viewers.
 
@@ -20,10 +21,12 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from itertools import cycle, islice
+from typing import ClassVar
 
 import msgspec
 
-from dog.frames import PING, PONG, TEXT, build_close, build_frame
+from dog.forms import FORMS, WEBSOCKET, Form
+from dog.frames import PONG, build_frame
 from dog.messages import PROTOCOL, CameraStatus, Event, Hello, Message, Viewers, encode, timestamp
 from dog.metrics import DropReason, Metrics
 
@@ -52,6 +55,8 @@ class Viewer(asyncio.Protocol):
 
     Every method is done before it returns. Who reads from the connection overrides `data_received`.
     """
+
+    form: ClassVar[Form] = WEBSOCKET
 
     __slots__ = (
         "_end_timer",
@@ -97,7 +102,7 @@ class Viewer(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Say something to this viewer alone."""
-        self.write(build_frame(TEXT, encode(message)))
+        self.write(self.form.build(message, encode(message)))
 
     def pong(self, payload: bytes) -> None:
         self.write(build_frame(PONG, payload))
@@ -118,14 +123,14 @@ class Viewer(asyncio.Protocol):
             self._limit = BACKLOG
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send the close frame and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
+        """Send the farewell and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
 
         Only the sending half is shut, and what still comes in is read and thrown away: closing a socket with unread
-        bytes resets the connection, and the close frame would be lost with it.
+        bytes resets the connection, and the farewell would be lost with it.
         """
         if self.closing:
             return
-        self.write(build_close(code, reason))
+        self.write(self.form.build_close(code, reason))
         if self._transport.is_closing():
             return
         self._end()
@@ -205,6 +210,15 @@ class _Clear:
         return left
 
 
+Frames = dict[Form, bytes]
+"""One message in every form."""
+
+
+def _build(message: Message | Event) -> Frames:
+    text = encode(message)
+    return {form: form.build(message, text) for form in FORMS}
+
+
 class Hub:
     """All viewers, and the events' numbers.
 
@@ -220,11 +234,11 @@ class Hub:
         self._metrics = metrics
         self._lanes: list[set[Viewer]] = [set() for _ in range(LANES)]
         self._next_lane = cycle(self._lanes)
-        self._clear = _Clear()
+        self._clear = {form: _Clear() for form in FORMS}
         self._others: set[Viewer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._ring: deque[bytes] = deque(maxlen=RING)
+        self._ring: deque[Frames] = deque(maxlen=RING)
         self._count_told_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
         self._farewell: tuple[int, str] | None = None
@@ -238,10 +252,10 @@ class Hub:
         """Number the event, keep it, and hand it to every viewer."""
         self.seq += 1
         numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
-        frame = build_frame(TEXT, encode(numbered))
-        self._ring.append(frame)
+        frames = _build(numbered)
+        self._ring.append(frames)
         with self._metrics.fanout.time():
-            self._write_to_all(frame)
+            self._write_to_all(frames)
 
     # ---- who comes and goes
 
@@ -281,9 +295,10 @@ class Hub:
             cameras=cameras,
             viewers=self.count,
         )
-        frames = b"".join((preface, build_frame(TEXT, encode(hello)), *(missed or ())))
-        viewer.write_greeting(frames)
-        return len(frames)
+        form = viewer.form
+        greeting = b"".join((preface, form.build(hello, encode(hello)), *(frames[form] for frames in missed or ())))
+        viewer.write_greeting(greeting)
+        return len(greeting)
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer: nothing is written to it any more. One that is not here stays so."""
@@ -318,7 +333,6 @@ class Hub:
 
     async def keep_alive(self) -> None:
         """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
-        ping = build_frame(PING, b"")
         for lane in cycle(self._lanes):
             await asyncio.sleep(PING_INTERVAL / LANES)
             silent_since = self.now() - SILENCE
@@ -326,7 +340,7 @@ class Hub:
                 if viewer.heard_at < silent_since:
                     self.drop(viewer, "silent")
                 else:
-                    viewer.write(ping)
+                    viewer.write(viewer.form.ping)
 
     # ---- which way a viewer is written to
 
@@ -334,10 +348,10 @@ class Hub:
         """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
         if viewer.lane is not None and viewer.clear:
             if viewer.place < 0:
-                self._clear.add(viewer)
+                self._clear[viewer.form].add(viewer)
             self._others.discard(viewer)
             return
-        self._clear.remove(viewer)
+        self._clear[viewer.form].remove(viewer)
         if viewer.lane is not None:
             self._others.add(viewer)
         else:
@@ -350,14 +364,14 @@ class Hub:
             viewer.behind_since = None
         self.arrange(viewer)
 
-    def _write_to_all(self, frame: bytes) -> None:
-        left = self._clear.write(frame)
+    def _write_to_all(self, frames: Frames) -> None:
+        left = [one for form, clear in self._clear.items() for one in clear.write(frames[form])]
         for viewer in tuple(self._others):
-            viewer.write(frame)
+            viewer.write(frames[viewer.form])
         for viewer, rest in left:
             viewer.write(rest)
 
-    def _missed(self, cursor: str | None) -> list[bytes] | None:
+    def _missed(self, cursor: str | None) -> list[Frames] | None:
         """The frames after the cursor, in order; None where they are not all here, or the cursor is not ours."""
         epoch, _, seq = (cursor or "").partition("-")
         if epoch != str(self.epoch) or not (seq.isascii() and seq.isdigit() and len(seq) < 20):
@@ -377,4 +391,4 @@ class Hub:
     def _send_count(self) -> None:
         self._count_timer = None
         self._count_told_at = self.now()
-        self._write_to_all(build_frame(TEXT, encode(Viewers(count=self.count))))
+        self._write_to_all(_build(Viewers(count=self.count)))

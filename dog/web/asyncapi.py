@@ -1,0 +1,130 @@
+"""The push in a document that tools can read: AsyncAPI 3.0, made of the very types of dog.messages."""
+
+from collections.abc import Iterable
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from dog import __version__
+from dog.messages import Error, Event, Hello, Pong, Reply, Request, Viewers
+from dog.web.operations import Operation
+from dog.web.schemas import Schema, Schemas
+from dog.web.words import TYPES
+
+__all__ = ["make_asyncapi"]
+
+TO_ONE = (Hello, Reply, Error, Pong)
+TO_ALL = (*get_args(Event), Viewers)
+HEARD = get_args(Request)
+
+DESCRIPTION = (
+    "One JSON object a message; `type` says which. Fields and types that you do not know are to be ignored: either may"
+    " come. Time is RFC 3339 in UTC, durations are seconds. `hello` comes first and is the whole state. After a loss"
+    " come back with the last `cursor`: what you missed follows, where the server still has it (the last 256 events)."
+)
+CLOSE_CODES = (
+    "The server closes with 1001 (going away), 1012 (restart), 1013 (overloaded) and 4029 (rate limited): come back,"
+    " with full jitter, 0.5 s doubling to 20 s. After 4401 (unauthorized) and 4403 (forbidden) don't."
+)
+STREAM = (
+    "For who only listens: the same messages as Server-Sent Events. `event` is the message's type, `data` the message,"
+    " and `id` its cursor, which a browser says when it comes back. A comment comes every 25 s."
+)
+ANSWERS = {"capture": ("reply", "error"), "resume": ("hello", "error"), "ping": ("pong", "error"), "auth": ("error",)}
+
+
+def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:
+    """The document. `push` and `events` are the operations by which the two channels are opened."""
+    schemas = Schemas()
+    messages = {_tag(kind): _describe(kind, schemas.heard(kind), schemas) for kind in HEARD}
+    messages |= {_tag(kind): _describe(kind, schemas.said(kind), schemas) for kind in (*TO_ONE, *TO_ALL)}
+    told = [_tag(kind) for kind in (Hello, *TO_ALL)]
+    document: dict[str, Any] = {
+        "asyncapi": "3.0.0",
+        "info": {"title": "D.O.G., the push", "version": __version__, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "channels": {
+            "ws": {
+                "address": push.path,
+                "title": push.summary,
+                "description": CLOSE_CODES,
+                "messages": _refer("#/components/messages", messages),
+                "bindings": {"ws": {"method": "GET", "query": _query(push, schemas)}},
+            },
+            "events": {
+                "address": events.path,
+                "title": events.summary,
+                "description": STREAM,
+                "messages": _refer("#/components/messages", told),
+            },
+        },
+        "operations": {
+            **{_tag(kind): _hear(_tag(kind)) for kind in HEARD},
+            "tellOne": _tell("ws", "To you alone.", map(_tag, TO_ONE)),
+            "tellAll": _tell("ws", "To everybody.", map(_tag, TO_ALL)),
+            "stream": {
+                **_tell("events", "To everybody, after a hello to you alone.", told),
+                "bindings": {"http": {"method": "GET", "query": _query(events, schemas)}},
+            },
+        },
+        "components": {"messages": messages, "schemas": schemas.components},
+    }
+    if base_url is not None:
+        public = urlsplit(base_url)
+        place = {"host": public.netloc, "pathname": public.path or "/"}
+        document["servers"] = {
+            "ws": {**place, "protocol": "wss" if public.scheme == "https" else "ws"},
+            "events": {**place, "protocol": public.scheme},
+        }
+        for name, channel in document["channels"].items():
+            channel["servers"] = [{"$ref": f"#/servers/{name}"}]
+    return document
+
+
+def _tag(kind: Any) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _describe(kind: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
+    return {
+        "name": _tag(kind),
+        "title": _tag(kind),
+        "summary": TYPES[kind.__name__],
+        "payload": schema,
+        "examples": [{"payload": schemas.example(schema)}],
+    }
+
+
+def _refer(place: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {name: {"$ref": f"{place}/{name}"} for name in names}
+
+
+def _refer_in(channel: str, names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names]
+
+
+def _hear(name: str) -> dict[str, Any]:
+    channel = {"$ref": "#/channels/ws"}
+    return {
+        "action": "receive",
+        "channel": channel,
+        "messages": _refer_in("ws", [name]),
+        "reply": {"channel": channel, "messages": _refer_in("ws", ANSWERS[name])},
+    }
+
+
+def _tell(channel: str, summary: str, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+        "messages": _refer_in(channel, names),
+    }
+
+
+def _query(operation: Operation, schemas: Schemas) -> Schema:
+    """What may stand in the query of the address that opens a channel."""
+    fields = schemas.fields(operation.query) if operation.query is not None else []
+    return {
+        "type": "object",
+        "properties": {name: {**schema, "description": word.what} for name, _, schema, word in fields},
+    }

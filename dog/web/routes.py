@@ -1,0 +1,361 @@
+"""Every address of the service, once: who answers it, what it may be given, and all that it may answer.
+
+The first that fits is asked. To add one: write its handler, and its Operation here; the documents follow.
+"""
+
+from aiohttp import web
+
+from dog.web import album, api, assets, documents, events, pages, pictures, preview, sockets
+from dog.web.operations import FORM, NO_SNAPSHOT, OF_A_FILE, PICTURES, Answer, Operation, file, nothing, page, told
+from dog.web.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush, PinForm
+from dog.web.sharing_routes import SHARING
+
+__all__ = ["OPERATIONS", "TAGS"]
+
+TAGS = {
+    "captures": "Have a picture taken.",
+    "photos": "The pictures that were taken, and what is known of them.",
+    "sharing": "Links to give away: each opens one photo, for a time.",
+    "push": "What happens, as it happens.",
+    "cameras": "What there is to take pictures with.",
+    "pages": "For people; they work without JavaScript, too.",
+    "documents": "All this, for people and for tools.",
+    "service": "How the service is.",
+    "parts": "What the pages are made of.",
+}
+"""The chapters of the documents, in their order."""
+
+CAMERA_TROUBLE = (
+    "bad_image",
+    "camera_busy",
+    "camera_error",
+    "camera_offline",
+    "storage_error",
+    "storage_full",
+    "timeout",
+)
+"""What a press may meet."""
+OF_A_SNAPSHOT = ("X-Captured-At", "X-Outcome", "X-Snapshot")
+
+
+async def _show_icon(_request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": "static/icon.svg"})
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/snapshots/{id}.{suffix}",  # before the others: the one asked for most
+        handler=pictures.show_picture,
+        tag="photos",
+        summary="The picture, bit for bit as it is kept",
+        headers=OfFile,
+        answers=file("The picture.", *PICTURES, headers=("Content-Disposition",)),
+        problems=(*NO_SNAPSHOT, "storage_error", *OF_A_FILE),
+    ),
+    Operation(
+        method="GET",
+        path="/snapshots/{id}",
+        handler=pages.show_snapshot,
+        tag="pages",
+        summary="The page of one snapshot",
+        answers=page("The page."),
+        problems=(*NO_SNAPSHOT, "storage_error"),
+    ),
+    Operation(
+        method="GET",
+        path="/snapshots",
+        handler=album.show_gallery,
+        tag="pages",
+        summary="The gallery: the photos by day, the newest first",
+        query=album.OfGallery,
+        answers=page("The page."),
+        problems=("bad_message", "unknown_snapshot", "storage_error"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/pin",
+        handler=album.press_pin,
+        tag="pages",
+        summary="The form that pins a photo, or unpins it",
+        body=PinForm,
+        body_type=FORM,
+        needs_body=True,
+        answers=(Answer(status=303, what="To the photo's page.", headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/snapshots/{id}/delete",
+        handler=album.ask_deletion,
+        tag="pages",
+        summary="The page that asks whether a photo is to be deleted",
+        answers=page("The page."),
+        problems=(*NO_SNAPSHOT, "storage_error"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/delete",
+        handler=album.press_delete,
+        tag="pages",
+        summary="The form that deletes a photo",
+        answers=(Answer(status=303, what="To the next older photo, or the gallery.", headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/snapshots/{id}/thumbnail.jpg",
+        handler=pictures.show_thumbnail,
+        tag="photos",
+        summary="The picture in 320 by 320 pixels at most",
+        headers=OfFile,
+        answers=file("The thumbnail.", "image/jpeg"),
+        problems=(*NO_SNAPSHOT, "storage_error", *OF_A_FILE),
+    ),
+    Operation(
+        method="GET",
+        path="/latest.jpg",
+        handler=pictures.show_latest,
+        tag="photos",
+        summary="The newest picture",
+        description=(
+            "With `max_age` a new one is taken where the newest is older. With `after`, the id of a photo, it is the"
+            " next one after that of the same camera, which is waited for: `wait` seconds, or 60. So a loop that asks"
+            " for the one after the last sees them all."
+        ),
+        query=OfLatest,
+        headers=OfFile,
+        answers=(
+            *file("The picture.", *PICTURES, headers=("Age", "Content-Disposition", *OF_A_SNAPSHOT)),
+            Answer(status=204, what="There was none after that within the time."),
+        ),
+        problems=("bad_message", "unknown_camera", *NO_SNAPSHOT, *CAMERA_TROUBLE, *OF_A_FILE),
+    ),
+    Operation(
+        method="POST",
+        path="/api/captures",
+        handler=api.start_capture,
+        tag="captures",
+        summary="Press: the picture that is fresh enough, or a new one",
+        description=(
+            "It waits for the picture. The same `Idempotency-Key` within 10 minutes is the same press, and gives the"
+            " same picture. With `Prefer: respond-async` it does not wait: 202, and where to ask what has become of it."
+        ),
+        headers=OfPress,
+        body=api.CaptureRequest,
+        answers=(
+            Answer(what="A picture that is there already.", body=api.PressedBody, headers=("Location",)),
+            Answer(status=201, what="A new picture.", body=api.PressedBody, headers=("Location",)),
+            Answer(
+                status=202,
+                what="The press was heard.",
+                body=api.CaptureBody,
+                headers=("Location", "Preference-Applied"),
+            ),
+        ),
+        problems=("unknown_camera", *CAMERA_TROUBLE),
+    ),
+    Operation(
+        method="GET",
+        path="/api/captures/{number}",
+        handler=api.show_capture,
+        tag="captures",
+        summary="What became of a capture",
+        description="The last 256 are remembered.",
+        answers=told("The capture.", api.CaptureBody),
+        problems=("unknown_capture",),
+    ),
+    Operation(
+        method="GET",
+        path="/api/snapshots",
+        handler=api.list_snapshots,
+        tag="photos",
+        summary="Snapshots, the newest first",
+        query=api.Listing,
+        answers=told("The snapshots.", api.SnapshotList),
+        problems=("bad_message", "unknown_camera", "unknown_snapshot", "storage_error"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/snapshots/{id}",
+        handler=api.show_snapshot_body,
+        tag="photos",
+        summary="One snapshot",
+        answers=told("The snapshot.", api.SnapshotDetails),
+        problems=(*NO_SNAPSHOT, "storage_error"),
+    ),
+    Operation(
+        method="DELETE",
+        path="/api/snapshots/{id}",
+        handler=api.delete_snapshot,
+        tag="photos",
+        summary="Delete a photo, for everyone and for ever",
+        answers=nothing("It is gone."),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="PUT",
+        path="/api/snapshots/{id}/pin",
+        handler=api.pin_snapshot,
+        tag="photos",
+        summary="Pin a photo, so that it never makes room for newer ones",
+        answers=nothing("It is pinned."),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="DELETE",
+        path="/api/snapshots/{id}/pin",
+        handler=api.unpin_snapshot,
+        tag="photos",
+        summary="Unpin a photo",
+        answers=nothing("It is not pinned."),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    *SHARING,
+    Operation(
+        method="GET",
+        path="/ws",
+        handler=sockets.watch,
+        tag="push",
+        summary="The push, as a WebSocket",
+        description="What is said on it stands in the AsyncAPI document.",
+        query=OfPush,
+        answers=(Answer(status=101, what="You are a viewer now."),),
+        problems=("forbidden", "upgrade_required"),
+        head=False,
+    ),
+    Operation(
+        method="GET",
+        path="/events",
+        handler=events.stream,
+        tag="push",
+        summary="The push, as Server-Sent Events",
+        description="It goes on until you leave. What is said on it stands in the AsyncAPI document.",
+        query=OfPush,
+        headers=OfEvents,
+        answers=(Answer(what="Events without end.", body=("text/event-stream",)),),
+        problems=("forbidden",),
+    ),
+    Operation(
+        method="GET",
+        path="/preview.mjpg",
+        handler=preview.show_preview,
+        tag="cameras",
+        summary="What a camera sees, frame after frame",
+        description="It goes on until you leave, or the server stops. `ahead=1` is for Chromium.",
+        query=OfPreview,
+        answers=(Answer(what="JPEGs without end.", body=("multipart/x-mixed-replace",)),),
+        problems=("unknown_camera", "no_preview", "camera_offline", "camera_busy", "camera_error", "timeout"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/cameras",
+        handler=api.list_cameras,
+        tag="cameras",
+        summary="Every camera, as it is now",
+        answers=told("The cameras.", api.CameraList),
+    ),
+    Operation(
+        method="GET",
+        path="/",
+        handler=pages.show_live,
+        tag="pages",
+        summary="The live page of a camera",
+        query=OfCamera,
+        answers=page("The page."),
+        problems=("unknown_camera", "storage_error"),
+    ),
+    Operation(
+        method="POST",
+        path="/",
+        handler=pages.press,
+        tag="pages",
+        summary="The same press, without JavaScript",
+        query=OfCamera,
+        answers=(Answer(status=303, what="To the picture's page.", headers=("Location", "Set-Cookie")),),
+        problems=("unknown_camera", *CAMERA_TROUBLE),
+    ),
+    Operation(
+        method="GET",
+        path="/api",
+        handler=documents.show_page,
+        tag="documents",
+        summary="The page that you may be reading",
+        headers=OfFile,
+        answers=file("The page.", "text/html"),
+        problems=OF_A_FILE,
+    ),
+    Operation(
+        method="GET",
+        path="/api/openapi.json",
+        handler=documents.show_openapi,
+        tag="documents",
+        summary="All addresses, as OpenAPI 3.1",
+        headers=OfFile,
+        answers=file("The document.", "application/json"),
+        problems=OF_A_FILE,
+    ),
+    Operation(
+        method="GET",
+        path="/api/asyncapi.json",
+        handler=documents.show_asyncapi,
+        tag="documents",
+        summary="The push, as AsyncAPI 3.0",
+        headers=OfFile,
+        answers=file("The document.", "application/json"),
+        problems=OF_A_FILE,
+    ),
+    Operation(
+        method="GET",
+        path="/healthz",
+        handler=api.report_health,
+        tag="service",
+        summary="Whether the process is alive",
+        answers=told("It is.", dict[str, str]),
+    ),
+    Operation(
+        method="GET",
+        path="/readyz",
+        handler=api.report_readiness,
+        tag="service",
+        summary="Whether every camera is usable and the disk writable",
+        answers=told("They are.", dict[str, str]),
+        problems=("camera_offline", "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        handler=api.report_metrics,
+        tag="service",
+        summary="The numbers for Prometheus",
+        answers=(Answer(what="The numbers.", body=("text/plain", "application/openmetrics-text")),),
+    ),
+    Operation(
+        method="GET",
+        path="/static/{name}",
+        handler=assets.show_asset,
+        tag="parts",
+        summary="A style, a module, a drawing",
+        headers=OfFile,
+        answers=file("The file.", *assets.TYPES.values()),
+        problems=("not_found", *OF_A_FILE),
+    ),
+    Operation(
+        method="GET",
+        path="/default-picture",
+        handler=assets.show_default_picture,
+        tag="parts",
+        summary="What the live page shows before there is a first picture, where a setting names it",
+        headers=OfFile,
+        answers=file("The picture.", *PICTURES, "image/svg+xml"),
+        problems=("not_found", *OF_A_FILE),
+    ),
+    Operation(
+        method="GET",
+        path="/favicon.ico",
+        handler=_show_icon,
+        tag="parts",
+        summary="The icon, where a browser looks for it",
+        answers=(Answer(status=302, what="It is elsewhere.", headers=("Location",)),),
+    ),
+)

@@ -1,0 +1,119 @@
+"""A browser's own EventSource on /events, and the page at /api in a browser."""
+
+import asyncio
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.windows import Window
+from tests.conftest import Serve
+from tests.cutting_proxy import start_proxy
+from tests.heard import check_message
+from tests.server_process import ServerProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LISTEN = """path => {
+    window.heard = [];
+    const source = new EventSource(path);
+    for (const type of ["hello", "capturing", "ready"]) {
+        source.addEventListener(type, (event) => window.heard.push([event.lastEventId, event.type, event.data]));
+    }
+}"""
+
+
+def press(server: ServerProcess) -> str:
+    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
+    snapshot: str = json.load(urllib.request.urlopen(request))["snapshot"]
+    return snapshot
+
+
+async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:
+    """Until the condition holds of what was `heard`; all of it, each held to its schema."""
+    await window.page.wait_for_function(f"() => {{ const heard = window.heard; return {condition}; }}")
+    found = []
+    for cursor, kind, text in await window.read("() => window.heard"):
+        check_message(text)
+        said = json.loads(text)
+        assert (said["cursor"], said["type"]) == (cursor, kind)
+        found.append(said)
+    return found
+
+
+async def test_an_event_source_whose_line_was_cut_comes_back_and_misses_nothing(
+    serve: Serve, open_window: OpenWindow, quick_camera: str
+) -> None:
+    server = await asyncio.to_thread(serve, "--camera", quick_camera, "--dead-time", "0")
+    async with start_proxy(server.port) as proxy:
+        window = await open_window(f"{proxy.url}/api")
+        window.accepted = [r"net::ERR_"]
+        await window.read(LISTEN, "/events")
+        await wait_for(window, "heard.length === 1")
+        taken = [await asyncio.to_thread(press, server)]
+        await wait_for(window, "heard.length === 3")
+        proxy.shut = True
+        proxy.cut()
+        taken += [await asyncio.to_thread(press, server) for _ in range(3)]
+        proxy.shut = False
+        heard = await wait_for(window, "heard.filter(([, type]) => type === 'ready').length === 4")
+    assert [one["recovered"] for one in heard if one["type"] == "hello"] == [False, True]
+    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == taken
+    numbered = [one["seq"] for one in heard if one["type"] != "hello"]
+    assert numbered == list(range(1, 9))
+
+
+async def test_an_event_source_survives_the_servers_crash_and_is_told_the_truth(
+    serve: Serve, open_window: OpenWindow, quick_camera: str
+) -> None:
+    settings = ("--camera", quick_camera, "--dead-time", "0")
+    server = await asyncio.to_thread(serve, *settings)
+    window = await open_window(f"{server.url}/api")
+    window.accepted = [r"net::ERR_"]
+    await window.read(LISTEN, "/events")
+    await wait_for(window, "heard.length === 1")
+    before = await asyncio.to_thread(press, server)
+    await wait_for(window, "heard.length === 3")
+    await asyncio.to_thread(server.kill)
+    again = await asyncio.to_thread(serve, *settings, "--port", str(server.port))
+    heard = await wait_for(window, "heard.length === 4")
+    assert (heard[3]["type"], heard[3]["recovered"]) == ("hello", False)
+    assert heard[3]["cameras"][0]["latest"]["snapshot"] == before
+    after = await asyncio.to_thread(press, again)
+    heard = await wait_for(window, "heard.length === 6")
+    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == [before, after]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_the_page_of_the_interface_fits_the_window_and_opens_without_javascript(
+    idle_server: ServerProcess, open_window: OpenWindow, width: int, scripts: bool
+) -> None:
+    size = {"width": width, "height": 700}
+    window = await open_window(f"{idle_server.url}/api", viewport=size, java_script_enabled=scripts)
+    part = window.page.locator("#start_capture")
+    await part.locator("summary").click()
+    await part.get_by_text("Idempotency-Key").first.wait_for(state="visible")
+    box = await window.page.locator("main").bounding_box()
+    assert box is not None
+    assert box["width"] <= width
+    if scripts:
+        assert await window.read("() => document.documentElement.scrollWidth") <= width
+        await window.read("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
+        assert await window.read("() => document.documentElement.scrollWidth") <= width
+
+
+async def test_the_page_and_the_documents_work_below_a_prefix(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    async with start_proxy(idle_server.port, prefix="/garden") as proxy:
+        window = await open_window(f"{proxy.url}/garden/api")
+        link = window.page.get_by_role("link", name="OpenAPI", exact=True)
+        address = await link.evaluate("link => link.href")
+        assert address == f"{proxy.url}/garden/api/openapi.json"
+        server = await window.read("async (address) => (await (await fetch(address)).json()).servers[0].url", address)
+        assert (
+            await window.read("([url, base]) => new URL(url, base).href", [server, address]) == f"{proxy.url}/garden/"
+        )
