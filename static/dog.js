@@ -6,8 +6,8 @@
 
 import { Cameras } from "./cameras.js";
 import { CopyLink } from "./clipboard.js";
-import { Connection } from "./connection.js";
-import { rememberSnapshot } from "./cookie.js";
+import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
+import { DogClient, randomRequest } from "./dog-client.js";
 import { Shutter } from "./shutter.js";
 import { Speech } from "./speech.js";
 import { act, initialState, receive, snapshotOf } from "./state.js";
@@ -16,6 +16,7 @@ import { View } from "./view.js";
 import { announcementOf } from "./words.js";
 
 const TICK = 250; // ms; a countdown in whole seconds and its ring
+const HEARD = ["hello", "reply", "error", "viewers", "capturing", "ready", "failed", "camera", "removed"];
 const UNANSWERED = 5000; // ms after which a press may be said anew
 const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
 
@@ -44,16 +45,16 @@ let state = initialState({
   stripLength: strip.length,
 });
 
-const address = new URL("ws", root);
-address.protocol = root.protocol === "https:" ? "wss:" : "ws:";
-const connection = new Connection(address, {
-  onMessage(message) {
-    change(receive, message);
-    if (message.type === "hello") catchUp();
-  },
-  onLost: () => change(act, { act: "lost" }),
-  onRefused: (code) => change(act, { act: "refused", code }),
+const dog = new DogClient(root);
+for (const type of HEARD) dog.addEventListener(type, ({ detail }) => change(receive, detail));
+dog.addEventListener("hello", catchUp);
+dog.addEventListener("missed", () => state.missed || fetchPhotos());
+dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots, root));
+dog.addEventListener("statechange", ({ detail }) => {
+  if (detail.state === "lost") change(act, { act: "lost" });
+  if (detail.state === "refused") change(act, { act: "refused", code: detail.code });
 });
+let pressing = new AbortController(); // ends the saying again of the last press
 
 function change(reduce, what) {
   const before = state;
@@ -62,36 +63,40 @@ function change(reduce, what) {
   if (state === before) return;
   view.write(state, now);
   speech.say(announcementOf(before, state, now));
-  if (state.own.at(-1) !== before.own.at(-1)) rememberSnapshot(state.own.at(-1), root);
+  const own = state.own.at(-1);
+  if (own && own !== before.own.at(-1)) rememberSnapshot(own, root);
   if (state.live !== before.live) history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
-  if (state.wanted && state.wanted !== before.wanted) fetchPhotos();
+  const isShorter = before.photos.length === strip.length && state.photos.length < strip.length;
+  if (isShorter || (state.wanted && state.wanted !== before.wanted)) fetchPhotos();
 }
 
 function press() {
   const heard = state.press;
   if (heard && (heard.outcome || Date.now() - heard.at < UNANSWERED)) return;
-  const request = crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-");
-  const early = state.connection.state === "connecting"; // sent as soon as the connection is there
-  if (early || sendPress(request, state.camera)) change(act, { act: "press", request });
-  else change(act, { act: "unsent" });
+  const early = state.connection.state === "connecting"; // said as soon as the connection is there
+  if (!early && dog.state !== "live") {
+    change(act, { act: "unsent" });
+    return;
+  }
+  const request = randomRequest();
+  pressing.abort();
+  pressing = new AbortController();
+  dog.capture({ request, camera: state.camera, signal: pressing.signal }).catch(() => {}); // the events tell
+  change(act, { act: "press", request });
 }
 
-const sendPress = (request, camera) => connection.send({ type: "capture", request, ...(camera && { camera }) });
-
-/** What a `hello` leaves to do: photos that were missed, and a press that may not have arrived. */
+/** What a `hello` leaves to do: photos that were missed, and a press that had its answer or is of a server that is gone. */
 function catchUp() {
   if (state.missed) fetchPhotos();
   const { press: said } = state;
-  if (said && !said.outcome && said.epoch === state.epoch) sendPress(said.request, said.camera);
+  if (!said || said.outcome || said.epoch !== state.epoch) pressing.abort();
 }
 
 async function fetchPhotos() {
+  const asked = state.photos[0]?.capture ?? 0;
   try {
-    const query = new URLSearchParams({ limit: strip.length, ...(state.camera && { camera: state.camera }) });
-    const response = await fetch(new URL(`api/snapshots?${query}`, root));
-    if (!response.ok) return;
-    const { snapshots } = await response.json();
-    change(act, { act: "photos", photos: snapshots.map(snapshotOf) });
+    const photos = await dog.snapshots({ limit: strip.length, camera: state.camera });
+    change(act, { act: "photos", photos: photos.map(snapshotOf), asked });
   } catch {
     // The connection is gone again; its next `hello` asks anew.
   }
@@ -128,15 +133,9 @@ document.addEventListener("keydown", (event) => {
   key();
 });
 
-addEventListener("online", () => connection.hurry());
-addEventListener("pageshow", ({ persisted }) => persisted && connection.hurry());
-document.addEventListener("visibilitychange", () => {
-  change(act, { act: "seen", seen: !document.hidden });
-  if (!document.hidden) connection.hurry();
-});
+document.addEventListener("visibilitychange", () => change(act, { act: "seen", seen: !document.hidden }));
 
 setInterval(() => view.write(state, Date.now()), TICK);
 change(act, { act: "seen", seen: !document.hidden });
 if (location.hash === "#live") turnLive(true);
 view.write(state, Date.now());
-connection.open();
