@@ -1,0 +1,267 @@
+"""Links to give away: each opens one photo until it expires or is revoked, and leads nowhere else.
+
+What a link opens, and until when, stands in the store's ledger under the link's id. The token in its address is that
+id, signed with the store's secret, so that no id can be guessed, or taken from elsewhere, and become an address. What
+goes out under such an address never names the snapshot.
+"""
+
+import datetime as dt
+import functools
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from itsdangerous import BadSignature, Signer
+from msgspec import Meta, Struct
+
+from dog.messages import timestamp
+from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id
+from dog.web.bodies import read_body, respond_json
+from dog.web.content import Content, respond
+from dog.web.pages import render
+from dog.web.pictures import find_snapshot
+from dog.web.problems import STATUS, Problem, relative_root
+from dog.web.service import SERVICE, Service
+
+__all__ = [
+    "TOKEN_PATTERN",
+    "UNLISTED",
+    "LinkBody",
+    "LinkList",
+    "LinkRequest",
+    "create_link",
+    "list_links",
+    "make_signer",
+    "press_link",
+    "press_revoke",
+    "revoke_link",
+    "show_links",
+    "show_shared",
+    "show_shared_picture",
+]
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+TERMS = {HOUR: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a month", 365 * DAY: "a year"}
+"""How long a link may work, on the page; a script may say any number of seconds."""
+TOKEN_PATTERN = rf"{ID_PATTERN}\.[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]"
+"""An id and 32 bytes in Base64, whose last digit has two bits to spare: they are 0, so that there is one spelling."""
+UNLISTED = {"X-Robots-Tag": "noindex"}
+
+
+class LinkRequest(Struct, frozen=True):
+    """The body of POST /api/snapshots/{id}/links."""
+
+    expires_in: Annotated[float, Meta(ge=MINUTE, le=365 * DAY)] = 7 * DAY
+
+
+class LinkBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """A link as it is told to whoever may give it away; `url` is what to give."""
+
+    link: str
+    url: str
+    snapshot: str
+    created_at: str
+    expires_at: str
+    expired: bool = False
+
+
+class LinkList(Struct, frozen=True):
+    links: list[LinkBody]
+
+
+# ---- giving away
+
+
+async def create_link(request: web.Request) -> web.Response:
+    """POST /api/snapshots/{id}/links."""
+    service = request.app[SERVICE]
+    wish = await read_body(request, LinkRequest)
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    body = await _give_away(service, snapshot, wish)
+    return respond_json(body, 201, {"Location": body.url})
+
+
+async def list_links(request: web.Request) -> web.Response:
+    """GET /api/snapshots/{id}/links."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    return respond_json(LinkList(await _describe_all(service, snapshot)))
+
+
+async def revoke_link(request: web.Request) -> web.Response:
+    """DELETE /api/links/{link}."""
+    link = request.match_info["link"]
+    if not is_snapshot_id(link) or not await request.app[SERVICE].store.revoke(link):
+        raise Problem("unknown_link", "There is no such link, or it was revoked.")
+    return web.Response(status=204)
+
+
+async def show_links(request: web.Request) -> web.Response:
+    """GET /snapshots/{id}/links: the page that makes links to a photo, and revokes them."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    links = await _describe_all(service, snapshot)
+    return render(
+        request,
+        "sharing.html",
+        {
+            "photo": service.links.describe(snapshot),
+            "links": links[::-1],
+            "terms": TERMS,
+            "usual": LinkRequest().expires_in,
+        },
+    )
+
+
+async def press_link(request: web.Request) -> web.Response:
+    """POST /snapshots/{id}/links: the form of that page."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    try:
+        wish = msgspec.convert(dict(await request.post()), LinkRequest, strict=False)
+    except msgspec.ValidationError:
+        raise Problem("bad_message", "`expires_in` is a number of seconds, from a minute to a year.") from None
+    await _give_away(service, snapshot, wish)
+    return _lead_back(request, snapshot)
+
+
+async def press_revoke(request: web.Request) -> web.Response:
+    """POST /snapshots/{id}/links/{link}/revoke: the form beside a link. One that is revoked already is as well."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    await service.store.revoke(request.match_info["link"])
+    return _lead_back(request, snapshot)
+
+
+async def _give_away(service: Service, snapshot: Snapshot, wish: LinkRequest) -> LinkBody:
+    share = await service.store.share(snapshot, _now() + dt.timedelta(seconds=wish.expires_in))
+    return _describe(service, make_signer(await service.store.secret()), share)
+
+
+async def _describe_all(service: Service, snapshot: Snapshot) -> list[LinkBody]:
+    signer = make_signer(await service.store.secret())
+    return [_describe(service, signer, share) for share in await service.store.shares_of(snapshot)]
+
+
+def _describe(service: Service, signer: Signer, share: Share) -> LinkBody:
+    return LinkBody(
+        link=share.id,
+        url=service.links.shared(signer.sign(share.id).decode()),
+        snapshot=share.snapshot,
+        created_at=timestamp(share.created_at),
+        expires_at=timestamp(share.expires_at),
+        expired=_has_expired(share),
+    )
+
+
+def _lead_back(request: web.Request, snapshot: Snapshot) -> web.Response:
+    where = f"{relative_root(request)}snapshots/{snapshot.id}/links"
+    return web.Response(status=303, headers={"Location": where, "Cache-Control": "no-store"})
+
+
+# ---- what a link opens
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _apart(handler: Handler) -> Handler:
+    """What goes wrong is told on a page that leads nowhere else, too."""
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            problem.headers |= UNLISTED
+            if "text/html" not in request.headers.get("Accept", ""):
+                raise
+            response = _render(request, {"photo": None, "detail": problem.message})
+            response.set_status(STATUS[problem.code])
+            response.headers.update(problem.headers)
+            return response
+
+    return answer
+
+
+@_apart
+async def show_shared(request: web.Request) -> web.StreamResponse:
+    """GET /shared/{token}: the photo, and nothing that leads further."""
+    share, snapshot = await _open(request)
+    return _render(
+        request,
+        {
+            "photo": {
+                "captured_at": timestamp(snapshot.captured_at),
+                "width": snapshot.width,
+                "height": snapshot.height,
+                "bytes": snapshot.bytes,
+                "url": f"{relative_root(request)}shared/{request.match_info['token']}/picture.{snapshot.suffix}",
+                "name": _name_file(snapshot),
+            },
+            "expires_at": timestamp(share.expires_at),
+        },
+    )
+
+
+@_apart
+async def show_shared_picture(request: web.Request) -> web.StreamResponse:
+    """GET /shared/{token}/picture.{suffix}: the picture, bit for bit; asked about each time, for it may be revoked."""
+    share, snapshot = await _open(request)
+    if request.match_info["suffix"] != snapshot.suffix:
+        raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file.")
+    try:
+        data = await request.app[SERVICE].store.read(snapshot)
+    except SnapshotGone:
+        raise Problem("gone_link", "The file of this photo is gone or damaged.") from None
+    headers = {
+        "Cache-Control": "private, max-age=0, must-revalidate",
+        "Content-Disposition": f'inline; filename="{_name_file(snapshot)}"',
+        **UNLISTED,
+    }
+    return respond(request, Content(data, snapshot.content_type, share.id), headers)
+
+
+async def _open(request: web.Request) -> tuple[Share, Snapshot]:
+    """What a token stands for. Raises Problem `unknown_link`, and `gone_link` where it did once."""
+    store = request.app[SERVICE].store
+    token = request.match_info["token"]
+    try:
+        if re.fullmatch(TOKEN_PATTERN, token) is None:
+            raise BadSignature("This has not the form of a token.")
+        link = make_signer(await store.secret()).unsign(token).decode()
+    except BadSignature:
+        raise Problem("unknown_link", "There is no such link; it may have been copied in part.") from None
+    share = await store.find_share(link)
+    if share is not None and _has_expired(share):
+        at = share.expires_at
+        raise Problem("gone_link", f"It worked until {at.day} {at:%B %Y, %H:%M} UTC. Ask for a new one.")
+    snapshot = None if share is None else await store.get(share.snapshot)
+    if share is None or snapshot is None:
+        raise Problem("gone_link", "It was taken back, or the photo was deleted. Whoever sent it to you knows more.")
+    return share, snapshot
+
+
+def make_signer(secret: bytes) -> Signer:
+    """Makes tokens of the ids of links, and ids of tokens; it compares in constant time."""
+    return Signer(secret, salt="dog.shared", key_derivation="hmac", digest_method=hashlib.sha256)
+
+
+def _render(request: web.Request, context: dict[str, object]) -> web.Response:
+    response = render(request, "shared.html", context)
+    response.headers.update({"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer", **UNLISTED})
+    return response
+
+
+def _name_file(snapshot: Snapshot) -> str:
+    return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
+
+
+def _has_expired(share: Share) -> bool:
+    return share.expires_at <= _now()
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

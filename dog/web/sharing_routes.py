@@ -1,0 +1,90 @@
+"""The addresses of links to give away, as routes.py has them: those that make links, and those that a link opens."""
+
+from dog.web import sharing
+from dog.web.operations import FORM, NO_SNAPSHOT, OF_A_FILE, PICTURES, Answer, Operation, file, nothing, page, told
+from dog.web.parameters import OfFile
+
+__all__ = ["SHARING"]
+
+NO_LINK = ("gone_link", "unknown_link")
+UNLISTED = tuple(sharing.UNLISTED)
+
+SHARING = (
+    Operation(
+        method="GET",
+        path="/snapshots/{id}/links",
+        handler=sharing.show_links,
+        tag="pages",
+        summary="The page that makes links to a photo, and revokes them",
+        answers=page("The page."),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/links",
+        handler=sharing.press_link,
+        tag="pages",
+        summary="The form that makes a link",
+        body=sharing.LinkRequest,
+        body_type=FORM,
+        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/links/{link}/revoke",
+        handler=sharing.press_revoke,
+        tag="pages",
+        summary="The form that revokes a link",
+        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/shared/{token}",
+        handler=sharing.show_shared,
+        tag="sharing",
+        summary="What a link opens: the photo, and nothing that leads further",
+        answers=(Answer(what="The page.", body=("text/html",), headers=UNLISTED),),
+        problems=(*NO_LINK, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/shared/{token}/picture.{suffix}",
+        handler=sharing.show_shared_picture,
+        tag="sharing",
+        summary="The picture that a link opens, bit for bit",
+        headers=OfFile,
+        answers=file("The picture.", *PICTURES, headers=("Content-Disposition", *UNLISTED)),
+        problems=(*NO_LINK, "storage_error", "storage_full", *OF_A_FILE),
+    ),
+    Operation(
+        method="POST",
+        path="/api/snapshots/{id}/links",
+        handler=sharing.create_link,
+        tag="sharing",
+        summary="Make a link to one photo, to give away",
+        description="Whoever has its `url` sees that photo and nothing else, until it expires or is revoked.",
+        body=sharing.LinkRequest,
+        answers=(Answer(status=201, what="The link.", body=sharing.LinkBody, headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/snapshots/{id}/links",
+        handler=sharing.list_links,
+        tag="sharing",
+        summary="The links to a photo that were not revoked, the oldest first",
+        answers=told("The links.", sharing.LinkList),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="DELETE",
+        path="/api/links/{link}",
+        handler=sharing.revoke_link,
+        tag="sharing",
+        summary="Revoke a link, for ever",
+        answers=nothing("It works no more."),
+        problems=("unknown_link", "storage_error", "storage_full"),
+    ),
+)

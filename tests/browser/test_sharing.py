@@ -1,0 +1,253 @@
+"""Links to give away, in Chromium: made in the photo's dialog or by forms, opened by a stranger, taken back."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Request, expect
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.test_live import take_photo
+from tests.browser.windows import Window
+from tests.conftest import Serve
+from tests.server_process import ServerProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 568}, "has_touch": True, "is_mobile": True}
+GONE = r"status of 410 \(Gone\)"
+
+
+def dialog_of(window: Window) -> Locator:
+    return window.page.get_by_role("dialog", name="Share this photo")
+
+
+async def open_dialog(window: Window) -> Locator:
+    await window.page.get_by_role("button", name="Share", exact=True).click()
+    dialog = dialog_of(window)
+    await expect(dialog).to_be_visible()
+    return dialog
+
+
+async def make_link(dialog: Locator, time: str = "a week") -> str:
+    """The address of the new link, which stands above the others."""
+    links = dialog.locator("[data-link]")
+    before = await links.count()
+    await dialog.get_by_label("The link works for").select_option(time)
+    await dialog.get_by_role("button", name="Make a link").click()
+    await expect(links).to_have_count(before + 1)
+    return str(await links.first.locator("a").get_attribute("href"))
+
+
+async def open_photo(serve: Serve, open_window: OpenWindow, **options: Any) -> tuple[ServerProcess, str, Window]:
+    """A server, the id of its one photo, and a window with that photo's page."""
+    server = serve("--dead-time", "0")
+    photo = await take_photo(server.url)
+    window = await open_window(f"{server.url.rstrip('/')}{photo['page']}", **options)
+    return server, photo["snapshot"], window
+
+
+async def check_that_it_fits(window: Window, part: Locator) -> None:
+    """It lies inside the window from side to side, and what is pressed in it is as large as a finger needs."""
+    width = await window.read("() => innerWidth")
+    assert await window.read("() => document.documentElement.scrollWidth") <= width
+    box = await part.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert await part.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
+    for pressed in await part.locator("button:visible, select, a.plain").all():
+        box = await pressed.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44, await pressed.inner_text()
+        assert box["width"] >= 44, await pressed.inner_text()
+        assert box["x"] + box["width"] <= width
+
+
+async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_stranger(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server, snapshot, window = await open_photo(serve, open_window)
+    await window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    keyboard = window.page.keyboard
+    await window.part("share").focus()
+    await keyboard.press("Space")
+    dialog = dialog_of(window)
+    await expect(dialog.get_by_label("The link works for")).to_be_focused()
+    await keyboard.type("an hour")
+    await keyboard.press("Tab")
+    await expect(dialog.get_by_role("button", name="Make a link")).to_be_focused()
+    await keyboard.press("Enter")
+    await expect(dialog.get_by_role("status")).to_have_text("Link copied.")
+    copy = dialog.get_by_role("button", name="Copied")
+    await expect(copy).to_be_focused()
+    await expect(dialog.get_by_label("The link works for")).to_have_value("3600")
+    address = await window.read("() => navigator.clipboard.readText()")
+    assert re.fullmatch(re.escape(server.url.rstrip("/")) + r"/shared/[a-z2-7]{24}\.[\w-]{43}", address)
+    await expect(dialog.locator("[data-link] a")).to_have_text(address)
+
+    stranger = await open_window("about:blank")
+    requests: list[Request] = []
+    stranger.page.on("request", lambda request: requests.append(request))
+    await stranger.page.goto(address)
+    picture = stranger.page.get_by_role("img", name="Photo taken at")
+    await expect(picture).to_have_js_property("complete", True)
+    assert await picture.evaluate("image => image.naturalWidth") > 0
+    await expect(stranger.part("when").locator(".ago")).to_be_visible()
+    until = stranger.part("until")
+    await expect(until).to_contain_text("This link works until")
+    await expect(until.locator("time")).not_to_contain_text("UTC")
+    async with stranger.page.expect_download() as download:
+        await stranger.part("download").click()
+    assert re.fullmatch(r"dog-\d{8}-\d{6}\.jpg", (await download.value).suggested_filename)
+    assert await stranger.context.cookies() == []
+    assert len(requests) >= 2
+    for request in requests:
+        assert snapshot not in request.url
+        assert "referer" not in await request.all_headers()
+    assert [await link.get_attribute("id") for link in await stranger.page.locator("a, form, button").all()] == [
+        "download"
+    ]
+
+
+async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Serve, open_window: OpenWindow) -> None:
+    _, _, window = await open_photo(serve, open_window)
+    dialog = await open_dialog(window)
+    other, address = await make_link(dialog, "a year"), await make_link(dialog, "an hour")
+    stranger = await open_window(address)
+    picture = str(await stranger.page.locator("#frame img").evaluate("image => image.currentSrc"))
+    await dialog.locator("[data-link]").first.get_by_role("button", name="Revoke").click()
+    await expect(dialog.locator("[data-link]")).to_have_count(1)
+    await expect(dialog.get_by_role("status")).to_have_text("The link is revoked.")
+    await expect(dialog.locator("[data-link] a")).to_have_attribute("href", other)
+    await expect(dialog.get_by_role("button", name="Make a link")).to_be_focused()
+
+    stranger.accepted.append(GONE)
+    answer = await stranger.page.reload()
+    assert answer is not None
+    assert answer.status == 410
+    await expect(stranger.page.get_by_role("heading")).to_have_text("This link does not work")
+    await expect(stranger.page.get_by_role("link")).to_have_count(0)
+    answer = await stranger.page.goto(picture)
+    assert answer is not None
+    assert answer.status == 410, "a browser that has it asks again"
+    answer = await stranger.page.goto(other)
+    assert answer is not None
+    assert answer.status == 200
+
+
+async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--dead-time", "0")
+    photos = [await take_photo(server.url) for _ in range(3)]
+    page = f"{server.url.rstrip('/')}{photos[1]['page']}"
+    window = await open_window(page)
+    for close in "Escape", "close", "outside":
+        dialog = await open_dialog(window)
+        for key in "ArrowLeft", "ArrowRight":
+            await window.page.keyboard.press(key)
+        await dialog.get_by_role("heading").first.click()  # the focus is on nothing then
+        await window.page.keyboard.press("ArrowRight")
+        if close == "Escape":
+            await window.page.keyboard.press("Escape")
+        elif close == "close":
+            await dialog.get_by_role("link", name="Back to the photo").click()
+        else:
+            await window.page.mouse.click(2, 2)
+        await expect(dialog).to_be_hidden()
+        await expect(window.part("share")).to_be_focused()
+        assert window.page.url == page
+    await window.page.keyboard.press("ArrowRight")
+    await window.page.wait_for_url(f"**{photos[0]['page']}")
+
+
+async def test_a_link_is_copied_where_a_page_has_no_clipboard(serve: Serve, open_window: OpenWindow) -> None:
+    server, snapshot, _ = await open_photo(serve, open_window)
+    window = await open_window("about:blank")
+    await window.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}")
+    await window.read("() => document.addEventListener('copy', () => (window.copied = String(getSelection())))")
+    dialog = await open_dialog(window)
+    address = await make_link(dialog)
+    await expect(dialog.get_by_role("status")).to_have_text("Link copied.")
+    assert await window.read("() => window.copied") == address
+    await expect(dialog.get_by_role("textbox")).to_have_count(0)
+
+
+async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: OpenWindow) -> None:
+    server, snapshot, window = await open_photo(serve, open_window)
+    window.accepted += [GONE, "ERR_CONNECTION_REFUSED"]
+    dialog = await open_dialog(window)
+    await window.read("id => fetch(`../api/snapshots/${id}`, { method: 'DELETE' }).then(() => null)", snapshot)
+    await dialog.get_by_role("button", name="Make a link").click()
+    await expect(dialog.get_by_role("status")).to_contain_text("This photo is gone")
+    server.stop()
+    await dialog.get_by_role("button", name="Make a link").click()
+    await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached; try again.")
+
+
+async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
+    server, snapshot, window = await open_photo(serve, open_window, java_script_enabled=False, **PHONE)
+    page = window.page
+    await page.get_by_role("link", name="Share").click()
+    assert page.url == f"{server.url.rstrip('/')}/snapshots/{snapshot}/links"
+    await page.get_by_label("The link works for").select_option("a day")
+    await page.get_by_role("button", name="Make a link").click()
+    link = page.locator("[data-link]")
+    await expect(link).to_have_count(1)
+    await expect(page.get_by_role("button", name="Copy link")).to_have_count(0)
+    address = str(await link.locator("a").get_attribute("href"))
+
+    stranger = await open_window(f"{server.url.rstrip('/')}{address}", java_script_enabled=False, **PHONE)
+    await expect(stranger.page.get_by_role("img", name="Photo taken at")).to_be_in_viewport(ratio=1)
+    await expect(stranger.part("until")).to_contain_text("UTC")
+    await expect(stranger.part("download")).to_be_in_viewport(ratio=1)
+
+    await page.get_by_role("button", name="Revoke").click()
+    await expect(link).to_have_count(0)
+    stranger.accepted.append(GONE)
+    await stranger.page.reload()
+    await expect(stranger.page.get_by_role("heading")).to_have_text("This link does not work")
+    await page.get_by_role("link", name="Back to the photo").click()
+    assert page.url == f"{server.url.rstrip('/')}/snapshots/{snapshot}"
+
+
+async def test_the_page_of_the_links_does_with_javascript_what_the_dialog_does(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server, snapshot, _ = await open_photo(serve, open_window)
+    window = await open_window("about:blank")
+    await window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")
+    main = window.page.get_by_role("main")
+    address = await make_link(main, "a month")
+    await expect(main.get_by_role("status")).to_have_text("Link copied.")
+    assert await window.read("() => navigator.clipboard.readText()") == address
+    await expect(main.get_by_label("The link works for")).to_have_value(str(30 * 24 * 3600))
+    await expect(main.get_by_role("img")).to_be_visible()
+    await main.get_by_role("button", name="Revoke").click()
+    await expect(main.locator("[data-link]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("options", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
+async def test_all_that_sharing_shows_fits_its_window(
+    serve: Serve, open_window: OpenWindow, options: dict[str, Any]
+) -> None:
+    server, snapshot, window = await open_photo(serve, open_window, **options)
+    await expect(window.part("share")).to_be_in_viewport(ratio=1)
+    dialog = await open_dialog(window)
+    for _ in range(6):
+        address = await make_link(dialog)
+    await check_that_it_fits(window, dialog)
+    assert await dialog.evaluate("dialog => dialog.getBoundingClientRect().bottom <= innerHeight")
+    last = dialog.get_by_role("button", name="Revoke").last
+    await last.scroll_into_view_if_needed()
+    await last.click(trial=True)
+    await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")
+    await check_that_it_fits(window, window.page.get_by_role("main"))
+    stranger = await open_window(address, **options)
+    await expect(stranger.part("download")).to_be_in_viewport(ratio=1)
+    await expect(stranger.part("until")).to_be_in_viewport(ratio=1)
+    await expect(stranger.page.locator("#frame img")).to_be_in_viewport(ratio=1)
+    await check_that_it_fits(stranger, stranger.page.get_by_role("main"))
