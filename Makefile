@@ -17,6 +17,8 @@ test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
 	@tests/install_gstreamer.sh
+	@tests/install_exiftool.sh
+	@tests/install_asyncapi.sh
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: .venv/check ## Look for mistakes with ruff and mypy --strict.

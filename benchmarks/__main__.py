@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.album import measure_album
 from benchmarks.bench import HERE, ROOT, SPARE, Bench, raise_descriptor_limit
 from benchmarks.chart import draw_chart
 from benchmarks.handshakes import measure_handshakes
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "press": measure_press,
     "presses": measure_presses,
     "start": measure_start,
+    "album": measure_album,
     "webcam": measure_webcam,
 }
 RESULTS = HERE / "results.json"

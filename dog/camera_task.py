@@ -10,7 +10,6 @@ is gone; captures meet only a camera that is there, or fail.
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import logging
 import math
@@ -36,17 +35,16 @@ from dog.messages import (
     timestamp,
 )
 from dog.metrics import Metrics
-from dog.snapshots import Snapshot, SnapshotStore
+from dog.outcomes import Outcomes
+from dog.snapshots import Origin, Snapshot, SnapshotStore
 from dog.viewfinder import Viewfinder
 
-__all__ = ["CameraTask"]
+__all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
 OPENING = 30.0
 """Seconds after which a driver is cut off that forgets its time limit for opening."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
-ENDED = 256
-"""Ended captures that are remembered for those who ask what became of them."""
 
 STOPPED = "The server was stopped during this capture."
 
@@ -61,7 +59,8 @@ def stopping(request: str | None = None) -> RequestError:
 class CameraTask:
     """One camera: what it is asked, what it does, and what became of it.
 
-    `capture_timeout` is in seconds; the queue holds the dead time. `run()` is the task; `stop()` ends it.
+    `capture_timeout` is in seconds; the queue holds the dead time. `settings` are the camera's, as JSON, and kept with
+    each snapshot. `start()` begins its tasks; `stop()` ends them.
     """
 
     def __init__(
@@ -75,11 +74,13 @@ class CameraTask:
         links: Links,
         metrics: Metrics,
         capture_timeout: float,
+        settings: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
         self.viewfinder = Viewfinder(camera)
+        self.outcomes = Outcomes()
         self._camera = camera
         self._queue = queue
         self._store = store
@@ -87,11 +88,11 @@ class CameraTask:
         self._links = links
         self._metrics = metrics
         self._capture_timeout = capture_timeout
+        self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
         self._stopping = False
         self._failed_at = -math.inf
-        self._captures: dict[int, asyncio.Future[Snapshot]] = {}
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[Still] | None = None
@@ -110,7 +111,7 @@ class CameraTask:
         """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
         reply, snapshot = self._request(max_age, key)
         if snapshot is None:
-            snapshot = await asyncio.shield(self._captures[reply.capture])
+            snapshot = await asyncio.shield(self.outcomes.expect(reply.capture))
         return reply, snapshot
 
     def _request(self, max_age: float | None, key: str | None) -> tuple[Reply, Snapshot | None]:
@@ -118,9 +119,8 @@ class CameraTask:
             raise stopping(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key)
         self._metrics.presses.labels(self.name, decision.outcome).inc()
-        if decision.snapshot is None and decision.capture not in self._captures:
-            self._remember(decision.capture)
         if decision.snapshot is None:
+            self.outcomes.expect(decision.capture)
             self._wake.set()
         reply = Reply(
             request=key,
@@ -128,17 +128,11 @@ class CameraTask:
             capture=decision.capture,
             snapshot=decision.snapshot.id if decision.snapshot else None,
             url=self._links.picture(decision.snapshot) if decision.snapshot else None,
+            captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
+            age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
             retry_after=None if decision.wait is None else round(decision.wait, 3),
         )
         return reply, decision.snapshot
-
-    def find_capture(self, number: int) -> asyncio.Future[Snapshot] | None:
-        """What became, or will become, of a capture: a future of its snapshot, or of its CaptureError.
-
-        One that could not begin before the server stopped has a RequestError. None where it is not known or
-        forgotten. To be awaited behind a shield: it is everybody's.
-        """
-        return self._captures.get(number)
 
     @property
     def running(self) -> Running | None:
@@ -155,6 +149,16 @@ class CameraTask:
     def retry_after(self) -> float:
         """Seconds until the next exposure may begin, or an offline camera is tried again."""
         return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
+
+    async def forget(self, snapshots: list[Snapshot]) -> None:
+        """These were removed: they serve nobody any more, and the newest that is left is the latest."""
+        captures = {snapshot.capture for snapshot in snapshots}
+        latest = self._queue.latest
+        if latest is None or latest.capture not in captures:
+            self._queue.forget(captures, latest)
+            return
+        newest = restore_latest(await self._store.latest(self.name), self._clock())
+        self._queue.forget(captures, newest)
 
     @property
     def latest(self) -> Snapshot | None:
@@ -215,9 +219,7 @@ class CameraTask:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         finally:
-            for future in self._captures.values():
-                if not future.done():
-                    future.set_exception(stopping())
+            self.outcomes.close(stopping())
             await self._camera.close()
 
     def _note_end(self, task: "asyncio.Task[None]") -> None:
@@ -252,34 +254,33 @@ class CameraTask:
     async def _capture(self) -> None:
         running = self._queue.begin(self._clock())
         began = utc_now()
-        future = self._captures.get(running.capture) or self._remember(running.capture)
         was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            still, snapshot, late = await self._take(running, began)
+            snapshot, late = await self._take(running, began)
         except CaptureError as error:
-            self._fail(running, future, error)
+            self._fail(running, error)
         except OSError as error:
             reason = error.strerror or str(error)
-            self._fail(running, future, CameraFault(f"The system let no picture be taken: {reason}."))
+            self._fail(running, CameraFault(f"The system let no picture be taken: {reason}."))
         except asyncio.CancelledError:
-            self._fail(running, future, CameraFault(STOPPED))
+            self._fail(running, CameraFault(STOPPED))
             raise
         except Exception:
             log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
-            self._fail(running, future, CameraFault("The camera's driver failed; the server's log says how."))
+            self._fail(running, CameraFault("The camera's driver failed; the server's log says how."))
         else:
             self._queue.finish(snapshot, late=late)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._links.describe(snapshot))
-            self._hub.publish(Ready(at=timestamp(utc_now()), quality=still.quality, **body))
-            future.set_result(snapshot)
+            self._hub.publish(Ready(at=timestamp(utc_now()), **body))
+            self.outcomes.succeed(running.capture, snapshot)
             if self.availability.offline is was_offline:  # not lost while the picture was saved
                 self.availability.note(None)
 
-    async def _take(self, running: Running, began: dt.datetime) -> tuple[Still, Snapshot, float]:
-        """The picture, its snapshot, and how many seconds after the capture its exposure began.
+    async def _take(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
+        """The snapshot, and how many seconds after the capture its exposure began.
 
         A camera that gives frames gives another one where the store finds damage that a quick look does not see.
         """
@@ -290,20 +291,33 @@ class CameraTask:
             captured_at = began + dt.timedelta(seconds=late)
             try:
                 snapshot = await self._store.save(
-                    still.data, camera=self.name, capture=running.capture, captured_at=captured_at
+                    still.data,
+                    camera=self.name,
+                    capture=running.capture,
+                    captured_at=captured_at,
+                    origin=self._trace(running, captured_at, still, damaged),
                 )
             except BadImage:
                 if still.quality is None or self._stopping or late >= self._capture_timeout:
                     raise
                 damaged += 1
                 continue
-            if damaged and still.quality is not None:
-                found = (*still.quality.found, "damaged")
-                quality = msgspec.structs.replace(
-                    still.quality, retaken=still.quality.retaken + damaged, found=tuple(dict.fromkeys(found))
-                )
-                still = dataclasses.replace(still, quality=quality)
-            return still, snapshot, late
+            return snapshot, late
+
+    def _trace(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
+        """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
+        quality = still.quality
+        if damaged and quality is not None:
+            found = tuple(dict.fromkeys((*quality.found, "damaged")))
+            quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
+        known = still.exposure is not None
+        return Origin(
+            request=self._queue.asked_by(running.capture),
+            exposed_until=captured_at + dt.timedelta(seconds=still.exposure or 0.0) if known else utc_now(),
+            exposure=still.exposure,
+            settings=self._settings,
+            quality=quality,
+        )
 
     async def _expose(self) -> Still:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())
@@ -319,7 +333,7 @@ class CameraTask:
         finally:
             self._exposure = None
 
-    def _fail(self, running: Running, future: asyncio.Future[Snapshot], error: CaptureError) -> None:
+    def _fail(self, running: Running, error: CaptureError) -> None:
         self._queue.fail()
         if self.availability.offline is not None:
             self._failed_at = self._clock()
@@ -343,9 +357,7 @@ class CameraTask:
                 retry_after=error.retry_after,
             )
         )
-        # What is remembered of a failure is its words: its frames would keep the refused picture in memory.
-        error.__cause__ = error.__context__ = None
-        future.set_exception(error.with_traceback(None))
+        self.outcomes.fail(running.capture, error)
         if went_offline:
             self.availability.note(error)
 
@@ -366,14 +378,6 @@ class CameraTask:
             )
         )
 
-    def _remember(self, capture: int) -> asyncio.Future[Snapshot]:
-        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody has to ask
-        self._captures[capture] = future
-        while len(self._captures) > ENDED:
-            del self._captures[next(iter(self._captures))]
-        return future
-
 
 def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] | None:
     """An earlier run's newest snapshot, on this run's clock.
@@ -384,3 +388,9 @@ def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] 
         return None
     age = (utc_now() - snapshot.captured_at).total_seconds()
     return Finished(snapshot.capture, now - age if age >= 0 else float("-inf"), snapshot)
+
+
+def restore_answered(snapshots: list[Snapshot], now: float) -> dict[str, Finished[Snapshot]]:
+    """What an earlier run answered presses with, by their keys."""
+    restored = ((snapshot.origin.request, restore_latest(snapshot, now)) for snapshot in snapshots)
+    return {key: finished for key, finished in restored if key is not None and finished is not None}

@@ -12,7 +12,7 @@ calls what changes the state.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -27,6 +27,10 @@ MEMORY = 600.0
 """Seconds for which a request's key is remembered (docs/protocol.md: 10 minutes)."""
 MEMORY_SIZE = 4096
 """Keys remembered at most, the oldest go first: a flood of presses must not grow the memory."""
+
+
+_FORGOTTEN = -1.0
+"""The `max_age` of a press that an earlier run answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class CaptureQueue(Generic[SnapshotT]):
     """The captures of one camera.
 
     `dead_time` is the least time from one exposure's start to the next, in seconds; `take_number` gives each capture
-    its number, when it is first asked for. `latest` is what an earlier run left, if anything.
+    its number, when it is first asked for. `latest` is what an earlier run left, if anything, and `answered` the
+    presses that it answered lately, by their keys.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class CaptureQueue(Generic[SnapshotT]):
         dead_time: float,
         take_number: Callable[[], int],
         latest: Finished[SnapshotT] | None = None,
+        answered: Mapping[str, Finished[SnapshotT]] | None = None,
     ) -> None:
         self.dead_time = dead_time
         self.latest = latest
@@ -83,7 +89,10 @@ class CaptureQueue(Generic[SnapshotT]):
         self.pending: int | None = None
         self.ready_at = -math.inf if latest is None else latest.started_at + dead_time
         self._take_number = take_number
-        self._remembered: dict[str, _Remembered[SnapshotT]] = {}
+        self._remembered: dict[str, _Remembered[SnapshotT]] = {
+            key: _Remembered(finished.started_at, _FORGOTTEN, finished.capture, finished)
+            for key, finished in sorted((answered or {}).items(), key=lambda item: item[1].started_at)
+        }
 
     def request(self, now: float, *, max_age: float | None = None, key: str | None = None) -> Decision[SnapshotT]:
         """Decide which capture serves a press at `now`.
@@ -93,7 +102,7 @@ class CaptureQueue(Generic[SnapshotT]):
         """
         self._forget_old(now)
         if key is not None and (before := self._remembered.get(key)):
-            if before.max_age != max_age:
+            if before.max_age not in (max_age, _FORGOTTEN):
                 raise RequestError(
                     "bad_message",
                     "This `request` was used within the last ten minutes with another `max_age`; choose a new one.",
@@ -131,6 +140,20 @@ class CaptureQueue(Generic[SnapshotT]):
         """The running capture left nothing: it serves nobody, and who asked for it may ask again."""
         ended = self._end()
         self._remembered = {k: r for k, r in self._remembered.items() if r.capture != ended.capture}
+
+    def asked_by(self, capture: int) -> str | None:
+        """The key of the press that asked for a capture first, where one had a key."""
+        return next((key for key, remembered in self._remembered.items() if remembered.capture == capture), None)
+
+    def forget(self, captures: set[int], latest: Finished[SnapshotT] | None) -> None:
+        """What these captures left was removed: it serves nobody any more. `latest` is what there is instead."""
+        if self.latest is not None and self.latest.capture in captures:
+            self.latest = latest
+        self._remembered = {
+            key: remembered
+            for key, remembered in self._remembered.items()
+            if remembered.finished is None or remembered.capture not in captures
+        }
 
     def _end(self) -> Running:
         if self.running is None:

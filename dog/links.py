@@ -24,6 +24,10 @@ class Links:
     def page(self, snapshot: Snapshot) -> str:
         return f"{self._base}/snapshots/{snapshot.id}"
 
+    def shared(self, token: str) -> str:
+        """The page of a photo for whoever was given the link with this token."""
+        return f"{self._base}/shared/{token}"
+
     def capture(self, number: int) -> str:
         return f"{self._base}/api/captures/{number}"
 
@@ -41,4 +45,7 @@ class Links:
             height=snapshot.height,
             bytes=snapshot.bytes,
             content_type=snapshot.content_type,
+            exposure=snapshot.origin.exposure,
+            sha256=snapshot.sha256,
+            quality=snapshot.origin.quality,
         )

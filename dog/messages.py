@@ -35,6 +35,8 @@ __all__ = [
     "Pong",
     "Quality",
     "Ready",
+    "Removal",
+    "Removed",
     "Reply",
     "Request",
     "RequestKey",
@@ -52,6 +54,8 @@ PROTOCOL = "dog.v1"
 
 CameraState = Literal["idle", "capturing", "cooling", "offline"]
 Outcome = Literal["started", "joined", "queued", "cached"]
+Removal = Literal["deleted", "retention"]
+"""Why snapshots went: somebody deleted them, or they made room."""
 REQUEST_LENGTH = 128
 RequestKey = Annotated[str, Meta(max_length=REQUEST_LENGTH)]
 """Chosen by the viewer, at random: it is the same request for whoever says it again. A UUID has 36 characters."""
@@ -92,8 +96,24 @@ Request = Capture | Resume | Auth | Ping
 # ---- what both the push and HTTP say of a snapshot
 
 
+class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """What was found when a camera's frames were looked at.
+
+    `verdict` is of the picture itself, `brightness` its mean from 0 to 1; `retaken` is how many frames were let go
+    before it, and `found` what was found on those: `damaged` (cut off, mostly), `black`, `frozen`.
+    """
+
+    verdict: Literal["good", "black"]
+    brightness: float
+    retaken: int = 0
+    found: tuple[str, ...] = ()
+
+
 class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A snapshot as it is told: `snapshot` is its id; sizes are in pixels and bytes."""
+    """A snapshot as it is told: `snapshot` is its id; sizes are in pixels and bytes.
+
+    `exposure` is its time in seconds, where the driver knows it; `sha256` is of the file as it was saved.
+    """
 
     camera: str
     capture: int
@@ -106,6 +126,9 @@ class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
     height: int
     bytes: int
     content_type: str
+    exposure: float | None = None
+    sha256: str = ""
+    quality: Quality | None = None
 
 
 # ---- to every viewer, numbered by the hub
@@ -124,26 +147,12 @@ class Capturing(Numbered, frozen=True, kw_only=True, tag="capturing"):
     capture: int
 
 
-class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """What was found when a camera's frames were looked at.
-
-    `verdict` is of the picture itself, `brightness` its mean from 0 to 1; `retaken` is how many frames were let go
-    before it, and `found` what was found on those: `damaged` (cut off, mostly), `black`, `frozen`.
-    """
-
-    verdict: Literal["good", "black"]
-    brightness: float
-    retaken: int = 0
-    found: tuple[str, ...] = ()
-
-
 class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):
     """A new snapshot: all that SnapshotBody says, numbered. (It can't inherit from Numbered too: slots forbid it.)"""
 
     seq: int = 0
     cursor: str = ""
     at: str
-    quality: Quality | None = None
 
 
 class Failed(Numbered, frozen=True, kw_only=True, tag="failed"):
@@ -158,7 +167,14 @@ class CameraChanged(Numbered, frozen=True, kw_only=True, tag="camera"):
     reason: str | None = None
 
 
-Event = Capturing | Ready | Failed | CameraChanged
+class Removed(Numbered, frozen=True, kw_only=True, tag="removed"):
+    """Snapshots of one camera that are gone: at most 100 of their ids."""
+
+    snapshots: list[str]
+    reason: Removal
+
+
+Event = Capturing | Ready | Failed | CameraChanged | Removed
 
 
 # ---- to one viewer alone
@@ -200,6 +216,8 @@ class Reply(Message, frozen=True, kw_only=True, tag="reply"):
     capture: int
     snapshot: str | None = None
     url: str | None = None
+    captured_at: str | None = None
+    age: float | None = None
     retry_after: float | None = None
 
 
@@ -230,10 +248,12 @@ RIGHT = {
     "before": "`before` is the id of a snapshot.",
     "camera": "`camera` is the name of a camera, as text.",
     "cursor": "`cursor` is the one that an event had, as text.",
+    "expires_in": "`expires_in` is a number of seconds from 60 to 31536000.",
     "limit": "`limit` is a whole number from 1 to 200.",
     "max_age": "`max_age` is a number of seconds, 0 or more.",
     "request": f"`request` is text of at most {REQUEST_LENGTH} characters.",
     "token": "`token` is text.",
+    "wait": "`wait` is a number of seconds from 0 to 60.",
     "type": "`type` is text.",
 }
 """What each field that somebody else fills in has to be."""

@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from dog.errors import CaptureError
-from dog.messages import Outcome
+from dog.messages import Outcome, Removal
 
 __all__ = ["DropReason", "Metrics"]
 
@@ -117,6 +117,11 @@ class Metrics:
         self.snapshots_bytes = Gauge(
             "dog_snapshots_bytes", "Bytes of the kept pictures, without their thumbnails.", registry=registry
         )
+        self.snapshots_removed = Counter(
+            "dog_snapshots_removed", "Snapshots that were deleted, or made room.", ["reason"], registry=registry
+        )
+        for reason in get_args(Removal):
+            self.snapshots_removed.labels(reason)
         for dropped in get_args(DropReason):
             self.viewers_dropped.labels(dropped)
         for recovered in ("true", "false"):

@@ -1,14 +1,20 @@
-/* The page of one photo: its time in the visitor's own way, the link to copy, and the arrow keys. */
+/*
+ * The page of one photo: its time in the visitor's own way, the link to copy, the arrow keys, and what a person decides
+ * of it, without leaving the page. Where somebody else deleted it, that is said as soon as the server is asked.
+ */
 
 import { CopyLink } from "./clipboard.js";
 import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
 
+const PATIENCE = 20_000; // ms for one answer
+
 document.documentElement.classList.add("js");
 const element = (id) => document.getElementById(id);
 const frame = element("frame");
-const { captured_at, page } = frame.dataset;
+const { captured_at, page, snapshot } = frame.dataset;
+const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, location.href);
 const speech = new Speech(element("speech"));
 
 new Picture(frame);
@@ -27,11 +33,89 @@ const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Da
 writeTime();
 setInterval(writeTime, 10_000);
 
+// ---- what the server knows of it
+
+function tell(sentence) {
+  element("notice-text").textContent = sentence;
+  element("notice").hidden = !sentence;
+  speech.say(sentence);
+}
+
+let isGone = false;
+
+/** The answer; null where it is none that helps, which is told. */
+async function ask(method, address) {
+  try {
+    const answer = await fetch(address, { method, signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.ok) {
+      tell("");
+      return answer;
+    }
+    const { code, detail } = await answer.json();
+    tell(detail);
+    isGone = code === "gone_snapshot";
+    document.querySelector(".caption .actions").hidden = isGone;
+  } catch {
+    tell("The server can’t be reached. Try again.");
+  }
+  return null;
+}
+
+document.addEventListener("visibilitychange", async () => {
+  if (document.hidden || isGone) return;
+  const answer = await ask("GET", api);
+  if (answer) writePin((await answer.json()).pinned === true);
+});
+
+// ---- pinning
+
+const pin = element("pin");
+
+function writePin(pinned) {
+  pin.value = pinned ? "no" : "yes";
+  pin.setAttribute("aria-pressed", String(pinned));
+  pin.querySelector("span").textContent = pinned ? "Pinned" : "Pin";
+}
+
+pin.form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const pinned = pin.value === "yes";
+  if (!(await ask(pinned ? "PUT" : "DELETE", `${api}/pin`))) return;
+  writePin(pinned);
+  speech.say(pinned ? "Pinned." : "Not pinned any more.");
+});
+
+// ---- deleting: the question of the page that the link leads to, over this one
+
+const dialog = document.createElement("dialog");
+dialog.className = "deletion";
+dialog.setAttribute("aria-labelledby", "question");
+document.body.append(dialog);
+
+element("delete").addEventListener("click", async (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const answer = await ask("GET", event.currentTarget.href);
+  if (!answer || dialog.open) return;
+  const asked = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+  asked.querySelector("h1").id = "question";
+  asked.querySelector("form").action = element("delete").href;
+  dialog.replaceChildren(...asked.querySelectorAll("h1, .detail, form"));
+  element("keep").addEventListener("click", (press) => {
+    press.preventDefault();
+    dialog.close();
+  });
+  dialog.showModal();
+  element("keep").focus();
+});
+
+// ---- keys
+
 const KEYS = { ArrowLeft: "newer", ArrowRight: "older", Escape: "live" };
 
 document.addEventListener("keydown", (event) => {
   const id = Object.hasOwn(KEYS, event.key) ? KEYS[event.key] : null;
   if (!id || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-  if (event.target.matches("input")) return;
+  if (event.target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
   element(id)?.click();
 });

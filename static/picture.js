@@ -6,6 +6,9 @@
 const TRIES = 5;
 const FIRST_PAUSE = 1000; // ms before the second try, doubling
 
+/** What stands for the drawing, which is shown where there is no photo, in the place of a photo's id. */
+export const DRAWING = "drawing";
+
 export class Picture {
   #frame;
   #onShown;

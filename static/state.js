@@ -178,6 +178,8 @@ const HANDLERS = {
     }));
     return forgetFailure(state, next, event.camera);
   },
+
+  removed: (state, event) => forget(state, event.snapshots, event.reason),
 };
 
 function cameraOf(status) {
@@ -218,6 +220,31 @@ function arrive(state, photo) {
   const photos = [photo, ...state.photos].slice(0, state.stripLength);
   if (!state.following) return { ...state, photos, unseen: state.unseen + 1 };
   return { ...state, photos, shown: photo, unseen: state.live ? state.unseen + 1 : 0 };
+}
+
+const REMOVED = {
+  deleted: "This photo was deleted.",
+  retention: "This photo made room for newer ones.",
+  unheard: "This photo is there no more.",
+};
+
+/** Photos that are there no more. Where the shown one is among them, the newest that is left takes its place. */
+function forget(state, ids, reason) {
+  const isGone = ({ snapshot }) => ids.includes(snapshot);
+  const isKnown = state.own.some((id) => ids.includes(id)) || ids.includes(state.wanted) || state.photos.some(isGone);
+  const isShownGone = state.shown !== null && isGone(state.shown);
+  if (!isKnown && !isShownGone) return state;
+  const next = {
+    ...state,
+    photos: state.photos.filter((photo) => !isGone(photo)),
+    own: state.own.filter((id) => !ids.includes(id)),
+    wanted: ids.includes(state.wanted) ? null : state.wanted,
+    unseen: state.unseen - state.photos.slice(0, state.unseen).filter(isGone).length,
+  };
+  if (!isShownGone) return next;
+  const unseen = state.live ? next.unseen : 0;
+  const notice = { kind: "removed", text: REMOVED[reason] ?? REMOVED.deleted };
+  return { ...next, shown: latestPhoto(next), following: true, unseen, notice };
 }
 
 /** The press is answered by this snapshot: it is the visitor's own, and shown as soon as it is known. */
@@ -280,12 +307,19 @@ const ACTS = {
     notice: { kind: "unsent", text: "The page is not connected, so no photo was taken. Press again when it is live." },
   }),
 
-  /** The newest photos by HTTP, after events were missed; they are the truth. */
-  photos(state, { photos }, now) {
+  /** The newest photos by HTTP, after events were missed; they are the truth, up to the capture that was the last when they were `asked` for. */
+  photos(state, { photos, asked = Infinity }, now) {
     const known = new Map(state.photos.map((photo) => [photo.snapshot, photo]));
-    const ours = photos
+    const told = photos
       .filter(({ camera }) => camera === state.camera || state.camera === null)
       .map((photo) => known.get(photo.snapshot) ?? photo); // what was pushed says more
+    const isTold = ({ snapshot }) => told.some((photo) => photo.snapshot === snapshot);
+    const later = state.photos.filter((photo) => photo.capture > asked && !isTold(photo));
+    const ours = [...later, ...told].slice(0, state.stripLength);
+    const reach = told.length < state.stripLength ? 0 : told.at(-1).capture;
+    const isGone = (photo) => photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isTold(photo);
+    const gone = [...state.photos, ...(state.shown ? [state.shown] : [])].filter(isGone);
+    state = forget(state, gone.map(({ snapshot }) => snapshot), "unheard");
     const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
     const unseen = state.following && !state.live ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
     let next = { ...state, photos: ours, unseen, missed: false };

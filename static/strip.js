@@ -34,6 +34,7 @@ export class Strip {
 
   write(photos, current, now) {
     this.#nav.hidden = !photos.length;
+    const focused = this.#list.contains(document.activeElement);
     const items = new Map([...this.#list.children].map((item) => [item.firstElementChild.dataset.snapshot, item]));
     const wanted = photos.map((photo) => items.get(photo.snapshot) ?? createItem(photo));
     for (const item of items.values()) if (!wanted.includes(item)) item.remove();
@@ -42,6 +43,9 @@ export class Strip {
     }
     for (const [at, item] of wanted.entries()) this.#mark(item.firstElementChild, photos[at], current, now);
     if (current !== this.#current) this.#reveal(current);
+    if (focused && !this.#list.contains(document.activeElement)) {
+      (this.#list.querySelector("[aria-current]") ?? this.#list.querySelector("a"))?.focus({ preventScroll: true });
+    }
   }
 
   #mark(link, photo, current, now) {

@@ -1,6 +1,6 @@
 /* The live page: writes the state into the document, and nothing else. Writing the same state twice changes nothing. */
 
-import { Picture } from "./picture.js";
+import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isOwn, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { Viewfinder } from "./viewfinder.js";
@@ -31,11 +31,12 @@ export class View {
     this.#copyLink = copyLink;
     this.#captioned = shown;
     this.#picture = new Picture(element("frame"), (photo) => {
-      this.#captioned = photo;
+      this.#captioned = photo.snapshot === DRAWING ? null : photo;
+      if (!this.#captioned) delete element("frame").dataset.snapshot;
       this.#copyLink.clear();
       this.write(this.#state, Date.now());
     });
-    if (shown) this.#picture.keep(shown.snapshot);
+    this.#picture.keep(shown ? shown.snapshot : DRAWING);
   }
 
   write(state, now) {
@@ -91,8 +92,9 @@ export class View {
     element("newest").hidden = !newest;
     if (newest) write("newest-label", newest);
     this.#writeAbout(state);
-    if (!shown) return;
-    this.#picture.show(shown, altOf(shown, now));
+    const drawing = { snapshot: DRAWING, url: element("frame").dataset.drawing };
+    if (shown) this.#picture.show(shown, altOf(shown, now));
+    else this.#picture.show(drawing, "A drawing of a dog with a camera");
     if (this.#captioned) this.#writeCaption(state, this.#captioned, now);
   }
 

@@ -88,8 +88,8 @@ export function announcementOf(before, after, now) {
     camera,
     liveNews(before, after),
     after.press?.outcome === "queued" && before.press?.outcome !== "queued" ? "Your photo is next." : "",
-    photoNews(before, after, now),
     isSaid ? "" : after.notice?.text,
+    photoNews(before, after, now),
   ]
     .filter(Boolean)
     .join(" ");
@@ -124,7 +124,7 @@ function photoNews(before, after, now) {
     const quality = qualityOf(after.shown);
     return `Your photo is ${after.live ? "in the strip" : "here"}, taken at ${at(after.shown)}.${quality && ` ${quality}.`}`;
   }
-  if (newest && newest.snapshot !== latestPhoto(before)?.snapshot) {
+  if (newest && newest.capture > (latestPhoto(before)?.capture ?? -1)) {
     return after.following ? `New photo, taken at ${at(newest)}.` : `${newestOf(after)}.`;
   }
   if (after.shown && after.shown.snapshot !== before.shown?.snapshot) {

@@ -3,13 +3,14 @@
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis
 import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
+from tests.heard import checked_messages
 from tests.running import Running, run_service
 from tests.server_process import ServerProcess
 from tests.viewers import Connect
@@ -18,6 +19,13 @@ hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine is no mistake of the code
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def every_message_is_checked() -> Iterator[None]:
+    """What a test hears at /ws is what the AsyncAPI document says."""
+    with checked_messages():
+        yield
 
 
 class Serve(Protocol):
@@ -64,9 +72,13 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path, aiohttp_client: AiohttpClient) -> Run:
-    """`await run(dead_time=0.0)`: the service in this event loop, with those settings and a HandCamera."""
+    """`await run(dead_time=0.0)`: the service in this event loop, with those settings and a HandCamera.
+
+    Without `exif`, so that what the camera gave is what is kept, bit for bit.
+    """
 
     async def start(**settings: object) -> Running:
-        return await run_service(aiohttp_client, Settings(**{"snapshots": tmp_path / "snapshots", **settings}))  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {"snapshots": tmp_path / "snapshots", "exif": False, **settings}
+        return await run_service(aiohttp_client, Settings(**chosen))
 
     return start

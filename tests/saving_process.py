@@ -6,6 +6,7 @@ folder, and prints the id of each snapshot when it is saved.
 """
 
 import datetime as dt
+import hashlib
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from dog.images import inspect
 from dog.snapshots import Snapshot
 from dog.snapshots.archive import Archive
 from dog.snapshots.index import Index
+from dog.snapshots.names import Taken, from_milliseconds, milliseconds
+from dog.snapshots.reconciling import describe
 from tests.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
@@ -43,7 +46,11 @@ def die_before(step: int) -> None:
 
 def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
-    return archive.save(archive.stage(data), inspect(data), "test", capture, captured_at)
+    picture = inspect(data)
+    taken = Taken(archive.make_free_id(), "test", capture, from_milliseconds(milliseconds(captured_at)), "jpg")
+    snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest())
+    archive.save(archive.stage(data), snapshot, picture.thumbnail)
+    return snapshot
 
 
 def save_once(folder: Path, step: int) -> None:

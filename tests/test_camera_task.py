@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dog import camera_task
+from dog import camera_task, outcomes
 from dog.availability import utc_now
 from dog.camera_task import CameraTask, restore_latest
 from dog.cameras import Still
@@ -143,7 +143,7 @@ async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> 
     parts.camera.results.append(b"no picture" * 1000)
     with pytest.raises(BadImage):
         await parts.task.take()
-    future = parts.task.find_capture(1)
+    future = parts.task.outcomes.find(1)
     assert future is not None
     error = future.exception()
     assert error is not None
@@ -162,11 +162,11 @@ async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:
 async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ever(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(camera_task, "ENDED", 3)
+    monkeypatch.setattr(outcomes, "ENDED", 3)
     parts = await make()
     for _ in range(5):
         await parts.task.take(max_age=0)
-    assert [parts.task.find_capture(number) is None for number in range(1, 6)] == [True, True, False, False, False]
+    assert [parts.task.outcomes.find(number) is None for number in range(1, 6)] == [True, True, False, False, False]
 
 
 async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_camera(make: Make) -> None:

@@ -30,6 +30,16 @@ def test_the_first_press_starts_a_capture() -> None:
     assert queue.begin(10).capture == 1
 
 
+def test_a_press_that_an_earlier_run_answered_gets_its_photo_for_as_long_as_any_other() -> None:
+    answered = {"old": Finished(3, 100.0, "a"), "older": Finished(2, 50.0, "b")}
+    queue = CaptureQueue(0.0, itertools.count(4).__next__, answered["old"], answered)
+    for max_age in None, 0, 5:
+        decision = queue.request(600, max_age=max_age, key="old")
+        assert (decision.outcome, decision.capture, decision.snapshot) == ("cached", 3, "a")
+    assert queue.request(651, max_age=0, key="older").outcome == "started", "ten minutes are over"
+    assert queue.request(651, max_age=0, key="old").snapshot == "a"
+
+
 def test_a_second_press_before_the_task_woke_joins_the_first() -> None:
     queue = make_queue()
     first, second = queue.request(10), queue.request(10)

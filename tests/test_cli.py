@@ -47,6 +47,11 @@ WRONG = {
     "max_connections_per_address": "0",
     "log_file": "a\nb",
     "log_level": "loud",
+    "keep_days": "0",
+    "keep_photos": "0",
+    "keep_size": "1.5",
+    "keep_free": "0",
+    "exif": "perhaps",
 }
 
 

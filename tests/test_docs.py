@@ -1,8 +1,13 @@
 """The docs say what the code does: the tables of messages, events, settings and addresses, and the README's script."""
 
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -10,10 +15,10 @@ import pytest
 
 from dog import messages
 from dog.availability import RETRY_FIRST, RETRY_LAST
-from dog.camera_task import ENDED
 from dog.captures import MEMORY, MEMORY_SIZE
 from dog.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
 from dog.messages import CameraStatus, Quality
+from dog.outcomes import ENDED
 from dog.settings import Settings, describe
 from dog.web.app import create_app
 from dog.web.problems import STATUS
@@ -22,6 +27,7 @@ from tests.conftest import Serve
 from tests.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
+ALBUM = (ROOT / "docs" / "album.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 NUMBERED = {"seq", "cursor", "at", "camera"}
 
@@ -114,7 +120,7 @@ def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Pa
         if route.method in ("GET", "POST") and not path.startswith(("/static", "/favicon", "/default-picture")):
             served.add(f"{route.method} {path}".replace("{id}.{suffix}", "{id}.jpg").replace("{number}", "{n}"))
     told = {f"GET {path}" for path in re.findall(r"(?<=, )`(/\w+)`", PROTOCOL)}
-    told |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST", "GET /events"}
+    told |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST"}
     assert {one for one in told if "?" not in one} == served
 
 
@@ -141,3 +147,34 @@ def test_every_link_leads_to_a_file(document: str) -> None:
     path = ROOT / document if (ROOT / document).exists() else ROOT / "docs" / document
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_the_loop_of_curl_in_the_album_sees_every_photo(serve: Serve, tmp_path: Path) -> None:
+    [loop] = re.findall(r"```sh\n(.*?)```", ALBUM, re.DOTALL)
+    server = serve("--dead-time", "0")
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    def press() -> str:
+        request = urllib.request.Request(f"{server.url}/api/captures", data=b'{"max_age":0}', method="POST")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            snapshot: str = json.load(answer)["snapshot"]
+            return snapshot
+
+    def seen() -> set[str]:
+        return {path.stem for path in folder.glob("*.jpg")} - {"new"}
+
+    pressed = [press()]
+    process = subprocess.Popen(
+        ["sh", "-c", loop.replace("http://127.0.0.1:8080", server.url)], cwd=folder, start_new_session=True
+    )
+    try:
+        while not seen():  # what is taken before it has begun, it can't see
+            pressed.append(press())
+        first = min(pressed.index(snapshot) for snapshot in seen())
+        pressed += [press() for _ in range(5)]
+        while not set(pressed[first:]) <= seen():
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -41,6 +41,10 @@ class HandFrame:
         self.decoded += 1
         return self.data
 
+    @property
+    def exposure(self) -> float | None:
+        return None
+
     def preview(self) -> bytes:
         return shrink(self.picture())
 

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import datetime as dt
 import errno
+import hashlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -60,6 +62,13 @@ async def save(
     return await store.save(data, camera=camera, capture=capture, captured_at=captured_at)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """As programs do it that write: a file beside, which then takes the name."""
+    other = path.with_suffix(".new")
+    other.write_bytes(data)
+    other.replace(path)
+
+
 def list_files(folder: Path) -> set[str]:
     """Every file in the folder but the store's own."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".dog" not in path.parts}
@@ -90,7 +99,7 @@ async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
 async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_start(store: SnapshotStore) -> None:
     whole, cut = await save(store, 1), await save(store, 2)
     path = store.picture_path(cut)
-    path.write_bytes(PICTURE[:-9])
+    replace_file(path, PICTURE[:-9])
     again = await reopen(store)
     assert await again.latest() == whole
     assert await again.get(cut.id) is None
@@ -106,7 +115,15 @@ async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStor
     snapshot = await save(store, 7, data=data)
     assert store.picture_path(snapshot).read_bytes() == data
     assert snapshot == Snapshot(
-        snapshot.id, "test", 7, MOMENT.replace(microsecond=123_000), 64, 48, len(data), f"image/{kind.lower()}"
+        snapshot.id,
+        "test",
+        7,
+        MOMENT.replace(microsecond=123_000),
+        64,
+        48,
+        len(data),
+        f"image/{kind.lower()}",
+        hashlib.sha256(data).hexdigest(),
     )
     assert snapshot.suffix == suffix
     assert store.picture_path(snapshot).suffix == f".{suffix}"
@@ -142,7 +159,7 @@ async def test_an_id_that_the_index_knows_is_not_given_again(
     first = await save(store, 1)
     used = base64.b32decode(first.id.upper())
     fresh = bytes(range(15))
-    tokens = iter([used, used, fresh])
+    tokens = itertools.chain([used, used, fresh], (os.urandom(15) for _ in itertools.count()))
     monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
     second = await save(store, 2, data=make_picture(seed=2))
     assert second.id == base64.b32encode(fresh).decode().lower()
@@ -153,14 +170,13 @@ async def test_an_id_that_the_index_knows_is_not_given_again(
 async def test_a_file_that_has_the_name_already_is_not_touched(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, fresh = bytes(15), bytes(range(15))
     there = store.incoming.parent.parent / picture_name(Taken("a" * 24, "test", 1, MOMENT, "jpg"))
     there.parent.mkdir(parents=True)
     there.write_bytes(b"somebody's")
-    tokens = iter([taken, fresh])
-    monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
-    snapshot = await save(store)
-    assert snapshot.id == base64.b32encode(fresh).decode().lower()
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets, "token_bytes", bytes)
+        with pytest.raises(StorageError, match="Something else lies"):
+            await save(store)
     assert there.read_bytes() == b"somebody's"
     assert list(store.incoming.iterdir()) == []
 
@@ -550,7 +566,7 @@ async def test_a_photo_that_became_another_while_the_server_was_down_gets_anothe
     before = await store.read_thumbnail(saved)
     await store.close()
     other = make_picture(width=333, height=222, seed=77)
-    store.picture_path(saved).write_bytes(other)
+    replace_file(store.picture_path(saved), other)
     again = await reopen(store)
     found = await again.latest()
     assert found is not None
@@ -619,7 +635,7 @@ def damage_what_is_read_last(folder: Path) -> None:
 def change_index(statement: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         database = sqlite3.connect(folder / "index.sqlite3", isolation_level=None)
-        database.execute(statement)
+        database.executescript(statement)
         database.close()
 
     return change
@@ -636,7 +652,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "somebody else's": change_index("PRAGMA application_id = 1"),
     "without its table": change_index("DROP TABLE snapshots"),
     "without a column": change_index("ALTER TABLE snapshots RENAME COLUMN width TO breadth"),
-    "without rows": change_index("DELETE FROM snapshots"),
+    "without rows": change_index("DELETE FROM snapshots; DELETE FROM days"),
 }
 
 

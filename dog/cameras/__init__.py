@@ -28,11 +28,13 @@ class Still:
     """What a capture gave: an image file's bytes, and what is known of them.
 
     `began` is when the exposure began, by time.monotonic(): never later than it really did; None where the camera does
-    not say. `quality` is what was found, where frames are looked at.
+    not say. `exposure` is its time in seconds, where the driver knows it. `quality` is what was found, where frames are
+    looked at.
     """
 
     data: bytes
     began: float | None = None
+    exposure: float | None = None
     quality: Quality | None = None
 
 

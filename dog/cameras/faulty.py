@@ -141,6 +141,8 @@ class FaultyCard:
 class CardFrame:
     """A test card that is drawn only when somebody wants it, and then once."""
 
+    exposure = None
+
     def __init__(self, device: FaultyDevice, began: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
         self.began = began
         self.raw = raw

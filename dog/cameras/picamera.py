@@ -230,7 +230,9 @@ class _Frame:
     """A completed request, while it is ours."""
 
     def __init__(self, request: Any, layout: RawLayout) -> None:
-        self.began = _find_beginning(request.get_metadata())
+        metadata = request.get_metadata()
+        self.began = _find_beginning(metadata)
+        self.exposure = metadata["ExposureTime"] / 1e6 if "ExposureTime" in metadata else None
         self._request = request
         self._layout = layout
         self._raw: memoryview | None = None

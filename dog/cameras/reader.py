@@ -261,7 +261,7 @@ class Reader(threading.Thread):
             retaken=len(wish.found),
             found=tuple(dict.fromkeys(wish.found)),
         )
-        return Still(data=picture, began=frame.began, quality=quality)
+        return Still(data=picture, began=frame.began, exposure=frame.exposure, quality=quality)
 
     def _look_ahead(self, frame: Frame) -> Look | None:
         """How the frame before the one that counts looks, for which there is time: it comes while a capture waits.

@@ -22,6 +22,10 @@ class Frame(Protocol):
         """When its exposure began, by time.monotonic(): never later than it really did."""
 
     @property
+    def exposure(self) -> float | None:
+        """How long it was exposed, in seconds; None where the driver does not know."""
+
+    @property
     def raw(self) -> bytes | memoryview:
         """The bytes as they came from the camera: two frames of a live sensor never have the same."""
 
@@ -37,6 +41,8 @@ class Frame(Protocol):
 
 class WholeFrame:
     """A frame that came as an image file."""
+
+    exposure = None
 
     def __init__(self, data: bytes, began: float) -> None:
         self.raw = data

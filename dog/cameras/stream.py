@@ -190,6 +190,8 @@ class Limit:
 class CodedFrame:
     """A frame that is decoded when it is asked for."""
 
+    exposure = None
+
     def __init__(self, packet: "Packet[VideoStream]", began: float, decoding: "Decoding") -> None:
         self.began = began
         self._packet = packet

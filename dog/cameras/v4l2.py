@@ -125,6 +125,8 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
 class _Frame:
     """One buffer of the device, while it is ours. `layout` is there where it is raw."""
 
+    exposure = None  # the control of that name says what was asked for, and of the next frames
+
     def __init__(self, data: memoryview, began: float, layout: pixels.RawLayout | None, damage: str) -> None:
         self.raw = data
         self.began = began

@@ -7,7 +7,27 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-__all__ = ["About", "Setting", "Source", "flag_of", "strip", "write_default"]
+__all__ = [
+    "ADDRESS",
+    "CAMERA",
+    "GROUPS",
+    "LOG",
+    "PICTURES",
+    "VIEWERS",
+    "About",
+    "Setting",
+    "Source",
+    "flag_of",
+    "strip",
+    "write_default",
+]
+
+ADDRESS = "Where it is reached"
+CAMERA = "The camera"
+PICTURES = "The pictures"
+VIEWERS = "The viewers"
+LOG = "The log"
+GROUPS = (ADDRESS, CAMERA, PICTURES, VIEWERS, LOG)
 
 
 class Source(Struct, frozen=True):

@@ -2,15 +2,16 @@
 
     <folder>/YYYY/MM/DD/<name>.jpg              a picture: what the camera left, bit for bit
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
-    <folder>/.dog/index.sqlite3                 can be made again from the pictures
+    <folder>/.dog/index.sqlite3                 can be made again from the pictures, but for its ledger
     <folder>/.dog/lock                          held while a server uses the folder
     <folder>/.dog/epoch                         the start of the last server, so that the next one is later
     <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
-    <folder>/.dog/damaged/                      pictures of ours that are no longer whole, put aside
+    <folder>/.dog/damaged/                      pictures of ours that are no longer whole, and indexes, put aside
 
 A snapshot exists from the moment its picture is renamed to its final name: before that nothing refers to it,
-and what a crash leaves of it is removed at the next start. Names of ours are believed, contents are checked
-before they enter the index, and what is not named as ours is neither touched nor served.
+and what a crash leaves of it is removed at the next start. It is gone from the moment the ledger says so. Names of ours
+are believed, contents are checked before they enter the index, and what is not named as ours is neither touched nor
+served.
 
 Everything here blocks, and belongs to one thread.
 """
@@ -19,6 +20,7 @@ import contextlib
 import datetime as dt
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -26,21 +28,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from dog.errors import StartError, StorageError, StorageFull
-from dog.images import Picture
 from dog.snapshots import files
 from dog.snapshots.index import Index, is_full, is_surroundings
+from dog.snapshots.keeping import Limits, choose
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import (
-    SUFFIXES,
-    Snapshot,
-    Taken,
-    from_milliseconds,
-    make_id,
-    milliseconds,
-    picture_name,
-    thumbnail_name,
-)
-from dog.snapshots.reconciling import describe, reconcile
+from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
+from dog.snapshots.reconciling import reconcile
+from dog.snapshots.succession import Successor
 
 __all__ = ["Archive"]
 
@@ -71,7 +65,8 @@ class Archive:
         self.kept = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
-        self._day: Path | None = None
+        self._aside: Path | None = None
+        self._day: str | None = None
 
     # ---- opening and closing
 
@@ -155,19 +150,37 @@ class Archive:
             if is_surroundings(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s); it is made again.", self.root, error)
-        Index.delete(path)
+            self._put_aside(path)
         return self._open_reconciled(path)
 
     def _open_reconciled(self, path: Path) -> Index:
-        index = Index(path)
+        index = Index(path) if self._aside is None else Successor(path, self._aside)
         try:
             reconcile(index, self.root, self.private, self.incoming)
+            if isinstance(index, Successor):
+                index.settle()
+                self._aside = None
+                if index.changed:
+                    log.warning(
+                        "%d photos are not as they were saved, %s among them; `dog album verify` names them all.",
+                        len(index.changed),
+                        index.changed[0],
+                    )
             self.last_capture = max(self.last_capture, index.last_capture())
             self.kept = index.totals()
         except BaseException:
             index.close()
             raise
         return index
+
+    def _put_aside(self, path: Path) -> None:
+        """The index, under a name that nothing has: what its ledger says is carried over into the next one."""
+        damaged = self.private / "damaged"
+        damaged.mkdir(exist_ok=True)
+        self._aside = damaged / f"{make_id()}.{path.name}"
+        for file, target in zip(Index.files(path), Index.files(self._aside), strict=True):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(file, target)
 
     @contextlib.contextmanager
     def _indexed(self) -> Iterator[Index]:
@@ -190,17 +203,6 @@ class Archive:
         except OSError as error:
             raise files.explain(error) from error
 
-    def _ask(self, question: Callable[[Index], T]) -> T:
-        """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
-        try:
-            with self._indexed() as index:
-                return question(index)
-        except StorageError:
-            if self._index is not None:
-                raise
-        with self._indexed() as index:
-            return question(index)
-
     def _lock_held(self) -> Lock:
         if self._lock is None:
             raise StorageError("The snapshots are closed: the server is not running.")
@@ -213,7 +215,7 @@ class Archive:
                 index.close()
             if not is_surroundings(error):
                 with contextlib.suppress(OSError):
-                    Index.delete(self.private / "index.sqlite3")
+                    self._put_aside(self.private / "index.sqlite3")
 
     # ---- saving
 
@@ -233,34 +235,45 @@ class Archive:
     def discard(self, staged: Path) -> None:
         files.remove(staged)
 
-    def save(self, staged: Path, picture: Picture, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
-        """Keep a staged picture, and what `inspect` found of it: when this returns it is on disk and in the index.
+    def make_free_id(self) -> str:
+        """One that neither a snapshot has nor one that was removed. Raises StorageError where none is found."""
+        with self._indexed() as index:
+            for _ in range(_ATTEMPTS):
+                snapshot_id = make_id()
+                if index.find_taken(snapshot_id) is None:
+                    return snapshot_id
+        raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
 
-        Raises StorageFull and StorageError, and then nothing of it is left; ValueError for a camera's name, a
-        capture's number or a time that can't be one.
+    def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
+        """Keep a staged picture under its snapshot's name: when this returns it is on disk and in the index.
+
+        Raises StorageFull and StorageError, and then nothing of it is left.
         """
         try:
-            return self._save(staged, picture, camera, capture, from_milliseconds(milliseconds(captured_at)))
+            with self._indexed() as index:
+                self._lock_held().check()
+                self._make_day(day_of(snapshot), index)
+                with self._changing(index, day_of(snapshot)):
+                    self._place(snapshot, staged, thumbnail, index)
+                self.last_capture = max(self.last_capture, snapshot.capture)
+                self.kept = (self.kept[0] + 1, self.kept[1] + snapshot.bytes)
         except BaseException:
             self.discard(staged)
             raise
 
-    def _save(self, staged: Path, picture: Picture, camera: str, capture: int, at: dt.datetime) -> Snapshot:
-        with self._indexed() as index:
-            self._lock_held().check()
-            size = staged.stat().st_size
-            for _ in range(_ATTEMPTS):
-                taken = Taken(make_id(), camera, capture, at, SUFFIXES[picture.content_type])
-                if index.get(taken.id) is not None:
-                    continue
-                snapshot = describe(taken, picture, size)
-                self._make_day((self.root / picture_name(snapshot)).parent)
-                with contextlib.suppress(FileExistsError):
-                    self._place(snapshot, staged, picture.thumbnail, index)
-                    self.last_capture = max(self.last_capture, capture)
-                    self.kept = (self.kept[0] + 1, self.kept[1] + size)
-                    return snapshot
-        raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
+    @contextlib.contextmanager
+    def _changing(self, index: Index, day: str) -> Iterator[None]:
+        """What is done in a day's folder meanwhile stands in the index: the next start need not look for it."""
+        folder = self.root / day
+        is_known = index.day(day) == _changed_at(folder)
+        if is_known:
+            index.note_day(day, None)
+        yield
+        changed_at = _changed_at(folder)
+        if changed_at is None:
+            index.forget_day(day)
+        elif is_known:
+            index.note_day(day, changed_at)
 
     def _make_temporary(self, kind: str) -> Path:
         """A name in `incoming` that is free, also where a leftover could not be removed."""
@@ -284,11 +297,15 @@ class Archive:
                 files.remove(path)
             raise
 
-    def _make_day(self, day: Path) -> None:
+    def _make_day(self, day: str, index: Index) -> None:
         """The folder of a day, synced up to the root the first time, as a crash may have made it and not synced it."""
-        if day != self._day or not day.is_dir():
-            files.make_folders(self.root, day)
+        folder = self.root / day
+        is_new = not folder.is_dir()
+        if is_new or day != self._day:
+            files.make_folders(self.root, folder)
             self._day = day
+        if is_new:
+            index.note_day(day, _changed_at(folder))
 
     def check_writable(self) -> None:
         """Write a file, sync it and remove it again."""
@@ -300,19 +317,72 @@ class Archive:
         except OSError as error:
             raise files.explain(error) from error
 
+    # ---- removing
+
+    def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
+        """Those of them that there were: gone from the index, with a note that they were removed, and from the disk."""
+        with self._indexed() as index:
+            return self._remove(index, [found for each in snapshot_ids if (found := index.get(each)) is not None])
+
+    def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
+        """Remove what is too old or too much, a step of it, so that a picture of `room` bytes has its place.
+
+        Raises StorageFull where it has none though nothing is left that may go.
+        """
+        now = dt.datetime.now(dt.UTC)
+        with self._indexed() as index:
+            free = shutil.disk_usage(self.root).free
+            chosen = choose(index, limits, kept=self.kept, free=free, now=now, room=room)
+            if room and not chosen and limits.free is not None and free - room < limits.free:
+                raise StorageFull(
+                    "The disk has less space left than is to be kept free, and no photo may go."
+                    " Make room, or unpin some."
+                )
+            return self._remove(index, chosen)
+
+    def _remove(self, index: Index, snapshots: list[Snapshot]) -> list[Snapshot]:
+        if not snapshots:
+            return snapshots
+        self._lock_held().check()
+        days = {day_of(each) for each in snapshots}
+        with contextlib.ExitStack() as stack:
+            for day in days:
+                stack.enter_context(self._changing(index, day))
+            index.remove(snapshots, dt.datetime.now(dt.UTC))
+            for each in snapshots:
+                self.kept = (self.kept[0] - 1, self.kept[1] - each.bytes)
+                files.remove(self.root / picture_name(each))
+                files.remove(self.root / thumbnail_name(picture_name(each)))
+            for day in days:
+                files.remove_empty(self.root, self.root / day)
+        return snapshots
+
     # ---- finding
 
-    def get(self, snapshot_id: str) -> Snapshot | None:
-        return self._ask(lambda index: index.get(snapshot_id))
+    def ask(self, question: Callable[[Index], T]) -> T:
+        """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
+        try:
+            with self._indexed() as index:
+                return question(index)
+        except StorageError:
+            if self._index is not None:
+                raise
+        with self._indexed() as index:
+            return question(index)
 
-    def recent(self, limit: int, camera: str | None, before: str | None) -> list[Snapshot]:
-        return self._ask(lambda index: index.recent(limit, camera, before))
+    def tell(self, statement: Callable[[Index], T]) -> T:
+        """Write into the index's ledger."""
+        with self._indexed() as index:
+            self._lock_held().check()
+            return statement(index)
 
-    def newer(self, snapshot: Snapshot) -> Snapshot | None:
-        return self._ask(lambda index: index.newer(snapshot))
 
-    def count(self) -> int:
-        return self._ask(lambda index: index.count())
+def _changed_at(folder: Path) -> int | None:
+    """When something in the folder came, went or got another name, in ns; None where it is not there."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "make_folders",
     "reason",
     "remove",
+    "remove_empty",
     "replace_durably",
     "sync_folder",
     "write_synced",
@@ -111,6 +112,16 @@ def remove(path: Path) -> None:
         os.unlink(path)
     except OSError:
         return
+
+
+def remove_empty(root: Path, folder: Path) -> None:
+    """Remove a folder below the root where it is empty, and then those above it."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def empty_folder(folder: Path) -> tuple[int, list[Path]]:

@@ -1,4 +1,4 @@
-"""What lies in the folder: the names of our pictures and thumbnails, and how much is not ours. No file is opened."""
+"""What lies in the folder: its days, and in each the names of our pictures and thumbnails. No file is opened."""
 
 import os
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from dog.snapshots.names import is_picture, is_thumbnail
 
-__all__ = ["Listing", "list_folder"]
+__all__ = ["Listing", "list_day", "list_days"]
 
 
 @dataclass(slots=True)
 class Listing:
-    """Paths are relative to the folder, with slashes. Hidden files of others are not even counted as `foreign`.
+    """What lies in some of the folder. Paths are relative to it, with slashes.
 
-    Of each picture there is the size in bytes.
+    Of each picture there is the size in bytes. Hidden files of others are not even counted as `foreign`.
     """
 
     pictures: dict[str, int] = field(default_factory=dict)
@@ -22,16 +22,26 @@ class Listing:
     foreign: int = 0
 
 
-def list_folder(root: Path) -> Listing:
-    """Look at `YYYY/MM/DD/` and no deeper. No symbolic link is followed, to a folder or to a picture."""
+def list_days(root: Path) -> tuple[dict[str, int], int]:
+    """Each `YYYY/MM/DD` there is, with when its folder was changed last, in ns; and how much beside is not ours.
+
+    A folder is changed when something in it comes, goes or gets another name. No symbolic link is followed.
+    """
+    days: dict[str, int] = {}
+    foreign = Listing()
+    for year in _numbered(root, 4, foreign):
+        for month in _numbered(year, 2, foreign):
+            for day in _numbered(month, 2, foreign):
+                days[f"{year.name}/{month.name}/{day.name}"] = day.stat(follow_symlinks=False).st_mtime_ns
+    return days, foreign.foreign
+
+
+def list_day(root: Path, day: str) -> Listing:
+    """Look into one day's folder and no deeper. No symbolic link to a picture is followed."""
     listing = Listing()
-    for year in _numbered(root, 4, listing):
-        for month in _numbered(year, 2, listing):
-            for day in _numbered(month, 2, listing):
-                prefix = f"{year.name}/{month.name}/{day.name}/"
-                with os.scandir(day) as entries:
-                    for entry in entries:
-                        _note(entry, prefix + entry.name, listing)
+    with os.scandir(root / day) as entries:
+        for entry in entries:
+            _note(entry, f"{day}/{entry.name}", listing)
     return listing
 
 

@@ -1,49 +1,76 @@
-"""The index: one row a snapshot, in SQLite. It holds only what the folder says, so that it can always be made again.
+"""The index: one row a snapshot, in SQLite. It says what the folder says, so that it can always be made again.
 
-Therefore its writes are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged one is deleted, not mended.
-Whoever opens an Index uses it in the same thread; every method blocks and raises sqlite3.Error as it comes.
+Therefore its rows are not synced one by one (WAL, `synchronous=NORMAL`), and one that is damaged is not mended but
+made again. What the folder does not say is kept beside them, how each picture came about, and the ledger: both are
+carried over then (succession.py), as far as they can be read. Whoever opens an Index uses it in the same thread; every
+method blocks and raises sqlite3.Error as it comes.
 """
 
+import datetime as dt
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from dog.snapshots.names import Snapshot, from_milliseconds, milliseconds, picture_name
+import msgspec
+
+from dog.messages import Quality
+from dog.snapshots import ledger
+from dog.snapshots.ledger import Ledger
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, Taken, from_milliseconds, milliseconds, picture_name
 from dog.trees import remove_tree
 
 __all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
 
 _APPLICATION = 0x444F4721
 """'DOG!', in the file's header: what it is for whoever finds it."""
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = f"""
 BEGIN;
+CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE snapshots (
     id TEXT PRIMARY KEY,
-    path TEXT NOT NULL,
+    path TEXT NOT NULL UNIQUE,
     camera TEXT NOT NULL,
     capture INTEGER NOT NULL,
     captured_at INTEGER NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
-    content_type TEXT NOT NULL
+    content_type TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    request TEXT,
+    exposed_until INTEGER,
+    exposure REAL,
+    settings INTEGER REFERENCES settings,
+    quality TEXT
 ) WITHOUT ROWID;
 CREATE INDEX newest ON snapshots (capture, captured_at, id);
 CREATE INDEX newest_of_camera ON snapshots (camera, capture, captured_at, id);
+CREATE INDEX by_time ON snapshots (captured_at);
+CREATE TABLE days (day TEXT PRIMARY KEY, changed_at INTEGER) WITHOUT ROWID;
 CREATE TABLE highest (capture INTEGER NOT NULL);
 INSERT INTO highest VALUES (0);
 CREATE TRIGGER rises AFTER INSERT ON snapshots BEGIN
     UPDATE highest SET capture = max(capture, new.capture);
+    INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
 END;
+{ledger.SCHEMA}
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_COLUMNS = "id, camera, capture, captured_at, width, height, bytes, content_type"
+_OWN = "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
+_SELECT = (
+    f"SELECT {_OWN}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins FROM snapshots"
+)
 # By the captures' numbers, which rise: the clock may jump back.
 _NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
-_BEFORE = "(capture, captured_at, id) < (SELECT capture, captured_at, id FROM snapshots WHERE id = ?)"
+# One that was removed has its place still.
+_PLACE = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
+_BEFORE = (
+    f"(capture, captured_at, id) < ({_PLACE.format(table='snapshots')}"
+    f" UNION ALL {_PLACE.format(table='removed')} LIMIT 1)"
+)
 
 _SURROUNDINGS = {
     sqlite3.SQLITE_BUSY,
@@ -82,6 +109,7 @@ class Index:
         self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
             self._prepare()
+            self.ledger = Ledger(self._database)
         except BaseException:
             self._database.close()
             raise
@@ -96,24 +124,36 @@ class Index:
         version = (self._ask("PRAGMA application_id"), self._ask("PRAGMA user_version"))
         if version != (_APPLICATION, _VERSION):
             raise IndexDamaged(f"it has version {version[1]}, not {_VERSION}")
-        self._ask(f"SELECT path, {_COLUMNS} FROM snapshots LIMIT 0")
+        self._ask(f"{_SELECT} LIMIT 0")
+        self._ask("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
         verdict = self._ask("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise IndexDamaged(str(verdict))
 
     @staticmethod
+    def files(path: Path) -> list[Path]:
+        """The index's file, and those that SQLite may have beside it."""
+        return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
+
+    @staticmethod
     def delete(path: Path) -> None:
-        for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        for name in Index.files(path):
             remove_tree(name)  # also where somebody put a folder
 
     def close(self) -> None:
         """Bring everything into the one file and close it. Closed already, does nothing."""
         self._database.close()
 
+    # ---- one snapshot after the other
+
     def add(self, snapshot: Snapshot) -> None:
-        """Raises sqlite3.IntegrityError where there is a snapshot of this id."""
+        """Raises sqlite3.IntegrityError where there is a snapshot of this id or path."""
+        origin = snapshot.origin
+        if origin.settings is not None:
+            self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
         self._database.execute(
-            f"INSERT INTO snapshots (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO snapshots (path, {_OWN}, quality, settings)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT number FROM settings WHERE text = ?))",
             (
                 picture_name(snapshot),
                 snapshot.id,
@@ -124,14 +164,20 @@ class Index:
                 snapshot.height,
                 snapshot.bytes,
                 snapshot.content_type,
+                snapshot.sha256,
+                origin.request,
+                None if origin.exposed_until is None else milliseconds(origin.exposed_until),
+                origin.exposure,
+                None if origin.quality is None else msgspec.json.encode(origin.quality).decode(),
+                origin.settings,
             ),
         )
 
-    def remove(self, ids: Iterable[str]) -> None:
-        """All of them or, when it fails, none."""
+    def forget(self, ids: Iterable[str]) -> None:
+        """Their rows, and nothing else: their pictures are gone. All of them or, when it fails, none."""
         self._database.execute("BEGIN")
         try:
-            self._database.executemany("DELETE FROM snapshots WHERE id = ?", ((each,) for each in ids))
+            self._delete(ids)
             self._database.execute("COMMIT")
         except BaseException:
             # SQLite may have rolled back by itself.
@@ -139,16 +185,32 @@ class Index:
                 self._database.execute("ROLLBACK")
             raise
 
-    def paths(self) -> dict[str, tuple[str, int]]:
-        """Of every picture, relative to the folder, with its id and its size in bytes."""
-        return {path: (id, size) for path, id, size in self._database.execute("SELECT path, id, bytes FROM snapshots")}
+    def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
+        """Somebody wants them gone: their rows, and the ledger says so, on the disk when this returns."""
+        with self.ledger.durably():
+            self._delete(each.id for each in snapshots)
+            self.ledger.note_removed(snapshots, now)
+
+    def _delete(self, ids: Iterable[str]) -> None:
+        self._database.executemany("DELETE FROM snapshots WHERE id = ?", ((each,) for each in ids))
 
     def get(self, snapshot_id: str) -> Snapshot | None:
-        row = self._database.execute(f"SELECT {_COLUMNS} FROM snapshots WHERE id = ?", (snapshot_id,)).fetchone()
+        row = self._database.execute(f"{_SELECT} WHERE id = ?", (snapshot_id,)).fetchone()
         return None if row is None else _snapshot(*row)
 
-    def recent(self, limit: int, camera: str | None = None, before: str | None = None) -> list[Snapshot]:
-        """Newest first: by capture, then by time, then by id. An unknown `before` gives none."""
+    # ---- many of them
+
+    def recent(
+        self,
+        limit: int,
+        camera: str | None = None,
+        before: str | None = None,
+        between: tuple[dt.datetime, dt.datetime] | None = None,
+    ) -> list[Snapshot]:
+        """Newest first: by capture, then by time, then by id. An unknown `before` gives none; a removed one will do.
+
+        `between` has the first moment and the one after the last.
+        """
         where: list[str] = []
         values: list[str | int] = []
         if camera is not None:
@@ -156,19 +218,51 @@ class Index:
             values.append(camera)
         if before is not None:
             where.append(_BEFORE)
-            values.append(before)
+            values += (before, before)
+        if between is not None:
+            where.append("captured_at >= ? AND captured_at < ?")
+            values += (milliseconds(moment) for moment in between)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM snapshots {condition} {_NEWEST_FIRST}", (*values, limit))
-        return [_snapshot(*row) for row in rows]
+        return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
 
-    def newer(self, snapshot: Snapshot) -> Snapshot | None:
-        """The next one of the same camera, in the order of `recent`."""
-        row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM snapshots WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?)"
-            " ORDER BY capture, captured_at, id LIMIT 1",
-            (snapshot.camera, snapshot.capture, milliseconds(snapshot.captured_at), snapshot.id),
-        ).fetchone()
-        return None if row is None else _snapshot(*row)
+    def find_taken(self, snapshot_id: str) -> Taken | None:
+        """What is known of it, or was known of one that is removed."""
+        snapshot = self.get(snapshot_id)
+        if snapshot is None:
+            return self.ledger.find_removed(snapshot_id)
+        return Taken(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
+
+    def newer(self, snapshot: Snapshot | Taken) -> Snapshot | None:
+        """The next one of the same camera, in the order of `recent`; `snapshot` need not be there any more."""
+        newer = self._list(
+            "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",
+            snapshot.camera,
+            snapshot.capture,
+            milliseconds(snapshot.captured_at),
+            snapshot.id,
+        )
+        return newer[0] if newer else None
+
+    def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
+        """Those of a camera since then that were asked for with a key, the oldest first."""
+        return self._list(
+            "WHERE captured_at >= ? AND camera = ? AND request IS NOT NULL ORDER BY capture",
+            milliseconds(since),
+            camera,
+        )
+
+    def oldest(self, limit: int) -> list[Snapshot]:
+        """Those that are not pinned, the oldest first."""
+        return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
+
+    def taken_before(self, moment: dt.datetime, limit: int) -> list[Snapshot]:
+        """Those of them that were taken before that."""
+        return self._list(
+            "WHERE captured_at < ? AND id NOT IN pins ORDER BY captured_at LIMIT ?", milliseconds(moment), limit
+        )
+
+    def _list(self, rest: str, *values: str | int) -> list[Snapshot]:
+        return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]
 
     def count(self) -> int:
         return int(str(self._ask("SELECT count(*) FROM snapshots")))
@@ -181,6 +275,30 @@ class Index:
     def last_capture(self) -> int:
         """The highest number there was, also of a snapshot that is gone: they rise, and the order stands on that."""
         return int(str(self._ask("SELECT capture FROM highest")))
+
+    # ---- the folder's days, as `YYYY/MM/DD`
+
+    def days(self) -> dict[str, int | None]:
+        """Each day that has been looked at, with when its folder was changed last, in ns; None: it is not known."""
+        return dict(self._database.execute("SELECT day, changed_at FROM days"))
+
+    def day(self, day: str) -> int | None:
+        row = self._database.execute("SELECT changed_at FROM days WHERE day = ?", (day,)).fetchone()
+        return None if row is None else row[0]
+
+    def note_day(self, day: str, changed_at: int | None) -> None:
+        """All that lay in the day's folder when it was changed last stands here."""
+        self._database.execute("INSERT OR REPLACE INTO days VALUES (?, ?)", (day, changed_at))
+
+    def forget_day(self, day: str) -> None:
+        self._database.execute("DELETE FROM days WHERE day = ?", (day,))
+
+    def paths(self, day: str) -> dict[str, tuple[str, int]]:
+        """Of every picture of a day, relative to the folder, with its id and its size in bytes."""
+        rows = self._database.execute(
+            "SELECT path, id, bytes FROM snapshots WHERE path > ? AND path < ?", (f"{day}/", f"{day}0")
+        )
+        return {path: (id, size) for path, id, size in rows}
 
     def _ask(self, question: str) -> object:
         row = self._database.execute(question).fetchone()
@@ -196,5 +314,29 @@ def _snapshot(
     height: int,
     bytes: int,
     content_type: str,
+    sha256: str,
+    request: str | None,
+    exposed_until: int | None,
+    exposure: float | None,
+    quality: str | None,
+    settings: str | None,
+    pinned: int,
 ) -> Snapshot:
-    return Snapshot(id, camera, capture, from_milliseconds(captured_at), width, height, bytes, content_type)
+    origin = UNKNOWN
+    if (request, exposed_until, exposure, quality, settings) != (None,) * 5:
+        origin = Origin(
+            request=request,
+            exposed_until=None if exposed_until is None else from_milliseconds(exposed_until),
+            exposure=exposure,
+            settings=settings,
+            quality=None if quality is None else _read_quality(quality),
+        )
+    at = from_milliseconds(captured_at)
+    return Snapshot(id, camera, capture, at, width, height, bytes, content_type, sha256, bool(pinned), origin)
+
+
+def _read_quality(text: str) -> Quality:
+    try:
+        return msgspec.json.decode(text, type=Quality)
+    except msgspec.DecodeError as error:
+        raise IndexDamaged(f"{text[:40]!r} is no quality: {error}") from error

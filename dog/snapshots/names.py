@@ -12,11 +12,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+from dog.messages import Quality
+
 __all__ = [
     "ID_PATTERN",
     "SUFFIXES",
+    "UNKNOWN",
+    "Origin",
     "Snapshot",
     "Taken",
+    "day_of",
     "from_milliseconds",
     "is_picture",
     "is_snapshot_id",
@@ -89,13 +94,33 @@ class Taken:
             raise ValueError(f"{self.capture} is no capture's number")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """How a snapshot came about, which its path does not say. None where it is not known.
+
+    `request` is the key of a press that asked for it. The exposure began at `captured_at` and had ended by
+    `exposed_until`, aware, in whole milliseconds; `exposure` is its time in seconds, where the driver knows it.
+    `settings` are the camera's, as JSON; `quality` is what was found of its frames.
+    """
+
+    request: str | None = None
+    exposed_until: dt.datetime | None = None
+    exposure: float | None = None
+    settings: str | None = None
+    quality: Quality | None = None
+
+
+UNKNOWN: Final = Origin()
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A picture that is safely on disk.
 
     `captured_at` is aware, in UTC, in whole milliseconds. `width` and `height` are in pixels, as the picture
     is shown: a picture that its camera marked as lying on its side has them exchanged. `bytes` is the size of
-    the file.
+    the file, and `sha256` its hash when it was saved, in hexadecimal; empty where it was never taken. One that is
+    `pinned` is never removed to make room.
     """
 
     id: str
@@ -106,6 +131,9 @@ class Snapshot:
     height: int
     bytes: int
     content_type: str
+    sha256: str = ""
+    pinned: bool = False
+    origin: Origin = UNKNOWN
 
     @property
     def suffix(self) -> str:
@@ -116,9 +144,14 @@ class Snapshot:
 def stem(taken: Taken | Snapshot) -> str:
     """The path without its suffix, relative to the store's folder."""
     at = taken.captured_at
-    day = f"{at.year:04}/{at.month:02}/{at.day:02}"
     time = f"{at.hour:02}{at.minute:02}{at.second:02}.{at.microsecond // 1000:03}"
-    return f"{day}/{time}_{taken.camera}_{taken.capture}_{taken.id}"
+    return f"{day_of(taken)}/{time}_{taken.camera}_{taken.capture}_{taken.id}"
+
+
+def day_of(taken: Taken | Snapshot) -> str:
+    """The folder that the picture lies in, relative to the store's: `YYYY/MM/DD`."""
+    at = taken.captured_at
+    return f"{at.year:04}/{at.month:02}/{at.day:02}"
 
 
 def picture_name(taken: Taken | Snapshot) -> str:

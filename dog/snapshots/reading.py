@@ -82,5 +82,8 @@ class Memory:
         while self.size > self._largest:
             self.size -= len(self._files.pop(next(iter(self._files))))
 
+    def forget(self, name: str) -> None:
+        self.size -= len(self._files.pop(name, b""))
+
     def get(self, name: str) -> bytes | None:
         return self._files.get(name)

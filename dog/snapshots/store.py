@@ -7,17 +7,37 @@ also when whoever asked is cancelled; what has not begun by then does not happen
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import datetime as dt
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from dog import __version__
 from dog.errors import StorageError
-from dog.images import inspect
+from dog.images import inspect, walk
+from dog.images.exif import Stamp, write_exif
+from dog.messages import Removal
 from dog.snapshots.archive import Archive
-from dog.snapshots.names import Snapshot, picture_name, thumbnail_name
+from dog.snapshots.index import Index
+from dog.snapshots.keeping import Limits
+from dog.snapshots.ledger import Share
+from dog.snapshots.names import (
+    SUFFIXES,
+    UNKNOWN,
+    Origin,
+    Snapshot,
+    Taken,
+    from_milliseconds,
+    milliseconds,
+    picture_name,
+    thumbnail_name,
+)
 from dog.snapshots.reading import LARGEST_MEMORY, Memory, read_picture, read_thumbnail
+from dog.snapshots.reconciling import describe
 
 __all__ = ["SnapshotStore"]
 
@@ -33,12 +53,20 @@ T = TypeVar("T")
 class SnapshotStore:
     """The snapshots in one folder, which it has for itself from `open` to `close`. A closed store is not opened again.
 
-    At most `memory` bytes of the newest pictures and thumbnails are kept in memory.
+    At most `memory` bytes of the newest pictures and thumbnails are kept in memory. `limits` says what is kept; the
+    oldest go first. With `exif`, each JPEG is told when and by which camera it was taken. `removed` is told, in the
+    event loop, which snapshots went.
     Every method but `open` and `close` raises StorageError where the disk or the index fails, and when the
     store is not open.
     """
 
-    def __init__(self, folder: Path, *, memory: int = LARGEST_MEMORY) -> None:
+    def __init__(
+        self, folder: Path, *, memory: int = LARGEST_MEMORY, limits: Limits | None = None, exif: bool = False
+    ) -> None:
+        self.removed: Callable[[list[Snapshot], Removal], object] = lambda _snapshots, _reason: None
+        self._limits = limits
+        self._exif = exif
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
         self._archive = Archive(self._root)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
@@ -47,6 +75,7 @@ class SnapshotStore:
         self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self._closed: Future[None] | None = None
         self._remembered: dict[str, Snapshot] = {}
+        self._removals = 0
         self._memory = Memory(memory)
 
     @property
@@ -71,6 +100,7 @@ class SnapshotStore:
 
     async def open(self) -> None:
         """Make and lock the folder, clean up what a crash left, check the index. Raises StartError, in one line."""
+        self._loop = asyncio.get_running_loop()
         try:
             await self._run(self._thread, self._archive.open)
         except BaseException:
@@ -86,10 +116,12 @@ class SnapshotStore:
             self._reading.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
-    async def save(self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime) -> Snapshot:
+    async def save(
+        self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime, origin: Origin = UNKNOWN
+    ) -> Snapshot:
         """Keep a picture; when this returns it is safely on disk and found by `get`.
 
-        `data` is kept bit for bit; `captured_at` is aware, and cut off to milliseconds. Raises BadImage where
+        `captured_at` is aware, and cut off to milliseconds. Raises BadImage where
         it is not a whole picture, StorageFull and StorageError, and then nothing of it is left; ValueError
         for a camera's name, a number or a time that can't be one. Cancelled, the picture is either wholly
         kept or not there at all.
@@ -97,7 +129,8 @@ class SnapshotStore:
         looking = self._looking.get(camera)
         if looking is None:
             looking = self._looking[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
-        snapshot, thumbnail = await self._run(looking, self._save, data, camera, capture, captured_at)
+        at = from_milliseconds(milliseconds(captured_at))
+        snapshot, data, thumbnail = await self._run(looking, self._save, data, camera, capture, at, origin)
         self._remember(snapshot)
         self._memory.keep(_thumbnail_of(snapshot), thumbnail)
         self._memory.keep(snapshot.id, data)
@@ -107,8 +140,9 @@ class SnapshotStore:
         """The snapshot of this id. Whether somebody has removed its file since the start is not looked at."""
         snapshot = self._remembered.get(snapshot_id)
         if snapshot is None:
-            snapshot = await self._run(self._thread, self._archive.get, snapshot_id)
-            if snapshot is not None:
+            removals = self._removals
+            snapshot = await self._ask(lambda index: index.get(snapshot_id))
+            if snapshot is not None and removals == self._removals:
                 self._remember(snapshot)
         return snapshot
 
@@ -117,20 +151,83 @@ class SnapshotStore:
         newest = await self.recent(limit=1, camera=camera)
         return newest[0] if newest else None
 
-    async def recent(self, *, limit: int, camera: str | None = None, before: str | None = None) -> list[Snapshot]:
+    async def recent(
+        self,
+        *,
+        limit: int,
+        camera: str | None = None,
+        before: str | None = None,
+        between: tuple[dt.datetime, dt.datetime] | None = None,
+    ) -> list[Snapshot]:
         """At most `limit`, newest first: by `capture`, then `captured_at`, then id.
 
         `before` is the id of a snapshot: only what comes after it in this order. Of an unknown one that is
-        nothing.
+        nothing. `between` has the first moment and the one after the last.
         """
-        return await self._run(self._thread, self._archive.recent, max(limit, 0), camera, before)
+        return await self._ask(lambda index: index.recent(max(limit, 0), camera, before, between))
 
-    async def newer(self, snapshot: Snapshot) -> Snapshot | None:
+    async def find_taken(self, snapshot_id: str) -> Taken | None:
+        """By which camera and when the snapshot of this id was taken, also of one that was removed within a year."""
+        return await self._ask(lambda index: index.find_taken(snapshot_id))
+
+    async def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
+        """Those of a camera since then that were asked for with a key, the oldest first."""
+        return await self._ask(lambda index: index.requested(camera, since))
+
+    async def newer(self, snapshot: Snapshot | Taken) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`; None for the newest."""
-        return await self._run(self._thread, self._archive.newer, snapshot)
+        return await self._ask(lambda index: index.newer(snapshot))
 
     async def count(self) -> int:
-        return await self._run(self._thread, self._archive.count)
+        return await self._ask(lambda index: index.count())
+
+    # ---- what somebody decides of a snapshot; on the disk when it returns
+
+    async def remove(self, snapshot_id: str) -> bool:
+        """Delete a snapshot. Whether there was one."""
+        return bool(await self._run(self._thread, self._remove, snapshot_id))
+
+    async def purge(self) -> None:
+        """Remove what is too old or too much, by the limits."""
+        while await self._run(self._thread, self._make_room, 0):
+            pass  # between two steps, others have their turn
+
+    async def pin(self, snapshot: Snapshot, pinned: bool) -> Snapshot:
+        """Have it never removed to make room, or no longer so."""
+
+        def pin(index: Index) -> None:
+            with index.ledger.durably():
+                index.ledger.pin(snapshot.id, pinned)
+
+        await self._run(self._thread, self._archive.tell, pin)
+        changed = dataclasses.replace(snapshot, pinned=pinned)
+        if snapshot.id in self._remembered:
+            self._remembered[snapshot.id] = changed
+        return changed
+
+    async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
+        """Give a link to it away, until then."""
+        now = dt.datetime.now(dt.UTC)
+        return await self._run(
+            self._thread, self._archive.tell, lambda index: index.ledger.share(snapshot.id, now, expires_at)
+        )
+
+    async def shares_of(self, snapshot: Snapshot) -> list[Share]:
+        """The links that were given away and not revoked, also those that have expired; the oldest first."""
+        return await self._ask(lambda index: index.ledger.shares_of(snapshot.id))
+
+    async def find_share(self, share_id: str) -> Share | None:
+        return await self._ask(lambda index: index.ledger.find_share(share_id))
+
+    async def revoke(self, share_id: str) -> bool:
+        """Take a link back. Whether there was one."""
+        return await self._run(self._thread, self._archive.tell, lambda index: index.ledger.revoke(share_id))
+
+    async def secret(self) -> bytes:
+        """What links are signed with, the same for ever: 32 bytes."""
+        return await self._run(self._thread, self._archive.tell, lambda index: index.ledger.secret())
+
+    # ---- files
 
     async def check_writable(self) -> None:
         """Write a small file, see it to the disk and remove it again. Raises StorageFull and StorageError."""
@@ -166,20 +263,69 @@ class SnapshotStore:
         if len(self._remembered) > _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 
-    def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime) -> tuple[Snapshot, bytes]:
-        """The snapshot and its thumbnail. The thread that looks waits for the other, so that saves keep their order.
+    def _save(
+        self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin
+    ) -> tuple[Snapshot, bytes, bytes]:
+        """The snapshot, the bytes that were kept, and its thumbnail.
 
-        The picture is on its way to the disk while it is looked at: either takes some milliseconds.
+        The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
+        while it is looked at: either takes some milliseconds.
         """
-        staging = self._thread.submit(self._archive.stage, data)
+        content_type, _ = walk(data)
+        snapshot_id = self._thread.submit(self._archive.make_free_id).result()
+        taken = Taken(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
+        if self._exif and content_type == "image/jpeg":
+            data = write_exif(data, _make_stamp(taken, origin))
+        staging = self._thread.submit(self._stage, data)
         try:
             picture = inspect(data)
+            digest = hashlib.sha256(data).hexdigest()
         except BaseException:
             if staging.exception() is None:
                 self._thread.submit(self._archive.discard, staging.result()).result()
             raise
-        saving = self._thread.submit(self._archive.save, staging.result(), picture, camera, capture, captured_at)
-        return saving.result(), picture.thumbnail
+        snapshot = describe(taken, picture, len(data), digest, origin)
+        self._thread.submit(self._keep, staging.result(), snapshot, picture.thumbnail).result()
+        return snapshot, data, picture.thumbnail
+
+    # ---- in the thread that has the folder
+
+    def _stage(self, data: bytes) -> Path:
+        self._make_room(len(data))
+        return self._archive.stage(data)
+
+    def _keep(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
+        self._archive.save(staged, snapshot, thumbnail)
+        with contextlib.suppress(StorageError):  # it is kept, whatever becomes of others
+            self._make_room(0)
+
+    def _make_room(self, room: int) -> bool:
+        """A step towards the limits, so that a picture of so many bytes has its place. Whether anything went."""
+        if self._limits is None:
+            return False
+        removed = self._archive.purge(self._limits, room)
+        self._tell_removed(removed, "retention")
+        return bool(removed)
+
+    def _remove(self, snapshot_id: str) -> list[Snapshot]:
+        removed = self._archive.remove([snapshot_id])
+        self._tell_removed(removed, "deleted")
+        return removed
+
+    def _tell_removed(self, removed: list[Snapshot], reason: Removal) -> None:
+        if not removed:
+            return
+        assert self._loop is not None, "the store is open"
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._forget, removed, reason)
+
+    def _forget(self, removed: list[Snapshot], reason: Removal) -> None:
+        self._removals += 1
+        for snapshot in removed:
+            self._remembered.pop(snapshot.id, None)
+            self._memory.forget(snapshot.id)
+            self._memory.forget(_thumbnail_of(snapshot))
+        self.removed(removed, reason)
 
     def _close(self) -> None:
         for looking in list(self._looking.values()):
@@ -188,10 +334,24 @@ class SnapshotStore:
         self._thread.shutdown(wait=False)
         closing.result()
 
+    async def _ask(self, question: Callable[[Index], T]) -> T:
+        return await self._run(self._thread, self._archive.ask, question)
+
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
             raise StorageError("The snapshots are closed: the server is stopping.")
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
+
+
+def _make_stamp(taken: Taken, origin: Origin) -> Stamp:
+    """With the time as a clock on this machine's wall shows it, and its offset."""
+    return Stamp(
+        id=taken.id,
+        captured_at=taken.captured_at.astimezone(),
+        camera=taken.camera,
+        software=f"D.O.G. {__version__}",
+        exposure=origin.exposure,
+    )
 
 
 def _thumbnail_of(snapshot: Snapshot) -> str:

@@ -1,11 +1,10 @@
 """What scripts use beside the push: captures, snapshots and cameras as JSON, and how the service is."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
@@ -15,31 +14,31 @@ from dog.messages import (
     MaxAge,
     Outcome,
     SnapshotBody,
-    encode,
     explain_mismatch,
+    timestamp,
 )
 from dog.snapshots import Snapshot
-from dog.web.pictures import find_snapshot
+from dog.web.bodies import read_body, respond_json
+from dog.web.pictures import check_place, find_snapshot
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = [
+    "delete_snapshot",
     "list_cameras",
     "list_snapshots",
+    "pin_snapshot",
     "report_health",
     "report_metrics",
     "report_readiness",
     "show_capture",
     "show_snapshot_body",
     "start_capture",
+    "unpin_snapshot",
 ]
 
 PAGE = 50
 """Snapshots a request lists where it does not say how many."""
-
-
-BODY_PATIENCE = 20.0
-"""Seconds that a body of a few bytes may take to come."""
 
 
 class CaptureRequest(Struct, frozen=True):
@@ -47,6 +46,20 @@ class CaptureRequest(Struct, frozen=True):
 
     camera: str | None = None
     max_age: MaxAge | None = None
+
+
+class PressedBody(SnapshotBody, frozen=True, kw_only=True):
+    """What a press got, and how: `age` is the seconds since its exposure began."""
+
+    outcome: Outcome
+    age: float
+
+
+class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
+    """All that is known of a snapshot. Its exposure had ended by `exposed_until`."""
+
+    pinned: bool
+    exposed_until: str | None = None
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -67,7 +80,7 @@ class CameraList(Struct, frozen=True):
 
 
 class SnapshotList(Struct, frozen=True):
-    snapshots: list[SnapshotBody]
+    snapshots: list[SnapshotDetails]
 
 
 class Listing(Struct, frozen=True):
@@ -81,7 +94,7 @@ class Listing(Struct, frozen=True):
 async def start_capture(request: web.Request) -> web.Response:
     """POST /api/captures: a press that waits for its photo, or with `Prefer: respond-async` does not."""
     service = request.app[SERVICE]
-    wish = await _read_wish(request)
+    wish = await read_body(request, CaptureRequest)
     key = _read_key(request)
     camera = service.find_camera(wish.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
@@ -89,16 +102,21 @@ async def start_capture(request: web.Request) -> web.Response:
         body = _describe_capture(service, reply.capture)
         body = msgspec.structs.replace(body, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
-        return _respond(body, 202, headers)
+        return respond_json(body, 202, headers)
     reply, snapshot = await camera.take(max_age=wish.max_age, key=key)
     status = 200 if reply.outcome == "cached" else 201
-    return _respond(service.links.describe(snapshot), status, {"Location": service.links.page(snapshot)})
+    pressed = PressedBody(
+        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        outcome=reply.outcome,
+        age=round(max(0.0, camera.age_of(snapshot)), 3),
+    )
+    return respond_json(pressed, status, {"Location": service.links.page(snapshot)})
 
 
 async def show_capture(request: web.Request) -> web.Response:
     """GET /api/captures/{number}: what became of a capture."""
     service = request.app[SERVICE]
-    return _respond(_describe_capture(service, int(request.match_info["number"])))
+    return respond_json(_describe_capture(service, int(request.match_info["number"])))
 
 
 async def list_snapshots(request: web.Request) -> web.Response:
@@ -111,26 +129,51 @@ async def list_snapshots(request: web.Request) -> web.Response:
     if wish.camera is not None:
         service.find_camera(wish.camera)
     if wish.before is not None:
-        await find_snapshot(service, wish.before)
+        await check_place(service, wish.before)
     snapshots = await service.store.recent(limit=wish.limit, camera=wish.camera, before=wish.before)
-    return _respond(SnapshotList([service.links.describe(snapshot) for snapshot in snapshots]))
+    return respond_json(SnapshotList([_detail(service, snapshot) for snapshot in snapshots]))
 
 
 async def show_snapshot_body(request: web.Request) -> web.Response:
     """GET /api/snapshots/{id}."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    return _respond(service.links.describe(snapshot))
+    return respond_json(_detail(service, snapshot))
+
+
+async def delete_snapshot(request: web.Request) -> web.Response:
+    """DELETE /api/snapshots/{id}."""
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    await service.store.remove(snapshot.id)
+    return web.Response(status=204)
+
+
+async def pin_snapshot(request: web.Request) -> web.Response:
+    """PUT /api/snapshots/{id}/pin."""
+    return await _pin(request, True)
+
+
+async def unpin_snapshot(request: web.Request) -> web.Response:
+    """DELETE /api/snapshots/{id}/pin."""
+    return await _pin(request, False)
+
+
+async def _pin(request: web.Request, pinned: bool) -> web.Response:
+    service = request.app[SERVICE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    await service.store.pin(snapshot, pinned)
+    return web.Response(status=204)
 
 
 async def list_cameras(request: web.Request) -> web.Response:
     """GET /api/cameras: each as `hello` shows it."""
-    return _respond(CameraList(request.app[SERVICE].statuses()))
+    return respond_json(CameraList(request.app[SERVICE].statuses()))
 
 
 async def report_health(_request: web.Request) -> web.Response:
     """GET /healthz: the process is alive."""
-    return _respond({"status": "ok"})
+    return respond_json({"status": "ok"})
 
 
 async def report_readiness(request: web.Request) -> web.Response:
@@ -140,7 +183,7 @@ async def report_readiness(request: web.Request) -> web.Response:
     for camera in service.cameras.values():
         if camera.offline is not None:
             raise CameraOffline(camera.offline.message)
-    return _respond({"status": "ready"})
+    return respond_json({"status": "ready"})
 
 
 async def report_metrics(request: web.Request) -> web.Response:
@@ -150,9 +193,18 @@ async def report_metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
+def _detail(service: Service, snapshot: Snapshot) -> SnapshotDetails:
+    until = snapshot.origin.exposed_until
+    return SnapshotDetails(
+        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        pinned=snapshot.pinned,
+        exposed_until=None if until is None else timestamp(until),
+    )
+
+
 def _describe_capture(service: Service, number: int) -> CaptureBody:
     for name, camera in service.cameras.items():
-        future = camera.find_capture(number)
+        future = camera.outcomes.find(number)
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
             return _describe_future(service, name, number, future, "capturing" if running else "pending")
@@ -172,24 +224,6 @@ def _describe_future(
             return CaptureBody(capture=number, camera=camera, state="ready", snapshot=snapshot)
 
 
-async def _read_wish(request: web.Request) -> CaptureRequest:
-    try:
-        async with asyncio.timeout(BODY_PATIENCE):
-            body = await request.read()
-    except TimeoutError:
-        raise Problem("request_timeout", f"The body did not come within {BODY_PATIENCE:g} s.") from None
-    except (web.RequestPayloadError, PayloadEncodingError) as error:
-        raise Problem("bad_message", f"The body can't be read: {error}.") from None
-    if not body:
-        return CaptureRequest()
-    try:
-        return msgspec.json.decode(body, type=CaptureRequest)
-    except msgspec.ValidationError as error:
-        raise RequestError("bad_message", explain_mismatch(error)) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RequestError("bad_json", f"The body is not JSON: {error}.") from None
-
-
 def _read_key(request: web.Request) -> str | None:
     """The Idempotency-Key, which may stand in quotes."""
     key = request.headers.get("Idempotency-Key")
@@ -199,12 +233,3 @@ def _read_key(request: web.Request) -> str | None:
     if not 0 < len(key) <= REQUEST_LENGTH:
         raise Problem("bad_message", f"An Idempotency-Key has 1 to {REQUEST_LENGTH} characters.")
     return key
-
-
-def _respond(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=encode(body),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )

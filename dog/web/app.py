@@ -1,6 +1,7 @@
 """The composition root: every part is made here, handed what it needs, started in order and stopped in the other."""
 
 import asyncio
+import datetime as dt
 import itertools
 import logging
 import time
@@ -14,19 +15,23 @@ import jinja2
 from aiohttp import web
 
 import dog
-from dog.camera_task import CameraTask, restore_latest
+from dog.album import Album
+from dog.availability import utc_now
+from dog.camera_task import CameraTask, restore_answered, restore_latest
 from dog.cameras import Camera
-from dog.captures import CaptureQueue
+from dog.captures import MEMORY, CaptureQueue
 from dog.drivers import make_camera
 from dog.errors import CameraOffline, StartError
 from dog.hub import Hub
 from dog.links import Links
+from dog.messages import encode
 from dog.metrics import Metrics
 from dog.settings import Settings
-from dog.snapshots import SnapshotStore
-from dog.web import api, assets, pages, pictures, preview, sockets
+from dog.snapshots import Limits, SnapshotStore
+from dog.web import assets, documents
 from dog.web.connections import CONNECTIONS, Connections
 from dog.web.problems import answer_problems
+from dog.web.routes import OPERATIONS, TAGS
 from dog.web.security import (
     SECURITY_HEADERS,
     SECURITY_LINES,
@@ -40,6 +45,8 @@ __all__ = ["create_app", "drain", "kill"]
 
 log = logging.getLogger(__name__)
 
+MIB = 1024 * 1024
+ANSWERED = dt.timedelta(seconds=MEMORY)
 OPENING = 3.0
 """Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
 BODY_SIZE = 16 * 1024
@@ -78,7 +85,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
     app.on_shutdown.append(drain)
-    _add_routes(app)
+    app.add_routes(operation.make_route() for operation in OPERATIONS)
+    app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, templates)
     return app
 
 
@@ -96,36 +104,6 @@ def find_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
-def _add_routes(app: web.Application) -> None:
-    app.add_routes(
-        [
-            web.get("/", pages.show_live),
-            web.post("/", pages.press),
-            web.get("/snapshots/{id:[^/.]+}.{suffix:[a-z]+}", pictures.show_picture),  # first: the one asked for most
-            web.get("/snapshots/{id:[^/.]+}", pages.show_snapshot),
-            web.get("/snapshots/{id:[^/.]+}/thumbnail.jpg", pictures.show_thumbnail),
-            web.get("/latest.jpg", pictures.show_latest),
-            web.get("/preview.mjpg", preview.show_preview),
-            web.get("/default-picture", assets.show_default_picture),
-            web.get("/favicon.ico", _show_icon),
-            web.get("/ws", sockets.watch, allow_head=False),
-            web.post("/api/captures", api.start_capture),
-            web.get("/api/captures/{number:[0-9]{1,18}}", api.show_capture),
-            web.get("/api/snapshots", api.list_snapshots),
-            web.get("/api/snapshots/{id:[^/]+}", api.show_snapshot_body),
-            web.get("/api/cameras", api.list_cameras),
-            web.get("/healthz", api.report_health),
-            web.get("/readyz", api.report_readiness),
-            web.get("/metrics", api.report_metrics),
-            web.get("/static/{name}", assets.show_asset),
-        ]
-    )
-
-
-async def _show_icon(_request: web.Request) -> web.Response:
-    return web.Response(status=302, headers={"Location": "static/icon.svg"})
-
-
 def _run_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -141,7 +119,9 @@ async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
     """Every part in order, each with its end put on the stack. Raises SettingError."""
-    store = SnapshotStore(settings.snapshots, memory=settings.picture_cache * 1024 * 1024)
+    store = SnapshotStore(
+        settings.snapshots, memory=settings.picture_cache * MIB, limits=_read_limits(settings), exif=settings.exif
+    )
     try:
         await store.open()
     except StartError as error:
@@ -155,21 +135,37 @@ async def _start_service(
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
         latest = restore_latest(await store.latest(name), time.monotonic())
+        answered = restore_answered(await store.requested(name, utc_now() - ANSWERED), time.monotonic())
         cameras[name] = CameraTask(
             name,
             await _make_driver(own, make_camera, store.incoming),
-            queue=CaptureQueue(own.dead_time, numbers.__next__, latest),
+            queue=CaptureQueue(own.dead_time, numbers.__next__, latest, answered),
             store=store,
             hub=hub,
             links=links,
             metrics=metrics,
             capture_timeout=own.capture_timeout,
+            settings=encode(own.describe_camera()).decode(),
         )
         stack.push_async_callback(cameras[name].stop, 0)
+    album = Album(store, hub, cameras, metrics)
+    stack.push_async_callback(album.settle)
     await _start_cameras(cameras.values())
+    stack.callback(_run_for_ever(album.run(), "album").cancel)
     stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
     stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
-    return Service(settings, links, store, hub, cameras, metrics)
+    return Service(settings, links, store, hub, cameras, album, metrics)
+
+
+def _read_limits(settings: Settings) -> Limits | None:
+    """None where everything is kept."""
+    limits = Limits(
+        age=None if settings.keep_days is None else dt.timedelta(days=settings.keep_days),
+        photos=settings.keep_photos,
+        bytes=None if settings.keep_size is None else settings.keep_size * MIB,
+        free=None if settings.keep_free is None else settings.keep_free * MIB,
+    )
+    return None if limits == Limits() else limits
 
 
 async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from dog.web.problems import Problem
-from dog.web.security import SECURITY_LINES
+from dog.web.security import SECURITY_LINES, allow_origin
 
 __all__ = ["Content", "respond"]
 
@@ -123,7 +123,7 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     content's. Raises Problem `precondition_failed` and `bad_range`.
     """
     etag = f'"{content.tag}"'
-    headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
+    headers = {**headers, **allow_origin(request), "ETag": etag, "Accept-Ranges": "bytes"}
     asked = request.headers
     if "If-Match" in asked and not _names(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "What is here is not what If-Match names.")

@@ -14,7 +14,7 @@ from dog.web.pictures import find_snapshot
 from dog.web.problems import relative_root
 from dog.web.service import SERVICE, Service
 
-__all__ = ["COOKIE", "press", "show_live", "show_snapshot"]
+__all__ = ["COOKIE", "press", "render", "show_live", "show_snapshot"]
 
 COOKIE = "dog_snapshot"
 """Holds the id of the viewer's last snapshot and nothing else; it gives no right."""
@@ -32,7 +32,7 @@ async def show_live(request: web.Request) -> web.Response:
     photo = own or newest
     describe = service.links.describe
     default = DEFAULT_PICTURE if DEFAULT_PICTURE in request.app[ASSETS] else "static/default.svg"
-    response = _render(
+    response = render(
         request,
         "live.html",
         {
@@ -74,7 +74,7 @@ async def show_snapshot(request: web.Request) -> web.Response:
     newer = await service.store.newer(snapshot)
     own = await _find_own(request, service)
     describe = service.links.describe
-    return _render(
+    return render(
         request,
         "snapshot.html",
         {
@@ -83,6 +83,8 @@ async def show_snapshot(request: web.Request) -> web.Response:
             "newer": describe(newer) if newer else None,
             "older": describe(older[0]) if older else None,
             "cameras": list(service.cameras),
+            "pinned": snapshot.pinned,
+            "exposure": _write_exposure(snapshot.origin.exposure),
         },
     )
 
@@ -105,7 +107,15 @@ async def _find_own(request: web.Request, service: Service) -> Snapshot | None:
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
 
 
-def _render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
+def _write_exposure(seconds: float | None) -> str:
+    """As photographers have it: 1/125 s, or 2.5 s; empty where it is not known."""
+    if not seconds:
+        return ""
+    return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
+
+
+def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
+    """A page of templates/, with the way to the site's root as `root`."""
     context = {"root": relative_root(request), "version": __version__, **context}
     response = aiohttp_jinja2.render_template(template, request, context)
     response.headers["Cache-Control"] = "no-store"

@@ -1,19 +1,26 @@
 """The pictures themselves: each under its own address for ever, and the newest under one that stays."""
 
+import asyncio
 import datetime as dt
 import functools
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
-from dog.messages import RIGHT, MaxAge, timestamp
+from dog.camera_task import CameraTask
+from dog.messages import RIGHT, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.content import Content, respond
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
-__all__ = ["find_snapshot", "parse_max_age", "show_latest", "show_picture", "show_thumbnail"]
+__all__ = ["Wait", "check_place", "find_snapshot", "show_latest", "show_picture", "show_thumbnail"]
 
+LONGEST_WAIT = 60.0
+Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]
+"""Seconds."""
 LONGEST_AGE = 2**31
 """Seconds: what Age says of whatever is older (RFC 9111, section 1.2.2)."""
 FOREVER = "public, max-age=31536000, immutable"
@@ -21,11 +28,19 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
-    """The snapshot of that id. Raises Problem `unknown_snapshot`."""
+    """The snapshot of that id. Raises Problem `unknown_snapshot`, and `gone_snapshot` for one that was removed."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
+        if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
+            raise Problem("gone_snapshot", "This photo is gone: it was deleted, or made room for newer ones.")
         raise Problem("unknown_snapshot", "There is no such photo here.")
     return snapshot
+
+
+async def check_place(service: Service, snapshot_id: str) -> None:
+    """Raise Problem `unknown_snapshot` where there never was one of that id, whose place a list could go on from."""
+    if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
+        raise Problem("unknown_snapshot", "There is no such photo here as `before` names.")
 
 
 async def show_picture(request: web.Request) -> web.StreamResponse:
@@ -49,14 +64,22 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
-    """GET /latest.jpg: the newest picture; with `max_age` a new one where that is older."""
+    """GET /latest.jpg: the newest picture; with `max_age` a new one where that is older; with `after` the next one."""
     service = request.app[SERVICE]
-    camera = service.find_camera(request.query.get("camera"))
-    max_age = parse_max_age(request.query.get("max_age"))
-    if max_age is None:
-        snapshot = camera.latest
+    max_age, wait = parse_seconds(request, "max_age", MaxAge), parse_seconds(request, "wait", Wait)
+    outcome: Outcome | None = None
+    if "after" in request.query:
+        if max_age is not None:
+            raise Problem("bad_message", "`after` and `max_age` are two questions: ask one of them.")
+        camera, snapshot = await _wait_for_next(request, service, LONGEST_WAIT if wait is None else wait)
+        if snapshot is None:
+            return web.Response(status=204, headers={"Cache-Control": "no-store"})
     else:
-        _, snapshot = await camera.take(max_age=max_age)
+        camera = service.find_camera(request.query.get("camera"))
+        snapshot = camera.latest
+        if max_age is not None:
+            reply, snapshot = await camera.take(max_age=max_age)
+            outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet; ask with ?max_age=0 to have one taken.")
     headers = {
@@ -65,17 +88,42 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         "X-Captured-At": timestamp(snapshot.captured_at),
         "X-Snapshot": snapshot.id,
     }
+    if outcome is not None:
+        headers["X-Outcome"] = outcome
     return await _send(request, service, snapshot, headers)
 
 
-def parse_max_age(text: str | None) -> float | None:
-    """Seconds, from a query. Raises Problem `bad_message`."""
+async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
+    """The photo after the one that `after` names, of the same camera; None where there was none within `wait` s."""
+    after = request.query["after"]
+    taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
+    if taken is None:
+        raise Problem("unknown_snapshot", "There is no such photo here as `after` names.")
+    if request.query.get("camera", taken.camera) != taken.camera:
+        raise Problem("bad_message", f"`after` names a photo of the camera {taken.camera}.")
+    camera = service.find_camera(taken.camera)
+    end = asyncio.get_running_loop().time() + wait
+    while True:
+        coming = camera.outcomes.coming
+        snapshot = await service.store.newer(taken)
+        left = end - asyncio.get_running_loop().time()
+        if snapshot is not None or left <= 0:
+            return camera, snapshot
+        await asyncio.wait({coming}, timeout=left)
+        if coming.done():
+            coming.result()
+
+
+def parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
+    """A number of seconds in the query. Raises Problem `bad_message`."""
+    text = request.query.get(name)
     if text is None:
         return None
     try:
-        return msgspec.convert(text, MaxAge, strict=False)
+        seconds: float = msgspec.convert(text, type, strict=False)
     except msgspec.ValidationError:
-        raise Problem("bad_message", RIGHT["max_age"]) from None
+        raise Problem("bad_message", RIGHT[name]) from None
+    return seconds
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ __all__ = [
     "SECURITY_HEADERS",
     "SECURITY_LINES",
     "add_security_headers",
+    "allow_origin",
     "check_origin",
     "make_security_headers",
     "refuse_foreign_posts",
@@ -22,6 +23,8 @@ __all__ = [
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
 SECURITY_LINES = web.AppKey("security_lines", str)
 """The same as they stand in an answer."""
+EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
+"""What a page of another origin may read beside the body and what every page may."""
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -45,6 +48,21 @@ def check_origin(request: web.Request) -> None:
             f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them,"
             " and behind a proxy `base_url` has to say the address that people use.",
         )
+
+
+def allow_origin(request: web.Request) -> dict[str, str]:
+    """What lets a page of a listed origin read the answer, and import a module (CORS); it never carries a cookie.
+
+    Whatever the origin, caches are told that the answer depends on it: a picture is kept for ever, and may have been
+    shown by a page before another one reads it.
+    """
+    origins = request.app[SERVICE].settings.origins
+    if not origins:
+        return {}
+    origin = request.headers.get("Origin", "")
+    if _strip_port(origin.lower()) not in origins:
+        return {"Vary": "Origin"}
+    return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
 
 
 def _strip_port(origin: str) -> str:
@@ -91,6 +109,10 @@ def make_security_headers(settings: Settings) -> dict[str, str]:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    stricter = response.headers.get("Referrer-Policy")
     response.headers.update(request.app[SECURITY_HEADERS])
+    if stricter is not None:
+        response.headers["Referrer-Policy"] = stricter
+    response.headers.update(allow_origin(request))
     if response.status >= 400:
         response.headers["Cache-Control"] = "no-store"

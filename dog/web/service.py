@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from dog.album import Album
 from dog.camera_task import CameraTask
 from dog.errors import RequestError
 from dog.hub import Hub
@@ -25,6 +26,7 @@ class Service:
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]
+    album: Album
     metrics: Metrics
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:

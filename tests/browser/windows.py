@@ -9,6 +9,8 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
+from tests.heard import check_message
+
 __all__ = ["Window", "launch_chromium"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -37,11 +39,19 @@ class Window:
         """Regular expressions of complaints that the test expects."""
         self._said: list[str] = []
         self._spoken = asyncio.Condition()
+        page.on("websocket", lambda opened: opened.on("framereceived", self._check))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on(
             "console",
             lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
         )
+
+    def _check(self, frame: str | bytes) -> None:
+        """What the page hears on the push is what the AsyncAPI document says."""
+        try:
+            check_message(frame)
+        except AssertionError as error:
+            self.complaints.append(str(error))
 
     @property
     def context(self) -> BrowserContext:

@@ -111,8 +111,8 @@ def test_hundreds_that_are_slow_in_every_way_take_their_own_places_and_healthy_v
 # ---- the time limits, in the real process with shorter ones
 
 IMPATIENT = """
-import dog.serving, dog.web.api, dog.web.connections
-dog.serving.KEEP_ALIVE = dog.web.api.BODY_PATIENCE = dog.web.connections.PATIENCE = 0.5
+import dog.serving, dog.web.bodies, dog.web.connections
+dog.serving.KEEP_ALIVE = dog.web.bodies.BODY_PATIENCE = dog.web.connections.PATIENCE = 0.5
 from dog.cli import main
 main(prog_name="dog")
 """

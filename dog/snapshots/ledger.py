@@ -1,0 +1,205 @@
+"""What no picture says and no folder: which ids were removed, what is pinned, and the links that were given away.
+
+It lies in the index's file, in tables of its own. What is written here is somebody's word and synced at once; when the
+index has to be made again, it is carried over as far as it can be read.
+"""
+
+import contextlib
+import datetime as dt
+import logging
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dog.snapshots.names import Snapshot, Taken, from_milliseconds, make_id, milliseconds
+
+__all__ = ["SCHEMA", "Ledger", "Share"]
+
+SCHEMA = """
+CREATE TABLE pins (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE removed (
+    id TEXT PRIMARY KEY,
+    camera TEXT NOT NULL,
+    capture INTEGER NOT NULL,
+    captured_at INTEGER NOT NULL,
+    suffix TEXT NOT NULL,
+    removed_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE shares (
+    id TEXT PRIMARY KEY,
+    snapshot TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX shares_of ON shares (snapshot);
+CREATE TABLE secret (value BLOB NOT NULL);
+"""
+_TABLES = ("pins", "removed", "shares", "secret")
+_REMEMBERED = dt.timedelta(days=365)
+"""How long an id that was removed is known as such: as long as a browser keeps its cookie."""
+_FORGETTING = 1000
+"""Removals after which the oldest are looked for."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A link that was given away, to one snapshot. Times are aware, in whole milliseconds."""
+
+    id: str
+    snapshot: str
+    created_at: dt.datetime
+    expires_at: dt.datetime
+
+
+class Ledger:
+    """The tables of an open database. Every method blocks and raises sqlite3.Error as it comes."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._until_forgetting = 1
+        for table in _TABLES:
+            database.execute(f"SELECT * FROM {table} LIMIT 0")
+
+    @contextlib.contextmanager
+    def durably(self) -> Iterator[None]:
+        """All of it or, when it fails, none; and on the disk when it returns."""
+        database = self._database
+        database.execute("PRAGMA synchronous = FULL")
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # SQLite may have rolled back by itself
+                database.execute("ROLLBACK")
+            raise
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("PRAGMA synchronous = NORMAL")
+
+    # ---- what was removed
+
+    def note_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
+        """Inside `durably`. Their pins and links go with them."""
+        self._database.executemany(
+            "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (each.id, each.camera, each.capture, milliseconds(each.captured_at), each.suffix, milliseconds(now))
+                for each in snapshots
+            ),
+        )
+        ids = [(each.id,) for each in snapshots]
+        self._database.executemany("DELETE FROM pins WHERE id = ?", ids)
+        self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
+        self._until_forgetting -= len(snapshots)
+        if self._until_forgetting <= 0:
+            self._until_forgetting = _FORGETTING
+            self._database.execute("DELETE FROM removed WHERE removed_at < ?", (milliseconds(now - _REMEMBERED),))
+
+    def find_removed(self, snapshot_id: str) -> Taken | None:
+        """What was known of it; None where no snapshot of this id was removed within the last year."""
+        row = self._database.execute(
+            "SELECT id, camera, capture, captured_at, suffix FROM removed WHERE id = ?", (snapshot_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        id, camera, capture, captured_at, suffix = row
+        return Taken(id, camera, capture, from_milliseconds(captured_at), suffix)
+
+    # ---- pins
+
+    def pin(self, snapshot_id: str, pinned: bool) -> None:
+        """Inside `durably`."""
+        statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
+        self._database.execute(statement, (snapshot_id,))
+
+    # ---- links that were given away
+
+    def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
+        share = Share(make_id(), snapshot_id, _whole(now), _whole(expires_at))
+        with self.durably():
+            self._database.execute("DELETE FROM shares WHERE expires_at < ?", (milliseconds(now - _REMEMBERED),))
+            self._database.execute(
+                "INSERT INTO shares VALUES (?, ?, ?, ?)",
+                (share.id, share.snapshot, milliseconds(share.created_at), milliseconds(share.expires_at)),
+            )
+        return share
+
+    def find_share(self, share_id: str) -> Share | None:
+        rows = self._shares("id = ?", share_id)
+        return rows[0] if rows else None
+
+    def shares_of(self, snapshot_id: str) -> list[Share]:
+        """The oldest first."""
+        return self._shares("snapshot = ?", snapshot_id)
+
+    def revoke(self, share_id: str) -> bool:
+        """Whether there was such a link."""
+        with self.durably():
+            return self._database.execute("DELETE FROM shares WHERE id = ?", (share_id,)).rowcount > 0
+
+    def secret(self) -> bytes:
+        """What links are signed with: 32 random bytes, made when they are first asked for."""
+        row = self._database.execute("SELECT value FROM secret").fetchone()
+        if row is None:
+            row = (secrets.token_bytes(32),)
+            with self.durably():
+                self._database.execute("INSERT INTO secret VALUES (?)", row)
+        return bytes(row[0])
+
+    def _shares(self, condition: str, value: str) -> list[Share]:
+        rows = self._database.execute(
+            f"SELECT id, snapshot, created_at, expires_at FROM shares WHERE {condition} ORDER BY created_at, id",
+            (value,),
+        )
+        return [
+            Share(id, snapshot, from_milliseconds(made), from_milliseconds(ends)) for id, snapshot, made, ends in rows
+        ]
+
+    # ---- what is carried over
+
+    def carry_over(self, damaged: Path) -> None:
+        """All that can still be read from the tables of an index that can't be used any more."""
+        if not damaged.is_file():
+            return
+        try:
+            old = sqlite3.connect(damaged, isolation_level=None)
+            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # as the index has it: no shared memory
+        except sqlite3.Error as error:
+            log.warning("pins, removals and links of %s are lost: %s", damaged, error)
+            return
+        with contextlib.closing(old):
+            for table in _TABLES:
+                self._carry_over(old, table)
+
+    def _carry_over(self, old: sqlite3.Connection, table: str) -> None:
+        count = 0
+        try:
+            with self.durably():
+                width = len(self._database.execute(f"SELECT * FROM {table} LIMIT 0").description)
+                places = ", ".join("?" * width)
+                for row in _read(old, table):
+                    self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
+                    count += 1
+        except sqlite3.Error as error:
+            log.warning("%s of the old index can't be carried over: %s", table, error)
+        else:
+            if count:
+                log.info("%d rows of %s are carried over from the old index.", count, table)
+
+
+def _read(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+    """Row by row, up to where it is damaged."""
+    try:
+        yield from database.execute(f"SELECT * FROM {table}")
+    except sqlite3.Error as error:
+        if "no such table" not in str(error):
+            log.warning("%s of the old index can't be read to its end: %s", table, error)
+
+
+def _whole(moment: dt.datetime) -> dt.datetime:
+    return from_milliseconds(milliseconds(moment))

@@ -1,0 +1,88 @@
+"""An index made in the place of another: what the old one alone knew is taken over, as far as it can be read.
+
+That is its ledger, how each photo that is as it was came about, and the highest number of a capture. Where it knew
+another hash of a photo, that one stays: what is damaged is never blessed.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import sqlite3
+from pathlib import Path
+
+from dog.snapshots.index import Index
+from dog.snapshots.names import Snapshot, picture_name
+
+__all__ = ["UNREADABLE", "Predecessor", "Successor"]
+
+UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""What comes of reading an index that is damaged or of another version."""
+
+log = logging.getLogger(__name__)
+
+
+class Predecessor(Index):
+    """The index that is to be replaced, read as far as it can be: it need not be sound, nor of this version."""
+
+    def _prepare(self) -> None:
+        self._ask("PRAGMA locking_mode = EXCLUSIVE")
+        self._ask("PRAGMA query_only = ON")
+
+
+class Successor(Index):
+    """The index that is being made. `changed` are the paths of photos that are not as they were saved, `carried` is of
+    how many the old one knew more than their files say.
+    """
+
+    def __init__(self, path: Path, old: Path) -> None:
+        super().__init__(path)
+        self.old: Predecessor | None = None
+        self.changed: list[str] = []
+        self.carried = 0
+        self._unread: set[str] = set()
+        self.ledger.carry_over(old)
+        if old.is_file():
+            try:
+                self.old = Predecessor(old)
+                self._raise_highest(self.old.last_capture())
+            except UNREADABLE as error:
+                self.note_unread(error)
+
+    def add(self, snapshot: Snapshot) -> None:
+        known = self._recall(snapshot.id)
+        if known is not None and known.sha256 in ("", snapshot.sha256):
+            snapshot = dataclasses.replace(snapshot, origin=known.origin)
+            self.carried += 1
+        elif known is not None:
+            snapshot = dataclasses.replace(snapshot, sha256=known.sha256)
+            self.changed.append(picture_name(snapshot))
+        super().add(snapshot)
+
+    def note_unread(self, error: BaseException) -> None:
+        """Something of the old one can't be read; the rest may still be."""
+        self._unread.add(str(error))
+
+    def settle(self) -> None:
+        """All is taken over: from now on it is an index like any other. Says what could not be."""
+        if self._unread:
+            why = ", ".join(sorted(self._unread))
+            log.warning("the old index can't be read, or not all of it, and what it alone knew is lost: %s", why)
+        if self.old is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self.old.close()
+            self.old = None
+
+    def close(self) -> None:
+        self.settle()
+        super().close()
+
+    def _recall(self, snapshot_id: str) -> Snapshot | None:
+        try:
+            return self.old.get(snapshot_id) if self.old is not None else None
+        except UNREADABLE as error:
+            self.note_unread(error)
+            return None
+
+    def _raise_highest(self, capture: int) -> None:
+        """Captures' numbers rise for ever, also above those of photos that are gone."""
+        self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
