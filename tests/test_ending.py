@@ -144,7 +144,7 @@ def test_after_a_crash_the_photos_are_there_and_nothing_runs_or_lies_about(serve
         : > '{tmp_path}/here'
         read line < '{tmp_path}/go' && [ "$line" = well ] && cp "$PICTURE" "$1" """,
     )
-    arguments = ("--camera", f"script:{script}", "--dead-time", "0")
+    arguments = ("--camera", f"script:{script}", "--dead-time", "0", "--exif", "false")
     server = serve(*arguments)
     with watch(server) as viewer:
         before = json.loads(viewer.recv())

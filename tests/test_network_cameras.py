@@ -195,7 +195,7 @@ def read_until(viewer: ClientConnection, kind: str, **fields: object) -> dict[st
 def test_a_viewer_sees_the_camera_go_and_come_back_and_gets_no_old_picture(name: str, serve: Serve) -> None:
     kind = KINDS[name]
     with kind.program() as source:
-        server = serve("--camera", kind.address.format(source.port), "--dead-time", "0")
+        server = serve("--camera", kind.address.format(source.port), "--dead-time", "0", "--exif", "false")
         with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
 
             def capture() -> None:

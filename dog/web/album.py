@@ -53,6 +53,7 @@ async def show_gallery(request: web.Request) -> web.Response:
             "day": day,
             "before": before,
             "newest": urlencode(chosen),
+            "zone": dt.datetime.now().astimezone().tzname(),
             "older": older,
         },
     )
