@@ -153,6 +153,9 @@ class CameraTask:
     async def forget(self, snapshots: list[Snapshot]) -> None:
         """These were removed: they serve nobody any more, and the newest that is left is the latest."""
         captures = {snapshot.capture for snapshot in snapshots}
+        running = self._queue.running
+        if running is not None and running.capture in captures:  # kept already, and not told yet
+            await asyncio.wait({self.outcomes.expect(running.capture)})
         latest = self._queue.latest
         if latest is None or latest.capture not in captures:
             self._queue.forget(captures, latest)

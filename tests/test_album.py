@@ -5,14 +5,17 @@ import datetime as dt
 import json
 import re
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dog.snapshots import Snapshot
 from dog.web.app import drain
 from tests.cameras import make_picture
 from tests.conftest import Run, Serve
 from tests.running import Running, until
+from tests.server_process import run_dog
 
 PICTURE = make_picture()
 
@@ -75,6 +78,24 @@ async def test_every_viewer_is_told_which_photo_was_deleted_and_the_one_before_i
     assert (await fetch(running, "/latest.jpg"))[0] == 200
 
 
+async def test_a_removal_is_told_after_the_photo_that_it_removes(run: Run) -> None:
+    """One that makes room for another camera's may go before it was told."""
+    running = await run(dead_time=0.0)
+    running.camera.held = True
+    async with running.watch() as viewer:
+        await viewer.say(type="capture", max_age=0)
+        await running.camera.exposing.wait()
+        camera = running.service.cameras["main"]
+        assert camera.running is not None
+        at = dt.datetime.now(dt.UTC)
+        early = Snapshot("a" * 24, "main", camera.running.capture, at, 64, 48, 1, "image/jpeg")
+        running.service.store.removed([early], "retention")
+        await asyncio.sleep(0)
+        await running.camera.release()
+        types = [event["type"] for event in await viewer.read_until("removed")]
+    assert types[-3:] == ["capturing", "ready", "removed"]
+
+
 async def test_a_press_is_never_answered_with_a_photo_that_was_deleted(run: Run) -> None:
     running = await run(dead_time=60.0)
     photo = await take(running)
@@ -112,6 +133,12 @@ async def test_the_page_that_deletes_asks_first_and_leads_on(run: Run) -> None:
     async with running.client.post(f"/snapshots/{first['snapshot']}/delete") as answer:
         assert (answer.status, answer.url.path) == (200, "/snapshots")
         assert "No photos yet" in await answer.text()
+
+
+def test_more_free_space_than_the_disk_has_is_no_limit_that_can_be_kept(tmp_path: Path) -> None:
+    ended = run_dog("serve", "--port", "0", "--keep-free", "1000000000", "--log-file", "", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert re.fullmatch(r"dog: --keep-free.* is not less than the disk has, \d+ MiB\n", ended.stderr)
 
 
 @pytest.mark.parametrize("path", ["/snapshots/{}/delete", "/snapshots/{}/pin", "/api/snapshots/{}"])

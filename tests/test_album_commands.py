@@ -46,6 +46,7 @@ ORIGIN = Origin(
     quality=Quality(verdict="good", brightness=0.5),
 )
 UNREADABLE = "can't be read: no such file or directory."
+WRONG_DAY = "Invalid value for '{}': '{}' is no day; write a day as 2026-11-22."
 FOREIGN = "is no file of this album; move it elsewhere"
 
 
@@ -486,6 +487,8 @@ def test_what_can_not_be_exported_is_refused_in_one_line_and_nothing_is_written(
         (("-o", "no/a.zip"), "There is no folder 'no'; make it first.", 2),
         (("-o", "all.rar"), "'all.rar' ends neither in .zip nor in .tar; name it so, or say --format.", 2),
         (("-o", "a.zip", *days), "--until is before --from, so that no day is left; exchange them.", 2),
+        (("-o", "a.zip", "--from", "2026-13-01"), f"{WRONG_DAY.format('--from', '2026-13-01')}", 2),
+        (("-o", "a.zip", "--until", "today"), f"{WRONG_DAY.format('--until', 'today')}", 2),
         (("-o", "a.zip", "--camera", "attic"), "There are no such photos in 'snapshots'; nothing was written.", 1),
         (("-o", "a.zip", "--snapshots", "no"), f"The folder of snapshots 'no' {UNREADABLE}", 2),
     ]:
@@ -602,6 +605,29 @@ def test_a_reader_that_goes_away_ends_the_export_with_one_line(album: Album) -> 
         ours.close()
     assert exporting.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe\n"
     assert exporting.returncode == 1
+
+
+def test_a_tar_that_can_not_be_written_is_one_line_and_no_more(album: Album) -> None:
+    make_large(album)
+    ours, its = socket.socketpair()
+    with its:
+        closed = album.start("export", "--format", "tar", "-o", "-", stdout=its, stderr=subprocess.PIPE)
+        ours.close()
+    assert closed.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe\n"
+    with open("/dev/full", "wb") as output:
+        full = album.start("export", "--format", "tar", "-o", "-", stdout=output, stderr=subprocess.PIPE)
+    assert full.communicate(timeout=30)[1] == b"dog: Standard output can't be written: no space left on device\n"
+    assert (closed.returncode, full.returncode) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+def test_standard_output_that_can_not_be_written_is_one_line(album: Album, command: str) -> None:
+    with open("/dev/full", "wb") as output:
+        printing = album.start(command, stdout=output, stderr=subprocess.PIPE)
+    _, err = printing.communicate(timeout=30)
+    assert err.splitlines()[-1] == b"dog: Standard output can't be written: no space left on device"
+    assert b"Traceback" not in err
+    assert printing.returncode == 1
 
 
 # ---- rebuild
@@ -768,6 +794,12 @@ def test_each_command_says_what_it_does_and_with_which_status_it_ends(tmp_path: 
     for word in ("--snapshots FOLDER", "DOG_SNAPSHOTS", "The status: 0 all is well; 1 ", "130 ended by Ctrl-C."):
         assert word in " ".join(ended.stdout.split())
     assert ended.returncode == 0
+
+
+def test_the_help_of_export_says_that_it_does_not_verify(tmp_path: Path) -> None:
+    text = " ".join(run_dog("album", "export", "--help", cwd=tmp_path).stdout.split())
+    assert "Write the photos that lie in the folder" in text
+    assert "`dog album verify`" in text
 
 
 def test_the_group_alone_asks_for_a_command(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import gzip
+import hashlib
 import os
 import re
 import socket
@@ -28,6 +30,7 @@ from dog.client import (
     Lost,
     Missed,
     Photo,
+    PhotoDamaged,
     PhotoGone,
     Ready,
     Refused,
@@ -77,6 +80,7 @@ async def test_a_press_gives_a_photo_with_its_picture(serve: Serve, tmp_path: Pa
         assert photo.size == (photo.body.width, photo.body.height)
         assert photo.url == photo.address == f"{dog.url}/snapshots/{photo.id}.jpg"
         assert photo.page == f"{dog.url}/snapshots/{photo.id}"
+        assert photo.thumbnail == dog.url + photo.body.thumbnail
         picture = await photo.read()
         assert len(picture) == photo.bytes
         await photo.save(tmp_path / photo.name)
@@ -456,7 +460,90 @@ async def test_what_a_proxy_says_between_is_waited_out_and_the_press_keeps_its_k
     assert len(set(keys)) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"captured_at": "yesterday"}, {"url": "http://[/"}, {"bytes": "many"}])
+async def test_an_answer_without_an_end_is_not_read_on(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.client.photos.LARGEST_PICTURE", 2**20)
+    ended: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(make_body(1), status=201)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(bytes(2**16))
+        finally:
+            ended.put_nowait(True)
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+        with pytest.raises(Unreachable, match=r"more than 1 MiB, as no D\.O\.G\. does"):
+            await photo.read()
+        assert await ended.get()
+        with pytest.raises(Unreachable, match=r"more than 8 MiB, as no D\.O\.G\. does"):
+            await dog.cameras()
+
+
+async def test_what_comes_packed_was_not_asked_for_and_is_not_unpacked(stand_in: StandIn) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Accept-Encoding"])
+        return web.Response(body=gzip.compress(b'{"cameras":[]}'), headers={"Content-Encoding": "gzip"})
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Unreachable, match=r"answers, but not as a D\.O\.G\. does"):
+            await dog.cameras()
+    assert asked == ["identity"]
+
+
+async def test_json_that_is_too_deep_is_refused(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text='{"cameras":[],"more":' + "[" * 100_000, content_type="application/json")
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Unreachable, match="but not as a"):
+            await dog.cameras()
+
+
+PICTURE = b"a picture"
+SHA256 = hashlib.sha256(PICTURE).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [(b"a picturE", {"sha256": SHA256}), (b"a pict", {"sha256": SHA256}), (b"a pict", {})]
+)
+@pytest.mark.parametrize("times", [2, 3])
+async def test_a_picture_that_comes_damaged_is_fetched_again_and_then_refused(
+    wrong: bytes, told: dict[str, str], times: int, stand_in: StandIn
+) -> None:
+    given: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(make_body(1, bytes=len(PICTURE), **told), status=201)
+        given.append(wrong if len(given) < times else PICTURE)
+        return web.Response(body=given[-1], content_type="image/jpeg")
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+        if times == 2:
+            assert await photo.read() == PICTURE
+        else:
+            with pytest.raises(PhotoDamaged, match=r"another picture than what it gives as snapshots/p1\.jpg, 3 times"):
+                await photo.read()
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"captured_at": "9999-12-31T23:59:59-05:00"},
+        {"captured_at": "yesterday"},
+        {"url": "http://[/"},
+        {"bytes": "many"},
+    ],
+)
 async def test_a_photo_that_no_server_of_ours_would_tell_of_is_refused(
     wrong: dict[str, object], stand_in: StandIn
 ) -> None:
@@ -522,6 +609,15 @@ async def test_a_hostile_name_is_made_harmless(stand_in: StandIn) -> None:
         photo = await dog.capture()
     assert re.fullmatch(r"[\w.-]+", photo.name)
     assert photo.name.endswith(".bin")
+
+
+async def test_no_name_is_an_option_of_a_command(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(make_body(1, camera="-rf", snapshot="--help"), status=201)
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+    assert (photo.camera, photo.id) == ("_-rf", "_--help")
 
 
 def test_the_client_imports_nothing_of_the_service(tmp_path: Path) -> None:

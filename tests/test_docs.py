@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -149,11 +150,20 @@ def test_every_link_leads_to_a_file(document: str) -> None:
         assert (path.parent / target).exists(), target
 
 
-def test_the_loop_of_curl_in_the_album_sees_every_photo(serve: Serve, tmp_path: Path) -> None:
+def test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet(
+    serve: Serve, tmp_path: Path
+) -> None:
     [loop] = re.findall(r"```sh\n(.*?)```", ALBUM, re.DOTALL)
     server = serve("--dead-time", "0")
+    loop = loop.replace("http://127.0.0.1:8080", server.url)
+    assert '?after=$id"' in loop
+    assert "; do\n" in loop
+    script = loop.replace('?after=$id"', '?after=$id&wait=0.2"').replace("; do\n", '; do\necho "$next" >>answers\n')
     folder = tmp_path / "seen"
     folder.mkdir()
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sh", "-c", script], cwd=folder, start_new_session=True)
 
     def press() -> str:
         request = urllib.request.Request(f"{server.url}/api/captures", data=b'{"max_age":0}', method="POST")
@@ -161,20 +171,33 @@ def test_the_loop_of_curl_in_the_album_sees_every_photo(serve: Serve, tmp_path: 
             snapshot: str = json.load(answer)["snapshot"]
             return snapshot
 
-    def seen() -> set[str]:
-        return {path.stem for path in folder.glob("*.jpg")} - {"new"}
+    def answers() -> list[str]:
+        """The id that each answer named; empty where it was a 204."""
+        path = folder / "answers"
+        return path.read_text().split("\n")[:-1] if path.exists() else []
 
-    pressed = [press()]
-    process = subprocess.Popen(
-        ["sh", "-c", loop.replace("http://127.0.0.1:8080", server.url)], cwd=folder, start_new_session=True
-    )
-    try:
-        while not seen():  # what is taken before it has begun, it can't see
-            pressed.append(press())
-        first = min(pressed.index(snapshot) for snapshot in seen())
-        pressed += [press() for _ in range(5)]
-        while not set(pressed[first:]) <= seen():
+    def wait_until(happened: Callable[[], bool]) -> None:
+        while not happened():
+            assert process.poll() is None, "it ended"
             time.sleep(0.01)
+
+    process = start()
+    try:
+        process.wait(20)  # there is no photo yet
+        assert answers() == []
+        press()  # the newest one, behind which it begins
+        process = start()
+        wait_until(lambda: "" in answers())
+        pressed = [press() for _ in range(5)]
+        wait_until(lambda: pressed[-1] in answers() and answers()[-1] == "")
+        assert [answer for answer in answers() if answer] == pressed
+        assert {path.stem for path in folder.glob("*.jpg")} - {"new"} == set(pressed)
+        for snapshot in pressed:
+            with urllib.request.urlopen(f"{server.url}/snapshots/{snapshot}.jpg", timeout=20) as answer:
+                assert (folder / f"{snapshot}.jpg").read_bytes() == answer.read()
+        server.kill()
+        process.wait(20)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -5,18 +5,22 @@ import datetime as dt
 import logging
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from dog.errors import StorageFull
+from dog.errors import StorageError, StorageFull
 from dog.messages import Quality, Removal
-from dog.snapshots import Limits, Origin, Snapshot, SnapshotGone, SnapshotStore, reconciling
+from dog.snapshots import Limits, Origin, Snapshot, SnapshotGone, SnapshotStore, files, reconciling
 from dog.snapshots.folder import Listing, list_day
 from dog.snapshots.index import Index
 from tests.pictures import make_picture
+from tests.server_process import ROOT
 from tests.test_snapshots import DAMAGES, check_agreement, list_files, replace_file
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -169,7 +173,7 @@ async def test_pinned_photos_stay_whatever_their_age_and_number(kept: Kept, stor
 async def test_one_that_is_not_pinned_any_more_goes_like_any_other(kept: Kept) -> None:
     store = await kept.open(photos=2)
     first = await save(store, 1)
-    assert (await store.pin(first, True)).pinned
+    assert await store.pin(first, True)
     await save(store, 2)
     await save(store, 3)
     found = await store.get(first.id)
@@ -212,6 +216,109 @@ async def test_a_limit_on_free_space_is_held_and_pinned_photos_are_intact(
     with pytest.raises(StorageFull, match="unpin some"):
         await save(again, 6)
     assert len(await check_agreement(again)) == 3
+    await again.close()
+
+
+async def test_a_photo_that_is_removed_while_its_save_returns_does_not_come_back(kept: Kept) -> None:
+    """Each camera's newest makes room for the other's."""
+    store = await kept.open(photos=1)
+    gone: set[str] = set()
+    store.removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
+    data = make_picture(width=640, height=480)
+
+    async def shoot(camera: str, number: int) -> Snapshot:
+        return await store.save(data, camera=camera, capture=number, captured_at=NOW)
+
+    saved: list[Snapshot] = []
+    for number in range(0, 90, 3):
+        saved += await asyncio.gather(*(shoot(camera, number + place) for place, camera in enumerate("abc")))
+    await store.count()
+    assert len(gone) == len(saved) - 1
+    for snapshot in saved:
+        assert (await store.get(snapshot.id) is None) == (snapshot.id in gone)
+    await store.close()
+
+
+async def test_one_large_photo_makes_room_of_hundreds_of_small_ones(kept: Kept, store: SnapshotStore) -> None:
+    for number in range(400):
+        await save(store, number)
+    await store.close()
+    again = await kept.open(bytes=400 * SIZE)
+    large = await save(again, 500, data=PICTURE + bytes(300 * SIZE))
+    assert again.kept == (100, 99 * SIZE + large.bytes)
+    await again.close()
+
+
+async def test_a_clock_that_jumps_ahead_makes_no_photo_older(kept: Kept) -> None:
+    """The start was 400 days ago, by a clock that then jumped."""
+    store = await kept.open(age=dt.timedelta(days=30))
+    began, then = store._archive._began
+    store._archive._began = (began - dt.timedelta(days=400), then)
+    snapshot = await save(store, 1, ago=dt.timedelta(days=31))
+    await store.purge()
+    assert await ids(store) == [snapshot.id]
+    store._archive._began = (began, then)
+    await store.purge()
+    assert await ids(store) == []
+    await store.close()
+
+
+async def test_a_photo_whose_file_can_not_be_removed_is_tried_again_at_the_next_start(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, stays = await save(store, 1), await save(store, 2)
+    path = store.picture_path(gone)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "remove", lambda _path: None)
+        await store.remove(gone.id)
+    assert path.exists()
+    assert "its file can't be" in caplog.text
+    await store.close()
+    again = await kept.open()
+    assert not path.exists()
+    assert await check_agreement(again) == [stays]
+    await again.close()
+
+
+async def test_a_folder_that_may_not_be_written_keeps_its_photos_and_says_so(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere: that the system says no is what this test makes up."""
+    snapshot = await save(store, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *_arguments: False)
+        with pytest.raises(StorageError, match="give it the right to"):
+            await store.remove(snapshot.id)
+    assert await check_agreement(store) == [snapshot]
+    assert kept.told == []
+
+
+async def test_a_pin_that_comes_too_late_is_told_and_leaves_nothing(kept: Kept, store: SnapshotStore) -> None:
+    snapshot = await save(store, 1)
+    await store.remove(snapshot.id)
+    assert not await store.pin(snapshot, True)
+    assert await store.get(snapshot.id) is None
+
+
+async def test_a_file_larger_than_any_picture_is_put_aside_unread(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await save(store, 1)
+    path = store.picture_path(snapshot)
+    huge = path.with_name(path.name.replace(snapshot.id, "b" * 24))
+    with huge.open("wb") as file:
+        file.truncate(5 * 2**30)
+    await store.close()
+    read = Path.read_bytes
+
+    def read_small(path: Path) -> bytes:
+        assert path.stat().st_size < 2**20, path
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_small)
+    again = await kept.open()
+    assert await check_agreement(again) == [snapshot]
+    assert (kept.folder / ".dog" / "damaged" / huge.name).stat().st_size == 5 * 2**30
     await again.close()
 
 
@@ -289,6 +396,60 @@ async def test_photos_in_a_folder_that_somebody_made_are_gone_with_it(kept: Kept
     again = await kept.open()
     assert await ids(again) == []
     await again.close()
+
+
+@pytest.mark.parametrize("step", ["carry_over", "add", "settle"])
+def test_a_kill_while_the_index_is_made_again_costs_nothing(kept: Kept, step: str) -> None:
+    """In a process that dies of SIGKILL before that step, the second time that it comes to adding."""
+    asyncio.run(fill_and_outdate(kept))
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(kept.folder), step], check=False, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    asyncio.run(check_nothing_lost(kept))
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from dog.snapshots import SnapshotStore
+from dog.snapshots.ledger import Ledger
+from dog.snapshots.succession import Successor
+
+folder, step = sys.argv[1:]
+owner = Ledger if step == "carry_over" else Successor
+wrapped, calls = getattr(owner, step), 0
+
+def die(*arguments):
+    global calls
+    calls += 1
+    if calls == (2 if step == "add" else 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return wrapped(*arguments)
+
+setattr(owner, step, die)
+asyncio.run(SnapshotStore(Path(folder)).open())
+"""
+
+
+async def fill_and_outdate(kept: Kept) -> None:
+    store = await kept.open()
+    saved = [await save(store, number, origin=Origin(request=f"key-{number}")) for number in range(1, 6)]
+    await store.remove(saved[4].id)
+    await store.pin(saved[0], True)
+    await store.share(saved[1], NOW + dt.timedelta(days=1))
+    await store.close()
+    DAMAGES["of another version"](kept.folder / ".dog")
+
+
+async def check_nothing_lost(kept: Kept) -> None:
+    store = await kept.open()
+    found = await check_agreement(store)
+    assert [(each.origin.request, each.pinned) for each in found] == [
+        (f"key-{number}", number == 1) for number in (4, 3, 2, 1)
+    ]
+    assert store.last_capture == 5
+    assert len(await store.shares_of(found[2])) == 1
+    assert not (kept.folder / ".dog" / "index.old.sqlite3").exists()
+    await store.close()
 
 
 async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, store: SnapshotStore) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import hashlib
+import io
 import json
 import re
 import sqlite3
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from itsdangerous import Signer
+from PIL import ExifTags, Image
 from yarl import URL
 
 from dog.messages import parse_timestamp
@@ -27,6 +29,7 @@ from tests.server_process import ServerProcess
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 WEEK = 7 * 24 * 3600
+CAMERA_LABEL = 0xC7A1
 
 
 async def take(running: Running) -> dict[str, Any]:
@@ -250,6 +253,36 @@ async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing
             assert int(answer.headers["Content-Length"]) > 0
 
 
+async def test_the_exif_of_a_links_picture_names_neither_the_photo_nor_its_camera(run: Run) -> None:
+    running = await run(exif=True)
+    photo = await take(running)
+    secrets = (photo["snapshot"].encode(), photo["camera"].encode())
+    async with running.client.get(photo["url"]) as answer:
+        kept = await answer.read()
+    assert all(secret in kept for secret in secrets)
+    one, other = [await share(running, photo["snapshot"]) for _ in range(2)]
+    picture = f"{one['url']}/picture.jpg"
+    async with running.client.get(picture) as answer:
+        data, tag = await answer.read(), answer.headers["ETag"]
+        assert int(answer.headers["Content-Length"]) == len(data)
+    assert not any(secret in data for secret in secrets)
+    assert data[data.index(b"\xff\xdb") :] == kept[kept.index(b"\xff\xdb") :], "the picture as it was compressed"
+    exif, stamped = (Image.open(io.BytesIO(each)).getexif() for each in (data, kept))
+    inner, stamped_inner = (each.get_ifd(ExifTags.IFD.Exif) for each in (exif, stamped))
+    assert {ExifTags.Base.ImageDescription, CAMERA_LABEL} <= set(stamped)
+    assert {ExifTags.Base.ImageDescription, CAMERA_LABEL}.isdisjoint(exif)
+    assert inner[ExifTags.Base.ImageUniqueID] == one["link"]
+    for told in ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.SubsecTimeOriginal:
+        assert inner[told] == stamped_inner[told]
+    async with running.client.get(picture, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 304
+    async with running.client.get(picture, headers={"Range": "bytes=-9", "If-Range": tag}) as answer:
+        assert (answer.status, await answer.read()) == (206, data[-9:])
+    async with running.client.get(f"{other['url']}/picture.jpg", headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 200, "its bytes are others"
+        assert other["link"].encode() in await answer.read()
+
+
 async def test_a_link_to_one_photo_opens_no_other_and_nothing_else(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo, other = await take(running), await take(running)
@@ -440,6 +473,17 @@ async def test_revoking_one_link_leaves_the_others_to_the_same_photo(run: Run) -
     assert [(await fetch(running, link["url"]))[0] for link in (one, other)] == [410, 200]
 
 
+async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    photo, other = await take(running), await take(running)
+    link = await share(running, other["snapshot"])
+    status, text = await fetch(running, f"/snapshots/{photo['snapshot']}/links/{link['link']}/revoke", "POST")
+    assert (status, json.loads(text)["code"]) == (404, "unknown_link")
+    assert (await fetch(running, link["url"]))[0] == 200
+    assert (await fetch(running, f"/snapshots/{other['snapshot']}/links/{link['link']}/revoke", "POST"))[0] == 303
+    assert (await fetch(running, link["url"]))[0] == 410
+
+
 async def test_a_link_is_revoked_for_whoever_asks_at_the_same_moment(run: Run) -> None:
     running = await run()
     link = await share(running, (await take(running))["snapshot"])
@@ -489,7 +533,7 @@ def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve:
     assert server.stop() == 0
     change_index(tmp_path, "DROP TABLE snapshots")
     server = serve("--dead-time", "0")
-    assert "it is made again" in server.stderr
+    assert "the index is made again" in server.stderr
     assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
     assert ask(server, revoked["url"])[0] == 410
     assert share_new(server)["url"] != link["url"]

@@ -6,14 +6,19 @@ import re
 import signal
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from dog.cli.statuses import MEANINGS, Status
 from tests.conftest import Serve
 from tests.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
-from tests.test_client import free_port
+from tests.test_client import free_port, make_body
 from tests.test_ending import read_until, start_waiting, watch, write_script
 
 
@@ -29,6 +34,26 @@ def list_photos(url: str, folder: Path, *arguments: str) -> "list[dict[str, obje
     ended = run_dog("gallery", url, "--json", *arguments, cwd=folder)
     assert ended.returncode == Status.WELL, ended.stderr
     return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@contextmanager
+def answer_json(body: object) -> Iterator[str]:
+    """The address of a server that answers everything with this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_arguments: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
 
 
 def test_a_photo_gets_the_name_that_was_asked_for_or_one_of_its_own(serve: Serve, here: Path) -> None:
@@ -61,7 +86,64 @@ def test_one_json_object_tells_of_the_photo(serve: Serve, here: Path) -> None:
     (photo,) = list_photos(url, here)
     assert told["path"] == "photo.jpg"
     assert told["url"] == f"{url}/snapshots/{told['snapshot']}.jpg"
+    for field in ("url", "page", "thumbnail"):
+        assert str(photo[field]).startswith(f"{url}/snapshots/{told['snapshot']}")
     assert photo.items() <= told.items()
+
+
+def print_into(output: "int | IO[bytes] | None", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
+    """Run dog with this as its standard output: what it said on standard error, and its status."""
+    ended = subprocess.run(
+        [*PYTHON_M_DOG, *arguments],
+        cwd=cwd,
+        env=clean_environment({"PYTHONPATH": str(ROOT)}),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+        **options,
+    )
+    return ended.stderr, ended.returncode
+
+
+PRINTING = [
+    ["gallery"], ["gallery", "--json"], ["snap", "-o", "-"], ["snap", "--json"], ["watch"], ["watch", "--json"],
+    ["--help"], ["gallery", "--help"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str], serve: Serve, here: Path) -> None:
+    url = serve().url
+    assert run_dog("snap", url, cwd=here).returncode == Status.WELL  # something to list
+    with open("/dev/full", "wb") as full:
+        full_disk = print_into(full, *arguments, url, cwd=here)
+    assert full_disk == ("dog: Standard output can't be written: no space left on device\n", Status.FAILED)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        assert print_into(closed, *arguments, url, cwd=here) == ("", Status.FAILED)
+    none = print_into(None, *arguments, url, cwd=here, preexec_fn=lambda: os.close(1))
+    assert none == ("dog: Standard output can't be written: bad file descriptor\n", Status.FAILED)
+
+
+def test_standard_output_is_not_blamed_for_another_file(serve: Serve, here: Path) -> None:
+    (here / "folder").mkdir()
+    os.symlink("/dev/full/photo.jpg", here / "folder" / "photo.jpg")
+    with open("/dev/full", "wb") as full:
+        said, status = print_into(full, "snap", serve().url, "-o", "folder/photo.jpg", cwd=here)
+    assert said.startswith("dog: 'folder/photo.jpg' can't be written: ")
+    assert (said.count("\n"), status) == (1, Status.FAILED)
+
+
+def test_a_time_that_no_clock_here_shows_is_listed_as_it_was_told(here: Path) -> None:
+    photo = make_body(1, captured_at="9999-12-31T23:59:59Z")
+    with answer_json({"snapshots": [photo]}) as url:
+        ended = run_dog("gallery", url, cwd=here, env={"TZ": "Asia/Tokyo"})
+    assert (ended.stderr, ended.returncode) == ("", Status.WELL)
+    assert ended.stdout.splitlines()[1].startswith("9999-12-31T23:59:59Z  main")
 
 
 def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve, here: Path) -> None:

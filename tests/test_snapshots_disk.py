@@ -327,6 +327,17 @@ async def test_a_full_disk_is_said_to_be_full_and_works_again_when_there_is_room
     assert await check_agreement(small_store) == [saved, kept]
 
 
+async def test_a_photo_can_be_deleted_on_a_disk_that_others_filled_to_the_last_byte(
+    small_store: SnapshotStore, small_disk: Path
+) -> None:
+    data = make_picture("PNG", width=200, height=200)
+    gone, stays = await save(small_store, 1, data=data), await save(small_store, 2, data=data)
+    fill(small_disk)
+    assert await small_store.remove(gone.id)
+    assert await small_store.find_taken(gone.id) is not None
+    assert await check_agreement(small_store) == [stays]
+
+
 async def test_a_disk_that_fills_up_at_any_byte_leaves_nothing_half_done(
     small_store: SnapshotStore, small_disk: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`dog watch`, as a process beside the real server: whichever of the two is killed, no photo is missing and none is
 there twice."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -9,16 +10,17 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from aiohttp import web
 
 from dog.cli.place import STATE
 from dog.cli.statuses import Status
 from tests.conftest import Serve
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
 from tests.test_cli import write_program
-from tests.test_client import delete
+from tests.test_client import delete, make_body, make_hello
 
 STILL = ("--dead-time", "0")
 
@@ -245,6 +247,83 @@ def test_commands_run_one_after_the_other_without_a_shell_and_failures_are_told(
     assert not any(Path(words[0]).exists() for words in noted)
 
 
+class StandIn(threading.Thread):
+    """A server whose push says these messages to whoever comes, and whose pictures are all `picture`."""
+
+    def __init__(self, messages: list[dict[str, Any]], picture: bytes = b"") -> None:
+        super().__init__()
+        self._messages = messages
+        self._picture = picture
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._end = asyncio.Event()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self.join()
+
+    def run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/ws", self._push)
+        app.router.add_get("/{path:.*}", self._give)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._ready.set()
+        await self._end.wait()
+        await runner.cleanup()
+
+    async def _push(self, request: web.Request) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        for message in self._messages:
+            await response.send_json(message)
+        await response.receive()
+        return response
+
+    async def _give(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._picture, content_type="image/jpeg")
+
+
+def number(seq: int, **fields: object) -> dict[str, Any]:
+    return {"seq": seq, "cursor": f"7-{seq}", "at": "2026-11-22T11:14:38.123Z", "camera": "main"} | fields
+
+
+def test_a_time_that_is_none_or_no_clock_shows_is_printed_as_it_was_told(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    times = ["garbage\x1b[31m", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+05:00"]
+    events = [number(seq, type="capturing", capture=seq, at=at) for seq, at in enumerate(times, 1)]
+    with StandIn([make_hello(), *events]) as server:
+        watcher = watch(server.url)
+        watcher.wait_for("taking a photo", 3)
+        watcher.end()
+    assert [line.partition("  ")[0] for line in watcher.lines[1:]] == ["garbage\\x1b[31m", *times[1:]]
+
+
+def test_a_photo_that_comes_damaged_is_told_and_passed_over(watch: Watch, tmp_path: Path) -> None:
+    bodies = [make_body(seq, bytes=5, type="ready", sha256=sha256) for seq, sha256 in ((1, "0" * 64), (2, ""))]
+    events = [number(seq, **body) for seq, body in enumerate(bodies, 1)]
+    with StandIn([make_hello(), *events], picture=b"12345") as server:
+        watcher = watch(server.url, "--save", "kept", "--exec", "echo had {id}")
+        watcher.wait_for("had p2")
+        watcher.end()
+    assert any("another picture than what it gives as snapshots/p1.jpg, 3 times" in line for line in watcher.lines)
+    assert [file.read_bytes() for file in (tmp_path / "kept").glob("*.jpg")] == [b"12345"]
+
+
 def test_ctrl_c_ends_it_quietly(serve: Serve, watch: Watch) -> None:
     watcher = watch(serve().url)
     watcher.wait_for("watching")
@@ -259,6 +338,12 @@ def test_events_are_json_objects_where_that_is_asked_for(serve: Serve, watch: Wa
     snapshot = press(server)
     watcher.wait_for('"ready"')
     told: dict[str, Any] = {event["type"]: event for event in map(json.loads, watcher.lines)}
+    watcher.end()
+    again = watch(server.url, "--json")
+    again.wait_for("hello")
+    for photo in (told["ready"], json.loads(again.lines[0])["cameras"][0]["latest"]):
+        for field in ("url", "page", "thumbnail"):
+            assert photo[field].startswith(f"{server.url}/snapshots/{snapshot}")
     assert told["ready"]["snapshot"] == snapshot
     assert Path(tmp_path, told["ready"]["path"]).stat().st_size == told["ready"]["bytes"]
     assert told["capturing"]["capture"] == told["ready"]["capture"]

@@ -11,6 +11,7 @@ import click
 import dog
 from dog.cli.album import album
 from dog.cli.looking import cameras, check
+from dog.cli.output import tell_output_failures
 from dog.cli.photos import gallery, snap
 from dog.cli.serving import serve
 from dog.cli.statuses import Status, find_status
@@ -24,6 +25,10 @@ __all__ = ["main"]
 
 class Commands(click.Group):
     """The commands; what goes wrong in any of them is one line."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        with tell_output_failures():
+            return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -168,7 +168,17 @@ def _tell_log() -> Iterator[None]:
         log.removeHandler(lines)
 
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+class _Day(click.ParamType[dt.date]):
+    name = "day"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+        try:
+            return dt.datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+        except ValueError:
+            self.fail(f"{value!r} is no day; write a day as 2026-11-22.", param, ctx)
+
+
+_DAY = _Day()
 
 
 @album.command(params=_folder_options(), epilog=_STATUSES.format("a photo was left out, or there is none", ""))
@@ -183,14 +193,17 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 def export(
     snapshots: str | None,
     config: str | None,
-    first: dt.datetime | None,
-    last: dt.datetime | None,
+    first: dt.date | None,
+    last: dt.date | None,
     camera: str | None,
     kind: "Kind | None",
     output: str,
     force: bool,
 ) -> None:
-    """Write the photos into one archive, as they are, oldest first. A server may go on taking photos meanwhile."""
+    """Write the photos that lie in the folder into one archive, as they are, oldest first.
+
+    A server may go on taking photos meanwhile. What is missing or changed is not noticed here: `dog album verify` says.
+    """
     from dog.snapshots.exporting import export as write
     from dog.snapshots.exporting import list_photos
 
@@ -202,9 +215,7 @@ def export(
     _check_output(output, force)
     root = _find_folder(snapshots, config)
     try:
-        photos = list_photos(
-            root, first=first.date() if first else None, last=last.date() if last else None, camera=camera
-        )
+        photos = list_photos(root, first=first, last=last, camera=camera)
     except OSError as error:
         raise StartError(f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}.") from None
     if not photos:

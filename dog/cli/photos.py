@@ -13,12 +13,12 @@ import msgspec
 from dog.cli.options import SECONDS
 from dog.cli.statuses import OutputError, Status, describe_statuses
 from dog.logs import escape
-from dog.messages import encode
+from dog.messages import encode, parse_timestamp
 
 if TYPE_CHECKING:
     from dog.client import Photo
 
-__all__ = ["gallery", "show_size", "snap"]
+__all__ = ["addresses_of", "gallery", "show_size", "show_time", "snap"]
 
 _STATUSES = describe_statuses(Status.WELL, Status.FAILED, Status.USAGE, Status.UNREACHABLE, Status.INTERRUPTED)
 
@@ -118,9 +118,14 @@ def _show(path: Path) -> None:
 
 
 def _describe(photo: "Photo", path: Path) -> str:
-    told = msgspec.to_builtins(photo.body) | {"url": photo.url, "page": photo.page}
+    told = msgspec.to_builtins(photo.body) | addresses_of(photo)
     answer = {"outcome": photo.outcome, "age": photo.age, "path": str(path)}
     return encode(told | {name: value for name, value in answer.items() if value is not None}).decode()
+
+
+def addresses_of(photo: "Photo") -> dict[str, str]:
+    """What in its JSON is whole, although the server may tell paths."""
+    return {"url": photo.url, "page": photo.page, "thumbnail": photo.thumbnail}
 
 
 def _tell_waiting(text: str) -> AbstractContextManager[object]:
@@ -155,8 +160,7 @@ def gallery(url: str, camera: str | None, limit: int, timeout: float, as_json: b
     photos = asyncio.run(list_photos())
     if as_json:
         for photo in photos:
-            body = msgspec.to_builtins(photo.body) | {"url": photo.url, "page": photo.page}
-            click.echo(encode(body).decode())
+            click.echo(encode(msgspec.to_builtins(photo.body) | addresses_of(photo)).decode())
     else:
         _print_table(photos)
 
@@ -175,13 +179,21 @@ def _print_table(photos: "list[Photo]") -> None:
         table.add_column(title, no_wrap=True, justify="right" if title in ("Pixels", "Size") else "left")
     for photo in photos:
         width, height = photo.size
-        time = f"{photo.captured_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        time = escape(show_time(photo.body.captured_at))
         link = Text(photo.id, Style(link=escape(photo.page)))  # in a terminal that can follow it
         table.add_row(time, Text(photo.camera), f"{width} x {height}", show_size(photo.bytes), link)
     console = Console(highlight=False)
     if not console.is_terminal:  # whoever reads it on wants all of it
         console.width = 200
     console.print(table)
+
+
+def show_time(timestamp: str) -> str:
+    """A time for a person, as the clock here has it; what is none, or can't be shown here, as it was told."""
+    try:
+        return f"{parse_timestamp(timestamp).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):
+        return timestamp
 
 
 def show_size(size: float) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from dog.cli.photos import show_size
+from dog.cli.photos import addresses_of, show_size, show_time
 from dog.cli.statuses import OutputError, describe_statuses
 from dog.logs import escape, print_line
 from dog.messages import (
@@ -26,7 +26,6 @@ from dog.messages import (
     Removed,
     Viewers,
     encode,
-    parse_timestamp,
 )
 from dog.redaction import redact_text
 
@@ -163,7 +162,7 @@ class Watch:
 
     async def _take(self, event: Ready) -> None:
         """One new photo: its file, its line, its command, and then the place behind it."""
-        from dog.client import PhotoGone
+        from dog.client import PhotoDamaged, PhotoGone
 
         photo = self._dog.photo(event)
         path: Path | None = None
@@ -173,6 +172,9 @@ class Watch:
         except PhotoGone:
             self._print(event)
             print_line(f"dog: photo {photo.id} was deleted before it could be fetched")
+        except PhotoDamaged as error:  # which it will be the next time, too
+            self._print(event)
+            print_line(f"dog: {escape(redact_text(str(error)))}")
         else:
             if self._command:
                 await self._execute(photo, path)
@@ -223,12 +225,24 @@ class Watch:
 
     def _print(self, event: "Heard", path: Path | None = None) -> None:
         if self._as_json:
-            told = msgspec.json.decode(encode(event))
+            told = self._tell(event)
             click.echo(encode(told if path is None else told | {"path": str(path)}).decode())
             return
         line = _describe(event, self._dog)
         if line is not None:
             click.echo(escape(redact_text(line)) + (f"  {escape(str(path))}" if path else ""))
+
+    def _tell(self, event: "Heard") -> dict[str, Any]:
+        """The event as it was said, but with whole addresses."""
+        told: dict[str, Any] = msgspec.json.decode(encode(event))
+        match event:
+            case Ready():
+                told |= addresses_of(self._dog.photo(event))
+            case Hello():
+                for status, body in zip(event.cameras, told["cameras"], strict=True):
+                    if status.latest is not None:
+                        body["latest"] |= addresses_of(self._dog.photo(status.latest))
+        return told
 
 
 def _describe(event: Any, dog: "Client") -> str | None:
@@ -238,22 +252,22 @@ def _describe(event: Any, dog: "Client") -> str | None:
     match event:
         case Hello():
             names = ", ".join(status.name for status in event.cameras)
-            return f"{_clock(event.at)}  connected to {dog.url}: {names}"
+            return f"{show_time(event.at)}  connected to {dog.url}: {names}"
         case Capturing():
-            return f"{_clock(event.at)}  {event.camera}: taking a photo"
+            return f"{show_time(event.at)}  {event.camera}: taking a photo"
         case Ready():
             photo = dog.photo(event)
             width, height = photo.size
-            return f"{_clock(event.at)}  {event.camera}: {width} x {height}, {show_size(photo.bytes)}  {photo.page}"
+            return f"{show_time(event.at)}  {event.camera}: {width} x {height}, {show_size(photo.bytes)}  {photo.page}"
         case Failed():
-            return f"{_clock(event.at)}  {event.camera}: no photo. {event.message} ({event.code})"
+            return f"{show_time(event.at)}  {event.camera}: no photo. {event.message} ({event.code})"
         case Removed():
             why = "to make room" if event.reason == "retention" else "by somebody"
-            return f"{_clock(event.at)}  {event.camera}: photos removed {why}: {', '.join(event.snapshots)}"
+            return f"{show_time(event.at)}  {event.camera}: photos removed {why}: {', '.join(event.snapshots)}"
         case CameraChanged(state="offline"):
-            return f"{_clock(event.at)}  {event.camera}: offline. {event.reason or ''}"
+            return f"{show_time(event.at)}  {event.camera}: offline. {event.reason or ''}"
         case CameraChanged():
-            return f"{_clock(event.at)}  {event.camera}: {event.state}"
+            return f"{show_time(event.at)}  {event.camera}: {event.state}"
         case Viewers():
             return f"{' ' * 19}  {event.count} watching"
         case Lost():
@@ -261,12 +275,8 @@ def _describe(event: Any, dog: "Client") -> str | None:
         case Missed():
             return f"{' ' * 19}  too much was missed to be told again; looking for the photos"
         case _ if hasattr(event, "at"):
-            return f"{_clock(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
+            return f"{show_time(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
     return None
-
-
-def _clock(timestamp: str) -> str:
-    return f"{parse_timestamp(timestamp).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _track(photos: Sequence[T], stack: ExitStack) -> Iterator[T]:

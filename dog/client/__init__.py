@@ -10,7 +10,16 @@ It heals its connections by itself, and imports nothing of the service but what 
 """
 
 from dog.client.client import Client
-from dog.client.errors import AddressError, CaptureFailed, ClientError, Forbidden, PhotoGone, Refused, Unreachable
+from dog.client.errors import (
+    AddressError,
+    CaptureFailed,
+    ClientError,
+    Forbidden,
+    PhotoDamaged,
+    PhotoGone,
+    Refused,
+    Unreachable,
+)
 from dog.client.photos import Photo
 from dog.client.push import Heard, Lost, Missed
 from dog.messages import (
@@ -42,6 +51,7 @@ __all__ = [
     "Missed",
     "Outcome",
     "Photo",
+    "PhotoDamaged",
     "PhotoGone",
     "Ready",
     "Refused",

@@ -5,6 +5,7 @@
         ├── AddressError        what was given is no address
         ├── Unreachable         nobody answers there, or not in time, or something that is no D.O.G.
         ├── Forbidden           the server lets nobody in who comes like this
+        ├── PhotoDamaged        what came is not the picture that the server told of
         └── Refused             the server answered, and what it said was no
             ├── CaptureFailed   the camera or the disk gave no photo
             └── PhotoGone       there is no such photo, or not any more
@@ -14,7 +15,16 @@ A message names the thing, what was wrong and what to do. It may name the addres
 
 from dog.errors import DogError
 
-__all__ = ["AddressError", "CaptureFailed", "ClientError", "Forbidden", "PhotoGone", "Refused", "Unreachable"]
+__all__ = [
+    "AddressError",
+    "CaptureFailed",
+    "ClientError",
+    "Forbidden",
+    "PhotoDamaged",
+    "PhotoGone",
+    "Refused",
+    "Unreachable",
+]
 
 
 class ClientError(DogError):
@@ -31,6 +41,10 @@ class Unreachable(ClientError):
 
 class Forbidden(ClientError):
     """The server lets nobody in who comes like this (401 or 403; 4401 or 4403 on the push): trying again is no use."""
+
+
+class PhotoDamaged(ClientError):
+    """What came, several times, differs in length or hash from the picture that the server told of."""
 
 
 class Refused(ClientError):

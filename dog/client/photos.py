@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from dog.client.saving import write_durably
-from dog.client.server import Server
+from dog.client.server import LARGEST_PICTURE, Server
 from dog.messages import Outcome, SnapshotBody, parse_timestamp
 
 __all__ = ["Photo"]
@@ -24,10 +25,10 @@ class Photo:
     """One photo of a server. Its picture is fetched by `read` and `save`, as long as the client is open.
 
     `id` and `camera` are the server's, with nothing in them that a file's name or a shell could stumble over; `capture`
-    rises from photo to photo, over all cameras. `url` is the picture's address and `page` that of its page, both whole.
-    `captured_at` is when the exposure began, aware, in UTC. `size` is (width, height) in pixels, as it is shown, and
-    `bytes` that of the file. `outcome` and `age` (seconds from `captured_at` to the answer) are there where the photo
-    is the answer to a press. `body` is all that the server said of it.
+    rises from photo to photo, over all cameras. `url`, `page` and `thumbnail` are the whole addresses of the picture,
+    its page and its small picture. `captured_at` is when the exposure began, aware, in UTC. `size` is (width, height)
+    in pixels, as it is shown, and `bytes` that of the file. `outcome` and `age` (seconds from `captured_at` to the
+    answer) are there where the photo is the answer to a press. `body` is all that the server said of it.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Photo:
     capture: int
     url: str
     page: str
+    thumbnail: str
     captured_at: dt.datetime
     size: tuple[int, int]
     bytes: int
@@ -64,8 +66,13 @@ class Photo:
         return f"snapshots/{self.id}.{self.suffix}"
 
     async def read(self) -> _Data:
-        """The picture's bytes, as the camera made them. Raises PhotoGone, Unreachable and Forbidden."""
-        return await self._server.get(self._path)
+        """The picture's bytes, as the camera made them. Raises PhotoGone, PhotoDamaged, Unreachable and Forbidden."""
+        return await self._server.get(self._path, largest=LARGEST_PICTURE, is_whole=self._is_whole)
+
+    def _is_whole(self, data: _Data) -> bool:
+        """Whether that is the picture which the server told of."""
+        told = self.body.sha256
+        return len(data) == self.bytes and (not told or hashlib.sha256(data).hexdigest() == told.lower())
 
     async def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Fetch the picture into a file, which is there whole or not at all, and survives a power cut.
@@ -81,8 +88,8 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
     """The photo that a server told of. Raises Unreachable for what no D.O.G. says."""
     try:
         captured_at = parse_timestamp(body.captured_at)
-        url, page = _make_whole(server, body.url), _make_whole(server, body.page)
-    except ValueError as error:
+        url, page, thumbnail = (_make_whole(server, path) for path in (body.url, body.page, body.thumbnail))
+    except (ValueError, OverflowError) as error:
         raise server.stranger() from error
     return Photo(
         id=_clean(body.snapshot),
@@ -90,6 +97,7 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
         capture=body.capture,
         url=url,
         page=page,
+        thumbnail=thumbnail,
         captured_at=captured_at,
         size=(body.width, body.height),
         bytes=body.bytes,
@@ -103,7 +111,8 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
 
 def _clean(word: str) -> str:
     """A name as it may stand in a path and on a command line: D.O.G.'s own names are so already."""
-    return _UNFIT.sub("_", word)[:64]
+    clean = _UNFIT.sub("_", word)
+    return (f"_{clean}" if clean.startswith("-") else clean)[:64]  # which a command would read as an option
 
 
 def _make_whole(server: Server, url: str) -> str:

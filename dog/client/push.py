@@ -81,7 +81,7 @@ class Push:
                 reason, wait = self._judge(error)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 reason = str(self._server.unreachable(error))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise self._server.stranger() from error
             if not self._server.met:
                 raise Unreachable(reason)

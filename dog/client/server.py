@@ -7,7 +7,7 @@ reached is not waited for: a wrong address stays wrong. One that was is, as long
 import asyncio
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,18 @@ import msgspec
 from yarl import URL
 
 from dog.client.address import show_address
-from dog.client.errors import AddressError, CaptureFailed, ClientError, Forbidden, PhotoGone, Refused, Unreachable
+from dog.client.errors import (
+    AddressError,
+    CaptureFailed,
+    ClientError,
+    Forbidden,
+    PhotoDamaged,
+    PhotoGone,
+    Refused,
+    Unreachable,
+)
 
-__all__ = ["PATIENCE", "Answer", "Server", "delays", "read_retry_after"]
+__all__ = ["LARGEST_PICTURE", "PATIENCE", "Answer", "Server", "delays", "read_retry_after"]
 
 FIRST_DELAY = 0.5
 """Seconds; the longest first wait before coming back (docs/protocol.md), doubling to LAST_DELAY."""
@@ -27,6 +36,12 @@ PATIENCE = 10.0
 """Seconds in which a connection has to be made."""
 SILENCE = 20.0
 """Seconds without a byte of an answer that was begun, or of one that needs no camera."""
+LARGEST_PICTURE = 64 * 1024 * 1024
+"""Bytes, more than which no server of ours has a picture of."""
+LARGEST_TEXT = 8 * 1024 * 1024
+"""Bytes of any other answer."""
+TRIES = 3
+"""How often a picture is fetched that comes damaged."""
 _IN_BETWEEN = (502, 503, 504)
 """What a proxy says while the server behind it starts again."""
 
@@ -83,16 +98,28 @@ class Server:
 
     def open(self) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._session = aiohttp.ClientSession(
+            timeout=timeout, headers={"Accept-Encoding": "identity"}, auto_decompress=False
+        )
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """What is at the path. Raises Unreachable, Forbidden, and Refused or PhotoGone."""
-        return (await self._ask("GET", path, query=query)).body
+    async def get(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        largest: int = LARGEST_TEXT,
+        is_whole: Callable[[bytes], bool] | None = None,
+    ) -> bytes:
+        """What is at the path, in at most `largest` bytes. What `is_whole` denies is fetched again.
+
+        Raises Unreachable, Forbidden, Refused or PhotoGone, and PhotoDamaged.
+        """
+        return (await self._ask("GET", path, query=query, largest=largest, is_whole=is_whole)).body
 
     async def press(self, body: bytes, key: str) -> Answer:
         """The answer to a press, which comes when its photo is there. Raises CaptureFailed beside what `get` does."""
@@ -128,17 +155,25 @@ class Server:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        largest: int = LARGEST_TEXT,
+        is_whole: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         limits = aiohttp.ClientTimeout(
             total=None, sock_connect=PATIENCE, sock_read=SILENCE if method == "GET" else None
         )
         asking = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
         asking["headers"] = {"Accept": "application/json", **(headers or {})}
+        damaged = 0
         try:
             async with asyncio.timeout(self._timeout):
                 for wait in delays():
                     try:
-                        return await self._try(method, path, asking)
+                        answer = await self._try(method, path, asking, largest)
+                        if is_whole is None or is_whole(answer.body):
+                            return answer
+                        damaged += 1
+                        if damaged == TRIES:
+                            raise self._damaged(path)
                     except _Again as again:
                         wait = max(wait, again.seconds)
                     except (aiohttp.ClientError, OSError) as error:
@@ -151,10 +186,16 @@ class Server:
             f"{self.shown} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
         )
 
-    async def _try(self, method: str, path: str, asking: dict[str, Any]) -> Answer:
+    def _damaged(self, path: str) -> PhotoDamaged:
+        return PhotoDamaged(
+            f"{self.shown} told of another picture than what it gives as {path}, {TRIES} times; "
+            "look what is between here and there, and say `dog album verify` there."
+        )
+
+    async def _try(self, method: str, path: str, asking: dict[str, Any], largest: int) -> Answer:
         """One try. Raises _Again where the answer is only for now."""
         async with self.session.request(method, self.address / path, **asking) as response:
-            data = await response.read()
+            data = await self._read(response, largest)
         problem = self._find_problem(response, data)
         if problem is None:
             self.met = True
@@ -164,10 +205,23 @@ class Server:
             raise _Again(read_retry_after(response.headers) or 0.0)
         raise problem
 
+    async def _read(self, response: aiohttp.ClientResponse, largest: int) -> bytes:
+        """The answer's body. Raises Unreachable for one that has no end."""
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > largest:
+                raise Unreachable(
+                    f"{self.shown} answers with more than {largest // 1024**2} MiB, as no D.O.G. does; "
+                    "look at the address and its path."
+                )
+        return bytes(data)
+
     def _find_problem(self, response: aiohttp.ClientResponse, data: bytes) -> ClientError | None:
         """What the answer says went wrong; None where all is well."""
         if response.status < 300:
-            return None
+            encoded = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+            return self.stranger() if encoded else None  # nobody asked for that, and it may be of any size
         location = response.headers.get("Location")
         if response.status < 400 and location:
             return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
@@ -175,7 +229,7 @@ class Server:
             return Forbidden(f"{self.shown} lets nobody in like this (status {response.status}).")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return self.stranger()
         self.met = True
         kind = Refused

@@ -81,8 +81,9 @@ class Stamp:
     ImageUniqueID is ours, and DateTimeOriginal with its offset and subseconds: by our clock, as the album has it, for
     many a camera's begins with its power. What the camera's clock said stays in DateTimeDigitized.
     The camera's name is neither its maker's Model nor its owner's (CameraOwnerName): DNG's CameraLabel is for it, and
-    ImageDescription, which readers show as the title, where the camera wrote none. Software is the camera's own; we are
-    that where it says none, and else ProcessingSoftware. The camera's exposure and all else that it wrote stays.
+    ImageDescription, which readers show as the title, where the camera wrote none; an empty name is left out. Software
+    is the camera's own; we are that where it says none, and else ProcessingSoftware. The camera's exposure and all else
+    that it wrote stays.
     """
 
     id: str
@@ -200,9 +201,11 @@ def _add(tiff: bytes, order: str, frame: _Frame, stamp: Stamp) -> bytes:
 def _say_first(tiff: bytes, theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -> dict[int, bytes | Value]:
     """Our entries of the first directory. What the camera left blank, it has not said."""
     said = {tag for tag, entry in theirs if tag in _ASKED and _is_said(tiff, order, entry)}
-    ours: dict[int, bytes | Value] = {_CAMERA_LABEL: make_text(stamp.camera)}
-    if _DESCRIPTION not in said:
-        ours[_DESCRIPTION] = make_text(stamp.camera)
+    ours: dict[int, bytes | Value] = {}
+    if stamp.camera:
+        ours[_CAMERA_LABEL] = make_text(stamp.camera)
+        if _DESCRIPTION not in said:
+            ours[_DESCRIPTION] = make_text(stamp.camera)
     ours[_PROCESSING_SOFTWARE if _SOFTWARE in said else _SOFTWARE] = make_text(stamp.software)
     x, y, unit = frame.density if said.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
     required = {

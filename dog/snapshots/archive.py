@@ -3,6 +3,7 @@
     <folder>/YYYY/MM/DD/<name>.jpg              a picture: what the camera left, bit for bit
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
     <folder>/.dog/index.sqlite3                 can be made again from the pictures, but for its ledger
+    <folder>/.dog/index.old.sqlite3             the one before, while another is made in its place
     <folder>/.dog/lock                          held while a server uses the folder
     <folder>/.dog/epoch                         the start of the last server, so that the next one is later
     <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
@@ -34,7 +35,7 @@ from dog.snapshots.keeping import Limits, choose
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
 from dog.snapshots.reconciling import reconcile
-from dog.snapshots.succession import Successor
+from dog.snapshots.succession import open_index, put_aside
 
 __all__ = ["Archive"]
 
@@ -46,6 +47,8 @@ _ATTEMPTS = 8
 """At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
 _PROBE = bytes(4096)
 """A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
+_LITTLE = 1024 * 1024
+"""Bytes of the disk. With less than that left, SQLite may have no room to note what is removed."""
 _NAMED = 10
 _LONGEST_NAME = 300
 """Of leftovers in one line of the log: a stranger chose how many they are and how long their names."""
@@ -65,7 +68,7 @@ class Archive:
         self.kept = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
-        self._aside: Path | None = None
+        self._began = (dt.datetime.now(dt.UTC), time.monotonic())
         self._day: str | None = None
 
     # ---- opening and closing
@@ -143,44 +146,12 @@ class Archive:
 
     def _open_index(self) -> Index:
         """The index, made again where it can't be used, and equal to the folder."""
-        path = self.private / "index.sqlite3"
-        try:
-            return self._open_reconciled(path)
-        except sqlite3.Error as error:
-            if is_surroundings(error) and not path.is_dir():
-                raise
-            log.warning("%s: the index can't be used (%s); it is made again.", self.root, error)
-            self._put_aside(path)
-        return self._open_reconciled(path)
+        return open_index(self.private, self._make_agree)
 
-    def _open_reconciled(self, path: Path) -> Index:
-        index = Index(path) if self._aside is None else Successor(path, self._aside)
-        try:
-            reconcile(index, self.root, self.private, self.incoming)
-            if isinstance(index, Successor):
-                index.settle()
-                self._aside = None
-                if index.changed:
-                    log.warning(
-                        "%d photos are not as they were saved, %s among them; `dog album verify` names them all.",
-                        len(index.changed),
-                        index.changed[0],
-                    )
-            self.last_capture = max(self.last_capture, index.last_capture())
-            self.kept = index.totals()
-        except BaseException:
-            index.close()
-            raise
-        return index
-
-    def _put_aside(self, path: Path) -> None:
-        """The index, under a name that nothing has: what its ledger says is carried over into the next one."""
-        damaged = self.private / "damaged"
-        damaged.mkdir(exist_ok=True)
-        self._aside = damaged / f"{make_id()}.{path.name}"
-        for file, target in zip(Index.files(path), Index.files(self._aside), strict=True):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(file, target)
+    def _make_agree(self, index: Index) -> None:
+        reconcile(index, self.root, self.private, self.incoming)
+        self.last_capture = max(self.last_capture, index.last_capture())
+        self.kept = index.totals()
 
     @contextlib.contextmanager
     def _indexed(self) -> Iterator[Index]:
@@ -215,7 +186,7 @@ class Archive:
                 index.close()
             if not is_surroundings(error):
                 with contextlib.suppress(OSError):
-                    self._put_aside(self.private / "index.sqlite3")
+                    put_aside(self.private)
 
     # ---- saving
 
@@ -329,7 +300,9 @@ class Archive:
 
         Raises StorageFull where it has none though nothing is left that may go.
         """
-        now = dt.datetime.now(dt.UTC)
+        began, then = self._began
+        # A clock that jumps ahead makes no photo older.
+        now = min(dt.datetime.now(dt.UTC), began + dt.timedelta(seconds=time.monotonic() - then))
         with self._indexed() as index:
             free = shutil.disk_usage(self.root).free
             chosen = choose(index, limits, kept=self.kept, free=free, now=now, room=room)
@@ -345,17 +318,34 @@ class Archive:
             return snapshots
         self._lock_held().check()
         days = {day_of(each) for each in snapshots}
+        for day in days:
+            if (self.root / day).exists() and not os.access(self.root / day, os.W_OK | os.X_OK):
+                raise StorageError("The server may not remove photos of that day; give it the right to.", detail=day)
+        if shutil.disk_usage(self.root).free < _LITTLE:  # else there is no room to note it
+            self._unlink(snapshots)
         with contextlib.ExitStack() as stack:
             for day in days:
                 stack.enter_context(self._changing(index, day))
             index.remove(snapshots, dt.datetime.now(dt.UTC))
-            for each in snapshots:
-                self.kept = (self.kept[0] - 1, self.kept[1] - each.bytes)
-                files.remove(self.root / picture_name(each))
-                files.remove(self.root / thumbnail_name(picture_name(each)))
+            self.kept = (self.kept[0] - len(snapshots), self.kept[1] - sum(each.bytes for each in snapshots))
+            left = self._unlink(snapshots)
             for day in days:
                 files.remove_empty(self.root, self.root / day)
+        for each in left:
+            log.warning("%s was deleted, but its file can't be; the next start tries again.", picture_name(each))
+            index.note_day(day_of(each), None)
         return snapshots
+
+    def _unlink(self, snapshots: list[Snapshot]) -> list[Snapshot]:
+        """Those whose files are still there."""
+        left = []
+        for each in snapshots:
+            paths = [self.root / name for name in (picture_name(each), thumbnail_name(picture_name(each)))]
+            for path in paths:
+                files.remove(path)
+            if any(path.exists() for path in paths):
+                left.append(each)
+        return left
 
     # ---- finding
 

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 from dog.errors import StorageError
 from dog.images import LARGEST_PICTURE
@@ -130,7 +130,8 @@ class _Tar:
         self._archive.close()
 
     def abandon(self) -> None:
-        """It writes no end unasked."""
+        stream: Any = self._archive.fileobj
+        stream.closed = True  # it would write what it still holds when it is let go of
 
 
 _ARCHIVES: Final[dict[Kind, Callable[[IO[bytes]], _Archive]]] = {"zip": _Zip, "tar": _Tar}

@@ -84,6 +84,7 @@ class Rebuilding:
                     findings += self._find_missing(index.old, index, private / "damaged")
                 except UNREADABLE as error:
                     index.note_unread(error)
+            index.settle()
             self.photos, self.carried = index.count(), index.carried
         return findings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dog.errors import BadImage
-from dog.images import Picture, inspect, measure
+from dog.images import LARGEST_PICTURE, Picture, inspect, measure
 from dog.snapshots import files
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
@@ -166,16 +166,19 @@ class _Reconciliation:
         that the disk does not give is left where it is.
         """
         try:
-            data = (self._root / path).read_bytes()
+            size = (self._root / path).stat().st_size
+            data = (self._root / path).read_bytes() if size <= LARGEST_PICTURE else None
         except OSError as error:
             if error.errno in _PASSING:
                 raise
             log.warning("%s can't be read and is not served: %s", path, error)
             return None
         try:
+            if data is None:
+                raise BadImage("It is larger than any picture.", detail=f"{size} bytes")
             return data, (measure if known else inspect)(data)
         except BadImage as error:
-            if not data:
+            if data == b"":
                 files.remove(self._root / path)
                 return None
             damaged = self._private / "damaged"

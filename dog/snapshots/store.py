@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -130,11 +131,7 @@ class SnapshotStore:
         if looking is None:
             looking = self._looking[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
         at = from_milliseconds(milliseconds(captured_at))
-        snapshot, data, thumbnail = await self._run(looking, self._save, data, camera, capture, at, origin)
-        self._remember(snapshot)
-        self._memory.keep(_thumbnail_of(snapshot), thumbnail)
-        self._memory.keep(snapshot.id, data)
-        return snapshot
+        return await self._run(looking, self._save, data, camera, capture, at, origin)
 
     async def get(self, snapshot_id: str) -> Snapshot | None:
         """The snapshot of this id. Whether somebody has removed its file since the start is not looked at."""
@@ -192,18 +189,20 @@ class SnapshotStore:
         while await self._run(self._thread, self._make_room, 0):
             pass  # between two steps, others have their turn
 
-    async def pin(self, snapshot: Snapshot, pinned: bool) -> Snapshot:
-        """Have it never removed to make room, or no longer so."""
+    async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
+        """Have it never removed to make room, or no longer so. False where it is gone."""
 
-        def pin(index: Index) -> None:
+        def pin(index: Index) -> bool:
+            if index.get(snapshot.id) is None:
+                return False
             with index.ledger.durably():
                 index.ledger.pin(snapshot.id, pinned)
+            return True
 
-        await self._run(self._thread, self._archive.tell, pin)
-        changed = dataclasses.replace(snapshot, pinned=pinned)
+        is_there = await self._run(self._thread, self._archive.tell, pin)
         if snapshot.id in self._remembered:
-            self._remembered[snapshot.id] = changed
-        return changed
+            self._remembered[snapshot.id] = dataclasses.replace(snapshot, pinned=pinned)
+        return is_there
 
     async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
         """Give a link to it away, until then."""
@@ -263,10 +262,8 @@ class SnapshotStore:
         if len(self._remembered) > _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 
-    def _save(
-        self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin
-    ) -> tuple[Snapshot, bytes, bytes]:
-        """The snapshot, the bytes that were kept, and its thumbnail.
+    def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin) -> Snapshot:
+        """The snapshot that was kept.
 
         The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
         while it is looked at: either takes some milliseconds.
@@ -285,17 +282,20 @@ class SnapshotStore:
                 self._thread.submit(self._archive.discard, staging.result()).result()
             raise
         snapshot = describe(taken, picture, len(data), digest, origin)
-        self._thread.submit(self._keep, staging.result(), snapshot, picture.thumbnail).result()
-        return snapshot, data, picture.thumbnail
+        self._thread.submit(self._keep, staging.result(), snapshot, data, picture.thumbnail).result()
+        return snapshot
 
     # ---- in the thread that has the folder
 
     def _stage(self, data: bytes) -> Path:
-        self._make_room(len(data))
+        while self._make_room(len(data)):
+            pass
         return self._archive.stage(data)
 
-    def _keep(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
+    def _keep(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._archive.save(staged, snapshot, thumbnail)
+        # The loop hears of it before it can hear that it was removed.
+        self._tell_loop(self._note_kept, snapshot, data, thumbnail)
         with contextlib.suppress(StorageError):  # it is kept, whatever becomes of others
             self._make_room(0)
 
@@ -313,11 +313,20 @@ class SnapshotStore:
         return removed
 
     def _tell_removed(self, removed: list[Snapshot], reason: Removal) -> None:
-        if not removed:
-            return
+        if removed:
+            self._tell_loop(self._forget, removed, reason)
+
+    def _tell_loop(self, tell: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         assert self._loop is not None, "the store is open"
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(self._forget, removed, reason)
+            self._loop.call_soon_threadsafe(functools.partial(tell, *args, **kwargs))
+
+    # ---- in the event loop
+
+    def _note_kept(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
+        self._remember(snapshot)
+        self._memory.keep(_thumbnail_of(snapshot), thumbnail)
+        self._memory.keep(snapshot.id, data)
 
     def _forget(self, removed: list[Snapshot], reason: Removal) -> None:
         self._removals += 1

@@ -1,19 +1,22 @@
 """An index made in the place of another: what the old one alone knew is taken over, as far as it can be read.
 
 That is its ledger, how each photo that is as it was came about, and the highest number of a capture. Where it knew
-another hash of a photo, that one stays: what is damaged is never blessed.
+another hash of a photo, that one stays: what is damaged is never blessed. Until the new one is whole, the old one lies
+beside it: a crash on the way costs nothing.
 """
 
 import contextlib
 import dataclasses
 import logging
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
-from dog.snapshots.index import Index
-from dog.snapshots.names import Snapshot, picture_name
+from dog.snapshots.index import Index, is_surroundings
+from dog.snapshots.names import Snapshot, make_id, picture_name
 
-__all__ = ["UNREADABLE", "Predecessor", "Successor"]
+__all__ = ["UNREADABLE", "Predecessor", "Successor", "open_index", "put_aside"]
 
 UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 """What comes of reading an index that is damaged or of another version."""
@@ -67,13 +70,17 @@ class Successor(Index):
         if self._unread:
             why = ", ".join(sorted(self._unread))
             log.warning("the old index can't be read, or not all of it, and what it alone knew is lost: %s", why)
+        self._release()
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one goes
+
+    def _release(self) -> None:
         if self.old is not None:
             with contextlib.suppress(sqlite3.Error):
                 self.old.close()
             self.old = None
 
     def close(self) -> None:
-        self.settle()
+        self._release()
         super().close()
 
     def _recall(self, snapshot_id: str) -> Snapshot | None:
@@ -86,3 +93,62 @@ class Successor(Index):
     def _raise_highest(self, capture: int) -> None:
         """Captures' numbers rise for ever, also above those of photos that are gone."""
         self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
+
+
+# ---- the index of an archive
+
+_NAME, _OLD_NAME = "index.sqlite3", "index.old.sqlite3"
+
+
+def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
+    """The index in an archive's private folder, made again where it can't be used. `make_agree` holds it to the folder.
+
+    Raises sqlite3.Error where what is around it is at fault, and OSError.
+    """
+    path, old = private / _NAME, private / _OLD_NAME
+    if not old.exists():
+        try:
+            return _agree(Index(path), make_agree)
+        except sqlite3.Error as error:
+            if is_surroundings(error) and not path.is_dir():
+                raise
+            log.warning("%s: the index can't be used (%s).", private, error)
+            put_aside(private)
+    log.warning("%s: the index is made again.", private)
+    Index.delete(path)
+    index = Successor(path, old)
+
+    def take_over(_index: Index) -> None:
+        make_agree(index)
+        index.settle()
+
+    _agree(index, take_over)
+    damaged = private / "damaged"
+    damaged.mkdir(exist_ok=True)
+    _move(old, damaged / f"{make_id()}.{_NAME}")
+    if index.changed:
+        first, count = index.changed[0], len(index.changed)
+        log.warning("%d photos are not as they were saved, such as %s; `dog album verify` names them.", count, first)
+    return index
+
+
+def put_aside(private: Path) -> None:
+    """Have the index made again when it is opened next. An older one that is put aside already stays that."""
+    if not (private / _OLD_NAME).exists():
+        _move(private / _NAME, private / _OLD_NAME)
+
+
+def _agree(index: Index, make_agree: Callable[[Index], None]) -> Index:
+    try:
+        make_agree(index)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _move(path: Path, target: Path) -> None:
+    """An index and what SQLite has beside it, which goes first: the index is where its own file is."""
+    for file, there in reversed(list(zip(Index.files(path), Index.files(target), strict=True))):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(file, there)

@@ -66,7 +66,8 @@ async def press_pin(request: web.Request) -> web.Response:
     wanted = (await request.post()).get("pinned")
     if wanted not in ("yes", "no"):
         raise Problem("bad_message", "`pinned` is yes or no.")
-    await service.store.pin(snapshot, wanted == "yes")
+    if not await service.store.pin(snapshot, wanted == "yes"):
+        await find_snapshot(service, snapshot.id)  # it is gone by now, which this says
     return _lead(request, f"snapshots/{snapshot.id}")
 
 

@@ -162,7 +162,8 @@ async def unpin_snapshot(request: web.Request) -> web.Response:
 async def _pin(request: web.Request, pinned: bool) -> web.Response:
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    await service.store.pin(snapshot, pinned)
+    if not await service.store.pin(snapshot, pinned):
+        await find_snapshot(service, snapshot.id)  # it is gone by now, which this says
     return web.Response(status=204)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import itertools
 import logging
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
@@ -127,6 +128,9 @@ async def _start_service(
     except StartError as error:
         raise settings.error("snapshots", str(error)) from error
     stack.push_async_callback(store.close)
+    total = shutil.disk_usage(settings.snapshots).total
+    if settings.keep_free is not None and settings.keep_free * MIB >= total:
+        raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
     metrics.snapshots.set_function(lambda: store.kept[0])
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)

@@ -5,6 +5,7 @@ id, signed with the store's secret, so that no id can be guessed, or taken from 
 goes out under such an address never names the snapshot.
 """
 
+import asyncio
 import datetime as dt
 import functools
 import hashlib
@@ -17,6 +18,8 @@ from aiohttp import web
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
+from dog import __version__
+from dog.images.exif import Stamp, write_exif
 from dog.messages import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.bodies import read_body, respond_json
@@ -132,7 +135,11 @@ async def press_revoke(request: web.Request) -> web.Response:
     """POST /snapshots/{id}/links/{link}/revoke: the form beside a link. One that is revoked already is as well."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    await service.store.revoke(request.match_info["link"])
+    share = await service.store.find_share(request.match_info["link"])
+    if share is not None:
+        if share.snapshot != snapshot.id:
+            raise Problem("unknown_link", "This photo has no such link.")
+        await service.store.revoke(share.id)
     return _lead_back(request, snapshot)
 
 
@@ -208,7 +215,10 @@ async def show_shared(request: web.Request) -> web.StreamResponse:
 
 @_apart
 async def show_shared_picture(request: web.Request) -> web.StreamResponse:
-    """GET /shared/{token}/picture.{suffix}: the picture, bit for bit; asked about each time, for it may be revoked."""
+    """GET /shared/{token}/picture.{suffix}: the picture, bit for bit; asked about each time, for it may be revoked.
+
+    Its EXIF is written again where it names the photo.
+    """
     share, snapshot = await _open(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file.")
@@ -221,7 +231,21 @@ async def show_shared_picture(request: web.Request) -> web.StreamResponse:
         "Content-Disposition": f'inline; filename="{_name_file(snapshot)}"',
         **UNLISTED,
     }
-    return respond(request, Content(data, snapshot.content_type, share.id), headers)
+    return respond(request, await asyncio.to_thread(_make_content, data, share, snapshot), headers)
+
+
+def _make_content(data: bytes, share: Share, snapshot: Snapshot) -> Content:
+    """The file; where our stamp has the photo's id in it, with another that has the link's, and no camera's name."""
+    if snapshot.id.encode() in data:
+        stamp = Stamp(
+            id=share.id,
+            captured_at=snapshot.captured_at.astimezone(),
+            camera="",
+            software=f"D.O.G. {__version__}",
+            exposure=snapshot.origin.exposure,
+        )
+        data = write_exif(data, stamp)
+    return Content.of(data, snapshot.content_type)
 
 
 async def _open(request: web.Request) -> tuple[Share, Snapshot]:

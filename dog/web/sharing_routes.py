@@ -37,7 +37,7 @@ SHARING = (
         tag="pages",
         summary="The form that revokes a link",
         answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        problems=("unknown_link", *NO_SNAPSHOT, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -53,7 +53,7 @@ SHARING = (
         path="/shared/{token}/picture.{suffix}",
         handler=sharing.show_shared_picture,
         tag="sharing",
-        summary="The picture that a link opens, bit for bit",
+        summary="The picture that a link opens",
         headers=OfFile,
         answers=file("The picture.", *PICTURES, headers=("Content-Disposition", *UNLISTED)),
         problems=(*NO_LINK, "storage_error", "storage_full", *OF_A_FILE),

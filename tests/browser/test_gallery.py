@@ -166,11 +166,19 @@ async def test_a_new_photo_stands_under_its_day_where_the_server_is(
     zone = "Pacific/Kiritimati"  # 14 hours before UTC; the visitor is 10 behind it
     server = serve("--dead-time", "0", env={"TZ": zone})
     gallery = await open_gallery(open_window, server.url, timezone_id="Pacific/Honolulu")
+    await expect(gallery.part("zone")).to_have_text("Times of the server’s place (+14)")
     before = await read_days(gallery)
     taken = await take_photo(server.url)
     await wait_for_ids(gallery, [taken["snapshot"], *ids])
     day = dt.datetime.fromisoformat(taken["captured_at"]).astimezone(zoneinfo.ZoneInfo(zone)).date()
     assert await read_days(gallery) == [day.isoformat(), *before]
+    await expect(gallery.part("zone")).to_have_text("Times of the server’s place (+14)")
+    stands = [await gallery.part(name).bounding_box() for name in ("choice", "zone")] + [
+        await gallery.page.locator(".day").first.bounding_box()
+    ]
+    heights = [box["y"] for box in stands if box is not None]
+    assert len(heights) == 3
+    assert heights == sorted(heights), "under the form, above the photos"
     await expect(gallery.page.locator("h2").first).to_contain_text(f"{day.day} {day:%B %Y}")
     fresh = await open_window(f"{server.url}/snapshots")
     assert await read_days(fresh) == await read_days(gallery)
@@ -679,6 +687,55 @@ async def test_the_gallery_fits_a_phone_and_a_desk_and_every_control_a_finger(
     everything = await window.page.get_by_role("link", name="All photos").bounding_box()
     assert everything is not None
     assert everything["width"] == 44, "its icon speaks for it"
+
+
+async def test_a_tile_says_its_time_once(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+    ids = await fill(tmp_path, 1)
+    server = serve()
+    gallery = await open_gallery(open_window, server.url)
+    time = f"{NOON:%H:%M:%S}"
+    await expect(tile(gallery, ids[0])).to_have_accessible_name(f"Photo by the camera main at {time}")
+    await expect(tile(gallery, ids[0]).locator(".at")).to_have_text(time)
+
+
+async def test_an_empty_days_way_out_has_the_accent(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    window = await open_window(f"{server.url}/snapshots?day=2026-06-01")
+    colour, accent = await window.page.get_by_role("link", name="See all photos").evaluate(
+        """(link) => {
+            const probe = document.body.appendChild(document.createElement("i"));
+            probe.style.color = "var(--accent)";
+            return [getComputedStyle(link).color, getComputedStyle(probe).color];
+        }"""
+    )
+    assert colour == accent
+
+
+async def test_the_page_that_asks_before_it_deletes_has_all_in_its_middle(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path
+) -> None:
+    ids = await fill(tmp_path, 1)
+    server = serve()
+    window = await open_window(f"{server.url}/snapshots/{ids[0]}/delete")
+    for width, height in ((320, 568), (1280, 800)):
+        await window.page.set_viewport_size({"width": width, "height": height})
+        confirm, keep, heading = [
+            await window.page.locator(part).bounding_box() for part in ("#confirm", "#keep", "h1")
+        ]
+        assert confirm is not None
+        assert keep is not None
+        assert heading is not None
+        left, right = min(confirm["x"], keep["x"]), max(box["x"] + box["width"] for box in (confirm, keep))
+        assert abs(left + right - width) <= 2
+        assert abs(2 * heading["x"] + heading["width"] - width) <= 2
+
+
+async def test_whoever_follows_the_name_of_a_type_finds_what_it_has(serve: Serve, open_window: OpenWindow) -> None:
+    server = serve()
+    window = await open_window(f"{server.url}/api", java_script_enabled=False)
+    types = window.page.locator('details[id^="type-"]')
+    assert await types.count() > 0
+    assert await types.evaluate_all("(types) => types.every(({ open }) => open)")
 
 
 async def test_what_has_the_focus_is_seen_to_have_it(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
