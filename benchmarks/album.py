@@ -6,13 +6,15 @@ import itertools
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ROOT, Bench
 from benchmarks.processes import Broken, Server
 from benchmarks.rows import Row, Spread, ratios
 from benchmarks.servers import dog
@@ -33,9 +35,8 @@ def measure_album(bench: Bench) -> list[Row]:
     album = bench.new_folder("album")
     bench.say(f"making {photos:,} photos")
     ids = make_album(album / "snapshots", photos)
-    began = time.perf_counter()
-    with dog(bench, None, "--snapshots", str(album / "snapshots")):
-        indexed = time.perf_counter() - began
+    bench.say("making the index")
+    indexed = time_index(album / "snapshots")
     with dog(bench, None, "--snapshots", str(album / "snapshots")):
         pass  # a day that was made a moment ago is looked into once more
     starts = [
@@ -69,7 +70,7 @@ def measure_album(bench: Bench) -> list[Row]:
             measured="ms",
             value=ratios(full, empty),
         ),
-        Row(what=f"the start that makes the index of {many} anew", value=round(indexed, 1), unit="s"),
+        Row(what=f"`dog album rebuild` of {many}", value=round(indexed, 1), unit="s"),
         Row(what=f"removing {photos // 10:,} photos to make room", value=round(removing * 1000, 2), unit="ms a photo"),
     ]
 
@@ -106,6 +107,14 @@ def make_original(path: Path, number: int) -> None:
         list(itertools.chain.from_iterable([min(255, value + part // 4) for value in range(256)] for part in colour))
     ).save(path, quality=80)
     path.with_suffix(".thumbnail.jpg").write_bytes(inspect(path.read_bytes()).thumbnail)
+
+
+def time_index(folder: Path) -> float:
+    """Seconds that the index takes to be made of the files."""
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "dog", "album", "rebuild", "--snapshots", str(folder)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - began
 
 
 def time_start(bench: Bench, folder: Path) -> float:
