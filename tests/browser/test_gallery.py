@@ -380,7 +380,7 @@ async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
     for window in (top, below):
         await expect(tiles(window).first).to_have_attribute("data-snapshot", added[0])
         await read_to_the_end(window)
-        assert await read_ids(window) == added + left
+        await wait_for_ids(window, added + left)
         assert await window.read("() => window.isTheSame")
 
 
