@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
 STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace"), (Index, "add")
 
 
-def die_before(step: int) -> None:
+def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
     """Let this process be killed before the call of this number, counted over all kinds of them."""
     count = 0
 
@@ -40,7 +40,7 @@ def die_before(step: int) -> None:
 
         return counted
 
-    for owner, name in STEPS:
+    for owner, name in steps:
         setattr(owner, name, count_calls(getattr(owner, name)))
 
 

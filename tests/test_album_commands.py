@@ -759,16 +759,39 @@ def test_what_an_index_knows_is_not_given_up_because_somebody_else_has_it_open(a
     assert "5 photos, 5 of them with what the old one knew" in album.run("rebuild").stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_rebuild_that_is_ended_leaves_the_old_index(album: Album, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_rebuild_that_is_ended_is_told_by_verify_and_finished_by_the_next_one(
+    album: Album, number: signal.Signals
+) -> None:
+    """When the new index is whole, and the old one still put aside."""
     decide(album)
     with album.indexed() as index:
         before = index.recent(10)
-    err, status = interrupted(album, "replace", number, "rebuild")
-    assert (b"Traceback" in err, status) == (False, 128 + number)
-    assert list((album.root / ".dog" / "incoming").iterdir()) == []
+    err, status = interrupted(album, "fsync", number, "rebuild")
+    assert (b"Traceback" in err, status) == (False, -number if number == signal.SIGKILL else 128 + number)
+    for _ in range(2):  # it changes nothing
+        ended = album.run("verify")
+        assert ended.stderr == (
+            "dog: The index of 'snapshots' was being made again and is not whole;"
+            " `dog album rebuild` or the next start of the server finishes it.\n"
+        )
+        assert (ended.stdout, ended.returncode) == ("", 1)
+    ended = album.run("rebuild")
+    assert "The index has 5 photos, 5 of them with what the old one knew" in ended.stdout
+    assert ended.returncode == 0
     with album.indexed() as index:
         assert index.recent(10) == before
+    assert said(album.run("verify")) == ([], 0)
+
+
+def test_a_server_finishes_a_rebuild_that_was_killed(album: Album, serve: Serve) -> None:
+    decide(album)
+    assert interrupted(album, "fsync", signal.SIGKILL, "rebuild")[1] == -signal.SIGKILL
+    server = serve("--camera", "test")
+    listed = json.load(urllib.request.urlopen(f"{server.url}/api/snapshots"))["snapshots"]
+    assert [each["snapshot"] for each in listed] == [photo.id for photo in album.photos[4::-1]]
+    assert [each.get("pinned", False) for each in listed] == [False, False, False, False, True]
+    assert server.stop() == 0
     assert said(album.run("verify")) == ([], 0)
 
 

@@ -29,7 +29,6 @@ from dog.client import (
     Hello,
     Lost,
     Missed,
-    Photo,
     PhotoDamaged,
     PhotoGone,
     Ready,
@@ -579,25 +578,24 @@ def make_body(number: int, **changes: object) -> dict[str, object]:
     } | changes
 
 
-async def test_a_list_goes_on_when_photos_in_it_are_deleted_meanwhile(stand_in: StandIn) -> None:
-    gone: set[str] = set()
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        before = request.query.get("before", "p500")
-        if before in gone:
-            body = {"type": "about:blank", "detail": "Gone.", "code": "gone_snapshot"}
-            return web.json_response(body, status=410, content_type="application/problem+json")
-        there = [number for number in range(int(before[1:]) - 1, -1, -1) if f"p{number}" not in gone]
-        photos = [make_body(number) for number in there[: int(request.query["limit"])]]
-        return web.json_response({"snapshots": photos})
-
-    async with Client(await stand_in(answer)) as dog:
-        listed: list[Photo] = []
+async def test_a_list_goes_on_when_photos_in_it_are_deleted_meanwhile(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dog.client.client.PAGE", 2)
+    server = serve("--dead-time", "0")
+    async with Client(server.url) as dog:
+        newest, last, next_page, *older = [(await dog.capture(max_age=0)).id for _ in range(6)][::-1]
+        listed: list[str] = []
         async for photo in dog.snapshots():
-            listed.append(photo)
-            if photo.capture == 450:
-                gone |= {"p300", "p301"}  # the ends of the first page
-    assert [photo.capture for photo in listed] == list(range(499, -1, -1))
+            listed.append(photo.id)
+            if photo.id == last:
+                for gone in newest, last, next_page:  # all of the first page
+                    await asyncio.to_thread(delete, server, gone)
+        assert listed == [newest, last, *older]
+        assert [photo.id async for photo in dog.snapshots(before=last)] == older
+        with pytest.raises(PhotoGone) as unknown:
+            await anext(dog.snapshots(before="a" * 24))
+    assert unknown.value.code == "unknown_snapshot"
 
 
 async def test_a_hostile_name_is_made_harmless(stand_in: StandIn) -> None:
@@ -626,7 +624,7 @@ def test_the_client_imports_nothing_of_the_service(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, check=True)
     loaded = set(ended.stdout.decode().split())
     ours = {name.split(".")[1] for name in loaded if name.startswith("dog.")}
-    assert ours == {"client", "errors", "messages", "redaction"}
+    assert ours == {"client", "disk", "errors", "messages", "redaction"}
     assert not loaded & {"PIL", "jinja2", "click", "rich", "prometheus_client", "sqlite3"}
 
 

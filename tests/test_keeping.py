@@ -463,6 +463,19 @@ async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, sto
     assert [(each.id, each.pinned) for each in await store.recent(limit=5)] == [(pinned.id, True)]
 
 
+async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as_well(store: SnapshotStore) -> None:
+    snapshot = await save(store, 1)
+    index = store._archive._index
+    assert index is not None
+    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1").result()  # no page more than there are
+    shares = [store.share(snapshot, NOW + dt.timedelta(days=1)) for _ in range(300)]
+    with pytest.raises(StorageFull) as full:
+        await asyncio.gather(*shares)
+    assert full.value.message == "The disk is full: nothing was saved. Make room, then try again."
+    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1000000").result()
+    await store.share(snapshot, NOW + dt.timedelta(days=1))
+
+
 async def test_a_ledger_that_can_not_be_read_ends_no_start(
     kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
+from dog.cli.destination import check_output
 from dog.cli.options import SettingOption
 from dog.cli.photos import show_size
 from dog.cli.statuses import OutputError, Status
@@ -209,10 +210,8 @@ def export(
 
     if first and last and first > last:
         raise click.UsageError("--until is before --from, so that no day is left; exchange them.")
-    if output == "-" and sys.stdout.isatty():
-        raise click.UsageError("An archive is nothing for a terminal; name a file, or send the output into one.")
     kind = kind or _find_kind(output)
-    _check_output(output, force)
+    check_output(output, force, noun="An archive")
     root = _find_folder(snapshots, config)
     try:
         photos = list_photos(root, first=first, last=last, camera=camera)
@@ -248,19 +247,6 @@ def _find_kind(output: str) -> "Kind":
     if output.endswith(".tar"):
         return "tar"
     raise click.UsageError(f"{output!r} ends neither in .zip nor in .tar; name it so, or say --format.")
-
-
-def _check_output(output: str, force: bool) -> None:
-    """Before all photos are read in vain. Raises click.UsageError."""
-    path = Path(output)
-    if output == "-":
-        return
-    if not path.parent.is_dir():
-        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
-    if path.exists() and not path.is_file():
-        raise click.UsageError(f"{output!r} is not a file; name one.")
-    if path.exists() and not force:
-        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":

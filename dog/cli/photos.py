@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from dog.cli.destination import check_output
 from dog.cli.options import SECONDS
 from dog.cli.statuses import OutputError, Status, describe_statuses
 from dog.logs import escape
@@ -53,9 +54,8 @@ def snap(
 
     if output == "-" and (as_json or show):
         raise click.UsageError("With -o - the photo itself goes to standard output; leave out --json and --open.")
-    if output == "-" and sys.stdout.isatty():
-        raise click.UsageError("A photo is nothing for a terminal; name a file, or send the output into one.")
-    _check_output(output, force)
+    if output is not None:
+        check_output(output, force, noun="A photo", folder=True)
 
     async def press() -> None:
         async with Client(url, timeout=timeout) as dog:
@@ -68,21 +68,6 @@ def snap(
                 _show(path)
 
     asyncio.run(press())
-
-
-def _check_output(output: str | None, force: bool) -> None:
-    """Before a photo is taken that could not be kept. Raises click.UsageError."""
-    if output is None or output == "-":
-        return
-    path = Path(output)
-    if not path.parent.is_dir():
-        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
-    if path.is_dir() or not path.exists():
-        return
-    if not path.is_file():
-        raise click.UsageError(f"{output!r} is not a file; name one.")
-    if not force:
-        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
 
 
 async def _keep(photo: "Photo", output: str | None, force: bool) -> Path | None:

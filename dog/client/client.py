@@ -3,7 +3,7 @@
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,7 +11,6 @@ from typing import Self, TypeVar
 import msgspec
 
 from dog.client.address import parse_address
-from dog.client.errors import PhotoGone
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Heard, Push
 from dog.client.server import Server
@@ -74,8 +73,9 @@ class Client:
 
         The photo's exposure began no earlier than `max_age` seconds before the press: 0 is a new one, and None allows
         what is no older than the camera's dead time. `camera` is its name, None the first. One call is one photo, also
-        where the connection dies and the press is said again, as long as the server is not started anew meanwhile;
-        `request`, up to 128 characters chosen at random, makes it one press over several calls.
+        where the connection dies and the press is said again: a server that was started anew meanwhile knows it by the
+        photo that was taken for it. `request`, up to 128 characters chosen at random, makes it one press over several
+        calls.
         Raises ValueError for a `max_age` that is no number of seconds, CaptureFailed where there will be no photo,
         Refused, Unreachable and Forbidden.
         """
@@ -125,31 +125,19 @@ class Client:
 
         Raises PhotoGone where there is no `before`, Refused for an unknown camera, Unreachable and Forbidden.
         """
-        anchors: list[str | None] = [before]
-        while anchors:
-            page = await self._list(camera, anchors)
+        while True:  # also from a photo that is deleted meanwhile, a server goes on
+            query = {"limit": str(PAGE), "camera": camera, "before": before}
+            answer = await self._server.get("api/snapshots", {k: v for k, v in query.items() if v is not None})
+            page = self._decode(answer, _PhotoList).snapshots
             for body in page:
                 yield make_photo(self._server, body)
-            anchors = [body.snapshot for body in page] if len(page) == PAGE else []
+            if len(page) != PAGE:
+                return
+            before = page[-1].snapshot
 
     async def cameras(self) -> list[CameraStatus]:
         """Each camera as it is now. Raises Unreachable and Forbidden."""
         return self._decode(await self._server.get("api/cameras"), _CameraList).cameras
-
-    async def _list(self, camera: str | None, anchors: Sequence[str | None]) -> list[SnapshotBody]:
-        """The photos behind the last of the anchors that is there: photos may be deleted while they are listed."""
-        gone: PhotoGone | None = None
-        for before in reversed(anchors):
-            query = {"limit": str(PAGE), "camera": camera, "before": before}
-            try:
-                answer = await self._server.get("api/snapshots", {k: v for k, v in query.items() if v is not None})
-            except PhotoGone as error:
-                gone = error
-                continue
-            return self._decode(answer, _PhotoList).snapshots
-        if gone is not None and len(anchors) == 1:
-            raise gone
-        return []
 
     def _decode(self, data: bytes, kind: type[T]) -> T:
         try:

@@ -8,10 +8,9 @@ import errno
 import os
 from pathlib import Path
 
-__all__ = ["write_durably"]
+from dog.disk import rename_to_new, sync_folder
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+__all__ = ["write_durably"]
 
 
 def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -29,8 +28,8 @@ def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         if overwrite:
             os.replace(beside, path)
         else:
-            _rename_to_new(beside, path)
-        _sync_folder(path.parent)
+            rename_to_new(beside, path)
+        sync_folder(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
@@ -41,24 +40,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _rename_to_new(beside: Path, path: Path) -> None:
-    """As rename, but never over something that came meanwhile; where the disk has no hard links, nearly never."""
-    try:
-        os.link(beside, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS or path.exists():
-            raise
-        os.rename(beside, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(descriptor)

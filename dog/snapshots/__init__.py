@@ -1,7 +1,7 @@
 """Snapshots: the pictures on disk, their thumbnails and their index. The store alone knows where files lie.
 
 names.py        what a snapshot is, its id, and the path that says it all   nothing
-files.py        files that survive a power cut                              errors, trees
+files.py        files that survive a power cut                              disk, errors, trees
 lock.py         the folder is this server's alone                           errors
 reading.py      pictures read back, the newest few from memory              errors, files
 ledger.py       what is removed, pinned and given away                      names
@@ -9,18 +9,28 @@ index.py        the SQLite index, made again but for its ledger             ledg
 folder.py       what lies in the folder                                     names
 reconciling.py  making the index say what the folder says                   folder, index
 keeping.py      which snapshots make room for others                        index
-succession.py   an index in the place of another, which it learns from      index
+succession.py   an index in the place of another, which it learns from      disk, index
 archive.py      the folder and its index together; blocking                 all of the above
 store.py        SnapshotStore: all of it behind threads of its own          archive, reading
-checking.py     every file held against the index                           index, lock, reading, reconciling
+checking.py     every file held against the index                           lock, reading, reconciling, succession
 rebuilding.py   the index made again, while no server has the folder        checking, succession
-exporting.py    the originals as a zip or a tar                             folder, reading
+exporting.py    the originals as a zip or a tar                             disk, folder, reading
 """
 
 from dog.snapshots.keeping import Limits
 from dog.snapshots.ledger import Share
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.reading import SnapshotGone
-from dog.snapshots.store import SnapshotStore
+from dog.snapshots.store import SnapshotStore, make_stamp
 
-__all__ = ["ID_PATTERN", "Limits", "Origin", "Share", "Snapshot", "SnapshotGone", "SnapshotStore", "is_snapshot_id"]
+__all__ = [
+    "ID_PATTERN",
+    "Limits",
+    "Origin",
+    "Share",
+    "Snapshot",
+    "SnapshotGone",
+    "SnapshotStore",
+    "is_snapshot_id",
+    "make_stamp",
+]

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from dog.disk import sync_folder
 from dog.errors import StartError, StorageError, StorageFull
 from dog.snapshots import files
 from dog.snapshots.index import Index, is_full, is_surroundings
@@ -119,14 +120,14 @@ class Archive:
         missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            files.sync_folder(folder.parent)
+            sync_folder(folder.parent)
         for folder in self.private, self.incoming:
             # Its content is removed: it must not be reached through a link to somewhere else.
             if folder.is_symlink():
                 raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
             folder.mkdir(exist_ok=True)
-        files.sync_folder(self.root)
-        files.sync_folder(self.private)
+        sync_folder(self.root)
+        sync_folder(self.private)
 
     def _next_epoch(self) -> int:
         """Now, in milliseconds since 1970, but always above the one before, whatever became of the clock."""
@@ -163,13 +164,10 @@ class Archive:
             yield self._index
         except sqlite3.Error as error:
             if is_full(error):
-                raise StorageFull(
-                    "The disk is full: the snapshot was not saved. Make room, then press again.",
-                    detail=f"the index: {error}",
-                ) from error
+                raise StorageFull(files.FULL, detail=f"the index: {error}") from error
             self._give_up_index(error)
             raise StorageError(
-                "The index of the snapshots failed; it is mended when it is used next. Press again.", detail=str(error)
+                "The index of the snapshots failed; it is mended when it is used next. Try again.", detail=str(error)
             ) from error
         except OSError as error:
             raise files.explain(error) from error
@@ -261,7 +259,7 @@ class Archive:
             files.write_synced(incoming_thumbnail, thumbnail_data)
             os.replace(incoming_thumbnail, thumbnail)
             os.replace(staged, final)
-            files.sync_folder(final.parent)
+            sync_folder(final.parent)
             index.add(snapshot)
         except BaseException:
             for path in final, thumbnail, incoming_thumbnail:

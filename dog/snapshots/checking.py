@@ -34,6 +34,7 @@ from dog.snapshots.names import (
 )
 from dog.snapshots.reading import SnapshotGone, read_picture, read_thumbnail
 from dog.snapshots.reconciling import describe
+from dog.snapshots.succession import INDEX, OLD_INDEX
 
 __all__ = ["Finding", "NoIndex", "Progress", "Verification", "hold", "list_all"]
 
@@ -260,7 +261,12 @@ class Verification:
 
 
 def _open_index(private: Path) -> _Verified:
-    path = private / "index.sqlite3"
+    path = private / INDEX
+    if (private / OLD_INDEX).exists():
+        raise NoIndex(
+            f"The index of {str(private.parent)!r} was being made again and is not whole;"
+            " `dog album rebuild` or the next start of the server finishes it."
+        )
     if not path.is_file():
         raise NoIndex(f"{str(private.parent)!r} has no index; `dog album rebuild` makes one.")
     return _Verified(path)

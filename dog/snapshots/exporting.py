@@ -7,7 +7,6 @@ is not finished has no end, so that nobody takes it for a whole one. Everything 
 
 import contextlib
 import datetime as dt
-import errno
 import io
 import os
 import stat
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
+from dog.disk import rename_to_new, sync_folder
 from dog.errors import StorageError
 from dog.images import LARGEST_PICTURE
 from dog.snapshots import files
@@ -31,7 +31,6 @@ __all__ = ["Exported", "Kind", "Stream", "export", "list_photos", "write_beside"
 Kind = Literal["zip", "tar"]
 
 _MODE = stat.S_IFREG | 0o644
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _FIRST_OF_ZIP: Final = (1980, 1, 1, 0, 0, 0)
 _LAST_OF_ZIP: Final = (2107, 12, 31, 23, 59, 58)
 _TIMESTAMP: Final = 0x5455
@@ -190,17 +189,7 @@ def write_beside(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
         if overwrite:
             os.replace(beside, path)
         else:
-            _name(beside, path)
-        files.sync_folder(path.parent)
+            rename_to_new(beside, path)
+        sync_folder(path.parent)
     finally:
         files.remove(beside)
-
-
-def _name(beside: Path, path: Path) -> None:
-    """As a rename, but never over something that came meanwhile; where the disk has no hard links, nearly never."""
-    try:
-        os.link(beside, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS or path.exists():
-            raise
-        os.rename(beside, path)

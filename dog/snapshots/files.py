@@ -8,10 +8,12 @@ import errno
 import os
 from pathlib import Path
 
+from dog.disk import sync_folder
 from dog.errors import CaptureError, StorageError, StorageFull
 from dog.trees import remove_tree
 
 __all__ = [
+    "FULL",
     "empty_folder",
     "explain",
     "make_folders",
@@ -19,12 +21,11 @@ __all__ = [
     "remove",
     "remove_empty",
     "replace_durably",
-    "sync_folder",
     "write_synced",
 ]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+FULL = "The disk is full: nothing was saved. Make room, then try again."
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _REASONS = {
     errno.EROFS: "The disk is read-only; make it writable again.",
     errno.EACCES: "The server may not write to the snapshots' folder; give it the right to.",
@@ -40,11 +41,9 @@ _REASONS = {
 
 def explain(error: OSError) -> CaptureError:
     """The system's error as one that everybody may be told."""
-    if error.errno in _FULL:
-        return StorageFull(
-            "The disk is full: the snapshot was not saved. Make room, then press again.", detail=str(error)
-        )
-    return StorageError(f"The snapshot was not saved. {reason(error)}", detail=str(error))
+    if error.errno in _NO_ROOM:
+        return StorageFull(FULL, detail=str(error))
+    return StorageError(f"Nothing was saved. {reason(error)}", detail=str(error))
 
 
 def reason(error: OSError) -> str:
@@ -78,18 +77,6 @@ def replace_durably(path: Path, data: bytes, *, temporary: Path) -> None:
     except BaseException:
         remove(temporary)
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """See the names in a folder to the disk. A file system that can't do that is trusted to do it unasked."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def make_folders(root: Path, below: Path) -> None:

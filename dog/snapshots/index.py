@@ -137,7 +137,7 @@ class Index:
 
     @staticmethod
     def delete(path: Path) -> None:
-        for name in Index.files(path):
+        for name in reversed(Index.files(path)):  # the index last: what lies beside none is that of one put aside
             remove_tree(name)  # also where somebody put a folder
 
     def close(self) -> None:

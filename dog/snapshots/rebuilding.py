@@ -1,13 +1,10 @@
 """The index made again from the folder, while no server has it.
 
-The new one is made beside the old one and takes its place when it is whole. The ledger is carried over, and so is what
-the old one alone knew of photos that are as they were. Where it knew another hash, that one stays: what is damaged is
-never blessed. Everything here blocks.
+The ledger is carried over, and so is what the old one alone knew of photos that are as they were. Where it knew another
+hash, that one stays: what is damaged is never blessed. Everything here blocks.
 """
 
 import contextlib
-import os
-import shutil
 import sqlite3
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -15,28 +12,16 @@ from pathlib import Path
 from dog.snapshots import files
 from dog.snapshots.checking import Finding, Progress, hold, list_all
 from dog.snapshots.folder import list_day, list_days
-from dog.snapshots.index import Index, is_surroundings
-from dog.snapshots.names import Snapshot, make_id, picture_name
+from dog.snapshots.index import is_surroundings
+from dog.snapshots.names import picture_name
 from dog.snapshots.reconciling import reconcile
-from dog.snapshots.succession import UNREADABLE, Predecessor, Successor
+from dog.snapshots.succession import INDEX, OLD_INDEX, UNREADABLE, Predecessor, Successor, make_again
 
 __all__ = ["Rebuilding"]
 
 
-class _Counted(Successor):
-    """Each photo that it takes is a step of the progress."""
-
-    def __init__(self, path: Path, old: Path, progress: Progress) -> None:
-        super().__init__(path, old)
-        self._progress = progress
-
-    def add(self, snapshot: Snapshot) -> None:
-        super().add(snapshot)
-        self._progress.advance(1)
-
-
 def _check_free(path: Path) -> None:
-    """Raises sqlite3.Error where the old index can't be read for now: what it knows would be lost for no reason."""
+    """Raises sqlite3.Error where an index can't be read for now: what it knows would be lost for no reason."""
     try:
         if path.is_file():
             Predecessor(path).close()
@@ -59,58 +44,40 @@ class Rebuilding:
         self._progress = progress
 
     def run(self) -> Generator[Finding, None, None]:
-        """What is not as the old index says. Raises StartError and NoIndex, and then the old index is still there."""
+        """What is not as the old index says. Ended on the way, the next one or the next start finishes it.
+
+        Raises StartError and NoIndex.
+        """
         with hold(self._root) as private:
-            incoming = private / "incoming"
+            incoming, damaged = private / "incoming", private / "damaged"
             files.empty_folder(incoming)
-            path, new = private / "index.sqlite3", incoming / f"{make_id()}.index.sqlite3"
-            _check_free(path)
-            try:
-                findings = self._make(new, path, private)
-                self._exchange(path, new, private / "damaged")
-            finally:
-                Index.delete(new)
-            yield from findings
+            for name in INDEX, OLD_INDEX:
+                _check_free(private / name)
+            missing: list[Finding] = []
 
-    def _make(self, new: Path, path: Path, private: Path) -> list[Finding]:
-        days, _ = list_days(self._root)
-        self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
-        with contextlib.closing(_Counted(new, path, self._progress)) as index:
-            reconcile(index, self._root, private, new.parent)
+            def make_agree(index: Successor) -> None:
+                days, _ = list_days(self._root)
+                self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
+                reconcile(index, self._root, private, incoming)
+                missing.extend(self._find_missing(index, damaged))
+
+            with contextlib.closing(make_again(private, make_agree, self._progress.advance)) as index:
+                self.photos, self.carried, self.aside = index.count(), index.carried, index.aside
             said = "is not as it was saved, and keeps the hash that it had; bring it back from a backup, or delete it"
-            findings = [Finding("changed", each, said) for each in index.changed]
-            if index.old is not None:
-                try:
-                    findings += self._find_missing(index.old, index, private / "damaged")
-                except UNREADABLE as error:
-                    index.note_unread(error)
-            index.settle()
-            self.photos, self.carried = index.count(), index.carried
-        return findings
+            yield from (Finding("changed", path, said) for path in index.changed)
+            yield from missing
 
-    def _find_missing(self, old: Index, new: Index, damaged: Path) -> Iterator[Finding]:
-        for snapshot in list_all(old):
-            if new.get(snapshot.id) is not None or new.ledger.find_removed(snapshot.id) is not None:
-                continue
-            path = picture_name(snapshot)
-            if (aside := damaged / Path(path).name).exists():
-                yield Finding("missing", path, f"is not whole and was moved to {aside}; bring it back from a backup")
-            else:
-                yield Finding("missing", path, "is missing, and in the index no longer; bring it back from a backup")
-
-    def _exchange(self, path: Path, new: Path, damaged: Path) -> None:
-        """Put the new index in place of the old one. At any moment one of them is there."""
-        if path.exists():
-            damaged.mkdir(exist_ok=True)
-            self.aside = damaged / f"{make_id()}.{path.name}"
-            if path.is_dir():
-                os.replace(path, self.aside)
-            for file, copy in zip(Index.files(path), Index.files(self.aside), strict=True):
-                if file.is_file():
-                    shutil.copyfile(file, copy)
-        for beside in Index.files(path)[1:]:
-            files.remove(beside)  # of the old one: SQLite would read it into the new one
-        with open(new, "rb") as made:
-            os.fsync(made.fileno())
-        os.replace(new, path)
-        files.sync_folder(path.parent)
+    def _find_missing(self, new: Successor, damaged: Path) -> Iterator[Finding]:
+        if new.old is None:
+            return
+        try:
+            for snapshot in list_all(new.old):
+                if new.get(snapshot.id) is not None or new.ledger.find_removed(snapshot.id) is not None:
+                    continue
+                path = picture_name(snapshot)
+                said = "is missing, and in the index no longer; bring it back from a backup"
+                if (aside := damaged / Path(path).name).exists():
+                    said = f"is not whole and was moved to {aside}; bring it back from a backup"
+                yield Finding("missing", path, said)
+        except UNREADABLE as error:
+            new.note_unread(error)

@@ -40,7 +40,7 @@ from dog.snapshots.names import (
 from dog.snapshots.reading import LARGEST_MEMORY, Memory, read_picture, read_thumbnail
 from dog.snapshots.reconciling import describe
 
-__all__ = ["SnapshotStore"]
+__all__ = ["SnapshotStore", "make_stamp"]
 
 _REMEMBERED = 64
 """Snapshots kept in memory: a new one is asked for by every viewer at once, and no thread is needed to answer that."""
@@ -272,7 +272,8 @@ class SnapshotStore:
         snapshot_id = self._thread.submit(self._archive.make_free_id).result()
         taken = Taken(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
-            data = write_exif(data, _make_stamp(taken, origin))
+            stamp = make_stamp(id=snapshot_id, camera=camera, captured_at=captured_at, exposure=origin.exposure)
+            data = write_exif(data, stamp)
         staging = self._thread.submit(self._stage, data)
         try:
             picture = inspect(data)
@@ -352,14 +353,14 @@ class SnapshotStore:
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
 
 
-def _make_stamp(taken: Taken, origin: Origin) -> Stamp:
-    """With the time as a clock on this machine's wall shows it, and its offset."""
+def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
+    """What a picture's EXIF says, with the time as a clock on this machine's wall shows it, and its offset."""
     return Stamp(
-        id=taken.id,
-        captured_at=taken.captured_at.astimezone(),
-        camera=taken.camera,
+        id=id,
+        captured_at=captured_at.astimezone(),
+        camera=camera,
         software=f"D.O.G. {__version__}",
-        exposure=origin.exposure,
+        exposure=exposure,
     )
 
 

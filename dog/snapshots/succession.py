@@ -10,13 +10,27 @@ import dataclasses
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dog.disk import sync_folder
 from dog.snapshots.index import Index, is_surroundings
 from dog.snapshots.names import Snapshot, make_id, picture_name
 
-__all__ = ["UNREADABLE", "Predecessor", "Successor", "open_index", "put_aside"]
+__all__ = [
+    "INDEX",
+    "OLD_INDEX",
+    "UNREADABLE",
+    "Predecessor",
+    "Successor",
+    "make_again",
+    "open_index",
+    "put_aside",
+]
+
+INDEX = "index.sqlite3"
+OLD_INDEX = "index.old.sqlite3"
+"""Where it lies, there is an index that was put aside, and the one in its place is not whole."""
 
 UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 """What comes of reading an index that is damaged or of another version."""
@@ -33,15 +47,17 @@ class Predecessor(Index):
 
 
 class Successor(Index):
-    """The index that is being made. `changed` are the paths of photos that are not as they were saved, `carried` is of
-    how many the old one knew more than their files say.
+    """The index that is being made. `changed` are the paths of photos that are not as they were saved, and `carried` is
+    of how many the old one knew more than their files say. `aside` is where that one is kept then, if there was one.
     """
 
-    def __init__(self, path: Path, old: Path) -> None:
+    def __init__(self, path: Path, old: Path, advance: Callable[[int], object]) -> None:
         super().__init__(path)
+        self._advance = advance
         self.old: Predecessor | None = None
         self.changed: list[str] = []
         self.carried = 0
+        self.aside: Path | None = None
         self._unread: set[str] = set()
         self.ledger.carry_over(old)
         if old.is_file():
@@ -60,6 +76,7 @@ class Successor(Index):
             snapshot = dataclasses.replace(snapshot, sha256=known.sha256)
             self.changed.append(picture_name(snapshot))
         super().add(snapshot)
+        self._advance(1)
 
     def note_unread(self, error: BaseException) -> None:
         """Something of the old one can't be read; the rest may still be."""
@@ -97,58 +114,75 @@ class Successor(Index):
 
 # ---- the index of an archive
 
-_NAME, _OLD_NAME = "index.sqlite3", "index.old.sqlite3"
-
 
 def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
     """The index in an archive's private folder, made again where it can't be used. `make_agree` holds it to the folder.
 
     Raises sqlite3.Error where what is around it is at fault, and OSError.
     """
-    path, old = private / _NAME, private / _OLD_NAME
-    if not old.exists():
+    path = private / INDEX
+    if not (private / OLD_INDEX).exists():
         try:
-            return _agree(Index(path), make_agree)
+            index = Index(path)
+            with _closed_on_failure(index):
+                make_agree(index)
+            return index
         except sqlite3.Error as error:
             if is_surroundings(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s).", private, error)
-            put_aside(private)
     log.warning("%s: the index is made again.", private)
-    Index.delete(path)
-    index = Successor(path, old)
+    successor = make_again(private, make_agree)
+    if successor.changed:
+        first, count = successor.changed[0], len(successor.changed)
+        log.warning("%d photos are not as they were saved, such as %s; `dog album verify` names them.", count, first)
+    return successor
 
-    def take_over(_index: Index) -> None:
+
+def make_again(
+    private: Path, make_agree: Callable[[Successor], None], advance: Callable[[int], object] = lambda _photos: None
+) -> Successor:
+    """The index made in the place of the one that there is, or of the one that was put aside already.
+
+    Killed at any moment, or failing, it leaves what the next call finishes. `advance` is told of each photo that the
+    new one takes. Raises sqlite3.Error and OSError.
+    """
+    path, old = private / INDEX, private / OLD_INDEX
+    put_aside(private)
+    Index.delete(path)
+    index = Successor(path, old, advance)
+    with _closed_on_failure(index):
         make_agree(index)
         index.settle()
-
-    _agree(index, take_over)
-    damaged = private / "damaged"
-    damaged.mkdir(exist_ok=True)
-    _move(old, damaged / f"{make_id()}.{_NAME}")
-    if index.changed:
-        first, count = index.changed[0], len(index.changed)
-        log.warning("%d photos are not as they were saved, such as %s; `dog album verify` names them.", count, first)
+        sync_folder(private)
+        if old.exists():
+            damaged = private / "damaged"
+            damaged.mkdir(exist_ok=True)
+            index.aside = damaged / f"{make_id()}.{INDEX}"
+            _move(old, index.aside)
     return index
 
 
 def put_aside(private: Path) -> None:
     """Have the index made again when it is opened next. An older one that is put aside already stays that."""
-    if not (private / _OLD_NAME).exists():
-        _move(private / _NAME, private / _OLD_NAME)
+    path, old = private / INDEX, private / OLD_INDEX
+    if not old.exists():
+        Index.delete(old)  # what a kill may have left beside one that is kept elsewhere by now
+    if path.exists() != old.exists():  # where there is the old one alone, a kill came between
+        _move(path, old)
 
 
-def _agree(index: Index, make_agree: Callable[[Index], None]) -> Index:
+@contextlib.contextmanager
+def _closed_on_failure(index: Index) -> Iterator[None]:
     try:
-        make_agree(index)
+        yield
     except BaseException:
         index.close()
         raise
-    return index
 
 
 def _move(path: Path, target: Path) -> None:
-    """An index and what SQLite has beside it, which goes first: the index is where its own file is."""
-    for file, there in reversed(list(zip(Index.files(path), Index.files(target), strict=True))):
+    """An index, and then what SQLite has beside it: where the first is gone, the rest of it may be still to come."""
+    for file, there in zip(Index.files(path), Index.files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
             os.replace(file, there)

@@ -18,10 +18,9 @@ from aiohttp import web
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
-from dog import __version__
-from dog.images.exif import Stamp, write_exif
+from dog.images.exif import write_exif
 from dog.messages import timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id
+from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id, make_stamp
 from dog.web.bodies import read_body, respond_json
 from dog.web.content import Content, respond
 from dog.web.pages import render
@@ -215,9 +214,9 @@ async def show_shared(request: web.Request) -> web.StreamResponse:
 
 @_apart
 async def show_shared_picture(request: web.Request) -> web.StreamResponse:
-    """GET /shared/{token}/picture.{suffix}: the picture, bit for bit; asked about each time, for it may be revoked.
+    """GET /shared/{token}/picture.{suffix}: the picture, asked about each time, for the link may be revoked.
 
-    Its EXIF is written again where it names the photo.
+    It is the file as it was saved; where its EXIF names the photo, that is written anew, and the rest is bit for bit.
     """
     share, snapshot = await _open(request)
     if request.match_info["suffix"] != snapshot.suffix:
@@ -237,13 +236,8 @@ async def show_shared_picture(request: web.Request) -> web.StreamResponse:
 def _make_content(data: bytes, share: Share, snapshot: Snapshot) -> Content:
     """The file; where our stamp has the photo's id in it, with another that has the link's, and no camera's name."""
     if snapshot.id.encode() in data:
-        stamp = Stamp(
-            id=share.id,
-            captured_at=snapshot.captured_at.astimezone(),
-            camera="",
-            software=f"D.O.G. {__version__}",
-            exposure=snapshot.origin.exposure,
-        )
+        exposure = snapshot.origin.exposure
+        stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)
         data = write_exif(data, stamp)
     return Content.of(data, snapshot.content_type)
 

@@ -1,0 +1,28 @@
+"""Where a command writes what it was asked for: a file, a folder, or standard output."""
+
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["check_output"]
+
+
+def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -> None:
+    """Before any work is done in vain. `-` is standard output; `folder` says that one will do, for a file in it.
+
+    Raises click.UsageError.
+    """
+    path = Path(output)
+    if output == "-":
+        if sys.stdout.isatty():
+            raise click.UsageError(f"{noun} is nothing for a terminal; name a file, or send the output into one.")
+        return
+    if not path.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+    if (folder and path.is_dir()) or not path.exists():
+        return
+    if not path.is_file():
+        raise click.UsageError(f"{output!r} is not a file; name one.")
+    if not force:
+        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
