@@ -1,8 +1,6 @@
 """docs/clients.md says what is so: each of its examples is run against the real server."""
 
-import os
 import re
-import shlex
 import subprocess
 import sys
 import threading
@@ -14,12 +12,14 @@ import pytest
 
 from dog.cli.statuses import MEANINGS
 from tests.conftest import Serve
-from tests.server_process import ROOT, ServerProcess, clean_environment
+from tests.examples import make_dog, read_examples, use_dog
+from tests.server_process import ROOT, ServerProcess
 
 CLIENTS = (ROOT / "docs" / "clients.md").read_text()
 SERVER = "camera.local:8080"
-SHELL = re.findall(r"```console\n(.*?)```", CLIENTS, re.DOTALL)
-PYTHON = re.findall(r"```python\n(.*?)```", CLIENTS, re.DOTALL)
+EXAMPLES = read_examples("docs/clients.md", CLIENTS)
+SHELL = [example.text for example in EXAMPLES if example.language == "console"]
+PYTHON = [example.text for example in EXAMPLES if example.language == "python"]
 
 
 def shape(line: str) -> str:
@@ -45,10 +45,7 @@ def read_commands(block: str) -> list[tuple[str, list[str]]]:
 def here(tmp_path: Path) -> Path:
     """A folder to run the examples in, with a program `dog` that is this checkout."""
     folder = tmp_path / "here"
-    (folder / "bin").mkdir(parents=True)
-    program = folder / "bin" / "dog"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m dog "$@"\n')
-    program.chmod(0o755)
+    make_dog(folder)
     return folder
 
 
@@ -77,7 +74,7 @@ def pressing(server: ServerProcess) -> Iterator[threading.Event]:
 
 
 def environment(here: Path) -> dict[str, str]:
-    return clean_environment({"PYTHONPATH": str(ROOT), "PATH": f"{here / 'bin'}:{os.environ['PATH']}"})
+    return use_dog(here / "bin")
 
 
 @pytest.mark.parametrize(("command", "output"), [one for block in SHELL for one in read_commands(block)])

@@ -1,6 +1,9 @@
 """Links to give away, in Chromium: made in the photo's dialog or by forms, opened by a stranger, taken back."""
 
+import asyncio
+import datetime as dt
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from tests.browser.test_live import take_photo
 from tests.browser.windows import Window
 from tests.conftest import Serve
 from tests.server_process import ServerProcess
+from tests.test_sharing import change_index
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -134,6 +138,42 @@ async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Se
     answer = await stranger.page.goto(other)
     assert answer is not None
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_a_link_whose_time_is_over_says_until_when_it_worked_and_shows_nothing(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
+) -> None:
+    server, snapshot, window = await open_photo(serve, open_window)
+    dialog = await open_dialog(window)
+    other, address = await make_link(dialog, "a year"), await make_link(dialog, "an hour")
+    stranger = await open_window(address, java_script_enabled=has_script, **PHONE)
+    await expect(stranger.part("until")).to_contain_text("This link works until")
+    picture = str(await stranger.page.locator("#frame img").evaluate("image => image.currentSrc"))
+    await window.page.close()
+
+    assert await asyncio.to_thread(server.stop) == 0
+    over, link = dt.datetime(2025, 11, 1, 12, 30, tzinfo=dt.UTC), address.rpartition("/")[2].partition(".")[0]
+    change_index(tmp_path, "UPDATE shares SET expires_at = ? WHERE id = ?", int(over.timestamp() * 1000), link)
+    server.arguments[-1] = str(server.port)  # the same address
+    await asyncio.to_thread(server.start)
+
+    async def visit(address: str) -> int:
+        answer = await stranger.page.goto(address)
+        assert answer is not None
+        return answer.status
+
+    stranger.accepted.append(GONE)
+    assert await visit(address) == 410
+    page = stranger.page.get_by_role("main")
+    await expect(page.get_by_role("heading")).to_have_text("This link does not work")
+    await expect(page).to_contain_text("It worked until 1 November 2025, 12:30 UTC. Ask for a new one.")
+    await expect(stranger.page.get_by_role("link")).to_have_count(0)
+    assert await visit(picture) == 410, "a browser that has it asks again"
+    assert await visit(other) == 200
+    owner = (await open_window(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")).page
+    await expect(owner.locator(f'[data-link="{link}"]')).to_contain_text("Expired ")
+    await expect(owner.get_by_text("Works until")).to_have_count(1)
 
 
 async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(

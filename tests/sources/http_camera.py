@@ -145,7 +145,7 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
                 self.ask_for_password()
             elif camera.status:
                 self.begin(camera.status, "text/plain", 0)
-            elif self.path == "/stream":
+            elif self.path.partition("?")[0] == "/stream":
                 self.stream()
             elif self.path == "/still":
                 frame = camera.make()
