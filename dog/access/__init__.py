@@ -1,0 +1,36 @@
+"""Who is known, and what they may: users with passwords, tokens, sessions.
+
+roles.py      the roles, in order                                          nothing
+rules.py      what names and passwords may be                              errors
+secret.py     random secrets, found by their hash                          nothing
+throttle.py   who may try a password now; the clock is handed in           nothing
+passwords.py  Argon2, and a desk where passwords are checked               errors, rules
+known.py      what is known, as it lies in the tables                      roles
+file.py       the file, which its owner alone may read                     disk, errors, known, rules
+accounts.py   what is done to it; blocking                                 file, passwords, secret
+access.py     Access: all of it, in the event loop                         accounts, throttle
+"""
+
+from dog.access.access import Access, Visitor
+from dog.access.accounts import Accounts, NoAccounts, Session, Token, User, find_place
+from dog.access.roles import ROLES, Role, allows
+from dog.access.rules import AccessError, check_name, check_password
+from dog.access.throttle import Throttle
+
+__all__ = [
+    "ROLES",
+    "Access",
+    "AccessError",
+    "Accounts",
+    "NoAccounts",
+    "Role",
+    "Session",
+    "Throttle",
+    "Token",
+    "User",
+    "Visitor",
+    "allows",
+    "check_name",
+    "check_password",
+    "find_place",
+]

@@ -1,0 +1,93 @@
+"""Who may try a password now. Nothing here waits, and the clock is handed in, in seconds that only rise.
+
+An attempt is counted before the password is looked at, so that many at once are as many; a right one takes all of it
+back. So many wrong ones cost nothing; from then on each makes the next one wait twice as long, by account and by
+address. While one waits, nothing is counted, so that nobody is kept out for longer by trying.
+"""
+
+import ipaddress
+from itertools import islice
+
+__all__ = ["Throttle"]
+
+LONGEST_OF_ACCOUNT = 60.0
+"""Seconds: the longest that a stranger can keep somebody from their account."""
+LONGEST_OF_ADDRESS = 900.0
+FORGOTTEN = 3600.0
+"""Seconds without a wrong password after which the ones before are forgotten."""
+MOST = 10_000
+"""How many accounts, and how many addresses, are remembered; who had no wrong password for longest is forgotten first.
+To have one forgotten takes so many attempts at others, each of which is as much work as a password is."""
+
+
+class Throttle:
+    """`free` wrong passwords cost nothing. An account is a folded name, None where no user can have the name."""
+
+    def __init__(self, free: int, *, most: int = MOST) -> None:
+        self._accounts = _Counts(free, LONGEST_OF_ACCOUNT, most)
+        self._addresses = _Counts(free, LONGEST_OF_ADDRESS, most)
+
+    def wait(self, account: str | None, address: str, now: float) -> float:
+        """How many seconds are left until a password for this account may be tried from this address; 0: none."""
+        of_account = 0.0 if account is None else self._accounts.wait(account, now)
+        return max(of_account, self._addresses.wait(_find_network(address), now))
+
+    def count(self, account: str | None, address: str, now: float) -> None:
+        """A password is about to be tried; it counts as a wrong one until `clear`."""
+        if account is not None:
+            self._accounts.count(account, now)
+        self._addresses.count(_find_network(address), now)
+
+    def clear(self, account: str, address: str) -> None:
+        """The password was right."""
+        self._accounts.clear(account)
+        self._addresses.clear(_find_network(address))
+
+    def __len__(self) -> int:
+        """How many accounts and addresses are remembered."""
+        return len(self._accounts.counts) + len(self._addresses.counts)
+
+
+class _Counts:
+    """Of each key how many there were and when the last one was; who had one last stands last."""
+
+    def __init__(self, free: int, longest: float, most: int) -> None:
+        self._free = free
+        self._longest = longest
+        self._most = most
+        self.counts: dict[str, tuple[int, float]] = {}
+
+    def wait(self, key: str, now: float) -> float:
+        number, last = self._find(key, now)
+        if number < self._free:
+            return 0.0
+        delay = min(self._longest, 2.0 ** min(number - self._free, 30))
+        return max(0.0, last + delay - now)
+
+    def count(self, key: str, now: float) -> None:
+        number, _ = self._find(key, now)
+        self.counts.pop(key, None)
+        self.counts[key] = number + 1, now
+        for oldest, (_, last) in list(islice(self.counts.items(), 2)):
+            if len(self.counts) > self._most or last + FORGOTTEN <= now:
+                del self.counts[oldest]
+
+    def clear(self, key: str) -> None:
+        self.counts.pop(key, None)
+
+    def _find(self, key: str, now: float) -> tuple[int, float]:
+        number, last = self.counts.get(key, (0, now))
+        return (0, now) if last + FORGOTTEN <= now else (number, last)
+
+
+def _find_network(address: str) -> str:
+    """Whose address it is: of IPv6, whoever has one has the 2**64 around it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{int(parsed) >> 64:x}::"

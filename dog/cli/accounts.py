@@ -1,0 +1,329 @@
+"""Who may come in where `auth` is on: `dog user`, `dog token`. A server that runs knows it within a second."""
+
+import contextlib
+import datetime as dt
+import getpass
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dog.cli.options import find_folder, folder_options
+from dog.cli.photos import show_time
+from dog.errors import StartError
+from dog.logs import escape
+from dog.messages import Role, encode, timestamp
+
+if TYPE_CHECKING:
+    from dog.access import Accounts
+
+__all__ = ["token", "user"]
+
+_STATUSES = (
+    "The status: 0 all is well; 1 {}; 2 the command line is wrong, or the accounts can't be used; 130 ended by Ctrl-C."
+)
+_UNKNOWN = _STATUSES.format("there is no such name")
+_UNKNOWN_OR_BAD = _STATUSES.format("there is no such name, or the password won't do")
+_TAKEN = _STATUSES.format("there is one of that name, or it can't be one")
+_TAKEN_OR_BAD = _STATUSES.format("there is one of that name, or it can't be one, or the password won't do")
+_LIST = _STATUSES.format("standard output can't be written")
+_ROLE = click.Choice(["view", "capture", "manage"])
+_LONGEST_FILE = 65_536
+
+
+class _Days(click.ParamType[dt.timedelta]):
+    name = "days"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.timedelta:
+        try:
+            days = float(str(value))
+        except ValueError:
+            days = math.nan
+        if not 0 < days <= 36500:  # nor is nan
+            self.fail(f"{value!r} is no number of days above 0, at most 36500.", param, ctx)
+        return dt.timedelta(days=days)
+
+
+def _find_place(snapshots: str | None, config: str | None) -> Path:
+    from dog.access import find_place
+
+    return find_place(find_folder(snapshots, config))
+
+
+@contextlib.contextmanager
+def _changing(snapshots: str | None, config: str | None, *, make: bool = False) -> "Iterator[Accounts]":
+    """The accounts; where nobody may manage after that, a line says so."""
+    from dog.access import Accounts
+
+    with Accounts(_find_place(snapshots, config), make=make) as accounts:
+        before = accounts.has_manager()
+        yield accounts
+        if before and not accounts.has_manager():
+            _tell("Nobody who may manage can get in any more; `dog user` or `dog token` lets somebody.")
+
+
+@contextlib.contextmanager
+def _reading(snapshots: str | None, config: str | None) -> "Iterator[Accounts | None]":
+    """The accounts, if there are any."""
+    from dog.access import Accounts, NoAccounts
+
+    try:
+        accounts = Accounts(_find_place(snapshots, config), make=False)
+    except NoAccounts as error:
+        _tell(str(error))
+        yield None
+        return
+    with accounts:
+        yield accounts
+
+
+def _tell(line: str) -> None:
+    click.echo(f"dog: {escape(line)}", err=True)
+
+
+# ---- passwords
+
+
+def _read_password(file: str | None) -> str:
+    """What stands in the file, but for the end of its line. Raises AccessError and StartError."""
+    from dog.access import AccessError
+
+    if file is None:
+        return _ask_password()
+    place = "standard input" if file == "-" else repr(file)
+    try:
+        data = _read(file)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(f"--password-file: {place} can't be read: {reason}; name a file that can") from None
+    try:
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise AccessError(f"--password-file: {place} is no text in UTF-8.") from None
+    if "\n" in text:
+        raise AccessError(f"--password-file: {place} has more than one line; it holds the password alone.")
+    return text
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(_LONGEST_FILE)
+    with open(file, "rb") as opened:
+        return opened.read(_LONGEST_FILE)
+
+
+def _ask_password() -> str:
+    """Twice, without showing it. Raises AccessError where they differ, and UsageError where nobody can be asked."""
+    from dog.access import AccessError
+
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask for the password at; give it by --password-file.")
+    try:
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("The same again: ")
+    except (EOFError, UnicodeDecodeError):
+        raise AccessError("No password was given; nothing was changed.") from None
+    if password != again:
+        raise AccessError("The two passwords differ; nothing was changed.")
+    return password
+
+
+_password_file = click.option(
+    "--password-file",
+    metavar="FILE",
+    help="The file that holds the password and nothing else; - is standard input. Without it, it is asked for.",
+)
+
+
+# ---- users
+
+
+@click.group(no_args_is_help=False)
+def user() -> None:
+    """Say who may come in with a name and a password, where `auth` is on: add, list, role, password, logout, remove."""
+
+
+@user.command("add", params=folder_options(), epilog=_TAKEN_OR_BAD)
+@click.argument("name")
+@click.option("--role", type=_ROLE, required=True, help="What they may: look, take photos too, or all there is.")
+@_password_file
+def add_user(snapshots: str | None, config: str | None, name: str, role: Role, password_file: str | None) -> None:
+    """Add a user. The password has 8 characters at least."""
+    with _changing(snapshots, config, make=True) as accounts:
+        accounts.check_new_user(name)
+        accounts.add_user(name, role, _read_password(password_file))
+    click.echo(f"{name} may log in, with the role {role}.")
+
+
+@user.command("list", params=folder_options(), epilog=_LIST)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each user.")
+def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None:
+    """List the users, with their roles."""
+    with _reading(snapshots, config) as accounts:
+        users = accounts.users() if accounts else []
+        now = dt.datetime.now(dt.UTC)
+        sessions = [each.user for each in accounts.sessions() if each.expires_at > now] if accounts else []
+    if as_json:
+        for each in users:
+            told = {
+                "name": each.name,
+                "role": each.role,
+                "has_password": each.password is not None,
+                "created_at": timestamp(each.created_at),
+                "sessions": sessions.count(each.key),
+            }
+            click.echo(encode(told).decode())
+        return
+    _print_table(
+        ("Name", "Role", "Password", "Made", "Logged in"),
+        [
+            (
+                each.name,
+                each.role,
+                "none" if each.password is None else "yes",
+                show_time(timestamp(each.created_at)),
+                f"{sessions.count(each.key)} times" if sessions.count(each.key) != 1 else "once",
+            )
+            for each in users
+        ],
+        "There are no users yet.",
+    )
+
+
+@user.command("role", params=folder_options(), epilog=_UNKNOWN)
+@click.argument("name")
+@click.argument("role", type=_ROLE)
+def set_role(snapshots: str | None, config: str | None, name: str, role: Role) -> None:
+    """Give a user another role; it holds at once, also where they are logged in."""
+    with _changing(snapshots, config) as accounts:
+        accounts.set_role(name, role)
+    click.echo(f"{name} has the role {role}.")
+
+
+@user.command("password", params=folder_options(), epilog=_UNKNOWN_OR_BAD)
+@click.argument("name")
+@_password_file
+def set_password(snapshots: str | None, config: str | None, name: str, password_file: str | None) -> None:
+    """Give a user a new password; wherever they are logged in, they have to log in again."""
+    with _changing(snapshots, config) as accounts:
+        accounts.find_user(name)
+        accounts.set_password(name, _read_password(password_file))
+    click.echo(f"{name} has a new password, and is logged out everywhere.")
+
+
+@user.command("logout", params=folder_options(), epilog=_UNKNOWN)
+@click.argument("name")
+def log_out(snapshots: str | None, config: str | None, name: str) -> None:
+    """Log a user out everywhere. The password stays."""
+    with _changing(snapshots, config) as accounts:
+        accounts.remove_sessions(name)
+    click.echo(f"{name} is logged out everywhere.")
+
+
+@user.command("remove", params=folder_options(), epilog=_UNKNOWN)
+@click.argument("name")
+def remove_user(snapshots: str | None, config: str | None, name: str) -> None:
+    """Remove a user, who is logged out everywhere."""
+    with _changing(snapshots, config) as accounts:
+        accounts.remove_user(name)
+    click.echo(f"{name} is removed, and logged out everywhere.")
+
+
+# ---- tokens
+
+
+@click.group(no_args_is_help=False)
+def token() -> None:
+    """Say which scripts may come in with a token, where `auth` is on: add, list, role, remove."""
+
+
+@token.command("add", params=folder_options(), epilog=_TAKEN)
+@click.argument("name")
+@click.option("--role", type=_ROLE, required=True, help="What the script may: look, take photos too, or all there is.")
+@click.option("--days", type=_Days(), metavar="DAYS", help="After so many days it ends; else it never does.")
+def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
+    """Make a token and print it, once: it can't be found out again. NAME is what it is for."""
+    ends = None if days is None else (dt.datetime.now(dt.UTC) + days).replace(microsecond=0)
+    with _changing(snapshots, config, make=True) as accounts:
+        secret = accounts.add_token(name, role, ends)
+    click.echo(secret)
+    until = "" if ends is None else f" It ends at {show_time(timestamp(ends))}."
+    _tell(
+        f"This is the token {name}, shown this once: keep it where only the script can read it, and have it sent as"
+        f" 'Authorization: Bearer TOKEN'.{until}"
+    )
+
+
+@token.command("list", params=folder_options(), epilog=_LIST)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each token.")
+def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> None:
+    """List the tokens, with their roles and when they end."""
+    with _reading(snapshots, config) as accounts:
+        tokens = accounts.tokens() if accounts else []
+    now = dt.datetime.now(dt.UTC)
+    if as_json:
+        for each in tokens:
+            told = {
+                "name": each.name,
+                "role": each.role,
+                "created_at": timestamp(each.created_at),
+                "expires_at": None if each.expires_at is None else timestamp(each.expires_at),
+            }
+            click.echo(encode(told).decode())
+        return
+    _print_table(
+        ("Name", "Role", "Made", "Ends"),
+        [
+            (
+                each.name,
+                each.role,
+                show_time(timestamp(each.created_at)),
+                "never"
+                if each.expires_at is None
+                else ("has ended " if each.has_ended(now) else "") + show_time(timestamp(each.expires_at)),
+            )
+            for each in tokens
+        ],
+        "There are no tokens yet.",
+    )
+
+
+@token.command("role", params=folder_options(), epilog=_UNKNOWN)
+@click.argument("name")
+@click.argument("role", type=_ROLE)
+def set_token_role(snapshots: str | None, config: str | None, name: str, role: Role) -> None:
+    """Give a token another role; it holds at once."""
+    with _changing(snapshots, config) as accounts:
+        accounts.set_token_role(name, role)
+    click.echo(f"{name} has the role {role}.")
+
+
+@token.command("remove", params=folder_options(), epilog=_UNKNOWN)
+@click.argument("name")
+def remove_token(snapshots: str | None, config: str | None, name: str) -> None:
+    """Remove a token; who shows it is known no more."""
+    with _changing(snapshots, config) as accounts:
+        accounts.remove_token(name)
+    click.echo(f"{name} is removed.")
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        click.echo(nothing)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(escape(cell)) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # whoever reads it on wants all of it
+        console.width = 200
+    console.print(table)
