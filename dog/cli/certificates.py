@@ -1,0 +1,166 @@
+"""`dog cert`: a certificate for HTTPS at home, where nobody else makes one."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import click
+
+from dog.cli.statuses import OutputError
+from dog.disk import rename_to_new
+from dog.errors import StartError
+from dog.logs import escape
+
+__all__ = ["cert"]
+
+SIOCGIFADDR = 0x8915
+"""Linux's question for an interface's IPv4 address (netdevice(7))."""
+TOLD = """\
+{certificate} is the certificate, good until {ends_on} for {names}.
+{key} is its key, which nobody else may read; it stays on this machine.
+
+These two lines belong into dog.toml, above the first line in brackets:
+
+tls_certificate = {certificate_toml}
+tls_key = {key_toml}
+
+Its SHA-256 fingerprint:
+
+{fingerprint}
+
+A browser warns at the first visit, for nobody but this machine vouches for the certificate. Look at the certificate
+there, and go on only where its SHA-256 fingerprint is the one above. To be spared the warning, take {certificate}
+(never the key) to the device, and have its browser or its system trust it. docs/security.md says more.
+"""
+
+
+@click.command()
+@click.option(
+    "--name",
+    "more",
+    multiple=True,
+    metavar="NAME",
+    help="Another name or address that people call this machine by, such as dog.lan. May be said several times.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("dog-certificate.pem"),
+    show_default=True,
+    help="Where the certificate is written.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("dog-key.pem"),
+    show_default=True,
+    help="Where its private key is written.",
+)
+@click.option("--overwrite", is_flag=True, help="Write over what is there. A server that runs takes the new one.")
+def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
+    """Make a self-signed certificate for HTTPS, for the names and addresses of this machine."""
+    try:
+        from dog.tls.making import make_certificate, read_name
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("cryptography"):
+            raise
+        raise StartError("dog cert needs the package cryptography; pip install 'dog[tls]'") from None
+    for path in (certificate, key):
+        _check(path, overwrite)
+    if certificate.resolve() == key.resolve():
+        raise click.UsageError("The certificate and its key need a file each; name two.")
+    names = []
+    for text in more:
+        try:
+            names.append(read_name(text))
+        except ValueError:
+            problem = "is no name or address; write one such as dog.lan or 192.0.2.7, without a scheme or a port."
+            raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
+    for text in _find_names():
+        with contextlib.suppress(ValueError):  # a machine may be called anything
+            names.append(read_name(text))
+    names = list(dict.fromkeys(names))
+    made = make_certificate(f"D.O.G. on {names[0].value}", names)
+    _write({key: (made.key, 0o600), certificate: (made.certificate, 0o666)}, overwrite)
+    told = TOLD.format(
+        certificate=certificate,
+        key=key,
+        ends_on=made.ends_at.date(),
+        names=", ".join(str(name.value) for name in names),
+        certificate_toml=json.dumps(str(certificate.absolute()), ensure_ascii=False),
+        key_toml=json.dumps(str(key.absolute()), ensure_ascii=False),
+        fingerprint=made.fingerprint,
+    )
+    for line in told.split("\n")[:-1]:
+        click.echo(escape(line))
+
+
+def _check(path: Path, overwrite: bool) -> None:
+    """Before anything is written. Raises click.UsageError."""
+    if not str(path.absolute()).isprintable():
+        raise click.UsageError(f"{str(path)!r} can't be written into dog.toml; name another file.")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+    if path.is_dir():
+        raise click.UsageError(f"{str(path)!r} is a folder; name a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise click.UsageError(f"{str(path)!r} is there already; name another file, or say --overwrite.")
+
+
+def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
+    """Write each beside its place, with the rights it may have from its first moment on, and then put it there.
+
+    Whoever reads one reads it whole, and where one can't be written, none is changed. Raises OutputError.
+    """
+    written: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, (data, mode) in files.items():
+            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            written[path] = beside
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+        for path, beside in written.items():
+            if overwrite:
+                os.replace(beside, path)
+            else:
+                rename_to_new(beside, path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{str(path)!r} can't be written: {reason}; name another file") from None
+    finally:
+        for beside in written.values():
+            beside.unlink(missing_ok=True)
+
+
+def _find_names() -> list[str]:
+    """What this machine is called by itself and by its neighbours: the name that most say first."""
+    host = socket.gethostname()
+    short = host.split(".")[0]
+    return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_find_addresses()]
+
+
+def _find_addresses() -> list[str]:
+    """The addresses by which the network is reached, and on Linux the IPv4 one of each interface."""
+    from dog.serving import find_network_address
+
+    found = find_network_address(socket.AF_INET) + find_network_address(socket.AF_INET6)
+    if sys.platform == "linux":
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            for _, interface in socket.if_nameindex():
+                with contextlib.suppress(OSError):  # it has none
+                    answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("40s", interface.encode()))
+                    found.append(socket.inet_ntoa(answer[20:24]))
+    return found
