@@ -1,7 +1,9 @@
 """Who may be connected at once: counted in all and by address, so that one client can't take every place.
 
-    accept -> Guard -> too many -> 503, and good-bye
-                 `---> aiohttp's handler, until the connection ends or a viewer takes it over (sockets.take_over)
+    accept -> Connection -> too many -> 503, and good-bye
+                      `---> aiohttp's handler, until the connection ends or a viewer takes it over (sockets.take_over)
+
+Under TLS a connection has its place, or is one too many, from before its handshake on.
 
 The file descriptors are what really runs out, so as many are kept back as a burst of connections, the pictures and the
 cameras need: a client that is too many is told so, for which it has to be accepted first.
@@ -9,19 +11,22 @@ cameras need: a client that is too many is told so, for which it has to be accep
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import math
 import resource
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from aiohttp import web
 
+from dog.errors import RequestError
 from dog.messages import encode
 from dog.metrics import Metrics
 from dog.settings import Settings
+from dog.tls import Tls
 from dog.web.problems import describe_problem
 
 __all__ = ["CONNECTIONS", "Connections"]
@@ -52,6 +57,7 @@ log = logging.getLogger(__name__)
 class Connections:
     """The places: `most` in all, `most_per_address` for one client. Who is in is counted, whoever it is.
 
+    A trusted proxy is no client: its connections count in all alone, and those who ask it by their own address.
     `backlog` may wait to be accepted, and `refusals` be told 503 at once.
     """
 
@@ -67,76 +73,127 @@ class Connections:
         self.most_per_address = settings.max_connections_per_address
         self.count = 0
         self._by_client: Counter[str] = Counter()
+        self._trusted = [ipaddress.ip_network(one) for one in settings.trusted_proxies]
         self._lingering = 0
         self._said_at = -math.inf
         self._metrics = metrics
         metrics.connections.set_function(lambda: self.count)
 
-    def guard(self, make_handler: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """What makes the protocol of each accepted connection: counted, or refused."""
-        return lambda: Connection(self, make_handler)
+    def guard(
+        self, make_handler: Callable[[], asyncio.Protocol], tls: Tls | None = None
+    ) -> Callable[[], asyncio.Protocol]:
+        """What makes the protocol of each accepted connection: counted, or refused; under TLS where there is one."""
+
+        def make() -> asyncio.Protocol:
+            connection = Connection(self, make_handler)
+            return connection if tls is None else tls.wrap(connection, connection.come)
+
+        return make
 
     def find_refusal(self, address: str) -> Reason | None:
         """Why one more from this address would be too many, or None."""
         if self.count >= self.most:
             return "total"
-        if self._by_client[_client(address)] >= self.most_per_address:
-            return "address"
-        return None
+        return "address" if self._is_full(address) else None
 
     def enter(self, address: str) -> None:
         self.count += 1
-        self._by_client[_client(address)] += 1
+        self._enter_client(address)
 
     def leave(self, address: str) -> None:
-        client = _client(address)
         self.count -= 1
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        self._leave_client(address)
 
-    def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> None:
-        """Say 503 and hang up; without a word where too many are being told so already."""
+    def trusts(self, address: str) -> bool:
+        """Whether it is one of the setting `trusted_proxies`."""
+        return bool(self._trusted) and _is_within(address, self._trusted)
+
+    @contextlib.contextmanager
+    def hold_place(self, address: str) -> Iterator[None]:
+        """A place for who asks through a proxy, while the request is answered. Raises RequestError `overloaded`."""
+        if self._is_full(address):
+            self._tell(address, "address")
+            raise RequestError("overloaded", MESSAGES["address"], retry_after=RETRY_AFTER)
+        self._enter_client(address)
+        try:
+            yield
+        finally:
+            self._leave_client(address)
+
+    def _is_full(self, address: str) -> bool:
+        return self._by_client[_client(address)] >= self.most_per_address
+
+    def _enter_client(self, address: str) -> None:
+        if not self.trusts(address):
+            self._by_client[_client(address)] += 1
+
+    def _leave_client(self, address: str) -> None:
+        if not self.trusts(address):
+            client = _client(address)
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+    def refuse(self, address: str, reason: Reason) -> bool:
+        """Count and log it. Whether there is room to tell it so, which `forget_refusal` gives back."""
+        self._tell(address, reason)
+        if self._lingering >= self.refusals:
+            return False
+        self._lingering += 1
+        return True
+
+    def forget_refusal(self) -> None:
+        self._lingering -= 1
+
+    def _tell(self, address: str, reason: Reason) -> None:
         self._metrics.connections_refused.labels(reason).inc()
         now = asyncio.get_running_loop().time()
         if now - self._said_at >= SAID_AGAIN:
             self._said_at = now
             limit = f"{self.most} in all" if reason == "total" else f"{self.most_per_address} from one address"
             log.warning("Refused a connection from %s: there are %s already", address, limit)
-        if self._lingering >= self.refusals:
-            transport.set_protocol(asyncio.Protocol())
-            transport.abort()
-        else:
-            self._lingering += 1
-            transport.set_protocol(Refusal(transport, REFUSALS[reason], self._forget_refusal))
-
-    def _forget_refusal(self) -> None:
-        self._lingering -= 1
 
 
 class Connection(asyncio.Protocol):
     """One connection while it speaks HTTP: counted, handed through to aiohttp, and cut off where it takes no answer."""
 
-    __slots__ = ("_address", "_connections", "_handler", "_make_handler", "_stall", "_transport")
+    __slots__ = ("_address", "_connections", "_handler", "_leave", "_make_handler", "_reason", "_stall", "_transport")
 
     def __init__(self, connections: Connections, make_handler: Callable[[], asyncio.Protocol]) -> None:
         self._connections = connections
         self._make_handler = make_handler
+        self._handler = NOBODY
+        self._address: str | None = None
+        self._reason: Reason | None = None
+        self._leave: Callable[[], None] | None = None
         self._stall: asyncio.TimerHandle | None = None
+
+    def come(self, transport: asyncio.Transport) -> None:
+        """Take a place, or one of those who are refused, or be cut off without a word. Under TLS it comes first."""
+        peer = transport.get_extra_info("peername")
+        self._address = address = peer[0] if peer else ""
+        self._reason = self._connections.find_refusal(address)
+        if self._reason is None:
+            self._connections.enter(address)
+            self._leave = functools.partial(self._connections.leave, address)
+        elif self._connections.refuse(address, self._reason):
+            self._leave = self._connections.forget_refusal
+        else:
+            transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
         self._transport = transport
-        self._address = peer[0] if peer else ""
-        reason = self._connections.find_refusal(self._address)
-        if reason is not None:
-            self._connections.refuse(transport, self._address, reason)
+        if self._address is None:
+            self.come(transport)
+        if self._leave is None:
             return
-        self._connections.enter(self._address)
-        transport.set_write_buffer_limits(0)  # it tells of any byte that waits, for a single one holds a closed place
+        if self._reason is not None:
+            transport.set_protocol(Refusal(transport, REFUSALS[self._reason], self._leave))
+            return
         self._handler = self._make_handler()
         self._handler.connection_made(transport)
+        transport.set_write_buffer_limits(0)  # it tells of any byte that waits, for a single one holds a closed place
 
     def data_received(self, data: bytes) -> None:
         self._handler.data_received(data)
@@ -154,7 +211,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._forget_progress()
-        self._connections.leave(self._address)
+        if self._leave is not None:
+            self._leave()
         self._handler.connection_lost(error)
 
     def _watch_progress(self, waiting: int) -> None:
@@ -200,6 +258,15 @@ def _client(address: str) -> str:
     return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
+def _is_within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in networks)
+
+
 def _build_refusal(message: str) -> bytes:
     body = encode(describe_problem("overloaded", message))
     head = (
@@ -213,9 +280,12 @@ def _build_refusal(message: str) -> bytes:
     return head.encode() + body
 
 
-REFUSALS: dict[Reason, bytes] = {
-    "total": _build_refusal("Too many are connected; come back in a moment."),
-    "address": _build_refusal("Too many are connected from your address; close some, or come back in a moment."),
+NOBODY = asyncio.Protocol()
+"""Who handles a connection that has none to handle it, yet or any more."""
+MESSAGES: dict[Reason, str] = {
+    "total": "Too many are connected; come back in a moment.",
+    "address": "Too many are connected from your address; close some, or come back in a moment.",
 }
+REFUSALS: dict[Reason, bytes] = {reason: _build_refusal(message) for reason, message in MESSAGES.items()}
 
 CONNECTIONS = web.AppKey("connections", Connections)
