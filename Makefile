@@ -1,11 +1,26 @@
-# What there is to do here; plain `make` prints it. Everything is installed into .venv, at the versions of constraints.txt.
+# What there is to do here; plain `make` prints it. Everything is installed into .venv, at the versions of requirements/
+# and with their hashes.
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# Nothing is taken from elsewhere where it was not looked at: --no-deps and --no-build-isolation.
+INSTALL_DOG := PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation
 
-.PHONY: help run test check test-cameras test-load soak bench screenshots wheel clean
+# What setup.cfg's extras the service is installed with, and how versions and hashes are written down: for every system and
+# every Python from 3.11 on.
+EXTRAS := v4l2 stream tls
+BUILT_WITH := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(ARGS)
+
+# Where make install puts the service: LIB has it whole, SYSTEM what systemd reads. DESTDIR goes before each, for packagers.
+PREFIX ?= /usr/local
+LIB = $(PREFIX)/lib/dog
+SYSTEM ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
+
+.PHONY: help run test check test-cameras test-load soak bench screenshots wheel install uninstall lock sbom clean
 
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,38 +28,57 @@ help: ## Print what there is.
 run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
-test: .venv/test ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
+test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
 	@tests/install_gstreamer.sh
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
+	@tests/install_proxies.sh
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
-check: .venv/check ## Look for mistakes with ruff and mypy --strict.
+check: .venv/develop ## Look for mistakes with ruff and mypy --strict, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/audit.py requirements/service.txt requirements/develop.txt
 
-test-cameras: .venv/test ## Run the tests with a real camera driver, in a guest (needs qemu).
+test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
 
-test-load: .venv/test ## Run the tests under load and after crashes in their long form (half an hour).
+test-load: .venv/develop ## Run the tests under load and after crashes in their long form (half an hour).
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
 
 soak: MINUTES ?= 60
-soak: .venv/test ## Have viewers come and go for an hour, and see that nothing piles up (MINUTES=5 for less).
+soak: .venv/develop ## Have viewers come and go for an hour, and see that nothing piles up (MINUTES=5 for less).
 	@MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak tests/load/test_soak.py $(ARGS)
 
-bench: .venv/bench ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
+bench: .venv/develop ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: .venv/test ## Take the pictures in docs/images anew.
+screenshots: .venv/develop ## Take the pictures in docs/images anew.
 	@tests/install_chromium.sh
 	@$(BIN)/python -m tests.browser.take_screenshots
 
-wheel: .venv/test ## Build the wheel into dist/.
-	@$(BIN)/python -m build --wheel
+wheel: .venv/develop ## Build the wheel into dist/.
+	@$(BIN)/python -m build --wheel --no-isolation
+
+install: .venv/run ## Install the service with its unit for systemd (PREFIX=/usr/local, DESTDIR= for packagers).
+	@deploy/install.sh "$(PYTHON)" "$(PREFIX)" "$(SYSTEM)"
+
+uninstall: ## Take it away again; its settings and its photos stay.
+	@rm -rf "$(DESTDIR)$(LIB)" "$(DESTDIR)$(PREFIX)/bin/dog" "$(DESTDIR)$(SYSTEM)/systemd/system/dog.service" \
+		"$(DESTDIR)$(SYSTEM)/sysusers.d/dog.conf" "$(DESTDIR)$(SYSTEM)/tmpfiles.d/dog.conf"
+
+lock: .venv/develop ## Write versions and hashes down after setup.cfg was changed (ARGS=--upgrade for newer ones).
+	@$(BUILT_WITH) | $(COMPILE) --output-file requirements/build.txt -
+	@$(COMPILE) $(addprefix --extra ,$(EXTRAS)) --output-file requirements/service.txt setup.cfg
+	@$(BUILT_WITH) | $(COMPILE) --all-extras --constraint requirements/build.txt --constraint requirements/service.txt \
+		--output-file requirements/develop.txt setup.cfg -
+
+sbom: .venv/develop ## List what the service is made of in dist/dog.cdx.json (CycloneDX).
+	@DESTDIR="$(CURDIR)/build/installed" deploy/install.sh "$(PYTHON)" /usr/local /etc >/dev/null
+	@$(BIN)/python .ci/sbom.py build/installed/usr/local/lib/dog dist/dog.cdx.json
 
 clean: ## Remove what these made; photos stay.
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -55,24 +89,15 @@ clean: ## Remove what these made; photos stay.
 	@echo "Making the virtual environment .venv ..."
 	@"$(PYTHON)" -m venv .venv
 
-# Each holds what the one before it does, so that a fresh checkout installs once.
-.venv/run: .venv/bin/pip setup.cfg constraints.txt
+.venv/run: .venv/bin/pip setup.cfg requirements/build.txt requirements/service.txt
 	@echo "Installing what the service needs ..."
-	@$(INSTALL) '.[v4l2,stream]'
+	@$(PIP) install --require-hashes --requirement requirements/build.txt --requirement requirements/service.txt
+	@$(INSTALL_DOG) --editable .
 	@touch $@
 
-.venv/test: .venv/bin/pip setup.cfg constraints.txt
-	@echo "Installing what the tests need ..."
-	@$(INSTALL) '.[test]'
-	@touch .venv/run $@
-
-.venv/check: .venv/bin/pip setup.cfg constraints.txt
-	@echo "Installing what the checks need ..."
-	@$(INSTALL) '.[test,check]'
-	@touch .venv/run .venv/test $@
-
-# Beside them, for nobody else needs it.
-.venv/bench: .venv/bin/pip setup.cfg constraints.txt
-	@echo "Installing what the benchmarks need ..."
-	@$(INSTALL) '.[bench]'
+# It holds what the other does, so that a fresh checkout installs once.
+.venv/develop: .venv/bin/pip setup.cfg requirements/develop.txt
+	@echo "Installing what the tests, the checks and the benchmarks need ..."
+	@$(PIP) install --require-hashes --requirement requirements/develop.txt
+	@$(INSTALL_DOG) --editable .
 	@touch .venv/run $@

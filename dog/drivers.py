@@ -9,6 +9,7 @@ from dog.cameras import Camera
 from dog.cameras.address import Address
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
 from dog.cameras.live import LiveCamera
+from dog.cameras.password import read_password
 from dog.cameras.quality import Thresholds
 from dog.cameras.reader import FROZEN
 from dog.cameras.script import ScriptCamera
@@ -35,7 +36,7 @@ USES = {
     "script": ("image_type",),
     "v4l2": ("resolution", "frame_rate", "pixel_format", "controls", "latency"),
     "picamera": ("resolution", "frame_rate", "controls"),
-    **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency",)),
+    **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency", "password_file")),
 }
 """By kind: the settings that some cameras have a use for, and others not."""
 SOME_USE = sorted({name for names in USES.values() for name in names})
@@ -62,6 +63,11 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             image_type=settings.image_type,
             timeout=settings.capture_timeout,
         )
+    if settings.password_file is not None and "password_file" in USES.get(settings.camera_kind, ()):
+        try:
+            read_password(settings.password_file)  # and again at each opening
+        except ValueError as error:
+            raise settings.error("password_file", str(error)) from None
     try:
         make_source = choose_source(settings)
     except ValueError as error:
@@ -105,13 +111,13 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
         case "rtsp" | "rtsps":
             from dog.cameras.stream import StreamSource
 
-            Address(settings.camera)
-            return lambda: StreamSource(settings.camera, latency=settings.latency)
+            Address(settings.camera, settings.password_file)
+            return lambda: StreamSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
         case "http" | "https":
             from dog.cameras.http import HttpSource
 
-            Address(settings.camera)
-            return lambda: HttpSource(settings.camera, latency=settings.latency)
+            Address(settings.camera, settings.password_file)
+            return lambda: HttpSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
         case "picamera":
             from dog.cameras.picamera import PicameraSource
 

@@ -5,6 +5,7 @@ import ctypes
 import io
 import logging
 import os
+import re
 import select
 import signal
 import stat
@@ -19,6 +20,7 @@ from dog.cameras import Camera, program
 from dog.cameras.script import ScriptCamera
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError
 from dog.images import LARGEST_PICTURE
+from tests.server_process import ROOT
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which only Linux has")
 
@@ -176,16 +178,42 @@ async def test_a_relative_program_is_the_one_in_the_current_folder(
     await camera.close()
 
 
-async def test_variables_that_begin_with_dog_stay_here(
+async def test_a_program_is_given_no_variable_that_may_hold_a_secret(
     make: Make, jpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOG_TOKEN", "secret")
-    monkeypatch.setenv("CAMERA_DEVICE", "/dev/video7")
-    await make(f'env >"{tmp_path}/said"; cp "{jpeg}" "$1"').capture()
-    environment = dict(line.split("=", 1) for line in (tmp_path / "said").read_text().splitlines() if "=" in line)
-    assert environment["CAMERA_DEVICE"] == "/dev/video7"
-    assert environment["PATH"] == os.environ["PATH"]
-    assert not [name for name in environment if name.startswith("DOG_")]
+    passed_on = {
+        "CAMERA_DEVICE": "/dev/video7",
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "LANG": "C.UTF-8",
+        "LC_TIME": "C",
+        "TZ": "Europe/Berlin",
+        "TMPDIR": str(tmp_path),
+    }
+    for name, value in passed_on.items():
+        monkeypatch.setenv(name, value)
+    for name in (
+        "DOG_CAMERA",
+        "AWS_SECRET_ACCESS_KEY",
+        "CREDENTIALS_DIRECTORY",
+        "NOTIFY_SOCKET",
+        "SSH_AUTH_SOCK",
+        "https_proxy",
+        "ANYTHING_ELSE",
+        "PATHS",
+        "MY_CAMERA_TOKEN",
+    ):
+        monkeypatch.setenv(name, "secret")
+    await make(f'/usr/bin/env -0 >"{tmp_path}/said"; cp "{jpeg}" "$1"').capture()
+    environment = dict(line.split("=", 1) for line in (tmp_path / "said").read_text().split("\0") if line)
+    assert passed_on.items() <= environment.items()
+    assert "secret" not in environment.values()
+
+
+def test_the_docs_name_the_variables_that_a_program_is_given() -> None:
+    [told] = re.findall(r"^- Of the environment.*?Standard input", (ROOT / "docs/cameras.md").read_text(), re.M | re.S)
+    names = program.PASSED_ON.pattern.replace(".*", "*").split("|")
+    assert set(re.findall(r"`([A-Z_]+\*?)`", told)) == set(names)
 
 
 @on_linux

@@ -8,8 +8,10 @@ import re
 import socket
 import ssl
 import time
+from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
+from dog.cameras.password import read_password
 from dog.errors import CameraOffline
 from dog.redaction import HIDDEN, SECRET, redact
 
@@ -25,10 +27,11 @@ class Address:
     """One camera's address. `str()` is fit for a log.
 
     `url` is the address without user and password, which are decoded; `target` is the path with the query.
+    `password_file` has the password where the address names a user alone; `read_password` reads it.
     Raises ValueError where it can't be an address; its words hold nothing of it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, password_file: Path | None = None) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -48,11 +51,31 @@ class Address:
         self.has_user = parts.username is not None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
+        self._password_file = password_file
         self._whole = url
         self._shown = redact(url)
         self._looked = 0.0
         self._listens = False
         self._secrets = _forms(url, parts.username or "", parts.password or "")
+        if password_file is not None and not parts.username:
+            raise ValueError("the camera's address names no user; write it and an @ before the host")
+        if password_file is not None and parts.password is not None:
+            raise ValueError("the camera's address has a password too; take that out of it")
+
+    def read_password(self) -> None:
+        """Take the password from its file, if there is one. Blocks. Raises CameraOffline; its detail says why."""
+        if self._password_file is None:
+            return
+        try:
+            self.password = read_password(self._password_file)
+        except ValueError as error:
+            said = "The camera's password can't be read from its file; the log says why."
+            raise CameraOffline(said, detail=str(error)) from None
+        parts = urlsplit(self._whole)
+        user = parts.username or ""
+        password = quote(self.password, safe="")
+        self._whole = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
+        self._secrets = _forms(self._whole, user, password)
 
     @property
     def whole(self) -> str:

@@ -15,6 +15,7 @@ import io
 import socket
 import time
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urljoin
 
 from dog import __version__
@@ -39,14 +40,15 @@ MOST_REDIRECTS = 5
 class HttpSource:
     """The camera at an http:// or https:// address. `latency`: what it takes from exposing to sending, in seconds.
 
+    `password_file` is read at each opening, where the address names a user alone.
     Raises ValueError where the address can't be one.
     """
 
     settles = False
 
-    def __init__(self, url: str, *, latency: float = 0.0) -> None:
+    def __init__(self, url: str, *, latency: float = 0.0, password_file: Path | None = None) -> None:
         self.streams = True
-        self._address = Address(url)
+        self._address = Address(url, password_file)
         self._latency = latency
         self._answer: Answer | None = None
         self._parts: Parts | None = None
@@ -54,6 +56,7 @@ class HttpSource:
 
     def open(self) -> None:
         try:
+            self._address.read_password()
             answer = self._answer = ask(self._address, time.monotonic() + OPENING)
             if answer.kind.startswith("multipart/"):
                 self._parts = Parts(answer)
@@ -242,9 +245,9 @@ def _refuse(status: int, address: Address) -> CameraOffline:
     detail = f"status {status}"
     match status:
         case 401 if not address.has_user:
-            said = "The camera asks for a user and a password; write them into its address: http://user:password@..."
+            said = "The camera asks for a user and a password; write user@ before its host, name a password_file."
         case 401:
-            said = "The camera refuses the user or the password in its address."
+            said = "The camera refuses the user or the password."
         case 403:
             said = "The camera does not let this user see its pictures."
         case 404 | 410:

@@ -32,6 +32,12 @@ REAP = 2.0
 LINGER = 0.25
 """Seconds to wait for the rest of a killed group."""
 
+PASSED_ON = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_RUNTIME_DIR|LD_LIBRARY_PATH"
+    "|SSL_CERT_FILE|SSL_CERT_DIR|CAMERA_.*"
+)
+"""The variables that a program is given; any other may hold a secret."""
+
 KEPT = 4096
 """Bytes kept of the end of each output."""
 
@@ -97,8 +103,8 @@ class Run:
         return Ended(status=status, in_time=in_time, stopped=stopped)
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
-        """The process, or None if it is no longer wanted. Variables under DOG_ may hold secrets: it gets none."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")}
+        """The process, or None if it is no longer wanted."""
+        environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
         with self._lock:
             if self._killed:
                 return None

@@ -40,8 +40,8 @@ class ScriptCamera:
     """A camera that is a program: it is run with one argument, the absolute path of the image to create.
 
     `folder` exists and lies on the snapshots' own file system, so that a full disk is met here and not later;
-    `image_type` is the suffix of the path; `timeout` is in seconds. The program gets the environment of this process
-    without the variables that begin with DOG_.
+    `image_type` is the suffix of the path; `timeout` is in seconds. The program gets of the environment of this
+    process what program.PASSED_ON names.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import io
 import ssl
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.address import Address, explain
@@ -58,14 +59,15 @@ TAKEN = ("mjpeg", "h264", "hevc")
 class StreamSource:
     """The camera at an rtsp:// or rtsps:// address. `latency`: what it takes from exposing to sending, in seconds.
 
+    `password_file` is read at each opening, where the address names a user alone.
     Raises ValueError where the address can't be one.
     """
 
     streams = True
     settles = False
 
-    def __init__(self, url: str, *, latency: float = 0.0) -> None:
-        self._address = Address(url)
+    def __init__(self, url: str, *, latency: float = 0.0, password_file: Path | None = None) -> None:
+        self._address = Address(url, password_file)
         self._latency = latency
         self._limit = Limit()
         self._container: InputContainer | None = None
@@ -80,6 +82,7 @@ class StreamSource:
         av.logging.set_level(None)  # what ffmpeg says holds the address with its password
         self._limit.until = time.monotonic() + OPENING
         try:
+            self._address.read_password()
             self._address.connect(CONNECTING).close()  # says better than ffmpeg what is wrong
             options = OPTIONS | {"ca_file": ssl.get_default_verify_paths().cafile or ""}
             timeout: Any = (self._limit, self._limit)
@@ -156,13 +159,9 @@ class StreamSource:
             return error
         match error:
             case av.error.HTTPUnauthorizedError() if not self._address.has_user:
-                said = (
-                    "The camera asks for a user and a password; write them into its address: rtsp://user:password@..."
-                )
+                said = "The camera asks for a user and a password; write user@ before its host, name a password_file."
             case av.error.HTTPUnauthorizedError():
-                refusal = CameraOffline(
-                    "The camera refuses the user or the password in its address.", detail=str(self._address)
-                )
+                refusal = CameraOffline("The camera refuses the user or the password.", detail=str(self._address))
                 refusal.next_try = AFTER_REFUSAL
                 return refusal
             case av.error.HTTPForbiddenError():

@@ -1,0 +1,71 @@
+#!/bin/sh
+# make install: the service as a virtual environment of its own, its unit for systemd, and an example of its settings.
+#
+#   deploy/install.sh PYTHON PREFIX SYSTEM      DESTDIR goes before each path, for those who make packages
+#
+# Versions and hashes are those of requirements/. Settings that are there stay as they are.
+set -eu
+python=$1 prefix=$2 system=$3
+root=${DESTDIR-}
+lib=$prefix/lib/dog
+
+case $prefix in
+/*) ;;
+*) echo "PREFIX is $prefix; write a path that begins with /" >&2 && exit 2 ;;
+esac
+if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
+    echo "This installs for everybody, so it has to be root: sudo make install" >&2
+    exit 2
+fi
+home=$("$python" -c 'import sys; print(sys.base_prefix)')
+case $home/ in
+/home/* | /root/* | /run/user/*)
+    echo "The Python in $home is in a home folder, which the service is shut off from;" \
+        "name another: make install PYTHON=/usr/bin/python3" >&2
+    ;;
+esac
+
+building=$(mktemp -d)
+trap 'rm -rf "$building"' EXIT
+pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
+
+echo "Installing into $root$lib ..."
+for name in dog templates static camera_access.sh README.md setup.cfg pyproject.toml; do
+    cp -R "$name" "$building/" # setuptools leaves things beside what it builds
+done
+pip wheel --no-deps --no-build-isolation --wheel-dir "$building/wheel" "$building"
+rm -rf "$root$lib"
+"$python" -m venv --without-pip "$root$lib"
+into() { pip --python "$root$lib/bin/python" install --no-compile "$@"; }
+into --require-hashes --requirement requirements/service.txt
+into --no-deps --no-index "$building"/wheel/dog-*.whl
+
+# What is run knows where it will be, and nothing else is there to be run.
+find "$root$lib/bin" -type f -exec rm -f {} +
+printf '#!%s -I\nimport sys\n\nfrom dog.cli import main\n\nsys.exit(main())\n' "$lib/bin/python" >"$root$lib/bin/dog"
+chmod 755 "$root$lib/bin/dog"
+sed "s|$root$lib|$lib|" "$root$lib/pyvenv.cfg" >"$building/pyvenv.cfg"
+cp "$building/pyvenv.cfg" "$root$lib/pyvenv.cfg"
+rm -f "$root$lib"/lib/python*/site-packages/dog-*.dist-info/direct_url.json
+"$root$lib/bin/python" -m compileall -q -j 0 ${root:+-s "$root"} "$root$lib"/lib || true # some packages have files for other Pythons
+
+place() { # place MODE FROM TO: with the real paths
+    mkdir -p "$(dirname "$root$3")"
+    sed "s|/usr/local/lib/dog|$lib|g" "$2" >"$root$3"
+    chmod "$1" "$root$3"
+}
+place 644 deploy/dog.service "$system/systemd/system/dog.service"
+place 644 deploy/dog.sysusers "$system/sysusers.d/dog.conf"
+place 644 deploy/dog.tmpfiles "$system/tmpfiles.d/dog.conf"
+mkdir -p "$root$prefix/bin" "$root/etc/dog/secrets"
+chmod 700 "$root/etc/dog/secrets"
+ln -sf "$lib/bin/dog" "$root$prefix/bin/dog"
+place 644 deploy/dog.toml.example /etc/dog/dog.toml.example
+[ -e "$root/etc/dog/dog.toml" ] || place 640 deploy/dog.toml.example /etc/dog/dog.toml
+
+if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+    systemd-sysusers "$system/sysusers.d/dog.conf"
+    systemd-tmpfiles --create "$system/tmpfiles.d/dog.conf"
+    systemctl daemon-reload
+fi
+echo "Done. Now: edit /etc/dog/dog.toml, then systemctl enable --now dog"
