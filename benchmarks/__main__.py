@@ -13,6 +13,7 @@ from benchmarks.album import measure_album
 from benchmarks.bench import HERE, ROOT, SPARE, Bench, raise_descriptor_limit
 from benchmarks.chart import draw_chart
 from benchmarks.handshakes import measure_handshakes
+from benchmarks.logins import measure_logins
 from benchmarks.machine import describe_machine, find_commit, find_missing, find_versions, read_processor_seconds
 from benchmarks.memory import measure_memory
 from benchmarks.photo import measure_photo
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "photo": measure_photo,
     "press": measure_press,
     "presses": measure_presses,
+    "logins": measure_logins,
     "start": measure_start,
     "album": measure_album,
     "webcam": measure_webcam,

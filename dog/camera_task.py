@@ -20,7 +20,7 @@ import msgspec
 
 from dog.availability import RETRY_FIRST, Availability, utc_now
 from dog.cameras import Camera, Still
-from dog.captures import CaptureQueue, Finished, Running
+from dog.captures import CaptureQueue, Finished, Permit, Running, free
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.hub import Hub
 from dog.links import Links
@@ -45,7 +45,6 @@ OPENING = 30.0
 """Seconds after which a driver is cut off that forgets its time limit for opening."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
-
 STOPPED = "The server was stopped during this capture."
 
 log = logging.getLogger(__name__)
@@ -100,24 +99,26 @@ class CameraTask:
 
     # ---- what is asked
 
-    def request(self, *, max_age: float | None = None, key: str | None = None) -> Reply:
+    def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = free) -> Reply:
         """A press: which capture serves it. `max_age` is in seconds, None the dead time.
 
-        Raises RequestError: `overloaded` once the server is stopping, `bad_message` for a key used otherwise before.
+        Raises RequestError: `overloaded` once the server is stopping, and as CaptureQueue.request does.
         """
-        return self._request(max_age, key)[0]
+        return self._request(max_age, key, permit)[0]
 
-    async def take(self, *, max_age: float | None = None, key: str | None = None) -> tuple[Reply, Snapshot]:
+    async def take(
+        self, max_age: float | None = None, key: str | None = None, permit: Permit = free
+    ) -> tuple[Reply, Snapshot]:
         """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
-        reply, snapshot = self._request(max_age, key)
+        reply, snapshot = self._request(max_age, key, permit)
         if snapshot is None:
             snapshot = await asyncio.shield(self.outcomes.expect(reply.capture))
         return reply, snapshot
 
-    def _request(self, max_age: float | None, key: str | None) -> tuple[Reply, Snapshot | None]:
+    def _request(self, max_age: float | None, key: str | None, permit: Permit) -> tuple[Reply, Snapshot | None]:
         if self._stopping:
             raise stopping(key)
-        decision = self._queue.request(self._clock(), max_age=max_age, key=key)
+        decision = self._queue.request(self._clock(), max_age=max_age, key=key, permit=permit)
         self._metrics.presses.labels(self.name, decision.outcome).inc()
         if decision.snapshot is None:
             self.outcomes.expect(decision.capture)

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 from dog.errors import RequestError
 from dog.messages import Outcome
 
-__all__ = ["CaptureQueue", "Decision", "Finished", "Running"]
+__all__ = ["CaptureQueue", "Decision", "Finished", "Permit", "Running", "free"]
 
 SnapshotT = TypeVar("SnapshotT")
 
@@ -27,8 +27,8 @@ MEMORY = 600.0
 """Seconds for which a request's key is remembered (docs/protocol.md: 10 minutes)."""
 MEMORY_SIZE = 4096
 """Keys remembered at most, the oldest go first: a flood of presses must not grow the memory."""
-
-
+Permit = Callable[[], object]
+"""Called before a capture is asked for that nobody has asked for yet; it may raise."""
 _FORGOTTEN = -1.0
 """The `max_age` of a press that an earlier run answered."""
 
@@ -68,6 +68,10 @@ class _Remembered(Generic[SnapshotT]):
     finished: Finished[SnapshotT] | None
 
 
+def free() -> None:
+    """The permit of a press that nobody counts."""
+
+
 class CaptureQueue(Generic[SnapshotT]):
     """The captures of one camera.
 
@@ -94,11 +98,18 @@ class CaptureQueue(Generic[SnapshotT]):
             for key, finished in sorted((answered or {}).items(), key=lambda item: item[1].started_at)
         }
 
-    def request(self, now: float, *, max_age: float | None = None, key: str | None = None) -> Decision[SnapshotT]:
+    def request(
+        self,
+        now: float,
+        *,
+        max_age: float | None = None,
+        key: str | None = None,
+        permit: Permit = free,
+    ) -> Decision[SnapshotT]:
         """Decide which capture serves a press at `now`.
 
         `max_age` in seconds; None is the dead time. A `key` heard before gets the capture it got then, unless that one
-        failed. Raises RequestError `bad_message` where the key came with another `max_age`.
+        failed. Raises RequestError `bad_message` where the key came with another `max_age`, and what `permit` does.
         """
         self._forget_old(now)
         if key is not None and (before := self._remembered.get(key)):
@@ -109,7 +120,7 @@ class CaptureQueue(Generic[SnapshotT]):
                     request=key,
                 )
             return self._repeat(now, before)
-        decision = self._decide(now, now - (self.dead_time if max_age is None else max_age))
+        decision = self._decide(now, now - (self.dead_time if max_age is None else max_age), permit)
         if key is not None:
             finished = self.latest if decision.outcome == "cached" else None
             self._remembered[key] = _Remembered(now, max_age, decision.capture, finished)
@@ -161,13 +172,14 @@ class CaptureQueue(Generic[SnapshotT]):
         ended, self.running = self.running, None
         return ended
 
-    def _decide(self, now: float, oldest: float) -> Decision[SnapshotT]:
+    def _decide(self, now: float, oldest: float, permit: Permit) -> Decision[SnapshotT]:
         if self.latest is not None and self.latest.started_at >= oldest:
             return Decision("cached", self.latest.capture, self.latest.snapshot)
         if self.running is not None and self.running.started_at >= oldest:
             return Decision("joined", self.running.capture)
         first = self.pending is None
         if self.pending is None:
+            permit()
             self.pending = self._take_number()
         return self._await_pending(now, self.pending, "started" if first else "joined")
 

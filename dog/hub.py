@@ -27,7 +27,7 @@ import msgspec
 
 from dog.forms import FORMS, WEBSOCKET, Form
 from dog.frames import PONG, build_frame
-from dog.messages import PROTOCOL, CameraStatus, Event, Hello, Message, Viewers, encode, timestamp
+from dog.messages import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
 from dog.metrics import DropReason, Metrics
 
 __all__ = ["Hub", "Viewer"]
@@ -70,10 +70,12 @@ class Viewer(asyncio.Protocol):
         "heard_at",
         "lane",
         "place",
+        "role",
     )
 
-    def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str) -> None:
+    def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
         self.address = address
+        self.role = role
         self.heard_at = hub.now()
         self.behind_since: float | None = None
         self.closing = False
@@ -294,6 +296,7 @@ class Hub:
             recovered=missed is not None,
             cameras=cameras,
             viewers=self.count,
+            role=viewer.role,
         )
         form = viewer.form
         greeting = b"".join((preface, form.build(hello, encode(hello)), *(frames[form] for frames in missed or ())))

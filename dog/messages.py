@@ -41,6 +41,7 @@ __all__ = [
     "Request",
     "RequestKey",
     "Resume",
+    "Role",
     "SnapshotBody",
     "Viewers",
     "encode",
@@ -56,6 +57,8 @@ CameraState = Literal["idle", "capturing", "cooling", "offline"]
 Outcome = Literal["started", "joined", "queued", "cached"]
 Removal = Literal["deleted", "retention"]
 """Why snapshots went: somebody deleted them, or they made room."""
+Role = Literal["view", "capture", "manage"]
+"""What somebody may do; each holds the ones before it."""
 REQUEST_LENGTH = 128
 RequestKey = Annotated[str, Meta(max_length=REQUEST_LENGTH)]
 """Chosen by the viewer, at random: it is the same request for whoever says it again. A UUID has 36 characters."""
@@ -208,6 +211,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     recovered: bool
     cameras: list[CameraStatus]
     viewers: int
+    role: Role | None = None
+    """A server always says it; one of before there were roles does not."""
 
 
 class Reply(Message, frozen=True, kw_only=True, tag="reply"):
@@ -248,9 +253,12 @@ RIGHT = {
     "before": "`before` is the id of a snapshot.",
     "camera": "`camera` is the name of a camera, as text.",
     "cursor": "`cursor` is the one that an event had, as text.",
-    "expires_in": "`expires_in` is a number of seconds from 60 to 31536000.",
+    "expires_in": "`expires_in` is a number of seconds, from a minute to a year (60 to 31536000).",
     "limit": "`limit` is a whole number from 1 to 200.",
     "max_age": "`max_age` is a number of seconds, 0 or more.",
+    "name": "`name` is your name, as text.",
+    "password": "`password` is text.",
+    "pinned": "`pinned` is yes or no.",
     "request": f"`request` is text of at most {REQUEST_LENGTH} characters.",
     "token": "`token` is text.",
     "wait": "`wait` is a number of seconds from 0 to 60.",

@@ -19,14 +19,18 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from dog.access import Access
 from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
-from dog.settings import Settings
+from dog.settings import Settings, check_ways_in
+from dog.tls import Tls, make_tls
 from dog.web.app import create_app, drain, kill
 from dog.web.connections import CONNECTIONS
 from dog.web.problems import harden
+from dog.web.security import SECURITY_HEADERS
+from dog.web.service import SERVICE
 
-__all__ = ["run"]
+__all__ = ["find_network_address", "run"]
 
 END_LIMIT = 4.5
 """Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
@@ -54,6 +58,9 @@ def run(settings: Settings, running: Log) -> int:
 
 
 async def _serve(settings: Settings, running: Log) -> int:
+    check_ways_in(settings)
+    tls = await asyncio.to_thread(make_tls, settings)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hear_hangup, tls)
     app = create_app(settings)
     access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
     http_log = logging.getLogger("dog.http")
@@ -70,7 +77,7 @@ async def _serve(settings: Settings, running: Log) -> int:
         shutdown_timeout=HANDLER_LIMIT,
     )
     asyncio.get_running_loop().set_exception_handler(_Mishaps())
-    listening = asyncio.create_task(_listen(runner, settings))
+    listening = asyncio.create_task(_listen(runner, settings, tls))
     _End(app, running, listening).watch_signals()
     try:
         await asyncio.wait({listening})
@@ -83,13 +90,20 @@ async def _serve(settings: Settings, running: Log) -> int:
     return 0
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+def _hear_hangup(tls: Tls | None) -> None:
+    if tls is not None:
+        tls.reload()
+    else:
+        log.info("SIGHUP: there is no certificate to read again; other settings count from the next start on")
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:
     """Start the application, listen, say where, and go on until cancelled."""
     await runner.setup()
     assert runner.server is not None
-    harden(runner.server)
+    harden(runner.server, runner.app[SECURITY_HEADERS])
     connections = runner.app[CONNECTIONS]
-    guard = connections.guard(runner.server)
+    guard = connections.guard(runner.server, tls)
     try:
         server = await asyncio.get_running_loop().create_server(
             guard, settings.host, settings.port, backlog=connections.backlog
@@ -97,16 +111,26 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     except (OSError, UnicodeError) as error:  # a name that can't be one, such as `a..b`, is a UnicodeError
         raise _explain(error, settings) from error
     listening = [listener.getsockname() for listener in server.sockets]
-    line = f"D.O.G. is at {' and '.join(_addresses(settings, listening))}  (Ctrl-C ends it)"
+    addresses = _addresses(settings, listening)
+    line = f"D.O.G. is at {' and '.join(addresses)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    if settings.base_url and "max_connections_per_address" not in settings.sources:
+    _invite(runner.app[SERVICE].access, addresses)
+    if settings.base_url and not settings.trusted_proxies:
         most = connections.most_per_address
-        log.info("Behind a proxy all viewers have its address: max_connections_per_address allows %d of them", most)
+        log.info("Behind a proxy all have its address, %d at most; trusted_proxies has each count by their own", most)
     try:
-        await asyncio.Event().wait()
+        await (asyncio.Event().wait() if tls is None else tls.run())
     finally:
         server.close()
+
+
+def _invite(access: Access | None, addresses: list[str]) -> None:
+    """Print the link that lets one browser in, where nobody could be let in otherwise. It is in no log."""
+    if access is not None and access.needs_invitation:
+        invitation = access.make_invitation()
+        print_line("Nobody can log in yet who may manage. This link lets one browser in, once:")
+        print_line(" or ".join(f"{address}/enter/{invitation}" for address in addresses))
 
 
 def _raise_descriptor_limit() -> None:
@@ -178,14 +202,15 @@ def _addresses(settings: Settings, listening: list[tuple[str, int]]) -> list[str
     bound, port = listening[0][:2]
     if bound in ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in bound else socket.AF_INET
-        hosts = ["::1" if ":" in bound else "127.0.0.1", *_network_address(family)]
+        hosts = ["::1" if ":" in bound else "127.0.0.1", *find_network_address(family)]
     else:
         hosts = [bound if settings.port == 0 else settings.host]  # a name may have a free port for each address
-    urls = [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host in hosts]
+    scheme = "http" if settings.tls_certificate is None else "https"
+    urls = [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}" for host in hosts]
     return [*urls, settings.base_url] if settings.base_url else urls
 
 
-def _network_address(family: socket.AddressFamily) -> list[str]:
+def find_network_address(family: socket.AddressFamily) -> list[str]:
     """This machine's address in its network, where it has one. Nothing is sent to find out."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -52,6 +52,18 @@ WRONG = {
     "keep_size": "1.5",
     "keep_free": "0",
     "exif": "perhaps",
+    "auth": "perhaps",
+    "anonymous": "everything",
+    "open": "perhaps",
+    "session_days": "0",
+    "hosts": "http://dog.lan",
+    "trusted_proxies": "the-proxy",
+    "tls_certificate": "a\x1bb",
+    "tls_key": "a\x1bb",
+    "login_attempts": "0",
+    "presses_per_minute": "0",
+    "download_per_hour": "0",
+    "password_file": "a\x1bb",
 }
 
 
@@ -129,7 +141,8 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
     ],
 )
 def test_a_host_that_is_not_this_machine_is_named(host: str, problem: str, tmp_path: Path) -> None:
-    assert_refused(run_dog("serve", "--host", host, "--port", "0", cwd=tmp_path), f"--host (command line): {problem}")
+    refused = run_dog("serve", "--open", "--host", host, "--port", "0", cwd=tmp_path)
+    assert_refused(refused, f"--host (command line): {problem}")
 
 
 def test_a_port_that_is_not_permitted_is_named_and_any_other_reason_told() -> None:
@@ -238,7 +251,7 @@ def test_the_place_is_told_whatever_the_level(serve: Serve) -> None:
 
 
 def test_an_address_that_people_can_open_is_told(serve: Serve) -> None:
-    server = serve("--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
+    server = serve("--open", "--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
     assert server.url == f"http://127.0.0.1:{server.port}"
     found = server.wait_for(r"D\.O\.G\. is at (.*)  \(")
     assert found[1].startswith(f"{server.url} and ")
@@ -254,7 +267,7 @@ def test_an_ipv6_address_is_told_in_brackets(serve: Serve) -> None:
     server = serve("--host", "::1")
     assert server.url == f"http://[::1]:{server.port}"
     assert server.stop() == 0
-    assert serve("--host", "::").url.startswith("http://[::1]:")
+    assert serve("--open", "--host", "::").url.startswith("http://[::1]:")
 
 
 def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve, tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ async def test_a_server_below_a_prefix_is_used_there(serve: Serve) -> None:
 
 
 async def test_a_server_that_calls_itself_otherwise_is_used_where_it_was_found(serve: Serve) -> None:
-    async with Client(serve("--base-url", "https://dog.example.org/cam").url) as dog:
+    async with Client(serve("--open", "--base-url", "https://dog.example.org/cam").url) as dog:
         photo = await dog.capture()
         assert photo.url == f"https://dog.example.org/cam/snapshots/{photo.id}.jpg"
         assert len(await photo.read()) == photo.bytes

@@ -36,7 +36,7 @@ from tests.test_ending import read_until, watch
 from tests.test_sockets import UPGRADE, mask
 
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
-REQUEST = b"GET /healthz HTTP/1.1\r\nHost: dog\r\n\r\n"
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @dataclass
@@ -277,7 +277,8 @@ async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first
     await guarded.come_in()
     for _ in range(20):
         client = await guarded.come()
-        await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        head = b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+        await client.say(head + bytes(size))
         assert (await client.read_answer())[0] == 503
         assert await client.reader.read() == b""
         client.close()
@@ -339,7 +340,7 @@ async def _shut_down_the_sending_half(client: Client, _guarded: Guarded) -> None
 
 
 async def _ask_to_be_closed(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") == 200
+    assert await client.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 200
     assert await client.reader.read() == b""
 
 
@@ -358,13 +359,13 @@ async def _be_reset_within_a_head(client: Client, _guarded: Guarded) -> None:
 
 
 async def _be_reset_within_a_body(client: Client, _guarded: Guarded) -> None:
-    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     client.reset()
 
 
 async def _be_reset_while_a_photo_is_taken(client: Client, guarded: Guarded) -> None:
     camera = guarded.app[SERVICE].find_camera(None)
-    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     await until(lambda: camera.running is not None or camera.latest is not None)
     client.reset()
 
@@ -375,7 +376,7 @@ async def _say_what_is_no_http(client: Client, _guarded: Guarded) -> None:
 
 
 async def _ask_for_no_upgrade(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") == 426
+    assert await client.ask(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 426
     await client.read_to_the_end()
 
 
@@ -495,7 +496,7 @@ async def ask_and_read_nothing(guarded: Guarded, path: bytes) -> Client:
     client = await guarded.come(receive_buffer=1)  # the kernel makes it the least it can do
     while not guarded.waiting:
         asked = guarded.server.requests_count
-        await client.say(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        await client.say(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
         while guarded.server.requests_count == asked and not guarded.waiting:  # noqa: ASYNC110 - as in `until`
             await asyncio.sleep(0.001)
         for _ in range(20):

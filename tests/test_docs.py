@@ -109,6 +109,17 @@ def test_an_offline_camera_is_tried_again_as_the_protocol_says() -> None:
     assert "0.5 s later, doubling to 10 s" in PROTOCOL
 
 
+def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve) -> None:
+    told = re.search(r"(\d+) kB each for the test card", ALBUM)
+    assert told
+    server = serve()
+    request = urllib.request.Request(f"{server.url}/api/captures", method="POST")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        photo = json.load(answer)
+    with urllib.request.urlopen(server.url + photo["thumbnail"], timeout=20) as answer:
+        assert len(answer.read()) / 1000 == pytest.approx(int(told[1]), abs=1.5)  # encoders differ a little
+
+
 def test_the_readme_has_the_table_of_settings() -> None:
     assert describe() in README
 

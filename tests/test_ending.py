@@ -87,7 +87,7 @@ def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         # each is answered with a whole hello: more than the kernel takes for one that reads nothing
@@ -128,7 +128,7 @@ def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: 
     script = write_script(tmp_path, "exec sleep 60")
     server = serve("--camera", f"script:{script}", "--capture-timeout", "60")
     with watch(server) as viewer, socket.create_connection(("127.0.0.1", server.port)) as waiting:
-        waiting.sendall(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        waiting.sendall(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         read_until(viewer, "capturing")
         server.send(signal.SIGTERM)
         assert waiting.recv(65536).startswith(b"HTTP/1.1 502 ")

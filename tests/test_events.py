@@ -92,7 +92,7 @@ def press(server: ServerProcess) -> str:
 def ask(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:
     """Another end of a connection that has asked for the events."""
     connection = socket.create_connection(address)
-    connection.sendall(f"{method} /events HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+    connection.sendall(f"{method} /events HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
     return connection
 
 
@@ -215,7 +215,7 @@ def test_a_page_from_elsewhere_hears_only_where_a_setting_allows_it(serve: Serve
 def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: Serve) -> None:
     server = serve()
     with ask(("127.0.0.1", server.port), method="HEAD") as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         first, rest = read_to_the_end(connection).split(b"\r\n\r\n", 1)
     assert first.startswith(b"HTTP/1.1 200 ")
     assert b"Content-Type: text/event-stream" in first
@@ -239,7 +239,7 @@ async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
     running = await run()
     connection = ask(address_of(running))
     await until(lambda: running.service.hub.count == 1)
-    connection.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: running.service.hub.count == 0)
     connection.close()
 
@@ -247,7 +247,8 @@ async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
 async def test_a_second_request_in_the_same_breath_is_not_answered_and_the_events_go_on(run: Run) -> None:
     running = await run()
     reader, writer = await asyncio.open_connection(*address_of(running))
-    writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    for path in (b"/events", b"/healthz"):
+        writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     said = await reader.readuntil(b"event: hello\n")
     running.service.hub.publish(make_event(1))
     said += await reader.readuntil(b"event: capturing\n")
@@ -349,7 +350,7 @@ async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_sil
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.02)
     running = await run()
     reader, writer = await asyncio.open_connection(*address_of(running))
-    writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"event: hello\n")
     monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE)
     for _ in range(3):

@@ -9,7 +9,9 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import tomllib
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -85,15 +87,61 @@ class Place:
 
 
 def press(server: ServerProcess) -> dict[str, Any]:
+    """A new photo; a camera that is still being opened is asked again, as the answer says."""
     request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        photo: dict[str, Any] = json.load(answer)
+    for last in [False] * 20 + [True]:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                photo: dict[str, Any] = json.load(answer)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or last:
+                raise
+            time.sleep(int(error.headers["Retry-After"]))
     with urllib.request.urlopen(server.url + photo["url"], timeout=20) as answer:
         assert answer.read().startswith(b"\xff\xd8")
     return photo
 
 
 # ---- the ways of running one
+
+
+def let_nobody_in(example: Example, place: Place) -> None:
+    """Nobody but who has the link that it prints, in the place of `...`."""
+    server = place.start(example.text)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        press(server)
+    link = server.wait_for(r"(/enter/[\w-]+)", 30)[1]
+    jar = urllib.request.HTTPCookieProcessor()
+    with urllib.request.build_opener(jar).open(server.url + link, timeout=20) as answer:
+        assert b'id="shutter"' in answer.read()
+
+
+def serve_https(example: Example, place: Place) -> None:
+    """What makes a certificate and a token, and serves with them, comes first; what asks finds that."""
+    first, second = (each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name))
+    *making, serving = first.splitlines()
+    for command in making:
+        ended = place.run(command)
+        assert ended.returncode == 0, ended.stderr
+    port = place.launch(serving).wait_for(r"D\.O\.G\. is at https://127\.0\.0\.1:(\d+)", 30)[1]
+    for command in second.splitlines():
+        ended = place.run(command.replace("dog.lan:8080", f"127.0.0.1:{port}"))
+        assert ended.returncode == 0, ended.stderr
+    assert (place.folder / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def let_people_in(example: Example, place: Place) -> None:
+    """Its commands; a password is given by a file where a person would type it."""
+    password = place.folder / "password"
+    password.write_text("correct horse battery staple")
+    for command in re.findall(r"^\$ (.*)", example.text, re.MULTILINE):
+        if command.startswith("dog serve"):
+            let_nobody_in(Example(example.document, example.language, command), place)
+            continue
+        asks = " --password-file password" if "user add" in command else ""
+        ended = place.run(command + asks)
+        assert ended.returncode == 0, ended.stderr
 
 
 def take_photo(example: Example, place: Place) -> None:
@@ -173,6 +221,8 @@ def read_settings(example: Example, place: Place) -> None:
     for name, table in tables.items():
         camera = settings.cameras[name]
         assert camera.sources.keys() == written.keys() | table.keys()
+        if "password_file" in table:
+            table["password_file"] = place.folder / table["password_file"]
         assert {key: getattr(camera, key) for key in table} == table
 
 
@@ -256,6 +306,7 @@ LOOP = "tests/test_docs.py::test_the_loop_of_curl_in_the_album_sees_every_photo_
 COMMANDS = "tests/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/test_client_docs.py::test_a_script_does_what_the_docs_say"
 PAGE = "tests/browser/test_client.py::test_the_example_of_the_document_shows_every_photo_and_takes_one"
+TOKEN = "tests/browser/test_token.py::test_the_example_of_the_document_shows_photos_where_the_server_asks_who_is_there"
 PROMETHEUS = "tests/test_metrics.py::test_promtool_takes_the_configuration_the_questions_and_the_alerts_of_the_docs"
 ERRORS = "tests/test_settings.py::test_the_errors_in_the_docs_are_those_of_the_code"
 
@@ -266,6 +317,7 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "make run ARGS=\"--camera 'rtsp://192.0.2.7/stream1'\"": with_make(take_photo),
         'make run ARGS="--camera picamera:0"': with_make(start_on_a_pi),
         'make run ARGS="--camera script:./camera_access.sh"': with_make(start_with_the_shipped_script),
+        'make run ARGS="--host 0.0.0.0 --auth"': with_make(let_nobody_in),
         "python": Elsewhere(SCRIPT, blocks=1),
         "curl -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
     },
@@ -302,12 +354,19 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "console": Elsewhere(COMMANDS),
         "python": Elsewhere(SCRIPTS),
         "html": Elsewhere(PAGE, blocks=1),
+        "js": Elsewhere(TOKEN, blocks=1),
+    },
+    "docs/deploying.md": {
+        "sh": serve_https,
+        "toml": read_settings,
+        "console": NotRun("needs root, systemd or podman; tests/test_deploy.py installs into a folder"),
     },
     "docs/metrics.md": {
         "curl http://127.0.0.1:8080/metrics": ask_with_curl,
         "yaml": Elsewhere(PROMETHEUS, blocks=2),
         "promql": Elsewhere(PROMETHEUS),
     },
+    "docs/security.md": {"console": let_people_in},
     "docs/settings.md": {"toml": read_settings, "": Elsewhere(ERRORS, blocks=1)},
 }
 """How each is run, by its document and its name there."""

@@ -480,7 +480,7 @@ async def test_who_hangs_up_within_a_body_leaves_no_error_behind(
     if reset:
         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    writer.write(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n{")
+    writer.write(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n{")
     await writer.drain()
     async with running.client.get("/healthz") as answer:
         assert answer.status == 200
@@ -513,7 +513,7 @@ async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(r
 
 @pytest.mark.parametrize("path", ["/", "/api/captures"])
 async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
-    running = await run()
+    running = await run(hosts=("dog.local",))
     for origin in ("https://evil.example", "null", "http://[::1", "http://a℀b", running.url.replace("http", "https")):
         async with running.client.post(path, headers={"Origin": origin}, allow_redirects=False) as answer:
             assert answer.status == 403
@@ -556,8 +556,8 @@ async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_a
     client.setblocking(False)
     await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", running.client.port))
     reader, writer = await asyncio.open_connection(sock=client, limit=8192)
-    ranged = f"GET {url} HTTP/1.1\r\nHost: x\r\nRange: bytes=7-\r\n\r\n"
-    writer.write((f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n" + ranged).encode() * 8)
+    ranged = f"GET {url} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=7-\r\n\r\n"
+    writer.write((f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n" + ranged).encode() * 8)
     for _ in range(8):
         for start, status in ((0, b"200 OK"), (7, b"206 Partial Content")):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)

@@ -257,7 +257,7 @@ async def watch_without_reading(running: Running) -> AsyncIterator[socket.socket
         await loop.sock_connect(connection, ("127.0.0.1", port))
         await loop.sock_sendall(
             connection,
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         )
         await until(lambda: running.service.hub.count > count)
@@ -488,7 +488,7 @@ async def test_an_accept_header_that_is_no_text_is_answered_like_any_other(run: 
     running = await run()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     accept = b"application/openmetrics-text;version=1.0.0.\xff\xe9"
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: " + accept + b"\r\n\r\n")
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: " + accept + b"\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
     assert b"\r\n\r\n" in await reader.read()
     writer.close()

@@ -52,7 +52,7 @@ class Eye:
     fields: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, address: str, method: str = "GET", version: str = "1.1") -> "Eye":
-        self.writer.write(f"{method} {address} HTTP/{version}\r\nHost: dog\r\n\r\n".encode())
+        self.writer.write(f"{method} {address} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
         return self
 
     async def read_head(self) -> "Eye":
@@ -474,7 +474,7 @@ def test_a_stop_ends_previews_in_order_those_that_nobody_reads_too(serve: Serve)
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         connection.connect((HERE, server.port))
-        connection.sendall(b"GET /preview.mjpg HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /preview.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
         deaf.append(connection)
     with open_preview(server) as answer:
         for _ in range(10):

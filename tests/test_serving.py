@@ -31,13 +31,10 @@ while :; do sleep 1000; done
 
 STUCK_APP = """
 import asyncio, sys, time
-from aiohttp import web
 import dog.web.app
-from dog.metrics import Metrics
-from dog.web.connections import CONNECTIONS, Connections
+real_create_app = dog.web.app.create_app
 def create_app(settings):
-    app = web.Application()
-    app[CONNECTIONS] = Connections(settings, Metrics("test"))
+    app = real_create_app(settings)
     async def stick(app):
         {stick}
     app.on_shutdown.append(stick)
@@ -215,7 +212,8 @@ def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: by
     server = serve()
     for path in (b"/healthz", b"/nowhere"):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + line + b"\r\nConnection: close\r\n\r\n")
+            head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + line
+            connection.sendall(head + b"\r\nConnection: close\r\n\r\n")
             with connection.makefile("rb") as answer:
                 said = answer.read()
         if status == b"200 OK" and path == b"/nowhere":
@@ -232,7 +230,7 @@ def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve
     camera.chmod(0o755)
     server = serve("--camera", f"script:{camera}", "--capture-timeout", "60")
     memory = measure_memory(server)
-    request = b"GET /latest.jpg?max_age=0 HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"x" * 8000 + b"\r\n\r\n"
+    request = b"GET /latest.jpg?max_age=0 HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 8000 + b"\r\n\r\n"
     for _ in range(10):
         leaving = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
         for connection in leaving:

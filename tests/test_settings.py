@@ -30,12 +30,27 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
         ("http://B.example:81/, https://[::1]:443", ("http://b.example:81", "https://[::1]")),
         ("http://localhost:80", ("http://localhost",)),
     ],
+    "auth": [("true", True), ("false", False), ("1", True)],
+    "anonymous": [("view", "view"), ("capture", "capture"), ("manage", "manage")],
+    "open": [("true", True), ("false", False), ("0", False)],
+    "session_days": [("0.5", 0.5), ("7", 7.0), ("3650", 3650.0)],
+    "hosts": [("Dog.lan", ("dog.lan",)), ("a,b.c", ("a", "b.c")), ("x-1.example", ("x-1.example",))],
+    "trusted_proxies": [
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
+        ("fd00::/8", ("fd00::/8",)),
+    ],
+    "tls_certificate": [("a.pem", Path("a.pem")), ("/b.pem", Path("/b.pem")), ("c d/e.pem", Path("c d/e.pem"))],
+    "tls_key": [("a.key", Path("a.key")), ("/b.key", Path("/b.key")), ("c d/e.key", Path("c d/e.key"))],
+    "login_attempts": [("1", 1), ("5", 5), ("10000", 10_000)],
+    "presses_per_minute": [("1", 1), ("30", 30), ("100000", 100_000)],
+    "download_per_hour": [("1", 1), ("500", 500), ("1000000000", 1_000_000_000)],
     "camera": [
         ("script:one.sh", "script:one.sh"),
         ("script:/bin/two", "script:/bin/two"),
         ("script:a:b", "script:a:b"),
         ("v4l2:/dev/v4l/by-id/usb-Acme_Webcam-video-index0", "v4l2:/dev/v4l/by-id/usb-Acme_Webcam-video-index0"),
-        ("rtsp://me:w%40rd@192.0.2.7:8554/cam?a=b", "rtsp://me:w%40rd@192.0.2.7:8554/cam?a=b"),
+        ("rtsp://me@192.0.2.7:8554/cam?a=b", "rtsp://me@192.0.2.7:8554/cam?a=b"),
         ("http://[2001:db8::1]/snapshot.jpg", "http://[2001:db8::1]/snapshot.jpg"),
         ("picamera:1", "picamera:1"),
         ("faulty:cut=0.3,seed=7", "faulty:cut=0.3,seed=7"),
@@ -62,6 +77,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "black_share": [("0.5", 0.5), ("0.9", 0.9), ("1", 1.0)],
     "retake": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
     "frozen": [("false", False), ("0", False), ("true", True)],
+    "password_file": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
     "snapshots": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
     "default_picture": [("a.png", Path("a.png")), ("/b.jpg", Path("/b.jpg")), ("c/d.svg", Path("c/d.svg"))],
     "message_rate": [("0.5", 0.5), ("20", 20.0), ("1000", 1000.0)],
@@ -130,6 +146,17 @@ WRONG: dict[str, list[str]] = {
             "faulty:",
         ),
     ],
+    "auth": ["", "maybe", "2"],
+    "anonymous": ["", "everything", "View"],
+    "open": ["", "maybe", "2"],
+    "session_days": ["", "0", "3650.1", "nan"],
+    "hosts": ["a b", "http://a", "a:80", "a..b", "a/b", "*"],
+    "trusted_proxies": ["proxy", "10.0.0.1/8", "1.2.3.4.5", "*"],
+    "tls_certificate": ["a\x00b", "~nobody-of-this-name/a"],
+    "tls_key": ["a\x00b", "~nobody-of-this-name/a"],
+    "login_attempts": ["", "0", "10001", "1.5"],
+    "presses_per_minute": ["", "0", "100001", "1.5"],
+    "download_per_hour": ["", "0", "1000000001", "1.5"],
     "dead_time": ["", "x", "-0.1", "3600.1", "nan", "inf", "1s", "1,5"],
     "capture_timeout": ["", "0", "-1", "600.1", "nan", "inf"],
     "image_type": ["", "gif", ".jpg", "JPG"],
@@ -145,6 +172,7 @@ WRONG: dict[str, list[str]] = {
     "black_share": ["", "0", "1.1"],
     "retake": ["", "-1", "60.5"],
     "frozen": ["", "maybe", "2"],
+    "password_file": ["a\x1bb"],
     "snapshots": ["", "a\x00b", "a\nb", "~nobody-of-this-name/a"],
     "default_picture": ["a\x1bb"],
     "message_rate": ["", "0", "-1", "1000.5", "nan"],
@@ -186,7 +214,7 @@ def write_toml(folder: Path, text: str) -> Path:
 
 def as_toml(setting: Setting, text: str) -> str:
     """A line of dog.toml with what a flag would say as `text`."""
-    if setting.name == "origins":
+    if setting.kind == tuple[str, ...]:
         return f"{setting.name} = [{', '.join(repr(part.strip()) for part in text.split(','))}]"
     if setting.name == "controls":
         pairs = (part.strip().split("=") for part in text.split(","))
@@ -644,3 +672,60 @@ def test_a_mistake_in_a_camera_s_table_reads_like_this(lines: str, line: str, tm
 )
 def test_the_password_of_a_camera_s_address_is_in_no_error(camera: str, tmp_path: Path) -> None:
     assert "cret" not in str(refuse({"camera": camera}, {}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        "rtsp://me:secret@192.0.2.7/stream",
+        "http://me:s%40cret@[2001:db8::7]:81/video",
+        "http://192.0.2.7/snap?usr=me&pwd=secret",
+        "http://192.0.2.7/snap?size=4;loginpassword=secret",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_with_what_to_do_and_elsewhere_it_is_taken(
+    camera: str, tmp_path: Path
+) -> None:
+    assert str(refuse({"camera": camera}, {}, tmp_path)) == (
+        "--camera (command line): everybody on this computer can read the password that stands there; leave it out and"
+        " name its file with --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
+    )
+    assert load({}, {"DOG_CAMERA": camera}, tmp_path).camera == camera
+    write_toml(tmp_path, f'camera = "{camera}"')
+    assert load({}, {}, tmp_path).camera == camera
+
+
+@pytest.mark.parametrize(
+    "camera",
+    ["rtsp://me@192.0.2.7/stream", "http://192.0.2.7:81/me@home?user=me&size=4", "http://[2001:db8::7]:81/", "test"],
+)
+def test_an_address_without_a_password_may_stand_on_the_command_line(camera: str, tmp_path: Path) -> None:
+    assert load({"camera": camera}, {}, tmp_path).camera == camera
+
+
+@pytest.mark.parametrize("table", ["", "[cameras.yard]\n"])
+def test_a_password_that_everybody_can_read_is_a_warning(table: str, tmp_path: Path) -> None:
+    file = write_toml(tmp_path, f'{table}camera = "rtsp://me:secret@192.0.2.7/"')
+    file.chmod(0o640)
+    assert load({}, {}, tmp_path).warnings == ()
+    file.chmod(0o644)
+    warning = f"Everybody on this computer can read the password in {file}; chmod 600 {file}"
+    assert load({}, {}, tmp_path).warnings == (warning,)
+    write_toml(tmp_path, f'{table}camera = "rtsp://me@192.0.2.7/"\npassword_file = "yard"')
+    assert load({}, {}, tmp_path).warnings == ()
+    (tmp_path / "yard").write_text("secret")
+    (tmp_path / "yard").chmod(0o644)
+    assert load({}, {}, tmp_path).warnings == (warning.replace("dog.toml", "yard"),)
+    (tmp_path / "yard").chmod(0o600)
+    assert load({}, {}, tmp_path).warnings == ()
+
+
+def test_a_password_in_a_variable_does_not_blame_the_file(tmp_path: Path) -> None:
+    write_toml(tmp_path, "port = 1").chmod(0o644)
+    assert load({}, {"DOG_CAMERA": "rtsp://me:secret@192.0.2.7/"}, tmp_path).warnings == ()
+
+
+def test_where_a_camera_s_password_is_stays_out_of_its_photos(tmp_path: Path) -> None:
+    settings = load({"camera": "rtsp://me@192.0.2.7/", "password_file": "yard"}, {}, tmp_path)
+    assert settings.password_file == Path("yard")
+    assert settings.describe_camera() == {"camera": "rtsp://***@192.0.2.7/"}

@@ -15,7 +15,8 @@ from dog.errors import CameraFault, CameraOffline
 from dog.hub import RING
 from dog.messages import parse_timestamp
 from dog.snapshots import Snapshot
-from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED, TokenBucket
+from dog.web.allowances import TokenBucket
+from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
 from tests.conftest import Run
 from tests.running import Events, Running, until
 

@@ -69,7 +69,8 @@ def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_password_of_an_address_is_not_shown(tmp_path: Path) -> None:
-    status, lines = check(tmp_path, "--camera", "http://me:secret@127.0.0.1:1/")
+    (tmp_path / "dog.toml").write_text('camera = "http://me:secret@127.0.0.1:1/"')
+    status, lines = check(tmp_path)
     assert status == 1
     assert "secret" not in lines[0]
     assert lines[0].startswith("main: ")

@@ -108,7 +108,7 @@ class Connect:
         if waiting:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             transport.write(bytes(waiting))
-        connection = Connection(make(hub, transport, "test"), transport, reader, writer)
+        connection = Connection(make(hub, transport, "test", "manage"), transport, reader, writer)
         self._connections.append(connection)
         return connection
 

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 import dog
+from dog.cli.accounts import token, user
 from dog.cli.album import album
+from dog.cli.certificates import cert
 from dog.cli.looking import cameras, check
 from dog.cli.output import tell_output_failures
 from dog.cli.photos import gallery, snap
@@ -46,7 +48,7 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    commands=[serve, check, cameras, album, snap, gallery, watch],
+    commands=[serve, check, cameras, album, user, token, cert, snap, gallery, watch],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(dog.__version__, prog_name="dog")

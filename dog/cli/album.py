@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.destination import check_output
-from dog.cli.options import SettingOption
+from dog.cli.options import find_folder, folder_options
 from dog.cli.photos import show_size
 from dog.cli.statuses import OutputError, Status
 from dog.errors import StartError
 from dog.logs import escape
 from dog.messages import encode
-from dog.settings import CONFIG, SETTINGS, load
 
 if TYPE_CHECKING:
     from dog.snapshots.checking import Finding, Progress
@@ -30,15 +28,6 @@ __all__ = ["album"]
 
 _STATUSES = "The status: 0 all is well; 1 {}; 2 the command line is wrong{}; 130 ended by Ctrl-C."
 _ALONE = ", there are no photos, or a server has them: stop that first"
-
-
-def _folder_options() -> list[click.Parameter]:
-    """Which album it is, as `dog serve` is told."""
-    return [SettingOption(SETTINGS["snapshots"]), SettingOption(CONFIG)]
-
-
-def _find_folder(snapshots: str | None, config: str | None) -> Path:
-    return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
 @click.group(no_args_is_help=False)
@@ -107,7 +96,7 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
 # ---- the commands
 
 
-@album.command(params=_folder_options(), epilog=_STATUSES.format("something is wrong", _ALONE))
+@album.command(params=folder_options(), epilog=_STATUSES.format("something is wrong", _ALONE))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: what was found, and the sum.")
 def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     """Read every photo, and say which is not as it was saved, what is missing, and what does not belong there."""
@@ -115,7 +104,7 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
 
     wrong = taken = 0
     with _show_progress("Verifying") as progress:
-        verification = Verification(_find_folder(snapshots, config), progress)
+        verification = Verification(find_folder(snapshots, config), progress)
         with contextlib.closing(verification.run()) as findings:
             for finding in findings:
                 _print_finding(finding, as_json)
@@ -133,14 +122,14 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     sys.exit(Status.FAILED if wrong else Status.WELL)
 
 
-@album.command(params=_folder_options(), epilog=_STATUSES.format("photos are missing or not as they were", _ALONE))
+@album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or not as they were", _ALONE))
 def rebuild(snapshots: str | None, config: str | None) -> None:
     """Make the index again from the photos. Pins, deletions and links stay, and what the index alone knew."""
     from dog.snapshots.rebuilding import Rebuilding
 
     wrong = False
     with _show_progress("Rebuilding") as progress, _tell_log():
-        rebuilding = Rebuilding(_find_folder(snapshots, config), progress)
+        rebuilding = Rebuilding(find_folder(snapshots, config), progress)
         with contextlib.closing(rebuilding.run()) as findings:
             for finding in findings:
                 _print_finding(finding)
@@ -182,7 +171,7 @@ class _Day(click.ParamType[dt.date]):
 _DAY = _Day()
 
 
-@album.command(params=_folder_options(), epilog=_STATUSES.format("a photo was left out, or there is none", ""))
+@album.command(params=folder_options(), epilog=_STATUSES.format("a photo was left out, or there is none", ""))
 @click.option(
     "--from", "first", type=_DAY, metavar="DAY", help="Only photos of this day and later: YYYY-MM-DD, in UTC."
 )
@@ -212,7 +201,7 @@ def export(
         raise click.UsageError("--until is before --from, so that no day is left; exchange them.")
     kind = kind or _find_kind(output)
     check_output(output, force, noun="An archive")
-    root = _find_folder(snapshots, config)
+    root = find_folder(snapshots, config)
     try:
         photos = list_photos(root, first=first, last=last, camera=camera)
     except OSError as error:

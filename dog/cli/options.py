@@ -1,25 +1,50 @@
-"""Options that several commands have: those made from the settings, which judge what is in them, and seconds."""
+"""Options that several commands have: those made from the settings, seconds, and what a server is asked with."""
 
 import math
+import os
+import re
+from pathlib import Path
+from typing import Any
 
 import click
 
-from dog.settings import Setting
+from dog.settings import CONFIG, SETTINGS, Setting, load
 
-__all__ = ["SECONDS", "SettingOption", "SettingsCommand"]
+__all__ = [
+    "SECONDS",
+    "SettingOption",
+    "SettingsCommand",
+    "certificate_option",
+    "find_folder",
+    "folder_options",
+    "read_token",
+    "token_option",
+]
 
 
 class SettingOption(click.Option):
-    """One setting as an option: plain text to click."""
+    """One setting as an option: plain text to click. One that is true or false needs no value to be true."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         about = setting.about
+        switch: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if setting.kind is bool else {}
         super().__init__(
             [setting.flag],
+            **switch,
             metavar=about.metavar,
             help=f"{about.meaning} Write {about.right}. [{setting.variable}; default: {setting.default}]",
         )
+
+
+def folder_options() -> list[click.Parameter]:
+    """Which folder of snapshots it is, as `dog serve` is told."""
+    return [SettingOption(SETTINGS["snapshots"]), SettingOption(CONFIG)]
+
+
+def find_folder(snapshots: str | None, config: str | None) -> Path:
+    """What those options say. Raises SettingError."""
+    return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
 class SettingsCommand(click.Command):
@@ -53,3 +78,53 @@ class _Seconds(click.ParamType[float]):
 
 
 SECONDS = _Seconds()
+
+
+token_option = click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file with the token to show, where the server asks who is there. [or the token itself in DOG_TOKEN]",
+)
+"""For commands that ask a server. A token on the command line could be read by everybody on this computer."""
+
+
+def _check_certificate(_ctx: click.Context, _option: click.Parameter, file: Path | None) -> Path | None:
+    """Raises click.BadParameter for a file that the client could not trust."""
+    if file is not None:
+        import ssl  # only who trusts one pays for it
+
+        try:
+            ssl.create_default_context(cafile=file)
+        except ssl.SSLError:
+            raise click.BadParameter(f"{str(file)!r} has no certificate in PEM, as `dog cert` makes it.") from None
+        except OSError as error:
+            raise click.BadParameter(
+                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}."
+            ) from None
+    return file
+
+
+certificate_option = click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_check_certificate,
+    metavar="FILE",
+    help="The only certificate to trust where URL is https, such as the one that `dog cert` made there.",
+)
+"""For commands that ask a server."""
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token of that file, or of the variable DOG_TOKEN. Raises click.UsageError for what can't be one."""
+    source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
+    try:
+        text = os.environ.get("DOG_TOKEN", "") if file is None else file.read_text("utf-8")[:4096]
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"{source} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+    token = text.strip()
+    if token and not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise click.UsageError(f"{source} holds no token: it is one word, as `dog token add` prints.")
+    if file is not None and not token:
+        raise click.UsageError(f"{source} is empty; write the token into it that `dog token add` prints.")
+    return token or None

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from dog.cli.destination import check_output
-from dog.cli.options import SECONDS
+from dog.cli.options import SECONDS, certificate_option, read_token, token_option
 from dog.cli.statuses import OutputError, Status, describe_statuses
 from dog.logs import escape
 from dog.messages import encode, parse_timestamp
@@ -36,6 +36,8 @@ _STATUSES = describe_statuses(Status.WELL, Status.FAILED, Status.USAGE, Status.U
 @click.option("--max-age", type=SECONDS, help="A photo that is at most so old will do; 0 is a new one.")
 @click.option("--camera", metavar="NAME", help="Which camera, where there are several.")
 @click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the photo.")
+@token_option
+@certificate_option
 @click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
 @click.option("--open", "show", is_flag=True, help="Show the photo in the desktop's viewer.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is known of the photo as one JSON object.")
@@ -45,6 +47,8 @@ def snap(
     max_age: float | None,
     camera: str | None,
     timeout: float,
+    token_file: Path | None,
+    certificate: Path | None,
     force: bool,
     show: bool,
     as_json: bool,
@@ -52,13 +56,14 @@ def snap(
     """Take a photo with the server at URL, such as http://camera.local:8080, and print the name of its file."""
     from dog.client import Client
 
+    token = read_token(token_file)
     if output == "-" and (as_json or show):
         raise click.UsageError("With -o - the photo itself goes to standard output; leave out --json and --open.")
     if output is not None:
         check_output(output, force, noun="A photo", folder=True)
 
     async def press() -> None:
-        async with Client(url, timeout=timeout) as dog:
+        async with Client(url, timeout=timeout, token=token, certificate=certificate) as dog:
             with _tell_waiting(f"Waiting for the photo of {dog.url} ..."):
                 photo = await dog.capture(max_age=max_age, camera=camera)
                 path = await _keep(photo, output, force)
@@ -128,13 +133,25 @@ def _tell_waiting(text: str) -> AbstractContextManager[object]:
 @click.option("--camera", metavar="NAME", help="Only the photos of this camera.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
 @click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the server.")
+@token_option
+@certificate_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
-def gallery(url: str, camera: str | None, limit: int, timeout: float, as_json: bool) -> None:
+def gallery(
+    url: str,
+    camera: str | None,
+    limit: int,
+    timeout: float,
+    token_file: Path | None,
+    certificate: Path | None,
+    as_json: bool,
+) -> None:
     """List the photos of the server at URL, newest first."""
     from dog.client import Client
 
+    token = read_token(token_file)
+
     async def list_photos() -> "list[Photo]":
-        async with Client(url, timeout=timeout) as dog:
+        async with Client(url, timeout=timeout, token=token, certificate=certificate) as dog:
             found: list[Photo] = []
             async for photo in dog.snapshots(camera=camera):
                 found.append(photo)

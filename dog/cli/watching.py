@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from dog.cli.options import certificate_option, read_token, token_option
 from dog.cli.photos import addresses_of, show_size, show_time
 from dog.cli.statuses import OutputError, describe_statuses
 from dog.logs import escape, print_line
@@ -56,15 +57,25 @@ T = TypeVar("T")
     help="Run this for each new photo, one after the other, with {path}, {url}, {id} and {camera} filled in. "
     "There is no shell, unless you write one. Without --save, the file is removed afterwards.",
 )
+@token_option
+@certificate_option
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line.")
-def watch(url: str, camera: str | None, save: Path | None, command: str | None, as_json: bool) -> None:
+def watch(
+    url: str,
+    camera: str | None,
+    save: Path | None,
+    command: str | None,
+    token_file: Path | None,
+    certificate: Path | None,
+    as_json: bool,
+) -> None:
     """Print a line for each event of the server at URL, until Ctrl-C. Lost connections are made again."""
     from dog.cli.place import Folder, Place
     from dog.client import Client
 
     words = _split_command(command)
     with ExitStack() as stack:
-        dog = Client(url, timeout=None)
+        dog = Client(url, timeout=None, token=read_token(token_file), certificate=certificate)
         folder = stack.enter_context(Folder(save, dog.url)) if save else None
         temporary = None
         if words and folder is None:

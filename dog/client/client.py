@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -46,11 +47,20 @@ class Client:
 
     Opening it connects to nothing yet. Calls that ask for something wait `timeout` seconds for it at most (None: for
     ever), and ask again where a connection dies meanwhile; a server that was never reached is told as Unreachable at
-    once. Everything may be used by several tasks at the same time. Raises AddressError.
+    once. `token` is one that `dog token add` printed, for a server that asks who is there; `certificate` is a PEM file
+    with the only one to trust, such as a self-signed one. Everything may be used by several tasks at the same time.
+    Raises AddressError, ValueError for what can't be a token, and OSError for a file without a certificate.
     """
 
-    def __init__(self, url: str, *, timeout: float | None = 60.0) -> None:
-        self._server = Server(parse_address(url), timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float | None = 60.0,
+        token: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._server = Server(parse_address(url), timeout, token, certificate)
 
     async def __aenter__(self) -> Self:
         self._server.open()

@@ -14,9 +14,9 @@ from typing import Any, get_args
 import aiohttp
 import msgspec
 
-from dog.client.errors import Forbidden, Unreachable
+from dog.client.errors import Unreachable
 from dog.client.server import PATIENCE, SILENCE, Server, delays, read_retry_after
-from dog.messages import Event, Hello, Viewers
+from dog.messages import Error, Event, Hello, Viewers
 
 __all__ = ["Heard", "Lost", "Missed", "Push"]
 
@@ -93,7 +93,7 @@ class Push:
     def _judge(self, error: aiohttp.WSServerHandshakeError) -> tuple[str, float]:
         """A server that did not let us in: why, and how many seconds it wants to be left alone."""
         if error.status in (401, 403):
-            raise Forbidden(f"{self._server.shown} lets nobody in like this (status {error.status}).") from None
+            raise self._server.forbidden(f"status {error.status}.") from None
         seconds = read_retry_after(error.headers or {}) or 0.0
         full = f"{self._server.shown} has no room for another viewer now; try again later."
         if not self._server.met:
@@ -126,12 +126,14 @@ class Push:
                 self._waits = delays()
             await socket.close()
         if socket.close_code in _FORBIDDEN:
-            raise Forbidden(f"{self._server.shown} lets nobody in like this (close code {socket.close_code}).")
+            raise self._server.forbidden(f"close code {socket.close_code}.")
         return f"The connection to {self._server.shown} was lost."
 
     async def _hear(self, text: str) -> None:
         """Hand on what is new to whoever listens. Raises msgspec.DecodeError for what no D.O.G. says."""
         envelope = msgspec.json.decode(text, type=_Envelope)
+        if envelope.type == "error" and not self._live:  # it says nothing else to who does not say who they are
+            raise self._server.forbidden(msgspec.json.decode(text, type=Error).message)
         if envelope.type == "hello":
             await self._greet(msgspec.json.decode(text, type=Hello))
             return

@@ -7,6 +7,8 @@ reached is not waited for: a wrong address stays wrong. One that was is, as long
 import asyncio
 import os
 import random
+import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +56,13 @@ def delays() -> Iterator[float]:
         longest = min(LAST_DELAY, 2 * longest)
 
 
+def _check_token(token: str) -> str:
+    """Raises ValueError for what could not stand in a header, or is none."""
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ValueError("a token is one word, without spaces, such as `dog token add` prints")
+    return token
+
+
 class _ProblemBody(msgspec.Struct):
     """RFC 9457, with our code."""
 
@@ -81,13 +90,26 @@ class Answer:
 
 
 class Server:
-    """One server and the connections to it; `met` is whether it has ever answered."""
+    """One server and the connections to it; `met` is whether it has ever answered. `token` is shown each time.
 
-    def __init__(self, address: URL, timeout: float | None) -> None:
+    `certificate` is a PEM file with the only ones, or authorities, that are trusted. Raises OSError where it is none.
+    """
+
+    def __init__(
+        self,
+        address: URL,
+        timeout: float | None,
+        token: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.address = address
         self.shown = show_address(address)
         self.met = False
         self._timeout = timeout
+        self._headers = {"Accept-Encoding": "identity"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {_check_token(token)}"
+        self._trust = ssl.create_default_context(cafile=certificate) if certificate is not None else True
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -99,7 +121,10 @@ class Server:
     def open(self) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE)
         self._session = aiohttp.ClientSession(
-            timeout=timeout, headers={"Accept-Encoding": "identity"}, auto_decompress=False
+            connector=aiohttp.TCPConnector(ssl=self._trust),
+            timeout=timeout,
+            headers=self._headers,
+            auto_decompress=False,
         )
 
     async def close(self) -> None:
@@ -130,7 +155,7 @@ class Server:
         """What is told of a connection that could not be made, or died."""
         match error:
             case aiohttp.ClientConnectorCertificateError():
-                why = "its certificate is not one that this machine trusts; look at the address and at the certificate"
+                why = "its certificate is not one that is trusted here, or not for this name; --certificate trusts one"
             case aiohttp.ClientConnectorDNSError():
                 why = "nobody knows a machine of that name; look at the address"
             case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(
@@ -142,6 +167,9 @@ class Server:
             case _:
                 why = "the connection broke off; look whether it is a D.O.G., and at http or https"
         return Unreachable(f"{self.shown} can't be reached: {why}.")
+
+    def forbidden(self, why: str) -> Forbidden:
+        return Forbidden(f"{self.shown} lets nobody in like this: {why}")
 
     def stranger(self) -> Unreachable:
         """What is told of a server that speaks HTTP and is not ours."""
@@ -225,11 +253,13 @@ class Server:
         location = response.headers.get("Location")
         if response.status < 400 and location:
             return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
-        if response.status in (401, 403):
-            return Forbidden(f"{self.shown} lets nobody in like this (status {response.status}).")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
+            problem = None
+        if response.status in (401, 403):
+            return self.forbidden(problem.detail if problem else f"status {response.status}")
+        if problem is None:
             return self.stranger()
         self.met = True
         kind = Refused

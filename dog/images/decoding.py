@@ -105,6 +105,7 @@ def make_smaller(data: bytes, widest: int, quality: int) -> bytes:
         shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
         if (orientation := _orientation(image)) in _UPRIGHT:
             shown = shown.transpose(_UPRIGHT[orientation])
+        shown.info.clear()  # a comment would come along
         shown.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
@@ -182,5 +183,6 @@ def _shrink(image: Image.Image, orientation: int) -> bytes:
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
     file = io.BytesIO()
+    image.info.clear()  # a comment would come along
     image.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
     return file.getvalue()

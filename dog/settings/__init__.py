@@ -18,6 +18,7 @@ from dog.settings.fields import (
 )
 from dog.settings.reading import load
 from dog.settings.table import describe
+from dog.settings.together import check_ways_in
 
 __all__ = [
     "CAMERA_KINDS",
@@ -28,6 +29,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Source",
+    "check_ways_in",
     "describe",
     "load",
     "split_camera",

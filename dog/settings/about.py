@@ -8,12 +8,13 @@ import msgspec
 from msgspec import Struct
 
 __all__ = [
+    "ACCESS",
     "ADDRESS",
     "CAMERA",
     "GROUPS",
+    "LIMITS",
     "LOG",
     "PICTURES",
-    "VIEWERS",
     "About",
     "Setting",
     "Source",
@@ -23,11 +24,12 @@ __all__ = [
 ]
 
 ADDRESS = "Where it is reached"
+ACCESS = "Who may come in"
 CAMERA = "The camera"
 PICTURES = "The pictures"
-VIEWERS = "The viewers"
+LIMITS = "The limits"
 LOG = "The log"
-GROUPS = (ADDRESS, CAMERA, PICTURES, VIEWERS, LOG)
+GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
 
 
 class Source(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """The settings of a camera, which may stand in [cameras.NAME] and count for that camera alone then."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -24,6 +25,16 @@ class CameraFields(Struct, frozen=True, kw_only=True):
             check=check_camera,
         ),
     ] = "test"
+    password_file: Annotated[
+        Path | None,
+        About(
+            group=CAMERA,
+            meaning="The file that has the password of the user in the camera's address (`rtsp://user@192.0.2.7/`).",
+            right="the path of a file with the password and nothing else; empty for none",
+            metavar="FILE",
+            none=("",),
+        ),
+    ] = None
     dead_time: Annotated[
         float,
         Meta(ge=0, le=3600),
@@ -185,8 +196,8 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         return split_camera(self.camera)[1]
 
     def describe_camera(self) -> dict[str, object]:
-        """What a camera has that is not the default, without the secrets of its address."""
+        """What a camera has that is not the default, without the secrets of its address and where they are."""
         default = CameraFields()
-        values = {name: getattr(self, name) for name in CameraFields.__struct_fields__}
+        values = {name: getattr(self, name) for name in CameraFields.__struct_fields__ if name != "password_file"}
         differing = {name: value for name, value in values.items() if value != getattr(default, name)}
         return {"camera": redact(self.camera), **{name: differing[name] for name in differing if name != "camera"}}

@@ -4,6 +4,7 @@ Each check gives the value as it is kept, or raises ValueError: with a message, 
 what the setting says is right, without one elsewhere.
 """
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -12,9 +13,12 @@ __all__ = [
     "check_base_url",
     "check_camera",
     "check_host",
+    "check_hosts",
+    "check_networks",
     "check_origins",
     "check_pixel_format",
     "check_resolution",
+    "has_password",
     "show",
     "split_camera",
 ]
@@ -33,6 +37,7 @@ CAMERA_KINDS = {
 """Which kinds of camera there are, and what stands behind each."""
 
 _SHOWN = 80
+_PASSWORD = re.compile(r"(?:^|[&;])[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*=[^&;]", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -64,9 +69,7 @@ def split_camera(text: str) -> tuple[str, str]:
     if colon and not needs:
         raise ValueError(f"{show_camera(text)} has nothing to come after the colon; write {kind}")
     if needs == "://ADDRESS" and not _is_address(text):
-        raise ValueError(
-            f"{show_camera(text)} is no address; write one such as {kind}://user:password@192.0.2.7/stream"
-        )
+        raise ValueError(f"{show_camera(text)} is no address; write one such as {kind}://192.0.2.7/stream")
     if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
         raise ValueError(f"{show_camera(text)} has no number after the colon; write {kind}:0 for the first camera")
     return kind, argument
@@ -83,6 +86,12 @@ def _is_address(text: str) -> bool:
 def check_camera(value: str) -> str:
     split_camera(value)
     return value
+
+
+def has_password(camera: str) -> bool:
+    """Whether the camera's address holds one, before its host or in its query."""
+    parts = urlsplit(camera)
+    return bool(parts.password) or bool(_PASSWORD.search(parts.query))
 
 
 def check_resolution(value: str | None) -> str | None:
@@ -102,6 +111,24 @@ def check_host(value: str) -> str:
         raise ValueError(f"{show(value)} holds a port; that is a setting of its own, --port")
     if not re.fullmatch(r"[\w.:%-]+", value):
         raise ValueError
+    return value
+
+
+def check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", one):
+            raise ValueError(f"{show(one)} is no name; write one such as dog.lan, without a scheme, a port or a path")
+    return tuple(one.lower() for one in value)
+
+
+def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise ValueError(
+                f"{show(one)} is no address or network; write one such as 127.0.0.1 or 10.0.0.0/8"
+            ) from None
     return value
 
 

@@ -11,9 +11,9 @@ from dog.settings.about import (
     ADDRESS,
     CAMERA,
     GROUPS,
+    LIMITS,
     LOG,
     PICTURES,
-    VIEWERS,
     About,
     Setting,
     Source,
@@ -21,7 +21,7 @@ from dog.settings.about import (
     strip,
     write_default,
 )
-from dog.settings.camera_fields import CameraFields
+from dog.settings.access_fields import AccessFields
 from dog.settings.checks import (
     check_base_url,
     check_host,
@@ -35,7 +35,7 @@ MAIN_CAMERA = "main"
 """The name of the camera that is not in a table of its own."""
 
 
-class Settings(CameraFields, frozen=True, kw_only=True):
+class Settings(AccessFields, frozen=True, kw_only=True):
     """All settings, as `load` gives them. Made directly, as in tests, the values are taken as they are.
 
     `sources` has where each value that is not a default came from; `warnings` what was odd but no reason to stop;
@@ -165,7 +165,7 @@ class Settings(CameraFields, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=1000),
         About(
-            group=VIEWERS,
+            group=LIMITS,
             meaning="How many messages a second a viewer may send in the long run.",
             right="a number above 0, at most 1000",
             metavar="NUMBER",
@@ -175,7 +175,7 @@ class Settings(CameraFields, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=10000),
         About(
-            group=VIEWERS,
+            group=LIMITS,
             meaning="How many messages a viewer may send at once.",
             right="a whole number from 1 to 10000",
             metavar="NUMBER",
@@ -185,7 +185,7 @@ class Settings(CameraFields, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=1_000_000),
         About(
-            group=VIEWERS,
+            group=LIMITS,
             meaning="How many may be connected at once, viewers and scripts together.",
             right="a whole number from 1 to 1000000; never more are taken than `ulimit -n` has room for",
             metavar="NUMBER",
@@ -195,8 +195,8 @@ class Settings(CameraFields, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=1_000_000),
         About(
-            group=VIEWERS,
-            meaning="How many of them may come from one address; behind a proxy, all come from the proxy's.",
+            group=LIMITS,
+            meaning="How many of them may come from one address; behind a proxy that is not trusted, all do.",
             right="a whole number from 1 to 1000000",
             metavar="NUMBER",
         ),

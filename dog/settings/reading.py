@@ -1,5 +1,6 @@
 """Flags, variables and the file, read into Settings. Every mistake is a SettingError of one line."""
 
+import contextlib
 import os
 import re
 import stat
@@ -11,7 +12,7 @@ import msgspec
 
 from dog.errors import SettingError
 from dog.settings.about import Setting, Source
-from dog.settings.checks import CAMERA_KINDS, show, show_camera, split_camera
+from dog.settings.checks import CAMERA_KINDS, has_password, show, show_camera, split_camera
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
 
 __all__ = ["load"]
@@ -22,6 +23,10 @@ _LARGEST_FILE = 1024 * 1024
 """Bytes; no file that a person wrote comes near it."""
 Said = tuple[Setting, Any, Source, Path]
 """A value that somebody gave for a setting, its source, and where its paths start."""
+_SHOWS_PASSWORD = (
+    "everybody on this computer can read the password that stands there; leave it out and name its file with"
+    " --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -41,7 +46,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     for setting in SETTINGS.values():
         said += [(setting, text, source, Path()) for text, source in _texts(setting, flags, environ)]
     values, sources = _convert_all(said)
-    settings = Settings(**values, sources=sources, warnings=tuple(_odd_variables(environ)))
+    settings = Settings(**values, sources=sources)
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
     for name, where, said in file.cameras() if file else ():
         if name in cameras:
@@ -52,7 +57,8 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
             problem = 'it does not say which camera it is; write a line such as camera = "v4l2:/dev/video0"'
             raise SettingError(where.written, where.place, problem)
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
-    return msgspec.structs.replace(settings, cameras=cameras)
+    warnings = (*_odd_variables(environ), *_readable_passwords(cameras.values(), named[0] if named else None))
+    return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
 
 def _convert_all(said: Iterable[Said]) -> tuple[dict[str, Any], dict[str, Source]]:
@@ -189,6 +195,18 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
+    """The files with passwords that everybody on the computer may read: the one of the settings, and the cameras'."""
+    found = {one.password_file for one in cameras if one.password_file is not None}
+    from_file = (one.camera for one in cameras if one.source_of("camera").place not in (_COMMAND_LINE, _ENVIRONMENT))
+    if file is not None and any(map(has_password, from_file)):
+        found.add(file)
+    for path in sorted(found):
+        with contextlib.suppress(OSError):  # whoever needs it will say so
+            if path.stat().st_mode & stat.S_IROTH:
+                yield f"Everybody on this computer can read the password in {path}; chmod 600 {path}"
+
+
 # ---- names that are not known
 
 
@@ -253,6 +271,8 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
         if about.check is not None:
             value = about.check(value)
         if setting.name == "camera":
+            if source.place == _COMMAND_LINE and has_password(value):
+                raise ValueError(_SHOWS_PASSWORD)
             return _place_camera(value, start)
     except ValueError as error:
         # msgspec's own words speak to programmers; ours may be the cause of them

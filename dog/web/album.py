@@ -3,18 +3,20 @@
 import datetime as dt
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import urlencode
 
 from aiohttp import web
 from msgspec import Struct
 
 from dog.snapshots import Snapshot
+from dog.web.bodies import read_form
 from dog.web.pages import render
 from dog.web.pictures import check_place, find_snapshot
 from dog.web.problems import Problem, relative_root
 from dog.web.service import SERVICE, Service
 
-__all__ = ["OfGallery", "ask_deletion", "press_delete", "press_pin", "show_gallery"]
+__all__ = ["OfGallery", "PinForm", "ask_deletion", "press_delete", "press_pin", "show_gallery"]
 
 PAGE = 60
 """Photos on one page of the gallery: it is even by 2, 3, 4, 5 and 6 columns."""
@@ -26,6 +28,12 @@ class OfGallery(Struct, frozen=True):
     camera: str | None = None
     day: str | None = None
     before: str | None = None
+
+
+class PinForm(Struct, frozen=True):
+    """The form of a photo's page."""
+
+    pinned: Literal["yes", "no"]
 
 
 async def show_gallery(request: web.Request) -> web.Response:
@@ -63,10 +71,8 @@ async def press_pin(request: web.Request) -> web.Response:
     """POST /snapshots/{id}/pin: the form of the photo's page; `pinned` is yes or no."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    wanted = (await request.post()).get("pinned")
-    if wanted not in ("yes", "no"):
-        raise Problem("bad_message", "`pinned` is yes or no.")
-    if not await service.store.pin(snapshot, wanted == "yes"):
+    wish = await read_form(request, PinForm)
+    if not await service.store.pin(snapshot, wish.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it is gone by now, which this says
     return _lead(request, f"snapshots/{snapshot.id}")
 

@@ -20,6 +20,7 @@ from dog.messages import (
 from dog.snapshots import Snapshot
 from dog.web.bodies import read_body, respond_json
 from dog.web.pictures import check_place, find_snapshot
+from dog.web.pressing import permit
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
@@ -98,12 +99,12 @@ async def start_capture(request: web.Request) -> web.Response:
     key = _read_key(request)
     camera = service.find_camera(wish.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
-        reply = camera.request(max_age=wish.max_age, key=key)
+        reply = camera.request(wish.max_age, key, permit(request, key))
         body = _describe_capture(service, reply.capture)
         body = msgspec.structs.replace(body, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(body, 202, headers)
-    reply, snapshot = await camera.take(max_age=wish.max_age, key=key)
+    reply, snapshot = await camera.take(wish.max_age, key, permit(request, key))
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
         **msgspec.structs.asdict(service.links.describe(snapshot)),
@@ -231,6 +232,6 @@ def _read_key(request: web.Request) -> str | None:
     if key is None:
         return None
     key = key.strip().strip('"')
-    if not 0 < len(key) <= REQUEST_LENGTH:
-        raise Problem("bad_message", f"An Idempotency-Key has 1 to {REQUEST_LENGTH} characters.")
+    if not 0 < len(key) <= REQUEST_LENGTH or not key.isprintable():  # nor are bytes that are no UTF-8
+        raise Problem("bad_message", f"An Idempotency-Key has 1 to {REQUEST_LENGTH} characters that can be printed.")
     return key

@@ -14,8 +14,10 @@ from typing import Any
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 import dog
+from dog.access import Access
 from dog.album import Album
 from dog.availability import utc_now
 from dog.camera_task import CameraTask, restore_answered, restore_latest
@@ -30,17 +32,22 @@ from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
 from dog.web import assets, documents
+from dog.web.allowances import Allowances
 from dog.web.connections import CONNECTIONS, Connections
+from dog.web.hosts import make_host_check
+from dog.web.presence import Presence
 from dog.web.problems import answer_problems
+from dog.web.proxies import believe_proxies
 from dog.web.routes import OPERATIONS, TAGS
 from dog.web.security import (
     SECURITY_HEADERS,
     SECURITY_LINES,
     add_security_headers,
+    answer_preflight,
     make_security_headers,
-    refuse_foreign_posts,
 )
 from dog.web.service import SERVICE, Service
+from dog.web.visitors import find_anonymous
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -63,7 +70,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
 
     `make_camera` makes the driver of one camera from its settings, by default dog.drivers.make_camera.
     """
-    app = web.Application(middlewares=[answer_problems, refuse_foreign_posts], client_max_size=BODY_SIZE)
+    middlewares: list[Middleware] = [answer_problems, believe_proxies, make_host_check(settings), answer_preflight]
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_SIZE)
     templates = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(find_folder("templates")),
@@ -133,6 +141,10 @@ async def _start_service(
         raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
     metrics.snapshots.set_function(lambda: store.kept[0])
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
+    access = await _open_access(settings, stack) if settings.auth else None
+    presence = Presence(access)
+    if access is not None:
+        access.on_change = presence.review
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
@@ -158,7 +170,30 @@ async def _start_service(
     stack.callback(_run_for_ever(album.run(), "album").cancel)
     stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
     stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
-    return Service(settings, links, store, hub, cameras, album, metrics)
+    return Service(
+        settings,
+        links,
+        store,
+        hub,
+        cameras,
+        album,
+        metrics,
+        access,
+        find_anonymous(settings),
+        presence,
+        Allowances(settings, time.monotonic),
+    )
+
+
+async def _open_access(settings: Settings, stack: AsyncExitStack) -> Access:
+    """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
+    access = Access(login_attempts=settings.login_attempts, session_days=settings.session_days)
+    try:
+        await access.open(settings.snapshots / ".dog" / "access.sqlite3")
+    except StartError as error:
+        raise settings.error("auth", str(error)) from error
+    stack.push_async_callback(access.close)
+    return access
 
 
 def _read_limits(settings: Settings) -> Limits | None:

@@ -23,13 +23,19 @@ DESCRIPTION = (
 )
 CLOSE_CODES = (
     "The server closes with 1001 (going away), 1012 (restart), 1013 (overloaded) and 4029 (rate limited): come back,"
-    " with full jitter, 0.5 s doubling to 20 s. After 4401 (unauthorized) and 4403 (forbidden) don't."
+    " with full jitter, 0.5 s doubling to 20 s. After 4401 (unauthorized) and 4403 (forbidden) don't. Where"
+    " `error` `unauthorized` comes instead of `hello`, say `auth` within ten seconds."
 )
 STREAM = (
     "For who only listens: the same messages as Server-Sent Events. `event` is the message's type, `data` the message,"
     " and `id` its cursor, which a browser says when it comes back. A comment comes every 25 s."
 )
-ANSWERS = {"capture": ("reply", "error"), "resume": ("hello", "error"), "ping": ("pong", "error"), "auth": ("error",)}
+ANSWERS = {
+    "capture": ("reply", "error"),
+    "resume": ("hello", "error"),
+    "ping": ("pong", "error"),
+    "auth": ("hello", "error"),
+}
 
 
 def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:

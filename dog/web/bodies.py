@@ -1,7 +1,8 @@
-"""JSON that comes as the body of a request, and that goes as the body of an answer."""
+"""JSON and forms that come as the body of a request, and JSON that goes as the body of an answer."""
 
 import asyncio
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -11,10 +12,12 @@ from msgspec import Struct
 from dog.messages import encode, explain_mismatch
 from dog.web.problems import Problem
 
-__all__ = ["BODY_PATIENCE", "read_body", "respond_json"]
+__all__ = ["BODY_PATIENCE", "read_body", "read_form", "respond_json"]
 
 BODY_PATIENCE = 20.0
 """Seconds that a body of a few bytes may take to come."""
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
 
@@ -24,13 +27,7 @@ async def read_body(request: web.Request, kind: type[T]) -> T:
 
     Raises Problem `request_timeout`, `bad_json` and `bad_message`.
     """
-    try:
-        async with asyncio.timeout(BODY_PATIENCE):
-            body = await request.read()
-    except TimeoutError:
-        raise Problem("request_timeout", f"The body did not come within {BODY_PATIENCE:g} s.") from None
-    except (web.RequestPayloadError, PayloadEncodingError) as error:
-        raise Problem("bad_message", f"The body can't be read: {error}.") from None
+    body = await _read(request)
     if not body:
         return kind()
     try:
@@ -39,6 +36,33 @@ async def read_body(request: web.Request, kind: type[T]) -> T:
         raise Problem("bad_message", explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Problem("bad_json", f"The body is not JSON: {error}.") from None
+
+
+async def read_form(request: web.Request, kind: type[T]) -> T:
+    """What a form sent, as that type; none at all is one with all its defaults. Only one way of writing it is known.
+
+    Raises Problem `request_timeout` and `bad_message`.
+    """
+    if request.body_exists and request.content_type != FORM:
+        raise Problem("bad_message", f"What is sent here is a form, as {FORM}.")
+    body = await _read(request)
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        return msgspec.convert(dict(fields), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_message", explain_mismatch(error)) from None
+    except ValueError:  # a UnicodeDecodeError is one
+        raise Problem("bad_message", "The form is no text in UTF-8, or has too many fields.") from None
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            return await request.read()
+    except TimeoutError:
+        raise Problem("request_timeout", f"The body did not come within {BODY_PATIENCE:g} s.") from None
+    except (web.RequestPayloadError, PayloadEncodingError) as error:
+        raise Problem("bad_message", f"The body can't be read: {error}.") from None
 
 
 def respond_json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

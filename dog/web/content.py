@@ -17,8 +17,11 @@ from typing import NamedTuple
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from dog.web.allowances import find_client
 from dog.web.problems import Problem
 from dog.web.security import SECURITY_LINES, allow_origin
+from dog.web.service import SERVICE
+from dog.web.visitors import VISITOR
 
 __all__ = ["Content", "respond"]
 
@@ -120,7 +123,7 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     """The answer to a GET or HEAD: 200, 206, or 304 where the client has it already.
 
     A range that can't be understood is ignored, as RFC 9110 wants it, and so is one whose If-Range is not this very
-    content's. Raises Problem `precondition_failed` and `bad_range`.
+    content's. Raises Problem `precondition_failed` and `bad_range`, and RequestError `rate_limited`.
     """
     etag = f'"{content.tag}"'
     headers = {**headers, **allow_origin(request), "ETag": etag, "Accept-Ranges": "bytes"}
@@ -133,12 +136,22 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
     headers["Content-Type"] = content.content_type
+    _count(request, size if part is None else len(part))
     if part is None:
         return BytesAnswer(200, headers, memoryview(content.data))
     if not part:
         raise Problem("bad_range", f"There are {size} bytes here.", {"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
     return BytesAnswer(206, headers, memoryview(content.data)[part.start : part.stop])
+
+
+def _count(request: web.Request, size: int) -> None:
+    """So many bytes are sent to whoever asked."""
+    client = find_client(request[VISITOR], request.remote)
+    if client is not None and request.method == "GET":
+        download = request.app[SERVICE].allowances.download
+        download.check(client)
+        download.spend(client, size)
 
 
 @functools.lru_cache(maxsize=1)

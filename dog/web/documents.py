@@ -18,6 +18,7 @@ from dog.web.content import Content, respond
 from dog.web.openapi import make_openapi
 from dog.web.operations import Operation
 from dog.web.schemas import Schema, name_of
+from dog.web.visitors import describe_visitor
 
 __all__ = ["DOCUMENTS", "Documents", "show_asyncapi", "show_openapi", "show_page"]
 
@@ -54,6 +55,7 @@ class Documents:
         context = {
             "root": "./",  # of /api
             "version": __version__,
+            **describe_visitor(None),
             "openapi": self._openapi,
             "asyncapi": self._asyncapi,
             "chapters": list(self._chapters()),

@@ -15,9 +15,10 @@ from aiohttp import web
 from dog.forms import EVENT_STREAM
 from dog.hub import SILENCE, Viewer
 from dog.web.connections import CONNECTIONS
-from dog.web.security import SECURITY_LINES, allow_origin, check_origin
+from dog.web.security import SECURITY_LINES, allow_origin, check_page
 from dog.web.service import SERVICE
 from dog.web.sockets import TakenOver, take_over
+from dog.web.visitors import VISITOR
 
 __all__ = ["stream"]
 
@@ -38,10 +39,13 @@ class EventStreamViewer(Viewer):
 
     form = EVENT_STREAM
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connections", "_leave")
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
-        super().__init__(request.app[SERVICE].hub, transport, request.remote or "")
+        visitor = request[VISITOR]
+        service = request.app[SERVICE]
+        super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
+        self._leave = service.presence.enter(visitor, self.close)
         self.heard_at = math.inf
         self._connections = request.app[CONNECTIONS]
         self._connections.enter(self.address)
@@ -57,6 +61,7 @@ class EventStreamViewer(Viewer):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._connections.leave(self.address)
+        self._leave()
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -64,7 +69,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
     It resumes by the header `Last-Event-ID`, which a browser sends when it comes back, or else by `since`.
     """
-    check_origin(request)
+    check_page(request)
     headers = HEADERS | allow_origin(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)

@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from dog.messages import Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
+from dog.web.bodies import FORM
+from dog.web.guard import admit
 from dog.web.problems import STATUS
 from dog.web.sharing import TOKEN_PATTERN
 
@@ -32,11 +35,11 @@ __all__ = [
     "told",
 ]
 
-COMMON = ("bad_request", "internal_error", "overloaded")
+COMMON = ("bad_request", "internal_error", "overloaded", "unknown_host")
 """Problems that anybody may meet anywhere."""
 JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-OF_A_BODY = {JSON: ("bad_json", "bad_message", "request_timeout", "too_big"), FORM: ("bad_message", "too_big")}
+OF_A_FORM = ("bad_message", "request_timeout", "too_big")
+OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM: OF_A_FORM}
 """Problems that who sends a body may meet."""
 OF_A_FILE = ("bad_range", "precondition_failed")
 NO_SNAPSHOT = ("gone_snapshot", "unknown_snapshot")
@@ -74,6 +77,11 @@ PARTS = {
         Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="What the link's address ends in.")],
         "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A",
     ),
+    "invitation": Part(
+        "[^/]+",
+        Annotated[str, Meta(min_length=1, description="What the link of the first start ends in.")],
+        "S2m0VbV1o0Yq3mJcM1yX9u4nq0mUoQ8x1Yp3Zq7r5sE",
+    ),
     "name": Part("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
 }
 """By name: one thing, wherever it stands."""
@@ -98,7 +106,8 @@ class Operation:
 
     `body_type` is its content type, and `needs_body` whether there must be one. `path` has its parts in braces, each of
     PARTS. `problems` are codes of docs/protocol.md beside those that all operations share. `tag` is the chapter that it
-    stands in. `head` is whether HEAD works as well as GET. `name` is for a handler that answers several.
+    stands in. `role` is what it takes, None for what everybody may. `head` is whether HEAD works as well as GET. `name`
+    is for a handler that answers several.
     """
 
     method: str
@@ -114,6 +123,7 @@ class Operation:
     body: type[Struct] | None = None
     body_type: str = JSON
     needs_body: bool = False
+    role: Role | None = "view"
     head: bool = True
     name: str = ""
 
@@ -131,7 +141,9 @@ class Operation:
     def codes(self) -> dict[int, list[str]]:
         """All codes of problems that it may answer, by their status."""
         own = (*self.problems, *COMMON)
-        if self.method not in ("GET", "HEAD"):
+        if self.role is not None:
+            own += ("forbidden", "unauthorized")
+        elif self.method not in ("GET", "HEAD"):
             own += ("forbidden",)
         if self.body is not None:
             own += OF_A_BODY[self.body_type]
@@ -145,7 +157,7 @@ class Operation:
     def make_route(self) -> web.RouteDef:
         path = re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]}:{PARTS[name[1]].pattern}}}", self.path)
         options = {"allow_head": self.head} if self.method == "GET" else {}
-        return web.RouteDef(self.method, path, self.handler, options)
+        return web.RouteDef(self.method, path, admit(self.role, self.handler), options)
 
 
 # ---- what is answered alike

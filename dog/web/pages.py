@@ -11,8 +11,10 @@ from dog.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.assets import ASSETS, DEFAULT_PICTURE
 from dog.web.pictures import find_snapshot
+from dog.web.pressing import permit
 from dog.web.problems import relative_root
 from dog.web.service import SERVICE, Service
+from dog.web.visitors import VISITOR, describe_visitor, is_secure
 
 __all__ = ["COOKIE", "press", "render", "show_live", "show_snapshot"]
 
@@ -52,7 +54,8 @@ async def show_live(request: web.Request) -> web.Response:
 async def press(request: web.Request) -> web.Response:
     """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
     service = request.app[SERVICE]
-    _, snapshot = await service.find_camera(request.query.get("camera")).take()
+    camera = service.find_camera(request.query.get("camera"))
+    _, snapshot = await camera.take(permit=permit(request))
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
     public = urlsplit(service.settings.base_url or "")
     response.set_cookie(
@@ -60,7 +63,7 @@ async def press(request: web.Request) -> web.Response:
         snapshot.id,
         max_age=YEAR,
         path=public.path.rstrip("/") + "/",
-        secure=request.secure or public.scheme == "https",
+        secure=is_secure(request),
         samesite="Lax",
     )
     return response
@@ -116,7 +119,12 @@ def _write_exposure(seconds: float | None) -> str:
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
     """A page of templates/, with the way to the site's root as `root`."""
-    context = {"root": relative_root(request), "version": __version__, **context}
+    context = {
+        "root": relative_root(request),
+        "version": __version__,
+        **describe_visitor(request.get(VISITOR)),
+        **context,
+    }
     response = aiohttp_jinja2.render_template(template, request, context)
     response.headers["Cache-Control"] = "no-store"
     return response

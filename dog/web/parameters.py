@@ -3,14 +3,14 @@
 Who parses with a type of their own has it; here are those of the others.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
 from dog.messages import REQUEST_LENGTH, MaxAge
 from dog.web.pictures import Wait
 
-__all__ = ["OfCamera", "OfEvents", "OfFile", "OfLatest", "OfPress", "OfPreview", "OfPush", "PinForm"]
+__all__ = ["OfCamera", "OfEvents", "OfFile", "OfLatest", "OfPress", "OfPreview", "OfPush"]
 
 
 class OfCamera(Struct, frozen=True):
@@ -43,12 +43,6 @@ class OfEvents(Struct, frozen=True):
     """The headers of GET /events."""
 
     last: str | None = field(default=None, name="Last-Event-ID")
-
-
-class PinForm(Struct, frozen=True):
-    """The form of a photo's page."""
-
-    pinned: Literal["yes", "no"]
 
 
 class OfPress(Struct, frozen=True):

@@ -9,12 +9,18 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from dog.access import allows
 from dog.camera_task import CameraTask
+from dog.errors import RequestError
 from dog.messages import RIGHT, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.content import Content, respond
+from dog.web.guard import explain_refusal
+from dog.web.pressing import permit
 from dog.web.problems import Problem
+from dog.web.security import check_page
 from dog.web.service import SERVICE, Service
+from dog.web.visitors import VISITOR
 
 __all__ = ["Wait", "check_place", "find_snapshot", "show_latest", "show_picture", "show_thumbnail"]
 
@@ -25,6 +31,8 @@ LONGEST_AGE = 2**31
 """Seconds: what Age says of whatever is older (RFC 9111, section 1.2.2)."""
 FOREVER = "public, max-age=31536000, immutable"
 """A snapshot never changes (RFC 8246)."""
+ONLY_OURS = FOREVER.replace("public", "private")
+"""The same where not everybody may see it: no cache that people share may keep it."""
 
 
 async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
@@ -49,7 +57,7 @@ async def show_picture(request: web.Request) -> web.StreamResponse:
     snapshot = await find_snapshot(service, request.match_info["id"])
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file.")
-    return await _send(request, service, snapshot, {"Cache-Control": FOREVER})
+    return await _send(request, service, snapshot, {"Cache-Control": _keep(service)})
 
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
@@ -60,7 +68,7 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
         data = await service.store.read_thumbnail(snapshot)
     except SnapshotGone:
         raise Problem("unknown_snapshot", "The thumbnail of this photo is gone.") from None
-    return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": FOREVER})
+    return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": _keep(service)})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
@@ -78,7 +86,8 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         camera = service.find_camera(request.query.get("camera"))
         snapshot = camera.latest
         if max_age is not None:
-            reply, snapshot = await camera.take(max_age=max_age)
+            _check_press(request)
+            reply, snapshot = await camera.take(max_age, permit=permit(request))
             outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet; ask with ?max_age=0 to have one taken.")
@@ -91,6 +100,14 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     if outcome is not None:
         headers["X-Outcome"] = outcome
     return await _send(request, service, snapshot, headers)
+
+
+def _check_press(request: web.Request) -> None:
+    """A GET that presses is for who may press, and not for any page that has an image of this address."""
+    visitor = request[VISITOR]
+    if not allows(visitor.role, "capture"):
+        raise explain_refusal(visitor, "capture")
+    check_page(request)
 
 
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
@@ -112,6 +129,17 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
         await asyncio.wait({coming}, timeout=left)
         if coming.done():
             coming.result()
+        _check_still(request, service)
+
+
+def _check_still(request: web.Request, service: Service) -> None:
+    """Raise RequestError `unauthorized` where what they came by was taken back while they waited."""
+    if service.access is not None and not allows(service.access.role_now(request[VISITOR]), "view"):
+        raise RequestError("unauthorized", "What you came by has ended meanwhile: log in, or show another token.")
+
+
+def _keep(service: Service) -> str:
+    return FOREVER if service.anonymous.role is not None else ONLY_OURS
 
 
 def parse_seconds(request: web.Request, name: str, type: Any) -> float | None:

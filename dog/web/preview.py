@@ -11,8 +11,10 @@ from aiohttp import web
 
 from dog.errors import RequestError
 from dog.viewfinder import BOUNDARY, END, NEXT
+from dog.web.allowances import find_client
 from dog.web.problems import Problem
 from dog.web.service import SERVICE
+from dog.web.visitors import VISITOR
 
 __all__ = ["show_preview"]
 
@@ -43,7 +45,8 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     With `ahead=1` each part's header comes with the part before, and so without its length: Chromium shows a part only
     when it has seen the next one's header. Raises Problem `no_preview`, and RequestError where the camera is offline.
     """
-    camera = request.app[SERVICE].find_camera(request.query.get("camera"))
+    service = request.app[SERVICE]
+    camera = service.find_camera(request.query.get("camera"))
     if not camera.viewfinder.has_preview:
         raise Problem("no_preview", f"The camera {camera.name} has no live view; it only takes photos.")
     if camera.offline is not None:
@@ -52,15 +55,26 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     answer = Endless(HEADERS)
     if request.method == "HEAD":
         return answer
-    with camera.viewfinder.watch() as parts:
+    transport = request.transport
+
+    def end(_code: int, _reason: str) -> None:
+        if transport is not None:
+            transport.abort()
+
+    client, download = find_client(request[VISITOR], request.remote), service.allowances.download
+    download.check(client)
+    with service.presence.during(request[VISITOR], end), camera.viewfinder.watch() as parts:
         await answer.prepare(request)
         _limit_buffer(request)
         with contextlib.suppress(ConnectionError):  # it has gone
             if ahead:
                 await answer.write(NEXT)
             async for part in parts:
-                await answer.write(part.ahead if ahead else part.whole)
+                await answer.write(data := part.ahead if ahead else part.whole)
                 await request.writer.drain()  # waits for the last byte: see Connection
+                download.spend(client, len(data))
+                if download.is_spent(client):
+                    break
             await answer.write(END)
     return answer
 

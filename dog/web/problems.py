@@ -3,6 +3,7 @@
 The codes are those of docs/protocol.md, the same as in `error` and `failed`.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,16 @@ from yarl import URL
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.messages import encode
+from dog.web.visitors import VISITOR, describe_visitor
 
-__all__ = ["Problem", "answer_problems", "describe_problem", "harden", "relative_root"]
+__all__ = ["STATUS", "TEMPORARY", "Problem", "advise", "answer_problems", "describe_problem", "harden", "relative_root"]
 
 STATUS = {
     "bad_json": 400,
     "bad_message": 400,
     "bad_request": 400,
+    "unauthorized": 401,
+    "wrong_password": 401,
     "forbidden": 403,
     "no_preview": 404,
     "not_found": 404,
@@ -33,13 +37,16 @@ STATUS = {
     "unknown_snapshot": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "gone_invitation": 410,
     "gone_link": 410,
     "gone_snapshot": 410,
     "precondition_failed": 412,
     "too_big": 413,
     "bad_range": 416,
     "expectation_failed": 417,
+    "unknown_host": 421,
     "upgrade_required": 426,
+    "rate_limited": 429,
     "internal_error": 500,
     "storage_error": 500,
     "camera_error": 502,
@@ -95,10 +102,21 @@ async def answer_problems(
         return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")
 
 
-def harden(server: web.Server) -> None:
-    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback."""
+def harden(server: web.Server, headers: dict[str, str]) -> None:
+    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback.
+
+    What it answers itself gets these headers, too: its own would tell which version of it this is.
+    """
+
+    class Request(web.Request):
+        async def _prepare_hook(self, response: web.StreamResponse) -> None:
+            if self._match_info is None:
+                response.headers.update(headers)
+            await super()._prepare_hook(response)
+
     server.request_handler = _refuse_expectations(server.request_handler)
-    server.request_factory = _replace_unreadable(server.request_factory)
+    make: Callable[..., web.BaseRequest] = server.request_factory
+    server.request_factory = _replace_unreadable(functools.partial(make, _cls=Request))
 
 
 def _refuse_expectations(handle: Handler) -> Handler:
@@ -126,6 +144,16 @@ def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callabl
         return make_request(message, *parts)
 
     return make
+
+
+def advise(code: str, retry_after: float | None) -> dict[str, str]:
+    """The headers that say what to do: when to come back, where waiting helps, or how to say who one is."""
+    headers = {}
+    if code in TEMPORARY:
+        headers["Retry-After"] = str(math.ceil(max(retry_after or 0, 1)))
+    if STATUS.get(code) == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
 
 
 def describe_problem(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
@@ -160,26 +188,26 @@ def _answer(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """The problem as JSON or as a page; `retry_after` counts where waiting helps, and is a second at least."""
+    """The problem as JSON or as a page."""
     status = status or STATUS[code]
-    wait = math.ceil(max(retry_after or 0, 1)) if code in TEMPORARY else None
+    advice = advise(code, retry_after)
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
         context = {
             "root": relative_root(request),
             "version": __version__,
+            **describe_visitor(request.get(VISITOR)),
             "status": status,
             "title": title,
             "heading": heading or title,
             "detail": message,
             "code": code,
-            "retry_after": wait,
+            "retry_after": advice.get("Retry-After"),
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
         body = encode(describe_problem(code, message, status))
         response = web.Response(status=status, body=body, content_type="application/problem+json")
-    if wait is not None:
-        response.headers["Retry-After"] = str(wait)
+    response.headers.update(advice)
     response.headers.update(headers or {})
     return response

@@ -6,8 +6,9 @@ The first that fits is asked. To add one: write its handler, and its Operation h
 from aiohttp import web
 
 from dog.web import album, api, assets, documents, events, pages, pictures, preview, sockets
+from dog.web.access_routes import ACCESS
 from dog.web.operations import FORM, NO_SNAPSHOT, OF_A_FILE, PICTURES, Answer, Operation, file, nothing, page, told
-from dog.web.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush, PinForm
+from dog.web.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush
 from dog.web.sharing_routes import SHARING
 
 __all__ = ["OPERATIONS", "TAGS"]
@@ -19,6 +20,7 @@ TAGS = {
     "push": "What happens, as it happens.",
     "cameras": "What there is to take pictures with.",
     "pages": "For people; they work without JavaScript, too.",
+    "access": "Who comes in, and what they may.",
     "documents": "All this, for people and for tools.",
     "service": "How the service is.",
     "parts": "What the pages are made of.",
@@ -76,9 +78,10 @@ OPERATIONS = (
         method="POST",
         path="/snapshots/{id}/pin",
         handler=album.press_pin,
+        role="manage",
         tag="pages",
         summary="The form that pins a photo, or unpins it",
-        body=PinForm,
+        body=album.PinForm,
         body_type=FORM,
         needs_body=True,
         answers=(Answer(status=303, what="To the photo's page.", headers=("Location",)),),
@@ -88,6 +91,7 @@ OPERATIONS = (
         method="GET",
         path="/snapshots/{id}/delete",
         handler=album.ask_deletion,
+        role="manage",
         tag="pages",
         summary="The page that asks whether a photo is to be deleted",
         answers=page("The page."),
@@ -97,6 +101,7 @@ OPERATIONS = (
         method="POST",
         path="/snapshots/{id}/delete",
         handler=album.press_delete,
+        role="manage",
         tag="pages",
         summary="The form that deletes a photo",
         answers=(Answer(status=303, what="To the next older photo, or the gallery.", headers=("Location",)),),
@@ -135,6 +140,7 @@ OPERATIONS = (
         method="POST",
         path="/api/captures",
         handler=api.start_capture,
+        role="capture",
         tag="captures",
         summary="Press: the picture that is fresh enough, or a new one",
         description=(
@@ -188,6 +194,7 @@ OPERATIONS = (
         method="DELETE",
         path="/api/snapshots/{id}",
         handler=api.delete_snapshot,
+        role="manage",
         tag="photos",
         summary="Delete a photo, for everyone and for ever",
         answers=nothing("It is gone."),
@@ -197,6 +204,7 @@ OPERATIONS = (
         method="PUT",
         path="/api/snapshots/{id}/pin",
         handler=api.pin_snapshot,
+        role="manage",
         tag="photos",
         summary="Pin a photo, so that it never makes room for newer ones",
         answers=nothing("It is pinned."),
@@ -206,22 +214,25 @@ OPERATIONS = (
         method="DELETE",
         path="/api/snapshots/{id}/pin",
         handler=api.unpin_snapshot,
+        role="manage",
         tag="photos",
         summary="Unpin a photo",
         answers=nothing("It is not pinned."),
         problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
     ),
     *SHARING,
+    *ACCESS,
     Operation(
         method="GET",
         path="/ws",
         handler=sockets.watch,
+        role=None,
         tag="push",
         summary="The push, as a WebSocket",
         description="What is said on it stands in the AsyncAPI document.",
         query=OfPush,
-        answers=(Answer(status=101, what="You are a viewer now."),),
-        problems=("forbidden", "upgrade_required"),
+        answers=(Answer(status=101, what="You are a viewer now, or have ten seconds to say a token."),),
+        problems=("forbidden", "unauthorized", "upgrade_required"),
         head=False,
     ),
     Operation(
@@ -269,6 +280,7 @@ OPERATIONS = (
         method="POST",
         path="/",
         handler=pages.press,
+        role="capture",
         tag="pages",
         summary="The same press, without JavaScript",
         query=OfCamera,
@@ -309,6 +321,7 @@ OPERATIONS = (
         method="GET",
         path="/healthz",
         handler=api.report_health,
+        role=None,
         tag="service",
         summary="Whether the process is alive",
         answers=told("It is.", dict[str, str]),
@@ -334,6 +347,7 @@ OPERATIONS = (
         method="GET",
         path="/static/{name}",
         handler=assets.show_asset,
+        role=None,
         tag="parts",
         summary="A style, a module, a drawing",
         headers=OfFile,
@@ -354,6 +368,7 @@ OPERATIONS = (
         method="GET",
         path="/favicon.ico",
         handler=_show_icon,
+        role=None,
         tag="parts",
         summary="The icon, where a browser looks for it",
         answers=(Answer(status=302, what="It is elsewhere.", headers=("Location",)),),

@@ -11,13 +11,14 @@ from dog.settings import Settings
 from dog.web.service import SERVICE
 
 __all__ = [
+    "BY_COOKIE",
     "SECURITY_HEADERS",
     "SECURITY_LINES",
     "add_security_headers",
     "allow_origin",
-    "check_origin",
+    "answer_preflight",
+    "check_page",
     "make_security_headers",
-    "refuse_foreign_posts",
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
@@ -25,29 +26,52 @@ SECURITY_LINES = web.AppKey("security_lines", str)
 """The same as they stand in an answer."""
 EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """What a page of another origin may read beside the body and what every page may."""
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+BY_COOKIE = web.RequestKey("by_cookie", bool)
+"""Is there where a cookie alone says who asks: a browser sends it along, whoever makes it ask."""
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
+    "Access-Control-Max-Age": "600",
+}
+UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
+"""Powers of a browser that no page of ours asks for."""
+HALF_A_YEAR = 180 * 24 * 3600
 
 
-def check_origin(request: web.Request) -> None:
+def check_page(request: web.Request) -> None:
     """Raise RequestError `forbidden` where another site's page is behind the request.
 
-    A browser always says its page's origin when it opens a WebSocket or posts; it must be the host that was asked, the
-    public address, or listed. A script says none, and passes.
+    A browser says whose page it is: in Origin when it opens a WebSocket or posts, else in Sec-Fetch-Site or Referer. It
+    must be of the host that was asked, of the public address, or listed. A script says nothing and passes, but for one
+    that is known by a cookie alone: it may be a browser that keeps silent.
     """
     origin = request.headers.get("Origin")
     if origin is None:
-        return
+        site = request.headers.get("Sec-Fetch-Site")
+        if site in ("same-origin", "none") or (
+            site is None and BY_COOKIE not in request and "Referer" not in request.headers
+        ):
+            return
+        origin = _origin_of(request.headers.get("Referer", ""))
     settings = request.app[SERVICE].settings
     own = {_strip_port(f"{request.scheme}://{request.host}".lower()), *settings.origins}
     if settings.base_url:
-        public = urlsplit(settings.base_url)
-        own.add(f"{public.scheme}://{public.netloc}")
+        own.add(_origin_of(settings.base_url))
     if _strip_port(origin.lower()) not in own:
         raise RequestError(
             "forbidden",
             f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them,"
-            " and behind a proxy `base_url` has to say the address that people use.",
+            " and behind a proxy `trusted_proxies` has to name it, or `base_url` the address that people use."
+            if origin
+            else "It can't be seen whose page this comes from; a script shows a token instead of a cookie.",
         )
+
+
+def _origin_of(url: str) -> str:
+    """An address's scheme, host and port; empty where it has none."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0]
+    return f"{scheme}://{host}" if host else ""
 
 
 def allow_origin(request: web.Request) -> dict[str, str]:
@@ -74,17 +98,22 @@ def _strip_port(origin: str) -> str:
 
 
 @web.middleware
-def refuse_foreign_posts(
+async def answer_preflight(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> Awaitable[web.StreamResponse]:
-    """No other site's page may make a visitor's browser take a photo."""
-    if request.method not in SAFE_METHODS:
-        check_origin(request)
-    return handler(request)
+) -> web.StreamResponse:
+    """A browser asks before a page of a listed origin sends what no form could (CORS)."""
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        return await handler(request)
+    allowed = "Access-Control-Allow-Origin" in allow_origin(request)
+    return web.Response(status=204, headers=PREFLIGHT if allowed else {})
 
 
 def make_security_headers(settings: Settings) -> dict[str, str]:
-    """The headers that every answer gets: nothing inline, nothing from elsewhere, no framing, no guessing of types."""
+    """The headers that every answer gets: nothing inline, nothing from elsewhere, no framing, no guessing of types.
+
+    Pages of other sites may show the pictures only where some are listed. HTTPS is kept to where the public address is
+    by HTTPS, and a name.
+    """
     public = urlsplit(settings.base_url or "")
     elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
     policy = "; ".join(
@@ -100,12 +129,23 @@ def make_security_headers(settings: Settings) -> dict[str, str]:
             "frame-ancestors 'none'",
         )
     )
-    return {
+    headers = {
         "Server": f"dog/{__version__}",
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
+        "Permissions-Policy": ", ".join(f"{power}=()" for power in UNUSED),
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
     }
+    if public.scheme == "https" and not _is_address(public.hostname or ""):
+        headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
+    return headers
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is an address or this machine: no name that a browser would keep HTTPS for."""
+    return ":" in host or host == "localhost" or host.rpartition(".")[2].isdigit()
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from dog.access import Access, Visitor
 from dog.album import Album
 from dog.camera_task import CameraTask
 from dog.errors import RequestError
@@ -13,13 +14,15 @@ from dog.messages import CameraStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
+from dog.web.allowances import Allowances
+from dog.web.presence import Presence
 
 __all__ = ["SERVICE", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts, as dog.web.app put them together."""
+    """The parts, as dog.web.app put them together. Without `auth` there is no `access`: all are `anonymous`."""
 
     settings: Settings
     links: Links
@@ -28,6 +31,10 @@ class Service:
     cameras: dict[str, CameraTask]
     album: Album
     metrics: Metrics
+    access: Access | None
+    anonymous: Visitor
+    presence: Presence
+    allowances: Allowances
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""

@@ -13,7 +13,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import msgspec
 from aiohttp import web
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
@@ -21,7 +20,7 @@ from msgspec import Meta, Struct
 from dog.images.exif import write_exif
 from dog.messages import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id, make_stamp
-from dog.web.bodies import read_body, respond_json
+from dog.web.bodies import read_body, read_form, respond_json
 from dog.web.content import Content, respond
 from dog.web.pages import render
 from dog.web.pictures import find_snapshot
@@ -122,10 +121,7 @@ async def press_link(request: web.Request) -> web.Response:
     """POST /snapshots/{id}/links: the form of that page."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    try:
-        wish = msgspec.convert(dict(await request.post()), LinkRequest, strict=False)
-    except msgspec.ValidationError:
-        raise Problem("bad_message", "`expires_in` is a number of seconds, from a minute to a year.") from None
+    wish = await read_form(request, LinkRequest)
     await _give_away(service, snapshot, wish)
     return _lead_back(request, snapshot)
 

@@ -6,28 +6,37 @@ GET /ws -> watch -> take_over -> WebSocketViewer: bytes -> frames -> messages ->
 
 import asyncio
 import base64
+import functools
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
 
+from dog.access import allows
 from dog.errors import RequestError
 from dog.frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answer
 from dog.hub import Viewer
 from dog.messages import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
+from dog.web.allowances import TokenBucket, find_client
 from dog.web.connections import CONNECTIONS
+from dog.web.guard import explain_refusal
+from dog.web.presence import UNAUTHORIZED
 from dog.web.problems import TEMPORARY, Problem
-from dog.web.security import check_origin
-from dog.web.service import SERVICE, Service
+from dog.web.security import check_page
+from dog.web.service import SERVICE
+from dog.web.visitors import VISITOR
 
-__all__ = ["RATE_LIMITED", "TokenBucket", "take_over", "watch"]
+__all__ = ["RATE_LIMITED", "take_over", "watch"]
 
 MESSAGE_SIZE = 4096
 """Bytes of the longest message that a viewer may send."""
 RATE_LIMITED = 4029
 PATIENCE = 20
 """Messages in a row that are answered with `rate_limited` before the viewer is closed."""
+INTRODUCTION = 10.0
+"""Seconds that somebody who is not known has to say a token."""
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """What RFC 6455 has the server hash with the client's key (section 1.3)."""
 KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
@@ -36,36 +45,23 @@ KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 log = logging.getLogger(__name__)
 
 
-class TokenBucket:
-    """So many messages a second, and so many at once."""
-
-    __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._filled_at: float | None = None
-
-    def take(self, now: float) -> float:
-        """Take a token at `now` seconds: 0, or the seconds until there is one again."""
-        if self._filled_at is not None:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
-        self._tokens -= 1
-        return 0.0
-
-    def spend(self, tokens: float) -> None:
-        """Take as many as something cost that has been done already: there may be less than none afterwards."""
-        self._tokens -= tokens
-
-
 class WebSocketViewer(Viewer):
-    """A viewer that may also speak: what it says is answered as it comes."""
+    """A viewer that may also speak: what it says is answered as it comes.
 
-    __slots__ = ("_bucket", "_connections", "_reader", "_refused", "_service")
+    Who may not even watch is no viewer yet: the connection waits for a token, and for nothing else.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_connections",
+        "_leave",
+        "_reader",
+        "_refused",
+        "_service",
+        "_since",
+        "_visitor",
+        "_waiting",
+    )
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
         service = request.app[SERVICE]
@@ -75,7 +71,11 @@ class WebSocketViewer(Viewer):
         self._reader = FrameReader(MESSAGE_SIZE)
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
         self._refused = 0
-        super().__init__(service.hub, transport, request.remote or "")
+        self._since = request.query.get("since")
+        self._visitor = visitor = request[VISITOR]
+        self._leave: Callable[[], None] | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+        super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
         self._connections.enter(self.address)
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +96,64 @@ class WebSocketViewer(Viewer):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._connections.leave(self.address)
+        self._stop_waiting()
+        if self._leave is not None:
+            self._leave()
+
+    def come(self, handshake: bytes) -> None:
+        """Be a viewer, or wait for a token until it is clear who this is."""
+        if self._visitor.role is not None:
+            self._join(handshake)
+            return
+        self.write(handshake)
+        self._tell(explain_refusal(self._visitor, "view"))
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.call_later(INTRODUCTION, self.close, UNAUTHORIZED, "nobody said who this is")
+
+    def _join(self, handshake: bytes = b"") -> None:
+        service = self._service
+        self._leave = service.presence.enter(self._visitor, self.close)
+        service.hub.join(self, service.statuses(), self._since, preface=handshake)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _introduce(self, said: Auth) -> None:
+        """Who they are from now on. A viewer that may do more than before is told so by another `hello`."""
+        access = self._service.access
+        if access is None:
+            return  # nobody asked for a token: whoever says one all the same is as welcome as before
+        visitor = access.identify_token(said.token or "")
+        if visitor is None:
+            self._tell(
+                RequestError("unauthorized", "This token is not known here, or it has ended.", request=said.request)
+            )
+            if self._waiting is not None:
+                self.close(UNAUTHORIZED, "an unknown token")
+            return
+        is_viewer = self._leave is not None
+        self._stop_waiting()
+        if self._leave is not None:
+            self._leave()
+        self._visitor, self.role = visitor, visitor.role or "view"
+        if not is_viewer:
+            self._join()
+            return
+        self._leave = self._service.presence.enter(visitor, self.close)
+        self._service.hub.resume(self, self._service.statuses(), self._service.hub.cursor)
+
+    def _tell(self, error: RequestError) -> None:
+        self.send(
+            Error(
+                request=error.request,
+                code=error.code,
+                message=error.message,
+                temporary=error.code in TEMPORARY,
+                retry_after=error.retry_after,
+            )
+        )
 
     def _hear(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == CLOSE:
@@ -123,42 +181,38 @@ class WebSocketViewer(Viewer):
         service = self._service
         try:
             said = parse_request(text)
+            if self._leave is None and not isinstance(said, Auth):
+                raise explain_refusal(self._visitor, "view", said.request)
             match said:
                 case Capture():
-                    self.send(_capture(said, service))
+                    self.send(self._capture(said))
                 case Resume():
                     sent = service.hub.resume(self, service.statuses(), said.cursor)
                     self._bucket.spend(sent / MESSAGE_SIZE)  # or it would draw a thousand times what it says
                 case Ping():
                     self.send(Pong(request=said.request))
                 case Auth():
-                    pass  # nobody asked for a token: whoever says one all the same is as welcome as before
+                    self._introduce(said)
         except RequestError as error:
-            self.send(
-                Error(
-                    request=error.request,
-                    code=error.code,
-                    message=error.message,
-                    temporary=error.code in TEMPORARY,
-                    retry_after=error.retry_after,
-                )
-            )
+            self._tell(error)
 
-
-def _capture(said: Capture, service: Service) -> Reply:
-    camera = service.find_camera(said.camera, request=said.request)
-    return camera.request(max_age=said.max_age, key=said.request)
+    def _capture(self, said: Capture) -> Reply:
+        if not allows(self._visitor.role, "capture"):
+            raise explain_refusal(self._visitor, "capture", said.request)
+        camera = self._service.find_camera(said.camera, request=said.request)
+        client = find_client(self._visitor, self.address)
+        presses = self._service.allowances.presses
+        return camera.request(said.max_age, said.request, functools.partial(presses.take, client, said.request))
 
 
 async def watch(request: web.Request) -> web.StreamResponse:
     """GET /ws: a viewer comes, is told the whole state, and stays."""
-    check_origin(request)
+    check_page(request)
     answer = _answer_handshake(request)
-    service = request.app[SERVICE]
     transport, early = take_over(request)
     viewer = WebSocketViewer(request, transport)
     try:
-        service.hub.join(viewer, service.statuses(), request.query.get("since"), preface=answer)
+        viewer.come(answer)
         viewer.data_received(early)
     except Exception:
         log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500

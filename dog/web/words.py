@@ -27,7 +27,7 @@ SIGNATURE = "0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A"
 KEY = "0b8f5d6c-7a51-4d0e-9a44-1f3c5a1e2b90"
 
 TYPES = {
-    "Auth": "A token, where the server asks for one; this version never does.",
+    "Auth": "Who this is, where the handshake did not say. A `hello` follows, or an `error`.",
     "CameraChanged": "A camera went offline, is offline for another reason, or came back.",
     "CameraList": "All cameras.",
     "CameraStatus": "One camera as it is now.",
@@ -41,6 +41,7 @@ TYPES = {
     "LinkBody": "A link to one photo, to give away.",
     "LinkList": "Links to one photo, the oldest first.",
     "LinkRequest": "How long a link is to work.",
+    "LoginForm": "Who logs in.",
     "PinForm": "Whether a photo is to be pinned.",
     "Ping": "Are you there?",
     "Pong": "I am.",
@@ -54,7 +55,9 @@ TYPES = {
     "SnapshotBody": "A snapshot: a picture, and what is known of it.",
     "SnapshotDetails": "All that is known of a snapshot.",
     "SnapshotList": "Snapshots, the newest first.",
+    "TicketBody": "What opens one address, once.",
     "Viewers": "How many are watching. Told at most once a second, and not numbered.",
+    "VisitorBody": "Who you are here.",
 }
 
 FIELDS = {
@@ -97,11 +100,13 @@ FIELDS = {
     "max_age": Word("Seconds that the picture may be old; 0 for one whose exposure begins after this.", 0),
     "message": Word("What was wrong and what to do, for people.", "The camera is offline."),
     "name": Word("Its name.", "main"),
+    "next": Word("Where to go then, below the site's root.", "snapshots"),
     "outcome": Word(
         "What became of the press: a capture was `started`, `joined` or `queued`, or a picture is there (`cached`).",
         "started",
     ),
     "page": Word("Where its page is.", f"/snapshots/{ID}"),
+    "password": Word("The password.", "correct horse battery staple"),
     "pinned": Word("Whether it is kept, whatever has to make room.", False),
     "Prefer": Word("`respond-async`: don't wait for the picture.", "respond-async"),
     "preview": Word("Whether it has a live view.", True),
@@ -114,6 +119,7 @@ FIELDS = {
     "request": Word("Any text of yours, chosen at random: said again, it is the same request.", KEY),
     "retaken": Word("How many frames were let go before this one.", 1),
     "retry_after": Word("Seconds after which it may work.", 0.5),
+    "role": Word("What you may do: `view`, `capture` or `manage`, each with those before.", "manage"),
     "seq": Word("The event's number; it rises by one.", 42),
     "server": Word("The server's software.", "dog/0.1.0"),
     "sha256": Word("Of the file, in hexadecimal digits.", "9f86d081884c7d659a2feaa0c55ad015" * 2),
@@ -125,6 +131,7 @@ FIELDS = {
     "temporary": Word("Whether it may work in a moment.", True),
     "thumbnail": Word("Where its thumbnail is: 320 by 320 pixels at most.", f"/snapshots/{ID}/thumbnail.jpg"),
     "title": Word("The status, in words.", "Service Unavailable"),
+    "ticket": Word("The ticket.", "kW3mBq0yq3YH8lq5rIuT2u6tP1n4Zf7cXv9sDwGaEho"),
     "token": Word("The token.", "a-secret"),
     "type": Word("What kind of message this is."),
     "url": Word("Where the picture is.", f"/snapshots/{ID}.jpg"),
@@ -142,7 +149,9 @@ FIELDS = {
     "Error.message": Word("What was wrong and what to do, for people.", "Too many messages."),
     "Hello.at": Word("The server's time now.", AT, TIME),
     "Hello.cursor": Word("Where the events begin that follow.", CURSOR),
+    "Hello.role": Word("What this viewer may do: `view`, `capture` or `manage`, each with those before.", "manage"),
     "Hello.seq": Word("The number before the first event that follows.", 42),
+    "LoginForm.name": Word("Your name here.", "ada"),
     "PinForm.pinned": Word("Whether it is to be pinned.", "yes"),
     "LinkBody.url": Word("What to give away: the address that opens the photo.", f"/shared/{LINK}.{SIGNATURE}"),
     "Problem.status": Word("The HTTP status.", 503),
@@ -150,6 +159,9 @@ FIELDS = {
     "Removed.reason": Word("`deleted` by somebody, or it made room (`retention`).", "deleted"),
     "Removed.snapshots": Word("Their ids, 100 at most; more come in another event.", [ID]),
     "Reply.capture": Word("The number of the capture that serves it.", 7),
+    "TicketBody.expires_in": Word("Seconds for which it works.", 30),
+    "VisitorBody.name": Word("Your name, or your token's.", "ada"),
+    "VisitorBody.role": Word("What you may do: `view`, `capture` or `manage`, each with those before.", "manage"),
 }
 
 LEFT_OUT = {
@@ -172,7 +184,7 @@ HEADERS = {
     "Location": Word("Where to go on.", f"/snapshots/{ID}"),
     "Preference-Applied": Word("respond-async", "respond-async"),
     "Retry-After": Word("Seconds after which it may work.", 1),
-    "Set-Cookie": Word("The id of your last snapshot, and nothing else.", f"dog_snapshot={ID}"),
+    "Set-Cookie": Word("The id of your last snapshot, or a session that began or ended.", f"dog_snapshot={ID}"),
     "X-Captured-At": Word("When its exposure began.", AT, TIME),
     "X-Outcome": Word("What became of the press: started, joined, queued or cached.", "started"),
     "X-Robots-Tag": Word("Search engines are to leave it alone.", "noindex"),

@@ -68,15 +68,15 @@ class SlowClient:
 
 
 SLOW: dict[str, dict[str, Any]] = {
-    "slow heads": {"start": b"GET / HTTP/1.1\r\nHost: x\r\n", "more": b"X-a: b\r\n", "reads": False},
+    "slow heads": {"start": b"GET / HTTP/1.1\r\nHost: localhost\r\n", "more": b"X-a: b\r\n", "reads": False},
     "slow bodies": {
-        "start": b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\n",
+        "start": b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4096\r\n\r\n",
         "more": b" ",
         "reads": False,
     },
-    "slow reading": {"start": b"GET /latest.jpg HTTP/1.1\r\nHost: x\r\n\r\n" * 400, "more": b"", "reads": True},
+    "slow reading": {"start": b"GET /latest.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400, "more": b"", "reads": True},
     "many ranges": {
-        "start": b"GET /latest.jpg HTTP/1.1\r\nHost: x\r\nRange: bytes=0-%b\r\n\r\n"
+        "start": b"GET /latest.jpg HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-%b\r\n\r\n"
         % b"".join(b",5-%d" % end for end in range(1300)),
         "more": b"",
         "reads": True,

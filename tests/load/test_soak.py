@@ -140,7 +140,7 @@ async def load(room: Room, chance: random.Random) -> None:
         paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
         for path in chance.choices(paths, k=chance.randrange(1, 8)):
             method = "POST" if path == "/api/captures" else "GET"
-            writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             assert head.split()[1] in ("200", "201"), (path, head)
             await reader.readexactly(int(head.partition("Content-Length: ")[2].split()[0]))

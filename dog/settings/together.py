@@ -1,0 +1,44 @@
+"""What no setting can say of itself alone: nobody is let in from elsewhere by mistake."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from dog.settings.fields import Settings
+
+__all__ = ["check_ways_in"]
+
+
+def check_ways_in(settings: Settings) -> None:
+    """Raises SettingError where the service would be reached from other machines, and nobody has said who may come in.
+
+    A proxy on this very machine is a way from elsewhere, too.
+    """
+    if settings.auth and settings.open:
+        raise settings.error("open", "people log in (auth), or everybody may come in (open): leave one of them out")
+    if settings.anonymous != "nothing" and not settings.auth:
+        raise settings.error("anonymous", "it is for services where others log in; add --auth, or leave it out")
+    if settings.auth or settings.open:
+        return
+    ways = {
+        "host": None if _is_here(settings.host) else settings.host,
+        "base_url": _find_elsewhere(settings.base_url),
+        "trusted_proxies": ", ".join(settings.trusted_proxies) or None,
+    }
+    for name, way in ways.items():
+        if way is not None:
+            problem = (
+                f"{way} is a way in from other machines; add --auth, so that people log in, or --open for everybody"
+            )
+            raise settings.error(name, problem)
+
+
+def _find_elsewhere(base_url: str | None) -> str | None:
+    return base_url if base_url and not _is_here(urlsplit(base_url).hostname or "") else None
+
+
+def _is_here(host: str) -> bool:
+    """Whether only this machine gets there. A name that is not localhost may be anything."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

@@ -1,0 +1,75 @@
+"""The addresses of logging in, as routes.py has them, and those by which a script learns who it is here."""
+
+from dog.web import login
+from dog.web.operations import FORM, Answer, Operation, page, told
+
+__all__ = ["ACCESS"]
+
+IN = (Answer(status=303, what="They are in.", headers=("Location", "Set-Cookie")),)
+
+ACCESS = (
+    Operation(
+        method="GET",
+        path="/login",
+        handler=login.show_login,
+        role=None,
+        tag="access",
+        summary="The page to log in",
+        query=login.OfLogin,
+        answers=(*page("The page."), Answer(status=303, what="They are in already.", headers=("Location",))),
+        problems=("not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/login",
+        handler=login.press_login,
+        role=None,
+        tag="access",
+        summary="The form of that page",
+        body=login.LoginForm,
+        body_type=FORM,
+        needs_body=True,
+        answers=IN,
+        problems=("not_found", "wrong_password", "rate_limited"),
+    ),
+    Operation(
+        method="POST",
+        path="/logout",
+        handler=login.press_logout,
+        role=None,
+        tag="access",
+        summary="Log out",
+        answers=(Answer(status=303, what="They are out.", headers=("Location", "Set-Cookie")),),
+        problems=("not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/enter/{invitation}",
+        handler=login.accept_invitation,
+        role=None,
+        tag="access",
+        summary="The link of the first start, which lets one browser in",
+        head=False,
+        answers=IN,
+        problems=("not_found", "gone_invitation"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/visitor",
+        handler=login.show_visitor,
+        role=None,
+        tag="access",
+        summary="Who you are here, and what you may",
+        answers=told("You.", login.VisitorBody),
+    ),
+    Operation(
+        method="POST",
+        path="/api/tickets",
+        handler=login.create_ticket,
+        tag="access",
+        summary="A ticket for one request, where no token can be shown",
+        description="Add it to an address as `?ticket=`: it is as good as you are, once, and for half a minute.",
+        answers=(Answer(status=201, what="The ticket.", body=login.TicketBody),),
+        problems=("not_found",),
+    ),
+)

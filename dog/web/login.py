@@ -1,0 +1,170 @@
+"""Coming in and going: the page to log in, the first start's link, logging out, and tickets where no token is shown."""
+
+import datetime as dt
+import logging
+from typing import Annotated
+from urllib.parse import quote, unquote, urlsplit
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from dog.access import Access
+from dog.errors import RequestError
+from dog.messages import Role
+from dog.web.bodies import read_form, respond_json
+from dog.web.pages import render
+from dog.web.problems import STATUS, Problem, advise, relative_root
+from dog.web.service import SERVICE
+from dog.web.visitors import VISITOR, is_secure, name_cookie
+
+__all__ = [
+    "LoginForm",
+    "OfLogin",
+    "TicketBody",
+    "VisitorBody",
+    "accept_invitation",
+    "create_ticket",
+    "press_login",
+    "press_logout",
+    "show_login",
+    "show_visitor",
+]
+
+log = logging.getLogger(__name__)
+
+WRONG = ("wrong_password", "rate_limited", "overloaded")
+"""What the page of the login says itself."""
+
+
+class OfLogin(Struct, frozen=True):
+    """The query of GET /login."""
+
+    next: str | None = None
+
+
+class LoginForm(Struct, frozen=True):
+    """The form of that page; `next` is where to go then, below the site's root."""
+
+    name: Annotated[str, Meta(max_length=200)]
+    password: Annotated[str, Meta(max_length=2000)]
+    next: str = ""
+
+
+class VisitorBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """Who asks, as the service knows them; a role that is left out is none."""
+
+    role: Role | None = None
+    name: str | None = None
+
+
+class TicketBody(Struct, frozen=True, kw_only=True):
+    """A ticket as it is told, once; it is good for one request, within so many seconds."""
+
+    ticket: str
+    expires_in: float
+
+
+async def show_login(request: web.Request) -> web.StreamResponse:
+    """GET /login. Who is in already goes on."""
+    _find_access(request)
+    if request[VISITOR].kind == "session":
+        return _lead(request, request.query.get("next", ""))
+    return _render(request, request.query.get("next", ""))
+
+
+async def press_login(request: web.Request) -> web.StreamResponse:
+    """POST /login: the form of that page. A new session whatever was there before, and back to where they came from."""
+    access = _find_access(request)
+    said = await read_form(request, LoginForm)
+    try:
+        secret, expires_at = await access.log_in(said.name, said.password, request.remote or "")
+    except RequestError as error:
+        if error.code not in WRONG or "text/html" not in request.headers.get("Accept", ""):
+            raise
+        response = _render(request, said.next, name=said.name, error=error)
+        response.set_status(STATUS[error.code])
+        response.headers.update(advise(error.code, error.retry_after))
+        return response
+    return await _let_in(request, access, secret, expires_at, said.next)
+
+
+async def press_logout(request: web.Request) -> web.StreamResponse:
+    """POST /logout: the session ends, here and for whoever else has its cookie."""
+    access = _find_access(request)
+    await _forget(request, access)
+    response = _lead(request, "login")
+    response.del_cookie(name_cookie(request), path=_cookie_path(request), secure=is_secure(request), httponly=True)
+    return response
+
+
+async def accept_invitation(request: web.Request) -> web.StreamResponse:
+    """GET /enter/{invitation}: the link that the first start prints; it lets one browser in."""
+    access = _find_access(request)
+    accepted = await access.accept_invitation(request.match_info["invitation"])
+    if accepted is None:
+        raise Problem(
+            "gone_invitation", "This link was used, or is of an earlier start; a start prints one that works."
+        )
+    secret, expires_at = accepted
+    log.info("The link of the start let a browser in from %s", request.remote)
+    return await _let_in(request, access, secret, expires_at, "")
+
+
+async def create_ticket(request: web.Request) -> web.StreamResponse:
+    """POST /api/tickets: for an address that is opened where no token can be shown."""
+    ticket, seconds = _find_access(request).make_ticket(request[VISITOR])
+    return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
+
+
+async def show_visitor(request: web.Request) -> web.StreamResponse:
+    """GET /api/visitor: who I am here."""
+    visitor = request[VISITOR]
+    return respond_json(VisitorBody(role=visitor.role, name=visitor.name))
+
+
+def _find_access(request: web.Request) -> Access:
+    """Raises Problem `not_found` where nobody has to log in."""
+    access = request.app[SERVICE].access
+    if access is None:
+        raise Problem("not_found", "Nobody has to log in here.")
+    return access
+
+
+async def _let_in(
+    request: web.Request, access: Access, secret: str, expires_at: dt.datetime, where: str
+) -> web.StreamResponse:
+    await _forget(request, access)
+    response = _lead(request, where)
+    response.set_cookie(
+        name_cookie(request),
+        secret,
+        max_age=max(0, int((expires_at - dt.datetime.now(dt.UTC)).total_seconds())),
+        path=_cookie_path(request),
+        secure=is_secure(request),
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+async def _forget(request: web.Request, access: Access) -> None:
+    """The session that the browser came with ends."""
+    if secret := request.cookies.get(name_cookie(request)):
+        await access.log_out(secret)
+
+
+def _cookie_path(request: web.Request) -> str:
+    return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
+
+
+def _lead(request: web.Request, where: str) -> web.Response:
+    """To a page below the root: what stands before it leaves no way to another site."""
+    if ".." in unquote(where.partition("?")[0]).split("/"):
+        where = ""
+    way = relative_root(request) + quote(where.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")
+    return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
+
+
+def _render(request: web.Request, where: str, *, name: str = "", error: RequestError | None = None) -> web.Response:
+    said = None if error is None else error.message
+    return render(request, "login.html", {"next": where, "name": name, "error": said})

@@ -1,0 +1,344 @@
+"""Who may what: every address, asked by everybody there is. What it takes stands in the table of routes."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp.typedefs import LooseHeaders
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from dog.access import ROLES, Accounts, Role, allows, find_place
+from dog.client import Client, Forbidden
+from dog.messages import Hello
+from dog.web.operations import PARTS, Operation
+from dog.web.routes import OPERATIONS
+from tests.conftest import Run, Serve
+from tests.running import Running
+from tests.server_process import run_dog
+
+SNAPSHOTS = "snapshots"
+SAFE_FOR_ALL = {
+    "GET /api/visitor",
+    "GET /enter/{invitation}",
+    "GET /favicon.ico",
+    "GET /healthz",
+    "GET /login",
+    "GET /shared/{token}",
+    "GET /shared/{token}/picture.{suffix}",
+    "GET /static/{name}",
+    "GET /ws",
+    "POST /login",
+    "POST /logout",
+}
+"""What who is not known may ask for: the way in, what was given away, and that the process lives; /ws asks itself."""
+CHANGING = {
+    "DELETE /api/links/{link}",
+    "DELETE /api/snapshots/{id}",
+    "DELETE /api/snapshots/{id}/pin",
+    "GET /api/snapshots/{id}/links",
+    "GET /snapshots/{id}/delete",
+    "GET /snapshots/{id}/links",
+    "POST /api/snapshots/{id}/links",
+    "POST /snapshots/{id}/delete",
+    "POST /snapshots/{id}/links",
+    "POST /snapshots/{id}/links/{link}/revoke",
+    "POST /snapshots/{id}/pin",
+    "PUT /api/snapshots/{id}/pin",
+}
+"""What takes the role manage."""
+PRESSING = {"POST /", "POST /api/captures"}
+ENDLESS = {"/events", "/preview.mjpg"}
+
+
+def write(operation: Operation) -> str:
+    return f"{operation.method} {operation.path}"
+
+
+def fill(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: str(PARTS[name[1]].example), path)
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+        yield accounts
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> int:
+    """The status. What goes on for ever is left as soon as that is there."""
+    async with running.client.request(
+        operation.method, fill(operation.path), headers=headers, allow_redirects=False
+    ) as answer:
+        return answer.status
+
+
+def test_each_address_takes_the_role_that_it_should() -> None:
+    taken = {write(operation): operation.role for operation in OPERATIONS}
+    assert {name for name, role in taken.items() if role is None} == SAFE_FOR_ALL
+    assert {name for name, role in taken.items() if role == "manage"} == CHANGING
+    assert {name for name, role in taken.items() if role == "capture"} == PRESSING
+
+
+@pytest.mark.parametrize("role", [None, *ROLES])
+async def test_every_address_is_for_who_has_its_role_and_for_nobody_else(
+    run: Run, accounts: Accounts, role: Role | None
+) -> None:
+    headers = {} if role is None else bearer(accounts.add_token("somebody", role, None))
+    running = await run(auth=True, dead_time=0.0)
+    for operation in OPERATIONS:
+        if operation.path in ENDLESS and allows(role, operation.role):
+            continue  # tests below
+        status = await ask(running, operation, headers)
+        refusal = 401 if role is None else 403
+        assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
+
+
+# ---- the push
+
+
+async def open_push(running: Running, query: str = "", token: str | None = None) -> ClientConnection:
+    headers = None if token is None else bearer(token)
+    return await connect(f"{running.url.replace('http', 'ws', 1)}/ws{query}", additional_headers=headers)
+
+
+async def hear(push: ClientConnection, *types: str) -> dict[str, object]:
+    """The next message of one of these types."""
+    while True:
+        message: dict[str, object] = json.loads(await push.recv())
+        if message["type"] in types:
+            return message
+
+
+async def say(push: ClientConnection, **message: object) -> None:
+    await push.send(json.dumps(message))
+
+
+async def hear_end(push: ClientConnection) -> int:
+    """The code that the server closes with."""
+    with contextlib.suppress(ConnectionClosed):
+        async for _message in push:
+            pass
+    assert push.close_code is not None
+    return push.close_code
+
+
+async def test_who_says_a_token_first_becomes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("porch", "view", None)
+    running = await run(auth=True)
+    async with await open_push(running) as push:
+        first = await hear(push, "error", "hello")
+        assert (first["type"], first["code"]) == ("error", "unauthorized")
+        assert running.service.hub.count == 0
+        await say(push, type="capture", request="r")
+        assert (await hear(push, "error", "reply"))["code"] == "unauthorized"
+        await say(push, type="resume", cursor="0-0")
+        assert (await hear(push, "error", "hello"))["code"] == "unauthorized"
+        await say(push, type="auth", token=token)
+        assert (await hear(push, "hello"))["role"] == "view"
+        assert running.service.hub.count == 1
+        await say(push, type="capture", request="r")
+        refused = await hear(push, "error", "reply")
+        assert (refused["code"], refused["request"]) == ("forbidden", "r")
+    assert running.camera.captures == 0
+
+
+async def test_a_token_in_the_handshake_does_as_well(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with await open_push(running, token=token) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "capture"
+        await say(push, type="capture", request="r")
+        assert (await hear(push, "reply", "error"))["outcome"] == "started"
+        await hear(push, "ready")
+
+
+async def test_a_token_that_is_none_ends_the_connection(run: Run, accounts: Accounts) -> None:
+    running = await run(auth=True)
+    async with await open_push(running) as push:
+        await say(push, type="auth", token="dog_" + 43 * "A")
+        assert await hear_end(push) == 4401
+    assert running.service.hub.count == 0
+
+
+async def test_who_watches_anonymously_may_say_who_they_are_and_loses_nothing(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, anonymous="view", dead_time=0.0)
+    async with await open_push(running) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+        await say(push, type="auth", token="dog_" + 43 * "A", request="a")
+        refused = await hear(push, "error", "hello")
+        assert (refused["code"], refused["request"]) == ("unauthorized", "a")
+        await say(push, type="auth", token=token)
+        again = await hear(push, "hello", "error")
+        assert (again["role"], again["recovered"]) == ("capture", True)
+        await say(push, type="capture")
+        assert [(await hear(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
+    assert running.service.hub.count == 0
+
+
+@pytest.mark.parametrize(("taken", "code"), [("removed", 4401), ("role", 1012)])
+async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
+    run: Run, accounts: Accounts, taken: str, code: int
+) -> None:
+    token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
+    running = await run(auth=True)
+    async with await open_push(running, token=token) as push, await open_push(running, token=other) as bystander:
+        await hear(push, "hello")
+        await hear(bystander, "hello")
+        async with running.client.get("/events", headers=bearer(token)) as events:
+            await events.content.readuntil(b"hello")
+            if taken == "removed":
+                accounts.remove_token("one")
+            else:
+                accounts.set_token_role("one", "view")
+            assert await hear_end(push) == code
+            await events.content.read()  # to its end
+        await say(bystander, type="ping", request="p")
+        assert (await hear(bystander, "pong"))["request"] == "p"
+        assert running.service.hub.count == 1
+
+
+async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts) -> None:
+    token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
+    running = await run(auth=True, dead_time=0.0)
+    async with running.client.post("/api/captures", headers=bearer(other)) as answer:
+        first = (await answer.json())["snapshot"]
+    asked = running.client.get(f"/latest.jpg?after={first}", headers=bearer(token))
+    waiting = asyncio.ensure_future(asked)
+    changed = asyncio.Event()
+    review = running.service.presence.review
+
+    def note() -> None:
+        review()
+        changed.set()
+
+    access = running.service.access
+    assert access is not None
+    access.on_change = note
+    accounts.remove_token("one")
+    await changed.wait()
+    async with running.client.post("/api/captures", headers=bearer(other)) as answer:
+        assert answer.status == 201
+    assert (await waiting).status == 401
+
+
+# ---- tickets
+
+
+async def test_a_ticket_is_good_for_one_request(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("porch", "view", None)
+    running = await run(auth=True)
+    assert (await running.client.post("/api/tickets")).status == 401
+    async with running.client.post("/api/tickets", headers=bearer(token)) as answer:
+        assert answer.status == 201
+        said = await answer.json()
+    async with await open_push(running, f"?ticket={said['ticket']}") as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+    for address in (f"/api/cameras?ticket={said['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
+        assert (await running.client.get(address)).status == 401
+
+
+async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("Porch", "capture", None)
+    running = await run(auth=True)
+    async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
+        assert await answer.json() == {"role": "capture", "name": "Porch"}
+    async with running.client.get("/api/visitor") as answer:
+        assert await answer.json() == {}
+
+
+# ---- without accounts
+
+
+async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        assert events.hello["role"] == "manage"
+    assert (await running.client.get("/login")).status == 404
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, name: str) -> None:
+    running = await run()
+    async with running.client.get("/api/cameras", headers={name: "192.0.2.1"}) as answer:
+        assert answer.status == 403
+        assert "--trusted-proxies" in (await answer.json())["detail"]
+    async with running.client.post("/api/captures", headers={name: "192.0.2.1"}) as answer:
+        assert answer.status == 403
+    assert running.camera.captures == 0
+    served = await run(
+        trusted_proxies=("127.0.0.1",),
+        auth=True,
+        anonymous="view",
+        snapshots=running.service.settings.snapshots.parent / "other",
+    )
+    async with served.client.get("/api/cameras", headers={"X-Forwarded-For": "192.0.2.1"}) as answer:
+        assert answer.status == 200
+
+
+async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) -> None:
+    running = await run(open=True, dead_time=0.0)
+    async with running.watch() as events:
+        assert events.hello["role"] == "capture"
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == 201
+        snapshot = (await answer.json())["snapshot"]
+    async with running.client.delete(f"/api/snapshots/{snapshot}") as answer:
+        assert answer.status == 403
+        assert "--auth" in (await answer.json())["detail"]
+    async with running.client.get(f"/snapshots/{snapshot}", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+    assert not [each for each in ("delete", "pin", "share") if f'id="{each}"' in page]
+
+
+# ---- dog.client, and the commands on it
+
+
+async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("script", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with Client(running.url, token=token) as dog:
+        photo = await dog.capture()
+        assert len(await photo.read()) == photo.bytes
+        hello = await anext(dog.events())
+        assert isinstance(hello, Hello)
+        assert hello.role == "capture"
+    for wrong in (None, "dog_" + 43 * "A"):
+        async with Client(running.url, token=wrong) as dog:
+            with pytest.raises(Forbidden, match="lets nobody in like this"):
+                await dog.capture()
+            with pytest.raises(Forbidden, match="lets nobody in like this"):
+                await anext(dog.events())
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nX-Evil: 1"])
+def test_what_can_be_no_token_is_refused_at_once(token: str) -> None:
+    with pytest.raises(ValueError, match="one word"):
+        Client("http://127.0.0.1:1", token=token)
+
+
+def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
+    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+        token = accounts.add_token("script", "capture", None)
+    server = serve("--auth")
+    file = tmp_path / "token"
+    file.write_text(f"{token}\n")
+    assert run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path).returncode == 0
+    listed = run_dog("gallery", server.url, "--json", cwd=tmp_path, env={"DOG_TOKEN": token})
+    assert len(listed.stdout.splitlines()) == 1
+    refused = run_dog("gallery", server.url, cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "lets nobody in like this: Only who is known may do that" in refused.stderr
+    file.write_text("two words\n")
+    wrong = run_dog("gallery", server.url, "--token-file", str(file), cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "holds no token" in wrong.stderr
