@@ -7,6 +7,7 @@
  *     const photo = await dog.capture();
  *
  * - After a loss it comes back with full jitter: a random part of 0.5 s, doubling to 20 s. Codes 4401 and 4403 end it.
+ * - A token is said on the connection and with each fetch, never in an address: those are kept in histories and logs.
  * - It resumes by the cursor of the last message it handed on, so that nothing is lost; `seq` tells repeats, which are
  *   dropped. What can't be had again is told as `missed`.
  * - A press whose connection dies is said again with its key, and gets the photo it would have got.
@@ -20,7 +21,12 @@ const STEADY = 10_000; // a connection that lasted this long starts the delays a
 const SILENCE = 20_000;
 const PATIENCE = 10_000;
 const MEMORY = 600_000; // a server knows the key of a press for so long
-const FINAL_CODES = new Set([4401, 4403]);
+const UNAUTHORIZED = 4401;
+/** What ends the trying, by its close code. */
+const REFUSALS = new Map([
+  [UNAUTHORIZED, ["unauthorized", "The server does not know who this is: log in, or show a token."]],
+  [4403, ["forbidden", "The server does not let this page watch."]],
+]);
 
 /**
  * A photo, in the words of the protocol; the addresses are whole.
@@ -62,12 +68,23 @@ const FINAL_CODES = new Set([4401, 4403]);
  */
 
 /**
+ * What this viewer may do, each with those before: watch, take photos, delete and pin and share them.
+ * @typedef {"view" | "capture" | "manage"} Role
+ */
+
+/**
+ * What the server's `dog token add` printed, or a function that gives it each time it is shown.
+ * @typedef {string | null | undefined | (() => string | null | undefined | Promise<string | null | undefined>)} Token
+ */
+
+/**
  * The events by their type; each one's `detail` is this. Those of the server are its messages, in the words of
  * docs/protocol.md, and more may come; `statechange` and `missed` are said on this side.
  * @typedef {{seq: number, cursor: string, at: string, camera: string}} Numbered
  * @typedef {object} DogEvents
  * @property {{at: string, epoch: number, seq: number, cursor: string, recovered: boolean, server: string,
- *   cameras: CameraStatus[], viewers: number}} hello the whole state, each time the connection is there
+ *   role: Role, cameras: CameraStatus[], viewers: number}} hello the whole state, each time the connection is there, and
+ *   when a token says more of who this is
  * @property {Numbered & {capture: number}} capturing the exposure begins
  * @property {Numbered & Photo} ready the photo is there
  * @property {Numbered & {capture: number, code: string, message: string, retry_after?: number}} failed
@@ -80,7 +97,7 @@ const FINAL_CODES = new Set([4401, 4403]);
 
 /**
  * `connecting` until the first `hello`, then `live`; `lost` while it tries to come back. `refused` (the server does not
- * let this page watch) and `closed` are for good.
+ * let this page watch, or asks who this is) and `closed` are for good.
  * @typedef {"connecting" | "live" | "lost" | "refused" | "closed"} State
  */
 
@@ -123,6 +140,10 @@ export function randomRequest() {
 
 export class DogClient extends EventTarget {
   #root;
+  /** @type {Token} */
+  #token;
+  #introduction = randomRequest(); // the key of what says the token
+  #isAsking = false; // for a token, before the connection is opened
   /** @type {State} */
   #state = "connecting";
   /** @type {DogError | null} */
@@ -152,9 +173,12 @@ export class DogClient extends EventTarget {
    * Connects at once, and goes on until `close`.
    * @param {string | URL} [url] of the server, where its live page is; without one, where this module came from.
    *   Throws a TypeError where it is none.
+   * @param {object} [more]
+   * @param {Token} [more.token] for a server that asks who this is; in its own pages whoever logged in needs none
    */
-  constructor(url = new URL("..", import.meta.url)) {
+  constructor(url = new URL("..", import.meta.url), { token } = {}) {
     super();
+    this.#token = token;
     const root = new URL(url, globalThis.document?.baseURI);
     if (!/^https?:$/.test(root.protocol)) {
       throw new TypeError(`${root} is no address of a server; write one such as https://camera.example`);
@@ -223,8 +247,22 @@ export class DogClient extends EventTarget {
   async snapshots(wish = {}) {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(wish)) if (value != null) query.set(name, String(value));
-    const { snapshots } = await this.#fetch(`api/snapshots?${query}`);
+    const { snapshots } = await this.#read(`api/snapshots?${query}`);
     return snapshots.map((/** @type {Photo} */ photo) => this.#makeWhole(photo));
+  }
+
+  /**
+   * The platform's fetch, which shows the token where the address is one of the server's: for what an element would have
+   * to be let in for, such as a picture, and for the rest of the interface. `url` may be relative to the server's.
+   * @param {string | URL} url
+   * @param {RequestInit} [how]
+   */
+  async fetch(url, how = {}) {
+    const whole = new URL(url, this.#root);
+    const headers = new Headers(how.headers);
+    const token = whole.href.startsWith(this.#root.href) && (await this.#findToken());
+    if (token) headers.set("Authorization", `Bearer ${token}`);
+    return fetch(whole, { ...how, headers });
   }
 
   /** Leave for good: nothing comes any more but a `statechange`, and presses under way are rejected with `closed`. */
@@ -259,12 +297,30 @@ export class DogClient extends EventTarget {
   // ---- the connection
 
   #open() {
+    if (typeof this.#token !== "function") {
+      this.#connect(this.#token);
+      return;
+    }
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    clearTimeout(this.#timer);
+    this.#findToken()
+      .finally(() => (this.#isAsking = false))
+      .then((token) => this.#ended ?? this.#connect(token), () => this.#ended ?? this.#lose(1006));
+  }
+
+  async #findToken() {
+    return typeof this.#token === "function" ? this.#token() : this.#token;
+  }
+
+  #connect(/** @type {string | null | undefined} */ token) {
     const url = new URL("ws", this.#root);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     if (this.#cursor) url.searchParams.set("since", this.#cursor);
     const socket = new WebSocket(url);
     this.#socket = socket;
     this.#asked = [];
+    if (token) socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token, request: this.#introduction }));
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code }) => this.#lose(code);
     this.#expect(PATIENCE);
@@ -290,14 +346,15 @@ export class DogClient extends EventTarget {
   #leave() {
     clearTimeout(this.#timer);
     if (!this.#socket) return;
-    this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close(1000);
     this.#socket = null;
   }
 
   #lose(/** @type {number} */ code) {
-    if (FINAL_CODES.has(code)) {
-      this.#end("refused", new DogError("forbidden", "The server does not let this page watch."), code);
+    const refusal = REFUSALS.get(code);
+    if (refusal) {
+      this.#end("refused", new DogError(refusal[0], refusal[1]), code);
       return;
     }
     if (this.#state === "live" && Date.now() - this.#liveSince > STEADY) this.#attempts = 0;
@@ -359,8 +416,10 @@ export class DogClient extends EventTarget {
     }
     if (typeof message.cursor === "string") this.#cursor = message.cursor;
     if (message.type === "ready") this.#latest.set(message.camera, photoOf(message));
-    const asked = ["reply", "error", "pong"].includes(message.type) ? this.#asked.shift() : null;
+    const isAnswer = ["reply", "error", "pong"].includes(message.type) && message.request !== this.#introduction;
+    const asked = isAnswer ? this.#asked.shift() : null;
     this.#tell(message.type, message);
+    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token) this.#lose(UNAUTHORIZED);
     if (message.type === "reply") this.#hearReply(message);
     else if (message.type === "error") this.#hearError(message, asked);
     else if (message.type === "ready" || message.type === "failed") this.#hearEnd(message);
@@ -435,12 +494,12 @@ export class DogClient extends EventTarget {
   /** @returns {Promise<Photo>} */
   async #find(/** @type {string} */ snapshot) {
     for (const photo of this.#latest.values()) if (photo.snapshot === snapshot) return photo;
-    return this.#makeWhole(await this.#fetch(`api/snapshots/${encodeURIComponent(snapshot)}`));
+    return this.#makeWhole(await this.#read(`api/snapshots/${encodeURIComponent(snapshot)}`));
   }
 
-  async #fetch(/** @type {string} */ path) {
+  async #read(/** @type {string} */ path) {
     try {
-      const response = await fetch(new URL(path, this.#root));
+      const response = await this.fetch(path);
       const body = await response.json();
       if (response.ok) return body;
       const retryAfter = Number(response.headers.get("Retry-After")) || undefined;

@@ -10,7 +10,7 @@ import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
 import { Shutter } from "./shutter.js";
 import { Speech } from "./speech.js";
-import { act, initialState, receive, snapshotOf } from "./state.js";
+import { act, initialState, mayPress, receive, snapshotOf } from "./state.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 import { announcementOf } from "./words.js";
@@ -24,6 +24,8 @@ document.documentElement.classList.add("js");
 const element = (id) => document.getElementById(id);
 const root = new URL(document.body.dataset.root, location.href);
 const speech = new Speech(element("speech"));
+
+element("for-capture")?.replaceWith(element("for-capture").content); // for when the visitor may press
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const shutter = new Shutter(element("press"), element("shutter"), press);
@@ -42,6 +44,7 @@ let state = initialState({
   own: shown && dataset.mine === "yes" ? [shown.snapshot] : [],
   camera: element("booth").dataset.camera,
   name: document.title,
+  role: element("booth").dataset.role,
   stripLength: strip.length,
 });
 
@@ -71,6 +74,7 @@ function change(reduce, what) {
 }
 
 function press() {
+  if (!mayPress(state)) return;
   const heard = state.press;
   if (heard && (heard.outcome || Date.now() - heard.at < UNANSWERED)) return;
   const early = state.connection.state === "connecting"; // said as soon as the connection is there

@@ -4,9 +4,11 @@
  * photos follow when their link comes near, all in one way; the push only says when. One page is read after the other.
  *
  * New photos come in for whoever is at the top. Whoever looks further down is told of them, and nothing moves there.
+ * Whoever was logged out keeps what is here, and is told the way to log in.
  */
 
 import { DogClient } from "./dog-client.js";
+import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { Speech } from "./speech.js";
 
 const NEAR = "900px"; // below the window: there the link to older photos has them fetched
@@ -40,10 +42,24 @@ const isAtTop = () => element("choice").getBoundingClientRect().bottom > 0;
 
 async function fetchPage(address) {
   const response = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+  if (asksToLogIn(response)) tellLoggedOut();
   if (!response.ok) throw new Error(`${address} answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!page.getElementById("album")) throw new Error(`${address} is no gallery`);
   const tiles = tilesOf(page).filter((tile) => !gone.has(idOf(tile)));
   return { page, tiles, older: page.getElementById("older") };
+}
+
+function tellLoggedOut() {
+  if (element("out")) return;
+  const text = document.createElement("p");
+  text.textContent = `${LOGGED_OUT}.`;
+  const notice = document.createElement("div");
+  notice.id = "out";
+  notice.className = "notice";
+  notice.append(text, createLoginLink());
+  album.append(notice);
+  speech.say(`${LOGGED_OUT}. Log in to go on.`);
 }
 
 const fetchOwnPage = () => fetchPage(location.pathname + location.search);
@@ -113,18 +129,6 @@ function remove(tiles) {
   for (const day of days) if (!tilesOf(day).length) day.remove();
   if (seen && !isAtTop()) scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
   if (focused) (heir ? linkOf(heir) : element("choice").querySelector("select, input")).focus({ preventScroll: true });
-  leadOn(left.at(-1), tiles);
-}
-
-/** The link to older photos names the last one; where that is gone, it names the one that is the last now. */
-function leadOn(last, removed) {
-  const link = element("older");
-  if (!link || !last) return;
-  const address = new URL(link.href);
-  if (!removed.some((tile) => idOf(tile) === address.searchParams.get("before"))) return;
-  address.searchParams.set("before", idOf(last));
-  link.href = address.href;
-  watchLink();
 }
 
 /** Those that the server would have named in its page, had it them still; the page before it reached to `from`. */
@@ -298,6 +302,7 @@ dog.addEventListener("hello", () => {
   watchLink();
 });
 dog.addEventListener("missed", readAll);
+dog.addEventListener("statechange", ({ detail: { code } }) => code === 4401 && tellLoggedOut());
 dog.addEventListener("ready", ({ detail }) => {
   if (!before && (!camera || detail.camera === camera)) readNewest();
 });

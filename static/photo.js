@@ -1,9 +1,11 @@
 /*
  * The page of one photo: its time in the visitor's own way, the link to copy, the arrow keys, and what a person decides
- * of it, without leaving the page. Where somebody else deleted it, that is said as soon as the server is asked.
+ * of it, without leaving the page; who may not decide has no buttons for it. Where somebody else deleted it, or the
+ * visitor was logged out, that is said as soon as the server is asked.
  */
 
 import { CopyLink } from "./clipboard.js";
+import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
@@ -35,8 +37,9 @@ setInterval(writeTime, 10_000);
 
 // ---- what the server knows of it
 
-function tell(sentence) {
+function tell(sentence, ...more) {
   element("notice-text").textContent = sentence;
+  element("notice").replaceChildren(element("notice-text"), ...more);
   element("notice").hidden = !sentence;
   speech.say(sentence);
 }
@@ -50,6 +53,10 @@ async function ask(method, address) {
     if (answer.ok) {
       tell("");
       return answer;
+    }
+    if (asksToLogIn(answer)) {
+      tell(`${LOGGED_OUT}.`, createLoginLink());
+      return null;
     }
     const { code, detail } = await answer.json();
     tell(detail);
@@ -72,12 +79,13 @@ document.addEventListener("visibilitychange", async () => {
 const pin = element("pin");
 
 function writePin(pinned) {
+  if (!pin) return;
   pin.value = pinned ? "no" : "yes";
   pin.setAttribute("aria-pressed", String(pinned));
   pin.querySelector("span").textContent = pinned ? "Pinned" : "Pin";
 }
 
-pin.form.addEventListener("submit", async (event) => {
+pin?.form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const pinned = pin.value === "yes";
   if (!(await ask(pinned ? "PUT" : "DELETE", `${api}/pin`))) return;
@@ -92,7 +100,7 @@ dialog.className = "deletion";
 dialog.setAttribute("aria-labelledby", "question");
 document.body.append(dialog);
 
-element("delete").addEventListener("click", async (event) => {
+element("delete")?.addEventListener("click", async (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   const answer = await ask("GET", event.currentTarget.href);

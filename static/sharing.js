@@ -4,6 +4,7 @@
  */
 
 import { CopyLink } from "./clipboard.js";
+import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { Speech } from "./speech.js";
 import { exactTime, fullTime } from "./time.js";
 
@@ -65,7 +66,12 @@ class Sharing {
     try {
       const body = new URLSearchParams(new FormData(form));
       const chosen = this.#place.querySelector("select").value;
-      await this.show(await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } }));
+      const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
+      if (asksToLogIn(answer)) {
+        this.#speech.say(`${LOGGED_OUT}.`, createLoginLink());
+        return;
+      }
+      await this.show(answer);
       this.#place.querySelector("select").value = chosen;
       this.#finish([...this.#links()].find((link) => !before.has(link)));
     } catch (error) {
@@ -134,6 +140,7 @@ function openInDialog(share) {
 }
 
 document.documentElement.classList.add("js");
-const share = document.getElementById("share");
+const share = document.getElementById("share"); // none where the visitor may not share
+const page = document.querySelector("main.giving");
 if (share) openInDialog(share);
-else new Sharing(document.querySelector(".giving"), document.querySelector(".said")).equip();
+else if (page) new Sharing(page, document.querySelector(".said")).equip();

@@ -23,7 +23,7 @@ export function snapshotOf(source) {
 }
 
 /** The state before the first word from the server: what the page came with. `photos` are newest first; `stripLength` is how many are kept. */
-export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", stripLength }) {
+export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", role = null, stripLength }) {
   return {
     connection: { state: "connecting", since: null, code: null },
     epoch: null,
@@ -34,6 +34,7 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
     camera: camera ?? photos[0]?.camera ?? null, // the name of the one that is shown
     photos: photos.filter((photo) => camera === null || photo.camera === camera),
     name, // of the page
+    role, // what the visitor may do here: "view", "capture" or "manage"
     stripLength,
     shown,
     live: false, // whether the live view is wanted
@@ -51,6 +52,12 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
 // ---- questions
 
 export const currentCamera = (state) => state.cameras[state.camera] ?? null;
+
+/** Whether the visitor has to log in before anything else can be had. */
+export const isLoggedOut = ({ connection }) => connection.code === 4401;
+
+/** Whether a press would be heard: who may only watch has no shutter. */
+export const mayPress = (state) => state.role !== "view" && !isLoggedOut(state);
 
 export const isOwn = (state, photo) => photo !== null && state.own.includes(photo.snapshot);
 
@@ -98,6 +105,7 @@ const HANDLERS = {
       seq: hello.recovered && !restarted ? state.seq : hello.seq,
       ahead: Date.parse(hello.at) - now,
       viewers: hello.viewers,
+      role: hello.role,
       cameras,
       camera: state.camera in cameras ? state.camera : (hello.cameras[0]?.name ?? null),
       notice: state.notice?.kind === "unsent" || (restarted && isFailure(state)) ? null : state.notice,

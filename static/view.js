@@ -1,7 +1,8 @@
 /* The live page: writes the state into the document, and nothing else. Writing the same state twice changes nothing. */
 
+import { loginAddress } from "./login.js";
 import { DRAWING, Picture } from "./picture.js";
-import { cameraPhase, currentCamera, isOwn, streams } from "./state.js";
+import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { Viewfinder } from "./viewfinder.js";
 import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
@@ -43,6 +44,7 @@ export class View {
     this.#state = state;
     this.#writeConnection(state);
     this.#writeCamera(state, now);
+    this.#writeRole(state);
     this.#writeLive(state);
     this.#writePhoto(state, now);
     this.#writeNotice(state);
@@ -74,12 +76,26 @@ export class View {
     if (status.textContent !== text + detail) status.replaceChildren(line, ...(detail ? [small] : []));
   }
 
+  /** What can be pressed in the middle: the shutter, or the way to log in. The focus stays where that is said. */
+  #writeRole(state) {
+    const isOut = isLoggedOut(state);
+    const parts = [element("shutter"), element("log-in-again"), element("status")];
+    const isFocused = parts.includes(document.activeElement);
+    element("booth").dataset.role = state.role;
+    element("press").hidden = !mayPress(state);
+    element("log-in-again").hidden = !isOut;
+    document.querySelector(".leaving")?.toggleAttribute("hidden", isOut);
+    if (isOut) element("log-in-again").href = loginAddress();
+    const heir = parts.find((part) => !part.closest("[hidden]"));
+    if (isFocused && document.activeElement !== heir) heir.focus({ preventScroll: true });
+  }
+
   #writeLive(state) {
     const { camera, cameras, live } = state;
     this.#cameras.write(cameras, live);
     const button = element("live-view");
     const known = currentCamera(state);
-    if (known) button.hidden = !known.preview;
+    if (known) button.hidden = !known.preview || isLoggedOut(state);
     button.setAttribute("aria-pressed", String(live));
     const url = streams(state) ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1` : null;
     this.#viewfinder.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
@@ -104,7 +120,7 @@ export class View {
     const photo = this.#captioned && !live;
     element("about").hidden = element("actions").hidden = !photo;
     element("none").hidden = Boolean(photo);
-    if (live) write("none", streams(state) ? "Live view — a press keeps a photo" : "Live view");
+    if (live) write("none", streams(state) && mayPress(state) ? "Live view — a press keeps a photo" : "Live view");
     else write("none", "No photo yet — this is a drawing");
   }
 

@@ -1,6 +1,7 @@
 /* Everything the live page says, as sentences made from the state. No document here. */
 
-import { cameraPhase, currentCamera, isOwn, latestPhoto } from "./state.js";
+import { LOGGED_OUT } from "./login.js";
+import { cameraPhase, currentCamera, isLoggedOut, isOwn, latestPhoto, mayPress } from "./state.js";
 import { exactTime, shortTime } from "./time.js";
 
 const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
@@ -8,6 +9,7 @@ const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
 /** The line under the shutter: {text, detail}. */
 export function statusOf(state, now) {
   const { connection, press } = state;
+  if (isLoggedOut(state)) return { text: LOGGED_OUT, detail: "" };
   if (connection.state === "refused") return { text: "Not live", detail: "The server does not let this page watch." };
   if (connection.state === "lost") {
     return { text: "Not live — reconnecting…", detail: `since ${shortTime(connection.since, now)}` };
@@ -30,8 +32,9 @@ export function statusOf(state, now) {
     const wait = Math.max(left, (press.startsAt ?? 0) - now);
     return { text: wait > 0 ? `Your photo in ${seconds(wait)}` : "Your photo is next", detail: "" };
   }
-  if (phase === "cooling") return { text: `Ready in ${seconds(left)}`, detail: "" };
-  return { text: phase === "unknown" ? "No camera" : "Ready", detail: "" };
+  if (phase === "unknown") return { text: "No camera", detail: "" };
+  if (!mayPress(state)) return { text: "Watching", detail: "" };
+  return { text: phase === "cooling" ? `Ready in ${seconds(left)}` : "Ready", detail: "" };
 }
 
 export const badgeOf = ({ connection }) =>
@@ -42,6 +45,7 @@ export const viewersOf = ({ viewers }) => `${viewers} watching`;
 /** What is said in the place of the live view while there is none. */
 export function liveTextOf(state) {
   if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
+  if (isLoggedOut(state)) return LOGGED_OUT;
   return state.connection.state === "live" ? "Waiting for the camera’s next picture…" : "Not live — reconnecting…";
 }
 
@@ -69,6 +73,7 @@ export function newestOf(state) {
 
 export function titleOf(state, now) {
   const { name } = state;
+  if (isLoggedOut(state)) return `Logged out · ${name}`;
   if (["lost", "refused"].includes(state.connection.state)) return `Not live · ${name}`;
   const { phase } = cameraPhase(currentCamera(state), state, now);
   if (phase === "capturing") return `Taking a photo… · ${name}`;
@@ -85,6 +90,7 @@ export function announcementOf(before, after, now) {
   const isSaid = after.notice === before.notice || (after.notice && camera.includes(after.notice.text));
   return [
     connectionNews(before, after),
+    roleNews(before, after),
     camera,
     liveNews(before, after),
     after.press?.outcome === "queued" && before.press?.outcome !== "queued" ? "Your photo is next." : "",
@@ -95,8 +101,14 @@ export function announcementOf(before, after, now) {
     .join(" ");
 }
 
+function roleNews(before, after) {
+  if (isLoggedOut(after) || isLoggedOut(before) || mayPress(before) === mayPress(after)) return "";
+  return mayPress(after) ? "You can take photos now." : "You can only watch now.";
+}
+
 function connectionNews({ connection: before }, { connection: after }) {
   if (before.state === after.state) return "";
+  if (isLoggedOut({ connection: after })) return `${LOGGED_OUT}. Log in to go on.`;
   if (after.state === "lost") return "Not live. Reconnecting.";
   if (after.state === "refused") return "Not live. The server does not let this page watch.";
   return before.state === "lost" ? "Live again." : "";

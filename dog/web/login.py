@@ -93,6 +93,7 @@ async def press_logout(request: web.Request) -> web.StreamResponse:
     access = _find_access(request)
     await _forget(request, access)
     response = _lead(request, "login")
+    response.headers["Clear-Site-Data"] = '"cache"'  # photos are kept there for a year
     response.del_cookie(name_cookie(request), path=_cookie_path(request), secure=is_secure(request), httponly=True)
     return response
 

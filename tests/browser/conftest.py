@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.browser.windows import Window, launch_chromium
 from tests.pictures import make_picture
-from tests.server_process import ServerProcess
+from tests.server_process import ROOT, ServerProcess
 
 PATIENCE = 30_000  # ms; a slow machine makes the tests slow, but fails none
 expect.set_options(timeout=PATIENCE)
@@ -90,6 +91,26 @@ def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
         yield server.start()
     finally:
         server.kill()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site() -> AsyncIterator[str]:
+    """Another site, of another origin: an empty page and a copy of the module."""
+    page = '<!doctype html><link rel="icon" href="data:,"><title>Another site</title>'
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html")
+
+    async def show_module(_: web.Request) -> web.Response:
+        return web.Response(body=(ROOT / "static" / "dog-client.js").read_bytes(), content_type="text/javascript")
+
+    app = web.Application()
+    app.add_routes([web.get("/", show), web.get("/dog-client.js", show_module)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

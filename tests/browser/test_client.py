@@ -4,13 +4,11 @@ import asyncio
 import json
 import re
 import urllib.request
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import WebSocketRoute, expect
 from websockets.asyncio.client import ClientConnection
 
@@ -24,16 +22,22 @@ from tests.server_process import ROOT, ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-MODULE = ROOT / "static" / "dog-client.js"
 DOCUMENT = ROOT / "docs" / "clients.md"
 EMPTY = "/healthz"
 """A page of the service without a script, so that nothing but the test's client is connected."""
 
-BEGIN = """async ([module, url]) => {
+BEGIN = """async ([module, url, token]) => {
     const { DogClient } = await import(module);
     window.heard = [];
     window.ends = [];
-    window.dog = url === null ? new DogClient() : new DogClient(url);
+    window.asked = []; // the client's state each time that it asked for its token
+    const give = async (fails) => {
+        if (asked.push(window.dog?.state) === 1 && fails) throw new Error("away");
+        await new Promise((resolve) => setTimeout(resolve));
+        return token[1];
+    };
+    const ways = { text: token?.[1], later: () => give(false), failing: () => give(true) };
+    window.dog = new DogClient(url ?? undefined, token ? { token: ways[token[0]] } : undefined);
     const types = ["hello", "reply", "error", "capturing", "ready", "failed", "news", "missed", "statechange"];
     for (const type of types) dog.addEventListener(type, ({ detail }) => heard.push({ ...detail, type }));
     window.press = (wish) => dog.capture(wish).then(
@@ -52,10 +56,16 @@ class Visitor:
 
     @classmethod
     async def begin(
-        cls, window: Window, *, module: str = "./static/dog-client.js", url: str | None = None
+        cls,
+        window: Window,
+        *,
+        module: str = "./static/dog-client.js",
+        url: str | None = None,
+        token: tuple[str, str] | None = None,
     ) -> "Visitor":
+        """`token` is its text, and how the client is given it: BEGIN has the ways."""
         visitor = cls(window)
-        await window.read(BEGIN, [module, url])
+        await window.read(BEGIN, [module, url, token])
         return visitor
 
     async def wait_until(self, state: str) -> None:
@@ -107,26 +117,6 @@ async def restart(serve: Serve, server: ServerProcess, *arguments: str) -> Serve
     """SIGKILL, and the same server again where it was."""
     await asyncio.to_thread(server.kill)
     return await asyncio.to_thread(serve, *arguments, "--port", str(server.port))
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def site() -> AsyncIterator[str]:
-    """Another site, of another origin: an empty page and a copy of the module."""
-    page = '<!doctype html><link rel="icon" href="data:,"><title>Another site</title>'
-
-    async def show(_: web.Request) -> web.Response:
-        return web.Response(text=page, content_type="text/html")
-
-    async def show_module(_: web.Request) -> web.Response:
-        return web.Response(body=MODULE.read_bytes(), content_type="text/javascript")
-
-    app = web.Application()
-    app.add_routes([web.get("/", show), web.get("/dog-client.js", show_module)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HELLO = {
     "type": "hello", "protocol": "dog.v1", "server": "test", "at": "2026-01-01T00:00:00.000Z", "epoch": 7, "seq": 3,
-    "cursor": "7-3", "recovered": False, "cameras": [], "viewers": 1,
+    "cursor": "7-3", "recovered": False, "role": "manage", "cameras": [], "viewers": 1,
 }  # fmt: skip
 
 
@@ -116,9 +116,9 @@ async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerPr
     await window.wait_until_live()
 
 
-@pytest.mark.parametrize("code", [4401, 4403])
+@pytest.mark.parametrize(("code", "said"), [(4401, "You are logged out"), (4403, "does not let this page watch")])
 async def test_a_refusal_ends_the_trying_and_is_told(
-    idle_server: ServerProcess, open_window: OpenWindow, code: int
+    idle_server: ServerProcess, open_window: OpenWindow, code: int, said: str
 ) -> None:
     opened: list[str] = []
 
@@ -130,7 +130,7 @@ async def test_a_refusal_ends_the_trying_and_is_told(
     await window.page.clock.install()
     await window.page.route_web_socket("**/ws*", refuse)
     await window.page.goto(idle_server.url)
-    await expect(window.part("status")).to_contain_text("does not let this page watch")
+    await expect(window.part("status")).to_contain_text(said)
     await window.page.clock.run_for(60_000)
     assert len(opened) == 1
 

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AT = "2026-01-01T00:00:00.000Z"
 CLOCK = 1_767_225_600_000  # AT, in ms
 CAMERA = {"name": "main", "state": "idle", "dead_time": 5, "ready_at": AT, "latest": None}
-HELLO = {"type": "hello", "at": AT, "epoch": 1, "seq": 0, "recovered": False, "viewers": 1, "cameras": [CAMERA]}
+HELLO = {"type": "hello", "at": AT, "epoch": 1, "seq": 0, "recovered": False, "viewers": 1, "cameras": [CAMERA],
+         "role": "manage"}  # fmt: skip
 PRESS = {"act": "press", "request": "r"}
 LOST = {"act": "lost"}
 

@@ -1,0 +1,232 @@
+"""Another site's page, in a browser whose visitor may do all here: it presses, deletes and reads nothing.
+
+It is on this machine at another port, which to a browser is the same site, so that cookies are sent; and under another
+name, so that they are not. The server asks who is there, or lets this machine do all, which is then what protects it.
+"""
+
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from playwright.async_api import BrowserContext, Page
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.test_login import enter, make_accounts
+from tests.browser.windows import Window
+from tests.conftest import Serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HOSTS = ("127.0.0.1", "localhost")
+FORM = """([action, fields]) => {
+    const form = document.createElement("form");
+    form.method = "post";
+    form.action = action;
+    for (const [name, value] of Object.entries(fields)) {
+        const input = document.createElement("input");
+        [input.name, input.value] = [name, value];
+        form.append(input);
+    }
+    document.body.append(form);
+    form.submit();
+}"""
+
+FETCH = """async ([url, how]) => {
+    try {
+        const answer = await fetch(url, { credentials: "include", ...how });
+        return answer.type === "opaque" ? "opaque" : `read ${answer.status}`;
+    } catch (error) {
+        return error.name;
+    }
+}"""
+
+LOAD = """([name, url]) => new Promise((resolve) => {
+    const element = document.createElement(name);
+    element.onload = () => resolve("load");
+    element.onerror = () => resolve("error");
+    element.src = url;
+    document.body.append(element);
+})"""
+
+WATCH = """([kind, url]) => new Promise((resolve) => {
+    const watcher = kind === "socket" ? new WebSocket(url) : new EventSource(url, { withCredentials: true });
+    watcher.onmessage = ({ data }) => resolve(data);
+    watcher.addEventListener("hello", ({ data }) => resolve(data));
+    watcher.onclose = ({ code }) => resolve(code);
+    watcher.onerror = () => kind === "socket" || resolve("error");
+})"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def foreign_port() -> AsyncIterator[int]:
+    """Of another site with two pages: one says where it is from, `/silent` does not."""
+
+    async def show(request: web.Request) -> web.Response:
+        silent = '<meta name="referrer" content="no-referrer">' if request.path == "/silent" else ""
+        page = f'<!doctype html><link rel="icon" href="data:,">{silent}<title>Another site</title>'
+        return web.Response(text=page, content_type="text/html")
+
+    app = web.Application()
+    app.add_routes([web.get("/", show), web.get("/silent", show)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+class Victim:
+    """Somebody who may do all on the server, and has another site's page open beside it."""
+
+    def __init__(self, url: str, window: Window, photo: str, site: str) -> None:
+        self.url = url
+        self.window = window
+        self.photo = photo
+        self.site = site
+
+    @property
+    def context(self) -> BrowserContext:
+        return self.window.context
+
+    async def lure(self, path: str = "/") -> Page:
+        """To the other site's page, in a tab of the same browser."""
+        page = await self.context.new_page()
+        await page.goto(self.site + path)
+        return page
+
+    async def check_that_nothing_happened(self) -> None:
+        """The one photo is there, neither pinned nor given away, and no capture was taken; they are still logged in."""
+        read = """async (photo) => {
+            const read = async (path) => (await fetch(path)).json();
+            const { snapshots } = await read("/api/snapshots");
+            const { pinned = false } = await read(`/api/snapshots/${photo}`);
+            const { links } = await read(`/api/snapshots/${photo}/links`);
+            const { role } = await read("/api/visitor");
+            return { snapshots: snapshots.map(({ snapshot }) => snapshot), pinned, links: links.length, role };
+        }"""
+        known = await self.window.read(read, self.photo)
+        assert known == {"snapshots": [self.photo], "pinned": False, "links": 0, "role": "manage"}
+
+
+@pytest_asyncio.fixture(
+    loop_scope="session",
+    params=list(product((True, False), HOSTS)),
+    ids=lambda pair: f"{'session' if pair[0] else 'no login'}, {pair[1]}",
+)
+async def victim(
+    request: pytest.FixtureRequest, serve: Serve, open_window: OpenWindow, foreign_port: int, tmp_path: Path
+) -> Victim:
+    has_login, host = request.param
+    if has_login:
+        make_accounts(tmp_path, users={"ada": "manage"})
+        server = serve("--auth", "true", "--dead-time", "0")
+        window = await enter(open_window, f"{server.url}/", "ada")
+    else:
+        server = serve("--dead-time", "0")
+        window = await open_window(f"{server.url}/")
+    await window.wait_until_live()
+    await window.shutter.click()
+    return Victim(server.url, window, await window.wait_for_photo(), f"http://{host}:{foreign_port}")
+
+
+@pytest.mark.parametrize("path", ["/", "/silent"])
+async def test_its_forms_do_nothing(victim: Victim, path: str) -> None:
+    photo = f"/snapshots/{victim.photo}"
+    forms: list[tuple[str, dict[str, str]]] = [
+        ("/", {}),
+        (f"{photo}/pin", {"pinned": "yes"}),
+        (f"{photo}/delete", {}),
+        (f"{photo}/links", {"expires_in": "3600"}),
+        ("/logout", {}),
+        ("/login", {"name": "ada", "password": "another one"}),
+    ]
+    for action, fields in forms:
+        page = await victim.lure(path)
+        async with page.expect_response(victim.url + action) as answer:
+            await page.evaluate(FORM, [victim.url + action, fields])
+        assert (await answer.value).status in ((403, 404) if action in ("/logout", "/login") else (403,)), action
+        await page.close()
+    await victim.check_that_nothing_happened()
+
+
+async def test_its_fetches_do_nothing_and_read_nothing(victim: Victim) -> None:
+    api, photo = f"{victim.url}/api", f"{victim.url}/api/snapshots/{victim.photo}"
+    page = await victim.lure()
+    body = {"method": "POST", "body": '{"max_age":0}'}
+    simple = {**body, "mode": "no-cors", "headers": {"Content-Type": "text/plain"}}
+    for address, how in [
+        (f"{api}/captures", body),
+        (f"{api}/captures", {**body, "headers": {"Content-Type": "application/json"}}),
+        (f"{victim.url}/", {"method": "POST", "body": ""}),
+        (f"{photo}/pin", {"method": "PUT"}),
+        (photo, {"method": "DELETE"}),
+        (f"{photo}/links", {**body, "body": "{}"}),
+        (f"{api}/tickets", {"method": "POST"}),
+        (f"{api}/snapshots", {}),
+        (f"{api}/visitor", {}),
+        (f"{victim.url}/latest.jpg", {}),
+        (f"{victim.url}/latest.jpg?max_age=0", {}),
+    ]:
+        assert await page.evaluate(FETCH, [address, how]) == "TypeError", (address, how)
+    # What a browser sends without asking, and keeps the answer of to itself.
+    for address, how in [
+        (f"{api}/captures", simple),
+        (f"{victim.url}/", simple),
+        (f"{victim.url}/snapshots/{victim.photo}/delete", simple),
+        (f"{victim.url}/logout", simple),
+        (f"{victim.url}/latest.jpg?max_age=0", {"mode": "no-cors"}),
+    ]:
+        assert await page.evaluate(FETCH, [address, how]) in ("TypeError", "opaque"), address
+    await victim.check_that_nothing_happened()
+
+
+@pytest.mark.parametrize("path", ["/", "/silent"])
+async def test_its_images_scripts_and_links_press_nothing_and_show_no_photo(victim: Victim, path: str) -> None:
+    page = await victim.lure(path)
+    for name, address in product(
+        ("img", "script"),
+        ("/latest.jpg?max_age=0", "/latest.jpg", f"/snapshots/{victim.photo}.jpg", "/api/snapshots", "/preview.mjpg"),
+    ):
+        assert await page.evaluate(LOAD, [name, victim.url + address]) == "error", (name, address)
+    async with page.expect_response("**/latest.jpg?max_age=0") as answer:
+        await page.evaluate("(url) => { location.href = url; }", f"{victim.url}/latest.jpg?max_age=0")
+    assert (await answer.value).status == 403
+    await victim.check_that_nothing_happened()
+
+
+async def test_it_watches_nothing(victim: Victim) -> None:
+    page = await victim.lure()
+    assert await page.evaluate(WATCH, ["socket", f"{victim.url.replace('http', 'ws', 1)}/ws"]) == 1006
+    assert await page.evaluate(WATCH, ["source", f"{victim.url}/events"]) == "error"
+    async with page.expect_response("**/events") as answer:
+        await page.evaluate("(url) => { location.href = url; }", f"{victim.url}/events")
+    assert (await answer.value).status == 403
+    await victim.check_that_nothing_happened()
+
+
+async def test_it_holds_no_page_in_a_frame(victim: Victim) -> None:
+    page = await victim.lure()
+    for path in ("/", f"/snapshots/{victim.photo}", f"/snapshots/{victim.photo}/delete", "/snapshots", "/login"):
+        async with page.expect_event("framenavigated", lambda frame: frame.url not in ("", "about:blank")) as frame:
+            await page.evaluate(LOAD, ["iframe", victim.url + path])
+        assert (await frame.value).url.startswith("chrome-error:"), path
+    await victim.check_that_nothing_happened()
+
+
+async def test_the_same_done_by_a_page_of_ours_works(victim: Victim) -> None:
+    """What the others show would be worth nothing if these addresses did nothing at all."""
+    page = victim.window.page
+    assert await page.evaluate(LOAD, ["img", f"{victim.url}/latest.jpg?max_age=0"]) == "load"
+    assert (
+        await page.evaluate(FETCH, [f"{victim.url}/api/captures", {"method": "POST", "body": '{"max_age":0}'}])
+        == "read 201"
+    )
+    assert '"hello"' in str(await page.evaluate(WATCH, ["socket", f"{victim.url.replace('http', 'ws', 1)}/ws"]))
+    count = "async () => (await (await fetch('/api/snapshots')).json()).snapshots.length"
+    assert await page.evaluate(count) == 3
+    async with page.expect_navigation():
+        await page.evaluate(FORM, [f"{victim.url}/snapshots/{victim.photo}/delete", {}])
+    assert await page.evaluate(count) == 2

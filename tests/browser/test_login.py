@@ -1,0 +1,477 @@
+"""Who comes in, and what they may then: the page to log in, roles that change while a page is open, and logging out."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from dog.access import Role
+from dog.access.accounts import Accounts
+from tests.browser.conftest import OpenWindow
+from tests.browser.test_look import SIZES, check_layout
+from tests.browser.windows import Window
+from tests.conftest import Serve
+from tests.server_process import ServerProcess, run_dog
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PASSWORD = "correct horse battery"
+UNAUTHORIZED = r"status of 401 \(Unauthorized\)"
+"""What Chromium itself says of an answer that a page asked for."""
+PHONE = {"width": 390, "height": 844}
+
+
+def make_accounts(
+    folder: Path, *, users: dict[str, Role] | None = None, tokens: dict[str, Role] | None = None
+) -> list[str]:
+    """These users, all with one password, and these tokens: the tokens' texts."""
+    private = folder / "snapshots" / ".dog"
+    private.mkdir(parents=True, exist_ok=True)
+    with Accounts(private / "access.sqlite3") as accounts:
+        for name, role in (users or {}).items():
+            accounts.add_user(name, role, PASSWORD)
+        return [accounts.add_token(name, role, None) for name, role in (tokens or {}).items()]
+
+
+async def run_user(server: ServerProcess, *arguments: str) -> None:
+    """`dog user ARGUMENTS` beside the running server."""
+    ended = await asyncio.to_thread(run_dog, "user", *arguments, cwd=server.cwd)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture
+def guarded(serve: Serve, tmp_path: Path) -> ServerProcess:
+    """A server where ada may manage, cleo take photos, and vera watch; nobody else may anything."""
+    make_accounts(tmp_path, users={"ada": "manage", "cleo": "capture", "vera": "view"})
+    return serve("--auth", "true", "--dead-time", "0")
+
+
+async def type_login(window: Window, name: str, password: str = PASSWORD) -> None:
+    """The name and the password into the page to log in, and Enter; it may take a moment until that is answered."""
+    await window.page.get_by_label("Name").fill(name)
+    await window.page.get_by_label("Password").fill(password)
+    await window.page.keyboard.press("Enter")
+
+
+async def enter(open_window: OpenWindow, url: str, name: str, **options: Any) -> Window:
+    """A window of somebody who has logged in to see this address."""
+    window = await open_window(url, **options)
+    await type_login(window, name)
+    await window.page.wait_for_url(url)
+    return window
+
+
+async def take_own_photo(window: Window) -> str:
+    """A press on the live page; the id of its photo."""
+    await window.wait_until_live()
+    before = await window.part("frame").get_attribute("data-snapshot")
+    await window.shutter.click()
+    return await window.wait_for_photo(other_than=before)
+
+
+async def end_session(window: Window) -> None:
+    """Log out in a tab of its own, and leave this one as it is."""
+    tab = await window.context.new_page()
+    await tab.goto(window.page.url)
+    await tab.get_by_role("button", name="Log out").click()
+    await expect(tab.get_by_role("heading", name="Log in")).to_be_visible()
+    await tab.close()
+
+
+async def read_session(window: Window) -> dict[str, Any] | None:
+    return next((dict(one) for one in await window.context.cookies() if one.get("name") == "dog_session"), None)
+
+
+async def follow_login(window: Window, link: Locator, name: str, back: str) -> None:
+    """The link is there to be seen and reached by keyboard, and leads through the login back to where one was."""
+    await link.focus()
+    await expect(link).to_be_focused()
+    await window.page.keyboard.press("Enter")
+    await expect(window.page.get_by_role("heading", name="Log in")).to_be_visible()
+    await type_login(window, name)
+    await window.page.wait_for_url(back)
+
+
+async def test_the_link_of_the_first_start_lets_one_browser_in_who_may_do_all(
+    serve: Serve, open_window: OpenWindow
+) -> None:
+    server = serve("--auth", "true", "--dead-time", "0")
+    link = server.wait_for(r"http://\S+/enter/\S+")[0]
+    window = await open_window(link)
+    assert window.page.url == f"{server.url}/"
+    snapshot = await take_own_photo(window)
+    await window.page.goto(f"{server.url}/snapshots/{snapshot}")
+    for name in ("pin", "delete", "share"):
+        await expect(window.part(name)).to_be_visible()
+
+    late = await open_window("about:blank")
+    late.accepted.append(r"status of 410")
+    await late.page.goto(link)
+    await expect(late.page.get_by_role("main")).to_contain_text("This link was used")
+    await late.page.goto(server.url)
+    await expect(late.page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that_was_asked_for(
+    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+) -> None:
+    snapshot = await take_own_photo(await enter(open_window, f"{guarded.url}/", "cleo"))
+    wanted = f"{guarded.url}/snapshots/{snapshot}"
+    window = await open_window(wanted, java_script_enabled=has_script)
+    window.accepted.append(UNAUTHORIZED)
+    page = window.page
+    assert parse_qs(urlsplit(page.url).query) == {"next": [f"snapshots/{snapshot}"]}
+    name, password = page.get_by_label("Name"), page.get_by_label("Password")
+    await expect(name).to_be_focused()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await expect(page.locator("#log-in")).to_have_count(0)
+    for field, kind in ((name, "username"), (password, "current-password")):
+        await expect(field).to_have_attribute("autocomplete", kind)  # what a password manager looks for
+
+    await page.keyboard.type("vera")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("something else")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("wrong")
+    await expect(name).to_have_value("vera")
+    await expect(password).to_have_value("")
+    await expect(password).to_be_focused()
+    await expect(password).to_have_accessible_description(re.compile("wrong"))
+    assert await read_session(window) is None
+
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(wanted)
+    await expect(page.locator("#frame img")).to_be_visible()
+    await page.goto(f"{guarded.url}/login?next=snapshots")
+    assert page.url == f"{guarded.url}/snapshots", "who is in is led on"
+
+
+async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await enter(open_window, f"{guarded.url}/", "cleo")
+    own = await take_own_photo(window)
+    session = await read_session(window)
+    assert session is not None
+    assert (session["httpOnly"], session["sameSite"], session["path"]) == (True, "Lax", "/")
+    assert await window.read("() => document.cookie") == f"dog_snapshot={own}"
+
+    await end_session(window)
+    again = await enter(open_window, f"{guarded.url}/", "cleo", context=window.context)
+    renewed = await read_session(window)
+    assert renewed is not None
+    assert renewed["value"] != session["value"]
+    await again.wait_for_photo(own)
+    await expect(again.part("whose")).to_have_text("Your photo")
+
+
+async def test_after_the_login_nobody_is_led_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
+    for way in ("https://example.org/", "//example.org/", "/\\example.org/", "\t//example.org", "javascript:alert(1)"):
+        window = await open_window("about:blank")
+        window.accepted.append("status of 404")
+        await window.page.goto(f"{guarded.url}/login")
+        await window.read("(way) => { document.querySelector('[name=next]').value = way; }", way)
+        await type_login(window, "vera")
+        await expect(window.page.get_by_role("heading", name="Log in")).to_have_count(0)
+        assert window.page.url.startswith(f"{guarded.url}/"), way
+
+
+async def test_too_many_wrong_passwords_are_told_when_to_come_back(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path
+) -> None:
+    make_accounts(tmp_path, users={"vera": "view"})
+    server = serve("--auth", "true", "--login-attempts", "1")
+    window = await open_window(server.url)
+    window.accepted += [UNAUTHORIZED, r"status of 429"]
+    alert = window.page.get_by_role("alert")
+    async with asyncio.timeout(60):  # each wrong one makes the next wait longer, so that one of them is too early
+        while "in" not in (said := await alert.inner_text() if await alert.count() else "").split():
+            async with window.page.expect_navigation():
+                await type_login(window, "vera", "something else")
+    assert re.fullmatch(r"There were too many wrong passwords; try again in \d+ seconds?\.", said)
+    await expect(window.page.get_by_label("Name")).to_have_value("vera")
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
+    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+) -> None:
+    owner = await enter(open_window, f"{guarded.url}/", "ada")
+    snapshot = await take_own_photo(owner)
+    window = await enter(open_window, f"{guarded.url}/", "vera", java_script_enabled=has_script)
+    said: list[str] = []
+    window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(str(frame))))
+    await window.page.reload()
+    await window.wait_for_photo(snapshot)
+    await expect(window.shutter).to_have_count(0)
+    await expect(window.part("status")).to_have_text("Watching")
+    if has_script:
+        await window.wait_until_live()
+        await window.page.keyboard.press("Space")
+        await window.page.keyboard.press("ArrowRight")  # what is pressed is heard
+        other = await take_own_photo(owner)
+        await window.wait_for_photo(other)
+        assert await window.photos.count() == 2, "Space took none"
+        assert said == [], "nor was it said to the server"
+    else:
+        await expect(window.page.locator("#press")).to_have_count(0)
+        await expect(window.page.locator("form")).to_have_count(1)  # to log out
+    await window.page.goto(f"{guarded.url}/snapshots/{snapshot}")
+    await expect(window.page.get_by_role("link", name="Download")).to_be_visible()
+    await owner.page.goto(window.page.url)
+    for name in ("pin", "delete", "share"):
+        await expect(owner.part(name)).to_be_visible()
+        await expect(window.part(name)).to_have_count(0)
+    if has_script:
+        await expect(window.part("when").locator(".ago")).to_be_visible()  # the page's module did its work
+
+
+async def test_a_role_given_or_taken_away_counts_at_once_on_the_open_page_and_the_focus_stays(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await enter(open_window, f"{guarded.url}/", "cleo")
+    await window.record_speech()
+    await take_own_photo(window)
+    await window.part("live-view").evaluate("button => button.parentElement.querySelector('#shutter').focus()")
+    await run_user(guarded, "role", "cleo", "view")
+    await expect(window.shutter).to_be_hidden()
+    await expect(window.part("status")).to_have_text("Watching")
+    await expect(window.part("status")).to_be_focused()
+    await window.wait_for_speech("You can only watch now")
+    await window.page.keyboard.press("Space")
+
+    await run_user(guarded, "role", "cleo", "capture")
+    await expect(window.shutter).to_be_visible()
+    await expect(window.shutter).to_be_focused()
+    await window.wait_for_speech("You can take photos now")
+    await window.wait_until_live()
+    before = await window.wait_for_photo()
+    await window.page.keyboard.press("Space")
+    await window.wait_for_photo(other_than=before)
+    await expect(window.photos).to_have_count(2)
+
+    # Who came when they might only watch is given a shutter too.
+    watcher = await enter(open_window, f"{guarded.url}/", "vera")
+    await watcher.wait_until_live()
+    await run_user(guarded, "role", "vera", "capture")
+    await expect(watcher.shutter).to_be_visible()
+    await take_own_photo(watcher)
+
+    # A user who is there no more is out, wherever they were.
+    await run_user(guarded, "remove", "vera")
+    await expect(watcher.part("status")).to_have_text("You are logged out")
+
+
+async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_way_back(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    address = f"{guarded.url}/?camera=main"
+    window = await enter(open_window, address, "cleo")
+    await window.wait_until_live()
+    other = await enter(open_window, f"{guarded.url}/", "cleo")
+    await other.wait_until_live()
+    await window.record_speech()
+    await window.shutter.focus()
+    await end_session(window)
+    await expect(window.part("status")).to_have_text("You are logged out")
+    await expect(window.part("badge")).to_have_text("Not live")
+    await expect(window.page).to_have_title(re.compile("^Logged out"))
+    await window.wait_for_speech("You are logged out. Log in to go on.")
+    await expect(window.shutter).to_be_hidden()
+    await expect(window.page.get_by_role("button", name="Log out")).to_be_hidden()
+    link = window.page.get_by_role("link", name="Log in")
+    await expect(link).to_be_focused()
+    await follow_login(window, link, "cleo", address)
+    await take_own_photo(window)
+
+    # Another session of the same user is not touched by one, and is by `dog user logout`.
+    await expect(other.part("badge")).to_have_text("Live")
+    await run_user(guarded, "logout", "cleo")
+    for one in (window, other):
+        await expect(one.part("status")).to_have_text("You are logged out")
+
+
+async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path
+) -> None:
+    make_accounts(tmp_path, users={"cleo": "capture"})
+    server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
+    window, stranger = await open_window(server.url), await open_window(server.url)
+    for one in (window, stranger):
+        await one.wait_until_live()
+        await expect(one.shutter).to_have_count(0)
+        await expect(one.part("status")).to_have_text("Watching")
+    await follow_login(window, window.page.get_by_role("link", name="Log in"), "cleo", f"{server.url}/")
+    snapshot = await take_own_photo(window)
+    await stranger.wait_for_photo(snapshot)
+    for path in (f"/snapshots/{snapshot}", "/snapshots?camera=main", "/snapshots"):
+        await stranger.page.goto(server.url + path)
+        link = stranger.page.get_by_role("link", name="Log in")
+        await follow_login(stranger, link, "cleo", server.url + path)
+        await stranger.context.clear_cookies(name="dog_session")
+
+    # Who logs out looks on.
+    await end_session(window)
+    await expect(window.shutter).to_be_hidden()
+    await expect(window.part("status")).to_have_text("You are logged out")
+    await window.page.reload()
+    await window.wait_until_live()
+    await expect(window.part("status")).to_have_text("Watching")
+
+
+async def test_on_a_photos_page_who_was_logged_out_is_told_and_shown_the_way_back(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await enter(open_window, f"{guarded.url}/", "ada")
+    address = f"{guarded.url}/snapshots/{await take_own_photo(window)}"
+    window.accepted.append(UNAUTHORIZED)
+    await window.page.goto(address)
+    notice = window.part("notice")
+    for press in ("pin", "delete"):
+        await end_session(window)
+        await window.part(press).click()
+        await expect(notice).to_contain_text("You are logged out.")
+        await follow_login(window, notice.get_by_role("link", name="Log in"), "ada", address)
+    await window.part("pin").click()
+    await expect(window.part("pin")).to_have_text("Pinned")
+
+    # Where the links of the dialog can't be had, the way leads to their own page; and a press in it says why not.
+    await window.part("share").click()
+    dialog = window.page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    await end_session(window)
+    await dialog.get_by_role("button", name="Make a link").click()
+    said = dialog.get_by_role("status")
+    await expect(said).to_contain_text("You are logged out.")
+    await follow_login(window, said.get_by_role("link", name="Log in"), "ada", address)
+    await end_session(window)
+    await window.part("share").click()
+    await type_login(window, "ada")
+    await window.page.wait_for_url(f"{address}/links")
+
+
+async def test_a_role_that_is_not_enough_any_more_is_told_on_the_photos_page(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await enter(open_window, f"{guarded.url}/", "ada")
+    snapshot = await take_own_photo(window)
+    window.accepted.append(r"status of 403")
+    await window.page.goto(f"{guarded.url}/snapshots/{snapshot}")
+    await run_user(guarded, "role", "ada", "view")
+    async with asyncio.timeout(30):
+        while "ada has the role view" not in await window.part("notice").inner_text():
+            await window.part("pin").click()  # within a second from the change it is refused
+            await expect(window.part("pin")).to_be_enabled()
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["by the push", "by the page that it fetches"])
+async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_photos(
+    guarded: ServerProcess, open_window: OpenWindow, is_told: bool
+) -> None:
+    address = f"{guarded.url}/snapshots?camera=main"
+    window = await enter(open_window, f"{guarded.url}/", "ada")
+    await take_own_photo(window)
+    await take_own_photo(window)
+    if not is_told:
+        await window.page.route_web_socket("**/ws*", lambda _: None)
+    await window.page.goto(address)
+    await window.record_speech()
+    await end_session(window)
+    if not is_told:
+        await window.read("() => { document.dispatchEvent(new Event('visibilitychange')); }")
+    await window.wait_for_speech("You are logged out. Log in to go on.")
+    await expect(window.page.locator(".tiles > li")).to_have_count(2)
+    await expect(window.part("out")).to_be_in_viewport(ratio=1)
+    await follow_login(window, window.part("out").get_by_role("link", name="Log in"), "ada", address)
+    await expect(window.page.locator(".tiles > li")).to_have_count(2)
+    await expect(window.part("out")).to_have_count(0)
+
+
+async def test_without_javascript_a_press_after_the_session_has_ended_leads_to_the_login(
+    guarded: ServerProcess, open_window: OpenWindow
+) -> None:
+    window = await enter(open_window, f"{guarded.url}/", "cleo", java_script_enabled=False)
+    window.accepted.append(UNAUTHORIZED)
+    await end_session(window)
+    await window.shutter.click()
+    await expect(window.page.get_by_role("heading")).to_be_visible()
+    await window.page.get_by_role("main").get_by_role("link", name="Log in").click()
+    await type_login(window, "cleo")
+    await window.page.wait_for_url(f"{guarded.url}/")
+    await window.shutter.click()
+    await window.page.wait_for_url("**/snapshots/*")
+    await expect(window.page.locator(".chip")).to_have_text("Your photo")
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_the_login_and_a_page_without_a_shutter_fit_every_window(
+    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+) -> None:
+    owner = await enter(open_window, f"{guarded.url}/", "ada")
+    await take_own_photo(owner)
+    window = await open_window(f"{guarded.url}/", java_script_enabled=has_script)
+    window.accepted.append(UNAUTHORIZED)
+    await type_login(window, "vera", "something else")
+    await expect(window.page.get_by_role("alert")).to_be_visible()
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        assert await window.read("() => document.documentElement.scrollWidth") <= width
+        for part in await window.page.locator("main :is(input:not([type=hidden]), button)").all():
+            await part.scroll_into_view_if_needed()
+            await expect(part).to_be_in_viewport(ratio=1)
+            box = await part.bounding_box()
+            assert box is not None
+            assert box["height"] >= 44
+    await type_login(window, "vera")
+    await window.page.wait_for_url(f"{guarded.url}/")
+    parts = ["#frame", "#strip", "#about", "#status", ".brand", "#album", ".viewers", "#log-out"]
+    if has_script:
+        await window.wait_until_live()
+        parts += ["#live-view", "#actions", "#badge"]
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, *parts)
+    if not has_script:
+        return
+    await run_user(guarded, "logout", "vera")
+    await expect(window.part("log-in-again")).to_be_visible()
+    for width, height in SIZES:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(
+            window, "#frame", "#strip", "#about", "#actions", "#log-in-again", "#status", ".brand", "#album", "#badge"
+        )
+
+
+CAMERAS = "".join(f'[cameras.{name}]\ncamera = "test"\n' for name in ("front-door", "garden", "workshop"))
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["log out", "log in"])
+async def test_the_bar_has_room_for_the_login_beside_several_cameras(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path, is_known: bool
+) -> None:
+    (tmp_path / "dog.toml").write_text(CAMERAS)
+    make_accounts(tmp_path, users={"ada": "manage"})
+    server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
+    window = await open_window(f"{server.url}/", viewport=PHONE)
+    if is_known:
+        await window.part("log-in").click()
+        await type_login(window, "ada")
+        await window.page.wait_for_url(f"{server.url}/?camera=front-door")
+    way = "#log-out" if is_known else "#log-in"
+    await window.wait_until_live()
+    bar = [".brand", "#cameras", "#album", ".viewers", "#badge", way]
+    for width, height in [(360, 780), *SIZES]:
+        await window.page.set_viewport_size({"width": width, "height": height})
+        await check_layout(window, *bar)
+        box = await window.page.locator(way).bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 44
+        assert await window.read("() => document.querySelector('.bar').scrollWidth") <= width
+    await window.page.goto(f"{server.url}/snapshots")
+    await expect(window.page.locator(way)).to_be_in_viewport(ratio=1)
