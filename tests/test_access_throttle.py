@@ -123,12 +123,14 @@ def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
     free: int, attempts: list[tuple[str | None, str, float, bool]]
 ) -> None:
     throttle, now = Throttle(free), 0.0
-    counted: dict[str | None, list[float]] = {}
+    counted: dict[object, list[float]] = {}
+    homes: set[tuple[str | None, str]] = set()
     for account, address, pause, right in attempts:
         now += pause
         wait = throttle.wait(account, address, now)
         expected = 0.0
-        for key, longest in (account, 60.0), (address, 900.0):
+        of_account = (account, address) if (account, address) in homes else account
+        for key, longest in (of_account, 60.0), (address, 900.0):
             times = counted.setdefault(key, [])
             if times and now - times[-1] >= 3600:
                 times.clear()
@@ -139,9 +141,32 @@ def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
             assert wait <= 900
             continue
         throttle.count(account, address, now)
-        for key in account, address:
-            counted[key].append(now)
+        for each in of_account, address:
+            counted[each].append(now)
         if right and account is not None:
             throttle.clear(account, address)
-            counted[account].clear()
-            counted[address].clear()
+            counted[of_account].clear()
+            counted[address].pop(0)
+            homes.add((account, address))
+
+
+def test_who_has_logged_in_from_a_place_is_not_kept_out_there_by_what_others_try_elsewhere() -> None:
+    throttle = Throttle(2)
+    throttle.count("anna", "192.0.2.1", 0)
+    throttle.clear("anna", "192.0.2.1")
+    for number in range(20):
+        throttle.count("anna", ELSEWHERE.format(number), 100)
+    assert throttle.wait("anna", "192.0.2.1", 100) == 0
+    assert throttle.wait("anna", "192.0.2.2", 100) == 60
+    for _ in range(3):
+        throttle.count("anna", "192.0.2.1", 100)
+    assert throttle.wait("anna", "192.0.2.1", 100) == 2
+
+
+def test_who_has_an_account_does_not_take_back_what_they_tried_of_others() -> None:
+    throttle = Throttle(3)
+    for name in ("anna", "ben", "carla"):
+        throttle.count(name, "192.0.2.1", 0)
+    throttle.count("me", "192.0.2.1", 0)
+    throttle.clear("me", "192.0.2.1")
+    assert throttle.wait("dora", "192.0.2.1", 0) == 1

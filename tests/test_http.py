@@ -268,7 +268,7 @@ async def test_the_form_takes_a_photo_sets_the_cookie_and_leads_to_its_page(run:
 
 async def test_the_cookie_is_secure_and_scoped_under_a_public_https_address(run: Run) -> None:
     running = await run(base_url="https://dog.example/cam")
-    async with running.client.post("/", allow_redirects=False) as answer:
+    async with running.client.post("/", allow_redirects=False, headers={"Host": "dog.example"}) as answer:
         cookie = answer.cookies["dog_snapshot"]
     assert cookie["secure"]
     assert cookie["path"] == "/cam/"

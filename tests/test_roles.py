@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp.typedefs import LooseHeaders
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
 from dog.access import ROLES, Accounts, Role, allows, find_place
 from dog.client import Client, Forbidden
@@ -342,3 +344,36 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     wrong = run_dog("gallery", server.url, "--token-file", str(file), cwd=tmp_path)
     assert wrong.returncode == 2
     assert "holds no token" in wrong.stderr
+
+
+# ---- pages of listed origins
+
+
+async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_requests(
+    run: Run, accounts: Accounts
+) -> None:
+    accounts.add_user("ada", "manage", None)
+    session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+    token = accounts.add_token("listed", "view", None)
+    listed = "http://127.0.0.1:3000"
+    running = await run(auth=True, origins=(listed,), dead_time=0.0)
+    page = {"Origin": listed, "Cookie": f"dog_session={session}"}
+    for method, path in (("POST", "/api/captures"), ("POST", "/api/tickets"), ("POST", "/"), ("POST", "/logout")):
+        assert (await running.client.request(method, path, headers=page)).status == 403
+    handshake = f"{running.url.replace('http', 'ws', 1)}/ws"
+    with pytest.raises(InvalidStatus, match="403"):
+        await connect(handshake, origin=Origin(listed), additional_headers={"Cookie": page["Cookie"]})
+    async with connect(handshake, origin=Origin(listed), additional_headers=bearer(token)) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+    assert running.camera.captures == 0
+
+
+async def test_who_is_not_known_gets_no_tickets_that_others_would_lose(run: Run) -> None:
+    running = await run(auth=True, anonymous="view")
+    assert (await running.client.post("/api/tickets")).status == 401
+
+
+async def test_another_sites_image_does_not_start_the_live_view(run: Run) -> None:
+    running = await run()
+    foreign = {"Sec-Fetch-Site": "cross-site", "Referer": "https://evil.example/"}
+    assert (await running.client.get("/preview.mjpg", headers=foreign)).status == 403

@@ -1,8 +1,8 @@
 """Who may try a password now. Nothing here waits, and the clock is handed in, in seconds that only rise.
 
-An attempt is counted before the password is looked at, so that many at once are as many; a right one takes all of it
-back. So many wrong ones cost nothing; from then on each makes the next one wait twice as long, by account and by
-address. While one waits, nothing is counted, so that nobody is kept out for longer by trying.
+An attempt is counted before the password is looked at, so that many at once are as many; a right one takes the
+account's back. So many wrong ones cost nothing; from then on each makes the next one wait twice as long, by account and
+by address. While one waits, nothing is counted, so that nobody is kept out for longer by trying.
 """
 
 import ipaddress
@@ -21,27 +21,45 @@ To have one forgotten takes so many attempts at others, each of which is as much
 
 
 class Throttle:
-    """`free` wrong passwords cost nothing. An account is a folded name, None where no user can have the name."""
+    """`free` wrong passwords cost nothing. An account is a folded name, None where no user can have the name.
+
+    A network from which somebody has logged in to an account counts by itself there: what others try from elsewhere
+    keeps nobody out at home.
+    """
 
     def __init__(self, free: int, *, most: int = MOST) -> None:
         self._accounts = _Counts(free, LONGEST_OF_ACCOUNT, most)
         self._addresses = _Counts(free, LONGEST_OF_ADDRESS, most)
+        self._homes: dict[str, None] = {}
+        self._most = most
 
     def wait(self, account: str | None, address: str, now: float) -> float:
         """How many seconds are left until a password for this account may be tried from this address; 0: none."""
-        of_account = 0.0 if account is None else self._accounts.wait(account, now)
-        return max(of_account, self._addresses.wait(_find_network(address), now))
+        network = _find_network(address)
+        of_account = 0.0 if account is None else self._accounts.wait(self._find_key(account, network), now)
+        return max(of_account, self._addresses.wait(network, now))
 
     def count(self, account: str | None, address: str, now: float) -> None:
         """A password is about to be tried; it counts as a wrong one until `clear`."""
+        network = _find_network(address)
         if account is not None:
-            self._accounts.count(account, now)
-        self._addresses.count(_find_network(address), now)
+            self._accounts.count(self._find_key(account, network), now)
+        self._addresses.count(network, now)
 
     def clear(self, account: str, address: str) -> None:
-        """The password was right."""
-        self._accounts.clear(account)
-        self._addresses.clear(_find_network(address))
+        """The password was right. The address gets this attempt back alone: who has an account may try others', too."""
+        network = _find_network(address)
+        self._accounts.clear(self._find_key(account, network))
+        self._addresses.take_back(network)
+        home = _name_home(account, network)
+        self._homes.pop(home, None)
+        self._homes[home] = None
+        if len(self._homes) > self._most:
+            del self._homes[next(iter(self._homes))]
+
+    def _find_key(self, account: str, network: str) -> str:
+        home = _name_home(account, network)
+        return home if home in self._homes else account
 
     def __len__(self) -> int:
         """How many accounts and addresses are remembered."""
@@ -75,9 +93,21 @@ class _Counts:
     def clear(self, key: str) -> None:
         self.counts.pop(key, None)
 
+    def take_back(self, key: str) -> None:
+        """One of them was none."""
+        number, last = self.counts.get(key, (0, 0.0))
+        if number > 1:
+            self.counts[key] = number - 1, last
+        else:
+            self.clear(key)
+
     def _find(self, key: str, now: float) -> tuple[int, float]:
         number, last = self.counts.get(key, (0, now))
         return (0, now) if last + FORGOTTEN <= now else (number, last)
+
+
+def _name_home(account: str, network: str) -> str:
+    return f"{account} {network}"  # no name has a space
 
 
 def _find_network(address: str) -> str:

@@ -27,6 +27,8 @@ _SHOWS_PASSWORD = (
     "everybody on this computer can read the password that stands there; leave it out and name its file with"
     " --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
 )
+_TOKEN = "DOG_TOKEN"
+"""What `dog snap` and others show to a server: no setting of one."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -213,7 +215,7 @@ def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Itera
 def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
     for name in sorted(environ):
-        if name.startswith("DOG_") and name not in known:
+        if name.startswith("DOG_") and name not in (*known, _TOKEN):
             yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): there is no such setting; {_did_you_mean(name, known)}"
 
 

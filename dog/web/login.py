@@ -113,7 +113,10 @@ async def accept_invitation(request: web.Request) -> web.StreamResponse:
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
     """POST /api/tickets: for an address that is opened where no token can be shown."""
-    ticket, seconds = _find_access(request).make_ticket(request[VISITOR])
+    access, visitor = _find_access(request), request[VISITOR]
+    if visitor.kind == "anonymous":
+        raise Problem("unauthorized", "Who is not known needs no ticket: what they may, they may without.")
+    ticket, seconds = access.make_ticket(visitor)
     return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
 
 

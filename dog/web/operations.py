@@ -41,7 +41,7 @@ JSON = "application/json"
 OF_A_FORM = ("bad_message", "request_timeout", "too_big")
 OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM: OF_A_FORM}
 """Problems that who sends a body may meet."""
-OF_A_FILE = ("bad_range", "precondition_failed")
+OF_A_FILE = ("bad_range", "precondition_failed", "rate_limited")
 NO_SNAPSHOT = ("gone_snapshot", "unknown_snapshot")
 PICTURES = tuple(SUFFIXES)
 

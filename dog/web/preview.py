@@ -13,6 +13,7 @@ from dog.errors import RequestError
 from dog.viewfinder import BOUNDARY, END, NEXT
 from dog.web.allowances import find_client
 from dog.web.problems import Problem
+from dog.web.security import check_page
 from dog.web.service import SERVICE
 from dog.web.visitors import VISITOR
 
@@ -45,6 +46,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     With `ahead=1` each part's header comes with the part before, and so without its length: Chromium shows a part only
     when it has seen the next one's header. Raises Problem `no_preview`, and RequestError where the camera is offline.
     """
+    check_page(request)
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
     if not camera.viewfinder.has_preview:

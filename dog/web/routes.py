@@ -28,6 +28,7 @@ TAGS = {
 """The chapters of the documents, in their order."""
 
 CAMERA_TROUBLE = (
+    "rate_limited",
     "bad_image",
     "camera_busy",
     "camera_error",
@@ -256,7 +257,15 @@ OPERATIONS = (
         description="It goes on until you leave, or the server stops. `ahead=1` is for Chromium.",
         query=OfPreview,
         answers=(Answer(what="JPEGs without end.", body=("multipart/x-mixed-replace",)),),
-        problems=("unknown_camera", "no_preview", "camera_offline", "camera_busy", "camera_error", "timeout"),
+        problems=(
+            "unknown_camera",
+            "no_preview",
+            "rate_limited",
+            "camera_offline",
+            "camera_busy",
+            "camera_error",
+            "timeout",
+        ),
     ),
     Operation(
         method="GET",

@@ -42,8 +42,8 @@ def check_page(request: web.Request) -> None:
     """Raise RequestError `forbidden` where another site's page is behind the request.
 
     A browser says whose page it is: in Origin when it opens a WebSocket or posts, else in Sec-Fetch-Site or Referer. It
-    must be of the host that was asked, of the public address, or listed. A script says nothing and passes, but for one
-    that is known by a cookie alone: it may be a browser that keeps silent.
+    must be of the host that was asked, of the public address, or listed. A script says nothing and passes. Where a
+    cookie alone says who asks, silence does not do, for it may be a browser's, nor a listed page, which shows a token.
     """
     origin = request.headers.get("Origin")
     if origin is None:
@@ -54,7 +54,9 @@ def check_page(request: web.Request) -> None:
             return
         origin = _origin_of(request.headers.get("Referer", ""))
     settings = request.app[SERVICE].settings
-    own = {_strip_port(f"{request.scheme}://{request.host}".lower()), *settings.origins}
+    own = {_strip_port(f"{request.scheme}://{request.host}".lower())}
+    if BY_COOKIE not in request:
+        own.update(settings.origins)
     if settings.base_url:
         own.add(_origin_of(settings.base_url))
     if _strip_port(origin.lower()) not in own:

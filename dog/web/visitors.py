@@ -71,8 +71,9 @@ def _find_session(request: web.Request, access: Access) -> Visitor | None:
 
 
 def is_secure(request: web.Request) -> bool:
-    """Whether browsers come by HTTPS: to us, to a proxy that says so, or to the public address."""
-    return request.secure or (request.app[SERVICE].settings.base_url or "").startswith("https:")
+    """Whether the browser came by HTTPS: to us, to a proxy that says so, or to the public address."""
+    public = urlsplit(request.app[SERVICE].settings.base_url or "")
+    return request.secure or (public.scheme == "https" and request.host.lower() == public.netloc)
 
 
 def name_cookie(request: web.Request) -> str:
