@@ -87,7 +87,8 @@ class SlowViewer:
     async def connect(self) -> Connection:
         self.listener = Listener(self.room.story)
         self.listener.connect(None)
-        buffer = 1 if self.quiet else self.chance.choice((1, 2048, 16384))  # the kernel makes 1 the least it can do
+        # smaller ones fall to a window of 0, and then the kernel's timers have the word
+        buffer = 4096 if self.quiet else self.chance.choice((4096, 8192, 16384))
         self.connection = await Connection.open(self.room.port, receive_buffer=buffer)
         return self.connection
 
