@@ -17,13 +17,18 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     echo "This installs for everybody, so it has to be root: sudo make install" >&2
     exit 2
 fi
-home=$("$python" -c 'import sys; print(sys.base_prefix)')
-case $home/ in
-/home/* | /root/* | /run/user/*)
-    echo "The Python in $home is in a home folder, which the service is shut off from;" \
+at_home=$("$python" - <<'END'
+import pathlib, pwd, sys
+people = [user for user in pwd.getpwall() if user.pw_uid == 0 or 1000 <= user.pw_uid < 60000]
+homes = {pathlib.Path(user.pw_dir) for user in people} - {pathlib.Path("/")}
+place = pathlib.Path(sys.base_prefix).resolve()
+print(place if homes & {place, *place.parents} else "")
+END
+)
+if [ -n "$at_home" ]; then
+    echo "The Python in $at_home is in a home folder, which the service is shut off from;" \
         "name another: make install PYTHON=/usr/bin/python3" >&2
-    ;;
-esac
+fi
 
 building=$(mktemp -d)
 trap 'rm -rf "$building"' EXIT
