@@ -5,8 +5,9 @@ account's back. So many wrong ones cost nothing; from then on each makes the nex
 by address. While one waits, nothing is counted, so that nobody is kept out for longer by trying.
 """
 
-import ipaddress
 from itertools import islice
+
+from dog.networks import find_network
 
 __all__ = ["Throttle"]
 
@@ -35,20 +36,20 @@ class Throttle:
 
     def wait(self, account: str | None, address: str, now: float) -> float:
         """How many seconds are left until a password for this account may be tried from this address; 0: none."""
-        network = _find_network(address)
+        network = find_network(address)
         of_account = 0.0 if account is None else self._accounts.wait(self._find_key(account, network), now)
         return max(of_account, self._addresses.wait(network, now))
 
     def count(self, account: str | None, address: str, now: float) -> None:
         """A password is about to be tried; it counts as a wrong one until `clear`."""
-        network = _find_network(address)
+        network = find_network(address)
         if account is not None:
             self._accounts.count(self._find_key(account, network), now)
         self._addresses.count(network, now)
 
     def clear(self, account: str, address: str) -> None:
         """The password was right. The address gets this attempt back alone: who has an account may try others', too."""
-        network = _find_network(address)
+        network = find_network(address)
         self._accounts.clear(self._find_key(account, network))
         self._addresses.take_back(network)
         home = _name_home(account, network)
@@ -108,16 +109,3 @@ class _Counts:
 
 def _name_home(account: str, network: str) -> str:
     return f"{account} {network}"  # no name has a space
-
-
-def _find_network(address: str) -> str:
-    """Whose address it is: of IPv6, whoever has one has the 2**64 around it."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return f"{int(parsed) >> 64:x}::"

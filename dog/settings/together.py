@@ -1,8 +1,8 @@
 """What no setting can say of itself alone: nobody is let in from elsewhere by mistake."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
+from dog.networks import is_here
 from dog.settings.fields import Settings
 
 __all__ = ["check_ways_in"]
@@ -38,7 +38,4 @@ def _find_elsewhere(base_url: str | None) -> str | None:
 
 def _is_here(host: str) -> bool:
     """Whether only this machine gets there. A name that is not localhost may be anything."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
+    return is_here(host) or host.lower().rstrip(".") == "localhost"

@@ -4,13 +4,12 @@ What is had is taken from a bucket that fills again with time; who finds theirs 
 machine's own address has no limits: whoever sits here can do worse.
 """
 
-import functools
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 
 from dog.access import Visitor
 from dog.errors import RequestError
+from dog.networks import find_network, is_here
 from dog.settings import Settings
 
 __all__ = ["Allowances", "TokenBucket", "find_client"]
@@ -110,21 +109,7 @@ def find_client(visitor: Visitor, address: str | None) -> str | None:
     """Who it is that is counted: a user or a token, else an address; None for this machine's own."""
     if visitor.name is not None:
         return f"{visitor.kind} {visitor.name}"
-    return find_network(address or "")
-
-
-@functools.lru_cache(maxsize=4096)
-def find_network(address: str) -> str | None:
-    """What counts as one client: an IPv4 address, or the /64 network that a client of IPv6 has to itself."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address or None
-    if parsed.version == 6 and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    if parsed.is_loopback:
-        return None
-    return str(parsed) if parsed.version == 4 else str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return None if not address or is_here(address) else find_network(address)
 
 
 def _write(wait: float) -> str:

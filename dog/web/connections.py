@@ -25,6 +25,7 @@ from aiohttp import web
 from dog.errors import RequestError
 from dog.messages import encode
 from dog.metrics import Metrics
+from dog.networks import find_network
 from dog.settings import Settings
 from dog.tls import Tls
 from dog.web.problems import describe_problem
@@ -121,15 +122,15 @@ class Connections:
             self._leave_client(address)
 
     def _is_full(self, address: str) -> bool:
-        return self._by_client[_client(address)] >= self.most_per_address
+        return self._by_client[find_network(address)] >= self.most_per_address
 
     def _enter_client(self, address: str) -> None:
         if not self.trusts(address):
-            self._by_client[_client(address)] += 1
+            self._by_client[find_network(address)] += 1
 
     def _leave_client(self, address: str) -> None:
         if not self.trusts(address):
-            client = _client(address)
+            client = find_network(address)
             self._by_client[client] -= 1
             if not self._by_client[client]:
                 del self._by_client[client]
@@ -246,16 +247,6 @@ class Refusal(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         self._end_timer.cancel()
         self._ended()
-
-
-def _client(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 network that a client of IPv6 has to itself."""
-    if ":" not in address:
-        return address
-    parsed = ipaddress.IPv6Address(address)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 def _is_within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

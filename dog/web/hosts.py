@@ -4,6 +4,7 @@ Any site can have its own name lead here (DNS rebinding), and its page would the
 address is safe: no other site's page has it.
 """
 
+import functools
 import ipaddress
 import re
 import socket
@@ -37,8 +38,10 @@ class Hosts:
         public = urlsplit(settings.base_url or "").hostname
         names = {"localhost", own, short, f"{short}.local", public, settings.host, *settings.hosts}
         self._names = frozenset(_encode(name) for name in names if name)
+        # Every request asks, and nearly always for the same.
+        self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
-    def allows(self, host: str) -> bool:
+    def _allows(self, host: str) -> bool:
         """Whether this may be asked for, with or without a port. Raises Problem `bad_request` where it is no host."""
         if _is_address(host):  # as it stands in a whole address, which aiohttp has taken apart
             return True

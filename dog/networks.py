@@ -1,0 +1,30 @@
+"""Whose an address is: what counts as one client, wherever clients are counted."""
+
+import functools
+import ipaddress
+
+__all__ = ["find_network", "is_here"]
+
+
+@functools.lru_cache(maxsize=4096)
+def find_network(address: str) -> str:
+    """An IPv4 address, or the /64 network that a client of IPv6 has to itself; "" for all that is no address."""
+    parsed = _parse(address)
+    if parsed is None or parsed.version == 4:
+        return "" if parsed is None else str(parsed)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+@functools.lru_cache(maxsize=4096)
+def is_here(address: str) -> bool:
+    """Whether it is an address that this machine alone has for itself."""
+    parsed = _parse(address)
+    return parsed is not None and parsed.is_loopback
+
+
+def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
