@@ -115,7 +115,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     line = f"D.O.G. is at {' and '.join(addresses)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    _invite(runner.app[SERVICE].access, addresses)
+    _invite(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else addresses)
     if settings.base_url and not settings.trusted_proxies:
         most = connections.most_per_address
         log.info("Behind a proxy all have its address, %d at most; trusted_proxies has each count by their own", most)
@@ -126,10 +126,10 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
 
 
 def _invite(access: Access | None, addresses: list[str]) -> None:
-    """Print the link that lets one browser in, where nobody could be let in otherwise. It is in no log."""
+    """Print the link that lets one browser in, as long as nobody has a password who may manage. It is in no log."""
     if access is not None and access.needs_invitation:
         invitation = access.make_invitation()
-        print_line("Nobody can log in yet who may manage. This link lets one browser in, once:")
+        print_line("Nobody has a password yet who may manage. This link lets one browser in, once:")
         print_line(" or ".join(f"{address}/enter/{invitation}" for address in addresses))
 
 

@@ -20,6 +20,7 @@ import pytest
 from argon2.profiles import CHEAPEST
 
 from dog.access import ROLES, AccessError, Accounts, NoAccounts, allows, find_place
+from dog.access.accounts import MOST_SESSIONS
 from dog.access.passwords import PARAMETERS, Hasher
 from dog.access.secret import find_hash
 from dog.errors import StartError
@@ -274,6 +275,19 @@ def test_sessions_whose_time_is_over_are_removed_when_the_next_one_comes(account
     assert len(accounts.sessions()) == 1
 
 
+def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts.add_user("ben", "view", PASSWORD)
+    accounts.add_session("ben", later())
+    start = dt.datetime.now(dt.UTC)
+    secrets = []
+    for second in range(MOST_SESSIONS + 2):
+        monkeypatch.setattr("dog.access.accounts.now", lambda second=second: start + dt.timedelta(seconds=second))
+        secrets.append(accounts.add_session("anna", later()))
+    left = {session.hash for session in accounts.sessions() if session.user == "anna"}
+    assert left == {find_hash(secret) for secret in secrets[2:]}
+    assert len(accounts.sessions()) == MOST_SESSIONS + 1
+
+
 def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -> None:
     def check(expected: bool) -> None:
         assert accounts.has_manager() is expected
@@ -284,11 +298,8 @@ def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -
     accounts.remove_user("anna")
     accounts.add_user("owner", "manage", None)
     check(False)
-    secret = accounts.add_session("owner", later())
-    check(True)
-    accounts.remove_session(secret)
+    accounts.add_session("owner", later())  # which is lost with its cookie
     check(False)
-    accounts.add_session("owner", later(-1))
     accounts.add_token("ended", "manage", later(-1))
     accounts.add_token("view", "view", None)
     check(False)
@@ -302,9 +313,19 @@ def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(a
     accounts.add_session("owner-2", later())
     assert accounts.let_owner_in(later())
     roles = {user.name: (user.role, user.password is None) for user in accounts.users()}
-    assert roles == {"Anna": ("view", False), "owner": ("view", False), "owner-2": ("manage", True)}
-    assert len(accounts.sessions()) == 1
+    others = {"Anna": ("view", False), "owner": ("view", False), "Owner-2": ("view", True)}
+    assert roles == {**others, "owner-3": ("manage", True)}
+    assert len(accounts.sessions()) == 2
+    accounts.set_password("owner-3", PASSWORD)
     assert accounts.let_owner_in(later()) is None
+
+
+def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_before_stays(accounts: Accounts) -> None:
+    first = accounts.let_owner_in(later())
+    second = accounts.let_owner_in(later())
+    assert first != second
+    assert [user.name for user in accounts.users()] == ["Anna", "owner"]
+    assert len(accounts.sessions()) == 2
 
 
 # ---- the file

@@ -14,7 +14,7 @@ from argon2.profiles import CHEAPEST
 
 from dog.access import Access, Accounts, Role, Visitor, find_place
 from dog.access.access import MOST_TICKETS
-from dog.access.passwords import PARAMETERS, PLACES, Hasher
+from dog.access.passwords import PARAMETERS, PLACES, PLACES_OF_ONE, Hasher
 from dog.errors import RequestError, StartError
 from tests.server_process import ROOT, clean_environment
 
@@ -395,6 +395,32 @@ async def test_only_so_many_wait_for_their_password_to_be_checked_and_the_others
         assert (await fail(access, "user49", address=ELSEWHERE.format(49))).code == "wrong_password"
 
 
+async def test_one_account_and_one_network_have_their_places_and_nobody_elses(path: Path) -> None:
+    with open_accounts(path) as accounts:
+        for name in ("anna", "ben"):
+            accounts.add_user(name, "view", PASSWORD)
+    access = Access(login_attempts=100, parameters=CHEAPEST)
+    await access.open(path)
+
+    async def try_to(name: str, password: str, address: str) -> str:
+        try:
+            await access.log_in(name, password, address)
+        except RequestError as error:
+            return error.code
+        return "in"
+
+    try:
+        for _ in range(2):  # the places are free again
+            of_anna = [try_to("ANNA", PASSWORD, ELSEWHERE.format(number)) for number in range(5)]
+            of_network = [try_to(f"user{number}", "wrong", f"2001:db8::{number}") for number in range(5)]
+            codes = await asyncio.gather(*of_anna, *of_network, try_to("ben", PASSWORD, "192.0.2.1"))
+            assert codes[:5] == ["in"] * PLACES_OF_ONE + ["overloaded"] * 2
+            assert codes[5:10] == ["wrong_password"] * PLACES_OF_ONE + ["overloaded"] * 2
+            assert codes[10] == "in"
+    finally:
+        await access.close()
+
+
 async def test_the_event_loop_goes_on_while_passwords_are_checked(path: Path) -> None:
     access = Access()
     await access.open(path)
@@ -474,7 +500,7 @@ async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
         visitor = access.identify_session(first[0])
         assert visitor is not None
         assert (visitor.name, visitor.role) == ("owner", "manage")
-        assert not access.needs_invitation
+        assert access.needs_invitation  # for the next start, as long as there is no password
         assert (await fail(access, "owner", "")).code == "wrong_password"
         with open_accounts(path) as accounts:
             accounts.remove_user("owner")

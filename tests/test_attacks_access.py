@@ -220,22 +220,29 @@ def test_the_first_link_that_twenty_open_at_once_lets_one_in(serve: Serve, tmp_p
     link = server.wait_for(r"/enter/([\w-]{43})")[0]
     for forged in change_ways(link.removeprefix("/enter/")):
         assert ask(server, f"/enter/{quote(forged, safe='%')}").status in (404, 410), forged
-    assert ask(server, link, "HEAD").status == 405, "whoever looks whether it is there would use it up"
-    assert sorted(ask_at_once(server, link)) == [303] + [410] * 19
+        assert ask(server, f"/enter/{quote(forged, safe='%')}", "POST").status in (404, 410), forged
+    for method in ("GET", "HEAD", "GET"):
+        assert ask(server, link, method).status == 200, "a look uses nothing up"
+    assert sorted(ask_at_once(server, link, "POST")) == [303] + [410] * 19
+    assert ask(server, link).status == 410
     server.stop()
     server = serve("--auth")
-    assert "/enter/" not in server.stderr, "somebody may manage now"
-    assert ask(server, link).status == 410
+    assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "nobody has a password who may manage"
+    assert ask(server, link, "POST").status == 410
+    server.stop()
+    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+        accounts.set_password("owner", PASSWORD)
+    assert "/enter/" not in serve("--auth").stderr, "somebody has"
 
 
-def ask_at_once(server: ServerProcess, path: str) -> list[int]:
+def ask_at_once(server: ServerProcess, path: str, method: str = "GET") -> list[int]:
     """Twenty that have all connected before the first asks; their statuses."""
     ready = threading.Barrier(20)
     statuses: list[int] = []
 
     def come() -> None:
         ready.wait()
-        statuses.append(ask(server, path).status)
+        statuses.append(ask(server, path, method).status)
 
     threads = [threading.Thread(target=come) for _ in range(20)]
     for thread in threads:

@@ -250,6 +250,12 @@ def test_the_place_is_told_whatever_the_level(serve: Serve) -> None:
     assert server.stderr == f"D.O.G. is at {server.url}  (Ctrl-C ends it)\n"
 
 
+def test_the_link_that_lets_one_in_is_at_the_public_address_where_there_is_one(serve: Serve) -> None:
+    server = serve("--auth", "--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
+    server.wait_for("/enter/")
+    assert re.findall(r"(\S+)/enter/[\w-]{43}", server.stderr) == ["https://dog.example.org/cam"]
+
+
 def test_an_address_that_people_can_open_is_told(serve: Serve) -> None:
     server = serve("--open", "--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
     assert server.url == f"http://127.0.0.1:{server.port}"

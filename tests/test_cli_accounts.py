@@ -17,7 +17,7 @@ from tests.conftest import Serve
 from tests.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
 
 PASSWORD = "correct horse"
-NO_MANAGER = "dog: Nobody who may manage can get in any more; `dog user` or `dog token` lets somebody.\n"
+NO_MANAGER = "dog: Nobody who may manage can log in any more; the next start of the service prints a link for one.\n"
 NOBODY = "There are no accounts in '{}'; `dog user add` makes the first one."
 UNKNOWN = "There is no {0} 'ben'; `dog {0} list` shows them."
 

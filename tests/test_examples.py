@@ -113,7 +113,7 @@ def let_nobody_in(example: Example, place: Place) -> None:
         press(server)
     link = server.wait_for(r"(/enter/[\w-]+)", 30)[1]
     jar = urllib.request.HTTPCookieProcessor()
-    with urllib.request.build_opener(jar).open(server.url + link, timeout=20) as answer:
+    with urllib.request.build_opener(jar).open(server.url + link, b"", timeout=20) as answer:
         assert b'id="shutter"' in answer.read()
 
 

@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ SAFE_FOR_ALL = {
     "GET /shared/{token}/picture.{suffix}",
     "GET /static/{name}",
     "GET /ws",
+    "POST /enter/{invitation}",
     "POST /login",
     "POST /logout",
 }
@@ -347,6 +349,15 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
 
 
 # ---- pages of listed origins
+
+
+def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--auth")
+    for number in range(3):
+        made = run_dog("token", "add", f"cron{number}", "--role", "view", cwd=tmp_path)
+        request = urllib.request.Request(f"{server.url}/api/cameras", headers=bearer(made.stdout.strip()))
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
 
 
 async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_requests(

@@ -11,13 +11,14 @@ accounts.py   what is done to it; blocking                                 file,
 access.py     Access: all of it, in the event loop                         accounts, throttle
 """
 
-from dog.access.access import Access, Visitor
+from dog.access.access import KNOWN_WITHIN, Access, Visitor
 from dog.access.accounts import Accounts, NoAccounts, Session, Token, User, find_place
 from dog.access.roles import ROLES, Role, allows
 from dog.access.rules import AccessError, check_name, check_password
 from dog.access.throttle import Throttle
 
 __all__ = [
+    "KNOWN_WITHIN",
     "ROLES",
     "Access",
     "AccessError",

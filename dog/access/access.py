@@ -26,11 +26,14 @@ from dog.access.rules import AccessError, fold_name
 from dog.access.secret import TOKEN, find_hash, make_secret
 from dog.access.throttle import Throttle
 from dog.errors import RequestError, StartError
+from dog.networks import find_network
 
-__all__ = ["Access", "Visitor"]
+__all__ = ["KNOWN_WITHIN", "Access", "Visitor"]
 
 LOOK = 0.4
-"""Seconds from one look at the file to the next: what a command changed is known here within half a second."""
+"""Seconds from one look at the file to the next."""
+KNOWN_WITHIN = 0.6
+"""Seconds from a change by a command until a server knows it: a look, and the reading."""
 TICKET_LASTS = 30.0
 MOST_TICKETS = 10_000
 """The oldest go; nobody has so many presses under way."""
@@ -163,7 +166,7 @@ class Access:
         key, moment = fold_name(name), self._clock()
         if wait := self._throttle.wait(key, address, moment):
             raise _say_when(wait)
-        with self._desk.place():
+        with self._desk.place(key, find_network(address)):
             self._throttle.count(key, address, moment)
             await self._run(self._look)  # so that who was added just now is known
             user = self._known.users.get(key or "")
@@ -188,7 +191,7 @@ class Access:
 
     @property
     def needs_invitation(self) -> bool:
-        """Whether there is nobody who may manage and could get in."""
+        """Whether nobody who may manage could come in again."""
         return not self._known.has_manager(now())
 
     def make_invitation(self) -> str:
@@ -196,6 +199,10 @@ class Access:
         invitation = make_secret()
         self._invitation = find_hash(invitation)
         return invitation
+
+    def is_invitation(self, text: str) -> bool:
+        """Whether `accept_invitation` takes it, as far as can be known without waiting."""
+        return self._invitation is not None and find_hash(text) == self._invitation and self.needs_invitation
 
     async def accept_invitation(self, text: str) -> tuple[str, dt.datetime] | None:
         """A session of the user `owner`, and when it ends; None for any other text, and where somebody may manage.

@@ -20,7 +20,9 @@ from dog.access.secret import TOKEN, find_hash, make_secret
 __all__ = ["Accounts", "Known", "NoAccounts", "Session", "Token", "User", "find_place"]
 
 OWNER = "owner"
-"""The user that the first start's link makes."""
+"""The user that the start's link makes."""
+MOST_SESSIONS = 50
+"""Of one user; the oldest goes. Nobody has so many browsers, and who logs in without end fills no disk."""
 
 
 class Accounts(AccountsFile):
@@ -141,18 +143,18 @@ class Accounts(AccountsFile):
             return _insert_session(database, user.key, expires_at)
 
     def let_owner_in(self, expires_at: dt.datetime) -> str | None:
-        """A session of a user who may manage; None where somebody else can get in who may.
+        """A session of a user who may manage and has no password; None where somebody can come in who may.
 
-        A user of that name who has a password stays as it is, and this one is called otherwise.
+        One that an earlier link made has one session more; any other user of that name stays as it is.
         """
         with self._changing() as database:
             known = read_known(database)
             if known.has_manager(now()):
                 return None
             names = (OWNER, *(f"{OWNER}-{number}" for number in range(2, len(known.users) + 3)))
-            key = next(name for name in names if name not in known.users or known.users[name].password is None)
-            database.execute("DELETE FROM users WHERE key = ?", (key,))
-            _insert_user(database, key, key, "manage", None)
+            key = next(name for name in names if name not in known.users or known.users[name].role == "manage")
+            if key not in known.users:
+                _insert_user(database, key, key, "manage", None)
             return _insert_session(database, key, expires_at)
 
     def remove_session(self, secret: str) -> None:
@@ -187,6 +189,8 @@ def _insert_user(database: sqlite3.Connection, key: str, name: str, role: Role, 
 
 def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.datetime) -> str:
     _delete_ended(database)
+    oldest = "SELECT hash FROM sessions WHERE user = ? ORDER BY created_at DESC LIMIT -1 OFFSET ?"
+    database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MOST_SESSIONS - 1))
     secret = make_secret()
     row = (find_hash(secret), user, milliseconds(now()), milliseconds(expires_at))
     database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)

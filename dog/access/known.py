@@ -84,12 +84,9 @@ class Known:
     sessions: dict[bytes, Session]
 
     def has_manager(self, moment: dt.datetime) -> bool:
-        """Whether there is anybody who may manage and can get in."""
-        managers = {user.key for user in self.users.values() if user.role == "manage"}
-        return (
-            any(self.users[key].password is not None for key in managers)
-            or any(each.user in managers and each.expires_at > moment for each in self.sessions.values())
-            or any(each.role == "manage" and not each.has_ended(moment) for each in self.tokens.values())
+        """Whether anybody who may manage can come in again: a session that is lost with its cookie doesn't count."""
+        return any(each.role == "manage" and each.password is not None for each in self.users.values()) or any(
+            each.role == "manage" and not each.has_ended(moment) for each in self.tokens.values()
         )
 
     def without_ended(self, moment: dt.datetime) -> "Known":

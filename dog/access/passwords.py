@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -26,6 +27,8 @@ PARAMETERS = dataclasses.replace(RFC_9106_LOW_MEMORY, parallelism=1)
 """RFC 9106's second choice, 64 MiB three times over, in the one thread that there is for it."""
 PLACES = 9
 """Who is being checked, and eight who wait."""
+PLACES_OF_ONE = 3
+"""Of one account, and of one network: who knows a password keeps nobody else waiting for long."""
 COME_BACK = 3.0
 """Seconds that nine take, where one takes a third of one."""
 
@@ -65,7 +68,7 @@ class PasswordDesk:
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        self._taken = 0
+        self._taken = Counter[str]()
         self._nobodys = ""
 
     async def open(self) -> None:
@@ -75,17 +78,21 @@ class PasswordDesk:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue, for one `check`. Raises RequestError `overloaded` where there is none."""
-        if self._taken >= PLACES:
+    def place(self, account: str | None, network: str) -> Iterator[None]:
+        """A place in the queue, for one `check`. Raises RequestError `overloaded` where there is none for them."""
+        holders = {"": PLACES, f"network {network}": PLACES_OF_ONE}
+        if account is not None:
+            holders[f"account {account}"] = PLACES_OF_ONE
+        if any(self._taken[holder] >= most for holder, most in holders.items()):
             raise RequestError(
                 "overloaded", "Too many are logging in right now; try again in a moment.", retry_after=COME_BACK
             )
-        self._taken += 1
+        self._taken.update(holders.keys())
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken.subtract(holders.keys())
+            self._taken += Counter()  # without those who hold none
 
     async def check(self, known: str | None, password: str) -> tuple[bool, str | None]:
         """Whether the password is the one of the hash, which None never has; and a newer hash, where one is due."""

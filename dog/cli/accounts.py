@@ -5,6 +5,7 @@ import datetime as dt
 import getpass
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def _changing(snapshots: str | None, config: str | None, *, make: bool = False) 
         before = accounts.has_manager()
         yield accounts
         if before and not accounts.has_manager():
-            _tell("Nobody who may manage can get in any more; `dog user` or `dog token` lets somebody.")
+            _tell("Nobody who may manage can log in any more; the next start of the service prints a link for one.")
 
 
 @contextlib.contextmanager
@@ -246,6 +247,8 @@ def token() -> None:
 @click.option("--days", type=_Days(), metavar="DAYS", help="After so many days it ends; else it never does.")
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
     """Make a token and print it, once: it can't be found out again. NAME is what it is for."""
+    from dog.access import KNOWN_WITHIN
+
     ends = None if days is None else (dt.datetime.now(dt.UTC) + days).replace(microsecond=0)
     with _changing(snapshots, config, make=True) as accounts:
         secret = accounts.add_token(name, role, ends)
@@ -255,6 +258,7 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
         f"This is the token {name}, shown this once: keep it where only the script can read it, and have it sent as"
         f" 'Authorization: Bearer TOKEN'.{until}"
     )
+    time.sleep(KNOWN_WITHIN)  # whoever waits for this command can show it at once
 
 
 @token.command("list", params=folder_options(), epilog=_LIST)

@@ -1,4 +1,4 @@
-"""Coming in and going: the page to log in, the first start's link, logging out, and tickets where no token is shown."""
+"""Coming in and going: the page to log in, the start's link, logging out, and tickets where no token is shown."""
 
 import datetime as dt
 import logging
@@ -22,10 +22,11 @@ __all__ = [
     "OfLogin",
     "TicketBody",
     "VisitorBody",
-    "accept_invitation",
     "create_ticket",
+    "press_enter",
     "press_login",
     "press_logout",
+    "show_enter",
     "show_login",
     "show_visitor",
 ]
@@ -98,14 +99,19 @@ async def press_logout(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def accept_invitation(request: web.Request) -> web.StreamResponse:
-    """GET /enter/{invitation}: the link that the first start prints; it lets one browser in."""
+async def show_enter(request: web.Request) -> web.StreamResponse:
+    """GET /enter/{invitation}: the link that a start prints. A look uses nothing up: mail programs take one."""
+    if not _find_access(request).is_invitation(request.match_info["invitation"]):
+        raise _explain_invitation()
+    return render(request, "enter.html", {})
+
+
+async def press_enter(request: web.Request) -> web.StreamResponse:
+    """POST /enter/{invitation}: the button of that page; it lets one browser in."""
     access = _find_access(request)
     accepted = await access.accept_invitation(request.match_info["invitation"])
     if accepted is None:
-        raise Problem(
-            "gone_invitation", "This link was used, or is of an earlier start; a start prints one that works."
-        )
+        raise _explain_invitation()
     secret, expires_at = accepted
     log.info("The link of the start let a browser in from %s", request.remote)
     return await _let_in(request, access, secret, expires_at, "")
@@ -124,6 +130,10 @@ async def show_visitor(request: web.Request) -> web.StreamResponse:
     """GET /api/visitor: who I am here."""
     visitor = request[VISITOR]
     return respond_json(VisitorBody(role=visitor.role, name=visitor.name))
+
+
+def _explain_invitation() -> Problem:
+    return Problem("gone_invitation", "This link was used, or is of an earlier start; a start prints one that works.")
 
 
 def _find_access(request: web.Request) -> Access:

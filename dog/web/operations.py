@@ -79,7 +79,7 @@ PARTS = {
     ),
     "invitation": Part(
         "[^/]+",
-        Annotated[str, Meta(min_length=1, description="What the link of the first start ends in.")],
+        Annotated[str, Meta(min_length=1, description="What the link that a start prints ends in.")],
         "S2m0VbV1o0Yq3mJcM1yX9u4nq0mUoQ8x1Yp3Zq7r5sE",
     ),
     "name": Part("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),

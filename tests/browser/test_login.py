@@ -96,13 +96,22 @@ async def follow_login(window: Window, link: Locator, name: str, back: str) -> N
     await window.page.wait_for_url(back)
 
 
-async def test_the_link_of_the_first_start_lets_one_browser_in_who_may_do_all(
-    serve: Serve, open_window: OpenWindow
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
+    serve: Serve, open_window: OpenWindow, has_script: bool
 ) -> None:
     server = serve("--auth", "true", "--dead-time", "0")
     link = server.wait_for(r"http://\S+/enter/\S+")[0]
-    window = await open_window(link)
-    assert window.page.url == f"{server.url}/"
+    other = await open_window(link)  # and looks only
+    window = await open_window(link, java_script_enabled=has_script)
+    await expect(window.part("enter")).to_be_focused()
+    await window.page.keyboard.press("Enter")
+    await window.page.wait_for_url(f"{server.url}/")
+    other.accepted.append(r"status of 410")
+    await other.part("enter").click()
+    await expect(other.page.get_by_role("main")).to_contain_text("This link was used")
+    if not has_script:
+        return
     snapshot = await take_own_photo(window)
     await window.page.goto(f"{server.url}/snapshots/{snapshot}")
     for name in ("pin", "delete", "share"):
