@@ -22,8 +22,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from dog.access import Access
 from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
-from dog.settings import Settings, check_ways_in
+from dog.settings import Settings, check_ways_in, find_traps
 from dog.tls import Tls, make_tls
+from dog.web.access_log import AccessLog
 from dog.web.app import create_app, drain, kill
 from dog.web.connections import CONNECTIONS
 from dog.web.problems import harden
@@ -69,6 +70,7 @@ async def _serve(settings: Settings, running: Log) -> int:
         app,
         handle_signals=False,
         access_log=access_log,
+        access_log_class=AccessLog,
         logger=http_log,
         keepalive_timeout=KEEP_ALIVE,
         lingering_time=LINGER,
@@ -116,6 +118,8 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
     _invite(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else addresses)
+    for trap in find_traps(settings):
+        log.warning("%s", trap)
     if settings.base_url and not settings.trusted_proxies:
         most = connections.most_per_address
         log.info("Behind a proxy all have its address, %d at most; trusted_proxies has each count by their own", most)

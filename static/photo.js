@@ -1,7 +1,8 @@
 /*
  * The page of one photo: its time in the visitor's own way, the link to copy, the arrow keys, and what a person decides
  * of it, without leaving the page; who may not decide has no buttons for it. Where somebody else deleted it, or the
- * visitor was logged out, that is said as soon as the server is asked.
+ * visitor was logged out, that is said as soon as the server is asked; where a role was given or taken away, the page
+ * is loaded again.
  */
 
 import { CopyLink } from "./clipboard.js";
@@ -62,6 +63,7 @@ async function ask(method, address) {
     tell(detail);
     isGone = code === "gone_snapshot";
     document.querySelector(".caption .actions").hidden = isGone;
+    if (code === "forbidden") for (const id of ["share", "pin", "delete"]) element(id)?.closest("form, a").remove();
   } catch {
     tell("The server can’t be reached. Try again.");
   }
@@ -71,7 +73,10 @@ async function ask(method, address) {
 document.addEventListener("visibilitychange", async () => {
   if (document.hidden || isGone) return;
   const answer = await ask("GET", api);
-  if (answer) writePin((await answer.json()).pinned === true);
+  if (!answer) return;
+  writePin((await answer.json()).pinned === true);
+  const visitor = await ask("GET", new URL("../visitor", api));
+  if (visitor && ((await visitor.json()).role === "manage") !== (element("pin") !== null)) location.reload();
 });
 
 // ---- pinning

@@ -24,6 +24,7 @@ from dog.access.accounts import MOST_SESSIONS
 from dog.access.passwords import PARAMETERS, Hasher
 from dog.access.secret import find_hash
 from dog.errors import StartError
+from dog.snapshots import SnapshotStore
 from tests.server_process import ROOT
 
 PASSWORD = "correct horse"
@@ -329,6 +330,20 @@ def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_be
 
 
 # ---- the file
+
+
+async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_makes_that(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with open_accounts(find_place(tmp_path / "accounts")):
+            pass
+        store = SnapshotStore(tmp_path / "snapshots")
+        await store.open()
+        await store.close()
+    finally:
+        os.umask(before)
+    for folder in ("accounts", "snapshots"):
+        assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
 
 
 def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_and_half_a_change_is_none(

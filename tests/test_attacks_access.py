@@ -235,6 +235,28 @@ def test_the_first_link_that_twenty_open_at_once_lets_one_in(serve: Serve, tmp_p
     assert "/enter/" not in serve("--auth").stderr, "somebody has"
 
 
+def test_nothing_that_lets_in_or_shows_a_photo_is_named_in_the_log(serve: Serve, tmp_path: Path) -> None:
+    token = add_token(tmp_path, "script", "capture")
+    server = serve("--auth", "--log-level", "debug", "--dead-time", "0")
+    invitation = server.wait_for(r"/enter/([\w-]{43})")[1]
+    entered = "\n".join(ask(server, f"/enter/{invitation}", "POST").head)
+    (cookie,) = re.findall(rf"Set-Cookie: ({COOKIE}=[\w-]+)", entered)
+    photo = take_photo(server, token)["snapshot"]
+    manager = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    made = ask(server, f"/api/snapshots/{photo}/links", "POST", manager, b"{}")
+    shared = json.loads(made.body)["url"].rpartition("/")[2]
+    ticket = json.loads(ask(server, "/api/tickets", "POST", token).body)["ticket"]
+    for path in (f"/shared/{shared}", f"/shared/{shared}/picture.jpg", f"/latest.jpg?ticket={ticket}&camera=main"):
+        assert ask(server, path).status == 200
+    ask(server, f"/prefix/shared/{shared}?next=/enter/{invitation}")
+    assert server.stop() == 0
+    log = (tmp_path / "server.log").read_text()
+    for line in ("POST /enter/***", "GET /shared/***/picture.jpg", "GET /latest.jpg?ticket=***&camera=main"):
+        assert line in log
+    keys = (invitation, shared, ticket, token["Authorization"].split()[1], cookie.partition("=")[2])
+    assert [key for key in keys if key in log] == []
+
+
 def ask_at_once(server: ServerProcess, path: str, method: str = "GET") -> list[int]:
     """Twenty that have all connected before the first asks; their statuses."""
     ready = threading.Barrier(20)

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from dog.errors import SettingError
-from dog.settings import Settings, check_ways_in
+from dog.settings import Settings, check_ways_in, find_traps
 from dog.web.routes import OPERATIONS
+from tests.conftest import Serve
 from tests.server_process import ROOT, ServerProcess, run_dog
 from tests.test_attacks import fill, write
 from tests.test_roles import SAFE_FOR_ALL
@@ -227,6 +228,31 @@ def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> No
     with pytest.raises(SettingError) as caught:
         check_ways_in(settings)
     assert caught.value.setting == f"--{flag}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(), []),
+        (Settings(auth=True), []),
+        (Settings(host="0.0.0.0", open=True), []),
+        (Settings(host="0.0.0.0", auth=True), ["unencrypted"]),
+        (Settings(host="0.0.0.0", auth=True, base_url="http://dog.example.org"), ["unencrypted"]),
+        (Settings(host="0.0.0.0", auth=True, base_url="https://dog.example.org"), []),
+        (Settings(host="0.0.0.0", auth=True, trusted_proxies=("192.0.2.1",)), []),
+        (Settings(host="0.0.0.0", auth=True, tls_certificate=Path("dog.pem")), []),
+        (Settings(host="0.0.0.0", auth=True, anonymous="manage"), ["without a login", "unencrypted"]),
+        (Settings(auth=True, anonymous="capture"), []),
+    ],
+)
+def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> None:
+    traps = find_traps(settings)
+    assert len(traps) == len(said)
+    assert all(word in trap for word, trap in zip(said, traps, strict=True))
+
+
+def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
+    serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share without a login")
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,13 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     server = serve("--auth")
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    assert run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path).returncode == 0
+    for mode, said in (
+        (0o644, f"dog: {file} can be read by others on this computer; chmod 600 ends that.\n"),
+        (0o600, ""),
+    ):
+        file.chmod(mode)
+        ended = run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path)
+        assert (ended.returncode, ended.stderr) == (0, said)
     listed = run_dog("gallery", server.url, "--json", cwd=tmp_path, env={"DOG_TOKEN": token})
     assert len(listed.stdout.splitlines()) == 1
     refused = run_dog("gallery", server.url, cwd=tmp_path)

@@ -106,7 +106,7 @@ class AccountsFile:
             sync_folder(folder.parent)
         if private.is_symlink():
             raise StartError(f"{str(private)!r} is a symbolic link, and must be a folder; remove it.")
-        private.mkdir(exist_ok=True)
+        private.mkdir(mode=0o700, exist_ok=True)
         sync_folder(private.parent)
 
     @contextlib.contextmanager

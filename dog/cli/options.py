@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dog.logs import escape
 from dog.settings import CONFIG, SETTINGS, Setting, load
 
 __all__ = [
@@ -125,6 +126,8 @@ def read_token(file: Path | None) -> str | None:
     token = text.strip()
     if token and not re.fullmatch(r"[\x21-\x7e]+", token):
         raise click.UsageError(f"{source} holds no token: it is one word, as `dog token add` prints.")
+    if file is not None and file.is_file() and file.stat().st_mode & 0o077:
+        click.echo(f"dog: {escape(str(file))} can be read by others on this computer; chmod 600 ends that.", err=True)
     if file is not None and not token:
         raise click.UsageError(f"{source} is empty; write the token into it that `dog token add` prints.")
     return token or None

@@ -18,7 +18,7 @@ from dog.settings.fields import (
 )
 from dog.settings.reading import load
 from dog.settings.table import describe
-from dog.settings.together import check_ways_in
+from dog.settings.together import check_ways_in, find_traps
 
 __all__ = [
     "CAMERA_KINDS",
@@ -31,6 +31,7 @@ __all__ = [
     "Source",
     "check_ways_in",
     "describe",
+    "find_traps",
     "load",
     "split_camera",
 ]

@@ -1,11 +1,11 @@
-"""What no setting can say of itself alone: nobody is let in from elsewhere by mistake."""
+"""What no setting can say of itself alone: nobody is let in from elsewhere by mistake, nor read along."""
 
 from urllib.parse import urlsplit
 
 from dog.networks import is_here
 from dog.settings.fields import Settings
 
-__all__ = ["check_ways_in"]
+__all__ = ["check_ways_in", "find_traps"]
 
 
 def check_ways_in(settings: Settings) -> None:
@@ -30,6 +30,20 @@ def check_ways_in(settings: Settings) -> None:
                 f"{way} is a way in from other machines; add --auth, so that people log in, or --open for everybody"
             )
             raise settings.error(name, problem)
+
+
+def find_traps(settings: Settings) -> list[str]:
+    """What is allowed, and may be a mistake all the same: a sentence for each."""
+    traps = []
+    if settings.anonymous == "manage":
+        traps.append('Whoever reaches this service may pin, delete and share without a login (anonymous = "manage").')
+    has_https = settings.tls_certificate or settings.trusted_proxies or (settings.base_url or "").startswith("https:")
+    if settings.auth and not has_https and not _is_here(settings.host):
+        traps.append(
+            "Passwords and photos go through the network unencrypted: `dog cert` makes a certificate for"
+            " tls_certificate, or a proxy speaks HTTPS for this service."
+        )
+    return traps
 
 
 def _find_elsewhere(base_url: str | None) -> str | None:

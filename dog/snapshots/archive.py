@@ -125,7 +125,7 @@ class Archive:
             # Its content is removed: it must not be reached through a link to somewhere else.
             if folder.is_symlink():
                 raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self.root)
         sync_folder(self.private)
 

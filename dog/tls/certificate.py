@@ -57,11 +57,6 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         return self._loaded.context
 
-    @property
-    def is_self_signed(self) -> bool:
-        """Whether nobody but itself vouches for the certificate: browsers warn, and HSTS would lock people out."""
-        return self._loaded.is_self_signed
-
     def wrap(self, protocol: asyncio.Protocol, come: Callable[[asyncio.Transport], None]) -> "TlsTransport":
         """What makes an accepted connection one of TLS: `come` is told of it before the handshake."""
         return TlsTransport(self.context, protocol, come)
@@ -114,7 +109,6 @@ class _Loaded:
     context: ssl.SSLContext
     begins_at: dt.datetime
     ends_at: dt.datetime
-    is_self_signed: bool
 
 
 class _Encrypted(Exception):
@@ -151,7 +145,7 @@ def _load(settings: Settings) -> _Loaded:
     context = _make_context()
     try:
         context.load_cert_chain(path, settings.tls_key, _refuse_password)
-        issuer, begins_at, ends_at, subject = _read_certificate(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
+        begins_at, ends_at = _read_period(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
     except _Encrypted:
         problem = "is encrypted, and nobody is there to say its password; openssl pkey writes one without"
         raise settings.error(key_file, f"the key in {getattr(settings, key_file)} {problem}") from None
@@ -166,7 +160,7 @@ def _load(settings: Settings) -> _Loaded:
     if ends_at <= dt.datetime.now(dt.UTC):
         problem = f"the certificate in {path} has ended on {ends_at.date()}; renew it, or make one with `dog cert`"
         raise settings.error("tls_certificate", problem)
-    return _Loaded(context, begins_at, ends_at, is_self_signed=issuer == subject)
+    return _Loaded(context, begins_at, ends_at)
 
 
 def _read(settings: Settings, name: File) -> bytes:
@@ -210,8 +204,8 @@ def _make_context() -> ssl.SSLContext:
     return context
 
 
-def _read_certificate(der: bytes) -> tuple[bytes, dt.datetime, dt.datetime, bytes]:
-    """Issuer, begin, end and subject of a certificate that OpenSSL has taken (RFC 5280, section 4.1)."""
+def _read_period(der: bytes) -> tuple[dt.datetime, dt.datetime]:
+    """Begin and end of a certificate that OpenSSL has taken (RFC 5280, section 4.1)."""
     _, begin, _ = _read_value(der, 0)  # the certificate
     _, at, _ = _read_value(der, begin)  # what is signed of it
     tag, _, end = _read_value(der, at)
@@ -219,13 +213,11 @@ def _read_certificate(der: bytes) -> tuple[bytes, dt.datetime, dt.datetime, byte
         _, _, end = _read_value(der, end)
     _, _, algorithm_end = _read_value(der, end)
     _, _, issuer_end = _read_value(der, algorithm_end)
-    _, begins, validity_end = _read_value(der, issuer_end)
+    _, begins, _ = _read_value(der, issuer_end)
     tag, start, end = _read_value(der, begins)
     begins_at = _read_time(tag, der[start:end])
     tag, start, end = _read_value(der, end)
-    ends_at = _read_time(tag, der[start:end])
-    _, _, subject_end = _read_value(der, validity_end)
-    return der[algorithm_end:issuer_end], begins_at, ends_at, der[validity_end:subject_end]
+    return begins_at, _read_time(tag, der[start:end])
 
 
 def _read_value(der: bytes, at: int) -> tuple[int, int, int]:
