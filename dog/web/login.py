@@ -133,7 +133,10 @@ async def show_visitor(request: web.Request) -> web.StreamResponse:
 
 
 def _explain_invitation() -> Problem:
-    return Problem("gone_invitation", "This link was used, or is of an earlier start; a start prints one that works.")
+    return Problem(
+        "gone_invitation",
+        "This link works no more: it was used, or is of an earlier start, or somebody has a password by now.",
+    )
 
 
 def _find_access(request: web.Request) -> Access:
