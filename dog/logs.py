@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
@@ -103,6 +104,11 @@ class _File(RotatingFileHandler):
 
     broken = False
     _failed = False
+
+    def _open(self) -> TextIOWrapper:
+        """Not for everybody on the computer to read."""
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._failed = False

@@ -6,7 +6,7 @@ __all__ = ["HIDDEN", "SECRET", "redact", "redact_text"]
 
 HIDDEN = "***"
 SECRET = re.compile(
-    r"([?&;](?:[\w.-]*(?:user|usr|login|account|pass|pwd|psw|token|ticket|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)=)[^&;#\s]*",
+    r"([?&;](?:[\w.-]*(?:user|usr|login|account|pass|pwd|psw|token|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)=)[^&;#\s]*",
     re.IGNORECASE,
 )
 """A part of a query that is named like a secret; the name is the group."""

@@ -130,7 +130,10 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
 
 
 def _invite(access: Access | None, addresses: list[str]) -> None:
-    """Print the link that lets one browser in, as long as nobody has a password who may manage. It is in no log."""
+    """Print the link that lets one browser in, as long as nobody has a password who may manage.
+
+    It is in no file of ours; whoever reads what the service prints, as in systemd's journal, can be that one.
+    """
     if access is not None and access.needs_invitation:
         invitation = access.make_invitation()
         print_line("Nobody has a password yet who may manage. This link lets one browser in, once:")
@@ -146,7 +149,10 @@ def _raise_descriptor_limit() -> None:
 
 
 class _Brevity(logging.Filter):
-    """A request that is no HTTP is the sender's mistake: a line now and then, and not ours to trace."""
+    """A request that is no HTTP is the sender's mistake: a line now and then, and not ours to trace.
+
+    The line names the kind of mistake alone: aiohttp's own words quote the request, which may be somebody's cookie.
+    """
 
     said_at = -math.inf
     unsaid = 0
@@ -157,9 +163,9 @@ class _Brevity(logging.Filter):
         if record.created - self.said_at < MISHAP_INTERVAL:
             self.unsaid += 1
             return False
-        reason = record.exc_info[1].message.splitlines()[:1]
+        reason = type(record.exc_info[1]).__name__
         more = f" (and {self.unsaid} more before)" if self.unsaid else ""
-        record.msg, record.args, record.exc_info = "Not HTTP: %s%s", (reason[0] if reason else "", more), None
+        record.msg, record.args, record.exc_info = "Not HTTP: %s%s", (reason, more), None
         record.levelno, record.levelname = logging.INFO, "INFO"
         self.said_at, self.unsaid = record.created, 0
         return True

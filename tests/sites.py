@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 import trustme
@@ -74,38 +75,55 @@ class Site(NamedTuple):
         return socket.create_connection((HERE, self.port), timeout=20, source_address=(address, 0))
 
     def ask(
-        self, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None, address: str = HERE
+        self,
+        path: str = "/",
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        address: str = HERE,
+        form: Mapping[str, str] | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """The answer and its body."""
-        with closing(self.begin(path, method, headers, address)) as connection:
+        with closing(self.begin(path, method, headers, address, form)) as connection:
             answer = connection.getresponse()
             return answer, answer.read()
 
     def begin(
-        self, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None, address: str = HERE
+        self,
+        path: str = "/",
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        address: str = HERE,
+        form: Mapping[str, str] | None = None,
     ) -> http.client.HTTPConnection:
         """A request that was sent, on a connection of its own."""
         connection = http.client.HTTPConnection(self.name, self.port, timeout=20)
         connection.sock = self.open(address)
         fields = {"Host": f"{self.name}:{self.port}", **(headers or {})}
-        connection.request(method, self.path + path, headers=fields)
+        body = None
+        if form is not None:
+            body, fields["Content-Type"] = urlencode(form), "application/x-www-form-urlencoded"
+        connection.request(method, self.path + path, body, fields)
         return connection
 
-    def watch(self, origin: str | None = None, address: str = HERE) -> ClientConnection:
+    def watch(
+        self, origin: str | None = None, address: str = HERE, headers: Mapping[str, str] | None = None
+    ) -> ClientConnection:
         """A viewer; its page is of this site, unless another origin is said."""
         said = Origin(origin or self.origin)
         url = f"wss://{self.name}:{self.port}{self.path}/ws"
-        return connect(url, sock=self._come(address), ssl=self.trusted, origin=said)
+        return connect(url, sock=self._come(address), ssl=self.trusted, origin=said, additional_headers=headers)
 
 
 @contextmanager
-def site(kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True) -> Iterator[Site]:
+def site(
+    kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True, way: str = "--open"
+) -> Iterator[Site]:
     """The service behind nginx or Caddy, at a name of its own or `below` the path of another site."""
     name, path = (OTHER, "/cam") if below else (NAME, "")
     plain, secure = _find_ports(2)
     public = f"https://{name}:{secure}{path}"
     known = ("--base-url", public) if base_url else ("--hosts", name)
-    server = ServerProcess("--open", *known, "--log-level", "debug", *arguments, cwd=folder)
+    server = ServerProcess(way, *known, "--log-level", "debug", *arguments, cwd=folder)
     try:
         server.start()
         authority = trustme.CA()

@@ -13,7 +13,7 @@ from argon2 import extract_parameters
 from argon2.profiles import CHEAPEST
 
 from dog.access import Access, Accounts, Role, Visitor, find_place
-from dog.access.access import MOST_TICKETS
+from dog.access.access import KNOWN_WITHIN, LOOK, MOST_TICKETS, MOST_TICKETS_OF_ONE
 from dog.access.passwords import PARAMETERS, PLACES, PLACES_OF_ONE, Hasher
 from dog.errors import RequestError, StartError
 from tests.server_process import ROOT, clean_environment
@@ -366,7 +366,9 @@ async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: Ac
     assert (error.code, error.retry_after) == ("rate_limited", 2.0)
     clock.now += 2
     await access.log_in("anna", PASSWORD, "192.0.2.1")
-    assert (await fail(access)).code == "rate_limited"  # by the address, which has that one attempt back alone
+    assert (await fail(access, "ben")).code == "wrong_password"
+    assert (await fail(access, "ben")).code == "rate_limited"  # by the address, which has that one attempt back alone
+    assert (await fail(access)).code == "wrong_password"  # whose home it is now
     clock.now += 3600
     for _ in range(3):
         assert (await fail(access)).code == "wrong_password"
@@ -470,17 +472,25 @@ async def test_a_ticket_ends_after_its_seconds(access: Access, clock: Clock) -> 
 
 
 async def test_however_many_tickets_are_made_only_so_many_are_remembered(access: Access, clock: Clock) -> None:
-    visitor = Visitor(role="view", name=None, kind="anonymous", key=b"")
-    tickets = [access.make_ticket(visitor)[0] for _ in range(MOST_TICKETS + 2)]
+    visitors = [Visitor(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MOST_TICKETS)]
+    tickets = [access.make_ticket(visitor)[0] for visitor in (*visitors, *visitors[:2])]
     assert len(access._tickets) == MOST_TICKETS
-    assert [access.use_ticket(ticket) for ticket in (tickets[1], tickets[2])] == [None, visitor]
+    assert [access.use_ticket(ticket) for ticket in tickets[1:3]] == [None, visitors[2]]
     clock.now += 60
-    for _ in range(MOST_TICKETS):
+    for visitor in visitors:
         access.make_ticket(visitor)
     clock.now += 60
-    access.make_ticket(visitor)
-    access.make_ticket(visitor)
+    access.make_ticket(visitors[0])
+    access.make_ticket(visitors[1])
     assert len(access._tickets) < MOST_TICKETS
+
+
+async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_elses(access: Access) -> None:
+    ben, anna = (Visitor(role="view", name=name, kind="local", key=b"") for name in ("ben", "anna"))
+    of_ben = access.make_ticket(ben)[0]
+    of_anna = [access.make_ticket(anna)[0] for _ in range(MOST_TICKETS_OF_ONE + 2)]
+    assert [access.use_ticket(ticket) for ticket in of_anna[:3]] == [None, None, anna]
+    assert access.use_ticket(of_ben) == ben
 
 
 # ---- the first one
@@ -509,6 +519,28 @@ async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
         await access.close()
 
 
+def test_what_a_command_changed_is_known_within_a_second() -> None:
+    assert LOOK < KNOWN_WITHIN < 1
+
+
+async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: Path) -> None:
+    access = Access(parameters=CHEAPEST)
+    await access.open(path)
+    try:
+        invitation = access.make_invitation()
+        changes = Changes(access)
+        with open_accounts(path) as accounts:
+            accounts.add_user("ben", "manage", PASSWORD)
+            await changes.wait()
+            accounts.remove_user("ben")
+            await changes.wait()
+        assert access.needs_invitation
+        assert not access.is_invitation(invitation)
+        assert await access.accept_invitation(invitation) is None
+    finally:
+        await access.close()
+
+
 async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) -> None:
     access = Access(parameters=CHEAPEST)
     await access.open(path)
@@ -520,6 +552,22 @@ async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) 
         assert not access.needs_invitation
         with open_accounts(path) as accounts:
             assert [user.name for user in accounts.users()] == ["ben"]
+    finally:
+        await access.close()
+
+
+async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_was_in(path: Path) -> None:
+    access = Access(parameters=CHEAPEST)
+    await access.open(path)
+    try:
+        invitation = access.make_invitation()
+        leaving = asyncio.create_task(access.accept_invitation(invitation))
+        await asyncio.sleep(0)  # until it waits for the file
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert access.is_invitation(invitation)
+        assert await access.accept_invitation(invitation) is not None
     finally:
         await access.close()
 

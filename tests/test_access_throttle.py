@@ -129,12 +129,13 @@ def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
         now += pause
         wait = throttle.wait(account, address, now)
         expected = 0.0
-        of_account = (account, address) if (account, address) in homes else account
+        is_home = (account, address) in homes
+        of_account = (account, address) if is_home else account
         for key, longest in (of_account, 60.0), (address, 900.0):
             times = counted.setdefault(key, [])
             if times and now - times[-1] >= 3600:
                 times.clear()
-            if len(times) >= free and key is not None:
+            if len(times) >= free and key is not None and not (is_home and key == address):
                 expected = max(expected, times[-1] + min(longest, 2.0 ** (len(times) - free)) - now)
         assert wait == pytest.approx(expected)
         if wait:
@@ -144,16 +145,16 @@ def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
         for each in of_account, address:
             counted[each].append(now)
         if right and account is not None:
-            throttle.clear(account, address)
+            throttle.clear(account, address, now)
             counted[of_account].clear()
-            counted[address].pop(0)
+            counted[address].pop()
             homes.add((account, address))
 
 
 def test_who_has_logged_in_from_a_place_is_not_kept_out_there_by_what_others_try_elsewhere() -> None:
     throttle = Throttle(2)
     throttle.count("anna", "192.0.2.1", 0)
-    throttle.clear("anna", "192.0.2.1")
+    throttle.clear("anna", "192.0.2.1", 0)
     for number in range(20):
         throttle.count("anna", ELSEWHERE.format(number), 100)
     assert throttle.wait("anna", "192.0.2.1", 100) == 0
@@ -168,5 +169,36 @@ def test_who_has_an_account_does_not_take_back_what_they_tried_of_others() -> No
     for name in ("anna", "ben", "carla"):
         throttle.count(name, "192.0.2.1", 0)
     throttle.count("me", "192.0.2.1", 0)
-    throttle.clear("me", "192.0.2.1")
+    throttle.clear("me", "192.0.2.1", 0)
     assert throttle.wait("dora", "192.0.2.1", 0) == 1
+
+
+def test_right_passwords_make_nobody_of_their_address_wait() -> None:
+    throttle = Throttle(1)
+    for number in range(20):
+        throttle.count("anna", "192.0.2.1", number)
+    assert throttle.wait("ben", "192.0.2.1", 19) == 900
+    for name in ("ben", "carla", "dora"):
+        assert throttle.wait(name, "192.0.2.1", 1000) == 0
+        throttle.count(name, "192.0.2.1", 1000)
+        throttle.clear(name, "192.0.2.1", 1000)
+    throttle.count("emil", "192.0.2.1", 1000)
+    assert throttle.wait("frank", "192.0.2.1", 1000) == 900
+
+
+def test_a_wrong_password_while_a_right_one_is_looked_at_counts_from_when_it_was_tried() -> None:
+    throttle = Throttle(1)
+    throttle.count("me", "192.0.2.1", 0)
+    throttle.count("anna", "192.0.2.1", 0.5)
+    throttle.clear("me", "192.0.2.1", 0)
+    assert throttle.wait("ben", "192.0.2.1", 0.5) == 1
+
+
+def test_what_a_neighbour_tries_keeps_nobody_out_who_has_logged_in_from_there() -> None:
+    throttle = Throttle(1)
+    throttle.count("anna", "192.0.2.1", 0)
+    throttle.clear("anna", "192.0.2.1", 0)
+    for number in range(20):
+        throttle.count("nobody", "192.0.2.1", number)
+    assert throttle.wait("anna", "192.0.2.1", 19) == 0
+    assert throttle.wait("ben", "192.0.2.1", 19) == 900

@@ -22,7 +22,7 @@ from dog.web.operations import FORM
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.server_process import ServerProcess, run_dog
-from tests.test_attacks import PASSWORD, Said, add_token, add_user, ask, fill, send, take_photo
+from tests.test_attacks import HERE, PASSWORD, Said, add_token, add_user, ask, fill, send, take_photo
 from tests.test_roles import bearer, hear, open_push, say
 
 COOKIE = "dog_session"
@@ -153,6 +153,14 @@ def test_the_session_s_cookie_is_kept_from_scripts_and_from_other_sites(serve: S
     assert "Domain" not in cookie
 
 
+def test_below_a_path_one_can_log_in_at_the_machine_s_own_address_too(serve: Serve, tmp_path: Path) -> None:
+    add_user(tmp_path, "ada", "view")
+    server = serve("--auth", "--base-url", "https://www.example.org/cam")
+    said = log_in(server)
+    assert "Path=/" in said.headers["set-cookie"].split("; ")
+    assert show(server, read_cookie(said)) == 200
+
+
 # ---- tokens, tickets and the first link
 
 
@@ -249,11 +257,22 @@ def test_nothing_that_lets_in_or_shows_a_photo_is_named_in_the_log(serve: Serve,
     for path in (f"/shared/{shared}", f"/shared/{shared}/picture.jpg", f"/latest.jpg?ticket={ticket}&camera=main"):
         assert ask(server, path).status == 200
     ask(server, f"/prefix/shared/{shared}?next=/enter/{invitation}")
+    encoded = "".join(f"%{ord(letter):02X}" for letter in invitation)
+    ask(server, f"/enter/{encoded}")
+    ask(server, f"/latest.jpg?%74icket={encoded}")
+    long = "x" * 9000  # as other services of this host make a browser's cookies
+    bearer = token["Authorization"]
+    for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {bearer}{long}", f"Cookie : {cookie}", bearer):
+        send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\n{line}\r\n\r\n".encode())
+    for target in (f"http://[::1/enter/{invitation}", f"/enter/{invitation} {cookie}", f"/enter/{invitation}\x01"):
+        send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\n\r\n".encode())
     assert server.stop() == 0
     log = (tmp_path / "server.log").read_text()
-    for line in ("POST /enter/***", "GET /shared/***/picture.jpg", "GET /latest.jpg?ticket=***&camera=main"):
+    for line in ("POST /enter/***", "GET /shared/***/picture.jpg", "GET /latest.jpg?ticket&camera"):
         assert line in log
-    keys = (invitation, shared, ticket, token["Authorization"].split()[1], cookie.partition("=")[2])
+    assert "Not HTTP: " in log
+    assert (tmp_path / "server.log").stat().st_mode & 0o007 == 0
+    keys = (encoded, invitation, shared, ticket, token["Authorization"].split()[1], cookie.partition("=")[2])
     assert [key for key in keys if key in log] == []
 
 

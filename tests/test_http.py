@@ -469,6 +469,32 @@ async def test_every_answer_has_the_strict_headers(run: Run, path: str) -> None:
         assert "unsafe" not in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        powers = dict(one.split("=") for one in answer.headers["Permissions-Policy"].split(", "))
+        assert {powers[power] for power in ("camera", "microphone", "geolocation", "usb")} == {"()"}
+
+
+@pytest.mark.parametrize(
+    ("public", "host", "scheme", "keeps"),
+    [
+        ("https://dog.example.org", "dog.example.org", "https", True),
+        ("https://dog.example.org:8443/cam", "dog.example.org:8443", "https", True),
+        ("https://dog.example.org", "dog.example.org:443", "https", True),
+        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # which nobody may be told so by
+        ("http://dog.example.org", "dog.example.org", "http", False),
+        ("https://192.0.2.7", "192.0.2.7", "https", False),
+        ("https://localhost", "localhost", "https", False),
+        (None, "dog.example.org", "https", False),  # its certificate may be one that nobody vouches for
+    ],
+)
+async def test_https_is_kept_to_where_the_public_address_is_a_name_and_came_by_it(
+    run: Run, public: str | None, host: str, scheme: str, keeps: bool
+) -> None:
+    running = await run(open=True, base_url=public, trusted_proxies=("127.0.0.1",), hosts=("dog.example.org",))
+    said = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
+    async with running.client.get("/nowhere", headers=said) as answer:
+        assert answer.headers.get("Strict-Transport-Security") == ("max-age=15552000" if keeps else None)
 
 
 @pytest.mark.parametrize("reset", [False, True])

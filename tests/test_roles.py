@@ -211,13 +211,23 @@ async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
         assert running.service.hub.count == 1
 
 
-async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts) -> None:
+@pytest.mark.parametrize("way", ["after", "max_age", "the interface", "the page"])
+async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts, way: str) -> None:
     token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
     running = await run(auth=True, dead_time=0.0)
     async with running.client.post("/api/captures", headers=bearer(other)) as answer:
         first = (await answer.json())["snapshot"]
-    asked = running.client.get(f"/latest.jpg?after={first}", headers=bearer(token))
-    waiting = asyncio.ensure_future(asked)
+    running.camera.held = True
+    ways = {"after": f"/latest.jpg?after={first}", "max_age": "/latest.jpg?max_age=0"}
+    posts = {"the interface": "/api/captures", "the page": "/"}
+    asking = (
+        running.client.get(ways[way], headers=bearer(token))
+        if way in ways
+        else running.client.post(posts[way], headers=bearer(token))
+    )
+    waiting = asyncio.ensure_future(asking)
+    if way != "after":
+        await running.camera.exposing.wait()
     changed = asyncio.Event()
     review = running.service.presence.review
 
@@ -230,9 +240,13 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
     access.on_change = note
     accounts.remove_token("one")
     await changed.wait()
-    async with running.client.post("/api/captures", headers=bearer(other)) as answer:
-        assert answer.status == 201
+    pressing = asyncio.ensure_future(running.client.post("/api/captures", headers=bearer(other)))
+    await running.camera.release()
     assert (await waiting).status == 401
+    running.camera.held = False
+    if not pressing.done() and way != "after":
+        await running.camera.release()
+    assert (await pressing).status == 201
 
 
 # ---- tickets
@@ -258,6 +272,16 @@ async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> No
         assert await answer.json() == {"role": "capture", "name": "Porch"}
     async with running.client.get("/api/visitor") as answer:
         assert await answer.json() == {}
+
+
+async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> None:
+    watching, managing = (accounts.add_token(role, role, None) for role in ("view", "manage"))
+    running = await run(auth=True, anonymous="capture", dead_time=0.0)
+    for token, role in ((watching, "capture"), (managing, "manage")):
+        async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
+            assert (await answer.json())["role"] == role
+        async with running.client.post("/api/captures", headers=bearer(token)) as answer:
+            assert answer.status == 201
 
 
 # ---- without accounts

@@ -21,7 +21,7 @@ from argon2 import Parameters
 from dog.access.accounts import Accounts
 from dog.access.known import Known, now
 from dog.access.passwords import PARAMETERS, Hasher, PasswordDesk
-from dog.access.roles import Role
+from dog.access.roles import Role, allows
 from dog.access.rules import AccessError, fold_name
 from dog.access.secret import TOKEN, find_hash, make_secret
 from dog.access.throttle import Throttle
@@ -35,8 +35,9 @@ LOOK = 0.4
 KNOWN_WITHIN = 0.6
 """Seconds from a change by a command until a server knows it: a look, and the reading."""
 TICKET_LASTS = 30.0
-MOST_TICKETS = 10_000
-"""The oldest go; nobody has so many presses under way."""
+MOST_TICKETS = 2_000
+MOST_TICKETS_OF_ONE = 20
+"""The oldest go; nobody has so many requests under way."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Access:
     """The accounts of one server, from `open` to `close`.
 
     `on_change` is called in the event loop when users or tokens are others than before, or sessions have ended, whoever
-    did that; `role_now` says then what is left. `clock` has seconds that only rise.
+    did that; `role_now` says then what is left. `anonymous` is what everybody may. `clock` has seconds that only rise.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Access:
         *,
         login_attempts: int = 10,
         session_days: float = 30.0,
+        anonymous: Role | None = None,
         parameters: Parameters = PARAMETERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_change: Callable[[], object] = lambda: None
         self._session = dt.timedelta(days=session_days)
+        self._anonymous = anonymous
         self._clock = clock
         self._hasher = Hasher(parameters)
         self._desk = PasswordDesk(self._hasher)
@@ -81,6 +84,7 @@ class Access:
         self._ends = math.inf
         self._tickets: dict[bytes, tuple[Visitor, float]] = {}
         self._invitation: bytes | None = None
+        self._entering = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._failing = False
         self._closed = False
@@ -132,11 +136,17 @@ class Access:
     def _find_session(self, key: bytes) -> Visitor | None:
         session = self._known.sessions.get(key)
         user = self._known.users.get(session.user) if session is not None and session.expires_at > now() else None
-        return None if user is None else Visitor(user.role, user.name, "session", key)
+        return None if user is None else Visitor(self._raise(user.role), user.name, "session", key)
 
     def _find_token(self, key: bytes) -> Visitor | None:
         token = self._known.tokens.get(key)
-        return None if token is None or token.has_ended(now()) else Visitor(token.role, token.name, "token", key)
+        if token is None or token.has_ended(now()):
+            return None
+        return Visitor(self._raise(token.role), token.name, "token", key)
+
+    def _raise(self, role: Role) -> Role:
+        """Nobody may less by being known."""
+        return self._anonymous if self._anonymous is not None and allows(self._anonymous, role) else role
 
     # ---- tickets
 
@@ -146,6 +156,10 @@ class Access:
         for oldest, (_, ends) in tuple(islice(self._tickets.items(), 2)):
             if ends <= moment or len(self._tickets) >= MOST_TICKETS:
                 del self._tickets[oldest]
+        who = visitor.kind, visitor.name
+        own = [key for key, (asker, _) in self._tickets.items() if (asker.kind, asker.name) == who]
+        if len(own) >= MOST_TICKETS_OF_ONE:
+            del self._tickets[own[0]]
         ticket = make_secret()
         self._tickets[find_hash(ticket) or b""] = visitor, moment + TICKET_LASTS
         return ticket, TICKET_LASTS
@@ -178,7 +192,7 @@ class Access:
         if session is None or user is None:
             log.info("a wrong password for %s from %s", user.name if user else "a user that there is not", address)
             raise RequestError("wrong_password", "The name or the password is wrong; try again.")
-        self._throttle.clear(user.key, address)
+        self._throttle.clear(user.key, address, moment)
         log.info("%s logged in from %s", user.name, address)
         return session, ends
 
@@ -202,23 +216,20 @@ class Access:
 
     def is_invitation(self, text: str) -> bool:
         """Whether `accept_invitation` takes it, as far as can be known without waiting."""
-        return self._invitation is not None and find_hash(text) == self._invitation and self.needs_invitation
+        return self._invitation is not None and find_hash(text) == self._invitation
 
     async def accept_invitation(self, text: str) -> tuple[str, dt.datetime] | None:
         """A session of the user `owner`, and when it ends; None for any other text, and where somebody may manage.
 
-        Raises RequestError `storage_error`; the invitation is still good then.
+        Raises RequestError `storage_error`; the invitation is still good then, and where the browser has hung up.
         """
-        invitation, ends = self._invitation, now() + self._session
-        if invitation is None or find_hash(text) != invitation:
-            return None
-        self._invitation = None  # at once: it is good for one
-        try:
+        async with self._entering:  # one after the other: it is good for one, who has to be still there
+            if not self.is_invitation(text):
+                return None
+            ends = now() + self._session
             session = await self._change(lambda accounts: accounts.let_owner_in(ends))
-        except RequestError:
-            self._invitation = invitation
-            raise
-        return None if session is None else (session, ends)
+            self._invitation = None
+            return None if session is None else (session, ends)
 
     # ---- the file, in its thread
 
@@ -287,6 +298,8 @@ class Access:
 
     def _take(self, known: Known) -> None:
         before, self._known = self._known, known.without_ended(now())
+        if not self.needs_invitation:
+            self._invitation = None
         self._ends = self._known.find_next_end()
         same = (before.users, before.tokens) == (self._known.users, self._known.tokens)
         if not (same and before.sessions.keys() <= self._known.sessions.keys()):

@@ -1,11 +1,12 @@
 """The access log of `--log-level debug`: a line for each answer, without what would let its reader in."""
 
 import re
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from dog.redaction import HIDDEN, redact
+from dog.redaction import HIDDEN
 
 __all__ = ["AccessLog"]
 
@@ -18,12 +19,20 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info(
-            '%s "%s %s" %d %d %.3f "%s"',
+            '%s "%s %s HTTP/%d.%d" %d %d %.3f "%s"',
             request.remote or "-",
             request.method,
-            SECRET.sub(HIDDEN, redact(request.path_qs)),
+            _describe(request.path_qs),
+            *request.version,
             response.status,
             response.body_length,
             time,
             request.headers.get("User-Agent", "-"),
         )
+
+
+def _describe(target: str) -> str:
+    """The path, decoded so that no secret hides in it, and the names of the query."""
+    path, mark, query = target.partition("?")
+    names = "&".join(part.partition("=")[0] for part in query.split("&"))
+    return SECRET.sub(HIDDEN, unquote(f"{path}{mark}{names}"))

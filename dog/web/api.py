@@ -20,7 +20,7 @@ from dog.messages import (
 from dog.snapshots import Snapshot
 from dog.web.bodies import read_body, respond_json
 from dog.web.pictures import check_place, find_snapshot
-from dog.web.pressing import permit
+from dog.web.pressing import permit, take
 from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
@@ -104,7 +104,7 @@ async def start_capture(request: web.Request) -> web.Response:
         body = msgspec.structs.replace(body, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(body, 202, headers)
-    reply, snapshot = await camera.take(wish.max_age, key, permit(request, key))
+    reply, snapshot = await take(request, camera, wish.max_age, key)
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
         **msgspec.structs.asdict(service.links.describe(snapshot)),

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import dog
-from dog.access import Access
+from dog.access import Access, find_place
 from dog.album import Album
 from dog.availability import utc_now
 from dog.camera_task import CameraTask, restore_answered, restore_latest
@@ -187,9 +187,13 @@ async def _start_service(
 
 async def _open_access(settings: Settings, stack: AsyncExitStack) -> Access:
     """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
-    access = Access(login_attempts=settings.login_attempts, session_days=settings.session_days)
+    access = Access(
+        login_attempts=settings.login_attempts,
+        session_days=settings.session_days,
+        anonymous=find_anonymous(settings).role,
+    )
     try:
-        await access.open(settings.snapshots / ".dog" / "access.sqlite3")
+        await access.open(find_place(settings.snapshots))
     except StartError as error:
         raise settings.error("auth", str(error)) from error
     stack.push_async_callback(access.close)

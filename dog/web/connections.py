@@ -122,7 +122,7 @@ class Connections:
             self._leave_client(address)
 
     def _is_full(self, address: str) -> bool:
-        return self._by_client[find_network(address)] >= self.most_per_address
+        return not self.trusts(address) and self._by_client[find_network(address)] >= self.most_per_address
 
     def _enter_client(self, address: str) -> None:
         if not self.trusts(address):

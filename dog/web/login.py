@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 from typing import Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 from msgspec import Meta, Struct
@@ -14,8 +14,9 @@ from dog.messages import Role
 from dog.web.bodies import read_form, respond_json
 from dog.web.pages import render
 from dog.web.problems import STATUS, Problem, advise, relative_root
+from dog.web.security import is_secure
 from dog.web.service import SERVICE
-from dog.web.visitors import VISITOR, is_secure, name_cookie
+from dog.web.visitors import VISITOR, find_cookie_path, name_cookie
 
 __all__ = [
     "LoginForm",
@@ -95,7 +96,7 @@ async def press_logout(request: web.Request) -> web.StreamResponse:
     await _forget(request, access)
     response = _lead(request, "login")
     response.headers["Clear-Site-Data"] = '"cache"'  # photos are kept there for a year
-    response.del_cookie(name_cookie(request), path=_cookie_path(request), secure=is_secure(request), httponly=True)
+    response.del_cookie(name_cookie(request), path=find_cookie_path(request), secure=is_secure(request), httponly=True)
     return response
 
 
@@ -156,7 +157,7 @@ async def _let_in(
         name_cookie(request),
         secret,
         max_age=max(0, int((expires_at - dt.datetime.now(dt.UTC)).total_seconds())),
-        path=_cookie_path(request),
+        path=find_cookie_path(request),
         secure=is_secure(request),
         httponly=True,
         samesite="Lax",
@@ -168,10 +169,6 @@ async def _forget(request: web.Request, access: Access) -> None:
     """The session that the browser came with ends."""
     if secret := request.cookies.get(name_cookie(request)):
         await access.log_out(secret)
-
-
-def _cookie_path(request: web.Request) -> str:
-    return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
 def _lead(request: web.Request, where: str) -> web.Response:

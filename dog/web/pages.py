@@ -1,7 +1,6 @@
 """The pages, rendered from templates/: the live page, the press without JavaScript, and the page of one snapshot."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp_jinja2
 from aiohttp import web
@@ -11,10 +10,11 @@ from dog.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.assets import ASSETS, DEFAULT_PICTURE
 from dog.web.pictures import find_snapshot
-from dog.web.pressing import permit
+from dog.web.pressing import take
 from dog.web.problems import relative_root
+from dog.web.security import is_secure
 from dog.web.service import SERVICE, Service
-from dog.web.visitors import VISITOR, describe_visitor, is_secure
+from dog.web.visitors import VISITOR, describe_visitor, find_cookie_path
 
 __all__ = ["COOKIE", "press", "render", "show_live", "show_snapshot"]
 
@@ -55,14 +55,13 @@ async def press(request: web.Request) -> web.Response:
     """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
-    _, snapshot = await camera.take(permit=permit(request))
+    _, snapshot = await take(request, camera)
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
-    public = urlsplit(service.settings.base_url or "")
     response.set_cookie(
         COOKIE,
         snapshot.id,
         max_age=YEAR,
-        path=public.path.rstrip("/") + "/",
+        path=find_cookie_path(request),
         secure=is_secure(request),
         samesite="Lax",
     )

@@ -11,12 +11,11 @@ from msgspec import Meta
 
 from dog.access import allows
 from dog.camera_task import CameraTask
-from dog.errors import RequestError
 from dog.messages import RIGHT, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.content import Content, respond
 from dog.web.guard import explain_refusal
-from dog.web.pressing import permit
+from dog.web.pressing import check_still, take
 from dog.web.problems import Problem
 from dog.web.security import check_page
 from dog.web.service import SERVICE, Service
@@ -87,7 +86,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         snapshot = camera.latest
         if max_age is not None:
             _check_press(request)
-            reply, snapshot = await camera.take(max_age, permit=permit(request))
+            reply, snapshot = await take(request, camera, max_age)
             outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet; ask with ?max_age=0 to have one taken.")
@@ -129,13 +128,7 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
         await asyncio.wait({coming}, timeout=left)
         if coming.done():
             coming.result()
-        _check_still(request, service)
-
-
-def _check_still(request: web.Request, service: Service) -> None:
-    """Raise RequestError `unauthorized` where what they came by was taken back while they waited."""
-    if service.access is not None and not allows(service.access.role_now(request[VISITOR]), "view"):
-        raise RequestError("unauthorized", "What you came by has ended meanwhile: log in, or show another token.")
+        check_still(request)
 
 
 def _keep(service: Service) -> str:

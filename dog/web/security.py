@@ -18,6 +18,8 @@ __all__ = [
     "allow_origin",
     "answer_preflight",
     "check_page",
+    "is_public",
+    "is_secure",
     "make_security_headers",
 ]
 
@@ -36,6 +38,21 @@ PREFLIGHT = {
 UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
 """Powers of a browser that no page of ours asks for."""
 HALF_A_YEAR = 180 * 24 * 3600
+
+
+def is_public(request: web.Request) -> bool:
+    """Whether it was asked at the public address: by its visitor, as a proxy says, or passes on."""
+    public = request.app[SERVICE].settings.base_url
+    if public is None:
+        return False
+    origin = _origin_of(public)
+    return _strip_port(f"{origin.partition(':')[0]}://{request.host}".lower()) == origin
+
+
+def is_secure(request: web.Request) -> bool:
+    """Whether the browser came by HTTPS: to us, to a proxy that says so, or to the public address."""
+    public = request.app[SERVICE].settings.base_url or ""
+    return request.secure or (public.startswith("https:") and is_public(request))
 
 
 def check_page(request: web.Request) -> None:
@@ -113,8 +130,7 @@ async def answer_preflight(
 def make_security_headers(settings: Settings) -> dict[str, str]:
     """The headers that every answer gets: nothing inline, nothing from elsewhere, no framing, no guessing of types.
 
-    Pages of other sites may show the pictures only where some are listed. HTTPS is kept to where the public address is
-    by HTTPS, and a name.
+    Pages of other sites may show the pictures only where some are listed.
     """
     public = urlsplit(settings.base_url or "")
     elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
@@ -140,14 +156,19 @@ def make_security_headers(settings: Settings) -> dict[str, str]:
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
     }
-    if public.scheme == "https" and not _is_address(public.hostname or ""):
-        headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
     return headers
 
 
-def _is_address(host: str) -> bool:
-    """Whether it is an address or this machine: no name that a browser would keep HTTPS for."""
-    return ":" in host or host == "localhost" or host.rpartition(".")[2].isdigit()
+def _keeps_https(request: web.Request) -> bool:
+    """Whether its browser is to come by HTTPS alone from now on: it did, to a public address that is a name.
+
+    By plain HTTP nobody may be told so (RFC 6797, section 7.2), and where there is no public address, the certificate
+    may be one that nobody vouches for, and HTTPS be given up again.
+    """
+    public = urlsplit(request.app[SERVICE].settings.base_url or "")
+    host = public.hostname or ""
+    is_name = ":" not in host and host != "localhost" and not host.rpartition(".")[2].isdigit()
+    return public.scheme == "https" and is_name and is_public(request)
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -155,6 +176,8 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
     response.headers.update(request.app[SECURITY_HEADERS])
     if stricter is not None:
         response.headers["Referrer-Policy"] = stricter
+    if _keeps_https(request):
+        response.headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
     response.headers.update(allow_origin(request))
     if response.status >= 400:
         response.headers["Cache-Control"] = "no-store"

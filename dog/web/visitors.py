@@ -11,10 +11,10 @@ from dog.access import ROLES, Access, Visitor, allows
 from dog.errors import RequestError
 from dog.messages import Role
 from dog.settings import Settings
-from dog.web.security import BY_COOKIE
+from dog.web.security import BY_COOKIE, is_public, is_secure
 from dog.web.service import SERVICE
 
-__all__ = ["VISITOR", "describe_visitor", "find_anonymous", "identify", "is_secure", "name_cookie"]
+__all__ = ["VISITOR", "describe_visitor", "find_anonymous", "find_cookie_path", "identify", "name_cookie"]
 
 VISITOR = web.RequestKey("visitor", Visitor)
 """Whoever is behind a request, once its address is known to be one of ours."""
@@ -70,18 +70,18 @@ def _find_session(request: web.Request, access: Access) -> Visitor | None:
     return visitor
 
 
-def is_secure(request: web.Request) -> bool:
-    """Whether the browser came by HTTPS: to us, to a proxy that says so, or to the public address."""
-    public = urlsplit(request.app[SERVICE].settings.base_url or "")
-    return request.secure or (public.scheme == "https" and request.host.lower() == public.netloc)
-
-
 def name_cookie(request: web.Request) -> str:
     """The session's cookie. By HTTPS its name has browsers take it from nobody but this very host (RFC 6265bis)."""
     if not is_secure(request):
         return COOKIE
-    below = urlsplit(request.app[SERVICE].settings.base_url or "").path
-    return f"__Secure-{COOKIE}" if below else f"__Host-{COOKIE}"
+    return f"__Host-{COOKIE}" if find_cookie_path(request) == "/" else f"__Secure-{COOKIE}"
+
+
+def find_cookie_path(request: web.Request) -> str:
+    """What a cookie of ours is for: all below the public address; where one came by another way, all of that host."""
+    if not is_public(request):
+        return "/"
+    return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
 def describe_visitor(visitor: Visitor | None) -> dict[str, object]:

@@ -54,7 +54,8 @@ until grep -q ":1F91 " /proc/net/tcp*; do sleep .05; done
 export PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1
 echo "rig: ready"
 while read -r config <next && [ "$config" != end ]; do
-    {python} -m dog serve --host 0.0.0.0 --open --presses-per-minute 100000 --port 8080 --exif false --config "$SHARE/$config.toml" &
+    {python} -m dog serve --host 0.0.0.0 --open --presses-per-minute 100000 --port 8080 --exif false \\
+        --config "$SHARE/$config.toml" &
     echo $! >pid
     wait $!
     echo "rig: $config ended with status $?"
