@@ -30,7 +30,7 @@ def ask(source: str, files: list[str], arguments: list[str]) -> Answer | None:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         packages: Answer = json.loads(ended.stdout)["dependencies"]
-    except (subprocess.TimeoutExpired, ValueError):
+    except (subprocess.TimeoutExpired, ValueError, LookupError, TypeError):
         return None
     return packages if any("vulns" in package for package in packages) else None
 

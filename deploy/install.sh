@@ -5,6 +5,7 @@
 #
 # Versions and hashes are those of requirements/. Settings that are there stay as they are.
 set -eu
+umask 022 # whoever installs may keep theirs to themselves; the service is another user
 python=$1 prefix=$2 system=$3
 root=${DESTDIR-}
 lib=$prefix/lib/dog
@@ -31,7 +32,13 @@ if [ -n "$at_home" ]; then
 fi
 
 building=$(mktemp -d)
-trap 'rm -rf "$building"' EXIT
+before=$root$lib.before # what is installed now, until the new one is whole
+finish() {
+    if [ -d "$before" ]; then rm -rf "$root$lib" && mv "$before" "$root$lib"; fi
+    rm -rf "$building"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 
 echo "Installing into $root$lib ..."
@@ -39,7 +46,9 @@ for name in dog templates static camera_access.sh README.md setup.cfg pyproject.
     cp -R "$name" "$building/" # setuptools leaves things beside what it builds
 done
 pip wheel --no-deps --no-build-isolation --wheel-dir "$building/wheel" "$building"
-rm -rf "$root$lib"
+rm -rf "$before"
+upgrade=
+if [ -d "$root$lib" ]; then upgrade=yes && mv "$root$lib" "$before"; fi
 "$python" -m venv --without-pip "$root$lib"
 into() { pip --python "$root$lib/bin/python" install --no-compile "$@"; }
 into --require-hashes --requirement requirements/service.txt
@@ -73,4 +82,9 @@ if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemd-tmpfiles --create "$system/tmpfiles.d/dog.conf"
     systemctl daemon-reload
 fi
-echo "Done. Now: edit /etc/dog/dog.toml, then systemctl enable --now dog"
+rm -rf "$before"
+if [ -n "$upgrade" ]; then
+    echo "Done. Now: systemctl restart dog"
+else
+    echo "Done. Now: edit /etc/dog/dog.toml, then systemctl enable --now dog"
+fi

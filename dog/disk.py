@@ -1,13 +1,27 @@
 """Names on the disk: seen to it, and given only to what is whole. Every function blocks, and raises OSError."""
 
+import contextlib
 import errno
+import logging
 import os
+import stat
 from pathlib import Path
 
-__all__ = ["rename_to_new", "sync_folder"]
+__all__ = ["make_private_folder", "rename_to_new", "sync_folder"]
+
+log = logging.getLogger(__name__)
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+def make_private_folder(folder: Path) -> None:
+    """A folder that its owner alone may look into, also where it is there already and others could."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        with contextlib.suppress(PermissionError):  # another's, who has decided that we may use it
+            folder.chmod(0o700)
+            log.warning("%s could be looked into by others; now it can't.", folder)
 
 
 def rename_to_new(beside: Path, path: Path) -> None:

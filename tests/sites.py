@@ -148,6 +148,7 @@ def proxy_before(
     if kind == "nginx":
         assert NGINX is not None
         changes |= {"listen 80;": f"listen {HERE}:{plain};", "listen 443 ssl;": f"listen {HERE}:{secure} ssl;"}
+        changes |= {"listen [::]:80;": "", "listen [::]:443 ssl;": "", "/var/log/nginx": str(folder)}
         (folder / "dog.conf").write_text(_change("nginx.conf", changes))
         user = "user root;" if os.getuid() == 0 else ""
         (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))

@@ -335,14 +335,20 @@ def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_be
 async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_makes_that(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with open_accounts(find_place(tmp_path / "accounts")):
+        for folder in ("accounts", "old", "older"):
+            if folder != "accounts":
+                (tmp_path / folder / ".dog").mkdir(parents=True)
+        with open_accounts(find_place(tmp_path / "accounts")), open_accounts(find_place(tmp_path / "old")):
             pass
+        older = SnapshotStore(tmp_path / "older")
+        await older.open()
+        await older.close()
         store = SnapshotStore(tmp_path / "snapshots")
         await store.open()
         await store.close()
     finally:
         os.umask(before)
-    for folder in ("accounts", "snapshots"):
+    for folder in ("accounts", "old", "older", "snapshots"):
         assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
 
 

@@ -18,6 +18,7 @@ from tests.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
 
 PASSWORD = "correct horse"
 NO_MANAGER = "dog: Nobody who may manage can log in any more; the next start of the service prints a link for one.\n"
+FIRST = "dog: These are the first accounts in {!r}; they count for a service that keeps its photos there.\n"
 NOBODY = "There are no accounts in '{}'; `dog user add` makes the first one."
 UNKNOWN = "There is no {0} 'ben'; `dog {0} list` shows them."
 
@@ -73,7 +74,8 @@ def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) 
 
 def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_file: str, path: Path) -> None:
     add = ("user", "add", "Anna", "--role", "view", "--password-file", password_file)
-    assert dog(tmp_path, *add) == ("Anna may log in, with the role view.\n", "", 0)
+    first = FIRST.format(str(tmp_path / "snapshots"))
+    assert dog(tmp_path, *add) == ("Anna may log in, with the role view.\n", first, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dog(tmp_path, "user", "role", "ANNA", "manage") == ("ANNA has the role manage.\n", "", 0)
     with Accounts(path) as accounts:
@@ -169,15 +171,17 @@ def test_a_password_comes_by_standard_input_and_is_nowhere_else(tmp_path: Path, 
         text=True,
         check=False,
     )
-    assert (ended.stdout, ended.stderr, ended.returncode) == ("ben may log in, with the role capture.\n", "", 0)
+    assert (ended.stdout, ended.returncode) == ("ben may log in, with the role capture.\n", 0)
+    assert ended.stderr == FIRST.format(str(tmp_path / "snapshots"))
     assert PASSWORD.encode() not in path.read_bytes()
 
 
 def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path, path: Path) -> None:
     arguments = ("user", "add", "ben", "--role", "view")
     seen, status = type_in(tmp_path, arguments, [b"correct horse\n"] * 2)
+    first = FIRST.format(str(tmp_path / "snapshots"))[:-1]
     assert (seen.split("\r\n"), status) == (
-        ["Password: ", "The same again: ", "ben may log in, with the role view.", ""],
+        ["Password: ", "The same again: ", first, "ben may log in, with the role view.", ""],
         0,
     )
     with Accounts(path) as accounts:
@@ -228,7 +232,7 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
     assert re.fullmatch(
         r"dog: This is the token cron, shown this once: keep it where only the script can read it, and have it sent as"
         r" 'Authorization: Bearer TOKEN'\. It ends at [\d-]{10} [\d:]{8}\.\n",
-        said,
+        said.removeprefix(FIRST.format(str(tmp_path / "snapshots"))),
     )
     assert status == 0
     with Accounts(path) as accounts:
@@ -248,6 +252,37 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
     assert dog(tmp_path, "token", "role", "cron", "capture") == ("cron has the role capture.\n", "", 0)
     assert dog(tmp_path, "token", "remove", "cron") == ("cron is removed.\n", "", 0)
     assert_refused(dog(tmp_path, "token", "remove", "ben"), UNKNOWN.format("token"))
+
+
+def test_a_token_that_nobody_has_seen_is_none(tmp_path: Path, path: Path, anna: None) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*PYTHON_M_DOG, "token", "add", "cron", "--role", "view"],
+            cwd=tmp_path,
+            env=clean_environment({"PYTHONPATH": str(ROOT)}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    with Accounts(path) as accounts:
+        assert accounts.tokens() == []
+
+
+def test_who_has_no_password_is_logged_out_with_a_word(tmp_path: Path, path: Path) -> None:
+    with Accounts(path) as accounts:
+        accounts.add_user("owner", "manage", None)
+    said = "dog: owner has no password to log in with again; `dog user password` gives one.\n"
+    assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", said, 0)
+
+
+def test_a_mistake_in_the_command_line_is_one_sentence(tmp_path: Path) -> None:
+    assert_refused(
+        dog(tmp_path, "user", "add", "ada"),
+        "Missing option '--role'. Choose from: view, capture, manage. See dog user add --help.",
+        2,
+    )
 
 
 def test_a_token_that_never_ends_and_one_that_has_are_told_apart(tmp_path: Path, path: Path) -> None:

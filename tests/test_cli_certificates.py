@@ -183,6 +183,20 @@ def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_no_link_and_no_device_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / "link").symlink_to("kept")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        ended = run_dog("cert", "--certificate", name, "--overwrite", cwd=tmp_path)
+        line = (
+            f"dog: '{name}' is a link or a device, which nothing is written over; name a file. See dog cert --help.\n"
+        )
+        assert (ended.stdout, ended.stderr, ended.returncode) == ("", line, 2)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_file_that_can_not_be_written_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
     ended = run_dog("cert", "--certificate", "/proc/certificate.pem", cwd=tmp_path)
     assert ended.returncode == 1

@@ -47,7 +47,8 @@ class Installed:
             program.chmod(0o755)
         (environment / "run").touch()
 
-    def make(self, target: str, *variables: str) -> str:
+    def make(self, target: str, *variables: str, fails: bool = False) -> str:
+        """By somebody who keeps their files to themselves."""
         command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}", f"DESTDIR={self.root}"]
         environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
         ended = subprocess.run(
@@ -57,8 +58,9 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
+            umask=0o077,
         )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert (ended.returncode != 0) == fails, ended.stdout + ended.stderr
         return ended.stdout
 
     def files(self) -> set[str]:
@@ -140,6 +142,10 @@ def test_the_cameras_in_the_example_can_be_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
+def list_modes(folder: Path) -> dict[Path, int]:
+    return {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*")) if not path.is_symlink()}
+
+
 def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) -> None:
     one = Installed(tmp_path)
     mine = one.root / "etc/dog/dog.toml"
@@ -153,6 +159,15 @@ def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) 
     unit = (one.root / "etc/systemd/system/dog.service").read_text()
     assert "ExecStart=/opt/dog/lib/dog/bin/dog serve" in unit
     assert "/usr/local/lib/dog" not in unit
+    lib = one.root / "opt/dog/lib/dog"
+    installed = list_modes(lib)
+    closed = [path for path, mode in installed.items() if mode & 0o004 == 0 or (mode & 0o111 and mode & 0o001 == 0)]
+    assert closed == [], "the service is another user"
+    with (one.source / "requirements/service.txt").open("a") as requirements:
+        requirements.write("dog-that-there-is-not==1 --hash=sha256:" + 64 * "0" + "\n")
+    one.make("install", "PREFIX=/opt/dog", fails=True)
+    assert list_modes(lib) == installed, "what was there stays until the new one is whole"
+    assert [path.name for path in lib.parent.iterdir()] == ["dog"]
     one.make("uninstall", "PREFIX=/opt/dog")
     assert one.files() == SETTINGS
     assert mine.read_text() == "port = 81\n"

@@ -410,6 +410,13 @@ def test_who_logs_in_through_it_is_in_until_they_log_out(kind: str, below: bool,
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4401
         assert there.ask("/snapshots", headers=mine)[0].status == 401
+        for path in (f"/enter/{'A' * 43}?a=b", f"/shared/{'A' * 43}/picture.jpg", f"/latest.jpg?ticket={'A' * 43}"):
+            assert there.ask(path)[0].status in (401, 404, 410)
+    if kind == "nginx":
+        log = (tmp_path / "dog.log").read_text()
+        for line in ("/enter/***", "/shared/***", "/latest.jpg"):
+            assert f'"GET {there.path}{line}" 4' in log
+        assert "AAAA" not in log
 
 
 @every_proxy

@@ -223,7 +223,7 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
     asking = (
         running.client.get(ways[way], headers=bearer(token))
         if way in ways
-        else running.client.post(posts[way], headers=bearer(token))
+        else running.client.post(posts[way], headers=bearer(token), allow_redirects=False)
     )
     waiting = asyncio.ensure_future(asking)
     if way != "after":
@@ -372,6 +372,11 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     refused = run_dog("gallery", server.url, cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (3, "")
     assert "lets nobody in like this: Only who is known may do that" in refused.stderr
+    both = run_dog("gallery", f"http://ada:pw@127.0.0.1:{server.port}", "--token-file", str(file), cwd=tmp_path)
+    assert both.returncode != 0
+    assert both.stderr.startswith("dog: the address has a user and a password, and there is a token: leave one")
+    endless = run_dog("gallery", server.url, "--token-file", "/dev/zero", cwd=tmp_path)
+    assert (endless.returncode, endless.stderr.count("\n")) == (2, 1)
     file.write_text("two words\n")
     wrong = run_dog("gallery", server.url, "--token-file", str(file), cwd=tmp_path)
     assert wrong.returncode == 2

@@ -70,6 +70,7 @@ class Authority:
         """Write a certificate and its key, each whole; the certificate as a client sees it."""
         leaf = self.make(**options)
         self._put(self.key, leaf.private_key_pem.bytes())
+        self.key.chmod(0o600)
         self._put(self.certificate, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
 
@@ -454,6 +455,15 @@ def test_a_certificate_of_tomorrow_is_served_with_a_warning_for_the_clock_may_be
         shake_hands(server, authority.client)
 
 
+def test_a_key_that_everybody_can_read_is_a_warning(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    authority.issue()
+    for mode, warnings in ((0o640, 0), (0o644, 1)):
+        authority.key.chmod(mode)
+        Tls(authority.settings())
+        assert len(caplog.messages) == warnings
+    assert caplog.messages == [f"{authority.key} can be read by everybody on this computer; chmod 600 ends that"]
+
+
 async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warning_once(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -469,6 +479,26 @@ async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warnin
     await until(lambda: "was read again" in caplog.messages[-1])
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     running.cancel()
+
+
+def test_a_sighup_at_any_moment_of_the_start_ends_nothing(tmp_path: Path) -> None:
+    server = ServerProcess("--log-level", "debug", cwd=tmp_path).launch()
+    try:
+        sent = 0
+        while "asyncio" not in server.stderr:  # its first line, from before there is anything to reload
+            if caught(server.pid, signal.SIGHUP):
+                server.send(signal.SIGHUP)
+                sent += 1
+        assert sent, "there was none who would have heard it"
+        server.wait_for(r"D\.O\.G\. is at ", 30)
+    finally:
+        server.kill()
+
+
+def caught(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal by now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.findall(r"SigCgt:\t(\w+)", status)[0], 16) & 1 << number - 1)
 
 
 def test_without_tls_sighup_ends_nothing_and_says_that_there_is_nothing_to_reload(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from dog.access.known import SCHEMA, Damaged, Known, read_known
 from dog.access.rules import AccessError
-from dog.disk import sync_folder
+from dog.disk import make_private_folder, sync_folder
 from dog.errors import StartError
 
 __all__ = ["AccountsFile", "NoAccounts", "find_place"]
@@ -106,7 +106,7 @@ class AccountsFile:
             sync_folder(folder.parent)
         if private.is_symlink():
             raise StartError(f"{str(private)!r} is a symbolic link, and must be a folder; remove it.")
-        private.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(private)
         sync_folder(private.parent)
 
     @contextlib.contextmanager

@@ -40,7 +40,8 @@ class Commands(click.Group):
             ctx.exit(find_status(error))
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "dog"
-            print_line(f"dog: {escape(redact_text(error.format_message()))} See {command} --help.")
+            message = " ".join(error.format_message().split()).rstrip(".")
+            print_line(f"dog: {escape(redact_text(message))}. See {command} --help.")
             ctx.exit(Status.USAGE)
         except KeyboardInterrupt:  # a service that runs has its own way to end
             ctx.exit(Status.INTERRUPTED)

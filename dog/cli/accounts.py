@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dog.cli.options import find_folder, folder_options
+from dog.cli.output import Unwritable
 from dog.cli.photos import show_time
 from dog.errors import StartError
 from dog.logs import escape
@@ -56,12 +57,17 @@ def _find_place(snapshots: str | None, config: str | None) -> Path:
 
 @contextlib.contextmanager
 def _changing(snapshots: str | None, config: str | None, *, make: bool = False) -> "Iterator[Accounts]":
-    """The accounts; where nobody may manage after that, a line says so."""
+    """The accounts; where they are the first ones of a folder, or nobody may manage after that, a line says so."""
     from dog.access import Accounts
 
-    with Accounts(_find_place(snapshots, config), make=make) as accounts:
+    place = _find_place(snapshots, config)
+    is_first = not place.exists()
+    with Accounts(place, make=make) as accounts:
         before = accounts.has_manager()
         yield accounts
+        if is_first:
+            folder = str(place.parent.parent.absolute())
+            _tell(f"These are the first accounts in {folder!r}; they count for a service that keeps its photos there.")
         if before and not accounts.has_manager():
             _tell("Nobody who may manage can log in any more; the next start of the service prints a link for one.")
 
@@ -220,8 +226,11 @@ def set_password(snapshots: str | None, config: str | None, name: str, password_
 def log_out(snapshots: str | None, config: str | None, name: str) -> None:
     """Log a user out everywhere. The password stays."""
     with _changing(snapshots, config) as accounts:
+        has_password = accounts.find_user(name).password is not None
         accounts.remove_sessions(name)
     click.echo(f"{name} is logged out everywhere.")
+    if not has_password:
+        _tell(f"{name} has no password to log in with again; `dog user password` gives one.")
 
 
 @user.command("remove", params=folder_options(), epilog=_UNKNOWN)
@@ -252,7 +261,12 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
     ends = None if days is None else (dt.datetime.now(dt.UTC) + days).replace(microsecond=0)
     with _changing(snapshots, config, make=True) as accounts:
         secret = accounts.add_token(name, role, ends)
-    click.echo(secret)
+    try:
+        click.echo(secret)
+    except Unwritable:
+        with _changing(snapshots, config) as accounts:
+            accounts.remove_token(name)  # which nobody has seen
+        raise
     until = "" if ends is None else f" It ends at {show_time(timestamp(ends))}."
     _tell(
         f"This is the token {name}, shown this once: keep it where only the script can read it, and have it sent as"

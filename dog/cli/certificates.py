@@ -35,7 +35,7 @@ Its SHA-256 fingerprint:
 
 A browser warns at the first visit, for nobody but this machine vouches for the certificate. Look at the certificate
 there, and go on only where its SHA-256 fingerprint is the one above. To be spared the warning, take {certificate}
-(never the key) to the device, and have its browser or its system trust it. docs/security.md says more.
+(never the key) to the device, and have its browser or its system trust it. docs/deploying.md says more.
 """
 
 
@@ -110,7 +110,9 @@ def _check(path: Path, overwrite: bool) -> None:
         raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
     if path.is_dir():
         raise click.UsageError(f"{str(path)!r} is a folder; name a file.")
-    if os.path.lexists(path) and not overwrite:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise click.UsageError(f"{str(path)!r} is a link or a device, which nothing is written over; name a file.")
+    if path.exists() and not overwrite:
         raise click.UsageError(f"{str(path)!r} is there already; name another file, or say --overwrite.")
 
 

@@ -116,11 +116,16 @@ certificate_option = click.option(
 """For commands that ask a server."""
 
 
+def _read_start(file: Path) -> str:
+    with file.open("rb") as opened:
+        return opened.read(4096).decode()
+
+
 def read_token(file: Path | None) -> str | None:
     """The token of that file, or of the variable DOG_TOKEN. Raises click.UsageError for what can't be one."""
     source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
     try:
-        text = os.environ.get("DOG_TOKEN", "") if file is None else file.read_text("utf-8")[:4096]
+        text = os.environ.get("DOG_TOKEN", "") if file is None else _read_start(file)
     except (OSError, UnicodeError) as error:
         raise click.UsageError(f"{source} can't be read: {getattr(error, 'strerror', None) or error}.") from None
     token = text.strip()

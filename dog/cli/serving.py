@@ -6,6 +6,7 @@ a traceback and status 1.
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""
+    signal.signal(signal.SIGHUP, lambda *_: None)  # until there is what it asks for: to read the certificate again
     settings = load(flags, os.environ, Path())
     try:
         running = start_logging(settings.log_file, settings.log_level)

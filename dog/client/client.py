@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from dog.client.address import parse_address
+from dog.client.errors import AddressError
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Heard, Push
 from dog.client.server import Server
@@ -60,7 +61,10 @@ class Client:
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._server = Server(parse_address(url), timeout, token, certificate)
+        address = parse_address(url)
+        if token is not None and address.user is not None:
+            raise AddressError("the address has a user and a password, and there is a token: leave one of them out")
+        self._server = Server(address, timeout, token, certificate)
 
     async def __aenter__(self) -> Self:
         self._server.open()

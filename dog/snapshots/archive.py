@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from dog.disk import sync_folder
+from dog.disk import make_private_folder, sync_folder
 from dog.errors import StartError, StorageError, StorageFull
 from dog.snapshots import files
 from dog.snapshots.index import Index, is_full, is_surroundings
@@ -125,7 +125,7 @@ class Archive:
             # Its content is removed: it must not be reached through a link to somewhere else.
             if folder.is_symlink():
                 raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_private_folder(folder)
         sync_folder(self.root)
         sync_folder(self.private)
 

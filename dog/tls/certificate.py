@@ -1,4 +1,4 @@
-"""The certificate that is served with: read at the start, and again when there is a new one (docs/security.md)."""
+"""The certificate that is served with: read at the start, and again when there is a new one (docs/deploying.md)."""
 
 import asyncio
 import contextlib
@@ -160,6 +160,8 @@ def _load(settings: Settings) -> _Loaded:
     if ends_at <= dt.datetime.now(dt.UTC):
         problem = f"the certificate in {path} has ended on {ends_at.date()}; renew it, or make one with `dog cert`"
         raise settings.error("tls_certificate", problem)
+    if (settings.tls_key or path).stat().st_mode & stat.S_IROTH:
+        log.warning("%s can be read by everybody on this computer; chmod 600 ends that", settings.tls_key or path)
     return _Loaded(context, begins_at, ends_at)
 
 

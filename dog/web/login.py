@@ -104,7 +104,9 @@ async def show_enter(request: web.Request) -> web.StreamResponse:
     """GET /enter/{invitation}: the link that a start prints. A look uses nothing up: mail programs take one."""
     if not _find_access(request).is_invitation(request.match_info["invitation"]):
         raise _explain_invitation()
-    return render(request, "enter.html", {})
+    response = render(request, "enter.html", {})
+    response.headers["Referrer-Policy"] = "strict-origin"  # a proxy's log has what is referred to
+    return response
 
 
 async def press_enter(request: web.Request) -> web.StreamResponse:
