@@ -99,7 +99,9 @@ class Allowances:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         presses, download = settings.presses_per_minute, settings.download_per_hour * MIB
-        many = f"You have asked for {presses} new photos a minute, which is all that one may"
+        many = (
+            f"You have asked for {presses} new photo{'' if presses == 1 else 's'} a minute, which is all that one may"
+        )
         much = f"You were sent {settings.download_per_hour} MiB within an hour, which is all that one may have"
         self.presses = _Kind(presses / 60, presses, many, clock)
         self.download = _Kind(download / 3600, download, much, clock)

@@ -208,6 +208,25 @@ async def test_too_many_wrong_passwords_are_told_when_to_come_back(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
+async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
+) -> None:
+    make_accounts(tmp_path, users={"cleo": "capture"})
+    server = serve("--auth", "--dead-time", "0", "--presses-per-minute", "1")
+    window = await enter(open_window, f"{server.url}/", "cleo", java_script_enabled=has_script)
+    window.accepted.append(r"status of 429")
+    if has_script:
+        await take_own_photo(window)
+    else:
+        await window.shutter.click()
+        await window.page.wait_for_url("**/snapshots/*")
+        await window.page.goto(f"{server.url}/")
+    await window.shutter.click()
+    sentence = r"You have asked for 1 new photo a minute, which is all that one may; come back in \d+ s\."
+    await expect(window.page.get_by_role("main")).to_contain_text(re.compile(sentence))
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
 async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
