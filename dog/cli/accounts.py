@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -32,7 +32,7 @@ _UNKNOWN_OR_BAD = _STATUSES.format("there is no such name, or the password won't
 _TAKEN = _STATUSES.format("there is one of that name, or it can't be one")
 _TAKEN_OR_BAD = _STATUSES.format("there is one of that name, or it can't be one, or the password won't do")
 _LIST = _STATUSES.format("standard output can't be written")
-_ROLE = click.Choice(["view", "capture", "manage"])
+_ROLE = click.Choice(get_args(Role))
 _LONGEST_FILE = 65_536
 
 
