@@ -23,8 +23,9 @@ def measure_photo(bench: Bench) -> list[Row]:
         raise Skipped("wrk is not installed (Debian: wrk)")
     photo = make_photo(bench.folder / "photo.jpg")
     rounds, seconds = bench.rounds(5, 2), bench.rounds(4, 2)
-    # without EXIF: then both give the very same bytes
-    with dog(bench, f"exec cp '{photo}' \"$1\"", "--exif", "false") as own, nginx(bench, push=False, file=photo) as other:
+    script = f"exec cp '{photo}' \"$1\""
+    same = ("--exif", "false")  # the very same bytes as nginx
+    with dog(bench, script, *same) as own, nginx(bench, push=False, file=photo) as other:
         urls = [f"{other.url}/photo.jpg", f"{own.url}/latest.jpg", own.url + _take(own.url)]
         for url in urls:
             _check(url, photo)
