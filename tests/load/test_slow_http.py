@@ -177,6 +177,8 @@ def test_slowhttptest_takes_its_own_places_and_healthy_viewers_notice_nothing(
                     tell(f"{rounds} photos, {most:.0f} connections at most")
         refused = read_metric(server, "dog_connections_refused_total", HEALTHY)
         tell(f"{rounds} photos, {most:.0f} connections at most, {refused:.0f} refused\n")
-        if mode != "many ranges":  # it gives up where a range is not copied for each time it is asked for
+        # "many ranges" gives up where a range is not copied for each time it is asked for, and "slow bodies" is refused
+        # at its head, for the tool says that a page is behind it (Referer). Slow bodies that wait are above.
+        if mode in ("slow heads", "slow reading"):
             assert most >= PLACES, "it was no attack"
             assert refused >= 500
