@@ -40,10 +40,12 @@ from dog.web.problems import answer_problems
 from dog.web.proxies import believe_proxies
 from dog.web.routes import OPERATIONS, TAGS
 from dog.web.security import (
+    KEEPS_HTTPS,
     SECURITY_HEADERS,
     SECURITY_LINES,
     add_security_headers,
     answer_preflight,
+    keeps_https,
     make_security_headers,
 )
 from dog.web.service import SERVICE, Service
@@ -89,6 +91,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
             raise settings.error("default_picture", str(error)) from None
     metrics = Metrics(dog.__version__)
     app[CONNECTIONS] = Connections(settings, metrics)
+    app[KEEPS_HTTPS] = keeps_https(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)

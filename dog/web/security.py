@@ -12,6 +12,7 @@ from dog.web.service import SERVICE
 
 __all__ = [
     "BY_COOKIE",
+    "KEEPS_HTTPS",
     "SECURITY_HEADERS",
     "SECURITY_LINES",
     "add_security_headers",
@@ -20,12 +21,14 @@ __all__ = [
     "check_page",
     "is_public",
     "is_secure",
+    "keeps_https",
     "make_security_headers",
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
 SECURITY_LINES = web.AppKey("security_lines", str)
 """The same as they stand in an answer."""
+KEEPS_HTTPS = web.AppKey("keeps_https", bool)
 EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """What a page of another origin may read beside the body and what every page may."""
 BY_COOKIE = web.RequestKey("by_cookie", bool)
@@ -159,16 +162,15 @@ def make_security_headers(settings: Settings) -> dict[str, str]:
     return headers
 
 
-def _keeps_https(request: web.Request) -> bool:
-    """Whether its browser is to come by HTTPS alone from now on: it did, to a public address that is a name.
+def keeps_https(settings: Settings) -> bool:
+    """Whether browsers that came to the public address are to come by HTTPS alone from then on: where it is a name.
 
     By plain HTTP nobody may be told so (RFC 6797, section 7.2), and where there is no public address, the certificate
     may be one that nobody vouches for, and HTTPS be given up again.
     """
-    public = urlsplit(request.app[SERVICE].settings.base_url or "")
+    public = urlsplit(settings.base_url or "")
     host = public.hostname or ""
-    is_name = ":" not in host and host != "localhost" and not host.rpartition(".")[2].isdigit()
-    return public.scheme == "https" and is_name and is_public(request)
+    return public.scheme == "https" and not (":" in host or host == "localhost" or host.rpartition(".")[2].isdigit())
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -176,7 +178,7 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
     response.headers.update(request.app[SECURITY_HEADERS])
     if stricter is not None:
         response.headers["Referrer-Policy"] = stricter
-    if _keeps_https(request):
+    if request.app[KEEPS_HTTPS] and is_public(request):
         response.headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
     response.headers.update(allow_origin(request))
     if response.status >= 400:
