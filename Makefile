@@ -7,6 +7,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # Nothing is taken from elsewhere where it was not looked at: --no-deps and --no-build-isolation.
 INSTALL_DOG := PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation
+# D.O.G. was the package `dog` before, which is another project's name on PyPI. Both have our file names, so it goes first.
+UNINSTALL_OLD = old=$$($(BIN)/pip --disable-pip-version-check list --format freeze 2>/dev/null | grep '^dog==') || exit 0; \
+	echo "Uninstalling $$old from .venv, for D.O.G. is the package dog-camera ..."; \
+	$(PIP) uninstall --yes dog && rm -rf dog.egg-info
 
 # What setup.cfg's extras the service is installed with, and how versions and hashes are written down: for every system and
 # every Python from 3.11 on.
@@ -67,7 +71,8 @@ install: .venv/run ## Install the service with its unit for systemd (PREFIX=/usr
 	@deploy/install.sh "$(PYTHON)" "$(PREFIX)" "$(SYSTEM)"
 
 uninstall: ## Take it away again; its settings and its photos stay.
-	@rm -rf "$(DESTDIR)$(LIB)" "$(DESTDIR)$(PREFIX)/bin/dog" "$(DESTDIR)$(SYSTEM)/systemd/system/dog.service" \
+	@rm -rf "$(DESTDIR)$(LIB)" "$(DESTDIR)$(PREFIX)/bin/dog" "$(DESTDIR)$(PREFIX)/bin/dog-camera" \
+		"$(DESTDIR)$(SYSTEM)/systemd/system/dog.service" \
 		"$(DESTDIR)$(SYSTEM)/sysusers.d/dog.conf" "$(DESTDIR)$(SYSTEM)/tmpfiles.d/dog.conf"
 
 lock: .venv/develop ## Write versions and hashes down after setup.cfg was changed (ARGS=--upgrade for newer ones).
@@ -92,6 +97,7 @@ clean: ## Remove what these made; photos stay.
 .venv/run: .venv/bin/pip setup.cfg requirements/build.txt requirements/service.txt
 	@echo "Installing what the service needs ..."
 	@$(PIP) install --require-hashes --requirement requirements/build.txt --requirement requirements/service.txt
+	@$(UNINSTALL_OLD)
 	@$(INSTALL_DOG) --editable .
 	@touch $@
 
@@ -99,5 +105,6 @@ clean: ## Remove what these made; photos stay.
 .venv/develop: .venv/bin/pip setup.cfg requirements/develop.txt
 	@echo "Installing what the tests, the checks and the benchmarks need ..."
 	@$(PIP) install --require-hashes --requirement requirements/develop.txt
+	@$(UNINSTALL_OLD)
 	@$(INSTALL_DOG) --editable .
 	@touch .venv/run $@

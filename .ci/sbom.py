@@ -9,29 +9,66 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+SCHEMA = SchemaVersion.V1_6
+COPYLEFT = {"x264": "GPL-2.0-or-later", "x265": "GPL-2.0-or-later"}
+"""Licences of libraries that a wheel may contain without its metadata saying so, by the library's name."""
+
 ABOUT = """
-import importlib.metadata, json, re
-dog = importlib.metadata.distribution("dog")
-installed = {re.sub("[-_.]+", "-", one.name).lower() for one in importlib.metadata.distributions()}
+import importlib.metadata, json, re, sys
+dog = importlib.metadata.distribution("dog-camera")
+distributions = {re.sub("[-_.]+", "-", one.name).lower(): one for one in importlib.metadata.distributions()}
 wanted = {re.split("[^A-Za-z0-9._-]", line)[0] for line in dog.requires}
-print(json.dumps([dog.version, dog.metadata["Summary"], sorted(wanted & installed)]))
+libraries = re.compile("lib(%s)[-.]" % "|".join(sys.argv[1:]))
+contained = {one.name: sorted({found[1] for file in one.files or () if (found := libraries.match(file.name))})
+             for one in distributions.values()}
+print(json.dumps({
+    "version": dog.version, "description": dog.metadata["Summary"], "license": dog.metadata["License-Expression"],
+    "dependencies": sorted(wanted & distributions.keys()), "contained": contained,
+}))
 """
+
+
+def add_contained(document: str, contained: dict[str, list[str]]) -> str:
+    """Return the document with each package's contained libraries as components of that package."""
+    told = json.loads(document)
+    for component in told["components"]:
+        libraries = contained.get(component["name"], [])
+        if libraries:
+            component["components"] = [
+                {
+                    "type": "library",
+                    "bom-ref": f"{component['bom-ref']}/{name}",
+                    "name": name,
+                    "licenses": [{"license": {"id": COPYLEFT[name]}}],
+                }
+                for name in libraries
+            ]
+    return json.dumps(told, indent=2) + "\n"
 
 
 def main(installed: Path, file: Path) -> None:
     python = installed / "bin" / "python"
-    said = subprocess.run([python, "-c", ABOUT], capture_output=True, text=True, check=True).stdout
-    version, summary, dependencies = json.loads(said)
+    command: list[str | Path] = [python, "-c", ABOUT, *COPYLEFT]
+    about = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    contained = about.pop("contained")
     file.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as about:
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as project:
         # a list and texts of JSON are such of TOML, too
-        about.write(f'[project]\nname = "dog"\nversion = "{version}"\ndescription = {json.dumps(summary)}\n')
-        about.write(f"dependencies = {json.dumps(dependencies)}\n")
-        about.flush()
+        project.write('[project]\nname = "dog-camera"\n')
+        project.writelines(f"{key} = {json.dumps(value)}\n" for key, value in about.items())
+        project.flush()
         program = Path(sys.executable).with_name("cyclonedx-py")
-        command: list[str | Path] = [program, "environment", "--validate", "--output-reproducible"]
-        subprocess.run([*command, "--pyproject", about.name, "--output-file", file, python], check=True)
-    print(f"{file} names {len(json.loads(file.read_text())['components'])} packages")
+        command = [program, "environment", "--spec-version", SCHEMA.to_version(), "--output-reproducible"]
+        command += ["--pyproject", project.name, python]
+        made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    document = add_contained(made, contained)
+    if error := JsonStrictValidator(SCHEMA).validate_str(document):
+        sys.exit(f"The list does not follow CycloneDX's schema: {error}")
+    file.write_text(document)
+    print(f"{file} names {len(json.loads(document)['components'])} packages")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from benchmarks.bench import ROOT
 from benchmarks.processes import CORES
 from benchmarks.rows import Machine
 from benchmarks.servers import find_nchan, find_nginx
+from dog import __version__
 
 __all__ = ["describe_machine", "find_missing", "find_versions", "read_processor_seconds"]
 
-PACKAGES = ("dog", "aiohttp", "picows", "uvloop", "websockets")
+PACKAGES = ("aiohttp", "picows", "uvloop", "websockets")
 
 
 def describe_machine() -> Machine:
@@ -38,7 +39,7 @@ def read_processor_seconds() -> tuple[float, float]:
 
 def find_versions() -> dict[str, str]:
     """Of D.O.G. and its rivals; what is not there is left out."""
-    versions = {}
+    versions = {"dog": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

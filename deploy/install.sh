@@ -42,7 +42,7 @@ trap 'exit 1' HUP INT TERM
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 
 echo "Installing into $root$lib ..."
-for name in dog templates static camera_access.sh README.md setup.cfg pyproject.toml; do
+for name in dog dog_camera.py templates static camera_access.sh README.md LICENSE setup.cfg pyproject.toml; do
     cp -R "$name" "$building/" # setuptools leaves things beside what it builds
 done
 pip wheel --no-deps --no-build-isolation --wheel-dir "$building/wheel" "$building"
@@ -52,15 +52,16 @@ if [ -d "$root$lib" ]; then upgrade=yes && mv "$root$lib" "$before"; fi
 "$python" -m venv --without-pip "$root$lib"
 into() { pip --python "$root$lib/bin/python" install --no-compile "$@"; }
 into --require-hashes --requirement requirements/service.txt
-into --no-deps --no-index "$building"/wheel/dog-*.whl
+into --no-deps --no-index "$building"/wheel/dog_camera-*.whl
 
 # What is run knows where it will be, and nothing else is there to be run.
 find "$root$lib/bin" -type f -exec rm -f {} +
 printf '#!%s -I\nimport sys\n\nfrom dog.cli import main\n\nsys.exit(main())\n' "$lib/bin/python" >"$root$lib/bin/dog"
 chmod 755 "$root$lib/bin/dog"
+ln -s dog "$root$lib/bin/dog-camera"
 sed "s|$root$lib|$lib|" "$root$lib/pyvenv.cfg" >"$building/pyvenv.cfg"
 cp "$building/pyvenv.cfg" "$root$lib/pyvenv.cfg"
-rm -f "$root$lib"/lib/python*/site-packages/dog-*.dist-info/direct_url.json
+rm -f "$root$lib"/lib/python*/site-packages/dog_camera-*.dist-info/direct_url.json
 "$root$lib/bin/python" -m compileall -q -j 0 ${root:+-s "$root"} "$root$lib"/lib || true # some packages have files for other Pythons
 
 place() { # place MODE FROM TO: with the real paths
@@ -73,7 +74,7 @@ place 644 deploy/dog.sysusers "$system/sysusers.d/dog.conf"
 place 644 deploy/dog.tmpfiles "$system/tmpfiles.d/dog.conf"
 mkdir -p "$root$prefix/bin" "$root/etc/dog/secrets"
 chmod 700 "$root/etc/dog/secrets"
-ln -sf "$lib/bin/dog" "$root$prefix/bin/dog"
+ln -sf "$lib/bin/dog" "$lib/bin/dog-camera" "$root$prefix/bin/"
 place 644 deploy/dog.toml.example /etc/dog/dog.toml.example
 [ -e "$root/etc/dog/dog.toml" ] || place 640 deploy/dog.toml.example /etc/dog/dog.toml
 

@@ -1,3 +1,10 @@
 """D.O.G.: a realtime camera on a web page. A press anywhere, the photo everywhere."""
 
 __version__ = "0.1.0"
+
+
+def setup_tools_main() -> None:
+    """Run the command. PyPI's package `dog`, another project, replaces our script with one that calls this name."""
+    from dog_camera import main
+
+    main()

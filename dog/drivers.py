@@ -15,13 +15,14 @@ from dog.cameras.reader import FROZEN
 from dog.cameras.script import ScriptCamera
 from dog.cameras.source import Source
 from dog.cameras.test_card import TestCard
+from dog.errors import install_command
 from dog.settings import Settings
 
 __all__ = ["make_camera"]
 
-STREAM = ("av", "pip install 'dog[stream]'")
+STREAM = ("av", install_command("av"))
 NEEDS = {
-    "v4l2": ("linuxpy", "pip install 'dog[v4l2]'"),
+    "v4l2": ("linuxpy", install_command("linuxpy")),
     "rtsp": STREAM,
     "rtsps": STREAM,
     "picamera": (
@@ -55,7 +56,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             log.warning("%s (%s): a %s camera has no use for it", source.written, source.place, settings.camera_kind)
     package, install = NEEDS.get(settings.camera_kind, ("", ""))
     if package and importlib.util.find_spec(package) is None:
-        raise settings.error("camera", f"this kind of camera needs the package {package}; {install}")
+        raise settings.error("camera", f"this kind of camera needs the package {package}. Install it: {install}")
     if settings.camera_kind == "script":
         return ScriptCamera(
             Path(settings.camera_argument),

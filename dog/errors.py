@@ -17,6 +17,8 @@ The codes are those of docs/protocol.md. A message names the thing, what was wro
 it never holds a path or a secret that a viewer should not see: such details go to the log.
 """
 
+import shlex
+import sys
 from typing import ClassVar
 
 __all__ = [
@@ -32,7 +34,13 @@ __all__ = [
     "StartError",
     "StorageError",
     "StorageFull",
+    "install_command",
 ]
+
+
+def install_command(package: str) -> str:
+    """Return the shell command that installs a package for the Python that runs this program."""
+    return f"{shlex.quote(sys.executable)} -m pip install {package}"
 
 
 class DogError(Exception):

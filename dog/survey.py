@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dog.cameras.controls import Control
 from dog.drivers import make_camera
-from dog.errors import CameraTimeout, CaptureError, SettingError
+from dog.errors import CameraTimeout, CaptureError, SettingError, install_command
 from dog.images import inspect
 from dog.settings import Settings
 
@@ -87,7 +87,7 @@ def describe_devices() -> Iterator[str]:
 
 def _describe_v4l2(names: set[str]) -> Iterator[str]:
     if importlib.util.find_spec("linuxpy") is None:
-        yield "USB webcams can't be listed: that needs the package linuxpy; pip install 'dog[v4l2]'"
+        yield f"USB webcams can't be listed without the package linuxpy. Install it: {install_command('linuxpy')}"
         return
     from dog.cameras.v4l2 import list_devices
 

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import shlex
 import socket
 import ssl
 import stat
@@ -229,7 +230,8 @@ def test_without_cryptography_it_says_what_to_install_and_serving_needs_none(tmp
         [sys.executable, "-c", hide, "cert"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr == "dog: dog cert needs the package cryptography; pip install 'dog[tls]'\n"
+    installing = f"{shlex.quote(sys.executable)} -m pip install cryptography"
+    assert ended.stderr == f"dog: dog cert needs the package cryptography. Install it: {installing}\n"
     flags = ("--tls-certificate", CERTIFICATE, "--tls-key", KEY)
     command = [sys.executable, "-c", hide]
     server = ServerProcess(*flags, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).launch()

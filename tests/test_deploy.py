@@ -73,6 +73,10 @@ class Installed:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     one = Installed(tmp_path_factory.mktemp("installed"))
+    packages = f"usr/local/lib/dog/lib/python3.{sys.version_info.minor}/site-packages"
+    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package had the name dog
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.4\nName: dog\nVersion: 0.0.9\n")
     one.make("install")
     return one
 
@@ -80,6 +84,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 SETTINGS = {"etc/dog/dog.toml", "etc/dog/dog.toml.example"}
 FILES = {
     "usr/local/bin/dog",
+    "usr/local/bin/dog-camera",
     "usr/local/lib/systemd/system/dog.service",
     "usr/local/lib/sysusers.d/dog.conf",
     "usr/local/lib/tmpfiles.d/dog.conf",
@@ -92,7 +97,11 @@ def test_make_install_puts_everything_below_destdir_with_the_real_paths_in_it(in
     lib = installed.root / "usr/local/lib/dog"
     assert os.readlink(installed.root / "usr/local/bin/dog") == "/usr/local/lib/dog/bin/dog"
     assert (lib / "bin/dog").read_text().startswith("#!/usr/local/lib/dog/bin/python -I\n")
-    assert {path.name for path in (lib / "bin").iterdir() if not path.name.startswith("python")} == {"dog"}
+    commands = {path.name for path in (lib / "bin").iterdir() if not path.name.startswith("python")}
+    assert commands == {"dog", "dog-camera"}
+    second = installed.root / "usr/local/bin/dog-camera"
+    assert os.readlink(second) == "/usr/local/lib/dog/bin/dog-camera"
+    assert (lib / "bin/dog-camera").samefile(lib / "bin/dog")
     assert stat.S_IMODE((installed.root / "etc/dog/dog.toml").stat().st_mode) == 0o640
     assert stat.S_IMODE((installed.root / "etc/dog/secrets").stat().st_mode) == 0o700
     where = str(installed.root).encode()
@@ -106,7 +115,7 @@ def test_what_is_installed_is_what_was_locked_and_no_tool_to_build_with(installe
     python = installed.root / "usr/local/lib/dog/bin/python"
     said = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout
     found = {re.sub("[-_.]+", "-", name).lower(): version for name, version in json.loads(said).items()}
-    assert found.pop("dog")
+    assert found.pop("dog-camera")
     locked = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE))
     assert found.items() <= locked.items()
     assert not {"pip", "setuptools", "wheel"} & set(found)

@@ -171,7 +171,7 @@ def start_with_the_shipped_script(example: Example, place: Place) -> None:
 
 def start_on_a_pi(example: Example, place: Place) -> None:
     """It serves, or says what is missing on a computer that is none."""
-    place.launch(example.text).wait_for(r"D\.O\.G\. is at|needs the package picamera2; sudo apt install")
+    place.launch(example.text).wait_for(r"D\.O\.G\. is at|needs the package picamera2. Install it: sudo apt install")
 
 
 def start_make(example: Example, place: Place) -> None:

@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.server_process import ROOT
+from tests.server_process import ROOT, clean_environment
+from tests.test_deploy import copy_checkout
 
 
 def test_plain_make_prints_every_target_and_does_nothing() -> None:
@@ -65,3 +67,34 @@ def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     assert [line for line in lines if line.startswith("make")] == ["make check", "make test"]
     assert len(lines) == 5
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
+def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(target: str, tmp_path: Path) -> None:
+    source = copy_checkout(tmp_path / "source")
+    for name in ("service", "develop"):  # what builds the package is enough here
+        (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
+    setup = source / "setup.cfg"
+    today = setup.read_text()
+    environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
+
+    def make() -> tuple[str, set[str]]:
+        """Run make as after an update. Return what it says of uninstalling, and the packages named dog*."""
+        (source / target).unlink(missing_ok=True)
+        command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
+        ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
+        pip = [str(source / ".venv/bin/pip"), "list", "--format", "freeze", "--disable-pip-version-check"]
+        packages = subprocess.run(pip, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        return "\n".join(re.findall("Uninstalling.*", ended.stdout)), {one for one in packages if one.startswith("dog")}
+
+    setup.write_text(today.replace("name = dog-camera\nversion = attr: dog.__version__", "name = dog\nversion = 0.0.9"))
+    assert make() == ("", {"dog==0.0.9"})
+    setup.write_text(today)
+    said, packages = make()
+    assert said.startswith("Uninstalling dog==0.0.9 from .venv")
+    assert [one.partition("==")[0] for one in packages] == ["dog-camera"]
+    assert not (source / "dog.egg-info").exists()
+    for name in ("dog", "dog-camera"):
+        assert (source / ".venv/bin" / name).exists()
+    assert make()[0] == ""

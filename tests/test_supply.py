@@ -184,10 +184,15 @@ def test_the_list_of_what_it_is_made_of_names_what_is_installed_with_licences(tm
     file = tmp_path / "dist" / "dog.cdx.json"
     subprocess.run([sys.executable, ROOT / ".ci" / "sbom.py", installed, file], cwd=tmp_path, check=True)
     told = json.loads(file.read_text())
-    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == ("CycloneDX", "dog")
+    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == ("CycloneDX", "dog-camera")
+    [licence] = told["metadata"]["component"]["licenses"]
+    assert licence["license"]["id"] == "MIT"
     named = {normalize(one["name"]): one for one in told["components"]}
     assert read_wanted()[""] <= named.keys()
     assert all(named[name].get("licenses") for name in read_wanted()[""])
+    assert named["linuxpy"]["licenses"][0]["license"]["id"] == "GPL-3.0-or-later"
+    contained = {one["name"]: one["licenses"][0]["license"]["id"] for one in named["av"]["components"]}
+    assert contained == {"x264": "GPL-2.0-or-later", "x265": "GPL-2.0-or-later"}
     [own] = [one for one in told["dependencies"] if one["ref"] == told["metadata"]["component"]["bom-ref"]]
     assert read_wanted()[""] <= {normalize(ref.partition("==")[0]) for ref in own["dependsOn"]}
     assert str(tmp_path) not in file.read_text()

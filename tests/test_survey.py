@@ -1,5 +1,6 @@
 """`dog check` and `dog cameras`, as a person runs them."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.server_process import run_dog
+
+PIP = f"{shlex.quote(sys.executable)} -m pip install"
 
 
 def check(tmp_path: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -88,25 +91,34 @@ def test_the_list_of_cameras_says_what_to_write_where_there_is_none(tmp_path: Pa
     ]
 
 
+def hide(package: str, folder: Path) -> dict[str, str]:
+    """The environment of a program that does not find the package."""
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, package=None: None if name == {package!r} else find(name, package)\n"
+    )
+    return {"PYTHONPATH": f"{folder}:{Path.cwd()}"}
+
+
+def test_without_linuxpy_the_list_of_cameras_says_what_to_install(tmp_path: Path) -> None:
+    ended = run_dog("cameras", cwd=tmp_path, env=hide("linuxpy", tmp_path))
+    line = f"USB webcams can't be listed without the package linuxpy. Install it: {PIP} linuxpy"
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, line)
+
+
 @pytest.mark.parametrize(
     ("camera", "package", "problem"),
     [
-        ("v4l2:/dev/video0", "linuxpy", "this kind of camera needs the package linuxpy; pip install 'dog[v4l2]'"),
-        ("rtsp://192.0.2.7/", "av", "this kind of camera needs the package av; pip install 'dog[stream]'"),
-        ("picamera:0", "picamera2", "this kind of camera needs the package picamera2; sudo apt install"),
+        ("v4l2:/dev/video0", "linuxpy", f"this kind of camera needs the package linuxpy. Install it: {PIP} linuxpy\n"),
+        ("rtsp://192.0.2.7/", "av", f"this kind of camera needs the package av. Install it: {PIP} av\n"),
+        ("picamera:0", "picamera2", "this kind of camera needs the package picamera2. Install it: sudo apt install"),
     ],
 )
 def test_a_missing_package_is_named_with_what_to_install(
     camera: str, package: str, problem: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util\n"
-        "find = importlib.util.find_spec\n"
-        f"importlib.util.find_spec = lambda name, package=None: None if name == {package!r} else find(name, package)\n"
-    )
-    ended = run_dog(
-        "serve", "--camera", camera, "--port", "0", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
-    )
+    ended = run_dog("serve", "--camera", camera, "--port", "0", cwd=tmp_path, env=hide(package, tmp_path))
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"dog: --camera (command line): {problem}")
     assert ended.stderr.count("\n") == 1

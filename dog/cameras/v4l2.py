@@ -1,4 +1,4 @@
-"""Video4Linux: USB webcams and whatever else Linux shows as /dev/video*, through linuxpy (`pip install dog[v4l2]`).
+"""Video4Linux: USB webcams and whatever else Linux shows as /dev/video*, through linuxpy (the extra `v4l2`).
 
 A JPEG goes through as the camera made it; what is raw is encoded, and only when somebody wants the picture. What
 devices there are, and what each can do, is in v4l2_devices.py; its controls are in v4l2_controls.py.

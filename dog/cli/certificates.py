@@ -13,7 +13,7 @@ import click
 
 from dog.cli.statuses import OutputError
 from dog.disk import rename_to_new
-from dog.errors import StartError
+from dog.errors import StartError, install_command
 from dog.logs import escape
 
 __all__ = ["cert"]
@@ -71,7 +71,8 @@ def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("cryptography"):
             raise
-        raise StartError("dog cert needs the package cryptography; pip install 'dog[tls]'") from None
+        problem = "dog cert needs the package cryptography. Install it: "
+        raise StartError(problem + install_command("cryptography")) from None
     for path in (certificate, key):
         _check(path, overwrite)
     if certificate.resolve() == key.resolve():

@@ -1,0 +1,42 @@
+"""The entry point of the command, in a module whose name is not used by another project.
+
+PyPI's package `dog` is another project. In the same environment, it replaces the script `dog`, and its module `dog` can
+hide our package. The script `dog-camera` stays ours, and finds our package all the same.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command. Report an installed package `dog` first: one line on standard error.
+
+    Exits with status 1 if that package has replaced files that the command needs.
+    """
+    found = (info for folder in sys.path for info in Path(folder).glob("dog-*.*-info"))
+    other = next(found, None)
+    line = ""
+    if other is not None:
+        line = (
+            f"dog: The package {other.stem.replace('-', ' ', 1)} in {other.parent} has the file names of D.O.G., whose "
+            f"package is dog-camera. Uninstall it ({shlex.quote(sys.executable)} -m pip uninstall dog), then install "
+            "D.O.G. again."
+        )
+        sys.path.insert(0, str(Path(__file__).parent))  # before a module dog.py; an editable installation is behind it
+    try:
+        from dog.cli import main as run
+        from dog.logs import print_line
+    except Exception:  # half of our files may be there
+        if other is None:
+            raise
+        sys.exit(line)
+    if line:
+        print_line(line)
+    run()
+
+
+if __name__ == "__main__":
+    main()
