@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAMES]: measure the figures, and write benchmarks/results.json and docs/benchmarks.md."""
+"""python -m benchmarks [NAMES]: measure the figures, and write them into benchmarks/results.json and the docs."""
 
 import argparse
 import datetime as dt
@@ -42,6 +42,8 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
 }
 RESULTS = HERE / "results.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+QUOTING = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "architecture.md"]
+"""Other documents with figures between markers."""
 CHART = ROOT / "docs" / "images" / "push.svg"
 
 
@@ -118,9 +120,10 @@ def _keep(measured: dict[str, Figure]) -> None:
     if RESULTS.exists():
         results = merge(read(RESULTS.read_bytes()), results)
     RESULTS.write_bytes(write(results))
-    DOCUMENT.write_text(fill(DOCUMENT.read_text(), results))
+    for path in (DOCUMENT, *QUOTING):
+        path.write_text(fill(path.read_text(), results))
     CHART.write_text(draw_chart(results))
-    for path in (RESULTS, DOCUMENT, CHART):
+    for path in (RESULTS, DOCUMENT, *QUOTING, CHART):
         print("written:", path.relative_to(ROOT), file=sys.stderr)
 
 

@@ -1,6 +1,7 @@
-"""What docs/benchmarks.md shows of the results: tables between its markers. The words around are written by hand.
+"""What the docs show of the results: tables and figures between markers. The words around are written by hand.
 
-A marker is `<!-- NAME -->`, up to `<!-- end -->`, where NAME is a figure, or `machine`.
+A marker is `<!-- NAME -->`, up to `<!-- end -->`, where NAME is a figure, or `machine`: a table. Within a line,
+`<!-- NAME ROW -->` is the result of one row of that figure, the first being 0.
 """
 
 import re
@@ -10,6 +11,7 @@ from benchmarks.rows import Figure, Results, Row, Spread
 __all__ = ["fill", "format_number", "make_table"]
 
 SECTION = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+RESULT = re.compile(r"(<!-- (\w+) (\d+) -->)[^<]*(<!-- end -->)")
 BUSY = 0.05
 """The share of the processors' time from which on it is said that others took it."""
 HEAD = "| what | D.O.G. | beside it | result | to reach | beyond | |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -21,7 +23,10 @@ def fill(document: str, results: Results) -> str:
     def make(section: re.Match[str]) -> str:
         return f"{section[1]}{_make_part(section[2], results)}\n{section[3]}"
 
-    return SECTION.sub(make, document)
+    def find(result: re.Match[str]) -> str:
+        return f"{result[1]}{_find_result(result[2], int(result[3]), results)}{result[4]}"
+
+    return RESULT.sub(find, SECTION.sub(make, document))
 
 
 def _make_part(name: str, results: Results) -> str:
@@ -29,6 +34,12 @@ def _make_part(name: str, results: Results) -> str:
         return _describe(results)
     figure = results.figures.get(name)
     return make_table(figure) if figure else "Not measured yet."
+
+
+def _find_result(name: str, row: int, results: Results) -> str:
+    figure = results.figures.get(name)
+    measured = figure.rows[row] if figure and row < len(figure.rows) else Row(what=name)
+    return _value(measured.value, measured.unit) or "(not measured yet)"
 
 
 def _describe(results: Results) -> str:

@@ -1,5 +1,6 @@
 """The figures of `make bench`: what the docs show is what was measured, and the tools do measure. No speed here."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,14 +11,15 @@ import msgspec
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import CHART, DOCUMENT, FIGURES, RESULTS
+from benchmarks.__main__ import CHART, DOCUMENT, FIGURES, QUOTING, RESULTS
 from benchmarks.bench import Bench
 from benchmarks.chart import LABEL, draw_chart
 from benchmarks.load import Load
 from benchmarks.processes import Broken, Skipped
-from benchmarks.report import SECTION, fill, make_table
+from benchmarks.report import RESULT, SECTION, fill, make_table
 from benchmarks.rows import FAILED, Figure, Machine, Results, Row, Spread, merge, ratios, read, write
 from benchmarks.servers import FLOOR, floor, make_photo, message_of
+from tests.examples import DOCUMENTS
 from tests.server_process import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -47,10 +49,35 @@ def made_up(*rows: Row, name: str = "push") -> Results:
     return Results(machine=machine, versions={"dog": "1"}, figures={name: figure})
 
 
-def test_the_document_and_the_chart_show_what_was_measured() -> None:
+def test_the_documents_and_the_chart_show_what_was_measured() -> None:
     results = read(RESULTS.read_text())
-    assert fill(DOCUMENT.read_text(), results) == DOCUMENT.read_text()
+    for document in (DOCUMENT, *QUOTING):
+        assert fill(document.read_text(), results) == document.read_text()
     assert draw_chart(results) == CHART.read_text()
+
+
+def test_a_figure_in_any_document_stands_between_markers_that_make_bench_fills() -> None:
+    quoting = {path for path in DOCUMENTS if RESULT.search(path.read_text())}
+    assert quoting == set(QUOTING)
+    figures = read(RESULTS.read_text()).figures
+    shown = {name: [row.value for row in figure.rows] for name, figure in figures.items()}
+    for path in quoting:
+        for _, name, row, _ in RESULT.findall(path.read_text()):
+            assert shown[name][int(row)] is not None, f"{path.name}: {name} {row}"
+    for path in DOCUMENTS:
+        prose = RESULT.sub("", SECTION.sub("", path.read_text()))
+        assert not re.search(r"[\d.,]+ (?:times the time that a loop|KiB of memory each|KiB instead of)", prose), path
+
+
+def test_a_result_within_a_line_is_taken_from_its_row() -> None:
+    results = made_up(pushed(), pushed(value=3.456, unit="KiB"))
+    line = (
+        "It is <!-- push 0 -->9<!-- end --> times, and <!-- push 1 --><!-- end --> each; <!-- push 2 -->1<!-- end -->."
+    )
+    assert fill(line, results) == (
+        "It is <!-- push 0 -->0.50<!-- end --> times, and <!-- push 1 -->3.46 KiB<!-- end --> each; "
+        "<!-- push 2 -->(not measured yet)<!-- end -->."
+    )
 
 
 def test_every_figure_has_a_place_in_the_document_and_every_place_a_figure() -> None:
