@@ -138,6 +138,28 @@ def test_a_script_does_what_the_docs_say(
         assert photo.read_bytes().startswith(b"\xff\xd8")
 
 
+@pytest.mark.parametrize("trouble", ["failing", "forbidden", "gone"])
+def test_the_script_that_presses_ends_with_one_line_where_there_is_no_photo(
+    trouble: str, serve: Serve, here: Path
+) -> None:
+    (script,) = (one for one in PYTHON if "capture(" in one)
+    server = serve("--camera", "faulty:cut", "--capture-timeout", "1", "--auth", str(trouble == "forbidden").lower())
+    if trouble == "gone":
+        server.kill()
+    ended = subprocess.run(
+        [sys.executable, "-c", script.replace(SERVER, f"127.0.0.1:{server.port}")],
+        cwd=here,
+        env=environment(here),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"No photo\. .+\n", ended.stderr), ended.stderr
+    assert not list(here.glob("*.jpg"))
+
+
 def test_the_statuses_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", CLIENTS, re.MULTILINE)
     assert {int(status): meaning for status, meaning in rows} == {int(one): text for one, text in MEANINGS.items()}

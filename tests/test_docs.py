@@ -1,11 +1,10 @@
-"""The docs say what the code does: the tables of messages, events, settings and addresses, and the README's script."""
+"""The docs say what the code does: the tables of messages, events, settings and addresses, and what pip installs."""
 
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dog import messages
+from dog import __version__, messages
 from dog.availability import RETRY_FIRST, RETRY_LAST
 from dog.captures import MEMORY, MEMORY_SIZE
 from dog.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
@@ -25,6 +24,7 @@ from dog.web.app import create_app
 from dog.web.problems import STATUS
 from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
 from tests.conftest import Serve
+from tests.examples import DOCUMENTS
 from tests.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -136,14 +136,14 @@ def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Pa
     assert {one for one in told if "?" not in one} == served
 
 
-def test_the_readmes_script_takes_a_photo(serve: Serve, tmp_path: Path) -> None:
-    script = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "websockets" in block)
-    server = serve()
-    script = script.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
-    for number in (1, 2):  # the second is answered with the photo that exists, within the dead time
-        (tmp_path / "photo.jpg").unlink(missing_ok=True)
-        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=30)
-        assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8"), number
+def test_every_line_with_pip_names_a_checkout_the_wheel_or_what_a_script_needs() -> None:
+    """tests/test_examples.py runs each of them in docs/deploying.md, and tests/test_readme_script.py that of README."""
+    extras = "v4l2,stream,tls"
+    running = (f"'.[{extras}]'", f"'dist/dog_camera-{__version__}-py3-none-any.whl[{extras}]'", "websockets", "linuxpy")
+    texts = [path.read_text() for path in (*DOCUMENTS, *(ROOT / "dog").rglob("*.py"), ROOT / "dog_camera.py")]
+    named = {match for text in texts for match in re.findall(r"pip install ([^\s`&\"]+)", text)}
+    assert named == {*running, "{package}"}
+    assert not [text for text in texts if re.search(r"\bdog\[", text)]
 
 
 def test_the_readme_and_contributing_name_only_targets_that_exist() -> None:

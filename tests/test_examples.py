@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 import urllib.error
@@ -22,12 +23,14 @@ from typing import Any
 
 import pytest
 
+from dog import __version__
 from dog.settings import load
 from tests.examples import DOCUMENTS, INDENTED, Example, make_dog, read_examples, use_dog
 from tests.pictures import make_picture
 from tests.server_process import ROOT, ServerProcess
 from tests.sources import make_http_camera, make_rtsp_camera, needs_gstreamer
 from tests.test_album_commands import Album, save
+from tests.test_deploy import copy_checkout
 
 SERVER = "127.0.0.1:8080"
 WEBCAM = "/dev/video0"
@@ -58,7 +61,7 @@ class Place:
         assert NETWORK_CAMERA not in text
         return text.replace(WEBCAM, str(self.folder / "video0"))
 
-    def run(self, command: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(self, command: str, cwd: Path | None = None, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             ["sh", "-c", command],
             cwd=cwd or self.folder,
@@ -66,7 +69,7 @@ class Place:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
 
@@ -119,7 +122,8 @@ def let_nobody_in(example: Example, place: Place) -> None:
 
 def serve_https(example: Example, place: Place) -> None:
     """What makes a certificate and a token, and serves with them, comes first; what asks finds that."""
-    first, second = (each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name))
+    same = [each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name)]
+    first, second = (text for text in same if "pip install" not in text)
     *making, serving = first.splitlines()
     for command in making:
         ended = place.run(command)
@@ -129,6 +133,25 @@ def serve_https(example: Example, place: Place) -> None:
         ended = place.run(command.replace("dog.lan:8080", f"127.0.0.1:{port}"))
         assert ended.returncode == 0, ended.stderr
     assert (place.folder / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def install_with_pip(example: Example, place: Place) -> None:
+    """Its commands, in a checkout with the wheel that `make wheel` builds; pip takes what is needed from its index."""
+    checkout = copy_checkout(place.folder / "checkout")
+    if "dist/" in example.text:
+        building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+        subprocess.run(building, cwd=checkout, check=True, capture_output=True)
+    place.env.pop("PYTHONPATH")
+    for command in example.text.splitlines():
+        ended = place.run(command, cwd=checkout, timeout=240)
+        assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"dog, version {__version__}\n"
+    found = place.run("env/bin/python -c 'import linuxpy, av, cryptography'", cwd=checkout)
+    assert found.stderr == ""
+
+
+def follow_the_deploying_page(example: Example, place: Place) -> None:
+    (install_with_pip if "pip install" in example.text else serve_https)(example, place)
 
 
 def let_people_in(example: Example, place: Place) -> None:
@@ -206,6 +229,27 @@ def ask_with_curl(example: Example, place: Place) -> None:
             assert (place.folder / "photo.jpg").read_bytes() == answer.read()
     else:
         assert "\ndog_captures_total" in ended.stdout
+
+
+CURL = [one for one in EXAMPLES if re.search(r"\bcurl ", one.text)]
+
+
+@pytest.mark.parametrize("example", [pytest.param(one, id=f"{one.document}: {one.name}") for one in CURL])
+def test_each_curl_of_the_docs_fails_with_a_message_leaves_no_file_and_has_a_time_limit(
+    example: Example, tmp_path: Path
+) -> None:
+    """From a server that lets nobody in, and has no such path."""
+    (tmp_path / "token").write_text("dog_none")
+    with contextlib.ExitStack() as stack:
+        place = Place(tmp_path, stack)
+        server = place.start("dog serve --auth true")
+        for command in re.findall(r"\bcurl (?:\$\([^)]*\)|[^|\n)])*", example.text):
+            here = re.sub(r"https?://[^/'\"]+", server.url, command).replace("--cacert dog-certificate.pem", "")
+            ended = place.run(f"set -- . unused; {here}")
+            assert ended.returncode == 22, command
+            assert re.search("error: 40[14]", ended.stderr), command
+            assert not list(tmp_path.glob("*.jpg")) + list(tmp_path.glob("unused")), command
+            assert re.search(r"--max-time \d+", command), command
 
 
 def read_settings(example: Example, place: Place) -> None:
@@ -301,7 +345,7 @@ class NotRun:
             assert (ended.returncode, ended.stderr) == (0, "")
 
 
-SCRIPT = "tests/test_docs.py::test_the_readmes_script_takes_a_photo"
+SCRIPT = "tests/test_readme_script.py::test_installed_as_its_first_line_says_it_takes_a_photo"
 LOOP = "tests/test_docs.py::test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet"
 COMMANDS = "tests/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/test_client_docs.py::test_a_script_does_what_the_docs_say"
@@ -319,7 +363,7 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         'make run ARGS="--camera script:./camera_access.sh"': with_make(start_with_the_shipped_script),
         'make run ARGS="--host 0.0.0.0 --auth"': with_make(let_nobody_in),
         "python": Elsewhere(SCRIPT, blocks=1),
-        "curl -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
+        "curl -fsS --max-time 60 -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
     },
     "docs/album.md": {
         "sh": Elsewhere(LOOP, blocks=1),
@@ -357,12 +401,12 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "js": Elsewhere(TOKEN, blocks=1),
     },
     "docs/deploying.md": {
-        "sh": serve_https,
+        "sh": follow_the_deploying_page,
         "toml": read_settings,
         "console": NotRun("needs root, systemd or podman; tests/test_deploy.py installs into a folder"),
     },
     "docs/metrics.md": {
-        "curl http://127.0.0.1:8080/metrics": ask_with_curl,
+        "curl -fsS --max-time 10 http://127.0.0.1:8080/metrics": ask_with_curl,
         "yaml": Elsewhere(PROMETHEUS, blocks=2),
         "promql": Elsewhere(PROMETHEUS),
     },
@@ -375,6 +419,8 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
 def needs(example: Example) -> list[pytest.MarkDecorator]:
     """What has to be installed for it."""
     marks = [needs_gstreamer] if "rtsp://" in example.text and example.language != "toml" else []
+    if "pip install" in example.text:
+        marks.append(pytest.mark.timeout(400))
     if "exec ffmpeg " in example.text:
         marks.append(pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg"))
     return marks

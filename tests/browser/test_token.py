@@ -245,8 +245,11 @@ async def test_the_example_of_the_document_shows_photos_where_the_server_asks_wh
     found = re.search(r"```js\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found, "docs/clients.md has an example of a token"
 
+    answers = [(500, "this site has a problem"), (200, token)]
+
     async def give_token(route: Route) -> None:
-        await route.fulfill(body=token)
+        status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        await route.fulfill(status=status, body=body)
 
     window = await open_window(site)
     await window.page.route(f"{site}/camera-token", give_token)
@@ -262,3 +265,14 @@ async def test_the_example_of_the_document_shows_photos_where_the_server_asks_wh
     picture = window.page.get_by_role("img")
     await expect(picture).to_have_attribute("src", re.compile("^blob:"))
     await expect(picture).to_have_js_property("naturalWidth", photo["width"])
+    shown = await picture.get_attribute("src")
+
+    async def answer_gone(route: Route) -> None:
+        await route.fulfill(status=410, body="gone", headers={"Access-Control-Allow-Origin": site})
+
+    await window.page.route(f"{server.url}/snapshots/*", answer_gone)
+    window.accepted += ["status of 500", "status of 410", "answered 410"]
+    async with window.page.expect_event("pageerror") as told:
+        await (await begin(open_window, server, ("text", other))).capture(maxAge=0)
+    assert "answered 410" in str(await told.value)
+    assert await picture.get_attribute("src") == shown
