@@ -325,6 +325,21 @@ async def test_a_capture_by_api_answers_201_with_the_snapshot_and_where_it_is(ru
         assert (capture["state"], capture["snapshot"]) == ("ready", taken)
 
 
+async def test_a_photo_that_was_copied_here_is_listed_without_the_end_of_its_exposure(run: Run, tmp_path: Path) -> None:
+    name = f"2024/02/29/081503.250_door_41_{'b' * 24}.jpg"
+    target = tmp_path / "snapshots" / name
+    target.parent.mkdir(parents=True)
+    target.write_bytes(make_picture("olive", (90, 60)))
+    running = await run()
+    taken = await take(running)
+    async with running.client.get("/api/snapshots") as answer:
+        listed = {photo["snapshot"]: photo for photo in (await answer.json())["snapshots"]}
+    assert "exposed_until" in listed.pop(taken["snapshot"])
+    (copied,) = listed.values()
+    assert copied["captured_at"] == "2024-02-29T08:15:03.250Z"
+    assert "exposed_until" not in copied
+
+
 async def test_an_idempotency_key_takes_one_photo_however_often_it_is_sent(run: Run) -> None:
     running = await run(dead_time=0.0)
     headers = {"Idempotency-Key": '"k-1"'}

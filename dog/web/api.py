@@ -57,7 +57,11 @@ class PressedBody(SnapshotBody, frozen=True, kw_only=True):
 
 
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
-    """All that is known of a snapshot. Its exposure had ended by `exposed_until`."""
+    """Everything that is known of a snapshot.
+
+    Its exposure had ended by `exposed_until`. None means unknown: a crash came before its row was on the disk, or
+    somebody copied the file here. Neither the file's name nor its time of change says it.
+    """
 
     pinned: bool
     exposed_until: str | None = None

@@ -84,7 +84,7 @@ FIELDS = {
     "expired": Word("It works no more.", True),
     "expires_at": Word("Until when it works.", "2026-11-29T11:14:38.123Z", TIME),
     "expires_in": Word("Seconds that it is to work, from a minute to a year.", 604800),
-    "exposed_until": Word("When the exposure had ended.", AT, TIME),
+    "exposed_until": Word("Time by which the exposure had ended, if it is known.", AT, TIME),
     "exposure": Word("Seconds that the exposure took, where the driver knows.", 0.02),
     "found": Word("What was found on the frames that were let go: damaged, black, frozen.", ["black"]),
     "height": Word("Pixels.", 720),
