@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import random
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -535,6 +536,20 @@ async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(r
         etag = answer.headers["ETag"]
     async with running.client.get("/static/dog.js", headers={"If-None-Match": etag}) as answer:
         assert answer.status == 304
+
+
+async def test_a_pages_parts_have_urls_that_change_with_them_so_that_browsers_need_not_ask_again(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/") as answer:
+        urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
+    assert {url.rpartition(".")[2] for url in urls} == {"css", "js", "png", "svg", "webmanifest"}
+    for url in urls:
+        async with running.client.get(f"/{url}") as answer:
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["ETag"].strip('"') in url
+        other = re.sub(r"[0-9a-f]{16}", "0123456789abcdef", url)
+        async with running.client.get(f"/{other}") as answer:
+            assert answer.status == 404, "a page of another version gets nothing of this one"
 
 
 @pytest.mark.parametrize("path", ["/", "/api/captures"])
