@@ -85,11 +85,12 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)  # read now: later the event loop touches no file
     app[assets.ASSETS] = assets.read_assets(find_folder("static"), _read_default_picture(settings))
-    templates.globals["asset"] = app[assets.ASSETS].find_url
+    page = app[assets.ASSETS]
+    templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
     app[CONNECTIONS] = Connections(settings, metrics)
     app[KEEPS_HTTPS] = keeps_https(settings)
-    app[SECURITY_HEADERS] = headers = make_security_headers(settings)
+    app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))

@@ -4,13 +4,14 @@ A page loads one stylesheet and one script, under URLs that change with their co
 nothing, and a page never gets a script of another version than its own. The files are also served under their names.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from aiohttp import web
 
-from dog.errors import BadImage
+from dog.errors import BadImage, StartError
 from dog.images import inspect
 from dog.web.bundles import bundle_scripts, bundle_styles
 from dog.web.content import Content, respond
@@ -40,6 +41,8 @@ SCRIPTS = {
     "shared-page.js": ("shared.js",),
 }
 """The scripts of the pages, and the modules that each runs."""
+INLINE_STYLE, INLINE_SCRIPT = "inline.css", "lost.js"
+"""What is inside each page, so that it can't get lost."""
 KEEP = {"Cache-Control": "no-cache"}
 """Of a file under its own name: kept by the browser, and asked about each time."""
 KEEP_FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -54,6 +57,8 @@ class Assets:
     hashed: Mapping[str, Content]
     names: Mapping[str, str]
     """The name in `hashed` of each file and bundle."""
+    inline_style: str
+    inline_script: str
     default_picture: Content | None
 
     def find_url(self, name: str) -> str:
@@ -76,7 +81,21 @@ def read_assets(folder: Path, default_picture: Content | None = None) -> Assets:
     bundles |= {name: bundle_scripts(texts, modules) for name, modules in SCRIPTS.items()}
     made = {name: Content.of(text.encode(), TYPES[PurePath(name).suffix]) for name, text in bundles.items()}
     names = {name: _add_hash(name, content) for name, content in (files | made).items()}
-    return Assets(files, {names[name]: content for name, content in (files | made).items()}, names, default_picture)
+    return Assets(
+        files=files,
+        hashed={names[name]: content for name, content in (files | made).items()},
+        names=names,
+        inline_style=_check_inline(bundle_styles(texts, [INLINE_STYLE])),
+        inline_script=_check_inline(bundle_scripts(texts, [INLINE_SCRIPT])),
+        default_picture=default_picture,
+    )
+
+
+def _check_inline(text: str) -> str:
+    """Return the text. Raises StartError if it would end its element in a page."""
+    if (found := re.search("</|<!--", text)) is not None:
+        raise StartError(f"{INLINE_STYLE} and {INLINE_SCRIPT} can't be inside a page with {found[0]!r}. Remove it.")
+    return text
 
 
 def _add_hash(name: str, content: Content) -> str:
