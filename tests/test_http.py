@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, CaptureError, StorageError, StorageFull
+from dog.errors import (
+    BadImage,
+    CameraBusy,
+    CameraFault,
+    CameraTimeout,
+    CaptureError,
+    RequestError,
+    StorageError,
+    StorageFull,
+)
 from tests.cameras import make_picture
 from tests.conftest import Run
 from tests.running import Running, until
@@ -582,6 +591,23 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
         assert "secret" not in text
         assert json.loads(text)["code"] == "internal_error"
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(("code", "repeats"), [("overloaded", True), ("rate_limited", False)])
+async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch, code: str, repeats: bool
+) -> None:
+    running = await run()
+
+    def fail() -> None:
+        raise RequestError(code, "Not now.", retry_after=12)
+
+    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    async with running.client.get("/", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+        assert answer.headers["Retry-After"] == "12"
+    assert ('<meta http-equiv="refresh" content="12">' in page) is repeats
+    assert ("tries again by itself in 12 s" in page) is repeats
 
 
 async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(run: Run) -> None:
