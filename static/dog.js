@@ -139,7 +139,11 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("visibilitychange", () => change(act, { act: "seen", seen: !document.hidden }));
 
+const readLost = () => change(act, { act: "complete", complete: !("lost" in document.documentElement.dataset) });
+addEventListener("lostchange", readLost); // of lost.js
+
 setInterval(() => view.write(state, Date.now()), TICK);
 change(act, { act: "seen", seen: !document.hidden });
+readLost();
 if (location.hash === "#live") turnLive(true);
 view.write(state, Date.now());

@@ -1,10 +1,8 @@
 /*
  * The photo in its frame. A new one is loaded and decoded out of sight and then laid over the old one, so that nobody
- * ever sees half a picture. The frame takes the picture's proportions. What can't be loaded is tried again a few times.
+ * ever sees half a picture. The frame takes the picture's proportions. The new one is in the frame from the beginning, but
+ * hidden: lost.js loads every image of the page again until it is there.
  */
-
-const TRIES = 5;
-const FIRST_PAUSE = 1000; // ms before the second try, doubling
 
 /** What stands for the drawing, which is shown where there is no photo, in the place of a photo's id. */
 export const DRAWING = "drawing";
@@ -13,13 +11,14 @@ export class Picture {
   #frame;
   #onShown;
   #wanted = "";
+  #coming = null; // the image that is loading
 
   /** `onShown(photo)` is told when a photo that was wanted has come onto the page. */
   constructor(frame, onShown = () => {}) {
     this.#frame = frame;
     this.#onShown = onShown;
     const image = this.#images().at(-1);
-    if (image.complete) this.#fit(image);
+    if (image.naturalWidth) this.#fit(image);
     else image.addEventListener("load", () => this.#fit(image), { once: true });
   }
 
@@ -27,18 +26,21 @@ export class Picture {
   async show(photo, alt) {
     if (this.#wanted === photo.snapshot) return;
     this.#wanted = photo.snapshot;
-    for (let tries = 0; tries < TRIES; tries += 1) {
-      const image = await load(photo.url);
-      if (this.#wanted !== photo.snapshot) return;
-      if (image) {
-        image.alt = alt;
-        this.#onShown(photo);
-        await this.#lay(image);
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE * 2 ** tries));
-      if (this.#wanted !== photo.snapshot) return;
-    }
+    this.#coming?.remove();
+    const image = new Image();
+    this.#coming = image;
+    image.alt = alt;
+    image.hidden = true;
+    image.decoding = "async";
+    const loaded = new Promise((resolve) => image.addEventListener("load", resolve, { once: true }));
+    image.src = photo.url;
+    this.#frame.append(image);
+    await loaded;
+    await decode(image);
+    if (this.#coming !== image) return;
+    this.#coming = null;
+    this.#onShown(photo);
+    await this.#lay(image);
   }
 
   /** The photo with this id is there already: the page came with it. */
@@ -49,6 +51,7 @@ export class Picture {
   async #lay(image) {
     const before = this.#images();
     image.className = "photo arriving";
+    image.hidden = false;
     before.at(-1).after(image);
     this.#fit(image);
     for (const old of before) old.alt = "";
@@ -63,22 +66,12 @@ export class Picture {
   }
 
   #images() {
-    return [...this.#frame.querySelectorAll(":scope > img")];
+    return [...this.#frame.querySelectorAll(":scope > img:not([hidden])")];
   }
 }
 
-/** An image that is loaded, and decoded where the page can be seen (a hidden one may never decode); null where it can't be had. */
-async function load(url) {
-  const image = new Image();
-  const arrived = new Promise((resolve) => {
-    image.onload = () => resolve(true);
-    image.onerror = () => resolve(false);
-  });
-  image.decoding = "async";
-  image.src = url;
-  if (!(await arrived)) return null;
-  if (!document.hidden) {
-    await Promise.race([image.decode().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 500))]);
-  }
-  return image;
+/** Decode an image if the page can be seen: a hidden one may never decode. */
+async function decode(image) {
+  if (document.hidden) return;
+  await Promise.race([image.decode().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 500))]);
 }

@@ -36,6 +36,7 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
     name, // of the page
     role, // what the visitor may do here: "view", "capture" or "manage"
     stripLength,
+    complete: true, // whether all scripts and stylesheets of the page are there
     shown,
     live: false, // whether the live view is wanted
     seen: true, // whether the page can be seen
@@ -309,6 +310,8 @@ const ACTS = {
   live: (state, { on }) => ({ ...state, live: on, unseen: state.following ? 0 : state.unseen }),
 
   seen: (state, { seen }) => ({ ...state, seen }),
+
+  complete: (state, { complete }) => (complete === state.complete ? state : { ...state, complete }),
 
   unsent: (state) => ({
     ...state,

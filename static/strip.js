@@ -84,6 +84,7 @@ function createItem(photo) {
   link.href = photo.page;
   Object.assign(link.dataset, snapshotOf(photo));
   const image = new Image(60, 60);
+  image.loading = "lazy"; // only the beginning of the strip is seen
   image.decoding = "async";
   image.src = photo.thumbnail;
   link.append(image);

@@ -33,6 +33,7 @@ export function statusOf(state, now) {
     return { text: wait > 0 ? `Your photo in ${seconds(wait)}` : "Your photo is next", detail: "" };
   }
   if (phase === "unknown") return { text: "No camera", detail: "" };
+  if (!state.complete) return { text: "Part of this page did not load", detail: "" };
   if (!mayPress(state)) return { text: "Watching", detail: "" };
   return { text: phase === "cooling" ? `Ready in ${seconds(left)}` : "Ready", detail: "" };
 }

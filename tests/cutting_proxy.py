@@ -7,16 +7,22 @@ from contextlib import asynccontextmanager, suppress
 __all__ = ["CuttingProxy", "start_proxy"]
 
 
+PIECE = 4096
+"""Bytes of a response that is torn: its head, and the beginning of its body."""
+
+
 class CuttingProxy:
     """Passes on every byte until `cut()`. `prefix` is taken off each path.
 
-    While it is `shut` it hangs up on whoever comes; while it is `deaf` it swallows every byte.
+    While it is `shut` it hangs up on whoever comes; while it is `deaf` it swallows every byte. A connection that asks
+    for what contains `torn` is reset within the response.
     """
 
     def __init__(self, target: int, prefix: str) -> None:
         self.port = 0
         self.shut = False
         self.deaf = False
+        self.torn: bytes | None = None
         self.accepted = 0
         self._target = target
         self._prefix = f" {prefix}/".encode()
@@ -47,16 +53,34 @@ class CuttingProxy:
         with suppress(OSError):
             there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers |= {writer, there[1]}
-            await asyncio.gather(self._pass_on(reader, there[1], self._prefix), self._pass_on(there[0], writer, b""))
+            torn = asyncio.Event()
+            await asyncio.gather(
+                self._pass_on(reader, there[1], self._prefix, torn), self._pass_back(there[0], writer, torn)
+            )
         self._writers.discard(writer)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: bytes) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: bytes, torn: asyncio.Event
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 if self.deaf:
                     continue
+                if self.torn is not None and self.torn in data:
+                    torn.set()
                 writer.write(data.replace(prefix, b" /", 1) if len(prefix) > 2 else data)
                 await writer.drain()
+        writer.transport.abort()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, torn: asyncio.Event) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if self.deaf:
+                    continue
+                writer.write(data[:PIECE] if torn.is_set() else data)
+                await writer.drain()
+                if torn.is_set():
+                    break
         writer.transport.abort()
 
 

@@ -14,8 +14,8 @@ from tests.cameras import make_picture
 def test_every_file_of_the_page_is_served_with_its_type() -> None:
     folder = find_folder("static")
     assets = read_assets(folder)
-    assert assets.keys() == {file.name for file in folder.iterdir() if file.is_file()}
-    assert assets["dog.js"].content_type == "text/javascript; charset=utf-8"
+    assert assets.files.keys() == {file.name for file in folder.iterdir() if file.is_file()}
+    assert assets.files["dog.js"].content_type == "text/javascript; charset=utf-8"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

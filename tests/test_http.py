@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import random
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -13,7 +14,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, CaptureError, StorageError, StorageFull
+from dog.errors import (
+    BadImage,
+    CameraBusy,
+    CameraFault,
+    CameraTimeout,
+    CaptureError,
+    RequestError,
+    StorageError,
+    StorageFull,
+)
 from tests.cameras import make_picture
 from tests.conftest import Run
 from tests.running import Running, until
@@ -552,6 +562,20 @@ async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(r
         assert answer.status == 304
 
 
+async def test_a_pages_parts_have_urls_that_change_with_them_so_that_browsers_need_not_ask_again(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/") as answer:
+        urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
+    assert {url.rpartition(".")[2] for url in urls} == {"css", "js", "png", "svg", "webmanifest"}
+    for url in urls:
+        async with running.client.get(f"/{url}") as answer:
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["ETag"].strip('"') in url
+        other = re.sub(r"[0-9a-f]{16}", "0123456789abcdef", url)
+        async with running.client.get(f"/{other}") as answer:
+            assert answer.status == 404, "a page of another version gets nothing of this one"
+
+
 @pytest.mark.parametrize("path", ["/", "/api/captures"])
 async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
     running = await run(hosts=("dog.local",))
@@ -582,6 +606,23 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
         assert "secret" not in text
         assert json.loads(text)["code"] == "internal_error"
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(("code", "repeats"), [("overloaded", True), ("rate_limited", False)])
+async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch, code: str, repeats: bool
+) -> None:
+    running = await run()
+
+    def fail() -> None:
+        raise RequestError(code, "Not now.", retry_after=12)
+
+    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    async with running.client.get("/", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+        assert answer.headers["Retry-After"] == "12"
+    assert ('<meta http-equiv="refresh" content="12">' in page) is repeats
+    assert ("tries again by itself in 12 s" in page) is repeats
 
 
 async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(run: Run) -> None:

@@ -80,8 +80,9 @@ def test_the_wheel_serves_and_takes_a_photo_elsewhere(built: Built, tmp_path: Pa
     server = ServerProcess(cwd=elsewhere, command=(str(environment / "bin" / "dog"),)).start()
     try:
         page = urllib.request.urlopen(server.url).read().decode()
-        assert 'src="./static/default.svg"' in page
-        for asset in ("static/dog.js", "static/dog.css", "static/default.svg", "static/icon.svg"):
+        loaded = re.findall(r'(?:href|src)="\./(static/[^"]+)"', page)
+        assert {url.rpartition(".")[2] for url in loaded} >= {"css", "js", "svg"}
+        for asset in ("static/dog-client.js", *loaded):
             assert urllib.request.urlopen(f"{server.url}/{asset}").status == 200
         answer = urllib.request.urlopen(urllib.request.Request(f"{server.url}/api/captures", method="POST"))
         snapshot = json.load(answer)

@@ -34,6 +34,7 @@ from dog.snapshots import Limits, SnapshotStore
 from dog.web import assets, documents
 from dog.web.allowances import Allowances
 from dog.web.connections import CONNECTIONS, Connections
+from dog.web.content import Content
 from dog.web.hosts import make_host_check
 from dog.web.presence import Presence
 from dog.web.problems import answer_problems
@@ -83,16 +84,13 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     )
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)  # read now: later the event loop touches no file
-    app[assets.ASSETS] = assets.read_assets(find_folder("static"))
-    if settings.default_picture is not None:
-        try:
-            app[assets.ASSETS][assets.DEFAULT_PICTURE] = assets.read_default_picture(settings.default_picture)
-        except ValueError as error:
-            raise settings.error("default_picture", str(error)) from None
+    app[assets.ASSETS] = assets.read_assets(find_folder("static"), _read_default_picture(settings))
+    page = app[assets.ASSETS]
+    templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
     app[CONNECTIONS] = Connections(settings, metrics)
     app[KEEPS_HTTPS] = keeps_https(settings)
-    app[SECURITY_HEADERS] = headers = make_security_headers(settings)
+    app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
@@ -100,6 +98,16 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app.add_routes(operation.make_route() for operation in OPERATIONS)
     app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, templates)
     return app
+
+
+def _read_default_picture(settings: Settings) -> Content | None:
+    """Read the picture that the settings name. Raises SettingError if it is not one."""
+    if settings.default_picture is None:
+        return None
+    try:
+        return assets.read_default_picture(settings.default_picture)
+    except ValueError as error:
+        raise settings.error("default_picture", str(error)) from None
 
 
 def kill(app: web.Application) -> None:

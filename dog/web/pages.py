@@ -8,7 +8,7 @@ from aiohttp import web
 from dog import __version__
 from dog.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
-from dog.web.assets import ASSETS, DEFAULT_PICTURE
+from dog.web.assets import ASSETS
 from dog.web.pictures import find_snapshot
 from dog.web.pressing import take
 from dog.web.problems import relative_root
@@ -33,7 +33,8 @@ async def show_live(request: web.Request) -> web.Response:
     newest = strip[0] if strip else None
     photo = own or newest
     describe = service.links.describe
-    default = DEFAULT_PICTURE if DEFAULT_PICTURE in request.app[ASSETS] else "static/default.svg"
+    assets = request.app[ASSETS]
+    default = "default-picture" if assets.default_picture else assets.find_url("default.svg")
     response = render(
         request,
         "live.html",

@@ -203,6 +203,7 @@ def _answer(
             "detail": message,
             "code": code,
             "retry_after": advice.get("Retry-After"),
+            "repeats": code == "overloaded" and request.method in ("GET", "HEAD"),
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:

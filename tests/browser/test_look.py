@@ -1,6 +1,8 @@
 """What the pages look like and how they can be used: sizes, contrast, names, motion, and the policy they live under."""
 
 import asyncio
+import base64
+import hashlib
 import re
 from itertools import product
 
@@ -183,12 +185,12 @@ async def test_nothing_moves_where_the_system_asks_for_no_motion(
     assert await calm.read(animations) == 0
 
 
-async def test_the_policy_allows_nothing_inline_and_the_pages_need_nothing_inline(
+async def test_the_policy_allows_one_inline_style_and_script_by_their_hashes_and_pages_have_just_those(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve()
     ready = await take_photo(server.url)
-    for path in ("/", ready["page"], "/nothing"):
+    for path in ("/", "/snapshots", ready["page"], "/api", "/nothing"):
         window = await open_window("about:blank")
         answer = await window.page.goto(server.url + path)
         assert answer is not None
@@ -197,15 +199,27 @@ async def test_the_policy_allows_nothing_inline_and_the_pages_need_nothing_inlin
         assert "unsafe" not in policy
         window.accepted.append("404")
         html = await answer.text()
-        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|data:|<script(?![^>]*\ssrc=)", html)
+        allowed = dict(re.findall(r"(style|script)-src 'self' 'sha256-([^' ]+)';", policy))
+        for kind in ("style", "script"):
+            [inline] = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+            assert base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode() == allowed[kind]
+            html = html.replace(inline, "")
+        assert not re.search(
+            r"<(?:style|script) |\sstyle=|\son[a-z]+=|javascript:|data:", re.sub("<script src", "", html)
+        )
         assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html)
+        await window.read(
+            "() => (document.body.append(Object.assign(document.createElement('script'), {text: 'evil = 1'})))"
+        )
+        assert await window.read("'evil' in window") is False
+        window.accepted.append("violates the following Content Security Policy")
 
 
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(("pair", "scheme"), list(product(PAIRS, ["light", "dark"])))
 async def test_text_stands_out_from_its_ground(pair: tuple[str, str], scheme: str) -> None:
     """WCAG 2.2, 1.4.3: 4.5 to 1."""
-    light, dark = (ROOT / "static" / "dog.css").read_text().split("prefers-color-scheme: dark", 1)
+    light, dark = (ROOT / "static" / "inline.css").read_text().split("prefers-color-scheme: dark", 1)
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", light))
     if scheme == "dark":
         colours |= dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", dark))
