@@ -73,7 +73,7 @@ def test_a_frozen_camera_gives_the_very_same_frame() -> None:
 
 
 def test_a_camera_that_dies_is_gone_for_a_while() -> None:
-    card = open_card("dies=2,back=0.2")
+    card = open_card("dies=2,back=1")
     card.read(1)
     card.read(1)
     with pytest.raises(CameraOffline):

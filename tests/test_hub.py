@@ -167,11 +167,11 @@ async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
 async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:
     hub = make_hub()
     watching = await connect(hub)
+    others = [await connect(hub) for _ in range(20)]
     began = time.monotonic()
     hub.join(watching.viewer, [])
     assert json.loads((await watching.read_frame())[1])["viewers"] == 1
     counts = [json.loads((await watching.read_frame())[1])["count"]]
-    others = [await connect(hub) for _ in range(20)]
     for other in others:
         hub.join(other.viewer, [])
     for other in others[:5]:

@@ -185,7 +185,6 @@ async def test_a_camera_that_only_gives_damaged_frames_fails_at_the_time_limit(m
     camera = make(timeout=0.05)
     await camera.start()
     capture = await camera.asking()
-    camera.source.give(age=1)
     while not capture.done():
         camera.source.give(make_picture()[:-20])
         await asyncio.sleep(0.01)
@@ -372,14 +371,14 @@ async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, cap
 async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_anew(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "SLACK", 0.05)
     monkeypatch.setattr(live, "CLOSING", 0.05)
     camera = make()
-    camera._frozen_after = 0.05
     await camera.start()
     capture = await camera.asking()
     hang = threading.Event()
     camera.source.frames.put(hang)
+    assert camera._reader is not None
+    camera._reader.read_limit = -live.SLACK  # so that it hangs at the next look, and not before the capture waits
     with pytest.raises(CameraOffline, match="has not answered for"):
         await capture
     assert len(camera.lost) == 1

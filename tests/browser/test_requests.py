@@ -55,7 +55,7 @@ async def visit(open_window: OpenWindow, url: str, context: BrowserContext | Non
     return window, traffic
 
 
-async def test_the_live_page_loads_six_files_and_the_photo_and_for_who_comes_back_none(
+async def test_the_live_page_with_a_photo_takes_seven_requests_and_two_when_it_is_opened_again(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve()
