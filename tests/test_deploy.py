@@ -182,6 +182,12 @@ def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) 
     assert mine.read_text() == "port = 81\n"
 
 
+def test_the_service_starts_when_the_clock_has_been_set() -> None:
+    for key in ("Wants", "After"):
+        targets = re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
+        assert "time-sync.target" in " ".join(targets).split()
+
+
 @needs_systemd
 @pytest.mark.timeout(300)
 def test_systemd_takes_the_unit_without_a_word(installed: Installed, tmp_path: Path) -> None:

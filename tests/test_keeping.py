@@ -152,6 +152,24 @@ async def test_what_is_too_old_goes_without_a_new_one(kept: Kept, store: Snapsho
     await again.close()
 
 
+@pytest.mark.parametrize("wrong", ["1970-01-01T00:04:00Z", "2000-02-29T12:00:00Z", "2025-12-31T23:59:59Z"])
+async def test_a_photo_taken_under_a_clock_that_stood_before_the_project_does_not_expire_by_age(
+    kept: Kept, store: SnapshotStore, wrong: str
+) -> None:
+    first = await save(store, 1, ago=NOW - dt.datetime.fromisoformat(wrong))
+    old = await save(store, 2, ago=dt.timedelta(days=3))
+    await store.close()
+    again = await kept.open(age=dt.timedelta(days=2))
+    await again.purge()
+    assert await check_agreement(again) == [first]
+    assert kept.told == [([old.id], "retention")]
+    await again.close()
+    again = await kept.open(photos=1)
+    newest = await save(again, 3)
+    assert await check_agreement(again) == [newest], "it makes room by number as any other"
+    await again.close()
+
+
 async def test_pinned_photos_stay_whatever_their_age_and_number(kept: Kept, store: SnapshotStore) -> None:
     pinned = [await save(store, number, ago=dt.timedelta(days=100 - number)) for number in (1, 2, 3)]
     for snapshot in pinned:

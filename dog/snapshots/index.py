@@ -255,10 +255,13 @@ class Index:
         """Those that are not pinned, the oldest first."""
         return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
 
-    def taken_before(self, moment: dt.datetime, limit: int) -> list[Snapshot]:
-        """Those of them that were taken before that."""
+    def taken_between(self, first: dt.datetime, end: dt.datetime, limit: int) -> list[Snapshot]:
+        """Return those of them that were taken from the first moment on and before the end."""
         return self._list(
-            "WHERE captured_at < ? AND id NOT IN pins ORDER BY captured_at LIMIT ?", milliseconds(moment), limit
+            "WHERE captured_at >= ? AND captured_at < ? AND id NOT IN pins ORDER BY captured_at LIMIT ?",
+            milliseconds(first),
+            milliseconds(end),
+            limit,
         )
 
     def _list(self, rest: str, *values: str | int) -> list[Snapshot]:

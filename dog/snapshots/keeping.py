@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
-__all__ = ["MANY", "Limits", "choose"]
+__all__ = ["EARLIEST", "MANY", "Limits", "choose"]
+
+EARLIEST = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+"""The project began later. A photo with an earlier date was taken under a wrong clock, for example by a Raspberry Pi
+that had not reached a time server yet: its age is not known, and it does not expire by age."""
 
 MANY = 100
 """Snapshots that go in one step: saving one waits no longer than that takes."""
@@ -31,7 +35,7 @@ def choose(
     for its age alone. Raises sqlite3.Error.
     """
     if limits.age is not None:
-        aged = index.taken_before(now - limits.age, MANY)
+        aged = index.taken_between(EARLIEST, now - limits.age, MANY)
         if aged:
             return aged
     photos, size = kept
