@@ -22,6 +22,7 @@ __all__ = [
     "HERE",
     "HealthyViewer",
     "PeakMemory",
+    "ask",
     "count_descriptors",
     "get",
     "measure_memory",
@@ -94,6 +95,12 @@ class HealthyViewer:
 
 def get(server: ServerProcess, path: str, address: str = HERE) -> tuple[int, bytes]:
     """Status and body, asked for from that address of this machine."""
+    return ask(server, "GET", path, address=address)
+
+
+def ask(
+    server: ServerProcess, method: str, path: str, body: bytes | None = None, *, address: str = HERE
+) -> tuple[int, bytes]:
     connection: http.client.HTTPConnection
     if server.tls is None:
         connection = http.client.HTTPConnection(HERE, server.port, timeout=20, source_address=(address, 0))
@@ -102,7 +109,7 @@ def get(server: ServerProcess, path: str, address: str = HERE) -> tuple[int, byt
             HERE, server.port, timeout=20, source_address=(address, 0), context=server.tls
         )
     with contextlib.closing(connection):
-        connection.request("GET", path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
         return answer.status, answer.read()
 
