@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dog.settings import load
 from dog.web.app import create_app
-from dog.web.refusals import Refusals, build_refusals
+from dog.web.refusals import MESSAGES, Refusals, build_refusals
 from dog.web.security import SECURITY_HEADERS
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -26,7 +26,7 @@ HTML, JSON = "text/html; charset=utf-8", "application/problem+json"
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
     app = create_app(load({}, {}, tmp_path_factory.mktemp("refusals")))
     headers = app[SECURITY_HEADERS]
-    return build_refusals(aiohttp_jinja2.get_env(app), headers, "Everything is taken.", 7)
+    return build_refusals(aiohttp_jinja2.get_env(app), headers, "total", 7)
 
 
 def write_head(target: str, method: str = "GET", **fields: str) -> bytes:
@@ -91,7 +91,7 @@ def test_the_json_is_a_problem_with_our_code(refusals: Refusals) -> None:
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "Everything is taken.",
+        "detail": MESSAGES["total"],
         "code": "overloaded",
     }
 
