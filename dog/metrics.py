@@ -107,9 +107,13 @@ class Metrics:
             registry=registry,
         )
         self.connections = Gauge("dog_connections", "Open connections, viewers among them.", registry=registry)
+        self.requests_waiting = Gauge(
+            "dog_requests_waiting", "Requests that wait, since their client has too many already.", registry=registry
+        )
         self.connections_refused = Counter(
             "dog_connections_refused_total",
-            "Connections refused with 503: too many in all (total), or from one address (address).",
+            "Refused requests: too many in all (total) or of one client (address), a head that was too large"
+            " (head_too_big) or took too long (head_timeout).",
             ("reason",),
             registry=registry,
         )
@@ -126,7 +130,7 @@ class Metrics:
             self.viewers_dropped.labels(dropped)
         for recovered in ("true", "false"):
             self.resumes.labels(recovered)
-        for refused in ("total", "address"):
+        for refused in ("total", "address", "head_too_big", "head_timeout"):
             self.connections_refused.labels(refused)
 
     def add_camera(self, name: str, is_up: Callable[[], bool], count_watchers: Callable[[], int]) -> None:

@@ -26,7 +26,7 @@ from dog.settings import Settings, check_ways_in, find_traps
 from dog.tls import Tls, make_tls
 from dog.web.access_log import AccessLog
 from dog.web.app import create_app, drain, kill
-from dog.web.connections import CONNECTIONS
+from dog.web.connections import CONNECTIONS, MAX_HEAD_BYTES_WITH_COOKIE, READ_BYTES
 from dog.web.problems import harden
 from dog.web.security import SECURITY_HEADERS
 from dog.web.service import SERVICE
@@ -37,8 +37,6 @@ END_LIMIT = 4.5
 """Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
 HANDLER_LIMIT = 0.5
 """Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
-KEEP_ALIVE = 75.0
-"""Seconds that a client may take for its next request, and a slow one for its first (proxies hang up before)."""
 DESCRIPTORS = 65536
 """The soft limit of open files that is asked for, where the hard one allows it."""
 MISHAP_INTERVAL = 10.0
@@ -72,7 +70,9 @@ async def _serve(settings: Settings, running: Log) -> int:
         access_log=access_log,
         access_log_class=AccessLog,
         logger=http_log,
-        keepalive_timeout=KEEP_ALIVE,
+        max_line_size=MAX_HEAD_BYTES_WITH_COOKIE,  # dog.web.connections limits the whole head
+        max_field_size=MAX_HEAD_BYTES_WITH_COOKIE,
+        read_bufsize=READ_BYTES,
         lingering_time=LINGER,
         handler_cancellation=True,  # who hangs up is waited for no longer: its place is free, and so is its memory
         auto_decompress=False,  # nobody has reason to compress what they send here
@@ -121,8 +121,12 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     for trap in find_traps(settings):
         log.warning("%s", trap)
     if settings.base_url and not settings.trusted_proxies:
-        most = connections.most_per_address
-        log.info("Behind a proxy all have its address, %d at most; trusted_proxies has each count by their own", most)
+        log.info(
+            "Behind a proxy, all clients share its address and its limits: %d requests, %d viewers. "
+            "List the proxy in trusted_proxies, and each client has its own.",
+            connections.limits.requests,
+            connections.limits.viewers,
+        )
     try:
         await (asyncio.Event().wait() if tls is None else tls.run())
     finally:

@@ -45,6 +45,7 @@ WRONG = {
     "picture_cache": "-1",
     "max_connections": "0",
     "max_connections_per_address": "0",
+    "max_viewers_per_address": "0",
     "log_file": "a\nb",
     "log_level": "loud",
     "keep_days": "0",

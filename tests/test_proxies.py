@@ -1,17 +1,19 @@
 """Behind a proxy: who is believed, and what; and real nginx and Caddy with the files of deploy/."""
 
+import asyncio
 import contextlib
 import http.client
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpClient
+from aiohttp.test_utils import make_mocked_request
 from aiohttp.typedefs import Handler
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,10 +24,13 @@ from dog.access import Accounts, find_place
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.viewfinder import BOUNDARY
-from dog.web.connections import CONNECTIONS, RETRY_AFTER, Connections
+from dog.web.connections import CONNECTIONS, Connection, Connections
+from dog.web.places import Client
 from dog.web.problems import Problem, answer_problems
 from dog.web.proxies import Said, believe_proxies, read_said
+from dog.web.refusals import RETRY_AFTER
 from tests.conftest import Run
+from tests.running import until
 from tests.server_process import ROOT
 from tests.sites import Site, needs, site
 from tests.test_ending import read_until
@@ -35,7 +40,7 @@ VISITOR = "203.0.113.7"
 
 
 def trusts(address: str) -> bool:
-    return Connections(Settings(trusted_proxies=PROXIES), Metrics("test")).trusts(address)
+    return Connections(Settings(trusted_proxies=PROXIES), Metrics("test"), {}).trusts(address)
 
 
 def read(*lines: tuple[str, str]) -> Said:
@@ -215,7 +220,7 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
             response.headers["X-Seen"] = f"{request.remote} {request.secure} {request.host}"
 
         app = web.Application(middlewares=[answer_problems, look_early, believe_proxies])
-        app[CONNECTIONS] = Connections(Settings(**settings), Metrics("test"))
+        app[CONNECTIONS] = Connections(Settings(**settings), Metrics("test"), {})
         app.add_routes([web.get("/a", echo)])
         app.on_response_prepare.append(note)
         client = await aiohttp_client(app)
@@ -277,59 +282,80 @@ async def test_the_log_has_the_visitors_address(run: Run, caplog: pytest.LogCapt
 # ---- who is counted
 
 
+def make_no_handler() -> Any:
+    raise AssertionError
+
+
 def test_a_trusted_proxy_is_not_kept_out_by_its_neighbours() -> None:
-    settings = Settings(trusted_proxies=("2001:db8::1",), max_connections_per_address=2)
-    connections = Connections(settings, Metrics("test"))
-    for number in (2, 3):
-        connections.enter(f"2001:db8::{number}")
-    assert connections.find_refusal("2001:db8::4") == "address"
-    assert connections.find_refusal("2001:db8::1") is None
+    settings = Settings(trusted_proxies=("2001:db8::1",), max_connections=2, max_connections_per_address=1)
+    connections = Connections(settings, Metrics("test"), {})
+
+    def enter(address: str) -> object:
+        return connections.enter(Connection(connections, make_no_handler), address)
+
+    assert isinstance(enter("2001:db8::2"), Client)
+    assert enter("2001:db8::3") == "address"
+    assert isinstance(enter("2001:db8::1"), Client)
 
 
-async def test_one_visitor_has_so_many_places_through_all_proxies_and_a_proxy_any_number(run: Run) -> None:
+async def test_the_requests_of_a_visitor_wait_through_all_proxies_and_a_proxys_own_do_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dog.web.connections.MAX_QUEUE_SECONDS", 0.2)
     running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=2)
     app = running.client.app
     assert app is not None
     mine, other = ({"X-Forwarded-For": address} for address in (VISITOR, "203.0.113.8"))
-    with ExitStack() as stack:
-        connections = app[CONNECTIONS]
-        for _ in range(5):
-            stack.enter_context(connections.hold_place("127.0.0.1"))
-        async with running.watch(additional_headers=mine), running.watch(additional_headers=mine):
-            for path in ("/healthz", "/events", "/ws", "/latest.jpg"):
-                async with running.client.get(path, headers=mine) as answer:
-                    assert (answer.status, answer.headers["Retry-After"]) == (503, str(RETRY_AFTER))
-                    assert (await answer.json(content_type=None))["code"] == "overloaded"
-            with pytest.raises(InvalidStatus) as refused:
-                async with running.watch(additional_headers=mine):
-                    pass
-            assert refused.value.response.status_code == 503
-            async with running.watch(additional_headers=other), running.client.get("/healthz", headers=other) as answer:
-                assert answer.status == 200
-    async with running.client.get("/healthz", headers=mine) as answer:
+    connections = app[CONNECTIONS]
+    async with AsyncExitStack() as stack:
+        for address in [VISITOR] * 2 + ["127.0.0.1"] * 5:
+            request = make_mocked_request("GET", "/", app=app).clone(remote=address)
+            await stack.enter_async_context(connections.hold_place(request))
+        for path in ("/healthz", "/events", "/ws", "/latest.jpg"):
+            async with running.client.get(path, headers=mine) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, str(RETRY_AFTER))
+                assert (await answer.json(content_type=None))["code"] == "overloaded"
+        with pytest.raises(InvalidStatus) as refused:
+            async with running.watch(additional_headers=mine):
+                pass
+        assert refused.value.response.status_code == 503
+        async with running.watch(additional_headers=other), running.client.get("/healthz", headers=other) as answer:
+            assert answer.status == 200
+        monkeypatch.setattr("dog.web.connections.MAX_QUEUE_SECONDS", 60.0)
+        waiting = asyncio.create_task(running.client.get("/healthz", headers=mine))
+        await until(lambda: connections._places.waiting == 1)
+    async with await waiting as answer:
         assert answer.status == 200
+    assert len(connections._places) == 0
 
 
-async def test_a_reader_of_events_has_a_place_by_their_own_address(run: Run) -> None:
-    running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=1)
-    async with running.client.get("/events", headers={"X-Forwarded-For": VISITOR}) as events:
+async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) -> None:
+    running = await run(
+        trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=1, max_viewers_per_address=2
+    )
+    headers = {"X-Forwarded-For": VISITOR}
+    async with running.client.get("/events", headers=headers) as events, running.watch(additional_headers=headers):
         assert events.status == 200
         await events.content.readuntil(b"event: hello")
-        async with running.client.get("/healthz", headers={"X-Forwarded-For": VISITOR}) as answer:
+        async with running.client.get("/healthz", headers=headers) as answer:
+            assert answer.status == 200
+        async with running.client.get("/events", headers=headers) as answer:
             assert answer.status == 503
 
 
 @pytest.mark.parametrize("address", [VISITOR, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
-def test_whoever_has_gone_is_not_counted(address: str) -> None:
-    connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"))
-    connections.enter("127.0.0.1")
-    with contextlib.suppress(ConnectionError), connections.hold_place(address):
-        connections.enter(address)
-        connections.leave(address)
-        raise ConnectionResetError
-    connections.leave("127.0.0.1")
+async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
+    app = web.Application()
+    connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"), {})
+    request = make_mocked_request("GET", "/", app=app).clone(remote=address)
+    with contextlib.suppress(ConnectionError):
+        async with connections.hold_place(request):
+            connections.count_as_viewer(request)
+            leave = connections.enter_viewer(address)
+            leave()
+            raise ConnectionResetError
     assert connections.count == 0
-    assert not connections._by_client
+    assert len(connections._places) == 0
 
 
 # ---- nginx and Caddy
@@ -519,20 +545,21 @@ def test_a_proxy_that_is_not_trusted_is_not_believed(kind: str, tmp_path: Any) -
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_behind_a_proxy_each_visitor_has_their_own_places(kind: str, tmp_path: Any) -> None:
-    limits = ("--trusted-proxies", "127.0.0.1", "--max-connections-per-address", "3")
+def test_behind_a_proxy_each_visitor_has_its_own_limits(kind: str, tmp_path: Any) -> None:
+    limits = ("--trusted-proxies", "127.0.0.1", "--max-viewers-per-address", "3")
     with site(kind, tmp_path, *limits) as there, ExitStack() as stack:
         for _ in range(2):
             read_until(stack.enter_context(there.watch(address="127.0.0.2")), "hello")
         events = stack.enter_context(closing(there.begin("/events", address="127.0.0.2"))).getresponse()
         read_event(events, b"hello")
-        answer, body = there.ask("/", address="127.0.0.2")
+        answer, body = there.ask("/events", address="127.0.0.2")
         assert (answer.status, json.loads(body)["code"]) == (503, "overloaded")
         assert answer.headers["Retry-After"] == str(RETRY_AFTER)
         with pytest.raises(InvalidStatus) as refused:
             there.watch(address="127.0.0.2")
         assert refused.value.response.status_code == 503
-        there.server.wait_for("Refused a connection from 127.0.0.2: there are 3 from one address already")
+        there.server.wait_for("Refused a request from 127.0.0.2: it has 256 requests .* 3 viewers")
+        assert there.ask("/", address="127.0.0.2")[0].status == 200
         for _ in range(3):
             read_until(stack.enter_context(there.watch(address="127.0.0.3")), "hello")
 

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+import html
 import http.client
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import aiohttp_jinja2
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from dog.settings import load
 from dog.web.app import create_app
-from dog.web.refusals import Refusals, build_refusals
+from dog.web.refusals import MESSAGES, Reason, Refusals, build_refusals
 from dog.web.security import SECURITY_HEADERS
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -26,7 +28,7 @@ HTML, JSON = "text/html; charset=utf-8", "application/problem+json"
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
     app = create_app(load({}, {}, tmp_path_factory.mktemp("refusals")))
     headers = app[SECURITY_HEADERS]
-    return build_refusals(aiohttp_jinja2.get_env(app), headers, "Everything is taken.", 7)
+    return build_refusals(aiohttp_jinja2.get_env(app), headers, "total", 7)
 
 
 def write_head(target: str, method: str = "GET", **fields: str) -> bytes:
@@ -91,7 +93,7 @@ def test_the_json_is_a_problem_with_our_code(refusals: Refusals) -> None:
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "Everything is taken.",
+        "detail": MESSAGES["total"],
         "code": "overloaded",
     }
 
@@ -135,3 +137,19 @@ def test_whatever_arrives_gets_one_whole_response(refusals: Refusals, head: byte
     method = "HEAD" if response.endswith(b"\r\n\r\n") else "GET"
     assert parse(response, method)[0].status == 503
     assert method == "GET" or head.lstrip(b"\r\n").startswith(b"HEAD ")
+
+
+@pytest.mark.parametrize(("reason", "status"), [("head_too_big", 431), ("head_timeout", 408)])
+def test_other_refusals_have_their_own_status_and_say_what_to_do(tmp_path: Path, reason: Reason, status: int) -> None:
+    app = create_app(load({}, {}, tmp_path))
+    headers = app[SECURITY_HEADERS]
+    refusals = build_refusals(aiohttp_jinja2.get_env(app), headers, reason)
+    response, body = parse(refusals.choose(write_head("/")))
+    assert (response.status, response.headers["Retry-After"]) == (status, None)
+    assert json.loads(body)["detail"] == MESSAGES[reason]
+    response, body = parse(refusals.choose(write_head("/", Accept=BROWSER)))
+    assert response.status == status
+    page = html.unescape(body.decode())
+    assert f"<p>{MESSAGES[reason]}</p>" in page
+    assert "http-equiv" not in page
+    assert "Try again now" in page

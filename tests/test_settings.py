@@ -90,6 +90,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "exif": [("true", True), ("false", False), ("0", False)],
     "max_connections": [("1", 1), ("500", 500), ("1000000", 1_000_000)],
     "max_connections_per_address": [("1", 1), ("20", 20), ("1000000", 1_000_000)],
+    "max_viewers_per_address": [("1", 1), ("40", 40), ("1000000", 1_000_000)],
     "log_file": [("a.log", Path("a.log")), ("/b.log", Path("/b.log")), ("-", None)],
     "log_level": [("debug", "debug"), ("warning", "warning"), ("error", "error")],
 }
@@ -185,6 +186,7 @@ WRONG: dict[str, list[str]] = {
     "exif": ["", "maybe"],
     "max_connections": ["", "0", "1000001", "1.5", "many"],
     "max_connections_per_address": ["", "0", "1000001", "1.5", "many"],
+    "max_viewers_per_address": ["", "0", "1000001", "1.5", "many"],
     "log_file": ["a\rb"],
     "log_level": ["", "INFO", "trace"],
 }

@@ -30,7 +30,7 @@ from dog.tls import Tls, make_tls
 from dog.tls.making import make_certificate, read_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
-from dog.web.connections import CONNECTIONS, RETRY_AFTER
+from dog.web.connections import CONNECTIONS
 from dog.web.service import SERVICE
 from tests.authority import Authority
 from tests.cameras import HandCamera
@@ -38,6 +38,7 @@ from tests.running import until
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
 from tests.test_connections import (
     HERE,
+    REST,
     WAYS_OUT,
     Client,
     Guarded,
@@ -559,30 +560,34 @@ async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
     writer.close()
 
 
-async def test_who_is_too_many_is_told_503_under_tls_also_where_the_places_are_taken_by_handshakes(
-    secure: Secure,
-) -> None:
+async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
     secured = await secure(max_connections=1)
-    _, silent = await secured.knock()
-    await until(lambda: secured.connections.count == 1)
+    busy = await secured.begin()
     for _ in range(3):
         client = await secured.come()
-        status, fields, body = await client.read_answer()
-        assert (status, fields["retry-after"]) == (503, str(RETRY_AFTER))
-        assert json.loads(body)["code"] == "overloaded"
+        assert await client.ask() == 503
         assert await client.reader.read() == b""
         client.close()
-    await until(lambda: secured.connections._lingering == 0)
+    await until(lambda: len(secured.connections._refused) == 0)
     assert secured.count_refused("total") == 3
-    silent.close()
-    await until(lambda: secured.connections.count == 0)
-    await secured.come_in()
+    assert await busy.ask(REST) == 200
+
+
+async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+    secured = await secure(max_connections=1)
+    reader, writer = await secured.knock()
+    await until(lambda: secured.connections.count == 1)
+    assert await (await secured.come()).ask() == 200
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
 
 
 @pytest.mark.parametrize("size", [0, 5_000_000])
 async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first(secure: Secure, size: int) -> None:
     secured = await secure(max_connections=1)
-    await secured.come_in()
+    await secured.begin()
     for _ in range(5):
         client = await secured.come()
         await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
@@ -597,17 +602,17 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
     secured = await secure(max_connections=1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
     secured.connections.refusals = 2
-    await secured.come_in()
+    await secured.begin()
     silent = [await secured.knock() for _ in range(2)]
-    await until(lambda: secured.connections._lingering == 2)
+    await until(lambda: len(secured.connections._refused) == 2)
     reader, writer = await secured.knock()
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""  # without a word, and without a handshake's work
     writer.close()
-    assert secured.connections._lingering == 2
+    assert len(secured.connections._refused) == 2
     for _, one in silent:
         one.close()
-    await until(lambda: secured.connections._lingering == 0)
+    await until(lambda: len(secured.connections._refused) == 0)
     assert secured.connections.count == 1
 
 
@@ -626,7 +631,7 @@ async def test_a_place_is_free_again_however_its_connection_ended(
         await leave(client, secured)
         client.close()
         await until(lambda: secured.connections.count == 0)
-    assert not secured.connections._by_client
+    assert len(secured.connections._places) == 0
     await secured.come_in()
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -654,12 +659,12 @@ async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authorit
 async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
     secure: Secure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.PATIENCE", 0.2)
+    monkeypatch.setattr("dog.web.connections.STALL_SECONDS", 0.2)
     caplog.set_level("INFO", "dog")
     secured = await secure()
     await ask_and_read_nothing(secured, b"/static/icon-512.png")
     await until(lambda: secured.connections.count == 0)
-    assert f"{HERE} takes its answer too slowly: cut off" in caplog.messages
+    assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
 
 
 async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing(

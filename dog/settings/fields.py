@@ -196,11 +196,22 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000),
         About(
             group=LIMITS,
-            meaning="How many of them may come from one address; behind a proxy that is not trusted, all do.",
+            meaning="How many of them one address may have with a request at once; more wait for up to 10 s. "
+            "Behind a proxy that is not trusted, all have its address.",
             right="a whole number from 1 to 1000000",
             metavar="NUMBER",
         ),
     ] = 256
+    max_viewers_per_address: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        About(
+            group=LIMITS,
+            meaning="How many viewers one address may have at once: live pages, live views, and scripts that wait.",
+            right="a whole number from 1 to 1000000",
+            metavar="NUMBER",
+        ),
+    ] = 2000
     log_file: Annotated[
         Path | None,
         About(

@@ -39,6 +39,7 @@ from dog.web.hosts import make_host_check
 from dog.web.presence import Presence
 from dog.web.problems import answer_problems
 from dog.web.proxies import believe_proxies
+from dog.web.refusals import MESSAGES, build_refusals
 from dog.web.routes import OPERATIONS, TAGS
 from dog.web.security import (
     KEEPS_HTTPS,
@@ -88,9 +89,10 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     page = app[assets.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
-    app[CONNECTIONS] = Connections(settings, metrics)
     app[KEEPS_HTTPS] = keeps_https(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
+    responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
+    app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
@@ -129,6 +131,8 @@ def _run_service(
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(app[CONNECTIONS].close)
+            stack.callback(_run_for_ever(app[CONNECTIONS].run(), "connections").cancel)
             app[SERVICE] = await _start_service(settings, make_camera, metrics, stack)
             yield
 

@@ -25,7 +25,7 @@ from dog.web.visitors import VISITOR
 
 __all__ = ["Content", "respond"]
 
-PIECE = 64 * 1024
+PIECE = 32 * 1024
 """Bytes of an answer that wait for one client at most."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)

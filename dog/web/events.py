@@ -39,7 +39,7 @@ class EventStreamViewer(Viewer):
 
     form = EVENT_STREAM
 
-    __slots__ = ("_connections", "_leave")
+    __slots__ = ("_leave", "_leave_connections")
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
         visitor = request[VISITOR]
@@ -47,8 +47,7 @@ class EventStreamViewer(Viewer):
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
         self._leave = service.presence.enter(visitor, self.close)
         self.heard_at = math.inf
-        self._connections = request.app[CONNECTIONS]
-        self._connections.enter(self.address)
+        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
             with contextlib.suppress(OSError):
@@ -60,7 +59,7 @@ class EventStreamViewer(Viewer):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._connections.leave(self.address)
+        self._leave_connections()
         self._leave()
 
 
@@ -74,6 +73,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(headers=headers)
     service = request.app[SERVICE]
+    request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)
     viewer = EventStreamViewer(request, transport)
     since = request.headers.get("Last-Event-ID") or request.query.get("since")

@@ -13,6 +13,7 @@ from dog.access import allows
 from dog.camera_task import CameraTask
 from dog.messages import RIGHT, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
+from dog.web.connections import CONNECTIONS
 from dog.web.content import Content, respond
 from dog.web.guard import explain_refusal
 from dog.web.pressing import check_still, take
@@ -125,6 +126,7 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
         left = end - asyncio.get_running_loop().time()
         if snapshot is not None or left <= 0:
             return camera, snapshot
+        request.app[CONNECTIONS].count_as_viewer(request)
         await asyncio.wait({coming}, timeout=left)
         if coming.done():
             coming.result()

@@ -11,6 +11,7 @@ from dog.errors import RequestError
 from dog.messages import Reply
 from dog.snapshots import Snapshot
 from dog.web.allowances import find_client
+from dog.web.connections import CONNECTIONS
 from dog.web.service import SERVICE
 from dog.web.visitors import VISITOR
 
@@ -27,6 +28,7 @@ async def take(
     request: web.Request, camera: CameraTask, max_age: float | None = None, key: str | None = None
 ) -> tuple[Reply, Snapshot]:
     """A press that waits for its photo, as CameraTask.take has it, and for as long as they may see that."""
+    request.app[CONNECTIONS].count_as_viewer(request)
     reply, snapshot = await camera.take(max_age, key, permit(request, key))
     check_still(request)
     return reply, snapshot

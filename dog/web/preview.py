@@ -12,6 +12,7 @@ from aiohttp import web
 from dog.errors import RequestError
 from dog.viewfinder import BOUNDARY, END, NEXT
 from dog.web.allowances import find_client
+from dog.web.connections import CONNECTIONS
 from dog.web.problems import Problem
 from dog.web.security import check_page
 from dog.web.service import SERVICE
@@ -63,6 +64,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
         if transport is not None:
             transport.abort()
 
+    request.app[CONNECTIONS].count_as_viewer(request)
     client, download = find_client(request[VISITOR], request.remote), service.allowances.download
     download.check(client)
     with service.presence.during(request[VISITOR], end), camera.viewfinder.watch() as parts:

@@ -47,6 +47,7 @@ STATUS = {
     "unknown_host": 421,
     "upgrade_required": 426,
     "rate_limited": 429,
+    "head_too_big": 431,
     "internal_error": 500,
     "storage_error": 500,
     "camera_error": 502,

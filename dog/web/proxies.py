@@ -50,13 +50,13 @@ async def believe_proxies(
 ) -> web.StreamResponse:
     """Put what a trusted proxy says into the request, and count it by its visitor's address while it is answered.
 
-    Raises Problem `bad_request` for what can't be understood, RequestError `overloaded` for one too many.
+    Raises Problem `bad_request` for what can't be understood, and RequestError `overloaded` if there are too many.
     """
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
         return await handler(request)
     _replace(request, read_said(request.headers, connections.trusts))
-    with connections.hold_place(request.remote or ""):
+    async with connections.hold_place(request):
         return await handler(request)
 
 

@@ -20,7 +20,7 @@ from dog.frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answe
 from dog.hub import Viewer
 from dog.messages import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
 from dog.web.allowances import TokenBucket, find_client
-from dog.web.connections import CONNECTIONS
+from dog.web.connections import CONNECTIONS, Connection
 from dog.web.guard import explain_refusal
 from dog.web.presence import UNAUTHORIZED
 from dog.web.problems import TEMPORARY, Problem
@@ -53,8 +53,8 @@ class WebSocketViewer(Viewer):
 
     __slots__ = (
         "_bucket",
-        "_connections",
         "_leave",
+        "_leave_connections",
         "_reader",
         "_refused",
         "_service",
@@ -67,7 +67,6 @@ class WebSocketViewer(Viewer):
         service = request.app[SERVICE]
         settings = service.settings
         self._service = service
-        self._connections = request.app[CONNECTIONS]
         self._reader = FrameReader(MESSAGE_SIZE)
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
         self._refused = 0
@@ -76,7 +75,7 @@ class WebSocketViewer(Viewer):
         self._leave: Callable[[], None] | None = None
         self._waiting: asyncio.TimerHandle | None = None
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
-        self._connections.enter(self.address)
+        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
 
     def data_received(self, data: bytes) -> None:
         now = self.heard_at = self._service.hub.now()
@@ -95,7 +94,7 @@ class WebSocketViewer(Viewer):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._connections.leave(self.address)
+        self._leave_connections()
         self._stop_waiting()
         if self._leave is not None:
             self._leave()
@@ -209,6 +208,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
     """GET /ws: a viewer comes, is told the whole state, and stays."""
     check_page(request)
     answer = _answer_handshake(request)
+    request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)
     viewer = WebSocketViewer(request, transport)
     try:
@@ -221,7 +221,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
 
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """The connection, and what came on it after the handshake. To aiohttp it is lost, and free to be forgotten.
+    """Take a connection from aiohttp. Return it and the bytes that have arrived after the handshake.
 
     Nothing may read from it or write to it but the transport's next protocol. tests/test_takeover.py holds aiohttp to
     what this stands on. Raises ConnectionResetError where the client has gone.
@@ -234,8 +234,9 @@ def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     handler.transport = None  # or it would close it
     protocol = transport.get_protocol()  # a Connection, or the handler itself
     assert isinstance(protocol, asyncio.Protocol)
+    received = early.data + protocol.take_received() if isinstance(protocol, Connection) else early.data
     protocol.connection_lost(None)
-    return transport, early.data
+    return transport, received
 
 
 class EarlyBytes:

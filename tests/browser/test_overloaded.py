@@ -28,7 +28,7 @@ class FullServer:
     def __init__(self, folder: Path, retry_after: int) -> None:
         app = create_app(load({}, {}, folder))
         headers = app[SECURITY_HEADERS]
-        self._refusals = build_refusals(aiohttp_jinja2.get_env(app), headers, "It is full.", retry_after)
+        self._refusals = build_refusals(aiohttp_jinja2.get_env(app), headers, "total", retry_after)
         self.room = False
         self.asked: list[str] = []
 

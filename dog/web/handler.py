@@ -1,0 +1,93 @@
+"""aiohttp's HTTP handler, given one request at a time.
+
+aiohttp parses up to 32 requests ahead, while nobody reads the responses. Here its parser gets the head of a request,
+then its body, and nothing more until the response has been sent. dog.web.connections keeps the bytes that follow.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import StreamReader, web
+from aiohttp.hdrs import CONTENT_LENGTH
+from aiohttp.http import RawRequestMessage
+
+__all__ = ["Handler"]
+
+MAX_FRAMING_BYTES = 32 * 1024
+"""The limit of all that is not data in a chunked body: sizes, extensions and trailers."""
+
+
+class Handler(web.RequestHandler):
+    """The HTTP side of one connection. `on_response` is called when a request and its response are complete."""
+
+    __slots__ = ("_body", "_body_left", "_framing", "on_response")
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.on_response: Callable[[], None] = _do_nothing
+        self._body: StreamReader | None = None
+        self._body_left: int | None = 0
+        """Bytes of the body that have not arrived. None if its length is not known before its end."""
+        self._framing = 0
+
+    def feed_head(self, head: bytes) -> bool:
+        """Parse a complete head, or bytes that are not HTTP. aiohttp then calls the request's handler, or sends 400.
+
+        Return False if it will do neither.
+        """
+        self._body, self._framing = None, 0
+        self.data_received(head)
+        if not self._messages:  # the connection is being closed
+            return False
+        message, body = self._messages[-1]
+        if body.is_eof() or not isinstance(message, RawRequestMessage):  # there is no body, or this is not HTTP
+            return True
+        self._body = body
+        length = message.headers.get(CONTENT_LENGTH)
+        self._body_left = None if message.chunked or length is None else int(length)
+        if self._body_left is None:
+            # The parser keeps what follows the last chunk, so this is the last request of the connection.
+            self._messages[-1] = (message._replace(should_close=True), body)
+        return True
+
+    def feed_body(self, data: bytes) -> bytes:
+        """Parse the bytes of the body. Return those that follow it, of the next request."""
+        body, left = self._body, self._body_left
+        if body is None:
+            return data
+        if left is None:
+            self._feed_chunks(body, data)
+            return b""
+        self._body_left = left - min(left, len(data))
+        if not self._body_left:
+            self._body = None
+        self.data_received(data[:left])
+        return data[left:]
+
+    def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
+        """Parse a part of a chunked body. An error ends the body, and its reader raises RequestPayloadError."""
+        if body.is_eof():
+            return
+        before, count = body.total_bytes, self._request_count
+        self.data_received(data)
+        self._framing += len(data) - (body.total_bytes - before)
+        unexpected = (
+            self._request_count - count
+        )  # the parser's error, in the form of another request, or other requests
+        for _ in range(unexpected):
+            self._messages.pop()
+        if body.is_eof():
+            return
+        if unexpected or self._framing > MAX_FRAMING_BYTES:
+            body.set_exception(web.RequestPayloadError("its chunks are malformed, or their framing is too long"))
+            body.feed_eof()
+
+    async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
+        sent = await super().finish_response(request, *arguments)
+        request.content.on_eof(self.on_response)
+        return sent
+
+
+def _do_nothing() -> None:
+    pass
