@@ -33,6 +33,8 @@ class Flood:
     handshake: bytes = b""
     reads: bool = False
     """Whether it reads what the service sends, until the service closes the connection."""
+    status: int = 0
+    """The status of the response that each connection must read. 0 if it is of no interest."""
     on_disk: bool = False
     """Whether the photo is one that the service does not have in memory."""
 
@@ -73,10 +75,12 @@ FLOODS: dict[str, Flood] = {
     "one long cookie": Flood(start=build_request(b"Cookie: a=" + b"a" * MIB), reads=True),
     "many cookies": Flood(start=build_request(build_fields(MIB, b"Cookie: a", 4000)), reads=True),
     "blank lines and no head": Flood(repeated=b"\r\n" * 4096, reads=True),
-    "heads just below the limit that do not end": Flood(start=ALLOWED_HEAD[:-2], reads=True),
-    "heads with a cookie just below the limit that do not end": Flood(start=ALLOWED_COOKIE[:-2], reads=True),
+    "heads just below the limit that do not end": Flood(start=ALLOWED_HEAD[:-2], reads=True, status=408),
+    "heads with a cookie just below the limit that do not end": Flood(
+        start=ALLOWED_COOKIE[:-2], reads=True, status=408
+    ),
     "heads just below the limit that come slowly": Flood(
-        start=ALLOWED_HEAD[: 12 * KIB], repeated=b"a", most=4 * KIB, pause=0.05, reads=True
+        start=ALLOWED_HEAD[: 12 * KIB], repeated=b"a", most=4 * KIB, pause=0.05, reads=True, status=408
     ),
     "heads just below the limit, one after the other": Flood(repeated=ALLOWED_HEAD),
     "heads just below the limit behind a response that is not read": Flood(start=PHOTO, repeated=ALLOWED_COOKIE),
@@ -123,6 +127,7 @@ class Attacker:
     def __init__(self, server: ServerProcess, flood: Flood, address: str) -> None:
         self.sent = 0
         """Bytes that the service, or the kernel, has taken."""
+        self.status = 0
         self._server = server
         self._flood = flood
         self._address = address
@@ -141,6 +146,8 @@ class Attacker:
                 return
             sending = asyncio.create_task(self._send_all(photo))
             try:
+                if self._flood.status:
+                    self.status = int((await reader.readline()).split()[1])
                 while await reader.read(PIECE):
                     pass
             finally:

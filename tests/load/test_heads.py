@@ -125,6 +125,7 @@ async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsew
         f" {sent / 1e6:,.0f} MB were taken in {seconds:.0f} s and {rounds} rounds"
     )
     assert [error for error in ended if isinstance(error, Exception)] == []
+    assert {attacker.status for attacker in attackers} == {flood.status}
     assert sent > 0
     assert growth < MAX_GROWTH
     assert left < MAX_LEFT
