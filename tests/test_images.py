@@ -373,11 +373,11 @@ def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch
 def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = WHOLE[name]
     expected = inspect(data)
-    monkeypatch.setattr(walking, "_SLICE", slice_)
+    monkeypatch.setattr(walking, "SLICE", slice_)
     assert inspect(data) == expected
     for size in range(2, len(data)):
         with pytest.raises(BadImage):
-            walking._walk_jpeg(data[:size])
+            walking.walk_jpeg(data[:size])
 
 
 MEMORY = """
