@@ -8,7 +8,8 @@ byte is read all the same. What is refused is refused with BadImage, whatever th
 A JPEG and a WebP have no checksums: one that is changed in its middle can still be a picture, if not the one taken.
 """
 
-from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, make_histogram, make_smaller, measure
+from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, inspect_kept, make_histogram, make_smaller, measure
+from dog.images.strict import complete, load
 from dog.images.walking import LARGEST_PICTURE, LARGEST_PIXELS, walk
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "LARGEST_PIXELS",
     "THUMBNAIL_BOX",
     "Picture",
+    "complete",
     "inspect",
+    "inspect_kept",
+    "load",
     "make_histogram",
     "make_smaller",
     "measure",
