@@ -35,7 +35,7 @@ _DAMAGE: Final = ("Corrupt JPEG data: ", "Premature end of JPEG file", "Inconsis
 """How libjpeg's warnings of damage begin (its jerror.h); others are of notes that it does not understand."""
 _HARMLESS: Final = "Corrupt JPEG data: bad ICC marker"
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]+)")
-_MAX_PADDING = 64
+_MAX_PADDING = 16
 """Bytes before a marker that say nothing. Logitech's webcams have up to ten before restart markers; where more are
 left over, the decoder has lost its place in the data.
 """
