@@ -1,7 +1,7 @@
 """How much damage is found: hundreds of random losses in JPEGs of every kind, counted.
 
-The figures of docs/cameras.md are those of the long form. Not all can be found: after a loss, what follows may decode to
-other blocks, and end where it should.
+The figures of docs/cameras.md are those of the long form. Not all can be found: after a loss, what follows may decode
+to other blocks, and end where it should.
 """
 
 import random
@@ -16,8 +16,8 @@ from tests.load.conftest import Tell
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
     "cut early, with an end marker": (cut, 0.995),
-    "1 KiB lost": (drop(1024), 0.98),
-    "3 KiB lost": (drop(3072), 0.98),
+    "1 KiB lost": (drop(1024), 0.95),
+    "3 KiB lost": (drop(3072), 0.95),
     "3 KiB zeroed": (zero(3072), 0.98),
     "512 bytes zeroed": (zero(512), 0.98),
     "64 bytes zeroed": (zero(64), 0.4),
