@@ -94,9 +94,10 @@ def complete(data: bytes) -> bytes:
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
     """Return True if libjpeg finds all data in a JPEG to which an end marker was added."""
-    if not whole.startswith(b"\xff\xd8"):
-        return False
     try:
+        content_type, _ = walk(whole)
+        if content_type != "image/jpeg":
+            return False
         jpeg = walk_jpeg(whole)
         _check_scans(whole, jpeg)
         if any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
