@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 
 from dog import __version__
 from dog.errors import StorageError
-from dog.images import inspect, walk
+from dog.images import complete, inspect, load, walk
 from dog.images.exif import Stamp, write_exif
 from dog.messages import Removal
 from dog.snapshots.archive import Archive
@@ -108,6 +108,7 @@ class SnapshotStore:
             # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
             await self.close()
             raise
+        self._reading.submit(load)  # so that no capture waits for it
 
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
@@ -268,6 +269,7 @@ class SnapshotStore:
         The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
         while it is looked at: either takes some milliseconds.
         """
+        data = complete(data)
         content_type, _ = walk(data)
         snapshot_id = self._thread.submit(self._archive.make_free_id).result()
         taken = Taken(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
