@@ -4,11 +4,12 @@ somebody, or the limits -> store -> Album -> the camera forgets it -> `removed` 
 """
 
 import asyncio
-import datetime as dt
+import contextlib
 import logging
 from collections.abc import Mapping
 
 from dog.camera_task import CameraTask
+from dog.clock import utc_now
 from dog.errors import CaptureError
 from dog.hub import Hub
 from dog.messages import Removal, Removed, timestamp
@@ -17,6 +18,8 @@ from dog.snapshots import Snapshot, SnapshotStore
 
 __all__ = ["Album"]
 
+CLOCK_INTERVAL = 1.0
+"""Seconds between two looks at the clock, and if it is in doubt, for a person's confirmation."""
 INTERVAL = 60.0
 """Seconds between two looks for photos that have become too old, or too many for what others left of the disk."""
 MANY = 100
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Album:
-    """What becomes of the snapshots of a store. `run()` is its task."""
+    """What becomes of the snapshots of a store. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store
@@ -34,6 +37,7 @@ class Album:
         self._cameras = cameras
         self._metrics = metrics
         self._telling: set[asyncio.Task[None]] = set()
+        self._due = asyncio.Event()
         store.removed = self._note_removed
 
     async def run(self) -> None:
@@ -43,7 +47,27 @@ class Album:
                 await self._store.purge()
             except CaptureError as error:
                 log.warning("the album can't be kept to its limits: %s (%s)", error.message, error.detail)
-            await asyncio.sleep(INTERVAL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._due.wait()
+            self._due.clear()
+
+    async def watch_clock(self) -> None:
+        """Look at the clock for ever. When it was corrected, delete at once what is too old."""
+        corrections, is_failing = self._store.clock.corrections, False
+        while True:
+            try:
+                await self._store.check_clock()
+            except CaptureError as error:
+                if not is_failing:
+                    log.warning("the clock can't be remembered: %s (%s)", error.message, error.detail)
+                is_failing = True
+            else:
+                is_failing = False
+            if corrections != self._store.clock.corrections:
+                corrections = self._store.clock.corrections
+                self._due.set()
+            await asyncio.sleep(CLOCK_INTERVAL)
 
     async def settle(self) -> None:
         """Until all that was removed has been told."""
@@ -68,7 +92,7 @@ class Album:
         for camera, gone in by_camera.items():
             if camera in self._cameras:
                 await self._cameras[camera].forget(gone)
-            at = timestamp(dt.datetime.now(dt.UTC))
+            at = timestamp(utc_now())
             for start in range(0, len(gone), MANY):
                 ids = [snapshot.id for snapshot in gone[start : start + MANY]]
                 self._hub.publish(Removed(at=at, camera=camera, snapshots=ids, reason=reason))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from dog.cameras import Camera
+from dog.clock import utc_now as wall_clock
 from dog.errors import CameraOffline, CaptureError
 
 __all__ = ["RETRY_FIRST", "RETRY_LAST", "Availability", "utc_now"]
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def utc_now() -> dt.datetime:
     """Now, to the millisecond, as everything here is told and stored."""
-    now = dt.datetime.now(dt.UTC)
+    now = wall_clock()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 

@@ -13,7 +13,6 @@ ends: before its descriptor is closed, and the number given to somebody else.
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import os
 import socket
@@ -25,6 +24,7 @@ from typing import ClassVar
 
 import msgspec
 
+from dog.clock import utc_now
 from dog.forms import FORMS, WEBSOCKET, Form
 from dog.frames import PONG, build_frame
 from dog.messages import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
@@ -289,7 +289,7 @@ class Hub:
         hello = Hello(
             protocol=PROTOCOL,
             server=self._server,
-            at=timestamp(dt.datetime.now(dt.UTC)),
+            at=timestamp(utc_now()),
             epoch=self.epoch,
             seq=self.seq - replayed,
             cursor=f"{self.epoch}-{self.seq - replayed}",

@@ -124,6 +124,11 @@ class Metrics:
         self.snapshots_removed = Counter(
             "dog_snapshots_removed", "Snapshots that were deleted, or made room.", ["reason"], registry=registry
         )
+        self.clock_trusted = Gauge(
+            "dog_clock_trusted",
+            "1, or 0 while the clock is in doubt and nothing is deleted because of its age.",
+            registry=registry,
+        )
         for reason in get_args(Removal):
             self.snapshots_removed.labels(reason)
         for dropped in get_args(DropReason):

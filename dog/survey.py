@@ -12,7 +12,7 @@ from pathlib import Path
 from dog.cameras.controls import Control
 from dog.drivers import make_camera
 from dog.errors import CameraTimeout, CaptureError, SettingError, install_command
-from dog.images import inspect
+from dog.images import Picture, complete, inspect
 from dog.settings import Settings
 
 __all__ = ["Checked", "check_cameras", "describe_devices"]
@@ -51,7 +51,7 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
         async with asyncio.timeout(settings.capture_timeout + GRACE):
             still = await camera.capture()
         took = time.monotonic() - pressed
-        picture = await asyncio.to_thread(inspect, still.data)
+        data, picture = await asyncio.to_thread(_inspect, still.data)
     except CaptureError as error:
         return Checked(name, f"{error.message} ({error.detail})" if error.detail else error.message)
     except TimeoutError:
@@ -61,13 +61,18 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
     finally:
         await camera.close()
     kind = picture.content_type.removeprefix("image/").upper()
-    size = f"{picture.width} x {picture.height} pixels, {len(still.data) / 1000:.0f} kB"
+    size = f"{picture.width} x {picture.height} pixels, {len(data) / 1000:.0f} kB"
     line = f"a {kind} of {size}, {took:.2f} s after the press"
     if still.quality is not None and still.quality.verdict == "black":
         line += "; it is black: is it dark, or the lens covered? (the setting black_level says what black is)"
     elif still.quality is not None and still.quality.retaken:
         line += f"; {still.quality.retaken} frames before it were let go: {', '.join(still.quality.found)}"
-    return Checked(name, line, still.data, {"image/jpeg": "jpg"}.get(picture.content_type, kind.lower()))
+    return Checked(name, line, data, {"image/jpeg": "jpg"}.get(picture.content_type, kind.lower()))
+
+
+def _inspect(data: bytes) -> tuple[bytes, Picture]:
+    data = complete(data)
+    return data, inspect(data)
 
 
 def describe_devices() -> Iterator[str]:

@@ -271,9 +271,12 @@ def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name
     assert accounts.sessions() == []
 
 
-def test_sessions_whose_time_is_over_are_removed_when_the_next_one_comes(accounts: Accounts) -> None:
-    accounts.add_session("anna", later(-1))
-    accounts.add_session("anna", later())
+def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accounts: Accounts) -> None:
+    for hours in -3, -1, 2:
+        accounts.add_session("anna", later(hours))
+    accounts.remove_ended(later(-2))
+    assert len(accounts.sessions()) == 2
+    accounts.remove_ended(later())
     assert len(accounts.sessions()) == 1
 
 

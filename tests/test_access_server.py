@@ -585,3 +585,71 @@ async def test_the_first_link_is_still_good_when_the_accounts_could_not_be_writt
         assert await access.accept_invitation(invitation) is not None
     finally:
         await access.close()
+
+
+# ---- a wrong clock
+
+
+class WallClock:
+    """The wall clock, and whether it is in doubt."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = dt.timedelta()
+        self.is_in_doubt = False
+        for module in "access", "accounts":
+            monkeypatch.setattr(f"dog.access.{module}.now", self.now)
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + self.ahead
+
+    def deletion_time(self) -> dt.datetime | None:
+        return None if self.is_in_doubt else self.now()
+
+
+async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is_deleted_only_by_a_trusted_one(
+    access: Access, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await access.close()
+    wall = WallClock(monkeypatch)
+    access = Access(parameters=CHEAPEST, deletion_time=wall.deletion_time)
+    with open_accounts(path) as accounts:
+        token = accounts.add_token("cron", "capture", later(50))
+    await access.open(path)
+    try:
+        changes = Changes(access)
+        session, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
+        known = access.identify_token(token), access.identify_session(session)
+        assert None not in known
+        wall.ahead, wall.is_in_doubt = dt.timedelta(days=900), True
+        await changes.wait()
+        assert (access.identify_token(token), access.identify_session(session)) == (None, None)
+        other, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")  # which reads and writes the file
+        await asyncio.sleep(2 * LOOK)
+        wall.ahead = dt.timedelta()
+        assert (access.identify_token(token), access.identify_session(session)) == known
+        await asyncio.sleep(2 * LOOK)  # the clock that went back is noticed
+        changes = Changes(access)
+        wall.ahead = dt.timedelta(days=500)
+        await changes.wait()
+        await access.log_out(other)
+        wall.is_in_doubt = False
+        with open_accounts(path) as accounts:
+            while accounts.sessions():  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+            assert len(accounts.tokens()) == 1
+        wall.ahead = dt.timedelta()
+        assert access.identify_token(token) == known[0]
+    finally:
+        await access.close()
+
+
+async def test_who_logs_out_of_a_session_that_seems_expired_is_out_for_good(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = WallClock(monkeypatch)
+    monkeypatch.setattr(access, "_deletion_time", lambda: None)
+    secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
+    wall.ahead = dt.timedelta(days=31)
+    await access.log_out(secret)
+    wall.ahead = dt.timedelta()
+    assert access.identify_session(secret) is None

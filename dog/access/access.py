@@ -59,6 +59,8 @@ class Access:
 
     `on_change` is called in the event loop when users or tokens are others than before, or sessions have ended, whoever
     did that; `role_now` says then what is left. `anonymous` is what everybody may. `clock` has seconds that only rise.
+    `deletion_time` returns the time by which sessions are deleted once they have expired, or None if nothing is to be
+    deleted now because the wall clock is in doubt.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Access:
         anonymous: Role | None = None,
         parameters: Parameters = PARAMETERS,
         clock: Callable[[], float] = time.monotonic,
+        deletion_time: Callable[[], dt.datetime | None] = now,
     ) -> None:
         self.on_change: Callable[[], object] = lambda: None
         self._session = dt.timedelta(days=session_days)
@@ -80,8 +83,10 @@ class Access:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         self._accounts: Accounts | None = None
         self._version: object = None
-        self._known = Known({}, {}, {})
-        self._ends = math.inf
+        self._deletion_time = deletion_time
+        self._known = self._live = Known({}, {}, {})
+        self._live_at, self._ends = now(), math.inf
+        self._deleted: set[bytes] = set()
         self._tickets: dict[bytes, tuple[Visitor, float]] = {}
         self._invitation: bytes | None = None
         self._entering = asyncio.Lock()
@@ -198,7 +203,7 @@ class Access:
 
     async def log_out(self, secret: str) -> None:
         """The session ends; where there is none, nothing happens. Raises RequestError `storage_error`."""
-        if self.identify_session(secret) is not None:
+        if find_hash(secret) in self._known.sessions:  # also one that has expired: by another clock it has not
             await self._change(lambda accounts: accounts.remove_session(secret))
 
     # ---- the first one
@@ -288,21 +293,40 @@ class Access:
             await asyncio.sleep(LOOK)
             try:
                 await self._run(self._look)
-                if self._ends <= time.time():
-                    self._take(self._known)
-                    await self._change(Accounts.remove_ended)
+                moment = now()
+                if moment < self._live_at or moment.timestamp() >= self._ends:
+                    self._find_live()
+                await self._remove_ended()
             except RequestError:
                 pass  # it is logged; they have ended, whether their rows are there or not
             except Exception:
                 log.exception("The accounts could not be looked at; they are looked at again.")
 
+    async def _remove_ended(self) -> None:
+        """Delete the sessions that have expired, unless the clock by which they have is in doubt."""
+        moment = self._deletion_time()
+        if moment is None:
+            return
+        ended = {key for key, session in self._known.sessions.items() if session.expires_at <= moment}
+        if ended - self._deleted:  # what could not be deleted waits for the next one
+            self._deleted = ended
+            await self._change(lambda accounts: accounts.remove_ended(moment))
+
     def _take(self, known: Known) -> None:
-        before, self._known = self._known, known.without_ended(now())
+        """Keep all of it, also what has expired: by another clock it has not."""
+        is_same = (self._known.users, self._known.tokens) == (known.users, known.tokens)
+        self._known = known
         if not self.needs_invitation:
             self._invitation = None
-        self._ends = self._known.find_next_end()
-        same = (before.users, before.tokens) == (self._known.users, self._known.tokens)
-        if not (same and before.sessions.keys() <= self._known.sessions.keys()):
+        self._find_live(is_same=is_same)
+
+    def _find_live(self, *, is_same: bool = True) -> None:
+        """Find out what has not expired, and call `on_change` if something has."""
+        before, self._live_at = self._live, now()
+        self._live = self._known.without_ended(self._live_at)
+        self._ends = self._live.find_next_end()
+        is_same = is_same and before.tokens == self._live.tokens
+        if not (is_same and before.sessions.keys() <= self._live.sessions.keys()):
             self._loop.call_soon(self.on_change)  # on its own: what fails there ends nothing here
 
 

@@ -170,10 +170,10 @@ class Accounts(AccountsFile):
                 raise _unknown("user", name)
             return database.execute("DELETE FROM sessions WHERE user = ?", (_find_key(name),)).rowcount
 
-    def remove_ended(self) -> None:
-        """The sessions whose time is over."""
+    def remove_ended(self, moment: dt.datetime) -> None:
+        """Delete the sessions that have expired by that moment."""
         with self._changing() as database:
-            _delete_ended(database)
+            database.execute("DELETE FROM sessions WHERE expires_at <= ?", (milliseconds(moment),))
 
 
 def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:
@@ -188,17 +188,12 @@ def _insert_user(database: sqlite3.Connection, key: str, name: str, role: Role, 
 
 
 def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.datetime) -> str:
-    _delete_ended(database)
     oldest = "SELECT hash FROM sessions WHERE user = ? ORDER BY created_at DESC LIMIT -1 OFFSET ?"
     database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MOST_SESSIONS - 1))
     secret = make_secret()
     row = (find_hash(secret), user, milliseconds(now()), milliseconds(expires_at))
     database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
     return secret
-
-
-def _delete_ended(database: sqlite3.Connection) -> None:
-    database.execute("DELETE FROM sessions WHERE expires_at <= ?", (milliseconds(now()),))
 
 
 def _find_key(name: str) -> str:

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from dog.access.roles import ROLES, Role
+from dog.clock import utc_now as now
 
 __all__ = ["SCHEMA", "Damaged", "Known", "Session", "Token", "User", "milliseconds", "now", "read_known"]
 
@@ -120,10 +121,6 @@ def read_known(database: sqlite3.Connection) -> Known:
         )
     except (ValueError, TypeError, OverflowError) as error:
         raise Damaged(str(error)) from error
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 def milliseconds(moment: dt.datetime) -> int:

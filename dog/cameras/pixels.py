@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import make_smaller
+from dog.images import complete, make_smaller
 
 __all__ = ["FORMATS", "PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink"]
 
@@ -52,7 +52,7 @@ def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
 
 def shrink(picture: bytes) -> bytes:
     """A picture as a JPEG for the preview, its sides at most PREVIEW_WIDTH. Raises BadImage where it is not whole."""
-    return make_smaller(picture, PREVIEW_WIDTH, PREVIEW_QUALITY)
+    return make_smaller(complete(picture), PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:

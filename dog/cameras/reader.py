@@ -12,7 +12,7 @@ from dog.cameras import Still
 from dog.cameras.quality import Fault, Judge, Look, Settling, Thresholds, take_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
-from dog.images import walk
+from dog.images import complete
 from dog.messages import Quality
 
 __all__ = ["FROZEN", "Reader"]
@@ -231,12 +231,9 @@ class Reader(threading.Thread):
         if checks_frozen and self._previous is None and self._source.streams:
             return None  # only the next one can be compared
         try:
-            picture = frame.picture()
-            if wish.ahead is not None and self._is_alike(frame):
-                walk(picture)
-                look = wish.ahead
-            else:
-                look = self._judge.look(picture)
+            picture = complete(frame.picture())
+            ahead = wish.ahead if self._is_alike(frame) else None
+            look = ahead or self._judge.look(picture)
         except BadImage as error:
             wish.ahead = None
             if now >= wish.until:

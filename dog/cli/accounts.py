@@ -15,6 +15,7 @@ import click
 from dog.cli.options import find_folder, folder_options
 from dog.cli.output import Unwritable
 from dog.cli.photos import show_time
+from dog.clock import utc_now
 from dog.errors import StartError
 from dog.logs import escape
 from dog.messages import Role, encode, timestamp
@@ -171,7 +172,7 @@ def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None
     """List the users, with their roles."""
     with _reading(snapshots, config) as accounts:
         users = accounts.users() if accounts else []
-        now = dt.datetime.now(dt.UTC)
+        now = utc_now()
         sessions = [each.user for each in accounts.sessions() if each.expires_at > now] if accounts else []
     if as_json:
         for each in users:
@@ -258,7 +259,7 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
     """Make a token and print it, once: it can't be found out again. NAME is what it is for."""
     from dog.access import KNOWN_WITHIN
 
-    ends = None if days is None else (dt.datetime.now(dt.UTC) + days).replace(microsecond=0)
+    ends = None if days is None else (utc_now() + days).replace(microsecond=0)
     with _changing(snapshots, config, make=True) as accounts:
         secret = accounts.add_token(name, role, ends)
     try:
@@ -281,7 +282,7 @@ def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> Non
     """List the tokens, with their roles and when they end."""
     with _reading(snapshots, config) as accounts:
         tokens = accounts.tokens() if accounts else []
-    now = dt.datetime.now(dt.UTC)
+    now = utc_now()
     if as_json:
         for each in tokens:
             told = {

@@ -1,8 +1,9 @@
-"""The photos that lie here, in the folder of snapshots: `dog album verify`, `dog album rebuild`, `dog album export`."""
+"""The photos that lie here, in the folder of snapshots: `dog album verify`, `rebuild`, `export` and `purge`."""
 
 import contextlib
 import datetime as dt
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.destination import check_output
-from dog.cli.options import find_folder, folder_options
+from dog.cli.options import SettingOption, find_folder, folder_options
 from dog.cli.photos import show_size
 from dog.cli.statuses import OutputError, Status
 from dog.errors import StartError
 from dog.logs import escape
 from dog.messages import encode
+from dog.settings import SETTINGS, load
 
 if TYPE_CHECKING:
     from dog.snapshots.checking import Finding, Progress
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["album"]
 
 _STATUSES = "The status: 0 all is well; 1 {}; 2 the command line is wrong{}; 130 ended by Ctrl-C."
+LIMITS = ("keep_days", "keep_photos", "keep_size", "keep_free")
+"""The settings that limit what is kept."""
 _ALONE = ", there are no photos, or a server has them: stop that first"
 
 
 @click.group(no_args_is_help=False)
 def album() -> None:
-    """Look after the photos in the folder of snapshots: verify, rebuild, export."""
+    """Look after the photos in the folder of snapshots: verify, rebuild, export, purge."""
     signal.signal(signal.SIGTERM, _end)
 
 
@@ -156,6 +160,40 @@ def _tell_log() -> Iterator[None]:
         yield
     finally:
         log.removeHandler(lines)
+
+
+@album.command(
+    params=[*folder_options(), *(SettingOption(SETTINGS[name]) for name in LIMITS)],
+    epilog=_STATUSES.format("the clock is in doubt, and nothing was deleted", ", or there are no photos"),
+)
+@click.option("--confirm", is_flag=True, help="Say that the clock is right, if it is in doubt.")
+def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: str | None) -> None:
+    """Delete the photos that are too old or too many, by the limits that are set.
+
+    A running server does so by itself. If the clock is in doubt, neither does before you set the clock or confirm it.
+    """
+    from dog.snapshots import Limits
+    from dog.snapshots.purging import Purge
+
+    settings = load({"snapshots": snapshots, "config": config, **limits}, os.environ, Path())
+    chosen = Limits.from_settings(
+        keep_days=settings.keep_days,
+        keep_photos=settings.keep_photos,
+        keep_size=settings.keep_size,
+        keep_free=settings.keep_free,
+    )
+    logging.getLogger("dog.clock").setLevel(logging.ERROR)  # a doubt is said once, by this command
+    with _tell_log():
+        purge = Purge(settings.snapshots)
+        purge.run(chosen, confirm=confirm)
+    if purge.is_confirmed:
+        click.echo("The clock is confirmed.")
+    if purge.is_left_to_server:
+        click.echo("A server has these photos, and deletes by itself what is too old or too much.")
+    elif chosen is None:
+        click.echo("No limit is set, so that no photo is too old or too much.")
+    else:
+        click.echo(f"{_count(purge.deleted, 'photo')} deleted")
 
 
 class _Day(click.ParamType[dt.date]):

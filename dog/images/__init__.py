@@ -3,12 +3,15 @@
 A name or a declared type is never believed. Each format is first walked from its first byte to its end mark,
 which finds what a decoder forgives (a JPEG without its last bytes, a PNG whose checksums are wrong), and is
 measured before anything is decoded. Then all of it is decoded, once: for a JPEG at reduced size, where every
-byte is read all the same. What is refused is refused with BadImage, whatever the bytes.
+byte is read all the same; a new one by a decoder that reports damage (strict.py). What is refused is refused with
+BadImage, whatever the bytes.
 
 A JPEG and a WebP have no checksums: one that is changed in its middle can still be a picture, if not the one taken.
+docs/cameras.md says how much of that is found.
 """
 
-from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, make_histogram, make_smaller, measure
+from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, inspect_kept, make_histogram, make_smaller, measure
+from dog.images.strict import complete, load
 from dog.images.walking import LARGEST_PICTURE, LARGEST_PIXELS, walk
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "LARGEST_PIXELS",
     "THUMBNAIL_BOX",
     "Picture",
+    "complete",
     "inspect",
+    "inspect_kept",
+    "load",
     "make_histogram",
     "make_smaller",
     "measure",

@@ -15,9 +15,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
+from dog.images import strict
 from dog.images.walking import KINDS, damage, walk
 
-__all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "make_histogram", "make_smaller", "measure"]
+__all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "inspect_kept", "make_histogram", "make_smaller", "measure"]
 
 THUMBNAIL_BOX: Final = (320, 320)
 _THUMBNAIL_QUALITY = 80
@@ -69,7 +70,16 @@ class Picture:
 
 
 def inspect(data: bytes) -> Picture:
-    """Look at every byte of a picture and make its thumbnail. Raises BadImage, and says what is wrong with it."""
+    """Inspect a new image, all of it, and make its thumbnail. Raises BadImage, and says what is wrong with it."""
+    strict.load()
+    return _look(data, decode=True, is_new=True)
+
+
+def inspect_kept(data: bytes) -> Picture:
+    """Inspect an image of the album, and make its thumbnail. Raises BadImage if Pillow can't decode it.
+
+    Damage that a decoder paints over is no reason to lose a photo that was kept before.
+    """
     return _look(data, decode=True)
 
 
@@ -110,14 +120,18 @@ def make_smaller(data: bytes, widest: int, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _look(data: bytes, *, decode: bool) -> Picture:
+def _look(data: bytes, *, decode: bool, is_new: bool = False) -> Picture:
     content_type, size = walk(data)
     with _decoder(data, content_type, size) as image:
-        if decode:
+        pixels: Image.Image | None = None
+        if is_new and content_type == "image/jpeg":
+            pixels = strict.decode(data, _fit(size), image.mode)
+        if decode and pixels is None:
             image.draft(None, _fit(size))
             image.load()
+            pixels = image
         orientation = _orientation(image)
-        thumbnail = _shrink(image, orientation) if decode else b""
+        thumbnail = b"" if pixels is None else _shrink(pixels, orientation)
     width, height = size
     if orientation in _ON_ITS_SIDE:
         width, height = height, width
@@ -136,6 +150,8 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
             if image.size != size:
                 raise ValueError(f"it says to be {size} and then {image.size}")
             yield image
+    except BadImage:
+        raise
     except MemoryError as error:
         raise BadImage(
             f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold;"

@@ -3,11 +3,28 @@
 import re
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from dog.errors import BadImage
 
-__all__ = ["KINDS", "LARGEST_PICTURE", "LARGEST_PIXELS", "damage", "walk"]
+__all__ = [
+    "EOI",
+    "KINDS",
+    "LARGEST_PICTURE",
+    "LARGEST_PIXELS",
+    "RST",
+    "SLICE",
+    "SOF",
+    "SOS",
+    "Jpeg",
+    "Segment",
+    "cut_off",
+    "damage",
+    "walk",
+    "walk_jpeg",
+]
 
 LARGEST_PICTURE: Final = 64 * 1024 * 1024
 """Bytes. More than any camera's JPEG, and little enough to be held in memory."""
@@ -28,15 +45,15 @@ _MOST_NOTES = 32
 """Segments of EXIF or Photoshop's notes in a JPEG, of 64 KiB each; usual are two. Pillow takes those apart in Python,
 and copies all EXIF that it has for each further segment of it.
 """
-_SLICE = 65_536
+SLICE = 65_536
 """Bytes searched at a time: one search holds the interpreter's lock, and the event loop waits for it."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_START = re.compile(rb"RIFF....WEBP", re.DOTALL)
 # Every marker but the restart marks inside a scan; FF 00 is a stuffed byte there, and FF FF begins with filling.
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xff])")
 _NOTES = (b"Exif\0\0", b"Photoshop 3.0\0")
-_SOI, _EOI, _SOS, _TEM, _FILL = 0xD8, 0xD9, 0xDA, 0x01, 0xFF
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+RST, _SOI, EOI, SOS, _TEM, _FILL = 0xD0, 0xD8, 0xD9, 0xDA, 0x01, 0xFF
+SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _OTHER_KINDS = (
     (re.compile(rb"GIF8[79]a"), "a GIF"),
@@ -82,7 +99,7 @@ def _recognise(data: bytes) -> str:
         return "image/webp"
     for start, kind in (b"\xff\xd8", "JPEG"), (_PNG_START, "PNG"), (b"RIFF", "WebP"):
         if len(data) < 12 and start.startswith(data[: len(start)]):
-            raise _cut_off(kind, len(data))
+            raise cut_off(kind, len(data))
     for pattern, name in _OTHER_KINDS:
         if pattern.match(data):
             raise _not_taken(name)
@@ -117,7 +134,7 @@ def _not_taken(name: str) -> BadImage:
     return BadImage(f"The picture is {name}; the camera must leave a JPEG, a PNG or a WebP.")
 
 
-def _cut_off(kind: str, size: int) -> BadImage:
+def cut_off(kind: str, size: int) -> BadImage:
     return BadImage(f"The picture is cut off: it is a {kind}, and its end is missing.", detail=f"{size} bytes")
 
 
@@ -128,11 +145,30 @@ def damage(kind: str, detail: str) -> BadImage:
 # ---- is it all there? From the first byte to the end mark; what comes after it does not matter.
 
 
-def _walk_jpeg(data: bytes) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A JPEG's segment, from its marker to its end. The data of a scan follows its segment (SOS)."""
+
+    marker: int
+    begin: int
+    end: int
+
+
+@dataclass(slots=True)
+class Jpeg:
+    """The structure of a JPEG: its size, its segments in order, and where its end marker is."""
+
+    size: tuple[int, int] = (0, 0)
+    segments: list[Segment] = field(default_factory=list)
+    end: int = 0
+
+
+def walk_jpeg(data: bytes) -> Jpeg:
     """Marker by marker (ITU-T T.81, annex B), over the previews inside segments to the picture's own end."""
+    jpeg = Jpeg()
     size: tuple[int, int] | None = None
     position = 2
-    segments = scans = filling = notes = 0
+    scans = filling = notes = 0
     while True:
         begin = _find_marker(data, position)
         if not scans:
@@ -145,25 +181,26 @@ def _walk_jpeg(data: bytes) -> tuple[int, int]:
             raise damage("JPEG", f"there is too much between its segments, at byte {begin}")
         if marker == _FILL:
             continue
-        if marker == _EOI:
+        if marker == EOI:
             break
-        segments += 1
-        if segments > _MOST_SEGMENTS:
+        if len(jpeg.segments) == _MOST_SEGMENTS:
             raise damage("JPEG", f"it has more than {_MOST_SEGMENTS} segments")
         if marker == _TEM:
+            jpeg.segments.append(Segment(marker, begin, position))
             continue
         if marker == _SOI:
             raise damage("JPEG", f"another one begins inside it, at byte {begin}")
         segment = position
         position += int.from_bytes(data[segment : segment + 2])
         if position > len(data) or segment + 2 > len(data):
-            raise _cut_off("JPEG", len(data))
-        if marker in _SOF:
+            raise cut_off("JPEG", len(data))
+        if marker in SOF:
             if position < segment + 7:
                 raise damage("JPEG", f"the frame header at byte {segment} is too short")
             height, width = struct.unpack_from(">HH", data, segment + 3)
             size = (width, height)
-        scans += marker == _SOS
+        jpeg.segments.append(Segment(marker, begin, position))
+        scans += marker == SOS
         notes += data.startswith(_NOTES, segment + 2)
     if notes > _MOST_NOTES:
         raise damage("JPEG", f"it has {notes} segments of EXIF and notes")
@@ -171,18 +208,19 @@ def _walk_jpeg(data: bytes) -> tuple[int, int]:
         raise damage("JPEG", "it has no frame header")
     if scans * min(size[0] * size[1], LARGEST_PIXELS) > _MOST_PASSES * LARGEST_PIXELS:
         raise damage("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
-    return size
+    jpeg.size, jpeg.end = size, begin
+    return jpeg
 
 
 def _find_marker(data: bytes, position: int) -> int:
     """Where the next marker or filling begins. Raises BadImage when there is none to the end."""
     while True:
-        end = position + _SLICE
+        end = position + SLICE
         match = _JPEG_MARKER.search(data, position, end)
         if match is not None:
             return match.start()
         if end >= len(data):
-            raise _cut_off("JPEG", len(data))
+            raise cut_off("JPEG", len(data))
         # The last byte again: it may be the first of a marker.
         position = end - 1
 
@@ -194,11 +232,11 @@ def _walk_png(data: bytes) -> tuple[int, int]:
     position = len(_PNG_START)
     for _ in range(_MOST_CHUNKS):
         if position + 12 > len(data):
-            raise _cut_off("PNG", len(data))
+            raise cut_off("PNG", len(data))
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise _cut_off("PNG", len(data))
+            raise cut_off("PNG", len(data))
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise damage("PNG", f"the checksum of the chunk at byte {position} is wrong")
         if size is None:
@@ -214,7 +252,7 @@ def _walk_png(data: bytes) -> tuple[int, int]:
 def _walk_webp(data: bytes) -> tuple[int, int]:
     """The length it states, and the size in its first chunk (RFC 9649, sections 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
-        raise _cut_off("WebP", len(data))
+        raise cut_off("WebP", len(data))
     match data[12:16]:
         case b"VP8X":
             return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -227,4 +265,8 @@ def _walk_webp(data: bytes) -> tuple[int, int]:
     raise damage("WebP", "it does not begin with a picture")
 
 
-_WALKS = {"image/jpeg": _walk_jpeg, "image/png": _walk_png, "image/webp": _walk_webp}
+_WALKS: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {
+    "image/jpeg": lambda data: walk_jpeg(data).size,
+    "image/png": _walk_png,
+    "image/webp": _walk_webp,
+}

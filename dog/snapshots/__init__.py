@@ -4,16 +4,19 @@ names.py        what a snapshot is, its id, and the path that says it all   noth
 files.py        files that survive a power cut                              disk, errors, trees
 lock.py         the folder is this server's alone                           errors
 reading.py      pictures read back, the newest few from memory              errors, files
-ledger.py       what is removed, pinned and given away                      names
+doubts.py       a doubt of the clock, and its confirmation by a command     files
+ledger.py       what is removed, pinned and given away; the trusted clock   names
 index.py        the SQLite index, made again but for its ledger             ledger, names
 folder.py       what lies in the folder                                     names
 reconciling.py  making the index say what the folder says                   folder, index
 keeping.py      which snapshots make room for others                        index
+timekeeping.py  the time, remembered, and the doubt that it is right        doubts, index
 succession.py   an index in the place of another, which it learns from      disk, index
 archive.py      the folder and its index together; blocking                 all of the above
 store.py        SnapshotStore: all of it behind threads of its own          archive, reading
 checking.py     every file held against the index                           lock, reading, reconciling, succession
 rebuilding.py   the index made again, while no server has the folder        checking, succession
+purging.py      what is too old or too much deleted by a command            archive, checking, doubts
 exporting.py    the originals as a zip or a tar                             disk, folder, reading
 """
 

@@ -6,6 +6,7 @@
     <folder>/.dog/index.old.sqlite3             the one before, while another is made in its place
     <folder>/.dog/lock                          held while a server uses the folder
     <folder>/.dog/epoch                         the start of the last server, so that the next one is later
+    <folder>/.dog/clock-in-doubt                there while the clock is in doubt (doubts.py)
     <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
     <folder>/.dog/damaged/                      pictures of ours that are no longer whole, and indexes, put aside
 
@@ -18,7 +19,6 @@ Everything here blocks, and belongs to one thread.
 """
 
 import contextlib
-import datetime as dt
 import logging
 import os
 import shutil
@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from dog.clock import Clock, Doubt, utc_now
 from dog.disk import make_private_folder, sync_folder
 from dog.errors import StartError, StorageError, StorageFull
 from dog.snapshots import files
@@ -37,6 +38,7 @@ from dog.snapshots.lock import Lock
 from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
 from dog.snapshots.reconciling import reconcile
 from dog.snapshots.succession import open_index, put_aside
+from dog.snapshots.timekeeping import Timekeeping
 
 __all__ = ["Archive"]
 
@@ -60,8 +62,9 @@ _LARGEST_EPOCH = 2**53
 class Archive:
     """One folder, open from `open` to `close`. For what the disk does its methods raise StorageFull or StorageError."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Clock | None = None) -> None:
         self.root = root
+        self.clock = clock or Clock()
         self.private = root / ".dog"
         self.incoming = self.private / "incoming"
         self.epoch = 0
@@ -69,7 +72,7 @@ class Archive:
         self.kept = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
-        self._began = (dt.datetime.now(dt.UTC), time.monotonic())
+        self._timekeeping = Timekeeping(self.private, self.clock)
         self._day: str | None = None
 
     # ---- opening and closing
@@ -85,6 +88,7 @@ class Archive:
             self._clean_up()
             self.epoch = self._next_epoch()
             self._index = self._open_index()
+            self._timekeeping.start(self._index)
         except (OSError, sqlite3.Error) as error:
             raise StartError(
                 f"The folder of snapshots {str(self.root)!r} can't be used: {_reason(error)}."
@@ -101,6 +105,8 @@ class Archive:
                 log.warning("%s: the index could not be closed (%s); it will be checked.", self.root, error)
         if self._lock is not None:
             lock, self._lock = self._lock, None
+            with contextlib.suppress(OSError):
+                self._timekeeping.end()
             lock.release()
 
     def _clean_up(self) -> None:
@@ -229,6 +235,8 @@ class Archive:
         except BaseException:
             self.discard(staged)
             raise
+        with contextlib.suppress(StorageError, StorageFull), self._indexed() as index:
+            self._timekeeping.note_capture(index)
 
     @contextlib.contextmanager
     def _changing(self, index: Index, day: str) -> Iterator[None]:
@@ -298,12 +306,9 @@ class Archive:
 
         Raises StorageFull where it has none though nothing is left that may go.
         """
-        began, then = self._began
-        # A clock that jumps ahead makes no photo older.
-        now = min(dt.datetime.now(dt.UTC), began + dt.timedelta(seconds=time.monotonic() - then))
         with self._indexed() as index:
             free = shutil.disk_usage(self.root).free
-            chosen = choose(index, limits, kept=self.kept, free=free, now=now, room=room)
+            chosen = choose(index, limits, kept=self.kept, free=free, now=self.clock.deletion_time(), room=room)
             if room and not chosen and limits.free is not None and free - room < limits.free:
                 raise StorageFull(
                     "The disk has less space left than is to be kept free, and no photo may go."
@@ -324,7 +329,7 @@ class Archive:
         with contextlib.ExitStack() as stack:
             for day in days:
                 stack.enter_context(self._changing(index, day))
-            index.remove(snapshots, dt.datetime.now(dt.UTC))
+            index.remove(snapshots, utc_now())
             self.kept = (self.kept[0] - len(snapshots), self.kept[1] - sum(each.bytes for each in snapshots))
             left = self._unlink(snapshots)
             for day in days:
@@ -344,6 +349,12 @@ class Archive:
             if any(path.exists() for path in paths):
                 left.append(each)
         return left
+
+    def check_clock(self) -> Doubt | None:
+        """Return why the clock is in doubt, or None. Remember it if it is trusted."""
+        with self._indexed() as index:
+            self._lock_held().check()
+            return self._timekeeping.check(index)
 
     # ---- finding
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dog.errors import BadImage, DogError, StartError, StorageError
-from dog.images import LARGEST_PICTURE, inspect
+from dog.images import LARGEST_PICTURE, inspect_kept
 from dog.snapshots.folder import list_days
 from dog.snapshots.index import Index, is_surroundings
 from dog.snapshots.lock import Lock
@@ -249,7 +249,7 @@ class Verification:
             if size > LARGEST_PICTURE:
                 raise BadImage(f"It has more than {LARGEST_PICTURE // 1024**2} MiB.")
             data = read_picture(self._root / path, size)
-            picture = inspect(data)
+            picture = inspect_kept(data)
         except (OSError, StorageError, SnapshotGone) as error:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
         except BadImage as error:

@@ -124,6 +124,7 @@ class Index:
         version = (self._ask("PRAGMA application_id"), self._ask("PRAGMA user_version"))
         if version != (_APPLICATION, _VERSION):
             raise IndexDamaged(f"it has version {version[1]}, not {_VERSION}")
+        self._database.execute(ledger.CLOCK_SCHEMA)
         self._ask(f"{_SELECT} LIMIT 0")
         self._ask("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
         verdict = self._ask("PRAGMA quick_check(1)")
@@ -263,6 +264,11 @@ class Index:
             milliseconds(end),
             limit,
         )
+
+    def newest_time(self, first: dt.datetime) -> dt.datetime | None:
+        """Return when the newest of those that were taken from the first moment on was taken."""
+        newest = self._list(f"WHERE captured_at >= ? {_NEWEST_FIRST}", milliseconds(first), 1)
+        return newest[0].captured_at if newest else None
 
     def _list(self, rest: str, *values: str | int) -> list[Snapshot]:
         return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]

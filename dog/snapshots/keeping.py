@@ -2,16 +2,15 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Self
 
+from dog.clock import EARLIEST
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
 __all__ = ["EARLIEST", "MANY", "Limits", "choose"]
 
-EARLIEST = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-"""The project began later. A photo with an earlier date was taken under a wrong clock, for example by a Raspberry Pi
-that had not reached a time server yet: its age is not known, and it does not expire by age."""
-
+MIB = 1024 * 1024
 MANY = 100
 """Snapshots that go in one step: saving one waits no longer than that takes."""
 
@@ -25,16 +24,29 @@ class Limits:
     bytes: int | None = None
     free: int | None = None
 
+    @classmethod
+    def from_settings(
+        cls, *, keep_days: float | None, keep_photos: int | None, keep_size: int | None, keep_free: int | None
+    ) -> Self | None:
+        """Return the limits that the settings name, of which two are in MiB; None if they keep everything."""
+        limits = cls(
+            age=None if keep_days is None else dt.timedelta(days=keep_days),
+            photos=keep_photos,
+            bytes=None if keep_size is None else keep_size * MIB,
+            free=None if keep_free is None else keep_free * MIB,
+        )
+        return None if limits == cls() else limits
+
 
 def choose(
-    index: Index, limits: Limits, *, kept: tuple[int, int], free: int, now: dt.datetime, room: int
+    index: Index, limits: Limits, *, kept: tuple[int, int], free: int, now: dt.datetime | None, room: int
 ) -> list[Snapshot]:
     """At most MANY of those that have to go, so that one more with `room` bytes has its place; 0 where none comes.
 
     `kept` is how many there are and how many bytes they have, `free` the bytes that the disk has left. The newest goes
-    for its age alone. Raises sqlite3.Error.
+    for its age alone, and nothing does if `now` is not known. Raises sqlite3.Error.
     """
-    if limits.age is not None:
+    if limits.age is not None and now is not None:
         aged = index.taken_between(EARLIEST, now - limits.age, MANY)
         if aged:
             return aged

@@ -1,4 +1,5 @@
-"""What no picture says and no folder: which ids were removed, what is pinned, and the links that were given away.
+"""What no picture says and no folder: which ids were removed, what is pinned, the links that were given away, and the
+time at which the wall clock was last trusted.
 
 It lies in the index's file, in tables of its own. What is written here is somebody's word and synced at once; when the
 index has to be made again, it is carried over as far as it can be read.
@@ -13,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dog.clock import EARLIEST
 from dog.snapshots.names import Snapshot, Taken, from_milliseconds, make_id, milliseconds
 
-__all__ = ["SCHEMA", "Ledger", "Share"]
+__all__ = ["CLOCK_SCHEMA", "SCHEMA", "Ledger", "Share"]
 
 SCHEMA = """
 CREATE TABLE pins (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -36,11 +38,16 @@ CREATE TABLE shares (
 CREATE INDEX shares_of ON shares (snapshot);
 CREATE TABLE secret (value BLOB NOT NULL);
 """
+CLOCK_SCHEMA = """
+CREATE TABLE IF NOT EXISTS clock (
+    number INTEGER PRIMARY KEY CHECK (number = 1),
+    trusted_at INTEGER NOT NULL
+);
+"""
+"""A table on its own, because it is added to the index of an earlier version, which stays as it is otherwise."""
 _TABLES = ("pins", "removed", "shares", "secret")
 _REMEMBERED = dt.timedelta(days=365)
 """How long an id that was removed is known as such: as long as a browser keeps its cookie."""
-_FORGETTING = 1000
-"""Removals after which the oldest are looked for."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,6 @@ class Ledger:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._until_forgetting = 1
         for table in _TABLES:
             database.execute(f"SELECT * FROM {table} LIMIT 0")
 
@@ -95,10 +101,6 @@ class Ledger:
         ids = [(each.id,) for each in snapshots]
         self._database.executemany("DELETE FROM pins WHERE id = ?", ids)
         self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
-        self._until_forgetting -= len(snapshots)
-        if self._until_forgetting <= 0:
-            self._until_forgetting = _FORGETTING
-            self._database.execute("DELETE FROM removed WHERE removed_at < ?", (milliseconds(now - _REMEMBERED),))
 
     def find_removed(self, snapshot_id: str) -> Taken | None:
         """What was known of it; None where no snapshot of this id was removed within the last year."""
@@ -122,7 +124,6 @@ class Ledger:
     def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
         share = Share(make_id(), snapshot_id, _whole(now), _whole(expires_at))
         with self.durably():
-            self._database.execute("DELETE FROM shares WHERE expires_at < ?", (milliseconds(now - _REMEMBERED),))
             self._database.execute(
                 "INSERT INTO shares VALUES (?, ?, ?, ?)",
                 (share.id, share.snapshot, milliseconds(share.created_at), milliseconds(share.expires_at)),
@@ -160,6 +161,29 @@ class Ledger:
             Share(id, snapshot, from_milliseconds(made), from_milliseconds(ends)) for id, snapshot, made, ends in rows
         ]
 
+    # ---- the clock
+
+    def trusted_at(self) -> dt.datetime | None:
+        """Return when the clock was last trusted, by itself; None if that is not known."""
+        row = self._database.execute("SELECT trusted_at FROM clock").fetchone()
+        try:
+            return None if row is None else from_milliseconds(row[0])
+        except (OverflowError, TypeError):  # a damaged row
+            return None
+
+    def note_trusted(self, now: dt.datetime) -> None:
+        """Remember that the clock is trusted."""
+        self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (milliseconds(now),))
+
+    def forget_old(self, now: dt.datetime) -> None:
+        """Delete the removals, and the expired links, that are older than a year. Inside `durably`.
+
+        A date before the project has an unknown age.
+        """
+        between = milliseconds(EARLIEST), milliseconds(now - _REMEMBERED)
+        self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
+        self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
+
     # ---- what is carried over
 
     def carry_over(self, damaged: Path) -> None:
@@ -173,7 +197,7 @@ class Ledger:
             log.warning("pins, removals and links of %s are lost: %s", damaged, error)
             return
         with contextlib.closing(old):
-            for table in _TABLES:
+            for table in (*_TABLES, "clock"):
                 self._carry_over(old, table)
 
     def _carry_over(self, old: sqlite3.Connection, table: str) -> None:

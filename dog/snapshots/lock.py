@@ -6,11 +6,15 @@ from pathlib import Path
 
 from dog.errors import StartError, StorageError
 
-__all__ = ["Lock"]
+__all__ = ["InUse", "Lock"]
+
+
+class InUse(StartError):
+    """Another server has the folder."""
 
 
 class Lock:
-    """A held lock on `root`, from its making to `release`. Raises StartError where another server has it."""
+    """A held lock on `root`, from its making to `release`. Raises InUse where another server has it."""
 
     def __init__(self, root: Path, path: Path) -> None:
         self._root = root
@@ -22,7 +26,7 @@ class Lock:
             self.release()
             if not isinstance(error, BlockingIOError):
                 raise
-            raise StartError(
+            raise InUse(
                 f"The folder of snapshots {str(root)!r} is in use by another server;"
                 " stop that one, or give this one another folder."
             ) from None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dog.errors import BadImage
-from dog.images import LARGEST_PICTURE, Picture, inspect, measure
+from dog.images import LARGEST_PICTURE, Picture, inspect_kept, measure
 from dog.snapshots import files
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
@@ -176,7 +176,7 @@ class _Reconciliation:
         try:
             if data is None:
                 raise BadImage("It is larger than any picture.", detail=f"{size} bytes")
-            return data, (measure if known else inspect)(data)
+            return data, (measure if known else inspect_kept)(data)
         except BadImage as error:
             if data == b"":
                 files.remove(self._root / path)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from dog import __version__
+from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StorageError
-from dog.images import inspect, walk
+from dog.images import complete, inspect, load, walk
 from dog.images.exif import Stamp, write_exif
 from dog.messages import Removal
 from dog.snapshots.archive import Archive
@@ -55,21 +56,27 @@ class SnapshotStore:
     """The snapshots in one folder, which it has for itself from `open` to `close`. A closed store is not opened again.
 
     At most `memory` bytes of the newest pictures and thumbnails are kept in memory. `limits` says what is kept; the
-    oldest go first. With `exif`, each JPEG is told when and by which camera it was taken. `removed` is told, in the
-    event loop, which snapshots went.
+    oldest go first. With `exif`, each JPEG is told when and by which camera it was taken. `clock` says if what is old
+    may be deleted; it is started here. `removed` is told, in the event loop, which snapshots went.
     Every method but `open` and `close` raises StorageError where the disk or the index fails, and when the
     store is not open.
     """
 
     def __init__(
-        self, folder: Path, *, memory: int = LARGEST_MEMORY, limits: Limits | None = None, exif: bool = False
+        self,
+        folder: Path,
+        *,
+        memory: int = LARGEST_MEMORY,
+        limits: Limits | None = None,
+        exif: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.removed: Callable[[list[Snapshot], Removal], object] = lambda _snapshots, _reason: None
         self._limits = limits
         self._exif = exif
         self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
-        self._archive = Archive(self._root)
+        self._archive = Archive(self._root, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._looking: dict[str, ThreadPoolExecutor] = {}
         self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
@@ -83,6 +90,11 @@ class SnapshotStore:
     def epoch(self) -> int:
         """The start of this server, in milliseconds since 1970; always above that of the one before in this folder."""
         return self._archive.epoch
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that says if what is old may be deleted."""
+        return self._archive.clock
 
     @property
     def last_capture(self) -> int:
@@ -108,6 +120,7 @@ class SnapshotStore:
             # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
             await self.close()
             raise
+        self._reading.submit(load)  # so that no capture waits for it
 
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
@@ -189,6 +202,10 @@ class SnapshotStore:
         while await self._run(self._thread, self._make_room, 0):
             pass  # between two steps, others have their turn
 
+    async def check_clock(self) -> Doubt | None:
+        """Return why the clock is in doubt, so that nothing is deleted because of its age; None if it is trusted."""
+        return await self._run(self._thread, self._archive.check_clock)
+
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
         """Have it never removed to make room, or no longer so. False where it is gone."""
 
@@ -206,7 +223,7 @@ class SnapshotStore:
 
     async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
         """Give a link to it away, until then."""
-        now = dt.datetime.now(dt.UTC)
+        now = utc_now()
         return await self._run(
             self._thread, self._archive.tell, lambda index: index.ledger.share(snapshot.id, now, expires_at)
         )
@@ -268,6 +285,7 @@ class SnapshotStore:
         The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
         while it is looked at: either takes some milliseconds.
         """
+        data = complete(data)
         content_type, _ = walk(data)
         snapshot_id = self._thread.submit(self._archive.make_free_id).result()
         taken = Taken(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])

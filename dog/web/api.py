@@ -183,13 +183,17 @@ async def report_health(_request: web.Request) -> web.Response:
 
 
 async def report_readiness(request: web.Request) -> web.Response:
-    """GET /readyz: every camera usable and the disk writable. Raises the CaptureError that a press would meet."""
+    """GET /readyz: every camera usable and the disk writable. Raises the CaptureError that a press would meet.
+
+    A clock in doubt is named, but keeps nobody from taking photos.
+    """
     service = request.app[SERVICE]
     await service.store.check_writable()
     for camera in service.cameras.values():
         if camera.offline is not None:
             raise CameraOffline(camera.offline.message)
-    return respond_json({"status": "ready"})
+    doubt = service.clock.check()
+    return respond_json({"status": "ready"} | ({} if doubt is None else {"clock": f"{doubt} {doubt.advice}"}))
 
 
 async def report_metrics(request: web.Request) -> web.Response:

@@ -23,6 +23,7 @@ from dog.availability import utc_now
 from dog.camera_task import CameraTask, restore_answered, restore_latest
 from dog.cameras import Camera
 from dog.captures import MEMORY, CaptureQueue
+from dog.clock import Clock
 from dog.drivers import make_camera
 from dog.errors import CameraOffline, StartError
 from dog.hub import Hub
@@ -143,8 +144,18 @@ async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
     """Every part in order, each with its end put on the stack. Raises SettingError."""
+    clock = Clock()
     store = SnapshotStore(
-        settings.snapshots, memory=settings.picture_cache * MIB, limits=_read_limits(settings), exif=settings.exif
+        settings.snapshots,
+        memory=settings.picture_cache * MIB,
+        limits=Limits.from_settings(
+            keep_days=settings.keep_days,
+            keep_photos=settings.keep_photos,
+            keep_size=settings.keep_size,
+            keep_free=settings.keep_free,
+        ),
+        exif=settings.exif,
+        clock=clock,
     )
     try:
         await store.open()
@@ -156,7 +167,8 @@ async def _start_service(
         raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
     metrics.snapshots.set_function(lambda: store.kept[0])
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
-    access = await _open_access(settings, stack) if settings.auth else None
+    metrics.clock_trusted.set_function(lambda: clock.check() is None)
+    access = await _open_access(settings, clock, stack) if settings.auth else None
     presence = Presence(access)
     if access is not None:
         access.on_change = presence.review
@@ -183,10 +195,12 @@ async def _start_service(
     stack.push_async_callback(album.settle)
     await _start_cameras(cameras.values())
     stack.callback(_run_for_ever(album.run(), "album").cancel)
+    stack.callback(_run_for_ever(album.watch_clock(), "clock").cancel)
     stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
     stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return Service(
         settings,
+        clock,
         links,
         store,
         hub,
@@ -200,12 +214,13 @@ async def _start_service(
     )
 
 
-async def _open_access(settings: Settings, stack: AsyncExitStack) -> Access:
+async def _open_access(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Access:
     """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
     access = Access(
         login_attempts=settings.login_attempts,
         session_days=settings.session_days,
         anonymous=find_anonymous(settings).role,
+        deletion_time=clock.deletion_time,
     )
     try:
         await access.open(find_place(settings.snapshots))
@@ -213,17 +228,6 @@ async def _open_access(settings: Settings, stack: AsyncExitStack) -> Access:
         raise settings.error("auth", str(error)) from error
     stack.push_async_callback(access.close)
     return access
-
-
-def _read_limits(settings: Settings) -> Limits | None:
-    """None where everything is kept."""
-    limits = Limits(
-        age=None if settings.keep_days is None else dt.timedelta(days=settings.keep_days),
-        photos=settings.keep_photos,
-        bytes=None if settings.keep_size is None else settings.keep_size * MIB,
-        free=None if settings.keep_free is None else settings.keep_free * MIB,
-    )
-    return None if limits == Limits() else limits
 
 
 async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from aiohttp import web
 
 from dog.errors import BadImage, StartError
-from dog.images import inspect
+from dog.images import inspect_kept
 from dog.web.bundles import bundle_scripts, bundle_styles
 from dog.web.content import Content, respond
 
@@ -112,7 +112,7 @@ def read_default_picture(path: Path) -> Content:
     if path.suffix == ".svg" and b"<svg" in data[:4096]:
         return Content.of(data, TYPES[".svg"])
     try:
-        return Content.of(data, inspect(data).content_type)
+        return Content.of(data, inspect_kept(data).content_type)
     except BadImage:
         raise ValueError(f"{path} is no picture; name a JPEG, PNG, WebP or SVG file") from None
 

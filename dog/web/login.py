@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from dog.access import Access
+from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.messages import Role
 from dog.web.bodies import read_form, respond_json
@@ -158,7 +159,7 @@ async def _let_in(
     response.set_cookie(
         name_cookie(request),
         secret,
-        max_age=max(0, int((expires_at - dt.datetime.now(dt.UTC)).total_seconds())),
+        max_age=max(0, int((expires_at - utc_now()).total_seconds())),
         path=find_cookie_path(request),
         secure=is_secure(request),
         httponly=True,

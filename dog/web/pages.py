@@ -118,10 +118,11 @@ def _write_exposure(seconds: float | None) -> str:
 
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
-    """A page of templates/, with the way to the site's root as `root`."""
+    """A page of templates/, with the way to the site's root as `root`, and the doubt of the clock if there is one."""
     context = {
         "root": relative_root(request),
         "version": __version__,
+        "clock_doubt": request.app[SERVICE].clock.check(),
         **describe_visitor(request.get(VISITOR)),
         **context,
     }

@@ -7,6 +7,7 @@ from aiohttp import web
 from dog.access import Access, Visitor
 from dog.album import Album
 from dog.camera_task import CameraTask
+from dog.clock import Clock
 from dog.errors import RequestError
 from dog.hub import Hub
 from dog.links import Links
@@ -25,6 +26,7 @@ class Service:
     """The parts, as dog.web.app put them together. Without `auth` there is no `access`: all are `anonymous`."""
 
     settings: Settings
+    clock: Clock
     links: Links
     store: SnapshotStore
     hub: Hub

@@ -17,6 +17,7 @@ from aiohttp import web
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
+from dog.clock import utc_now
 from dog.images.exif import write_exif
 from dog.messages import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id, make_stamp
@@ -139,7 +140,7 @@ async def press_revoke(request: web.Request) -> web.Response:
 
 
 async def _give_away(service: Service, snapshot: Snapshot, wish: LinkRequest) -> LinkBody:
-    share = await service.store.share(snapshot, _now() + dt.timedelta(seconds=wish.expires_in))
+    share = await service.store.share(snapshot, utc_now() + dt.timedelta(seconds=wish.expires_in))
     return _describe(service, make_signer(await service.store.secret()), share)
 
 
@@ -274,8 +275,4 @@ def _name_file(snapshot: Snapshot) -> str:
 
 
 def _has_expired(share: Share) -> bool:
-    return share.expires_at <= _now()
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+    return share.expires_at <= utc_now()

@@ -1,7 +1,6 @@
 """With few file descriptors: who is too many is refused with 503, who is inside notices nothing, and none is lost."""
 
 import contextlib
-import http.client
 import json
 import socket
 import sys
@@ -71,9 +70,7 @@ def read_until_ready(client: socket.socket) -> None:
 def test_of_500_that_come_at_once_where_there_are_256_descriptors_some_are_inside_and_the_rest_refused(
     poor: ServerProcess, rounds: int, row: int, tell: Tell
 ) -> None:
-    with unhurt(poor) as viewer, contextlib.closing(http.client.HTTPConnection(HERE, poor.port, timeout=20)) as pages:
-        pages.request("GET", "/healthz")
-        assert pages.getresponse().read()
+    with unhurt(poor) as viewer:
         for number in range(rounds):
             with contextlib.ExitStack() as stack:
                 crowd: list[socket.socket] = []
@@ -92,10 +89,9 @@ def test_of_500_that_come_at_once_where_there_are_256_descriptors_some_are_insid
                 viewer.check()
                 for client in inside:
                     read_until_ready(client)
-                for path in PAGES:
-                    pages.request("GET", path)
-                    answer = pages.getresponse()
-                    assert (answer.status, bool(answer.read())) == (200, True)
             while get(poor, "/healthz")[0] == 503:
                 pass  # until those who have left are forgotten
+            for path in PAGES:
+                status, body = get(poor, path)[:2]
+                assert (status, bool(body)) == (200, True)
             tell(f"{number + 1} times {CROWD}, {len(inside)} inside, {statuses.count(503)} told so")

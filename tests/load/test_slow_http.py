@@ -94,10 +94,43 @@ def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> 
         yield [stack.enter_context(contextlib.closing(SlowClient(server, address, **SLOW[kind]))) for _ in range(count)]
 
 
+# The real process, with other time limits (in seconds).
+WITH_LIMITS = """
+import dog.web.bodies, dog.web.connections
+dog.web.connections.HEAD_TIMEOUT = dog.web.connections.MAX_QUEUE_SECONDS = {limit}
+dog.web.bodies.BODY_PATIENCE = dog.web.connections.STALL_SECONDS = {limit}
+from dog.cli import main
+main(prog_name="dog")
+"""
+
+
+@contextlib.contextmanager
+def serve_with_limits(folder: Path, limit: float, *arguments: str) -> Iterator[ServerProcess]:
+    command = [sys.executable, "-c", WITH_LIMITS.format(limit=limit)]
+    server = ServerProcess(*arguments, cwd=folder, env={"PYTHONPATH": str(ROOT)}, command=command)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+    assert "Traceback" not in server.stderr
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[ServerProcess]:
+    with serve_with_limits(tmp_path, 1000, *ARGUMENTS, "--max-connections-per-address", "40") as server:
+        yield server
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[ServerProcess]:
+    with serve_with_limits(tmp_path, 0.5) as server:
+        yield server
+
+
 def test_hundreds_that_are_slow_in_every_way_take_their_own_places_and_healthy_viewers_notice_nothing(
-    serve: Serve,
+    patient: ServerProcess,
 ) -> None:
-    server = serve(*ARGUMENTS, "--max-connections-per-address", "40")
+    server = patient
     with unhurt(server, HEALTHY, growth=GROWTH) as viewer, contextlib.ExitStack() as stack:
         clients: list[SlowClient] = []
         for number, kind in enumerate(SLOW):
@@ -111,26 +144,6 @@ def test_hundreds_that_are_slow_in_every_way_take_their_own_places_and_healthy_v
             viewer.load(*PAGES)
             viewer.check()
         assert read_metric(server, "dog_connections", HEALTHY) > 40 * len(SLOW), "they have gone before they were slow"
-
-
-# ---- the time limits, in the real process with shorter ones
-
-IMPATIENT = """
-import dog.web.bodies, dog.web.connections
-dog.web.connections.IDLE_TIMEOUT = dog.web.connections.HEAD_TIMEOUT = 0.5
-dog.web.bodies.BODY_PATIENCE = dog.web.connections.STALL_SECONDS = 0.5
-from dog.cli import main
-main(prog_name="dog")
-"""
-
-
-@pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[ServerProcess]:
-    command = [sys.executable, "-c", IMPATIENT]
-    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
-    yield server.start()
-    server.kill()
-    assert "Traceback" not in server.stderr
 
 
 def test_each_way_of_being_slow_ends_at_its_time_limit_and_a_viewer_has_none(impatient: ServerProcess) -> None:

@@ -1,0 +1,36 @@
+"""`dog ARGUMENTS`, with a wall clock and a kernel that the test sets.
+
+The variable TEST_CLOCK names a JSON file, which is read at each look: `days` that the wall clock differs from the true
+one, and if the kernel says that it is `synchronised`.
+"""
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dog import clock
+
+TRUE = clock.utc_now
+
+
+def _read() -> Any:
+    return json.loads(Path(os.environ["TEST_CLOCK"]).read_text())
+
+
+def _utc_now() -> dt.datetime:
+    return TRUE() + dt.timedelta(days=_read()["days"])
+
+
+def _is_synchronised() -> bool:
+    return bool(_read()["synchronised"])
+
+
+if __name__ == "__main__":
+    # Before anything else imports them.
+    clock.utc_now = _utc_now
+    clock.is_synchronised = _is_synchronised
+    from dog.cli import main
+
+    main()

@@ -1,0 +1,212 @@
+"""When the wall clock is in doubt, and what ends that; all clocks are in the test's hand but for the last ones."""
+
+import ctypes
+import datetime as dt
+import logging
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from dog import clock as clock_module
+from dog.clock import Clock, Doubt, is_synchronised
+from tests.hand_clock import DAY, NOW, HandClock
+from tests.server_process import ROOT
+
+JUMPS = [-16_000, -3, -1.01, 1.01, 2.5, 16_000]
+
+
+@pytest.fixture
+def hand() -> HandClock:
+    return HandClock()
+
+
+def start(hand: HandClock, remembered: dt.datetime | None = NOW) -> Clock:
+    clock = hand.make()
+    clock.start(remembered)
+    return clock
+
+
+@pytest.mark.parametrize("days", [-0.99, -0.1, 0, 0.1, 0.99])
+def test_a_clock_that_differs_by_less_than_a_day_is_trusted(hand: HandClock, days: float) -> None:
+    hand.jump(days)
+    clock = start(hand)
+    assert clock.check() is None
+    assert clock.trusted_now() == hand.now
+
+
+def test_the_time_that_a_service_was_off_makes_photos_older(hand: HandClock) -> None:
+    hand.jump(0.9)
+    assert start(hand).deletion_time() == hand.now
+
+
+@pytest.mark.parametrize("days", JUMPS)
+def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_back(hand: HandClock, days: float) -> None:
+    hand.jump(days)
+    clock = start(hand)
+    doubt = clock.check()
+    assert doubt == Doubt(hand.now, NOW)
+    assert (clock.trusted_now(), clock.deletion_time()) == (None, None)
+    hand.pass_time(40 * DAY)
+    assert clock.check() == doubt
+    hand.jump(-days)
+    assert clock.check() is None
+    assert clock.deletion_time() == hand.now == NOW + 40 * DAY
+
+
+@pytest.mark.parametrize("days", JUMPS)
+def test_a_jump_while_it_runs_is_a_doubt_until_the_clock_is_back(hand: HandClock, days: float) -> None:
+    clock = start(hand)
+    hand.pass_time(200 * DAY)
+    assert clock.check() is None
+    hand.jump(days)
+    assert clock.check() is not None
+    assert clock.deletion_time() is None
+    hand.jump(-days)
+    assert clock.deletion_time() == hand.now
+
+
+def test_small_steps_make_a_jump_too(hand: HandClock) -> None:
+    clock = start(hand)
+    for _ in range(3):
+        assert clock.check() is None
+        hand.jump(0.45)
+    assert clock.check() is not None
+
+
+def test_a_suspended_machine_that_wakes_is_trusted(hand: HandClock) -> None:
+    clock = start(hand)
+    hand.pass_time(9 * DAY)
+    assert clock.deletion_time() == hand.now
+
+
+@pytest.mark.parametrize("days", [-3, 16_000])
+def test_the_kernel_ends_a_doubt_and_a_start_with_its_word_has_none(hand: HandClock, days: float) -> None:
+    hand.jump(days)
+    clock = start(hand)
+    assert clock.check() is not None
+    hand.synchronised = True
+    assert clock.check() is None
+    assert clock.deletion_time() == hand.now
+    assert start(hand).deletion_time() == hand.now
+    hand.synchronised = False
+    assert clock.check() is None, "it is expected from now on"
+
+
+def test_a_jump_ahead_of_less_than_a_day_makes_nothing_older_unless_the_kernel_vouches_for_it(hand: HandClock) -> None:
+    clock = start(hand)
+    hand.jump(0.8)
+    assert clock.trusted_now() == hand.now
+    assert clock.deletion_time() == NOW
+    hand.synchronised = True
+    assert clock.deletion_time() == hand.now
+
+
+def test_a_person_confirms_the_doubt_that_they_saw_and_no_later_one(hand: HandClock) -> None:
+    clock = start(hand)
+    hand.jump(50)
+    seen = clock.check()
+    assert seen is not None
+    hand.jump(50)
+    later = clock.check()
+    assert later is not None
+    assert later != seen
+    assert not clock.confirm(seen)
+    assert clock.check() == later
+    assert clock.confirm(later)
+    assert clock.deletion_time() == hand.now
+    assert not clock.confirm(later), "there is nothing to confirm"
+    hand.jump(-50)
+    assert clock.check() is not None
+
+
+@pytest.mark.parametrize("now", ["1970-01-01T00:04:00Z", "2025-12-31T23:59:59Z"])
+def test_a_clock_before_the_project_is_in_doubt_whatever_anybody_says(hand: HandClock, now: str) -> None:
+    hand.now = dt.datetime.fromisoformat(now)
+    hand.synchronised = True
+    for remembered in (None, hand.now):
+        clock = start(hand, remembered)
+        doubt = clock.check()
+        assert doubt is not None
+        assert not clock.confirm(doubt)
+        assert "purge" not in doubt.advice
+
+
+def test_without_a_memory_any_possible_time_is_trusted_and_a_later_jump_is_not(hand: HandClock) -> None:
+    hand.now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    clock = start(hand, None)
+    assert clock.deletion_time() is None
+    hand.now = NOW
+    assert clock.deletion_time() == NOW
+    hand.jump(400)
+    assert clock.check() is not None
+
+
+def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(
+    hand: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dog.clock")
+    hand.jump(16_000)
+    clock = start(hand)
+    for _ in range(3):
+        clock.check()
+        hand.pass_time(DAY)
+    (line,) = caplog.messages
+    for part in ("2070-09-10 12:00 UTC", "2026-11-20 12:00 UTC was expected", "Nothing is deleted", "purge --confirm"):
+        assert part in line
+    hand.synchronised = True
+    clock.check()
+    clock.check()
+    assert len(caplog.messages) == 2
+    assert "the kernel says" in caplog.messages[1]
+
+
+# ---- the real clocks
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say it")
+def test_the_kernel_is_asked_as_the_c_library_asks_it() -> None:
+    state = ctypes.CDLL(None).ntp_gettime(ctypes.create_string_buffer(1024))
+    assert is_synchronised() == (0 <= state < 5)
+
+
+@pytest.mark.parametrize(("state", "expected"), [(-1, False), (0, True), (1, True), (4, True), (5, False)])
+def test_the_kernels_answer_is_the_return_value(monkeypatch: pytest.MonkeyPatch, state: int, expected: bool) -> None:
+    asked: list[bytes] = []
+
+    def adjtimex(timex: "ctypes.Array[ctypes.c_char]") -> int:
+        asked.append(timex.raw)
+        return state
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(adjtimex=adjtimex))
+    assert is_synchronised() is expected
+    assert not any(asked[0]), "it only asks: modes is 0"
+
+
+def test_a_system_that_can_not_say_it_does_not_vouch_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    assert not is_synchronised()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not is_synchronised()
+
+
+def test_elapsed_time_counts_a_suspended_machine() -> None:
+    """In a time namespace, the clock that counts it is ahead of the one that does not, as after waking up."""
+    program = "import time; from dog.clock import seconds_since_boot as boot; print(boot() - time.monotonic())"
+    slept = 3 * 86400
+    command = ["unshare", "--time", "--boottime", str(slept), sys.executable, "-c", program]
+    try:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no time namespace can be made here: {error}")
+    real = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    assert float(ended.stdout) == pytest.approx(real + slept, abs=60)
+
+
+def test_the_real_clock_is_trusted_by_itself() -> None:
+    clock = Clock()
+    clock.start(clock_module.utc_now())
+    assert clock.check() is None
