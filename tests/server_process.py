@@ -7,6 +7,7 @@ whoever waits for a line. Blocks its caller; an async test may say `await asynci
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ __all__ = ["PYTHON_M_DOG", "ROOT", "ServerProcess", "clean_environment", "run_do
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_M_DOG = (sys.executable, "-m", "dog")
-_LISTENING = re.compile(r"D\.O\.G\. is at (http://\S+:(\d+))")
+_LISTENING = re.compile(r"D\.O\.G\. is at (https?://\S+:(\d+))")
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -52,7 +53,8 @@ class ServerProcess:
     """`dog serve ARGUMENTS` in the folder `cwd`.
 
     Listens on a free port (`--port 0`) unless the arguments name one. `command` is what runs dog: this interpreter
-    and this checkout, or e.g. the installed program. `env` is added to `clean_environment()`.
+    and this checkout, or e.g. the installed program. `env` is added to `clean_environment()`. `tls` is what its clients
+    need if it is told to speak HTTPS.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class ServerProcess:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = PYTHON_M_DOG,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.tls = tls
         self.arguments = [*command, "serve", *arguments]
         if not any(argument.split("=")[0] == "--port" for argument in arguments):
             self.arguments += ["--port", "0"]

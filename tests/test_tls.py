@@ -32,6 +32,7 @@ from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
 from dog.web.connections import CONNECTIONS
 from dog.web.service import SERVICE
+from tests.authority import Authority
 from tests.cameras import HandCamera
 from tests.running import until
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
@@ -50,38 +51,6 @@ from tests.test_sockets import UPGRADE, mask
 from tests.viewers import make_event
 
 SOON = dt.timedelta(days=13)
-NAMES = ("localhost", HERE)
-
-
-class Authority:
-    """Issues certificates, and is trusted by `client`; each goes into the two files of the settings."""
-
-    def __init__(self, folder: Path) -> None:
-        self._ca = trustme.CA()
-        self.certificate = folder / "certificate.pem"
-        self.key = folder / "key.pem"
-        self.flags = ("--tls-certificate", str(self.certificate), "--tls-key", str(self.key))
-        self.client = ssl.create_default_context()
-        self._ca.configure_trust(self.client)
-
-    def make(self, **options: Any) -> trustme.LeafCert:
-        return self._ca.issue_cert(*NAMES, **options)
-
-    def issue(self, **options: Any) -> bytes:
-        """Write a certificate and its key, each whole; the certificate as a client sees it."""
-        leaf = self.make(**options)
-        self._put(self.key, leaf.private_key_pem.bytes())
-        self.key.chmod(0o600)
-        self._put(self.certificate, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
-        return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-
-    def _put(self, path: Path, data: bytes) -> None:
-        beside = path.with_suffix(".new")
-        beside.write_bytes(data)
-        beside.replace(path)
-
-    def settings(self, **more: Any) -> Settings:
-        return Settings(tls_certificate=self.certificate, tls_key=self.key, **more)
 
 
 @pytest.fixture
@@ -99,11 +68,9 @@ def serve_https(tmp_path: Path, authority: Authority) -> Iterator[Serve]:
     servers: list[ServerProcess] = []
 
     def start(*arguments: str) -> ServerProcess:
-        server = ServerProcess(*authority.flags, *arguments, cwd=tmp_path)
+        server = ServerProcess(*authority.flags, *arguments, cwd=tmp_path, tls=authority.client)
         servers.append(server)
-        found = server.launch().wait_for(r"D\.O\.G\. is at (https://\S+?:(\d+)) ", 30)
-        server.url, server.port = found[1], int(found[2])
-        return server
+        return server.start()
 
     yield start
     for server in servers:

@@ -18,7 +18,17 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.server_process import ServerProcess
 
-__all__ = ["HERE", "HealthyViewer", "count_descriptors", "get", "measure_memory", "read_metric", "unhurt"]
+__all__ = [
+    "HERE",
+    "HealthyViewer",
+    "PeakMemory",
+    "ask",
+    "count_descriptors",
+    "get",
+    "measure_memory",
+    "read_metric",
+    "unhurt",
+]
 
 HERE = "127.0.0.1"
 
@@ -41,8 +51,8 @@ class HealthyViewer:
     @classmethod
     @contextlib.contextmanager
     def come(cls, server: ServerProcess, address: str = HERE) -> Iterator[Self]:
-        url = f"ws://{HERE}:{server.port}/ws"
-        with connect(url, source_address=(address, 0), ping_interval=None) as connection:
+        url = f"{server.url.replace('http', 'ws', 1)}/ws"
+        with connect(url, ssl=server.tls, source_address=(address, 0), ping_interval=None) as connection:
             viewer = cls(server, connection, address)
             try:
                 yield viewer
@@ -85,9 +95,21 @@ class HealthyViewer:
 
 def get(server: ServerProcess, path: str, address: str = HERE) -> tuple[int, bytes]:
     """Status and body, asked for from that address of this machine."""
-    connection = http.client.HTTPConnection(HERE, server.port, timeout=20, source_address=(address, 0))
+    return ask(server, "GET", path, address=address)
+
+
+def ask(
+    server: ServerProcess, method: str, path: str, body: bytes | None = None, *, address: str = HERE
+) -> tuple[int, bytes]:
+    connection: http.client.HTTPConnection
+    if server.tls is None:
+        connection = http.client.HTTPConnection(HERE, server.port, timeout=20, source_address=(address, 0))
+    else:
+        connection = http.client.HTTPSConnection(
+            HERE, server.port, timeout=20, source_address=(address, 0), context=server.tls
+        )
     with contextlib.closing(connection):
-        connection.request("GET", path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -106,6 +128,22 @@ def measure_memory(server: ServerProcess) -> int:
     """Resident bytes."""
     with open(f"/proc/{server.pid}/smaps_rollup") as file:
         return 1024 * int(re.findall(r"^Rss: +(\d+) kB", file.read(), re.MULTILINE)[0])
+
+
+class PeakMemory:
+    """The most resident bytes of a server since this was made (VmHWM), and how many there were then."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._server = server
+        self.before = measure_memory(server)
+        with open(f"/proc/{server.pid}/clear_refs", "w") as file:
+            file.write("5")  # VmHWM begins again at what is resident now (man 5 proc)
+
+    @property
+    def growth(self) -> int:
+        with open(f"/proc/{self._server.pid}/status") as file:
+            peak = 1024 * int(re.findall(r"^VmHWM:\s+(\d+) kB", file.read(), re.MULTILINE)[0])
+        return max(0, peak - self.before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,131 @@
+"""Floods of requests that one client address sends and does not read: what the service's memory grows by."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.authority import Authority
+from tests.load.conftest import Tell
+from tests.load.floods import FLOODS, Attacker
+from tests.load.health import HealthyViewer, PeakMemory, ask, measure_memory, read_metric
+from tests.pictures import encode
+from tests.server_process import ServerProcess
+from tests.test_ending import write_script
+
+FLOODING, HEALTHY = "127.0.0.7", "127.0.0.9"
+CONNECTIONS = 256
+MAX_GROWTH = 50 * 10**6
+MAX_LEFT = 25 * 10**6
+"""Bytes that may be kept for later when all connections are closed: what malloc does not give back."""
+MIN_ROUNDS = 3
+"""Rounds of the healthy viewer while the flood is there: each a photo, two pages and a ping."""
+QUICK = ["heads of 1 MB behind a response that is not read", "heads of 1 MB that do not end", "viewers that send heads"]
+SETTINGS = """
+[cameras.main]
+camera = "test"
+
+[cameras.large]
+camera = "script:{script}"
+"""
+
+
+@pytest.fixture(scope="module")
+def large_photo() -> bytes:
+    """Some 12 MB: more than the sockets of a connection hold."""
+    return encode(Image.effect_noise((4000, 3000), 60).convert("RGB"), quality=95)
+
+
+@pytest.fixture
+def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """The service with its default limits, by HTTP or HTTPS, and with a camera that takes large photos."""
+    script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
+    (tmp_path / "picture.jpg").write_bytes(large_photo)
+    (tmp_path / "dog.toml").write_text(SETTINGS.format(script=script))
+    authority = Authority(tmp_path)
+    if is_https := request.param == "https":
+        authority.issue()
+    flags = authority.flags if is_https else ()
+    server = ServerProcess("--config", "dog.toml", *flags, cwd=tmp_path, tls=authority.client if is_https else None)
+    yield server.start()
+    server.kill()
+    assert "Traceback" not in server.stderr, server.stderr
+
+
+def look_around(viewer: HealthyViewer) -> None:
+    """One round of a viewer: its photo is announced and taken, pages come, and it is answered."""
+    events = len(viewer.events)
+    viewer.press()
+    viewer.load("/", "/latest.jpg")
+    viewer.check()
+    assert viewer.events[events:] == ["capturing", "ready"]
+
+
+def take_large_photo(server: ServerProcess) -> str:
+    """Its path."""
+    status, body = ask(server, "POST", "/api/captures", b'{"camera":"large","max_age":0}')
+    assert status == 201, body
+    return str(json.loads(body)["url"])
+
+
+def wait_until_the_flood_is_gone(server: ServerProcess) -> None:
+    while read_metric(server, "dog_connections", HEALTHY) > 2:  # the viewer, and this very request
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *(pytest.param(name, 32, id=f"short, {name}") for name in QUICK),
+        *(
+            pytest.param(name, CONNECTIONS, id=name, marks=[pytest.mark.load, pytest.mark.timeout(300)])
+            for name in FLOODS
+        ),
+    ],
+)
+@pytest.mark.parametrize("server", ["http", "https"], indirect=True)
+async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsewhere_notices_nothing(
+    server: ServerProcess, name: str, count: int, tell: Tell
+) -> None:
+    """Of the floods, those that read go on until the service has closed all of their connections."""
+    flood = FLOODS[name]
+    photo = await asyncio.to_thread(take_large_photo, server)
+    if flood.on_disk:
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+    with HealthyViewer.come(server, HEALTHY) as viewer:
+        await asyncio.to_thread(look_around, viewer)
+        memory = PeakMemory(server)
+        began = time.monotonic()
+        attackers = [Attacker(server, flood, FLOODING) for _ in range(count)]
+        running = [asyncio.create_task(attacker.run(photo)) for attacker in attackers]
+        try:
+            sent, rounds = -1, 0
+            while sent < (sent := sum(attacker.sent for attacker in attackers)) or rounds < MIN_ROUNDS:
+                await asyncio.to_thread(look_around, viewer)
+                rounds += 1
+            if flood.reads:
+                await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            ended = await asyncio.gather(*running, return_exceptions=True)
+            for attacker in attackers:
+                attacker.close()
+        seconds = time.monotonic() - began
+        await asyncio.to_thread(wait_until_the_flood_is_gone, server)
+        await asyncio.to_thread(look_around, viewer)
+        growth, left = memory.growth, measure_memory(server) - memory.before
+    tell(
+        f"{growth / 1e6:.0f} MB more at the peak, {left / 1e6:.0f} MB at the end;"
+        f" {sent / 1e6:,.0f} MB were taken in {seconds:.0f} s and {rounds} rounds"
+    )
+    assert [error for error in ended if isinstance(error, Exception)] == []
+    assert {attacker.status for attacker in attackers} == {flood.status}
+    assert sent > 0
+    assert growth < MAX_GROWTH
+    assert left < MAX_LEFT
