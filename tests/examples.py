@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.server_process import ROOT, clean_environment
 
-__all__ = ["DOCUMENTS", "INDENTED", "Example", "make_dog", "read_examples", "use_dog"]
+__all__ = ["DOCUMENTS", "INDENTED", "Example", "make_dog", "read_examples", "strip_examples", "use_dog"]
 
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *(ROOT / "docs").glob("*.md")]
 INDENTED = "indented"
@@ -39,6 +39,11 @@ def read_examples(document: str, text: str) -> list[Example]:
     assert not re.search(r"^ *(```|~~~)", rest, re.MULTILINE), f"{document} has a block without an end"
     lines = [line for block in _INDENTED.findall(rest) for line in block.splitlines()]
     return found + [Example(document, INDENTED, re.sub(r"\s+# .*", "", line).strip()) for line in lines]
+
+
+def strip_examples(text: str) -> str:
+    """Return a page without its examples."""
+    return _INDENTED.sub("", _FENCED.sub("", text))
 
 
 def make_dog(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """The docs say what the code does: the tables of messages, events, settings and addresses, and what pip installs."""
 
+import ast
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from tests.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
 ALBUM = (ROOT / "docs" / "album.md").read_text()
+CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 NUMBERED = {"seq", "cursor", "at", "camera"}
 
@@ -150,6 +152,41 @@ def test_the_readme_and_contributing_name_only_targets_that_exist() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= targets
+
+
+def read_messages() -> set[str]:
+    """Every piece of text in the service's code: whole strings, and what an f-string has between its values."""
+    trees = (ast.parse(path.read_text()) for path in (ROOT / "dog").rglob("*.py"))
+    return {
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_cameras_md_quotes_only_messages_of_the_code() -> None:
+    section = CAMERAS.partition("\n## Error messages\n")[2].partition("\n## ")[0]
+    quoted = re.findall(r"^\| ([^|]+) \| `\w+` \|", section, re.MULTILINE)
+    assert len(quoted) > 20
+    texts = read_messages()
+    for message in (one for cell in quoted for one in cell.split(" / ")):
+        for words in re.split(r"\*[^*]+\*|\.\.\.|\b\d+\b|SIGSEGV|(?<=but left) ", message.rstrip(".")):
+            assert any(words.strip(" :.") in text for text in texts), f"no message says {words!r}"
+
+
+def find_anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_anchor_is_that_of_a_heading(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", document.read_text()):
+        page = document.parent / target if target else document
+        assert anchor in find_anchors(page.read_text()), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,8 @@ SCRIPTS = "tests/test_client_docs.py::test_a_script_does_what_the_docs_say"
 PAGE = "tests/browser/test_client.py::test_the_example_of_the_document_shows_every_photo_and_takes_one"
 TOKEN = "tests/browser/test_token.py::test_the_example_of_the_document_shows_photos_where_the_server_asks_who_is_there"
 PROMETHEUS = "tests/test_metrics.py::test_promtool_takes_the_configuration_the_questions_and_the_alerts_of_the_docs"
+TARGETS = "tests/test_make.py::test_plain_make_prints_every_target_and_does_nothing"
+CI = "tests/test_make.py::test_ci_runs_the_checks_and_the_tests_and_nothing_else"
 ERRORS = "tests/test_settings.py::test_the_errors_in_the_docs_are_those_of_the_code"
 
 HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
@@ -365,6 +367,7 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "python": Elsewhere(SCRIPT, blocks=1),
         "curl -fsS --max-time 60 -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
     },
+    "CONTRIBUTING.md": {"make": Elsewhere(TARGETS), "make test": Elsewhere(CI), "make check": Elsewhere(CI)},
     "docs/album.md": {
         "sh": Elsewhere(LOOP, blocks=1),
         "console": look_after_an_album,
