@@ -636,7 +636,7 @@ async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_a
 ) -> None:
     running = await run(dead_time=0.0, picture_cache=picture_cache)
     url, picture = await take_noise(running)
-    reader, writer = await connect_slowly(running)
+    reader, writer = await running.connect_slowly()
     ranged = f"GET {url} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=7-\r\n\r\n"
     writer.write((f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n" + ranged).encode() * 8)
     for _ in range(8):
@@ -653,7 +653,7 @@ async def test_a_download_is_cut_off_if_its_file_is_lost_meanwhile(
 ) -> None:
     running = await run(picture_cache=0)
     url, picture = await take_noise(running)
-    reader, writer = await connect_slowly(running)
+    reader, writer = await running.connect_slowly()
     writer.write(f"GET {url} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(f"HTTP/{version} 200 OK".encode())
     next((tmp_path / "snapshots").rglob("*.png")).unlink()
@@ -673,11 +673,3 @@ async def take_noise(running: Running) -> tuple[str, bytes]:
     picture = encode(noise, "PNG")
     running.camera.results.append(picture)
     return (await take(running))["url"], picture
-
-
-async def connect_slowly(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", running.client.port))
-    return await asyncio.open_connection(sock=client, limit=8192)

@@ -25,7 +25,7 @@ from dog.web.security import SECURITY_LINES, allow_origin
 from dog.web.service import SERVICE
 from dog.web.visitors import VISITOR
 
-__all__ = ["Content", "cut", "respond"]
+__all__ = ["Content", "cut", "hash_content", "respond"]
 
 PIECE = 32 * 1024
 """Bytes of an answer that wait for one client at most."""
@@ -56,7 +56,12 @@ class Content(NamedTuple):
     @classmethod
     def of(cls, data: bytes, content_type: str) -> "Content":
         """Bytes that are known by nothing but themselves."""
-        return cls(data, content_type, hashlib.sha256(data).hexdigest()[:16])
+        return cls(data, content_type, hash_content(data))
+
+
+def hash_content(data: bytes) -> str:
+    """Return a tag for bytes that have no other name."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 class BytesAnswer(web.StreamResponse):
