@@ -188,6 +188,15 @@ def test_the_service_starts_when_the_clock_has_been_set() -> None:
         assert "time-sync.target" in " ".join(targets).split()
 
 
+def test_the_unit_limits_the_memory_as_the_docs_say() -> None:
+    unit = (ROOT / "deploy" / "dog.service").read_text()
+    limits = dict(re.findall(r"^(Memory(?:High|Max))=(\d+[GM])$", unit, re.MULTILINE))
+    assert limits == {"MemoryHigh": "2G", "MemoryMax": "2560M"}
+    docs = (ROOT / "docs" / "deploying.md").read_text()
+    assert "2 GiB (`MemoryHigh`)" in docs
+    assert "2.5 GiB (`MemoryMax`)" in docs
+
+
 def test_the_service_may_ask_if_the_clock_is_synchronised() -> None:
     assert "ProtectClock=" not in re.sub("^#.*$", "", UNIT, flags=re.MULTILINE)
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
