@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,39 @@ def find_folder(snapshots: str | None, config: str | None) -> Path:
     return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
+_ALL_HELP = "dog.all_help"
+"""The key of a context whose help is to show all settings."""
+
+
+def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given and not ctx.resilient_parsing:
+        ctx.meta[_ALL_HELP] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 class SettingsCommand(click.Command):
-    """A command whose options are all settings, which the help shows in their groups."""
+    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all."""
+
+    def __init__(self, *, params: Iterable[click.Parameter], **attributes: Any) -> None:
+        params = [
+            *params,
+            click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_all_help,
+                help="Show all settings and exit.",
+            ),
+        ]
+        super().__init__(params=params, **attributes)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
+            if isinstance(param, SettingOption) and not (param.setting.about.common or _ALL_HELP in ctx.meta):
+                continue
             record = param.get_help_record(ctx)
             if record is not None:
                 group = param.setting.about.group if isinstance(param, SettingOption) else "Help"

@@ -15,7 +15,7 @@ import click
 from dog.cli.options import SettingOption, SettingsCommand
 from dog.errors import SettingError, StartError
 from dog.logs import start_logging
-from dog.settings import CONFIG, SETTINGS, load
+from dog.settings import ALL_SETTINGS, load
 
 __all__ = ["serve"]
 
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 
 @click.command(
     cls=SettingsCommand,
-    params=[SettingOption(setting) for setting in (*SETTINGS.values(), CONFIG)],
-    epilog="Options count before variables (in brackets), and those before what dog.toml says.",
+    params=[SettingOption(setting) for setting in ALL_SETTINGS],
+    epilog="These are the settings that people change most; --help-all shows all of them. An option overrides its"
+    " variable (in brackets), and a variable overrides dog.toml. See docs/settings.md.",
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""

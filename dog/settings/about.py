@@ -23,12 +23,12 @@ __all__ = [
     "write_default",
 ]
 
-ADDRESS = "Where it is reached"
-ACCESS = "Who may come in"
-CAMERA = "The camera"
-PICTURES = "The pictures"
-LIMITS = "The limits"
-LOG = "The log"
+ADDRESS = "Address"
+ACCESS = "Access"
+CAMERA = "Camera"
+PICTURES = "Photos"
+LIMITS = "Limits"
+LOG = "Log"
 GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
 
 
@@ -40,7 +40,10 @@ class Source(Struct, frozen=True):
 
 
 class About(Struct, frozen=True, kw_only=True):
-    """What is said of a setting. `right` is what to write, `none` are the texts that stand for "none"."""
+    """The help of a setting. `right` is what to write, `none` are the texts that mean "none".
+
+    `common` marks the dozen settings that people change: `dog serve --help` and the README show only these.
+    """
 
     group: str
     meaning: str
@@ -48,6 +51,7 @@ class About(Struct, frozen=True, kw_only=True):
     metavar: str
     check: Callable[[Any], Any] | None = None
     none: tuple[str, ...] = ()
+    common: bool = False
 
 
 def flag_of(name: str) -> str:
@@ -55,13 +59,17 @@ def flag_of(name: str) -> str:
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """One setting as it is told to people, `default` as one writes it; `type` is with its limits, `kind` without."""
+    """One setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
+
+    `in_file` is false for `config`, which can't be in the file that it names.
+    """
 
     name: str
     about: About
     default: str
     type: Any = str
     kind: Any = str
+    in_file: bool = True
 
     @property
     def flag(self) -> str:

@@ -24,8 +24,8 @@ _LARGEST_FILE = 1024 * 1024
 Said = tuple[Setting, Any, Source, Path]
 """A value that somebody gave for a setting, its source, and where its paths start."""
 _SHOWS_PASSWORD = (
-    "everybody on this computer can read the password that stands there; leave it out and name its file with"
-    " --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
+    "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
+    " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
 )
 _TOKEN = "DOG_TOKEN"
 """What `dog snap` and others show to a server: no setting of one."""
@@ -52,11 +52,11 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
     for name, where, said in file.cameras() if file else ():
         if name in cameras:
-            problem = "the setting `camera` has a camera of this name already; choose another name, or leave that out"
+            problem = "the setting `camera` already defines a camera of this name. Choose another name, or remove that setting."
             raise SettingError(where.written, where.place, problem)
         values, own = _convert_all(said)
         if "camera" not in values:
-            problem = 'it does not say which camera it is; write a line such as camera = "v4l2:/dev/video0"'
+            problem = 'this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".'
             raise SettingError(where.written, where.place, problem)
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
     warnings = (*_odd_variables(environ), *_readable_passwords(cameras.values(), named[0] if named else None))
@@ -114,15 +114,17 @@ class ConfigFile:
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
             raise SettingError(
-                "cameras", self._place("cameras"), "it is not a table; write [cameras.porch] above its lines"
+                "cameras", self._place("cameras"), "this is not a table. Write [cameras.porch] above its lines."
             )
         for name, table in tables.items():
             where = Source(f"cameras.{name}", self._place("cameras", name))
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
-                problem = f"{show(name)} can't be a camera's name; take up to 32 of a to z, 0 to 9 and -"
+                problem = (
+                    f"{show(name)} is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
+                )
                 raise SettingError(show(where.written)[1:-1], where.place, problem)
             if not isinstance(table, dict):
-                problem = f"it is not a table; write [cameras.{name}] above its lines"
+                problem = f"this is not a table. Write [cameras.{name}] above its lines."
                 raise SettingError(where.written, where.place, problem)
             yield (
                 name,
@@ -134,9 +136,9 @@ class ConfigFile:
         written = f"{table}.{name}" if table else name
         where = Source(written, self._place(*written.split(".")))
         if name not in known:
-            problem = f"there is no such setting; {_did_you_mean(name, known)}"
+            problem = f"unknown setting. {_did_you_mean(name, known)}"
             if table and name in SETTINGS:
-                problem = "it is not a camera's own; write it above the first line in brackets"
+                problem = "a single camera cannot have this setting. Move the line above the first line in brackets."
             raise SettingError(where.written, where.place, problem)
         return known[name], value, where, self._path.parent
 
@@ -163,20 +165,26 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
         repr(table)  # what can't be shown can't be told in an error either
     except OSError as error:
         raise SettingError(
-            source.written, source.place, f"the file {path} can't be read: {_reason(error)}; name one that can"
+            source.written,
+            source.place,
+            f"the file {path} can't be read: {_reason(error)}. Name a file that can be read.",
         ) from None
     except UnicodeDecodeError:
         raise SettingError(
-            source.written, source.place, f"the file {path} is not text in UTF-8; save it as such"
+            source.written, source.place, f"the file {path} is not UTF-8 text. Save it as UTF-8."
         ) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingError(source.written, source.place, f"the file {path} is not TOML: {error}") from None
+        raise SettingError(
+            source.written, source.place, f"the file {path} is not valid TOML: {error}. Correct it."
+        ) from None
     except RecursionError:
-        problem = f"the file {path} has lists or tables in each other too deep; no setting needs that"
+        problem = f"the file {path} has lists or tables that are nested too deeply. No setting needs that; remove them."
         raise SettingError(source.written, source.place, problem) from None
     except ValueError as error:
         # Python's own limit to the digits of a number.
-        raise SettingError(source.written, source.place, f"the file {path} can't be taken: {error}") from None
+        raise SettingError(
+            source.written, source.place, f"the file {path} is not valid: {error}. Correct it."
+        ) from None
     return text, table
 
 
@@ -206,7 +214,7 @@ def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Itera
     for path in sorted(found):
         with contextlib.suppress(OSError):  # whoever needs it will say so
             if path.stat().st_mode & stat.S_IROTH:
-                yield f"Everybody on this computer can read the password in {path}; chmod 600 {path}"
+                yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
 # ---- names that are not known
@@ -216,14 +224,14 @@ def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
     for name in sorted(environ):
         if name.startswith("DOG_") and name not in (*known, _TOKEN):
-            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): there is no such setting; {_did_you_mean(name, known)}"
+            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # only who has mistyped pays for it
 
     close = get_close_matches(name.replace("-", "_"), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"Did you mean {close[0]}?" if close else f"The settings are {', '.join(known)}."
 
 
 # ---- the values
@@ -268,7 +276,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
             raise ValueError
         for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
             if isinstance(one, str) and _CONTROL.search(one):
-                raise ValueError(f"{shown} holds a control character; write {about.right}")
+                raise ValueError(f"{shown} contains a control character. Write {about.right}.")
         value = msgspec.convert(value, setting.type, dec_hook=_to_path)
         if about.check is not None:
             value = about.check(value)
@@ -279,7 +287,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
     except ValueError as error:
         # msgspec's own words speak to programmers; ours may be the cause of them
         better = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
-        problem = str(better or "") or f"{shown} is wrong; write {about.right}{_hint(setting, said, source)}"
+        problem = str(better or "") or f"{shown} is not valid. Write {about.right}{_hint(setting, said, source)}."
         raise SettingError(source.written, source.place, problem) from None
     return start / value if isinstance(value, Path) else value
 
@@ -303,4 +311,4 @@ def _to_path(kind: type, value: Any) -> Any:
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"{show(value)} begins with a home folder that is not known; write the whole path") from None
+        raise ValueError(f"{show(value)} begins with an unknown home folder. Write the whole path.") from None
