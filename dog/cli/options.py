@@ -102,7 +102,7 @@ class _Seconds(click.ParamType[float]):
         except ValueError:
             seconds = math.nan
         if not (math.isfinite(seconds) and seconds >= 0):
-            self.fail(f"{value!r} is no number of seconds, 0 or more.", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds. Write 0 or more.", param, ctx)
         return seconds
 
 
@@ -113,7 +113,7 @@ token_option = click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The file with the token to show, where the server asks who is there. [or the token itself in DOG_TOKEN]",
+    help="File with the token to send, if the server requires one. [or the token itself in DOG_TOKEN]",
 )
 """For commands that ask a server. A token on the command line could be read by everybody on this computer."""
 
@@ -126,10 +126,12 @@ def _check_certificate(_ctx: click.Context, _option: click.Parameter, file: Path
         try:
             ssl.create_default_context(cafile=file)
         except ssl.SSLError:
-            raise click.BadParameter(f"{str(file)!r} has no certificate in PEM, as `dog cert` makes it.") from None
+            raise click.BadParameter(
+                f"{str(file)!r} contains no certificate in PEM format. Name one that `dog cert` made."
+            ) from None
         except OSError as error:
             raise click.BadParameter(
-                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}."
+                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}. Name a file that can be read."
             ) from None
     return file
 
@@ -139,7 +141,7 @@ certificate_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_check_certificate,
     metavar="FILE",
-    help="The only certificate to trust where URL is https, such as the one that `dog cert` made there.",
+    help="Trust this certificate and no other, if URL is https. `dog cert` makes one on the server.",
 )
 """For commands that ask a server."""
 
@@ -155,12 +157,17 @@ def read_token(file: Path | None) -> str | None:
     try:
         text = os.environ.get("DOG_TOKEN", "") if file is None else _read_start(file)
     except (OSError, UnicodeError) as error:
-        raise click.UsageError(f"{source} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise click.UsageError(
+            f"{source} can't be read: {getattr(error, 'strerror', None) or error}. Use another file or value."
+        ) from None
     token = text.strip()
     if token and not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise click.UsageError(f"{source} holds no token: it is one word, as `dog token add` prints.")
+        raise click.UsageError(f"{source} contains no valid token. Use the single word that `dog token add` prints.")
     if file is not None and file.is_file() and file.stat().st_mode & 0o077:
-        click.echo(f"dog: {escape(str(file))} can be read by others on this computer; chmod 600 ends that.", err=True)
+        click.echo(
+            f"dog: {escape(str(file))} can be read by other users of this computer. Run: chmod 600 {escape(str(file))}",
+            err=True,
+        )
     if file is not None and not token:
-        raise click.UsageError(f"{source} is empty; write the token into it that `dog token add` prints.")
+        raise click.UsageError(f"{source} is empty. Write the token into it that `dog token add` prints.")
     return token or None

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 @click.command(
     cls=SettingsCommand,
     params=[SettingOption(setting) for setting in ALL_SETTINGS],
-    epilog="These are the settings that people change most; --help-all shows all of them. An option overrides its"
-    " variable (in brackets), and a variable overrides dog.toml. See docs/settings.md.",
+    epilog="An option overrides its variable (in brackets), and a variable overrides dog.toml. docs/settings.md explains"
+    " all settings.",
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""
@@ -36,7 +36,7 @@ def serve(**flags: str | None) -> None:
         running = start_logging(settings.log_file, settings.log_level)
     except OSError as error:
         problem = f"{settings.log_file} can't be written: {(error.strerror or str(error)).lower()}"
-        raise settings.error("log_file", f"{problem}; name another file, or - for none") from None
+        raise settings.error("log_file", f"{problem}. Name another file, or - for none.") from None
     with running:
         for warning in settings.warnings:
             log.warning("%s", warning)
@@ -48,6 +48,6 @@ def serve(**flags: str | None) -> None:
             log.error("%s", error, extra={"terminal": False})
             raise
         except Exception:
-            log.exception("The service ended by a mistake of its own")
+            log.exception("The service stopped because of an internal error")
             status = 1
     sys.exit(status)
