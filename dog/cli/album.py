@@ -267,8 +267,9 @@ def export(
             progress.begin(sum(photo.size for photo in photos))
             count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
     except OSError as error:
-        where = "Standard output" if output == "-" else repr(output)
-        raise OutputError(f"{where} can't be written: {_reason(error)}. Name another file.") from None
+        if output == "-":
+            raise OutputError(f"Standard output can't be written: {_reason(error)}.") from None
+        raise OutputError(f"{output!r} can't be written: {_reason(error)}. Name another file.") from None
     left = f", and {len(missing)} left out" if missing else ""
     click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
     sys.exit(Status.FAILED if missing else Status.WELL)

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 @click.command(
     cls=SettingsCommand,
     params=[SettingOption(setting) for setting in ALL_SETTINGS],
-    epilog="An option overrides its variable (in brackets), and a variable overrides dog.toml. docs/settings.md explains"
-    " all settings.",
+    epilog="An option overrides its variable (in brackets), and a variable overrides dog.toml. docs/settings.md"
+    " explains all settings.",
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""

@@ -295,7 +295,7 @@ def _describe(event: Any, dog: "Client") -> str | None:
         case Lost():
             return f"{' ' * 19}  {event.reason} Trying again."
         case Missed():
-            return f"{' ' * 19}  too much was missed to be told again; looking for the photos"
+            return f"{' ' * 19}  missed more than the server remembers; downloading the missed photos"
         case _ if hasattr(event, "at"):
             return f"{show_time(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
     return None

@@ -58,8 +58,8 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         tuple[str, ...],
         About(
             group=ACCESS,
-            meaning="More host names that browsers may use for the service. Its IP addresses, this machine's name and the"
-            " host of base_url always work.",
+            meaning="More host names that browsers may use for the service. Its IP addresses, this machine's name and"
+            " the host of base_url always work.",
             right="names such as dog.lan, separated by commas (in dog.toml: a list); leave it empty for none",
             metavar="NAMES",
             check=check_hosts,

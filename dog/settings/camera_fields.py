@@ -93,8 +93,8 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         About(
             group=CAMERA,
             meaning="Pixel format of a V4L2 camera's frames.",
-            right="a format that `dog cameras` lists, such as MJPG or YUYV; leave it empty for JPEG or, if the camera has"
-            " no JPEG, its best raw format",
+            right="a format that `dog cameras` lists, such as MJPG or YUYV; leave it empty for JPEG or, without JPEG,"
+            " the best raw format",
             metavar="FORMAT",
             check=check_pixel_format,
             none=("",),
@@ -105,8 +105,8 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         About(
             group=CAMERA,
             meaning="Camera controls such as exposure, focus and white balance. `dog cameras` lists them.",
-            right="NAME=VALUE pairs such as brightness=128, separated by commas (in dog.toml: a table); leave it empty for"
-            " none",
+            right="NAME=VALUE pairs such as brightness=128, separated by commas (in dog.toml: a table); leave it empty"
+            " for none",
             metavar="CONTROLS",
         ),
     ] = {}

@@ -69,7 +69,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         About(
             group=ADDRESS,
             meaning="URL that people use, if a proxy is in front of this service.",
-            right="a URL such as https://dog.example.org/cam, without a user, query or fragment; leave it empty for none",
+            right="a URL such as https://dog.example.org/cam, without user, query or fragment; leave it empty for none",
             metavar="URL",
             check=check_base_url,
             none=("",),
@@ -80,7 +80,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         About(
             group=ADDRESS,
             meaning="Other websites whose pages may watch and take photos (CORS).",
-            right="origins such as https://example.org, separated by commas (in dog.toml: a list); leave it empty for none",
+            right="origins such as https://example.org, separated by commas (in dog.toml: a list); leave it empty for"
+            " none",
             metavar="URLS",
             check=check_origins,
         ),

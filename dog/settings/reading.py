@@ -52,7 +52,9 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
     for name, where, said in file.cameras() if file else ():
         if name in cameras:
-            problem = "the setting `camera` already defines a camera of this name. Choose another name, or remove that setting."
+            problem = (
+                "the setting `camera` has a camera of this name already. Choose another name, or remove that setting."
+            )
             raise SettingError(where.written, where.place, problem)
         values, own = _convert_all(said)
         if "camera" not in values:

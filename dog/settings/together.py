@@ -14,10 +14,7 @@ def check_ways_in(settings: Settings) -> None:
     A proxy on this very machine is a way from elsewhere, too.
     """
     if settings.auth and settings.open:
-        raise settings.error(
-            "open",
-            "auth and open exclude each other: people log in, or everybody is allowed without logging in. Remove one of them.",
-        )
+        raise settings.error("open", "auth and open can't be used together. Remove one of them.")
     if settings.anonymous != "nothing" and not settings.auth:
         raise settings.error("anonymous", "this setting needs auth. Add --auth, or remove this setting.")
     if settings.auth or settings.open:
@@ -29,7 +26,9 @@ def check_ways_in(settings: Settings) -> None:
     }
     for name, way in ways.items():
         if way is not None:
-            problem = f"other machines can reach the service through {way}. Add --auth to require logins, or --open to allow everybody."
+            problem = (
+                f"{way} lets other machines reach the service. Add --auth to require logins, or --open for everybody."
+            )
             raise settings.error(name, problem)
 
 
@@ -38,7 +37,8 @@ def find_traps(settings: Settings) -> list[str]:
     traps = []
     if settings.anonymous == "manage":
         traps.append(
-            'Everybody who can reach this service may pin, delete and share photos without logging in (anonymous = "manage").'
+            "Everybody who can reach this service may pin, delete and share photos without logging in"
+            ' (anonymous = "manage").'
         )
     has_https = settings.tls_certificate or settings.trusted_proxies or (settings.base_url or "").startswith("https:")
     if settings.auth and not has_https and not _is_here(settings.host):
