@@ -112,7 +112,8 @@ def test_a_wrong_setting_ends_the_start_with_one_line_that_names_it_and_its_sour
 def test_a_file_that_is_not_there_or_not_right_ends_the_start(tmp_path: Path) -> None:
     assert_refused(
         run_dog("serve", "--config", "nope.toml", cwd=tmp_path),
-        "--config (command line): the file nope.toml can't be read: no such file or directory. Name a file that can be read.",
+        "--config (command line): the file nope.toml can't be read: no such file or directory. Name a file that"
+        " can be read.",
     )
     (tmp_path / "dog.toml").write_text("port = 1\nprot = 2\n")
     assert_refused(run_dog("serve", cwd=tmp_path), "prot (dog.toml line 2): unknown setting. Did you mean port?")

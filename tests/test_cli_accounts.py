@@ -232,7 +232,8 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
     told, said, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
     assert re.fullmatch(r"dog_[\w-]{43}\n", told, re.ASCII)
     assert re.fullmatch(
-        r"dog: This is the token cron\. It is shown only this once: store it where only the script can read it, and send"
+        r"dog: This is the token cron\. It is shown only this once: store it where only the script can read it,"
+        r" and send"
         r" it as 'Authorization: Bearer TOKEN'\. It expires at [\d-]{10} [\d:]{8}\.\n",
         said.removeprefix(FIRST.format(str(tmp_path / "snapshots"))),
     )
@@ -301,7 +302,8 @@ def test_a_token_that_never_ends_and_one_that_has_are_told_apart(tmp_path: Path,
 def test_a_token_for_no_number_of_days_is_none(days: str, tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", days),
-        f"Invalid value for '--days': {days!r} is not a number of days. Write a number above 0, at most 36500. See dog token add --help.",
+        f"Invalid value for '--days': {days!r} is not a number of days. Write a number above 0, at most 36500."
+        f" See dog token add --help.",
         2,
     )
 

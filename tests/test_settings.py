@@ -318,7 +318,8 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
         (
             {"host": "localhost:80"},
             {},
-            "--host (command line): 'localhost:80' contains a port. Leave it out, and write the port as the setting port.",
+            "--host (command line): 'localhost:80' contains a port. Leave it out, and write the port as the"
+            " setting port.",
         ),
         (
             {"snapshots": "~nobody-of-this-name/a"},
@@ -340,7 +341,8 @@ def test_the_line_reads_like_this(
     [
         (
             'host = "::"\nport = "80"',
-            "port ({file} line 2): '80' is not valid. Write a whole number from 0 to 65535 (0: any free port), without quotes.",
+            "port ({file} line 2): '80' is not valid. Write a whole number from 0 to 65535 (0: any free port),"
+            " without quotes.",
         ),
         (
             "port = true",
@@ -358,7 +360,8 @@ def test_the_line_reads_like_this(
         ("dead_time = nan", "dead_time ({file} line 1): nan is not valid. Write a number of seconds from 0 to 3600."),
         (
             "log_file = false",
-            'log_file ({file} line 1): false is not valid. Write the path of a file; leave it empty or write "-" for none.',
+            'log_file ({file} line 1): false is not valid. Write the path of a file; leave it empty or write "-"'
+            " for none.",
         ),
         ("\nprot = 80", "prot ({file} line 2): unknown setting. Did you mean port?"),
         ("dead-time = 1", "dead-time ({file} line 1): unknown setting. Did you mean dead_time?"),
@@ -434,7 +437,8 @@ def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "nope.toml"
     assert str(refuse({}, {"DOG_CONFIG": "nope.toml"}, tmp_path)) == (
-        f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory. Name a file that can be read."
+        f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory. Name a file that"
+        f" can be read."
     )
     # the flag counts more
     assert refuse({"config": str(tmp_path)}, {"DOG_CONFIG": "nope.toml"}, tmp_path).setting == "--config"
@@ -629,7 +633,8 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
         ),
         (
             '[cameras.porch]\ncamera = "test"\nport = 80',
-            "cameras.porch.port ({file} line 3): a single camera cannot have this setting. Move the line above the first"
+            "cameras.porch.port ({file} line 3): a single camera cannot have this setting. Move the line above"
+            " the first"
             " line in brackets.",
         ),
         (
@@ -643,7 +648,8 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
         ),
         (
             '[cameras.Porch]\ncamera = "test"',
-            "cameras.Porch ({file} line 1): 'Porch' is not a valid camera name. Use at most 32 of the characters a to z,"
+            "cameras.Porch ({file} line 1): 'Porch' is not a valid camera name. Use at most 32 of the characters"
+            " a to z,"
             " 0 to 9 and -.",
         ),
         (
@@ -699,7 +705,8 @@ def test_a_password_on_the_command_line_is_refused_with_what_to_do_and_elsewhere
     camera: str, tmp_path: Path
 ) -> None:
     assert str(refuse({"camera": camera}, {}, tmp_path)) == (
-        "--camera (command line): everybody on this computer can read a password on the command line. Remove it and name"
+        "--camera (command line): everybody on this computer can read a password on the command line. Remove it"
+        " and name"
         " a file that contains it with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
     )
     assert load({}, {"DOG_CAMERA": camera}, tmp_path).camera == camera
