@@ -252,7 +252,7 @@ def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> N
 
 
 def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
-    serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share without a login")
+    serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share photos without logging in")
 
 
 @pytest.mark.parametrize(
