@@ -36,9 +36,7 @@ WRONG = {
     "latency": "-1",
     "preview_rate": "0",
     "warm_up": "61",
-    "settle": "0",
     "black_level": "2",
-    "black_share": "0",
     "retake": "-1",
     "frozen": "maybe",
     "snapshots": "a\nb",
@@ -315,6 +313,15 @@ def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve
         assert "unknown setting. Did you mean DOG_PORT?" in text
         assert r"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged (environment): unknown setting" in text
         assert not any(line.startswith("2026-11-22T11:14:38.123Z") for line in text.splitlines())
+
+
+def test_a_flag_that_is_no_longer_a_setting_is_accepted_with_a_warning(serve: Serve, tmp_path: Path) -> None:
+    warning = "--settle (command line): this is no longer a setting and is ignored. Remove it."
+    server = serve("--settle", "0.5")
+    assert server.stop() == 0
+    assert server.stderr.count(warning) == (tmp_path / "server.log").read_text().count(warning) == 1
+    checked = run_dog("check", "--settle", "0.5", cwd=tmp_path)
+    assert (checked.stderr, checked.returncode) == (f"dog: {warning}\n", 0)
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dog.errors import SettingError
-from dog.settings import ALL_SETTINGS, CONFIG, SETTINGS, Setting, Settings, Source, describe, load, split_camera
+from dog.settings import (
+    ALL_SETTINGS,
+    CONFIG,
+    RETIRED_SETTINGS,
+    SETTINGS,
+    Setting,
+    Settings,
+    Source,
+    describe,
+    load,
+    split_camera,
+)
 from tests.server_process import ROOT
 
 DOCS = ROOT / "docs" / "settings.md"
@@ -72,9 +83,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "latency": [("0.3", 0.3), ("1", 1.0), ("60", 60.0)],
     "preview_rate": [("0.5", 0.5), ("5", 5.0), ("60", 60.0)],
     "warm_up": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
-    "settle": [("0.01", 0.01), ("0.5", 0.5), ("1", 1.0)],
     "black_level": [("0", 0.0), ("0.05", 0.05), ("1", 1.0)],
-    "black_share": [("0.5", 0.5), ("0.9", 0.9), ("1", 1.0)],
     "retake": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
     "frozen": [("false", False), ("0", False), ("true", True)],
     "password_file": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
@@ -168,9 +177,7 @@ WRONG: dict[str, list[str]] = {
     "latency": ["", "-0.1", "60.5", "nan"],
     "preview_rate": ["", "0", "60.5"],
     "warm_up": ["", "-1", "60.5"],
-    "settle": ["", "0", "1.1"],
     "black_level": ["", "-0.1", "1.1"],
-    "black_share": ["", "0", "1.1"],
     "retake": ["", "-1", "60.5"],
     "frozen": ["", "maybe", "2"],
     "password_file": ["a\x1bb"],
@@ -501,6 +508,34 @@ def test_an_unknown_variable_is_a_warning_and_others_are_not_our_business(tmp_pa
 
 def test_a_wrong_value_is_refused_even_where_another_counts_more(tmp_path: Path) -> None:
     assert refuse({"port": "80"}, {"DOG_PORT": "x"}, tmp_path).setting == "DOG_PORT"
+
+
+# ---- settings that have become constants
+
+
+@pytest.mark.parametrize("name", RETIRED_SETTINGS)
+def test_a_retired_setting_is_ignored_with_one_warning_that_names_it(name: str, tmp_path: Path) -> None:
+    flag, variable = f"--{name.replace('_', '-')}", f"DOG_{name.upper()}"
+    file = write_toml(tmp_path, f'port = 81\n{name} = "anything"\n[cameras.porch]\ncamera = "test"\n{name} = 0.5\n')
+    settings = load({name: "0.5"}, {variable: "x"}, tmp_path)
+    written = [
+        f"{name} ({file} line 2)",
+        f"cameras.porch.{name} ({file} line 5)",
+        f"{variable} (environment)",
+        f"{flag} (command line)",
+    ]
+    assert settings.warnings == tuple(
+        f"{one}: this is no longer a setting and is ignored. Remove it." for one in written
+    )
+    assert settings.port == 81
+    assert settings.sources.keys() == {"port"}
+    assert settings.by_camera()["porch"].sources.keys() == {"port", "camera"}
+
+
+@pytest.mark.parametrize("name", RETIRED_SETTINGS)
+def test_a_retired_setting_is_in_the_docs_and_no_longer_a_setting(name: str) -> None:
+    assert name not in SETTINGS
+    assert f"`{name}`" in DOCS.read_text().split("## Settings that are constants now")[1]
 
 
 # which of the three right values each source gives to each setting, or None where it is silent

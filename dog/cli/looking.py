@@ -9,7 +9,7 @@ import click
 
 from dog.cli.options import SettingOption, SettingsCommand
 from dog.errors import StartError
-from dog.logs import escape
+from dog.logs import escape, print_line
 from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, load
 
@@ -34,6 +34,8 @@ def check(save: Path | None, **flags: str | None) -> None:
     from dog.survey import check_cameras
 
     settings = load(flags, os.environ, Path())
+    for warning in settings.warnings:
+        print_line(f"dog: {escape(warning)}")
 
     async def report() -> bool:
         all_well = True

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from dog.logs import escape
-from dog.settings import CONFIG, SETTINGS, Setting, load
+from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
+from dog.settings.about import flag_of
 
 __all__ = [
     "SECONDS",
@@ -61,11 +62,15 @@ def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool
 
 
 class SettingsCommand(click.Command):
-    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all."""
+    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all.
+
+    Neither shows the retired ones, which are still accepted.
+    """
 
     def __init__(self, *, params: Iterable[click.Parameter], **attributes: Any) -> None:
         params = [
             *params,
+            *(click.Option([flag_of(name)], hidden=True) for name in RETIRED_SETTINGS),
             click.Option(
                 ["--help-all"],
                 is_flag=True,

@@ -20,6 +20,7 @@ from dog.settings.fields import (
     Settings,
 )
 from dog.settings.reading import load
+from dog.settings.retired import RETIRED_SETTINGS
 from dog.settings.table import describe
 from dog.settings.together import check_ways_in, find_traps
 
@@ -30,6 +31,7 @@ __all__ = [
     "COMMON_SETTINGS",
     "CONFIG",
     "MAIN_CAMERA",
+    "RETIRED_SETTINGS",
     "SETTINGS",
     "Setting",
     "Settings",

@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "flag_of",
     "strip",
+    "variable_of",
     "write_default",
 ]
 
@@ -58,6 +59,10 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def variable_of(name: str) -> str:
+    return f"DOG_{name.upper()}"
+
+
 class Setting(Struct, frozen=True, kw_only=True):
     """One setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
 
@@ -77,7 +82,7 @@ class Setting(Struct, frozen=True, kw_only=True):
 
     @property
     def variable(self) -> str:
-        return f"DOG_{self.name.upper()}"
+        return variable_of(self.name)
 
 
 def strip(kind: Any) -> Any:

@@ -140,16 +140,6 @@ class CameraFields(Struct, frozen=True, kw_only=True):
             metavar="SECONDS",
         ),
     ] = 2.0
-    settle: Annotated[
-        float,
-        Meta(gt=0, le=1),
-        About(
-            group=CAMERA,
-            meaning="Maximum change of brightness from frame to frame, as a fraction, once the exposure has settled.",
-            right="a number above 0, at most 1",
-            metavar="FRACTION",
-        ),
-    ] = 0.02
     black_level: Annotated[
         float,
         Meta(ge=0, le=1),
@@ -160,16 +150,6 @@ class CameraFields(Struct, frozen=True, kw_only=True):
             metavar="FRACTION",
         ),
     ] = 0.1
-    black_share: Annotated[
-        float,
-        Meta(gt=0, le=1),
-        About(
-            group=CAMERA,
-            meaning="Minimum fraction of black pixels in a frame that counts as black.",
-            right="a number above 0, at most 1",
-            metavar="FRACTION",
-        ),
-    ] = 0.98
     retake: Annotated[
         float,
         Meta(ge=0, le=60),

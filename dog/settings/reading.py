@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError
-from dog.settings.about import Setting, Source
+from dog.settings.about import Setting, Source, flag_of, variable_of
 from dog.settings.checks import CAMERA_KINDS, has_password, show, show_camera, split_camera
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
+from dog.settings.retired import RETIRED_SETTINGS, describe_retired
 
 __all__ = ["load"]
 
@@ -61,7 +62,12 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
             problem = 'this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".'
             raise SettingError(where.written, where.place, problem)
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
-    warnings = (*_odd_variables(environ), *_readable_passwords(cameras.values(), named[0] if named else None))
+    retired = [*(file.retired() if file else ()), *_retired(flags, environ)]
+    warnings = (
+        *map(describe_retired, retired),
+        *_odd_variables(environ),
+        *_readable_passwords(cameras.values(), named[0] if named else None),
+    )
     return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
 
@@ -83,6 +89,15 @@ def _texts(
         yield text, Source(setting.variable, _ENVIRONMENT)
     if (text := flags.get(setting.name)) is not None:
         yield text, Source(setting.flag, _COMMAND_LINE)
+
+
+def _retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Iterator[Source]:
+    """Yield the retired settings of the environment and the command line."""
+    for name in RETIRED_SETTINGS:
+        if variable_of(name) in environ:
+            yield Source(variable_of(name), _ENVIRONMENT)
+        if flags.get(name) is not None:
+            yield Source(flag_of(name), _COMMAND_LINE)
 
 
 # ---- the file
@@ -108,7 +123,7 @@ class ConfigFile:
     def settings(self) -> Iterator[Said]:
         """What it sets, but for the cameras' own tables."""
         for name, value in self._table.items():
-            if name != "cameras":
+            if name != "cameras" and name not in RETIRED_SETTINGS:
                 yield self._said(SETTINGS, name, value)
 
     def cameras(self) -> Iterator[tuple[str, Source, list[Said]]]:
@@ -131,8 +146,22 @@ class ConfigFile:
             yield (
                 name,
                 where,
-                [self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}") for key, value in table.items()],
+                [
+                    self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}")
+                    for key, value in table.items()
+                    if key not in RETIRED_SETTINGS
+                ],
             )
+
+    def retired(self) -> Iterator[Source]:
+        """Yield the retired settings of the file. `cameras` has checked the tables."""
+        tables = {"": self._table} | {
+            f"cameras.{name}.": table for name, table in self._table.get("cameras", {}).items()
+        }
+        for table, keys in tables.items():
+            for key in RETIRED_SETTINGS:
+                if key in keys:
+                    yield Source(table + key, self._place(*(table + key).split(".")))
 
     def _said(self, known: Mapping[str, Setting], name: str, value: Any, table: str = "") -> Said:
         written = f"{table}.{name}" if table else name
@@ -224,8 +253,9 @@ def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Itera
 
 def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
+    others = {_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
     for name in sorted(environ):
-        if name.startswith("DOG_") and name not in (*known, _TOKEN):
+        if name.startswith("DOG_") and name not in (*known, *others):
             yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
 
 
