@@ -130,7 +130,7 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
 def rebuild(snapshots: str | None, config: str | None) -> None:
     """Build the index again from the photos.
 
-    Pins, deletions, share links and all other data of the old index are kept.
+    Pins, deletions, share links and other data are copied from the old index, as far as it can be read.
     """
     from dog.snapshots.rebuilding import Rebuilding
 

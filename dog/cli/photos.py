@@ -33,7 +33,7 @@ _STATUSES = describe_statuses(Status.WELL, Status.FAILED, Status.USAGE, Status.U
     help="Save the photo in this file or folder; - writes it to standard output. Without -o, the file's name is the"
     " photo's time (in UTC), camera and id.",
 )
-@click.option("--max-age", type=SECONDS, help="Accept a photo that is at most so old; 0 takes a new one.")
+@click.option("--max-age", type=SECONDS, help="Accept a photo of at most this age; 0 takes a new one.")
 @click.option("--camera", metavar="NAME", help="Camera to use, if the server has several.")
 @click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Time to wait for the photo.")
 @token_option

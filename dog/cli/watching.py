@@ -48,7 +48,7 @@ T = TypeVar("T")
     "--save",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Save each new photo in this folder. If you restart the command, it continues where it stopped.",
+    help="Save each new photo in this folder. A restarted command continues where it stopped: no photo is missing.",
 )
 @click.option(
     "--exec",
@@ -71,7 +71,7 @@ def watch(
 ) -> None:
     """Print each event of the server at URL, until Ctrl-C.
 
-    If the connection is lost, the command connects again and misses no event.
+    If the connection is lost, the command connects again.
     """
     from dog.cli.place import Folder, Place
     from dog.client import Client

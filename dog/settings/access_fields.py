@@ -103,7 +103,7 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Meta(ge=1, le=10_000),
         About(
             group=LIMITS,
-            meaning="Failed logins of an account or a client address before each further attempt has to wait longer.",
+            meaning="Failed logins that an account or a client address may have before further attempts have to wait.",
             right="a whole number from 1 to 10000",
             metavar="NUMBER",
         ),
