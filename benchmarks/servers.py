@@ -113,7 +113,7 @@ def write_script(folder: Path, body: str) -> Path:
 @functools.cache
 def _roomy_limits() -> list[str]:
     """As arguments; only those that this version of D.O.G. has."""
-    command = [sys.executable, "-m", "dog", "serve", "--help"]
+    command = [sys.executable, "-m", "dog", "serve", "--help-all"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout.split()
     return [word for flag, value in ROOMY.items() if flag in said for word in (flag, value)]
 

@@ -77,8 +77,6 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
         make_source,
         thresholds=Thresholds(
             black_level=settings.black_level,
-            black_share=settings.black_share,
-            settle=settings.settle,
             warm_up=settings.warm_up,
             retake=settings.retake,
             frozen=settings.frozen,

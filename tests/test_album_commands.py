@@ -45,8 +45,8 @@ ORIGIN = Origin(
     settings='{"warm_up":2}',
     quality=Quality(verdict="good", brightness=0.5),
 )
-UNREADABLE = "can't be read: no such file or directory."
-WRONG_DAY = "Invalid value for '{}': '{}' is no day; write a day as 2026-11-22."
+UNREADABLE = "can't be read: no such file or directory. Name another one with --snapshots."
+WRONG_DAY = "Invalid value for '{}': '{}' is not a date. Write one such as 2026-11-22."
 FOREIGN = "is no file of this album; move it elsewhere"
 
 
@@ -481,14 +481,14 @@ def test_what_can_not_be_exported_is_refused_in_one_line_and_nothing_is_written(
     before = sorted(album.folder.iterdir())
     days = ("--from", "2026-11-22", "--until", "2026-11-21")
     for arguments, line, status in [
-        (("-o", "there.zip"), "'there.zip' is there already; name another file, or say --force.", 2),
-        (("-o", "a folder", "--format", "tar", "--force"), "'a folder' is not a file; name one.", 2),
-        (("-o", "no/a.zip"), "There is no folder 'no'; make it first.", 2),
-        (("-o", "all.rar"), "'all.rar' ends neither in .zip nor in .tar; name it so, or say --format.", 2),
-        (("-o", "a.zip", *days), "--until is before --from, so that no day is left; exchange them.", 2),
+        (("-o", "there.zip"), "'there.zip' exists already. Name another file, or add --force to replace it.", 2),
+        (("-o", "a folder", "--format", "tar", "--force"), "'a folder' is not a file. Name a file.", 2),
+        (("-o", "no/a.zip"), "The folder 'no' does not exist. Create it first.", 2),
+        (("-o", "all.rar"), "'all.rar' does not end in .zip or .tar. Change the name, or add --format.", 2),
+        (("-o", "a.zip", *days), "--until is before --from. Swap them.", 2),
         (("-o", "a.zip", "--from", "2026-13-01"), f"{WRONG_DAY.format('--from', '2026-13-01')}", 2),
         (("-o", "a.zip", "--until", "today"), f"{WRONG_DAY.format('--until', 'today')}", 2),
-        (("-o", "a.zip", "--camera", "attic"), "There are no such photos in 'snapshots'; nothing was written.", 1),
+        (("-o", "a.zip", "--camera", "attic"), "There are no such photos in 'snapshots'. Nothing was written.", 1),
         (("-o", "a.zip", "--snapshots", "no"), f"The folder of snapshots 'no' {UNREADABLE}", 2),
     ]:
         ended = album.run("export", *arguments)
@@ -497,7 +497,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line_and_nothing_is_written(
     assert sorted(album.folder.iterdir()) == before
     assert (album.folder / "there.zip").read_text() == "mine"
     shown, status = on_terminal(album, "export", "-o", "-")
-    assert "An archive is nothing for a terminal" in shown
+    assert "An archive can't be shown in a terminal" in shown
     assert status == 2
 
 
@@ -593,7 +593,7 @@ def test_an_export_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(al
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
     )  # fmt: skip
     _, err = exporting.communicate(timeout=30)
-    assert (err, exporting.returncode) == (b"dog: 'all.zip' can't be written: file too large\n", 1)
+    assert (err, exporting.returncode) == (b"dog: 'all.zip' can't be written: file too large. Name another file.\n", 1)
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
 
 
@@ -602,7 +602,7 @@ def test_a_reader_that_goes_away_ends_the_export_with_one_line(album: Album) -> 
     with its:
         exporting = album.start("export", "-o", "-", stdout=its, stderr=subprocess.PIPE)
         ours.close()
-    assert exporting.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe\n"
+    assert exporting.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe.\n"
     assert exporting.returncode == 1
 
 
@@ -612,10 +612,10 @@ def test_a_tar_that_can_not_be_written_is_one_line_and_no_more(album: Album) -> 
     with its:
         closed = album.start("export", "--format", "tar", "-o", "-", stdout=its, stderr=subprocess.PIPE)
         ours.close()
-    assert closed.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe\n"
+    assert closed.communicate(timeout=30)[1] == b"dog: Standard output can't be written: broken pipe.\n"
     with open("/dev/full", "wb") as output:
         full = album.start("export", "--format", "tar", "-o", "-", stdout=output, stderr=subprocess.PIPE)
-    assert full.communicate(timeout=30)[1] == b"dog: Standard output can't be written: no space left on device\n"
+    assert full.communicate(timeout=30)[1] == b"dog: Standard output can't be written: no space left on device.\n"
     assert (closed.returncode, full.returncode) == (1, 1)
 
 
@@ -624,7 +624,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: Album, comma
     with open("/dev/full", "wb") as output:
         printing = album.start(command, stdout=output, stderr=subprocess.PIPE)
     _, err = printing.communicate(timeout=30)
-    assert err.splitlines()[-1] == b"dog: Standard output can't be written: no space left on device"
+    assert err.splitlines()[-1] == b"dog: Standard output can't be written: no space left on device."
     assert b"Traceback" not in err
     assert printing.returncode == 1
 
@@ -651,7 +651,7 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
     path = album.root / ".dog" / "index.sqlite3"
     ended = album.run("rebuild")
     assert ended.returncode == 0
-    sum_up = r"The index has 5 photos, 5 of them with what the old one knew, which is kept as (\S+)\n"
+    sum_up = r"The index has 5 photos, 5 of them with data from the old index, which is kept as (\S+)\n"
     aside = re.fullmatch(sum_up, ended.stdout)
     assert aside
     assert (album.folder / aside[1]).is_file()
@@ -730,13 +730,13 @@ def test_rebuild_makes_an_index_whatever_the_old_one_is(album: Album, damage: st
             assert album.run("verify").returncode == 1
     ended = album.run("rebuild")
     if damage in ("gone", "garbage"):
-        kept = "" if damage == "gone" else r", 0 of them with what the old one knew, which is kept as \S+"
+        kept = "" if damage == "gone" else r", 0 of them with data from the old index, which is kept as \S+"
         assert re.fullmatch(rf"The index has 6 photos{kept}\n", ended.stdout)
         assert (LOST in ended.stderr) == (damage == "garbage")
         assert said(album.run("verify")) == ([], 0)
         return
     known = 0 if damage == "snapshots" else 4
-    assert f"The index has 5 photos, {known} of them with what the old one knew" in ended.stdout
+    assert f"The index has 5 photos, {known} of them with data from the old index" in ended.stdout
     assert (LOST in ended.stderr, ended.returncode) == ((True, 0) if damage == "snapshots" else (False, 1))
     with album.indexed() as index:
         photo = index.get(album.photos[0].id)
@@ -755,7 +755,7 @@ def test_what_an_index_knows_is_not_given_up_because_somebody_else_has_it_open(a
             line = "dog: The index of 'snapshots' can't be used: database is locked; see to that first.\n"
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 1)
     assert not (path.parent / "damaged").exists()
-    assert "5 photos, 5 of them with what the old one knew" in album.run("rebuild").stdout
+    assert "5 photos, 5 of them with data from the old index" in album.run("rebuild").stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -776,7 +776,7 @@ def test_a_rebuild_that_is_ended_is_told_by_verify_and_finished_by_the_next_one(
         )
         assert (ended.stdout, ended.returncode) == ("", 1)
     ended = album.run("rebuild")
-    assert "The index has 5 photos, 5 of them with what the old one knew" in ended.stdout
+    assert "The index has 5 photos, 5 of them with data from the old index" in ended.stdout
     assert ended.returncode == 0
     with album.indexed() as index:
         assert index.recent(10) == before
@@ -813,14 +813,14 @@ def test_each_command_says_what_it_does_and_with_which_status_it_ends(tmp_path: 
     assert f"\n  {command} " in run_dog("album", "--help", cwd=tmp_path).stdout
     ended = run_dog("album", command, "--help", cwd=tmp_path)
     assert f"dog album {command} [OPTIONS]" in ended.stdout
-    for word in ("--snapshots FOLDER", "DOG_SNAPSHOTS", "The status: 0 all is well; 1 ", "130 ended by Ctrl-C."):
+    for word in ("--snapshots FOLDER", "DOG_SNAPSHOTS", "Exit status: 0 success; 1 ", "130 stopped by Ctrl-C."):
         assert word in " ".join(ended.stdout.split())
     assert ended.returncode == 0
 
 
 def test_the_help_of_export_says_that_it_does_not_verify(tmp_path: Path) -> None:
     text = " ".join(run_dog("album", "export", "--help", cwd=tmp_path).stdout.split())
-    assert "Write the photos that lie in the folder" in text
+    assert "Write the photos into one archive, unchanged" in text
     assert "`dog album verify`" in text
 
 

@@ -1,19 +1,22 @@
 """The command line, as processes: what it says and with which status it ends."""
 
+import inspect
 import json
 import re
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 from dog import __version__
+from dog.cli import main
 from dog.errors import SettingError, StartError
 from dog.serving import _explain
-from dog.settings import CONFIG, SETTINGS, Settings, load
+from dog.settings import ALL_SETTINGS, COMMON_SETTINGS, SETTINGS, Setting, Settings, load
 from tests.conftest import Serve
 from tests.server_process import run_dog
 
@@ -33,9 +36,7 @@ WRONG = {
     "latency": "-1",
     "preview_rate": "0",
     "warm_up": "61",
-    "settle": "0",
     "black_level": "2",
-    "black_share": "0",
     "retake": "-1",
     "frozen": "maybe",
     "snapshots": "a\nb",
@@ -109,12 +110,11 @@ def test_a_wrong_setting_ends_the_start_with_one_line_that_names_it_and_its_sour
 def test_a_file_that_is_not_there_or_not_right_ends_the_start(tmp_path: Path) -> None:
     assert_refused(
         run_dog("serve", "--config", "nope.toml", cwd=tmp_path),
-        "--config (command line): the file nope.toml can't be read: no such file or directory; name one that can",
+        "--config (command line): the file nope.toml can't be read: no such file or directory. Name a file that"
+        " can be read.",
     )
     (tmp_path / "dog.toml").write_text("port = 1\nprot = 2\n")
-    assert_refused(
-        run_dog("serve", cwd=tmp_path), "prot (dog.toml line 2): there is no such setting; did you mean port?"
-    )
+    assert_refused(run_dog("serve", cwd=tmp_path), "prot (dog.toml line 2): unknown setting. Did you mean port?")
 
 
 @pytest.fixture
@@ -178,8 +178,8 @@ def test_a_program_that_can_not_be_run_ends_the_start(mode: int | None, reason: 
 def test_a_log_file_that_can_not_be_opened_ends_the_start(tmp_path: Path) -> None:
     assert_refused(
         run_dog("serve", "--log-file", "logs/server.log", cwd=tmp_path),
-        "--log-file (command line): logs/server.log can't be written: no such file or directory; "
-        "name another file, or - for none",
+        "--log-file (command line): logs/server.log can't be written: no such file or directory. "
+        "Name another file, or - for none.",
     )
 
 
@@ -203,16 +203,45 @@ def test_what_is_not_known_on_the_command_line_is_one_line_too(
 # ---- what it says of itself
 
 
-def test_the_help_has_every_setting_with_its_variable_and_default(tmp_path: Path) -> None:
-    ended = run_dog("serve", "--help", cwd=tmp_path)
-    assert ended.returncode == 0
+@pytest.mark.parametrize(("option", "shown"), [("--help", COMMON_SETTINGS), ("--help-all", ALL_SETTINGS)])
+def test_the_help_shows_the_common_settings_and_all_of_them_on_request(
+    option: str, shown: Sequence[Setting], tmp_path: Path
+) -> None:
+    ended = run_dog("serve", option, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
     text = " ".join(ended.stdout.split())
-    for setting in (*SETTINGS.values(), CONFIG):
+    for setting in shown:
         about = setting.about
-        assert f"{setting.flag} {about.metavar} {about.meaning} Write {about.right}" in text
+        assert f"{setting.flag} {about.metavar} {about.meaning} Write {about.right}. [" in text
         assert f"[{setting.variable}; default: {setting.default}]" in text
-    for group in ("Where it is reached:", "The camera:", "The log:", "Help:"):
-        assert f"\n{group}\n" in ended.stdout
+    options = re.findall(r"^  (?:-h, )?(--[\w-]+)", ended.stdout, re.MULTILINE)
+    assert options == [*(setting.flag for setting in shown), "--help-all", "--help"]
+    assert re.findall(r"^(\w.*):$", ended.stdout, re.MULTILINE) == [
+        *dict.fromkeys(setting.about.group for setting in shown),
+        "Help",
+    ]
+
+
+def test_the_common_settings_are_a_dozen() -> None:
+    assert len(COMMON_SETTINGS) == 12
+    assert set(COMMON_SETTINGS) < set(ALL_SETTINGS)
+
+
+@pytest.mark.parametrize("group", [[], ["album"], ["user"], ["token"]], ids=" ".join)
+def test_each_command_is_described_in_whole_at_80_columns(group: list[str], tmp_path: Path) -> None:
+    commands = main.commands
+    for name in group:
+        found = commands[name]
+        assert isinstance(found, click.Group)
+        commands = found.commands
+    ended = run_dog(*group, "--help", cwd=tmp_path, env={"COLUMNS": "80"})
+    rows = dict(re.findall(r"^  (\w+)  +(.*)$", ended.stdout.split("Commands:\n")[1], re.MULTILINE))
+    assert rows.keys() == commands.keys()
+    for name, command in commands.items():
+        assert rows[name].endswith(".")
+        assert not rows[name].endswith("...")
+        assert inspect.cleandoc(command.help or "").startswith(rows[name])
+    assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
 def test_the_program_tells_its_version_and_its_commands(tmp_path: Path) -> None:
@@ -281,9 +310,18 @@ def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve
     server = serve(env={"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged": "1", "DOG_PROT": "1"})
     assert server.stop() == 0
     for text in (server.stderr, (tmp_path / "server.log").read_text()):
-        assert "there is no such setting; did you mean DOG_PORT?" in text
-        assert r"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged (environment): there is no such setting" in text
+        assert "unknown setting. Did you mean DOG_PORT?" in text
+        assert r"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged (environment): unknown setting" in text
         assert not any(line.startswith("2026-11-22T11:14:38.123Z") for line in text.splitlines())
+
+
+def test_a_flag_that_is_no_longer_a_setting_is_accepted_with_a_warning(serve: Serve, tmp_path: Path) -> None:
+    warning = "--settle (command line): this is no longer a setting and is ignored. Remove it."
+    server = serve("--settle", "0.5")
+    assert server.stop() == 0
+    assert server.stderr.count(warning) == (tmp_path / "server.log").read_text().count(warning) == 1
+    checked = run_dog("check", "--settle", "0.5", cwd=tmp_path)
+    assert (checked.stderr, checked.returncode) == (f"dog: {warning}\n", 0)
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])

@@ -17,8 +17,10 @@ from tests.conftest import Serve
 from tests.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
 
 PASSWORD = "correct horse"
-NO_MANAGER = "dog: Nobody who may manage can log in any more; the next start of the service prints a link for one.\n"
-FIRST = "dog: These are the first accounts in {!r}; they count for a service that keeps its photos there.\n"
+NO_MANAGER = (
+    "dog: No user with the role manage can log in any more. The service prints a setup link when it starts next.\n"
+)
+FIRST = "dog: These are the first accounts in {!r}. Only a service that stores its photos there uses them.\n"
 NOBODY = "There are no accounts in '{}'; `dog user add` makes the first one."
 UNKNOWN = "There is no {0} 'ben'; `dog {0} list` shows them."
 
@@ -75,7 +77,7 @@ def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) 
 def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_file: str, path: Path) -> None:
     add = ("user", "add", "Anna", "--role", "view", "--password-file", password_file)
     first = FIRST.format(str(tmp_path / "snapshots"))
-    assert dog(tmp_path, *add) == ("Anna may log in, with the role view.\n", first, 0)
+    assert dog(tmp_path, *add) == ("Anna can log in with the role view.\n", first, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dog(tmp_path, "user", "role", "ANNA", "manage") == ("ANNA has the role manage.\n", "", 0)
     with Accounts(path) as accounts:
@@ -88,16 +90,16 @@ def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_fil
     assert (user, said, status) == ({"name": "Anna", "role": "manage", "has_password": True, "sessions": 1}, "", 0)
     told, said, status = dog(tmp_path, "user", "list")
     assert re.fullmatch(
-        r"Name +Role +Password +Made +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", told
+        r"Name +Role +Password +Created +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", told
     )
     change = ("user", "password", "anna", "--password-file", password_file)
-    assert dog(tmp_path, *change) == ("anna has a new password, and is logged out everywhere.\n", "", 0)
+    assert dog(tmp_path, *change) == ("anna has a new password and is logged out everywhere.\n", "", 0)
     with Accounts(path) as accounts:
         assert accounts.sessions() == []
         assert Hasher().is_right(accounts.users()[0].password or "", "ein anderes Paßwort".encode())
         assert secret
     assert dog(tmp_path, "user", "remove", "Anna") == (
-        "Anna is removed, and logged out everywhere.\n",
+        "Anna is removed and logged out everywhere.\n",
         NO_MANAGER,
         0,
     )
@@ -140,8 +142,8 @@ def test_a_user_of_that_name_is_one_line_before_a_password_is_asked_for(tmp_path
         (b"", "The password is too short; it has 8 characters at least."),
         (b"a" * 1025, "The password is too long, or no text; it may have 1024 bytes in UTF-8."),
         (b"Benjamin\n", "The password is the user's name; take another one."),
-        (b"\xff" * 10, "--password-file: 'given' is no text in UTF-8."),
-        (b"password\nhint\n", "--password-file: 'given' has more than one line; it holds the password alone."),
+        (b"\xff" * 10, "--password-file: 'given' is not UTF-8 text. Save it as UTF-8."),
+        (b"password\nhint\n", "--password-file: 'given' has more than one line. Write only the password into it."),
     ],
 )
 def test_a_password_that_will_not_do_is_one_line(content: bytes, line: str, tmp_path: Path, path: Path) -> None:
@@ -154,7 +156,7 @@ def test_a_password_that_will_not_do_is_one_line(content: bytes, line: str, tmp_
 
 def test_a_password_file_that_can_not_be_read_or_never_ends_is_one_line(tmp_path: Path) -> None:
     arguments = ("user", "add", "ben", "--role", "view", "--password-file")
-    line = "--password-file: '{}' can't be read: {}; name a file that can"
+    line = "--password-file: '{}' can't be read: {}. Name a file that can be read."
     assert_refused(dog(tmp_path, *arguments, "none"), line.format("none", "no such file or directory"), 2)
     assert_refused(dog(tmp_path, *arguments, "."), line.format(".", "is a directory"), 2)
     long = "The password is too long, or no text; it may have 1024 bytes in UTF-8."
@@ -171,7 +173,7 @@ def test_a_password_comes_by_standard_input_and_is_nowhere_else(tmp_path: Path, 
         text=True,
         check=False,
     )
-    assert (ended.stdout, ended.returncode) == ("ben may log in, with the role capture.\n", 0)
+    assert (ended.stdout, ended.returncode) == ("ben can log in with the role capture.\n", 0)
     assert ended.stderr == FIRST.format(str(tmp_path / "snapshots"))
     assert PASSWORD.encode() not in path.read_bytes()
 
@@ -181,7 +183,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: P
     seen, status = type_in(tmp_path, arguments, [b"correct horse\n"] * 2)
     first = FIRST.format(str(tmp_path / "snapshots"))[:-1]
     assert (seen.split("\r\n"), status) == (
-        ["Password: ", "The same again: ", first, "ben may log in, with the role view.", ""],
+        ["Password: ", "Repeat the password: ", first, "ben can log in with the role view.", ""],
         0,
     )
     with Accounts(path) as accounts:
@@ -191,8 +193,8 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: P
 @pytest.mark.parametrize(
     ("answers", "end", "status"),
     [
-        ([b"correct horse\n", b"another one\n"], "dog: The two passwords differ; nothing was changed.\r\n", 1),
-        ([b"\x04"], "dog: No password was given; nothing was changed.\r\n", 1),
+        ([b"correct horse\n", b"another one\n"], "dog: The passwords differ. Nothing was changed.\r\n", 1),
+        ([b"\x04"], "dog: No password was entered. Nothing was changed.\r\n", 1),
         ([b"\x03"], "Password: ", 130),
     ],
 )
@@ -210,7 +212,7 @@ def test_what_is_not_typed_twice_changes_nothing(
 def test_without_a_terminal_and_a_file_nobody_can_be_asked(tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "user", "add", "ben", "--role", "view"),
-        "There is no terminal to ask for the password at; give it by --password-file. See dog user add --help.",
+        "There is no terminal to ask for the password. Use --password-file. See dog user add --help.",
         2,
     )
 
@@ -230,8 +232,9 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
     told, said, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
     assert re.fullmatch(r"dog_[\w-]{43}\n", told, re.ASCII)
     assert re.fullmatch(
-        r"dog: This is the token cron, shown this once: keep it where only the script can read it, and have it sent as"
-        r" 'Authorization: Bearer TOKEN'\. It ends at [\d-]{10} [\d:]{8}\.\n",
+        r"dog: This is the token cron\. It is shown only this once: store it where only the script can read it,"
+        r" and send"
+        r" it as 'Authorization: Bearer TOKEN'\. It expires at [\d-]{10} [\d:]{8}\.\n",
         said.removeprefix(FIRST.format(str(tmp_path / "snapshots"))),
     )
     assert status == 0
@@ -243,7 +246,7 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
     assert all(told.strip() not in line for line, _, _ in listed)
     assert json.loads(listed[1][0]).keys() == {"name", "role", "created_at", "expires_at"}
     assert re.fullmatch(
-        r"Name +Role +Made +Ends *\ncron +view +[\d-]{10} [\d:]{8} +[\d-]{10} [\d:]{8} *\n", listed[0][0]
+        r"Name +Role +Created +Expires *\ncron +view +[\d-]{10} [\d:]{8} +[\d-]{10} [\d:]{8} *\n", listed[0][0]
     )
     assert_refused(
         dog(tmp_path, "token", "add", "CRON", "--role", "view"),
@@ -273,7 +276,7 @@ def test_a_token_that_nobody_has_seen_is_none(tmp_path: Path, path: Path, anna: 
 def test_who_has_no_password_is_logged_out_with_a_word(tmp_path: Path, path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_user("owner", "manage", None)
-    said = "dog: owner has no password to log in with again; `dog user password` gives one.\n"
+    said = "dog: owner has no password and can't log in again. Set one with `dog user password`.\n"
     assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", said, 0)
 
 
@@ -292,14 +295,15 @@ def test_a_token_that_never_ends_and_one_that_has_are_told_apart(tmp_path: Path,
         accounts.add_token("b", "view", made.replace(year=2020))
     lines = dog(tmp_path, "token", "list")[0].splitlines()
     assert lines[1].rstrip().endswith("  never")
-    assert re.search(r"  has ended 2020-\d\d-\d\d [\d:]{8}$", lines[2].rstrip())
+    assert re.search(r"  expired 2020-\d\d-\d\d [\d:]{8}$", lines[2].rstrip())
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "36501", "soon"])
 def test_a_token_for_no_number_of_days_is_none(days: str, tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", days),
-        f"Invalid value for '--days': {days!r} is no number of days above 0, at most 36500. See dog token add --help.",
+        f"Invalid value for '--days': {days!r} is not a number of days. Write a number above 0, at most 36500."
+        f" See dog token add --help.",
         2,
     )
 

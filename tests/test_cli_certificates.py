@@ -92,7 +92,7 @@ def test_more_names_may_be_given_and_each_is_there_once(tmp_path: Path) -> None:
 def test_what_is_no_name_is_one_line(name: str, tmp_path: Path) -> None:
     ended = run_dog("cert", f"--name={name}", cwd=tmp_path)
     assert ended.returncode == 2
-    assert re.fullmatch(r"dog: --name: .* is no name or address; write one such as dog\.lan .*\n", ended.stderr)
+    assert re.fullmatch(r"dog: --name: .* is not a name or an address\. Write one such as dog\.lan .*\n", ended.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +161,9 @@ def test_what_is_there_is_never_written_over_unless_that_is_said(there: str, tmp
     (tmp_path / there).write_text("mine")
     ended = run_dog("cert", cwd=tmp_path)
     assert ended.returncode == 2
-    assert re.fullmatch(rf"dog: '{there}' is there already; name another file, or say --overwrite\. .*\n", ended.stderr)
+    assert re.fullmatch(
+        rf"dog: '{there}' exists already\. Name another file, or add --overwrite to replace it\. .*\n", ended.stderr
+    )
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "mine")]
     make(tmp_path, "--overwrite")
     assert stat.S_IMODE((tmp_path / KEY).stat().st_mode) == 0o600
@@ -190,9 +192,7 @@ def test_no_link_and_no_device_is_written_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
         ended = run_dog("cert", "--certificate", name, "--overwrite", cwd=tmp_path)
-        line = (
-            f"dog: '{name}' is a link or a device, which nothing is written over; name a file. See dog cert --help.\n"
-        )
+        line = f"dog: '{name}' is a link or a device and is not replaced. Name a file. See dog cert --help.\n"
         assert (ended.stdout, ended.stderr, ended.returncode) == ("", line, 2)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "pipe").is_fifo()
@@ -201,15 +201,15 @@ def test_no_link_and_no_device_is_written_over(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_written_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
     ended = run_dog("cert", "--certificate", "/proc/certificate.pem", cwd=tmp_path)
     assert ended.returncode == 1
-    assert re.fullmatch(r"dog: '/proc/certificate\.pem' can't be written: .*; name another file\n", ended.stderr)
+    assert re.fullmatch(r"dog: '/proc/certificate\.pem' can't be written: .*\. Name another file\.\n", ended.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--certificate", "one.pem", "--key", "./one.pem"), "need a file each"),
-        (("--key", "nowhere/key.pem"), "There is no folder 'nowhere'"),
+        (("--certificate", "one.pem", "--key", "./one.pem"), "can't be in the same file"),
+        (("--key", "nowhere/key.pem"), "The folder 'nowhere' does not exist"),
         (("--key", "."), "'.' is a folder"),
         (("--key", "a\nb.pem"), "can't be written into dog.toml"),
     ],

@@ -105,7 +105,7 @@ def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_
     assert len(machine.photos()) == 4
     confirmed = machine.purge("--confirm")
     assert (confirmed.returncode, confirmed.stderr) == (0, "")
-    assert confirmed.stdout.startswith("The clock is confirmed.\nA server has these photos")
+    assert confirmed.stdout.startswith("The clock is confirmed.\nA running server uses these photos")
     machine.server.wait_for("is trusted: you confirmed it")
     machine.server.wait_for("2 photos made room")
     assert machine.photos() == photos[:2]

@@ -20,7 +20,7 @@ from dog.captures import MEMORY, MEMORY_SIZE
 from dog.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
 from dog.messages import CameraStatus, Quality
 from dog.outcomes import ENDED
-from dog.settings import Settings, describe
+from dog.settings import COMMON_SETTINGS, Settings, describe
 from dog.web.app import create_app
 from dog.web.problems import STATUS
 from dog.web.sockets import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
@@ -122,8 +122,9 @@ def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve
         assert len(answer.read()) / 1000 == pytest.approx(int(told[1]), abs=1.5)  # encoders differ a little
 
 
-def test_the_readme_has_the_table_of_settings() -> None:
-    assert describe() in README
+def test_the_readme_has_the_table_of_the_common_settings_and_no_other() -> None:
+    assert describe(COMMON_SETTINGS) in README
+    assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
 
 
 def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Path) -> None:

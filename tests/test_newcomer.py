@@ -236,12 +236,12 @@ def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> No
         (Settings(), []),
         (Settings(auth=True), []),
         (Settings(host="0.0.0.0", open=True), []),
-        (Settings(host="0.0.0.0", auth=True), ["unencrypted"]),
-        (Settings(host="0.0.0.0", auth=True, base_url="http://dog.example.org"), ["unencrypted"]),
+        (Settings(host="0.0.0.0", auth=True), ["without encryption"]),
+        (Settings(host="0.0.0.0", auth=True, base_url="http://dog.example.org"), ["without encryption"]),
         (Settings(host="0.0.0.0", auth=True, base_url="https://dog.example.org"), []),
         (Settings(host="0.0.0.0", auth=True, trusted_proxies=("192.0.2.1",)), []),
         (Settings(host="0.0.0.0", auth=True, tls_certificate=Path("dog.pem")), []),
-        (Settings(host="0.0.0.0", auth=True, anonymous="manage"), ["without a login", "unencrypted"]),
+        (Settings(host="0.0.0.0", auth=True, anonymous="manage"), ["without logging in", "without encryption"]),
         (Settings(auth=True, anonymous="capture"), []),
     ],
 )
@@ -252,7 +252,7 @@ def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> N
 
 
 def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
-    serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share without a login")
+    serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share photos without logging in")
 
 
 @pytest.mark.parametrize(

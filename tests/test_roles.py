@@ -361,7 +361,7 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
     for mode, said in (
-        (0o644, f"dog: {file} can be read by others on this computer; chmod 600 ends that.\n"),
+        (0o644, f"dog: {file} can be read by other users of this computer. Run: chmod 600 {file}\n"),
         (0o600, ""),
     ):
         file.chmod(mode)
@@ -380,7 +380,7 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     file.write_text("two words\n")
     wrong = run_dog("gallery", server.url, "--token-file", str(file), cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "holds no token" in wrong.stderr
+    assert "contains no valid token" in wrong.stderr
 
 
 # ---- pages of listed origins

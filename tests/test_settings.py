@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dog.errors import SettingError
-from dog.settings import CONFIG, SETTINGS, Setting, Settings, Source, describe, load, split_camera
+from dog.settings import (
+    ALL_SETTINGS,
+    CONFIG,
+    RETIRED_SETTINGS,
+    SETTINGS,
+    Setting,
+    Settings,
+    Source,
+    describe,
+    load,
+    split_camera,
+)
 from tests.server_process import ROOT
 
 DOCS = ROOT / "docs" / "settings.md"
@@ -72,9 +83,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "latency": [("0.3", 0.3), ("1", 1.0), ("60", 60.0)],
     "preview_rate": [("0.5", 0.5), ("5", 5.0), ("60", 60.0)],
     "warm_up": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
-    "settle": [("0.01", 0.01), ("0.5", 0.5), ("1", 1.0)],
     "black_level": [("0", 0.0), ("0.05", 0.05), ("1", 1.0)],
-    "black_share": [("0.5", 0.5), ("0.9", 0.9), ("1", 1.0)],
     "retake": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
     "frozen": [("false", False), ("0", False), ("true", True)],
     "password_file": [("a", Path("a")), ("/b", Path("/b")), ("c d/e", Path("c d/e"))],
@@ -168,9 +177,7 @@ WRONG: dict[str, list[str]] = {
     "latency": ["", "-0.1", "60.5", "nan"],
     "preview_rate": ["", "0", "60.5"],
     "warm_up": ["", "-1", "60.5"],
-    "settle": ["", "0", "1.1"],
     "black_level": ["", "-0.1", "1.1"],
-    "black_share": ["", "0", "1.1"],
     "retake": ["", "-1", "60.5"],
     "frozen": ["", "maybe", "2"],
     "password_file": ["a\x1bb"],
@@ -286,7 +293,7 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
     again = refuse({}, {setting.variable: text}, tmp_path)
     assert (again.setting, again.source) == (setting.variable, "environment")
     assert again.problem == error.problem
-    assert re.search("write|known are|of its own|end it", error.problem)
+    assert re.search(r"\. (Write|Leave|Remove) .*\.$", error.problem)
     assert repr(text)[:80] in error.problem or setting.name in ("origins", "camera")
 
 
@@ -296,36 +303,38 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
         (
             {"port": "80800"},
             {},
-            "--port (command line): '80800' is wrong; write a whole number from 0 to 65535 (0: a free one)",
+            "--port (command line): '80800' is not valid. Write a whole number from 0 to 65535 (0: any free port).",
         ),
         (
             {"dead_time": "1s"},
             {},
-            "--dead-time (command line): '1s' is wrong; write a number of seconds from 0 to 3600",
+            "--dead-time (command line): '1s' is not valid. Write a number of seconds from 0 to 3600.",
         ),
         (
             {},
             {"DOG_IMAGE_TYPE": "gif"},
-            "DOG_IMAGE_TYPE (environment): 'gif' is wrong; write one of jpg, jpeg, png, webp",
+            "DOG_IMAGE_TYPE (environment): 'gif' is not valid. Write one of jpg, jpeg, png, webp.",
         ),
         (
             {"camera": "v4l:0"},
             {},
-            "--camera (command line): 'v4l:0' is no kind of camera; known are test, script:PATH, v4l2:DEVICE,"
-            " rtsp://ADDRESS, rtsps://ADDRESS, http://ADDRESS, https://ADDRESS, picamera:NUMBER, faulty:FAULTS",
+            "--camera (command line): 'v4l:0' is not a kind of camera. Write one of test, script:PATH,"
+            " v4l2:DEVICE, rtsp://ADDRESS, rtsps://ADDRESS, http://ADDRESS, https://ADDRESS, picamera:NUMBER,"
+            " faulty:FAULTS.",
         ),
         (
             {"host": "localhost:80"},
             {},
-            "--host (command line): 'localhost:80' holds a port; that is a setting of its own, --port",
+            "--host (command line): 'localhost:80' contains a port. Leave it out, and write the port as the"
+            " setting port.",
         ),
         (
             {"snapshots": "~nobody-of-this-name/a"},
             {},
-            "--snapshots (command line): '~nobody-of-this-name/a' begins with a home folder that is not known; "
-            "write the whole path",
+            "--snapshots (command line): '~nobody-of-this-name/a' begins with an unknown home folder. "
+            "Write the whole path.",
         ),
-        ({"config": ""}, {}, "--config (command line): '' is wrong; write the path of a TOML file"),
+        ({"config": ""}, {}, "--config (command line): '' is not valid. Write the path of a TOML file."),
     ],
 )
 def test_the_line_reads_like_this(
@@ -339,38 +348,46 @@ def test_the_line_reads_like_this(
     [
         (
             'host = "::"\nport = "80"',
-            "port ({file} line 2): '80' is wrong; write a whole number from 0 to 65535 (0: a free one), without quotes",
+            "port ({file} line 2): '80' is not valid. Write a whole number from 0 to 65535 (0: any free port),"
+            " without quotes.",
         ),
-        ("port = true", "port ({file} line 1): true is wrong; write a whole number from 0 to 65535 (0: a free one)"),
-        ("port = 80.0", "port ({file} line 1): 80.0 is wrong; write a whole number from 0 to 65535 (0: a free one)"),
+        (
+            "port = true",
+            "port ({file} line 1): true is not valid. Write a whole number from 0 to 65535 (0: any free port).",
+        ),
+        (
+            "port = 80.0",
+            "port ({file} line 1): 80.0 is not valid. Write a whole number from 0 to 65535 (0: any free port).",
+        ),
         (
             "[port]\na = 1",
-            "port ({file} line 1): {{'a': 1}} is wrong; write a whole number from 0 to 65535 (0: a free one)",
+            "port ({file} line 1): {{'a': 1}} is not valid. Write a whole number from 0 to 65535 (0: any free port).",
         ),
-        ("snapshots = 5", "snapshots ({file} line 1): 5 is wrong; write the path of a folder"),
-        ("dead_time = nan", "dead_time ({file} line 1): nan is wrong; write a number of seconds from 0 to 3600"),
+        ("snapshots = 5", "snapshots ({file} line 1): 5 is not valid. Write the path of a folder."),
+        ("dead_time = nan", "dead_time ({file} line 1): nan is not valid. Write a number of seconds from 0 to 3600."),
         (
             "log_file = false",
-            'log_file ({file} line 1): false is wrong; write the path of a file; empty or "-" for none',
+            'log_file ({file} line 1): false is not valid. Write the path of a file; leave it empty or write "-"'
+            " for none.",
         ),
-        ("\nprot = 80", "prot ({file} line 2): there is no such setting; did you mean port?"),
-        ("dead-time = 1", "dead-time ({file} line 1): there is no such setting; did you mean dead_time?"),
+        ("\nprot = 80", "prot ({file} line 2): unknown setting. Did you mean port?"),
+        ("dead-time = 1", "dead-time ({file} line 1): unknown setting. Did you mean dead_time?"),
         (
             "zzzzzz = 1",
-            "zzzzzz ({file} line 1): there is no such setting; known are " + ", ".join(SETTINGS),
+            "zzzzzz ({file} line 1): unknown setting. The settings are " + ", ".join(SETTINGS) + ".",
         ),
         (
             "port 80",
-            "dog.toml (working directory): the file {file} is not TOML: "
-            "Expected '=' after a key in a key/value pair (at line 1, column 6)",
+            "dog.toml (working directory): the file {file} is not valid TOML: "
+            "Expected '=' after a key in a key/value pair (at line 1, column 6). Correct it.",
         ),
         (
             'origins = "https://a.example"',
-            "origins ({file} line 1): 'https://a.example' is wrong; write " + SETTINGS["origins"].about.right,
+            "origins ({file} line 1): 'https://a.example' is not valid. Write " + SETTINGS["origins"].about.right + ".",
         ),
         (
             'origins = ["https://a.example/b"]',
-            "origins ({file} line 1): 'https://a.example/b' has a path; end it after the host or the port",
+            "origins ({file} line 1): 'https://a.example/b' has a path. Remove everything after the host or the port.",
         ),
     ],
 )
@@ -391,7 +408,7 @@ def test_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_bytes(b"host = '\xff'")
-    assert "is not text in UTF-8; save it as such" in str(refuse({}, {}, tmp_path))
+    assert "is not UTF-8 text. Save it as UTF-8." in str(refuse({}, {}, tmp_path))
 
 
 @pytest.mark.parametrize("depth", [50, 200, 300, 330, 400, 3000])
@@ -400,7 +417,7 @@ def test_a_file_of_lists_in_lists_is_refused_in_one_line(depth: int, key: str, t
     write_toml(tmp_path, f"{key} = {'[' * depth}{']' * depth}")
     error = refuse({}, {}, tmp_path)
     if depth == 3000:
-        assert "in each other too deep" in error.problem
+        assert "nested too deeply" in error.problem
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
@@ -412,7 +429,7 @@ def test_a_number_without_end_is_refused_in_one_line(number: str, tmp_path: Path
 def test_what_is_no_file_or_has_no_end_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in "/dev/zero", "pipe":
-        assert "it is not a regular file; name one that can" in str(refuse({"config": name}, {}, tmp_path))
+        assert "it is not a regular file. Name a file that can be read." in str(refuse({"config": name}, {}, tmp_path))
     assert load({"config": "/dev/null"}, {}, tmp_path).port == 8080
 
 
@@ -427,7 +444,8 @@ def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "nope.toml"
     assert str(refuse({}, {"DOG_CONFIG": "nope.toml"}, tmp_path)) == (
-        f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory; name one that can"
+        f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory. Name a file that"
+        f" can be read."
     )
     # the flag counts more
     assert refuse({"config": str(tmp_path)}, {"DOG_CONFIG": "nope.toml"}, tmp_path).setting == "--config"
@@ -484,12 +502,40 @@ def test_a_failure_later_on_names_the_source_of_the_setting(tmp_path: Path) -> N
 
 def test_an_unknown_variable_is_a_warning_and_others_are_not_our_business(tmp_path: Path) -> None:
     settings = load({}, {"DOG_PROT": "1", "DOG_CONFIG": str(write_toml(tmp_path, "")), "PORT": "2"}, tmp_path)
-    assert settings.warnings == ("DOG_PROT (environment): there is no such setting; did you mean DOG_PORT?",)
+    assert settings.warnings == ("DOG_PROT (environment): unknown setting. Did you mean DOG_PORT?",)
     assert settings.port == 8080
 
 
 def test_a_wrong_value_is_refused_even_where_another_counts_more(tmp_path: Path) -> None:
     assert refuse({"port": "80"}, {"DOG_PORT": "x"}, tmp_path).setting == "DOG_PORT"
+
+
+# ---- settings that have become constants
+
+
+@pytest.mark.parametrize("name", RETIRED_SETTINGS)
+def test_a_retired_setting_is_ignored_with_one_warning_that_names_it(name: str, tmp_path: Path) -> None:
+    flag, variable = f"--{name.replace('_', '-')}", f"DOG_{name.upper()}"
+    file = write_toml(tmp_path, f'port = 81\n{name} = "anything"\n[cameras.porch]\ncamera = "test"\n{name} = 0.5\n')
+    settings = load({name: "0.5"}, {variable: "x"}, tmp_path)
+    written = [
+        f"{name} ({file} line 2)",
+        f"cameras.porch.{name} ({file} line 5)",
+        f"{variable} (environment)",
+        f"{flag} (command line)",
+    ]
+    assert settings.warnings == tuple(
+        f"{one}: this is no longer a setting and is ignored. Remove it." for one in written
+    )
+    assert settings.port == 81
+    assert settings.sources.keys() == {"port"}
+    assert settings.by_camera()["porch"].sources.keys() == {"port", "camera"}
+
+
+@pytest.mark.parametrize("name", RETIRED_SETTINGS)
+def test_a_retired_setting_is_in_the_docs_and_no_longer_a_setting(name: str) -> None:
+    assert name not in SETTINGS
+    assert f"`{name}`" in DOCS.read_text().split("## Settings that are constants now")[1]
 
 
 # which of the three right values each source gives to each setting, or None where it is silent
@@ -531,15 +577,16 @@ def test_flags_count_before_variables_before_the_file_before_defaults(
 
 
 def test_the_table_in_the_docs_is_that_of_the_code() -> None:
-    assert describe() in DOCS.read_text()
+    assert describe(ALL_SETTINGS) in DOCS.read_text()
 
 
 def test_the_table_has_every_setting_once() -> None:
-    rows = describe().splitlines()[2:]
+    rows = describe(ALL_SETTINGS).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [setting.flag for setting in (*SETTINGS.values(), CONFIG)]
     assert {"sources", "warnings", "cameras", *SETTINGS} == set(Settings.__struct_fields__)
     assert (
-        "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | The least time from one exposure's start" in describe()
+        "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | Minimum time from the start of one exposure"
+        in describe(ALL_SETTINGS)
     )
 
 
@@ -616,40 +663,44 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
     [
         (
             "[cameras.porch]\ndead_time = 1",
-            "cameras.porch ({file} line 1): it does not say which camera it is; write a line such as"
-            ' camera = "v4l2:/dev/video0"',
+            "cameras.porch ({file} line 1): this table has no setting `camera`. Add a line such as"
+            ' camera = "v4l2:/dev/video0".',
         ),
         (
             '[cameras.porch]\ncamera = "test"\nport = 80',
-            "cameras.porch.port ({file} line 3): it is not a camera's own; write it above the first line in brackets",
+            "cameras.porch.port ({file} line 3): a single camera cannot have this setting. Move the line above"
+            " the first"
+            " line in brackets.",
         ),
         (
             'dead_time = 1\n[cameras.porch]\ncamera = "test"\ndead_tme = 2',
-            "cameras.porch.dead_tme ({file} line 4): there is no such setting; did you mean dead_time?",
+            "cameras.porch.dead_tme ({file} line 4): unknown setting. Did you mean dead_time?",
         ),
         (
             'dead_time = 1\n[cameras.porch]\ncamera = "test"\ndead_time = "soon"',
-            "cameras.porch.dead_time ({file} line 4): 'soon' is wrong; write a number of seconds from 0 to 3600,"
-            " without quotes",
+            "cameras.porch.dead_time ({file} line 4): 'soon' is not valid. Write a number of seconds from 0 to 3600,"
+            " without quotes.",
         ),
         (
             '[cameras.Porch]\ncamera = "test"',
-            "cameras.Porch ({file} line 1): 'Porch' can't be a camera's name; take up to 32 of a to z, 0 to 9 and -",
+            "cameras.Porch ({file} line 1): 'Porch' is not a valid camera name. Use at most 32 of the characters"
+            " a to z,"
+            " 0 to 9 and -.",
         ),
         (
             'camera = "test"\n[cameras.main]\ncamera = "test"',
-            "cameras.main ({file} line 2): the setting `camera` has a camera of this name already; choose another name,"
-            " or leave that out",
+            "cameras.main ({file} line 2): the setting `camera` has a camera of this name already. Choose another name,"
+            " or remove that setting.",
         ),
-        ("cameras = 3", "cameras ({file} line 1): it is not a table; write [cameras.porch] above its lines"),
+        ("cameras = 3", "cameras ({file} line 1): this is not a table. Write [cameras.porch] above its lines."),
         (
             '[cameras]\nporch = "test"',
-            "cameras.porch ({file} line 2): it is not a table; write [cameras.porch] above its lines",
+            "cameras.porch ({file} line 2): this is not a table. Write [cameras.porch] above its lines.",
         ),
         (
             '[cameras.porch]\ncamera = "test"\ncontrols = { brightness = [1] }',
-            "cameras.porch.controls ({file} line 3): {{'brightness': [1]}} is wrong; write NAME=VALUE with commas"
-            " between them (in dog.toml a table), such as brightness=128; empty for none",
+            "cameras.porch.controls ({file} line 3): {{'brightness': [1]}} is not valid. Write NAME=VALUE pairs"
+            " such as brightness=128, separated by commas (in dog.toml: a table); leave it empty for none.",
         ),
     ],
 )
@@ -689,8 +740,9 @@ def test_a_password_on_the_command_line_is_refused_with_what_to_do_and_elsewhere
     camera: str, tmp_path: Path
 ) -> None:
     assert str(refuse({"camera": camera}, {}, tmp_path)) == (
-        "--camera (command line): everybody on this computer can read the password that stands there; leave it out and"
-        " name its file with --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
+        "--camera (command line): everybody on this computer can read a password on the command line. Remove it"
+        " and name"
+        " a file that contains it with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
     )
     assert load({}, {"DOG_CAMERA": camera}, tmp_path).camera == camera
     write_toml(tmp_path, f'camera = "{camera}"')
@@ -711,7 +763,7 @@ def test_a_password_that_everybody_can_read_is_a_warning(table: str, tmp_path: P
     file.chmod(0o640)
     assert load({}, {}, tmp_path).warnings == ()
     file.chmod(0o644)
-    warning = f"Everybody on this computer can read the password in {file}; chmod 600 {file}"
+    warning = f"Everybody on this computer can read the password in {file}. Run: chmod 600 {file}"
     assert load({}, {}, tmp_path).warnings == (warning,)
     write_toml(tmp_path, f'{table}camera = "rtsp://me@192.0.2.7/"\npassword_file = "yard"')
     assert load({}, {}, tmp_path).warnings == ()

@@ -120,13 +120,13 @@ def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str
     assert run_dog("snap", url, cwd=here).returncode == Status.WELL  # something to list
     with open("/dev/full", "wb") as full:
         full_disk = print_into(full, *arguments, url, cwd=here)
-    assert full_disk == ("dog: Standard output can't be written: no space left on device\n", Status.FAILED)
+    assert full_disk == ("dog: Standard output can't be written: no space left on device.\n", Status.FAILED)
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as closed:
         assert print_into(closed, *arguments, url, cwd=here) == ("", Status.FAILED)
     none = print_into(None, *arguments, url, cwd=here, preexec_fn=lambda: os.close(1))
-    assert none == ("dog: Standard output can't be written: bad file descriptor\n", Status.FAILED)
+    assert none == ("dog: Standard output can't be written: bad file descriptor.\n", Status.FAILED)
 
 
 def test_standard_output_is_not_blamed_for_another_file(serve: Serve, here: Path) -> None:
@@ -152,11 +152,11 @@ def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve
     (here / "pipe").mkdir()
     ended = run_dog("snap", url, "-o", "photo.jpg", cwd=here)
     assert ended.stderr == (
-        "dog: 'photo.jpg' is there already; name another file, or say --force. See dog snap --help.\n"
+        "dog: 'photo.jpg' exists already. Name another file, or add --force to replace it. See dog snap --help.\n"
     )
     assert ended.returncode == Status.USAGE
     assert run_dog("snap", url, "-o", "nowhere/photo.jpg", cwd=here).stderr == (
-        "dog: There is no folder 'nowhere'; make it first. See dog snap --help.\n"
+        "dog: The folder 'nowhere' does not exist. Create it first. See dog snap --help.\n"
     )
     assert run_dog("snap", url, "--force", "-o", "/dev/null", cwd=here).returncode == Status.USAGE
     assert (here / "photo.jpg").read_text() == "mine"
@@ -179,7 +179,7 @@ def test_the_photo_is_shown_by_the_desktops_viewer(serve: Serve, here: Path) -> 
     assert ended.returncode == Status.WELL
     assert opened.read_text() == "photo.jpg\n"
     ended = run_dog("snap", url, "-o", "other.jpg", "--open", cwd=here, env={"PATH": "/nowhere"})
-    assert "there is no xdg-open to show it" in ended.stderr
+    assert "The program xdg-open is not installed. Open the photo yourself: 'other.jpg'." in ended.stderr
     assert ended.returncode == Status.FAILED
 
 
@@ -214,9 +214,9 @@ def test_a_server_that_says_nothing_is_given_up_in_time(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--max-age", "-1"], "no number of seconds"),
-        (["--max-age", "nan"], "no number of seconds"),
-        (["-o", "-", "--json"], "leave out --json"),
+        (["--max-age", "-1"], "is not a number of seconds"),
+        (["--max-age", "nan"], "is not a number of seconds"),
+        (["-o", "-", "--json"], "Remove --json"),
         (["extra"], "extra"),
     ],
 )

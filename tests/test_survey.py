@@ -61,7 +61,7 @@ def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = run_dog("check", "--save", "file/here", cwd=tmp_path)
     assert ended.returncode == 2
-    assert ended.stderr == "dog: --save: 'file/here/main.jpg' can't be written: not a directory; name another folder\n"
+    assert ended.stderr == "dog: --save: 'file/here/main.jpg' can't be written: not a directory. Name another folder.\n"
 
 
 def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
@@ -73,6 +73,7 @@ def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
 
 def test_the_password_of_an_address_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('camera = "http://me:secret@127.0.0.1:1/"')
+    (tmp_path / "dog.toml").chmod(0o600)
     status, lines = check(tmp_path)
     assert status == 1
     assert "secret" not in lines[0]

@@ -145,7 +145,7 @@ def test_both_killed_the_photos_of_the_time_between_are_caught_up(serve: Serve, 
     server = serve(*STILL, "--port", str(server.port))
     taken += [press(server) for _ in range(3)]
     again = watch(*arguments)
-    again.wait_for("too much was missed")
+    again.wait_for("missed more than the server remembers")
     again.wait_for(f"had {taken[-1]}")
     again.end()
     last = watch(*arguments)
@@ -219,11 +219,11 @@ def test_a_photo_that_was_deleted_meanwhile_is_told_and_passed_over(serve: Serve
     delete(server, gone)
     last = press(server)
     again = watch(server.url, "--save", "kept")
-    again.wait_for(f"photo {gone} was deleted before it could be fetched")
+    again.wait_for(f"Photo {gone} was deleted before it was downloaded")
     again.wait_for(last)
     assert_kept(tmp_path / "kept", server, [first, last])
     delete(server, first)  # and from now on, what is kept here stays
-    again.wait_for(f"photos removed by somebody: {first}")
+    again.wait_for(f"photos removed by a user: {first}")
     assert list((tmp_path / "kept").glob(f"*_{first}.jpg"))
 
 
@@ -362,7 +362,7 @@ def test_only_the_named_camera_is_watched(serve: Serve, watch: Watch, tmp_path: 
     assert [file.name.split("_")[1] for file in (tmp_path / "kept").glob("*.jpg")] == ["back"]
     ended = run_dog("watch", server.url, "--camera", "nope", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
-    assert "there is no camera 'nope'; there is front, back." in ended.stderr
+    assert "the server has no camera 'nope'. Name one of front, back." in ended.stderr
 
 
 def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp_path: Path) -> None:
@@ -371,13 +371,13 @@ def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp
     watcher.wait_for("connected")
     ended = run_dog("watch", server.url, "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
-    assert "another dog watch saves into 'kept'" in ended.stderr
+    assert "another `dog watch` saves into 'kept'" in ended.stderr
     press(server)
     watcher.wait_for("main: 1")
     watcher.end()
     ended = run_dog("watch", server.url.replace("127.0.0.1", "localhost"), "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
-    assert f"has the photos of {server.url}; name another folder" in ended.stderr
+    assert f"has the photos of {server.url}. Name another folder" in ended.stderr
     (tmp_path / "kept" / STATE).write_text("{")
     ended = run_dog("watch", server.url, "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE

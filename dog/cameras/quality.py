@@ -1,6 +1,6 @@
 """Is it a good frame? Cut off, black, the same as the last ones, and whether the exposure has settled.
 
-The thresholds are settings; where their defaults come from stands beside each (docs/cameras.md has them too).
+Thresholds has the settings. The comments and docs/cameras.md say where each default and each constant comes from.
 """
 
 import hashlib
@@ -13,6 +13,10 @@ __all__ = ["Fault", "Judge", "Look", "Thresholds", "take_digest"]
 
 Fault = Literal["damaged", "black", "frozen"]
 
+MIN_BLACK_FRACTION = 0.98
+"""Fraction of black pixels from which a frame is black, as ffmpeg's filter `blackdetect` has it."""
+MAX_SETTLED_CHANGE = 0.02
+"""Change of brightness from frame to frame, as a fraction, that is none: about what an eye just notices (Weber)."""
 SETTLED = 3
 """Frames in a row whose brightness is the same, until exposure counts as settled."""
 
@@ -21,17 +25,13 @@ SETTLED = 3
 class Thresholds:
     """When a frame is not good. Brightness and shares are from 0 to 1, times in seconds.
 
-    black_level, black_share: ffmpeg's filter `blackdetect` calls a picture black when 98 % of its pixels are not above
-        10 % of full brightness.
-    settle: brightness that changes by less than 2 % from frame to frame; about what an eye just notices (Weber).
+    black_level: brightness of a black pixel at most; ffmpeg's filter `blackdetect` takes 10 % of full brightness.
     warm_up: most time until exposure counts as settled.
     retake: how long a brighter frame, or another one, is waited for; ffmpeg's `freezedetect` calls 2 s frozen.
     frozen: whether a frame that is the very same as the last ones is refused.
     """
 
     black_level: float = 0.1
-    black_share: float = 0.98
-    settle: float = 0.02
     warm_up: float = 2.0
     retake: float = 2.0
     frozen: bool = True
@@ -57,21 +57,20 @@ class Judge:
         pixels = sum(counts)
         dark = sum(counts[: int(self.thresholds.black_level * 255) + 1])
         mean = sum(grey * count for grey, count in enumerate(counts)) / (255 * pixels)
-        return Look(mean, dark >= self.thresholds.black_share * pixels)
+        return Look(mean, dark >= MIN_BLACK_FRACTION * pixels)
 
 
 class Settling:
     """Has the exposure settled? Told the brightness of one frame after the other."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        self._settle = thresholds.settle
+    def __init__(self) -> None:
         self._last: float | None = None
         self._same = 0
 
     def has_settled(self, brightness: float) -> bool:
         """With this frame: whether SETTLED in a row are as bright as the one before each."""
         last, self._last = self._last, brightness
-        if last is not None and abs(brightness - last) <= self._settle * max(brightness, last):
+        if last is not None and abs(brightness - last) <= MAX_SETTLED_CHANGE * max(brightness, last):
             self._same += 1
         else:
             self._same = 0

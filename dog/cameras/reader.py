@@ -164,7 +164,7 @@ class Reader(threading.Thread):
         if told:
             _tell(self._opened)
         if self._source.settles:
-            self._settling = Settling(thresholds)
+            self._settling = Settling()
         settled_by = math.inf
         while self._wait_for_work():
             self._reads_since = time.monotonic()

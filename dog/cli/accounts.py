@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["token", "user"]
 
 _STATUSES = (
-    "The status: 0 all is well; 1 {}; 2 the command line is wrong, or the accounts can't be used; 130 ended by Ctrl-C."
+    "Exit status: 0 success; 1 {}; 2 the command line is wrong, or the accounts can't be used; 130 stopped by Ctrl-C."
 )
-_UNKNOWN = _STATUSES.format("there is no such name")
-_UNKNOWN_OR_BAD = _STATUSES.format("there is no such name, or the password won't do")
-_TAKEN = _STATUSES.format("there is one of that name, or it can't be one")
-_TAKEN_OR_BAD = _STATUSES.format("there is one of that name, or it can't be one, or the password won't do")
+_UNKNOWN = _STATUSES.format("the name does not exist")
+_UNKNOWN_OR_BAD = _STATUSES.format("the name does not exist, or the password is not allowed")
+_TAKEN = _STATUSES.format("the name exists already or is not allowed")
+_TAKEN_OR_BAD = _STATUSES.format("the name exists already or is not allowed, or the password is not allowed")
 _LIST = _STATUSES.format("standard output can't be written")
 _ROLE = click.Choice(get_args(Role))
 _LONGEST_FILE = 65_536
@@ -46,7 +46,7 @@ class _Days(click.ParamType[dt.timedelta]):
         except ValueError:
             days = math.nan
         if not 0 < days <= 36500:  # nor is nan
-            self.fail(f"{value!r} is no number of days above 0, at most 36500.", param, ctx)
+            self.fail(f"{value!r} is not a number of days. Write a number above 0, at most 36500.", param, ctx)
         return dt.timedelta(days=days)
 
 
@@ -68,9 +68,11 @@ def _changing(snapshots: str | None, config: str | None, *, make: bool = False) 
         yield accounts
         if is_first:
             folder = str(place.parent.parent.absolute())
-            _tell(f"These are the first accounts in {folder!r}; they count for a service that keeps its photos there.")
+            _tell(f"These are the first accounts in {folder!r}. Only a service that stores its photos there uses them.")
         if before and not accounts.has_manager():
-            _tell("Nobody who may manage can log in any more; the next start of the service prints a link for one.")
+            _tell(
+                "No user with the role manage can log in any more. The service prints a setup link when it starts next."
+            )
 
 
 @contextlib.contextmanager
@@ -106,13 +108,13 @@ def _read_password(file: str | None) -> str:
         data = _read(file)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise StartError(f"--password-file: {place} can't be read: {reason}; name a file that can") from None
+        raise StartError(f"--password-file: {place} can't be read: {reason}. Name a file that can be read.") from None
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise AccessError(f"--password-file: {place} is no text in UTF-8.") from None
+        raise AccessError(f"--password-file: {place} is not UTF-8 text. Save it as UTF-8.") from None
     if "\n" in text:
-        raise AccessError(f"--password-file: {place} has more than one line; it holds the password alone.")
+        raise AccessError(f"--password-file: {place} has more than one line. Write only the password into it.")
     return text
 
 
@@ -128,21 +130,21 @@ def _ask_password() -> str:
     from dog.access import AccessError
 
     if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask for the password at; give it by --password-file.")
+        raise click.UsageError("There is no terminal to ask for the password. Use --password-file.")
     try:
         password = getpass.getpass("Password: ")
-        again = getpass.getpass("The same again: ")
+        again = getpass.getpass("Repeat the password: ")
     except (EOFError, UnicodeDecodeError):
-        raise AccessError("No password was given; nothing was changed.") from None
+        raise AccessError("No password was entered. Nothing was changed.") from None
     if password != again:
-        raise AccessError("The two passwords differ; nothing was changed.")
+        raise AccessError("The passwords differ. Nothing was changed.")
     return password
 
 
 _password_file = click.option(
     "--password-file",
     metavar="FILE",
-    help="The file that holds the password and nothing else; - is standard input. Without it, it is asked for.",
+    help="File that contains only the password; - reads standard input. Without this option, you are asked.",
 )
 
 
@@ -151,25 +153,27 @@ _password_file = click.option(
 
 @click.group(no_args_is_help=False)
 def user() -> None:
-    """Say who may come in with a name and a password, where `auth` is on: add, list, role, password, logout, remove."""
+    """Manage the users who can log in, if the setting auth is on."""
 
 
 @user.command("add", params=folder_options(), epilog=_TAKEN_OR_BAD)
 @click.argument("name")
-@click.option("--role", type=_ROLE, required=True, help="What they may: look, take photos too, or all there is.")
+@click.option(
+    "--role", type=_ROLE, required=True, help="view: see photos; capture: also take photos; manage: everything."
+)
 @_password_file
 def add_user(snapshots: str | None, config: str | None, name: str, role: Role, password_file: str | None) -> None:
-    """Add a user. The password has 8 characters at least."""
+    """Add a user. The password needs at least 8 characters."""
     with _changing(snapshots, config, make=True) as accounts:
         accounts.check_new_user(name)
         accounts.add_user(name, role, _read_password(password_file))
-    click.echo(f"{name} may log in, with the role {role}.")
+    click.echo(f"{name} can log in with the role {role}.")
 
 
 @user.command("list", params=folder_options(), epilog=_LIST)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each user.")
+@click.option("--json", "as_json", is_flag=True, help="Print each user as one JSON object per line.")
 def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None:
-    """List the users, with their roles."""
+    """List the users and their roles."""
     with _reading(snapshots, config) as accounts:
         users = accounts.users() if accounts else []
         now = utc_now()
@@ -186,7 +190,7 @@ def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None
             click.echo(encode(told).decode())
         return
     _print_table(
-        ("Name", "Role", "Password", "Made", "Logged in"),
+        ("Name", "Role", "Password", "Created", "Logged in"),
         [
             (
                 each.name,
@@ -205,7 +209,7 @@ def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None
 @click.argument("name")
 @click.argument("role", type=_ROLE)
 def set_role(snapshots: str | None, config: str | None, name: str, role: Role) -> None:
-    """Give a user another role; it holds at once, also where they are logged in."""
+    """Change the role of a user, immediately and in all sessions."""
     with _changing(snapshots, config) as accounts:
         accounts.set_role(name, role)
     click.echo(f"{name} has the role {role}.")
@@ -215,32 +219,32 @@ def set_role(snapshots: str | None, config: str | None, name: str, role: Role) -
 @click.argument("name")
 @_password_file
 def set_password(snapshots: str | None, config: str | None, name: str, password_file: str | None) -> None:
-    """Give a user a new password; wherever they are logged in, they have to log in again."""
+    """Set a new password and log the user out everywhere."""
     with _changing(snapshots, config) as accounts:
         accounts.find_user(name)
         accounts.set_password(name, _read_password(password_file))
-    click.echo(f"{name} has a new password, and is logged out everywhere.")
+    click.echo(f"{name} has a new password and is logged out everywhere.")
 
 
 @user.command("logout", params=folder_options(), epilog=_UNKNOWN)
 @click.argument("name")
 def log_out(snapshots: str | None, config: str | None, name: str) -> None:
-    """Log a user out everywhere. The password stays."""
+    """Log a user out everywhere. The password does not change."""
     with _changing(snapshots, config) as accounts:
         has_password = accounts.find_user(name).password is not None
         accounts.remove_sessions(name)
     click.echo(f"{name} is logged out everywhere.")
     if not has_password:
-        _tell(f"{name} has no password to log in with again; `dog user password` gives one.")
+        _tell(f"{name} has no password and can't log in again. Set one with `dog user password`.")
 
 
 @user.command("remove", params=folder_options(), epilog=_UNKNOWN)
 @click.argument("name")
 def remove_user(snapshots: str | None, config: str | None, name: str) -> None:
-    """Remove a user, who is logged out everywhere."""
+    """Remove a user and log them out everywhere."""
     with _changing(snapshots, config) as accounts:
         accounts.remove_user(name)
-    click.echo(f"{name} is removed, and logged out everywhere.")
+    click.echo(f"{name} is removed and logged out everywhere.")
 
 
 # ---- tokens
@@ -248,15 +252,22 @@ def remove_user(snapshots: str | None, config: str | None, name: str) -> None:
 
 @click.group(no_args_is_help=False)
 def token() -> None:
-    """Say which scripts may come in with a token, where `auth` is on: add, list, role, remove."""
+    """Manage the tokens for scripts, if the setting auth is on."""
 
 
 @token.command("add", params=folder_options(), epilog=_TAKEN)
 @click.argument("name")
-@click.option("--role", type=_ROLE, required=True, help="What the script may: look, take photos too, or all there is.")
-@click.option("--days", type=_Days(), metavar="DAYS", help="After so many days it ends; else it never does.")
+@click.option(
+    "--role", type=_ROLE, required=True, help="view: see photos; capture: also take photos; manage: everything."
+)
+@click.option(
+    "--days", type=_Days(), metavar="DAYS", help="Lifetime of the token. Without this option, it never expires."
+)
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
-    """Make a token and print it, once: it can't be found out again. NAME is what it is for."""
+    """Create a token and print it. It is shown only this once.
+
+    NAME says what the token is for.
+    """
     from dog.access import KNOWN_WITHIN
 
     ends = None if days is None else (utc_now() + days).replace(microsecond=0)
@@ -268,18 +279,18 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
         with _changing(snapshots, config) as accounts:
             accounts.remove_token(name)  # which nobody has seen
         raise
-    until = "" if ends is None else f" It ends at {show_time(timestamp(ends))}."
+    until = "" if ends is None else f" It expires at {show_time(timestamp(ends))}."
     _tell(
-        f"This is the token {name}, shown this once: keep it where only the script can read it, and have it sent as"
-        f" 'Authorization: Bearer TOKEN'.{until}"
+        f"This is the token {name}. It is shown only this once: store it where only the script can read it, and send it"
+        f" as 'Authorization: Bearer TOKEN'.{until}"
     )
     time.sleep(KNOWN_WITHIN)  # whoever waits for this command can show it at once
 
 
 @token.command("list", params=folder_options(), epilog=_LIST)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each token.")
+@click.option("--json", "as_json", is_flag=True, help="Print each token as one JSON object per line.")
 def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> None:
-    """List the tokens, with their roles and when they end."""
+    """List the tokens with their roles and expiry times."""
     with _reading(snapshots, config) as accounts:
         tokens = accounts.tokens() if accounts else []
     now = utc_now()
@@ -294,7 +305,7 @@ def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> Non
             click.echo(encode(told).decode())
         return
     _print_table(
-        ("Name", "Role", "Made", "Ends"),
+        ("Name", "Role", "Created", "Expires"),
         [
             (
                 each.name,
@@ -302,7 +313,7 @@ def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> Non
                 show_time(timestamp(each.created_at)),
                 "never"
                 if each.expires_at is None
-                else ("has ended " if each.has_ended(now) else "") + show_time(timestamp(each.expires_at)),
+                else ("expired " if each.has_ended(now) else "") + show_time(timestamp(each.expires_at)),
             )
             for each in tokens
         ],
@@ -314,7 +325,7 @@ def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> Non
 @click.argument("name")
 @click.argument("role", type=_ROLE)
 def set_token_role(snapshots: str | None, config: str | None, name: str, role: Role) -> None:
-    """Give a token another role; it holds at once."""
+    """Change the role of a token, immediately."""
     with _changing(snapshots, config) as accounts:
         accounts.set_token_role(name, role)
     click.echo(f"{name} has the role {role}.")
@@ -323,7 +334,7 @@ def set_token_role(snapshots: str | None, config: str | None, name: str, role: R
 @token.command("remove", params=folder_options(), epilog=_UNKNOWN)
 @click.argument("name")
 def remove_token(snapshots: str | None, config: str | None, name: str) -> None:
-    """Remove a token; who shows it is known no more."""
+    """Remove a token. Requests with it are refused from then on."""
     with _changing(snapshots, config) as accounts:
         accounts.remove_token(name)
     click.echo(f"{name} is removed.")

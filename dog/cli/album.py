@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["album"]
 
-_STATUSES = "The status: 0 all is well; 1 {}; 2 the command line is wrong{}; 130 ended by Ctrl-C."
+_STATUSES = "Exit status: 0 success; 1 {}; 2 the command line is wrong{}; 130 stopped by Ctrl-C."
 LIMITS = ("keep_days", "keep_photos", "keep_size", "keep_free")
 """The settings that limit what is kept."""
-_ALONE = ", there are no photos, or a server has them: stop that first"
+_ALONE = ", there are no photos, or a running server uses them (stop it first)"
 
 
 @click.group(no_args_is_help=False)
 def album() -> None:
-    """Look after the photos in the folder of snapshots: verify, rebuild, export, purge."""
+    """Verify, export or purge the stored photos, or rebuild the index."""
     signal.signal(signal.SIGTERM, _end)
 
 
@@ -100,10 +100,10 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
 # ---- the commands
 
 
-@album.command(params=folder_options(), epilog=_STATUSES.format("something is wrong", _ALONE))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: what was found, and the sum.")
+@album.command(params=folder_options(), epilog=_STATUSES.format("problems were found", _ALONE))
+@click.option("--json", "as_json", is_flag=True, help="Print each finding and the totals as one JSON object per line.")
 def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
-    """Read every photo, and say which is not as it was saved, what is missing, and what does not belong there."""
+    """Read every photo and report damaged, missing and unknown files."""
     from dog.snapshots.checking import Verification
 
     wrong = taken = 0
@@ -126,9 +126,12 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     sys.exit(Status.FAILED if wrong else Status.WELL)
 
 
-@album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or not as they were", _ALONE))
+@album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or changed", _ALONE))
 def rebuild(snapshots: str | None, config: str | None) -> None:
-    """Make the index again from the photos. Pins, deletions and links stay, and what the index alone knew."""
+    """Build the index again from the photos.
+
+    Pins, deletions, share links and other data are copied from the old index, as far as it can be read.
+    """
     from dog.snapshots.rebuilding import Rebuilding
 
     wrong = False
@@ -140,7 +143,7 @@ def rebuild(snapshots: str | None, config: str | None) -> None:
                 wrong = True
     line = f"The index has {_count(rebuilding.photos, 'photo')}"
     if rebuilding.aside is not None:
-        line += f", {rebuilding.carried} of them with what the old one knew, which is kept as {rebuilding.aside}"
+        line += f", {rebuilding.carried} of them with data from the old index, which is kept as {rebuilding.aside}"
     click.echo(_show(line))
     sys.exit(Status.FAILED if wrong else Status.WELL)
 
@@ -164,13 +167,13 @@ def _tell_log() -> Iterator[None]:
 
 @album.command(
     params=[*folder_options(), *(SettingOption(SETTINGS[name]) for name in LIMITS)],
-    epilog=_STATUSES.format("the clock is in doubt, and nothing was deleted", ", or there are no photos"),
+    epilog=_STATUSES.format("the clock may be wrong, so nothing was deleted", ", or there are no photos"),
 )
-@click.option("--confirm", is_flag=True, help="Say that the clock is right, if it is in doubt.")
+@click.option("--confirm", is_flag=True, help="Confirm that the clock is right, if the service doubts it.")
 def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: str | None) -> None:
-    """Delete the photos that are too old or too many, by the limits that are set.
+    """Delete the photos that exceed the limits keep_*.
 
-    A running server does so by itself. If the clock is in doubt, neither does before you set the clock or confirm it.
+    A running server does this by itself. If the clock may be wrong, nothing is deleted until you set or confirm it.
     """
     from dog.snapshots import Limits
     from dog.snapshots.purging import Purge
@@ -189,9 +192,11 @@ def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: st
     if purge.is_confirmed:
         click.echo("The clock is confirmed.")
     if purge.is_left_to_server:
-        click.echo("A server has these photos, and deletes by itself what is too old or too much.")
+        click.echo("A running server uses these photos and deletes by itself what exceeds the limits.")
     elif chosen is None:
-        click.echo("No limit is set, so that no photo is too old or too much.")
+        click.echo(
+            "No limit is set, so nothing was deleted. Set one of keep_days, keep_photos, keep_size and keep_free."
+        )
     else:
         click.echo(f"{_count(purge.deleted, 'photo')} deleted")
 
@@ -203,21 +208,24 @@ class _Day(click.ParamType[dt.date]):
         try:
             return dt.datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
         except ValueError:
-            self.fail(f"{value!r} is no day; write a day as 2026-11-22.", param, ctx)
+            self.fail(f"{value!r} is not a date. Write one such as 2026-11-22.", param, ctx)
 
 
 _DAY = _Day()
 
 
-@album.command(params=folder_options(), epilog=_STATUSES.format("a photo was left out, or there is none", ""))
+@album.command(params=folder_options(), epilog=_STATUSES.format("a photo was left out, or no photo was found", ""))
+@click.option("--from", "first", type=_DAY, metavar="DAY", help="Only photos of this day or later: YYYY-MM-DD, in UTC.")
+@click.option("--until", "last", type=_DAY, metavar="DAY", help="Only photos of this day or earlier.")
+@click.option("--camera", metavar="NAME", help="Only photos of this camera.")
 @click.option(
-    "--from", "first", type=_DAY, metavar="DAY", help="Only photos of this day and later: YYYY-MM-DD, in UTC."
+    "--format",
+    "kind",
+    type=click.Choice(["zip", "tar"]),
+    help="Archive format. Without this option, FILE's name decides.",
 )
-@click.option("--until", "last", type=_DAY, metavar="DAY", help="Only photos of this day and earlier.")
-@click.option("--camera", metavar="NAME", help="Only the photos of this camera.")
-@click.option("--format", "kind", type=click.Choice(["zip", "tar"]), help="Which archive; else FILE's name says it.")
-@click.option("-o", "--output", metavar="FILE", required=True, help="The archive; - writes it to standard output.")
-@click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Archive to write; - writes it to standard output.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
 def export(
     snapshots: str | None,
     config: str | None,
@@ -228,24 +236,26 @@ def export(
     output: str,
     force: bool,
 ) -> None:
-    """Write the photos that lie in the folder into one archive, as they are, oldest first.
+    """Write the photos into one archive, unchanged, oldest first.
 
-    A server may go on taking photos meanwhile. What is missing or changed is not noticed here: `dog album verify` says.
+    A server may take photos at the same time. Missing or changed photos are not reported: use `dog album verify`.
     """
     from dog.snapshots.exporting import export as write
     from dog.snapshots.exporting import list_photos
 
     if first and last and first > last:
-        raise click.UsageError("--until is before --from, so that no day is left; exchange them.")
+        raise click.UsageError("--until is before --from. Swap them.")
     kind = kind or _find_kind(output)
     check_output(output, force, noun="An archive")
     root = find_folder(snapshots, config)
     try:
         photos = list_photos(root, first=first, last=last, camera=camera)
     except OSError as error:
-        raise StartError(f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}.") from None
+        raise StartError(
+            f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}. Name another one with --snapshots."
+        ) from None
     if not photos:
-        raise OutputError(f"There are no such photos in {str(root)!r}; nothing was written.")
+        raise OutputError(f"There are no such photos in {str(root)!r}. Nothing was written.")
     missing: list[str] = []
 
     def leave_out(path: str, why: str) -> None:
@@ -257,8 +267,9 @@ def export(
             progress.begin(sum(photo.size for photo in photos))
             count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
     except OSError as error:
-        where = "Standard output" if output == "-" else repr(output)
-        raise OutputError(f"{where} can't be written: {_reason(error)}") from None
+        if output == "-":
+            raise OutputError(f"Standard output can't be written: {_reason(error)}.") from None
+        raise OutputError(f"{output!r} can't be written: {_reason(error)}. Name another file.") from None
     left = f", and {len(missing)} left out" if missing else ""
     click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
     sys.exit(Status.FAILED if missing else Status.WELL)
@@ -273,7 +284,7 @@ def _find_kind(output: str) -> "Kind":
         return "zip"
     if output.endswith(".tar"):
         return "tar"
-    raise click.UsageError(f"{output!r} ends neither in .zip nor in .tar; name it so, or say --format.")
+    raise click.UsageError(f"{output!r} does not end in .zip or .tar. Change the name, or add --format.")
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":

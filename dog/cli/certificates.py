@@ -21,10 +21,10 @@ __all__ = ["cert"]
 SIOCGIFADDR = 0x8915
 """Linux's question for an interface's IPv4 address (netdevice(7))."""
 TOLD = """\
-{certificate} is the certificate, good until {ends_on} for {names}.
-{key} is its key, which nobody else may read; it stays on this machine.
+{certificate} is the certificate. It is valid until {ends_on} for {names}.
+{key} is its private key. Keep it on this machine, and let nobody else read it.
 
-These two lines belong into dog.toml, above the first line in brackets:
+Add these two lines to dog.toml, above the first line in brackets:
 
 tls_certificate = {certificate_toml}
 tls_key = {key_toml}
@@ -33,9 +33,9 @@ Its SHA-256 fingerprint:
 
 {fingerprint}
 
-A browser warns at the first visit, for nobody but this machine vouches for the certificate. Look at the certificate
-there, and go on only where its SHA-256 fingerprint is the one above. To be spared the warning, take {certificate}
-(never the key) to the device, and have its browser or its system trust it. docs/deploying.md says more.
+Browsers warn at the first visit, because the certificate is self-signed. Look at the certificate in the warning, and
+continue only if its SHA-256 fingerprint is the one above. To avoid the warning, copy {certificate} (never the key) to
+the device and make its browser or its system trust it. See docs/deploying.md.
 """
 
 
@@ -45,7 +45,7 @@ there, and go on only where its SHA-256 fingerprint is the one above. To be spar
     "more",
     multiple=True,
     metavar="NAME",
-    help="Another name or address that people call this machine by, such as dog.lan. May be said several times.",
+    help="Another name or address of this machine, such as dog.lan. You can repeat this option.",
 )
 @click.option(
     "--certificate",
@@ -53,7 +53,7 @@ there, and go on only where its SHA-256 fingerprint is the one above. To be spar
     metavar="FILE",
     default=Path("dog-certificate.pem"),
     show_default=True,
-    help="Where the certificate is written.",
+    help="File to write the certificate to.",
 )
 @click.option(
     "--key",
@@ -61,11 +61,14 @@ there, and go on only where its SHA-256 fingerprint is the one above. To be spar
     metavar="FILE",
     default=Path("dog-key.pem"),
     show_default=True,
-    help="Where its private key is written.",
+    help="File to write its private key to.",
 )
-@click.option("--overwrite", is_flag=True, help="Write over what is there. A server that runs takes the new one.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files. A running server loads the new ones.")
 def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
-    """Make a self-signed certificate for HTTPS, for the names and addresses of this machine."""
+    """Make a self-signed certificate for HTTPS.
+
+    It is valid for the names and addresses of this machine.
+    """
     try:
         from dog.tls.making import make_certificate, read_name
     except ModuleNotFoundError as error:
@@ -76,13 +79,13 @@ def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -
     for path in (certificate, key):
         _check(path, overwrite)
     if certificate.resolve() == key.resolve():
-        raise click.UsageError("The certificate and its key need a file each; name two.")
+        raise click.UsageError("The certificate and its key can't be in the same file. Name two files.")
     names = []
     for text in more:
         try:
             names.append(read_name(text))
         except ValueError:
-            problem = "is no name or address; write one such as dog.lan or 192.0.2.7, without a scheme or a port."
+            problem = "is not a name or an address. Write one such as dog.lan or 192.0.2.7, without a scheme or a port."
             raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
     for text in _find_names():
         with contextlib.suppress(ValueError):  # a machine may be called anything
@@ -106,15 +109,15 @@ def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -
 def _check(path: Path, overwrite: bool) -> None:
     """Before anything is written. Raises click.UsageError."""
     if not str(path.absolute()).isprintable():
-        raise click.UsageError(f"{str(path)!r} can't be written into dog.toml; name another file.")
+        raise click.UsageError(f"{str(path)!r} can't be written into dog.toml. Name another file.")
     if not path.parent.is_dir():
-        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+        raise click.UsageError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
     if path.is_dir():
-        raise click.UsageError(f"{str(path)!r} is a folder; name a file.")
+        raise click.UsageError(f"{str(path)!r} is a folder. Name a file.")
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise click.UsageError(f"{str(path)!r} is a link or a device, which nothing is written over; name a file.")
+        raise click.UsageError(f"{str(path)!r} is a link or a device and is not replaced. Name a file.")
     if path.exists() and not overwrite:
-        raise click.UsageError(f"{str(path)!r} is there already; name another file, or say --overwrite.")
+        raise click.UsageError(f"{str(path)!r} exists already. Name another file, or add --overwrite to replace it.")
 
 
 def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
@@ -140,7 +143,7 @@ def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
                 rename_to_new(beside, path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{str(path)!r} can't be written: {reason}; name another file") from None
+        raise OutputError(f"{str(path)!r} can't be written: {reason}. Name another file.") from None
     finally:
         for beside in written.values():
             beside.unlink(missing_ok=True)

@@ -16,13 +16,13 @@ def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -
     path = Path(output)
     if output == "-":
         if sys.stdout.isatty():
-            raise click.UsageError(f"{noun} is nothing for a terminal; name a file, or send the output into one.")
+            raise click.UsageError(f"{noun} can't be shown in a terminal. Name a file, or redirect the output to one.")
         return
     if not path.parent.is_dir():
-        raise click.UsageError(f"There is no folder {str(path.parent)!r}; make it first.")
+        raise click.UsageError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
     if (folder and path.is_dir()) or not path.exists():
         return
     if not path.is_file():
-        raise click.UsageError(f"{output!r} is not a file; name one.")
+        raise click.UsageError(f"{output!r} is not a file. Name a file.")
     if not force:
-        raise click.UsageError(f"{output!r} is there already; name another file, or say --force.")
+        raise click.UsageError(f"{output!r} exists already. Name another file, or add --force to replace it.")

@@ -9,7 +9,7 @@ import click
 
 from dog.cli.options import SettingOption, SettingsCommand
 from dog.errors import StartError
-from dog.logs import escape
+from dog.logs import escape, print_line
 from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, load
 
@@ -24,16 +24,18 @@ __all__ = ["cameras", "check"]
             ["--save"],
             type=click.Path(file_okay=False, path_type=Path),
             metavar="FOLDER",
-            help="Keep the test pictures in this folder, each under its camera's name.",
+            help="Save the test photos in this folder, each named after its camera.",
         ),
     ],
-    epilog="The status is 1 where a camera gave no picture. A running server has its cameras: stop it first.",
+    epilog="Exit status: 1 if a camera takes no photo. A running server blocks its cameras, so stop it first.",
 )
 def check(save: Path | None, **flags: str | None) -> None:
-    """Take a test picture with each configured camera, and say what is wrong."""
+    """Take a test photo with each camera and report problems."""
     from dog.survey import check_cameras
 
     settings = load(flags, os.environ, Path())
+    for warning in settings.warnings:
+        print_line(f"dog: {escape(warning)}")
 
     async def report() -> bool:
         all_well = True
@@ -54,12 +56,15 @@ def _keep(picture: bytes, folder: Path, name: str) -> None:
         (folder / name).write_bytes(picture)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}; name another folder") from None
+        raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}. Name another folder.") from None
 
 
 @click.command()
 def cameras() -> None:
-    """List the cameras that are plugged in, with their sizes and controls, and what to write into dog.toml."""
+    """List the connected cameras and what to write into dog.toml.
+
+    The list includes the sizes and controls of each camera.
+    """
     from dog.survey import describe_devices
 
     for line in describe_devices():

@@ -3,13 +3,15 @@
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dog.logs import escape
-from dog.settings import CONFIG, SETTINGS, Setting, load
+from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
+from dog.settings.about import flag_of
 
 __all__ = [
     "SECONDS",
@@ -48,12 +50,43 @@ def find_folder(snapshots: str | None, config: str | None) -> Path:
     return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
+_ALL_HELP = "dog.all_help"
+"""The key of a context whose help is to show all settings."""
+
+
+def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given and not ctx.resilient_parsing:
+        ctx.meta[_ALL_HELP] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 class SettingsCommand(click.Command):
-    """A command whose options are all settings, which the help shows in their groups."""
+    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all.
+
+    Neither shows the retired ones, which are still accepted.
+    """
+
+    def __init__(self, *, params: Iterable[click.Parameter], **attributes: Any) -> None:
+        params = [
+            *params,
+            *(click.Option([flag_of(name)], hidden=True) for name in RETIRED_SETTINGS),
+            click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_all_help,
+                help="Show all settings and exit.",
+            ),
+        ]
+        super().__init__(params=params, **attributes)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
+            if isinstance(param, SettingOption) and not (param.setting.about.common or _ALL_HELP in ctx.meta):
+                continue
             record = param.get_help_record(ctx)
             if record is not None:
                 group = param.setting.about.group if isinstance(param, SettingOption) else "Help"
@@ -74,7 +107,7 @@ class _Seconds(click.ParamType[float]):
         except ValueError:
             seconds = math.nan
         if not (math.isfinite(seconds) and seconds >= 0):
-            self.fail(f"{value!r} is no number of seconds, 0 or more.", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds. Write 0 or more.", param, ctx)
         return seconds
 
 
@@ -85,7 +118,7 @@ token_option = click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The file with the token to show, where the server asks who is there. [or the token itself in DOG_TOKEN]",
+    help="File with the token to send, if the server requires one. [or the token itself in DOG_TOKEN]",
 )
 """For commands that ask a server. A token on the command line could be read by everybody on this computer."""
 
@@ -98,10 +131,12 @@ def _check_certificate(_ctx: click.Context, _option: click.Parameter, file: Path
         try:
             ssl.create_default_context(cafile=file)
         except ssl.SSLError:
-            raise click.BadParameter(f"{str(file)!r} has no certificate in PEM, as `dog cert` makes it.") from None
+            raise click.BadParameter(
+                f"{str(file)!r} contains no certificate in PEM format. Name one that `dog cert` made."
+            ) from None
         except OSError as error:
             raise click.BadParameter(
-                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}."
+                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}. Name a file that can be read."
             ) from None
     return file
 
@@ -111,7 +146,7 @@ certificate_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_check_certificate,
     metavar="FILE",
-    help="The only certificate to trust where URL is https, such as the one that `dog cert` made there.",
+    help="Trust this certificate and no other, if URL is https. `dog cert` makes one on the server.",
 )
 """For commands that ask a server."""
 
@@ -127,12 +162,17 @@ def read_token(file: Path | None) -> str | None:
     try:
         text = os.environ.get("DOG_TOKEN", "") if file is None else _read_start(file)
     except (OSError, UnicodeError) as error:
-        raise click.UsageError(f"{source} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise click.UsageError(
+            f"{source} can't be read: {getattr(error, 'strerror', None) or error}. Use another file or value."
+        ) from None
     token = text.strip()
     if token and not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise click.UsageError(f"{source} holds no token: it is one word, as `dog token add` prints.")
+        raise click.UsageError(f"{source} contains no valid token. Use the single word that `dog token add` prints.")
     if file is not None and file.is_file() and file.stat().st_mode & 0o077:
-        click.echo(f"dog: {escape(str(file))} can be read by others on this computer; chmod 600 ends that.", err=True)
+        click.echo(
+            f"dog: {escape(str(file))} can be read by other users of this computer. Run: chmod 600 {escape(str(file))}",
+            err=True,
+        )
     if file is not None and not token:
-        raise click.UsageError(f"{source} is empty; write the token into it that `dog token add` prints.")
+        raise click.UsageError(f"{source} is empty. Write the token into it that `dog token add` prints.")
     return token or None

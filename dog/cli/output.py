@@ -56,7 +56,7 @@ def tell_output_failures() -> Iterator[None]:
             output.flush()
     except Unwritable as failure:
         if isinstance(reason := failure.__cause__, OSError) and reason.errno != errno.EPIPE:
-            print_line(f"dog: Standard output can't be written: {os.strerror(reason.errno or 0).lower()}")
+            print_line(f"dog: Standard output can't be written: {os.strerror(reason.errno or 0).lower()}.")
         sys.exit(Status.FAILED)
     finally:
         sys.stdout = before

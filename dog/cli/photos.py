@@ -30,17 +30,17 @@ _STATUSES = describe_statuses(Status.WELL, Status.FAILED, Status.USAGE, Status.U
     "-o",
     "--output",
     metavar="FILE",
-    help="Keep the photo in this file or folder; - writes it to standard output. "
-    "Without it, it gets a name with its time (in UTC), its camera and its id.",
+    help="Save the photo in this file or folder; - writes it to standard output. Without -o, the file's name is the"
+    " photo's time (in UTC), camera and id.",
 )
-@click.option("--max-age", type=SECONDS, help="A photo that is at most so old will do; 0 is a new one.")
-@click.option("--camera", metavar="NAME", help="Which camera, where there are several.")
-@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the photo.")
+@click.option("--max-age", type=SECONDS, help="Accept a photo of at most this age; 0 takes a new one.")
+@click.option("--camera", metavar="NAME", help="Camera to use, if the server has several.")
+@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Time to wait for the photo.")
 @token_option
 @certificate_option
-@click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
-@click.option("--open", "show", is_flag=True, help="Show the photo in the desktop's viewer.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is known of the photo as one JSON object.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
+@click.option("--open", "show", is_flag=True, help="Open the photo in the desktop's image viewer.")
+@click.option("--json", "as_json", is_flag=True, help="Print the photo's data as one JSON object.")
 def snap(
     url: str,
     output: str | None,
@@ -53,12 +53,15 @@ def snap(
     show: bool,
     as_json: bool,
 ) -> None:
-    """Take a photo with the server at URL, such as http://camera.local:8080, and print the name of its file."""
+    """Take a photo with the server at URL and save it as a file.
+
+    URL is, for example, http://camera.local:8080. The name of the file is printed.
+    """
     from dog.client import Client
 
     token = read_token(token_file)
     if output == "-" and (as_json or show):
-        raise click.UsageError("With -o - the photo itself goes to standard output; leave out --json and --open.")
+        raise click.UsageError("-o - writes the photo itself to standard output. Remove --json and --open, or -o.")
     if output is not None:
         check_output(output, force, noun="A photo", folder=True)
 
@@ -86,7 +89,9 @@ async def _keep(photo: "Photo", output: str | None, force: bool) -> Path | None:
         await photo.save(path, overwrite=force or path.name == photo.name)  # that has the id: it is the same photo
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{str(path)!r} can't be written: {reason}; the photo is at {photo.page}") from None
+        raise OutputError(
+            f"{str(path)!r} can't be written: {reason}. Name another file; the photo is at {photo.page}"
+        ) from None
     return path
 
 
@@ -102,9 +107,7 @@ def _show(path: Path) -> None:
     try:
         subprocess.Popen([program, path], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
     except OSError:
-        raise OutputError(
-            f"The photo is in {str(path)!r}, but there is no {program} to show it; open it by hand."
-        ) from None
+        raise OutputError(f"The program {program} is not installed. Open the photo yourself: {str(path)!r}.") from None
 
 
 def _describe(photo: "Photo", path: Path) -> str:
@@ -130,12 +133,12 @@ def _tell_waiting(text: str) -> AbstractContextManager[object]:
 
 @click.command(epilog=_STATUSES)
 @click.argument("url", metavar="URL")
-@click.option("--camera", metavar="NAME", help="Only the photos of this camera.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
-@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="How long to wait for the server.")
+@click.option("--camera", metavar="NAME", help="Only photos of this camera.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of photos.")
+@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Time to wait for the server.")
 @token_option
 @certificate_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each photo.")
+@click.option("--json", "as_json", is_flag=True, help="Print each photo as one JSON object per line.")
 def gallery(
     url: str,
     camera: str | None,

@@ -68,7 +68,7 @@ class Folder:
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StartError(f"--save: {str(path)!r} can't be used: {_explain(error)}; name another folder") from None
+            raise StartError(f"--save: {str(path)!r} can't be used: {_explain(error)}. Name another folder.") from None
         try:
             self._lock()
             self.place = self._read(server)
@@ -90,7 +90,9 @@ class Folder:
             if not (path.is_file() and path.stat().st_size == photo.bytes):
                 await photo.save(path, overwrite=True)
         except OSError as error:
-            raise OutputError(f"{str(path)!r} can't be written: {_explain(error)}") from None
+            raise OutputError(
+                f"{str(path)!r} can't be written: {_explain(error)}. Correct that, then start the command again."
+            ) from None
         return path
 
     def write(self) -> None:
@@ -98,26 +100,30 @@ class Folder:
         try:
             write_durably(self._state, msgspec.json.encode(self.place), overwrite=True)
         except OSError as error:
-            raise OutputError(f"{str(self._state)!r} can't be written: {_explain(error)}") from None
+            raise OutputError(
+                f"{str(self._state)!r} can't be written: {_explain(error)}. Correct that, then start the command again."
+            ) from None
 
     def _lock(self) -> None:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StartError(f"--save: another dog watch saves into {str(self.path)!r}; name another folder") from None
+            raise StartError(
+                f"--save: another `dog watch` saves into {str(self.path)!r}. Name another folder."
+            ) from None
         except OSError:
             pass  # a disk that knows no locks
 
     def _read(self, server: str) -> Place:
-        begin_anew = f"name another folder, or remove {str(self._state)!r} to begin anew"
+        start_over = f"Name another folder, or delete {str(self._state)!r} to start over."
         try:
             place = msgspec.json.decode(self._state.read_bytes(), type=Place)
         except FileNotFoundError:
             return Place(server)
         except (OSError, msgspec.DecodeError, UnicodeError):
-            raise StartError(f"--save: what is in {str(self._state)!r} can't be read; {begin_anew}") from None
+            raise StartError(f"--save: the file {str(self._state)!r} can't be read. {start_over}") from None
         if place.server != server:
-            raise StartError(f"--save: {str(self.path)!r} has the photos of {place.server}; {begin_anew}")
+            raise StartError(f"--save: {str(self.path)!r} has the photos of {place.server}. {start_over}")
         return place
 
     def _sweep(self) -> None:

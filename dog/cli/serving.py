@@ -15,7 +15,7 @@ import click
 from dog.cli.options import SettingOption, SettingsCommand
 from dog.errors import SettingError, StartError
 from dog.logs import start_logging
-from dog.settings import CONFIG, SETTINGS, load
+from dog.settings import ALL_SETTINGS, load
 
 __all__ = ["serve"]
 
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 
 @click.command(
     cls=SettingsCommand,
-    params=[SettingOption(setting) for setting in (*SETTINGS.values(), CONFIG)],
-    epilog="Options count before variables (in brackets), and those before what dog.toml says.",
+    params=[SettingOption(setting) for setting in ALL_SETTINGS],
+    epilog="An option overrides its variable (in brackets), and a variable overrides dog.toml. docs/settings.md"
+    " explains all settings.",
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""
@@ -35,7 +36,7 @@ def serve(**flags: str | None) -> None:
         running = start_logging(settings.log_file, settings.log_level)
     except OSError as error:
         problem = f"{settings.log_file} can't be written: {(error.strerror or str(error)).lower()}"
-        raise settings.error("log_file", f"{problem}; name another file, or - for none") from None
+        raise settings.error("log_file", f"{problem}. Name another file, or - for none.") from None
     with running:
         for warning in settings.warnings:
             log.warning("%s", warning)
@@ -47,6 +48,6 @@ def serve(**flags: str | None) -> None:
             log.error("%s", error, extra={"terminal": False})
             raise
         except Exception:
-            log.exception("The service ended by a mistake of its own")
+            log.exception("The service stopped because of an internal error")
             status = 1
     sys.exit(status)

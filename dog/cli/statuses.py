@@ -18,11 +18,11 @@ class Status(IntEnum):
 
 
 MEANINGS = {
-    Status.WELL: "all is well",
-    Status.FAILED: "the server said no, or there is no photo, or it can't be kept",
+    Status.WELL: "success",
+    Status.FAILED: "the server refused, there is no photo, or it can't be saved",
     Status.USAGE: "the command line is wrong",
-    Status.UNREACHABLE: "the server can't be reached, or lets nobody in",
-    Status.INTERRUPTED: "ended by Ctrl-C",
+    Status.UNREACHABLE: "the server can't be reached, or denies access",
+    Status.INTERRUPTED: "stopped by Ctrl-C",
 }
 
 
@@ -32,7 +32,7 @@ class OutputError(DogError):
 
 def describe_statuses(*statuses: Status) -> str:
     """The end of a command's help."""
-    return "The status: " + "; ".join(f"{status:d} {MEANINGS[status]}" for status in statuses or Status) + "."
+    return "Exit status: " + "; ".join(f"{status:d} {MEANINGS[status]}" for status in statuses or Status) + "."
 
 
 def find_status(error: DogError) -> Status:

@@ -43,23 +43,23 @@ T = TypeVar("T")
 
 @click.command(epilog=describe_statuses())
 @click.argument("url", metavar="URL")
-@click.option("--camera", metavar="NAME", help="Only this camera.")
+@click.option("--camera", metavar="NAME", help="Only events of this camera.")
 @click.option(
     "--save",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Keep each new photo in this folder. Started again, it goes on where it stopped: no photo is missing.",
+    help="Save each new photo in this folder. A restarted command continues where it stopped: no photo is missing.",
 )
 @click.option(
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this for each new photo, one after the other, with {path}, {url}, {id} and {camera} filled in. "
-    "There is no shell, unless you write one. Without --save, the file is removed afterwards.",
+    help="Run this command for each new photo, one at a time, with {path}, {url}, {id} and {camera} filled in. To use"
+    " a shell, write sh -c. Without --save, the file is deleted afterwards.",
 )
 @token_option
 @certificate_option
-@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object per line.")
 def watch(
     url: str,
     camera: str | None,
@@ -69,7 +69,10 @@ def watch(
     certificate: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a line for each event of the server at URL, until Ctrl-C. Lost connections are made again."""
+    """Print each event of the server at URL, until Ctrl-C.
+
+    If the connection is lost, the command connects again.
+    """
     from dog.cli.place import Folder, Place
     from dog.client import Client
 
@@ -91,9 +94,13 @@ def _split_command(command: str | None) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise click.UsageError(f"--exec: {command!r} is no command: {str(error).lower()}.") from None
+        raise click.UsageError(
+            f"--exec: {command!r} is not a valid command: {str(error).lower()}. Correct it."
+        ) from None
     if not words or shutil.which(words[0]) is None:
-        raise click.UsageError(f"--exec: there is no program {words[0] if words else ''!r} that can be run.")
+        raise click.UsageError(
+            f"--exec: the program {words[0] if words else ''!r} does not exist or can't be run. Name another one."
+        )
     return words
 
 
@@ -148,7 +155,9 @@ class Watch:
     def _check_camera(self, hello: Hello) -> None:
         known = [status.name for status in hello.cameras]
         if self._camera is not None and self._camera not in known:
-            raise click.UsageError(f"--camera: there is no camera {self._camera!r}; there is {', '.join(known)}.")
+            raise click.UsageError(
+                f"--camera: the server has no camera {self._camera!r}. Name one of {', '.join(known)}."
+            )
 
     # ---- photos
 
@@ -182,7 +191,7 @@ class Watch:
             self._print(event, path if self._folder else None)
         except PhotoGone:
             self._print(event)
-            print_line(f"dog: photo {photo.id} was deleted before it could be fetched")
+            print_line(f"dog: Photo {photo.id} was deleted before it was downloaded.")
         except PhotoDamaged as error:  # which it will be the next time, too
             self._print(event)
             print_line(f"dog: {escape(redact_text(str(error)))}")
@@ -205,7 +214,9 @@ class Watch:
             await photo.save(path, overwrite=True)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise OutputError(f"{str(path)!r} can't be written: {reason}") from None
+            raise OutputError(
+                f"{str(path)!r} can't be written: {reason}. Make room, or set TMPDIR to another folder."
+            ) from None
         return path
 
     async def _write_place(self) -> None:
@@ -219,7 +230,7 @@ class Watch:
         try:
             process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
         except OSError as error:
-            print_line(f"dog: {words[0]} can't be run for photo {photo.id}: {(error.strerror or str(error)).lower()}")
+            print_line(f"dog: {words[0]} can't be run for photo {photo.id}: {(error.strerror or str(error)).lower()}.")
             return
         try:
             status = await process.wait()
@@ -230,7 +241,7 @@ class Watch:
             raise
         if status:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-            print_line(f"dog: {words[0]} {ended} for photo {photo.id}")
+            print_line(f"dog: {words[0]} {ended} for photo {photo.id}.")
 
     # ---- words
 
@@ -273,7 +284,7 @@ def _describe(event: Any, dog: "Client") -> str | None:
         case Failed():
             return f"{show_time(event.at)}  {event.camera}: no photo. {event.message} ({event.code})"
         case Removed():
-            why = "to make room" if event.reason == "retention" else "by somebody"
+            why = "by retention" if event.reason == "retention" else "by a user"
             return f"{show_time(event.at)}  {event.camera}: photos removed {why}: {', '.join(event.snapshots)}"
         case CameraChanged(state="offline"):
             return f"{show_time(event.at)}  {event.camera}: offline. {event.reason or ''}"
@@ -284,7 +295,7 @@ def _describe(event: Any, dog: "Client") -> str | None:
         case Lost():
             return f"{' ' * 19}  {event.reason} Trying again."
         case Missed():
-            return f"{' ' * 19}  too much was missed to be told again; looking for the photos"
+            return f"{' ' * 19}  missed more than the server remembers; downloading the missed photos"
         case _ if hasattr(event, "at"):
             return f"{show_time(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
     return None

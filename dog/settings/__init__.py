@@ -2,29 +2,36 @@
 
 Each setting is one field of Settings, and all that is said of it stands beside it: its name, type, default, meaning
 and limits (fields.py). The options of `dog serve`, its help, the errors and the table in docs/settings.md are made from
-these fields. A wrong setting is a SettingError that names it as the person wrote it, says where, and what would be
-right (reading.py). Nothing here does I/O but for reading the one file: whether a folder can be written or a program run
-is for others to find out, and `Settings.error` lets them say it just as well.
+these fields; `dog serve --help` and the README show the common ones only. A wrong setting is a SettingError that names
+it as the person wrote it, says where, and what would be right (reading.py). Nothing here does I/O except reading the
+one file: other modules find out whether a folder can be written or a program can be run, and report it with
+`Settings.error`.
 """
 
 from dog.settings.about import Setting, Source
 from dog.settings.checks import CAMERA_KINDS, split_camera
 from dog.settings.fields import (
+    ALL_SETTINGS,
     CAMERA_SETTINGS,
+    COMMON_SETTINGS,
     CONFIG,
     MAIN_CAMERA,
     SETTINGS,
     Settings,
 )
 from dog.settings.reading import load
+from dog.settings.retired import RETIRED_SETTINGS
 from dog.settings.table import describe
 from dog.settings.together import check_ways_in, find_traps
 
 __all__ = [
+    "ALL_SETTINGS",
     "CAMERA_KINDS",
     "CAMERA_SETTINGS",
+    "COMMON_SETTINGS",
     "CONFIG",
     "MAIN_CAMERA",
+    "RETIRED_SETTINGS",
     "SETTINGS",
     "Setting",
     "Settings",

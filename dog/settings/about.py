@@ -20,15 +20,16 @@ __all__ = [
     "Source",
     "flag_of",
     "strip",
+    "variable_of",
     "write_default",
 ]
 
-ADDRESS = "Where it is reached"
-ACCESS = "Who may come in"
-CAMERA = "The camera"
-PICTURES = "The pictures"
-LIMITS = "The limits"
-LOG = "The log"
+ADDRESS = "Address"
+ACCESS = "Access"
+CAMERA = "Camera"
+PICTURES = "Photos"
+LIMITS = "Limits"
+LOG = "Log"
 GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
 
 
@@ -40,7 +41,10 @@ class Source(Struct, frozen=True):
 
 
 class About(Struct, frozen=True, kw_only=True):
-    """What is said of a setting. `right` is what to write, `none` are the texts that stand for "none"."""
+    """The help of a setting. `right` is what to write, `none` are the texts that mean "none".
+
+    `common` marks the dozen settings that people change: `dog serve --help` and the README show only these.
+    """
 
     group: str
     meaning: str
@@ -48,20 +52,29 @@ class About(Struct, frozen=True, kw_only=True):
     metavar: str
     check: Callable[[Any], Any] | None = None
     none: tuple[str, ...] = ()
+    common: bool = False
 
 
 def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def variable_of(name: str) -> str:
+    return f"DOG_{name.upper()}"
+
+
 class Setting(Struct, frozen=True, kw_only=True):
-    """One setting as it is told to people, `default` as one writes it; `type` is with its limits, `kind` without."""
+    """One setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
+
+    `in_file` is false for `config`, which can't be in the file that it names.
+    """
 
     name: str
     about: About
     default: str
     type: Any = str
     kind: Any = str
+    in_file: bool = True
 
     @property
     def flag(self) -> str:
@@ -69,7 +82,7 @@ class Setting(Struct, frozen=True, kw_only=True):
 
     @property
     def variable(self) -> str:
-        return f"DOG_{self.name.upper()}"
+        return variable_of(self.name)
 
 
 def strip(kind: Any) -> Any:

@@ -19,16 +19,17 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         bool,
         About(
             group=ACCESS,
-            meaning="Whether people log in, and scripts show a token; docs/security.md says more.",
+            meaning="Require people to log in and scripts to send a token. See docs/security.md.",
             right="true or false",
             metavar="BOOLEAN",
+            common=True,
         ),
     ] = False
     anonymous: Annotated[
         Literal["nothing", "view", "capture", "manage"],
         About(
             group=ACCESS,
-            meaning="What those may do who are not logged in, where others are.",
+            meaning="Role of people who are not logged in, if auth is on.",
             right="one of nothing, view, capture, manage",
             metavar="ROLE",
         ),
@@ -37,9 +38,10 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         bool,
         About(
             group=ACCESS,
-            meaning="Whether everybody who reaches the service from elsewhere may watch and press, without logging in.",
+            meaning="Allow everybody who can reach the service to watch and take photos without logging in.",
             right="true or false",
             metavar="BOOLEAN",
+            common=True,
         ),
     ] = False
     session_days: Annotated[
@@ -47,7 +49,7 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Meta(gt=0, le=3650),
         About(
             group=ACCESS,
-            meaning="How long who has logged in stays so.",
+            meaning="Lifetime of a login.",
             right="a number of days above 0, at most 3650",
             metavar="DAYS",
         ),
@@ -56,8 +58,9 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         tuple[str, ...],
         About(
             group=ACCESS,
-            meaning="Names that browsers may call it by, beside its addresses, this machine's name and base_url's.",
-            right="names such as dog.lan, with commas between them (in dog.toml a list); empty for none",
+            meaning="More host names that browsers may use for the service. Its IP addresses, this machine's name and"
+            " the host of base_url always work.",
+            right="names such as dog.lan, separated by commas (in dog.toml: a list); leave it empty for none",
             metavar="NAMES",
             check=check_hosts,
         ),
@@ -66,8 +69,9 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         tuple[str, ...],
         About(
             group=ACCESS,
-            meaning="The proxies that are believed who asked them, by which name and whether by HTTPS.",
-            right="addresses or networks such as 127.0.0.1 or 10.0.0.0/8, with commas between them; empty for none",
+            meaning="Proxies whose Forwarded and X-Forwarded-* headers are trusted.",
+            right="addresses or networks such as 127.0.0.1 or 10.0.0.0/8, separated by commas (in dog.toml: a list);"
+            " leave it empty for none",
             metavar="ADDRESSES",
             check=check_networks,
         ),
@@ -76,20 +80,22 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Path | None,
         About(
             group=ACCESS,
-            meaning="The certificate to serve HTTPS with, and the chain behind it; `dog cert` makes one.",
-            right="the path of a PEM file; empty for plain HTTP",
+            meaning="Certificate chain for HTTPS. `dog cert` makes a self-signed certificate.",
+            right="the path of a PEM file; leave it empty for plain HTTP",
             metavar="FILE",
             none=("",),
+            common=True,
         ),
     ] = None
     tls_key: Annotated[
         Path | None,
         About(
             group=ACCESS,
-            meaning="The certificate's private key, where it is not in the same file.",
-            right="the path of a PEM file; empty where the certificate's file has it",
+            meaning="Private key of the certificate, if it is not in the same file.",
+            right="the path of a PEM file; leave it empty if the certificate's file contains the key",
             metavar="FILE",
             none=("",),
+            common=True,
         ),
     ] = None
     login_attempts: Annotated[
@@ -97,7 +103,7 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Meta(ge=1, le=10_000),
         About(
             group=LIMITS,
-            meaning="How many wrong passwords an account, or an address, may have before each next one waits longer.",
+            meaning="Failed logins that an account or a client address may have before further attempts have to wait.",
             right="a whole number from 1 to 10000",
             metavar="NUMBER",
         ),
@@ -107,7 +113,7 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Meta(ge=1, le=100_000),
         About(
             group=LIMITS,
-            meaning="How many new photos a minute one user, or one address, may ask for in the long run.",
+            meaning="New photos per minute that one user or one client address may take on average.",
             right="a whole number from 1 to 100000",
             metavar="NUMBER",
         ),
@@ -117,7 +123,7 @@ class AccessFields(CameraFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000_000),
         About(
             group=LIMITS,
-            meaning="How much one user, or one address, may be sent an hour in the long run: pictures, live views.",
+            meaning="MiB per hour that one user or one client address may download on average: photos and live views.",
             right="a whole number of MiB from 1 to 1000000000",
             metavar="MIB",
         ),

@@ -19,18 +19,19 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         str,
         About(
             group=CAMERA,
-            meaning="Which camera; docs/cameras.md says more of each kind.",
+            meaning="Camera to use. docs/cameras.md describes each kind.",
             right="one of " + ", ".join(f"{kind}{rest}" for kind, rest in CAMERA_KINDS.items()),
             metavar="CAMERA",
             check=check_camera,
+            common=True,
         ),
     ] = "test"
     password_file: Annotated[
         Path | None,
         About(
             group=CAMERA,
-            meaning="The file that has the password of the user in the camera's address (`rtsp://user@192.0.2.7/`).",
-            right="the path of a file with the password and nothing else; empty for none",
+            meaning="File with the password of the user in the camera's URL (`rtsp://user@192.0.2.7/`).",
+            right="the path of a file that contains only the password; leave it empty for none",
             metavar="FILE",
             none=("",),
         ),
@@ -40,9 +41,10 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=3600),
         About(
             group=CAMERA,
-            meaning="The least time from one exposure's start to the next.",
+            meaning="Minimum time from the start of one exposure to the start of the next.",
             right="a number of seconds from 0 to 3600",
             metavar="SECONDS",
+            common=True,
         ),
     ] = 1.0
     capture_timeout: Annotated[
@@ -50,7 +52,7 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Meta(gt=0, le=600),
         About(
             group=CAMERA,
-            meaning="How long the camera may take for one picture.",
+            meaning="Maximum time that the camera may take for one photo.",
             right="a number of seconds above 0, at most 600",
             metavar="SECONDS",
         ),
@@ -59,7 +61,7 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Literal["jpg", "jpeg", "png", "webp"],
         About(
             group=CAMERA,
-            meaning="The suffix of the path that the program is given.",
+            meaning="Image format of the test card, and suffix of the path that a camera program receives.",
             right="one of jpg, jpeg, png, webp",
             metavar="SUFFIX",
         ),
@@ -68,19 +70,20 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         str | None,
         About(
             group=CAMERA,
-            meaning="The size of the pictures, where the camera has several.",
-            right="a width and a height in pixels such as 1280x720; empty for the camera's largest",
+            meaning="Size of the photos, if the camera supports several.",
+            right="a width and a height in pixels such as 1280x720; leave it empty for the camera's largest size",
             metavar="WIDTHxHEIGHT",
             check=check_resolution,
             none=("",),
+            common=True,
         ),
     ] = None
     frame_rate: Annotated[
         Annotated[float, Meta(gt=0, le=1000)] | None,
         About(
             group=CAMERA,
-            meaning="How many frames a second the camera takes, where it has a choice.",
-            right="a number above 0, at most 1000; empty for the camera's own choice",
+            meaning="Frames per second, if the camera supports several rates.",
+            right="a number above 0, at most 1000; leave it empty for the camera's default",
             metavar="NUMBER",
             none=("",),
         ),
@@ -89,8 +92,9 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         str | None,
         About(
             group=CAMERA,
-            meaning="The format of a V4L2 camera's frames.",
-            right="one that `dog cameras` lists, such as MJPG or YUYV; empty for JPEG, or else the best of what is raw",
+            meaning="Pixel format of a V4L2 camera's frames.",
+            right="a format that `dog cameras` lists, such as MJPG or YUYV; leave it empty for JPEG or, without JPEG,"
+            " the best raw format",
             metavar="FORMAT",
             check=check_pixel_format,
             none=("",),
@@ -100,8 +104,9 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         dict[str, bool | int | float | str],
         About(
             group=CAMERA,
-            meaning="The camera's own controls, such as exposure, focus and white balance; `dog cameras` lists them.",
-            right="NAME=VALUE with commas between them (in dog.toml a table), such as brightness=128; empty for none",
+            meaning="Camera controls such as exposure, focus and white balance. `dog cameras` lists them.",
+            right="NAME=VALUE pairs such as brightness=128, separated by commas (in dog.toml: a table); leave it empty"
+            " for none",
             metavar="CONTROLS",
         ),
     ] = {}
@@ -110,7 +115,7 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=60),
         About(
             group=CAMERA,
-            meaning="How long before the camera tells of a frame its exposure began, which nobody but you can know.",
+            meaning="Delay between a frame's exposure and its arrival. Measure it; docs/cameras.md shows how.",
             right="a number of seconds from 0 to 60",
             metavar="SECONDS",
         ),
@@ -120,7 +125,7 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Meta(gt=0, le=60),
         About(
             group=CAMERA,
-            meaning="How many frames a second the live view shows at most.",
+            meaning="Maximum number of frames per second in the live view.",
             right="a number above 0, at most 60",
             metavar="NUMBER",
         ),
@@ -130,47 +135,27 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=60),
         About(
             group=CAMERA,
-            meaning="How long exposure may take to settle after a camera was opened; no frame is taken before.",
+            meaning="Maximum time for the exposure to settle after the camera is opened. Earlier frames are not used.",
             right="a number of seconds from 0 to 60",
             metavar="SECONDS",
         ),
     ] = 2.0
-    settle: Annotated[
-        float,
-        Meta(gt=0, le=1),
-        About(
-            group=CAMERA,
-            meaning="By how much the brightness of frames may differ, as a share of it, where exposure has settled.",
-            right="a number above 0, at most 1",
-            metavar="SHARE",
-        ),
-    ] = 0.02
     black_level: Annotated[
         float,
         Meta(ge=0, le=1),
         About(
             group=CAMERA,
-            meaning="The brightness up to which a pixel is black, as a share of the brightest.",
+            meaning="Maximum brightness of a black pixel, as a fraction of full brightness.",
             right="a number from 0 to 1",
-            metavar="SHARE",
+            metavar="FRACTION",
         ),
     ] = 0.1
-    black_share: Annotated[
-        float,
-        Meta(gt=0, le=1),
-        About(
-            group=CAMERA,
-            meaning="The share of black pixels from which a frame is black.",
-            right="a number above 0, at most 1",
-            metavar="SHARE",
-        ),
-    ] = 0.98
     retake: Annotated[
         float,
         Meta(ge=0, le=60),
         About(
             group=CAMERA,
-            meaning="How long a better frame is waited for, where one is black or the very same as the one before.",
+            meaning="Maximum time to wait for a better frame if one is black or identical to the previous one.",
             right="a number of seconds from 0 to 60",
             metavar="SECONDS",
         ),
@@ -179,8 +164,8 @@ class CameraFields(Struct, frozen=True, kw_only=True):
         bool,
         About(
             group=CAMERA,
-            meaning="Whether a frame that is the very same as the one before is refused.",
-            right="true, or false where what the camera sees does stand still",
+            meaning="Reject a frame that is identical to the previous one.",
+            right="true, or false if the frames of the camera may be identical",
             metavar="BOOLEAN",
         ),
     ] = True

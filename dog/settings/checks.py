@@ -63,15 +63,15 @@ def split_camera(text: str) -> tuple[str, str]:
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
         known = ", ".join(f"{name}{needed}" for name, needed in CAMERA_KINDS.items())
-        raise ValueError(f"{show_camera(text)} is no kind of camera; known are {known}")
+        raise ValueError(f"{show_camera(text)} is not a kind of camera. Write one of {known}.")
     if needs and not argument:
-        raise ValueError(f"{show_camera(text)} lacks what comes after the colon; write {kind}{needs}")
+        raise ValueError(f"{show_camera(text)} needs something after the colon. Write {kind}{needs}.")
     if colon and not needs:
-        raise ValueError(f"{show_camera(text)} has nothing to come after the colon; write {kind}")
+        raise ValueError(f"{show_camera(text)} takes nothing after the colon. Write {kind}.")
     if needs == "://ADDRESS" and not _is_address(text):
-        raise ValueError(f"{show_camera(text)} is no address; write one such as {kind}://192.0.2.7/stream")
+        raise ValueError(f"{show_camera(text)} is not a valid URL. Write one such as {kind}://192.0.2.7/stream.")
     if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
-        raise ValueError(f"{show_camera(text)} has no number after the colon; write {kind}:0 for the first camera")
+        raise ValueError(f"{show_camera(text)} has no number after the colon. Write {kind}:0 for the first camera.")
     return kind, argument
 
 
@@ -108,7 +108,7 @@ def check_pixel_format(value: str | None) -> str | None:
 
 def check_host(value: str) -> str:
     if re.fullmatch(r"[^:]+:\d+", value):
-        raise ValueError(f"{show(value)} holds a port; that is a setting of its own, --port")
+        raise ValueError(f"{show(value)} contains a port. Leave it out, and write the port as the setting port.")
     if not re.fullmatch(r"[\w.:%-]+", value):
         raise ValueError
     return value
@@ -117,7 +117,9 @@ def check_host(value: str) -> str:
 def check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     for one in value:
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", one):
-            raise ValueError(f"{show(one)} is no name; write one such as dog.lan, without a scheme, a port or a path")
+            raise ValueError(
+                f"{show(one)} is not a host name. Write one such as dog.lan, without a scheme, a port or a path."
+            )
     return tuple(one.lower() for one in value)
 
 
@@ -127,7 +129,7 @@ def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
             ipaddress.ip_network(one)
         except ValueError:
             raise ValueError(
-                f"{show(one)} is no address or network; write one such as 127.0.0.1 or 10.0.0.0/8"
+                f"{show(one)} is not an address or a network. Write one such as 127.0.0.1 or 10.0.0.0/8."
             ) from None
     return value
 
@@ -148,9 +150,9 @@ def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             origin, path = _split_url(one)
         except ValueError:
-            raise ValueError(f"{show(one)} is no origin; write one such as https://example.org") from None
+            raise ValueError(f"{show(one)} is not an origin. Write one such as https://example.org.") from None
         if path not in ("", "/"):
-            raise ValueError(f"{show(one)} has a path; end it after the host or the port")
+            raise ValueError(f"{show(one)} has a path. Remove everything after the host or the port.")
         origins.append(origin)
     return tuple(origins)
 

@@ -28,7 +28,7 @@ from dog.settings.checks import (
     check_origins,
 )
 
-__all__ = ["CAMERA_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings"]
+__all__ = ["ALL_SETTINGS", "CAMERA_SETTINGS", "COMMON_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings"]
 
 
 MAIN_CAMERA = "main"
@@ -46,10 +46,11 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         str,
         About(
             group=ADDRESS,
-            meaning="The address to listen on.",
-            right="an address or a name of this machine (0.0.0.0: all of IPv4, '::': all of IPv6)",
+            meaning="Address to listen on.",
+            right="an address or a name of this machine (0.0.0.0: all IPv4 addresses, '::': all IPv6 addresses)",
             metavar="ADDRESS",
             check=check_host,
+            common=True,
         ),
     ] = "127.0.0.1"
     port: Annotated[
@@ -57,17 +58,18 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=0, le=65535),
         About(
             group=ADDRESS,
-            meaning="The port to listen on.",
-            right="a whole number from 0 to 65535 (0: a free one)",
+            meaning="Port to listen on.",
+            right="a whole number from 0 to 65535 (0: any free port)",
             metavar="NUMBER",
+            common=True,
         ),
     ] = 8080
     base_url: Annotated[
         str | None,
         About(
             group=ADDRESS,
-            meaning="The address that people use, where a proxy stands before this service.",
-            right="an address such as https://dog.example.org/cam, without user, query or fragment; empty for none",
+            meaning="URL that people use, if a proxy is in front of this service.",
+            right="a URL such as https://dog.example.org/cam, without user, query or fragment; leave it empty for none",
             metavar="URL",
             check=check_base_url,
             none=("",),
@@ -77,8 +79,9 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         tuple[str, ...],
         About(
             group=ADDRESS,
-            meaning="Other sites whose pages may watch and take pictures.",
-            right="origins such as https://example.org, with commas between them (in dog.toml a list); empty for none",
+            meaning="Other websites whose pages may watch and take photos (CORS).",
+            right="origins such as https://example.org, separated by commas (in dog.toml: a list); leave it empty for"
+            " none",
             metavar="URLS",
             check=check_origins,
         ),
@@ -87,17 +90,18 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Path,
         About(
             group=PICTURES,
-            meaning="The folder where the pictures are kept.",
+            meaning="Folder that the photos are stored in.",
             right="the path of a folder",
             metavar="FOLDER",
+            common=True,
         ),
     ] = Path("snapshots")
     default_picture: Annotated[
         Path | None,
         About(
             group=PICTURES,
-            meaning="The picture that the page shows before there is a first one.",
-            right="the path of a picture; empty for the drawn dog",
+            meaning="Image that the page shows before the first photo.",
+            right="the path of an image; leave it empty for a drawing of a dog",
             metavar="FILE",
             none=("",),
         ),
@@ -107,7 +111,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=0, le=1_000_000),
         About(
             group=PICTURES,
-            meaning="How much memory the newest pictures may take, for they are what everyone asks for at once.",
+            meaning="Memory for a cache of the newest photos.",
             right="a whole number of MiB from 0 to 1000000",
             metavar="MIB",
         ),
@@ -116,18 +120,19 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=36_500)] | None,
         About(
             group=PICTURES,
-            meaning="How long photos are kept; pinned ones stay.",
-            right="a number of days above 0, at most 36500; empty for ever",
+            meaning="Maximum age of photos. Older ones are deleted, except pinned ones.",
+            right="a number of days above 0, at most 36500; leave it empty for no limit",
             metavar="DAYS",
             none=("",),
+            common=True,
         ),
     ] = None
     keep_photos: Annotated[
         Annotated[int, Meta(ge=1, le=100_000_000)] | None,
         About(
             group=PICTURES,
-            meaning="How many photos are kept; then the oldest go, but for pinned ones.",
-            right="a whole number from 1 to 100000000; empty for any number",
+            meaning="Maximum number of photos. The oldest ones are deleted, except pinned ones.",
+            right="a whole number from 1 to 100000000; leave it empty for no limit",
             metavar="NUMBER",
             none=("",),
         ),
@@ -136,8 +141,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
         About(
             group=PICTURES,
-            meaning="How much the photos may take on the disk; then the oldest go, but for pinned ones.",
-            right="a whole number of MiB from 1 to 1000000000; empty for any size",
+            meaning="Maximum disk space for photos. The oldest ones are deleted, except pinned ones.",
+            right="a whole number of MiB from 1 to 1000000000; leave it empty for no limit",
             metavar="MIB",
             none=("",),
         ),
@@ -146,8 +151,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
         About(
             group=PICTURES,
-            meaning="How much of the disk stays free, whatever fills it; the oldest photos go, but for pinned ones.",
-            right="a whole number of MiB from 1 to 1000000000; empty where photos may fill the disk",
+            meaning="Minimum free disk space. If there is less, the oldest photos are deleted, except pinned ones.",
+            right="a whole number of MiB from 1 to 1000000000; leave it empty if photos may fill the disk",
             metavar="MIB",
             none=("",),
         ),
@@ -156,8 +161,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         bool,
         About(
             group=PICTURES,
-            meaning="Whether each JPEG says when, where and by which camera it was taken; its picture stays the same.",
-            right="true, or false where files are to be kept bit for bit",
+            meaning="Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it.",
+            right="true, or false to keep each file bit for bit",
             metavar="BOOLEAN",
         ),
     ] = True
@@ -166,7 +171,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(gt=0, le=1000),
         About(
             group=LIMITS,
-            meaning="How many messages a second a viewer may send in the long run.",
+            meaning="Messages per second that a viewer may send on average.",
             right="a number above 0, at most 1000",
             metavar="NUMBER",
         ),
@@ -176,7 +181,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=10000),
         About(
             group=LIMITS,
-            meaning="How many messages a viewer may send at once.",
+            meaning="Messages that a viewer may send at once.",
             right="a whole number from 1 to 10000",
             metavar="NUMBER",
         ),
@@ -186,8 +191,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000),
         About(
             group=LIMITS,
-            meaning="How many may be connected at once, viewers and scripts together.",
-            right="a whole number from 1 to 1000000; never more are taken than `ulimit -n` has room for",
+            meaning="Maximum number of open connections, viewers and scripts together.",
+            right="a whole number from 1 to 1000000; a lower `ulimit -n` lowers the maximum",
             metavar="NUMBER",
         ),
     ] = 20_000
@@ -196,8 +201,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000),
         About(
             group=LIMITS,
-            meaning="How many requests one address may have at once; more wait for up to 10 s. "
-            "Behind a proxy that is not trusted, all have its address.",
+            meaning="Maximum number of requests in progress per client address. Further requests wait for up to 10 s. "
+            "All clients behind a proxy that is not trusted count as one address.",
             right="a whole number from 1 to 1000000",
             metavar="NUMBER",
         ),
@@ -207,7 +212,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000),
         About(
             group=LIMITS,
-            meaning="How many viewers one address may have at once: live pages, live views, and scripts that wait.",
+            meaning="Maximum number of viewers per client address: live pages, live views and waiting scripts.",
             right="a whole number from 1 to 1000000",
             metavar="NUMBER",
         ),
@@ -216,8 +221,8 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Path | None,
         About(
             group=LOG,
-            meaning="The file that keeps the log, beside standard error.",
-            right='the path of a file; empty or "-" for none',
+            meaning="Log file, in addition to standard error.",
+            right='the path of a file; leave it empty or write "-" for none',
             metavar="FILE",
             none=("", "-"),
         ),
@@ -226,7 +231,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         About(
             group=LOG,
-            meaning="How much is logged.",
+            meaning="Minimum level of the messages that are logged.",
             right="one of debug, info, warning, error",
             metavar="LEVEL",
         ),
@@ -274,11 +279,19 @@ CAMERA_SETTINGS = {name: setting for name, setting in SETTINGS.items() if settin
 CONFIG = Setting(
     name="config",
     about=About(
-        group="All of these from a file",
-        meaning="The file that settings are read from; relative paths in it start at its own folder.",
+        group="Settings file",
+        meaning="File that the settings are read from. Relative paths in it start at its folder.",
         right="the path of a TOML file",
         metavar="FILE",
+        common=True,
     ),
     default="dog.toml",
+    in_file=False,
 )
-"""The one setting that can't stand in the file. Its default need not be there."""
+"""The one setting that cannot be in the file. Its default file does not have to exist."""
+
+ALL_SETTINGS = (*SETTINGS.values(), CONFIG)
+"""Every setting, as `dog serve` has them."""
+
+COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.about.common)
+"""The dozen settings that people change."""

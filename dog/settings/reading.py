@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError
-from dog.settings.about import Setting, Source
+from dog.settings.about import Setting, Source, flag_of, variable_of
 from dog.settings.checks import CAMERA_KINDS, has_password, show, show_camera, split_camera
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
+from dog.settings.retired import RETIRED_SETTINGS, describe_retired
 
 __all__ = ["load"]
 
@@ -24,8 +25,8 @@ _LARGEST_FILE = 1024 * 1024
 Said = tuple[Setting, Any, Source, Path]
 """A value that somebody gave for a setting, its source, and where its paths start."""
 _SHOWS_PASSWORD = (
-    "everybody on this computer can read the password that stands there; leave it out and name its file with"
-    " --password-file, or write the address into the variable DOG_CAMERA or dog.toml"
+    "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
+    " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
 )
 _TOKEN = "DOG_TOKEN"
 """What `dog snap` and others show to a server: no setting of one."""
@@ -52,14 +53,21 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
     for name, where, said in file.cameras() if file else ():
         if name in cameras:
-            problem = "the setting `camera` has a camera of this name already; choose another name, or leave that out"
+            problem = (
+                "the setting `camera` has a camera of this name already. Choose another name, or remove that setting."
+            )
             raise SettingError(where.written, where.place, problem)
         values, own = _convert_all(said)
         if "camera" not in values:
-            problem = 'it does not say which camera it is; write a line such as camera = "v4l2:/dev/video0"'
+            problem = 'this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".'
             raise SettingError(where.written, where.place, problem)
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
-    warnings = (*_odd_variables(environ), *_readable_passwords(cameras.values(), named[0] if named else None))
+    retired = [*(file.retired() if file else ()), *_retired(flags, environ)]
+    warnings = (
+        *map(describe_retired, retired),
+        *_odd_variables(environ),
+        *_readable_passwords(cameras.values(), named[0] if named else None),
+    )
     return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
 
@@ -81,6 +89,15 @@ def _texts(
         yield text, Source(setting.variable, _ENVIRONMENT)
     if (text := flags.get(setting.name)) is not None:
         yield text, Source(setting.flag, _COMMAND_LINE)
+
+
+def _retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Iterator[Source]:
+    """Yield the retired settings of the environment and the command line."""
+    for name in RETIRED_SETTINGS:
+        if variable_of(name) in environ:
+            yield Source(variable_of(name), _ENVIRONMENT)
+        if flags.get(name) is not None:
+            yield Source(flag_of(name), _COMMAND_LINE)
 
 
 # ---- the file
@@ -106,7 +123,7 @@ class ConfigFile:
     def settings(self) -> Iterator[Said]:
         """What it sets, but for the cameras' own tables."""
         for name, value in self._table.items():
-            if name != "cameras":
+            if name != "cameras" and name not in RETIRED_SETTINGS:
                 yield self._said(SETTINGS, name, value)
 
     def cameras(self) -> Iterator[tuple[str, Source, list[Said]]]:
@@ -114,29 +131,45 @@ class ConfigFile:
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
             raise SettingError(
-                "cameras", self._place("cameras"), "it is not a table; write [cameras.porch] above its lines"
+                "cameras", self._place("cameras"), "this is not a table. Write [cameras.porch] above its lines."
             )
         for name, table in tables.items():
             where = Source(f"cameras.{name}", self._place("cameras", name))
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
-                problem = f"{show(name)} can't be a camera's name; take up to 32 of a to z, 0 to 9 and -"
+                problem = (
+                    f"{show(name)} is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
+                )
                 raise SettingError(show(where.written)[1:-1], where.place, problem)
             if not isinstance(table, dict):
-                problem = f"it is not a table; write [cameras.{name}] above its lines"
+                problem = f"this is not a table. Write [cameras.{name}] above its lines."
                 raise SettingError(where.written, where.place, problem)
             yield (
                 name,
                 where,
-                [self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}") for key, value in table.items()],
+                [
+                    self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}")
+                    for key, value in table.items()
+                    if key not in RETIRED_SETTINGS
+                ],
             )
+
+    def retired(self) -> Iterator[Source]:
+        """Yield the retired settings of the file. `cameras` has checked the tables."""
+        tables = {"": self._table} | {
+            f"cameras.{name}.": table for name, table in self._table.get("cameras", {}).items()
+        }
+        for table, keys in tables.items():
+            for key in RETIRED_SETTINGS:
+                if key in keys:
+                    yield Source(table + key, self._place(*(table + key).split(".")))
 
     def _said(self, known: Mapping[str, Setting], name: str, value: Any, table: str = "") -> Said:
         written = f"{table}.{name}" if table else name
         where = Source(written, self._place(*written.split(".")))
         if name not in known:
-            problem = f"there is no such setting; {_did_you_mean(name, known)}"
+            problem = f"unknown setting. {_did_you_mean(name, known)}"
             if table and name in SETTINGS:
-                problem = "it is not a camera's own; write it above the first line in brackets"
+                problem = "a single camera cannot have this setting. Move the line above the first line in brackets."
             raise SettingError(where.written, where.place, problem)
         return known[name], value, where, self._path.parent
 
@@ -163,20 +196,26 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
         repr(table)  # what can't be shown can't be told in an error either
     except OSError as error:
         raise SettingError(
-            source.written, source.place, f"the file {path} can't be read: {_reason(error)}; name one that can"
+            source.written,
+            source.place,
+            f"the file {path} can't be read: {_reason(error)}. Name a file that can be read.",
         ) from None
     except UnicodeDecodeError:
         raise SettingError(
-            source.written, source.place, f"the file {path} is not text in UTF-8; save it as such"
+            source.written, source.place, f"the file {path} is not UTF-8 text. Save it as UTF-8."
         ) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingError(source.written, source.place, f"the file {path} is not TOML: {error}") from None
+        raise SettingError(
+            source.written, source.place, f"the file {path} is not valid TOML: {error}. Correct it."
+        ) from None
     except RecursionError:
-        problem = f"the file {path} has lists or tables in each other too deep; no setting needs that"
+        problem = f"the file {path} has lists or tables that are nested too deeply. No setting needs that; remove them."
         raise SettingError(source.written, source.place, problem) from None
     except ValueError as error:
         # Python's own limit to the digits of a number.
-        raise SettingError(source.written, source.place, f"the file {path} can't be taken: {error}") from None
+        raise SettingError(
+            source.written, source.place, f"the file {path} is not valid: {error}. Correct it."
+        ) from None
     return text, table
 
 
@@ -206,7 +245,7 @@ def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Itera
     for path in sorted(found):
         with contextlib.suppress(OSError):  # whoever needs it will say so
             if path.stat().st_mode & stat.S_IROTH:
-                yield f"Everybody on this computer can read the password in {path}; chmod 600 {path}"
+                yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
 # ---- names that are not known
@@ -214,16 +253,17 @@ def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Itera
 
 def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
+    others = {_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
     for name in sorted(environ):
-        if name.startswith("DOG_") and name not in (*known, _TOKEN):
-            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): there is no such setting; {_did_you_mean(name, known)}"
+        if name.startswith("DOG_") and name not in (*known, *others):
+            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # only who has mistyped pays for it
 
     close = get_close_matches(name.replace("-", "_"), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"Did you mean {close[0]}?" if close else f"The settings are {', '.join(known)}."
 
 
 # ---- the values
@@ -268,7 +308,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
             raise ValueError
         for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
             if isinstance(one, str) and _CONTROL.search(one):
-                raise ValueError(f"{shown} holds a control character; write {about.right}")
+                raise ValueError(f"{shown} contains a control character. Write {about.right}.")
         value = msgspec.convert(value, setting.type, dec_hook=_to_path)
         if about.check is not None:
             value = about.check(value)
@@ -279,7 +319,7 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
     except ValueError as error:
         # msgspec's own words speak to programmers; ours may be the cause of them
         better = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
-        problem = str(better or "") or f"{shown} is wrong; write {about.right}{_hint(setting, said, source)}"
+        problem = str(better or "") or f"{shown} is not valid. Write {about.right}{_hint(setting, said, source)}."
         raise SettingError(source.written, source.place, problem) from None
     return start / value if isinstance(value, Path) else value
 
@@ -303,4 +343,4 @@ def _to_path(kind: type, value: Any) -> Any:
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"{show(value)} begins with a home folder that is not known; write the whole path") from None
+        raise ValueError(f"{show(value)} begins with an unknown home folder. Write the whole path.") from None

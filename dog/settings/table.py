@@ -1,15 +1,17 @@
-"""The table of all settings, for the docs."""
+"""The table of settings, for the docs."""
 
-from dog.settings.fields import CONFIG, SETTINGS
+from collections.abc import Iterable
+
+from dog.settings.about import Setting
 
 __all__ = ["describe"]
 
 
-def describe() -> str:
-    """The table of all settings, in Markdown; docs/settings.md and the README have it, and a test compares."""
+def describe(settings: Iterable[Setting]) -> str:
+    """Return a table of settings in Markdown. docs/settings.md has all of them, the README the common ones."""
     lines = ["| flag | variable | in dog.toml | default | meaning | what to write |", "| --- " * 6 + "|"]
-    for one in (*SETTINGS.values(), CONFIG):
-        key = "" if one is CONFIG else f"`{one.name}`"
+    for one in settings:
+        key = f"`{one.name}`" if one.in_file else ""
         default = one.default if one.default == "none" else f"`{one.default}`"
         said = f"{one.about.meaning} | {one.about.right}"
         lines.append(f"| `{one.flag}` | `{one.variable}` | {key} | {default} | {said} |")

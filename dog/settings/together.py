@@ -14,9 +14,9 @@ def check_ways_in(settings: Settings) -> None:
     A proxy on this very machine is a way from elsewhere, too.
     """
     if settings.auth and settings.open:
-        raise settings.error("open", "people log in (auth), or everybody may come in (open): leave one of them out")
+        raise settings.error("open", "auth and open can't be used together. Remove one of them.")
     if settings.anonymous != "nothing" and not settings.auth:
-        raise settings.error("anonymous", "it is for services where others log in; add --auth, or leave it out")
+        raise settings.error("anonymous", "this setting needs auth. Add --auth, or remove this setting.")
     if settings.auth or settings.open:
         return
     ways = {
@@ -27,7 +27,7 @@ def check_ways_in(settings: Settings) -> None:
     for name, way in ways.items():
         if way is not None:
             problem = (
-                f"{way} is a way in from other machines; add --auth, so that people log in, or --open for everybody"
+                f"{way} lets other machines reach the service. Add --auth to require logins, or --open for everybody."
             )
             raise settings.error(name, problem)
 
@@ -36,12 +36,15 @@ def find_traps(settings: Settings) -> list[str]:
     """What is allowed, and may be a mistake all the same: a sentence for each."""
     traps = []
     if settings.anonymous == "manage":
-        traps.append('Whoever reaches this service may pin, delete and share without a login (anonymous = "manage").')
+        traps.append(
+            "Everybody who can reach this service may pin, delete and share photos without logging in"
+            ' (anonymous = "manage").'
+        )
     has_https = settings.tls_certificate or settings.trusted_proxies or (settings.base_url or "").startswith("https:")
     if settings.auth and not has_https and not _is_here(settings.host):
         traps.append(
-            "Passwords and photos go through the network unencrypted: `dog cert` makes a certificate for"
-            " tls_certificate, or a proxy speaks HTTPS for this service."
+            "Passwords and photos are sent over the network without encryption. Make a certificate with `dog cert` and"
+            " name it with tls_certificate, or put a proxy with HTTPS in front of this service."
         )
     return traps
 

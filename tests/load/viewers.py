@@ -34,7 +34,9 @@ def serve_arguments(viewers: int, folder: Path) -> list[str]:
     if soft < 2 * viewers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * viewers + 1000), hard))
     arguments = ["--dead-time", "0", "--message-rate", "1000", "--message-burst", "10000"]
-    for option in sorted(set(re.findall(r"--max-connections[\w-]*", run_dog("serve", "--help", cwd=folder).stdout))):
+    for option in sorted(
+        set(re.findall(r"--max-connections[\w-]*", run_dog("serve", "--help-all", cwd=folder).stdout))
+    ):
         arguments += [option, str(2 * viewers + 1000)]
     return arguments
 
