@@ -14,7 +14,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command. Report an installed package `dog` first: one line on standard error.
 
-    Exits with status 1 if that package has replaced files that the command needs.
+    Exits with status 1 and one line if that package has replaced files that the command needs, or took them with it.
     """
     found = (info for folder in sys.path for info in Path(folder).glob("dog-*.*-info"))
     other = next(found, None)
@@ -23,16 +23,16 @@ def main() -> None:
         line = (
             f"dog: The package {other.stem.replace('-', ' ', 1)} in {other.parent} has the file names of D.O.G., whose "
             f"package is dog-camera. Uninstall it ({shlex.quote(sys.executable)} -m pip uninstall dog), then install "
-            "D.O.G. again."
+            "D.O.G. again, with pip's option --force-reinstall."
         )
         sys.path.insert(0, str(Path(__file__).parent))  # before a module dog.py; an editable installation is behind it
     try:
         from dog.cli import main as run
         from dog.logs import print_line
     except Exception:  # half of our files may be there
-        if other is None:
+        if other is None and (Path(__file__).parent / "dog" / "__init__.py").is_file():
             raise
-        sys.exit(line)
+        sys.exit(line or "dog: Files of D.O.G. are missing. Install it again, with pip's option --force-reinstall.")
     if line:
         print_line(line)
     run()

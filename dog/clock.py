@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["EARLIEST", "MAX_JUMP", "Clock", "Doubt", "is_synchronised", "seconds_since_boot", "utc_now"]
+__all__ = ["EARLIEST", "MAX_JUMP", "Clock", "Doubt", "Reading", "is_synchronised", "seconds_since_boot", "utc_now"]
 
 EARLIEST = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """The project began later. A clock that is before this is wrong, and a photo with such a date has an unknown age."""
@@ -54,6 +54,20 @@ class Doubt:
         if self.clock < EARLIEST:
             return "Set the clock."
         return "Set the clock if it is wrong; if it is right, run `dog album purge --confirm`."
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the clock said at one moment: `elapsed` is its second clock, `corrections` counts as `Clock.corrections`."""
+
+    now: dt.datetime
+    elapsed: float
+    doubt: Doubt | None
+    corrections: int
+
+    def jump_since(self, earlier: "Reading") -> dt.timedelta:
+        """Return by how much the wall clock was set in between: forward, or back if it is negative."""
+        return self.now - earlier.now - dt.timedelta(seconds=self.elapsed - earlier.elapsed)
 
 
 class Clock:
@@ -92,6 +106,12 @@ class Clock:
         """Return why the clock can't be trusted now, or None if it can."""
         with self._lock:
             return self._check()[1]
+
+    def read(self) -> Reading:
+        """Return the time, and if it can be trusted."""
+        with self._lock:
+            now, doubt = self._check()
+            return Reading(now, self.elapsed(), doubt, self.corrections)
 
     def trusted_now(self) -> dt.datetime | None:
         """Return the wall clock's time, or None while the clock is in doubt."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,6 +58,14 @@ class Running:
     @property
     def url(self) -> str:
         return str(self.client.make_url("/")).rstrip("/")
+
+    async def connect_slowly(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection whose client takes little before it is read."""
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.client.port))
+        return await asyncio.open_connection(sock=client, limit=8192)
 
     @asynccontextmanager
     async def watch(self, query: str = "", **options: Any) -> AsyncIterator[Events]:

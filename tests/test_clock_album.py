@@ -109,17 +109,20 @@ async def test_two_starts_years_ahead_and_captures_between_delete_nothing(
     store = await start()
     assert await look(store) is None
     assert await check_agreement(store) == old[::-1]
-    hand.pass_time(8 * DAY)
+    hand.pass_time(6 * DAY)
     assert await look(store) is None
-    assert await check_agreement(store) == old[:2:-1], "by a trusted clock they are old, but not what is dated later"
+    assert await check_agreement(store) == old[::-1]
+    hand.pass_time(2 * DAY)
+    assert await look(store) is None
+    assert await check_agreement(store) == [], "what is dated years ahead was not taken later than it was trusted again"
 
 
 @pytest.mark.parametrize("days", [FAR, 400, 8.5])
 async def test_a_jump_while_it_runs_deletes_nothing_until_the_kernel_confirms_it(
     start: Open, hand: HandClock, days: float
 ) -> None:
+    photo = await take(await start(), hand)
     store = await start()
-    photo = await take(store, hand)
     hand.jump(days)
     await store.purge()
     assert await store.count() == 1, "also before the next look at the clock"
@@ -129,6 +132,7 @@ async def test_a_jump_while_it_runs_deletes_nothing_until_the_kernel_confirms_it
     hand.synchronised = True
     assert await look(store) is None
     assert await store.get(photo.id) is None
+    assert await store.count() == 1
 
 
 async def test_a_start_with_the_kernels_word_deletes_what_is_old(start: Open, hand: HandClock, folder: Path) -> None:
@@ -166,6 +170,91 @@ async def test_other_limits_go_on_while_the_clock_is_in_doubt(start: Open, hand:
     assert await look(store) is not None
     assert await store.count() == 2
     await store.close()
+
+
+# ---- photos that a wrong clock dated
+
+
+@pytest.mark.parametrize("is_seen_first", [True, False])
+@pytest.mark.parametrize("days", [-9, -70, 5000])
+async def test_photos_of_a_wrong_clock_are_as_old_as_they_are_when_it_is_set_right(
+    start: Open, hand: HandClock, folder: Path, days: float, is_seen_first: bool
+) -> None:
+    hand.jump(days)
+    store = await start()
+    photos = [await take(store, hand) for _ in range(2)]
+    hand.pass_time(3 * DAY)
+    hand.jump(-days)
+    if is_seen_first:
+        assert await look(store) is not None
+        photos.append(await take(store, hand))
+    hand.synchronised = True
+    await store.purge()
+    assert await check_agreement(store) == photos[::-1], "also before the next look at the clock"
+    await store.close()
+    assert list(Rebuilding(folder, Nothing()).run()) == []
+    store = await start()
+    hand.pass_time(3.9 * DAY)
+    await look(store)
+    assert await check_agreement(store) == photos[::-1]
+    hand.pass_time(0.2 * DAY)
+    await look(store)
+    assert await check_agreement(store) == photos[:1:-1]
+    hand.pass_time(4 * DAY)
+    await look(store)
+    assert await store.count() == 0
+
+
+@pytest.mark.parametrize("days", [-30, -2, 400])
+@pytest.mark.parametrize("is_same_run", [True, False])
+async def test_a_photo_of_a_doubted_clock_that_was_wrong_is_kept_for_as_long_as_any_other(
+    start: Open, hand: HandClock, days: float, is_same_run: bool
+) -> None:
+    await take(await start(), hand)
+    hand.jump(days)
+    store = await start()
+    photo = await take(store, hand)
+    hand.jump(-days)
+    if not is_same_run:
+        store = await start()
+    hand.pass_time(6.9 * DAY)
+    assert await look(store) is None
+    assert await store.count() == 2
+    hand.pass_time(0.2 * DAY)
+    await look(store)
+    assert await store.get(photo.id) is None
+
+
+async def test_a_photo_of_a_doubted_clock_that_was_right_is_as_old_as_its_date_says(
+    start: Open, hand: HandClock
+) -> None:
+    await take(await start(), hand)
+    hand.pass_time(MONTH)
+    store = await start()
+    photo = await take(store, hand)
+    for _ in range(4):
+        hand.pass_time(DAY)
+        assert await look(store) is not None
+    hand.synchronised = True
+    assert await look(store) is None
+    assert await check_agreement(store) == [photo]
+    hand.pass_time(3.1 * DAY)
+    await look(store)
+    assert await store.count() == 0
+
+
+async def test_a_removed_photo_leaves_no_doubt_of_its_date(start: Open, hand: HandClock) -> None:
+    await take(await start(), hand)
+    hand.jump(-30)
+    store = await start()
+    photo = await take(store, hand)
+
+    def doubted() -> Awaitable[int]:
+        return store._ask(lambda index: int(str(index._ask("SELECT count(*) FROM misdated"))))
+
+    assert await doubted() == 1
+    await store.remove(photo.id)
+    assert await doubted() == 0
 
 
 # ---- what is remembered
@@ -321,8 +410,8 @@ async def test_a_purge_with_a_trusted_clock_deletes_what_is_old(
 
 
 async def test_a_purge_confirms_the_clock_of_the_server_that_runs(start: Open, hand: HandClock, folder: Path) -> None:
+    await take(await start(), hand)
     store = await start()
-    await take(store, hand)
     assert (await asyncio.to_thread(purge, folder, hand)).is_left_to_server
     hand.jump(40)
     assert await look(store) is not None

@@ -134,6 +134,8 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
     machine.server.start()
     assert not machine.is_in_doubt()
     machine.take()
+    machine.server.kill()
+    machine.server.start()
     machine.set_clock(32)
     assert machine.is_in_doubt()
     assert len(machine.photos()) == 1
@@ -141,6 +143,20 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
     machine.server.wait_for("is trusted: the kernel says that it is synchronised")
     machine.server.wait_for("1 photos made room")
     assert machine.photos() == []
+
+
+@pytest.mark.timeout(180)
+def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(machine: Machine) -> None:
+    machine.set_clock(-60)
+    machine.server.start()
+    old = machine.take()
+    machine.server.kill()
+    machine.server.start()
+    photo = machine.take()
+    assert machine.photos() == [photo, old]
+    machine.set_clock(0, synchronised=True)
+    machine.server.wait_for("1 photos made room")
+    assert machine.photos() == [photo]
 
 
 @pytest.mark.timeout(180)

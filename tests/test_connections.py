@@ -24,6 +24,7 @@ from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
 from dog.web.connections import CONNECTIONS, OWN_DESCRIPTORS, Connection, Connections
+from dog.web.handler import Handler
 from dog.web.places import ClientLimits, Places
 from dog.web.refusals import RETRY_AFTER
 from dog.web.service import SERVICE
@@ -607,6 +608,86 @@ async def test_a_head_that_arrives_byte_by_byte_is_answered(guard: Guard) -> Non
 
 
 # ---- heads and pipelines
+
+
+BEGINNING_OF_A_LARGE_HEAD = b"GET /" + b"a" * 16_379
+
+
+async def test_a_queue_of_heads_that_are_too_large_is_refused(guard: Guard) -> None:
+    """Each gives its place to the next one: so many in a row were a RecursionError, and the places were lost."""
+    guarded = await guard(max_connections_per_address=1)
+    busy = await guarded.begin()
+    clients = []
+    for _ in range(250):
+        client = await guarded.come()
+        await client.say(REQUEST + BEGINNING_OF_A_LARGE_HEAD)
+        clients.append(client)
+    await until(lambda: guarded.count_waiting() == 250)
+    for client in clients:
+        await client.say(b"b" * 16_000)
+    assert await busy.ask(REST) == 200
+    for client in clients:
+        assert (await client.read_answer())[0] == 200
+        assert (await client.read_answer())[0] == 431
+        client.close()
+    await until(lambda: guarded.connections.count == 1 and not guarded.connections._refused)
+    assert await busy.ask() == 200
+    assert (guarded.count_busy(), guarded.count_waiting()) == (0, 0)
+
+
+async def test_a_mistake_of_ours_with_one_request_ends_no_other(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = await guard(max_connections_per_address=1)
+    busy = await guarded.begin()
+    unlucky = await guarded.come()
+    await unlucky.say(b"GET /healthz HTTP/1.1\r\nX: unlucky\r\n\r\n")
+    await until(lambda: guarded.count_waiting() == 1)
+    waiting = await guarded.begin()
+    feed_head = Handler.feed_head
+
+    def fail_once(self: Handler, head: bytes) -> bool:
+        if b"unlucky" in head:
+            raise ZeroDivisionError
+        return feed_head(self, head)
+
+    monkeypatch.setattr(Handler, "feed_head", fail_once)
+    assert await busy.ask(REST) == 200
+    assert await unlucky.read_to_the_end() == b""
+    assert await waiting.ask(REST) == 200
+    assert "127.0.0.1: dropped by a mistake of ours" in caplog.messages
+
+
+async def test_a_client_is_counted_though_its_only_connection_made_room_for_the_next(guard: Guard) -> None:
+    guarded = await guard(max_connections=1, max_connections_per_address=1)
+    idle = await guarded.come_in()
+    busy = await guarded.begin()
+    assert await idle.read_to_the_end() == b""
+    assert guarded.connections._places.find(HERE).connections == 1
+    assert await guarded.is_refused(ELSEWHERE)
+    await until(lambda: not guarded.connections._refused)
+    assert len(guarded.connections._places) == 1, "the address that was refused is not remembered"
+    assert await busy.ask(REST) == 200
+
+
+async def test_the_beginning_of_http_2_is_answered_with_400(guard: Guard) -> None:
+    guarded = await guard()
+    client = await guarded.come()
+    await client.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert (await client.read_to_the_end()).startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    await until(lambda: guarded.connections.count == 0)
+
+
+async def test_a_content_length_with_very_many_zeros_is_a_number(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = await guard()
+    client = await guarded.come()
+    length = b"0" * 5000 + b"3"
+    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n\r\n{x}" % length)
+    assert (await client.read_answer())[0] == 400
+    assert await client.ask() == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def write_head(size: int, *fields: bytes) -> bytes:

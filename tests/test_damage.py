@@ -112,6 +112,30 @@ def test_a_jpeg_that_lacks_only_its_end_marker_gets_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ENDING)
+def test_the_zeros_that_fill_a_buffer_after_the_data_are_left_out(kind: str) -> None:
+    data = KINDS[kind](7)
+    for padding in 1, 17, 20_000:
+        assert inspect(complete(data[:-2] + bytes(padding))) == inspect(data)
+    assert complete(data[:-2] + bytes(20_000)) == data
+    begin, end = scan_at(data)
+    assert "cut off" in refusal(data[: (begin + end) // 2] + bytes(20_000)).message
+
+
+def test_a_zero_after_ff_is_no_padding() -> None:
+    blocks = (Image.frombytes("L", (8, 8), random.Random(seed).randbytes(64)) for seed in range(5000))
+    data = next(data for block in blocks if (data := encode(block, quality=100)).endswith(b"\xff\0" + END))
+    assert complete(data[:-2] + bytes(100)) == data
+
+
+@pytest.mark.parametrize(
+    "notes", [b"\xff\xe0\0\x10JFIF\0\2\1\0\0\1\0\1\0\0", b"\xff\xe2\0\x12ICC_PROFILE\0\5\2ab"], ids=["JFIF 2", "ICC"]
+)
+def test_notes_that_the_decoder_warns_of_keep_no_jpeg_from_its_end_marker(notes: bytes) -> None:
+    data = insert_after_soi(BASELINE, notes)
+    assert complete(data[:-2]) == data
+
+
+@pytest.mark.parametrize("kind", ENDING)
 def test_a_jpeg_whose_data_ends_early_gets_no_end_marker(kind: str) -> None:
     data = KINDS[kind](7)
     begin, _ = scan_at(data)
@@ -220,6 +244,37 @@ def test_very_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.Monk
 
 
 # ---- in the album
+
+
+def test_intervals_with_a_large_header_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is decoded with a copy of the header: 4096 with 1 MiB of tables took 8 s."""
+    data = pad_restarts(encode(draw_detailed(32_768, 8, mode="L"), restart_marker_blocks=1), b"\0" * 12)
+    table = data[(begin := data.index(b"\xff\xdb") + 4) : begin + 65]
+    tables = b"\xff\xdb" + struct.pack(">H", 2 + 1000 * len(table)) + 1000 * table
+    decoded = 0
+    first_warning = strict._first_warning
+
+    def count(data: bytes, size: tuple[int, int]) -> str:
+        nonlocal decoded
+        decoded += 1
+        return first_warning(data, size)
+
+    monkeypatch.setattr(strict, "_first_warning", count)
+    inspect(data)
+    assert decoded > 4000
+    decoded = 0
+    inspect(insert_after_soi(data, tables))
+    assert decoded < 10
+
+
+@pytest.mark.parametrize("components", [0, 5, 255])
+def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
+    begin = BASELINE.index(b"\xff\xda")
+    scan = b"\xff\xda" + struct.pack(">HB", 6 + 2 * components, components) + b"\1\0" * components + b"\0\x3f\0"
+    data = BASELINE[:begin] + scan + BASELINE[begin:]
+    assert refusal(data).message == "The picture is damaged: it is a JPEG that can't be read."
+    with pytest.raises(BadImage, match="damaged"):
+        strict.decode(data, (1, 1), "RGB")
 
 
 async def test_the_album_has_the_end_marker_that_the_camera_left_out(tmp_path: Path) -> None:

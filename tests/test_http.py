@@ -1,7 +1,7 @@
 """Everything over plain HTTP: pictures, the press without JavaScript, the API, health, errors and the headers."""
 
 import asyncio
-import io
+import contextlib
 import json
 import random
 import re
@@ -26,6 +26,7 @@ from dog.errors import (
 )
 from tests.cameras import make_picture
 from tests.conftest import Run
+from tests.pictures import encode
 from tests.running import Running, until
 
 
@@ -38,9 +39,12 @@ async def take(running: Running, **options: Any) -> dict[str, Any]:
 
 # ---- pictures
 
+wherever_it_is = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
 
-async def test_a_picture_is_served_bit_for_bit_for_ever(run: Run) -> None:
-    running = await run()
+
+@wherever_it_is
+async def test_a_picture_is_served_bit_for_bit_for_ever(run: Run, picture_cache: int) -> None:
+    running = await run(picture_cache=picture_cache)
     picture = make_picture("teal", (320, 200))
     running.camera.results.append(picture)
     taken = await take(running)
@@ -101,10 +105,11 @@ async def test_a_download_that_goes_on_with_another_photo_starts_anew(run: Run) 
         ("bytes=" + "9" * 400 + "-", 200, 677),
     ],
 )
+@wherever_it_is
 async def test_a_range_is_given_refused_or_ignored_as_http_has_it(
-    run: Run, asked: str, status: int, length: int | None
+    run: Run, asked: str, status: int, length: int | None, picture_cache: int
 ) -> None:
-    running = await run()
+    running = await run(picture_cache=picture_cache)
     picture = make_picture()
     assert len(picture) == 677
     taken = await take(running)
@@ -625,24 +630,46 @@ async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
     assert ("tries again by itself in 12 s" in page) is repeats
 
 
-async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(run: Run) -> None:
-    running = await run(dead_time=0.0)
-    noise = Image.frombytes("RGB", (400, 300), random.Random(1).randbytes(360_000))
-    file = io.BytesIO()
-    noise.save(file, "PNG")
-    running.camera.results.append(file.getvalue())
-    async with running.client.post("/api/captures") as answer:
-        url = (await answer.json())["url"]
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", running.client.port))
-    reader, writer = await asyncio.open_connection(sock=client, limit=8192)
+@wherever_it_is
+async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(
+    run: Run, picture_cache: int
+) -> None:
+    running = await run(dead_time=0.0, picture_cache=picture_cache)
+    url, picture = await take_noise(running)
+    reader, writer = await running.connect_slowly()
     ranged = f"GET {url} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=7-\r\n\r\n"
     writer.write((f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n" + ranged).encode() * 8)
     for _ in range(8):
         for start, status in ((0, b"200 OK"), (7, b"206 Partial Content")):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)
-            expected = file.getvalue()[start:]
+            expected = picture[start:]
             assert await reader.readexactly(len(expected)) == expected
     writer.close()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_download_is_cut_off_if_its_file_is_lost_meanwhile(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    running = await run(picture_cache=0)
+    url, picture = await take_noise(running)
+    reader, writer = await running.connect_slowly()
+    writer.write(f"GET {url} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(f"HTTP/{version} 200 OK".encode())
+    next((tmp_path / "snapshots").rglob("*.png")).unlink()
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            received += data
+    writer.close()
+    assert picture.startswith(received)
+    assert len(received) < len(picture)
+    assert f"{url}: cut off. The file of this photo is gone." in caplog.messages
+
+
+async def take_noise(running: Running) -> tuple[str, bytes]:
+    """The URL and the bytes of a photo of several hundred KB."""
+    noise = Image.frombytes("RGB", (600, 600), random.Random(1).randbytes(600 * 600 * 3))
+    picture = encode(noise, "PNG")
+    running.camera.results.append(picture)
+    return (await take(running))["url"], picture

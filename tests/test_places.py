@@ -52,6 +52,27 @@ def test_a_request_that_stops_waiting_is_not_started() -> None:
     assert third.place
 
 
+class Refused(Request):
+    """A request that gives its place back at once, as one whose head is too large."""
+
+    def start(self, place: Place) -> None:
+        super().start(place)
+        place.release()
+
+
+def test_very_many_that_give_their_place_back_at_once_are_started_in_a_row() -> None:
+    client = Client(ClientLimits(requests=1))
+    first, refused = begin(client), [Refused() for _ in range(10_000)]
+    for request in refused:
+        client.request_place(request)
+    last = begin(client)
+    assert first.place
+    first.place.release()
+    assert all(request.place for request in refused)
+    assert last.place
+    assert (client.requests, client.waiting) == (1, 0)
+
+
 def test_a_request_that_becomes_a_viewer_leaves_its_place_to_the_next() -> None:
     client = Client(ClientLimits(requests=1, viewers=1))
     first, second = begin(client), begin(client)

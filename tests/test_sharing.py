@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import hashlib
 import io
 import json
@@ -21,10 +22,12 @@ from PIL import ExifTags, Image
 from yarl import URL
 
 from dog.messages import parse_timestamp
-from dog.web.sharing import make_signer
+from dog.web.content import hash_content
+from dog.web.sharing import SharedPicture, make_signer
 from tests.cameras import make_picture
 from tests.conftest import Run, Serve
-from tests.running import Running
+from tests.pictures import encode
+from tests.running import Running, until
 from tests.server_process import ServerProcess
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
@@ -454,6 +457,31 @@ async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_t
         assert re.search(words, page)
         assert "This link does not work" in page
         assert "<a" not in page, "it leads nowhere"
+
+
+async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_has_it(run: Run) -> None:
+    running = await run(exif=True)
+    running.camera.results.append(encode(Image.effect_noise((2000, 2000), 60), quality=95))
+    photo = await take(running)
+    link = await share(running, photo["snapshot"])
+    picture = f"{link['url']}/picture.jpg"
+    connections = [await running.connect_slowly() for _ in range(5)]
+    for _, writer in connections:
+        writer.write(f"GET {picture} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    tags = {(await reader.readuntil(b"\r\n\r\n")).partition(b"ETag: ")[2][:18] for reader, _ in connections}
+    assert len(tags) == 1
+    (copy,) = find_copies()
+    for reader, writer in connections:
+        received = await reader.readexactly(len(copy))
+        assert hash_content(received) == copy.tag
+        assert photo["snapshot"].encode() not in received
+        writer.close()
+    del copy
+    await until(lambda: not find_copies())
+
+
+def find_copies() -> list[SharedPicture]:
+    return [found for found in gc.get_objects() if isinstance(found, SharedPicture)]
 
 
 async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
 from dog.snapshots.index import Index
-from dog.snapshots.reading import LARGEST_MEMORY, Memory
+from dog.snapshots.reading import LARGEST_MEMORY, Memory, StoredPicture
 from tests.pictures import make_picture
 from tests.test_snapshots import PICTURE, reopen, save
 
@@ -88,6 +88,22 @@ async def test_a_picture_that_is_not_as_it_was_saved_is_gone(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_picture_that_is_damaged_is_gone_before_and_while_it_is_read_in_parts(
+    saved: tuple[SnapshotStore, Snapshot], damage: str
+) -> None:
+    store, snapshot = saved
+    picture = await store.open_picture(snapshot)
+    assert isinstance(picture, StoredPicture)
+    assert len(picture) == len(PICTURE)
+    assert await picture.read(3, 10) + await picture.read(10, len(PICTURE)) == PICTURE[3:]
+    DAMAGES[damage](store.picture_path(snapshot))
+    with pytest.raises(SnapshotGone):
+        await picture.read(3, 10)
+    with pytest.raises(SnapshotGone):
+        await store.open_picture(snapshot)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_thumbnail_that_is_not_whole_is_gone(saved: tuple[SnapshotStore, Snapshot], damage: str) -> None:
     store, snapshot = saved
     DAMAGES[damage](store.thumbnail_path(snapshot))
@@ -152,7 +168,7 @@ async def test_the_newest_come_from_memory_and_touch_no_disk(store: SnapshotStor
     thumbnail = store.thumbnail_path(snapshot).read_bytes()
     store.picture_path(snapshot).unlink()
     store.thumbnail_path(snapshot).unlink()
-    assert await store.read(snapshot) == PICTURE
+    assert await store.read(snapshot) == await store.open_picture(snapshot) == PICTURE
     assert await store.read_thumbnail(snapshot) == thumbnail
     again = await reopen(store)
     with pytest.raises(SnapshotGone):

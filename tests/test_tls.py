@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import json
 import os
 import random
@@ -30,7 +31,7 @@ from dog.tls import Tls, make_tls
 from dog.tls.making import make_certificate, read_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
-from dog.web.connections import CONNECTIONS
+from dog.web.connections import CONNECTIONS, MAX_HEAD_BYTES
 from dog.web.service import SERVICE
 from tests.authority import Authority
 from tests.cameras import HandCamera
@@ -38,6 +39,7 @@ from tests.running import until
 from tests.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
 from tests.test_connections import (
     HERE,
+    REQUEST,
     REST,
     WAYS_OUT,
     Client,
@@ -654,6 +656,25 @@ async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authorit
 
     await asyncio.to_thread(come_and_go)
     await until(lambda: secured.connections.count == 0)
+
+
+@pytest.mark.parametrize("started_with", [b"", REQUEST, UPGRADE, b"GET / HTTP/1.1\r\nX: " + bytes(MAX_HEAD_BYTES)])
+async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, started_with: bytes) -> None:
+    """Without the garbage collector, which comes late: a connection under TLS has 80 KiB."""
+    secured = await secure()
+    gc.collect()
+    gc.disable()
+    try:
+        client = await secured.come()
+        if started_with:
+            await client.say(started_with)
+            assert await client.reader.readline()
+        else:
+            await until(lambda: secured.connections.count == 1)
+        client.close()
+        await until(lambda: not any(isinstance(found, TlsTransport) for found in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(

@@ -154,7 +154,7 @@ def check_line(lines: list[str], environment: Environment) -> None:
     (line,) = lines
     assert line.startswith("dog: The package dog 77.3 in ")
     assert f"{environment.folder}/bin/python -m pip uninstall dog" in line
-    assert line.endswith("install D.O.G. again.")
+    assert line.endswith("install D.O.G. again, with pip's option --force-reinstall.")
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
@@ -192,3 +192,8 @@ def test_dog_camera_ends_with_one_line_where_another_package_has_replaced_files_
     status, said, lines = environment.run("dog-camera")
     assert (status, said) == (1, "")
     check_line(lines, environment)
+    environment.pip("uninstall", "--yes", "dog")
+    missing = "dog: Files of D.O.G. are missing. Install it again, with pip's option --force-reinstall."
+    assert environment.run("dog-camera") == (1, "", [missing])
+    environment.install("--force-reinstall", built.wheel)
+    assert environment.run("dog-camera") == (*WORKS, [])

@@ -4,8 +4,8 @@ A decoder goes on after damage: it paints over what is missing. libjpeg-turbo wa
 warnings. simplejpeg raises the first one, and only that one, for libjpeg keeps no more. So where the first is harmless,
 the JPEG is decoded again without what caused it, and then restart interval by restart interval.
 
-Not found: data that is wrong and can still be decoded, and damage to arithmetic coding, where libjpeg
-has no warnings.
+Not found: data that is wrong and can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
+damage to colours sampled in a way that libjpeg-turbo's own interface has no name for, such as 4x2 or 3x1.
 """
 
 import itertools
@@ -41,6 +41,10 @@ left over, the decoder has lost its place in the data.
 """
 _MAX_INTERVALS = 4096
 """Restart intervals that are decoded one by one. Cameras have one for each line of blocks: 270 of 4320 lines."""
+_MAX_HEADER_BYTES = 64 * 1024 * 1024
+"""Bytes of headers that these intervals may have together: each is decoded with a copy of the header."""
+_MAX_COMPONENTS = 4
+"""Components of a scan (T.81, table B.3)."""
 _MAX_SIDE = 65_500
 """Pixels of a side that libjpeg decodes."""
 
@@ -85,11 +89,18 @@ def complete(data: bytes) -> bytes:
     try:
         walk(data)
     except BadImage:
-        whole = data.removesuffix(b"\xff") + _END
-        if not _lacks_its_end_alone(whole):
-            raise
-        return whole
+        for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
+            whole = begun + _END
+            if _lacks_its_end_alone(whole):
+                return whole
+        raise
     return data
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Return the data without the zeros that fill a camera's buffer after it. A zero after FF belongs to the data."""
+    stripped = data.rstrip(b"\0")
+    return stripped + b"\0" if stripped.endswith(b"\xff") and stripped != data else stripped
 
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
@@ -102,7 +113,7 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
         _check_scans(whole, jpeg)
         if any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
             return False
-        warning = _first_warning(whole, jpeg.size)
+        warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
         if warning:
             _judge(warning, whole, jpeg)
     except BadImage:
@@ -172,6 +183,8 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
     if not 0 < length * block_width <= _MAX_SIDE or columns * rows > length * _MAX_INTERVALS:
         return
     count = -(-columns * rows // length)
+    if count * scans[0].end > _MAX_HEADER_BYTES:
+        return
     markers = list(itertools.islice(_restart_markers(data, scans[0].end, jpeg.end), count))
     if [data[at + 1] for at in markers] != [RST + number % 8 for number in range(count - 1)]:
         yield f"Corrupt JPEG data: {len(markers)} restart markers, or not in their order, where {count - 1} belong"
@@ -225,8 +238,8 @@ def _check_scans(data: bytes, jpeg: Jpeg) -> None:
         if segment.marker != SOS:
             continue
         scan = data[segment.begin + 4 : segment.end]
-        if not scan or len(scan) < 4 + 2 * scan[0]:
-            raise damage(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is too short")
+        if not scan or not 0 < scan[0] <= _MAX_COMPONENTS or len(scan) < 4 + 2 * scan[0]:
+            raise damage(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is malformed")
         first, last, bits = scan[1 + 2 * scan[0] : 4 + 2 * scan[0]]
         if frame.marker in _SEQUENTIAL:
             first, last, bits = 0, _COEFFICIENTS - 1, 0

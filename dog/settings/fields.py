@@ -196,7 +196,7 @@ class Settings(AccessFields, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000),
         About(
             group=LIMITS,
-            meaning="How many of them one address may have with a request at once; more wait for up to 10 s. "
+            meaning="How many requests one address may have at once; more wait for up to 10 s. "
             "Behind a proxy that is not trusted, all have its address.",
             right="a whole number from 1 to 1000000",
             metavar="NUMBER",

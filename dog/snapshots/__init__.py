@@ -5,7 +5,7 @@ files.py        files that survive a power cut                              disk
 lock.py         the folder is this server's alone                           errors
 reading.py      pictures read back, the newest few from memory              errors, files
 doubts.py       a doubt of the clock, and its confirmation by a command     files
-ledger.py       what is removed, pinned and given away; the trusted clock   names
+ledger.py       what is removed, pinned, given away; clocks, wrong dates    names
 index.py        the SQLite index, made again but for its ledger             ledger, names
 folder.py       what lies in the folder                                     names
 reconciling.py  making the index say what the folder says                   folder, index

@@ -227,6 +227,7 @@ class Archive:
         try:
             with self._indexed() as index:
                 self._lock_held().check()
+                self._timekeeping.note_date(index, snapshot)
                 self._make_day(day_of(snapshot), index)
                 with self._changing(index, day_of(snapshot)):
                     self._place(snapshot, staged, thumbnail, index)
@@ -308,7 +309,9 @@ class Archive:
         """
         with self._indexed() as index:
             free = shutil.disk_usage(self.root).free
-            chosen = choose(index, limits, kept=self.kept, free=free, now=self.clock.deletion_time(), room=room)
+            chosen = choose(
+                index, limits, kept=self.kept, free=free, now=self._timekeeping.deletion_time(index), room=room
+            )
             if room and not chosen and limits.free is not None and free - room < limits.free:
                 raise StorageFull(
                     "The disk has less space left than is to be kept free, and no photo may go."

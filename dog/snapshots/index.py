@@ -124,7 +124,7 @@ class Index:
         version = (self._ask("PRAGMA application_id"), self._ask("PRAGMA user_version"))
         if version != (_APPLICATION, _VERSION):
             raise IndexDamaged(f"it has version {version[1]}, not {_VERSION}")
-        self._database.execute(ledger.CLOCK_SCHEMA)
+        self._database.executescript(ledger.CLOCK_SCHEMA)
         self._ask(f"{_SELECT} LIMIT 0")
         self._ask("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
         verdict = self._ask("PRAGMA quick_check(1)")
@@ -257,17 +257,23 @@ class Index:
         return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
 
     def taken_between(self, first: dt.datetime, end: dt.datetime, limit: int) -> list[Snapshot]:
-        """Return those of them that were taken from the first moment on and before the end."""
+        """Return those of them that are dated from the first moment on and were taken before the end.
+
+        They were taken when they are dated, unless a wrong clock dated them.
+        """
+        between = milliseconds(first), milliseconds(end), limit
+        rest = "AND id NOT IN pins ORDER BY captured_at LIMIT ?"
         return self._list(
-            "WHERE captured_at >= ? AND captured_at < ? AND id NOT IN pins ORDER BY captured_at LIMIT ?",
-            milliseconds(first),
-            milliseconds(end),
-            limit,
+            f"WHERE captured_at >= ? AND captured_at < ? AND id NOT IN (SELECT id FROM misdated) {rest}", *between
+        ) or self._list(
+            f"WHERE captured_at >= ? AND id IN (SELECT id FROM misdated WHERE taken_at < ?) {rest}", *between
         )
 
     def newest_time(self, first: dt.datetime) -> dt.datetime | None:
-        """Return when the newest of those that were taken from the first moment on was taken."""
-        newest = self._list(f"WHERE captured_at >= ? {_NEWEST_FIRST}", milliseconds(first), 1)
+        """Return when the newest of those that are dated from the first moment on, by no wrong clock, was taken."""
+        newest = self._list(
+            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", milliseconds(first), 1
+        )
         return newest[0].captured_at if newest else None
 
     def _list(self, rest: str, *values: str | int) -> list[Snapshot]:

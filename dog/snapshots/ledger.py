@@ -1,5 +1,5 @@
-"""What no picture says and no folder: which ids were removed, what is pinned, the links that were given away, and the
-time at which the wall clock was last trusted.
+"""What no picture says and no folder: which ids were removed, what is pinned, the links that were given away, the time
+at which the wall clock was last trusted, and the photos that a wrong clock dated.
 
 It lies in the index's file, in tables of its own. What is written here is somebody's word and synced at once; when the
 index has to be made again, it is carried over as far as it can be read.
@@ -43,8 +43,13 @@ CREATE TABLE IF NOT EXISTS clock (
     number INTEGER PRIMARY KEY CHECK (number = 1),
     trusted_at INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITHOUT ROWID;
 """
-"""A table on its own, because it is added to the index of an earlier version, which stays as it is otherwise."""
+"""Tables on their own, because they are added to the index of an earlier version, which stays as it is otherwise.
+
+`misdated` has the photos whose own date is not trusted. `taken_at` is the time that counts for their age; NULL while it
+is not known.
+"""
 _TABLES = ("pins", "removed", "shares", "secret")
 _REMEMBERED = dt.timedelta(days=365)
 """How long an id that was removed is known as such: as long as a browser keeps its cookie."""
@@ -101,6 +106,7 @@ class Ledger:
         ids = [(each.id,) for each in snapshots]
         self._database.executemany("DELETE FROM pins WHERE id = ?", ids)
         self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
+        self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
 
     def find_removed(self, snapshot_id: str) -> Taken | None:
         """What was known of it; None where no snapshot of this id was removed within the last year."""
@@ -175,6 +181,30 @@ class Ledger:
         """Remember that the clock is trusted."""
         self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (milliseconds(now),))
 
+    def doubt_date(self, snapshot_id: str) -> None:
+        """Note that the date of a snapshot is not trusted. Synced, so that it is known after a power cut, too."""
+        with self.durably():
+            self._database.execute("INSERT OR IGNORE INTO misdated VALUES (?, NULL)", (snapshot_id,))
+
+    def trust_dates(self, after: int, until: int) -> None:
+        """Trust the dates of the captures with these numbers: above `after`, up to `until`. Inside `durably`."""
+        self._database.execute(
+            "DELETE FROM misdated WHERE id IN (SELECT id FROM snapshots WHERE capture > ? AND capture <= ?)",
+            (after, until),
+        )
+
+    def correct_dates(self, after: int, until: int, jump: dt.timedelta) -> None:
+        """Have these captures count as taken by so much later than they are dated. Inside `durably`."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO misdated"
+            " SELECT id, captured_at + ? FROM snapshots WHERE capture > ? AND capture <= ?",
+            (jump // dt.timedelta(milliseconds=1), after, until),
+        )
+
+    def end_doubts(self, now: dt.datetime) -> None:
+        """Have all whose time is still unknown count as taken now, which is later than they were. Inside `durably`."""
+        self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (milliseconds(now),))
+
     def forget_old(self, now: dt.datetime) -> None:
         """Delete the removals, and the expired links, that are older than a year. Inside `durably`.
 
@@ -197,7 +227,7 @@ class Ledger:
             log.warning("pins, removals and links of %s are lost: %s", damaged, error)
             return
         with contextlib.closing(old):
-            for table in (*_TABLES, "clock"):
+            for table in (*_TABLES, "clock", "misdated"):
                 self._carry_over(old, table)
 
     def _carry_over(self, old: sqlite3.Connection, table: str) -> None:

@@ -8,13 +8,23 @@ synced when it was saved may be given from memory for as long as it is kept ther
 import errno
 import os
 import stat
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from dog.errors import DogError, StorageError
 from dog.snapshots import files
 
-__all__ = ["LARGEST_MEMORY", "Memory", "SnapshotGone", "read_picture", "read_thumbnail"]
+__all__ = [
+    "LARGEST_MEMORY",
+    "Memory",
+    "SnapshotGone",
+    "StoredPicture",
+    "check_picture",
+    "read_part",
+    "read_picture",
+    "read_thumbnail",
+]
 
 LARGEST_MEMORY: Final = 64 * 1024 * 1024
 """Bytes, pictures and thumbnails together: some 280 photos of 1280 x 720, as cameras compress them."""
@@ -42,7 +52,17 @@ def read_thumbnail(path: Path) -> bytes:
     return data
 
 
-def _read(path: Path, least: int, most: int) -> bytes:
+def check_picture(path: Path, size: int) -> None:
+    """Raise what `read_picture` raises for the file, without reading it."""
+    read_part(path, size, 0, 0)
+
+
+def read_part(path: Path, size: int, start: int, stop: int) -> bytes:
+    """Return the bytes from `start` to `stop` of a file of `size` bytes. Raises SnapshotGone and StorageError."""
+    return _read(path, size, size, start, stop)
+
+
+def _read(path: Path, least: int, most: int, start: int = 0, stop: int | None = None) -> bytes:
     try:
         # Opening a pipe must not wait for somebody to write to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -52,17 +72,31 @@ def _read(path: Path, least: int, most: int) -> bytes:
                 raise SnapshotGone("The file of this photo was replaced by something else.")
             if not least <= status.st_size <= most:
                 raise SnapshotGone("The file of this photo is damaged: it has not its size any more.")
+            size = (status.st_size if stop is None else stop) - start
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                data = file.read(status.st_size)
+                file.seek(start)
+                data = file.read(size)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno in _GONE:
             raise SnapshotGone("The file of this photo is gone.") from error
         raise StorageError(f"The photo can't be read. {files.reason(error)}", detail=str(error)) from error
-    if data is None or len(data) != status.st_size:
+    if data is None or len(data) != size:
         raise SnapshotGone("The file of this photo is damaged: it was cut short.")
     return data
+
+
+class StoredPicture:
+    """A picture on the disk that is read in parts: who reads slowly takes the memory of one part."""
+
+    def __init__(self, size: int, read: Callable[[int, int], Awaitable[bytes]]) -> None:
+        self._size = size
+        self.read = read
+        """Return the bytes from one position to another. Raises SnapshotGone and StorageError."""
+
+    def __len__(self) -> int:
+        return self._size
 
 
 class Memory:

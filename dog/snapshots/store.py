@@ -38,7 +38,15 @@ from dog.snapshots.names import (
     picture_name,
     thumbnail_name,
 )
-from dog.snapshots.reading import LARGEST_MEMORY, Memory, read_picture, read_thumbnail
+from dog.snapshots.reading import (
+    LARGEST_MEMORY,
+    Memory,
+    StoredPicture,
+    check_picture,
+    read_part,
+    read_picture,
+    read_thumbnail,
+)
 from dog.snapshots.reconciling import describe
 
 __all__ = ["SnapshotStore", "make_stamp"]
@@ -258,6 +266,15 @@ class SnapshotStore:
         if data is None:
             data = await self._run(self._reading, read_picture, self.picture_path(snapshot), snapshot.bytes)
         return data
+
+    async def open_picture(self, snapshot: Snapshot) -> bytes | StoredPicture:
+        """The picture's bytes if they are in memory, else its file, to be read in parts. Otherwise like `read`."""
+        data = self._memory.get(snapshot.id)
+        if data is not None:
+            return data
+        path, size = self.picture_path(snapshot), snapshot.bytes
+        await self._run(self._reading, check_picture, path, size)
+        return StoredPicture(size, lambda start, stop: self._run(self._reading, read_part, path, size, start, stop))
 
     async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
         """The thumbnail, a JPEG. Otherwise like `read`."""

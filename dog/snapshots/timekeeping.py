@@ -1,15 +1,28 @@
-"""What an album does for the clock: it remembers the time, and has a person confirm it. Everything here blocks."""
+"""What an album does for the clock: it remembers the time, has a person confirm it, and notes which photos were dated
+by a wrong one. Everything here blocks.
+"""
 
+import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import EARLIEST, Clock, Doubt
+from dog.clock import EARLIEST, MAX_JUMP, Clock, Doubt, Reading
 from dog.snapshots.doubts import DoubtFiles
 from dog.snapshots.index import Index
+from dog.snapshots.names import Snapshot
 
 __all__ = ["Timekeeping"]
 
 _INTERVAL = 3600.0
 """Seconds after which the time is remembered again, synced to the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A time of this run in which nobody set the clock. It dates the captures with higher numbers than `after`."""
+
+    reading: Reading
+    after: int
 
 
 class Timekeeping:
@@ -19,14 +32,57 @@ class Timekeeping:
         self.clock = clock
         self._files = DoubtFiles(private)
         self._remembered_at: float | None = None
+        self._stretches: list[_Stretch] = []
+        """Since the clock was trusted last; the last one goes on."""
 
     def start(self, index: Index) -> None:
         """Compare the clock with the time that was remembered; before there is one, with the newest photo's."""
         self.clock.start(index.ledger.trusted_at() or index.newest_time(EARLIEST))
         self._files.note(self.clock.check())
+        self._stretches = []
+        self._follow(index)
 
     def end(self) -> None:
         self._files.note(None)  # nobody waits for a confirmation any more
+
+    def note_date(self, index: Index, snapshot: Snapshot) -> None:
+        """Before a snapshot is saved: note that its date is not trusted if the clock is in doubt."""
+        if self._follow(index).doubt is not None:
+            index.ledger.doubt_date(snapshot.id)
+
+    def deletion_time(self, index: Index) -> dt.datetime | None:
+        """Return the time by which things are old enough to be deleted, or None while the clock is in doubt.
+
+        When this returns a time, what a wrong clock dated until now is known as such.
+        """
+        moment = self.clock.deletion_time()
+        self._follow(index)
+        return moment
+
+    def _follow(self, index: Index) -> Reading:
+        """Begin a stretch if the clock was set. If it can be trusted now, correct what the earlier ones dated."""
+        reading = self.clock.read()
+        if self._stretches:
+            last = self._stretches[-1].reading
+            if (last.doubt, last.corrections) == (reading.doubt, reading.corrections):
+                return reading
+        newest = index.last_capture()
+        if reading.doubt is None:
+            self._correct_dates(index, reading, newest)
+            self._stretches = []
+        self._stretches.append(_Stretch(reading, newest))
+        return reading
+
+    def _correct_dates(self, index: Index, reading: Reading, newest: int) -> None:
+        ends = [stretch.after for stretch in self._stretches[1:]] + [newest]
+        with index.ledger.durably():
+            for stretch, until in zip(self._stretches, ends, strict=False):
+                jump = reading.jump_since(stretch.reading)
+                if abs(jump) > MAX_JUMP:
+                    index.ledger.correct_dates(stretch.after, until, jump)
+                elif stretch.reading.doubt is not None:
+                    index.ledger.trust_dates(stretch.after, until)
+            index.ledger.end_doubts(reading.now)
 
     def note_capture(self, index: Index) -> None:
         """Remember the time. Not synced: a power cut takes it back to that of the last hour."""
@@ -37,7 +93,7 @@ class Timekeeping:
         """Return why the clock is in doubt, or None. Once an hour, remember it, and forget old removals and links."""
         if (confirmed := self._files.confirmed()) is not None:
             self.clock.confirm(confirmed)
-        doubt = self.clock.check()
+        doubt = self._follow(index).doubt
         self._files.note(doubt)
         if doubt is not None:
             self._remembered_at = None  # remember it as soon as it is trusted again

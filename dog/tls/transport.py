@@ -27,6 +27,10 @@ NO_HTTPS = (
 )
 """For who speaks HTTP all the same: the one mistake here that a person makes."""
 
+NOBODY = asyncio.Protocol()
+"""The protocol of a connection that has ended. Its own one refers to the transport: without the cycle, the memory of
+both is released now, and not when Python looks for cycles the next time."""
+
 log = logging.getLogger(__name__)
 
 
@@ -98,7 +102,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = True
         self._timer.cancel()
-        self._protocol.connection_lost(error)
+        protocol, self._protocol, self._come = self._protocol, NOBODY, _do_nothing
+        protocol.connection_lost(error)
 
     def _shake_hands(self) -> bool:
         """Go on with the handshake; whether it is done."""
@@ -227,3 +232,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             case "ssl_object":
                 return self._tls
         return self._tcp.get_extra_info(name, default)
+
+
+def _do_nothing(_transport: asyncio.Transport) -> None:
+    pass

@@ -52,6 +52,7 @@ from dog.web.security import (
     make_security_headers,
 )
 from dog.web.service import SERVICE, Service
+from dog.web.sharing import SHARED_PICTURES, SharedPictures
 from dog.web.visitors import find_anonymous
 
 __all__ = ["create_app", "drain", "kill"]
@@ -94,6 +95,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
+    app[SHARED_PICTURES] = SharedPictures()
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))

@@ -71,12 +71,9 @@ ASSETS = web.AppKey("assets", Assets)
 
 def read_assets(folder: Path, default_picture: Content | None = None) -> Assets:
     """Read static/ and make the bundles. Raises StartError if they can't be made."""
-    files = {
-        file.name: Content.of(file.read_bytes(), TYPES[file.suffix])
-        for file in sorted(folder.iterdir())
-        if file.suffix in TYPES
-    }
-    texts = {name: content.data.decode() for name, content in files.items() if name.endswith((".css", ".js"))}
+    read = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.suffix in TYPES}
+    files = {name: Content.of(data, TYPES[PurePath(name).suffix]) for name, data in read.items()}
+    texts = {name: data.decode() for name, data in read.items() if name.endswith((".css", ".js"))}
     bundles = {name: bundle_styles(texts, sheets) for name, sheets in STYLES.items()}
     bundles |= {name: bundle_scripts(texts, modules) for name, modules in SCRIPTS.items()}
     made = {name: Content.of(text.encode(), TYPES[PurePath(name).suffix]) for name, text in bundles.items()}

@@ -126,7 +126,8 @@ class Connections:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = loop.time()
             for connection in [connection for connection in self._open if connection.deadline <= now]:
-                connection.expire()
+                if connection.deadline <= now:  # or it has got the place of the one before
+                    connection.expire()
 
     async def close(self) -> None:
         """Close the connections that aiohttp does not know: they have no request, or are refused."""
@@ -144,7 +145,9 @@ class Connections:
         if client.is_full and not _close_oldest(client.idle):
             return "address"
         if self.count >= self.most and not _close_oldest(self.idle):
+            self._places.forget(address)
             return "total"
+        client = self._find_client(address)  # again: it was forgotten if its only connection was closed
         self._open.add(connection)
         self.count += 1
         client.connections += 1
@@ -410,7 +413,11 @@ class Connection(asyncio.Protocol):
         self.place = place
         self._state = State.READS
         self.deadline = asyncio.get_running_loop().time() + HEAD_TIMEOUT
-        self._read_head()
+        try:
+            self._read_head()
+        except Exception:  # the caller may be another connection, which has just released its place
+            log.exception("%s: dropped by a mistake of ours", self._address)
+            self._transport.abort()
 
     def _read_head(self) -> None:
         received = self._received

@@ -1,60 +1,81 @@
 """Bytes with a validator, sent as HTTP has it: conditions, one range, HEAD (RFC 9110, sections 13 and 14).
 
-Everything that is served as a file is in memory by then (a picture, a thumbnail, what the page is made of), so that
-what was checked is what is sent, and the event loop touches no file.
+What everyone asks for is in memory: the newest pictures, thumbnails, the files of the page. A picture that is not is
+read in pieces by a thread while it is sent, so that a client that does not read costs one piece and not a picture.
 """
 
 import asyncio
 import email.utils
 import functools
 import hashlib
+import logging
 import os
 import re
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Awaitable, Iterator
+from typing import NamedTuple, Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from dog.errors import DogError
 from dog.web.allowances import find_client
 from dog.web.problems import Problem
 from dog.web.security import SECURITY_LINES, allow_origin
 from dog.web.service import SERVICE
 from dog.web.visitors import VISITOR
 
-__all__ = ["Content", "respond"]
+__all__ = ["Content", "cut", "hash_content", "respond"]
 
 PIECE = 32 * 1024
 """Bytes of an answer that wait for one client at most."""
+READ_AHEAD = 512 * 1024
+"""Bytes that are read from the disk at once, for a client that takes them at once."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+
+log = logging.getLogger(__name__)
+
+
+class PieceReader(Protocol):
+    """Bytes that are not in memory."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int, /) -> Awaitable[bytes]:
+        """Return the bytes from one position to another. Raises DogError."""
 
 
 class Content(NamedTuple):
     """Bytes, their type, and `tag`, which changes when they do."""
 
-    data: bytes
+    data: bytes | PieceReader
     content_type: str
     tag: str
 
     @classmethod
     def of(cls, data: bytes, content_type: str) -> "Content":
         """Bytes that are known by nothing but themselves."""
-        return cls(data, content_type, hashlib.sha256(data).hexdigest()[:16])
+        return cls(data, content_type, hash_content(data))
+
+
+def hash_content(data: bytes) -> str:
+    """Return a tag for bytes that have no other name."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 class BytesAnswer(web.StreamResponse):
-    """A 200 or 206 whose bytes are in memory, and everybody's: who does not read them costs a piece, not a copy.
+    """A 200 or 206 with these bytes of `data`. A client that does not read them costs a piece, not a copy.
 
     What everyone asks for at once is given to the kernel past aiohttp, whose way costs as much again as the request.
     """
 
-    def __init__(self, status: int, headers: dict[str, str], body: memoryview) -> None:
+    def __init__(self, status: int, headers: dict[str, str], data: bytes | PieceReader, part: range) -> None:
         super().__init__(status=status)
         self._lines = headers
-        self._bytes = body
-        self._size = len(body)
+        self._data = data
+        self._part = part
+        self._size = len(part)
         self._quick = False
 
     @property
@@ -76,11 +97,15 @@ class BytesAnswer(web.StreamResponse):
             self.content_length = self._size
             writer = await super().prepare(request)
             if request.method != "HEAD":
-                for piece in _cut(self._bytes):
-                    await self.write(piece)
+                await self._write_bytes(request, self._part.start)
             return writer
+        except DogError as error:  # it is too late for another answer
+            log.warning("%s: cut off. %s", request.path, error)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("The rest of the answer can't be read.") from error
         finally:
-            self._bytes = memoryview(b"")  # an answer may be forgotten late, but is not to keep a picture
+            self._data = b""  # an answer may be forgotten late, but is not to keep a picture
 
     async def write_eof(self, data: bytes = b"") -> None:
         if not self._quick:
@@ -95,14 +120,40 @@ class BytesAnswer(web.StreamResponse):
             f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_date(int(time.time()))}\r\n"
             f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
         ).encode()
-        taken = _give_to_kernel(transport, head, self._bytes)
+        taken = 0
+        if isinstance(self._data, bytes):
+            taken = _give_to_kernel(transport, head, memoryview(self._data)[self._part.start : self._part.stop])
         if taken < len(head):
             transport.write(head[taken:])
-        for piece in _cut(self._bytes[max(0, taken - len(head)) :]):
-            if transport.is_closing():
-                raise ConnectionResetError("The client has gone.")
-            transport.write(piece)
+        await self._write_bytes(request, self._part.start + max(0, taken - len(head)))
+
+    async def _write_bytes(self, request: web.BaseRequest, start: int) -> None:
+        """Write the rest from `start` on. What was read ahead is dropped if the client has to be waited for."""
+        while start < self._part.stop:
+            data = await self._read(start)
+            for piece in cut(data):
+                transport = request.transport
+                if transport is None or transport.is_closing():
+                    raise ConnectionResetError("The client has gone.")
+                if self._quick:
+                    transport.write(piece)
+                else:
+                    await self.write(piece)
+                start += len(piece)
+                if transport.get_write_buffer_size():
+                    break
+            data = piece = memoryview(b"")
             await request.writer.drain()
+
+    async def _read(self, start: int) -> memoryview:
+        if isinstance(self._data, bytes):
+            return memoryview(self._data)[start : self._part.stop]
+        return memoryview(await self._data.read(start, min(start + READ_AHEAD, self._part.stop)))
+
+
+def cut(data: memoryview) -> Iterator[memoryview]:
+    """Cut bytes into pieces that may wait for a client."""
+    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 def _give_to_kernel(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
@@ -113,10 +164,6 @@ def _give_to_kernel(transport: asyncio.Transport, *buffers: bytes | memoryview) 
         return os.writev(transport.get_extra_info("socket").fileno(), buffers)
     except OSError:  # it takes nothing now, or has gone: the transport finds out which
         return 0
-
-
-def _cut(whole: memoryview) -> Iterator[memoryview]:
-    return (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
 
 
 def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
@@ -138,11 +185,11 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     headers["Content-Type"] = content.content_type
     _count(request, size if part is None else len(part))
     if part is None:
-        return BytesAnswer(200, headers, memoryview(content.data))
+        return BytesAnswer(200, headers, content.data, range(size))
     if not part:
         raise Problem("bad_range", f"There are {size} bytes here.", {"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return BytesAnswer(206, headers, memoryview(content.data)[part.start : part.stop])
+    return BytesAnswer(206, headers, content.data, part)
 
 
 def _count(request: web.Request, size: int) -> None:

@@ -37,6 +37,8 @@ class Handler(web.RequestHandler):
         """
         self._body, self._framing = None, 0
         self.data_received(head)
+        if not self._messages:  # as after HTTP/2's first line: any byte that does not follow it makes it an error
+            self.data_received(b"\0")
         if not self._messages:  # the connection is being closed
             return False
         message, body = self._messages[-1]
@@ -44,7 +46,8 @@ class Handler(web.RequestHandler):
             return True
         self._body = body
         length = message.headers.get(CONTENT_LENGTH)
-        self._body_left = None if message.chunked or length is None else int(length)
+        # The parser has checked the value, but int() refuses more than 4300 digits.
+        self._body_left = None if message.chunked or length is None else int(length.lstrip("0") or "0")
         if self._body_left is None:
             # The parser keeps what follows the last chunk, so this is the last request of the connection.
             self._messages[-1] = (message._replace(should_close=True), body)

@@ -159,7 +159,7 @@ async def _send(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
-        data = await service.store.read(snapshot)
+        data = await service.store.open_picture(snapshot)
     except SnapshotGone:
         raise Problem("unknown_snapshot", "The file of this photo is gone or damaged.") from None
     headers["Content-Disposition"] = _name_file(snapshot.captured_at, snapshot.suffix)

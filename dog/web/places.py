@@ -42,11 +42,12 @@ class ClientLimits:
 class Client:
     """The open connections, requests and viewers of one client address."""
 
-    __slots__ = ("_limits", "_waiting", "connections", "idle", "requests", "viewers")
+    __slots__ = ("_is_starting", "_limits", "_waiting", "connections", "idle", "requests", "viewers")
 
     def __init__(self, limits: ClientLimits) -> None:
         self._limits = limits
         self._waiting: dict[Waiter, None] = {}
+        self._is_starting = False
         self.connections = self.requests = self.viewers = 0
         self.idle: dict[Idle, None] = {}
         """The idle connections, in the order in which they became so."""
@@ -84,10 +85,16 @@ class Client:
     def release(self) -> None:
         """Give back one place. Call it by Place alone."""
         self.requests -= 1
-        while self._waiting and self.requests < self._limits.requests:
-            waiter = next(iter(self._waiting))
-            del self._waiting[waiter]
-            waiter.start(self._take_place())
+        if self._is_starting:
+            return  # the waiter that the loop below has started gives its place back at once: no recursion
+        self._is_starting = True
+        try:
+            while self._waiting and self.requests < self._limits.requests:
+                waiter = next(iter(self._waiting))
+                del self._waiting[waiter]
+                waiter.start(self._take_place())
+        finally:
+            self._is_starting = False
 
 
 class Place:

@@ -13,6 +13,7 @@ from dog.errors import RequestError
 from dog.viewfinder import BOUNDARY, END, NEXT
 from dog.web.allowances import find_client
 from dog.web.connections import CONNECTIONS
+from dog.web.content import cut
 from dog.web.problems import Problem
 from dog.web.security import check_page
 from dog.web.service import SERVICE
@@ -74,8 +75,10 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
             if ahead:
                 await answer.write(NEXT)
             async for part in parts:
-                await answer.write(data := part.ahead if ahead else part.whole)
-                await request.writer.drain()  # waits for the last byte: see Connection
+                data = part.ahead if ahead else part.whole
+                for piece in cut(data):
+                    await answer.write(piece)
+                    await request.writer.drain()  # waits for the last byte: see Connection
                 download.spend(client, len(data))
                 if download.is_spent(client):
                     break

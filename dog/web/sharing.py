@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from itsdangerous import BadSignature, Signer
@@ -20,20 +21,23 @@ from msgspec import Meta, Struct
 from dog.clock import utc_now
 from dog.images.exif import write_exif
 from dog.messages import timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, is_snapshot_id, make_stamp
+from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id, make_stamp
 from dog.web.bodies import read_body, read_form, respond_json
-from dog.web.content import Content, respond
+from dog.web.content import Content, hash_content, respond
 from dog.web.pages import render
 from dog.web.pictures import find_snapshot
 from dog.web.problems import STATUS, Problem, relative_root
 from dog.web.service import SERVICE, Service
 
 __all__ = [
+    "SHARED_PICTURES",
     "TOKEN_PATTERN",
     "UNLISTED",
     "LinkBody",
     "LinkList",
     "LinkRequest",
+    "SharedPicture",
+    "SharedPictures",
     "create_link",
     "list_links",
     "make_signer",
@@ -219,7 +223,7 @@ async def show_shared_picture(request: web.Request) -> web.StreamResponse:
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file.")
     try:
-        data = await request.app[SERVICE].store.read(snapshot)
+        picture = await request.app[SHARED_PICTURES].make(request.app[SERVICE].store, share, snapshot)
     except SnapshotGone:
         raise Problem("gone_link", "The file of this photo is gone or damaged.") from None
     headers = {
@@ -227,16 +231,51 @@ async def show_shared_picture(request: web.Request) -> web.StreamResponse:
         "Content-Disposition": f'inline; filename="{_name_file(snapshot)}"',
         **UNLISTED,
     }
-    return respond(request, await asyncio.to_thread(_make_content, data, share, snapshot), headers)
+    return respond(request, Content(picture, snapshot.content_type, picture.tag), headers)
 
 
-def _make_content(data: bytes, share: Share, snapshot: Snapshot) -> Content:
+class SharedPicture:
+    """The bytes that a link's address has."""
+
+    def __init__(self, data: bytes) -> None:
+        self.tag = hash_content(data)
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    async def read(self, start: int, stop: int) -> bytes:
+        return self._data[start:stop]
+
+
+class SharedPictures:
+    """The pictures that are being sent to those who have a link: one copy for a link, however many open it."""
+
+    def __init__(self) -> None:
+        self._pictures: WeakValueDictionary[str, SharedPicture] = WeakValueDictionary()
+        self._lock = asyncio.Lock()
+
+    async def make(self, store: SnapshotStore, share: Share, snapshot: Snapshot) -> SharedPicture:
+        """Return the picture of a link. Raises SnapshotGone and StorageError."""
+        async with self._lock:  # two that are made at once would be two copies
+            picture = self._pictures.get(share.id)
+            if picture is None:
+                data = await store.read(snapshot)
+                picture = await asyncio.to_thread(_make_picture, data, share, snapshot)
+                self._pictures[share.id] = picture
+            return picture
+
+
+SHARED_PICTURES = web.AppKey("shared_pictures", SharedPictures)
+
+
+def _make_picture(data: bytes, share: Share, snapshot: Snapshot) -> SharedPicture:
     """The file; where our stamp has the photo's id in it, with another that has the link's, and no camera's name."""
     if snapshot.id.encode() in data:
         exposure = snapshot.origin.exposure
         stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)
         data = write_exif(data, stamp)
-    return Content.of(data, snapshot.content_type)
+    return SharedPicture(data)
 
 
 async def _open(request: web.Request) -> tuple[Share, Snapshot]:

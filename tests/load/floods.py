@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import socket
 import ssl
+from typing import Literal
 
 from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.health import HERE
@@ -35,8 +36,8 @@ class Flood:
     """Whether it reads what the service sends, until the service closes the connection."""
     status: int = 0
     """The status of the response that each connection must read. 0 if it is of no interest."""
-    on_disk: bool = False
-    """Whether the photo is one that the service does not have in memory."""
+    where: Literal["memory", "disk", "link"] = "memory"
+    """Where the photo comes from: `link` is a share link."""
 
 
 def build_request(*lines: bytes, path: bytes = b"/healthz", method: bytes = b"GET", ends: bool = True) -> bytes:
@@ -84,9 +85,13 @@ FLOODS: dict[str, Flood] = {
     ),
     "heads just below the limit, one after the other": Flood(repeated=ALLOWED_HEAD),
     "heads just below the limit behind a response that is not read": Flood(start=PHOTO, repeated=ALLOWED_COOKIE),
-    "many short requests": Flood(repeated=build_request(), most=MIB),
-    "many requests of a large photo": Flood(repeated=PHOTO, most=256 * KIB),
-    "a large photo from the disk that is not read": Flood(start=PHOTO, on_disk=True),
+    "many short requests": Flood(repeated=build_request() * 1000),
+    "many requests of a large photo": Flood(repeated=PHOTO * 1000),
+    "a large photo that is not read": Flood(start=PHOTO),
+    "a large photo from the disk that is not read": Flood(start=PHOTO, where="disk"),
+    "a large photo behind a share link that is not read": Flood(start=PHOTO, where="link"),
+    "a large document that is not read": Flood(start=build_request(path=b"/api/openapi.json")),
+    "pages that are not read": Flood(start=build_request(path=b"/snapshots")),
     "bodies that nobody wants": Flood(
         start=build_request(b"Content-Length: %d" % (1 << 40)), repeated=b"a" * PIECE, most=2 * MIB
     ),

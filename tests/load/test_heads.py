@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -65,11 +66,19 @@ def look_around(viewer: HealthyViewer) -> None:
     assert viewer.events[events:] == ["capturing", "ready"]
 
 
-def take_large_photo(server: ServerProcess) -> str:
+def take_large_photo(server: ServerProcess, where: str) -> str:
     """Its path."""
     status, body = ask(server, "POST", "/api/captures", b'{"camera":"large","max_age":0}')
     assert status == 201, body
-    return str(json.loads(body)["url"])
+    photo = json.loads(body)
+    if where == "disk":
+        server.stop()
+        server.start()
+    if where == "link":
+        status, body = ask(server, "POST", f"/api/snapshots/{photo['snapshot']}/links", b"{}")
+        assert status == 201, body
+        return f"{urlsplit(json.loads(body)['url']).path}/picture.jpg"
+    return str(photo["url"])
 
 
 def wait_until_the_flood_is_gone(server: ServerProcess) -> None:
@@ -93,10 +102,7 @@ async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsew
 ) -> None:
     """Of the floods, those that read go on until the service has closed all of their connections."""
     flood = FLOODS[name]
-    photo = await asyncio.to_thread(take_large_photo, server)
-    if flood.on_disk:
-        await asyncio.to_thread(server.stop)
-        await asyncio.to_thread(server.start)
+    photo = await asyncio.to_thread(take_large_photo, server, flood.where)
     with HealthyViewer.come(server, HEALTHY) as viewer:
         await asyncio.to_thread(look_around, viewer)
         memory = PeakMemory(server)
