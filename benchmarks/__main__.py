@@ -42,7 +42,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
 }
 RESULTS = HERE / "results.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-QUOTING = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "architecture.md"]
+QUOTING = [ROOT / "README.md", ROOT / "docs" / "architecture.md"]
 """Other documents with figures between markers."""
 CHART = ROOT / "docs" / "images" / "push.svg"
 

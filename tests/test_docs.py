@@ -1,6 +1,7 @@
 """The docs say what the code does: the tables of messages, events, settings and addresses, and what pip installs."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -53,18 +55,16 @@ def read_rows(text: str) -> dict[str, set[str]]:
     return {kind: set(re.findall(r"\w+", fields)) for kind, fields in rows}
 
 
-@pytest.mark.parametrize("text", [README, PROTOCOL], ids=["README.md", "docs/protocol.md"])
 @pytest.mark.parametrize(("kind", "message"), tagged().items())
-def test_a_message_has_the_fields_that_the_table_names(text: str, kind: str, message: type[msgspec.Struct]) -> None:
+def test_a_message_has_the_fields_that_the_protocol_names(kind: str, message: type[msgspec.Struct]) -> None:
     fields = set(message.__struct_fields__)
     if "seq" in fields and kind != "hello":
         fields -= NUMBERED
-    assert read_rows(text)[kind] == fields
+    assert read_rows(PROTOCOL)[kind] == fields
 
 
-@pytest.mark.parametrize("text", [README, PROTOCOL], ids=["README.md", "docs/protocol.md"])
-def test_no_table_names_a_message_that_is_not_there(text: str) -> None:
-    assert read_rows(text).keys() == tagged().keys()
+def test_the_protocol_names_no_message_that_does_not_exist() -> None:
+    assert read_rows(PROTOCOL).keys() == tagged().keys()
 
 
 def test_the_protocol_names_every_code_with_its_status() -> None:
@@ -125,6 +125,10 @@ def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve
 def test_the_readme_has_the_table_of_the_common_settings_and_no_other() -> None:
     assert describe(COMMON_SETTINGS) in README
     assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
+
+
+def test_the_readme_fits_three_screens_of_fifty_lines() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Path) -> None:
@@ -188,6 +192,21 @@ def test_every_anchor_is_that_of_a_heading(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", document.read_text()):
         page = document.parent / target if target else document
         assert anchor in find_anchors(page.read_text()), f"{target}#{anchor}"
+
+
+def test_every_picture_in_the_readme_exists() -> None:
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert pictures
+    assert {path for path in pictures if not (ROOT / path).is_file()} == set()
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    newest = re.fullmatch(r"\[(.*)\] - (\d{4}-\d{2}-\d{2})", headings[1])
+    assert newest
+    assert newest[1] == __version__ == importlib.metadata.version("dog-camera")
+    date.fromisoformat(newest[2])
 
 
 @pytest.mark.parametrize(

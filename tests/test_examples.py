@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,11 @@ def see_what_make_runs(example: Example, place: Place) -> Example:
 
 def with_make(run: Callable[[Example, Place], None]) -> Callable[[Example, Place], None]:
     return lambda example, place: run(see_what_make_runs(example, place), place)
+
+
+def from_checkout(run: Callable[[Example, Place], None]) -> Callable[[Example, Place], None]:
+    """Run a command of README without `.venv/bin/`, where `make run` installs it."""
+    return lambda example, place: run(replace(example, text=example.text.removeprefix(".venv/bin/")), place)
 
 
 def start_with_the_shipped_script(example: Example, place: Place) -> None:
@@ -359,11 +364,14 @@ ERRORS = "tests/test_settings.py::test_the_errors_in_the_docs_are_those_of_the_c
 HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
     "README.md": {
         "make run": with_make(take_photo),
+        "make test": Elsewhere(CI),
+        ".venv/bin/dog cameras": from_checkout(list_cameras),
         'make run ARGS="--camera v4l2:/dev/video0"': with_make(find_no_camera),
         "make run ARGS=\"--camera 'rtsp://192.0.2.7/stream1'\"": with_make(take_photo),
         'make run ARGS="--camera picamera:0"': with_make(start_on_a_pi),
         'make run ARGS="--camera script:./camera_access.sh"': with_make(start_with_the_shipped_script),
         'make run ARGS="--host 0.0.0.0 --auth"': with_make(let_nobody_in),
+        ".venv/bin/dog user add ada --role manage": from_checkout(let_people_in),
         "python": Elsewhere(SCRIPT, blocks=1),
         "curl -fsS --max-time 60 -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
     },

@@ -69,6 +69,17 @@ def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:
     assert len(lines) == 5
 
 
+def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_access() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert "Not run here" in text.partition("\nname:")[0]
+    assert re.findall(r"\brun: (.*)", text) == [".ci/run"]
+    assert re.findall(r"^ +python: (.*)", text, re.MULTILINE) == ['["3.11", "3.13"]']
+    actions = re.findall(r"\buses: (.*)", text)
+    assert actions
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action) for action in actions)
+    assert re.findall(r"permissions:\n((?: +.*\n)+)", text) == ["  contents: read\n"]
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
 def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(target: str, tmp_path: Path) -> None:
