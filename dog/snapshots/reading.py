@@ -51,7 +51,7 @@ def _read(path: Path, least: int, most: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise SnapshotGone("The file of this photo was replaced by something else.")
             if not least <= status.st_size <= most:
-                raise SnapshotGone("The file of this photo is damaged: it has not its size any more.")
+                raise SnapshotGone("The file of this photo is damaged: its size has changed.")
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                 data = file.read(status.st_size)
         finally:
