@@ -364,7 +364,7 @@ async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, cap
     await camera.start()
     camera.source.frames.put(ZeroDivisionError("inside"))
     await until(lambda: len(camera.lost) == 1)
-    assert camera.lost[0].message == "The camera's driver failed; the server's log says how."
+    assert camera.lost[0].message == "The camera's driver failed. See the server's log."
     assert "inside" in caplog.text
 
 

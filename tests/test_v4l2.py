@@ -260,10 +260,10 @@ def open_source(path: Path | str) -> str:
 
 def test_a_camera_that_is_not_there_is_offline_and_leaves_nothing_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    assert open_source(tmp_path / "video0").startswith("The camera is not there: plug it in")
-    assert open_source("/dev/null") == "The device gives no pictures; the command dog cameras lists those that do."
+    assert open_source(tmp_path / "video0").startswith("The camera is not there. Plug it in")
+    assert open_source("/dev/null") == "The device gives no pictures. Choose one that `dog cameras` lists."
     (tmp_path / "file").write_text("no camera")
-    assert open_source(tmp_path / "file").startswith("The camera's path is not that of a device")
+    assert open_source(tmp_path / "file").startswith("The camera's path is not a device")
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -37,7 +37,7 @@ def read_control(name: str, value: bool | int | str, offered: Mapping[str, Contr
     try:
         return offered[name].read(value)
     except ValueError:
-        raise CameraOffline(f"The control {name} can't be {value}. Set it to {offered[name].limits}.") from None
+        raise CameraOffline(f"The control {name} can't be {value}. It can be {offered[name].limits}.") from None
 
 
 def shorten(words: list[str], between: str = ", ") -> str:

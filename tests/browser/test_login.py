@@ -203,7 +203,7 @@ async def test_too_many_wrong_passwords_are_told_when_to_come_back(
         while "in" not in (said := await alert.inner_text() if await alert.count() else "").split():
             async with window.page.expect_navigation():
                 await type_login(window, "vera", "something else")
-    assert re.fullmatch(r"There were too many wrong passwords; try again in \d+ seconds?\.", said)
+    assert re.fullmatch(r"Too many wrong passwords were sent\. Try again in \d+ seconds?\.", said)
     await expect(window.page.get_by_label("Name")).to_have_value("vera")
 
 
@@ -222,7 +222,7 @@ async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
         await window.page.wait_for_url("**/snapshots/*")
         await window.page.goto(f"{server.url}/")
     await window.shutter.click()
-    sentence = r"You have asked for 1 new photo a minute, which is all that one may; come back in \d+ s\."
+    sentence = r"You have reached the limit of 1 new photo per minute\. Try again in \d+ s\."
     await expect(window.page.get_by_role("main")).to_contain_text(re.compile(sentence))
 
 
