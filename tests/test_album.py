@@ -323,7 +323,7 @@ async def test_who_waits_for_the_next_photo_is_told_when_the_server_stops(run: R
     [
         ("after=nonsense", 404, "unknown_snapshot"),
         (f"after={'a' * 24}", 404, "unknown_snapshot"),
-        ("after={}&max_age=0", 400, "two questions"),
+        ("after={}&max_age=0", 400, "cannot be combined"),
         ("after={}&wait=-1", 400, "`wait` is"),
         ("after={}&wait=61", 400, "`wait` is"),
         ("wait=61", 400, "`wait` is"),
