@@ -18,7 +18,7 @@ HEARD = get_args(Request)
 
 DESCRIPTION = (
     "Each message is one JSON object with a `type`. Ignore fields and types that you do not know. Times are RFC 3339 in"
-    " UTC, durations are in seconds. `hello` comes first and is the whole state. After a lost connection, reconnect with"
+    " UTC, durations are in seconds. `hello` comes first and is the whole state. After a loss, reconnect with"
     " the last `cursor`: the events after it follow, if the server still has them (the last 256)."
 )
 CLOSE_CODES = (

@@ -224,7 +224,7 @@ async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: 
     await expect(dialog.get_by_role("status")).to_contain_text("This photo is gone")
     server.stop()
     await dialog.get_by_role("button", name="Make a link").click()
-    await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached; try again.")
+    await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached. Try again.")
 
 
 async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
