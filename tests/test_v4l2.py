@@ -97,12 +97,12 @@ def test_of_a_grid_each_size_can_be_had() -> None:
             (800, 600),
             None,
             None,
-            "800x600, but 640x480 at 60/s; 1280x720 at 30/s; 1920x1080 at 29.97/s; 4096x3072 at 2/s; set",
+            "800x600, but 640x480 at 60/s; 1280x720 at 30/s; 1920x1080 at 29.97/s; 4096x3072 at 2/s. Set",
         ),
-        ((1920, 1080), 60, "MJPG", "does not offer 1920x1080 at 60 frames a second, but 1920x1080 at 29.97/s; set"),
-        (None, 100, "YUYV", "does not offer 100 frames a second, but 640x480 at 30/s; 1920x1080 at 5/s; set"),
-        (None, None, "NV12", "does not offer the format NV12, only YUYV, MJPG."),
-        (None, None, "H264", "does not offer the format H264, only YUYV, MJPG."),
+        ((1920, 1080), 60, "MJPG", "does not offer 1920x1080 at 60 frames a second, but 1920x1080 at 29.97/s. Set"),
+        (None, 100, "YUYV", "does not offer 100 frames a second, but 640x480 at 30/s; 1920x1080 at 5/s. Set"),
+        (None, None, "NV12", "does not offer the format NV12. It offers: YUYV, MJPG."),
+        (None, None, "H264", "does not offer the format H264. It offers: YUYV, MJPG."),
     ],
 )
 def test_what_is_not_offered_is_refused_with_what_is(
@@ -114,7 +114,7 @@ def test_what_is_not_offered_is_refused_with_what_is(
 
 
 def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> None:
-    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*, only H264\."):
+    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."):
         choose([WEBCAM[2]], None, None, None)
 
 

@@ -76,7 +76,7 @@ def choose(
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
         wanted = pixel_format or " or ".join(USABLE)
         raise CameraOffline(
-            f"The camera does not offer the format {wanted}. Set `pixel_format` to one of: {shorten(names)}."
+            f"The camera does not offer the format {wanted}. It offers: {shorten(names)}."
         )
     candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
     if frame_rate is not None:

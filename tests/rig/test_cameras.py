@@ -245,7 +245,7 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
         ("other device", "The device gives no pictures. Choose one that `dog cameras` lists."),
         ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
         ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
-        ("format", "The camera does not offer the format NV12. Set `pixel_format` to one of: MJPG, YUYV."),
+        ("format", "The camera does not offer the format NV12. It offers: MJPG, YUYV."),
         ("control", "The camera has no control zoom. Its controls are: brightness."),
         ("value", "The control brightness can't be 256. It can be from 0 to 255."),
         ("menu", "The control osd_text_mode can't be Everything. It can be 0 (All) or 1 (Counters Only) or 2 (None)."),
