@@ -234,7 +234,7 @@ def test_a_control_without_a_known_maximum_has_none() -> None:
 def test_an_unknown_control_is_told_all_that_there_are(pi: Pi, sensor: Sensor) -> None:
     with pytest.raises(CameraOffline) as caught:
         open_source(controls={"Zoom": 2})
-    assert re.findall(r"\w+(?=[,.])", caught.value.message.partition("only")[2]) == [*sorted(sensor.controls), *FLIPS]
+    assert re.findall(r"\w+(?=[,.])", caught.value.message.partition(" are: ")[2]) == [*sorted(sensor.controls), *FLIPS]
 
 
 @pytest.mark.parametrize("flips", [{}, {"hflip": True}, {"hflip": True, "vflip": True}, {"vflip": 1, "hflip": 0}])
