@@ -133,9 +133,9 @@ class Availability:
         except CaptureError as error:
             self.note(error)
         except TimeoutError:
-            self.note(CameraOffline(f"The camera could not be opened within {self._limit:g} s."))
+            self.note(CameraOffline(f"The camera could not be opened within {self._limit:g} s. Turn it off and on."))
         except Exception:
             log.exception("the driver of camera %s failed to open it", self._name)
-            self.note(CameraOffline("The camera's driver failed; the server's log says how."))
+            self.note(CameraOffline("The camera's driver failed. See the server's log."))
         else:
             self.note(None)

@@ -45,14 +45,14 @@ OPENING = 30.0
 """Seconds after which a driver is cut off that forgets its time limit for opening."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
-STOPPED = "The server was stopped during this capture."
+STOPPED = "The server stopped during this capture. Press again when it is back."
 
 log = logging.getLogger(__name__)
 
 
 def stopping(request: str | None = None) -> RequestError:
     """What is said to a press that comes, or still waits, when the server stops."""
-    return RequestError("overloaded", "The server is stopping; try again in a moment.", request=request, retry_after=1)
+    return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
 class CameraTask:
@@ -143,7 +143,7 @@ class CameraTask:
     def offline(self) -> CaptureError | None:
         """Why the camera is not there, also because it is still being opened; None while it is."""
         if not self.availability.tried.is_set():
-            return CameraOffline("The camera is being opened.")
+            return CameraOffline("The camera is being opened. Try again in a moment.")
         return self.availability.offline
 
     @property
@@ -266,13 +266,16 @@ class CameraTask:
             self._fail(running, error)
         except OSError as error:
             reason = error.strerror or str(error)
-            self._fail(running, CameraFault(f"The system let no picture be taken: {reason}."))
+            self._fail(
+                running,
+                CameraFault(f"The operating system refused the capture: {reason}. Press again."),
+            )
         except asyncio.CancelledError:
             self._fail(running, CameraFault(STOPPED))
             raise
         except Exception:
             log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
-            self._fail(running, CameraFault("The camera's driver failed; the server's log says how."))
+            self._fail(running, CameraFault("The camera's driver failed. See the server's log."))
         else:
             self._queue.finish(snapshot, late=late)
             self._count(running, "ready")
@@ -329,7 +332,9 @@ class CameraTask:
             async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
                 return await exposure
         except TimeoutError:
-            raise CameraTimeout(f"The camera did not answer within {self._capture_timeout:g} s.") from None
+            raise CameraTimeout(
+                f"The camera did not answer within {self._capture_timeout:g} s. Check it, then press again."
+            ) from None
         except asyncio.CancelledError:
             if self._stopping and exposure.cancelled():
                 raise CameraFault(STOPPED) from None

@@ -116,7 +116,7 @@ class CaptureQueue(Generic[SnapshotT]):
             if before.max_age not in (max_age, _FORGOTTEN):
                 raise RequestError(
                     "bad_message",
-                    "This `request` was used within the last ten minutes with another `max_age`; choose a new one.",
+                    "This `request` was used within the last ten minutes with another `max_age`. Choose a new one.",
                     request=key,
                 )
             return self._repeat(now, before)

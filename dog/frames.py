@@ -62,7 +62,7 @@ def closing_answer(payload: bytes) -> int:
         return 1000
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in NEVER_SENT:
-        raise FrameError(PROTOCOL_ERROR, "no such close code")
+        raise FrameError(PROTOCOL_ERROR, "invalid close code")
     _check_text(payload[2:])
     return code
 
@@ -114,9 +114,9 @@ class FrameReader:
             return first, None, start
         size = data[start + 1] & 0x7F
         if not data[start + 1] & MASKED:
-            raise FrameError(PROTOCOL_ERROR, "frames from a client are masked")
+            raise FrameError(PROTOCOL_ERROR, "unmasked frame")
         if first & CONTROL and size > LONGEST_CONTROL:
-            raise FrameError(PROTOCOL_ERROR, "control frames are short")
+            raise FrameError(PROTOCOL_ERROR, "control frame too long")
         body = start + 2
         if size > 125:
             body += 2 if size == 126 else 8
@@ -124,7 +124,7 @@ class FrameReader:
                 return first, None, start
             size = int.from_bytes(data[start + 2 : body], "big")
         if size + len(self._message or b"") > self._limit and not first & CONTROL:
-            raise FrameError(TOO_BIG, f"messages have {self._limit} bytes at most")
+            raise FrameError(TOO_BIG, f"message longer than {self._limit} bytes")
         end = body + 4 + size
         if len(data) < end:
             return first, None, start
@@ -133,13 +133,13 @@ class FrameReader:
     def _check_opcode(self, first: int) -> None:
         opcode, final = first & 0xF, first & FINAL
         if first & RESERVED:
-            raise FrameError(PROTOCOL_ERROR, "no extension was agreed on")
+            raise FrameError(PROTOCOL_ERROR, "reserved bit without an extension")
         if opcode == BINARY:
-            raise FrameError(UNSUPPORTED_DATA, "messages are text")
+            raise FrameError(UNSUPPORTED_DATA, "binary messages are not supported")
         if opcode not in (CONTINUATION, TEXT, CLOSE, PING, PONG):
-            raise FrameError(PROTOCOL_ERROR, "no such opcode")
+            raise FrameError(PROTOCOL_ERROR, "unknown opcode")
         if opcode & CONTROL and not final:
-            raise FrameError(PROTOCOL_ERROR, "control frames come whole")
+            raise FrameError(PROTOCOL_ERROR, "fragmented control frame")
         if not opcode & CONTROL and (opcode == CONTINUATION) is (self._message is None):
             raise FrameError(PROTOCOL_ERROR, "fragments out of order")
 
@@ -155,4 +155,4 @@ def _check_text(payload: bytes) -> None:
     try:
         payload.decode()
     except UnicodeDecodeError:
-        raise FrameError(INVALID_TEXT, "text is UTF-8") from None
+        raise FrameError(INVALID_TEXT, "text is not UTF-8") from None

@@ -250,19 +250,19 @@ encode = msgspec.json.Encoder().encode
 _decode: Callable[[str], Request] = msgspec.json.Decoder(Request).decode
 _decode_anything = msgspec.json.Decoder(dict[str, Any]).decode
 RIGHT = {
-    "before": "`before` is the id of a snapshot.",
-    "camera": "`camera` is the name of a camera, as text.",
-    "cursor": "`cursor` is the one that an event had, as text.",
-    "expires_in": "`expires_in` is a number of seconds, from a minute to a year (60 to 31536000).",
-    "limit": "`limit` is a whole number from 1 to 200.",
-    "max_age": "`max_age` is a number of seconds, 0 or more.",
-    "name": "`name` is your name, as text.",
-    "password": "`password` is text.",
-    "pinned": "`pinned` is yes or no.",
-    "request": f"`request` is text of at most {REQUEST_LENGTH} characters.",
-    "token": "`token` is text.",
-    "wait": "`wait` is a number of seconds from 0 to 60.",
-    "type": "`type` is text.",
+    "before": "`before` must be the id of a snapshot.",
+    "camera": "`camera` must be the name of a camera, as text.",
+    "cursor": "`cursor` must be the cursor of an event, as text.",
+    "expires_in": "`expires_in` must be a number of seconds, from a minute to a year (60 to 31536000).",
+    "limit": "`limit` must be a whole number from 1 to 200.",
+    "max_age": "`max_age` must be a number of seconds, 0 or more.",
+    "name": "`name` must be your name, as text.",
+    "password": "`password` must be text.",
+    "pinned": "`pinned` must be yes or no.",
+    "request": f"`request` must be text of at most {REQUEST_LENGTH} characters.",
+    "token": "`token` must be text.",
+    "wait": "`wait` must be a number of seconds from 0 to 60.",
+    "type": "`type` must be text.",
 }
 """What each field that somebody else fills in has to be."""
 _REQUEST_TYPES = ("capture", "resume", "auth", "ping")
@@ -278,7 +278,7 @@ def parse_request(text: str) -> Request:
     except msgspec.ValidationError as error:
         raise _explain(text, explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RequestError("bad_json", f"This is not JSON: {error}.") from None
+        raise RequestError("bad_json", f"The message is not valid JSON: {error}. Send a JSON object.") from None
 
 
 def _explain(text: str, problem: str) -> RequestError:
@@ -288,16 +288,16 @@ def _explain(text: str, problem: str) -> RequestError:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         if text.lstrip().startswith("{"):
             return RequestError("bad_message", problem)
-        return RequestError("bad_message", 'A message is a JSON object, such as {"type":"capture"}.')
+        return RequestError("bad_message", 'The message is not a JSON object. Send one such as {"type":"capture"}.')
     key = said.get("request")
     request = key if isinstance(key, str) and len(key) <= REQUEST_LENGTH else None
     known = ", ".join(_REQUEST_TYPES)
     match said.get("type"):
         case None:
-            return RequestError("bad_message", f"The message has no `type`; known are {known}.", request=request)
+            return RequestError("bad_message", f"The message has no `type`. Send one of: {known}.", request=request)
         case str(kind) if kind not in _REQUEST_TYPES:
             return RequestError(
-                "unknown_type", f"There is no message of type {kind[:40]!r}; known are {known}.", request=request
+                "unknown_type", f"The message type {kind[:40]!r} is unknown. Send one of: {known}.", request=request
             )
     return RequestError("bad_message", problem, request=request)
 
@@ -318,5 +318,5 @@ def parse_timestamp(text: str) -> dt.datetime:
     try:
         moment: dt.datetime = msgspec.convert(text, Annotated[dt.datetime, Meta(tz=True)])
     except msgspec.ValidationError as error:
-        raise ValueError(f"{text!r} is not a time as RFC 3339 has it") from error
+        raise ValueError(f"{text!r} is not a time in RFC 3339") from error
     return moment.astimezone(dt.UTC)

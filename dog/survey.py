@@ -55,9 +55,14 @@ async def _check(name: str, settings: Settings, folder: Path) -> Checked:
     except CaptureError as error:
         return Checked(name, f"{error.message} ({error.detail})" if error.detail else error.message)
     except TimeoutError:
-        return Checked(name, CameraTimeout(f"The camera did not answer within {settings.capture_timeout:g} s.").message)
+        return Checked(
+            name,
+            CameraTimeout(
+                f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
+            ).message,
+        )
     except OSError as error:
-        return Checked(name, f"The system let no picture be taken: {error.strerror or error}.")
+        return Checked(name, f"The operating system refused the capture: {error.strerror or error}. Press again.")
     finally:
         await camera.close()
     kind = picture.content_type.removeprefix("image/").upper()

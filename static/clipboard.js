@@ -20,7 +20,7 @@ export class CopyLink {
       const link = new URL(address(), location.href).href;
       const copied = await this.#copy(link);
       if (copied) this.#confirm();
-      onCopied(copied ? "Link copied." : "The link is selected; copy it from here.");
+      onCopied(copied ? "Link copied." : "The link is selected. Copy it from here.");
     });
   }
 

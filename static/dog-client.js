@@ -24,8 +24,8 @@ const MEMORY = 600_000; // a server knows the key of a press for so long
 const UNAUTHORIZED = 4401;
 /** What ends the trying, by its close code. */
 const REFUSALS = new Map([
-  [UNAUTHORIZED, ["unauthorized", "The server does not know who this is: log in, or show a token."]],
-  [4403, ["forbidden", "The server does not let this page watch."]],
+  [UNAUTHORIZED, ["unauthorized", "You must log in, or send a token."]],
+  [4403, ["forbidden", "The server does not allow this page to connect."]],
 ]);
 
 /**
@@ -181,7 +181,7 @@ export class DogClient extends EventTarget {
     this.#token = token;
     const root = new URL(url, globalThis.document?.baseURI);
     if (!/^https?:$/.test(root.protocol)) {
-      throw new TypeError(`${root} is no address of a server; write one such as https://camera.example`);
+      throw new TypeError(`${root} is not the URL of a server. Write one such as https://camera.example`);
     }
     root.search = root.hash = "";
     if (!root.pathname.endsWith("/")) root.pathname += "/";
@@ -267,7 +267,7 @@ export class DogClient extends EventTarget {
 
   /** Leave for good: nothing comes any more but a `statechange`, and presses under way are rejected with `closed`. */
   close() {
-    this.#end("closed", new DogError("closed", "The connection to the camera was closed on this side."));
+    this.#end("closed", new DogError("closed", "The connection was closed by this page."));
   }
 
   /**
@@ -506,7 +506,7 @@ export class DogClient extends EventTarget {
       throw new DogError(body.code, body.detail, { retryAfter });
     } catch (cause) {
       if (cause instanceof DogError) throw cause;
-      const text = `${this.#root} can't be asked: it is away, or does not let this page read (its setting \`origins\`).`;
+      const text = `${this.#root} can't be reached, or does not allow this page. Check the URL, and the server's setting \`origins\`.`;
       throw new DogError("unreachable", text, { cause });
     }
   }

@@ -310,7 +310,7 @@ dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
   for (const snapshot of snapshots) gone.add(snapshot);
   const tiles = snapshots.map(findTile).filter(Boolean);
   remove(tiles);
-  const how = reason === "retention" ? "made room for newer ones" : tiles.length === 1 ? "was deleted" : "were deleted";
+  const how = reason === "retention" ? (tiles.length === 1 ? "was removed to make room" : "were removed to make room") : tiles.length === 1 ? "was deleted" : "were deleted";
   if (tiles.length) speech.say(`${tiles.length} photo${tiles.length === 1 ? "" : "s"} ${how}.`);
   if (!tilesOf(album).length || !element("newest").hidden) readNewest();
 });

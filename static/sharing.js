@@ -23,7 +23,7 @@ class Sharing {
   async show(answer) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const section = page.getElementById("sharing");
-    if (!section) throw new Error(page.querySelector(".detail")?.textContent ?? "The server did not answer as it should.");
+    if (!section) throw new Error(page.querySelector(".detail")?.textContent ?? "The server sent an unexpected page. Try again.");
     for (const name of ["action", "href"]) {
       for (const element of section.querySelectorAll(`[${name}]`)) {
         element.setAttribute(name, new URL(element.getAttribute(name), answer.url).href);
@@ -75,7 +75,7 @@ class Sharing {
       this.#place.querySelector("select").value = chosen;
       this.#finish([...this.#links()].find((link) => !before.has(link)));
     } catch (error) {
-      this.#speech.say(error instanceof TypeError ? "The server can’t be reached; try again." : error.message);
+      this.#speech.say(error instanceof TypeError ? "The server can’t be reached. Try again." : error.message);
     } finally {
       this.#busy = false;
     }

@@ -233,8 +233,8 @@ function arrive(state, photo) {
 
 const REMOVED = {
   deleted: "This photo was deleted.",
-  retention: "This photo made room for newer ones.",
-  unheard: "This photo is there no more.",
+  retention: "This photo was removed to make room.",
+  unheard: "This photo no longer exists.",
 };
 
 /** Photos that are there no more. Where the shown one is among them, the newest that is left takes its place. */
@@ -279,7 +279,7 @@ function settlePress(state, now) {
   const latest = latestPhoto(state)?.capture ?? 0;
   const comes = press.outcome ? latest < press.capture : now - press.at < ANSWER_DUE;
   if (comes && press.epoch === state.epoch) return state;
-  const text = "The connection was lost before your photo came. Press again.";
+  const text = "The connection was lost before your photo arrived. Press again.";
   return { ...state, press: null, notice: { kind: "lost", text } };
 }
 

@@ -120,7 +120,7 @@ export class View {
     const photo = this.#captioned && !live;
     element("about").hidden = element("actions").hidden = !photo;
     element("none").hidden = Boolean(photo);
-    if (live) write("none", streams(state) && mayPress(state) ? "Live view — a press keeps a photo" : "Live view");
+    if (live) write("none", streams(state) && mayPress(state) ? "Live view — press to take a photo" : "Live view");
     else write("none", "No photo yet — this is a drawing");
   }
 

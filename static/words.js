@@ -10,7 +10,7 @@ const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
 export function statusOf(state, now) {
   const { connection, press } = state;
   if (isLoggedOut(state)) return { text: LOGGED_OUT, detail: "" };
-  if (connection.state === "refused") return { text: "Not live", detail: "The server does not let this page watch." };
+  if (connection.state === "refused") return { text: "Not live", detail: "The server does not allow this page to connect." };
   if (connection.state === "lost") {
     return { text: "Not live — reconnecting…", detail: `since ${shortTime(connection.since, now)}` };
   }
@@ -109,9 +109,9 @@ function roleNews(before, after) {
 
 function connectionNews({ connection: before }, { connection: after }) {
   if (before.state === after.state) return "";
-  if (isLoggedOut({ connection: after })) return `${LOGGED_OUT}. Log in to go on.`;
+  if (isLoggedOut({ connection: after })) return `${LOGGED_OUT}. Log in to continue.`;
   if (after.state === "lost") return "Not live. Reconnecting.";
-  if (after.state === "refused") return "Not live. The server does not let this page watch.";
+  if (after.state === "refused") return "Not live. The server does not allow this page to connect.";
   return before.state === "lost" ? "Live again." : "";
 }
 
@@ -126,7 +126,7 @@ function cameraNews(before, after, now) {
 
 function liveNews(before, after) {
   if (after.live === before.live) return "";
-  return after.live ? "Live view on. Nothing of it is kept." : "Live view off.";
+  return after.live ? "Live view on. It is not saved." : "Live view off.";
 }
 
 function photoNews(before, after, now) {

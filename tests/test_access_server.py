@@ -288,7 +288,7 @@ async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
     for number, (name, password) in enumerate(tries):
         error = await fail(access, name, password, ELSEWHERE.format(number))
         told.add((error.code, error.message, error.retry_after))
-    assert told == {("wrong_password", "The name or the password is wrong; try again.", None)}
+    assert told == {("wrong_password", "The name or the password is wrong. Try again.", None)}
     assert checked == [CHEAPEST] * len(tries)
 
 
@@ -356,7 +356,7 @@ async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: Ac
     error = await fail(access, password=PASSWORD, address="198.51.100.1")
     assert (error.code, error.message, error.retry_after) == (
         "rate_limited",
-        "There were too many wrong passwords; try again in 1 second.",
+        "Too many wrong passwords were sent. Try again in 1 second.",
         1.0,
     )
     assert (await fail(access, name="ben", password=PASSWORD)).code == "rate_limited"

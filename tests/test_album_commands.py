@@ -370,7 +370,7 @@ def test_beside_a_running_server_verify_refuses_and_export_goes_on_while_photos_
     for command in ("verify", "rebuild"):
         ended = album.run(command)
         assert re.fullmatch(
-            r"dog: The folder of snapshots '.*snapshots' is in use by another server;.*\n", ended.stderr
+            r"dog: The folder of snapshots '.*snapshots' is in use by another server\..*\n", ended.stderr
         )
         assert (ended.stdout, ended.returncode) == ("", 2)
     exporting = album.start("export", "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -47,7 +47,7 @@ def test_a_default_picture_that_is_none_ends_the_start(tmp_path: Path, content: 
 def test_what_is_only_called_a_drawing_is_none(tmp_path: Path) -> None:
     path = tmp_path / "dog.svg"
     path.write_text("root:x:0:0")
-    with pytest.raises(ValueError, match="is no picture"):
+    with pytest.raises(ValueError, match="is not an image"):
         read_default_picture(path)
 
 

@@ -187,9 +187,9 @@ async def test_a_driver_that_breaks_is_tried_again(kept: Kept, monkeypatch: pyte
     await until(lambda: kept.offline is None)
     assert reasons == [
         "Gone.",
-        "The camera's driver failed; the server's log says how.",
+        "The camera's driver failed. See the server's log.",
         "Odd.",
-        "The camera could not be opened within 60 s.",
+        "The camera could not be opened within 60 s. Turn it off and on.",
     ]
 
 

@@ -165,7 +165,7 @@ def test_a_file_in_the_place_of_the_folder_ends_the_start(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"), [(None, "is not there"), (0o644, "is not executable: chmod \\+x makes it so")]
+    ("mode", "reason"), [(None, "does not exist"), (0o644, "is not executable. Run chmod \\+x on it")]
 )
 def test_a_program_that_can_not_be_run_ends_the_start(mode: int | None, reason: str, tmp_path: Path) -> None:
     if mode is not None:

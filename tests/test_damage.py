@@ -82,8 +82,8 @@ def test_data_that_ends_early_is_refused_though_the_end_marker_is_there(kind: st
     for seed in range(25):
         refused = refusal(cut(KINDS[kind](seed % 3), random.Random(seed)))
         assert refused.message in (
-            "The picture is damaged: it is a JPEG, and a part of its data is lost.",
-            "The picture is cut off: it is a JPEG, and its end is missing.",
+            "The picture is damaged: a part of the JPEG is lost.",
+            "The picture is cut off: the end of the JPEG is missing.",
         )
 
 
@@ -194,7 +194,7 @@ def test_bytes_that_say_nothing_are_no_damage(data: bytes) -> None:
 
 def test_left_over_data_is_no_padding() -> None:
     begin, end = scan_at(BASELINE)
-    assert "a part of its data is lost" in refusal(BASELINE[:end] + BASELINE[begin : begin + 40] + END).message
+    assert "a part of the JPEG is lost" in refusal(BASELINE[:end] + BASELINE[begin : begin + 40] + END).message
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -207,7 +207,7 @@ def test_damage_behind_padding_is_found(kind: str, seed: int) -> None:
     place = random.Random(seed).randrange(begin, end - 700)
     damaged = padded[:place] + padded[place + 700 :]
     assert "extraneous" in strict._first_warning(damaged, (320, 240))
-    assert "a part of its data is lost" in refusal(damaged).message
+    assert "a part of the JPEG is lost" in refusal(damaged).message
 
 
 def test_an_interval_that_is_lost_whole_is_missed() -> None:
@@ -223,7 +223,7 @@ def test_damage_behind_a_wrong_comment_is_found() -> None:
     for seed in range(10):
         damaged = insert_after_soi(cut(BASELINE, random.Random(seed)), DAHUA)
         assert "608 extraneous" in strict._first_warning(damaged, (320, 240))
-        assert "a part of its data is lost" in refusal(damaged).message
+        assert "a part of the JPEG is lost" in refusal(damaged).message
 
 
 @pytest.mark.parametrize("slice_", [2, 3, 16, 4096])
@@ -338,7 +338,7 @@ def take_refused(url: str) -> dict[str, str]:
 def test_a_script_that_leaves_a_damaged_picture_fails_and_says_why(serve: Serve, tmp_path: Path) -> None:
     server = serve("--camera", f"script:{write_camera(tmp_path, cut(BASELINE, random.Random(4)))}")
     problem = take_refused(server.url)
-    assert "a part of its data is lost" in problem["detail"]
+    assert "a part of the JPEG is lost" in problem["detail"]
     write_camera(tmp_path, BASELINE[:-2])
     assert take(server.url).endswith(END)
 
@@ -406,7 +406,7 @@ def test_a_camera_that_gives_nothing_but_damaged_frames_fails_in_time(serve: Ser
         began = time.monotonic()
         problem = take_refused(server.url)
         assert 3 <= time.monotonic() - began < 15
-        assert "a part of its data is lost" in problem["detail"]
+        assert "a part of the JPEG is lost" in problem["detail"]
         with urllib.request.urlopen(f"{server.url}/healthz", timeout=30) as answer:
             assert answer.status == 200
 

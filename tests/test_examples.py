@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from dog import __version__
 from dog.settings import load
@@ -236,6 +237,37 @@ def ask_with_curl(example: Example, place: Place) -> None:
         assert "\ndog_captures_total" in ended.stdout
 
 
+def take_photo_with_curl(example: Example, place: Place) -> None:
+    """It prints the photo as JSON, and the photo is there."""
+    server = place.start()
+    press(server)
+    ended = place.run(example.text.replace(f"http://{SERVER}", server.url))
+    assert ended.returncode == 0, ended.stderr
+    with urllib.request.urlopen(server.url + json.loads(ended.stdout)["url"], timeout=20) as answer:
+        assert answer.read().startswith(b"\xff\xd8")
+
+
+def hold_the_conversation(example: Example, place: Place) -> None:
+    """Send what the client sends, and receive each message that the server sends, with the fields that are shown."""
+    server = place.start()
+    press(server)  # the camera is open now
+    lines = re.findall(r"^(client|server): (.*)$", example.text, re.MULTILINE)
+    assert len(lines) == len(example.text.splitlines()) > 1
+    with connect(f"{server.url.replace('http', 'ws', 1)}/ws") as dog:
+        for speaker, text in lines:
+            if speaker == "client":
+                dog.send(text)
+                continue
+            shown = json.loads(text.replace(",...", ""))
+            message = json.loads(dog.recv(timeout=30))
+            while message["type"] == "viewers":
+                message = json.loads(dog.recv(timeout=30))
+            assert message["type"] == shown["type"]
+            assert message.get("request") == shown.get("request")
+            assert shown.keys() <= message.keys()
+            assert ",..." in text or message.keys() - {"retry_after"} == shown.keys()
+
+
 CURL = [one for one in EXAMPLES if re.search(r"\bcurl ", one.text)]
 
 
@@ -420,6 +452,10 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "curl -fsS --max-time 10 http://127.0.0.1:8080/metrics": ask_with_curl,
         "yaml": Elsewhere(PROMETHEUS, blocks=2),
         "promql": Elsewhere(PROMETHEUS),
+    },
+    "docs/protocol.md": {
+        "text": hold_the_conversation,
+        "curl -fsS --max-time 60 -X POST http://127.0.0.1:8080/api/captures": take_photo_with_curl,
     },
     "docs/security.md": {"console": let_people_in},
     "docs/settings.md": {"toml": read_settings, "": Elsewhere(ERRORS, blocks=1)},

@@ -21,14 +21,14 @@ def open_card(text: str) -> FaultyCard:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "'' is no fault; known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
-        ("cat", "'cat' is no fault"),
+        ("", "'' is not a fault; known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
+        ("cat", "'cat' is not a fault"),
         ("cut=", "'cut=' has no number; write one such as cut=1"),
         ("cut=x", "'cut=x' has no number"),
         ("cut=1.5", "'cut=1.5' is out of range; shares are from 0 to 1"),
         ("slow=-1", "'slow=-1' is out of range"),
-        ("seed", "'seed' is no fault"),
-        ("cut=0.5,,seed=1", "'' is no fault"),
+        ("seed", "'seed' is not a fault"),
+        ("cut=0.5,,seed=1", "'' is not a fault"),
         ("slow=nan", "'slow=nan' is out of range"),
     ],
 )

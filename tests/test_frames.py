@@ -388,7 +388,7 @@ def is_wide_control(sent: bytes) -> bool:
             if opcode == CLOSE:
                 break
     except FrameError as error:
-        return error.reason == "control frames are short"
+        return error.reason == "control frame too long"
     return False
 
 

@@ -99,7 +99,7 @@ def test_every_frame_comes_whole_and_in_order_however_sloppy_the_stream_is(
 def test_without_lengths_and_boundaries_it_is_said_that_frames_have_no_end(watch: Watch) -> None:
     with make_http_camera("--boundary", "none", "--no-length") as camera:
         source = watch(camera)
-        with pytest.raises(CameraOffline, match="nothing says where a picture ends"):
+        with pytest.raises(CameraOffline, match="the end of a picture is unknown"):
             source.read(PATIENCE)
 
 
@@ -203,9 +203,9 @@ def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(watc
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"GIF89a and so on and so on\r\n\r\n", "something else stands"),
-        (b"--f\r\nContent-Length: 99999999999\r\n\r\n", "more than the 64 MiB"),
-        (b"--f\r\n" + b"a: b\r\n" * 200, "something else stands"),
+        (b"GIF89a and so on and so on\r\n\r\n", "a picture has no head"),
+        (b"--f\r\nContent-Length: 99999999999\r\n\r\n", "more than 64 MiB"),
+        (b"--f\r\n" + b"a: b\r\n" * 200, "a picture has no head"),
         (b"--f\r\nx: " + bytes(9000), "does not end"),
         (b"--f\r\nContent-Length: 100\r\n\r\nhalf", "ended its stream"),
         (b"", "ended its stream"),
@@ -295,14 +295,14 @@ def test_an_image_that_ends_early_is_not_given() -> None:
     ok = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 100\r\n\r\n"
     port = answer_with(ok, b"half")
     source = HttpSource(f"http://127.0.0.1:{port}/")
-    with pytest.raises(CameraOffline, match="before the whole picture"):
+    with pytest.raises(CameraOffline, match="before the picture was complete"):
         source.read(PATIENCE)
     source.close()
 
 
 def test_an_image_that_is_too_large_is_not_read_to_its_end(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, "/large")
-    with pytest.raises(CameraOffline, match="more than the 64 MiB"):
+    with pytest.raises(CameraOffline, match="more than 64 MiB"):
         source.read(60)
 
 
@@ -322,7 +322,7 @@ def test_a_head_that_trickles_is_given_up(camera: SourceProcess, monkeypatch: py
     [
         ("/nothing", "nothing at this path"),
         ("/page", "gives a web page"),
-        ("/endless/1", "without end"),
+        ("/endless/1", "redirects too often"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_said(path: str, said: str, camera: SourceProcess, watch: Watch) -> None:
@@ -343,12 +343,12 @@ def test_what_a_camera_answers_instead_of_a_picture_is_said(status: int, said: s
 
 def test_what_does_not_speak_http_is_said() -> None:
     source = HttpSource(f"http://127.0.0.1:{answer_with(b'SSH-2.0-OpenSSH_9.2')}/")
-    with pytest.raises(CameraOffline, match="not understood"):
+    with pytest.raises(CameraOffline, match="can't be understood"):
         source.open()
 
 
 def test_a_name_that_nobody_knows_is_said() -> None:
-    with pytest.raises(CameraOffline, match="name is not known"):
+    with pytest.raises(CameraOffline, match="host name is unknown"):
         HttpSource("http://porch.invalid/").open()
 
 
@@ -382,7 +382,7 @@ def test_a_certificate_must_be_trusted(camera: SourceProcess, tmp_path: Path, mo
         source.open()
         assert read_comment(source.read(PATIENCE).picture())
         source.close()
-        with pytest.raises(CameraOffline, match="does not talk TLS"):
+        with pytest.raises(CameraOffline, match="TLS handshake with the camera failed"):
             HttpSource(f"https://127.0.0.1:{camera.port}/stream").open()
 
 
@@ -427,7 +427,7 @@ def test_the_password_does_not_follow_to_another_host() -> None:
     there = f"http://127.0.0.2:{server.getsockname()[1]}/"
     port = answer_with(f"HTTP/1.1 302 Over there\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
     source = HttpSource(f"http://admin:{SECRET}@127.0.0.1:{port}/")
-    with pytest.raises(CameraOffline, match="leads to another host"):
+    with pytest.raises(CameraOffline, match="redirects to another host"):
         source.open()
     server.shutdown(socket.SHUT_RDWR)
     asking.join()

@@ -291,7 +291,7 @@ async def test_a_folder_that_may_not_be_written_keeps_its_photos_and_says_so(
     snapshot = await save(store, 1)
     with monkeypatch.context() as patched:
         patched.setattr(os, "access", lambda *_arguments: False)
-        with pytest.raises(StorageError, match="give it the right to"):
+        with pytest.raises(StorageError, match="Give it the permission"):
             await store.remove(snapshot.id)
     assert await check_agreement(store) == [snapshot]
     assert kept.told == []
@@ -475,7 +475,7 @@ async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as
     shares = [store.share(snapshot, NOW + dt.timedelta(days=1)) for _ in range(300)]
     with pytest.raises(StorageFull) as full:
         await asyncio.gather(*shares)
-    assert full.value.message == "The disk is full: nothing was saved. Make room, then try again."
+    assert full.value.message == "The disk is full, and nothing was saved. Make room, then try again."
     store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1000000").result()
     await store.share(snapshot, NOW + dt.timedelta(days=1))
 

@@ -94,7 +94,7 @@ def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whiche
         assert told["code"] == "rate_limited"
         words = told.get("detail") or told["message"]
         found = re.fullmatch(
-            r"You have asked for 3 new photos a minute, which is all that one may; come back in (\d+) s\.", words
+            r"You have reached the limit of 3 new photos per minute\. Try again in (\d+) s\.", words
         )
         assert found, words
         wait = float(said.headers["retry-after"]) if said.head else told["retry_after"]
@@ -190,7 +190,7 @@ def test_an_address_that_was_sent_all_that_it_may_have_is_told_when_to_come_back
     told = json.loads(said.body)
     assert told["code"] == "rate_limited"
     assert re.fullmatch(
-        r"You were sent 1 MiB within an hour, which is all that one may have; come back in \d+ (?:s|minutes)\.",
+        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.",
         told["detail"],
     )
     assert 1 <= int(said.headers["retry-after"]) <= 3600 * (sent - MIB) / MIB + 2

@@ -141,7 +141,7 @@ def test_what_a_trusted_proxy_says_wrongly_is_told_in_plain_words(line: tuple[st
     with pytest.raises(Problem) as caught:
         read(line)
     assert caught.value.code == "bad_request"
-    assert caught.value.message.startswith("What the proxy says of this request can't be understood: ")
+    assert caught.value.message.startswith("The proxy sends headers that cannot be used: ")
 
 
 def test_both_kinds_count_where_they_agree() -> None:

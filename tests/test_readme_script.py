@@ -118,10 +118,10 @@ def test_installed_as_its_first_line_says_it_takes_a_photo(serve: Serve, here: P
     [
         (("--camera", "faulty:cut", "--capture-timeout", "1"), "The (frame|picture) is cut off"),
         (("--camera", "faulty:slow=30", "--capture-timeout", "0.5"), "The camera "),
-        (("--camera", "faulty:busy"), "Another program has the camera"),
+        (("--camera", "faulty:busy"), "Another program uses the camera"),
         (("--camera", "faulty:dies"), "The camera (was unplugged|is not there)"),
-        (("--auth", "true"), "Only who is known may do that"),
-        (("--auth", "true", "--anonymous", "view"), "Only who is known may do that"),
+        (("--auth", "true"), "You must log in, or send a token, to do this"),
+        (("--auth", "true", "--anonymous", "view"), "You must log in, or send a token, to do this"),
     ],
     ids=["damaged", "slow", "busy", "offline", "unknown", "viewer"],
 )

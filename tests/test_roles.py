@@ -371,7 +371,7 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     assert len(listed.stdout.splitlines()) == 1
     refused = run_dog("gallery", server.url, cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert "lets nobody in like this: Only who is known may do that" in refused.stderr
+    assert "lets nobody in like this: You must log in, or send a token, to do this" in refused.stderr
     both = run_dog("gallery", f"http://ada:pw@127.0.0.1:{server.port}", "--token-file", str(file), cwd=tmp_path)
     assert both.returncode != 0
     assert both.stderr.startswith("dog: the address has a user and a password, and there is a token: leave one")

@@ -277,7 +277,7 @@ async def test_text_half_a_jpeg_and_a_png_come_through_for_the_store_to_judge(
         ),
         (
             TRUNCATE.format(LARGEST_PICTURE + 1024 * 1024),
-            "The camera program ended well but left a file of 65 MiB; a picture may have 64 MiB.",
+            "The camera program ended well but left a file of 65 MiB. A picture may have 64 MiB.",
         ),
     ],
     ids=["nothing", "nothing-but-words", "no-folder", "empty", "link", "folder", "fifo", "socket", "huge"],
@@ -371,7 +371,7 @@ async def test_a_program_that_hangs_is_ended_at_the_time_limit(make: Make, tmp_p
     pids = await read_pids(fifo)
     with pytest.raises(CameraTimeout) as caught:
         await capture
-    assert caught.value.message == "The camera program did not finish within 3 s and was ended."
+    assert caught.value.message == "The camera program did not finish within 3 s and was ended. Check the camera."
     assert [is_gone(pid) for pid in pids] == [True, True]
     assert names(folder) == []
 
@@ -473,7 +473,7 @@ async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, m
     capture = asyncio.ensure_future(camera.capture())
     (pid,) = await read_pids(fifo)
     camera.kill()
-    with pytest.raises(CameraFault, match="no longer wanted"):
+    with pytest.raises(CameraFault, match="no longer needed"):
         await capture
     assert is_gone(pid)
 
@@ -511,7 +511,7 @@ async def test_a_program_that_vanishes_is_offline_until_it_comes_back(
     for act in (lambda: camera.open(ignore), camera.capture):
         with pytest.raises(CameraOffline) as caught:
             await act()
-        assert caught.value.message == "The camera program take.sh is not there."
+        assert caught.value.message == "The camera program take.sh does not exist. Check its path."
         assert str(tmp_path) in caught.value.detail
     assert names(folder) == []
     (tmp_path / "away").rename(tmp_path / "take.sh")
@@ -525,7 +525,7 @@ async def test_a_program_that_is_not_executable_is_offline(make: Make, tmp_path:
     for act in (lambda: camera.open(ignore), camera.capture):
         with pytest.raises(CameraOffline) as caught:
             await act()
-        assert caught.value.message == "The camera program take.sh is not executable: chmod +x makes it so."
+        assert caught.value.message == "The camera program take.sh is not executable. Run chmod +x on it."
 
 
 async def test_a_folder_is_no_program(tmp_path: Path, folder: Path) -> None:
@@ -539,9 +539,9 @@ async def test_a_folder_is_no_program(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("first_line", "message"),
     [
-        ("cp x $1\n", "is in no form that can be run: a script's first line is #!/bin/sh or the like."),
-        ("#!/no/such/shell\n", "names an interpreter in its first line that is not there."),
-        ("#!/etc\n", "may not be run, or its interpreter may not."),
+        ("cp x $1\n", "can't be run by this system. Begin a script with a line such as #!/bin/sh."),
+        ("#!/no/such/shell\n", "names an interpreter in its first line that does not exist. Correct that line."),
+        ("#!/etc\n", "or its interpreter may not be run. Change its permissions."),
     ],
     ids=["none", "missing", "forbidden"],
 )
@@ -555,7 +555,7 @@ async def test_a_first_line_that_is_wrong_is_told(make: Make, tmp_path: Path, fi
 
 async def test_a_folder_that_is_gone_is_a_storage_error(make: Make, jpeg: Path, folder: Path) -> None:
     os.rmdir(folder)
-    with pytest.raises(StorageError, match="The snapshots' folder is gone"):
+    with pytest.raises(StorageError, match="The folder of snapshots is gone"):
         await make(f'cp "{jpeg}" "$1"').capture()
 
 

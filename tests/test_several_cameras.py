@@ -120,7 +120,7 @@ def test_a_busy_camera_is_offline_at_the_start_and_the_service_runs(serve: Serve
     server = start(serve, tmp_path, porch="faulty:busy=2", good="test")
     with watch(server) as viewer:
         porch = read(viewer, "hello")["cameras"][0]
-        assert (porch["state"], porch["reason"]) == ("offline", "Another program has the camera (faulty on purpose).")
+        assert (porch["state"], porch["reason"]) == ("offline", "Another program uses the camera (faulty on purpose).")
         press(viewer, "good")
         assert read(viewer, "ready")["camera"] == "good"
         press(viewer, "porch")
@@ -165,7 +165,7 @@ def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(
 def test_a_camera_that_is_still_being_opened_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:hang", good="test")
     (porch, good) = ask(server, "api/cameras")[2]["cameras"]
-    assert (porch["state"], porch["reason"]) == ("offline", "The camera is being opened.")
+    assert (porch["state"], porch["reason"]) == ("offline", "The camera is being opened. Try again in a moment.")
     assert good["state"] == "idle"
     assert ask(server, "readyz")[0] == 503
     server.stop()

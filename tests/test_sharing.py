@@ -425,10 +425,10 @@ async def lose_file(running: Running, link: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        (revoke, "It was taken back, or the photo was deleted."),
-        (delete, "It was taken back, or the photo was deleted."),
-        (make_room, "It was taken back, or the photo was deleted."),
-        (expire, r"It worked until \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
+        (revoke, "It was revoked, or the photo was deleted."),
+        (delete, "It was revoked, or the photo was deleted."),
+        (make_room, "It was revoked, or the photo was deleted."),
+        (expire, r"It expired on \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
     ],
 )
 async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_them(

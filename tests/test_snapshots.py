@@ -175,7 +175,7 @@ async def test_a_file_that_has_the_name_already_is_not_touched(
     there.write_bytes(b"somebody's")
     with monkeypatch.context() as patched:
         patched.setattr(secrets, "token_bytes", bytes)
-        with pytest.raises(StorageError, match="Something else lies"):
+        with pytest.raises(StorageError, match="A file is in the place"):
             await save(store)
     assert there.read_bytes() == b"somebody's"
     assert list(store.incoming.iterdir()) == []
@@ -589,7 +589,7 @@ async def test_the_numbers_of_captures_go_on_above_those_of_photos_that_are_gone
 async def test_a_file_in_the_way_of_a_days_folder_is_told_as_what_it_is(store: SnapshotStore) -> None:
     day = store.picture_path(await save(store)).parent
     (day.parent.parent.parent / "2031").write_text("not a folder")
-    with pytest.raises(StorageError, match="Something else lies"):
+    with pytest.raises(StorageError, match="A file is in the place"):
         await save(store, 2, captured_at=dt.datetime(2031, 1, 1, tzinfo=dt.UTC))
     assert await store.count() == 1
     assert list(store.incoming.iterdir()) == []
@@ -829,7 +829,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
 async def test_nothing_is_saved_behind_a_symbolic_link(store: SnapshotStore, tmp_path: Path) -> None:
     """What lies there would not be found again."""
     (store.incoming.parent.parent / "2026").symlink_to(tmp_path)
-    with pytest.raises(StorageError, match="Something else lies"):
+    with pytest.raises(StorageError, match="A file is in the place"):
         await save(store)
 
 

@@ -189,8 +189,8 @@ class Fault:
         (errno.EIO, StorageError, "disk reports an error"),
         (errno.EROFS, StorageError, "read-only"),
         (errno.EACCES, StorageError, "may not write"),
-        (errno.EMFILE, StorageError, "too many files"),
-        (errno.ENXIO, StorageError, "The system says: No such device"),
+        (errno.EMFILE, StorageError, "too many open files"),
+        (errno.ENXIO, StorageError, "The operating system reports: No such device"),
     ],
 )
 async def test_whichever_step_fails_nothing_is_left_and_the_next_save_works(
@@ -491,7 +491,7 @@ async def test_a_folder_that_was_replaced_is_not_saved_into(tmp_path: Path) -> N
     shutil.rmtree(folder)
     folder.mkdir()
     second = await open_store(folder)
-    with pytest.raises(StorageError, match=r"was replaced; start the server again\."):
+    with pytest.raises(StorageError, match=r"was replaced\. Restart the server\."):
         await save(first, 1)
     assert list_files(folder) == set()
     saved = await save(second, 2)

@@ -460,7 +460,7 @@ def test_a_form_that_is_not_taken_is_said(watch: Watch) -> None:
 
 
 def test_a_name_that_nobody_knows_is_said() -> None:
-    with pytest.raises(CameraOffline, match="name is not known"):
+    with pytest.raises(CameraOffline, match="host name is unknown"):
         StreamSource("rtsp://porch.invalid/cam").open()
 
 

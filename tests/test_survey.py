@@ -44,8 +44,8 @@ def test_each_configured_camera_takes_a_test_picture_and_the_bad_ones_say_what_i
     assert said["card"].endswith(" s after the press")
     assert "it is black: is it dark, or the lens covered?" in said["night"]
     assert said["gone"] == "The camera was unplugged (faulty on purpose)."
-    assert said["taken"] == "Another program has the camera (faulty on purpose)."
-    assert said["program"].startswith("The camera program nope.sh is not there.")
+    assert said["taken"] == "Another program uses the camera (faulty on purpose)."
+    assert said["program"].startswith("The camera program nope.sh does not exist. Check its path.")
     assert not (tmp_path / "snapshots").exists()
 
 
@@ -67,7 +67,7 @@ def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
 def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
     assert check(tmp_path, "--camera", "faulty:hang", "--capture-timeout", "0.5") == (
         1,
-        ["main: The camera was opened, but gave no picture within 10 s."],
+        ["main: The camera was opened, but gave no picture within 10 s. Reconnect it."],
     )
 
 

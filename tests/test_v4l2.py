@@ -97,12 +97,12 @@ def test_of_a_grid_each_size_can_be_had() -> None:
             (800, 600),
             None,
             None,
-            "800x600, but 640x480 at 60/s; 1280x720 at 30/s; 1920x1080 at 29.97/s; 4096x3072 at 2/s; set",
+            "800x600, but 640x480 at 60/s; 1280x720 at 30/s; 1920x1080 at 29.97/s; 4096x3072 at 2/s. Set",
         ),
-        ((1920, 1080), 60, "MJPG", "does not offer 1920x1080 at 60 frames a second, but 1920x1080 at 29.97/s; set"),
-        (None, 100, "YUYV", "does not offer 100 frames a second, but 640x480 at 30/s; 1920x1080 at 5/s; set"),
-        (None, None, "NV12", "does not offer the format NV12, only YUYV, MJPG."),
-        (None, None, "H264", "does not offer the format H264, only YUYV, MJPG."),
+        ((1920, 1080), 60, "MJPG", "does not offer 1920x1080 at 60 frames a second, but 1920x1080 at 29.97/s. Set"),
+        (None, 100, "YUYV", "does not offer 100 frames a second, but 640x480 at 30/s; 1920x1080 at 5/s. Set"),
+        (None, None, "NV12", "does not offer the format NV12. It offers: YUYV, MJPG."),
+        (None, None, "H264", "does not offer the format H264. It offers: YUYV, MJPG."),
     ],
 )
 def test_what_is_not_offered_is_refused_with_what_is(
@@ -114,7 +114,7 @@ def test_what_is_not_offered_is_refused_with_what_is(
 
 
 def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> None:
-    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*, only H264\."):
+    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."):
         choose([WEBCAM[2]], None, None, None)
 
 
@@ -260,10 +260,10 @@ def open_source(path: Path | str) -> str:
 
 def test_a_camera_that_is_not_there_is_offline_and_leaves_nothing_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    assert open_source(tmp_path / "video0").startswith("The camera is not there: plug it in")
-    assert open_source("/dev/null") == "The device gives no pictures; the command dog cameras lists those that do."
+    assert open_source(tmp_path / "video0").startswith("The camera is not there. Plug it in")
+    assert open_source("/dev/null") == "The device gives no pictures. Choose one that `dog cameras` lists."
     (tmp_path / "file").write_text("no camera")
-    assert open_source(tmp_path / "file").startswith("The camera's path is not that of a device")
+    assert open_source(tmp_path / "file").startswith("The camera's path is not a device")
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -196,7 +196,7 @@ class Access:
             session = await self._change(lambda accounts: accounts.log_in(user, renewed, ends))
         if session is None or user is None:
             log.info("a wrong password for %s from %s", user.name if user else "a user that there is not", address)
-            raise RequestError("wrong_password", "The name or the password is wrong; try again.")
+            raise RequestError("wrong_password", "The name or the password is wrong. Try again.")
         self._throttle.clear(user.key, address, moment)
         log.info("%s logged in from %s", user.name, address)
         return session, ends
@@ -282,9 +282,7 @@ class Access:
             return await self._run(work)
         except StartError as error:
             log.error("%s", error)
-            raise RequestError(
-                "storage_error", "The accounts can't be written now; the service's log says why."
-            ) from None
+            raise RequestError("storage_error", "The accounts cannot be saved. See the service's log.") from None
 
     # ---- what is known, in the event loop
 
@@ -334,5 +332,5 @@ def _say_when(wait: float) -> RequestError:
     seconds = math.ceil(wait)
     when = f"{seconds} second{'' if seconds == 1 else 's'}"
     return RequestError(
-        "rate_limited", f"There were too many wrong passwords; try again in {when}.", retry_after=float(seconds)
+        "rate_limited", f"Too many wrong passwords were sent. Try again in {when}.", retry_after=float(seconds)
     )

@@ -85,7 +85,7 @@ class PasswordDesk:
             holders[f"account {account}"] = PLACES_OF_ONE
         if any(self._taken[holder] >= most for holder, most in holders.items()):
             raise RequestError(
-                "overloaded", "Too many are logging in right now; try again in a moment.", retry_after=COME_BACK
+                "overloaded", "Too many people are logging in. Try again in a moment.", retry_after=COME_BACK
             )
         self._taken.update(holders.keys())
         try:
@@ -101,7 +101,9 @@ class PasswordDesk:
         except VerificationError as error:
             log.error("A password could not be checked: %s.", error)
             raise RequestError(
-                "overloaded", "The server has no room to check a password; try again later.", retry_after=COME_BACK
+                "overloaded",
+                "The server has too little memory to check a password. Try again later.",
+                retry_after=COME_BACK,
             ) from None
 
     def _check(self, known: str | None, password: str) -> tuple[bool, str | None]:

@@ -36,9 +36,9 @@ class Address:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError("no address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
+            raise ValueError("not an address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
         if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(f"no address with a host and one of {', '.join(PORTS)}")
+            raise ValueError(f"not an address with a host and one of {', '.join(PORTS)}")
         if re.search(r"[\x00-\x20\x7f]", url):
             raise ValueError("an address has no spaces; write them as %20")
         self.scheme = parts.scheme
@@ -69,7 +69,7 @@ class Address:
         try:
             self.password = read_password(self._password_file)
         except ValueError as error:
-            said = "The camera's password can't be read from its file; the log says why."
+            said = "The camera's password can't be read from its file. See the server's log."
             raise CameraOffline(said, detail=str(error)) from None
         parts = urlsplit(self._whole)
         user = parts.username or ""
@@ -132,24 +132,22 @@ def explain(error: Exception, address: Address) -> CameraOffline:
     """What a person can do about an address that could not be reached; the address stands in the detail."""
     match error:
         case socket.gaierror():
-            said = "The camera's name is not known in the network; see that its address is written right."
+            said = "The camera's host name is unknown in the network. Check its address."
         case ConnectionRefusedError():
-            said = "The camera's address refused the connection; see that the camera runs and that the port is right."
+            said = "The camera's address refused the connection. Check that the camera is on, and the port."
         case ssl.SSLCertVerificationError():
             said = (
-                "The camera's certificate is not trusted; name its own in the variable SSL_CERT_FILE, or use an address"
+                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use an address"
                 " without TLS."
             )
         case ssl.SSLError():
-            said = "The camera's address does not talk TLS as it should; see whether it is one without."
+            said = "The TLS handshake with the camera failed. Check whether its address is one without TLS."
         case TimeoutError():
-            said = "The camera's address does not answer; see that the camera is on, and in the network."
+            said = "The camera's address does not answer. Check that the camera is on, and in the network."
         case ConnectionError() | EOFError():
-            said = "The camera ended the connection."
+            said = "The camera ended the connection. Check whether it restarts, or has too many viewers."
         case OSError():
-            said = "The camera's address can't be reached; see that the camera is on, and in the network."
+            said = "The camera's address can't be reached. Check that the camera is on, and in the network."
         case _:
-            said = (
-                "What answers at the camera's address is not understood; see that it is a camera's, and the right path."
-            )
+            said = "The camera's answer can't be understood. Check the host and the path of its address."
     return CameraOffline(said, detail=f"{address}: {type(error).__name__}: {address.hide(error)}")

@@ -33,9 +33,7 @@ def authorize(challenges: Iterable[str], address: Address, target: str) -> str:
             return _digest(name, digests[name], address, target)
     if basic:
         return "Basic " + b64encode(f"{address.user}:{address.password}".encode()).decode()
-    raise CameraOffline(
-        "The camera asks for the password in a way that is not known here; let it take Digest or Basic."
-    )
+    raise CameraOffline("The camera's kind of login is not supported. Set it to Digest or Basic.")
 
 
 def _digest(algorithm: str, challenge: dict[str, str], address: Address, target: str) -> str:

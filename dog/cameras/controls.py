@@ -31,11 +31,13 @@ class Control(Protocol):
 def read_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
     """A setting's value as the driver wants it. Raises CameraOffline, with what the camera offers."""
     if name not in offered:
-        raise CameraOffline(f"The camera has no control {name}, only {shorten(sorted(offered) or ['none'])}.")
+        raise CameraOffline(
+            f"The camera has no control {name}. Its controls are: {shorten(sorted(offered) or ['none'])}."
+        )
     try:
         return offered[name].read(value)
     except ValueError:
-        raise CameraOffline(f"The control {name} can't be {value}, only {offered[name].limits}.") from None
+        raise CameraOffline(f"The control {name} can't be {value}. It can be {offered[name].limits}.") from None
 
 
 def shorten(words: list[str], between: str = ", ") -> str:

@@ -57,7 +57,7 @@ class Faults:
             name, equals, value = part.strip().partition("=")
             if name not in known or (not equals and name not in worst):
                 raise ValueError(
-                    f"{part.strip()!r} is no fault; known are {', '.join(worst)}, each alone or with a number as in"
+                    f"{part.strip()!r} is not a fault; known are {', '.join(worst)}, each alone or with a number as in"
                     " cut=0.3, and back=SECONDS and seed=NUMBER"
                 )
             try:
@@ -85,7 +85,7 @@ class FaultyDevice:
         if self._busy_until is None:
             self._busy_until = now + self.faults.busy
         if now < self._busy_until:
-            raise CameraBusy("Another program has the camera (faulty on purpose).")
+            raise CameraBusy("Another program uses the camera (faulty on purpose).")
         if self.is_gone:
             raise CameraOffline("The camera is not there (faulty on purpose).")
 

@@ -73,7 +73,7 @@ class HttpSource:
             return self._take(deadline) if self._parts is None else self._read_part(self._parts, deadline)
         except TimeoutError:
             raise CameraOffline(
-                f"The camera gave no picture for {patience:g} s.",
+                f"The camera gave no picture for {patience:g} s. Reconnect it.",
                 detail=f"{self._address}: nothing, or not a whole one",
             ) from None
         except Exception as error:
@@ -112,10 +112,10 @@ class HttpSource:
 def _check_kind(kind: str) -> None:
     if kind in ("text/html", "application/xhtml+xml"):
         raise CameraOffline(
-            "The camera's address gives a web page, not a picture; name the picture's or stream's own path."
+            "The camera's address gives a web page, not a picture. Use the path of the picture or the stream."
         )
     if kind.startswith(("text/", "audio/", "video/", "message/")) or kind.endswith(("json", "xml", "mpegurl")):
-        raise CameraOffline(f"The camera's address gives {kind}, neither JPEGs nor an image.")
+        raise CameraOffline(f"The camera's address gives {kind}, not JPEGs or an image. Use another path.")
 
 
 # ---- one request
@@ -138,7 +138,7 @@ class Answer:
         self._line.deadline = deadline
         chunk = self.response.read1(CHUNK)
         if not chunk:
-            raise CameraOffline("The camera ended its stream.")
+            raise CameraOffline("The camera ended its stream. Check whether it restarts, or has too many viewers.")
         return chunk
 
     def rest(self) -> bytes:
@@ -148,7 +148,7 @@ class Answer:
             body += chunk
             _check_size(len(body))
         if self.response.length:
-            raise CameraOffline("The camera ended its answer before the whole picture had come.")
+            raise CameraOffline("The camera ended its answer before the picture was complete. Check the network.")
         return bytes(body)
 
     def close(self) -> None:
@@ -191,13 +191,15 @@ def ask(address: Address, deadline: float) -> Answer:
         answer.close()
         if status == HTTPStatus.UNAUTHORIZED and address.has_user and not authorization:
             if there.host != address.host:
-                raise CameraOffline("The camera's address leads to another host, which asks for a password.")
+                raise CameraOffline(
+                    "The camera redirects to another host, which asks for a password. Use the address of that host."
+                )
             authorization = authorize(headers.get_all("WWW-Authenticate", ()), address, there.target)
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
             there, authorization = _follow(there, headers["Location"]), ""
         else:
             raise _refuse(status, address)
-    raise CameraOffline("The camera's address leads from one address to the next without end.")
+    raise CameraOffline("The camera redirects too often. Use the address where it ends.")
 
 
 def _get(address: Address, authorization: str, deadline: float) -> Answer:
@@ -235,9 +237,9 @@ def _follow(here: Address, location: str) -> Address:
     try:
         there = Address(urljoin(here.url, location))
     except ValueError:
-        raise CameraOffline("The camera's address leads to one that is none.", detail=location) from None
+        raise CameraOffline("The camera redirects to an invalid address. Use another path.", detail=location) from None
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
-        raise CameraOffline(f"The camera's address leads away to {there.scheme}://.", detail=str(there))
+        raise CameraOffline(f"The camera redirects to {there.scheme}://. Use that address.", detail=str(there))
     return there
 
 
@@ -245,17 +247,17 @@ def _refuse(status: int, address: Address) -> CameraOffline:
     detail = f"status {status}"
     match status:
         case 401 if not address.has_user:
-            said = "The camera asks for a user and a password; write user@ before its host, name a password_file."
+            said = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
         case 401:
-            said = "The camera refuses the user or the password."
+            said = "The camera refuses the user or the password. Correct them."
         case 403:
-            said = "The camera does not let this user see its pictures."
+            said = "The camera does not let this user see its pictures. Change that in the camera."
         case 404 | 410:
-            said = "The camera has nothing at this path; see that its address is written right."
+            said = "The camera has nothing at this path. Check its address."
         case 503:
-            said = "The camera answers that it is busy (status 503); perhaps others watch it."
+            said = "The camera is busy (status 503). Check whether it has too many viewers."
         case _:
-            said = f"The camera answers with status {status} instead of a picture."
+            said = f"The camera answers with status {status} instead of a picture. Check its address."
     refusal = CameraOffline(said, detail=detail)
     if status == HTTPStatus.UNAUTHORIZED and address.has_user:
         refusal.next_try = AFTER_REFUSAL
@@ -301,7 +303,7 @@ class Parts:
                 break
             elif has_begun:
                 return head
-        raise CameraOffline("The camera's stream is damaged: something else stands where a picture's head is to be.")
+        raise CameraOffline("The camera's stream is damaged: a picture has no head. Check the network.")
 
     def _read_line(self, deadline: float) -> bytes:
         end = self._find(b"\n", LONGEST_LINE, deadline)
@@ -319,7 +321,7 @@ class Parts:
 
     def _to_delimiter(self, deadline: float) -> bytes:
         if not self._delimiter:
-            raise CameraOffline("The camera's stream is damaged: nothing says where a picture ends.")
+            raise CameraOffline("The camera's stream is damaged: the end of a picture is unknown. Check the network.")
         end = self._find(b"\n" + self._delimiter, LARGEST_PICTURE, deadline)
         part = bytes(self._came[:end]).removesuffix(b"\r")
         del self._came[: end + 1]
@@ -331,11 +333,15 @@ class Parts:
         while (end := self._came.find(mark, looked)) < 0:
             looked = max(0, len(self._came) - len(mark) + 1)
             if looked > most:
-                raise CameraOffline("The camera's stream is damaged: a picture or its head does not end.")
+                raise CameraOffline(
+                    "The camera's stream is damaged: a picture or its head does not end. Check the network."
+                )
             self._came += self._answer.read(deadline)
         return end
 
 
 def _check_size(size: int) -> None:
     if size > LARGEST_PICTURE:
-        raise CameraOffline(f"The camera sends more than the {LARGEST_PICTURE // 1024**2} MiB that a picture may have.")
+        raise CameraOffline(
+            f"The camera sends a picture of more than {LARGEST_PICTURE // 1024**2} MiB. Set it to a smaller size."
+        )

@@ -94,7 +94,7 @@ class LiveCamera:
                 await asyncio.shield(opened)
         except TimeoutError:
             what = "was opened, but gave no picture" if reader.is_open else "could not be opened"
-            error = CameraOffline(f"The camera {what} within {OPENING:g} s.")
+            error = CameraOffline(f"The camera {what} within {OPENING:g} s. Reconnect it.")
             self._note_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:
@@ -119,13 +119,15 @@ class LiveCamera:
             await asyncio.wait({opened}, timeout=OPENING)
         reader = self._reader
         if reader is None or opened is None or not opened.done():
-            raise self._why or CameraOffline("The camera has not been opened yet.")
+            raise self._why or CameraOffline("The camera is not open yet. Try again in a moment.")
         wish = reader.ask(self._timeout)
         try:
             async with asyncio.timeout(self._timeout + SLACK):
                 return await asyncio.wrap_future(wish)
         except TimeoutError:
-            raise CameraTimeout(f"The camera gave no picture within {self._timeout:g} s.") from None
+            raise CameraTimeout(
+                f"The camera gave no picture within {self._timeout:g} s. Check it, then press again."
+            ) from None
         finally:
             reader.forget(wish)
 
@@ -180,7 +182,7 @@ class LiveCamera:
             return
         limit = reader.read_limit + SLACK
         if reader.reads_for > limit:
-            error = CameraOffline(f"The camera's driver has not answered for {limit:g} s.")
+            error = CameraOffline(f"The camera's driver has not answered for {limit:g} s. Reconnect the camera.")
             reader.refuse(error)
             self._note_ended(reader, error)
         else:
@@ -206,7 +208,7 @@ class LiveCamera:
             self._ending = [reader for reader in self._ending if reader.is_alive()]
             if self._ending and time.monotonic() >= until:
                 raise CameraOffline(
-                    "The camera's driver hangs. Reconnect the camera; if it stays so, restart the server."
+                    "The camera's driver hangs. Reconnect the camera. If that does not help, restart the server."
                 )
             if self._ending:
                 await asyncio.sleep(LOOK)

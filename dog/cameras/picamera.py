@@ -167,8 +167,8 @@ def _import() -> tuple[Any, Any]:
         return importlib.import_module("picamera2"), importlib.import_module("libcamera")
     except ImportError as error:
         raise CameraOffline(
-            "A Raspberry Pi camera needs Picamera2: sudo apt install python3-picamera2, and where dog is installed in a"
-            " virtual environment, make that with --system-site-packages.",
+            "A Raspberry Pi camera needs Picamera2. Run sudo apt install python3-picamera2. If dog is installed in a"
+            " virtual environment, create that with --system-site-packages.",
             detail=str(error),
         ) from error
 
@@ -177,10 +177,10 @@ def _acquire(make: Any, number: int) -> Any:
     """A Picamera2 that has the camera for itself."""
     count = len(make.global_camera_info())
     if not count:
-        raise CameraOffline("No Raspberry Pi camera is found: turn the Pi off, and reseat its ribbon cable.")
+        raise CameraOffline("No Raspberry Pi camera is found. Turn the Pi off, and reseat its ribbon cable.")
     if number >= count:
-        there = "there is only number 0" if count == 1 else f"there are {count}, numbers 0 to {count - 1}"
-        raise CameraOffline(f"There is no camera number {number}; {there}.")
+        there = "Use number 0" if count == 1 else f"Use a number from 0 to {count - 1}"
+        raise CameraOffline(f"There is no camera number {number}. {there}.")
     # In two steps: where the second fails, there is still something to close.
     camera = make.__new__(make)
     try:
@@ -202,8 +202,8 @@ def _explain(error: Exception) -> CaptureError:
     if "busy" in words or "acquire() returned unexpected code: -16" in words:
         return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(why))
     if (isinstance(why, OSError) and why.errno == errno.ENOMEM) or "alloc" in words:
-        return CameraOffline("The memory is too short for this camera: set a smaller `resolution`.", detail=str(why))
-    return CameraOffline("The camera can't be started; the server's log says why.", detail=f"{error} {why}")
+        return CameraOffline("There is too little memory for this camera. Set a smaller `resolution`.", detail=str(why))
+    return CameraOffline("The camera can't be started. See the server's log.", detail=f"{error} {why}")
 
 
 def _close_failed(camera: Any) -> None:
@@ -325,11 +325,11 @@ class PicameraSource:
         # libcamera takes what is nearest to what it was told.
         main = camera.camera_configuration()["main"]
         if main["format"] != FORMAT:
-            raise CameraOffline(f"The camera gives {main['format']}; one on USB is named v4l2:DEVICE.")
+            raise CameraOffline(f"The camera gives {main['format']}. If it is a USB camera, use v4l2:DEVICE.")
         width, height = main["size"]
         if self._resolution not in (None, (width, height)):
             raise CameraOffline(
-                f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}; set another `resolution`."
+                f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}. Set another `resolution`."
             )
         self._layout = RawLayout("YU12", width, height, main["stride"], limited=False)
 
@@ -355,7 +355,7 @@ class PicameraSource:
             size = f"{self._layout.width}x{self._layout.height}"
             raise CameraOffline(
                 f"The camera can't give {self._frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
-                f" {1e6 / shortest:.4g}; set another `frame_rate` or `resolution`."
+                f" {1e6 / shortest:.4g}. Set another `frame_rate` or `resolution`."
             )
         return duration
 
@@ -367,9 +367,9 @@ class PicameraSource:
         except TimeoutError:
             # As its documentation says, so that it can be closed.
             self._camera.cancel_all_and_flush()
-            message = f"The camera gave no picture for {patience:g} s: turn the Pi off, and reseat its ribbon cable."
+            message = f"The camera gave no picture for {patience:g} s. Turn the Pi off, and reseat its ribbon cable."
             if "ExposureTime" in self._controls or self._frame_rate is not None:
-                message += " An exposure has to be shorter than that, too."
+                message += " Exposures must be shorter than that, too."
             raise CameraOffline(message, detail=f"camera number {self._number}") from None
         self._held.append(request)
         return _Frame(request, self._layout)

@@ -67,7 +67,9 @@ def _save(image: Image.Image, quality: int) -> bytes:
 def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
     """A frame's picture, with that many pixels of a line and of a column made one."""
     if len(frame) < layout.size:
-        raise BadImage("The frame is cut off.", detail=f"{len(frame)} of {layout.size} bytes")
+        raise BadImage(
+            "The frame is cut off. Check the cable, then press again.", detail=f"{len(frame)} of {layout.size} bytes"
+        )
     raw = bytes(frame)
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:

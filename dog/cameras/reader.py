@@ -99,7 +99,7 @@ class Reader(threading.Thread):
         wish = Wish(timeout, self._judge.thresholds.retake)
         with self._work:
             if self._wish is not None:
-                self._wish.set_exception(CameraFault("Another capture took this one's place."))
+                self._wish.set_exception(CameraFault("Another capture replaced this one. Press again."))
             self._wish = None
             if self._end is not None:
                 wish.set_exception(self._end)
@@ -136,7 +136,7 @@ class Reader(threading.Thread):
     # ---- in the thread
 
     def run(self) -> None:
-        error: CaptureError = CameraOffline("The camera was closed.")
+        error: CaptureError = CameraOffline("The camera was closed. Press again when the server is back.")
         try:
             self._source.open()
             self.is_open = True
@@ -146,10 +146,12 @@ class Reader(threading.Thread):
         except CaptureError as refusal:
             error = refusal
         except OSError as refusal:
-            error = CameraOffline(f"The system let no picture be taken: {refusal.strerror or refusal}.")
+            error = CameraOffline(
+                f"The operating system refused the capture: {refusal.strerror or refusal}. Press again."
+            )
         except Exception:
             log.exception("the camera's driver failed")
-            error = CameraOffline("The camera's driver failed; the server's log says how.")
+            error = CameraOffline("The camera's driver failed. See the server's log.")
         # Told first: letting go of a device that is gone may take long.
         with self._work:
             self._end = error
@@ -224,7 +226,9 @@ class Reader(threading.Thread):
         now = time.monotonic()
         if frame.began < wish.asked:
             if now >= wish.until:
-                raise CameraTimeout("The camera's frames are all older than the press; it lags behind.")
+                raise CameraTimeout(
+                    "The camera's frames are all older than the press. Make its stream smaller, or `latency`."
+                )
             wish.ahead = self._look_ahead(frame)
             return None
         checks_frozen = self._judge.thresholds.frozen
@@ -247,8 +251,8 @@ class Reader(threading.Thread):
         if checks_frozen and self._is_same(frame) and not look.black:
             if now >= wish.retake_until:
                 raise CameraFault(
-                    "The camera is frozen: it gives the very same picture again and again. Reconnect it; if what it"
-                    " shows does stand still, the setting frozen = false takes it as it is."
+                    "The camera is frozen: it gives the very same picture again and again. Reconnect it. If the scene"
+                    " really never changes, set `frozen = false`."
                 )
             wish.found.append("frozen")
             return None

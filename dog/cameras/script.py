@@ -131,11 +131,13 @@ class ScriptCamera:
 
     def _check_end(self, ended: Ended, said: str) -> None:
         if ended.status is None:
-            raise CameraTimeout("The camera program hangs in its device and can't be ended: reconnect the camera.")
+            raise CameraTimeout("The camera program hangs in its device and can't be ended. Reconnect the camera.")
         if ended.stopped:
-            raise CameraFault("The camera program was ended: its picture is no longer wanted.")
+            raise CameraFault("The camera program was ended, because its picture is no longer needed. Press again.")
         if not ended.in_time:
-            raise CameraTimeout(f"The camera program did not finish within {self.timeout:g} s and was ended.")
+            raise CameraTimeout(
+                f"The camera program did not finish within {self.timeout:g} s and was ended. Check the camera."
+            )
         if ended.status < 0:
             raise CameraFault(_sentence(f"The camera program was ended by {_signal_name(-ended.status)}", said))
         if ended.status > 0:
@@ -165,12 +167,16 @@ def _check_program(program: Path) -> None:
     try:
         mode = program.stat().st_mode
     except OSError as error:
-        raise CameraOffline(f"The camera program {program.name} is not there.", detail=str(error)) from error
+        raise CameraOffline(
+            f"The camera program {program.name} does not exist. Check its path.", detail=str(error)
+        ) from error
     if not stat.S_ISREG(mode):
-        raise CameraOffline(f"The camera program {program.name or program} is not a file.", detail=str(program))
+        raise CameraOffline(
+            f"The camera program {program.name or program} is not a file. Check its path.", detail=str(program)
+        )
     if not os.access(program, os.X_OK):
         raise CameraOffline(
-            f"The camera program {program.name} is not executable: chmod +x makes it so.", detail=str(program)
+            f"The camera program {program.name} is not executable. Run chmod +x on it.", detail=str(program)
         )
 
 
@@ -178,13 +184,15 @@ def _explain_start(program: Path, error: OSError) -> CaptureError:
     """Why a program that is there could not be started."""
     name = f"The camera program {program.name}"
     if error.errno == errno.ENOEXEC:
-        message = f"{name} is in no form that can be run: a script's first line is #!/bin/sh or the like."
+        message = f"{name} can't be run by this system. Begin a script with a line such as #!/bin/sh."
         return CameraOffline(message, detail=str(error))
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return CameraOffline(f"{name} names an interpreter in its first line that is not there.", detail=str(error))
+        return CameraOffline(
+            f"{name} names an interpreter in its first line that does not exist. Correct that line.", detail=str(error)
+        )
     if error.errno == errno.EACCES:
-        return CameraOffline(f"{name} may not be run, or its interpreter may not.", detail=str(error))
-    return CameraFault(f"{name} could not be started: {error.strerror}.", detail=str(error))
+        return CameraOffline(f"{name} or its interpreter may not be run. Change its permissions.", detail=str(error))
+    return CameraFault(f"{name} could not be started: {error.strerror}. Press again.", detail=str(error))
 
 
 def _read_picture(picture: Path, said: str) -> bytes:
@@ -217,7 +225,7 @@ def _read_picture(picture: Path, said: str) -> bytes:
             raise BadImage(_sentence(f"{left} an empty file", said))
         if about.st_size > LARGEST_PICTURE:
             size, largest = about.st_size / 1024**2, LARGEST_PICTURE // 1024**2
-            raise BadImage(f"{left} a file of {size:.0f} MiB; a picture may have {largest} MiB.")
+            raise BadImage(f"{left} a file of {size:.0f} MiB. A picture may have {largest} MiB.")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(LARGEST_PICTURE)
     finally:
@@ -237,11 +245,13 @@ def _private_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("No space is left for a snapshot.", detail=str(error)) from error
+            raise StorageFull(
+                "No space is left for a snapshot. Make room, then press again.", detail=str(error)
+            ) from error
         if error.errno == errno.ENOENT:
-            message = "The snapshots' folder is gone; bring it back, or start the server again."
+            message = "The folder of snapshots is gone. Restore it, or restart the server."
             raise StorageError(message, detail=str(error)) from error
-        raise StorageError(f"Nothing can be saved: {error.strerror}.", detail=str(error)) from error
+        raise StorageError(f"The snapshot can't be saved: {error.strerror}. Press again.", detail=str(error)) from error
     try:
         yield
     finally:

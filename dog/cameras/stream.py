@@ -49,10 +49,10 @@ UNSAID = 2
 HIGH_DEFINITION = 720
 
 NO_PICTURE_YET = (
-    "No whole picture has come from the camera yet; set its keyframe interval (I-frame interval, GOP) to 2 s or less."
+    "The camera has not sent a whole picture yet. Set its keyframe interval (I-frame interval, GOP) to 2 s or less."
 )
-DAMAGED = "The camera's stream is damaged until its next whole picture."
-PERHAPS_HALF = "Only a part of the picture may have come."
+DAMAGED = "The camera's stream is damaged until its next whole picture. Press again."
+PERHAPS_HALF = "The picture may be incomplete. Press again."
 TAKEN = ("mjpeg", "h264", "hevc")
 
 
@@ -114,12 +114,12 @@ class StreamSource:
 
     def _choose_stream(self, container: "InputContainer") -> None:
         if not container.streams.video:
-            raise CameraOffline("The camera's address gives no video; see that it is the path of its video.")
+            raise CameraOffline("The camera's address gives no video. Use the path of its video.")
         stream = container.streams.video[0]
         codec = stream.codec_context
-        name = "an unknown form" if codec is None else codec.name
+        name = "in an unknown format" if codec is None else codec.name
         if codec is None or name not in TAKEN:
-            raise CameraOffline(f"The camera's video is {name}; set it to H.264, H.265 or MJPEG.")
+            raise CameraOffline(f"The camera's video is {name}. Set it to H.264, H.265 or MJPEG.")
         if codec.name != "mjpeg":
             self._decoding = Decoding(codec)
         # ffmpeg knows that a coded picture is whole only when the next one begins.
@@ -131,7 +131,7 @@ class StreamSource:
         assert self._stream is not None
         packet = next(self._container.demux(self._stream), None)
         if packet is None or not packet.size:  # an empty one ends the stream
-            raise CameraOffline("The camera ended its stream.")
+            raise CameraOffline("The camera ended its stream. Check whether it restarts, or has too many viewers.")
         return packet
 
     def _make_frame(self, packet: "Packet[VideoStream]", arrived: float) -> Frame:
@@ -140,7 +140,7 @@ class StreamSource:
             began = self._dates.date(arrived, float(packet.pts * packet.time_base))
             if self._dates.lag > LAGGING:
                 raise CameraOffline(
-                    f"The camera's pictures come {self._dates.lag:.0f} s late; its stream is opened anew.",
+                    f"The camera's pictures come {self._dates.lag:.0f} s late. Its stream is opened again.",
                     detail=str(self._address),
                 )
         if self._decoding is None:
@@ -149,7 +149,7 @@ class StreamSource:
         return CodedFrame(packet, began, self._decoding)
 
     def _timeout(self, patience: float) -> CameraOffline:
-        return CameraOffline(f"The camera gave no picture for {patience:g} s.", detail=str(self._address))
+        return CameraOffline(f"The camera gave no picture for {patience:g} s. Reconnect it.", detail=str(self._address))
 
     def _explain(self, error: Exception) -> CameraOffline:
         import av.error
@@ -159,15 +159,19 @@ class StreamSource:
             return error
         match error:
             case av.error.HTTPUnauthorizedError() if not self._address.has_user:
-                said = "The camera asks for a user and a password; write user@ before its host, name a password_file."
+                said = (
+                    "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
+                )
             case av.error.HTTPUnauthorizedError():
-                refusal = CameraOffline("The camera refuses the user or the password.", detail=str(self._address))
+                refusal = CameraOffline(
+                    "The camera refuses the user or the password. Correct them.", detail=str(self._address)
+                )
                 refusal.next_try = AFTER_REFUSAL
                 return refusal
             case av.error.HTTPForbiddenError():
-                said = "The camera does not let this user see its pictures."
+                said = "The camera does not let this user see its pictures. Change that in the camera."
             case av.error.HTTPNotFoundError():
-                said = "The camera has nothing at this path; see that its address is written right."
+                said = "The camera has nothing at this path. Check its address."
             case _:
                 return explain(error, self._address)
         return CameraOffline(said, detail=str(self._address))

@@ -75,14 +75,16 @@ def choose(
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
         wanted = pixel_format or " or ".join(USABLE)
-        raise CameraOffline(f"The camera does not offer the format {wanted}, only {shorten(names)}.")
+        raise CameraOffline(
+            f"The camera does not offer the format {wanted}. It offers: {shorten(names)}."
+        )
     candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
     if frame_rate is not None:
         candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
     if not candidates:
         raise CameraOffline(
-            f"The camera does not offer {_wanted(resolution, frame_rate)}, but {_describe(offered, resolution)};"
-            " set `resolution` and `frame_rate` to one of them."
+            f"The camera does not offer {_wanted(resolution, frame_rate)}, but {_describe(offered, resolution)}."
+            " Set `resolution` and `frame_rate` to one of them."
         )
 
     def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
@@ -136,7 +138,7 @@ class _Frame:
 
     def picture(self) -> bytes:
         if self._damage:
-            raise BadImage("The camera's frame is damaged.", detail=self._damage)
+            raise BadImage("The camera's frame is damaged. Check the cable, then press again.", detail=self._damage)
         if self._picture is None:
             self._picture = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
         return self._picture
@@ -192,7 +194,7 @@ class V4l2Source:
         try:
             if not gives_pictures(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
-                    "The device gives no pictures; the command dog cameras lists those that do.", detail=self._device
+                    "The device gives no pictures. Choose one that `dog cameras` lists.", detail=self._device
                 )
             fourcc = self._set_format()
             set_controls(self._descriptor, self._controls)
@@ -212,7 +214,7 @@ class V4l2Source:
         if got != (choice.fourcc, choice.width, choice.height):
             raise CameraOffline(
                 f"The camera gave {got[0]} {got[1]}x{got[2]} where it was told"
-                f" {choice.fourcc} {choice.width}x{choice.height}; set another `resolution`."
+                f" {choice.fourcc} {choice.width}x{choice.height}. Set another `resolution`."
             )
         if choice.rate is not None:
             v4l2.set_fps(self._descriptor, CAPTURE, choice.rate)
@@ -230,8 +232,8 @@ class V4l2Source:
             return 0.0
         if self._frame_rate is not None and abs(rate - self._frame_rate) > EXACT * self._frame_rate:
             raise CameraOffline(
-                f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g};"
-                " set another `frame_rate`."
+                f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g}."
+                " Set another `frame_rate`."
             )
         return float(1 / rate)
 
@@ -251,7 +253,7 @@ class V4l2Source:
             buffer = self._wait(patience)
         except OSError as error:
             if error.errno == errno.ENODEV:
-                raise CameraOffline("The camera was unplugged.", detail=self._device) from error
+                raise CameraOffline("The camera was unplugged. Plug it in again.", detail=self._device) from error
             raise CameraOffline(
                 f"The camera's driver reports: {error.strerror}. Reconnect the camera.",
                 detail=f"{self._device}: {error}",
@@ -263,7 +265,7 @@ class V4l2Source:
         self._held.append((buffer.index, data))
         damage = ""
         if buffer.flags & FLAG.ERROR:
-            damage = "the driver says so"
+            damage = "the driver reports an error"
         elif not buffer.bytesused:
             damage = "it is empty"
         return _Frame(data, self._date(buffer), self._layout, damage)
@@ -283,9 +285,7 @@ class V4l2Source:
             self._empty_at = now
             ready = self._poll.poll(patience * 1000)
         if not ready:
-            raise CameraOffline(
-                f"The camera gave no picture for {patience:g} s: it is frozen. Reconnect it.", detail=self._device
-            )
+            raise CameraOffline(f"The camera gave no picture for {patience:g} s. Reconnect it.", detail=self._device)
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:

@@ -125,7 +125,7 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
         refusals: dict[str, str] = {}
         for name, value in values.items():
             if offered[name].inactive:
-                refusals[name] = "another control locks it, such as an automatic one: set that too"
+                refusals[name] = "another control locks it, such as an automatic one; set that too"
                 continue
             try:
                 v4l2.set_control(descriptor, offered[name].id, value)

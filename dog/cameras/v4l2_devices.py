@@ -137,7 +137,7 @@ def _look_at(node: Path) -> Device | None:
             _find_problem(descriptor, str(node)),
         )
     except OSError as error:
-        return Device(path, str(node), _read_name(node), problem=f"It can't be asked: {error.strerror}.")
+        return Device(path, str(node), _read_name(node), problem=f"It can't be opened: {error.strerror}.")
     finally:
         os.close(descriptor)
 
@@ -260,7 +260,7 @@ def open_device(path: str) -> int:
     """Raises CameraOffline and CameraBusy, with what to do."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
-            message = "The camera's path is not that of a device; the command dog cameras lists what there is."
+            message = "The camera's path is not a device. Choose one that `dog cameras` lists."
             raise CameraOffline(message, detail=path)
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -271,13 +271,13 @@ def explain(error: OSError, path: str, doing: str) -> CaptureError:
     """What a refusal of the device means for a person."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
-            message = "The camera is not there: plug it in, or see what the command dog cameras lists."
+            message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."
         case errno.EBUSY:
             return _busy(path)
         case errno.EACCES | errno.EPERM:
-            message = "The camera may not be opened: add the user that runs dog to the group video."
+            message = "The camera may not be opened. Add the user that runs dog to the group video."
         case errno.ENOTTY:
-            message = "The device gives no pictures; the command dog cameras lists those that do."
+            message = "The device gives no pictures. Choose one that `dog cameras` lists."
         case _:
             message = f"The camera can't be {doing}: {error.strerror}. Reconnect it."
     return CameraOffline(message, detail=f"{path}: {error}")
@@ -285,7 +285,7 @@ def explain(error: OSError, path: str, doing: str) -> CaptureError:
 
 def _busy(path: str) -> CameraBusy:
     who = ", ".join(_find_users(path)) or "another program"
-    return CameraBusy(f"The camera is in use: {who} has it. End that, then press again.", detail=path)
+    return CameraBusy(f"The camera is in use by {who}. End that, then press again.", detail=path)
 
 
 def _find_users(path: str) -> Iterator[str]:

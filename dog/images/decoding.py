@@ -154,8 +154,8 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
         raise
     except MemoryError as error:
         raise BadImage(
-            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold;"
-            " set the camera to a smaller size."
+            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold."
+            " Set the camera to a smaller size."
         ) from error
     except Exception as error:
         # Pillow has no error of its own: its parsers raise whatever they stumble over.

@@ -142,7 +142,7 @@ def _judge(warning: str, data: bytes, jpeg: Jpeg) -> None:
         if found and int(found[2], 16) & ~7 == RST and not _is_damage(warning):
             warning = next(filter(_is_damage, _interval_warnings(plain)), warning)
     if _is_damage(warning):
-        raise BadImage("The picture is damaged: it is a JPEG, and a part of its data is lost.", detail=warning)
+        raise BadImage("The picture is damaged: a part of the JPEG is lost.", detail=warning)
 
 
 def _is_damage(warning: str) -> bool:

@@ -78,8 +78,8 @@ def walk(data: bytes) -> tuple[str, tuple[int, int]]:
     width, height = _WALKS[content_type](data)
     if width * height > LARGEST_PIXELS:
         raise BadImage(
-            f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million;"
-            " set the camera to a smaller size."
+            f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million."
+            " Set the camera to a smaller size."
         )
     return content_type, (width, height)
 
@@ -90,7 +90,7 @@ def walk(data: bytes) -> tuple[str, tuple[int, int]]:
 def _recognise(data: bytes) -> str:
     """The content type, by the first bytes."""
     if not data:
-        raise BadImage("The picture is empty: the camera left a file with nothing in it.")
+        raise BadImage("The picture is empty. Check what the camera writes.")
     if data.startswith(b"\xff\xd8"):
         return "image/jpeg"
     if data.startswith(_PNG_START):
@@ -110,17 +110,17 @@ def _no_picture(data: bytes) -> BadImage:
     text = _text(data[:1000])
     if text is None:
         return BadImage(
-            "The camera left something that is not a picture; it must be a JPEG, a PNG or a WebP.",
+            "The camera left something that is not a picture. It must be a JPEG, a PNG or a WebP.",
             detail=f"it begins with {data[:16].hex(' ')}",
         )
     if _HTML.match(text):
         return BadImage(
-            "The camera left a web page, not a picture; open the camera's address in a browser and see.",
+            "The camera left a web page, not a picture. Open its address in a browser to see it.",
             detail=text[:200],
         )
     if _SVG.match(text):
         return _not_taken("an SVG")
-    return BadImage("The camera left text, not a picture; see the server's log.", detail=text[:200])
+    return BadImage("The camera left text, not a picture. See the server's log.", detail=text[:200])
 
 
 def _text(data: bytes) -> str | None:
@@ -131,15 +131,15 @@ def _text(data: bytes) -> str | None:
 
 
 def _not_taken(name: str) -> BadImage:
-    return BadImage(f"The picture is {name}; the camera must leave a JPEG, a PNG or a WebP.")
+    return BadImage(f"The picture is {name}. The camera must leave a JPEG, a PNG or a WebP.")
 
 
 def cut_off(kind: str, size: int) -> BadImage:
-    return BadImage(f"The picture is cut off: it is a {kind}, and its end is missing.", detail=f"{size} bytes")
+    return BadImage(f"The picture is cut off: the end of the {kind} is missing.", detail=f"{size} bytes")
 
 
 def damage(kind: str, detail: str) -> BadImage:
-    return BadImage(f"The picture is damaged: it is a {kind} that can't be read.", detail=detail)
+    return BadImage(f"The picture is damaged: the {kind} can't be read.", detail=detail)
 
 
 # ---- is it all there? From the first byte to the end mark; what comes after it does not matter.

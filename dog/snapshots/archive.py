@@ -121,7 +121,7 @@ class Archive:
     def _make_private(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise StartError(
-                f"The folder of snapshots {str(self.root)!r} is not a folder; remove it, or name another one."
+                f"The folder of snapshots {str(self.root)!r} is not a folder. Remove it, or name another one."
             )
         missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class Archive:
         for folder in self.private, self.incoming:
             # Its content is removed: it must not be reached through a link to somewhere else.
             if folder.is_symlink():
-                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
+                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
             make_private_folder(folder)
         sync_folder(self.root)
         sync_folder(self.private)
@@ -144,7 +144,7 @@ class Archive:
             if text.isdigit() and int(text) < _LARGEST_EPOCH:
                 before = int(text)
             else:
-                log.warning("%s: the last epoch can't be read; the clock alone is believed.", self.root)
+                log.warning("%s: the last epoch can't be read. It is derived from the clock alone.", self.root)
         epoch = max(time.time_ns() // 1_000_000, before + 1)
         files.replace_durably(path, f"{epoch}\n".encode(), temporary=self._make_temporary("epoch"))
         return epoch
@@ -173,14 +173,14 @@ class Archive:
                 raise StorageFull(files.FULL, detail=f"the index: {error}") from error
             self._give_up_index(error)
             raise StorageError(
-                "The index of the snapshots failed; it is mended when it is used next. Try again.", detail=str(error)
+                "The index of the album failed. Try again: it is repaired at its next use.", detail=str(error)
             ) from error
         except OSError as error:
             raise files.explain(error) from error
 
     def _lock_held(self) -> Lock:
         if self._lock is None:
-            raise StorageError("The snapshots are closed: the server is not running.")
+            raise StorageError("The album is closed, because the server is not running. Start it.")
         return self._lock
 
     def _give_up_index(self, error: sqlite3.Error) -> None:
@@ -217,7 +217,9 @@ class Archive:
                 snapshot_id = make_id()
                 if index.find_taken(snapshot_id) is None:
                     return snapshot_id
-        raise StorageError("The snapshot was not saved: no free id was found.", detail="the ids are not random")
+        raise StorageError(
+            "The snapshot was not saved, because no free id was found. Press again.", detail="the ids are not random"
+        )
 
     def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
         """Keep a staged picture under its snapshot's name: when this returns it is on disk and in the index.
@@ -314,8 +316,7 @@ class Archive:
             )
             if room and not chosen and limits.free is not None and free - room < limits.free:
                 raise StorageFull(
-                    "The disk has less space left than is to be kept free, and no photo may go."
-                    " Make room, or unpin some."
+                    "The disk has less space than `keep_free`, and no photo may be removed. Make room, or unpin some."
                 )
             return self._remove(index, chosen)
 
@@ -326,7 +327,7 @@ class Archive:
         days = {day_of(each) for each in snapshots}
         for day in days:
             if (self.root / day).exists() and not os.access(self.root / day, os.W_OK | os.X_OK):
-                raise StorageError("The server may not remove photos of that day; give it the right to.", detail=day)
+                raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
         if shutil.disk_usage(self.root).free < _LITTLE:  # else there is no room to note it
             self._unlink(snapshots)
         with contextlib.ExitStack() as stack:
@@ -338,7 +339,9 @@ class Archive:
             for day in days:
                 files.remove_empty(self.root, self.root / day)
         for each in left:
-            log.warning("%s was deleted, but its file can't be; the next start tries again.", picture_name(each))
+            log.warning(
+                "%s was deleted, but its file can't be removed. The next start tries again.", picture_name(each)
+            )
             index.note_day(day_of(each), None)
         return snapshots
 

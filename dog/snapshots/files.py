@@ -24,18 +24,18 @@ __all__ = [
     "write_synced",
 ]
 
-FULL = "The disk is full: nothing was saved. Make room, then try again."
+FULL = "The disk is full, and nothing was saved. Make room, then try again."
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _REASONS = {
-    errno.EROFS: "The disk is read-only; make it writable again.",
-    errno.EACCES: "The server may not write to the snapshots' folder; give it the right to.",
-    errno.EPERM: "The server may not write to the snapshots' folder; give it the right to.",
-    errno.EIO: "The disk reports an error; look at the system's log.",
-    errno.ENOENT: "The snapshots' folder is gone; bring it back, or start the server again.",
-    errno.EEXIST: "Something else lies where a folder of snapshots belongs; look at it.",
-    errno.ENOTDIR: "Something else lies where the snapshots' folder was; look at it.",
-    errno.EMFILE: "The server has too many files open; raise its limit.",
-    errno.EFBIG: "The picture is larger than the server may write; raise its limit on the size of files.",
+    errno.EROFS: "The disk is read-only. Make it writable again.",
+    errno.EACCES: "The server may not write to the folder of snapshots. Give it the permission.",
+    errno.EPERM: "The server may not write to the folder of snapshots. Give it the permission.",
+    errno.EIO: "The disk reports an error. See the system's log.",
+    errno.ENOENT: "The folder of snapshots is gone. Restore it, or restart the server.",
+    errno.EEXIST: "A file is in the place of a folder of snapshots. Move it elsewhere.",
+    errno.ENOTDIR: "A file is in the place of the folder of snapshots. Move it elsewhere.",
+    errno.EMFILE: "The server has too many open files. Raise its limit.",
+    errno.EFBIG: "The picture is larger than the server may write. Raise its limit on the size of files.",
 }
 
 
@@ -48,7 +48,7 @@ def explain(error: OSError) -> CaptureError:
 
 def reason(error: OSError) -> str:
     """A sentence that everybody may be told, and what to do."""
-    return _REASONS.get(error.errno or 0, f"The system says: {error.strerror or 'unknown error'}.")
+    return _REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
 
 
 def write_synced(path: Path, data: bytes) -> None:

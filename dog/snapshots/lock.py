@@ -27,8 +27,8 @@ class Lock:
             if not isinstance(error, BlockingIOError):
                 raise
             raise InUse(
-                f"The folder of snapshots {str(root)!r} is in use by another server;"
-                " stop that one, or give this one another folder."
+                f"The folder of snapshots {str(root)!r} is in use by another server."
+                " Stop that one, or give this one another folder."
             ) from None
 
     def release(self) -> None:
@@ -47,6 +47,6 @@ class Lock:
             there = None
         if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
             raise StorageError(
-                "The folder of snapshots was replaced; start the server again.",
+                "The folder of snapshots was replaced. Restart the server.",
                 detail=f"{self._path} is not the file that was locked at the start",
             )

@@ -71,7 +71,7 @@ def _read(path: Path, least: int, most: int, start: int = 0, stop: int | None = 
             if not stat.S_ISREG(status.st_mode):
                 raise SnapshotGone("The file of this photo was replaced by something else.")
             if not least <= status.st_size <= most:
-                raise SnapshotGone("The file of this photo is damaged: it has not its size any more.")
+                raise SnapshotGone("The file of this photo is damaged: its size has changed.")
             size = (status.st_size if stop is None else stop) - start
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                 file.seek(start)

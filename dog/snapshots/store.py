@@ -384,7 +384,7 @@ class SnapshotStore:
 
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
-            raise StorageError("The snapshots are closed: the server is stopping.")
+            raise StorageError("The album is closed, because the server is stopping. Try again in a moment.")
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
 
 

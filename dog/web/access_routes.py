@@ -5,7 +5,7 @@ from dog.web.operations import FORM, Answer, Operation, page, told
 
 __all__ = ["ACCESS"]
 
-IN = (Answer(status=303, what="They are in.", headers=("Location", "Set-Cookie")),)
+IN = (Answer(status=303, what="You are logged in.", headers=("Location", "Set-Cookie")),)
 
 ACCESS = (
     Operation(
@@ -14,9 +14,9 @@ ACCESS = (
         handler=login.show_login,
         role=None,
         tag="access",
-        summary="The page to log in",
+        summary="The login page",
         query=login.OfLogin,
-        answers=(*page("The page."), Answer(status=303, what="They are in already.", headers=("Location",))),
+        answers=(*page("The page."), Answer(status=303, what="You are logged in already.", headers=("Location",))),
         problems=("not_found",),
     ),
     Operation(
@@ -25,7 +25,7 @@ ACCESS = (
         handler=login.press_login,
         role=None,
         tag="access",
-        summary="The form of that page",
+        summary="Log in (form)",
         body=login.LoginForm,
         body_type=FORM,
         needs_body=True,
@@ -39,7 +39,7 @@ ACCESS = (
         role=None,
         tag="access",
         summary="Log out",
-        answers=(Answer(status=303, what="They are out.", headers=("Location", "Set-Cookie")),),
+        answers=(Answer(status=303, what="You are logged out.", headers=("Location", "Set-Cookie")),),
         problems=("not_found",),
     ),
     Operation(
@@ -48,7 +48,7 @@ ACCESS = (
         handler=login.show_enter,
         role=None,
         tag="access",
-        summary="The page of the link that a start prints",
+        summary="The page of the setup link that a start prints",
         answers=page("The page."),
         problems=("not_found", "gone_invitation"),
     ),
@@ -58,7 +58,7 @@ ACCESS = (
         handler=login.press_enter,
         role=None,
         tag="access",
-        summary="The button of that page, which lets one browser in",
+        summary="Log one browser in by the setup link",
         answers=IN,
         problems=("not_found", "gone_invitation"),
     ),
@@ -68,16 +68,16 @@ ACCESS = (
         handler=login.show_visitor,
         role=None,
         tag="access",
-        summary="Who you are here, and what you may",
-        answers=told("You.", login.VisitorBody),
+        summary="Your name and role",
+        answers=told("Your identity.", login.VisitorBody),
     ),
     Operation(
         method="POST",
         path="/api/tickets",
         handler=login.create_ticket,
         tag="access",
-        summary="A ticket for one request, where no token can be shown",
-        description="Add it to an address as `?ticket=`: it is as good as you are, once, and for half a minute.",
+        summary="Create a ticket for a request that cannot have a token",
+        description="Add it to a URL as `?ticket=`. It authenticates one request as you, within half a minute.",
         answers=(Answer(status=201, what="The ticket.", body=login.TicketBody),),
         problems=("not_found",),
     ),

@@ -106,7 +106,7 @@ def _find_day(text: str) -> tuple[dt.datetime, dt.datetime]:
         day = dt.date.fromisoformat(text)
         start, end = (dt.datetime.combine(date, dt.time()).astimezone() for date in (day, day + dt.timedelta(days=1)))
     except (ValueError, OverflowError):
-        raise Problem("bad_message", "`day` is a date such as 2026-11-22.") from None
+        raise Problem("bad_message", "`day` must be a date such as 2026-11-22.") from None
     return start, end
 
 

@@ -62,7 +62,7 @@ class _Kind:
     def check(self, client: str | None, request: str | None = None) -> None:
         """Raise RequestError `rate_limited` for who has had it all."""
         if wait := self._wait(client):
-            text = f"{self._sentence}; come back in {_write(wait)}."
+            text = f"{self._sentence}. Try again in {_write(wait)}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
 
     def take(self, client: str | None, request: str | None = None) -> None:
@@ -99,10 +99,8 @@ class Allowances:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         presses, download = settings.presses_per_minute, settings.download_per_hour * MIB
-        many = (
-            f"You have asked for {presses} new photo{'' if presses == 1 else 's'} a minute, which is all that one may"
-        )
-        much = f"You were sent {settings.download_per_hour} MiB within an hour, which is all that one may have"
+        many = f"You have reached the limit of {presses} new photo{'' if presses == 1 else 's'} per minute"
+        much = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
         self.presses = _Kind(presses / 60, presses, many, clock)
         self.download = _Kind(download / 3600, download, much, clock)
 

@@ -218,7 +218,7 @@ def _describe_capture(service: Service, number: int) -> CaptureBody:
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
             return _describe_future(service, name, number, future, "capturing" if running else "pending")
-    raise Problem("unknown_capture", "There is no such capture, or it is long ago; its photo may still be listed.")
+    raise Problem("unknown_capture", "This capture is unknown or too old. Look for its photo in the album.")
 
 
 def _describe_future(
@@ -241,5 +241,7 @@ def _read_key(request: web.Request) -> str | None:
         return None
     key = key.strip().strip('"')
     if not 0 < len(key) <= REQUEST_LENGTH or not key.isprintable():  # nor are bytes that are no UTF-8
-        raise Problem("bad_message", f"An Idempotency-Key has 1 to {REQUEST_LENGTH} characters that can be printed.")
+        raise Problem(
+            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {REQUEST_LENGTH} printable characters."
+        )
     return key

@@ -111,7 +111,7 @@ def read_default_picture(path: Path) -> Content:
     try:
         return Content.of(data, inspect_kept(data).content_type)
     except BadImage:
-        raise ValueError(f"{path} is no picture; name a JPEG, PNG, WebP or SVG file") from None
+        raise ValueError(f"{path} is not an image; name a JPEG, PNG, WebP or SVG file") from None
 
 
 async def show_asset(request: web.Request) -> web.StreamResponse:

@@ -17,18 +17,18 @@ TO_ALL = (*get_args(Event), Viewers)
 HEARD = get_args(Request)
 
 DESCRIPTION = (
-    "One JSON object a message; `type` says which. Fields and types that you do not know are to be ignored: either may"
-    " come. Time is RFC 3339 in UTC, durations are seconds. `hello` comes first and is the whole state. After a loss"
-    " come back with the last `cursor`: what you missed follows, where the server still has it (the last 256 events)."
+    "Each message is one JSON object with a `type`. Ignore fields and types that you do not know. Times are RFC 3339 in"
+    " UTC, durations are in seconds. `hello` comes first and is the whole state. After a loss, reconnect with"
+    " the last `cursor`: the events after it follow, if the server still has them (the last 256)."
 )
 CLOSE_CODES = (
-    "The server closes with 1001 (going away), 1012 (restart), 1013 (overloaded) and 4029 (rate limited): come back,"
-    " with full jitter, 0.5 s doubling to 20 s. After 4401 (unauthorized) and 4403 (forbidden) don't. Where"
-    " `error` `unauthorized` comes instead of `hello`, say `auth` within ten seconds."
+    "After the close codes 1001 (going away), 1012 (restart), 1013 (overloaded) and 4029 (rate limited), reconnect with"
+    " full jitter: 0.5 s, doubling to 20 s. After 4401 (unauthorized) and 4403 (forbidden), do not reconnect. If you"
+    " receive `error` with `unauthorized` instead of `hello`, send `auth` within ten seconds."
 )
 STREAM = (
-    "For who only listens: the same messages as Server-Sent Events. `event` is the message's type, `data` the message,"
-    " and `id` its cursor, which a browser says when it comes back. A comment comes every 25 s."
+    "The same messages as Server-Sent Events, for clients that only listen. `event` is the type of the message, `data`"
+    " the message, and `id` its cursor, which a browser sends when it reconnects. A comment is sent every 25 s."
 )
 ANSWERS = {
     "capture": ("reply", "error"),
@@ -65,10 +65,10 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
         },
         "operations": {
             **{_tag(kind): _hear(_tag(kind)) for kind in HEARD},
-            "tellOne": _tell("ws", "To you alone.", map(_tag, TO_ONE)),
-            "tellAll": _tell("ws", "To everybody.", map(_tag, TO_ALL)),
+            "tellOne": _tell("ws", "To one viewer.", map(_tag, TO_ONE)),
+            "tellAll": _tell("ws", "To every viewer.", map(_tag, TO_ALL)),
             "stream": {
-                **_tell("events", "To everybody, after a hello to you alone.", told),
+                **_tell("events", "To every viewer, after its hello.", told),
                 "bindings": {"http": {"method": "GET", "query": _query(events, schemas)}},
             },
         },

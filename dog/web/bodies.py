@@ -35,7 +35,7 @@ async def read_body(request: web.Request, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise Problem("bad_message", explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Problem("bad_json", f"The body is not JSON: {error}.") from None
+        raise Problem("bad_json", f"The body is not valid JSON: {error}. Send a JSON object.") from None
 
 
 async def read_form(request: web.Request, kind: type[T]) -> T:
@@ -44,7 +44,7 @@ async def read_form(request: web.Request, kind: type[T]) -> T:
     Raises Problem `request_timeout` and `bad_message`.
     """
     if request.body_exists and request.content_type != FORM:
-        raise Problem("bad_message", f"What is sent here is a form, as {FORM}.")
+        raise Problem("bad_message", f"The body is not a form. Send it as {FORM}.")
     body = await _read(request)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
@@ -52,7 +52,9 @@ async def read_form(request: web.Request, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise Problem("bad_message", explain_mismatch(error)) from None
     except ValueError:  # a UnicodeDecodeError is one
-        raise Problem("bad_message", "The form is no text in UTF-8, or has too many fields.") from None
+        raise Problem(
+            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MOST_FIELDS} fields."
+        ) from None
 
 
 async def _read(request: web.Request) -> bytes:
@@ -60,9 +62,11 @@ async def _read(request: web.Request) -> bytes:
         async with asyncio.timeout(BODY_PATIENCE):
             return await request.read()
     except TimeoutError:
-        raise Problem("request_timeout", f"The body did not come within {BODY_PATIENCE:g} s.") from None
+        raise Problem(
+            "request_timeout", f"The body did not arrive within {BODY_PATIENCE:g} s. Send it again."
+        ) from None
     except (web.RequestPayloadError, PayloadEncodingError) as error:
-        raise Problem("bad_message", f"The body can't be read: {error}.") from None
+        raise Problem("bad_message", f"The body cannot be read: {error}. Send it again.") from None
 
 
 def respond_json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -176,7 +176,7 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     headers = {**headers, **allow_origin(request), "ETag": etag, "Accept-Ranges": "bytes"}
     asked = request.headers
     if "If-Match" in asked and not _names(asked.getall("If-Match"), etag, weak=False):
-        raise Problem("precondition_failed", "What is here is not what If-Match names.")
+        raise Problem("precondition_failed", "The file is not the one that If-Match names. Fetch it again.")
     if "If-None-Match" in asked and _names(asked.getall("If-None-Match"), etag, weak=True):
         return web.Response(status=304, headers=headers)
     size = len(content.data)
@@ -187,7 +187,11 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     if part is None:
         return BytesAnswer(200, headers, content.data, range(size))
     if not part:
-        raise Problem("bad_range", f"There are {size} bytes here.", {"Content-Range": f"bytes */{size}"})
+        raise Problem(
+            "bad_range",
+            f"The range is outside of the file, which has {size} bytes. Ask for another range.",
+            {"Content-Range": f"bytes */{size}"},
+        )
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
     return BytesAnswer(206, headers, content.data, part)
 

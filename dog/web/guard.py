@@ -41,10 +41,10 @@ def admit(needed: Role | None, handler: Handler) -> Handler:
 def explain_refusal(visitor: Visitor, needed: Role | None, request: str | None = None) -> RequestError:
     """Why this visitor may not, and what would help. `request` is the key of a press."""
     if visitor.kind == "anonymous":
-        return RequestError("unauthorized", "Only who is known may do that: log in, or show a token.", request=request)
+        return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
     if visitor.kind == "local":
-        text = "Here everybody may watch and press, and nobody may do more: start the service with --auth for that."
+        text = "Only users who are logged in may do this. Start the service with --auth."
     else:
         command = f"dog {'token' if visitor.kind == 'token' else 'user'} role"
-        text = f"{visitor.name} has the role {visitor.role}; this takes {needed}, which `{command}` gives."
+        text = f"{visitor.name} has the role {visitor.role}, but this requires {needed}. Change it with `{command}`."
     return RequestError("forbidden", text, request=request)

@@ -47,7 +47,7 @@ class Hosts:
             return True
         found = HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > 65535 or (found["ipv6"] and not _is_address(found["ipv6"])):
-            raise Problem("bad_request", f"{host[:SHOWN]!r} is no host that could be asked for.")
+            raise Problem("bad_request", f"{host[:SHOWN]!r} is not a valid host. Correct the URL.")
         if found["ipv6"] or _is_address(found["name"]):
             return True
         name = found["name"].lower()
@@ -65,12 +65,12 @@ def make_host_check(settings: Settings) -> Middleware:
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         named = request.headers.getall("Host", [])
         if len(named) > 1 or (not named and (request.version >= HttpVersion11 or "Origin" in request.headers)):
-            raise Problem("bad_request", "A request names its host, once.")
+            raise Problem("bad_request", "The request has no Host header, or several. Send exactly one.")
         if not hosts.allows(request.host):  # where none is named, it is the address that was connected to
             raise RequestError(
                 "unknown_host",
-                f"This service is not known as {request.host[:SHOWN]!r};"
-                " ask it by its address, or allow the name in its setting `hosts`.",
+                f"This service does not answer to the name {request.host[:SHOWN]!r}."
+                " Use its IP address, or allow the name with the setting `hosts`.",
             )
         return await handler(request)
 

@@ -125,7 +125,7 @@ async def create_ticket(request: web.Request) -> web.StreamResponse:
     """POST /api/tickets: for an address that is opened where no token can be shown."""
     access, visitor = _find_access(request), request[VISITOR]
     if visitor.kind == "anonymous":
-        raise Problem("unauthorized", "Who is not known needs no ticket: what they may, they may without.")
+        raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
     ticket, seconds = access.make_ticket(visitor)
     return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
 
@@ -139,7 +139,7 @@ async def show_visitor(request: web.Request) -> web.StreamResponse:
 def _explain_invitation() -> Problem:
     return Problem(
         "gone_invitation",
-        "This link works no more: it was used, or is of an earlier start, or somebody has a password by now.",
+        "This link was used or replaced, or a user has a password now. Log in, or use the link of the last start.",
     )
 
 
@@ -147,7 +147,7 @@ def _find_access(request: web.Request) -> Access:
     """Raises Problem `not_found` where nobody has to log in."""
     access = request.app[SERVICE].access
     if access is None:
-        raise Problem("not_found", "Nobody has to log in here.")
+        raise Problem("not_found", "This service has no logins. Use it without one.")
     return access
 
 

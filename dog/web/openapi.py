@@ -15,11 +15,10 @@ from dog.web.words import FIELDS, HEADERS
 __all__ = ["make_openapi"]
 
 DESCRIPTION = (
-    "A press anywhere, the photo everywhere. A picture is had with `POST /api/captures`, or with `GET /latest.jpg`;"
-    " what happens is told by the push, of which the AsyncAPI document says more. Time is RFC 3339 in UTC with"
-    " milliseconds; durations are seconds. Fields that you do not know are to be ignored, and those that have nothing"
-    " to say are left out. HEAD works where GET does, but for `/ws`. Errors are RFC 9457; a browser that asks for pages"
-    " gets one."
+    "A press anywhere, the photo everywhere. To take a photo, use `POST /api/captures` or `GET /latest.jpg`. The push"
+    " sends the events; the AsyncAPI document describes it. Times are RFC 3339 in UTC with milliseconds, durations are"
+    " in seconds. Ignore fields that you do not know. Fields without a value are left out. HEAD works where GET does,"
+    " except for `/ws`. Errors are RFC 9457; a browser that asks for a page receives a page."
 )
 PROBLEM = "application/problem+json"
 

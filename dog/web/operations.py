@@ -63,7 +63,7 @@ PARTS = {
     ),
     "suffix": Part(
         "[a-z]+",
-        Annotated[Literal[tuple(sorted(SUFFIXES.values()))], Meta(description="What its type ends in.")],
+        Annotated[Literal[tuple(sorted(SUFFIXES.values()))], Meta(description="The suffix of its type.")],
         "jpg",
     ),
     "number": Part("[0-9]{1,18}", Annotated[int, Meta(ge=0, lt=10**18, description="The number of a capture.")], 7),
@@ -74,12 +74,12 @@ PARTS = {
     ),
     "token": Part(
         "[^/]+",
-        Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="What the link's address ends in.")],
+        Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="The token of a share link.")],
         "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A",
     ),
     "invitation": Part(
         "[^/]+",
-        Annotated[str, Meta(min_length=1, description="What the link that a start prints ends in.")],
+        Annotated[str, Meta(min_length=1, description="The token of the setup link.")],
         "S2m0VbV1o0Yq3mJcM1yX9u4nq0mUoQ8x1Yp3Zq7r5sE",
     ),
     "name": Part("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
@@ -181,6 +181,6 @@ def file(what: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[Answer,
     headers = ("Accept-Ranges", "Cache-Control", "ETag", *headers)
     return (
         Answer(what=what, body=types, headers=headers),
-        Answer(status=206, what="The part of it that was asked for.", body=types, headers=(*headers, "Content-Range")),
-        Answer(status=304, what="You have it already.", headers=headers),
+        Answer(status=206, what="The requested range.", body=types, headers=(*headers, "Content-Range")),
+        Answer(status=304, what="Your copy is up to date.", headers=headers),
     )

@@ -40,15 +40,17 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
-            raise Problem("gone_snapshot", "This photo is gone: it was deleted, or made room for newer ones.")
-        raise Problem("unknown_snapshot", "There is no such photo here.")
+            raise Problem(
+                "gone_snapshot", "This photo was deleted, or removed to make room for newer ones. Choose another one."
+            )
+        raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
     return snapshot
 
 
 async def check_place(service: Service, snapshot_id: str) -> None:
     """Raise Problem `unknown_snapshot` where there never was one of that id, whose place a list could go on from."""
     if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
-        raise Problem("unknown_snapshot", "There is no such photo here as `before` names.")
+        raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
 
 
 async def show_picture(request: web.Request) -> web.StreamResponse:
@@ -56,7 +58,7 @@ async def show_picture(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if request.match_info["suffix"] != snapshot.suffix:
-        raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file.")
+        raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     return await _send(request, service, snapshot, {"Cache-Control": _keep(service)})
 
 
@@ -67,7 +69,9 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     try:
         data = await service.store.read_thumbnail(snapshot)
     except SnapshotGone:
-        raise Problem("unknown_snapshot", "The thumbnail of this photo is gone.") from None
+        raise Problem(
+            "unknown_snapshot", "The thumbnail of this photo is missing. The next start of the server makes it again."
+        ) from None
     return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": _keep(service)})
 
 
@@ -78,7 +82,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     outcome: Outcome | None = None
     if "after" in request.query:
         if max_age is not None:
-            raise Problem("bad_message", "`after` and `max_age` are two questions: ask one of them.")
+            raise Problem("bad_message", "`after` and `max_age` cannot be combined. Send one of them.")
         camera, snapshot = await _wait_for_next(request, service, LONGEST_WAIT if wait is None else wait)
         if snapshot is None:
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
@@ -90,7 +94,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
             reply, snapshot = await take(request, camera, max_age)
             outcome = reply.outcome
     if snapshot is None:
-        raise Problem("unknown_snapshot", "There is no photo yet; ask with ?max_age=0 to have one taken.")
+        raise Problem("unknown_snapshot", "There is no photo yet. Use ?max_age=0 to take one.")
     headers = {
         "Age": str(int(min(max(0.0, camera.age_of(snapshot)), LONGEST_AGE))),
         "Cache-Control": "no-cache",
@@ -115,9 +119,15 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
     after = request.query["after"]
     taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
     if taken is None:
-        raise Problem("unknown_snapshot", "There is no such photo here as `after` names.")
+        raise Problem(
+            "unknown_snapshot",
+            "`after` names a photo that does not exist. Use the id of the last one that you received.",
+        )
     if request.query.get("camera", taken.camera) != taken.camera:
-        raise Problem("bad_message", f"`after` names a photo of the camera {taken.camera}.")
+        raise Problem(
+            "bad_message",
+            f"`after` names a photo of the camera {taken.camera}. Name the same one as `camera`, or none.",
+        )
     camera = service.find_camera(taken.camera)
     end = asyncio.get_running_loop().time() + wait
     while True:
@@ -161,6 +171,8 @@ async def _send(
     try:
         data = await service.store.open_picture(snapshot)
     except SnapshotGone:
-        raise Problem("unknown_snapshot", "The file of this photo is gone or damaged.") from None
+        raise Problem(
+            "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
+        ) from None
     headers["Content-Disposition"] = _name_file(snapshot.captured_at, snapshot.suffix)
     return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)

@@ -49,6 +49,6 @@ class Presence:
                 continue
             self._present.pop(number, None)
             if role is None:
-                end(UNAUTHORIZED, "signed out")
+                end(UNAUTHORIZED, "logged out")
             else:
-                end(CHANGED, "what you may has changed")
+                end(CHANGED, "role changed")

@@ -38,4 +38,4 @@ def check_still(request: web.Request) -> None:
     """Raise RequestError `unauthorized` where what they came by was taken back while they waited."""
     access = request.app[SERVICE].access
     if access is not None and not allows(access.role_now(request[VISITOR]), "view"):
-        raise RequestError("unauthorized", "What you came by has ended meanwhile: log in, or show another token.")
+        raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")

@@ -52,7 +52,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
     if not camera.viewfinder.has_preview:
-        raise Problem("no_preview", f"The camera {camera.name} has no live view; it only takes photos.")
+        raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
     if camera.offline is not None:
         raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
     ahead = request.query.get("ahead") == "1"

@@ -100,7 +100,7 @@ async def answer_problems(
         return web.Response(status=400)  # nobody is left to be answered
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _answer(request, "internal_error", "Something is wrong here; the server's log says what.")
+        return _answer(request, "internal_error", "Internal error. See the server's log.")
 
 
 def harden(server: web.Server, headers: dict[str, str]) -> None:
@@ -124,7 +124,11 @@ def _refuse_expectations(handle: Handler) -> Handler:
     """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
 
     async def refuse() -> web.StreamResponse:
-        body = encode(describe_problem("expectation_failed", "The only Expect that is known here is 100-continue."))
+        body = encode(
+            describe_problem(
+                "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
+            )
+        )
         return web.Response(status=417, body=body, content_type="application/problem+json")
 
     def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -168,13 +172,15 @@ def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Respo
     """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
     match answer.status:
         case 404:
-            return _answer(request, "not_found", "There is nothing at this address.")
+            return _answer(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
         case 405:
             allowed = answer.headers.get("Allow", "")
-            message = f"{request.method} does not work here; what does: {allowed.replace(',', ', ')}."
+            message = f"{request.method} is not allowed here. Use {allowed.replace(',', ' or ')}."
             return _answer(request, "method_not_allowed", message, headers={"Allow": allowed})
         case 413:
-            return _answer(request, "too_big", "What was sent is too large.")
+            return _answer(
+                request, "too_big", f"The body is too large. Send at most {request.client_max_size // 1024} KiB."
+            )
         case status:
             return _answer(request, "bad_request", answer.reason, status=status)
 

@@ -79,9 +79,7 @@ def read_said(headers: Headers, trusts: Trusts) -> Said:
         return forwarded or others or Said(None, None, None)
     differ = [mine != its for mine, its in zip(forwarded[1:], others[1:], strict=True) if None not in (mine, its)]
     if forwarded.address != others.address or any(differ):
-        raise _explain(
-            "Forwarded and X-Forwarded-* contradict each other; the proxy is to set one kind and to remove the other"
-        )
+        raise _explain("Forwarded and X-Forwarded-* contradict each other")
     return Said(*(mine or its for mine, its in zip(forwarded, others, strict=True)))
 
 
@@ -104,11 +102,11 @@ def _split_forwarded(line: str) -> list[Mapping[str, str]]:
     while position < len(line) or end != "":
         found = PAIR.match(line, position)
         if found is None:
-            raise _explain("Forwarded is not as RFC 7239 has it")
+            raise _explain("Forwarded does not follow RFC 7239")
         if found["name"]:
             name = found["name"].lower()
             if name in elements[-1]:
-                raise _explain(f"Forwarded says {name[:20]!r} twice of one request")
+                raise _explain(f"Forwarded has {name[:20]!r} twice for one request")
             quoted = found["quoted"]
             elements[-1][name] = found["plain"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
         end, position = found["end"], found.end()
@@ -154,7 +152,7 @@ def _read_node(text: str) -> str:
     try:
         address = ipaddress.ip_address(written)
     except ValueError:
-        raise _explain(f"{text[:80]!r} is no address") from None
+        raise _explain(f"{text[:80]!r} is not an address") from None
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
@@ -172,4 +170,4 @@ def _read_host(text: str | None) -> str | None:
 
 
 def _explain(problem: str) -> Problem:
-    return Problem("bad_request", f"What the proxy says of this request can't be understood: {problem}.")
+    return Problem("bad_request", f"The proxy sends headers that cannot be used: {problem}. Correct them in the proxy.")

@@ -33,7 +33,7 @@ Reason = Literal["total", "address", "head_too_big", "head_timeout"]
 MESSAGES: dict[Reason, str] = {
     "total": "Too many clients are connected. Try again in a moment.",
     "address": "Too many requests come from your address. Try again in a moment.",
-    "head_too_big": "The request's head is larger than 16 KiB, or than 32 KiB with its cookies."
+    "head_too_big": "The head of the request is larger than 16 KiB, or 32 KiB with cookies."
     " Delete this site's cookies, or send shorter header fields.",
     "head_timeout": "The request did not arrive in time. Send it again.",
 }

@@ -84,10 +84,10 @@ def check_page(request: web.Request) -> None:
     if _strip_port(origin.lower()) not in own:
         raise RequestError(
             "forbidden",
-            f"Pages from {origin[:80]!r} may not use this camera; the setting `origins` can allow them,"
-            " and behind a proxy `trusted_proxies` has to name it, or `base_url` the address that people use."
+            f"Pages from {origin[:80]!r} may not use this camera. Allow them with the setting `origins`."
+            " Behind a proxy, set `trusted_proxies` or `base_url`."
             if origin
-            else "It can't be seen whose page this comes from; a script shows a token instead of a cookie.",
+            else "The request has a session cookie but no Origin. Scripts should send a token instead.",
         )
 
 

@@ -45,7 +45,7 @@ class Service:
         if name not in self.cameras:
             known = ", ".join(self.cameras)
             raise RequestError(
-                "unknown_camera", f"There is no camera {name[:40]!r}; there is {known}.", request=request
+                "unknown_camera", f"There is no camera {name[:40]!r}. Choose one of: {known}.", request=request
             )
         return self.cameras[name]
 

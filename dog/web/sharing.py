@@ -101,7 +101,7 @@ async def revoke_link(request: web.Request) -> web.Response:
     """DELETE /api/links/{link}."""
     link = request.match_info["link"]
     if not is_snapshot_id(link) or not await request.app[SERVICE].store.revoke(link):
-        raise Problem("unknown_link", "There is no such link, or it was revoked.")
+        raise Problem("unknown_link", "This link does not exist, or was revoked before. List the links of the photo.")
     return web.Response(status=204)
 
 
@@ -138,7 +138,7 @@ async def press_revoke(request: web.Request) -> web.Response:
     share = await service.store.find_share(request.match_info["link"])
     if share is not None:
         if share.snapshot != snapshot.id:
-            raise Problem("unknown_link", "This photo has no such link.")
+            raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
         await service.store.revoke(share.id)
     return _lead_back(request, snapshot)
 
@@ -221,11 +221,13 @@ async def show_shared_picture(request: web.Request) -> web.StreamResponse:
     """
     share, snapshot = await _open(request)
     if request.match_info["suffix"] != snapshot.suffix:
-        raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file.")
+        raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     try:
         picture = await request.app[SHARED_PICTURES].make(request.app[SERVICE].store, share, snapshot)
     except SnapshotGone:
-        raise Problem("gone_link", "The file of this photo is gone or damaged.") from None
+        raise Problem(
+            "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
+        ) from None
     headers = {
         "Cache-Control": "private, max-age=0, must-revalidate",
         "Content-Disposition": f'inline; filename="{_name_file(snapshot)}"',
@@ -284,17 +286,17 @@ async def _open(request: web.Request) -> tuple[Share, Snapshot]:
     token = request.match_info["token"]
     try:
         if re.fullmatch(TOKEN_PATTERN, token) is None:
-            raise BadSignature("This has not the form of a token.")
+            raise BadSignature("It does not have the form of a token.")
         link = make_signer(await store.secret()).unsign(token).decode()
     except BadSignature:
-        raise Problem("unknown_link", "There is no such link; it may have been copied in part.") from None
+        raise Problem("unknown_link", "This link does not exist. Check that you copied all of it.") from None
     share = await store.find_share(link)
     if share is not None and _has_expired(share):
         at = share.expires_at
-        raise Problem("gone_link", f"It worked until {at.day} {at:%B %Y, %H:%M} UTC. Ask for a new one.")
+        raise Problem("gone_link", f"It expired on {at.day} {at:%B %Y, %H:%M} UTC. Ask for a new one.")
     snapshot = None if share is None else await store.get(share.snapshot)
     if share is None or snapshot is None:
-        raise Problem("gone_link", "It was taken back, or the photo was deleted. Whoever sent it to you knows more.")
+        raise Problem("gone_link", "It was revoked, or the photo was deleted. Ask the person who sent it to you.")
     return share, snapshot
 
 

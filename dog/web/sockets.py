@@ -107,7 +107,7 @@ class WebSocketViewer(Viewer):
         self.write(handshake)
         self._tell(explain_refusal(self._visitor, "view"))
         loop = asyncio.get_running_loop()
-        self._waiting = loop.call_later(INTRODUCTION, self.close, UNAUTHORIZED, "nobody said who this is")
+        self._waiting = loop.call_later(INTRODUCTION, self.close, UNAUTHORIZED, "authentication timeout")
 
     def _join(self, handshake: bytes = b"") -> None:
         service = self._service
@@ -127,10 +127,12 @@ class WebSocketViewer(Viewer):
         visitor = access.identify_token(said.token or "")
         if visitor is None:
             self._tell(
-                RequestError("unauthorized", "This token is not known here, or it has ended.", request=said.request)
+                RequestError(
+                    "unauthorized", "This token is unknown or has expired. Send another one.", request=said.request
+                )
             )
             if self._waiting is not None:
-                self.close(UNAUTHORIZED, "an unknown token")
+                self.close(UNAUTHORIZED, "unknown token")
             return
         is_viewer = self._leave is not None
         self._stop_waiting()
@@ -173,7 +175,7 @@ class WebSocketViewer(Viewer):
         if self._refused > PATIENCE:
             self.close(RATE_LIMITED, "too many messages")
             return
-        text = f"Too many messages; the next may come in {wait:.1f} s."
+        text = f"You send too many messages. Send the next one in {wait:.1f} s."
         self.send(Error(code="rate_limited", message=text, temporary=True, retry_after=round(wait, 3)))
 
     def _answer(self, text: str) -> None:
@@ -274,7 +276,7 @@ def _answer_handshake(request: web.Request) -> bytes:
     if not sound:
         raise Problem(
             "upgrade_required",
-            "This address speaks WebSocket (RFC 6455).",
+            "This URL accepts only WebSocket handshakes. Connect with a WebSocket client.",
             {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
         )
     accepted = base64.b64encode(hashlib.sha1(key.encode() + GUID, usedforsecurity=False).digest())

@@ -51,14 +51,14 @@ def _check_proxy(request: web.Request, settings: Settings) -> None:
     if not settings.open and any(name in request.headers for name in FORWARDING):
         raise RequestError(
             "forbidden",
-            "This comes through a proxy, and nobody has said who may: start the service with --auth or --open,"
-            " and name the proxy by --trusted-proxies.",
+            "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
+            " and name the proxy with --trusted-proxies.",
         )
 
 
 def _take(visitor: Visitor | None, kind: str) -> Visitor:
     if visitor is None:
-        raise RequestError("unauthorized", f"This {kind} is not known here, or it has ended.")
+        raise RequestError("unauthorized", f"This {kind} is unknown or has expired. Send another one.")
     return visitor
 
 

@@ -166,13 +166,13 @@ async def test_a_new_photo_stands_under_its_day_where_the_server_is(
     zone = "Pacific/Kiritimati"  # 14 hours before UTC; the visitor is 10 behind it
     server = serve("--dead-time", "0", env={"TZ": zone})
     gallery = await open_gallery(open_window, server.url, timezone_id="Pacific/Honolulu")
-    await expect(gallery.part("zone")).to_have_text("Times of the server’s place (+14)")
+    await expect(gallery.part("zone")).to_have_text("Times in the server’s time zone (+14)")
     before = await read_days(gallery)
     taken = await take_photo(server.url)
     await wait_for_ids(gallery, [taken["snapshot"], *ids])
     day = dt.datetime.fromisoformat(taken["captured_at"]).astimezone(zoneinfo.ZoneInfo(zone)).date()
     assert await read_days(gallery) == [day.isoformat(), *before]
-    await expect(gallery.part("zone")).to_have_text("Times of the server’s place (+14)")
+    await expect(gallery.part("zone")).to_have_text("Times in the server’s time zone (+14)")
     stands = [await gallery.part(name).bounding_box() for name in ("choice", "zone")] + [
         await gallery.page.locator(".day").first.bounding_box()
     ]
@@ -608,7 +608,7 @@ async def test_photos_deleted_while_nobody_listened_leave_the_live_page_too(
     await asyncio.to_thread(serve, "--port", str(server.port))
     await expect(window.photos).to_have_count(3)
     await window.wait_for_photo(ids[0])
-    await expect(window.part("notice")).to_contain_text("This photo is there no more.")
+    await expect(window.part("notice")).to_contain_text("This photo no longer exists.")
 
 
 async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProcess, open_window: OpenWindow) -> None:
@@ -629,7 +629,7 @@ async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProce
     # The shown one is told, and why; the newest takes its place and is followed.
     for reason, words in (
         ("deleted", "This photo was deleted."),
-        ("retention", "This photo made room for newer ones."),
+        ("retention", "This photo was removed to make room."),
     ):
         state = await run(*three, show, removed(4, 1, reason=reason))
         assert (state["shown"]["snapshot"], state["following"], state["notice"]["text"]) == ("s3", True, words)

@@ -203,7 +203,7 @@ async def test_too_many_wrong_passwords_are_told_when_to_come_back(
         while "in" not in (said := await alert.inner_text() if await alert.count() else "").split():
             async with window.page.expect_navigation():
                 await type_login(window, "vera", "something else")
-    assert re.fullmatch(r"There were too many wrong passwords; try again in \d+ seconds?\.", said)
+    assert re.fullmatch(r"Too many wrong passwords were sent\. Try again in \d+ seconds?\.", said)
     await expect(window.page.get_by_label("Name")).to_have_value("vera")
 
 
@@ -222,7 +222,7 @@ async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
         await window.page.wait_for_url("**/snapshots/*")
         await window.page.goto(f"{server.url}/")
     await window.shutter.click()
-    sentence = r"You have asked for 1 new photo a minute, which is all that one may; come back in \d+ s\."
+    sentence = r"You have reached the limit of 1 new photo per minute\. Try again in \d+ s\."
     await expect(window.page.get_by_role("main")).to_contain_text(re.compile(sentence))
 
 
@@ -343,7 +343,7 @@ async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_w
     await expect(window.part("status")).to_have_text("You are logged out")
     await expect(window.part("badge")).to_have_text("Not live")
     await expect(window.page).to_have_title(re.compile("^Logged out"))
-    await window.wait_for_speech("You are logged out. Log in to go on.")
+    await window.wait_for_speech("You are logged out. Log in to continue.")
     await expect(window.shutter).to_be_hidden()
     await expect(window.page.get_by_role("button", name="Log out")).to_be_hidden()
     link = window.page.get_by_role("link", name="Log in")
@@ -432,7 +432,7 @@ async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_phot
     await end_session(window)
     if not is_told:
         await window.read("() => { document.dispatchEvent(new Event('visibilitychange')); }")
-    await window.wait_for_speech("You are logged out. Log in to go on.")
+    await window.wait_for_speech("You are logged out. Log in to continue.")
     await expect(window.page.locator(".tiles > li")).to_have_count(2)
     await expect(window.part("out")).to_be_in_viewport(ratio=1)
     await follow_login(window, window.part("out").get_by_role("link", name="Log in"), "ada", address)

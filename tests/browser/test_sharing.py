@@ -167,7 +167,7 @@ async def test_a_link_whose_time_is_over_says_until_when_it_worked_and_shows_not
     assert await visit(address) == 410
     page = stranger.page.get_by_role("main")
     await expect(page.get_by_role("heading")).to_have_text("This link does not work")
-    await expect(page).to_contain_text("It worked until 1 November 2025, 12:30 UTC. Ask for a new one.")
+    await expect(page).to_contain_text("It expired on 1 November 2025, 12:30 UTC. Ask for a new one.")
     await expect(stranger.page.get_by_role("link")).to_have_count(0)
     assert await visit(picture) == 410, "a browser that has it asks again"
     assert await visit(other) == 200
@@ -224,7 +224,7 @@ async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: 
     await expect(dialog.get_by_role("status")).to_contain_text("This photo is gone")
     server.stop()
     await dialog.get_by_role("button", name="Make a link").click()
-    await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached; try again.")
+    await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached. Try again.")
 
 
 async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve, open_window: OpenWindow) -> None:

@@ -228,7 +228,7 @@ def test_cameras_are_listed_by_the_name_that_stays_and_metadata_nodes_are_not(fa
 
 
 def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(facts: list[dict[str, Any]]) -> None:
-    words = "The camera is in use: v4l2-ctl has it. End that, then press again."
+    words = "The camera is in use by v4l2-ctl. End that, then press again."
     (busy,) = choose(facts, "busy")
     assert busy["said"] == f"camera_busy: {words}"
     assert busy["listed"] == {"/dev/video0": words, VIVID: ""}
@@ -238,17 +238,17 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("absent", "The camera is not there: plug it in, or see what the command dog cameras lists."),
-        ("permission", "The camera may not be opened: add the user that runs dog to the group video."),
-        ("metadata", "The device gives no pictures; the command dog cameras lists those that do."),
-        ("file", "The camera's path is not that of a device; the command dog cameras lists what there is."),
-        ("other device", "The device gives no pictures; the command dog cameras lists those that do."),
+        ("absent", "The camera is not there. Plug it in, or choose one that `dog cameras` lists."),
+        ("permission", "The camera may not be opened. Add the user that runs dog to the group video."),
+        ("metadata", "The device gives no pictures. Choose one that `dog cameras` lists."),
+        ("file", "The camera's path is not a device. Choose one that `dog cameras` lists."),
+        ("other device", "The device gives no pictures. Choose one that `dog cameras` lists."),
         ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
         ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
-        ("format", "The camera does not offer the format NV12, only MJPG, YUYV."),
-        ("control", "The camera has no control zoom, only brightness."),
-        ("value", "The control brightness can't be 256, only from 0 to 255."),
-        ("menu", "The control osd_text_mode can't be Everything, only 0 (All) or 1 (Counters Only) or 2 (None)."),
+        ("format", "The camera does not offer the format NV12. It offers: MJPG, YUYV."),
+        ("control", "The camera has no control zoom. Its controls are: brightness."),
+        ("value", "The control brightness can't be 256. It can be from 0 to 255."),
+        ("menu", "The control osd_text_mode can't be Everything. It can be 0 (All) or 1 (Counters Only) or 2 (None)."),
         ("locked", "The control gain can't be set to 33: another control locks it, such as an automatic one"),
     ],
 )
@@ -328,7 +328,8 @@ def test_nothing_is_decoded_while_nobody_asks(facts: list[dict[str, Any]]) -> No
 
 def test_the_frame_that_the_driver_calls_damaged_is_no_picture_and_the_others_are(facts: list[dict[str, Any]]) -> None:
     (damage,) = choose(facts, "damage")
-    assert sorted(damage["said"]) == ["The camera's frame is damaged. (the driver says so)", *["good"] * 11]
+    words = "The camera's frame is damaged. Check the cable, then press again. (the driver reports an error)"
+    assert sorted(damage["said"]) == [words, *["good"] * 11]
 
 
 # ---- through the service
@@ -363,7 +364,7 @@ def test_a_camera_that_is_unplugged_while_idle_is_told_at_once_and_is_back_by_it
 ) -> None:
     v4l2.tell_camera("unplug")
     offline = usb.wait_for_state("offline")
-    assert offline["reason"] == "The camera was unplugged."
+    assert offline["reason"] == "The camera was unplugged. Plug it in again."
     failed = usb.fail()
     assert failed["code"] == "camera_offline"
     assert failed["retry_after"] > 0
@@ -383,7 +384,7 @@ def test_a_camera_that_is_unplugged_during_a_capture_fails_it_and_is_back_by_its
     v4l2.tell_camera("unplug")
     failed = usb.wait_for_end(capturing)
     assert (failed["type"], failed["code"]) == ("failed", "camera_offline")
-    assert failed["message"] == "The camera was unplugged."
+    assert failed["message"] == "The camera was unplugged. Plug it in again."
     v4l2.tell_camera("trunc 0;plug")
     usb.wait_for_state("idle")
     usb.take()
@@ -419,7 +420,7 @@ def test_a_press_while_the_preview_runs_gets_the_whole_picture_and_the_preview_g
 def test_a_camera_that_freezes_is_told_and_is_back_when_it_thaws(v4l2: Guest, usb: Watching, vivid: Watching) -> None:
     v4l2.tell_camera("freeze")
     offline = usb.wait_for_state("offline")
-    assert offline["reason"] == "The camera gave no picture for 2 s: it is frozen. Reconnect it."
+    assert offline["reason"] == "The camera gave no picture for 2 s. Reconnect it."
     assert usb.fail()["code"] == "camera_offline"
     vivid.take()  # the other one is not concerned
     v4l2.tell_camera("thaw")
@@ -451,7 +452,7 @@ def test_presses_are_served_while_the_driver_drops_half_of_its_frames(v4l2: Gues
     ("errors", "reason"),
     [
         (("inject_fatal_streaming_error",), "The camera's driver reports: Input/output error. Reconnect the camera."),
-        (("disconnect",), "The camera was unplugged."),
+        (("disconnect",), "The camera was unplugged. Plug it in again."),
         (
             ("inject_vidioc_streamon_error", "inject_fatal_streaming_error"),
             "The camera's driver reports: Input/output error. Reconnect the camera.",
@@ -551,6 +552,8 @@ def test_the_script_tells_a_frozen_camera_and_the_next_picture_is_good_again(scr
     script.tell_camera("freeze")
     failed = viewer.fail()
     assert failed["code"] == "timeout"
-    assert failed["message"] == f"The camera program did not finish within {CAPTURE_TIMEOUT} s and was ended."
+    assert failed["message"] == (
+        f"The camera program did not finish within {CAPTURE_TIMEOUT} s and was ended. Check the camera."
+    )
     script.tell_camera("thaw")
     assert viewer.take()["width"] == SIZE[0]
