@@ -398,6 +398,7 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "make run": with_make(take_photo),
         "make test": Elsewhere(CI),
         ".venv/bin/dog cameras": from_checkout(list_cameras),
+        ".venv/bin/dog check --camera v4l2:/dev/video0": from_checkout(check_no_camera),
         'make run ARGS="--camera v4l2:/dev/video0"': with_make(find_no_camera),
         "make run ARGS=\"--camera 'rtsp://192.0.2.7/stream1'\"": with_make(take_photo),
         'make run ARGS="--camera picamera:0"': with_make(start_on_a_pi),

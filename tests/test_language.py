@@ -15,6 +15,7 @@ from tests.server_process import ROOT
 PAGES = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "README.md",
     "SECURITY.md",
     "docs/cameras.md",
     "docs/clients.md",
