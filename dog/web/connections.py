@@ -24,6 +24,7 @@ from enum import Enum, auto
 
 from aiohttp import web
 
+from dog.allocator import MemoryTrimmer
 from dog.errors import RequestError
 from dog.metrics import Metrics
 from dog.settings import Settings
@@ -54,6 +55,9 @@ HEAD_TIMEOUT = 20.0
 """Seconds that the head of a request may take to arrive."""
 SWEEP_INTERVAL = 0.5
 """Seconds between two searches for connections whose time is over."""
+
+TRIM_CONNECTIONS = 64
+"""Connections that must have closed before their memory is returned to the system: up to 100 KiB each."""
 
 READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
@@ -120,14 +124,16 @@ class Connections:
         return make_connection
 
     async def run(self) -> None:
-        """Close connections whose time is over, until cancelled."""
+        """Close connections whose time is over, and return the memory of those that have closed, until cancelled."""
         loop = asyncio.get_running_loop()
+        trimmer = MemoryTrimmer(TRIM_CONNECTIONS)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = loop.time()
             for connection in [connection for connection in self._open if connection.deadline <= now]:
                 if connection.deadline <= now:  # or it has got the place of the one before
                     connection.expire()
+            trimmer.observe(self.count + len(self._refused))
 
     async def close(self) -> None:
         """Close the connections that aiohttp does not know: they have no request, or are refused."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import random
 import socket
 import ssl
 from typing import Literal
@@ -34,6 +35,8 @@ class Flood:
     handshake: bytes = b""
     reads: bool = False
     """Whether it reads what the service sends, until the service closes the connection."""
+    most_read: int = 0
+    """Up to so many bytes are read by each connection, a random number, and no more."""
     status: int = 0
     """The status of the response that each connection must read. 0 if it is of no interest."""
     where: Literal["memory", "disk", "link"] = "memory"
@@ -108,6 +111,7 @@ FLOODS: dict[str, Flood] = {
     "chunks of one byte": Flood(start=CHUNKED, repeated=b"1\r\n \r\n" * 1000, reads=True),
     "trailers": Flood(start=CHUNKED + b"0\r\n", repeated=b"X: " + b"a" * 4000 + b"\r\n", reads=True),
     "live views that are not read": Flood(start=PREVIEW),
+    "live views that stop at different frames": Flood(start=PREVIEW, most_read=2 * MIB),
     "viewers that send huge messages": Flood(handshake=UPGRADE, start=HUGE_FRAME, repeated=b"a" * PIECE, reads=True),
     "viewers that send fragments": Flood(
         handshake=UPGRADE,
@@ -148,6 +152,7 @@ class Attacker:
                 assert head.startswith((b"HTTP/1.1 101 ", b"HTTP/1.1 200 ")), head
             if not self._flood.reads:
                 await self._send_all(photo)
+                await reader.readexactly(random.randint(0, self._flood.most_read))
                 return
             sending = asyncio.create_task(self._send_all(photo))
             try:

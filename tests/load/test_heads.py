@@ -21,10 +21,11 @@ from tests.test_ending import write_script
 FLOODING, HEALTHY = "127.0.0.7", "127.0.0.9"
 CONNECTIONS = 256
 MAX_GROWTH = 50 * 10**6
-MAX_LEFT = 25 * 10**6
-"""Bytes that may be kept for later when all connections are closed: what malloc does not give back."""
+MAX_LEFT = 20 * 10**6
+"""Bytes that may be left when all connections are closed. The healthy viewer's photos are in memory, too."""
 MIN_ROUNDS = 3
 """Rounds of the healthy viewer while the flood is there: each a photo, two pages and a ping."""
+QUICK_CONNECTIONS = 100
 QUICK = ["heads of 1 MB behind a response that is not read", "heads of 1 MB that do not end", "viewers that send heads"]
 SETTINGS = """
 [cameras.main]
@@ -86,10 +87,16 @@ def wait_until_the_flood_is_gone(server: ServerProcess) -> None:
         time.sleep(0.02)
 
 
+def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> int:
+    while (left := measure_memory(server) - memory.before) > MAX_LEFT:
+        time.sleep(0.02)
+    return left
+
+
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        *(pytest.param(name, 32, id=f"short, {name}") for name in QUICK),
+        *(pytest.param(name, QUICK_CONNECTIONS, id=f"short, {name}") for name in QUICK),
         *(
             pytest.param(name, CONNECTIONS, id=name, marks=[pytest.mark.load, pytest.mark.timeout(300)])
             for name in FLOODS
@@ -125,7 +132,8 @@ async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsew
         seconds = time.monotonic() - began
         await asyncio.to_thread(wait_until_the_flood_is_gone, server)
         await asyncio.to_thread(look_around, viewer)
-        growth, left = memory.growth, measure_memory(server) - memory.before
+        growth = memory.growth
+        left = await asyncio.to_thread(wait_until_memory_is_released, server, memory)
     tell(
         f"{growth / 1e6:.0f} MB more at the peak, {left / 1e6:.0f} MB at the end;"
         f" {sent / 1e6:,.0f} MB were taken in {seconds:.0f} s and {rounds} rounds"
@@ -134,4 +142,3 @@ async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsew
     assert {attacker.status for attacker in attackers} == {flood.status}
     assert sent > 0
     assert growth < MAX_GROWTH
-    assert left < MAX_LEFT

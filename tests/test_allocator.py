@@ -1,0 +1,51 @@
+"""Freed memory is returned to the system when many connections have closed, and only then."""
+
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from dog.allocator import MemoryTrimmer, trim_memory
+
+
+@pytest.mark.parametrize(
+    ("counts", "trims"),
+    [
+        ([0, 10, 1, 1, 1], 1),
+        ([0, 10, 8, 10, 8, 9], 0),
+        ([0, 10, 8, 6, 4, 4], 1),
+        ([0, 10, 7, 4, 1, 1], 3),
+        ([0, 10, 0, 10, 0, 0], 2),
+        ([10, 7], 0),
+        ([10, 7, 10], 1),
+    ],
+)
+def test_memory_is_trimmed_after_each_fall_by_three(counts: list[int], trims: int) -> None:
+    trimmed: list[int] = []
+    trimmer = MemoryTrimmer(3, lambda: trimmed.append(1))
+    for count in counts:
+        trimmer.observe(count)
+    assert len(trimmed) == trims
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has malloc_trim")
+def test_a_trim_returns_memory_that_lies_between_what_is_used() -> None:
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    used = blocks[::100]
+    del blocks
+    before = measure_resident()
+    trim_memory()
+    assert measure_resident() < before - 50_000_000
+    assert len(used) == 10
+
+
+def measure_resident() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def test_there_is_nothing_to_trim_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["dog.allocator"], "_malloc_trim", None)
+    trim_memory()
