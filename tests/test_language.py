@@ -12,7 +12,14 @@ import pytest
 from tests.examples import strip_examples
 from tests.server_process import ROOT
 
-PAGES = ("CONTRIBUTING.md", "SECURITY.md", "docs/cameras.md", "docs/clients.md", "docs/metrics.md", "docs/protocol.md")
+PAGES = (
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/cameras.md",
+    "docs/clients.md",
+    "docs/metrics.md",
+    "docs/protocol.md",
+)
 
 MAX_WORDS = 30
 """Words in a sentence: a longer one has more than one idea."""
