@@ -1,7 +1,7 @@
 """Plain English in the docs: the rules that a program can check, on the pages that follow them.
 
-To add a page, rewrite it, append its name to PAGES, and run this test. Examples are not checked. The length of a sentence
-is not checked in tables and headings.
+To add a page, rewrite it, append its name to PAGES, and run this test. Examples are not checked. The length of a
+sentence is not checked in tables and headings.
 """
 
 import re

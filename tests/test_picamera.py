@@ -198,7 +198,7 @@ def test_controls_are_set_by_libcamera_s_names_before_the_first_frame(
     [
         (
             {"Zoom": 2},
-            "The camera has no control Zoom. Its controls are: AeEnable, AfMode, AnalogueGain, AwbMode, ColourGains, Ex",
+            "The camera has no control Zoom. Its controls are: AeEnable, AfMode, AnalogueGain, AwbMode, ColourGains, E",
         ),
         ({"ExposureTime": 1}, "The control ExposureTime can't be 1. It can be from 26 to 119000000."),
         ({"ExposureTime": "99.5"}, "The control ExposureTime can't be 99.5. It can be from 26"),
