@@ -47,7 +47,7 @@ ORIGIN = Origin(
 )
 UNREADABLE = "can't be read: no such file or directory. Name another one with --snapshots."
 WRONG_DAY = "Invalid value for '{}': '{}' is not a date. Write one such as 2026-11-22."
-FOREIGN = "is no file of this album; move it elsewhere"
+FOREIGN = "does not belong to this album; move it elsewhere"
 
 
 def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
@@ -136,7 +136,7 @@ def test_of_a_sound_album_verify_says_only_how_large_it_is(album: Album) -> None
 @pytest.mark.parametrize("place", [0, 0.3, 0.7, 1])
 def test_verify_finds_one_flipped_bit_in_a_photo_and_says_nothing_else(album: Album, place: float) -> None:
     album.flip(3, place)
-    line = "is not as it was saved: its hash differs; bring it back from a backup, or delete it"
+    line = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
     assert said(album.run("verify")) == ([f"{picture_name(album.photos[3])} {line}"], 1)
 
 
@@ -162,8 +162,8 @@ def rename(album: Album) -> None:
     album.path(0).rename(album.path(0).with_name("a walk\nin the wood.jpg"))
 
 
-MISSING = "is missing; bring it back from a backup before the next start, which forgets it"
-BACKUP = "bring it back from a backup"
+MISSING = "is missing; restore it from a backup before the next start, which removes it from the index"
+BACKUP = "restore it from a backup"
 DEEDS: dict[str, tuple[Callable[[Album], object], list[str]]] = {
     "a missing photo": (lambda album: album.path(1).unlink(), [f"PHOTO {MISSING}"]),
     "a missing photo and its thumbnail": (remove_both, [f"PHOTO {MISSING}"]),
@@ -185,7 +185,7 @@ DEEDS: dict[str, tuple[Callable[[Album], object], list[str]]] = {
     ),
     "a pipe in its place": (
         pipe_in_its_place,
-        [f"PHOTO was replaced by something that is no file; {BACKUP}", f"PHOTO {FOREIGN}"],
+        [f"PHOTO was replaced by something that is not a file; {BACKUP}", f"PHOTO {FOREIGN}"],
     ),
     "another file": (
         lambda album: album.path(0).with_name("notes.txt").write_text(""),
@@ -211,11 +211,11 @@ DEEDS: dict[str, tuple[Callable[[Album], object], list[str]]] = {
     ),
     "what was deleted": (
         bring_back_deleted,
-        ["PHOTO was deleted and is there again; the next start of the server removes it"],
+        ["PHOTO was deleted and exists again; the next start of the server removes it"],
     ),
     "a stranger that is no picture": (
         lambda album: Path(str(album.path(1)).replace(album.photos[1].id, "a" * 24)).write_text("no"),
-        ["STRANGER.jpg is not in the index, and can't be taken in: REASON"],
+        ["STRANGER.jpg is not in the index and can't be added: REASON"],
     ),
     "hidden files of others": (lambda album: (album.root / "2026" / ".DS_Store").write_text(""), []),
 }
@@ -247,7 +247,7 @@ def test_a_photo_that_was_brought_here_is_taken_in_and_held_to_its_hash_from_the
     shutil.copy(album.thumbnail(2), str(stranger).replace(".jpg", ".thumbnail.jpg"))
     path = str(stranger.relative_to(album.root))
     lines, status = said(album.run("verify"))
-    assert (lines, status) == ([f"{path} was not in the index; it is now, and is held to the hash that it has"], 0)
+    assert (lines, status) == ([f"{path} was not in the index; it was added with its present hash"], 0)
     assert said(album.run("verify")) == ([], 0)
     stranger.write_bytes(stranger.read_bytes()[:-3] + b"\0\xff\xd9")
     lines, status = said(album.run("verify"))
@@ -262,7 +262,7 @@ def test_a_hash_that_the_index_does_not_know_is_taken(album: Album) -> None:
         index.add(dataclasses.replace(photo, sha256=""))
     lines, status = said(album.run("verify"))
     assert (lines, status) == (
-        [f"{picture_name(photo)} had no hash in the index; it has one now, and is held to it"],
+        [f"{picture_name(photo)} had no hash in the index; its present hash was added"],
         0,
     )
     with album.indexed() as index:
@@ -283,16 +283,18 @@ def test_verify_says_where_there_is_no_index_and_no_album(album: Album, tmp_path
     path = album.root / ".dog" / "index.sqlite3"
     path.write_bytes(b"no index" * 1000)
     ended = album.run("verify")
-    assert re.fullmatch(r"dog: The index of 'snapshots' can't be used: [^\n]+ makes it again\.\n", ended.stderr)
+    assert re.fullmatch(
+        r"dog: The index of 'snapshots' can't be used: [^\n]+\. Rebuild it with `dog album rebuild`\.\n", ended.stderr
+    )
     assert (ended.stdout, ended.returncode) == ("", 1)
     path.unlink()
     ended = album.run("verify")
-    assert ended.stderr.endswith("has no index; `dog album rebuild` makes one.\n")
+    assert ended.stderr.endswith("has no index. Create it with `dog album rebuild`.\n")
     (tmp_path / "empty").mkdir()
     for command in ("verify", "rebuild"):
         for name in ("empty", "nowhere"):
             ended = album.run(command, "--snapshots", name)
-            line = f"dog: There are no snapshots in '{name}'; name the right folder with --snapshots.\n"
+            line = f"dog: There are no snapshots in '{name}'. Name the right folder with --snapshots.\n"
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 2)
     assert list((tmp_path / "empty").iterdir()) == []
 
@@ -678,7 +680,7 @@ def test_rebuild_does_not_bless_a_flipped_bit(album: Album) -> None:
     album.flip(2)
     ended = album.run("rebuild")
     name = picture_name(album.photos[2])
-    line = "is not as it was saved, and keeps the hash that it had; bring it back from a backup, or delete it"
+    line = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
     assert ended.stdout.splitlines()[0] == f"{name} {line}"
     assert "The index has 6 photos, 5 of them" in ended.stdout
     assert ended.returncode == 1
@@ -696,7 +698,7 @@ def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: A
     third, first, total = ended.stdout.splitlines()
     assert first == f"{picture_name(album.photos[1])} is missing, and in the index no longer; {BACKUP}"
     assert re.fullmatch(
-        rf"{picture_name(album.photos[3])} is not whole and was moved to .*/damaged/.*; {BACKUP}", third
+        rf"{picture_name(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third
     )
     assert total.startswith("The index has 4 photos, 4 of them")
     assert ended.returncode == 1
@@ -752,7 +754,7 @@ def test_what_an_index_knows_is_not_given_up_because_somebody_else_has_it_open(a
         other.execute("BEGIN EXCLUSIVE")
         for command in ("verify", "rebuild"):
             ended = album.run(command)
-            line = "dog: The index of 'snapshots' can't be used: database is locked; see to that first.\n"
+            line = "dog: The index of 'snapshots' can't be used: database is locked. Solve that first.\n"
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 1)
     assert not (path.parent / "damaged").exists()
     assert "5 photos, 5 of them with data from the old index" in album.run("rebuild").stdout
@@ -771,8 +773,8 @@ def test_a_rebuild_that_is_ended_is_told_by_verify_and_finished_by_the_next_one(
     for _ in range(2):  # it changes nothing
         ended = album.run("verify")
         assert ended.stderr == (
-            "dog: The index of 'snapshots' was being made again and is not whole;"
-            " `dog album rebuild` or the next start of the server finishes it.\n"
+            "dog: The index of 'snapshots' is incomplete: a rebuild did not finish."
+            " Run `dog album rebuild`, or start the server.\n"
         )
         assert (ended.stdout, ended.returncode) == ("", 1)
     ended = album.run("rebuild")

@@ -93,9 +93,7 @@ def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whiche
         told = json.loads(said.body)
         assert told["code"] == "rate_limited"
         words = told.get("detail") or told["message"]
-        found = re.fullmatch(
-            r"You have reached the limit of 3 new photos per minute\. Try again in (\d+) s\.", words
-        )
+        found = re.fullmatch(r"You have reached the limit of 3 new photos per minute\. Try again in (\d+) s\.", words)
         assert found, words
         wait = float(said.headers["retry-after"]) if said.head else told["retry_after"]
         assert 0 < wait <= 20, "a third of a minute"

@@ -821,7 +821,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
     assert list_files(tmp_path) == before
     assert all(path.read_bytes() == PICTURE for path in foreign)
     assert [each.getMessage() for each in caplog.records if "are not the server's" in each.getMessage()] == [
-        f"{root}: 10 files are not the server's and are left alone."
+        f"{root}: 10 files do not belong to the album and are ignored."
     ]
     await again.close()
 

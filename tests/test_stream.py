@@ -455,7 +455,7 @@ def test_a_path_that_is_none_is_said(watch: Watch, h264: SourceProcess) -> None:
 
 @needs_gstreamer
 def test_a_form_that_is_not_taken_is_said(watch: Watch) -> None:
-    with make_rtsp_camera("raw") as camera, pytest.raises(CameraOffline, match=r"is rawvideo; set it to H\.264"):
+    with make_rtsp_camera("raw") as camera, pytest.raises(CameraOffline, match=r"is rawvideo\. Set it to H\.264"):
         watch(camera)
 
 

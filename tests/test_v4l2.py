@@ -114,7 +114,9 @@ def test_what_is_not_offered_is_refused_with_what_is(
 
 
 def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> None:
-    with pytest.raises(CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."):
+    with pytest.raises(
+        CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."
+    ):
         choose([WEBCAM[2]], None, None, None)
 
 

@@ -75,9 +75,7 @@ def choose(
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
         wanted = pixel_format or " or ".join(USABLE)
-        raise CameraOffline(
-            f"The camera does not offer the format {wanted}. It offers: {shorten(names)}."
-        )
+        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {shorten(names)}.")
     candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
     if frame_rate is not None:
         candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]

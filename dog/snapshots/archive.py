@@ -102,7 +102,7 @@ class Archive:
             try:
                 index.close()
             except sqlite3.Error as error:
-                log.warning("%s: the index could not be closed (%s); it will be checked.", self.root, error)
+                log.warning("%s: the index could not be closed (%s). The next start checks it.", self.root, error)
         if self._lock is not None:
             lock, self._lock = self._lock, None
             with contextlib.suppress(OSError):
@@ -113,10 +113,10 @@ class Archive:
         """Remove what a crash or a camera left. It is never served: what can't be removed ends no start."""
         count, left = files.empty_folder(self.incoming)
         if count:
-            log.info("%s: removed what was unfinished, %d files or folders.", self.root, count - len(left))
+            log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
         if left:
             names = ", ".join(str(path)[:_LONGEST_NAME] for path in left[:_NAMED])
-            log.warning("%d leftovers can't be removed and stay: %s; remove them by hand.", len(left), names)
+            log.warning("%d leftover files can't be removed: %s. Remove them by hand.", len(left), names)
 
     def _make_private(self) -> None:
         if self.root.exists() and not self.root.is_dir():

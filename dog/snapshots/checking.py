@@ -79,10 +79,10 @@ def hold(root: Path) -> Iterator[Path]:
     private = root / ".dog"
     try:
         if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
-            raise StartError(f"There are no snapshots in {str(root)!r}; name the right folder with --snapshots.")
+            raise StartError(f"There are no snapshots in {str(root)!r}. Name the right folder with --snapshots.")
         for folder in private, private / "incoming":
             if folder.is_symlink():
-                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder; remove it.")
+                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
             folder.mkdir(exist_ok=True)
         lock = Lock(root, private / "lock")
     except OSError as error:
@@ -90,15 +90,15 @@ def hold(root: Path) -> Iterator[Path]:
     try:
         yield private
     except sqlite3.Error as error:
-        raise NoIndex(f"The index of {str(root)!r} can't be used: {error}; {_remedy(error)}.") from error
+        raise NoIndex(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
     except OSError as error:
-        raise StorageError(f"{str(error.filename or root)!r}: {_strerror(error)}; see to that first.") from error
+        raise StorageError(f"{str(error.filename or root)!r}: {_strerror(error)}. Solve that first.") from error
     finally:
         lock.release()
 
 
 def _remedy(error: sqlite3.Error) -> str:
-    return "see to that first" if is_surroundings(error) else "`dog album rebuild` makes it again"
+    return "Solve that first" if is_surroundings(error) else "Rebuild it with `dog album rebuild`"
 
 
 def _strerror(error: BaseException | None) -> str:
@@ -167,7 +167,7 @@ class Verification:
         try:
             digest = self._hash(path, snapshot.bytes)
         except FileNotFoundError:
-            said = "is missing; bring it back from a backup before the next start, which forgets it"
+            said = "is missing; restore it from a backup before the next start, which removes it from the index"
             return "", [Finding("missing", path, said)]
         except OSError as error:
             return "", [Finding("unreadable", path, f"can't be read: {_strerror(error)}")]
@@ -175,9 +175,9 @@ class Verification:
             return "", [Finding("size", path, str(error))]
         findings = []
         if not snapshot.sha256:
-            findings.append(Finding("taken", path, "had no hash in the index; it has one now, and is held to it"))
+            findings.append(Finding("taken", path, "had no hash in the index; its present hash was added"))
         elif digest != snapshot.sha256:
-            said = "is not as it was saved: its hash differs; bring it back from a backup, or delete it"
+            said = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
             findings.append(Finding("changed", path, said))
         return digest, findings + self._look_at_thumbnail(path)
 
@@ -187,9 +187,9 @@ class Verification:
         with open(os.open(self._root / path, flags), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise SnapshotGone("was replaced by something that is no file; bring it back from a backup")
+                raise SnapshotGone("was replaced by something that is not a file; restore it from a backup")
             if status.st_size != size:
-                raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; bring it back from a backup")
+                raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
             while (chunk := file.read(_CHUNK)) and not self._stop.is_set():
                 digest.update(chunk)
@@ -217,7 +217,7 @@ class Verification:
             elif is_file and is_picture(path) and (taken := parse_path(path)) is not None:
                 yield from self._check_picture_name(path, taken, index)
             else:
-                yield Finding("unknown", path, "is no file of this album; move it elsewhere")
+                yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
 
     def _check_thumbnail_name(self, path: str, index: Index) -> Iterator[Finding]:
         pictures = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
@@ -235,7 +235,7 @@ class Verification:
                 said = f"has the same id as {picture_name(known)}; move one of them elsewhere"
                 yield Finding("unknown", path, said)
         elif index.ledger.find_removed(taken.id) is not None:
-            yield Finding("unknown", path, "was deleted and is there again; the next start of the server removes it")
+            yield Finding("unknown", path, "was deleted and exists again; the next start of the server removes it")
         else:
             finding = self._take_in(path, taken, index)
             yield finding
@@ -253,22 +253,24 @@ class Verification:
         except (OSError, StorageError, SnapshotGone) as error:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
         except BadImage as error:
-            return Finding("unknown", path, f"is not in the index, and can't be taken in: {error.message}")
+            return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
         if SUFFIXES[picture.content_type] != taken.suffix:
-            return Finding("unknown", path, f"is not what its name says, but {picture.content_type}; move it elsewhere")
+            return Finding(
+                "unknown", path, f"has a wrong suffix, because it is {picture.content_type}; move it elsewhere"
+            )
         index.add(describe(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
-        return Finding("taken", path, "was not in the index; it is now, and is held to the hash that it has")
+        return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
 def _open_index(private: Path) -> _Verified:
     path = private / INDEX
     if (private / OLD_INDEX).exists():
         raise NoIndex(
-            f"The index of {str(private.parent)!r} was being made again and is not whole;"
-            " `dog album rebuild` or the next start of the server finishes it."
+            f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
+            " Run `dog album rebuild`, or start the server."
         )
     if not path.is_file():
-        raise NoIndex(f"{str(private.parent)!r} has no index; `dog album rebuild` makes one.")
+        raise NoIndex(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
     return _Verified(path)
 
 

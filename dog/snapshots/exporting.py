@@ -170,7 +170,7 @@ def export(
 
 def _read(path: Path, size: int) -> bytes:
     if size > LARGEST_PICTURE:
-        raise SnapshotGone(f"It has more than {LARGEST_PICTURE // 1024**2} MiB and is no photo of D.O.G.'s.")
+        raise SnapshotGone(f"It has more than {LARGEST_PICTURE // 1024**2} MiB and is not a photo of D.O.G.")
     return read_picture(path, size)
 
 

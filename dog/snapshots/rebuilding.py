@@ -63,7 +63,7 @@ class Rebuilding:
 
             with contextlib.closing(make_again(private, make_agree, self._progress.advance)) as index:
                 self.photos, self.carried, self.aside = index.count(), index.carried, index.aside
-            said = "is not as it was saved, and keeps the hash that it had; bring it back from a backup, or delete it"
+            said = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
             yield from (Finding("changed", path, said) for path in index.changed)
             yield from missing
 
@@ -75,9 +75,9 @@ class Rebuilding:
                 if new.get(snapshot.id) is not None or new.ledger.find_removed(snapshot.id) is not None:
                     continue
                 path = picture_name(snapshot)
-                said = "is missing, and in the index no longer; bring it back from a backup"
+                said = "is missing and was removed from the index; restore it from a backup"
                 if (aside := damaged / Path(path).name).exists():
-                    said = f"is not whole and was moved to {aside}; bring it back from a backup"
+                    said = f"is incomplete and was moved to {aside}; restore it from a backup"
                 yield Finding("missing", path, said)
         except UNREADABLE as error:
             new.note_unread(error)

@@ -98,7 +98,7 @@ class _Reconciliation:
                 changes.removed,
             )
         if changes.foreign:
-            log.info("%s: %d files are not the server's and are left alone.", self._root, changes.foreign)
+            log.info("%s: %d files do not belong to the album and are ignored.", self._root, changes.foreign)
 
     def _forget_vanished(self, day: str, listing: Listing) -> set[str]:
         """The rows of one day whose pictures are not there, or not as they were saved. Returns their paths."""
@@ -175,7 +175,7 @@ class _Reconciliation:
             return None
         try:
             if data is None:
-                raise BadImage("It is larger than any picture.", detail=f"{size} bytes")
+                raise BadImage("It is too large for a picture.", detail=f"{size} bytes")
             return data, (measure if known else inspect_kept)(data)
         except BadImage as error:
             if data == b"":
@@ -184,7 +184,7 @@ class _Reconciliation:
             damaged = self._private / "damaged"
             damaged.mkdir(exist_ok=True)
             os.replace(self._root / path, damaged / Path(path).name)
-            log.warning("%s is not whole and was moved to %s: %s %s", path, damaged, error.message, error.detail)
+            log.warning("%s is incomplete and was moved to %s: %s %s", path, damaged, error.message, error.detail)
             return None
 
     def _write_thumbnail(self, path: str, picture: Picture) -> None:

@@ -131,11 +131,13 @@ def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
             if is_surroundings(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s).", private, error)
-    log.warning("%s: the index is made again.", private)
+    log.warning("%s: the index is rebuilt.", private)
     successor = make_again(private, make_agree)
     if successor.changed:
         first, count = successor.changed[0], len(successor.changed)
-        log.warning("%d photos are not as they were saved, such as %s; `dog album verify` names them.", count, first)
+        log.warning(
+            "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.", count, first
+        )
     return successor
 
 

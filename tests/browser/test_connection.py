@@ -116,7 +116,9 @@ async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerPr
     await window.wait_until_live()
 
 
-@pytest.mark.parametrize(("code", "said"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")])
+@pytest.mark.parametrize(
+    ("code", "said"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
+)
 async def test_a_refusal_ends_the_trying_and_is_told(
     idle_server: ServerProcess, open_window: OpenWindow, code: int, said: str
 ) -> None:
