@@ -696,7 +696,7 @@ def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: A
     os.truncate(album.path(3), 100)
     ended = album.run("rebuild")
     third, first, total = ended.stdout.splitlines()
-    assert first == f"{picture_name(album.photos[1])} is missing, and in the index no longer; {BACKUP}"
+    assert first == f"{picture_name(album.photos[1])} is missing and was removed from the index; {BACKUP}"
     assert re.fullmatch(
         rf"{picture_name(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third
     )
