@@ -59,7 +59,7 @@ function tellLoggedOut() {
   notice.className = "notice";
   notice.append(text, createLoginLink());
   album.append(notice);
-  speech.say(`${LOGGED_OUT}. Log in to go on.`);
+  speech.say(`${LOGGED_OUT}. Log in to continue.`);
 }
 
 const fetchOwnPage = () => fetchPage(location.pathname + location.search);

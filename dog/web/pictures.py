@@ -40,9 +40,7 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
-            raise Problem(
-                "gone_snapshot", "This photo was deleted, or removed to make room for newer ones. Choose another one."
-            )
+            raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
         raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
     return snapshot
 

@@ -523,7 +523,7 @@ async def test_a_photo_that_somebody_else_deleted_says_so(
         await window.read("() => { document.dispatchEvent(new Event('visibilitychange')); }")
     else:
         await window.part(touch).click()
-    await expect(window.part("notice")).to_contain_text("This photo is gone")
+    await expect(window.part("notice")).to_contain_text("This photo was deleted, or removed to make room.")
     await expect(window.part("pin")).to_be_hidden()
     await window.part("older").click()
     await window.wait_for_photo(ids[1])

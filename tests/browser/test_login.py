@@ -109,7 +109,7 @@ async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
     await window.page.wait_for_url(f"{server.url}/")
     other.accepted.append(r"status of 410")
     await other.part("enter").click()
-    await expect(other.page.get_by_role("main")).to_contain_text("This link works no more")
+    await expect(other.page.get_by_role("main")).to_contain_text("This link was used or replaced")
     if not has_script:
         return
     snapshot = await take_own_photo(window)
@@ -120,7 +120,7 @@ async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
     late = await open_window("about:blank")
     late.accepted.append(r"status of 410")
     await late.page.goto(link)
-    await expect(late.page.get_by_role("main")).to_contain_text("This link works no more")
+    await expect(late.page.get_by_role("main")).to_contain_text("This link was used or replaced")
     await late.page.goto(server.url)
     await expect(late.page.get_by_role("heading", name="Log in")).to_be_visible()
 

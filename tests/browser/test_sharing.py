@@ -221,7 +221,7 @@ async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: 
     dialog = await open_dialog(window)
     await window.read("id => fetch(`../api/snapshots/${id}`, { method: 'DELETE' }).then(() => null)", snapshot)
     await dialog.get_by_role("button", name="Make a link").click()
-    await expect(dialog.get_by_role("status")).to_contain_text("This photo is gone")
+    await expect(dialog.get_by_role("status")).to_contain_text("This photo was deleted, or removed to make room.")
     server.stop()
     await dialog.get_by_role("button", name="Make a link").click()
     await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached. Try again.")
