@@ -237,7 +237,7 @@ def test_verify_says_of_each_file_what_is_wrong_with_it_and_no_more(album: Album
     change(album)
     lines, status = said(album.run("verify"))
     expected = [re.sub("[A-Z]{4,}", lambda found: words.get(found[0], found[0]), line) for line in expected]
-    assert [re.sub("(?<=taken in: ).*", "REASON", line) for line in lines] == expected
+    assert [re.sub("(?<=be added: ).*", "REASON", line) for line in lines] == expected
     assert status == (1 if expected else 0)
 
 
@@ -696,7 +696,7 @@ def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: A
     os.truncate(album.path(3), 100)
     ended = album.run("rebuild")
     third, first, total = ended.stdout.splitlines()
-    assert first == f"{picture_name(album.photos[1])} is missing, and in the index no longer; {BACKUP}"
+    assert first == f"{picture_name(album.photos[1])} is missing and was removed from the index; {BACKUP}"
     assert re.fullmatch(
         rf"{picture_name(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third
     )
