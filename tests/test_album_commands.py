@@ -237,7 +237,7 @@ def test_verify_says_of_each_file_what_is_wrong_with_it_and_no_more(album: Album
     change(album)
     lines, status = said(album.run("verify"))
     expected = [re.sub("[A-Z]{4,}", lambda found: words.get(found[0], found[0]), line) for line in expected]
-    assert [re.sub("(?<=taken in: ).*", "REASON", line) for line in lines] == expected
+    assert [re.sub("(?<=be added: ).*", "REASON", line) for line in lines] == expected
     assert status == (1 if expected else 0)
 
 

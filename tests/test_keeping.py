@@ -387,7 +387,7 @@ async def test_an_index_that_is_made_again_at_the_start_keeps_what_the_old_one_k
     found = await again.get(damaged.id)
     assert found is not None
     assert found.sha256 == damaged.sha256, "the hash that it had when it was saved"
-    assert "1 photos are not as they were saved" in caplog.text
+    assert "1 photos have changed since they were saved" in caplog.text
     await again.close()
 
 

@@ -772,7 +772,7 @@ async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
     assert await check_agreement(again) == [kept]
     damaged = store.incoming.parent / "damaged"
     assert [path.read_bytes() for path in damaged.iterdir()] == [PICTURE[:-20]]
-    assert "is not whole and was moved" in caplog.text
+    assert "is incomplete and was moved" in caplog.text
     await again.close()
 
 
@@ -820,7 +820,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
     assert await again.recent(limit=100) == [snapshot]
     assert list_files(tmp_path) == before
     assert all(path.read_bytes() == PICTURE for path in foreign)
-    assert [each.getMessage() for each in caplog.records if "are not the server's" in each.getMessage()] == [
+    assert [each.getMessage() for each in caplog.records if "do not belong to the album" in each.getMessage()] == [
         f"{root}: 10 files do not belong to the album and are ignored."
     ]
     await again.close()

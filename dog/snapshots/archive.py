@@ -116,7 +116,7 @@ class Archive:
             log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
         if left:
             names = ", ".join(str(path)[:_LONGEST_NAME] for path in left[:_NAMED])
-            log.warning("%d leftover files can't be removed: %s. Remove them by hand.", len(left), names)
+            log.warning("%d leftovers can't be removed and stay: %s. Remove them by hand.", len(left), names)
 
     def _make_private(self) -> None:
         if self.root.exists() and not self.root.is_dir():
