@@ -35,7 +35,7 @@ from dog.snapshots import Limits, SnapshotStore
 from dog.web import assets, documents
 from dog.web.allowances import Allowances
 from dog.web.connections import CONNECTIONS, Connections
-from dog.web.content import Content
+from dog.web.content import READERS, READING, Content
 from dog.web.hosts import make_host_check
 from dog.web.presence import Presence
 from dog.web.problems import answer_problems
@@ -96,6 +96,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[SHARED_PICTURES] = SharedPictures()
+    app[READING] = asyncio.Semaphore(READERS)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))

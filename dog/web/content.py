@@ -25,14 +25,18 @@ from dog.web.security import SECURITY_LINES, allow_origin
 from dog.web.service import SERVICE
 from dog.web.visitors import VISITOR
 
-__all__ = ["Content", "cut", "hash_content", "respond"]
+__all__ = ["READERS", "READING", "Content", "cut", "hash_content", "respond"]
 
 PIECE = 32 * 1024
 """Bytes of an answer that wait for one client at most."""
 READ_AHEAD = 512 * 1024
-"""Bytes that are read from the disk at once, for a client that takes them at once."""
+"""Bytes that are read from the disk at once. Those that a client does not take at once are dropped, and read again."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+
+READERS = 3
+"""Responses that may have read ahead at the same time."""
+READING = web.AppKey("reading", asyncio.Semaphore)
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +100,8 @@ class BytesAnswer(web.StreamResponse):
             self.headers.update(self._lines)
             self.content_length = self._size
             writer = await super().prepare(request)
-            if request.method != "HEAD":
+            if writer is not None and request.method != "HEAD":
+                writer.send_headers()
                 await self._write_bytes(request, self._part.start)
             return writer
         except DogError as error:  # it is too late for another answer
@@ -127,28 +132,32 @@ class BytesAnswer(web.StreamResponse):
             transport.write(head[taken:])
         await self._write_bytes(request, self._part.start + max(0, taken - len(head)))
 
-    async def _write_bytes(self, request: web.BaseRequest, start: int) -> None:
-        """Write the rest from `start` on. What was read ahead is dropped if the client has to be waited for."""
-        while start < self._part.stop:
-            data = await self._read(start)
-            for piece in cut(data):
-                transport = request.transport
-                if transport is None or transport.is_closing():
-                    raise ConnectionResetError("The client has gone.")
-                if self._quick:
-                    transport.write(piece)
-                else:
-                    await self.write(piece)
-                start += len(piece)
-                if transport.get_write_buffer_size():
-                    break
-            data = piece = memoryview(b"")
+    async def _write_bytes(self, request: web.Request, start: int) -> None:
+        """Write the rest, from `start` on."""
+        data, end = self._data, self._part.stop
+        while start < end:
+            if isinstance(data, bytes):
+                start += _write_some(request, memoryview(data)[start:end])
+            else:
+                async with request.app[READING]:
+                    read = await data.read(start, min(start + READ_AHEAD, end))
+                    start += _write_some(request, memoryview(read))
+                    del read
             await request.writer.drain()
 
-    async def _read(self, start: int) -> memoryview:
-        if isinstance(self._data, bytes):
-            return memoryview(self._data)[start : self._part.stop]
-        return memoryview(await self._data.read(start, min(start + READ_AHEAD, self._part.stop)))
+
+def _write_some(request: web.Request, data: memoryview) -> int:
+    """Write pieces until the client has to be waited for. Return how many bytes that were."""
+    written = 0
+    for piece in cut(data):
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("The client has gone.")
+        transport.write(piece)
+        written += len(piece)
+        if transport.get_write_buffer_size():
+            break
+    return written
 
 
 def cut(data: memoryview) -> Iterator[memoryview]:
