@@ -328,7 +328,7 @@ def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
     wrong = run_dog("watch", server.url, "--certificate", __file__, cwd=tmp_path)
     assert wrong.returncode == 2
     assert re.fullmatch(
-        r"dog: .*--certificate.* has no certificate in PEM, as `dog cert` makes it\. .*\n", wrong.stderr
+        r"dog: .*--certificate.* contains no certificate in PEM format\. Name one that `dog cert` made\. .*\n", wrong.stderr
     )
     other = make_certificate("another", [read_name("localhost"), read_name(HERE)])
     (tmp_path / "other.pem").write_bytes(other.certificate)
