@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -28,6 +28,7 @@ NGINX = shutil.which("nginx", path=PATH)
 CADDY = shutil.which("caddy", path=PATH)
 NAME, OTHER = "dog.example.org", "www.example.org"
 HERE = "127.0.0.1"
+HANDSHAKES = 3
 MAIN = """daemon off;
 pid {folder}/pid;
 error_log stderr notice;
@@ -108,10 +109,20 @@ class Site(NamedTuple):
     def watch(
         self, origin: str | None = None, address: str = HERE, headers: Mapping[str, str] | None = None
     ) -> ClientConnection:
-        """A viewer; its page is of this site, unless another origin is said."""
+        """Connect a viewer; its page is of this site, unless another origin is given.
+
+        websockets' synchronous client over TLS sometimes misses a response that the service has sent, so that it times
+        out; it tries again then.
+        """
         said = Origin(origin or self.origin)
         url = f"wss://{self.name}:{self.port}{self.path}/ws"
-        return connect(url, sock=self._come(address), ssl=self.trusted, origin=said, additional_headers=headers)
+        for _ in range(HANDSHAKES - 1):
+            with suppress(TimeoutError):
+                return self._connect(url, address, said, headers)
+        return self._connect(url, address, said, headers)
+
+    def _connect(self, url: str, address: str, origin: Origin, headers: Mapping[str, str] | None) -> ClientConnection:
+        return connect(url, sock=self._come(address), ssl=self.trusted, origin=origin, additional_headers=headers)
 
 
 @contextmanager

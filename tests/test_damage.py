@@ -272,7 +272,7 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     begin = BASELINE.index(b"\xff\xda")
     scan = b"\xff\xda" + struct.pack(">HB", 6 + 2 * components, components) + b"\1\0" * components + b"\0\x3f\0"
     data = BASELINE[:begin] + scan + BASELINE[begin:]
-    assert refusal(data).message == "The picture is damaged: it is a JPEG that can't be read."
+    assert refusal(data).message == "The picture is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
         strict.decode(data, (1, 1), "RGB")
 

@@ -175,5 +175,5 @@ def test_a_password_on_the_command_line_ends_the_start(tmp_path: Path) -> None:
     for command in ("serve", "check"):
         ended = run_dog(command, "--camera", address, cwd=tmp_path)
         assert ended.returncode == 2
-        assert "name its file with --password-file" in ended.stderr
+        assert "name a file that contains it with --password-file" in ended.stderr
         assert "s3cret" not in ended.stderr

@@ -177,7 +177,7 @@ def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: 
     finally:
         server.kill()
     for text in (server.stderr, (tmp_path / "server.log").read_text()):
-        assert text.count("The service ended by a mistake of its own\n    Traceback") == 1
+        assert text.count("The service stopped because of an internal error\n    Traceback") == 1
         assert text.endswith("    ZeroDivisionError: here\n")
 
 

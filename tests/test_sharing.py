@@ -567,7 +567,7 @@ def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve:
     assert server.stop() == 0
     change_index(tmp_path, "DROP TABLE snapshots")
     server = serve("--dead-time", "0")
-    assert "the index is made again" in server.stderr
+    assert "the index is rebuilt" in server.stderr
     assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
     assert ask(server, revoked["url"])[0] == 410
     assert share_new(server)["url"] != link["url"]

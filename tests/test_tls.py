@@ -327,9 +327,7 @@ def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
             watching.terminate()
     wrong = run_dog("watch", server.url, "--certificate", __file__, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert re.fullmatch(
-        r"dog: .*--certificate.* has no certificate in PEM, as `dog cert` makes it\. .*\n", wrong.stderr
-    )
+    assert re.fullmatch(r"dog: .*--certificate.* contains no certificate in PEM format\. Name one .*\n", wrong.stderr)
     other = make_certificate("another", [read_name("localhost"), read_name(HERE)])
     (tmp_path / "other.pem").write_bytes(other.certificate)
     assert run_dog("gallery", server.url, "--certificate", "other.pem", cwd=tmp_path).returncode == 3

@@ -298,7 +298,7 @@ async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_ba
     await window.record_speech()
     await window.shutter.click()
     await expect(window.part("status")).to_have_text(re.compile(r"Camera offline since .*\d"))
-    await expect(window.part("notice-text")).to_contain_text("is not there")
+    await expect(window.part("notice-text")).to_contain_text("does not exist")
     await expect(window.page).to_have_title(re.compile("^Camera offline"))
     await window.shutter.click()
     await expect(window.shutter).to_have_attribute("data-heard", "no")
@@ -307,7 +307,7 @@ async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_ba
     plain = await open_window(server.url, java_script_enabled=False)
     await expect(plain.part("status")).to_have_text(re.compile(r"Camera offline since .* UTC"))
     late = await open_window(server.url)
-    await expect(late.part("status")).to_have_text(re.compile(r"Camera offline since .*\d.*is not there"))
+    await expect(late.part("status")).to_have_text(re.compile(r"Camera offline since .*\d.*does not exist"))
     camera.program.with_suffix(".gone").rename(camera.program)
     await window.wait_for_speech("The camera is back")
     for one in (window, late):
