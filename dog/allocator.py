@@ -25,17 +25,26 @@ def trim_memory() -> None:
 
 
 class MemoryTrimmer:
-    """Trims the memory when the number of users of it has fallen by `fall`, since it was last the highest."""
+    """Trims the memory when the number of its users has fallen by `fall`, `delay` observations after that.
 
-    def __init__(self, fall: int, trim: Callable[[], None] = trim_memory) -> None:
+    The delay is for those who have left and whose memory is not free yet. A further fall begins it again.
+    """
+
+    def __init__(self, fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:
         self._fall = fall
+        self._delay = delay
         self._trim = trim
         self._most = 0
-        self._has_fallen = False
+        self._left: int | None = None
 
     def observe(self, count: int) -> None:
-        """Take the number of users. After a fall, memory is trimmed the next time: the last may only be leaving."""
-        if self._has_fallen:
-            self._trim()
-        self._has_fallen = count <= self._most - self._fall
-        self._most = count if self._has_fallen else max(self._most, count)
+        """Take the number of users; call it at regular intervals."""
+        if count <= self._most - self._fall:
+            self._most, self._left = count, self._delay
+            return
+        self._most = max(self._most, count)
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                self._left = None
+                self._trim()

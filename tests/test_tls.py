@@ -656,7 +656,20 @@ async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authorit
     await until(lambda: secured.connections.count == 0)
 
 
-@pytest.mark.parametrize("started_with", [b"", REQUEST, UPGRADE, b"GET / HTTP/1.1\r\nX: " + bytes(MAX_HEAD_BYTES)])
+@pytest.mark.parametrize(
+    "started_with",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(REQUEST, id="a request"),
+        pytest.param(REQUEST[:-2] + b"Content-Length: 9\r\n\r\n1", id="a part of a body"),
+        pytest.param(REQUEST[:-2] + b"Transfer-Encoding: chunked\r\n\r\n1\r\n1\r\n", id="a part of the chunks"),
+        pytest.param(REQUEST[:-2] + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", id="no chunks"),
+        pytest.param(b"GET\r\n\r\n", id="no request"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no host"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + bytes(MAX_HEAD_BYTES), id="a head that is too large"),
+        pytest.param(UPGRADE, id="a handshake"),
+    ],
+)
 async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, started_with: bytes) -> None:
     """Without the garbage collector, which comes late: a connection under TLS has 80 KiB."""
     secured = await secure()

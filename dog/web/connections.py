@@ -58,6 +58,8 @@ SWEEP_INTERVAL = 0.5
 
 TRIM_CONNECTIONS = 64
 """Connections that must have closed before their memory is returned to the system: up to 100 KiB each."""
+TRIM_DELAY = 4
+"""Searches after which that is done: aiohttp reads the rest of a body for a while."""
 
 READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
@@ -126,7 +128,7 @@ class Connections:
     async def run(self) -> None:
         """Close connections whose time is over, and return the memory of those that have closed, until cancelled."""
         loop = asyncio.get_running_loop()
-        trimmer = MemoryTrimmer(TRIM_CONNECTIONS)
+        trimmer = MemoryTrimmer(TRIM_CONNECTIONS, TRIM_DELAY)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = loop.time()

@@ -42,7 +42,10 @@ class Handler(web.RequestHandler):
         if not self._messages:  # the connection is being closed
             return False
         message, body = self._messages[-1]
-        if body.is_eof() or not isinstance(message, RawRequestMessage):  # there is no body, or this is not HTTP
+        if not isinstance(message, RawRequestMessage):  # this is not HTTP
+            message.exc.__traceback__ = None  # its frames refer to the error and to the connection
+            return True
+        if body.is_eof():  # there is none
             return True
         self._body = body
         length = message.headers.get(CONTENT_LENGTH)
@@ -74,16 +77,21 @@ class Handler(web.RequestHandler):
         before, count = body.total_bytes, self._request_count
         self.data_received(data)
         self._framing += len(data) - (body.total_bytes - before)
-        unexpected = (
-            self._request_count - count
-        )  # the parser's error, in the form of another request, or other requests
-        for _ in range(unexpected):
-            self._messages.pop()
+        unexpected = self._request_count - count
+        for _ in range(unexpected):  # the parser's error, in the form of another request, or other requests
+            message, _ = self._messages.pop()
+            if not isinstance(message, RawRequestMessage):
+                message.exc.__traceback__ = None
         if body.is_eof():
             return
         if unexpected or self._framing > MAX_FRAMING_BYTES:
             body.set_exception(web.RequestPayloadError("its chunks are malformed, or their framing is too long"))
             body.feed_eof()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Forget what refers to the connection, which refers to this: so both are released now."""
+        super().connection_lost(error)
+        self._body, self.on_response = None, _do_nothing
 
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
