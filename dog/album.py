@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Album:
-    """What becomes of the snapshots of a store. `run()` and `watch_clock()` are its tasks."""
+    """Deletion and retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store

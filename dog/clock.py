@@ -27,7 +27,7 @@ MAX_JUMP = dt.timedelta(days=1)
 _NOTABLE = dt.timedelta(minutes=1)
 """From this difference on, the kernel is asked if the clock was synchronised."""
 _TIME_ERROR = 5
-"""What adjtimex returns if the clock is not synchronised; the states below it differ only in leap seconds."""
+"""The result of adjtimex if the clock is not synchronised; the states below it differ only in leap seconds."""
 _TIMEX_BYTES = 1024
 """Several times the size of `struct timex`, which differs between systems."""
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -58,7 +58,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the clock said at one moment: `elapsed` is its second clock, `corrections` counts as `Clock.corrections`."""
+    """The clock at one moment: `elapsed` is its second clock, `corrections` counts as `Clock.corrections`."""
 
     now: dt.datetime
     elapsed: float

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class SettingOption(click.Option):
-    """One setting as an option: plain text to click. One that is true or false needs no value to be true."""
+    """A setting as an option of click, with plain text as its value. One that is true or false can stand alone."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

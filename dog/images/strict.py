@@ -32,7 +32,7 @@ _COEFFICIENTS = 64
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 
 _DAMAGE: Final = ("Corrupt JPEG data: ", "Premature end of JPEG file", "Inconsistent progression sequence")
-"""How libjpeg's warnings of damage begin (its jerror.h); others are of notes that it does not understand."""
+"""The beginnings of libjpeg's warnings of damage (its jerror.h); others are of notes that it does not understand."""
 _HARMLESS: Final = "Corrupt JPEG data: bad ICC marker"
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _MAX_PADDING = 16

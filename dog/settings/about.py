@@ -64,7 +64,7 @@ def variable_of(name: str) -> str:
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """One setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
+    """A setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
 
     `in_file` is false for `config`, which can't be in the file that it names.
     """

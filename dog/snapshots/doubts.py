@@ -1,4 +1,4 @@
-"""How a person confirms the clock of a running server, which has the index for itself: by files in the private folder.
+"""Files by which a person confirms the clock of a running server, because only the server may use the index.
 
     <folder>/.dog/clock-in-doubt     while the clock is in doubt: what it says, and what was expected
     <folder>/.dog/clock-confirmed    the same file, which a command renamed; the server removes it

@@ -1,8 +1,8 @@
-"""What no picture says and no folder: which ids were removed, what is pinned, the links that were given away, the time
-at which the wall clock was last trusted, and the photos that a wrong clock dated.
+"""Facts that no image and no folder holds: removed ids, pins, share links, the time at which the wall clock was last
+trusted, and the photos that a wrong clock dated.
 
-It lies in the index's file, in tables of its own. What is written here is somebody's word and synced at once; when the
-index has to be made again, it is carried over as far as it can be read.
+They have tables of their own in the index's file. Decisions of a person are synced at once. If the index is rebuilt,
+all are carried over as far as they can be read.
 """
 
 import contextlib

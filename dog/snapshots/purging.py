@@ -1,4 +1,4 @@
-"""What is too old or too much, deleted by a command, and a person's word that the clock is right.
+"""Delete photos that are too old or too many, by a command, and confirm the clock.
 
 While a server has the album, it deletes by itself; the command can then only confirm the clock. Everything here blocks.
 """
