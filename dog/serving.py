@@ -26,7 +26,7 @@ from dog.settings import Settings, check_ways_in, find_traps
 from dog.tls import Tls, make_tls
 from dog.web.access_log import AccessLog
 from dog.web.app import create_app, drain, kill
-from dog.web.connections import CONNECTIONS, MAX_HEAD_BYTES_WITH_COOKIE
+from dog.web.connections import CONNECTIONS, HTTP_SETTINGS
 from dog.web.problems import harden
 from dog.web.security import SECURITY_HEADERS
 from dog.web.service import SERVICE
@@ -37,14 +37,10 @@ END_LIMIT = 4.5
 """Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
 HANDLER_LIMIT = 0.5
 """Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
-BODY_BUFFER_BYTES = 4 * 1024
-"""The bytes of a body after which aiohttp waits until a handler reads them; twice as many at most are kept."""
 DESCRIPTORS = 65536
 """The soft limit of open files that is asked for, where the hard one allows it."""
 MISHAP_INTERVAL = 10.0
 """Seconds between two lines about the same trouble."""
-LINGER = 0.5
-"""Seconds in which a body that nobody wants is still read, so that its sender can hear why."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
 ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -72,12 +68,7 @@ async def _serve(settings: Settings, running: Log) -> int:
         access_log=access_log,
         access_log_class=AccessLog,
         logger=http_log,
-        max_line_size=MAX_HEAD_BYTES_WITH_COOKIE,  # dog.web.connections limits the whole head
-        max_field_size=MAX_HEAD_BYTES_WITH_COOKIE,
-        read_bufsize=BODY_BUFFER_BYTES,
-        lingering_time=LINGER,
-        handler_cancellation=True,  # who hangs up is waited for no longer: its place is free, and so is its memory
-        auto_decompress=False,  # nobody has reason to compress what they send here
+        **HTTP_SETTINGS,
         shutdown_timeout=HANDLER_LIMIT,
     )
     asyncio.get_running_loop().set_exception_handler(_Mishaps())

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.connections import CONNECTIONS, OWN_DESCRIPTORS, Connection, Connections
+from dog.web.connections import CONNECTIONS, HTTP_SETTINGS, OWN_DESCRIPTORS, Connection, Connections
 from dog.web.handler import Handler
 from dog.web.places import ClientLimits, Places
 from dog.web.refusals import RETRY_AFTER
@@ -157,7 +157,7 @@ async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
     async def start(**settings: Any) -> Guarded:
         camera = HandCamera()
         app = create_app(Settings(snapshots=tmp_path / "snapshots", **settings), lambda _settings, _folder: camera)
-        runner = web.AppRunner(app, max_line_size=32768, max_field_size=32768, shutdown_timeout=0.5)
+        runner = web.AppRunner(app, shutdown_timeout=0.5, **HTTP_SETTINGS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
@@ -751,6 +751,30 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time(guard: Gua
         assert (await client.read_answer())[0] == (404 if path == b"/nothing" else 200)
         assert (await client.read_answer())[0] == 400
     assert guarded.server.requests_count == 2 * len(paths)
+
+
+@pytest.mark.parametrize("size", [9_000, 17_000, 40_000])
+@pytest.mark.parametrize(("path", "status"), [(b"/latest.jpg", 405), (b"/nowhere", 404)])
+async def test_a_request_behind_a_large_body_that_nobody_reads_is_answered(
+    guard: Guard, path: bytes, status: int, size: int
+) -> None:
+    """aiohttp stops reading such a body, goes on when the response is sent, and so meets its end within its parser."""
+    client = await (await guard()).come()
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, size)
+    await client.say(head + bytes(size) + REQUEST * 3)
+    assert [(await client.read_answer())[0] for _ in range(4)] == [status, 200, 200, 200]
+
+
+async def test_whoever_expects_a_100_and_hangs_up_leaves_nothing_in_the_log(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = await guard()
+    for _ in range(20):
+        client = await guarded.come()
+        await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n")
+        client.reset()
+    await until(lambda: not guarded.connections._open)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_no_request_is_parsed_before_the_response_to_the_last_one_was_read(guard: Guard) -> None:

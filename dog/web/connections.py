@@ -21,6 +21,7 @@ import re
 import resource
 from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
+from typing import Any
 
 from aiohttp import web
 
@@ -33,7 +34,7 @@ from dog.web.handler import Handler
 from dog.web.places import Client, ClientLimits, Idle, Place, Places
 from dog.web.refusals import END_OF_HEAD, MESSAGES, RETRY_AFTER, Reason, Refusal, Refusals
 
-__all__ = ["CONNECTIONS", "Connection", "Connections"]
+__all__ = ["CONNECTIONS", "HTTP_SETTINGS", "Connection", "Connections"]
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: every viewer reconnects at once after a restart. asyncio accepts as many in
@@ -65,6 +66,15 @@ READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_BYTES_WITH_COOKIE = 32 * 1024
+HTTP_SETTINGS: dict[str, Any] = {
+    "max_line_size": MAX_HEAD_BYTES_WITH_COOKIE,  # `_read_head` limits the whole head
+    "max_field_size": MAX_HEAD_BYTES_WITH_COOKIE,
+    "read_bufsize": 4 * 1024,  # bytes of a body after which aiohttp waits for a reader; it keeps at most twice as many
+    "lingering_time": 0.5,  # seconds in which a body without a reader still arrives, so that its sender hears why
+    "handler_cancellation": True,  # a client that hangs up gives its place back at once
+    "auto_decompress": False,  # no client has a reason to compress a body
+}
+"""What dog.serving and the tests tell aiohttp's handler."""
 COOKIE = re.compile(rb"\ncookie:", re.IGNORECASE)
 REQUEST_START = re.compile(rb"[\r\n]*(?:[A-Za-z-]{0,32}\Z|[A-Za-z-]{1,32} )")
 """The beginning of a request line, as far as it has arrived."""

@@ -4,6 +4,7 @@ aiohttp parses up to 32 requests ahead, while nobody reads the responses. Here i
 then its body, and nothing more until the response has been sent. dog.web.connections keeps the bytes that follow.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -96,8 +97,17 @@ class Handler(web.RequestHandler):
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
         sent = await super().finish_response(request, *arguments)
-        request.content.on_eof(self.on_response)
+        # A step later: the body may end within aiohttp's parser, which must not be given the next request from there.
+        request.content.on_eof(lambda: asyncio.get_running_loop().call_soon(self.on_response))
         return sent
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Log an error, and make the response that says so. If the client has gone, there is nothing to log."""
+        if isinstance(exc, ConnectionError):  # as in the answer to `Expect: 100-continue`, which aiohttp sends itself
+            raise exc
+        return super().handle_error(request, status, exc, message)
 
 
 def _do_nothing() -> None:
