@@ -47,18 +47,20 @@ class Pictures:
     def attach(self, _factory: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_child_by_name("pictures")
         if source is not None:
-            threading.Thread(target=self.push, args=(source,), daemon=True).start()
+            ended = threading.Event()
+            media.connect("unprepared", lambda _media: ended.set())
+            threading.Thread(target=self.push, args=(source, ended), daemon=True).start()
 
-    def push(self, source: Gst.Element) -> None:
+    def push(self, source: Gst.Element, ended: threading.Event) -> None:
+        """Push pictures until the last client has left. The first ones are refused if the pipeline does not run yet."""
         due = time.monotonic()
-        while True:
+        while not ended.is_set():
             self.running.wait()
             now = time.monotonic()
             if due > now:
                 time.sleep(due - now)
             due = max(due, now) + self.interval
-            if source.emit("push-buffer", Gst.Buffer.new_wrapped(self.draw())) == Gst.FlowReturn.FLUSHING:
-                return
+            source.emit("push-buffer", Gst.Buffer.new_wrapped(self.draw()))
 
     def draw(self) -> bytes:
         """I420: luma, then chroma of half the size each way."""
