@@ -32,7 +32,7 @@ help: ## Print what there is.
 run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
-test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/test_hub.py" for some).
+test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
 	@tests/install_gstreamer.sh

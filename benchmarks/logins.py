@@ -12,7 +12,7 @@ from benchmarks.load import Load
 from benchmarks.processes import LOAD_CORE, Broken, Server, pinned
 from benchmarks.rows import Row, Spread, ratios
 from benchmarks.servers import Trigger, dog, make_photo
-from dog.access.secret import TOKEN, find_hash, make_secret
+from dog.auth.secrets import TOKEN, find_hash, make_secret
 
 __all__ = ["measure_logins"]
 

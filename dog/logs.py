@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dog.messages import timestamp
+from dog.protocol import timestamp
 
 __all__ = ["Log", "escape", "print_line", "start_logging"]
 

@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from dog.errors import CaptureError
-from dog.messages import Outcome, Removal
+from dog.protocol import Outcome, Removal
 
 __all__ = ["DropReason", "Metrics"]
 

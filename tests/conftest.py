@@ -10,10 +10,10 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
-from tests.heard import checked_messages
-from tests.running import Running, run_service
-from tests.server_process import ServerProcess
-from tests.viewers import Connect
+from tests.support.heard import checked_messages
+from tests.support.running import Running, run_service
+from tests.support.server_process import ServerProcess
+from tests.support.viewers import Connect
 
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None

@@ -1,5 +1,5 @@
 #!/bin/sh
-# See that there is AsyncAPI's own schema for tests/test_documents.py, which skips what needs it where there is none: it is
+# See that there is AsyncAPI's own schema for tests/web/test_apidocs.py, which skips what needs it where there is none: it is
 # taken out of the npm package @asyncapi/specs, into .venv.
 schema="$PWD/.venv/share/asyncapi-3.0.0.json"
 [ -f "$schema" ] && exit 0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# See that there is an exiftool for tests/test_exif.py, which skips what needs it where there is none: install the
+# See that there is an exiftool for tests/images/test_exif.py, which skips what needs it where there is none: install the
 # distribution's as root.
 command -v exiftool >/dev/null 2>&1 && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

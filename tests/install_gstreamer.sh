@@ -1,7 +1,7 @@
 #!/bin/sh
 # See that there is GStreamer's RTSP server for the tests of network cameras, which skip what needs it where there is none:
 # install the distribution's as root. It runs in the distribution's own Python, for which the packages are made.
-check="/usr/bin/python3 tests/sources/rtsp_camera.py check"
+check="/usr/bin/python3 tests/support/sources/rtsp_camera.py check"
 $check >/dev/null 2>&1 && exit 0
 packages="gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"

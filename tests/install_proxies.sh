@@ -1,5 +1,5 @@
 #!/bin/sh
-# See that there are nginx and Caddy for tests/test_proxies.py and tests/test_smuggling.py, which skip what needs them where
+# See that there are nginx and Caddy for tests/web/test_forwarded.py and tests/attacks/test_smuggling.py, which skip what needs them where
 # there are none. They are taken out of the distribution's packages, into .venv: installed, they would also start as servers.
 bin="$PWD/.venv/bin"
 for name in nginx caddy; do

@@ -12,8 +12,8 @@ import pytest
 
 from dog import clock as clock_module
 from dog.clock import Clock, Doubt, is_synchronised
-from tests.hand_clock import DAY, NOW, HandClock
-from tests.server_process import ROOT
+from tests.support.hand_clock import DAY, NOW, HandClock
+from tests.support.server_process import ROOT
 
 JUMPS = [-16_000, -3, -1.01, 1.01, 2.5, 16_000]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dog.logs import FILE_SIZE, OLD_FILES, WAITING_LINES, escape, start_logging
-from tests.server_process import ROOT, clean_environment
+from tests.support.server_process import ROOT, clean_environment
 
 log = logging.getLogger("dog.tests")
 

@@ -27,18 +27,18 @@ from prometheus_client.registry import Collector
 from websockets.sync.client import connect
 
 import dog
-from dog import hub as hub_module
 from dog import metrics as metrics_module
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, CaptureError, StorageError, StorageFull
-from dog.hub import SILENCE
-from dog.messages import Capturing, Outcome, timestamp
 from dog.metrics import Metrics
+from dog.protocol import Capturing, Outcome, timestamp
+from dog.push import hub as hub_module
+from dog.push.hub import SILENCE
 from dog.snapshots import SnapshotStore
-from dog.web.refusals import Reason
-from tests.cameras import make_picture
+from dog.web.connections.refusals import Reason
 from tests.conftest import Run, Serve
-from tests.running import Events, Running, until
-from tests.server_process import ROOT
+from tests.support.cameras import make_picture
+from tests.support.running import Events, Running, until
+from tests.support.server_process import ROOT
 
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -184,7 +184,7 @@ async def test_a_capture_lasts_from_capturing_to_its_end(
 async def test_a_camera_is_up_until_it_goes_offline_and_again_when_it_is_back(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.camera_task.RETRY_FIRST", 0.001)
+    monkeypatch.setattr("dog.captures.camera_task.RETRY_FIRST", 0.001)
     running = await run(dead_time=0.0)
     name = 'dog_camera_up{camera="main"}'
     async with running.watch() as events:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dog.errors import CaptureError
-from dog.messages import Quality
+from dog.protocol import Quality
 
 __all__ = ["Camera", "Lost", "Show", "Still"]
 

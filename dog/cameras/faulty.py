@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from dog.cameras.pixels import shrink
+from dog.cameras.pixel_formats import shrink
 from dog.cameras.test_card import SIZE, TestCard
 from dog.errors import CameraBusy, CameraOffline
 

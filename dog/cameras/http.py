@@ -19,9 +19,9 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from dog import __version__
-from dog.cameras.address import Address, explain
-from dog.cameras.authorization import authorize
+from dog.cameras.camera_url import Address, explain
 from dog.cameras.freshness import Unstamped
+from dog.cameras.http_authentication import authorize
 from dog.cameras.source import AFTER_REFUSAL, Frame, WholeFrame
 from dog.errors import CameraOffline
 from dog.images import LARGEST_PICTURE

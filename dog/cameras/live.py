@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 
 from dog.cameras import Lost, Show, Still
-from dog.cameras.quality import Thresholds
-from dog.cameras.reader import FROZEN, Reader
+from dog.cameras.frame_quality import Thresholds
 from dog.cameras.source import Source
+from dog.cameras.source_reader import FROZEN, Reader
 from dog.errors import CameraOffline, CameraTimeout, CaptureError
 
 __all__ = ["LiveCamera"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dog.cameras.controls import read_control
-from dog.cameras.pixels import RawLayout, encode, encode_preview
+from dog.cameras.pixel_formats import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]

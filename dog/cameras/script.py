@@ -19,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dog.cameras import Lost, Show, Still
-from dog.cameras.program import Ended, Run
+from dog.cameras.subprocesses import Ended, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
+from dog.files import remove_tree
 from dog.images import LARGEST_PICTURE
 from dog.redaction import redact_text
-from dog.trees import remove_tree
 
 __all__ = ["ScriptCamera"]
 

@@ -6,7 +6,7 @@ gone is all for live.py. So a driver is one file with a dozen lines for each of 
 
 from typing import Protocol
 
-from dog.cameras.pixels import shrink
+from dog.cameras.pixel_formats import shrink
 
 __all__ = ["AFTER_REFUSAL", "Frame", "Source", "WholeFrame"]
 

@@ -21,7 +21,7 @@ from typing import Any
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
-from dog.cameras import pixels
+from dog.cameras import pixel_formats as pixels
 from dog.cameras.controls import shorten
 from dog.cameras.v4l2_controls import set_controls
 from dog.cameras.v4l2_devices import (

@@ -18,7 +18,7 @@ from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
-from dog.cameras import pixels
+from dog.cameras import pixel_formats as pixels
 from dog.cameras.v4l2_controls import Control, list_controls
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 

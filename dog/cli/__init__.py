@@ -11,13 +11,13 @@ import click
 import dog
 from dog.cli.accounts import token, user
 from dog.cli.album import album
-from dog.cli.certificates import cert
+from dog.cli.cert import cert
+from dog.cli.exit_status import Status, find_status
 from dog.cli.looking import cameras, check
-from dog.cli.output import tell_output_failures
 from dog.cli.photos import gallery, snap
-from dog.cli.serving import serve
-from dog.cli.statuses import Status, find_status
-from dog.cli.watching import watch
+from dog.cli.serve import serve
+from dog.cli.stdout import tell_output_failures
+from dog.cli.watch import watch
 from dog.errors import DogError
 from dog.logs import escape, print_line
 from dog.redaction import redact_text

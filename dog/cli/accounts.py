@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from dog.cli.options import find_folder, folder_options
-from dog.cli.output import Unwritable
 from dog.cli.photos import show_time
+from dog.cli.stdout import Unwritable
 from dog.clock import utc_now
 from dog.errors import StartError
 from dog.logs import escape
-from dog.messages import Role, encode, timestamp
+from dog.protocol import Role, encode, timestamp
 
 if TYPE_CHECKING:
-    from dog.access import Accounts
+    from dog.auth import Accounts
 
 __all__ = ["token", "user"]
 
@@ -51,7 +51,7 @@ class _Days(click.ParamType[dt.timedelta]):
 
 
 def _find_place(snapshots: str | None, config: str | None) -> Path:
-    from dog.access import find_place
+    from dog.auth import find_place
 
     return find_place(find_folder(snapshots, config))
 
@@ -59,7 +59,7 @@ def _find_place(snapshots: str | None, config: str | None) -> Path:
 @contextlib.contextmanager
 def _changing(snapshots: str | None, config: str | None, *, make: bool = False) -> "Iterator[Accounts]":
     """The accounts; where they are the first ones of a folder, or nobody may manage after that, a line says so."""
-    from dog.access import Accounts
+    from dog.auth import Accounts
 
     place = _find_place(snapshots, config)
     is_first = not place.exists()
@@ -78,7 +78,7 @@ def _changing(snapshots: str | None, config: str | None, *, make: bool = False) 
 @contextlib.contextmanager
 def _reading(snapshots: str | None, config: str | None) -> "Iterator[Accounts | None]":
     """The accounts, if there are any."""
-    from dog.access import Accounts, NoAccounts
+    from dog.auth import Accounts, NoAccounts
 
     try:
         accounts = Accounts(_find_place(snapshots, config), make=False)
@@ -99,7 +99,7 @@ def _tell(line: str) -> None:
 
 def _read_password(file: str | None) -> str:
     """What stands in the file, but for the end of its line. Raises AccessError and StartError."""
-    from dog.access import AccessError
+    from dog.auth import AccessError
 
     if file is None:
         return _ask_password()
@@ -127,7 +127,7 @@ def _read(file: str) -> bytes:
 
 def _ask_password() -> str:
     """Twice, without showing it. Raises AccessError where they differ, and UsageError where nobody can be asked."""
-    from dog.access import AccessError
+    from dog.auth import AccessError
 
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask for the password. Use --password-file.")
@@ -268,7 +268,7 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
 
     NAME says what the token is for.
     """
-    from dog.access import KNOWN_WITHIN
+    from dog.auth import KNOWN_WITHIN
 
     ends = None if days is None else (utc_now() + days).replace(microsecond=0)
     with _changing(snapshots, config, make=True) as accounts:

@@ -13,18 +13,18 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from dog.cli.destination import check_output
+from dog.cli.exit_status import OutputError, Status
 from dog.cli.options import SettingOption, find_folder, folder_options
+from dog.cli.output_path import check_output
 from dog.cli.photos import show_size
-from dog.cli.statuses import OutputError, Status
 from dog.errors import StartError
 from dog.logs import escape
-from dog.messages import encode
+from dog.protocol import encode
 from dog.settings import SETTINGS, load
 
 if TYPE_CHECKING:
-    from dog.snapshots.checking import Finding, Progress
-    from dog.snapshots.exporting import Kind
+    from dog.snapshots.export import Kind
+    from dog.snapshots.verify import Finding, Progress
 
 __all__ = ["album"]
 
@@ -104,7 +104,7 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each finding and the totals as one JSON object per line.")
 def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     """Read every photo and report damaged, missing and unknown files."""
-    from dog.snapshots.checking import Verification
+    from dog.snapshots.verify import Verification
 
     wrong = taken = 0
     with _show_progress("Verifying") as progress:
@@ -132,7 +132,7 @@ def rebuild(snapshots: str | None, config: str | None) -> None:
 
     Pins, deletions, share links and other data are copied from the old index, as far as it can be read.
     """
-    from dog.snapshots.rebuilding import Rebuilding
+    from dog.snapshots.rebuild import Rebuilding
 
     wrong = False
     with _show_progress("Rebuilding") as progress, _tell_log():
@@ -176,7 +176,7 @@ def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: st
     A running server does this by itself. If the clock may be wrong, nothing is deleted until you set or confirm it.
     """
     from dog.snapshots import Limits
-    from dog.snapshots.purging import Purge
+    from dog.snapshots.purge import Purge
 
     settings = load({"snapshots": snapshots, "config": config, **limits}, os.environ, Path())
     chosen = Limits.from_settings(
@@ -240,8 +240,8 @@ def export(
 
     A server may take photos at the same time. Missing or changed photos are not reported: use `dog album verify`.
     """
-    from dog.snapshots.exporting import export as write
-    from dog.snapshots.exporting import list_photos
+    from dog.snapshots.export import export as write
+    from dog.snapshots.export import list_photos
 
     if first and last and first > last:
         raise click.UsageError("--until is before --from. Swap them.")
@@ -288,7 +288,7 @@ def _find_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.exporting import Stream, write_beside
+    from dog.snapshots.export import Stream, write_beside
 
     if output == "-":
         return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))

@@ -31,7 +31,7 @@ __all__ = ["cameras", "check"]
 )
 def check(save: Path | None, **flags: str | None) -> None:
     """Take a test photo with each camera and report problems."""
-    from dog.survey import check_cameras
+    from dog.cameras.discovery import check_cameras
 
     settings = load(flags, os.environ, Path())
     for warning in settings.warnings:
@@ -65,7 +65,7 @@ def cameras() -> None:
 
     The list includes the sizes and controls of each camera.
     """
-    from dog.survey import describe_devices
+    from dog.cameras.discovery import describe_devices
 
     for line in describe_devices():
         click.echo(escape(line))

@@ -11,7 +11,7 @@ import click
 
 from dog.logs import escape
 from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
-from dog.settings.about import flag_of
+from dog.settings.setting import flag_of
 
 __all__ = [
     "SECONDS",
@@ -30,13 +30,13 @@ class SettingOption(click.Option):
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        about = setting.about
+        info = setting.info
         switch: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if setting.kind is bool else {}
         super().__init__(
             [setting.flag],
             **switch,
-            metavar=about.metavar,
-            help=f"{about.meaning} Write {about.right}. [{setting.variable}; default: {setting.default}]",
+            metavar=info.metavar,
+            help=f"{info.meaning} Write {info.expected}. [{setting.variable}; default: {setting.default}]",
         )
 
 
@@ -85,11 +85,11 @@ class SettingsCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if isinstance(param, SettingOption) and not (param.setting.about.common or _ALL_HELP in ctx.meta):
+            if isinstance(param, SettingOption) and not (param.setting.info.common or _ALL_HELP in ctx.meta):
                 continue
             record = param.get_help_record(ctx)
             if record is not None:
-                group = param.setting.about.group if isinstance(param, SettingOption) else "Help"
+                group = param.setting.info.group if isinstance(param, SettingOption) else "Help"
                 groups.setdefault(group, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from dog.cli.destination import check_output
+from dog.cli.exit_status import OutputError, Status, describe_statuses
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
-from dog.cli.statuses import OutputError, Status, describe_statuses
+from dog.cli.output_path import check_output
 from dog.logs import escape
-from dog.messages import encode, parse_timestamp
+from dog.protocol import encode, parse_timestamp
 
 if TYPE_CHECKING:
     from dog.client import Photo

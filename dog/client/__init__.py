@@ -22,7 +22,7 @@ from dog.client.errors import (
 )
 from dog.client.photos import Photo
 from dog.client.push import Heard, Lost, Missed
-from dog.messages import (
+from dog.protocol import (
     CameraChanged,
     CameraStatus,
     Capturing,

@@ -11,12 +11,12 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from dog.client.address import parse_address
 from dog.client.errors import AddressError
+from dog.client.http import Server
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Heard, Push
-from dog.client.server import Server
-from dog.messages import CameraStatus, Outcome, SnapshotBody, encode
+from dog.client.server_url import parse_address
+from dog.protocol import CameraStatus, Outcome, SnapshotBody, encode
 
 __all__ = ["Client"]
 
@@ -103,7 +103,7 @@ class Client:
         return make_photo(self._server, body, body.outcome, body.age)
 
     async def events(self, *, since: str | None = None) -> AsyncIterator[Heard]:
-        """What happens, as messages of `dog.messages`, each once and in order: first a Hello, which is the whole state.
+        """What happens, as messages of `dog.protocol`, each once and in order: first a Hello, which is the whole state.
 
         A Hello and whatever is numbered has a `cursor`; with `since` one of them, what came after it comes first. A
         dead connection is told as Lost and made again for as long as it takes; then follow a Hello and what was missed,

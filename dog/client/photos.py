@@ -9,9 +9,9 @@ from pathlib import Path
 
 from yarl import URL
 
-from dog.client.saving import write_durably
-from dog.client.server import LARGEST_PICTURE, Server
-from dog.messages import Outcome, SnapshotBody, parse_timestamp
+from dog.client.http import LARGEST_PICTURE, Server
+from dog.client.save_files import write_durably
+from dog.protocol import Outcome, SnapshotBody, parse_timestamp
 
 __all__ = ["Photo"]
 

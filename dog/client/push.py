@@ -15,8 +15,8 @@ import aiohttp
 import msgspec
 
 from dog.client.errors import Unreachable
-from dog.client.server import PATIENCE, SILENCE, Server, delays, read_retry_after
-from dog.messages import Error, Event, Hello, Viewers
+from dog.client.http import PATIENCE, SILENCE, Server, delays, read_retry_after
+from dog.protocol import Error, Event, Hello, Viewers
 
 __all__ = ["Heard", "Lost", "Missed", "Push"]
 

@@ -11,8 +11,8 @@ docs/cameras.md says how much of that is found.
 """
 
 from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, inspect_kept, make_histogram, make_smaller, measure
-from dog.images.strict import complete, load
-from dog.images.walking import LARGEST_PICTURE, LARGEST_PIXELS, walk
+from dog.images.file_structure import LARGEST_PICTURE, LARGEST_PIXELS, walk
+from dog.images.jpeg_damage import complete, load
 
 __all__ = [
     "LARGEST_PICTURE",

@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
-from dog.images import strict
-from dog.images.walking import KINDS, damage, walk
+from dog.images import jpeg_damage as strict
+from dog.images.file_structure import KINDS, damage, walk
 
 __all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "inspect_kept", "make_histogram", "make_smaller", "measure"]
 

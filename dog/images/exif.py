@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 
+from dog.images.file_structure import damage
 from dog.images.tiff import (
     BYTE_ORDERS,
     LONG,
@@ -36,7 +37,6 @@ from dog.images.tiff import (
     read_value,
     write_directory,
 )
-from dog.images.walking import damage
 
 __all__ = ["Stamp", "write_exif"]
 

@@ -8,8 +8,8 @@ one file: other modules find out whether a folder can be written or a program ca
 `Settings.error`.
 """
 
-from dog.settings.about import Setting, Source
-from dog.settings.checks import CAMERA_KINDS, split_camera
+from dog.settings.docs_table import describe
+from dog.settings.exposure import check_ways_in, find_traps
 from dog.settings.fields import (
     ALL_SETTINGS,
     CAMERA_SETTINGS,
@@ -19,10 +19,10 @@ from dog.settings.fields import (
     SETTINGS,
     Settings,
 )
-from dog.settings.reading import load
+from dog.settings.loading import load
 from dog.settings.retired import RETIRED_SETTINGS
-from dog.settings.table import describe
-from dog.settings.together import check_ways_in, find_traps
+from dog.settings.setting import Setting, Source
+from dog.settings.validation import CAMERA_KINDS, split_camera
 
 __all__ = [
     "ALL_SETTINGS",

@@ -20,10 +20,10 @@ purging.py      what is too old or too much deleted by a command            arch
 exporting.py    the originals as a zip or a tar                             disk, folder, reading
 """
 
-from dog.snapshots.keeping import Limits
-from dog.snapshots.ledger import Share
+from dog.snapshots.durable_facts import Share
+from dog.snapshots.image_files import SnapshotGone
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
-from dog.snapshots.reading import SnapshotGone
+from dog.snapshots.retention import Limits
 from dog.snapshots.store import SnapshotStore, make_stamp
 
 __all__ = [

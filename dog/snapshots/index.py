@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from dog.messages import Quality
-from dog.snapshots import ledger
-from dog.snapshots.ledger import Ledger
+from dog.files import remove_tree
+from dog.protocol import Quality
+from dog.snapshots import durable_facts as ledger
+from dog.snapshots.durable_facts import Ledger
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, Taken, from_milliseconds, milliseconds, picture_name
-from dog.trees import remove_tree
 
 __all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
 

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from dog.messages import Quality
+from dog.protocol import Quality
 
 __all__ = [
     "ID_PATTERN",

@@ -22,11 +22,19 @@ from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StorageError
 from dog.images import complete, inspect, load, walk
 from dog.images.exif import Stamp, write_exif
-from dog.messages import Removal
-from dog.snapshots.archive import Archive
+from dog.protocol import Removal
+from dog.snapshots.album import Archive
+from dog.snapshots.durable_facts import Share
+from dog.snapshots.image_files import (
+    LARGEST_MEMORY,
+    Memory,
+    StoredPicture,
+    check_picture,
+    read_part,
+    read_picture,
+    read_thumbnail,
+)
 from dog.snapshots.index import Index
-from dog.snapshots.keeping import Limits
-from dog.snapshots.ledger import Share
 from dog.snapshots.names import (
     SUFFIXES,
     UNKNOWN,
@@ -38,16 +46,8 @@ from dog.snapshots.names import (
     picture_name,
     thumbnail_name,
 )
-from dog.snapshots.reading import (
-    LARGEST_MEMORY,
-    Memory,
-    StoredPicture,
-    check_picture,
-    read_part,
-    read_picture,
-    read_thumbnail,
-)
-from dog.snapshots.reconciling import describe
+from dog.snapshots.reconcile import describe
+from dog.snapshots.retention import Limits
 
 __all__ = ["SnapshotStore", "make_stamp"]
 

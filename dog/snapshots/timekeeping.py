@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dog.clock import EARLIEST, MAX_JUMP, Clock, Doubt, Reading
-from dog.snapshots.doubts import DoubtFiles
+from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 

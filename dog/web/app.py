@@ -17,32 +17,33 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import dog
-from dog.access import Access, find_place
-from dog.album import Album
-from dog.availability import utc_now
-from dog.camera_task import CameraTask, restore_answered, restore_latest
+from dog.auth import Access, find_place
 from dog.cameras import Camera
-from dog.captures import MEMORY, CaptureQueue
+from dog.cameras.factory import make_camera
+from dog.captures.availability import utc_now
+from dog.captures.camera_task import CameraTask, restore_answered, restore_latest
+from dog.captures.queue import MEMORY, CaptureQueue
+from dog.captures.retention_task import Album
 from dog.clock import Clock
-from dog.drivers import make_camera
 from dog.errors import CameraOffline, StartError
-from dog.hub import Hub
-from dog.links import Links
-from dog.messages import encode
 from dog.metrics import Metrics
+from dog.protocol import encode
+from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
-from dog.web import assets, documents
-from dog.web.allowances import Allowances
-from dog.web.connections import CONNECTIONS, Connections
-from dog.web.content import READERS, READING, Content
-from dog.web.hosts import make_host_check
-from dog.web.presence import Presence
-from dog.web.problems import answer_problems
-from dog.web.proxies import believe_proxies
-from dog.web.refusals import MESSAGES, build_refusals
-from dog.web.routes import OPERATIONS, TAGS
-from dog.web.security import (
+from dog.urls import Links
+from dog.web.apidocs import documents
+from dog.web.connections.connection import CONNECTIONS, Connections
+from dog.web.connections.refusals import MESSAGES, build_refusals
+from dog.web.handlers import static_files
+from dog.web.handlers.share_links import SHARED_PICTURES, SharedPictures
+from dog.web.http.content import READERS, READING, Content
+from dog.web.live_sessions import Presence
+from dog.web.middleware.authentication import find_anonymous
+from dog.web.middleware.errors import answer_problems
+from dog.web.middleware.forwarded import believe_proxies
+from dog.web.middleware.host_check import make_host_check
+from dog.web.middleware.origins import (
     KEEPS_HTTPS,
     SECURITY_HEADERS,
     SECURITY_LINES,
@@ -51,9 +52,9 @@ from dog.web.security import (
     keeps_https,
     make_security_headers,
 )
+from dog.web.rate_limits import Allowances
+from dog.web.routes import OPERATIONS, TAGS
 from dog.web.service import SERVICE, Service
-from dog.web.sharing import SHARED_PICTURES, SharedPictures
-from dog.web.visitors import find_anonymous
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -74,7 +75,7 @@ PATIENCE = 2.5
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
     """The service as an application. It, or its startup, raises SettingError where a setting does not work out.
 
-    `make_camera` makes the driver of one camera from its settings, by default dog.drivers.make_camera.
+    `make_camera` makes the driver of one camera from its settings, by default dog.cameras.factory.make_camera.
     """
     middlewares: list[Middleware] = [answer_problems, believe_proxies, make_host_check(settings), answer_preflight]
     app = web.Application(middlewares=middlewares, client_max_size=BODY_SIZE)
@@ -87,8 +88,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     )
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)  # read now: later the event loop touches no file
-    app[assets.ASSETS] = assets.read_assets(find_folder("static"), _read_default_picture(settings))
-    page = app[assets.ASSETS]
+    app[static_files.ASSETS] = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
+    page = app[static_files.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
     app[KEEPS_HTTPS] = keeps_https(settings)
@@ -111,7 +112,7 @@ def _read_default_picture(settings: Settings) -> Content | None:
     if settings.default_picture is None:
         return None
     try:
-        return assets.read_default_picture(settings.default_picture)
+        return static_files.read_default_picture(settings.default_picture)
     except ValueError as error:
         raise settings.error("default_picture", str(error)) from None
 

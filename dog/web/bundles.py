@@ -94,5 +94,7 @@ def bundle_styles(sheets: Mapping[str, str], names: Sequence[str]) -> str:
         if name not in sheets:
             raise StartError(f"static/{name} is missing. Install the package again.")
         if re.search("@(?:import|charset)", sheets[name]):
-            raise StartError(f"static/{name} has an @import or @charset. Name the other file in dog/web/assets.py.")
+            raise StartError(
+                f"static/{name} has an @import or @charset. Name the other file in dog/web/handlers/static_files.py."
+            )
     return "\n".join(sheets[name] for name in names)

@@ -5,11 +5,21 @@ The first that fits is asked. To add one: write its handler, and its Operation h
 
 from aiohttp import web
 
-from dog.web import album, api, assets, documents, events, pages, pictures, preview, sockets
-from dog.web.access_routes import ACCESS
-from dog.web.operations import FORM, NO_SNAPSHOT, OF_A_FILE, PICTURES, Answer, Operation, file, nothing, page, told
-from dog.web.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush
-from dog.web.sharing_routes import SHARING
+from dog.web.apidocs import documents
+from dog.web.apidocs.operation import (
+    FORM,
+    NO_SNAPSHOT,
+    OF_A_FILE,
+    PICTURES,
+    Answer,
+    Operation,
+    file,
+    nothing,
+    page,
+    told,
+)
+from dog.web.apidocs.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush
+from dog.web.handlers import api, gallery, images, login, pages, preview, share_links, sse, static_files, websocket
 
 __all__ = ["OPERATIONS", "TAGS"]
 
@@ -40,6 +50,10 @@ CAMERA_TROUBLE = (
 """What a press may meet."""
 OF_A_SNAPSHOT = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
+NO_LINK = ("gone_link", "unknown_link")
+UNLISTED = tuple(share_links.UNLISTED)
+IN = (Answer(status=303, what="You are logged in.", headers=("Location", "Set-Cookie")),)
+
 
 async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
@@ -49,7 +63,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots/{id}.{suffix}",  # before the others: the one asked for most
-        handler=pictures.show_picture,
+        handler=images.show_picture,
         tag="photos",
         summary="The image file of a snapshot, as it was saved",
         headers=OfFile,
@@ -68,21 +82,21 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots",
-        handler=album.show_gallery,
+        handler=gallery.show_gallery,
         tag="pages",
         summary="The gallery: the photos by day, newest first",
-        query=album.OfGallery,
+        query=gallery.OfGallery,
         answers=page("The page."),
         problems=("bad_message", "unknown_snapshot", "storage_error"),
     ),
     Operation(
         method="POST",
         path="/snapshots/{id}/pin",
-        handler=album.press_pin,
+        handler=gallery.press_pin,
         role="manage",
         tag="pages",
         summary="Pin or unpin a photo (form)",
-        body=album.PinForm,
+        body=gallery.PinForm,
         body_type=FORM,
         needs_body=True,
         answers=(Answer(status=303, what="To the photo's page.", headers=("Location",)),),
@@ -91,7 +105,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots/{id}/delete",
-        handler=album.ask_deletion,
+        handler=gallery.ask_deletion,
         role="manage",
         tag="pages",
         summary="The page that asks for confirmation before a photo is deleted",
@@ -101,7 +115,7 @@ OPERATIONS = (
     Operation(
         method="POST",
         path="/snapshots/{id}/delete",
-        handler=album.press_delete,
+        handler=gallery.press_delete,
         role="manage",
         tag="pages",
         summary="Delete a photo (form)",
@@ -111,7 +125,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots/{id}/thumbnail.jpg",
-        handler=pictures.show_thumbnail,
+        handler=images.show_thumbnail,
         tag="photos",
         summary="The thumbnail, at most 320 by 320 pixels",
         headers=OfFile,
@@ -121,7 +135,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/latest.jpg",
-        handler=pictures.show_latest,
+        handler=images.show_latest,
         tag="photos",
         summary="The newest image",
         description=(
@@ -222,12 +236,168 @@ OPERATIONS = (
         answers=nothing("It is unpinned."),
         problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
     ),
-    *SHARING,
-    *ACCESS,
+    Operation(
+        method="GET",
+        path="/snapshots/{id}/links",
+        handler=share_links.show_links,
+        role="manage",
+        tag="pages",
+        summary="The page that creates and revokes share links",
+        answers=page("The page."),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/links",
+        handler=share_links.press_link,
+        role="manage",
+        tag="pages",
+        summary="Create a share link (form)",
+        body=share_links.LinkRequest,
+        body_type=FORM,
+        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="POST",
+        path="/snapshots/{id}/links/{link}/revoke",
+        handler=share_links.press_revoke,
+        role="manage",
+        tag="pages",
+        summary="Revoke a share link (form)",
+        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=("unknown_link", *NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/shared/{token}",
+        handler=share_links.show_shared,
+        role=None,
+        tag="sharing",
+        summary="The page of a share link: the photo, and no other links",
+        answers=(Answer(what="The page.", body=("text/html",), headers=UNLISTED),),
+        problems=(*NO_LINK, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/shared/{token}/picture.{suffix}",
+        handler=share_links.show_shared_picture,
+        role=None,
+        tag="sharing",
+        summary="The image of a share link",
+        headers=OfFile,
+        answers=file("The image.", *PICTURES, headers=("Content-Disposition", *UNLISTED)),
+        problems=(*NO_LINK, "storage_error", "storage_full", *OF_A_FILE),
+    ),
+    Operation(
+        method="POST",
+        path="/api/snapshots/{id}/links",
+        handler=share_links.create_link,
+        role="manage",
+        tag="sharing",
+        summary="Create a share link",
+        description="Everybody who has its `url` sees that photo and nothing else, until it expires or is revoked.",
+        body=share_links.LinkRequest,
+        answers=(Answer(status=201, what="The link.", body=share_links.LinkBody, headers=("Location",)),),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/snapshots/{id}/links",
+        handler=share_links.list_links,
+        role="manage",
+        tag="sharing",
+        summary="The share links of a snapshot that were not revoked, oldest first",
+        answers=told("The links.", share_links.LinkList),
+        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="DELETE",
+        path="/api/links/{link}",
+        handler=share_links.revoke_link,
+        role="manage",
+        tag="sharing",
+        summary="Revoke a share link",
+        answers=nothing("It is revoked."),
+        problems=("unknown_link", "storage_error", "storage_full"),
+    ),
+    Operation(
+        method="GET",
+        path="/login",
+        handler=login.show_login,
+        role=None,
+        tag="access",
+        summary="The login page",
+        query=login.OfLogin,
+        answers=(*page("The page."), Answer(status=303, what="You are logged in already.", headers=("Location",))),
+        problems=("not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/login",
+        handler=login.press_login,
+        role=None,
+        tag="access",
+        summary="Log in (form)",
+        body=login.LoginForm,
+        body_type=FORM,
+        needs_body=True,
+        answers=IN,
+        problems=("not_found", "wrong_password", "rate_limited"),
+    ),
+    Operation(
+        method="POST",
+        path="/logout",
+        handler=login.press_logout,
+        role=None,
+        tag="access",
+        summary="Log out",
+        answers=(Answer(status=303, what="You are logged out.", headers=("Location", "Set-Cookie")),),
+        problems=("not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/enter/{invitation}",
+        handler=login.show_enter,
+        role=None,
+        tag="access",
+        summary="The page of the setup link that a start prints",
+        answers=page("The page."),
+        problems=("not_found", "gone_invitation"),
+    ),
+    Operation(
+        method="POST",
+        path="/enter/{invitation}",
+        handler=login.press_enter,
+        role=None,
+        tag="access",
+        summary="Log one browser in by the setup link",
+        answers=IN,
+        problems=("not_found", "gone_invitation"),
+    ),
+    Operation(
+        method="GET",
+        path="/api/visitor",
+        handler=login.show_visitor,
+        role=None,
+        tag="access",
+        summary="Your name and role",
+        answers=told("Your identity.", login.VisitorBody),
+    ),
+    Operation(
+        method="POST",
+        path="/api/tickets",
+        handler=login.create_ticket,
+        tag="access",
+        summary="Create a ticket for a request that cannot have a token",
+        description="Add it to a URL as `?ticket=`. It authenticates one request as you, within half a minute.",
+        answers=(Answer(status=201, what="The ticket.", body=login.TicketBody),),
+        problems=("not_found",),
+    ),
     Operation(
         method="GET",
         path="/ws",
-        handler=sockets.watch,
+        handler=websocket.watch,
         role=None,
         tag="push",
         summary="The push, as a WebSocket",
@@ -240,7 +410,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/events",
-        handler=events.stream,
+        handler=sse.stream,
         tag="push",
         summary="The push, as Server-Sent Events",
         description="It continues until you disconnect. The AsyncAPI document describes its messages.",
@@ -356,18 +526,18 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/static/{name}",
-        handler=assets.show_asset,
+        handler=static_files.show_asset,
         role=None,
         tag="parts",
         summary="A stylesheet, a script or an image",
         headers=OfFile,
-        answers=file("The file.", *assets.TYPES.values()),
+        answers=file("The file.", *static_files.TYPES.values()),
         problems=("not_found", *OF_A_FILE),
     ),
     Operation(
         method="GET",
         path="/default-picture",
-        handler=assets.show_default_picture,
+        handler=static_files.show_default_picture,
         tag="parts",
         summary="The default image of the live page, if a setting names one",
         headers=OfFile,

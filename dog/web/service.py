@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dog.access import Access, Visitor
-from dog.album import Album
-from dog.camera_task import CameraTask
+from dog.auth import Access, Visitor
+from dog.captures.camera_task import CameraTask
+from dog.captures.retention_task import Album
 from dog.clock import Clock
 from dog.errors import RequestError
-from dog.hub import Hub
-from dog.links import Links
-from dog.messages import CameraStatus
 from dog.metrics import Metrics
+from dog.protocol import CameraStatus
+from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
-from dog.web.allowances import Allowances
-from dog.web.presence import Presence
+from dog.urls import Links
+from dog.web.live_sessions import Presence
+from dog.web.rate_limits import Allowances
 
 __all__ = ["SERVICE", "Service"]
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.browser.windows import Window, launch_chromium
-from tests.pictures import make_picture
-from tests.server_process import ROOT, ServerProcess
+from tests.support.pictures import make_picture
+from tests.support.server_process import ROOT, ServerProcess
 
 PATIENCE = 30_000  # ms; a slow machine makes the tests slow, but fails none
 expect.set_options(timeout=PATIENCE)

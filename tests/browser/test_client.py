@@ -17,8 +17,8 @@ from tests.browser.test_connection import HELLO
 from tests.browser.test_live import UNREACHABLE, push, read_until, take_photo, take_photos
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.cutting_proxy import start_proxy
-from tests.server_process import ROOT, ServerProcess
+from tests.support.cutting_proxy import start_proxy
+from tests.support.server_process import ROOT, ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,7 +10,7 @@ from playwright.async_api import WebSocketRoute, expect
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import take_photo
 from tests.conftest import Serve
-from tests.server_process import ServerProcess
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

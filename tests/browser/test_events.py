@@ -10,9 +10,9 @@ import pytest
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.cutting_proxy import start_proxy
-from tests.heard import check_message
-from tests.server_process import ServerProcess
+from tests.support.cutting_proxy import start_proxy
+from tests.support.heard import check_message
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -19,8 +19,8 @@ from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
 from tests.browser.test_state import HELLO, LIVE, PRESS, Reducer, event, photo, ready, reply
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.pictures import make_picture
-from tests.server_process import ServerProcess
+from tests.support.pictures import make_picture
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Locator, expect
 
-from dog.access import Role
-from dog.access.accounts import Accounts
+from dog.auth import Role
+from dog.auth.accounts import Accounts
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_look import SIZES, check_layout
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.server_process import ServerProcess, run_dog
+from tests.support.server_process import ServerProcess, run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,7 +13,7 @@ from tests.browser.conftest import CommandedCamera, OpenWindow
 from tests.browser.test_live import take_photo, take_photos
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.server_process import ROOT
+from tests.support.server_process import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,7 +12,7 @@ from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
 from tests.browser.test_look import check_layout
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.cutting_proxy import start_proxy
+from tests.support.cutting_proxy import start_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

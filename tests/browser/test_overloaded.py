@@ -12,8 +12,8 @@ from playwright.async_api import expect
 
 from dog.settings import load
 from dog.web.app import create_app
-from dog.web.refusals import build_refusals
-from dog.web.security import SECURITY_HEADERS
+from dog.web.connections.refusals import build_refusals
+from dog.web.middleware.origins import SECURITY_HEADERS
 from tests.browser.conftest import OpenWindow
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -13,16 +13,16 @@ from playwright.async_api import Locator, Route, expect
 
 from dog.cameras import Still
 from dog.errors import CameraOffline
-from dog.messages import Quality
+from dog.protocol import Quality
 from dog.web.service import SERVICE
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
 from tests.browser.test_look import SIZES, check_layout, check_strip
 from tests.browser.windows import Window
-from tests.cameras import HandCamera, make_picture
 from tests.conftest import Serve
-from tests.running import until
-from tests.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
+from tests.support.cameras import HandCamera, make_picture
+from tests.support.running import until
+from tests.web.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

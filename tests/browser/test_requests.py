@@ -11,7 +11,7 @@ from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import take_photo, take_photos
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.test_bundles import MODULES
+from tests.web.test_bundles import MODULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

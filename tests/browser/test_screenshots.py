@@ -7,7 +7,7 @@ from PIL import Image, ImageStat
 from playwright.async_api import Browser
 
 from tests.browser.take_screenshots import MARGIN, SCHEMES, SIZES, TITLE_BAR, take_screenshots
-from tests.server_process import ROOT
+from tests.support.server_process import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

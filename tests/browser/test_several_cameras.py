@@ -16,8 +16,8 @@ from dog.errors import CameraFault, CameraOffline
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import take_photo
 from tests.browser.windows import Window
-from tests.cameras import make_picture
-from tests.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
+from tests.support.cameras import make_picture
+from tests.web.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

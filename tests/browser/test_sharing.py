@@ -13,8 +13,8 @@ from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import take_photo
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.server_process import ServerProcess
-from tests.test_sharing import change_index
+from tests.support.server_process import ServerProcess
+from tests.web.test_share_links import change_index
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Error, async_playwright
 
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import ARGUMENTS, NAMES, Window
-from tests.server_process import ServerProcess, run_dog
+from tests.support.server_process import ServerProcess, run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

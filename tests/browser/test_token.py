@@ -11,12 +11,12 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Route, WebSocketRoute, expect
 
-from dog.access.accounts import Accounts
+from dog.auth.accounts import Accounts
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_client import DOCUMENT, EMPTY, Visitor
 from tests.browser.test_login import UNAUTHORIZED, make_accounts
 from tests.conftest import Serve
-from tests.server_process import ServerProcess, run_dog
+from tests.support.server_process import ServerProcess, run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

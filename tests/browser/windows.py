@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
-from tests.heard import check_message
+from tests.support.heard import check_message
 
 __all__ = ["Window", "launch_chromium"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.test_snapshots_disk import small_disk
+from tests.snapshots.test_store_disk import small_disk
 
 __all__ = ["Tell", "small_disk", "tell"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.health import HERE
-from tests.server_process import ServerProcess
+from tests.support.server_process import ServerProcess
 
 __all__ = ["FLOODS", "Attacker", "Flood"]
 

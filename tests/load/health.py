@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.server_process import ServerProcess
+from tests.support.server_process import ServerProcess
 
 __all__ = [
     "HERE",

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 from playwright.async_api import Page, Request, Response
 
-from tests.authority import Authority
 from tests.browser.windows import launch_chromium
 from tests.load.browsers import Report
 from tests.load.conftest import Tell
 from tests.load.health import HealthyViewer, get, read_metric
-from tests.pictures import encode
-from tests.server_process import ROOT, ServerProcess, clean_environment
-from tests.test_ending import write_script
+from tests.support.authority import Authority
+from tests.support.pictures import encode
+from tests.support.server_process import ROOT, ServerProcess, clean_environment
+from tests.web.test_shutdown import write_script
 
 CLASSROOM = "127.0.0.8"
 ELSEWHERE = "127.0.0.9"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dog.messages import parse_timestamp
+from dog.protocol import parse_timestamp
 from tests.conftest import Serve
-from tests.server_process import ServerProcess
-from tests.test_ending import read_until, watch
+from tests.support.server_process import ServerProcess
+from tests.web.test_shutdown import read_until, watch
 
 HOUR = 3600
 DEAD_TIME = 60.0

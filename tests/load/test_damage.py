@@ -11,8 +11,8 @@ import pytest
 
 from dog.errors import BadImage
 from dog.images import complete, inspect
-from tests.damages import KINDS, Damage, cut, drop, pad_restarts, zero
 from tests.load.conftest import Tell
+from tests.support.damages import KINDS, Damage, cut, drop, pad_restarts, zero
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
     "cut early, with an end marker": (cut, 0.995),

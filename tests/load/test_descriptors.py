@@ -12,8 +12,8 @@ import pytest
 from tests.load.conftest import Tell
 from tests.load.frames import TEXT, FrameReader
 from tests.load.health import HERE, get, unhurt
-from tests.server_process import ROOT, ServerProcess
-from tests.test_sockets import UPGRADE
+from tests.support.server_process import ROOT, ServerProcess
+from tests.web.test_websocket import UPGRADE
 
 DESCRIPTORS = 256
 CROWD = 500

@@ -21,12 +21,12 @@ from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
 from dog.snapshots.names import make_id, picture_name, thumbnail_name
 from tests.conftest import Serve
-from tests.pictures import make_picture
-from tests.saving_process import MOMENT
-from tests.server_process import ServerProcess
-from tests.test_ending import watch, write_script
-from tests.test_snapshots import save
-from tests.test_snapshots_disk import fill, run_mount, unmount
+from tests.snapshots.test_store import save
+from tests.snapshots.test_store_disk import fill, run_mount, unmount
+from tests.support.pictures import make_picture
+from tests.support.saving_process import MOMENT
+from tests.support.server_process import ServerProcess
+from tests.web.test_shutdown import watch, write_script
 
 
 def press(viewer: ClientConnection) -> dict[str, Any]:

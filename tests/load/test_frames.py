@@ -13,7 +13,7 @@ from tests.conftest import Serve
 from tests.load.conftest import Tell
 from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
-from tests.test_ending import write_script
+from tests.web.test_shutdown import write_script
 
 SIZES = [
     pytest.param(6, 1_500, id="short"),

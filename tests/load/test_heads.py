@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.authority import Authority
 from tests.load.conftest import Tell
 from tests.load.floods import FLOODS, Attacker
 from tests.load.health import HealthyViewer, PeakMemory, ask, measure_memory, read_metric
-from tests.pictures import encode
-from tests.server_process import ServerProcess
-from tests.test_ending import write_script
+from tests.support.authority import Authority
+from tests.support.pictures import encode
+from tests.support.server_process import ServerProcess
+from tests.web.test_shutdown import write_script
 
 FLOODING, HEALTHY = "127.0.0.7", "127.0.0.9"
 CONNECTIONS = 256

@@ -20,14 +20,14 @@ import pytest
 from hypothesis import strategies as st
 
 from dog.errors import RequestError
-from dog.messages import Auth, Capture, Ping, Resume, parse_request
+from dog.protocol import Auth, Capture, Ping, Resume, parse_request
 from tests.conftest import Serve
 from tests.load.conftest import Tell
 from tests.load.frames import CLOSE, PING, PONG, TEXT, Frame, FrameReader
 from tests.load.health import get, unhurt
-from tests.server_process import ServerProcess
-from tests.test_frames import frame, mutate, read
-from tests.test_sockets import UPGRADE
+from tests.push.test_websocket_frames import frame, mutate, read
+from tests.support.server_process import ServerProcess
+from tests.web.test_websocket import UPGRADE
 
 
 def sizes(short: int, long: int) -> list[Any]:

@@ -18,11 +18,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dog.access.passwords import PLACES
+from dog.auth.passwords import PLACES
+from tests.attacks.test_requests import PASSWORD, add_user
 from tests.load.conftest import Tell
 from tests.load.health import HERE, HealthyViewer, measure_memory, unhurt
-from tests.server_process import ROOT, ServerProcess
-from tests.test_attacks import PASSWORD, add_user
+from tests.support.server_process import ROOT, ServerProcess
 
 NOTING = """
 import sys, threading, argon2

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Serve
 from tests.load.conftest import Tell
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
-from tests.test_ending import write_script
+from tests.web.test_shutdown import write_script
 
 SIZES = [
     pytest.param(40, 20, id="short"),

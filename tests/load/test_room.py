@@ -14,9 +14,9 @@ from websockets.sync.client import ClientConnection
 from dog.images import inspect
 from tests.conftest import Serve
 from tests.load.test_disk import ask
-from tests.server_process import ServerProcess
-from tests.test_ending import watch
-from tests.test_snapshots_disk import run_mount, unmount
+from tests.snapshots.test_store_disk import run_mount, unmount
+from tests.support.server_process import ServerProcess
+from tests.web.test_shutdown import watch
 
 MIB = 1024 * 1024
 SIZE, KEPT_FREE = 12, 4

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Serve
 from tests.load.conftest import Tell
 from tests.load.health import HERE, read_metric, unhurt
-from tests.server_process import ROOT, ServerProcess
+from tests.support.server_process import ROOT, ServerProcess
 
 HEALTHY = "127.0.0.2"
 PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
@@ -96,9 +96,9 @@ def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> 
 
 # The real process, with other time limits (in seconds).
 WITH_LIMITS = """
-import dog.web.bodies, dog.web.connections
-dog.web.connections.HEAD_TIMEOUT = dog.web.connections.MAX_QUEUE_SECONDS = {limit}
-dog.web.bodies.BODY_PATIENCE = dog.web.connections.STALL_SECONDS = {limit}
+import dog.web.http.bodies, dog.web.connections.connection
+dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection.MAX_QUEUE_SECONDS = {limit}
+dog.web.http.bodies.BODY_PATIENCE = dog.web.connections.connection.STALL_SECONDS = {limit}
 from dog.cli import main
 main(prog_name="dog")
 """

@@ -21,9 +21,9 @@ from tests.load.frames import CLOSE, build_masked
 from tests.load.health import HERE, count_descriptors, get, measure_memory
 from tests.load.test_junk import make_frames
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
-from tests.running import until
-from tests.server_process import ServerProcess
-from tests.test_ending import write_script
+from tests.support.running import until
+from tests.support.server_process import ServerProcess
+from tests.web.test_shutdown import write_script
 
 MINUTES = float(os.environ.get("MINUTES", "60"))
 SIZES = [

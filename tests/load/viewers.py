@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.load.frames import PING, PONG, TEXT, Frame, FrameReader, build_masked
-from tests.server_process import run_dog
+from tests.support.server_process import run_dog
 
 __all__ = ["Connection", "Listener", "Published", "Story", "serve_arguments"]
 

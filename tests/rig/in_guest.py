@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dog.cameras import Still
+from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
-from dog.cameras.quality import Thresholds
-from dog.cameras.reader import Reader, Wish
 from dog.cameras.source import Frame
+from dog.cameras.source_reader import Reader, Wish
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 

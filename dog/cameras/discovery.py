@@ -1,0 +1,144 @@
+"""What cameras there are, and whether the configured ones work: for `dog cameras` and `dog check`."""
+
+import asyncio
+import importlib.util
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dog.cameras.controls import Control
+from dog.cameras.factory import make_camera
+from dog.errors import CameraTimeout, CaptureError, SettingError, install_command
+from dog.images import Picture, complete, inspect
+from dog.settings import Settings
+
+__all__ = ["Checked", "check_cameras", "describe_devices"]
+
+SHOWN = 12
+"""Formats that are named though nothing can be made of them."""
+GRACE = 3.0
+"""Seconds beyond its own time limit that a driver has, before it is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How a camera's test picture went: in one line, with the picture where there is one."""
+
+    name: str
+    line: str
+    picture: bytes | None = None
+    suffix: str = ""
+
+
+async def check_cameras(settings: Settings) -> AsyncIterator[Checked]:
+    """Take a test picture with each configured camera, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="dog-check-") as folder:
+        for name, own in settings.by_camera().items():
+            yield await _check(name, own, Path(folder))
+
+
+async def _check(name: str, settings: Settings, folder: Path) -> Checked:
+    try:
+        camera = make_camera(settings, folder)
+    except SettingError as error:
+        return Checked(name, str(error))
+    try:
+        await camera.open(lambda _error: None)  # drivers keep their time limit for that themselves
+        pressed = time.monotonic()
+        async with asyncio.timeout(settings.capture_timeout + GRACE):
+            still = await camera.capture()
+        took = time.monotonic() - pressed
+        data, picture = await asyncio.to_thread(_inspect, still.data)
+    except CaptureError as error:
+        return Checked(name, f"{error.message} ({error.detail})" if error.detail else error.message)
+    except TimeoutError:
+        return Checked(
+            name,
+            CameraTimeout(
+                f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
+            ).message,
+        )
+    except OSError as error:
+        return Checked(name, f"The operating system refused the capture: {error.strerror or error}. Press again.")
+    finally:
+        await camera.close()
+    kind = picture.content_type.removeprefix("image/").upper()
+    size = f"{picture.width} x {picture.height} pixels, {len(data) / 1000:.0f} kB"
+    line = f"a {kind} of {size}, {took:.2f} s after the press"
+    if still.quality is not None and still.quality.verdict == "black":
+        line += "; it is black: is it dark, or the lens covered? (the setting black_level says what black is)"
+    elif still.quality is not None and still.quality.retaken:
+        line += f"; {still.quality.retaken} frames before it were let go: {', '.join(still.quality.found)}"
+    return Checked(name, line, data, {"image/jpeg": "jpg"}.get(picture.content_type, kind.lower()))
+
+
+def _inspect(data: bytes) -> tuple[bytes, Picture]:
+    data = complete(data)
+    return data, inspect(data)
+
+
+def describe_devices() -> Iterator[str]:
+    """What is plugged in, line by line, each with what to write into dog.toml."""
+    found = False
+    names: set[str] = set()
+    for line in _describe_v4l2(names):
+        found = True
+        yield line
+    for line in _describe_picamera(names):
+        found = True
+        yield line
+    if not found:
+        yield "No camera is plugged in that Linux or Picamera2 shows."
+        yield 'A network camera has no need to be: write its address, such as camera = "rtsp://192.0.2.7/stream".'
+
+
+def _describe_v4l2(names: set[str]) -> Iterator[str]:
+    if importlib.util.find_spec("linuxpy") is None:
+        yield f"USB webcams can't be listed without the package linuxpy. Install it: {install_command('linuxpy')}"
+        return
+    from dog.cameras.v4l2 import list_devices
+
+    for device in list_devices():
+        yield f"{device.name} ({device.node})"
+        if device.problem:
+            yield f"  {device.problem}"
+        for image_format in (one for one in device.formats if one.usable):
+            yield f"  {image_format}"
+        if unusable := [one.fourcc for one in device.formats if not one.usable]:
+            yield f"  (and {len(unusable)} formats that are not understood here: {' '.join(unusable[:SHOWN])})"
+        yield from _describe_controls(device.controls)
+        yield from _table(names, device.name, f"v4l2:{device.path}")
+
+
+def _describe_picamera(names: set[str]) -> Iterator[str]:
+    if importlib.util.find_spec("picamera2") is None:
+        return
+    from dog.cameras.picamera import list_devices
+
+    for device in list_devices():
+        yield f"{device.name} (number {device.number})"
+        if device.problem:
+            yield f"  {device.problem}"
+        for mode in device.modes:
+            yield f"  {mode}"
+        yield from _describe_controls(device.controls)
+        yield from _table(names, device.name, f"picamera:{device.number}")
+
+
+def _describe_controls(controls: Iterable[Control]) -> Iterator[str]:
+    for control in controls:
+        yield f"  {control.name} = {control.default}: {control.limits}"
+
+
+def _table(names: set[str], device: str, camera: str) -> Iterator[str]:
+    """The lines for dog.toml, under a name that no other has here."""
+    plain = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")[:28].strip("-") or "camera"
+    name = next(one for one in (plain, *(f"{plain}-{n}" for n in range(2, 100))) if one not in names)
+    names.add(name)
+    yield "  In dog.toml:"
+    yield f"    [cameras.{name}]"
+    yield f'    camera = "{camera}"'
+    yield ""

@@ -1,0 +1,1 @@
+"""Captures: the queue, and the task that owns a camera."""

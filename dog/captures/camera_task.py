@@ -1,0 +1,405 @@
+"""The one task that owns a camera: it takes the captures that the queue asks for, one at a time.
+
+    request -> queue -> (wake) -> capturing -> camera -> store -> ready
+                                           `--------`-------> failed
+
+Every `capturing` is followed by exactly one `ready` or `failed`, whatever happens, a stop included.
+The task alone changes the queue. Beside it runs the camera's Availability, which opens it, and opens it again when it
+is gone; captures meet only a camera that is there, or fail.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import math
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from dog.cameras import Camera, Still
+from dog.captures.availability import RETRY_FIRST, Availability, utc_now
+from dog.captures.preview import Viewfinder
+from dog.captures.queue import CaptureQueue, Finished, Permit, Running, free
+from dog.captures.results import Outcomes
+from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
+from dog.metrics import Metrics
+from dog.protocol import (
+    CameraChanged,
+    CameraState,
+    CameraStatus,
+    Capturing,
+    Failed,
+    Ready,
+    Reply,
+    timestamp,
+)
+from dog.push.hub import Hub
+from dog.snapshots import Origin, Snapshot, SnapshotStore
+from dog.urls import Links
+
+__all__ = ["CameraTask", "restore_answered", "restore_latest"]
+
+OPENING = 30.0
+"""Seconds after which a driver is cut off that forgets its time limit for opening."""
+TIMEOUT_GRACE = 3.0
+"""Seconds that a driver has to notice its own time limit, before it is cut off from here."""
+STOPPED = "The server stopped during this capture. Press again when it is back."
+
+log = logging.getLogger(__name__)
+
+
+def stopping(request: str | None = None) -> RequestError:
+    """What is said to a press that comes, or still waits, when the server stops."""
+    return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
+
+
+class CameraTask:
+    """One camera: what it is asked, what it does, and what became of it.
+
+    `capture_timeout` is in seconds; the queue holds the dead time. `settings` are the camera's, as JSON, and kept with
+    each snapshot. `start()` begins its tasks; `stop()` ends them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        *,
+        queue: CaptureQueue[Snapshot],
+        store: SnapshotStore,
+        hub: Hub,
+        links: Links,
+        metrics: Metrics,
+        capture_timeout: float,
+        settings: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
+        self.viewfinder = Viewfinder(camera)
+        self.outcomes = Outcomes()
+        self._camera = camera
+        self._queue = queue
+        self._store = store
+        self._hub = hub
+        self._links = links
+        self._metrics = metrics
+        self._capture_timeout = capture_timeout
+        self._settings = settings
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._failed_at = -math.inf
+        self._task: asyncio.Task[None] | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._exposure: asyncio.Task[Still] | None = None
+        metrics.add_camera(name, lambda: self.offline is None, lambda: self.viewfinder.count)
+
+    # ---- what is asked
+
+    def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = free) -> Reply:
+        """A press: which capture serves it. `max_age` is in seconds, None the dead time.
+
+        Raises RequestError: `overloaded` once the server is stopping, and as CaptureQueue.request does.
+        """
+        return self._request(max_age, key, permit)[0]
+
+    async def take(
+        self, max_age: float | None = None, key: str | None = None, permit: Permit = free
+    ) -> tuple[Reply, Snapshot]:
+        """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
+        reply, snapshot = self._request(max_age, key, permit)
+        if snapshot is None:
+            snapshot = await asyncio.shield(self.outcomes.expect(reply.capture))
+        return reply, snapshot
+
+    def _request(self, max_age: float | None, key: str | None, permit: Permit) -> tuple[Reply, Snapshot | None]:
+        if self._stopping:
+            raise stopping(key)
+        decision = self._queue.request(self._clock(), max_age=max_age, key=key, permit=permit)
+        self._metrics.presses.labels(self.name, decision.outcome).inc()
+        if decision.snapshot is None:
+            self.outcomes.expect(decision.capture)
+            self._wake.set()
+        reply = Reply(
+            request=key,
+            outcome=decision.outcome,
+            capture=decision.capture,
+            snapshot=decision.snapshot.id if decision.snapshot else None,
+            url=self._links.picture(decision.snapshot) if decision.snapshot else None,
+            captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
+            age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
+            retry_after=None if decision.wait is None else round(decision.wait, 3),
+        )
+        return reply, decision.snapshot
+
+    @property
+    def running(self) -> Running | None:
+        return self._queue.running
+
+    @property
+    def offline(self) -> CaptureError | None:
+        """Why the camera is not there, also because it is still being opened; None while it is."""
+        if not self.availability.tried.is_set():
+            return CameraOffline("The camera is being opened. Try again in a moment.")
+        return self.availability.offline
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next exposure may begin, or an offline camera is tried again."""
+        return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
+
+    async def forget(self, snapshots: list[Snapshot]) -> None:
+        """These were removed: they serve nobody any more, and the newest that is left is the latest."""
+        captures = {snapshot.capture for snapshot in snapshots}
+        running = self._queue.running
+        if running is not None and running.capture in captures:  # kept already, and not told yet
+            await asyncio.wait({self.outcomes.expect(running.capture)})
+        latest = self._queue.latest
+        if latest is None or latest.capture not in captures:
+            self._queue.forget(captures, latest)
+            return
+        newest = restore_latest(await self._store.latest(self.name), self._clock())
+        self._queue.forget(captures, newest)
+
+    @property
+    def latest(self) -> Snapshot | None:
+        return self._queue.latest.snapshot if self._queue.latest else None
+
+    def age_of(self, snapshot: Snapshot) -> float:
+        """Seconds since its exposure began: for the latest by a clock that never jumps, else by what it was then."""
+        latest = self._queue.latest
+        if latest is not None and latest.snapshot.id == snapshot.id:
+            return self._clock() - latest.started_at
+        return (utc_now() - snapshot.captured_at).total_seconds()
+
+    def status(self) -> CameraStatus:
+        """The camera as `hello` shows it."""
+        running, wait = self._queue.running, self.retry_after
+        ready_at = utc_now() + dt.timedelta(seconds=wait)
+        state: CameraState = "idle"
+        if running is not None:
+            state = "capturing"
+        elif self.offline is not None:
+            state = "offline"
+        elif wait > 0:
+            state = "cooling"
+        return CameraStatus(
+            name=self.name,
+            state=state,
+            dead_time=self._queue.dead_time,
+            ready_at=timestamp(ready_at),
+            latest=self._links.describe(self.latest) if self.latest else None,
+            capture=running.capture if running else None,
+            since=timestamp(self.availability.since) if self.availability.since else None,
+            reason=self.offline.message if self.offline else None,
+            preview=self._camera.has_preview,
+        )
+
+    # ---- what it does
+
+    def start(self) -> None:
+        """Begin to open the camera, and to serve."""
+        self._upkeep = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
+        self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
+        for task in (self._upkeep, self._task):
+            task.add_done_callback(self._note_end)
+
+    async def stop(self, patience: float) -> None:
+        """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
+        self._stopping = True
+        self._wake.set()
+        self.viewfinder.close()
+        if self._task is None or self._upkeep is None:
+            return
+        self._upkeep.cancel()
+        done, _ = await asyncio.wait({self._task}, timeout=patience)
+        if not done and self._exposure is not None:
+            self._exposure.cancel()  # a picture that is being saved, though, is saved
+        try:
+            for task in (self._task, self._upkeep):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            self.outcomes.close(stopping())
+            await self._camera.close()
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        """A mistake of ours must not end a camera in silence."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
+
+    def kill(self) -> None:
+        """End what the camera runs, without waiting."""
+        self._camera.kill()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            start = self._queue.next_start()
+            wait = None if start is None else max(start, self._rests_until()) - self._clock()
+            if wait is not None and wait <= 0:
+                await self._capture()
+            else:
+                await self._sleep(wait)
+
+    def _rests_until(self) -> float:
+        """Who presses again and again at an offline camera shares a failure with all others who do."""
+        return self._failed_at + RETRY_FIRST if self.availability.offline is not None else -math.inf
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Until somebody asks for something, or for so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _capture(self) -> None:
+        running = self._queue.begin(self._clock())
+        began = utc_now()
+        was_offline = self.availability.offline
+        self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
+        try:
+            snapshot, late = await self._take(running, began)
+        except CaptureError as error:
+            self._fail(running, error)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._fail(
+                running,
+                CameraFault(f"The operating system refused the capture: {reason}. Press again."),
+            )
+        except asyncio.CancelledError:
+            self._fail(running, CameraFault(STOPPED))
+            raise
+        except Exception:
+            log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
+            self._fail(running, CameraFault("The camera's driver failed. See the server's log."))
+        else:
+            self._queue.finish(snapshot, late=late)
+            self._count(running, "ready")
+            log.info("capture %d: snapshot %s", running.capture, snapshot.id)
+            body = msgspec.structs.asdict(self._links.describe(snapshot))
+            self._hub.publish(Ready(at=timestamp(utc_now()), **body))
+            self.outcomes.succeed(running.capture, snapshot)
+            if self.availability.offline is was_offline:  # not lost while the picture was saved
+                self.availability.note(None)
+
+    async def _take(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
+        """The snapshot, and how many seconds after the capture its exposure began.
+
+        A camera that gives frames gives another one where the store finds damage that a quick look does not see.
+        """
+        damaged = 0
+        while True:
+            still = await self._expose()
+            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            captured_at = began + dt.timedelta(seconds=late)
+            try:
+                snapshot = await self._store.save(
+                    still.data,
+                    camera=self.name,
+                    capture=running.capture,
+                    captured_at=captured_at,
+                    origin=self._trace(running, captured_at, still, damaged),
+                )
+            except BadImage:
+                if still.quality is None or self._stopping or late >= self._capture_timeout:
+                    raise
+                damaged += 1
+                continue
+            return snapshot, late
+
+    def _trace(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
+        """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
+        quality = still.quality
+        if damaged and quality is not None:
+            found = tuple(dict.fromkeys((*quality.found, "damaged")))
+            quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
+        known = still.exposure is not None
+        return Origin(
+            request=self._queue.asked_by(running.capture),
+            exposed_until=captured_at + dt.timedelta(seconds=still.exposure or 0.0) if known else utc_now(),
+            exposure=still.exposure,
+            settings=self._settings,
+            quality=quality,
+        )
+
+    async def _expose(self) -> Still:
+        exposure = self._exposure = asyncio.create_task(self._camera.capture())
+        try:
+            async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
+                return await exposure
+        except TimeoutError:
+            raise CameraTimeout(
+                f"The camera did not answer within {self._capture_timeout:g} s. Check it, then press again."
+            ) from None
+        except asyncio.CancelledError:
+            if self._stopping and exposure.cancelled():
+                raise CameraFault(STOPPED) from None
+            raise
+        finally:
+            self._exposure = None
+
+    def _fail(self, running: Running, error: CaptureError) -> None:
+        self._queue.fail()
+        if self.availability.offline is not None:
+            self._failed_at = self._clock()
+        went_offline = isinstance(error, CameraOffline)
+        error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
+        self._count(running, error.code)
+        log.warning(
+            "capture %d failed, %s: %s%s",
+            running.capture,
+            error.code,
+            error.message,
+            f" ({error.detail})" if error.detail else "",
+        )
+        self._hub.publish(
+            Failed(
+                at=timestamp(utc_now()),
+                camera=self.name,
+                capture=running.capture,
+                code=error.code,
+                message=error.message,
+                retry_after=error.retry_after,
+            )
+        )
+        self.outcomes.fail(running.capture, error)
+        if went_offline:
+            self.availability.note(error)
+
+    def _count(self, ended: Running, outcome: str) -> None:
+        self._metrics.captures.labels(self.name, outcome).inc()
+        self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
+
+    def _tell_availability(self) -> None:
+        """Tell all viewers that the camera went offline or came back."""
+        since, offline = self.availability.since, self.availability.offline
+        state: CameraState = "offline" if offline else self.status().state
+        self._hub.publish(
+            CameraChanged(
+                at=timestamp(since or utc_now()),
+                camera=self.name,
+                state=state,
+                reason=offline.message if offline else None,
+            )
+        )
+
+
+def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] | None:
+    """An earlier run's newest snapshot, on this run's clock.
+
+    The wall clock is all that is known of its age; where that says the future, it is older than anybody allows.
+    """
+    if snapshot is None:
+        return None
+    age = (utc_now() - snapshot.captured_at).total_seconds()
+    return Finished(snapshot.capture, now - age if age >= 0 else float("-inf"), snapshot)
+
+
+def restore_answered(snapshots: list[Snapshot], now: float) -> dict[str, Finished[Snapshot]]:
+    """What an earlier run answered presses with, by their keys."""
+    restored = ((snapshot.origin.request, restore_latest(snapshot, now)) for snapshot in snapshots)
+    return {key: finished for key, finished in restored if key is not None and finished is not None}

@@ -1,0 +1,98 @@
+"""The album: photos are deleted and make room for others, and everybody who watches is told.
+
+somebody, or the limits -> store -> Album -> the camera forgets it -> `removed` -> hub -> every viewer
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from dog.captures.camera_task import CameraTask
+from dog.clock import utc_now
+from dog.errors import CaptureError
+from dog.metrics import Metrics
+from dog.protocol import Removal, Removed, timestamp
+from dog.push.hub import Hub
+from dog.snapshots import Snapshot, SnapshotStore
+
+__all__ = ["Album"]
+
+CLOCK_INTERVAL = 1.0
+"""Seconds between two looks at the clock, and if it is in doubt, for a person's confirmation."""
+INTERVAL = 60.0
+"""Seconds between two looks for photos that have become too old, or too many for what others left of the disk."""
+MANY = 100
+"""Ids in one event (docs/protocol.md)."""
+
+log = logging.getLogger(__name__)
+
+
+class Album:
+    """Deletion and retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
+
+    def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
+        self._store = store
+        self._hub = hub
+        self._cameras = cameras
+        self._metrics = metrics
+        self._telling: set[asyncio.Task[None]] = set()
+        self._due = asyncio.Event()
+        store.removed = self._note_removed
+
+    async def run(self) -> None:
+        """Keep to the limits for ever; each new photo does so, too."""
+        while True:
+            try:
+                await self._store.purge()
+            except CaptureError as error:
+                log.warning("the album can't be kept to its limits: %s (%s)", error.message, error.detail)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._due.wait()
+            self._due.clear()
+
+    async def watch_clock(self) -> None:
+        """Look at the clock for ever. When it was corrected, delete at once what is too old."""
+        corrections, is_failing = self._store.clock.corrections, False
+        while True:
+            try:
+                await self._store.check_clock()
+            except CaptureError as error:
+                if not is_failing:
+                    log.warning("the clock can't be remembered: %s (%s)", error.message, error.detail)
+                is_failing = True
+            else:
+                is_failing = False
+            if corrections != self._store.clock.corrections:
+                corrections = self._store.clock.corrections
+                self._due.set()
+            await asyncio.sleep(CLOCK_INTERVAL)
+
+    async def settle(self) -> None:
+        """Until all that was removed has been told."""
+        while self._telling:
+            await asyncio.wait(self._telling)
+
+    def _note_removed(self, snapshots: list[Snapshot], reason: Removal) -> None:
+        self._metrics.snapshots_removed.labels(reason).inc(len(snapshots))
+        first, last = snapshots[0], snapshots[-1]
+        if reason == "deleted":
+            log.info("snapshot %s was deleted", first.id)
+        else:
+            log.info("%d photos made room, from %s to %s", len(snapshots), first.captured_at, last.captured_at)
+        task = asyncio.create_task(self._tell(snapshots, reason), name="telling of removed photos")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, snapshots: list[Snapshot], reason: Removal) -> None:
+        by_camera: dict[str, list[Snapshot]] = {}
+        for snapshot in snapshots:
+            by_camera.setdefault(snapshot.camera, []).append(snapshot)
+        for camera, gone in by_camera.items():
+            if camera in self._cameras:
+                await self._cameras[camera].forget(gone)
+            at = timestamp(utc_now())
+            for start in range(0, len(gone), MANY):
+                ids = [snapshot.id for snapshot in gone[start : start + MANY]]
+                self._hub.publish(Removed(at=at, camera=camera, snapshots=ids, reason=reason))

@@ -1,0 +1,172 @@
+"""`dog cert`: a certificate for HTTPS at home, where nobody else makes one."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import click
+
+from dog.cli.exit_status import OutputError
+from dog.errors import StartError, install_command
+from dog.files import rename_to_new
+from dog.logs import escape
+
+__all__ = ["cert"]
+
+SIOCGIFADDR = 0x8915
+"""Linux's question for an interface's IPv4 address (netdevice(7))."""
+TOLD = """\
+{certificate} is the certificate. It is valid until {ends_on} for {names}.
+{key} is its private key. Keep it on this machine, and let nobody else read it.
+
+Add these two lines to dog.toml, above the first line in brackets:
+
+tls_certificate = {certificate_toml}
+tls_key = {key_toml}
+
+Its SHA-256 fingerprint:
+
+{fingerprint}
+
+Browsers warn at the first visit, because the certificate is self-signed. Look at the certificate in the warning, and
+continue only if its SHA-256 fingerprint is the one above. To avoid the warning, copy {certificate} (never the key) to
+the device and make its browser or its system trust it. See docs/deploying.md.
+"""
+
+
+@click.command()
+@click.option(
+    "--name",
+    "more",
+    multiple=True,
+    metavar="NAME",
+    help="Another name or address of this machine, such as dog.lan. You can repeat this option.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("dog-certificate.pem"),
+    show_default=True,
+    help="File to write the certificate to.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("dog-key.pem"),
+    show_default=True,
+    help="File to write its private key to.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files. A running server loads the new ones.")
+def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
+    """Make a self-signed certificate for HTTPS.
+
+    It is valid for the names and addresses of this machine.
+    """
+    try:
+        from dog.tls.self_signed import make_certificate, read_name
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("cryptography"):
+            raise
+        problem = "dog cert needs the package cryptography. Install it: "
+        raise StartError(problem + install_command("cryptography")) from None
+    for path in (certificate, key):
+        _check(path, overwrite)
+    if certificate.resolve() == key.resolve():
+        raise click.UsageError("The certificate and its key can't be in the same file. Name two files.")
+    names = []
+    for text in more:
+        try:
+            names.append(read_name(text))
+        except ValueError:
+            problem = "is not a name or an address. Write one such as dog.lan or 192.0.2.7, without a scheme or a port."
+            raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
+    for text in _find_names():
+        with contextlib.suppress(ValueError):  # a machine may be called anything
+            names.append(read_name(text))
+    names = list(dict.fromkeys(names))
+    made = make_certificate(f"D.O.G. on {names[0].value}", names)
+    _write({key: (made.key, 0o600), certificate: (made.certificate, 0o666)}, overwrite)
+    told = TOLD.format(
+        certificate=certificate,
+        key=key,
+        ends_on=made.ends_at.date(),
+        names=", ".join(str(name.value) for name in names),
+        certificate_toml=json.dumps(str(certificate.absolute()), ensure_ascii=False),
+        key_toml=json.dumps(str(key.absolute()), ensure_ascii=False),
+        fingerprint=made.fingerprint,
+    )
+    for line in told.split("\n")[:-1]:
+        click.echo(escape(line))
+
+
+def _check(path: Path, overwrite: bool) -> None:
+    """Before anything is written. Raises click.UsageError."""
+    if not str(path.absolute()).isprintable():
+        raise click.UsageError(f"{str(path)!r} can't be written into dog.toml. Name another file.")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
+    if path.is_dir():
+        raise click.UsageError(f"{str(path)!r} is a folder. Name a file.")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise click.UsageError(f"{str(path)!r} is a link or a device and is not replaced. Name a file.")
+    if path.exists() and not overwrite:
+        raise click.UsageError(f"{str(path)!r} exists already. Name another file, or add --overwrite to replace it.")
+
+
+def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
+    """Write each beside its place, with the rights it may have from its first moment on, and then put it there.
+
+    Whoever reads one reads it whole, and where one can't be written, none is changed. Raises OutputError.
+    """
+    written: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, (data, mode) in files.items():
+            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            written[path] = beside
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+        for path, beside in written.items():
+            if overwrite:
+                os.replace(beside, path)
+            else:
+                rename_to_new(beside, path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{str(path)!r} can't be written: {reason}. Name another file.") from None
+    finally:
+        for beside in written.values():
+            beside.unlink(missing_ok=True)
+
+
+def _find_names() -> list[str]:
+    """What this machine is called by itself and by its neighbours: the name that most say first."""
+    host = socket.gethostname()
+    short = host.split(".")[0]
+    return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_find_addresses()]
+
+
+def _find_addresses() -> list[str]:
+    """The addresses by which the network is reached, and on Linux the IPv4 one of each interface."""
+    from dog.web.server import find_network_address
+
+    found = find_network_address(socket.AF_INET) + find_network_address(socket.AF_INET6)
+    if sys.platform == "linux":
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            for _, interface in socket.if_nameindex():
+                with contextlib.suppress(OSError):  # it has none
+                    answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("40s", interface.encode()))
+                    found.append(socket.inet_ntoa(answer[20:24]))
+    return found

@@ -1,0 +1,62 @@
+"""Standard output, whose failures are told apart from those of every other file."""
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from dog.cli.exit_status import Status
+from dog.logs import print_line
+
+__all__ = ["Unwritable", "tell_output_failures"]
+
+
+class Unwritable(Exception):
+    """Standard output can't be written. It is no OSError, so that nobody takes it for that of another file."""
+
+
+class _Output(io.FileIO):
+    """Standard output's descriptor. Once it has failed, what is left in the buffers is let go."""
+
+    _failed = False
+
+    def write(self, data: Any, /) -> int:
+        if self._failed:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._failed = True
+            raise Unwritable from error
+
+
+@contextlib.contextmanager
+def tell_output_failures() -> Iterator[None]:
+    """Whatever is printed meanwhile and can't be is one line and Status.FAILED; a reader that went away is no news."""
+    before = sys.stdout
+    try:
+        descriptor = os.open(os.devnull, os.O_RDONLY) if before is None else before.fileno()
+    except OSError:  # it is none of the system's: a program has put its own there
+        yield
+        return
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(descriptor, "wb", closefd=before is None)),
+        encoding=before.encoding if before else "utf-8",
+        errors=before.errors if before else "backslashreplace",
+        line_buffering=bool(before and before.line_buffering),
+    )
+    output = sys.stdout
+    try:
+        try:
+            yield
+        finally:
+            output.flush()
+    except Unwritable as failure:
+        if isinstance(reason := failure.__cause__, OSError) and reason.errno != errno.EPIPE:
+            print_line(f"dog: Standard output can't be written: {os.strerror(reason.errno or 0).lower()}.")
+        sys.exit(Status.FAILED)
+    finally:
+        sys.stdout = before

@@ -1,0 +1,397 @@
+"""The hub: numbers the events, keeps the last of them, and hands each to every viewer without waiting for any.
+
+After the handshake nobody else writes to a viewer's connection: frames are built here, once in each form that viewers
+take (dog.push.encodings), and handed over whole.
+`publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `BACKLOG` bytes
+wait for it; so no viewer delays another. One timer pings all viewers.
+
+Most of an event's way to ten thousand viewers is the kernel's send, and touching ten thousand scattered objects costs
+as much again. So the descriptors of all viewers that nothing waits for lie in one flat list, and are written to without
+touching anything else. A viewer is taken from the list in the moment its transport holds a byte back, or its connection
+ends: before its descriptor is closed, and the number given to somebody else.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from array import array
+from collections import deque
+from collections.abc import Callable
+from itertools import cycle, islice
+from typing import ClassVar
+
+import msgspec
+
+from dog.clock import utc_now
+from dog.metrics import DropReason, Metrics
+from dog.protocol import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
+from dog.push.encodings import FORMS, WEBSOCKET, Form
+from dog.push.websocket_frames import PONG, build_frame
+
+__all__ = ["Hub", "Viewer"]
+
+RING = 256
+"""Events kept for those who resume (docs/protocol.md)."""
+BACKLOG = 64 * 1024
+"""Bytes that may wait for a viewer before it is dropped (docs/protocol.md)."""
+SEND_BUFFER = 64 * 1024
+"""Bytes of a viewer's socket buffer: left to itself, Linux hides megabytes of lag in it before the backlog shows."""
+PING_INTERVAL = 25.0
+"""Seconds between two pings to one viewer (docs/protocol.md)."""
+LANES = 25
+"""Shares of the viewers that are pinged one after the other: ten thousand pongs at once would delay an event."""
+SILENCE = 60.0
+"""Seconds after which a viewer that said nothing, not even a pong, is gone (docs/protocol.md)."""
+LINGER = 1.0
+"""Seconds a viewer has to take its close frame and hang up."""
+
+log = logging.getLogger(__name__)
+
+
+class Viewer(asyncio.Protocol):
+    """One connected viewer: the protocol of its transport, and the write side of its connection.
+
+    Every method is done before it returns. Who reads from the connection overrides `data_received`.
+    """
+
+    form: ClassVar[Form] = WEBSOCKET
+
+    __slots__ = (
+        "_end_timer",
+        "_hub",
+        "_limit",
+        "_transport",
+        "address",
+        "behind_since",
+        "closing",
+        "descriptor",
+        "heard_at",
+        "lane",
+        "place",
+        "role",
+    )
+
+    def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
+        self.address = address
+        self.role = role
+        self.heard_at = hub.now()
+        self.behind_since: float | None = None
+        self.closing = False
+        self.descriptor = -1
+        self.lane: set[Viewer] | None = None
+        self.place = -1
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._hub = hub
+        self._limit = BACKLOG
+        self._transport = transport
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER // 2)  # the kernel doubles it
+            if transport.get_extra_info("sslcontext") is None:
+                self.descriptor = connection.fileno()
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(0)  # it tells when the first byte waits, and when the last one is gone
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing waits for it, so that its socket may be written to."""
+        return self.behind_since is None and not self.closing and self.descriptor >= 0
+
+    # ---- what the hub and the handlers say
+
+    def send(self, message: Message) -> None:
+        """Say something to this viewer alone."""
+        self.write(self.form.build(message, encode(message)))
+
+    def pong(self, payload: bytes) -> None:
+        self.write(build_frame(PONG, payload))
+
+    def write(self, frame: bytes) -> None:
+        """Hand over one whole frame, or the rest of one, or drop the viewer where too much waits already."""
+        if self.closing or self._transport.is_closing():
+            return
+        self._transport.write(frame)
+        if self._transport.get_write_buffer_size() > self._limit:
+            self._hub.drop(self, "slow")
+
+    def write_greeting(self, frames: bytes) -> None:
+        """Hand over a `hello` and its replay. They don't count as a backlog: a slow line must be able to catch up."""
+        self._limit = max(self._limit, BACKLOG + len(frames))
+        self.write(frames)
+        if self.behind_since is None:
+            self._limit = BACKLOG
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send the farewell and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
+
+        Only the sending half is shut, and what still comes in is read and thrown away: closing a socket with unread
+        bytes resets the connection, and the farewell would be lost with it.
+        """
+        if self.closing:
+            return
+        self.write(self.form.build_close(code, reason))
+        if self._transport.is_closing():
+            return
+        self._end()
+        if self._transport.can_write_eof():
+            try:
+                self._transport.write_eof()
+            except OSError:  # it hung up in this very moment
+                self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, whatever waits for it."""
+        self.closing = True
+        self._hub.arrange(self)
+        self._transport.abort()
+
+    def _end(self) -> None:
+        """Nothing more is to be said; what waits has LINGER seconds to be taken."""
+        self.closing = True
+        self._hub.arrange(self)
+        self._end_timer = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+
+    # ---- what the transport says
+
+    def pause_writing(self) -> None:
+        self.behind_since = self._hub.now()
+        self._hub.arrange(self)
+
+    def resume_writing(self) -> None:
+        self._limit = BACKLOG
+        self._hub.catch_up(self)
+
+    def eof_received(self) -> None:
+        if not self.closing:
+            self._end()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.closing = True
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self._hub.leave(self)
+
+
+class _Clear:
+    """The viewers that nothing waits for: their descriptors, and at the same places themselves."""
+
+    def __init__(self) -> None:
+        self._descriptors = array("i")
+        self._viewers: list[Viewer] = []
+
+    def add(self, viewer: Viewer) -> None:
+        viewer.place = len(self._viewers)
+        self._viewers.append(viewer)
+        self._descriptors.append(viewer.descriptor)
+
+    def remove(self, viewer: Viewer) -> None:
+        """Put the last one at its place. One that is not here stays so."""
+        place, viewer.place = viewer.place, -1
+        if place < 0:
+            return
+        last, descriptor = self._viewers.pop(), self._descriptors.pop()
+        if last is not viewer:
+            self._viewers[place], self._descriptors[place] = last, descriptor
+            last.place = place
+
+    def write(self, frame: bytes) -> list[tuple[Viewer, bytes]]:
+        """Write the frame to all. Who did not take it whole is given, with what is left of it."""
+        size = len(frame)
+        left = []
+        write = os.write
+        for place, descriptor in enumerate(self._descriptors):
+            try:
+                taken = write(descriptor, frame)
+            except OSError:  # it takes nothing now, or has gone: its transport finds out which
+                taken = 0
+            if taken != size:
+                left.append((self._viewers[place], frame[taken:]))
+        return left
+
+
+Frames = dict[Form, bytes]
+"""One message in every form."""
+
+
+def _build(message: Message | Event) -> Frames:
+    text = encode(message)
+    return {form: form.build(message, text) for form in FORMS}
+
+
+class Hub:
+    """All viewers, and the events' numbers.
+
+    `epoch` is the server's start in ms since 1970, always above the one before; `server` names the software in `hello`.
+    """
+
+    def __init__(self, epoch: int, server: str, metrics: Metrics, *, clock: Callable[[], float]) -> None:
+        self.epoch = epoch
+        self.seq = 0
+        self.count = 0
+        self.now = clock
+        self._server = server
+        self._metrics = metrics
+        self._lanes: list[set[Viewer]] = [set() for _ in range(LANES)]
+        self._next_lane = cycle(self._lanes)
+        self._clear = {form: _Clear() for form in FORMS}
+        self._others: set[Viewer] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._ring: deque[Frames] = deque(maxlen=RING)
+        self._count_told_at = -1.0
+        self._count_timer: asyncio.TimerHandle | None = None
+        self._farewell: tuple[int, str] | None = None
+        metrics.viewers.set_function(lambda: self.count)
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    def publish(self, event: Event) -> None:
+        """Number the event, keep it, and hand it to every viewer."""
+        self.seq += 1
+        numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
+        frames = _build(numbered)
+        self._ring.append(frames)
+        with self._metrics.fanout.time():
+            self._write_to_all(frames)
+
+    # ---- who comes and goes
+
+    def join(
+        self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None, *, preface: bytes = b""
+    ) -> None:
+        """Register the viewer, tell it the whole state, and then all events after the cursor `since`.
+
+        That is one step: no event falls between. `preface` goes before all, the answer to its handshake.
+        """
+        if self._farewell is not None:
+            viewer.write(preface)
+            viewer.close(*self._farewell)
+            return
+        viewer.lane = next(self._next_lane)
+        viewer.lane.add(viewer)
+        self.count += 1
+        self._empty.clear()
+        self.arrange(viewer)
+        self.resume(viewer, cameras, since, preface=preface)
+        self._tell_count()
+
+    def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
+        """Tell a viewer that is here the whole state, and all events after the cursor: so many bytes."""
+        missed = self._missed(cursor)
+        if cursor is not None:
+            self._metrics.resumes.labels("false" if missed is None else "true").inc()
+        replayed = len(missed) if missed else 0
+        hello = Hello(
+            protocol=PROTOCOL,
+            server=self._server,
+            at=timestamp(utc_now()),
+            epoch=self.epoch,
+            seq=self.seq - replayed,
+            cursor=f"{self.epoch}-{self.seq - replayed}",
+            recovered=missed is not None,
+            cameras=cameras,
+            viewers=self.count,
+            role=viewer.role,
+        )
+        form = viewer.form
+        greeting = b"".join((preface, form.build(hello, encode(hello)), *(frames[form] for frames in missed or ())))
+        viewer.write_greeting(greeting)
+        return len(greeting)
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget the viewer: nothing is written to it any more. One that is not here stays so."""
+        if viewer.lane is None:
+            return
+        viewer.lane.discard(viewer)
+        viewer.lane = None
+        self.arrange(viewer)
+        self.count -= 1
+        if self.count == 0:
+            self._empty.set()
+        self._tell_count()
+
+    def drop(self, viewer: Viewer, reason: DropReason) -> None:
+        """Cut off a viewer that does not read (`slow`) or has not said anything for too long (`silent`)."""
+        log.info("viewer %s is %s: dropped", viewer.address, reason)
+        self._metrics.viewers_dropped.labels(reason).inc()
+        viewer.abort()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send everybody away, and whoever still comes."""
+        self._farewell = (code, reason)
+        if self._count_timer is not None:
+            self._count_timer.cancel()
+        for lane in self._lanes:
+            for viewer in tuple(lane):
+                viewer.close(code, reason)
+
+    async def wait_closed(self) -> None:
+        """Until the last viewer is gone: after `close()` that is LINGER seconds at most."""
+        await self._empty.wait()
+
+    async def keep_alive(self) -> None:
+        """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
+        for lane in cycle(self._lanes):
+            await asyncio.sleep(PING_INTERVAL / LANES)
+            silent_since = self.now() - SILENCE
+            for viewer in tuple(lane):
+                if viewer.heard_at < silent_since:
+                    self.drop(viewer, "silent")
+                else:
+                    viewer.write(viewer.form.ping)
+
+    # ---- which way a viewer is written to
+
+    def arrange(self, viewer: Viewer) -> None:
+        """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
+        if viewer.lane is not None and viewer.clear:
+            if viewer.place < 0:
+                self._clear[viewer.form].add(viewer)
+            self._others.discard(viewer)
+            return
+        self._clear[viewer.form].remove(viewer)
+        if viewer.lane is not None:
+            self._others.add(viewer)
+        else:
+            self._others.discard(viewer)
+
+    def catch_up(self, viewer: Viewer) -> None:
+        """The viewer has taken all that waited for it."""
+        if viewer.behind_since is not None:
+            self._metrics.event_lag.observe(self.now() - viewer.behind_since)
+            viewer.behind_since = None
+        self.arrange(viewer)
+
+    def _write_to_all(self, frames: Frames) -> None:
+        left = [one for form, clear in self._clear.items() for one in clear.write(frames[form])]
+        for viewer in tuple(self._others):
+            viewer.write(frames[viewer.form])
+        for viewer, rest in left:
+            viewer.write(rest)
+
+    def _missed(self, cursor: str | None) -> list[Frames] | None:
+        """The frames after the cursor, in order; None where they are not all here, or the cursor is not ours."""
+        epoch, _, seq = (cursor or "").partition("-")
+        if epoch != str(self.epoch) or not (seq.isascii() and seq.isdigit() and len(seq) < 20):
+            return None
+        behind = self.seq - int(seq)
+        if not 0 <= behind <= len(self._ring):
+            return None
+        return list(islice(self._ring, len(self._ring) - behind, None))
+
+    def _tell_count(self) -> None:
+        """Tell all how many are watching, at most once a second."""
+        if self._count_timer is None and self._farewell is None:
+            loop = asyncio.get_running_loop()
+            wait = max(0.0, self._count_told_at + 1.0 - self.now())
+            self._count_timer = loop.call_later(wait, self._send_count)
+
+    def _send_count(self) -> None:
+        self._count_timer = None
+        self._count_told_at = self.now()
+        self._write_to_all(_build(Viewers(count=self.count)))

@@ -1,0 +1,102 @@
+"""What is said of a setting: to people who set it, and where its value came from."""
+
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+__all__ = [
+    "ACCESS",
+    "ADDRESS",
+    "CAMERA",
+    "GROUPS",
+    "LIMITS",
+    "LOG",
+    "PICTURES",
+    "Setting",
+    "SettingInfo",
+    "Source",
+    "flag_of",
+    "strip",
+    "variable_of",
+    "write_default",
+]
+
+ADDRESS = "Address"
+ACCESS = "Access"
+CAMERA = "Camera"
+PICTURES = "Photos"
+LIMITS = "Limits"
+LOG = "Log"
+GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
+
+
+class Source(Struct, frozen=True):
+    """Where a value came from: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
+
+    written: str
+    place: str
+
+
+class SettingInfo(Struct, frozen=True, kw_only=True):
+    """The help of a setting. `expected` says what to write; `none_texts` are the texts that mean "none".
+
+    `common` marks the dozen settings that people change: `dog serve --help` and the README show only these.
+    """
+
+    group: str
+    meaning: str
+    expected: str
+    metavar: str
+    check: Callable[[Any], Any] | None = None
+    none_texts: tuple[str, ...] = ()
+    common: bool = False
+
+
+def flag_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def variable_of(name: str) -> str:
+    return f"DOG_{name.upper()}"
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """A setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
+
+    `in_file` is false for `config`, which can't be in the file that it names.
+    """
+
+    name: str
+    info: SettingInfo
+    default: str
+    type: Any = str
+    kind: Any = str
+    in_file: bool = True
+
+    @property
+    def flag(self) -> str:
+        return flag_of(self.name)
+
+    @property
+    def variable(self) -> str:
+        return variable_of(self.name)
+
+
+def strip(kind: Any) -> Any:
+    """A type without its limits, and without None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return strip(next(one for one in get_args(kind) if one is not types.NoneType))
+    return strip(kind.__origin__) if get_origin(kind) is Annotated else kind
+
+
+def write_default(field: msgspec.structs.FieldInfo) -> str:
+    """A field's default as one writes it."""
+    value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    if value is None or value == () or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,397 @@
+"""The folder of snapshots and its index, kept as one.
+
+    <folder>/YYYY/MM/DD/<name>.jpg              a picture: what the camera left, bit for bit
+    <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
+    <folder>/.dog/index.sqlite3                 can be made again from the pictures, but for its ledger
+    <folder>/.dog/index.old.sqlite3             the one before, while another is made in its place
+    <folder>/.dog/lock                          held while a server uses the folder
+    <folder>/.dog/epoch                         the start of the last server, so that the next one is later
+    <folder>/.dog/clock-in-doubt                there while the clock is in doubt (doubts.py)
+    <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
+    <folder>/.dog/damaged/                      pictures of ours that are no longer whole, and indexes, put aside
+
+A snapshot exists from the moment its picture is renamed to its final name: before that nothing refers to it,
+and what a crash leaves of it is removed at the next start. It is gone from the moment the ledger says so. Names of ours
+are believed, contents are checked before they enter the index, and what is not named as ours is neither touched nor
+served.
+
+Everything here blocks, and belongs to one thread.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from dog import files
+from dog.clock import Clock, Doubt, utc_now
+from dog.errors import StartError, StorageError, StorageFull
+from dog.files import make_private_folder, sync_folder
+from dog.snapshots.index import Index, is_full, is_surroundings
+from dog.snapshots.index_replacement import open_index, put_aside
+from dog.snapshots.lock import Lock
+from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
+from dog.snapshots.reconcile import reconcile
+from dog.snapshots.retention import Limits, choose
+from dog.snapshots.timekeeping import Timekeeping
+
+__all__ = ["Archive"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ATTEMPTS = 8
+"""At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
+_PROBE = bytes(4096)
+"""A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
+_LITTLE = 1024 * 1024
+"""Bytes of the disk. With less than that left, SQLite may have no room to note what is removed."""
+_NAMED = 10
+_LONGEST_NAME = 300
+"""Of leftovers in one line of the log: a stranger chose how many they are and how long their names."""
+_LARGEST_EPOCH = 2**53
+"""The largest whole number that a browser counts with."""
+
+
+class Archive:
+    """One folder, open from `open` to `close`. For what the disk does its methods raise StorageFull or StorageError."""
+
+    def __init__(self, root: Path, clock: Clock | None = None) -> None:
+        self.root = root
+        self.clock = clock or Clock()
+        self.private = root / ".dog"
+        self.incoming = self.private / "incoming"
+        self.epoch = 0
+        self.last_capture = 0
+        self.kept = (0, 0)
+        self._lock: Lock | None = None
+        self._index: Index | None = None
+        self._timekeeping = Timekeeping(self.private, self.clock)
+        self._day: str | None = None
+
+    # ---- opening and closing
+
+    def open(self) -> None:
+        """Lock the folder, clean up what a crash left, and make the index agree with the pictures.
+
+        Raises StartError: one line that names the folder, what is wrong and what to do. It is to be closed then, too.
+        """
+        try:
+            self._make_private()
+            self._lock = Lock(self.root, self.private / "lock")
+            self._clean_up()
+            self.epoch = self._next_epoch()
+            self._index = self._open_index()
+            self._timekeeping.start(self._index)
+        except (OSError, sqlite3.Error) as error:
+            raise StartError(
+                f"The folder of snapshots {str(self.root)!r} can't be used: {_reason(error)}."
+                " Make room and let the server write there, or name another folder."
+            ) from error
+
+    def close(self) -> None:
+        """Bring the index into its file and let go of the folder. Not open, does nothing."""
+        if self._index is not None:
+            index, self._index = self._index, None
+            try:
+                index.close()
+            except sqlite3.Error as error:
+                log.warning("%s: the index could not be closed (%s). The next start checks it.", self.root, error)
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            with contextlib.suppress(OSError):
+                self._timekeeping.end()
+            lock.release()
+
+    def _clean_up(self) -> None:
+        """Remove what a crash or a camera left. It is never served: what can't be removed ends no start."""
+        count, left = files.empty_folder(self.incoming)
+        if count:
+            log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
+        if left:
+            names = ", ".join(str(path)[:_LONGEST_NAME] for path in left[:_NAMED])
+            log.warning("%d leftovers can't be removed and stay: %s. Remove them by hand.", len(left), names)
+
+    def _make_private(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise StartError(
+                f"The folder of snapshots {str(self.root)!r} is not a folder. Remove it, or name another one."
+            )
+        missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            sync_folder(folder.parent)
+        for folder in self.private, self.incoming:
+            # Its content is removed: it must not be reached through a link to somewhere else.
+            if folder.is_symlink():
+                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
+            make_private_folder(folder)
+        sync_folder(self.root)
+        sync_folder(self.private)
+
+    def _next_epoch(self) -> int:
+        """Now, in milliseconds since 1970, but always above the one before, whatever became of the clock."""
+        path = self.private / "epoch"
+        before = 0
+        with contextlib.suppress(FileNotFoundError):
+            text = path.read_bytes()[:20].strip()
+            if text.isdigit() and int(text) < _LARGEST_EPOCH:
+                before = int(text)
+            else:
+                log.warning("%s: the last epoch can't be read. It is derived from the clock alone.", self.root)
+        epoch = max(time.time_ns() // 1_000_000, before + 1)
+        files.replace_durably(path, f"{epoch}\n".encode(), temporary=self._make_temporary("epoch"))
+        return epoch
+
+    # ---- the index
+
+    def _open_index(self) -> Index:
+        """The index, made again where it can't be used, and equal to the folder."""
+        return open_index(self.private, self._make_agree)
+
+    def _make_agree(self, index: Index) -> None:
+        reconcile(index, self.root, self.private, self.incoming)
+        self.last_capture = max(self.last_capture, index.last_capture())
+        self.kept = index.totals()
+
+    @contextlib.contextmanager
+    def _indexed(self) -> Iterator[Index]:
+        """The index. Where it fails it is given up, and the next use opens or makes it again."""
+        self._lock_held()
+        try:
+            if self._index is None:
+                self._index = self._open_index()
+            yield self._index
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise StorageFull(files.FULL, detail=f"the index: {error}") from error
+            self._give_up_index(error)
+            raise StorageError(
+                "The index of the album failed. Try again: it is repaired at its next use.", detail=str(error)
+            ) from error
+        except OSError as error:
+            raise files.explain(error) from error
+
+    def _lock_held(self) -> Lock:
+        if self._lock is None:
+            raise StorageError("The album is closed, because the server is not running. Start it.")
+        return self._lock
+
+    def _give_up_index(self, error: sqlite3.Error) -> None:
+        if self._index is not None:
+            index, self._index = self._index, None
+            with contextlib.suppress(sqlite3.Error):
+                index.close()
+            if not is_surroundings(error):
+                with contextlib.suppress(OSError):
+                    put_aside(self.private)
+
+    # ---- saving
+
+    def stage(self, data: bytes) -> Path:
+        """Write a picture beside and see it to the disk; it can be looked at meanwhile. For `save`, or `discard`.
+
+        Raises StorageFull and StorageError, and then nothing of it is left.
+        """
+        path = self._make_temporary("picture")
+        try:
+            self._lock_held().check()
+            files.write_synced(path, data)
+        except OSError as error:
+            raise files.explain(error) from error
+        return path
+
+    def discard(self, staged: Path) -> None:
+        files.remove(staged)
+
+    def make_free_id(self) -> str:
+        """One that neither a snapshot has nor one that was removed. Raises StorageError where none is found."""
+        with self._indexed() as index:
+            for _ in range(_ATTEMPTS):
+                snapshot_id = make_id()
+                if index.find_taken(snapshot_id) is None:
+                    return snapshot_id
+        raise StorageError(
+            "The snapshot was not saved, because no free id was found. Press again.", detail="the ids are not random"
+        )
+
+    def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
+        """Keep a staged picture under its snapshot's name: when this returns it is on disk and in the index.
+
+        Raises StorageFull and StorageError, and then nothing of it is left.
+        """
+        try:
+            with self._indexed() as index:
+                self._lock_held().check()
+                self._timekeeping.note_date(index, snapshot)
+                self._make_day(day_of(snapshot), index)
+                with self._changing(index, day_of(snapshot)):
+                    self._place(snapshot, staged, thumbnail, index)
+                self.last_capture = max(self.last_capture, snapshot.capture)
+                self.kept = (self.kept[0] + 1, self.kept[1] + snapshot.bytes)
+        except BaseException:
+            self.discard(staged)
+            raise
+        with contextlib.suppress(StorageError, StorageFull), self._indexed() as index:
+            self._timekeeping.note_capture(index)
+
+    @contextlib.contextmanager
+    def _changing(self, index: Index, day: str) -> Iterator[None]:
+        """What is done in a day's folder meanwhile stands in the index: the next start need not look for it."""
+        folder = self.root / day
+        is_known = index.day(day) == _changed_at(folder)
+        if is_known:
+            index.note_day(day, None)
+        yield
+        changed_at = _changed_at(folder)
+        if changed_at is None:
+            index.forget_day(day)
+        elif is_known:
+            index.note_day(day, changed_at)
+
+    def _make_temporary(self, kind: str) -> Path:
+        """A name in `incoming` that is free, also where a leftover could not be removed."""
+        return self.incoming / f"{make_id()}.{kind}"
+
+    def _place(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
+        """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
+        final = self.root / picture_name(snapshot)
+        thumbnail = self.root / thumbnail_name(picture_name(snapshot))
+        incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
+        # An empty file holds the name: a rename would replace what is there, and not every file system has links.
+        os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        try:
+            files.write_synced(incoming_thumbnail, thumbnail_data)
+            os.replace(incoming_thumbnail, thumbnail)
+            os.replace(staged, final)
+            sync_folder(final.parent)
+            index.add(snapshot)
+        except BaseException:
+            for path in final, thumbnail, incoming_thumbnail:
+                files.remove(path)
+            raise
+
+    def _make_day(self, day: str, index: Index) -> None:
+        """The folder of a day, synced up to the root the first time, as a crash may have made it and not synced it."""
+        folder = self.root / day
+        is_new = not folder.is_dir()
+        if is_new or day != self._day:
+            files.make_folders(self.root, folder)
+            self._day = day
+        if is_new:
+            index.note_day(day, _changed_at(folder))
+
+    def check_writable(self) -> None:
+        """Write a file, sync it and remove it again."""
+        path = self._make_temporary("writable")
+        try:
+            self._lock_held().check()
+            files.write_synced(path, _PROBE)
+            path.unlink()
+        except OSError as error:
+            raise files.explain(error) from error
+
+    # ---- removing
+
+    def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
+        """Those of them that there were: gone from the index, with a note that they were removed, and from the disk."""
+        with self._indexed() as index:
+            return self._remove(index, [found for each in snapshot_ids if (found := index.get(each)) is not None])
+
+    def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
+        """Remove what is too old or too much, a step of it, so that a picture of `room` bytes has its place.
+
+        Raises StorageFull where it has none though nothing is left that may go.
+        """
+        with self._indexed() as index:
+            free = shutil.disk_usage(self.root).free
+            chosen = choose(
+                index, limits, kept=self.kept, free=free, now=self._timekeeping.deletion_time(index), room=room
+            )
+            if room and not chosen and limits.free is not None and free - room < limits.free:
+                raise StorageFull(
+                    "The disk has less space than `keep_free`, and no photo may be removed. Make room, or unpin some."
+                )
+            return self._remove(index, chosen)
+
+    def _remove(self, index: Index, snapshots: list[Snapshot]) -> list[Snapshot]:
+        if not snapshots:
+            return snapshots
+        self._lock_held().check()
+        days = {day_of(each) for each in snapshots}
+        for day in days:
+            if (self.root / day).exists() and not os.access(self.root / day, os.W_OK | os.X_OK):
+                raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
+        if shutil.disk_usage(self.root).free < _LITTLE:  # else there is no room to note it
+            self._unlink(snapshots)
+        with contextlib.ExitStack() as stack:
+            for day in days:
+                stack.enter_context(self._changing(index, day))
+            index.remove(snapshots, utc_now())
+            self.kept = (self.kept[0] - len(snapshots), self.kept[1] - sum(each.bytes for each in snapshots))
+            left = self._unlink(snapshots)
+            for day in days:
+                files.remove_empty(self.root, self.root / day)
+        for each in left:
+            log.warning(
+                "%s was deleted, but its file can't be removed. The next start tries again.", picture_name(each)
+            )
+            index.note_day(day_of(each), None)
+        return snapshots
+
+    def _unlink(self, snapshots: list[Snapshot]) -> list[Snapshot]:
+        """Those whose files are still there."""
+        left = []
+        for each in snapshots:
+            paths = [self.root / name for name in (picture_name(each), thumbnail_name(picture_name(each)))]
+            for path in paths:
+                files.remove(path)
+            if any(path.exists() for path in paths):
+                left.append(each)
+        return left
+
+    def check_clock(self) -> Doubt | None:
+        """Return why the clock is in doubt, or None. Remember it if it is trusted."""
+        with self._indexed() as index:
+            self._lock_held().check()
+            return self._timekeeping.check(index)
+
+    # ---- finding
+
+    def ask(self, question: Callable[[Index], T]) -> T:
+        """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
+        try:
+            with self._indexed() as index:
+                return question(index)
+        except StorageError:
+            if self._index is not None:
+                raise
+        with self._indexed() as index:
+            return question(index)
+
+    def tell(self, statement: Callable[[Index], T]) -> T:
+        """Write into the index's ledger."""
+        with self._indexed() as index:
+            self._lock_held().check()
+            return statement(index)
+
+
+def _changed_at(folder: Path) -> int | None:
+    """When something in the folder came, went or got another name, in ns; None where it is not there."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return f"its index: {error}"

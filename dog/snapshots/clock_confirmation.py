@@ -1,0 +1,75 @@
+"""Files by which a person confirms the clock of a running server, because only the server may use the index.
+
+    <folder>/.dog/clock-in-doubt     while the clock is in doubt: what it says, and what was expected
+    <folder>/.dog/clock-confirmed    the same file, which a command renamed; the server removes it
+
+A confirmation names the doubt that it is for, so that it does not confirm a later one. Everything here blocks.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from dog.clock import Doubt
+from dog.files import remove
+
+__all__ = ["DoubtFiles"]
+
+
+class DoubtFiles:
+    """The two files, in an album's private folder. Methods raise OSError."""
+
+    def __init__(self, private: Path) -> None:
+        self._doubt = private / "clock-in-doubt"
+        self._confirmed = private / "clock-confirmed"
+        self._noted: Doubt | None = None
+        self._is_current = False
+
+    # ---- the server's side
+
+    def note(self, doubt: Doubt | None) -> None:
+        """Say that the clock is in doubt, or that it is not, and that any confirmation was noticed."""
+        if self._is_current and doubt == self._noted:
+            return
+        if doubt is None:
+            remove(self._doubt)
+        else:
+            beside = self._doubt.with_name(f"{self._doubt.name}.new")
+            beside.write_bytes(msgspec.json.encode(doubt))
+            os.replace(beside, self._doubt)
+        remove(self._confirmed)
+        self._noted, self._is_current = doubt, True
+
+    def confirmed(self) -> Doubt | None:
+        """Return the doubt that a person has confirmed. The next `note` says that this was noticed."""
+        if self._noted is None:
+            return None
+        confirmed = _read(self._confirmed)
+        self._is_current = confirmed is None
+        return confirmed
+
+    # ---- the command's side
+
+    def read(self) -> Doubt | None:
+        """Return the doubt of the server that has the folder; None if it trusts its clock."""
+        return _read(self._doubt)
+
+    def confirm(self) -> bool:
+        """Confirm the clock of the server that has the folder. Return False if it is not in doubt."""
+        try:
+            os.rename(self._doubt, self._confirmed)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_noticed(self) -> bool:
+        """Return True if the server has noticed the confirmation."""
+        return not self._confirmed.exists()
+
+
+def _read(path: Path) -> Doubt | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Doubt)
+    return None

@@ -1,0 +1,190 @@
+"""An index made in the place of another: what the old one alone knew is taken over, as far as it can be read.
+
+That is its ledger, how each photo that is as it was came about, and the highest number of a capture. Where it knew
+another hash of a photo, that one stays: what is damaged is never blessed. Until the new one is whole, the old one lies
+beside it: a crash on the way costs nothing.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dog.files import sync_folder
+from dog.snapshots.index import Index, is_surroundings
+from dog.snapshots.names import Snapshot, make_id, picture_name
+
+__all__ = [
+    "INDEX",
+    "OLD_INDEX",
+    "UNREADABLE",
+    "Predecessor",
+    "Successor",
+    "make_again",
+    "open_index",
+    "put_aside",
+]
+
+INDEX = "index.sqlite3"
+OLD_INDEX = "index.old.sqlite3"
+"""Where it lies, there is an index that was put aside, and the one in its place is not whole."""
+
+UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""What comes of reading an index that is damaged or of another version."""
+
+log = logging.getLogger(__name__)
+
+
+class Predecessor(Index):
+    """The index that is to be replaced, read as far as it can be: it need not be sound, nor of this version."""
+
+    def _prepare(self) -> None:
+        self._ask("PRAGMA locking_mode = EXCLUSIVE")
+        self._ask("PRAGMA query_only = ON")
+
+
+class Successor(Index):
+    """The index that is being made. `changed` are the paths of photos that are not as they were saved, and `carried` is
+    of how many the old one knew more than their files say. `aside` is where that one is kept then, if there was one.
+    """
+
+    def __init__(self, path: Path, old: Path, advance: Callable[[int], object]) -> None:
+        super().__init__(path)
+        self._advance = advance
+        self.old: Predecessor | None = None
+        self.changed: list[str] = []
+        self.carried = 0
+        self.aside: Path | None = None
+        self._unread: set[str] = set()
+        self.ledger.carry_over(old)
+        if old.is_file():
+            try:
+                self.old = Predecessor(old)
+                self._raise_highest(self.old.last_capture())
+            except UNREADABLE as error:
+                self.note_unread(error)
+
+    def add(self, snapshot: Snapshot) -> None:
+        known = self._recall(snapshot.id)
+        if known is not None and known.sha256 in ("", snapshot.sha256):
+            snapshot = dataclasses.replace(snapshot, origin=known.origin)
+            self.carried += 1
+        elif known is not None:
+            snapshot = dataclasses.replace(snapshot, sha256=known.sha256)
+            self.changed.append(picture_name(snapshot))
+        super().add(snapshot)
+        self._advance(1)
+
+    def note_unread(self, error: BaseException) -> None:
+        """Something of the old one can't be read; the rest may still be."""
+        self._unread.add(str(error))
+
+    def settle(self) -> None:
+        """All is taken over: from now on it is an index like any other. Says what could not be."""
+        if self._unread:
+            why = ", ".join(sorted(self._unread))
+            log.warning("the old index can't be read, or not all of it, and what it alone knew is lost: %s", why)
+        self._release()
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one goes
+
+    def _release(self) -> None:
+        if self.old is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self.old.close()
+            self.old = None
+
+    def close(self) -> None:
+        self._release()
+        super().close()
+
+    def _recall(self, snapshot_id: str) -> Snapshot | None:
+        try:
+            return self.old.get(snapshot_id) if self.old is not None else None
+        except UNREADABLE as error:
+            self.note_unread(error)
+            return None
+
+    def _raise_highest(self, capture: int) -> None:
+        """Captures' numbers rise for ever, also above those of photos that are gone."""
+        self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
+
+
+# ---- the index of an archive
+
+
+def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
+    """The index in an archive's private folder, made again where it can't be used. `make_agree` holds it to the folder.
+
+    Raises sqlite3.Error where what is around it is at fault, and OSError.
+    """
+    path = private / INDEX
+    if not (private / OLD_INDEX).exists():
+        try:
+            index = Index(path)
+            with _closed_on_failure(index):
+                make_agree(index)
+            return index
+        except sqlite3.Error as error:
+            if is_surroundings(error) and not path.is_dir():
+                raise
+            log.warning("%s: the index can't be used (%s).", private, error)
+    log.warning("%s: the index is rebuilt.", private)
+    successor = make_again(private, make_agree)
+    if successor.changed:
+        first, count = successor.changed[0], len(successor.changed)
+        log.warning(
+            "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.", count, first
+        )
+    return successor
+
+
+def make_again(
+    private: Path, make_agree: Callable[[Successor], None], advance: Callable[[int], object] = lambda _photos: None
+) -> Successor:
+    """The index made in the place of the one that there is, or of the one that was put aside already.
+
+    Killed at any moment, or failing, it leaves what the next call finishes. `advance` is told of each photo that the
+    new one takes. Raises sqlite3.Error and OSError.
+    """
+    path, old = private / INDEX, private / OLD_INDEX
+    put_aside(private)
+    Index.delete(path)
+    index = Successor(path, old, advance)
+    with _closed_on_failure(index):
+        make_agree(index)
+        index.settle()
+        sync_folder(private)
+        if old.exists():
+            damaged = private / "damaged"
+            damaged.mkdir(exist_ok=True)
+            index.aside = damaged / f"{make_id()}.{INDEX}"
+            _move(old, index.aside)
+    return index
+
+
+def put_aside(private: Path) -> None:
+    """Have the index made again when it is opened next. An older one that is put aside already stays that."""
+    path, old = private / INDEX, private / OLD_INDEX
+    if not old.exists():
+        Index.delete(old)  # what a kill may have left beside one that is kept elsewhere by now
+    if path.exists() != old.exists():  # where there is the old one alone, a kill came between
+        _move(path, old)
+
+
+@contextlib.contextmanager
+def _closed_on_failure(index: Index) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        index.close()
+        raise
+
+
+def _move(path: Path, target: Path) -> None:
+    """An index, and then what SQLite has beside it: where the first is gone, the rest of it may be still to come."""
+    for file, there in zip(Index.files(path), Index.files(target), strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(file, there)

@@ -1,0 +1,51 @@
+"""Where things are on the web: the addresses that events, pages and replies give away.
+
+With a public address (the setting `base_url`) they are absolute, else absolute paths on whatever host was asked.
+"""
+
+from dog.protocol import SnapshotBody, timestamp
+from dog.snapshots import Snapshot
+
+__all__ = ["Links"]
+
+
+class Links:
+    """The addresses below `base_url`, which has no trailing slash; None is the asked host's root."""
+
+    def __init__(self, base_url: str | None) -> None:
+        self._base = base_url or ""
+
+    def picture(self, snapshot: Snapshot) -> str:
+        return f"{self._base}/snapshots/{snapshot.id}.{snapshot.suffix}"
+
+    def thumbnail(self, snapshot: Snapshot) -> str:
+        return f"{self._base}/snapshots/{snapshot.id}/thumbnail.jpg"
+
+    def page(self, snapshot: Snapshot) -> str:
+        return f"{self._base}/snapshots/{snapshot.id}"
+
+    def shared(self, token: str) -> str:
+        """The page of a photo for whoever was given the link with this token."""
+        return f"{self._base}/shared/{token}"
+
+    def capture(self, number: int) -> str:
+        return f"{self._base}/api/captures/{number}"
+
+    def describe(self, snapshot: Snapshot) -> SnapshotBody:
+        """The snapshot as viewers and scripts are told of it."""
+        return SnapshotBody(
+            camera=snapshot.camera,
+            capture=snapshot.capture,
+            snapshot=snapshot.id,
+            url=self.picture(snapshot),
+            page=self.page(snapshot),
+            thumbnail=self.thumbnail(snapshot),
+            captured_at=timestamp(snapshot.captured_at),
+            width=snapshot.width,
+            height=snapshot.height,
+            bytes=snapshot.bytes,
+            content_type=snapshot.content_type,
+            exposure=snapshot.origin.exposure,
+            sha256=snapshot.sha256,
+            quality=snapshot.origin.quality,
+        )

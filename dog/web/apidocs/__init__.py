@@ -1,0 +1,1 @@
+"""The OpenAPI and AsyncAPI documents, made from the table of routes."""

@@ -1,0 +1,146 @@
+"""What the service says of itself: OpenAPI and AsyncAPI for tools, and a page of both for people.
+
+They are made of the table of operations when they are first asked for, and are the same as long as the service runs.
+"""
+
+import asyncio
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import msgspec
+from aiohttp import web
+
+from dog import __version__
+from dog.web.apidocs.asyncapi import make_asyncapi
+from dog.web.apidocs.openapi import make_openapi
+from dog.web.apidocs.operation import Operation
+from dog.web.apidocs.schemas import Schema, name_of
+from dog.web.http.content import Content, respond
+from dog.web.middleware.authentication import describe_visitor
+
+__all__ = ["DOCUMENTS", "Documents", "show_asyncapi", "show_openapi", "show_page"]
+
+KEEP = {"Cache-Control": "no-cache"}
+JSON = "application/json"
+TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
+
+
+class Documents:
+    """The documents of one service."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        tags: Mapping[str, str],
+        base_url: str | None,
+        templates: jinja2.Environment,
+    ) -> None:
+        self._operations = operations
+        self._tags = tags
+        self._base_url = base_url
+        self._template = templates.get_template("api.html")
+
+    @functools.cached_property
+    def openapi(self) -> Content:
+        return Content.of(msgspec.json.encode(self._openapi), JSON)
+
+    @functools.cached_property
+    def asyncapi(self) -> Content:
+        return Content.of(msgspec.json.encode(self._asyncapi), JSON)
+
+    @functools.cached_property
+    def page(self) -> Content:
+        context = {
+            "root": "./",  # of /api
+            "version": __version__,
+            **describe_visitor(None),
+            "openapi": self._openapi,
+            "asyncapi": self._asyncapi,
+            "chapters": list(self._chapters()),
+            "pieces": _pieces,
+            "name_of": name_of,
+            "show": _show,
+        }
+        return Content.of(self._template.render(context).encode(), "text/html; charset=utf-8")
+
+    @functools.cached_property
+    def _openapi(self) -> dict[str, Any]:
+        return make_openapi(self._operations, self._tags, self._base_url)
+
+    @functools.cached_property
+    def _asyncapi(self) -> dict[str, Any]:
+        by_path = {operation.path: operation for operation in self._operations}
+        return make_asyncapi(by_path["/ws"], by_path["/events"], self._base_url)
+
+    def _chapters(self) -> Any:
+        """The operations as the document has them, by tag: each with its method and its path."""
+        for tag in self._openapi["tags"]:
+            inside = [
+                {"method": method.upper(), "path": path, **operation}
+                for path, operations in self._openapi["paths"].items()
+                for method, operation in operations.items()
+                if tag["name"] in operation["tags"]
+            ]
+            yield {**tag, "operations": inside}
+
+
+DOCUMENTS = web.AppKey("documents", Documents)
+
+
+async def show_openapi(request: web.Request) -> web.StreamResponse:
+    """GET /api/openapi.json."""
+    return await _respond(request, "openapi")
+
+
+async def show_asyncapi(request: web.Request) -> web.StreamResponse:
+    """GET /api/asyncapi.json."""
+    return await _respond(request, "asyncapi")
+
+
+async def show_page(request: web.Request) -> web.StreamResponse:
+    """GET /api: both, to be read."""
+    return await _respond(request, "page")
+
+
+async def _respond(request: web.Request, name: str) -> web.StreamResponse:
+    """Made in a thread the first time: that takes tens of milliseconds."""
+    return respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), KEEP)
+
+
+def _pieces(schema: Schema) -> list[str]:
+    """What values a schema allows, in a few words; each other piece is the name of a type, from the second on."""
+    if "anyOf" in schema:
+        found = [_pieces(choice) for choice in schema["anyOf"]]
+        return functools.reduce(lambda before, after: _join(_join(before, [" or "]), after), found)
+    if name := name_of(schema):
+        return ["", name, ""]
+    if schema.get("type") == "array":
+        return _join(["list of "], _pieces(schema["items"]))
+    if "const" in schema:
+        return [_show(schema["const"])]
+    if "enum" in schema:
+        return ["one of " + ", ".join(map(_show, schema["enum"]))]
+    if schema.get("format") == "date-time":
+        return ["time"]
+    words = [TYPES.get(schema.get("type", ""), "object")]
+    for key, said in (("minimum", "at least"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
+        if key in schema:
+            words.append(f"{said} {schema[key]}")
+    if "maxLength" in schema:
+        words.append(f"of {schema['maxLength']} characters at most")
+    if schema.get("default") is not None:
+        words.append(f"({_show(schema['default'])} where left out)")
+    return [" ".join(words)]
+
+
+def _join(before: list[str], after: list[str]) -> list[str]:
+    """Both, the last piece of the one and the first of the other as one."""
+    return [*before[:-1], before[-1] + after[0], *after[1:]]
+
+
+def _show(value: Any) -> str:
+    """A value as JSON, on several lines where it is long."""
+    text = msgspec.json.encode(value)
+    return (msgspec.json.format(text, indent=2) if len(text) > 72 else text).decode()

@@ -1,0 +1,63 @@
+"""What may be said beside a request, as structs whose fields are the query's parameters, or the headers.
+
+Who parses with a type of their own has it; here are those of the others.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from dog.protocol import REQUEST_LENGTH, MaxAge
+from dog.web.handlers.images import Wait
+
+__all__ = ["OfCamera", "OfEvents", "OfFile", "OfLatest", "OfPress", "OfPreview", "OfPush"]
+
+
+class OfCamera(Struct, frozen=True):
+    """`?camera=`"""
+
+    camera: str | None = None
+
+
+class OfLatest(OfCamera, frozen=True):
+    """The query of GET /latest.jpg."""
+
+    max_age: MaxAge | None = None
+    after: str | None = None
+    wait: Wait | None = None
+
+
+class OfPreview(OfCamera, frozen=True):
+    """The query of GET /preview.mjpg."""
+
+    ahead: str | None = None
+
+
+class OfPush(Struct, frozen=True):
+    """The query of GET /ws and GET /events."""
+
+    since: str | None = None
+
+
+class OfEvents(Struct, frozen=True):
+    """The headers of GET /events."""
+
+    last: str | None = field(default=None, name="Last-Event-ID")
+
+
+class OfPress(Struct, frozen=True):
+    """The headers of POST /api/captures."""
+
+    key: Annotated[str, Meta(min_length=1, max_length=REQUEST_LENGTH)] | None = field(
+        default=None, name="Idempotency-Key"
+    )
+    prefer: str | None = field(default=None, name="Prefer")
+
+
+class OfFile(Struct, frozen=True):
+    """The conditions that a file may be asked for with (RFC 9110, sections 13 and 14)."""
+
+    if_match: str | None = field(default=None, name="If-Match")
+    if_none_match: str | None = field(default=None, name="If-None-Match")
+    if_range: str | None = field(default=None, name="If-Range")
+    range: str | None = field(default=None, name="Range")

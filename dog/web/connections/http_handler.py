@@ -1,0 +1,117 @@
+"""aiohttp's HTTP handler, given one request at a time.
+
+aiohttp parses up to 32 requests ahead, while nobody reads the responses. Here its parser gets the head of a request,
+then its body, and nothing more until the response has been sent. connection.py keeps the bytes that follow.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import StreamReader, web
+from aiohttp.hdrs import CONTENT_LENGTH
+from aiohttp.http import RawRequestMessage
+
+__all__ = ["Handler"]
+
+MAX_FRAMING_BYTES = 32 * 1024
+"""The limit of all that is not data in a chunked body: sizes, extensions and trailers."""
+
+
+class Handler(web.RequestHandler):
+    """The HTTP side of one connection. `on_response` is called when a request and its response are complete."""
+
+    __slots__ = ("_body", "_body_left", "_framing", "on_response")
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.on_response: Callable[[], None] = _do_nothing
+        self._body: StreamReader | None = None
+        self._body_left: int | None = 0
+        """Bytes of the body that have not arrived. None if its length is not known before its end."""
+        self._framing = 0
+
+    def feed_head(self, head: bytes) -> bool:
+        """Parse a complete head, or bytes that are not HTTP. aiohttp then calls the request's handler, or sends 400.
+
+        Return False if it will do neither.
+        """
+        self._body, self._framing = None, 0
+        self.data_received(head)
+        if not self._messages:  # as after HTTP/2's first line: any byte that does not follow it makes it an error
+            self.data_received(b"\0")
+        if not self._messages:  # the connection is being closed
+            return False
+        message, body = self._messages[-1]
+        if not isinstance(message, RawRequestMessage):  # this is not HTTP
+            message.exc.__traceback__ = None  # its frames refer to the error and to the connection
+            return True
+        if body.is_eof():  # there is none
+            return True
+        self._body = body
+        length = message.headers.get(CONTENT_LENGTH)
+        # The parser has checked the value, but int() refuses more than 4300 digits.
+        self._body_left = None if message.chunked or length is None else int(length.lstrip("0") or "0")
+        if self._body_left is None:
+            # The parser keeps what follows the last chunk, so this is the last request of the connection.
+            self._messages[-1] = (message._replace(should_close=True), body)
+        return True
+
+    def feed_body(self, data: bytes) -> bytes:
+        """Parse the bytes of the body. Return those that follow it, of the next request."""
+        body, left = self._body, self._body_left
+        if body is None:
+            return data
+        if left is None:
+            self._feed_chunks(body, data)
+            return b""
+        self._body_left = left - min(left, len(data))
+        if not self._body_left:
+            self._body = None
+        self.data_received(data[:left])
+        return data[left:]
+
+    def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
+        """Parse a part of a chunked body. An error ends the body, and its reader raises RequestPayloadError."""
+        if body.is_eof():
+            return
+        before, count = body.total_bytes, self._request_count
+        self.data_received(data)
+        self._framing += len(data) - (body.total_bytes - before)
+        unexpected = self._request_count - count
+        for _ in range(unexpected):  # the parser's error, in the form of another request, or other requests
+            message, _ = self._messages.pop()
+            if not isinstance(message, RawRequestMessage):
+                message.exc.__traceback__ = None
+        if body.is_eof():
+            return
+        if unexpected or self._framing > MAX_FRAMING_BYTES:
+            body.set_exception(web.RequestPayloadError("its chunks are malformed, or their framing is too long"))
+            body.feed_eof()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Forget what refers to the connection, which refers to this: so both are released now."""
+        super().connection_lost(error)
+        self._body, self.on_response = None, _do_nothing
+
+    async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
+        sent = await super().finish_response(request, *arguments)
+        request.content.on_eof(self._end_request)
+        return sent
+
+    def _end_request(self) -> None:
+        """Call `on_response` a step later, because aiohttp's parser may call this and must not be called from there."""
+        asyncio.get_running_loop().call_soon(self.on_response)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Log an error, and make the response that says so. If the client has gone, there is nothing to log."""
+        if isinstance(exc, ConnectionError):  # as in the answer to `Expect: 100-continue`, which aiohttp sends itself
+            raise exc
+        return super().handle_error(request, status, exc, message)
+
+
+def _do_nothing() -> None:
+    pass

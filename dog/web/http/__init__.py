@@ -1,0 +1,1 @@
+"""HTTP that several handlers share."""

@@ -1,0 +1,78 @@
+"""JSON and forms that come as the body of a request, and JSON that goes as the body of an answer."""
+
+import asyncio
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
+from msgspec import Struct
+
+from dog.protocol import encode, explain_mismatch
+from dog.web.middleware.errors import Problem
+
+__all__ = ["BODY_PATIENCE", "read_body", "read_form", "respond_json"]
+
+BODY_PATIENCE = 20.0
+"""Seconds that a body of a few bytes may take to come."""
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 20
+
+T = TypeVar("T", bound=Struct)
+
+
+async def read_body(request: web.Request, kind: type[T]) -> T:
+    """What was sent, as that type; none at all is one with all its defaults.
+
+    Raises Problem `request_timeout`, `bad_json` and `bad_message`.
+    """
+    body = await _read(request)
+    if not body:
+        return kind()
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_message", explain_mismatch(error)) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Problem("bad_json", f"The body is not valid JSON: {error}. Send a JSON object.") from None
+
+
+async def read_form(request: web.Request, kind: type[T]) -> T:
+    """What a form sent, as that type; none at all is one with all its defaults. Only one way of writing it is known.
+
+    Raises Problem `request_timeout` and `bad_message`.
+    """
+    if request.body_exists and request.content_type != FORM:
+        raise Problem("bad_message", f"The body is not a form. Send it as {FORM}.")
+    body = await _read(request)
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        return msgspec.convert(dict(fields), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_message", explain_mismatch(error)) from None
+    except ValueError:  # a UnicodeDecodeError is one
+        raise Problem(
+            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MOST_FIELDS} fields."
+        ) from None
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            return await request.read()
+    except TimeoutError:
+        raise Problem(
+            "request_timeout", f"The body did not arrive within {BODY_PATIENCE:g} s. Send it again."
+        ) from None
+    except (web.RequestPayloadError, PayloadEncodingError) as error:
+        raise Problem("bad_message", f"The body cannot be read: {error}. Send it again.") from None
+
+
+def respond_json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=encode(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

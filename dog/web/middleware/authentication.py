@@ -1,0 +1,94 @@
+"""Who is behind a request, and what they may do. Nothing here waits: accounts are in memory (dog.auth).
+
+A token in `Authorization` counts before a ticket in the address, and that before the cookie of who has logged in.
+"""
+
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from dog.auth import ROLES, Access, Visitor, allows
+from dog.errors import RequestError
+from dog.protocol import Role
+from dog.settings import Settings
+from dog.web.middleware.origins import BY_COOKIE, is_public, is_secure
+from dog.web.service import SERVICE
+
+__all__ = ["VISITOR", "describe_visitor", "find_anonymous", "find_cookie_path", "identify", "name_cookie"]
+
+VISITOR = web.RequestKey("visitor", Visitor)
+"""Whoever is behind a request, once its address is known to be one of ours."""
+COOKIE = "dog_session"
+FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+"""Headers that a proxy adds, and nobody else has reason to."""
+
+
+def find_anonymous(settings: Settings) -> Visitor:
+    """What those are who have not said who they are."""
+    if settings.auth:
+        role: Role | None = None if settings.anonymous == "nothing" else settings.anonymous
+        return Visitor(role=role, name=None, kind="anonymous", key=b"")
+    return Visitor(role="capture" if settings.open else "manage", name=None, kind="local", key=b"")
+
+
+def identify(request: web.Request) -> Visitor:
+    """Raises RequestError `unauthorized` for a token or a ticket that is none; a cookie that is none is let be."""
+    service = request.app[SERVICE]
+    access = service.access
+    if access is None:
+        _check_proxy(request, service.settings)
+        return service.anonymous
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return _take(access.identify_token(token.strip()), "token")
+    if "ticket=" in request.query_string and (ticket := request.query.get("ticket")) is not None:
+        return _take(access.use_ticket(ticket), "ticket")
+    return _find_session(request, access) or service.anonymous
+
+
+def _check_proxy(request: web.Request, settings: Settings) -> None:
+    """Raises RequestError `forbidden` where a proxy lets others in, and nobody has said that they may come."""
+    if not settings.open and any(name in request.headers for name in FORWARDING):
+        raise RequestError(
+            "forbidden",
+            "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
+            " and name the proxy with --trusted-proxies.",
+        )
+
+
+def _take(visitor: Visitor | None, kind: str) -> Visitor:
+    if visitor is None:
+        raise RequestError("unauthorized", f"This {kind} is unknown or has expired. Send another one.")
+    return visitor
+
+
+def _find_session(request: web.Request, access: Access) -> Visitor | None:
+    secret = request.cookies.get(name_cookie(request))
+    visitor = access.identify_session(secret) if secret else None
+    if visitor is not None:
+        request[BY_COOKIE] = True
+    return visitor
+
+
+def name_cookie(request: web.Request) -> str:
+    """The session's cookie. By HTTPS its name has browsers take it from nobody but this very host (RFC 6265bis)."""
+    if not is_secure(request):
+        return COOKIE
+    return f"__Host-{COOKIE}" if find_cookie_path(request) == "/" else f"__Secure-{COOKIE}"
+
+
+def find_cookie_path(request: web.Request) -> str:
+    """What a cookie of ours is for: all below the public address; where one came by another way, all of that host."""
+    if not is_public(request):
+        return "/"
+    return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
+
+
+def describe_visitor(visitor: Visitor | None) -> dict[str, object]:
+    """What every page shows of who sees it; None for anybody."""
+    return {
+        "may": [role for role in ROLES if visitor and allows(visitor.role, role)],
+        "user": visitor.name if visitor else None,
+        "may_log_out": visitor is not None and visitor.kind == "session",
+        "may_log_in": visitor is not None and visitor.kind == "anonymous",
+    }

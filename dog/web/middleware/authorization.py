@@ -1,0 +1,50 @@
+"""Every handler stands behind this: it is asked by those who may, and by no other site's page in their name."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
+
+from dog.auth import Visitor, allows
+from dog.errors import RequestError
+from dog.protocol import Role
+from dog.web.middleware.authentication import VISITOR, identify
+from dog.web.middleware.errors import relative_root
+from dog.web.middleware.origins import check_page
+
+__all__ = ["admit", "explain_refusal"]
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def admit(needed: Role | None, handler: Handler) -> Handler:
+    """The handler for who has that role, or for everybody; it finds who asks in `request[VISITOR]`."""
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        visitor = request[VISITOR] = identify(request)
+        if request.method not in SAFE_METHODS:
+            check_page(request)
+        if allows(visitor.role, needed):
+            return await handler(request)
+        wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+        if visitor.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
+            way = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
+            return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
+        raise explain_refusal(visitor, needed)
+
+    return answer
+
+
+def explain_refusal(visitor: Visitor, needed: Role | None, request: str | None = None) -> RequestError:
+    """Why this visitor may not, and what would help. `request` is the key of a press."""
+    if visitor.kind == "anonymous":
+        return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
+    if visitor.kind == "local":
+        text = "Only users who are logged in may do this. Start the service with --auth."
+    else:
+        command = f"dog {'token' if visitor.kind == 'token' else 'user'} role"
+        text = f"{visitor.name} has the role {visitor.role}, but this requires {needed}. Change it with `{command}`."
+    return RequestError("forbidden", text, request=request)

@@ -1,0 +1,221 @@
+"""What went wrong, in HTTP: every error becomes RFC 9457 `application/problem+json`, or a page for who asks for pages.
+
+The codes are those of docs/protocol.md, the same as in `error` and `failed`.
+"""
+
+import functools
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp_jinja2
+from aiohttp import HttpVersion11, web
+from aiohttp.http import RawRequestMessage
+from yarl import URL
+
+from dog import __version__
+from dog.errors import CaptureError, RequestError
+from dog.protocol import encode
+from dog.web.middleware.authentication import VISITOR, describe_visitor
+
+__all__ = ["STATUS", "TEMPORARY", "Problem", "advise", "answer_problems", "describe_problem", "harden", "relative_root"]
+
+STATUS = {
+    "bad_json": 400,
+    "bad_message": 400,
+    "bad_request": 400,
+    "unauthorized": 401,
+    "wrong_password": 401,
+    "forbidden": 403,
+    "no_preview": 404,
+    "not_found": 404,
+    "unknown_camera": 404,
+    "unknown_capture": 404,
+    "unknown_link": 404,
+    "unknown_snapshot": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "gone_invitation": 410,
+    "gone_link": 410,
+    "gone_snapshot": 410,
+    "precondition_failed": 412,
+    "too_big": 413,
+    "bad_range": 416,
+    "expectation_failed": 417,
+    "unknown_host": 421,
+    "upgrade_required": 426,
+    "rate_limited": 429,
+    "head_too_big": 431,
+    "internal_error": 500,
+    "storage_error": 500,
+    "camera_error": 502,
+    "bad_image": 502,
+    "overloaded": 503,
+    "camera_offline": 503,
+    "camera_busy": 503,
+    "timeout": 504,
+    "storage_full": 507,
+}
+TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
+"""What may be different in a moment: told with Retry-After."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+
+class Problem(RequestError):
+    """A RequestError with headers of its own for the answer."""
+
+    def __init__(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(code, message)
+        self.headers = headers or {}
+
+
+def relative_root(request: web.BaseRequest) -> str:
+    """The way from the asked page to the site's root: pages work below any prefix that a proxy takes off."""
+    return "../" * (request.path.count("/") - 1) or "./"
+
+
+@web.middleware
+async def answer_problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn whatever a handler raised into an answer that says what was wrong and what to do."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _answer(request, problem.code, problem.message, headers=problem.headers)
+    except RequestError as error:
+        return _answer(request, error.code, error.message, retry_after=error.retry_after)
+    except CaptureError as error:
+        return _answer(request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken")
+    except web.HTTPException as answer:
+        if answer.status < 400:
+            raise
+        return _answer_status(request, answer)
+    except ConnectionError:
+        return web.Response(status=400)  # nobody is left to be answered
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _answer(request, "internal_error", "Internal error. See the server's log.")
+
+
+def harden(server: web.Server, headers: dict[str, str]) -> None:
+    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback.
+
+    What it answers itself gets these headers, too: its own would tell which version of it this is.
+    """
+
+    class Request(web.Request):
+        async def _prepare_hook(self, response: web.StreamResponse) -> None:
+            if self._match_info is None:
+                response.headers.update(headers)
+            await super()._prepare_hook(response)
+
+    server.request_handler = _refuse_expectations(server.request_handler)
+    make: Callable[..., web.BaseRequest] = server.request_factory
+    server.request_factory = _replace_unreadable(functools.partial(make, _cls=Request))
+
+
+def _refuse_expectations(handle: Handler) -> Handler:
+    """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
+
+    async def refuse() -> web.StreamResponse:
+        body = encode(
+            describe_problem(
+                "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
+            )
+        )
+        return web.Response(status=417, body=body, content_type="application/problem+json")
+
+    def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        expected = request.headers.get("Expect")
+        if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
+            return refuse()
+        return handle(request)
+
+    return answer
+
+
+def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """aiohttp reads on after an address that is none, and what it makes of that may have no address at all."""
+
+    def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
+        if message.url is None:
+            message = message._replace(method="GET", path="*", url=URL("*"), should_close=True)
+        return make_request(message, *parts)
+
+    return make
+
+
+def advise(code: str, retry_after: float | None) -> dict[str, str]:
+    """The headers that say what to do: when to come back, where waiting helps, or how to say who one is."""
+    headers = {}
+    if code in TEMPORARY:
+        headers["Retry-After"] = str(math.ceil(max(retry_after or 0, 1)))
+    if STATUS.get(code) == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def describe_problem(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
+    """The members of RFC 9457, and our code."""
+    status = status or STATUS[code]
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
+
+
+def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
+    match answer.status:
+        case 404:
+            return _answer(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
+        case 405:
+            allowed = answer.headers.get("Allow", "")
+            message = f"{request.method} is not allowed here. Use {allowed.replace(',', ' or ')}."
+            return _answer(request, "method_not_allowed", message, headers={"Allow": allowed})
+        case 413:
+            return _answer(
+                request, "too_big", f"The body is too large. Send at most {request.client_max_size // 1024} KiB."
+            )
+        case status:
+            return _answer(request, "bad_request", answer.reason, status=status)
+
+
+def _answer(
+    request: web.Request,
+    code: str,
+    message: str,
+    *,
+    status: int | None = None,
+    retry_after: float | None = None,
+    headers: dict[str, str] | None = None,
+    heading: str | None = None,
+) -> web.Response:
+    """The problem as JSON or as a page."""
+    status = status or STATUS[code]
+    advice = advise(code, retry_after)
+    title = HTTPStatus(status).phrase
+    if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
+        context = {
+            "root": relative_root(request),
+            "version": __version__,
+            **describe_visitor(request.get(VISITOR)),
+            "status": status,
+            "title": title,
+            "heading": heading or title,
+            "detail": message,
+            "code": code,
+            "retry_after": advice.get("Retry-After"),
+            "repeats": code == "overloaded" and request.method in ("GET", "HEAD"),
+        }
+        response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
+    else:
+        body = encode(describe_problem(code, message, status))
+        response = web.Response(status=status, body=body, content_type="application/problem+json")
+    response.headers.update(advice)
+    response.headers.update(headers or {})
+    return response

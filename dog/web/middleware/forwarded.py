@@ -1,0 +1,173 @@
+"""What a trusted proxy says of a request: who asked it, by which name, and whether by HTTPS.
+
+It counts for requests whose connection comes from one of the setting `trusted_proxies`, and is put into the request
+itself (remote, host, scheme), so that everything else just asks the request. From anybody else it is not looked at.
+"""
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from dog.web.connections.connection import CONNECTIONS
+from dog.web.middleware.errors import Problem
+
+__all__ = ["Said", "believe_proxies", "read_said"]
+
+SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""Traefik says ws and wss of WebSockets."""
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+PAIR = re.compile(
+    rf"""[ \t]*(?:(?P<name>{TOKEN}+)=(?:(?P<plain>(?:{TOKEN}|[:\[\]])+)|"(?P<quoted>(?:[^"\\]|\\.)*)")[ \t]*)?"""
+    r"(?P<end>[;,]|\Z)"
+)
+"""One `name=value` of Forwarded, or none, and what ends it (RFC 7239, section 4); colons are often left unquoted."""
+HIDDEN = r"_[A-Za-z0-9._-]{1,64}"
+NODE = re.compile(
+    rf"(?:(?P<hidden>(?i:unknown)|{HIDDEN})|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<ipv4>[0-9.]+))(?::(?:\d{{1,5}}|{HIDDEN}))?",
+    re.ASCII,
+)
+"""Who asked, with or without a port (RFC 7239, section 6)."""
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+Trusts = Callable[[str], bool]
+
+
+class Said(NamedTuple):
+    """Of the request that the outermost trusted proxy was asked; None for what nobody said."""
+
+    address: str | None
+    scheme: str | None
+    host: str | None
+
+
+@web.middleware
+async def believe_proxies(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Put what a trusted proxy says into the request, and count it by its visitor's address while it is answered.
+
+    Raises Problem `bad_request` for what can't be understood, and RequestError `overloaded` if there are too many.
+    """
+    connections = request.app[CONNECTIONS]
+    if not connections.trusts(request.remote or ""):
+        return await handler(request)
+    _replace(request, read_said(request.headers, connections.trusts))
+    async with connections.hold_place(request):
+        return await handler(request)
+
+
+def _replace(request: web.Request, said: Said) -> None:
+    """In this very request, as aiohttp's `clone` does in a new one: its answer and its line in the log come from it."""
+    named: dict[str, Any] = {"remote": said.address, "scheme": said.scheme, "host": said.host}
+    for derived in ("secure", "url"):
+        request._cache.pop(derived, None)
+    request._cache.update((name, value) for name, value in named.items() if value is not None)
+
+
+def read_said(headers: Headers, trusts: Trusts) -> Said:
+    """What the headers say, to a service that trusts these addresses. Raises Problem `bad_request`.
+
+    Both kinds of headers, where both are there, must say the same: one of them may be the visitor's own words.
+    """
+    forwarded = _read_forwarded(headers.getall("Forwarded", ()), trusts)
+    others = _read_others(headers, trusts)
+    if forwarded is None or others is None:
+        return forwarded or others or Said(None, None, None)
+    differ = [mine != its for mine, its in zip(forwarded[1:], others[1:], strict=True) if None not in (mine, its)]
+    if forwarded.address != others.address or any(differ):
+        raise _explain("Forwarded and X-Forwarded-* contradict each other")
+    return Said(*(mine or its for mine, its in zip(forwarded, others, strict=True)))
+
+
+def _read_forwarded(lines: Sequence[str], trusts: Trusts) -> Said | None:
+    """The element of the outermost trusted proxy (RFC 7239). None where there is none."""
+    elements = [element for line in lines for element in _split_forwarded(line) if element]
+    if not elements:
+        return None
+    if any("for" in element for element in elements):
+        depth, address = _find_visitor([element.get("for", "unknown") for element in elements], trusts)
+    else:
+        depth, address = 1, None
+    element = elements[-depth]
+    return Said(address, _read_scheme(element.get("proto")), _read_host(element.get("host")))
+
+
+def _split_forwarded(line: str) -> list[Mapping[str, str]]:
+    elements: list[dict[str, str]] = [{}]
+    end, position = ",", 0
+    while position < len(line) or end != "":
+        found = PAIR.match(line, position)
+        if found is None:
+            raise _explain("Forwarded does not follow RFC 7239")
+        if found["name"]:
+            name = found["name"].lower()
+            if name in elements[-1]:
+                raise _explain(f"Forwarded has {name[:20]!r} twice for one request")
+            quoted = found["quoted"]
+            elements[-1][name] = found["plain"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        end, position = found["end"], found.end()
+        if end == ",":
+            elements.append({})
+    return list(elements)
+
+
+def _read_others(headers: Headers, trusts: Trusts) -> Said | None:
+    """X-Forwarded-For, -Proto and -Host. None where there is none."""
+    nodes, schemes, hosts = (_split(headers.getall(f"X-Forwarded-{name}", ())) for name in ("For", "Proto", "Host"))
+    if not (nodes or schemes or hosts):
+        return None
+    depth, address = _find_visitor(nodes, trusts) if nodes else (1, None)
+    return Said(address, _read_scheme(_pick(schemes, depth)), _read_host(_pick(hosts, depth)))
+
+
+def _split(lines: Iterable[str]) -> list[str]:
+    return [one for line in lines for part in line.split(",") if (one := part.strip(" \t"))]
+
+
+def _pick(values: list[str], depth: int) -> str | None:
+    """What the proxy at that place from the right said: each adds one at the end, or one says it for all."""
+    return values[-min(depth, len(values))] if values else None
+
+
+def _find_visitor(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
+    """The rightmost that is no trusted proxy, and its place from the right. What stands left of it is hearsay."""
+    depth, address = 0, ""
+    for depth, node in enumerate(reversed(nodes), 1):  # noqa: B007
+        address = _read_node(node)
+        if not trusts(address):
+            break
+    return depth, address
+
+
+def _read_node(text: str) -> str:
+    """An address without its port and zone, or what stands for one that is kept secret."""
+    found = NODE.fullmatch(text)
+    if found and found["hidden"]:
+        return found["hidden"].lower()
+    written = (found["ipv6"] or found["ipv4"]) if found else text.partition("%")[0]
+    try:
+        address = ipaddress.ip_address(written)
+    except ValueError:
+        raise _explain(f"{text[:80]!r} is not an address") from None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _read_scheme(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if text.lower() not in SCHEMES:
+        raise _explain(f"{text[:80]!r} is neither http nor https")
+    return SCHEMES[text.lower()]
+
+
+def _read_host(text: str | None) -> str | None:
+    """Whether it may be asked is the business of dog.web.middleware.host_check."""
+    return None if text is None else text.lower()
+
+
+def _explain(problem: str) -> Problem:
+    return Problem("bad_request", f"The proxy sends headers that cannot be used: {problem}. Correct them in the proxy.")

@@ -1,0 +1,93 @@
+"""By which names the service may be asked.
+
+Any site can have its own name lead here (DNS rebinding), and its page would then read and press as if it were ours. An
+address is safe: no other site's page has it.
+"""
+
+import functools
+import ipaddress
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import HttpVersion11, web
+from aiohttp.typedefs import Middleware
+
+from dog.errors import RequestError
+from dog.settings import Settings
+from dog.web.middleware.errors import Problem
+
+__all__ = ["Hosts", "make_host_check"]
+
+HOST = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?)\]|(?P<name>[\w-][\w.-]*?)\.?)(?::(?P<port>\d{0,5}))?", re.ASCII
+)
+SHOWN = 80
+"""Characters of a name that an answer repeats."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Hosts:
+    """The names: this machine's, those of the settings `base_url`, `host` and `hosts`, and localhost."""
+
+    def __init__(self, settings: Settings, machine: str) -> None:
+        own = machine.rstrip(".").lower()
+        short = own.partition(".")[0]
+        public = urlsplit(settings.base_url or "").hostname
+        names = {"localhost", own, short, f"{short}.local", public, settings.host, *settings.hosts}
+        self._names = frozenset(_encode(name) for name in names if name)
+        # Every request asks, and nearly always for the same.
+        self.allows = functools.lru_cache(maxsize=256)(self._allows)
+
+    def _allows(self, host: str) -> bool:
+        """Whether this may be asked for, with or without a port. Raises Problem `bad_request` where it is no host."""
+        if _is_address(host):  # as it stands in a whole address, which aiohttp has taken apart
+            return True
+        found = HOST.fullmatch(host)
+        if found is None or int(found["port"] or 0) > 65535 or (found["ipv6"] and not _is_address(found["ipv6"])):
+            raise Problem("bad_request", f"{host[:SHOWN]!r} is not a valid host. Correct the URL.")
+        if found["ipv6"] or _is_address(found["name"]):
+            return True
+        name = found["name"].lower()
+        return name in self._names or name.endswith(".localhost")
+
+
+def make_host_check(settings: Settings) -> Middleware:
+    """A middleware that refuses requests for names that are not ours, after the proxies were believed.
+
+    This machine's name is what it calls itself; nothing is looked up.
+    """
+    hosts = Hosts(settings, socket.gethostname())
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        named = request.headers.getall("Host", [])
+        if len(named) > 1 or (not named and (request.version >= HttpVersion11 or "Origin" in request.headers)):
+            raise Problem("bad_request", "The request has no Host header, or several. Send exactly one.")
+        if not hosts.allows(request.host):  # where none is named, it is the address that was connected to
+            raise RequestError(
+                "unknown_host",
+                f"This service does not answer to the name {request.host[:SHOWN]!r}."
+                " Use its IP address, or allow the name with the setting `hosts`.",
+            )
+        return await handler(request)
+
+    return check_host
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _encode(name: str) -> str:
+    """As a browser writes it."""
+    try:
+        return name.lower().encode("idna").decode()
+    except UnicodeError:
+        return name.lower()

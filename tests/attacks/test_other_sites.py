@@ -1,0 +1,262 @@
+"""Attacks by pages of other sites, on whose visitors the service looks kindly; and by who was given one photo.
+
+tests/browser/test_login.py looks at the browser itself, tests/web/test_host_check.py at names of this machine.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dog.web.apidocs.operation import FORM, JSON
+from dog.web.routes import OPERATIONS
+from tests.attacks.test_auth import COOKIE, log_in, read_cookie
+from tests.attacks.test_requests import ENDLESS, HERE, Said, add_token, add_user, ask, fill, send, take_photo, write
+from tests.conftest import Serve
+from tests.support.server_process import ServerProcess
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+FOREIGN: tuple[str, ...] = (
+    "https://evil.example",
+    "null",
+    "http://127.0.0.1",
+    "http://127.0.0.1:1",
+    "https://127.0.0.1:{port}",
+    "http://localhost:{port}",
+)
+FOREIGN += (
+    "http://127.0.0.1:{port}.evil.example",
+    "http://evil.example:{port}",
+    "file://",
+    "",
+    "http://127.0.0.1:{port}@evil.example",
+)
+FOREIGN += (
+    "http://[::1]:{port}",
+    "http://127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}, https://evil.example",
+    "http://127.1:{port}",
+    "x",
+)
+
+
+def origins(server: ServerProcess) -> list[str]:
+    return [each.format(port=server.port) for each in FOREIGN]
+
+
+def shake_hands(server: ServerProcess, headers: dict[str, str]) -> int:
+    """The status of a handshake."""
+    lines = [f"{name}: {value}" for name, value in {"Host": f"{HERE}:{server.port}", **UPGRADE, **headers}.items()]
+    said = send(server, "\r\n".join(("GET /ws HTTP/1.1", *lines, "", "")).encode(), b"\r\n\r\n")
+    return int(said.split()[1])
+
+
+@pytest.fixture
+def visited(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
+    """A server, and the cookie of somebody's browser that may do everything there."""
+    add_user(tmp_path, "ada", "manage")
+    server = serve("--auth", "--dead-time", "0")
+    return server, {"Cookie": f"{COOKIE}={read_cookie(log_in(server))}"}
+
+
+def count_photos(server: ServerProcess, known: dict[str, str]) -> int:
+    return len(json.loads(ask(server, "/api/snapshots", headers=known).body)["snapshots"])
+
+
+def test_no_other_site_s_page_opens_the_push_in_its_visitor_s_name(
+    visited: tuple[ServerProcess, dict[str, str]],
+) -> None:
+    server, cookie = visited
+    for origin in origins(server):
+        assert shake_hands(server, {**cookie, "Origin": origin}) == 403, origin
+        assert shake_hands(server, {"Origin": origin}) == 403, origin
+    assert shake_hands(server, cookie) == 403, "it has a cookie, and no page: no browser does that"
+    assert shake_hands(server, {**cookie, "Origin": server.url}) == 101
+    assert shake_hands(server, {}) == 101, "a script, which has yet to show a token"
+
+
+def test_no_other_site_s_page_changes_anything_in_its_visitor_s_name(
+    visited: tuple[ServerProcess, dict[str, str]],
+) -> None:
+    """Whatever it can send: a form, a fetch that asks nobody before, and what says nothing of where it comes from."""
+    server, cookie = visited
+    own: dict[str, str] = {**cookie, "Origin": server.url}
+    photo = json.loads(ask(server, "/api/captures", "POST", own).body)["snapshot"]
+    behind: list[dict[str, str]] = [{"Origin": origin} for origin in origins(server)]
+    behind += [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/"},
+        {},
+    ]
+    behind += [{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, {"Referer": f"https://evil.example/?{server.url}/"}]
+    for operation in OPERATIONS:
+        if operation.method == "GET":
+            continue
+        path = fill(operation.path, id=photo)
+        for page in behind:
+            for kind, body in (
+                (FORM, b"pinned=yes&expires_in=3600&name=ada&password=x"),
+                ("text/plain", b'{"max_age":0}'),
+                (JSON, b"{}"),
+            ):
+                said = ask(server, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
+                assert (said.status, "set-cookie" in said.headers) == (403, False), (write(operation), page, said)
+    assert count_photos(server, cookie) == 1
+    [kept] = json.loads(ask(server, "/api/snapshots", headers=cookie).body)["snapshots"]
+    assert not kept["pinned"]
+    assert json.loads(ask(server, f"/api/snapshots/{photo}/links", headers=cookie).body) == {"links": []}
+    assert ask(server, "/?", "POST", own).status == 303
+
+
+def test_no_image_on_another_site_s_page_takes_a_photo(
+    visited: tuple[ServerProcess, dict[str, str]], serve: Serve
+) -> None:
+    """An address that presses when it is only looked at, with the cookie, and without a login on this machine."""
+    server, cookie = visited
+    alone = serve("--dead-time", "0", "--snapshots", "others", "--log-file", "-")
+    first = json.loads(ask(server, "/api/captures", "POST", {**cookie, "Origin": server.url}).body)["snapshot"]
+    take_photo(alone)
+    for there, known in ((server, cookie), (alone, {})):
+        before = count_photos(there, known)
+        pages: list[dict[str, str]] = [{"Origin": origin} for origin in origins(there)]
+        pages += [
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+            {"Referer": "https://evil.example/"},
+        ]
+        pages += [{"Sec-Fetch-Site": "same-site"}, *([{}] if known else [])]
+        for page in pages:
+            for method in ("GET", "HEAD"):
+                said = ask(there, "/latest.jpg?max_age=0", method, {**known, **page})
+                assert said.status == 403, (page, said)
+        assert count_photos(there, known) == before
+        pressed = ask(there, "/latest.jpg?max_age=0", headers={**known, "Sec-Fetch-Site": "same-origin"})
+        assert (pressed.status, pressed.headers["x-snapshot"] != first) == (200, True)
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["nobody is listed", "somebody is listed"])
+def test_only_pages_of_listed_sites_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
+    add_user(tmp_path, "ada", "manage")
+    token = add_token(tmp_path, "script", "manage")
+    good = "https://good.example"
+    server = serve("--auth", "--dead-time", "0", *(("--origins", good) if listed else ()))
+    take_photo(server, token)
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    near = (
+        f"{good}.evil.example",
+        "https://evilgood.example",
+        "http://good.example",
+        f"{good}:444",
+        f"{good}/",
+        "https://GOOD.example.",
+        "*",
+    )
+    for operation in OPERATIONS:
+        path = fill(operation.path)
+        for origin in (good, *near, *origins(server)):
+            preflight = ask(server, path, "OPTIONS", {"Origin": origin, **asked})
+            said = (
+                preflight
+                if operation.path in (*ENDLESS, "/ws")
+                else ask(server, path, "GET", {**token, "Origin": origin})
+            )
+            for answer in (preflight, said):
+                check_sharing(answer, good if listed and origin == good else None)
+            if not (listed and origin == good):
+                assert not [name for name in preflight.headers if name.startswith("access-control-")], (
+                    origin,
+                    preflight,
+                )
+
+
+def check_sharing(said: Said, origin: str | None) -> None:
+    assert said.headers.get("access-control-allow-origin") == origin, said.head
+    assert "access-control-allow-credentials" not in said.headers
+    assert "access-control-allow-private-network" not in said.headers
+
+
+# ---- one photo that was given away
+
+
+def share(server: ServerProcess, photo: dict[str, Any], known: dict[str, str]) -> str:
+    """The link's path."""
+    said = ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", known, b"{}")
+    path: str = json.loads(said.body)["url"]
+    return path[path.index("/shared/") :]
+
+
+def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(serve: Serve, tmp_path: Path) -> None:
+    token = add_token(tmp_path, "script", "manage")
+    elsewhere = tmp_path / "elsewhere"
+    foreign = add_token(elsewhere, "script", "manage")
+    server, other = serve("--auth", "--dead-time", "0"), serve("--auth", "--dead-time", "0", cwd=elsewhere)
+    mine, hers = take_photo(server, token), take_photo(server, token)
+    first, second = share(server, mine, token), share(server, hers, token)
+    theirs = share(other, take_photo(other, foreign), foreign)
+    picture = ask(server, f"{first}/picture.jpg")
+    assert (ask(server, first).status, picture.status) == (200, 200)
+    (id_, signature), (other_id, other_signature) = (
+        each.removeprefix("/shared/").split(".") for each in (first, second)
+    )
+    forged = [
+        f"{other_id}.{signature}",
+        f"{id_}.{other_signature}",
+        f"{mine['snapshot']}.{signature}",
+        f"{hers['snapshot']}.{signature}",
+        id_,
+    ]
+    forged += [
+        f"{id_}.",
+        f"{id_}.{signature[:-1]}",
+        f"{id_}.{signature}A",
+        f"{id_}.{signature.swapcase()}",
+        f"{id_}.{'A' * 43}",
+        f".{signature}",
+    ]
+    forged += [
+        f"{id_.upper()}.{signature}",
+        f"{id_}.{signature}=",
+        f"{id_}%00.{signature}",
+        f"{id_}.{signature}%00",
+        f"{id_}.{id_}.{signature}",
+    ]
+    forged += [
+        f"{id_}.{signature[:place]}{'A' if signature[place] != 'A' else 'B'}{signature[place + 1 :]}"
+        for place in range(43)
+    ]
+    for each in (*forged, theirs.removeprefix("/shared/")):
+        for path in (f"/shared/{each}", f"/shared/{each}/picture.jpg"):
+            assert ask(server, path).status == 404, path
+    ways = [
+        f"{first}/../{second.removeprefix('/shared/')}x",
+        f"{first}/{hers['snapshot']}.jpg",
+        f"{first}/picture.jpg/../../x",
+    ]
+    ways += [
+        f"{first}/thumbnail.jpg",
+        f"{first}/delete",
+        f"{first}/links",
+        f"{first}/picture.png",
+        f"{first}/%2e%2e%2fsnapshots",
+    ]
+    for path in ways:
+        assert ask(server, path).status == 404, path
+    # what it opens names nothing else, and its holder is as unknown as before
+    page = ask(server, first, headers={"Accept": "text/html"}).body.decode() + picture.body.decode("latin-1")
+    for named in (mine["snapshot"], hers["snapshot"], other_id):
+        assert named not in page
+    assert not re.search(r'(?:href|src|action)="(?!\.\./(?:static|shared)/)', page), page
+    for path in (mine["page"], mine["url"], f"{mine['url']}?ticket={id_}.{signature}", "/", "/snapshots"):
+        assert ask(server, path, headers={"Referer": server.url + first}).status == 401, path
+    assert ask(server, first, "DELETE").status == 405

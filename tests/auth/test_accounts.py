@@ -1,0 +1,589 @@
+"""The accounts in their file: what may be in them, who may read it, and what a crash, a neighbour or damage does."""
+
+import datetime as dt
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from argon2.profiles import CHEAPEST
+
+from dog.auth import ROLES, AccessError, Accounts, NoAccounts, allows, find_place
+from dog.auth.accounts import MOST_SESSIONS
+from dog.auth.passwords import PARAMETERS, Hasher
+from dog.auth.secrets import find_hash
+from dog.errors import StartError
+from dog.snapshots import SnapshotStore
+from tests.support.server_process import ROOT
+
+PASSWORD = "correct horse"
+HOUR = dt.timedelta(hours=1)
+ENDLESS = """
+import itertools, pathlib, sys
+from dog.auth import Accounts
+with Accounts(pathlib.Path(sys.argv[1])) as accounts:
+    for number in itertools.count(int(sys.argv[2])):
+        accounts.add_token(f"t{number}", "view", None)
+        print(number, flush=True)
+"""
+"""Adds one token after the other, and says of each when it is there."""
+SEVERAL = """
+import pathlib, sys
+from dog.auth import Accounts
+with Accounts(pathlib.Path(sys.argv[1])) as accounts:
+    for number in range(25):
+        accounts.add_token(f"{sys.argv[2]}-{number}", "view", None)
+"""
+HALF = """
+import os, pathlib, signal, stat, sys
+os.umask(0)
+seen = []
+def hook(event, args):
+    if event == "sqlite3.connect":
+        seen.append(oct(stat.S_IMODE(path.stat().st_mode)))
+    if event == "os.chmod":
+        seen.append("was otherwise before")
+sys.addaudithook(hook)
+from dog.auth import Accounts
+path = pathlib.Path(sys.argv[1])
+accounts = Accounts(path)
+accounts.add_token("whole", "view", None)
+accounts._database.execute("PRAGMA cache_size = 5")
+with accounts._changing() as database:
+    database.execute("UPDATE tokens SET role = 'manage'")
+    for number in range(500):
+        database.execute("INSERT INTO users VALUES (?, ?, 'manage', NULL, 0)", (f"u{number}", "x" * 100))
+    print(*seen, *(f"{file.name}:{oct(stat.S_IMODE(file.stat().st_mode))}" for file in sorted(path.parent.iterdir())))
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Dies in the middle of a change that is on the disk in part, with no umask; says before who may read the files."""
+
+
+def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def open_accounts(path: Path, make: bool = True) -> Accounts:
+    return Accounts(path, make=make, hasher=Hasher(CHEAPEST))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return find_place(tmp_path / "snapshots")
+
+
+@pytest.fixture
+def accounts(path: Path) -> Iterator[Accounts]:
+    """With one user, Anna, who may look."""
+    with open_accounts(path) as accounts:
+        accounts.add_user("Anna", "view", PASSWORD)
+        yield accounts
+
+
+def later(hours: float = 1) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + hours * HOUR
+
+
+# ---- roles, names and passwords
+
+
+def test_each_role_may_what_the_ones_before_it_may() -> None:
+    table = [[allows(role, needed) for needed in (None, *ROLES)] for role in (None, *ROLES)]
+    assert table == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [True, True, True, False],
+        [True, True, True, True],
+    ]
+
+
+@pytest.mark.parametrize("name", ["a", "0", "anna.b-c_d@e", "Jürgen", "李", "a" * 64])
+def test_a_name_may_be(name: str, accounts: Accounts) -> None:
+    accounts.add_user(name, "view", PASSWORD)
+    assert accounts.find_user(name.upper()).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "-a", ".a", "_a", "@a", "a b", "a/b", "a\nb", "a\0", "a\u202eb", "a" * 65, "ﬀ" * 33, "a\ud800"]
+)
+def test_a_name_may_not_be(name: str, accounts: Accounts) -> None:
+    with pytest.raises(AccessError, match=r"^'.*' is no name; write a letter or a digit, then .*, 64 at most\.$"):
+        accounts.add_user(name, "view", PASSWORD)
+    with pytest.raises(AccessError, match="is no name"):
+        accounts.add_token(name, "view", None)
+
+
+def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accounts: Accounts) -> None:
+    accounts.add_user("Straße", "view", None)
+    for name in "STRASSE", "strasse", "ｓｔｒａｓｓｅ":
+        with pytest.raises(AccessError, match=r"(?i)There is a user 'strasse' already"):
+            accounts.add_user(name, "view", None)
+    accounts.set_role("STRASSE", "manage")
+    assert [(user.name, user.role) for user in accounts.users()] == [("Anna", "view"), ("Straße", "manage")]
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("7 chars", "too short; it has 8 characters at least"),
+        ("a\u0308" * 7, "too short"),
+        ("a" * 1025, "too long"),
+        ("ä" * 513, "too long"),
+        ("\ufdfa" * 100, "too long"),
+        ("half \ud800 a character", "no text"),
+        ("Benjamin", "is the user's name"),
+        ("ｂｅｎｊａｍｉｎ", "is the user's name"),
+    ],
+)
+def test_a_password_that_will_not_do_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
+    accounts.add_user("BenJamin", "view", PASSWORD)
+    known = accounts.find_user("benjamin")
+    with pytest.raises(AccessError, match=reason) as error:
+        accounts.set_password("benjamin", password)
+    assert "\n" not in str(error.value)
+    assert password not in str(error.value)
+    assert accounts.find_user("benjamin") == known
+    accounts.remove_user("benjamin")
+    with pytest.raises(AccessError, match=reason):
+        accounts.add_user("benjamin", "view", password)
+    assert [user.name for user in accounts.users()] == ["Anna"]
+
+
+@pytest.mark.parametrize("password", ["8 chars.", "\0" * 8, "ä" * 512, "a" * 1024, " " * 8, "line\nline", "🐶" * 8])
+def test_any_other_password_is_one(password: str, accounts: Accounts) -> None:
+    accounts.set_password("anna", password)
+    known = accounts.find_user("anna").password
+    assert known is not None
+    assert Hasher(CHEAPEST).is_right(known, unicodedata.normalize("NFKC", password).encode())
+
+
+def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None:
+    with Accounts(path) as accounts:
+        accounts.add_user("Anna", "view", PASSWORD)
+        hashed = accounts.find_user("anna").password
+    assert hashed is not None
+    assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert PARAMETERS.parallelism == 1
+
+
+def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(accounts: Accounts, path: Path) -> None:
+    secrets = [PASSWORD, accounts.add_token("cron", "view", None), accounts.add_session("anna", later())]
+    shown = repr((accounts.users(), accounts.tokens(), accounts.sessions()))
+    hashes = [accounts.find_user("anna").password or "", repr(accounts.tokens()[0].hash)]
+    accounts.close()
+    data = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    for secret in secrets:
+        assert secret.encode() not in data
+    for text in (*secrets, *hashes):
+        assert text not in shown
+
+
+def test_what_is_removed_does_not_stay_in_the_file(accounts: Accounts, path: Path) -> None:
+    hashed = accounts.find_user("anna").password
+    assert hashed is not None
+    assert hashed.encode() in path.read_bytes()
+    accounts.remove_user("anna")
+    assert hashed.encode() not in path.read_bytes()
+
+
+# ---- users, tokens, sessions
+
+
+def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
+    acts: list[Callable[[], object]] = [
+        lambda: accounts.set_role("ben", "manage"),
+        lambda: accounts.set_password("ben", PASSWORD),
+        lambda: accounts.remove_user("ben"),
+        lambda: accounts.find_user("ben"),
+        lambda: accounts.add_session("ben", later()),
+        lambda: accounts.remove_sessions("ben"),
+    ]
+    for act in acts:
+        with pytest.raises(AccessError, match=r"^There is no user 'ben'; `dog user list` shows them\.$"):
+            act()
+    for act in (lambda: accounts.set_token_role("ben", "view"), lambda: accounts.remove_token("ben")):
+        with pytest.raises(AccessError, match=r"^There is no token 'ben'; `dog token list` shows them\.$"):
+            act()
+    assert [user.name for user in accounts.users()] == ["Anna"]
+
+
+@pytest.mark.parametrize("text", ["", "dog_", "a" * 42, "a" * 44, "a" * 43 + "\n", "ä" * 43, "\0" * 43, "\ud800" * 43])
+def test_what_is_no_secret_is_not_even_hashed(text: str) -> None:
+    assert find_hash("a" * 43) == hashlib.sha256(b"a" * 43).digest()
+    assert find_hash(text) is find_hash(f"dog_{text}", "dog_") is find_hash("a" * 43, "dog_") is None
+
+
+def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accounts) -> None:
+    ends = later().replace(microsecond=0)
+    secret = accounts.add_token("Anna", "capture", ends)
+    assert re.fullmatch(r"dog_[\w-]{43}", secret, re.ASCII)
+    (token,) = accounts.tokens()
+    assert (token.name, token.role, token.expires_at) == ("Anna", "capture", ends)
+    assert token.hash == hashlib.sha256(secret.encode()).digest()
+    with pytest.raises(AccessError, match=r"^There is a token 'ANNA' already; remove it first, or"):
+        accounts.add_token("ANNA", "view", None)
+    accounts.set_token_role("anna", "manage")
+    assert accounts.tokens()[0].role == "manage"
+    accounts.remove_token("ANNA")
+    assert accounts.tokens() == []
+
+
+def test_a_new_password_and_a_removal_end_every_session_and_a_new_role_ends_none(accounts: Accounts) -> None:
+    accounts.add_user("ben", "view", PASSWORD)
+    for name in ("anna", "ben", "anna"):
+        accounts.add_session(name, later())
+    accounts.set_role("anna", "manage")
+    users = sorted(session.user for session in accounts.sessions())  # two may begin in the same millisecond
+    assert users == ["anna", "anna", "ben"]
+    accounts.set_password("anna", "another one")
+    assert [session.user for session in accounts.sessions()] == ["ben"]
+    accounts.remove_user("ben")
+    assert accounts.sessions() == []
+    assert accounts.add_session("anna", later())
+    assert accounts.remove_sessions("anna") == 1
+
+
+def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name(
+    accounts: Accounts, path: Path
+) -> None:
+    accounts.add_session("anna", later())
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("DELETE FROM users")
+    assert len(accounts.sessions()) == 1
+    accounts.add_user("anna", "manage", PASSWORD)
+    assert accounts.sessions() == []
+
+
+def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accounts: Accounts) -> None:
+    for hours in -3, -1, 2:
+        accounts.add_session("anna", later(hours))
+    accounts.remove_ended(later(-2))
+    assert len(accounts.sessions()) == 2
+    accounts.remove_ended(later())
+    assert len(accounts.sessions()) == 1
+
+
+def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts.add_user("ben", "view", PASSWORD)
+    accounts.add_session("ben", later())
+    start = dt.datetime.now(dt.UTC)
+    secrets = []
+    for second in range(MOST_SESSIONS + 2):
+        monkeypatch.setattr("dog.auth.accounts.now", lambda second=second: start + dt.timedelta(seconds=second))
+        secrets.append(accounts.add_session("anna", later()))
+    left = {session.hash for session in accounts.sessions() if session.user == "anna"}
+    assert left == {find_hash(secret) for secret in secrets[2:]}
+    assert len(accounts.sessions()) == MOST_SESSIONS + 1
+
+
+def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -> None:
+    def check(expected: bool) -> None:
+        assert accounts.has_manager() is expected
+
+    check(False)
+    accounts.set_role("anna", "manage")
+    check(True)
+    accounts.remove_user("anna")
+    accounts.add_user("owner", "manage", None)
+    check(False)
+    accounts.add_session("owner", later())  # which is lost with its cookie
+    check(False)
+    accounts.add_token("ended", "manage", later(-1))
+    accounts.add_token("view", "view", None)
+    check(False)
+    accounts.add_token("endless", "manage", None)
+    check(True)
+
+
+def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(accounts: Accounts) -> None:
+    accounts.add_user("owner", "view", PASSWORD)
+    accounts.add_user("Owner-2", "view", None)
+    accounts.add_session("owner-2", later())
+    assert accounts.let_owner_in(later())
+    roles = {user.name: (user.role, user.password is None) for user in accounts.users()}
+    others = {"Anna": ("view", False), "owner": ("view", False), "Owner-2": ("view", True)}
+    assert roles == {**others, "owner-3": ("manage", True)}
+    assert len(accounts.sessions()) == 2
+    accounts.set_password("owner-3", PASSWORD)
+    assert accounts.let_owner_in(later()) is None
+
+
+def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_before_stays(accounts: Accounts) -> None:
+    first = accounts.let_owner_in(later())
+    second = accounts.let_owner_in(later())
+    assert first != second
+    assert [user.name for user in accounts.users()] == ["Anna", "owner"]
+    assert len(accounts.sessions()) == 2
+
+
+# ---- the file
+
+
+async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_makes_that(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for folder in ("accounts", "old", "older"):
+            if folder != "accounts":
+                (tmp_path / folder / ".dog").mkdir(parents=True)
+        with open_accounts(find_place(tmp_path / "accounts")), open_accounts(find_place(tmp_path / "old")):
+            pass
+        older = SnapshotStore(tmp_path / "older")
+        await older.open()
+        await older.close()
+        store = SnapshotStore(tmp_path / "snapshots")
+        await store.open()
+        await store.close()
+    finally:
+        os.umask(before)
+    for folder in ("accounts", "old", "older", "snapshots"):
+        assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
+
+
+def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_and_half_a_change_is_none(
+    path: Path,
+) -> None:
+    with start(HALF, path) as half:
+        said = half.communicate()[0].split()
+    assert half.returncode == -signal.SIGKILL
+    assert said == ["0o600", "access.sqlite3:0o600", "access.sqlite3-journal:0o600"]
+    assert path.read_bytes().count(b"manage") > 100
+    with open_accounts(path) as accounts:
+        assert accounts.users() == []
+        assert [(token.name, token.role) for token in accounts.tokens()] == [("whole", "view")]
+    assert [file.name for file in path.parent.iterdir()] == ["access.sqlite3"]
+
+
+def test_a_file_that_others_could_read_is_mended(
+    accounts: Accounts, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.chmod(0o644)
+    with open_accounts(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert caplog.messages == [f"{path} could be read by others; now it can't."]
+
+
+def test_where_there_are_no_accounts_none_are_made_unless_they_are_to_be(path: Path) -> None:
+    with pytest.raises(
+        NoAccounts, match=r"There are no accounts in '.*/snapshots'; `dog user add` makes the first one"
+    ):
+        open_accounts(path, make=False)
+    assert not path.parent.parent.exists()
+
+
+def test_what_was_told_as_done_is_there_after_a_sigkill(path: Path) -> None:
+    told = -1
+    for _ in range(8):
+        with start(ENDLESS, path, told + 2) as process:  # one more may be there than was told
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(3)]
+            process.kill()
+            lines += process.stdout.readlines()
+        whole = [int(line) for line in lines if line.endswith("\n")]
+        with open_accounts(path) as accounts:
+            names = {token.name for token in accounts.tokens()}
+        assert {f"t{number}" for number in whole} <= names
+        told = max(whole)
+    assert len(names) >= 24
+
+
+def test_several_processes_at_once_make_one_file_and_lose_nothing(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    processes = [start(SEVERAL, path, letter) for letter in "abcd"]
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0] * 4
+    with open_accounts(path) as accounts:
+        expected = sorted(f"{letter}-{number}" for letter in "abcd" for number in range(25))
+        assert [token.name for token in accounts.tokens()] == expected
+
+
+def test_the_version_is_another_when_somebody_else_changed_or_replaced_the_file(
+    accounts: Accounts, path: Path, tmp_path: Path
+) -> None:
+    shutil.copy(path, tmp_path / "backup")
+    version = accounts.version()
+    accounts.set_role("anna", "manage")
+    assert accounts.version() == version
+    with open_accounts(path) as others:
+        others.add_user("ben", "view", None)
+    changed = accounts.version()
+    assert changed != version
+    os.replace(tmp_path / "backup", path)
+    assert accounts.version() not in (version, changed)
+    assert [(user.name, user.role) for user in accounts.users()] == [("Anna", "view")]
+    accounts.add_user("carla", "view", None)
+    with open_accounts(path) as others:
+        assert [user.name for user in others.users()] == ["Anna", "carla"]
+
+
+def test_a_file_that_is_gone_is_an_error_and_nothing_is_made_in_its_place(accounts: Accounts, path: Path) -> None:
+    path.unlink()
+    acts: list[Callable[[], object]] = [accounts.version, accounts.read, lambda: accounts.set_role("anna", "manage")]
+    for act in acts:
+        with pytest.raises(StartError, match="can't be used: no such file or directory"):
+            act()
+    assert not path.exists()
+
+
+def test_whoever_holds_the_file_for_too_long_is_an_error_in_one_line(
+    accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
+    with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
+            impatient.set_role("anna", "manage")
+        holder.execute("ROLLBACK")
+        impatient.set_role("anna", "manage")
+
+
+def test_who_changes_something_is_alone_from_the_beginning(
+    accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
+    with open_accounts(path) as others, accounts._changing(), pytest.raises(StartError, match="database is locked"):
+        others.set_role("anna", "manage")
+    assert not accounts.has_manager()
+
+
+def add_tokens(accounts: Accounts, number: int) -> None:
+    for each in range(number):
+        accounts.add_token(f"t{each}", "view", None)
+
+
+def test_a_full_disk_changes_nothing_and_is_told_in_one_line(accounts: Accounts) -> None:
+    pages = accounts._database.execute("PRAGMA page_count").fetchone()[0]
+    accounts._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StartError, match=r"can't be used: database or disk is full\. Make room"):
+        add_tokens(accounts, 1000)
+    before = accounts.tokens()
+    accounts._database.execute("PRAGMA max_page_count = 1000")
+    accounts.add_token("more", "view", None)
+    assert len(accounts.tokens()) == len(before) + 1
+
+
+# ---- damage
+
+
+def put_garbage(path: Path) -> None:
+    path.write_bytes(os.urandom(8192))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def wipe_a_page(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:8192] = bytes(4096)
+    path.write_bytes(data)
+
+
+def put_another_database(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE users (key, name, role, password, created_at)")
+
+
+def make_newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+
+
+def put_nonsense(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE users SET created_at = 'yesterday'")
+
+
+def make_up_a_role(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        database.execute("UPDATE users SET role = 'root'")
+
+
+DAMAGES = [put_garbage, cut_off, wipe_a_page, put_another_database, make_newer, put_nonsense, make_up_a_role]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_accounts_are_refused_with_what_to_do_and_stay_as_they_are(
+    damage: Callable[[Path], None], accounts: Accounts, path: Path
+) -> None:
+    accounts.close()
+    damage(path)
+    data = path.read_bytes()
+    with pytest.raises(StartError) as error:
+        open_accounts(path)
+    assert re.fullmatch(
+        rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), and nobody is let in by them\."
+        r" Put the file back from a backup, or remove it and add the users again with `dog user add`\.",
+        str(error.value),
+    )
+    assert path.read_bytes() == data
+
+
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def put_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("place", [put_folder, put_link])
+def test_what_is_no_file_is_refused(place: Callable[[Path], None], accounts: Accounts, path: Path) -> None:
+    accounts.close()
+    place(path)
+    with pytest.raises(StartError, match=r"must be a file, and is none; remove it\.$"):
+        open_accounts(path)
+
+
+def test_a_private_folder_elsewhere_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path.parent.parent.mkdir()
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StartError, match="is a symbolic link, and must be a folder; remove it"):
+        open_accounts(path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_no_flipped_bit_makes_a_manager_or_another_error_than_damage(accounts: Accounts, path: Path) -> None:
+    accounts.add_token("cron", "capture", later())
+    accounts.add_session("anna", later())
+    accounts.close()
+    data = path.read_bytes()
+    taken, said = 0, set()
+    places = [place for place, byte in enumerate(data) if byte]
+    for place, bit in zip(places, itertools.cycle(range(8)), strict=False):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+        try:
+            again = open_accounts(path)
+        except StartError as error:
+            said.add(str(error))
+            continue
+        with again:
+            assert not again.has_manager()
+        taken += 1
+    assert "argon2" not in "".join(said)
+    assert {re.sub(r"\(.*", "", line) for line in said} == {f"The accounts in '{path}' are damaged "}
+    assert 0 < taken < len(places) * 19 // 20

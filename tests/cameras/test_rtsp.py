@@ -1,0 +1,561 @@
+"""RTSP cameras, from GStreamer's server as a process of its own, and what is decoded of them."""
+
+import contextlib
+import gc
+import io
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from dog.cameras import rtsp as stream
+from dog.cameras.camera_url import Address
+from dog.cameras.freshness import UNKNOWN
+from dog.cameras.rtsp import Decoding, StreamSource, encode
+from dog.cameras.source import Frame
+from dog.errors import BadImage, CameraOffline, CaptureError
+from dog.images import inspect
+from tests.support.server_process import ROOT
+from tests.support.sources import (
+    Line,
+    SourceProcess,
+    make_rtsp_camera,
+    make_tls,
+    needs_gstreamer,
+    read_stamp,
+    read_to_end,
+)
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+pytest.importorskip("av")
+
+PATIENCE = 2.0
+LONG = 30.0
+"""Seconds for a frame that comes, on a busy machine."""
+PASSWORD = "s@cr/et:1"
+SECRET = "s%40cr%2Fet%3A1"
+
+BARS = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255)]
+"""The colours of GStreamer's card, from the left."""
+
+Watch = Callable[..., StreamSource]
+
+
+@pytest.fixture(scope="module")
+def h264() -> Iterator[SourceProcess]:
+    with make_rtsp_camera("h264") as camera:
+        yield camera
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """`watch(camera)`: its source, opened."""
+    sources: list[StreamSource] = []
+
+    def start(
+        camera: SourceProcess | Line, *, path: str = "/cam", user: str = "", latency: float = 0.0
+    ) -> StreamSource:
+        source = StreamSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
+        sources.append(source)
+        source.open()
+        return source
+
+    yield start
+    for source in sources:
+        source.close()
+
+
+def read_fresh(source: StreamSource, pressed: float) -> Frame:
+    """The first frame that says to be newer than the press, and can be seen."""
+    while True:
+        frame = source.read(PATIENCE)
+        if frame.began >= pressed:
+            try:
+                frame.picture()
+            except BadImage:
+                continue
+            return frame
+
+
+# ---- fresh and whole
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("codec", ["h264", "h265", "jpeg"])
+def test_the_frame_that_is_given_was_made_after_the_press(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera:
+        source = watch(camera)
+        for _ in range(5):
+            pressed = time.monotonic()
+            frame = read_fresh(source, pressed)
+            assert pressed <= frame.began <= read_stamp(frame.picture()) + 0.001
+            assert inspect(frame.picture()).width == 320
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_of_what_the_network_held_back_none_is_taken_for_new(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera, Line(camera.port) as line:
+        source = watch(line)
+        read_fresh(source, time.monotonic())
+        line.hold()
+        time.sleep(0.9)
+        pressed = time.monotonic()
+        line.release()
+        held = 0
+        while (frame := source.read(PATIENCE)).began < pressed:
+            held += read_stamp(frame.picture()) < pressed
+        assert held >= 5
+        assert read_stamp(frame.picture()) >= pressed
+
+
+@needs_gstreamer
+def test_of_what_waits_since_the_stream_was_opened_none_is_taken_for_new(watch: Watch, h264: SourceProcess) -> None:
+    source = watch(h264)
+    time.sleep(0.7)  # nobody reads
+    pressed = time.monotonic()
+    assert read_stamp(read_fresh(source, pressed).picture()) >= pressed
+
+
+@needs_gstreamer
+def test_a_camera_that_takes_long_to_send_has_its_latency_taken_off(watch: Watch, h264: SourceProcess) -> None:
+    source = watch(h264, latency=3.0)
+    while (frame := source.read(PATIENCE)).began == UNKNOWN:
+        pass
+    assert frame.began <= read_stamp(frame.picture()) - 3.0
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("arguments", [(), ("--sliced",), ("--gop", "1")])
+def test_no_half_frame_is_given_whichever_are_looked_at(arguments: tuple[str, ...], watch: Watch) -> None:
+    with make_rtsp_camera("h264", *arguments) as camera:
+        source = watch(camera)
+        seen = []
+        for number in range(50):
+            frame = source.read(LONG)
+            if number % 7 < 4:
+                with contextlib.suppress(BadImage):
+                    seen.append(read_stamp(frame.picture()))
+        assert len(seen) > 20
+        assert seen == sorted(seen)
+
+
+@needs_gstreamer
+def test_jpegs_pass_untouched_and_are_whole(watch: Watch) -> None:
+    with make_rtsp_camera("jpeg") as camera:
+        source = watch(camera)
+        for _ in range(5):
+            frame = source.read(PATIENCE)
+            assert frame.picture() == frame.raw
+            assert frame.picture().startswith(b"\xff\xd8")
+            assert frame.picture().endswith(b"\xff\xd9")
+            assert inspect(frame.picture()).height == 240
+
+
+@needs_gstreamer
+@pytest.mark.parametrize(("codec", "size"), [("h264", "320x240"), ("h264", "1280x720"), ("h265", "320x240")])
+def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec, "--card", "--size", size) as camera:
+        picture = read_fresh(watch(camera), time.monotonic()).picture()
+    image = Image.open(io.BytesIO(picture))
+    for number, colour in enumerate(BARS):
+        found = image.getpixel((image.width * (2 * number + 1) // 14, image.height // 3))
+        assert isinstance(found, tuple)
+        assert max(abs(one - other) for one, other in zip(found, colour, strict=True)) <= 4, (colour, found)
+
+
+# ---- what is decoded, and when
+
+
+def encode_video(
+    *, count: int = 40, gop: int = 20, between: int = 0, size: tuple[int, int] = (320, 240), full: bool = False
+) -> "tuple[list[Packet[Any]], bytes | None]":
+    """H.264 packets of grey pictures that become brighter by 5 each on red, with `between` B-frames in a row."""
+    import av
+    from av.video.frame import VideoFrame
+
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height = size
+    codec.pix_fmt = "yuv420p"
+    codec.time_base = Fraction(1, 25)
+    codec.gop_size = gop
+    codec.max_b_frames = between
+    codec.options = {"preset": "veryfast", "x264-params": f"bframes={between}:b-adapt=0:scenecut=0:rc-lookahead=0"}
+    codec.color_range = 2 if full else 1
+    packets = []
+    for number in range(count):
+        image = Image.new("RGB", size, (255, 0, 0))
+        image.paste((number * 5,) * 3, (0, 0, 100, 100))
+        frame = VideoFrame.from_image(image).reformat(  # type: ignore[no-untyped-call]
+            format="yuv420p",
+            dst_colorspace="itu709" if size[1] >= 720 else "itu601",
+            dst_color_range=2 if full else 1,
+        )
+        frame.pts = number
+        packets += codec.encode(frame)
+    return packets + codec.encode(None), codec.extradata
+
+
+def make_decoding(extradata: bytes | None) -> Decoding:
+    import av
+
+    codec = av.CodecContext.create("h264", "r")
+    if extradata:
+        codec.extradata = extradata
+    return Decoding(codec)
+
+
+def see(decoding: Decoding) -> tuple[int, tuple[int, int, int]]:
+    """The number of the picture, and the colour of its ground."""
+    image = Image.open(io.BytesIO(encode(decoding.decode_last())))
+    grey, ground = image.getpixel((50, 50)), image.getpixel((200, 200))
+    assert isinstance(grey, tuple)
+    assert isinstance(ground, tuple)
+    return round(grey[0] / 5), (ground[0], ground[1], ground[2])
+
+
+@pytest.mark.parametrize("between", [0, 2])
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_each_picture_is_that_of_its_own_packet(between: int, every: int) -> None:
+    packets, extradata = encode_video(between=between)
+    decoding = make_decoding(extradata)
+    for position, packet in enumerate(packets):
+        decoding.add(packet)
+        if position and position % every == 0:
+            assert see(decoding)[0] == packet.pts
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
+@pytest.mark.parametrize("full", [False, True])
+def test_colours_that_nothing_is_said_of_are_those_of_the_size_and_their_range_counts(
+    size: tuple[int, int], full: bool
+) -> None:
+    packets, extradata = encode_video(count=2, size=size, full=full)
+    decoding = make_decoding(extradata)
+    for packet in packets:
+        decoding.add(packet)
+    _, ground = see(decoding)
+    assert max(abs(one - other) for one, other in zip(ground, (255, 0, 0), strict=True)) <= 3
+
+
+def test_nothing_is_decoded_until_a_picture_is_wanted_and_then_only_once() -> None:
+    packets, extradata = encode_video(count=30, gop=30)
+    decoding = make_decoding(extradata)
+    decoded: list[int | None] = []
+    codec = decoding._codec
+
+    class Counting:
+        def decode(self, packet: Any) -> Any:
+            decoded.append(packet.pts)
+            return codec.decode(packet)
+
+        def flush_buffers(self) -> None:
+            codec.flush_buffers()
+
+    decoding._codec = Counting()  # type: ignore[assignment]
+    for packet in packets[:10]:
+        decoding.add(packet)
+    assert decoded == []
+    assert see(decoding)[0] == 9
+    assert decoded == list(range(10))
+    for packet in packets[10:20]:
+        decoding.add(packet)
+    assert see(decoding)[0] == 19
+    assert decoded == list(range(20))
+
+
+def test_more_than_may_be_kept_is_decoded_as_it_comes_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_PACKETS", 5)
+    packets, extradata = encode_video(count=40, gop=40)
+    decoding = make_decoding(extradata)
+    for position, packet in enumerate(packets):
+        decoding.add(packet)
+        assert len(decoding._kept) <= 5
+        if position and position % 3 == 0:
+            assert see(decoding)[0] == packet.pts
+
+
+def test_the_bytes_that_are_kept_have_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_BYTES", 2000)
+    packets, extradata = encode_video(count=40, gop=40)
+    decoding = make_decoding(extradata)
+    for packet in packets:
+        decoding.add(packet)
+        assert sum(one.size for one in decoding._kept) <= 2000
+    assert see(decoding)[0] == 39
+
+
+def test_before_the_first_whole_picture_it_is_said_what_to_set() -> None:
+    packets, extradata = encode_video()
+    decoding = make_decoding(extradata)
+    for packet in packets[5:20]:
+        decoding.add(packet)
+        with pytest.raises(BadImage, match="keyframe interval"):
+            decoding.decode_last()
+    decoding.add(packets[20])
+    decoding.add(packets[21])
+    assert see(decoding)[0] == 21
+
+
+@pytest.mark.parametrize("harm", ["flag", "cut", "end", "noise"])
+def test_after_a_damaged_packet_nothing_is_given_until_the_next_whole_picture(harm: str) -> None:
+    from av.packet import Packet
+
+    packets, extradata = encode_video(count=40, gop=20)
+    decoding = make_decoding(extradata)
+    for packet in packets[:3]:
+        decoding.add(packet)
+    data = bytes(packets[0])
+    half, most = data[: len(data) // 2], data[: len(data) * 8 // 10]
+    hurt: Packet[Any] = Packet({"flag": data, "cut": half, "end": most, "noise": half + bytes(range(200))}[harm])
+    hurt.pts, hurt.time_base = 3, packets[3].time_base
+    hurt.is_keyframe = True
+    hurt.is_corrupt = harm == "flag"
+    decoding.add(hurt)
+    for packet in packets[4:20]:
+        decoding.add(packet)
+        with pytest.raises(BadImage, match="damaged"):
+            decoding.decode_last()
+    decoding.add(packets[20])
+    assert see(decoding)[0] == 20
+
+
+def test_pyav_is_imported_when_a_stream_is_opened_and_numpy_never() -> None:
+    program = (
+        "import sys; from dog.cameras.rtsp import StreamSource; s = StreamSource('rtsp://127.0.0.1:1/');"
+        "assert 'av' not in sys.modules\n"
+        "try: s.open()\n"
+        "except Exception as error: print(type(error).__name__)\n"
+        "assert 'av' in sys.modules and 'numpy' not in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("CameraOffline\n", "", 0)
+
+
+# ---- gone and back
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera:
+        source = watch(camera)
+        source.read(PATIENCE)
+        camera.kill()
+        with pytest.raises(CameraOffline, match="ended"):
+            read_to_end(source, PATIENCE)
+        source.close()
+        assert not source.is_back()
+        with pytest.raises(CameraOffline, match="refused the connection"):
+            watch(camera)
+        camera.start()
+        pressed = time.monotonic()
+        assert read_stamp(read_fresh(watch(camera), pressed).picture()) >= pressed
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_a_stream_that_stands_still_is_given_up(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera:
+        source = watch(camera)
+        read_fresh(source, time.monotonic())
+        camera.say("freeze")
+        with pytest.raises(CameraOffline, match="no picture for 2 s"):
+            read_to_end(source, PATIENCE)
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("patience", [0.2, 0.6])
+def test_a_read_waits_as_long_as_its_patience(patience: float, watch: Watch) -> None:
+    with make_rtsp_camera("h264", "--rate", "2", "--gop", "1") as camera:
+        source = watch(camera)
+        for _ in range(3):  # what waits since it was opened
+            source.read(PATIENCE)
+        if patience < 0.5:
+            with pytest.raises(CameraOffline, match=r"no picture for 0\.2 s"):
+                source.read(patience)
+        else:
+            assert source.read(patience)
+
+
+def test_what_ffmpeg_had_kept_and_gives_when_time_is_up_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = StreamSource("rtsp://127.0.0.1/")
+
+    def give_late() -> Any:
+        time.sleep(0.2)
+        return encode_video(count=1)[0][0]
+
+    monkeypatch.setattr(source, "_read_packet", give_late)
+    with pytest.raises(CameraOffline, match="no picture"):
+        source.read(0.1)
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_a_camera_that_takes_longer_than_patience_for_its_first_frame_can_be_opened(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera:
+        assert watch(camera)  # so that the camera has all it needs to answer the next one at once
+        camera.say("freeze")
+        thawing = threading.Timer(PATIENCE + 0.5, camera.say, ["thaw"])
+        thawing.start()
+        assert watch(camera).read(PATIENCE)
+        thawing.join()
+
+
+@needs_gstreamer
+def test_a_line_that_is_cut_is_noticed(watch: Watch, h264: SourceProcess) -> None:
+    with Line(h264.port) as line:
+        source = watch(line)
+        source.read(PATIENCE)
+        line.cut()
+        with pytest.raises(CameraOffline, match="ended"):
+            read_to_end(source, PATIENCE)
+
+
+@needs_gstreamer
+def test_a_stream_that_lags_far_behind_is_opened_anew(
+    watch: Watch, h264: SourceProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = watch(h264)
+    read_fresh(source, time.monotonic())
+    monkeypatch.setattr(stream, "LAGGING", 0.5)
+    time.sleep(1)  # nobody reads
+    with pytest.raises(CameraOffline, match=r"come [1-9]\d* s late"):
+        read_to_end(source, PATIENCE)
+
+
+# ---- what goes wrong
+
+
+@needs_gstreamer
+def test_a_certificate_must_be_trusted(h264: SourceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Line(h264.port, make_tls(tmp_path)) as line:
+        source = StreamSource(f"rtsps://127.0.0.1:{line.port}/cam")
+        with pytest.raises(CameraOffline, match="certificate is not trusted"):
+            source.open()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        source.open()
+        assert read_stamp(read_fresh(source, time.monotonic()).picture())
+        source.close()
+        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.setattr(Address, "connect", lambda _self, _timeout: socket.socket())
+        with pytest.raises(CameraOffline, match="can't be reached"):  # by ffmpeg itself
+            source.open()
+
+
+@needs_gstreamer
+def test_a_path_that_is_none_is_said(watch: Watch, h264: SourceProcess) -> None:
+    with pytest.raises(CameraOffline, match="nothing at this path"):
+        watch(h264, path="/nothing")
+
+
+@needs_gstreamer
+def test_a_form_that_is_not_taken_is_said(watch: Watch) -> None:
+    with make_rtsp_camera("raw") as camera, pytest.raises(CameraOffline, match=r"is rawvideo\. Set it to H\.264"):
+        watch(camera)
+
+
+def test_a_name_that_nobody_knows_is_said() -> None:
+    with pytest.raises(CameraOffline, match="host name is unknown"):
+        StreamSource("rtsp://porch.invalid/cam").open()
+
+
+def test_who_does_not_answer_is_waited_for_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPENING", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        source = StreamSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
+        with pytest.raises(CameraOffline, match="does not answer"):
+            source.open()
+        source.close()
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("ways", [(), ("--basic",)])
+def test_the_user_and_the_password_are_sent_and_a_wrong_one_is_said(ways: tuple[str, ...], watch: Watch) -> None:
+    with make_rtsp_camera("jpeg", "--user", "ad min", "--password", PASSWORD, *ways) as camera:
+        assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE).picture()
+        with pytest.raises(CameraOffline, match="refuses the user or the password"):
+            watch(camera, user=f"admin:{SECRET}@")
+        with pytest.raises(CameraOffline, match="asks for a user and a password"):
+            watch(camera)
+
+
+@needs_gstreamer
+def test_no_error_and_no_log_holds_the_password(
+    h264: SourceProcess, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told: list[CaptureError] = []
+
+    def run(source: StreamSource, harm: Callable[[], object]) -> None:
+        source.open()
+        source.read(PATIENCE)
+        harm()
+        read_to_end(source, PATIENCE)
+
+    def fail(url: str, harm: Callable[[], object] = lambda: None) -> None:
+        source = StreamSource(url)
+        with pytest.raises(CameraOffline) as caught:
+            run(source, harm)
+        source.close()
+        logging.getLogger("dog").error("it failed", exc_info=caught.value)
+        told.append(caught.value)
+
+    who = f"rtsp://admin:{SECRET}@"
+    fail(f"{who}127.0.0.1:{h264.port}/nothing?password={SECRET}")
+    fail(f"{who}127.0.0.1:1/cam")
+    fail(f"{who}porch.invalid/cam")
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "OPENING", 0.3)
+        fail(f"{who}127.0.0.1:{mute.getsockname()[1]}/cam")
+    with make_rtsp_camera("raw") as camera:
+        fail(f"{who}127.0.0.1:{camera.port}/cam")
+    with make_rtsp_camera("h264", "--user", "admin", "--password", "another") as camera:
+        fail(f"{who}127.0.0.1:{camera.port}/cam")
+    with make_rtsp_camera("jpeg", "--user", "admin", "--password", PASSWORD) as camera:
+        fail(f"{who}127.0.0.1:{camera.port}/cam", lambda: camera.say("freeze"))
+        camera.say("thaw")
+        fail(f"{who}127.0.0.1:{camera.port}/cam", camera.kill)
+    with make_rtsp_camera("h264") as camera, Line(camera.port) as line:
+        fail(f"{who}127.0.0.1:{line.port}/cam", line.cut)
+    said = capfd.readouterr()
+    for text in (*(f"{error!r} {error} {error.message} {error.detail}" for error in told), caplog.text, *said):
+        for secret in ("admin", SECRET, PASSWORD):
+            assert secret not in text
+    assert len({error.message for error in told}) >= 7
+    for error in told:
+        assert "127.0.0.1" not in error.message
+        assert "rtsp://***@" in error.detail
+
+
+@needs_gstreamer
+def test_a_hundred_openings_leave_no_descriptor() -> None:
+    def count() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    def open_and_close(path: str) -> None:
+        source = StreamSource(f"rtsp://127.0.0.1:{camera.port}/{path}")
+        with contextlib.suppress(CameraOffline, BadImage):
+            source.open()
+            source.read(PATIENCE).picture()
+        source.close()
+
+    with make_rtsp_camera("h264", "--rate", "100", "--gop", "5") as camera:
+        open_and_close("cam")
+        before = count()
+        for number in range(100):
+            open_and_close("nothing" if number % 10 == 9 else "cam")
+        assert count() <= before

@@ -1,0 +1,164 @@
+"""The viewfinder by itself: the newest frame for whoever watches, and none when nobody does."""
+
+import asyncio
+import email
+from collections.abc import Callable
+
+import pytest
+
+import dog.captures.preview
+from dog.cameras import Show
+from dog.captures.preview import END, NEXT, Part, Viewfinder, Watcher
+from tests.support.pictures import make_picture
+
+
+class ShownCamera:
+    """The part of a camera that shows: `shown` is all that `show` was called with, as whether it was to show."""
+
+    has_preview = True
+
+    def __init__(self) -> None:
+        self.shown: list[bool] = []
+        self.give: Show | None = None
+
+    def show(self, show: Show | None) -> None:
+        self.shown.append(show is not None)
+        self.give = show
+
+    def film(self, *frames: bytes) -> None:
+        assert self.give is not None, "nobody wants a frame"
+        for frame in frames:
+            self.give(frame)
+
+
+@pytest.fixture
+def camera() -> ShownCamera:
+    return ShownCamera()
+
+
+@pytest.fixture
+def viewfinder(camera: ShownCamera) -> Viewfinder:
+    return Viewfinder(camera)  # type: ignore[arg-type]
+
+
+def read(part: Part) -> bytes:
+    """The frame in a part."""
+    return bytes(part.whole).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+
+
+async def watch(watcher: Watcher) -> bytes:
+    return read(await anext(watcher))
+
+
+async def test_the_camera_shows_from_the_first_who_watches_until_the_last_has_left(
+    camera: ShownCamera, viewfinder: Viewfinder
+) -> None:
+    assert camera.shown == []
+    with viewfinder.watch():
+        assert camera.shown == [True]
+        with viewfinder.watch():
+            assert viewfinder.count == 2
+        assert camera.shown == [True]
+    assert camera.shown == [True, False]
+    assert viewfinder.count == 0
+    with viewfinder.watch() as watcher:
+        camera.film(b"again")
+        assert await watch(watcher) == b"again"
+    assert camera.shown == [True, False, True, False]
+
+
+async def test_who_leaves_by_an_error_has_left(camera: ShownCamera, viewfinder: Viewfinder) -> None:
+    with pytest.raises(ConnectionResetError), viewfinder.watch():
+        raise ConnectionResetError
+    assert (camera.shown, viewfinder.count) == ([True, False], 0)
+
+
+async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(
+    camera: ShownCamera, viewfinder: Viewfinder
+) -> None:
+    with viewfinder.watch() as quick, viewfinder.watch() as slow:
+        seen = []
+        for number in range(100):
+            camera.film(b"%d" % number)
+            seen.append(await watch(quick))
+        assert seen == [b"%d" % number for number in range(100)]
+        assert await watch(slow) == b"99"
+        camera.film(b"100", b"101")
+        assert [await watch(slow), await watch(quick)] == [b"101", b"101"]
+
+
+async def test_nobody_is_given_a_frame_twice_or_one_from_before_they_came(
+    camera: ShownCamera, viewfinder: Viewfinder
+) -> None:
+    with viewfinder.watch() as early:
+        camera.film(b"old")
+        assert await watch(early) == b"old"
+        with viewfinder.watch() as late:
+            waiting = [asyncio.create_task(watch(watcher)) for watcher in (early, late)]
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not any(task.done() for task in waiting)
+            camera.film(b"new")
+            assert await asyncio.gather(*waiting) == [b"new", b"new"]
+
+
+async def test_a_frame_is_wrapped_once_however_many_watch(
+    camera: ShownCamera, viewfinder: Viewfinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = []
+
+    def wrap(frame: bytes) -> Part:
+        wrapped.append(frame)
+        return Part(frame)
+
+    monkeypatch.setattr(dog.captures.preview, "Part", wrap)
+    watchers = [viewfinder.watch() for _ in range(50)]
+    parts = [watcher.__enter__() for watcher in watchers]
+    camera.film(b"one", b"two")
+    got = [await anext(watcher) for watcher in parts]
+    assert wrapped == [b"one", b"two"]
+    assert len({id(part) for part in got}) == 1
+    for watcher in watchers:
+        watcher.__exit__(None, None, None)
+
+
+async def test_when_it_is_closed_everyone_is_sent_away_and_nothing_is_shown_any_more(
+    camera: ShownCamera, viewfinder: Viewfinder
+) -> None:
+    with viewfinder.watch() as waiting, viewfinder.watch() as late:
+        task = asyncio.create_task(_count(waiting))
+        camera.film(b"one")
+        viewfinder.close()
+        assert await task == 0  # an end comes before what was not asked for yet
+        assert await _count(late) == 0
+        assert camera.shown == [True, False]
+    assert camera.shown == [True, False]
+    with viewfinder.watch() as after:
+        assert await _count(after) == 0
+    viewfinder.close()
+    assert camera.shown == [True, False]
+
+
+async def _count(watcher: Watcher) -> int:
+    return len([part async for part in watcher])
+
+
+@pytest.mark.parametrize(
+    "as_stream",
+    [
+        lambda parts: b"".join(bytes(part.whole) for part in parts) + END,
+        lambda parts: NEXT + b"".join(bytes(part.ahead) for part in parts) + END,
+    ],
+    ids=["whole", "ahead"],
+)
+def test_both_forms_of_a_part_are_what_another_reader_of_multipart_reads(
+    as_stream: Callable[[list[Part]], bytes],
+) -> None:
+    frames = [make_picture(seed=seed) for seed in range(3)]
+    head = b"Content-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+    message = email.message_from_bytes(head + as_stream([Part(frame) for frame in frames]))
+    parts = [one for one in message.get_payload() if isinstance(one, email.message.Message)]
+    assert [part.get_content_type() for part in parts][:3] == ["image/jpeg"] * 3
+    assert [part.get_payload(decode=True) for part in parts][:3] == frames
+    lengths = [part.get("Content-Length") for part in parts]
+    assert lengths[:3] in ([str(len(frame)) for frame in frames], [None] * 3)

@@ -1,0 +1,638 @@
+"""The Python client, with the real server behind a proxy that cuts, and with stand-ins for what that never says."""
+
+import asyncio
+import datetime as dt
+import gzip
+import hashlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiohttp import web
+
+from dog.client import (
+    AddressError,
+    CameraChanged,
+    CaptureFailed,
+    Capturing,
+    Client,
+    Failed,
+    Forbidden,
+    Heard,
+    Hello,
+    Lost,
+    Missed,
+    PhotoDamaged,
+    PhotoGone,
+    Ready,
+    Refused,
+    Removed,
+    Unreachable,
+    Viewers,
+)
+from dog.client.http import delays
+from dog.client.server_url import parse_address
+from tests.conftest import Serve
+from tests.support.cutting_proxy import start_proxy
+from tests.support.server_process import ROOT, ServerProcess, clean_environment
+from tests.web.test_shutdown import start_waiting, write_script
+
+EventT = TypeVar("EventT", bound=Heard)
+
+
+async def read_until(events: AsyncIterator[Heard], kind: type[EventT]) -> tuple[EventT, list[Heard]]:
+    """The next event of this kind, and what came before it; the count of viewers is left out."""
+    before: list[Heard] = []
+    async for event in events:
+        if isinstance(event, kind):
+            return event, before
+        if not isinstance(event, Viewers):
+            before.append(event)
+    raise AssertionError("the events ended")
+
+
+async def list_ids(dog: Client) -> list[str]:
+    return [photo.id async for photo in dog.snapshots()]
+
+
+def delete(server: ServerProcess, snapshot: str) -> None:
+    request = urllib.request.Request(f"{server.url}/api/snapshots/{snapshot}", method="DELETE")
+    urllib.request.urlopen(request, timeout=20).close()
+
+
+# ---- photos
+
+
+async def test_a_press_gives_a_photo_with_its_picture(serve: Serve, tmp_path: Path) -> None:
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(milliseconds=1)
+    async with Client(serve().url) as dog:
+        photo = await dog.capture(max_age=0, camera="main")
+        assert before <= photo.captured_at <= dt.datetime.now(dt.UTC)
+        assert (photo.camera, photo.content_type, photo.suffix) == ("main", "image/jpeg", "jpg")
+        assert photo.size == (photo.body.width, photo.body.height)
+        assert photo.url == photo.address == f"{dog.url}/snapshots/{photo.id}.jpg"
+        assert photo.page == f"{dog.url}/snapshots/{photo.id}"
+        assert photo.thumbnail == dog.url + photo.body.thumbnail
+        picture = await photo.read()
+        assert len(picture) == photo.bytes
+        await photo.save(tmp_path / photo.name)
+        assert (tmp_path / photo.name).read_bytes() == picture
+        assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_main_[a-z2-7]{24}\.jpg", photo.name)
+        assert await list_ids(dog) == [photo.id]
+        assert (await dog.capture(max_age=60)).id == photo.id
+
+
+async def test_a_file_is_never_replaced_unasked_and_nothing_is_left_beside_it(serve: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "mine.jpg").write_text("mine")
+    (folder / "link.jpg").symlink_to("mine.jpg")
+    async with Client(serve().url) as dog:
+        photo = await dog.capture()
+        for name in ("mine.jpg", "link.jpg"):
+            with pytest.raises(FileExistsError):
+                await photo.save(folder / name)
+        assert (folder / "mine.jpg").read_text() == "mine"
+        await photo.save(folder / "link.jpg", overwrite=True)
+        assert (folder / "link.jpg").is_symlink()
+        assert (folder / "mine.jpg").read_bytes() == await photo.read()
+        (folder / "pipe").unlink(missing_ok=True)
+        os.mkfifo(folder / "pipe")
+        with pytest.raises(FileExistsError):
+            await photo.save(folder / "pipe", overwrite=True)
+    assert {file.name for file in folder.iterdir()} == {"mine.jpg", "link.jpg", "pipe"}
+
+
+async def test_a_press_whose_connection_dies_is_one_photo(serve: Serve, tmp_path: Path) -> None:
+    server = start_waiting(serve, tmp_path)
+    async with start_proxy(server.port) as proxy, Client(server.url) as beside, Client(proxy.url) as dog:
+        await dog.cameras()
+        events = beside.events()
+        await read_until(events, Hello)
+        pressing = asyncio.create_task(dog.capture(max_age=0))  # said as another request, it would be another photo
+        capturing, _ = await read_until(events, Capturing)
+        came = proxy.accepted
+        proxy.cut()
+        await proxy.wait_for(came + 1)
+        await asyncio.to_thread((tmp_path / "go").write_text, "now\n")
+        photo = await pressing
+        assert photo.capture == capturing.capture
+        await beside.capture(max_age=60)  # behind whatever else was asked for
+        assert await list_ids(beside) == [photo.id]
+
+
+async def test_what_a_camera_or_a_server_refuses_is_told_in_its_words(serve: Serve, tmp_path: Path) -> None:
+    script = write_script(tmp_path, "echo broken >&2; exit 3")
+    async with Client(serve("--camera", f"script:{script}").url) as dog:
+        with pytest.raises(CaptureFailed) as failed:
+            await dog.capture()
+        assert failed.value.code == "camera_error"
+        with pytest.raises(Refused, match="no camera 'nope'") as refused:
+            await dog.capture(camera="nope")
+        assert refused.value.code == "unknown_camera"
+        for wrong in (-1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="max_age"):
+                await dog.capture(max_age=wrong)
+
+
+async def test_a_press_says_how_it_was_served_and_how_old_the_photo_is(serve: Serve) -> None:
+    async with Client(serve("--dead-time", "0").url) as dog:
+        first = await dog.capture(max_age=0)
+        again = await dog.capture(max_age=60)
+        assert (first.outcome, again.outcome) == ("started", "cached")
+        assert first.age is not None
+        assert again.age is not None
+        assert 0 <= first.age <= again.age
+        keyed = [await dog.capture(max_age=0, request="one press") for _ in range(2)]
+        assert keyed[0].id == keyed[1].id != first.id
+
+
+async def test_a_photo_that_is_deleted_is_told_and_gone(serve: Serve) -> None:
+    server = serve()
+    async with Client(server.url) as dog:
+        photo = await dog.capture()
+        events = dog.events()
+        await read_until(events, Hello)
+        await asyncio.to_thread(delete, server, photo.id)
+        removed, _ = await read_until(events, Removed)
+        assert (removed.snapshots, removed.reason) == ([photo.id], "deleted")
+        with pytest.raises(PhotoGone) as gone:
+            await photo.read()
+        assert gone.value.code == "gone_snapshot"
+        assert await list_ids(dog) == []
+
+
+# ---- events
+
+
+async def test_events_are_typed_in_order_and_go_on_behind_a_cut(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    async with start_proxy(server.port) as proxy, Client(server.url) as beside, Client(proxy.url) as dog:
+        events = dog.events()
+        hello, before = await read_until(events, Hello)
+        assert before == []
+        assert not hello.recovered
+        first = await beside.capture(max_age=0)
+        ready, before = await read_until(events, Ready)
+        assert [type(event) for event in before] == [Capturing]
+        assert dog.photo(ready).id == first.id
+        proxy.shut = True
+        proxy.cut()
+        await read_until(events, Lost)
+        missed = [await beside.capture(max_age=0) for _ in range(3)]
+        proxy.shut = False
+        back, before = await read_until(events, Hello)
+        assert before == []
+        assert back.recovered
+        seen: list[str] = []
+        seq = ready.seq
+        while len(seen) < 3:
+            event, before = await read_until(events, Ready)
+            for one in (*before, event):
+                seq += 1
+                assert isinstance(one, Capturing | Ready)
+                assert one.seq == seq
+            seen.append(event.snapshot)
+        assert seen == [photo.id for photo in missed]
+
+
+async def test_a_connection_that_has_gone_silent_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.client.push.SILENCE", 0.2)
+    async with start_proxy(serve().port) as proxy, Client(proxy.url) as dog:
+        events = dog.events()
+        await read_until(events, Hello)
+        proxy.deaf = True
+        await read_until(events, Lost)
+        proxy.deaf = False
+        assert (await read_until(events, Hello))[0].recovered
+
+
+async def test_after_a_restart_the_listener_is_told_that_it_missed_something(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    async with Client(server.url) as dog:
+        events = dog.events()
+        await read_until(events, Hello)
+        photo = await dog.capture(max_age=0)
+        ready, _ = await read_until(events, Ready)
+        await asyncio.to_thread(server.kill)
+        await read_until(events, Lost)
+        server = await asyncio.to_thread(serve, "--dead-time", "0", "--port", str(server.port))
+        hello, _ = await read_until(events, Hello)
+        missed, before = await read_until(events, Missed)
+        assert (hello.recovered, missed.since, before) == (False, ready.cursor, [])
+        assert hello.cameras[0].latest is not None
+        assert dog.photo(hello.cameras[0].latest).id == photo.id
+        again = await dog.capture(max_age=0)
+        ready, _ = await read_until(events, Ready)
+        assert ready.snapshot == again.id
+
+
+async def test_a_cursor_from_before_is_gone_on_from(serve: Serve) -> None:
+    async with Client(serve("--dead-time", "0").url) as dog:
+        events = dog.events()
+        hello, _ = await read_until(events, Hello)
+        photo = await dog.capture(max_age=0)
+        again = dog.events(since=hello.cursor)
+        assert (await read_until(again, Hello))[0].recovered
+        ready, before = await read_until(again, Ready)
+        assert ready.snapshot == photo.id
+        assert [type(event) for event in before] == [Capturing]
+
+
+async def test_who_reads_nothing_for_long_loses_nothing(serve: Serve) -> None:
+    async with Client(serve("--dead-time", "0").url) as dog:
+        events = dog.events()
+        await read_until(events, Hello)
+        taken = [(await dog.capture(max_age=0)).id for _ in range(5)]
+        assert [(await read_until(events, Ready))[0].snapshot for _ in taken] == taken
+
+
+# ---- servers that are none, or not there
+
+
+def test_addresses_are_understood_as_people_write_them() -> None:
+    for text, whole in {
+        "camera.local:8080": "http://camera.local:8080",
+        "http://camera.local:8080/": "http://camera.local:8080",
+        "https://example.org/cam/": "https://example.org/cam",
+        "[::1]:8080": "http://[::1]:8080",
+    }.items():
+        assert str(parse_address(text)).rstrip("/") == whole
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ftp://a", "http://", "http://a b", "http://a:99999", "http://a/?x=1", "a:b:c", "http:///x", "a\n"]
+)
+def test_what_is_no_address_is_named(text: str) -> None:
+    with pytest.raises(AddressError, match=r"is no address of a server; write one such as http://camera\.local:8080"):
+        Client(text)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    assert "s3cret" not in Client("http://me:s3cret@127.0.0.1:1").url
+    with pytest.raises(AddressError) as error:
+        Client("http://me:s3cret@a b")
+    assert "s3cret" not in str(error.value)
+
+
+async def test_a_server_below_a_prefix_is_used_there(serve: Serve) -> None:
+    async with start_proxy(serve().port, prefix="/cam") as proxy, Client(f"{proxy.url}/cam/") as dog:
+        events = dog.events()
+        await read_until(events, Hello)
+        photo = await dog.capture()
+        assert photo.url == f"{proxy.url}/cam/snapshots/{photo.id}.jpg"
+        assert len(await photo.read()) == photo.bytes
+        assert (await read_until(events, Ready))[0].snapshot == photo.id
+
+
+async def test_a_server_that_calls_itself_otherwise_is_used_where_it_was_found(serve: Serve) -> None:
+    async with Client(serve("--open", "--base-url", "https://dog.example.org/cam").url) as dog:
+        photo = await dog.capture()
+        assert photo.url == f"https://dog.example.org/cam/snapshots/{photo.id}.jpg"
+        assert len(await photo.read()) == photo.bytes
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def test_a_server_that_is_not_there_is_told_at_once() -> None:
+    async with Client(f"127.0.0.1:{free_port()}", timeout=None) as dog:
+        with pytest.raises(Unreachable, match="connection refused; look whether the server runs"):
+            await dog.capture()
+        with pytest.raises(Unreachable, match="connection refused"):
+            await anext(aiter(dog.events()))
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        async with Client(f"127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2) as dog:
+            with pytest.raises(Unreachable, match=r"gave no answer in 0\.2 s"):
+                await dog.capture()
+
+
+StandIn = Callable[..., Any]
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    """`await stand_in(handler)`: the address of a server where that handler answers everything."""
+    runners = []
+
+    async def start(handler: Callable[[web.Request], Any]) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def first_event(url: str) -> Heard:
+    async with Client(url) as dog:
+        async for event in dog.events():
+            return event
+    raise AssertionError("there was none")
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_another_kind_of_server_is_told_apart(status: int, stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="<html>Welcome!</html>", status=status)
+
+    url = await stand_in(answer)
+    async with Client(url) as dog:
+        for asking in (dog.capture(), dog.cameras(), list_ids(dog), first_event(url)):
+            with pytest.raises(Unreachable, match=r"answers, but not as a D\.O\.G\. does"):
+                await asking
+
+
+async def test_a_server_that_moved_says_where_to(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        raise web.HTTPMovedPermanently("https://dog.example.org/")
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(AddressError, match=r"https://dog\.example\.org/; write that address"):
+            await dog.capture()
+
+
+@pytest.mark.parametrize("code", [4401, 4403, 401, 403])
+async def test_who_may_not_come_is_told_and_does_not_come_again(code: int, stand_in: StandIn) -> None:
+    came = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal came
+        came += 1
+        if code < 1000:
+            return web.Response(status=code)
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.send_json(make_hello())
+        await response.close(code=code)
+        return response
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Forbidden, match=str(code)):
+            await read_until(dog.events(), Lost)
+    assert came == 1
+
+
+def make_hello(**changes: object) -> dict[str, object]:
+    return {
+        "type": "hello",
+        "protocol": "dog.v1",
+        "server": "dog/9",
+        "at": "2026-11-22T11:14:38.123Z",
+        "epoch": 7,
+        "seq": 0,
+        "cursor": "7-0",
+        "recovered": False,
+        "cameras": [],
+        "viewers": 1,
+    } | changes
+
+
+async def test_a_newer_server_is_understood_and_a_repeat_is_heard_once(stand_in: StandIn) -> None:
+    asked = []
+    common = {"at": "2026-11-22T11:14:38.123Z", "camera": "main"}
+
+    def number(seq: int, **fields: object) -> dict[str, object]:
+        return common | {"seq": seq, "cursor": f"7-{seq}"} | fields
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("since"))
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        if len(asked) == 1:
+            await response.send_json(make_hello(mood="fine"))
+            await response.send_json({"type": "sung", "song": 1})
+            await response.send_json(number(1, type="capturing", capture=1, flash=True))
+            await response.send_json(number(2, type="zoomed", factor=2))
+            await response.close(code=1012)
+        else:
+            await response.send_json(make_hello(recovered=True, seq=0))
+            await response.send_json(number(1, type="capturing", capture=1))
+            await response.send_json(number(2, type="zoomed", factor=2))
+            await response.send_json(number(3, type="failed", capture=1, code="timeout", message="No."))
+            await response.send_json(number(4, type="camera", state="offline", reason="gone"))
+            await response.send_json(number(5, type="capturing", capture="a word"))
+            await response.receive()
+        return response
+
+    async with Client(await stand_in(answer)) as dog:
+        events = dog.events()
+        heard = [await anext(events) for _ in range(7)]
+    assert [type(event) for event in heard] == [Hello, Capturing, Lost, Hello, Failed, CameraChanged, Missed]
+    assert asked == [None, "7-2"]
+
+
+async def test_what_a_proxy_says_between_is_waited_out_and_the_press_keeps_its_key(stand_in: StandIn) -> None:
+    keys = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response({"cameras": []})
+        keys.append(request.headers["Idempotency-Key"])
+        if len(keys) < 3:
+            return web.Response(status=502, text="<html>Bad Gateway</html>")
+        return web.json_response(make_body(1), status=201)
+
+    async with Client(await stand_in(answer)) as dog:
+        await dog.cameras()
+        assert (await dog.capture()).capture == 1
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+async def test_an_answer_without_an_end_is_not_read_on(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.client.photos.LARGEST_PICTURE", 2**20)
+    ended: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(make_body(1), status=201)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(bytes(2**16))
+        finally:
+            ended.put_nowait(True)
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+        with pytest.raises(Unreachable, match=r"more than 1 MiB, as no D\.O\.G\. does"):
+            await photo.read()
+        assert await ended.get()
+        with pytest.raises(Unreachable, match=r"more than 8 MiB, as no D\.O\.G\. does"):
+            await dog.cameras()
+
+
+async def test_what_comes_packed_was_not_asked_for_and_is_not_unpacked(stand_in: StandIn) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Accept-Encoding"])
+        return web.Response(body=gzip.compress(b'{"cameras":[]}'), headers={"Content-Encoding": "gzip"})
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Unreachable, match=r"answers, but not as a D\.O\.G\. does"):
+            await dog.cameras()
+    assert asked == ["identity"]
+
+
+async def test_json_that_is_too_deep_is_refused(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text='{"cameras":[],"more":' + "[" * 100_000, content_type="application/json")
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Unreachable, match="but not as a"):
+            await dog.cameras()
+
+
+PICTURE = b"a picture"
+SHA256 = hashlib.sha256(PICTURE).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [(b"a picturE", {"sha256": SHA256}), (b"a pict", {"sha256": SHA256}), (b"a pict", {})]
+)
+@pytest.mark.parametrize("times", [2, 3])
+async def test_a_picture_that_comes_damaged_is_fetched_again_and_then_refused(
+    wrong: bytes, told: dict[str, str], times: int, stand_in: StandIn
+) -> None:
+    given: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(make_body(1, bytes=len(PICTURE), **told), status=201)
+        given.append(wrong if len(given) < times else PICTURE)
+        return web.Response(body=given[-1], content_type="image/jpeg")
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+        if times == 2:
+            assert await photo.read() == PICTURE
+        else:
+            with pytest.raises(PhotoDamaged, match=r"another picture than what it gives as snapshots/p1\.jpg, 3 times"):
+                await photo.read()
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"captured_at": "9999-12-31T23:59:59-05:00"},
+        {"captured_at": "yesterday"},
+        {"url": "http://[/"},
+        {"bytes": "many"},
+    ],
+)
+async def test_a_photo_that_no_server_of_ours_would_tell_of_is_refused(
+    wrong: dict[str, object], stand_in: StandIn
+) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response(make_body(1, **wrong), status=201)
+
+    async with Client(await stand_in(answer)) as dog:
+        with pytest.raises(Unreachable, match="but not as a"):
+            await dog.capture()
+
+
+def test_waits_grow_to_20_seconds_with_full_jitter() -> None:
+    waits = [wait for _, wait in zip(range(300), delays(), strict=False)]
+    for number, wait in enumerate(waits):
+        assert 0 <= wait <= min(20, 0.5 * 2**number)
+    assert max(waits) > 10
+    assert min(waits[10:]) < 10
+
+
+def make_body(number: int, **changes: object) -> dict[str, object]:
+    return {
+        "camera": "main",
+        "capture": number,
+        "snapshot": f"p{number}",
+        "url": "/x.jpg",
+        "page": "/x",
+        "thumbnail": "/t",
+        "captured_at": "2026-11-22T11:14:38.123Z",
+        "width": 1,
+        "height": 1,
+        "bytes": 1,
+        "content_type": "image/jpeg",
+    } | changes
+
+
+async def test_a_list_goes_on_when_photos_in_it_are_deleted_meanwhile(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dog.client.client.PAGE", 2)
+    server = serve("--dead-time", "0")
+    async with Client(server.url) as dog:
+        newest, last, next_page, *older = [(await dog.capture(max_age=0)).id for _ in range(6)][::-1]
+        listed: list[str] = []
+        async for photo in dog.snapshots():
+            listed.append(photo.id)
+            if photo.id == last:
+                for gone in newest, last, next_page:  # all of the first page
+                    await asyncio.to_thread(delete, server, gone)
+        assert listed == [newest, last, *older]
+        assert [photo.id async for photo in dog.snapshots(before=last)] == older
+        with pytest.raises(PhotoGone) as unknown:
+            await anext(dog.snapshots(before="a" * 24))
+    assert unknown.value.code == "unknown_snapshot"
+
+
+async def test_a_hostile_name_is_made_harmless(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        body = make_body(1, camera="../$(reboot)", snapshot="../../etc/passwd", content_type="text/html")
+        return web.json_response(body, status=201)
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+    assert re.fullmatch(r"[\w.-]+", photo.name)
+    assert photo.name.endswith(".bin")
+
+
+async def test_no_name_is_an_option_of_a_command(stand_in: StandIn) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(make_body(1, camera="-rf", snapshot="--help"), status=201)
+
+    async with Client(await stand_in(answer)) as dog:
+        photo = await dog.capture()
+    assert (photo.camera, photo.id) == ("_-rf", "_--help")
+
+
+def test_the_client_imports_nothing_of_the_service(tmp_path: Path) -> None:
+    code = "import sys, dog.client; print(*sys.modules)"
+    environment = clean_environment({"PYTHONPATH": str(ROOT)})
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, check=True)
+    loaded = set(ended.stdout.decode().split())
+    ours = {name.split(".")[1] for name in loaded if name.startswith("dog.")}
+    assert ours == {"client", "disk", "errors", "messages", "redaction"}
+    assert not loaded & {"PIL", "jinja2", "click", "rich", "prometheus_client", "sqlite3"}
+
+
+async def test_a_picture_is_had_although_the_server_is_started_anew_meanwhile(serve: Serve) -> None:
+    server: ServerProcess = serve()
+    async with Client(server.url) as dog:
+        photo = await dog.capture()
+        await asyncio.to_thread(server.kill)
+        reading = asyncio.create_task(photo.read())
+        await asyncio.to_thread(serve, "--port", str(server.port))
+        assert len(await reading) == photo.bytes

@@ -1,0 +1,272 @@
+"""The docs say what the code does: the tables of messages, events, settings and addresses, and what pip installs."""
+
+import ast
+import importlib.metadata
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dog import __version__
+from dog import protocol as messages
+from dog.captures.availability import RETRY_FIRST, RETRY_LAST
+from dog.captures.queue import MEMORY, MEMORY_SIZE
+from dog.captures.results import ENDED
+from dog.protocol import CameraStatus, Quality
+from dog.push.hub import BACKLOG, PING_INTERVAL, RING, SILENCE
+from dog.settings import COMMON_SETTINGS, Settings, describe
+from dog.web.app import create_app
+from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
+from dog.web.middleware.errors import STATUS
+from tests.conftest import Serve
+from tests.support.examples import DOCUMENTS
+from tests.support.server_process import ROOT
+
+README = (ROOT / "README.md").read_text()
+ALBUM = (ROOT / "docs" / "album.md").read_text()
+CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+NUMBERED = {"seq", "cursor", "at", "camera"}
+
+
+def tagged() -> dict[str, type[messages.Message]]:
+    """Every message by its type on the wire."""
+    found = {}
+    for name in messages.__all__:
+        thing = getattr(messages, name)
+        if isinstance(thing, type) and issubclass(thing, msgspec.Struct):
+            tag = thing.__struct_config__.tag
+            if isinstance(tag, str) and thing is not messages.Message:
+                found[tag] = thing
+    return found  # type: ignore[return-value]
+
+
+def read_rows(text: str) -> dict[str, set[str]]:
+    """The rows `| `type` | `field`, `field` | ... |` of all tables."""
+    rows = re.findall(r"^\| `([a-z]+)` \| ((?:`\w+`(?:, )?)*) ?\|", text, re.MULTILINE)
+    return {kind: set(re.findall(r"\w+", fields)) for kind, fields in rows}
+
+
+@pytest.mark.parametrize(("kind", "message"), tagged().items())
+def test_a_message_has_the_fields_that_the_protocol_names(kind: str, message: type[msgspec.Struct]) -> None:
+    fields = set(message.__struct_fields__)
+    if "seq" in fields and kind != "hello":
+        fields -= NUMBERED
+    assert read_rows(PROTOCOL)[kind] == fields
+
+
+def test_the_protocol_names_no_message_that_does_not_exist() -> None:
+    assert read_rows(PROTOCOL).keys() == tagged().keys()
+
+
+def test_the_protocol_names_every_code_with_its_status() -> None:
+    told: dict[str, int] = {}
+    for codes, status in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d{3}) \|", PROTOCOL, re.MULTILINE):
+        told |= dict.fromkeys(re.findall(r"\w+", codes), int(status))
+    assert told == STATUS
+
+
+def test_the_limits_are_those_of_the_protocol() -> None:
+    assert (RING, BACKLOG, PING_INTERVAL, SILENCE) == (256, 64 * 1024, 25, 60)
+    assert (MESSAGE_SIZE, PATIENCE, RATE_LIMITED) == (4096, 20, 4029)
+    assert (MEMORY, MEMORY_SIZE, ENDED) == (600, 4096, 256)
+    settings = Settings()
+    assert (settings.message_rate, settings.message_burst) == (10, 60)
+    for words in (
+        "the last 256 events",
+        "when 64 KiB wait",
+        "a ping every 25 s. A viewer that was silent for 60 s",
+        "Over 4 KiB: close 1009",
+        "10 messages per second, bursts of 60",
+        "after 20 of those in a row, the viewer is closed with 4029",
+        "idempotent for 10 minutes",
+        "newest 4,096 per camera",
+        "the last 256 are remembered",
+    ):
+        assert words in PROTOCOL, words
+
+
+def test_the_protocol_names_every_field_of_a_camera() -> None:
+    row = re.search(r"^\| camera \| (.*?) \|", PROTOCOL, re.MULTILINE)
+    assert row
+    assert set(re.findall(r"\w+", row[1])) == set(CameraStatus.__struct_fields__)
+
+
+def test_the_protocol_names_every_field_of_a_quality() -> None:
+    row = re.search(r"^\| quality \| (.*?) \|", PROTOCOL, re.MULTILINE)
+    assert row
+    assert set(re.findall(r"\w+", row[1])) == set(Quality.__struct_fields__)
+
+
+def test_an_offline_camera_is_tried_again_as_the_protocol_says() -> None:
+    assert (RETRY_FIRST, RETRY_LAST) == (0.5, 10)
+    assert "0.5 s later, doubling to 10 s" in PROTOCOL
+
+
+def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve) -> None:
+    told = re.search(r"(\d+) kB each for the test card", ALBUM)
+    assert told
+    server = serve()
+    request = urllib.request.Request(f"{server.url}/api/captures", method="POST")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        photo = json.load(answer)
+    with urllib.request.urlopen(server.url + photo["thumbnail"], timeout=20) as answer:
+        assert len(answer.read()) / 1000 == pytest.approx(int(told[1]), abs=1.5)  # encoders differ a little
+
+
+def test_the_readme_has_the_table_of_the_common_settings_and_no_other() -> None:
+    assert describe(COMMON_SETTINGS) in README
+    assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
+
+
+def test_the_readme_fits_three_screens_of_fifty_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Path) -> None:
+    app = create_app(Settings(snapshots=tmp_path))
+    served = set()
+    for route in app.router.routes():
+        path = route.resource.canonical if route.resource else ""
+        if route.method in ("GET", "POST") and not path.startswith(("/static", "/favicon", "/default-picture")):
+            served.add(f"{route.method} {path}".replace("{id}.{suffix}", "{id}.jpg").replace("{number}", "{n}"))
+    told = {f"GET {path}" for path in re.findall(r"(?<=, )`(/\w+)`", PROTOCOL)}
+    told |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST"}
+    assert {one for one in told if "?" not in one} == served
+
+
+def test_every_line_with_pip_names_a_checkout_the_wheel_or_what_a_script_needs() -> None:
+    """test_examples.py runs each of them in docs/deploying.md, and test_readme_script.py that of README."""
+    extras = "v4l2,stream,tls"
+    running = (f"'.[{extras}]'", f"'dist/dog_camera-{__version__}-py3-none-any.whl[{extras}]'", "websockets", "linuxpy")
+    texts = [path.read_text() for path in (*DOCUMENTS, *(ROOT / "dog").rglob("*.py"), ROOT / "dog_camera.py")]
+    named = {match for text in texts for match in re.findall(r"pip install ([^\s`&\"]+)", text)}
+    assert named == {*running, "{package}"}
+    assert not [text for text in texts if re.search(r"\bdog\[", text)]
+
+
+def test_the_readme_and_contributing_name_only_targets_that_exist() -> None:
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= targets
+
+
+def read_messages() -> set[str]:
+    """Every piece of text in the service's code: whole strings, and what an f-string has between its values."""
+    trees = (ast.parse(path.read_text()) for path in (ROOT / "dog").rglob("*.py"))
+    return {
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_cameras_md_quotes_only_messages_of_the_code() -> None:
+    section = CAMERAS.partition("\n## Error messages\n")[2].partition("\n## ")[0]
+    quoted = re.findall(r"^\| ([^|]+) \| `\w+` \|", section, re.MULTILINE)
+    assert len(quoted) > 20
+    texts = read_messages()
+    for message in (one for cell in quoted for one in cell.split(" / ")):
+        for words in re.split(r"\*[^*]+\*|\.\.\.|\b\d+\b|SIGSEGV|(?<=but left) ", message.rstrip(".")):
+            assert any(words.strip(" :.") in text for text in texts), f"no message says {words!r}"
+
+
+def find_anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_anchor_is_that_of_a_heading(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", document.read_text()):
+        page = document.parent / target if target else document
+        assert anchor in find_anchors(page.read_text()), f"{target}#{anchor}"
+
+
+def test_every_picture_in_the_readme_exists() -> None:
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert pictures
+    assert {path for path in pictures if not (ROOT / path).is_file()} == set()
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    newest = re.fullmatch(r"\[(.*)\] - (\d{4}-\d{2}-\d{2})", headings[1])
+    assert newest
+    assert newest[1] == __version__ == importlib.metadata.version("dog-camera")
+    date.fromisoformat(newest[2])
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_leads_to_a_file(document: str) -> None:
+    path = ROOT / document if (ROOT / document).exists() else ROOT / "docs" / document
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet(
+    serve: Serve, tmp_path: Path
+) -> None:
+    [loop] = re.findall(r"```sh\n(.*?)```", ALBUM, re.DOTALL)
+    server = serve("--dead-time", "0")
+    loop = loop.replace("http://127.0.0.1:8080", server.url)
+    assert '?after=$id"' in loop
+    assert "; do\n" in loop
+    script = loop.replace('?after=$id"', '?after=$id&wait=0.2"').replace("; do\n", '; do\necho "$next" >>answers\n')
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sh", "-c", script], cwd=folder, start_new_session=True)
+
+    def press() -> str:
+        request = urllib.request.Request(f"{server.url}/api/captures", data=b'{"max_age":0}', method="POST")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            snapshot: str = json.load(answer)["snapshot"]
+            return snapshot
+
+    def answers() -> list[str]:
+        """The id that each answer named; empty where it was a 204."""
+        path = folder / "answers"
+        return path.read_text().split("\n")[:-1] if path.exists() else []
+
+    def wait_until(happened: Callable[[], bool]) -> None:
+        while not happened():
+            assert process.poll() is None, "it ended"
+            time.sleep(0.01)
+
+    process = start()
+    try:
+        process.wait(20)  # there is no photo yet
+        assert answers() == []
+        press()  # the newest one, behind which it begins
+        process = start()
+        wait_until(lambda: "" in answers())
+        pressed = [press() for _ in range(5)]
+        wait_until(lambda: pressed[-1] in answers() and answers()[-1] == "")
+        assert [answer for answer in answers() if answer] == pressed
+        assert {path.stem for path in folder.glob("*.jpg")} - {"new"} == set(pressed)
+        for snapshot in pressed:
+            with urllib.request.urlopen(f"{server.url}/snapshots/{snapshot}.jpg", timeout=20) as answer:
+                assert (folder / f"{snapshot}.jpg").read_bytes() == answer.read()
+        server.kill()
+        process.wait(20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,47 @@
+"""The house: a room imports what docs/architecture.md says it may, and nothing else of ours."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import ROOT
+
+HOUSE = (ROOT / "docs" / "architecture.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` \| .*? \| ([^|]*) ?\|$", HOUSE, re.MULTILINE))
+
+
+def allowed(room: str) -> set[str]:
+    if ROWS[room].startswith("all of the above but"):
+        above = list(ROWS)[: list(ROWS).index(room)]
+        return set(above) - set(re.findall(r"\w+", ROWS[room].removeprefix("all of the above but")))
+    return set(re.findall(r"\w+", ROWS[room]))
+
+
+def rooms() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in sorted((ROOT / "dog").rglob("*.py")):
+        inside = file.relative_to(ROOT / "dog")
+        found.setdefault(inside.parts[0].removesuffix(".py"), []).append(file)
+    return {room: files for room, files in found.items() if not room.startswith("__")}
+
+
+def imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("dog.") and name.split(".")[1] != "__version__"}
+
+
+def test_every_room_stands_in_the_table_and_every_row_is_a_room() -> None:
+    assert set(ROWS) == set(rooms())
+
+
+@pytest.mark.parametrize("room", list(rooms()))
+def test_a_room_imports_what_the_table_allows(room: str) -> None:
+    used = set[str]().union(*(imports(file) for file in rooms()[room])) - {room}
+    assert used <= allowed(room)

@@ -1,0 +1,211 @@
+"""README's script, word for word, against real servers: a photo of its own, or a line that says why there is none."""
+
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support.pictures import make_picture
+from tests.support.server_process import ROOT, ServerProcess
+
+(SCRIPT,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+LIMIT = "time.monotonic() + 60"
+Script = subprocess.Popen[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "photo.py").write_text(SCRIPT)
+    return folder
+
+
+def launch(here: Path, server: ServerProcess) -> Script:
+    command = [sys.executable, "photo.py", f"127.0.0.1:{server.port}"]
+    return subprocess.Popen(command, cwd=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(script: Script) -> tuple[int, str, str]:
+    """The status, and what it printed on standard output and on standard error."""
+    with script:
+        try:
+            said, problems = script.communicate(timeout=60)
+        finally:
+            script.kill()
+    return script.returncode, said, problems
+
+
+def check_failure(script: Script, here: Path, why: str) -> None:
+    status, said, problems = finish(script)
+    assert (status, said) == (1, "")
+    assert re.fullmatch(rf"No photo\. {why}.*\n", problems), problems
+    assert not (here / "photo.jpg").exists()
+
+
+def ask(server: ServerProcess, path: str, body: bytes | None = None, **headers: str) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers), timeout=30) as answer:
+        return json.load(answer)
+
+
+def read_newest(server: ServerProcess) -> tuple[int, bytes]:
+    """The number of the newest photo's capture, and its bytes."""
+    newest = ask(server, "/api/snapshots?limit=1")["snapshots"][0]
+    with urllib.request.urlopen(server.url + newest["url"], timeout=30) as answer:
+        return newest["capture"], answer.read()
+
+
+def wait_until(happened: Callable[[], bool], script: Script) -> None:
+    while not happened():
+        assert script.poll() is None, finish(script)
+        time.sleep(0.01)
+
+
+class HeldCamera:
+    """A camera program whose runs wait until the test tells each what to do: fail, or leave a photo."""
+
+    def __init__(self, folder: Path) -> None:
+        self._began, self._told, self._photo = (folder / name for name in ("began", "told", "held.jpg"))
+        for fifo in (self._began, self._told):
+            os.mkfifo(fifo)
+        program = folder / "held.sh"
+        program.write_text(
+            f"#!/bin/sh\ncd '{folder}' && echo >began && read -r photo <told || exit 9\n"
+            '[ -n "$photo" ] || { echo "the shutter is stuck" >&2; exit 3; }\ncp "$photo" "$1"\n'
+        )
+        program.chmod(0o755)
+        self.setting = f"script:{program}"
+
+    def wait(self) -> None:
+        """Wait until the next run has begun."""
+        self._began.read_text()
+
+    def fail(self) -> None:
+        self._told.write_text("\n")
+
+    def take(self, seed: int) -> None:
+        self._photo.write_bytes(make_picture(seed=seed))
+        self._told.write_text(f"{self._photo}\n")
+
+
+@pytest.mark.timeout(240)
+def test_installed_as_its_first_line_says_it_takes_a_photo(serve: Serve, here: Path) -> None:
+    server = serve("--dead-time", "60")
+    command = SCRIPT.splitlines()[0].removeprefix("# ")
+    for number in (1, 2):  # within the dead time, the second is given the photo that exists
+        (here / "photo.jpg").unlink(missing_ok=True)
+        ended = subprocess.run(
+            ["sh", "-c", f"{command} 127.0.0.1:{server.port}"], cwd=here, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (0, ["photo.jpg"]), ended.stderr
+        assert (1, (here / "photo.jpg").read_bytes()) == read_newest(server), number
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (("--camera", "faulty:cut", "--capture-timeout", "1"), "The (frame|picture) is cut off"),
+        (("--camera", "faulty:slow=30", "--capture-timeout", "0.5"), "The camera "),
+        (("--camera", "faulty:busy"), "Another program uses the camera"),
+        (("--camera", "faulty:dies"), "The camera (was unplugged|is not there)"),
+        (("--auth", "true"), "You must log in, or send a token, to do this"),
+        (("--auth", "true", "--anonymous", "view"), "You must log in, or send a token, to do this"),
+    ],
+    ids=["damaged", "slow", "busy", "offline", "unknown", "viewer"],
+)
+def test_where_there_will_be_no_photo_it_says_why(
+    settings: tuple[str, ...], why: str, serve: Serve, here: Path
+) -> None:
+    check_failure(launch(here, serve(*settings)), here, why)
+
+
+def test_it_does_not_take_the_photo_of_a_later_press_for_its_own(serve: Serve, here: Path, tmp_path: Path) -> None:
+    camera = HeldCamera(tmp_path)
+    server = serve("--camera", camera.setting, "--dead-time", "0")
+    script = launch(here, server)
+    camera.wait()
+    ask(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
+    camera.fail()
+    camera.wait()
+    camera.take(seed=7)
+    check_failure(script, here, "The camera program ended with status 3: the shutter is stuck")
+
+
+def test_it_does_not_take_the_photo_of_an_earlier_press_for_its_own(serve: Serve, here: Path, tmp_path: Path) -> None:
+    camera = HeldCamera(tmp_path)
+    server = serve("--camera", camera.setting, "--dead-time", "0")
+    ask(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
+    camera.wait()
+    script = launch(here, server)
+
+    def is_queued() -> bool:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
+            return (
+                re.search(r'^dog_presses_total\{.*"queued".*\} 1\.0$', answer.read().decode(), re.MULTILINE) is not None
+            )
+
+    wait_until(is_queued, script)
+    camera.take(seed=1)
+    camera.wait()
+    camera.take(seed=2)
+    assert finish(script) == (0, "photo.jpg\n", "")
+    assert (here / "photo.jpg").read_bytes() == read_newest(server)[1]
+    assert read_newest(server)[0] == 2
+
+
+def test_a_server_that_is_not_there_or_does_not_answer_ends_it(serve: Serve, here: Path) -> None:
+    server = serve()
+    server.send(signal.SIGSTOP)
+    check_failure(launch(here, server), here, "TimeoutError: ")
+    server.kill()
+    check_failure(launch(here, server), here, "ConnectionRefusedError: ")
+
+
+def test_a_server_that_ends_meanwhile_ends_it(serve: Serve, here: Path) -> None:
+    server = serve("--camera", "faulty:slow=60", "--capture-timeout", "60")
+    script = launch(here, server)
+    wait_until(lambda: ask(server, "/api/cameras")["cameras"][0]["state"] == "capturing", script)
+    server.kill()
+    check_failure(script, here, "ConnectionClosedError: ")
+
+
+def test_a_photo_that_takes_too_long_ends_it(serve: Serve, here: Path) -> None:
+    """With a shorter time limit than README's, which is a minute."""
+    assert SCRIPT.count(LIMIT) == 1
+    (here / "photo.py").write_text(SCRIPT.replace(LIMIT, "time.monotonic() + 2"))
+    server = serve("--camera", "faulty:slow=60", "--capture-timeout", "60")
+    check_failure(launch(here, server), here, "TimeoutError: ")
+
+
+def test_a_server_that_knows_its_public_address_gives_a_photo_from_there(serve: Serve, here: Path) -> None:
+    class Public(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"the photo")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Public) as public:
+        thread = threading.Thread(target=public.serve_forever)
+        thread.start()
+        try:
+            server = serve("--base-url", f"http://127.0.0.1:{public.server_port}")
+            assert finish(launch(here, server)) == (0, "photo.jpg\n", "")
+        finally:
+            public.shutdown()
+            thread.join()
+    assert (here / "photo.jpg").read_bytes() == b"the photo"

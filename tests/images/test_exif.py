@@ -1,0 +1,593 @@
+"""EXIF written into JPEGs: read back by exiftool, with every byte of the picture as it was."""
+
+import datetime as dt
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from dog.errors import BadImage
+from dog.images import inspect, walk
+from dog.images.exif import Stamp, write_exif
+from tests.support.pictures import draw, encode
+
+STAMP = Stamp(
+    id="abcdefghijklmnopqrstuvwx",
+    captured_at=dt.datetime(2026, 3, 4, 5, 6, 7, 89_999, tzinfo=dt.timezone(-dt.timedelta(hours=3, minutes=30))),
+    camera="front-door",
+    software="D.O.G. 1.2.3",
+    exposure=0.01,
+)
+LATER = replace(
+    STAMP, id="z" * 24, captured_at=STAMP.captured_at + dt.timedelta(days=1, seconds=1.5), camera="b", exposure=2.5
+)
+OURS = {
+    "IFD0:CameraLabel": "front-door",
+    "ExifIFD:ImageUniqueID": STAMP.id,
+    "ExifIFD:DateTimeOriginal": "2026:03:04 05:06:07",
+    "ExifIFD:OffsetTimeOriginal": "-03:30",
+    "ExifIFD:SubSecTimeOriginal": "089",
+}
+ALONE = OURS | {
+    "IFD0:ImageDescription": "front-door",
+    "IFD0:Software": "D.O.G. 1.2.3",
+    "ExifIFD:CreateDate": "2026:03:04 05:06:07",
+    "ExifIFD:OffsetTimeDigitized": "-03:30",
+    "ExifIFD:SubSecTimeDigitized": "089",
+    "ExifIFD:ExposureTime": "1/100",
+    "ExifIFD:ExifImageWidth": 40,
+    "ExifIFD:ExifImageHeight": 30,
+}
+
+EXIF = b"Exif\0\0"
+
+
+def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
+    """The marker and the bytes of each segment before the frame's tables and header; then all the rest, as marker 0."""
+    position = 2
+    while 0xE0 <= jpeg[position + 1] <= 0xFE:
+        end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4])
+        yield jpeg[position + 1], jpeg[position:end]
+        position = end
+    yield 0, jpeg[position:]
+
+
+def make_segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def insert(jpeg: bytes, *bodies: tuple[int, bytes]) -> bytes:
+    """Segments behind the first one, which is JFIF's."""
+    (_, first), *_ = segments(jpeg)
+    cut = 2 + len(first)
+    return jpeg[:cut] + b"".join(make_segment(marker, body) for marker, body in bodies) + jpeg[cut:]
+
+
+def is_exif(segment: bytes) -> bool:
+    return segment[4:10] == EXIF
+
+
+def tiff_of(jpeg: bytes) -> bytes:
+    return next(segment[10:] for _, segment in segments(jpeg) if is_exif(segment))
+
+
+def without_jfif() -> bytes:
+    jpeg = encode(draw(40, 30))
+    (_, first), *_ = segments(jpeg)
+    return jpeg[:2] + jpeg[2 + len(first) :]
+
+
+def without_tables() -> bytes:
+    """A frame of a webcam's MJPEG: Huffman tables left out, and AVI1 where JFIF has its name."""
+    jpeg = without_jfif()
+    while (begin := jpeg.find(b"\xff\xc4")) > 0:
+        jpeg = jpeg[:begin] + jpeg[begin + 2 + int.from_bytes(jpeg[begin + 2 : begin + 4]) :]
+    return jpeg[:2] + make_segment(0xE0, b"AVI1" + bytes(10)) + jpeg[2:]
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta><?xpacket end="w"?>'
+)
+PLAIN = {
+    "baseline": encode(draw(40, 30)),
+    "progressive": encode(draw(40, 30), progressive=True),
+    "grey": encode(draw(40, 30, mode="L")),
+    "CMYK": encode(draw(40, 30, mode="CMYK")),
+    "with restart marks": encode(draw(40, 30), restart_marker_blocks=1),
+    "of 300 dots an inch": encode(draw(40, 30), dpi=(300, 300)),
+    "with a profile, XMP and a comment": encode(draw(40, 30), icc_profile=PROFILE, xmp=XMP, comment="A comment."),
+    "without JFIF": without_jfif(),
+    "a webcam's": without_tables(),
+    "with filling between its segments": encode(draw(40, 30)).replace(b"\xff\xdb", b"\xff\xff\xff\xdb"),
+}
+
+
+def exif_cleared(jpeg: bytes) -> bytes:
+    """Without its EXIF, the rest in its order."""
+    return jpeg[:2] + b"".join(segment for _, segment in segments(jpeg) if not is_exif(segment))
+
+
+def decode(jpeg: bytes) -> bytes:
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return image.tobytes()
+
+
+# ---- exiftool
+
+
+Read = Callable[[bytes], dict[str, Any]]
+
+
+@pytest.fixture
+def exiftool() -> str:
+    """Where there is none the test is skipped, but not in CI."""
+    if found := shutil.which("exiftool"):
+        return found
+    reason = "no exiftool; it is Debian's package libimage-exiftool-perl"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def read(exiftool: str) -> Read:
+    """`read(jpeg)`: everything that exiftool finds in it, and what it thinks of it as `ExifTool:Validate`."""
+
+    def run(jpeg: bytes) -> dict[str, Any]:
+        command = [exiftool, "-json", "-G1", "-a", "-all", "-validate", "-warning", "-"]
+        found = json.loads(subprocess.run(command, input=jpeg, capture_output=True, check=True).stdout)
+        assert isinstance(found[0], dict)
+        return found[0]
+
+    return run
+
+
+def make_canon(order: str) -> bytes:
+    """EXIF with a maker note whose value's place is counted from the header, as Canon's are."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    make_at, exif_at, note_at = 38, 44, 62
+    owner_at = note_at + 18
+    first = struct.pack(order + "HHHIIHHIII", 2, 0x010F, 2, 6, make_at, 0x8769, 4, 1, exif_at, 0)
+    exif = struct.pack(order + "HHHIII", 1, 0x927C, 7, 18 + 32, note_at, 0)
+    note = struct.pack(order + "HHHIII", 1, 0x0009, 2, 32, owner_at, 0) + b"Somebody".ljust(32, b"\0")
+    return mark + struct.pack(order + "I", 8) + first + b"Canon\0" + exif + note
+
+
+THEIRS = {
+    "IFD0:Make": "Canon",
+    "IFD0:Model": "A model",
+    "IFD0:Software": "Firmware 1.0",
+    "IFD0:Orientation": "Rotate 90 CW",
+    "IFD0:Artist": "An artist",
+    "ExifIFD:ExposureTime": 0.5,
+    "ExifIFD:ISO": 100,
+    "ExifIFD:FNumber": 2.8,
+    "ExifIFD:CreateDate": "2001:01:01 00:00:01",
+    "ExifIFD:UserComment": "A comment",
+    "GPS:GPSLatitude": "12 deg 34' 56.00\"",
+    "GPS:GPSLatitudeRef": "North",
+    "Canon:OwnerName": "Somebody",
+    "InteropIFD:InteropIndex": "R98 - DCF basic file (sRGB)",
+}
+
+
+@pytest.fixture(params=["<", ">"], ids=["little-endian", "big-endian"])
+def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -> bytes:
+    """As a camera leaves it, in either byte order: EXIF with GPS, maker note and thumbnail, XMP behind it."""
+    jpeg, thumbnail = tmp_path / "camera.jpg", tmp_path / "thumbnail.jpg"
+    jpeg.write_bytes(insert(PLAIN["baseline"], (0xE1, EXIF + make_canon(request.param))))
+    thumbnail.write_bytes(encode(draw(16, 12)))
+    said = [
+        "-Model=A model", "-Software=Firmware 1.0", "-Orientation#=6", "-Artist=An artist", "-ExposureTime=1/2",
+        "-ISO=100", "-FNumber=2.8", "-DateTimeOriginal=2001:01:01 00:00:00", "-CreateDate=2001:01:01 00:00:01",
+        "-OffsetTimeOriginal=+09:00", "-UserComment=A comment", "-GPSLatitude=12 34 56", "-GPSLatitudeRef=N",
+        "-InteropIndex=R98", "-InteropVersion=0100", "-ExifVersion=0220", "-ExifImageWidth=40", "-ExifImageHeight=30",
+        "-XMP:Title=A title", f"-ThumbnailImage<={thumbnail}",
+    ]  # fmt: skip
+    subprocess.run([exiftool, "-q", "-overwrite_original", *said, jpeg], check=True)
+    return jpeg.read_bytes()
+
+
+# ---- a JPEG without EXIF
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_exiftool_reads_every_field_and_has_nothing_against_it(read: Read, name: str) -> None:
+    before, found = read(PLAIN[name]), read(write_exif(PLAIN[name], STAMP))
+    assert ALONE.items() <= found.items(), found
+    # What it does not like of a picture it does not like before, either: filling, which webcams leave.
+    assert found["ExifTool:Validate"] == ("OK" if "filling" not in name else before["ExifTool:Validate"]), found
+    ours = {key for key in found if key.startswith(("ExifTool:", "IFD0:", "ExifIFD:", "System:", "Composite:Sub"))}
+    ours.add("Composite:ShutterSpeed")
+    assert {key: before[key] for key in before if key not in ours} == {
+        key: found[key] for key in found if key not in ours | {"File:ExifByteOrder"}
+    }
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_nothing_but_the_segment_of_exif_is_put_in(name: str) -> None:
+    stamped = write_exif(PLAIN[name], STAMP)
+    (first, segment), *_ = segments(PLAIN[name])
+    cut = 2 + len(segment) if first == 0xE0 else 2
+    exif = next(segment for _, segment in segments(stamped) if is_exif(segment))
+    assert stamped == PLAIN[name][:cut] + exif + PLAIN[name][cut:]
+    assert walk(stamped) == walk(PLAIN[name])
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_pixels_are_bit_for_bit_the_same(name: str) -> None:
+    assert decode(write_exif(PLAIN[name], STAMP)) == decode(PLAIN[name])
+
+
+def test_the_picture_keeps_the_size_that_it_prints_at(read: Read) -> None:
+    found = read(write_exif(PLAIN["of 300 dots an inch"], STAMP))
+    assert (found["IFD0:XResolution"], found["IFD0:YResolution"], found["IFD0:ResolutionUnit"]) == (300, 300, "inches")
+    found = read(write_exif(PLAIN["baseline"], STAMP))
+    assert (found["IFD0:XResolution"], found["IFD0:YResolution"], found["IFD0:ResolutionUnit"]) == (72, 72, "inches")
+
+
+def test_a_picture_with_its_own_profile_is_not_said_to_be_srgb(read: Read) -> None:
+    assert read(write_exif(PLAIN["with a profile, XMP and a comment"], STAMP))["ExifIFD:ColorSpace"] == "Uncalibrated"
+    assert read(write_exif(PLAIN["baseline"], STAMP))["ExifIFD:ColorSpace"] == "sRGB"
+
+
+@pytest.mark.parametrize(
+    ("exposure", "written"),
+    [(1 / 30, 1 / 30), (0.000_001, 0.000_001), (3599.5, 3599.5), (86_400.4, 86_400), (0.033_333, 0.033_333)],
+)
+def test_an_exposure_is_written_to_the_microsecond(exposure: float, written: float) -> None:
+    with Image.open(io.BytesIO(write_exif(PLAIN["baseline"], replace(STAMP, exposure=exposure)))) as image:
+        assert abs(float(image.getexif().get_ifd(0x8769)[0x829A]) - written) < 0.5e-6
+
+
+@pytest.mark.parametrize("exposure", [None, 0.0, -1.0, float("nan"), float("inf"), 1e-12, 1e12])
+def test_what_is_no_exposure_is_left_out(exposure: float | None) -> None:
+    with Image.open(io.BytesIO(write_exif(PLAIN["baseline"], replace(STAMP, exposure=exposure)))) as image:
+        assert 0x829A not in image.getexif().get_ifd(0x8769)
+
+
+def test_a_name_may_have_any_letters_and_any_length(read: Read) -> None:
+    found = read(write_exif(PLAIN["baseline"], replace(STAMP, camera="Küche 猫", software="é" * 1000)))
+    assert (found["IFD0:CameraLabel"], found["IFD0:ImageDescription"]) == ("Küche 猫", "Küche 猫")
+    assert found["IFD0:Software"] == "é" * 127
+
+
+def test_a_time_without_an_offset_is_refused() -> None:
+    with pytest.raises(ValueError, match="offset"):
+        replace(STAMP, captured_at=dt.datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_another_kind_of_picture_is_given_back_as_it_is(kind: str) -> None:
+    picture = encode(draw(), kind)
+    assert write_exif(picture, STAMP) is picture
+
+
+# ---- a camera's EXIF
+
+
+def test_what_the_camera_wrote_stays_beside_ours(read: Read, camera_jpeg: bytes) -> None:
+    before, found = read(camera_jpeg), read(write_exif(camera_jpeg, STAMP))
+    assert THEIRS.items() <= before.items(), before
+    assert (OURS | THEIRS | {"IFD0:ProcessingSoftware": "D.O.G. 1.2.3"}).items() <= found.items(), found
+    ours = {"ExifTool", "System", "Composite"}, {*OURS, "ExifIFD:ExifVersion", "IFD1:ThumbnailOffset"}
+    for key, value in before.items():
+        if key.split(":")[0] not in ours[0] and key not in ours[1]:
+            assert found[key] == value, key
+    # The one word that it has to say: ProcessingSoftware is TIFF's, and not in Exif's own list.
+    assert found["ExifTool:Validate"] == "1 Warning (minor)"
+    assert found["ExifTool:Warning"] == "[minor] Non-standard IFD0 tag 0x000b ProcessingSoftware"
+
+
+def test_the_camera_s_own_bytes_stay_where_they_were(camera_jpeg: bytes) -> None:
+    """So that a maker note's offsets still lead where they led, whoever made it."""
+    before, after = tiff_of(camera_jpeg), tiff_of(write_exif(camera_jpeg, STAMP))
+    assert after[:4] + before[4:8] + after[8 : len(before)] == before
+
+
+def test_all_but_the_camera_s_exif_stays_as_it_was(camera_jpeg: bytes) -> None:
+    stamped = write_exif(camera_jpeg, STAMP)
+    assert exif_cleared(stamped) == exif_cleared(camera_jpeg)
+    assert [marker for marker, _ in segments(stamped)] == [marker for marker, _ in segments(camera_jpeg)]
+    assert decode(stamped) == decode(camera_jpeg)
+
+
+def test_it_is_shown_as_the_camera_held_it(camera_jpeg: bytes) -> None:
+    before, after = inspect(camera_jpeg), inspect(write_exif(camera_jpeg, STAMP))
+    assert (before.width, before.height) == (30, 40)
+    assert after == before
+
+
+def test_the_thumbnail_inside_is_still_there(exiftool: str, camera_jpeg: bytes) -> None:
+    command = [exiftool, "-b", "-ThumbnailImage", "-"]
+    found = subprocess.run(command, input=write_exif(camera_jpeg, STAMP), capture_output=True, check=True).stdout
+    assert found == encode(draw(16, 12))
+
+
+def test_the_time_that_a_camera_told_once_is_kept_as_the_digitized_one(
+    read: Read, exiftool: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "camera.jpg"
+    file.write_bytes(PLAIN["baseline"])
+    said = ["-DateTimeOriginal=2001:02:03 04:05:06", "-OffsetTimeOriginal=+09:00", "-SubSecTimeOriginal=7"]
+    subprocess.run([exiftool, "-q", "-overwrite_original", *said, file], check=True)
+    found = read(write_exif(file.read_bytes(), STAMP))
+    assert (
+        OURS
+        | {
+            "ExifIFD:CreateDate": "2001:02:03 04:05:06",
+            "ExifIFD:OffsetTimeDigitized": "+09:00",
+            "ExifIFD:SubSecTimeDigitized": 7,
+        }
+    ).items() <= found.items(), found
+    assert found["ExifTool:Validate"] == "OK"
+
+
+def test_a_description_of_blanks_gives_way_and_another_stays(read: Read, exiftool: str, tmp_path: Path) -> None:
+    file = tmp_path / "camera.jpg"
+    for said, kept in ("   ", "front-door"), ("Mine", "Mine"):
+        file.write_bytes(PLAIN["baseline"])
+        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ImageDescription={said}", file], check=True)
+        found = read(write_exif(file.read_bytes(), STAMP))
+        assert (found["IFD0:ImageDescription"], found["IFD0:CameraLabel"]) == (kept, "front-door")
+
+
+def test_a_stamp_takes_an_earlier_one_s_place(camera_jpeg: bytes) -> None:
+    for jpeg in (camera_jpeg, *PLAIN.values()):
+        once = write_exif(jpeg, LATER)
+        assert write_exif(write_exif(jpeg, STAMP), LATER) == once
+        assert write_exif(once, LATER) == once
+
+
+# ---- broken, double and too large
+
+
+def test_exif_that_cannot_be_read_is_replaced(read: Read) -> None:
+    for broken in b"", b"II*\0", b"MM\0*\0\0\0\0", b"MM\0*\xff\xff\xff\xff\0\0", b"nothing at all", bytes(1000):
+        jpeg = insert(PLAIN["baseline"], (0xE1, EXIF + broken))
+        found = read(write_exif(jpeg, STAMP))
+        assert found["ExifTool:Validate"] == "OK", (broken, found)
+        assert ALONE.items() <= found.items()
+        assert exif_cleared(write_exif(jpeg, STAMP)) == PLAIN["baseline"]
+
+
+def test_what_can_be_read_of_broken_exif_is_kept() -> None:
+    """An orientation before the place where the rest was cut off."""
+    entry = struct.pack(">HHII", 0x0112, 3, 1, 6 << 16)
+    for rest in b"", b"\x01\x13", struct.pack(">HHII", 0x8769, 4, 1, 0xFFFFFFFF):
+        broken = b"MM\0*\0\0\0\x08\0\x05" + entry + rest
+        stamped = write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + broken)), STAMP)
+        assert inspect(stamped).width == 30
+        with Image.open(io.BytesIO(stamped)) as image:
+            assert image.getexif().get_ifd(0x8769)[0xA420] == STAMP.id
+
+
+WHOLE = make_canon("<")
+ODD = st.one_of(
+    st.binary(max_size=300),
+    st.binary(max_size=300).map(lambda tail: b"II*\0\x08\0\0\0" + tail),
+    st.binary(max_size=300).map(lambda tail: b"MM\0*\0\0\0\x08" + tail),
+    st.lists(st.tuples(st.integers(4, len(WHOLE) - 1), st.integers(0, 255)), max_size=8).map(
+        lambda changes: bytes(dict(changes).get(place, byte) for place, byte in enumerate(WHOLE))
+    ),
+    st.integers(0, len(WHOLE)).map(lambda size: WHOLE[:size]),
+)
+
+
+@given(st.lists(ODD, min_size=1, max_size=3))
+@example([b"MM\0*\0\0\0\x18D.O.G.\0\0\0\0\0\x08\0\0\xff\xff\0\0"])
+@example([b"MM\0*\0\0\0\x18D.O.G.\0\0\0\0\0\x18\0\0\0\x18\0\0"])
+def test_whatever_exif_there_is_the_picture_and_our_own_are_right(bodies: list[bytes]) -> None:
+    jpeg = insert(PLAIN["baseline"], *((0xE1, EXIF + body) for body in bodies))
+    stamped = write_exif(jpeg, STAMP)
+    assert exif_cleared(stamped) == PLAIN["baseline"]
+    with Image.open(io.BytesIO(stamped)) as image:
+        exif = image.getexif()
+        assert exif[0xC7A1] == STAMP.camera
+        assert exif.get_ifd(0x8769)[0xA420] == STAMP.id
+        assert exif.get_ifd(0x8769)[0x9011] == "-03:30"
+    assert write_exif(stamped, LATER) == write_exif(jpeg, LATER)
+
+
+@given(st.data())
+def test_a_damaged_jpeg_raises_nothing_but_bad_image(data: st.DataObject) -> None:
+    jpeg = write_exif(PLAIN[data.draw(st.sampled_from(sorted(PLAIN)))], LATER)
+    changed = bytearray(jpeg[: data.draw(st.integers(0, len(jpeg)))])
+    for _ in range(data.draw(st.integers(0, 8))):
+        if changed:
+            changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        write_exif(bytes(changed), STAMP)
+    except BadImage:
+        with pytest.raises(BadImage):
+            walk(bytes(changed))
+
+
+def test_exif_behind_other_segments_stays_behind_them() -> None:
+    others = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP), (0xE2, b"ICC_PROFILE\0\1\1" + PROFILE)]
+    jpeg = insert(PLAIN["baseline"], *others, (0xE1, EXIF + WHOLE), (0xFE, b"A comment."))
+    stamped = write_exif(jpeg, STAMP)
+    assert exif_cleared(stamped) == exif_cleared(jpeg)
+    assert [is_exif(segment) for _, segment in segments(stamped)] == [is_exif(segment) for _, segment in segments(jpeg)]
+
+
+def test_of_two_exif_segments_only_the_first_is_kept(read: Read) -> None:
+    """exiftool believes the last one, Pillow and browsers the first."""
+    other = tiff_of(write_exif(PLAIN["baseline"], LATER))
+    for between in [], [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)]:
+        jpeg = insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), *between, (0xE1, EXIF + other))
+        stamped = write_exif(jpeg, STAMP)
+        found = read(stamped)
+        assert (OURS | {"IFD0:Make": "Canon", "Canon:OwnerName": "Somebody"}).items() <= found.items(), found
+        assert found["ExifTool:Validate"] == "OK", found
+        assert exif_cleared(stamped) == insert(PLAIN["baseline"], *between)
+
+
+@pytest.fixture
+def large(exiftool: str, tmp_path: Path) -> Callable[[bytes, int], bytes]:
+    """`large(jpeg, size)`: with a longer thumbnail, so that its EXIF has that size."""
+
+    def fill(jpeg: bytes, size: int) -> bytes:
+        file, thumbnail = tmp_path / "large.jpg", tmp_path / "large_thumbnail.jpg"
+        small = encode(draw(16, 12))
+        length = size - len(tiff_of(jpeg)) + len(small)
+        thumbnail.write_bytes(small[:-2] + bytes(length - len(small)) + small[-2:])
+        file.write_bytes(jpeg)
+        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ThumbnailImage<={thumbnail}", file], check=True)
+        return file.read_bytes()
+
+    return fill
+
+
+def test_exif_that_fills_its_segment_loses_the_thumbnail_and_nothing_else(
+    read: Read, camera_jpeg: bytes, large: Callable[[bytes, int], bytes]
+) -> None:
+    filled = large(camera_jpeg, 65_400)
+    assert len(tiff_of(filled)) == 65_400
+    stamped = write_exif(filled, STAMP)
+    found = read(stamped)
+    assert (OURS | THEIRS).items() <= found.items(), found
+    assert not [key for key in found if key.startswith("IFD1")]
+    assert found["ExifTool:Warning"] == "[minor] Non-standard IFD0 tag 0x000b ProcessingSoftware"
+    assert found["ExifTool:Validate"] == "1 Warning (minor)"
+    assert exif_cleared(stamped) == exif_cleared(filled)
+    assert write_exif(stamped, LATER) == write_exif(filled, LATER)
+
+
+def test_exif_that_just_fits_keeps_its_thumbnail(
+    read: Read, camera_jpeg: bytes, large: Callable[[bytes, int], bytes]
+) -> None:
+    found = read(write_exif(large(camera_jpeg, 64_000), STAMP))
+    assert (OURS | THEIRS).items() <= found.items(), found
+    assert found["IFD1:ThumbnailLength"] > 60_000
+
+
+def test_of_exif_that_cannot_be_made_to_fit_what_is_small_is_kept(
+    read: Read, exiftool: str, camera_jpeg: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "camera.jpg"
+    file.write_bytes(camera_jpeg)
+    room = 65_480 - len(tiff_of(camera_jpeg))
+    text = tmp_path / "copyright.txt"
+    text.write_text("x" * room)
+    subprocess.run([exiftool, "-q", "-overwrite_original", f"-Copyright<={text}", file], check=True)
+    filled = file.read_bytes()
+    stamped = write_exif(filled, STAMP)
+    found = read(stamped)
+    assert OURS.items() <= found.items(), found
+    assert "IFD1:ThumbnailLength" not in found
+    assert found["IFD0:Orientation"] == THEIRS["IFD0:Orientation"]
+    assert exif_cleared(stamped) == exif_cleared(filled)
+    assert write_exif(stamped, LATER) == write_exif(filled, LATER)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_of_a_maker_note_that_leaves_no_room_the_rest_is_kept(read: Read, order: str) -> None:
+    note = struct.pack(order + "HHII", 0x927C, 7, 65_000, 200)
+    orientation = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    model = struct.pack(order + "HHII", 0x0110, 2, 8, 150)
+    latitude = struct.pack(order + "HHI4s", 1, 2, 2, b"N\0\0\0")
+    version = struct.pack(order + "HHI4s", 0, 1, 4, bytes((2, 3, 0, 0)))
+    exposure = struct.pack(order + "HHII", 0x829A, 5, 1, 160)
+    pointers = [struct.pack(order + "HHII", tag, 4, 1, at) for tag, at in ((0x8769, 80), (0x8825, 112))]
+
+    def directory(*entries: bytes) -> bytes:
+        return struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
+
+    tiff = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    for at, piece in (
+        (8, directory(model, orientation, *pointers)),
+        (80, directory(exposure, note)),
+        (112, directory(version, latitude)),
+        (150, b"A model\0"),
+        (160, struct.pack(order + "II", 1, 8)),
+        (200, b"\xa5" * 65_000),
+    ):
+        assert len(tiff) <= at
+        tiff = tiff.ljust(at, b"\0") + piece
+    jpeg = insert(PLAIN["baseline"], (0xE1, EXIF + tiff))
+    stamped = write_exif(jpeg, STAMP)
+    found = read(stamped)
+    kept = {"IFD0:Model": "A model", "IFD0:Orientation": "Rotate 90 CW", "ExifIFD:ExposureTime": "1/8"}
+    assert (OURS | kept | {"GPS:GPSLatitudeRef": "North"}).items() <= found.items(), found
+    assert found["ExifTool:Validate"] == "OK", found
+    assert exif_cleared(stamped) == PLAIN["baseline"]
+    assert write_exif(stamped, LATER) == write_exif(jpeg, LATER)
+
+
+def test_exif_that_goes_on_in_a_second_segment_becomes_one(read: Read) -> None:
+    """Its thumbnail begins in the first and ends in the second."""
+    small = encode(draw(16, 12))
+    thumbnail = small[:-2] + bytes(70_000) + small[-2:]
+    first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
+    second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
+    tiff = b"II*\0\x08\0\0\0" + first + second + thumbnail
+    bodies = (0xE1, EXIF + tiff[:65_000]), (0xE1, EXIF + tiff[65_000:])
+    stamped = write_exif(insert(PLAIN["baseline"], *bodies), STAMP)
+    found = read(stamped)
+    assert (ALONE | {"IFD0:Orientation": "Rotate 90 CW"}).items() <= found.items(), found
+    assert found["ExifTool:Validate"] == "OK", found
+    assert exif_cleared(stamped) == PLAIN["baseline"]
+
+
+def test_pictures_behind_the_first_are_still_found() -> None:
+    """Their places are counted from the index (MPF), which stands behind EXIF."""
+    frames = [draw(40, 30, seed) for seed in range(3)]
+    several = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    stamped = write_exif(several, STAMP)
+    with Image.open(io.BytesIO(several)) as before, Image.open(io.BytesIO(stamped)) as after:
+        for frame in range(3):
+            before.seek(frame)
+            after.seek(frame)
+            assert after.tobytes() == before.tobytes()
+
+
+def test_a_directory_begins_at_an_even_place() -> None:
+    """TIFF asks for it, whatever the length of what the camera wrote."""
+    for end in b"", b"x":
+        tiff = tiff_of(write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE + end)), STAMP))
+        assert struct.unpack_from("<I", tiff, 4)[0] % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "components"), [("baseline", (1, 2, 3, 0)), ("grey", (1, 0, 0, 0)), ("CMYK", (0,) * 4)]
+)
+def test_the_components_are_those_of_the_picture(name: str, components: tuple[int, ...]) -> None:
+    with Image.open(io.BytesIO(write_exif(PLAIN[name], STAMP))) as image:
+        assert tuple(image.getexif().get_ifd(0x8769)[0x9101]) == components
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"\xff\xe1\0\1\xff\xda", b"\xff\xe1\xff\xff", b"\xff\xd8\0\2\xff\xda", b"\xff\xd9\0\2\xff\xda"]
+)
+def test_what_ends_before_its_picture_begins_is_refused(rest: bytes) -> None:
+    with pytest.raises(BadImage):
+        write_exif(b"\xff\xd8" + rest, STAMP)
+
+
+def test_what_stands_behind_the_first_exif_is_not_taken_for_it() -> None:
+    alone = write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE)), STAMP)
+    assert write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), (0xE1, EXIF + WHOLE)), STAMP) == alone
+    apart = insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), (0xFE, b"A comment."), (0xE1, EXIF + b"more"))
+    assert tiff_of(write_exif(apart, STAMP)) == tiff_of(alone)
+
+
+def test_a_place_beyond_the_camera_s_exif_does_not_lead_into_ours() -> None:
+    tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIII", 1, 0x0112, 3, 1, 6 << 16, 26)
+    tiff = tiff_of(write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + tiff)), STAMP))
+    (first,) = struct.unpack_from(">I", tiff, 4)
+    (count,) = struct.unpack_from(">H", tiff, first)
+    assert struct.unpack_from(">I", tiff, first + 2 + 12 * count) == (0,)

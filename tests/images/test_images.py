@@ -1,0 +1,478 @@
+"""Is it a whole picture? Real files of every kind, cut, changed, disguised and too large."""
+
+import io
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from dog.errors import BadImage
+from dog.images import LARGEST_PIXELS, inspect, inspect_kept, make_histogram
+from dog.images import file_structure as walking
+from tests.support.pictures import draw, encode, make_picture
+
+
+def make_exif(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def with_preview(picture: bytes, preview: bytes) -> bytes:
+    """A JPEG with another one inside its second segment, as cameras have it."""
+    payload = b"preview\0" + preview
+    return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + picture[2:]
+
+
+def make_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    written = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def make_header(width: int, height: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+
+FRAMES = [draw(24, 18, seed) for seed in range(3)]
+WHOLE = {
+    "baseline JPEG": encode(draw(40, 30)),
+    "grey JPEG": encode(draw(40, 30, mode="L")),
+    "CMYK JPEG": encode(draw(40, 30, mode="CMYK")),
+    "progressive JPEG": encode(draw(40, 30), progressive=True),
+    "JPEG with restart marks": encode(draw(40, 30), restart_marker_blocks=1),
+    "JPEG with a preview inside": with_preview(encode(draw(40, 30)), encode(draw(8, 6))),
+    "PNG": encode(draw(24, 18), "PNG"),
+    "PNG with a palette": encode(draw(24, 18).convert("P", palette=Image.Palette.ADAPTIVE), "PNG"),
+    "PNG with alpha": encode(draw(24, 18, mode="RGBA"), "PNG"),
+    "PNG of 16 bits": encode(Image.frombytes("I;16", (24, 18), bytes(range(216)) * 4), "PNG"),
+    "PNG of two colours": encode(draw(24, 18, mode="1"), "PNG"),
+    "animated PNG": encode(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]),
+    "WebP": encode(draw(40, 30), "WEBP"),
+    "lossless WebP": encode(draw(40, 30), "WEBP", lossless=True),
+    "WebP with alpha": encode(draw(40, 30, mode="RGBA"), "WEBP"),
+    "animated WebP": encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]),
+}
+TYPES = {name: f"image/{kind.lower()}" for name in WHOLE for kind in ("JPEG", "PNG", "WebP") if kind in name}
+
+
+def refusal(data: bytes) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        inspect(data)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_picture_is_taken_for_what_it_is(name: str) -> None:
+    picture = inspect(WHOLE[name])
+    with Image.open(io.BytesIO(WHOLE[name])) as image:
+        assert (picture.width, picture.height) == image.size
+    assert picture.content_type == TYPES[name]
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        thumbnail.load()
+        assert (thumbnail.format, thumbnail.mode) == ("JPEG", "RGB")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_no_beginning_of_a_picture_is_taken_for_a_whole_one(name: str) -> None:
+    data = WHOLE[name]
+    for size in range(len(data)):
+        with pytest.raises(BadImage):
+            inspect(data[:size])
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_cut_picture_is_said_to_be_cut(name: str) -> None:
+    data = WHOLE[name]
+    for size in 4, len(data) // 2, len(data) - 2, len(data) - 1:
+        assert "cut off" in refusal(data[:size]).message
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_comes_after_the_end_does_not_matter(name: str) -> None:
+    for padding in b"\0" * 5000, b"\xff" * 100, b"\n", WHOLE["PNG"]:
+        picture = inspect(WHOLE[name] + padding)
+        assert picture == inspect(WHOLE[name])
+
+
+def test_zeros_where_the_end_should_be_do_not_make_a_picture_whole() -> None:
+    """A file system may leave that after a power cut: the right size, and nothing in it."""
+    for name, data in WHOLE.items():
+        if "WebP" not in name:
+            half = len(data) // 2
+            assert refusal(data[:half] + bytes(len(data) - half)).code == "bad_image"
+
+
+def test_the_end_of_a_preview_is_not_the_end_of_its_picture() -> None:
+    preview = encode(draw(8, 6))
+    data = with_preview(encode(draw(40, 30)), preview)
+    end_of_preview = data.index(preview) + len(preview)
+    assert "cut off" in refusal(data[:end_of_preview]).message
+
+
+def test_two_pictures_run_into_each_other_are_refused() -> None:
+    data = WHOLE["baseline JPEG"]
+    assert "damaged" in refusal(data[: len(data) - 60] + data).message
+
+
+def test_a_wrong_checksum_in_a_png_is_damage() -> None:
+    data = bytearray(WHOLE["PNG"])
+    place = data.index(b"IDAT") + 4
+    data[place + 20] ^= 1
+    refused = refusal(bytes(data))
+    assert "damaged" in refused.message
+    assert "checksum" in refused.detail
+
+
+def test_a_png_without_pixels_is_damage_though_its_chunks_are_right() -> None:
+    for chunks in (
+        [make_header(10, 10), (b"IEND", b"")],
+        [make_header(10, 10), (b"IDAT", zlib.compress(b"\0" * 50)), (b"IEND", b"")],
+        [make_header(0, 10), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")],
+        [(b"IDAT", b""), (b"IEND", b"")],
+        [(b"IHDR", b"short"), (b"IEND", b"")],
+    ):
+        assert "damaged" in refusal(make_png(*chunks)).message
+
+
+def test_a_picture_of_two_sizes_is_damage_and_only_the_checked_one_is_believed() -> None:
+    two = make_png(make_header(10, 10), make_header(20_000, 20_000), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    refused = refusal(two)
+    assert "damaged" in refused.message
+    assert "it says to be (10, 10)" in refused.detail
+
+
+def test_a_webp_with_nothing_in_it_is_cut_off() -> None:
+    assert "cut off" in refusal(b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0").message
+    assert "damaged" in refusal(b"RIFF\x16\0\0\0WEBPNONE" + bytes(14)).message
+
+
+def test_a_jpeg_without_a_picture_in_it_is_damage() -> None:
+    assert "damaged" in refusal(b"\xff\xd8\xff\xd9").message
+    assert "damaged" in refusal(b"\xff\xd8\xff\xe0\x00\x00\xff\xd9").message
+    assert "damaged" in refusal(b"\xff\xd8\xff\xc0\x00\x03\x08\xff\xd9").message
+    flat = bytearray(WHOLE["baseline JPEG"])
+    frame = flat.index(b"\xff\xc0")
+    flat[frame + 5 : frame + 7] = b"\0\0"
+    assert "damaged" in refusal(bytes(flat)).message
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"no camera found\n", "text, not a picture"),
+        (b"<!DOCTYPE html><html><body>401 Unauthorized</body></html>", "web page"),
+        (b"\n <!-- login --> <HTML><head></head>", "web page"),
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG"),
+        (encode(draw(), "GIF"), "a GIF"),
+        (encode(draw(), "BMP"), "a BMP"),
+        (encode(draw(), "TIFF"), "a TIFF"),
+        (encode(draw(), "PPM"), "a PNM"),
+        (encode(draw(), "PDF"), "a PDF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1", "an AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0isom", "a video"),
+        (b"RIFF\x10\0\0\0AVI LIST", "a video"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL"),
+        (bytes(range(128, 256)), "not a picture"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", "not a picture"),
+    ],
+)
+def test_what_is_no_picture_of_ours_is_named(data: bytes, words: str) -> None:
+    assert words in refusal(data).message
+
+
+def test_the_words_of_a_camera_go_to_the_log_and_not_to_everybody() -> None:
+    refused = refusal(b"error: /home/someone/.secret: permission denied\n")
+    assert "secret" not in refused.message
+    assert "secret" in refused.detail
+
+
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded() -> None:
+    """Its pixels are rubbish: whoever decodes it says `damaged`."""
+    bomb = make_png(make_header(20_000, 20_000), (b"IDAT", b"rubbish"), (b"IEND", b""))
+    assert "20000 x 20000 pixels, more than 100 million" in refusal(bomb).message
+    lossless = bytearray(WHOLE["lossless WebP"])
+    lossless[21:25] = struct.pack("<I", 0x3FFF | 0x3FFF << 14)
+    assert "16384 x 16384 pixels" in refusal(bytes(lossless)).message
+    jpeg = bytearray(WHOLE["baseline JPEG"])
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
+    assert "65000 x 65000 pixels" in refusal(bytes(jpeg)).message
+
+
+def test_a_picture_up_to_the_limit_is_taken_without_a_warning() -> None:
+    """Pillow warns from 89 million pixels on, and warnings are errors here."""
+    width, height = 9_500, 10_000
+    assert 89_478_485 < width * height < LARGEST_PIXELS
+    picture = inspect(encode(Image.new("L", (width, height), 99)))
+    assert (picture.width, picture.height) == (width, height)
+
+
+@pytest.mark.parametrize(
+    ("size", "shrunk"),
+    [((1280, 720), (320, 180)), ((300, 900), (107, 320)), ((100, 50), (100, 50)), ((3000, 2), (320, 1))],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_the_thumbnail_fits_its_box_keeps_its_shape_and_is_never_enlarged(
+    kind: str, size: tuple[int, int], shrunk: tuple[int, int]
+) -> None:
+    with Image.open(io.BytesIO(inspect(make_picture(kind, width=size[0], height=size[1])).thumbnail)) as thumbnail:
+        assert thumbnail.size == shrunk
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_a_picture_taken_lying_is_measured_and_shown_upright(kind: str, orientation: int) -> None:
+    """The upright picture is red at the left of its upper edge, green at the right of it, and blue below."""
+    upright = Image.new("RGB", (800, 400), "blue")
+    ImageDraw.Draw(upright).rectangle((0, 0, 399, 199), "red")
+    ImageDraw.Draw(upright).rectangle((400, 0, 799, 199), "lime")
+    lying = {
+        1: upright,
+        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: upright.transpose(Image.Transpose.ROTATE_180),
+        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: upright.transpose(Image.Transpose.TRANSPOSE),
+        6: upright.transpose(Image.Transpose.ROTATE_90),
+        7: upright.transpose(Image.Transpose.TRANSVERSE),
+        8: upright.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    picture = inspect(encode(lying, kind, exif=make_exif(orientation)))
+    assert (picture.width, picture.height) == (800, 400)
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        assert thumbnail.size == (320, 160)
+        colours = [thumbnail.convert("RGB").getpixel(place) for place in ((80, 40), (240, 40), (160, 120))]
+    for seen, meant in zip(colours, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=True):
+        assert isinstance(seen, tuple)
+        assert all(abs(a - b) < 30 for a, b in zip(seen, meant, strict=True))
+
+
+@pytest.mark.parametrize("rubbish", [b"II*\0\x08\0\0\0\xff\xffrubbish", b"rubbish", b""])
+def test_exif_that_can_not_be_read_is_no_reason_to_refuse_a_picture(rubbish: bytes) -> None:
+    for kind in "JPEG", "PNG", "WEBP":
+        picture = inspect(encode(draw(40, 30), kind, exif=b"Exif\0\0" + rubbish))
+        assert (picture.width, picture.height) == (40, 30)
+
+
+def test_what_is_transparent_is_white_in_the_thumbnail() -> None:
+    clear = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    palette = Image.new("P", (100, 100), 0)
+    palette.putpalette([255, 0, 0])
+    for data in encode(clear, "PNG"), encode(clear, "WEBP"), encode(palette, "PNG", transparency=0):
+        with Image.open(io.BytesIO(inspect(data).thumbnail)) as thumbnail:
+            assert thumbnail.getpixel((50, 50)) == (255, 255, 255)
+
+
+def test_sixteen_bits_of_grey_are_scaled_not_cut_off() -> None:
+    grey = Image.frombytes("I;16", (100, 100), struct.pack("<H", 0x8000) * 10_000)
+    with Image.open(io.BytesIO(inspect(encode(grey, "PNG")).thumbnail)) as thumbnail:
+        value = thumbnail.getpixel((50, 50))
+        assert isinstance(value, tuple)
+        assert abs(value[0] - 128) <= 2
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Image.new("RGB", (50, 50), colour) for colour in ("red", "blue")]
+    for kind in "PNG", "WEBP":
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+        with Image.open(io.BytesIO(inspect(data).thumbnail)) as thumbnail:
+            value = thumbnail.getpixel((25, 25))
+            assert isinstance(value, tuple)
+            assert value[0] > 200 > 50 > value[2]
+
+
+# ---- what would keep the server busy
+
+
+def before_the_first_segment(filling: bytes) -> bytes:
+    data = WHOLE["baseline JPEG"]
+    return data[:2] + filling + data[2:]
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xd0\xff", b"\0"])
+def test_a_jpeg_of_nothing_but_filling_is_refused_and_a_little_of_it_is_not(filling: bytes) -> None:
+    assert "too much between its segments" in refusal(before_the_first_segment(filling * 70_000)).detail
+    if filling == b"\xff":
+        assert inspect(before_the_first_segment(filling * 100)) == inspect(WHOLE["baseline JPEG"])
+
+
+def test_filling_inside_the_scan_is_limited_too() -> None:
+    data = WHOLE["baseline JPEG"]
+    assert "too much between its segments" in refusal(data[:-2] + b"\xff" * 70_000 + data[-2:]).detail
+    assert inspect(data[:-2] + b"\xff" * 100 + data[-2:]) == inspect(data)
+
+
+@pytest.mark.parametrize("segment", [b"\xff\x01", b"\xff\xfe\0\x02"])
+def test_a_jpeg_of_very_many_segments_is_refused_and_a_thousand_are_taken(segment: bytes) -> None:
+    assert "more than 4096 segments" in refusal(before_the_first_segment(segment * 4096)).detail
+    if segment != b"\xff\x01":
+        assert inspect(before_the_first_segment(segment * 1000)) == inspect(WHOLE["baseline JPEG"])
+
+
+@pytest.mark.parametrize("start", [b"\xff\xe1\x02\x08Exif\0\0", b"\xff\xed\x02\x10Photoshop 3.0\0"])
+def test_a_jpeg_of_very_many_notes_is_refused_and_a_few_are_taken(start: bytes) -> None:
+    notes = start + bytes(512)
+    assert "33 segments of EXIF and notes" in refusal(before_the_first_segment(notes * 33)).detail
+    assert inspect(before_the_first_segment(notes * 32)) == inspect(WHOLE["baseline JPEG"])
+
+
+def test_a_jpeg_that_is_gone_over_too_often_is_refused() -> None:
+    """Each scan costs a walk over the whole picture, though it be a few bytes."""
+    data = bytearray(WHOLE["progressive JPEG"])
+    frame = data.index(b"\xff\xc2")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 10_000, 10_000)
+    last = bytes(data[data.rindex(b"\xff\xda") : -2])
+    assert "20 scans, too many for 10000 x 10000 pixels" in refusal(bytes(data[:-2]) + last * 10 + data[-2:]).detail
+    small = WHOLE["progressive JPEG"]
+    assert inspect_kept(small[:-2] + last * 10 + small[-2:]).width == 40
+
+
+def test_a_png_of_very_many_chunks_is_refused_and_ten_thousand_are_taken() -> None:
+    data = WHOLE["PNG"]
+    chunk = make_png((b"teST", b""))[8:]
+    assert "more than 65536 chunks" in refusal(data[:33] + chunk * 65_536 + data[33:]).detail
+    assert inspect(data[:33] + chunk * 10_000 + data[33:]) == inspect(data)
+
+
+def test_a_web_page_of_nothing_but_comments_is_read_once() -> None:
+    """The ways to divide it double with each."""
+    assert "text, not a picture" in refusal(b"<!---->" * 140).message
+
+
+@pytest.mark.parametrize("stuffing", [b"\xff\0", b"\xff\xd3", b"\0"])
+def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One search holds the interpreter's lock, and everything else waits."""
+    lengths: list[int] = []
+
+    class Pattern:
+        def search(self, data: bytes, start: int, end: int = 2**60) -> re.Match[bytes] | None:
+            found = pattern.search(data, start, end)
+            lengths.append((found.end() if found else min(end, len(data))) - start)
+            return found
+
+    pattern = walking._JPEG_MARKER
+    monkeypatch.setattr(walking, "_JPEG_MARKER", Pattern())
+    data = WHOLE["baseline JPEG"]
+    inspect_kept(data[:-2] + stuffing * 1_000_000 + data[-2:])
+    assert 1_000_000 < sum(lengths) < 2_200_000
+    assert max(lengths) <= 65_536
+
+
+@pytest.mark.parametrize("slice_", [2, 3, 5, 16])
+@pytest.mark.parametrize("name", [name for name in WHOLE if "JPEG" in name])
+def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = WHOLE[name]
+    expected = inspect(data)
+    monkeypatch.setattr(walking, "SLICE", slice_)
+    assert inspect(data) == expected
+    for size in range(2, len(data)):
+        with pytest.raises(BadImage):
+            walking.walk_jpeg(data[:size])
+
+
+MEMORY = """
+import sys, threading
+from pathlib import Path
+from dog.images import inspect
+def measure():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+data = sys.stdin.buffer.read()
+before = measure()
+for _ in range(3):
+    thread = threading.Thread(target=inspect, args=(data,))
+    thread.start()
+    thread.join()
+print(measure() - before)
+"""
+
+
+def test_the_memory_of_a_large_picture_is_given_back() -> None:
+    """A picture of 90 million pixels with a palette takes 450 MB while it is decoded."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not tell how much memory a process has")
+    data = encode(Image.new("P", (9_500, 9_500), 3), "PNG", compress_level=1)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY],
+        input=data,
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    assert int(done.stdout) < 100_000
+
+
+# ---- whatever the bytes: a picture, or BadImage
+
+
+def inspect_anything(data: bytes) -> None:
+    try:
+        picture = inspect(data)
+    except BadImage:
+        return
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        thumbnail.load()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    start=st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBPVP8 "]),
+    rest=st.binary(max_size=300),
+    end=st.sampled_from([b"", b"\xff\xd9"]),
+)
+def test_random_bytes_are_refused_and_nothing_else_happens(start: bytes, rest: bytes, end: bytes) -> None:
+    inspect_anything(start + rest + end)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    name=st.sampled_from(sorted(WHOLE)),
+    changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 20), st.binary(max_size=8)), max_size=4),
+)
+def test_a_changed_picture_is_taken_or_refused_and_nothing_else_happens(
+    name: str, changes: list[tuple[int, int, bytes]]
+) -> None:
+    data = WHOLE[name]
+    for place, removed, added in changes:
+        place %= len(data) + 1
+        data = data[:place] + added + data[place + removed :]
+    inspect_anything(data)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "WEBP"]),
+    seed=st.integers(0, 2**32),
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    part=st.floats(0, 1, exclude_max=True),
+)
+def test_any_picture_is_taken_and_any_part_of_it_refused(
+    kind: str, seed: int, width: int, height: int, part: float
+) -> None:
+    data = make_picture(kind, seed, width=width, height=height)
+    picture = inspect(data)
+    assert (picture.width, picture.height) == (width, height)
+    with pytest.raises(BadImage):
+        inspect(data[: int(len(data) * part)])
+
+
+def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
+    file = io.BytesIO()
+    Image.new("I;16", (64, 64), 0x9C00).save(file, "PNG")
+    assert find_peak(file.getvalue()) == 0x9C
+
+
+def find_peak(data: bytes) -> int:
+    counts = make_histogram(data)
+    return counts.index(max(counts))

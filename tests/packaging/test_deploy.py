@@ -1,0 +1,254 @@
+"""What is in deploy/: `make install` as packagers use it, the unit as systemd reads it, and the container's recipe."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import ROOT, ServerProcess, clean_environment
+
+UNIT = (ROOT / "deploy" / "dog.service").read_text()
+EXPOSURE = 1.7
+"""What systemd-analyze gives the unit, from 0 (shut off) to 10 (systemd 252; a later one may look at more)."""
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def copy_checkout(folder: Path) -> Path:
+    """What is in the repository, and nothing that lies about."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+class Installed:
+    """The folder that stands for / and a checkout to install from, whose environment is the one that runs the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.source = copy_checkout(folder / "source")
+        environment = self.source / ".venv"
+        (environment / "bin").mkdir(parents=True)
+        for name in ("python", "pip"):
+            program = environment / "bin" / name
+            module = "-m pip" if name == "pip" else ""
+            program.write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
+            program.chmod(0o755)
+        (environment / "run").touch()
+
+    def make(self, target: str, *variables: str, fails: bool = False) -> str:
+        """By somebody who keeps their files to themselves."""
+        command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}", f"DESTDIR={self.root}"]
+        environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
+        ended = subprocess.run(
+            [*command, "--assume-old", ".venv/run", *variables],
+            cwd=self.source,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o077,
+        )
+        assert (ended.returncode != 0) == fails, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def files(self) -> set[str]:
+        """All but the folder of the service itself, whose files are its packages'."""
+        lib = self.root / "usr/local/lib/dog"
+        found = (path for path in self.root.rglob("*") if not path.is_relative_to(lib))
+        return {str(path.relative_to(self.root)) for path in found if path.is_symlink() or path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    one = Installed(tmp_path_factory.mktemp("installed"))
+    packages = f"usr/local/lib/dog/lib/python3.{sys.version_info.minor}/site-packages"
+    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package had the name dog
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.4\nName: dog\nVersion: 0.0.9\n")
+    one.make("install")
+    return one
+
+
+SETTINGS = {"etc/dog/dog.toml", "etc/dog/dog.toml.example"}
+FILES = {
+    "usr/local/bin/dog",
+    "usr/local/bin/dog-camera",
+    "usr/local/lib/systemd/system/dog.service",
+    "usr/local/lib/sysusers.d/dog.conf",
+    "usr/local/lib/tmpfiles.d/dog.conf",
+}
+
+
+@pytest.mark.timeout(300)
+def test_make_install_puts_everything_below_destdir_with_the_real_paths_in_it(installed: Installed) -> None:
+    assert installed.files() == FILES | SETTINGS
+    lib = installed.root / "usr/local/lib/dog"
+    assert os.readlink(installed.root / "usr/local/bin/dog") == "/usr/local/lib/dog/bin/dog"
+    assert (lib / "bin/dog").read_text().startswith("#!/usr/local/lib/dog/bin/python -I\n")
+    commands = {path.name for path in (lib / "bin").iterdir() if not path.name.startswith("python")}
+    assert commands == {"dog", "dog-camera"}
+    second = installed.root / "usr/local/bin/dog-camera"
+    assert os.readlink(second) == "/usr/local/lib/dog/bin/dog-camera"
+    assert (lib / "bin/dog-camera").samefile(lib / "bin/dog")
+    assert stat.S_IMODE((installed.root / "etc/dog/dog.toml").stat().st_mode) == 0o640
+    assert stat.S_IMODE((installed.root / "etc/dog/secrets").stat().st_mode) == 0o700
+    where = str(installed.root).encode()
+    telling = [path for path in lib.rglob("*") if path.is_file() and where in path.read_bytes()]
+    assert telling == []
+
+
+@pytest.mark.timeout(300)
+def test_what_is_installed_is_what_was_locked_and_no_tool_to_build_with(installed: Installed) -> None:
+    listing = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    python = installed.root / "usr/local/lib/dog/bin/python"
+    said = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout
+    found = {re.sub("[-_.]+", "-", name).lower(): version for name, version in json.loads(said).items()}
+    assert found.pop("dog-camera")
+    locked = re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
+    assert found.items() <= set(locked)
+    assert not {"pip", "setuptools", "wheel"} & set(found)
+    assert {"aiohttp", "av", "linuxpy"} <= set(found)
+
+
+@pytest.mark.timeout(300)
+def test_the_installed_service_starts_with_the_example_of_its_settings(installed: Installed, tmp_path: Path) -> None:
+    example = (installed.root / "etc/dog/dog.toml.example").read_text()
+    (tmp_path / "dog.toml").write_text(example.replace("/var/lib/dog", str(tmp_path)).replace("8080", "0"))
+    lib = installed.root / "usr/local/lib/dog"
+    command = (str(lib / "bin/python"), "-I", str(lib / "bin/dog"))
+    server = ServerProcess("--config", "dog.toml", "--port", "0", cwd=tmp_path, command=command).start()
+    try:
+        request = urllib.request.Request(f"{server.url}/api/captures", method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)["outcome"] == "started"
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    assert list((tmp_path / "snapshots").rglob("*.jpg"))
+
+
+def test_the_cameras_in_the_example_can_be_taken(tmp_path: Path) -> None:
+    from dog.settings import load
+
+    example = (ROOT / "deploy/dog.toml.example").read_text()
+    (tmp_path / "dog.toml").write_text(re.sub(r"^# (?=\[|camera =|password_file =)", "", example, flags=re.MULTILINE))
+    settings = load({}, {}, tmp_path)
+    assert set(settings.cameras) == {"porch", "yard"}
+    assert settings.warnings == ()
+    assert settings.log_file is None
+
+
+@pytest.mark.timeout(600)
+def list_modes(folder: Path) -> dict[Path, int]:
+    return {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*")) if not path.is_symlink()}
+
+
+def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) -> None:
+    one = Installed(tmp_path)
+    mine = one.root / "etc/dog/dog.toml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("port = 81\n")
+    one.make("install", "PREFIX=/opt/dog")
+    elsewhere = {re.sub(r"usr/local/lib/s|usr/local/lib/t", lambda m: f"etc/{m[0][-1]}", name) for name in FILES}
+    assert one.files() - {n for n in one.files() if "/lib/dog/" in n} == SETTINGS | {
+        name.replace("usr/local", "opt/dog") for name in elsewhere
+    }
+    unit = (one.root / "etc/systemd/system/dog.service").read_text()
+    assert "ExecStart=/opt/dog/lib/dog/bin/dog serve" in unit
+    assert "/usr/local/lib/dog" not in unit
+    lib = one.root / "opt/dog/lib/dog"
+    installed = list_modes(lib)
+    closed = [path for path, mode in installed.items() if mode & 0o004 == 0 or (mode & 0o111 and mode & 0o001 == 0)]
+    assert closed == [], "the service is another user"
+    with (one.source / "requirements/service.txt").open("a") as requirements:
+        requirements.write("dog-that-there-is-not==1 --hash=sha256:" + 64 * "0" + "\n")
+    one.make("install", "PREFIX=/opt/dog", fails=True)
+    assert list_modes(lib) == installed, "what was there stays until the new one is whole"
+    assert [path.name for path in lib.parent.iterdir()] == ["dog"]
+    one.make("uninstall", "PREFIX=/opt/dog")
+    assert one.files() == SETTINGS
+    assert mine.read_text() == "port = 81\n"
+
+
+def test_the_service_starts_when_the_clock_has_been_set() -> None:
+    for key in ("Wants", "After"):
+        targets = re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
+        assert "time-sync.target" in " ".join(targets).split()
+
+
+def test_the_unit_limits_the_memory_as_the_docs_say() -> None:
+    unit = (ROOT / "deploy" / "dog.service").read_text()
+    limits = dict(re.findall(r"^(Memory(?:High|Max))=(\d+[GM])$", unit, re.MULTILINE))
+    assert limits == {"MemoryHigh": "2G", "MemoryMax": "2560M"}
+    docs = (ROOT / "docs" / "deploying.md").read_text()
+    assert "2 GiB (`MemoryHigh`)" in docs
+    assert "2.5 GiB (`MemoryMax`)" in docs
+
+
+def test_the_service_may_ask_if_the_clock_is_synchronised() -> None:
+    assert "ProtectClock=" not in re.sub("^#.*$", "", UNIT, flags=re.MULTILINE)
+    filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
+    assert "~@privileged" in " ".join(filters[:-1]).split(), "it removes what is allowed after it"
+    assert {"adjtimex", "clock_adjtime", "clock_adjtime64"} <= set(filters[-1].split())
+    assert "CapabilityBoundingSet=\n" in UNIT, "nobody may set it"
+
+
+@needs_systemd
+@pytest.mark.timeout(300)
+def test_systemd_takes_the_unit_without_a_word(installed: Installed, tmp_path: Path) -> None:
+    unit = tmp_path / "dog.service"
+    place = installed.root / "usr/local/lib/dog"
+    unit.write_text(UNIT.replace("/usr/local/lib/dog/bin/dog", str(place / "bin/python")))
+    command: list[str | Path] = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_unit_is_as_shut_off_as_the_docs_say(tmp_path: Path) -> None:
+    def measure(unit: str) -> float:
+        (tmp_path / "dog.service").write_text(unit)
+        command: list[str | Path] = [
+            "systemd-analyze",
+            "security",
+            "--no-pager",
+            "--offline=yes",
+            tmp_path / "dog.service",
+        ]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = re.search(r"Overall exposure level for dog.service: ([\d.]+)", said)
+        assert found, said
+        return float(found[1])
+
+    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.split()[1]) < 250:
+        pytest.skip("this systemd can't look at a file")
+    assert measure(UNIT) <= EXPOSURE
+    assert measure(re.sub(r"^SystemCallFilter=.*\n", "", UNIT, flags=re.MULTILINE)) > EXPOSURE
+
+
+def test_the_container_runs_as_nobody_and_asks_itself_how_it_is() -> None:
+    """That it does was seen by hand: a container needs an image to begin with, which tests can't fetch."""
+    recipe = (ROOT / "deploy" / "Containerfile").read_text()
+    stage = recipe.rpartition("\nFROM ")[2]
+    user = re.search(r"^USER (\d+):(\d+)$", stage, re.MULTILINE)
+    assert user
+    assert "0" not in user.groups()
+    assert "HEALTHCHECK" in stage
+    assert "curl" not in recipe
+    assert "--require-hashes" in recipe
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", recipe, re.MULTILINE)
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,111 @@
+"""What `make` says to a newcomer: what there is, and what is missing."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.test_deploy import copy_checkout
+from tests.support.server_process import ROOT, clean_environment
+
+
+def test_plain_make_prints_every_target_and_does_nothing() -> None:
+    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^make ([a-z-]+) ", said, re.MULTILINE) == targets
+    assert {"run", "test", "check"} <= set(targets)
+
+
+@pytest.mark.parametrize("user", ["1000", "0"])
+def test_without_chromium_the_package_is_named_or_the_failure(tmp_path: Path, user: str) -> None:
+    """As somebody without root, and as root where the distribution gives no package."""
+    for name, body in {"id": f"echo {user}", "apt-get": "echo no network >&2; exit 100"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    script = ROOT / "tests" / "install_chromium.sh"
+    ended = subprocess.run(
+        ["/bin/sh", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "The browser tests need Chromium" in ended.stderr
+    assert (
+        "sudo apt-get install chromium" if user == "1000" else "installing the package chromium failed"
+    ) in ended.stderr
+
+
+def test_without_promtool_the_tests_go_on_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    """As root where the distribution gives no package."""
+    for name, body in {"id": "echo 0", "apt-get": "echo no network >&2; exit 100"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    for name in ("mktemp", "rm"):
+        real = shutil.which(name)
+        assert real
+        (tmp_path / name).symlink_to(real)
+    (tmp_path / "temporary").mkdir()
+    ended = subprocess.run(
+        ["/bin/sh", ROOT / "tests" / "install_promtool.sh"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert ended.stderr == (
+        "no network\npromtool could not be taken from the package prometheus; the tests that need it are skipped.\n"
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("make")] == ["make check", "make test"]
+    assert len(lines) == 5
+
+
+def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_access() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert "Not run here" in text.partition("\nname:")[0]
+    assert re.findall(r"\brun: (.*)", text) == [".ci/run"]
+    assert re.findall(r"^ +python: (.*)", text, re.MULTILINE) == ['["3.11", "3.13"]']
+    actions = re.findall(r"\buses: (.*)", text)
+    assert actions
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action) for action in actions)
+    assert re.findall(r"permissions:\n((?: +.*\n)+)", text) == ["  contents: read\n"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
+def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(target: str, tmp_path: Path) -> None:
+    source = copy_checkout(tmp_path / "source")
+    for name in ("service", "develop"):  # what builds the package is enough here
+        (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
+    setup = source / "setup.cfg"
+    today = setup.read_text()
+    environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
+
+    def make() -> tuple[str, set[str]]:
+        """Run make as after an update. Return what it says of uninstalling, and the packages named dog*."""
+        (source / target).unlink(missing_ok=True)
+        command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
+        ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
+        pip = [str(source / ".venv/bin/pip"), "list", "--format", "freeze", "--disable-pip-version-check"]
+        packages = subprocess.run(pip, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        return "\n".join(re.findall("Uninstalling.*", ended.stdout)), {one for one in packages if one.startswith("dog")}
+
+    setup.write_text(today.replace("name = dog-camera\nversion = attr: dog.__version__", "name = dog\nversion = 0.0.9"))
+    assert make() == ("", {"dog==0.0.9"})
+    setup.write_text(today)
+    said, packages = make()
+    assert said.startswith("Uninstalling dog==0.0.9 from .venv")
+    assert [one.partition("==")[0] for one in packages] == ["dog-camera"]
+    assert not (source / "dog.egg-info").exists()
+    for name in ("dog", "dog-camera"):
+        assert (source / ".venv/bin" / name).exists()
+    assert make()[0] == ""

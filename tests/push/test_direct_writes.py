@@ -1,0 +1,271 @@
+"""The hub's way past the transports: who takes it, who leaves it, and that frames stay whole."""
+
+import asyncio
+import json
+import os
+import random
+import socket
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dog.metrics import Metrics
+from dog.protocol import Pong
+from dog.push import hub as hub_module
+from dog.push.hub import Hub, Viewer
+from tests.support.running import until
+from tests.support.viewers import Connect, Connection, make_event, make_hub
+
+
+class Spy:
+    """Counts what goes through a transport, and lets it through."""
+
+    def __init__(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.written: list[bytes] = []
+        self._write = connection.transport.write
+        monkeypatch.setattr(connection.transport, "write", self._pass_on)
+
+    def _pass_on(self, data: bytes) -> None:
+        self.written.append(bytes(data))
+        self._write(data)
+
+
+async def test_an_event_reaches_a_viewer_that_keeps_up_without_its_transport(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = make_hub()
+    connections = [await connect(hub) for _ in range(3)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+        await connection.read()
+    spies = [Spy(connection, monkeypatch) for connection in connections]
+    hub.publish(make_event(1))
+    for connection in connections:
+        assert (await connection.read())["seq"] == 1
+    assert [spy.written for spy in spies] == [[], [], []]
+
+
+async def test_under_tls_every_byte_goes_through_the_transport(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = make_hub()
+    secure, plain = await connect(hub, secure=True), await connect(hub)
+    for connection in (secure, plain):
+        hub.join(connection.viewer, [])
+        await connection.read()
+    spy = Spy(secure, monkeypatch)
+    for number in (1, 2):
+        hub.publish(make_event(number))
+        assert (await secure.read())["seq"] == (await plain.read())["seq"] == number
+    assert len([frame for frame in spy.written if b"capturing" in frame]) == 2
+
+
+async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    hub = make_hub()
+    slow, well = await connect(hub, receive_buffer=1024), await connect(hub)
+    for connection in (slow, well):
+        hub.join(connection.viewer, [])
+        await connection.read()
+    published = 0
+    for _ in range(3):  # falls behind and catches up, and the next time it is the same
+        while slow.viewer.clear:
+            published += 1
+            hub.publish(make_event(published))
+        rest = slow.transport.get_write_buffer_size()
+        for _ in range(50):
+            published += 1
+            hub.publish(make_event(published))
+            slow.viewer.send(Pong())
+        assert slow.transport.get_write_buffer_size() > rest
+        while not slow.viewer.clear:
+            await slow.read()
+    assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
+    while (await slow.read()).get("seq") != published:
+        pass
+    assert (await slow.read())["type"] == "pong"  # said after the last event
+    spy = Spy(slow, monkeypatch)
+    hub.publish(make_event(published + 1))
+    assert (await slow.read())["seq"] == published + 1
+    assert spy.written == [], "it has caught up, and is still written to through its transport"
+
+
+async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_order(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    chance = random.Random(7)
+    hub = make_hub()
+    slow = await connect(hub, receive_buffer=1024)
+    hub.join(slow.viewer, [])
+    await slow.read()
+    received, behind, sent = bytearray(), 0, 0
+    for number in range(1, 4001):
+        hub.publish(make_event(number))
+        behind += not slow.viewer.clear
+        if chance.random() < 0.2:
+            slow.viewer.send(Pong(request=str(sent)))
+            sent += 1
+        if chance.random() < 0.1 or slow.transport.get_write_buffer_size() > 4096:
+            received += await slow.reader.read(chance.randrange(1, 2000))
+    assert 100 < behind < 3900, "the reader is too slow, or too quick, to show anything"
+    messages: list[dict[str, Any]] = []
+    while len(messages) < 4000 + sent:
+        received += await slow.reader.read(65536)
+        messages += take_messages(received)
+    assert [message["seq"] for message in messages if message["type"] == "capturing"] == list(range(1, 4001))
+    assert [message["request"] for message in messages if message["type"] == "pong"] == [str(n) for n in range(sent)]
+
+
+def take_messages(received: bytearray) -> list[dict[str, Any]]:
+    """The whole messages at the beginning of what was received, which are taken away from it."""
+    messages = []
+    while len(received) >= 4:
+        assert received[0] == 0x81, "this is not where a frame begins"
+        head, size = (4, int.from_bytes(received[2:4], "big")) if received[1] == 126 else (2, received[1])
+        if len(received) < head + size:
+            break
+        message = json.loads(received[head : head + size])
+        del received[: head + size]
+        if message["type"] != "viewers":
+            messages.append(message)
+    return messages
+
+
+async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> None:
+    hub = make_hub()
+    connection = await connect(hub, receive_buffer=4096, waiting=50_000)
+    hub.join(connection.viewer, [])
+    hub.publish(make_event(1))
+    assert not connection.viewer.clear
+    assert await connection.reader.readexactly(50_000) == bytes(50_000)
+    assert (await connection.read())["type"] == "hello"
+    assert (await connection.read())["seq"] == 1
+    await until(lambda: connection.viewer.clear)
+
+
+async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: Connect) -> None:
+    metrics = Metrics("test")
+    now = 100.0
+    hub = Hub(1000, "dog/test", metrics, clock=lambda: now)
+    slow = await connect(hub, receive_buffer=1024)
+    hub.join(slow.viewer, [])
+    while slow.viewer.clear:
+        hub.publish(make_event(1))
+    now = 107.0
+    while not slow.viewer.clear:
+        await slow.read()
+    assert metrics.registry.get_sample_value("dog_event_lag_seconds_count") == 1
+    assert metrics.registry.get_sample_value("dog_event_lag_seconds_sum") == 7
+
+
+async def test_a_descriptor_that_is_used_again_gets_nothing_that_was_for_the_viewer(
+    connect: Connect, tmp_path: Path
+) -> None:
+    hub = make_hub()
+    staying = [await connect(hub) for _ in range(3)]
+    for round_ in range(30):
+        leaving = await connect(hub)
+        for connection in (staying[0], leaving):
+            hub.join(connection.viewer, [])
+        number = leaving.viewer.descriptor
+        hub.publish(make_event(1))
+        if round_ % 2:
+            leaving.writer.transport.abort()
+        else:
+            leaving.transport.abort()
+        files: list[FileIO] = []
+        while not any(file.fileno() == number for file in files):
+            await asyncio.sleep(0)
+            hub.publish(make_event(2))
+            files.append((tmp_path / f"{round_}-{len(files)}").open("wb", buffering=0))
+            assert len(files) < 1000, "the descriptor is never free"
+        hub.publish(make_event(3))
+        for file in files:
+            assert file.tell() == 0
+            file.close()
+        hub.leave(staying[0].viewer)
+
+
+async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connect) -> None:
+    """What the hub stands on: the transport says that the connection is lost, and closes the socket afterwards."""
+    hub = make_hub()
+    lost = asyncio.get_running_loop().create_future()
+
+    class Last(Viewer):
+        def connection_lost(self, error: Exception | None) -> None:
+            os.fstat(self.descriptor)  # still open
+            super().connection_lost(error)
+            lost.set_result((self.place, hub.count))
+
+    connection = await connect(hub, make=Last)
+    hub.join(connection.viewer, [])
+    connection.writer.close()
+    assert await lost == (-1, 0)
+
+
+async def test_any_viewer_may_leave_and_the_others_go_on(connect: Connect) -> None:
+    hub = make_hub()
+    connections = [await connect(hub) for _ in range(8)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+        await connection.read()
+    for seq, place in enumerate((3, 0, -1, 2, 0, 0, 0), 1):  # in the middle, first, last, ...
+        connections.pop(place).viewer.abort()
+        hub.publish(make_event(seq))
+        for connection in connections:
+            assert (await connection.read())["seq"] == seq
+
+
+async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Connect) -> None:
+    hub = make_hub()
+    connections = [await connect(hub) for _ in range(3)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+        await connection.read()
+    gone = connections[1].writer.get_extra_info("socket")
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # the kernel resets the connection at once
+    for seq in (1, 2):
+        hub.publish(make_event(seq))
+        for connection in (connections[0], connections[2]):
+            assert (await connection.read())["seq"] == seq
+
+
+async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_behind(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.1)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    hub = make_hub()
+    connection = await connect(hub, receive_buffer=1024)
+    hub.join(connection.viewer, [])
+    while connection.viewer.clear:
+        hub.publish(make_event(1))
+    connection.writer.write_eof()
+    await until(lambda: connection.viewer.closing)
+    while await connection.reader.read(65536):
+        pass
+    await hub.wait_closed()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, ended.set)  # behind the timer that would have cut it off
+    await ended.wait()
+    assert errors == []
+
+
+async def test_the_hub_waits_until_the_last_viewer_is_gone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    hub = make_hub()
+    await hub.wait_closed()
+    connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]
+    for connection in connections:
+        hub.join(connection.viewer, [])
+    hub.close(1012, "restarting")
+    assert hub.count == 3
+    await hub.wait_closed()
+    assert hub.count == 0

@@ -1,0 +1,218 @@
+"""Pictures read back: whole or not at all, and the newest few from memory."""
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from dog.errors import DogError, StorageError
+from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
+from dog.snapshots.image_files import LARGEST_MEMORY, Memory, StoredPicture
+from dog.snapshots.index import Index
+from tests.snapshots.test_store import PICTURE, reopen, save
+from tests.support.pictures import make_picture
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
+    store = SnapshotStore(tmp_path / "snapshots")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def saved(store: SnapshotStore) -> AsyncIterator[tuple[SnapshotStore, Snapshot]]:
+    """A snapshot and the store of the next start, which has nothing in memory."""
+    snapshot = await save(store)
+    again = await reopen(store)
+    yield again, snapshot
+    await again.close()
+
+
+async def test_what_was_saved_is_read_bit_for_bit(saved: tuple[SnapshotStore, Snapshot]) -> None:
+    store, snapshot = saved
+    assert await store.read(snapshot) == PICTURE
+    assert await store.read_thumbnail(snapshot) == store.thumbnail_path(snapshot).read_bytes()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replaced(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replaced
+
+
+def link(path: Path) -> None:
+    """To the very same bytes."""
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def take_the_day_away(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("away"))
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "removed": Path.unlink,
+    "cut short": cut,
+    "emptied": lambda path: os.truncate(path, 0),
+    "a link": link,
+    "a folder": replace(Path.mkdir),
+    "a pipe": replace(os.mkfifo),
+    "gone with its folder": take_the_day_away,
+    "larger": lambda path: os.truncate(path, path.stat().st_size + 1),
+    "very large": lambda path: os.truncate(path, 2**40),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_picture_that_is_not_as_it_was_saved_is_gone(
+    saved: tuple[SnapshotStore, Snapshot], damage: str
+) -> None:
+    store, snapshot = saved
+    DAMAGES[damage](store.picture_path(snapshot))
+    with pytest.raises(SnapshotGone) as caught:
+        await store.read(snapshot)
+    assert isinstance(caught.value, DogError)
+    assert str(store.incoming.parent.parent) not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_picture_that_is_damaged_is_gone_before_and_while_it_is_read_in_parts(
+    saved: tuple[SnapshotStore, Snapshot], damage: str
+) -> None:
+    store, snapshot = saved
+    picture = await store.open_picture(snapshot)
+    assert isinstance(picture, StoredPicture)
+    assert len(picture) == len(PICTURE)
+    assert await picture.read(3, 10) + await picture.read(10, len(PICTURE)) == PICTURE[3:]
+    DAMAGES[damage](store.picture_path(snapshot))
+    with pytest.raises(SnapshotGone):
+        await picture.read(3, 10)
+    with pytest.raises(SnapshotGone):
+        await store.open_picture(snapshot)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_thumbnail_that_is_not_whole_is_gone(saved: tuple[SnapshotStore, Snapshot], damage: str) -> None:
+    store, snapshot = saved
+    DAMAGES[damage](store.thumbnail_path(snapshot))
+    with pytest.raises(SnapshotGone):
+        await store.read_thumbnail(snapshot)
+
+
+async def test_a_disk_that_fails_is_no_gone_picture(
+    saved: tuple[SnapshotStore, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, snapshot = saved
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/somewhere/secret")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fail)
+        with pytest.raises(StorageError, match=r"can't be read\. The disk reports an error") as caught:
+            await store.read(snapshot)
+    assert "secret" not in caught.value.message
+    assert await store.read(snapshot) == PICTURE
+
+
+async def test_reading_leaves_no_file_open(saved: tuple[SnapshotStore, Snapshot]) -> None:
+    store, snapshot = saved
+    await store.read(snapshot)
+    cut(store.thumbnail_path(snapshot))
+    before = os.listdir("/proc/self/fd")
+    await store.read(snapshot)
+    with pytest.raises(SnapshotGone):
+        await store.read_thumbnail(snapshot)
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_reading_does_not_wait_for_saving(
+    saved: tuple[SnapshotStore, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, snapshot = saved
+    reached, opened = threading.Event(), threading.Event()
+    add = Index.add
+
+    def wait(index: Index, added: Snapshot) -> None:
+        reached.set()
+        assert opened.wait(30)
+        add(index, added)
+
+    monkeypatch.setattr(Index, "add", wait)
+    saving = asyncio.create_task(save(store, 2))
+    assert await asyncio.to_thread(reached.wait, 30)
+    try:
+        async with asyncio.timeout(20):
+            assert await store.read(snapshot) == PICTURE
+            assert await store.read_thumbnail(snapshot)
+        assert not saving.done()
+    finally:
+        opened.set()
+    await saving
+
+
+async def test_the_newest_come_from_memory_and_touch_no_disk(store: SnapshotStore) -> None:
+    snapshot = await save(store)
+    thumbnail = store.thumbnail_path(snapshot).read_bytes()
+    store.picture_path(snapshot).unlink()
+    store.thumbnail_path(snapshot).unlink()
+    assert await store.read(snapshot) == await store.open_picture(snapshot) == PICTURE
+    assert await store.read_thumbnail(snapshot) == thumbnail
+    again = await reopen(store)
+    with pytest.raises(SnapshotGone):
+        await again.read(snapshot)
+    await again.close()
+
+
+async def test_what_has_left_the_memory_is_read_from_the_disk_again(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = [make_picture(seed=number) for number in range(3)]
+    monkeypatch.setattr(store, "_memory", Memory(largest=len(data[2]) + 1000))
+    gone, there, newest = [await save(store, number, data=data[number]) for number in range(3)]
+    for snapshot in gone, newest:
+        store.picture_path(snapshot).unlink()
+    assert await store.read(newest) == data[2]
+    assert await store.read(there) == data[1]
+    with pytest.raises(SnapshotGone):
+        await store.read(gone)
+
+
+async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
+    snapshot = await save(store)
+    again = await reopen(store)
+    await again.close()
+    with pytest.raises(StorageError, match="closed"):
+        await again.read(snapshot)
+
+
+def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -> None:
+    memory = Memory(largest=100)
+    for number in range(50):
+        memory.keep(str(number), bytes(30))
+        held = [each for each in range(50) if memory.get(str(each)) is not None]
+        assert held == list(range(max(0, number - 2), number + 1))
+        assert memory.size == 30 * len(held) <= 100
+    memory.keep("exact", bytes(100))
+    assert (memory.size, memory.get("exact"), memory.get("49")) == (100, bytes(100), None)
+
+
+def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
+    memory = Memory()
+    memory.keep("small", b"small")
+    memory.keep("large", bytes(LARGEST_MEMORY + 1))
+    assert memory.get("large") is None
+    assert memory.get("small") == b"small"
+    assert LARGEST_MEMORY == 64 * 1024 * 1024

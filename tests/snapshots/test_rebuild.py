@@ -1,0 +1,162 @@
+"""An index that is made again in a process that is killed: whatever the moment, nothing is lost of what it knew."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dog.snapshots import Snapshot
+from dog.snapshots.album import Archive
+from dog.snapshots.index import Index
+from dog.snapshots.verify import NoIndex, Verification
+from tests.support.rebuilding_process import Silence, rebuild, start
+from tests.support.saving_process import MOMENT, save
+from tests.support.server_process import ROOT
+
+WHOLE = ["index.sqlite3"]
+
+
+class Album:
+    """Photos and decisions of a server that was killed (tests/support/rebuilding_process.py)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        assert run("fill", root).returncode == -signal.SIGKILL
+        assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # what was decided is there alone
+        copy = root.with_name("for its content")
+        shutil.copytree(root, copy)
+        self.known = read(copy)
+        assert [photo.pinned for photo in self.known[0]] == [False, False, True]
+
+
+def run(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tests.support.rebuilding_process", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+Known = tuple[list[Snapshot], object, object, object, int]
+
+
+def read(root: Path) -> Known:
+    """What the index knows: the photos, the deleted one, the link, the secret and the highest number of a capture."""
+    with closing(Index(root / ".dog" / "index.sqlite3")) as index:
+        [removed] = index._database.execute("SELECT * FROM removed").fetchall()
+        [share] = index._database.execute("SELECT * FROM shares").fetchall()
+        [secret] = index._database.execute("SELECT * FROM secret").fetchall()
+        return index.recent(10), removed, share, secret, index.last_capture()
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Album:
+    return Album(tmp_path / "album")
+
+
+def verify(root: Path) -> list[str]:
+    return [finding.kind for finding in Verification(root, Silence()).run()]
+
+
+def list_indexes(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / ".dog").iterdir() if path.name.startswith("index"))
+
+
+def count_kept(root: Path) -> int:
+    damaged = root / ".dog" / "damaged"
+    return len(list(damaged.iterdir())) if damaged.exists() else 0
+
+
+def kill_at_each_step(act: str, album: Path, folder: Path) -> list[Path]:
+    process = run(act, album, folder)
+    assert process.returncode == 0, process.stderr
+    return [Path(line) for line in process.stdout.splitlines()]
+
+
+def check_finished_by_either(album: Album, roots: list[Path]) -> None:
+    for root in roots:
+        unfinished = "index.old.sqlite3" in list_indexes(root)
+        for finish in start, rebuild:
+            copy = root.with_name(f"{root.name} {finish.__name__}")
+            shutil.copytree(root, copy)
+            if unfinished:
+                with pytest.raises(NoIndex, match=r"a rebuild did not finish\. Run `dog album rebuild`"):
+                    verify(copy)
+            else:
+                assert verify(copy) == []
+            finish(copy)
+            assert read(copy) == album.known, f"killed before call {root.name}, finished by a {finish.__name__}"
+            assert list_indexes(copy) == WHOLE
+            kept = count_kept(copy)
+            start(copy)
+            assert count_kept(copy) == kept, "the next start goes on with it"
+            assert verify(copy) == []
+            assert read(copy) == album.known
+
+
+def test_a_rebuild_that_is_killed_at_any_moment_is_finished_by_the_next_one_or_by_a_start(
+    album: Album, tmp_path: Path
+) -> None:
+    roots = kill_at_each_step("rebuild", album.root, tmp_path / "killed")
+    assert len(roots) > 20
+    unfinished = ["index.old.sqlite3" in list_indexes(root) for root in roots]
+    first = unfinished.index(True)
+    assert unfinished == [False] * first + [True] * sum(unfinished) + [False] * (len(roots) - first - sum(unfinished))
+    assert 0 < first < first + sum(unfinished) < len(roots)
+    check_finished_by_either(album, roots)
+    assert [count_kept(root) for root in (roots[0], roots[-1])] == [0, 1]
+
+
+def test_an_index_is_lost_with_nothing_that_sqlite_has_beside_it(album: Album, tmp_path: Path) -> None:
+    """Where a kill comes between the two."""
+    roots = kill_at_each_step("put_aside", album.root, tmp_path / "killed")
+    found = [list_indexes(root) for root in roots]
+    assert [name for name in found if "index.old.sqlite3" in name and "index.sqlite3-wal" in name]
+    check_finished_by_either(album, roots)
+
+
+@pytest.mark.parametrize("act", ["rebuild", "start"])
+def test_what_finishes_a_rebuild_may_be_killed_as_well(album: Album, tmp_path: Path, act: str) -> None:
+    half_made = [
+        root
+        for root in kill_at_each_step("rebuild", album.root, tmp_path / "killed")
+        if {"index.old.sqlite3", "index.sqlite3-wal"} <= set(list_indexes(root))
+        and (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0
+    ]
+    check_finished_by_either(album, kill_at_each_step(act, half_made[0], tmp_path / "again"))
+
+
+@pytest.mark.parametrize("finish", [start, rebuild])
+def test_what_a_kill_left_of_an_older_index_is_not_read_into_the_next_that_is_put_aside(
+    album: Album, finish: Callable[[Path], object]
+) -> None:
+    private = album.root / ".dog"
+    older = private / "index.old.sqlite3-wal"
+    shutil.copy(private / "index.sqlite3-wal", older)
+    start(album.root)
+    with closing(Archive(album.root)) as archive:
+        archive.open()
+        save(archive, 5, MOMENT)
+        with archive._indexed() as index, index.ledger.durably():
+            index.ledger.pin(album.known[0][0].id, True)
+    known = read(album.root)
+    assert known != album.known
+    if finish is start:
+        with closing(Index(private / "index.sqlite3")) as index:
+            index._database.execute("PRAGMA user_version = 99")
+    finish(album.root)
+    assert read(album.root) == known
+    assert list_indexes(album.root) == WHOLE
+
+
+def test_a_rebuild_tells_where_the_old_index_is_kept_and_that_is_whole(album: Album) -> None:
+    aside = rebuild(album.root).aside
+    assert aside is not None
+    assert aside.parent == album.root / ".dog" / "damaged"
+    with closing(Index(aside)) as old:
+        assert old.recent(10) == album.known[0]
+    (album.root / ".dog" / "index.sqlite3").unlink()
+    rebuilding = rebuild(album.root)
+    assert (rebuilding.aside, rebuilding.photos, rebuilding.carried) == (None, 3, 0)

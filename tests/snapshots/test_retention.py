@@ -1,0 +1,624 @@
+"""What is removed, what is pinned, and what a folder's index remembers of both."""
+
+import asyncio
+import datetime as dt
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dog import files
+from dog.errors import StorageError, StorageFull
+from dog.protocol import Quality, Removal
+from dog.snapshots import Limits, Origin, Snapshot, SnapshotGone, SnapshotStore, reconcile
+from dog.snapshots.folder import Listing, list_day
+from dog.snapshots.index import Index
+from tests.snapshots.test_store import DAMAGES, check_agreement, list_files, replace_file
+from tests.support.pictures import make_picture
+from tests.support.server_process import ROOT
+
+NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
+PICTURE = make_picture()
+SIZE = len(PICTURE)
+
+
+class Kept:
+    """A store with limits that can be changed, and what it told of removals."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told: list[tuple[list[str], Removal]] = []
+
+    async def open(self, **limits: object) -> SnapshotStore:
+        store = SnapshotStore(self.folder, limits=Limits(**limits) if limits else None)  # type: ignore[arg-type]
+        store.removed = lambda gone, reason: self.told.append(([each.id for each in gone], reason))
+        await store.open()
+        return store
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path / "snapshots")
+
+
+@pytest.fixture
+async def store(kept: Kept) -> AsyncIterator[SnapshotStore]:
+    store = await kept.open()
+    yield store
+    await store.close()
+
+
+async def save(store: SnapshotStore, number: int, *, ago: dt.timedelta = dt.timedelta(), **options: object) -> Snapshot:
+    data = options.pop("data", PICTURE)
+    return await store.save(data, camera="porch", capture=number, captured_at=NOW - ago, **options)  # type: ignore[arg-type]
+
+
+async def ids(store: SnapshotStore) -> list[str]:
+    return [each.id for each in await store.recent(limit=1000)]
+
+
+# ---- deleting
+
+
+async def test_a_deleted_photo_is_gone_from_the_index_the_disk_and_the_memory(kept: Kept, store: SnapshotStore) -> None:
+    gone, stays = await save(store, 1), await save(store, 2)
+    assert await store.remove(gone.id)
+    assert await check_agreement(store) == [stays]
+    assert await store.get(gone.id) is None
+    for read in store.read, store.read_thumbnail:
+        with pytest.raises(SnapshotGone):
+            await read(gone)
+    assert store.kept == (1, stays.bytes)
+    taken = await store.find_taken(gone.id)
+    assert taken is not None
+    assert (taken.camera, taken.capture, taken.captured_at) == ("porch", 1, gone.captured_at)
+    assert kept.told == [([gone.id], "deleted")]
+    assert not await store.remove(gone.id)
+    assert kept.told == [([gone.id], "deleted")]
+
+
+async def test_what_was_deleted_is_known_as_such_after_a_restart_and_what_never_was_is_not(
+    kept: Kept, store: SnapshotStore
+) -> None:
+    gone = await save(store, 1)
+    await store.remove(gone.id)
+    await store.close()
+    again = await kept.open()
+    assert await again.find_taken(gone.id) is not None
+    assert await again.find_taken("a" * 24) is None
+    await again.close()
+
+
+async def test_a_deleted_photo_whose_file_a_crash_left_does_not_come_back(
+    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, stays = await save(store, 1), await save(store, 2)
+    path, thumbnail = store.picture_path(gone), store.thumbnail_path(gone)
+    copy = kept.folder.parent / "copy"
+    shutil.copytree(path.parent, copy)
+    await store.remove(gone.id)
+    await store.close()
+    for file in path, thumbnail:
+        shutil.copy(copy / file.name, file)
+    again = await kept.open()
+    assert await check_agreement(again) == [stays]
+    assert "1 that had been deleted removed again" in caplog.text
+    await again.close()
+
+
+async def test_the_folder_of_a_day_goes_with_its_last_photo(kept: Kept, store: SnapshotStore) -> None:
+    old = await save(store, 1, ago=dt.timedelta(days=400))
+    year = store.picture_path(old).parent.parent.parent
+    await save(store, 2)
+    await store.remove(old.id)
+    assert not year.exists()
+    assert await save(store, 3, ago=dt.timedelta(days=400))
+    assert len(await check_agreement(store)) == 2
+
+
+# ---- retention
+
+
+async def test_the_oldest_go_when_there_are_too_many(kept: Kept) -> None:
+    store = await kept.open(photos=3)
+    saved = [await save(store, number) for number in range(1, 6)]
+    assert await check_agreement(store) == saved[:1:-1]
+    assert kept.told == [([saved[0].id], "retention"), ([saved[1].id], "retention")]
+    await store.close()
+
+
+async def test_the_oldest_go_when_they_take_too_much(kept: Kept) -> None:
+    store = await kept.open(bytes=3 * SIZE)
+    saved = [await save(store, number) for number in range(1, 6)]
+    assert await check_agreement(store) == saved[:1:-1]
+    assert store.kept == (3, 3 * SIZE)
+    await store.close()
+
+
+async def test_what_is_too_old_goes_without_a_new_one(kept: Kept, store: SnapshotStore) -> None:
+    old = [await save(store, number, ago=dt.timedelta(days=8 - number)) for number in (1, 2, 3)]
+    new = await save(store, 4)
+    await store.close()
+    again = await kept.open(age=dt.timedelta(days=5.5))
+    await again.purge()
+    assert await check_agreement(again) == [new, old[2]]
+    assert kept.told == [([old[0].id, old[1].id], "retention")]
+    await again.close()
+
+
+@pytest.mark.parametrize("wrong", ["1970-01-01T00:04:00Z", "2000-02-29T12:00:00Z", "2025-12-31T23:59:59Z"])
+async def test_a_photo_taken_under_a_clock_that_stood_before_the_project_does_not_expire_by_age(
+    kept: Kept, store: SnapshotStore, wrong: str
+) -> None:
+    first = await save(store, 1, ago=NOW - dt.datetime.fromisoformat(wrong))
+    old = await save(store, 2, ago=dt.timedelta(days=3))
+    await store.close()
+    again = await kept.open(age=dt.timedelta(days=2))
+    await again.purge()
+    assert await check_agreement(again) == [first]
+    assert kept.told == [([old.id], "retention")]
+    await again.close()
+    again = await kept.open(photos=1)
+    newest = await save(again, 3)
+    assert await check_agreement(again) == [newest], "it makes room by number as any other"
+    await again.close()
+
+
+async def test_pinned_photos_stay_whatever_their_age_and_number(kept: Kept, store: SnapshotStore) -> None:
+    pinned = [await save(store, number, ago=dt.timedelta(days=100 - number)) for number in (1, 2, 3)]
+    for snapshot in pinned:
+        await store.pin(snapshot, True)
+    loose = await save(store, 4, ago=dt.timedelta(days=50))
+    await store.close()
+    again = await kept.open(age=dt.timedelta(days=10), photos=1)
+    await again.purge()
+    assert await ids(again) == [each.id for each in reversed(pinned)]
+    assert kept.told == [([loose.id], "retention")]
+    newest = await save(again, 5)
+    assert await again.get(newest.id) == newest, "the one that was just taken is not what makes room"
+    await save(again, 6)
+    assert await again.get(newest.id) is None
+    assert len(await check_agreement(again)) == 4
+    await again.close()
+
+
+async def test_one_that_is_not_pinned_any_more_goes_like_any_other(kept: Kept) -> None:
+    store = await kept.open(photos=2)
+    first = await save(store, 1)
+    assert await store.pin(first, True)
+    await save(store, 2)
+    await save(store, 3)
+    found = await store.get(first.id)
+    assert found is not None
+    assert found.pinned
+    await store.pin(found, False)
+    await save(store, 4)
+    assert await store.get(first.id) is None
+    await store.close()
+
+
+async def test_hundreds_go_in_steps_and_each_is_told(kept: Kept, store: SnapshotStore) -> None:
+    saved = [await save(store, number) for number in range(250)]
+    await store.close()
+    again = await kept.open(photos=5)
+    await again.purge()
+    assert await ids(again) == [each.id for each in saved[:-6:-1]]
+    assert [len(gone) for gone, _ in kept.told] == [100, 100, 45]
+    await again.close()
+
+
+async def test_a_limit_on_free_space_is_held_and_pinned_photos_are_intact(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's free space is what this test says; a small disk that is really full is in load/test_room.py."""
+    saved = [await save(store, number) for number in (1, 2, 3, 4)]
+    await store.pin(saved[0], True)
+    await store.close()
+    capacity = 6 * SIZE
+
+    def measure(_folder: Path) -> object:
+        return shutil._ntuple_diskusage(capacity, 0, capacity - again.kept[1])
+
+    again = await kept.open(free=3 * SIZE)
+    monkeypatch.setattr(shutil, "disk_usage", measure)
+    newest = await save(again, 5)
+    assert await ids(again) == [newest.id, saved[3].id, saved[0].id]
+    for each in saved[3], newest:
+        await again.pin(each, True)
+    with pytest.raises(StorageFull, match="unpin some"):
+        await save(again, 6)
+    assert len(await check_agreement(again)) == 3
+    await again.close()
+
+
+async def test_a_photo_that_is_removed_while_its_save_returns_does_not_come_back(kept: Kept) -> None:
+    """Each camera's newest makes room for the other's."""
+    store = await kept.open(photos=1)
+    gone: set[str] = set()
+    store.removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
+    data = make_picture(width=640, height=480)
+
+    async def shoot(camera: str, number: int) -> Snapshot:
+        return await store.save(data, camera=camera, capture=number, captured_at=NOW)
+
+    saved: list[Snapshot] = []
+    for number in range(0, 90, 3):
+        saved += await asyncio.gather(*(shoot(camera, number + place) for place, camera in enumerate("abc")))
+    await store.count()
+    assert len(gone) == len(saved) - 1
+    for snapshot in saved:
+        assert (await store.get(snapshot.id) is None) == (snapshot.id in gone)
+    await store.close()
+
+
+async def test_one_large_photo_makes_room_of_hundreds_of_small_ones(kept: Kept, store: SnapshotStore) -> None:
+    for number in range(400):
+        await save(store, number)
+    await store.close()
+    again = await kept.open(bytes=400 * SIZE)
+    large = await save(again, 500, data=PICTURE + bytes(300 * SIZE))
+    assert again.kept == (100, 99 * SIZE + large.bytes)
+    await again.close()
+
+
+async def test_a_photo_whose_file_can_not_be_removed_is_tried_again_at_the_next_start(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, stays = await save(store, 1), await save(store, 2)
+    path = store.picture_path(gone)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "remove", lambda _path: None)
+        await store.remove(gone.id)
+    assert path.exists()
+    assert "its file can't be" in caplog.text
+    await store.close()
+    again = await kept.open()
+    assert not path.exists()
+    assert await check_agreement(again) == [stays]
+    await again.close()
+
+
+async def test_a_folder_that_may_not_be_written_keeps_its_photos_and_says_so(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere: that the system says no is what this test makes up."""
+    snapshot = await save(store, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *_arguments: False)
+        with pytest.raises(StorageError, match="Give it the permission"):
+            await store.remove(snapshot.id)
+    assert await check_agreement(store) == [snapshot]
+    assert kept.told == []
+
+
+async def test_a_pin_that_comes_too_late_is_told_and_leaves_nothing(kept: Kept, store: SnapshotStore) -> None:
+    snapshot = await save(store, 1)
+    await store.remove(snapshot.id)
+    assert not await store.pin(snapshot, True)
+    assert await store.get(snapshot.id) is None
+
+
+async def test_a_file_larger_than_any_picture_is_put_aside_unread(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await save(store, 1)
+    path = store.picture_path(snapshot)
+    huge = path.with_name(path.name.replace(snapshot.id, "b" * 24))
+    with huge.open("wb") as file:
+        file.truncate(5 * 2**30)
+    await store.close()
+    read = Path.read_bytes
+
+    def read_small(path: Path) -> bytes:
+        assert path.stat().st_size < 2**20, path
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_small)
+    again = await kept.open()
+    assert await check_agreement(again) == [snapshot]
+    assert (kept.folder / ".dog" / "damaged" / huge.name).stat().st_size == 5 * 2**30
+    await again.close()
+
+
+# ---- provenance
+
+
+async def test_how_a_photo_came_about_is_found_again_after_a_restart(kept: Kept, store: SnapshotStore) -> None:
+    origin = Origin(
+        request="a-key",
+        exposed_until=NOW + dt.timedelta(milliseconds=1500),
+        exposure=0.008,
+        settings='{"camera":"v4l2:/dev/video0","controls":{"gain":3}}',
+        quality=Quality(verdict="good", brightness=0.5, retaken=2, found=("damaged",)),
+    )
+    snapshot, plain = await save(store, 1, origin=origin), await save(store, 2)
+    assert snapshot.origin == origin
+    await store.close()
+    again = await kept.open()
+    assert await again.recent(limit=5) == [plain, snapshot]
+    await again.close()
+
+
+# ---- the ledger outlives the index
+
+
+@pytest.mark.parametrize(
+    "damage", ["of another version", "without its table", "without rows", "damaged where it is read last"]
+)
+async def test_pins_removals_links_and_the_secret_outlive_an_index_that_is_made_again(
+    kept: Kept, store: SnapshotStore, damage: str
+) -> None:
+    gone, pinned, shared = [await save(store, number) for number in (1, 2, 3)]
+    await store.remove(gone.id)
+    await store.pin(pinned, True)
+    share = await store.share(shared, NOW + dt.timedelta(days=1))
+    secret = await store.secret()
+    await store.close()
+    DAMAGES[damage](kept.folder / ".dog")
+    again = await kept.open()
+    assert [(each.id, each.pinned) for each in await again.recent(limit=5)] == [(shared.id, False), (pinned.id, True)]
+    assert await again.find_taken(gone.id) is not None
+    assert await again.find_share(share.id) == share
+    assert await again.secret() == secret
+    await again.close()
+
+
+async def test_an_index_that_is_made_again_at_the_start_keeps_what_the_old_one_knew_and_blesses_no_damage(
+    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    origin = Origin(request="a-key", exposure=0.5)
+    whole, damaged = await save(store, 1, origin=origin), await save(store, 2, origin=origin)
+    gone = await save(store, 9)
+    await store.remove(gone.id)
+    await store.close()
+    data = bytearray(PICTURE)
+    data[-20] ^= 1
+    store.picture_path(damaged).write_bytes(data)
+    DAMAGES["of another version"](kept.folder / ".dog")
+    again = await kept.open()
+    assert again.last_capture == 9
+    assert await again.get(whole.id) == whole
+    found = await again.get(damaged.id)
+    assert found is not None
+    assert found.sha256 == damaged.sha256, "the hash that it had when it was saved"
+    assert "1 photos have changed since they were saved" in caplog.text
+    await again.close()
+
+
+async def test_photos_in_a_folder_that_somebody_made_are_gone_with_it(kept: Kept, store: SnapshotStore) -> None:
+    day = kept.folder / f"{NOW:%Y/%m/%d}"
+    day.mkdir(parents=True)
+    await save(store, 1)
+    await store.close()
+    shutil.rmtree(day)
+    again = await kept.open()
+    assert await ids(again) == []
+    await again.close()
+
+
+@pytest.mark.parametrize("step", ["carry_over", "add", "settle"])
+def test_a_kill_while_the_index_is_made_again_costs_nothing(kept: Kept, step: str) -> None:
+    """In a process that dies of SIGKILL before that step, the second time that it comes to adding."""
+    asyncio.run(fill_and_outdate(kept))
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(kept.folder), step], check=False, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    asyncio.run(check_nothing_lost(kept))
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from dog.snapshots import SnapshotStore
+from dog.snapshots.durable_facts import Ledger
+from dog.snapshots.index_replacement import Successor
+
+folder, step = sys.argv[1:]
+owner = Ledger if step == "carry_over" else Successor
+wrapped, calls = getattr(owner, step), 0
+
+def die(*arguments):
+    global calls
+    calls += 1
+    if calls == (2 if step == "add" else 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return wrapped(*arguments)
+
+setattr(owner, step, die)
+asyncio.run(SnapshotStore(Path(folder)).open())
+"""
+
+
+async def fill_and_outdate(kept: Kept) -> None:
+    store = await kept.open()
+    saved = [await save(store, number, origin=Origin(request=f"key-{number}")) for number in range(1, 6)]
+    await store.remove(saved[4].id)
+    await store.pin(saved[0], True)
+    await store.share(saved[1], NOW + dt.timedelta(days=1))
+    await store.close()
+    DAMAGES["of another version"](kept.folder / ".dog")
+
+
+async def check_nothing_lost(kept: Kept) -> None:
+    store = await kept.open()
+    found = await check_agreement(store)
+    assert [(each.origin.request, each.pinned) for each in found] == [
+        (f"key-{number}", number == 1) for number in (4, 3, 2, 1)
+    ]
+    assert store.last_capture == 5
+    assert len(await store.shares_of(found[2])) == 1
+    assert not (kept.folder / ".dog" / "index.old.sqlite3").exists()
+    await store.close()
+
+
+async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, store: SnapshotStore) -> None:
+    pinned = await save(store, 1)
+    await store.pin(pinned, True)
+    index = store._archive._index
+    assert index is not None
+    store._thread.submit(index._database.execute, "DROP TABLE days").result()
+    with pytest.raises(Exception, match="index"):
+        await save(store, 2)
+    assert [(each.id, each.pinned) for each in await store.recent(limit=5)] == [(pinned.id, True)]
+
+
+async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as_well(store: SnapshotStore) -> None:
+    snapshot = await save(store, 1)
+    index = store._archive._index
+    assert index is not None
+    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1").result()  # no page more than there are
+    shares = [store.share(snapshot, NOW + dt.timedelta(days=1)) for _ in range(300)]
+    with pytest.raises(StorageFull) as full:
+        await asyncio.gather(*shares)
+    assert full.value.message == "The disk is full, and nothing was saved. Make room, then try again."
+    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1000000").result()
+    await store.share(snapshot, NOW + dt.timedelta(days=1))
+
+
+async def test_a_ledger_that_can_not_be_read_ends_no_start(
+    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = await save(store, 1)
+    await store.close()
+    (kept.folder / ".dog" / "index.sqlite3").write_bytes(b"junk " * 5000)
+    again = await kept.open()
+    assert await ids(again) == [snapshot.id]
+    assert "can't be read to its end" in caplog.text
+    assert [path.read_bytes()[:4] for path in (kept.folder / ".dog" / "damaged").iterdir()] == [b"junk"]
+    await again.close()
+
+
+async def test_links_of_a_deleted_photo_are_gone_with_it_and_a_revoked_one_is_gone(store: SnapshotStore) -> None:
+    one, other = await save(store, 1), await save(store, 2)
+    until = NOW + dt.timedelta(days=1)
+    shares = [await store.share(one, until), await store.share(other, until), await store.share(other, until)]
+    await store.remove(one.id)
+    assert await store.find_share(shares[0].id) is None
+    assert await store.shares_of(other) == sorted(shares[1:], key=lambda share: (share.created_at, share.id))
+    assert await store.revoke(shares[1].id)
+    assert not await store.revoke(shares[1].id)
+    assert await store.shares_of(other) == [shares[2]]
+
+
+# ---- a start looks only where something was changed
+
+
+def make_old(folder: Path, root: Path) -> None:
+    """As if it had been changed an hour ago, for the index, too."""
+    moment = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).timestamp()
+    os.utime(folder, (moment, moment))
+    database = sqlite3.connect(root / ".dog" / "index.sqlite3", isolation_level=None)
+    day = str(folder.relative_to(root))
+    database.execute("UPDATE days SET changed_at = ? WHERE day = ?", (folder.stat().st_mtime_ns, day))
+    database.close()
+
+
+async def test_a_start_with_a_sound_index_looks_into_no_day_that_was_not_changed(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = {store.picture_path(await save(store, n, ago=dt.timedelta(days=n))).parent for n in range(1, 5)}
+    await store.close()
+    looked: list[str] = []
+
+    def note(root: Path, day: str) -> Listing:
+        looked.append(day)
+        return list_day(root, day)
+
+    monkeypatch.setattr(reconcile, "list_day", note)
+    again = await kept.open()
+    assert looked == []
+    await again.close()
+    changed = min(days)
+    next(changed.glob("*.thumbnail.jpg")).unlink()
+    again = await kept.open()
+    assert looked == [str(changed.relative_to(kept.folder))]
+    assert len(await check_agreement(again)) == 4
+    await again.close()
+
+
+async def test_a_day_that_somebody_changed_meanwhile_is_looked_into_at_the_next_start(
+    kept: Kept, store: SnapshotStore
+) -> None:
+    gone, stays = await save(store, 1), await save(store, 2)
+    store.picture_path(gone).unlink()
+    last = await save(store, 3)  # it must not make the folder look as if it were known
+    await store.close()
+    again = await kept.open()
+    assert await check_agreement(again) == [last, stays]
+    await again.close()
+
+
+async def test_a_day_that_was_looked_into_is_not_looked_into_again(
+    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await save(store, 1, ago=dt.timedelta(days=3))
+    await store.close()
+    folder = store.picture_path(snapshot).parent
+    make_old(folder, kept.folder)
+    os.utime(folder, ((NOW - dt.timedelta(minutes=30)).timestamp(),) * 2)
+    looked: list[str] = []
+
+    def note(root: Path, day: str) -> Listing:
+        looked.append(day)
+        return list_day(root, day)
+
+    monkeypatch.setattr(reconcile, "list_day", note)
+    for _ in range(2):
+        await (await kept.open()).close()
+    assert len(looked) == 1
+
+
+async def test_a_photo_that_replaced_another_of_its_size_is_as_it_is_until_it_is_verified(
+    kept: Kept, store: SnapshotStore
+) -> None:
+    """The index says which hash it had; nothing else of the start opens the file."""
+    snapshot = await save(store, 1)
+    await store.close()
+    replace_file(store.picture_path(snapshot), bytes(SIZE - 2) + b"\xff\xd9")
+    again = await kept.open()
+    found = await again.get(snapshot.id)
+    assert found is not None
+    assert found.sha256 == snapshot.sha256
+    await again.close()
+
+
+# ---- while others ask
+
+
+async def test_a_photo_that_is_deleted_while_it_is_looked_up_is_not_remembered(
+    kept: Kept, store: SnapshotStore
+) -> None:
+    snapshot = await save(store, 1)
+    await store.close()
+    again = await kept.open()
+    looking, removing = (asyncio.create_task(work) for work in (again.get(snapshot.id), again.remove(snapshot.id)))
+    await asyncio.sleep(0)
+    again._thread.submit(lambda: None).result()  # both are done, and the loop has heard of neither
+    assert await looking == snapshot
+    assert await removing
+    assert await again.get(snapshot.id) is None
+    await again.close()
+
+
+async def test_a_removal_that_can_not_be_written_leaves_the_photo_whole(
+    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    snapshot = await save(store, 1)
+
+    def refuse(index: Index) -> None:
+        index._database.execute("CREATE TRIGGER refuse BEFORE INSERT ON removed BEGIN SELECT raise(ABORT, 'no'); END")
+
+    await store._run(store._thread, store._archive.tell, refuse)
+    before = list_files(kept.folder)
+    with pytest.raises(Exception, match="index"):
+        await store.remove(snapshot.id)
+    assert list_files(kept.folder) == before
+    assert kept.told == []
+    assert await ids(store) == [snapshot.id]

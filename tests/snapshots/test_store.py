@@ -1,0 +1,976 @@
+"""The store: what is saved is found again, whole, whatever happens to the folder, the index or whoever asks."""
+
+import asyncio
+import base64
+import datetime as dt
+import errno
+import hashlib
+import io
+import itertools
+import logging
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dog.errors import BadImage, StartError, StorageError
+from dog.images import inspect
+from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
+from dog.snapshots import store as store_module
+from dog.snapshots.index import Index
+from dog.snapshots.names import Taken, from_milliseconds, milliseconds, parse_path, picture_name
+from tests.support.pictures import make_picture
+
+MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
+PICTURE = make_picture()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
+    store = SnapshotStore(tmp_path / "snapshots")
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def reopen(store: SnapshotStore) -> SnapshotStore:
+    """What the next start makes of the folder. The caller closes it."""
+    await store.close()
+    again = SnapshotStore(store.incoming.parent.parent)
+    await again.open()
+    return again
+
+
+async def save(
+    store: SnapshotStore,
+    capture: int = 1,
+    *,
+    data: bytes = PICTURE,
+    camera: str = "test",
+    captured_at: dt.datetime = MOMENT,
+) -> Snapshot:
+    return await store.save(data, camera=camera, capture=capture, captured_at=captured_at)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """As programs do it that write: a file beside, which then takes the name."""
+    other = path.with_suffix(".new")
+    other.write_bytes(data)
+    other.replace(path)
+
+
+def list_files(folder: Path) -> set[str]:
+    """Every file in the folder but the store's own."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".dog" not in path.parts}
+
+
+async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
+    """The index says what the folder says, all of it is whole, and there is nothing else. Returns the snapshots."""
+    snapshots = await store.recent(limit=10_000)
+    assert await store.count() == len(snapshots)
+    root = store.incoming.parent.parent
+    expected: set[str] = set()
+    for snapshot in snapshots:
+        path, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+        picture = inspect(path.read_bytes())
+        assert (picture.width, picture.height) == (snapshot.width, snapshot.height)
+        assert (picture.content_type, path.stat().st_size) == (snapshot.content_type, snapshot.bytes)
+        assert inspect(thumbnail.read_bytes()).content_type == "image/jpeg"
+        assert await store.get(snapshot.id) == snapshot
+        expected |= {str(path.relative_to(root)), str(thumbnail.relative_to(root))}
+    assert list_files(root) == expected
+    assert list(store.incoming.iterdir()) == []
+    return snapshots
+
+
+# ---- saving
+
+
+async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_start(store: SnapshotStore) -> None:
+    whole, cut = await save(store, 1), await save(store, 2)
+    path = store.picture_path(cut)
+    replace_file(path, PICTURE[:-9])
+    again = await reopen(store)
+    assert await again.latest() == whole
+    assert await again.get(cut.id) is None
+    assert not path.exists()
+    assert (again.incoming.parent / "damaged" / path.name).read_bytes() == PICTURE[:-9]
+    await check_agreement(again)
+    await again.close()
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
+async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStore, kind: str, suffix: str) -> None:
+    data = make_picture(kind) + b"\0" * 10
+    snapshot = await save(store, 7, data=data)
+    assert store.picture_path(snapshot).read_bytes() == data
+    assert snapshot == Snapshot(
+        snapshot.id,
+        "test",
+        7,
+        MOMENT.replace(microsecond=123_000),
+        64,
+        48,
+        len(data),
+        f"image/{kind.lower()}",
+        hashlib.sha256(data).hexdigest(),
+    )
+    assert snapshot.suffix == suffix
+    assert store.picture_path(snapshot).suffix == f".{suffix}"
+    assert await store.latest() == await store.get(snapshot.id) == snapshot
+    assert await check_agreement(store) == [snapshot]
+
+
+async def test_a_name_says_when_by_whom_and_which_in_utc(store: SnapshotStore) -> None:
+    there = MOMENT.astimezone(dt.timezone(dt.timedelta(hours=14)))
+    snapshot = await save(store, 42, camera="front-door", captured_at=there)
+    root = store.incoming.parent.parent
+    stem = f"2026/11/22/111438.123_front-door_42_{snapshot.id}"
+    assert store.picture_path(snapshot) == root / f"{stem}.jpg"
+    assert store.thumbnail_path(snapshot) == root / f"{stem}.thumbnail.jpg"
+
+
+async def test_ids_have_their_form_and_are_never_the_same(store: SnapshotStore) -> None:
+    ids = [(await save(store, number)).id for number in range(50)]
+    assert all(is_snapshot_id(each) and re.fullmatch(ID_PATTERN, each) for each in ids)
+    assert len(set(ids)) == 50
+    # 120 bits each: over 50 of them every one of the 24 places has taken many values.
+    assert all(len({each[place] for each in ids}) > 10 for place in range(24))
+
+
+@pytest.mark.parametrize("text", ["", "a" * 23, "a" * 25, "A" * 24, "a" * 23 + "1", "a" * 24 + "\n", "../" + "a" * 21])
+def test_what_has_not_the_form_of_an_id_is_none(text: str) -> None:
+    assert not is_snapshot_id(text)
+
+
+async def test_an_id_that_the_index_knows_is_not_given_again(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await save(store, 1)
+    used = base64.b32decode(first.id.upper())
+    fresh = bytes(range(15))
+    tokens = itertools.chain([used, used, fresh], (os.urandom(15) for _ in itertools.count()))
+    monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
+    second = await save(store, 2, data=make_picture(seed=2))
+    assert second.id == base64.b32encode(fresh).decode().lower()
+    assert store.picture_path(first).read_bytes() == PICTURE
+    assert len(await check_agreement(store)) == 2
+
+
+async def test_a_file_that_has_the_name_already_is_not_touched(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = store.incoming.parent.parent / picture_name(Taken("a" * 24, "test", 1, MOMENT, "jpg"))
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"somebody's")
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets, "token_bytes", bytes)
+        with pytest.raises(StorageError, match="A file is in the place"):
+            await save(store)
+    assert there.read_bytes() == b"somebody's"
+    assert list(store.incoming.iterdir()) == []
+
+
+async def test_ids_that_are_not_random_end_in_an_error_and_not_in_a_loop(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_bytes", bytes)
+    await save(store, 1)
+    with pytest.raises(StorageError, match="no free id"):
+        await save(store, 2)
+    assert len(await check_agreement(store)) == 1
+
+
+async def test_what_is_no_picture_leaves_nothing(store: SnapshotStore) -> None:
+    for data in b"", b"no camera", PICTURE[:-20]:
+        with pytest.raises(BadImage):
+            await save(store, data=data)
+    assert await check_agreement(store) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"camera": ""},
+        {"camera": "../up"},
+        {"camera": "a_b"},
+        {"camera": "Test"},
+        {"camera": "x" * 33},
+        {"camera": "test\n"},
+        {"capture": -1},
+        {"capture": 2**63},
+        {"captured_at": dt.datetime(2026, 1, 1)},  # noqa: DTZ001 - that is what is wrong with it
+    ],
+)
+async def test_what_no_name_can_be_made_of_is_refused(store: SnapshotStore, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is no|has no"):
+        await save(store, **wrong)
+    assert await check_agreement(store) == []
+
+
+async def test_twenty_saves_at_once_are_twenty_snapshots(store: SnapshotStore) -> None:
+    saved = await asyncio.gather(*(save(store, number, data=make_picture(seed=number)) for number in range(20)))
+    assert sorted(await check_agreement(store), key=lambda each: each.capture) == saved
+    for number, snapshot in enumerate(saved):
+        assert store.picture_path(snapshot).read_bytes() == make_picture(seed=number)
+
+
+async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[tuple[str, str]] = set()
+
+    def note(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            kind = "looks" if function is inspect else "touches the disk"
+            threads.add((threading.current_thread().name.split("_")[0], kind))
+            return function(*arguments, **options)
+
+        return noted
+
+    for name in "open", "fsync", "replace", "unlink", "scandir", "mkdir", "stat":
+        monkeypatch.setattr(os, name, note(getattr(os, name)))
+    monkeypatch.setattr(store_module, "inspect", note(inspect))
+    monkeypatch.setattr(sqlite3, "connect", note(sqlite3.connect))
+    store = SnapshotStore(tmp_path)
+    await store.open()
+    snapshot = await save(store)
+    await store.check_writable()
+    store.picture_path(snapshot)
+    store.thumbnail_path(snapshot)
+    await store.close()
+    assert threads == {("snapshots", "touches the disk"), ("images", "looks")}
+    threads.clear()
+    again = SnapshotStore(tmp_path)
+    await again.open()
+    threads.clear()
+    await again.read(snapshot)
+    await again.read_thumbnail(snapshot)
+    assert threads == {("pictures", "touches the disk")}
+    await again.close()
+
+
+async def test_nobody_who_lists_waits_for_a_picture_to_be_looked_at(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await save(store, 1)
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store, 2))
+    await gate.wait()
+    async with asyncio.timeout(30):
+        assert await store.recent(limit=10) == [kept]
+        assert await store.count() == 1
+    assert not saving.done()
+    gate.opened.set()
+    assert await store.recent(limit=1, before=(await saving).id) == [kept]
+
+
+async def test_no_camera_waits_for_the_picture_of_another_to_be_looked_at(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store, 1, camera="porch"))
+    await gate.wait()
+    monkeypatch.setattr(store_module, "inspect", inspect)
+    async with asyncio.timeout(30):
+        shed = await save(store, 2, camera="shed")
+    assert not saving.done()
+    closing = asyncio.create_task(store.close())
+    gate.opened.set()
+    await closing
+    again = await reopen(store)
+    assert await check_agreement(again) == [shed, await saving]
+    await again.close()
+
+
+async def test_saves_reach_the_index_in_the_order_they_were_asked_for(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long each takes to look at."""
+    added: list[int] = []
+    add = Index.add
+
+    def note(index: Index, snapshot: Snapshot) -> None:
+        added.append(snapshot.capture)
+        add(index, snapshot)
+
+    monkeypatch.setattr(Index, "add", note)
+    pictures = [make_picture("PNG", width=1500, height=1000) if number % 3 == 0 else PICTURE for number in range(9)]
+    await asyncio.gather(*(save(store, number, data=data) for number, data in enumerate(pictures)))
+    assert added == list(range(9))
+
+
+# ---- cancelling and closing
+
+
+class Gate:
+    """Holds the store's thread in the middle of a save until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        for module, look in (store_module, "inspect"), (reconcile, "inspect_kept"), (reconcile, "measure"):
+            monkeypatch.setattr(module, look, self._inspect)
+
+    def _inspect(self, data: bytes) -> Any:
+        self.reached.set()
+        assert self.opened.wait(30)
+        return inspect(data)
+
+    async def wait(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, 30)
+
+
+async def test_a_save_that_has_begun_is_done_though_nobody_waits_for_it(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    begun = asyncio.create_task(save(store, 1))
+    await gate.wait()
+    waiting = asyncio.create_task(save(store, 2))
+    await asyncio.sleep(0)
+    for task in begun, waiting:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    gate.opened.set()
+    again = await reopen(store)
+    assert [snapshot.capture for snapshot in await check_agreement(again)] == [1]
+    await again.close()
+
+
+async def test_closing_waits_for_the_save_that_is_under_way(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store))
+    await gate.wait()
+    closing = [asyncio.create_task(store.close()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(StorageError, match="closed"):
+        await store.count()
+    assert not any(task.done() for task in closing)
+    gate.opened.set()
+    await asyncio.gather(*closing)
+    snapshot = await saving
+    again = await reopen(store)
+    assert await check_agreement(again) == [snapshot]
+    await again.close()
+
+
+async def test_a_cancelled_close_still_closes(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    saving = asyncio.create_task(save(store))
+    await gate.wait()
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    gate.opened.set()
+    await saving
+    await (await reopen(store)).close()
+
+
+async def test_a_closed_store_says_so_and_may_be_closed_again(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    with pytest.raises(StorageError, match="closed"):
+        await store.count()
+    await store.open()
+    await store.close()
+    await store.close()
+    with pytest.raises(StorageError, match="closed"):
+        await save(store)
+    assert sorted(path.name for path in store.incoming.parent.iterdir()) == [
+        "epoch",
+        "incoming",
+        "index.sqlite3",
+        "lock",
+    ]
+
+
+async def test_a_start_that_is_cancelled_lets_go_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SnapshotStore(tmp_path)
+    await store.open()
+    await save(store)
+    await store.close()
+    (store.incoming.parent / "index.sqlite3").unlink()
+    with monkeypatch.context() as patched:
+        gate = Gate(patched)
+        second = SnapshotStore(tmp_path)
+        opening = asyncio.create_task(second.open())
+        await gate.wait()
+        opening.cancel()
+        gate.opened.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    third = SnapshotStore(tmp_path)
+    await third.open()
+    await check_agreement(third)
+    await third.close()
+
+
+# ---- finding
+
+
+async def test_the_newest_comes_first_by_capture_then_time_then_id(store: SnapshotStore) -> None:
+    saved = [
+        await save(store, capture, camera=camera, captured_at=MOMENT + dt.timedelta(milliseconds=late))
+        for capture, camera, late in ((5, "a", 0), (2, "b", 0), (3, "a", 1), (5, "a", 0), (5, "b", 0), (1, "b", 0))
+    ]
+    expected = sorted(saved, key=lambda each: (each.capture, each.captured_at, each.id), reverse=True)
+    assert await store.recent(limit=10) == expected
+    assert await store.latest() == expected[0]
+    assert await store.recent(limit=2) == expected[:2]
+    for camera in "a", "b":
+        own = [each for each in expected if each.camera == camera]
+        assert await store.recent(limit=10, camera=camera) == own
+        assert await store.latest(camera) == own[0]
+        assert await store.recent(limit=10, camera=camera, before=own[0].id) == own[1:]
+
+
+async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: SnapshotStore) -> None:
+    for number in range(11):
+        await save(store, number // 4, captured_at=MOMENT + dt.timedelta(seconds=number // 6))
+    everything = await store.recent(limit=100)
+    for size in 1, 2, 3, 11:
+        seen: list[Snapshot] = []
+        while page := await store.recent(limit=size, before=seen[-1].id if seen else None):
+            assert len(page) <= size
+            seen += page
+        assert seen == everything
+
+
+async def test_what_is_not_there_is_not_found(store: SnapshotStore) -> None:
+    assert await store.latest() is None
+    await save(store)
+    assert await store.get("a" * 24) is None
+    assert await store.get("'; DROP TABLE snapshots") is None
+    assert await store.latest("nobody") is None
+    assert await store.recent(limit=10, before="a" * 24) == []
+    assert await store.recent(limit=0) == await store.recent(limit=-1) == []
+
+
+async def test_a_thousand_may_ask_for_an_old_snapshot(store: SnapshotStore) -> None:
+    """More than are kept in memory, and each is given its own."""
+    saved = [await save(store, number) for number in range(100)]
+    for snapshot in saved * 2:
+        assert await store.get(snapshot.id) == snapshot
+
+
+# ---- the folder and its index
+
+
+async def test_what_was_saved_is_there_after_the_next_start(store: SnapshotStore) -> None:
+    saved = [await save(store, number) for number in (3, 9, 4)]
+    assert store.last_capture == 9
+    again = await reopen(store)
+    assert again.last_capture == 9
+    assert sorted(await check_agreement(again), key=saved.index) == saved
+    await again.close()
+
+
+async def test_where_index_and_folder_agree_no_picture_is_opened(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(store)
+    await store.close()
+    opened: list[bytes] = []
+    for look in "inspect_kept", "measure":
+        monkeypatch.setattr(reconcile, look, opened.append)
+    again = await reopen(store)
+    assert opened == []
+    assert await again.count() == 1
+    await again.close()
+
+
+async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", exif=on_its_side)
+    saved = [await save(store, 1), await save(store, 2, data=file.getvalue())]
+    saved.append(await save(store, 3, data=make_picture("PNG")))
+    await store.close()
+    delete_index(store.incoming.parent)
+    store.thumbnail_path(saved[2]).unlink()
+    decoded: list[bytes] = []
+
+    def note(data: bytes) -> Any:
+        decoded.append(data)
+        return inspect(data)
+
+    monkeypatch.setattr(reconcile, "inspect_kept", note)
+    again = await reopen(store)
+    assert await again.recent(limit=10) == saved[::-1]
+    assert (saved[1].width, saved[1].height) == (48, 64)
+    assert decoded == [make_picture("PNG")]
+    assert await again.read_thumbnail(saved[2])
+    await again.close()
+
+
+async def test_a_moment_without_descriptors_costs_no_photo_its_row_and_no_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = [await save(store, number) for number in (1, 2, 3)]
+    await store.close()
+    delete_index(store.incoming.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail_with(errno.EMFILE))
+        with pytest.raises(StartError, match="Too many open files"):
+            await SnapshotStore(store.incoming.parent.parent).open()
+    again = await reopen(store)
+    assert await again.recent(limit=10) == saved[::-1]
+    assert all(again.thumbnail_path(each).exists() for each in saved)
+    await again.close()
+
+
+async def test_a_photo_that_can_not_be_read_keeps_its_thumbnail(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = await save(store, 1)
+    await store.close()
+    delete_index(store.incoming.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail_with(errno.EIO))
+        await (await reopen(store)).close()
+    assert store.thumbnail_path(saved).exists()
+
+
+def fail_with(number: int) -> Callable[[Path], bytes]:
+    """Path.read_bytes of a system that fails for pictures."""
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.suffix == ".jpg":
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    return fail
+
+
+async def test_a_photo_that_became_another_while_the_server_was_down_gets_another_thumbnail(
+    store: SnapshotStore,
+) -> None:
+    saved = await save(store, 1)
+    before = await store.read_thumbnail(saved)
+    await store.close()
+    other = make_picture(width=333, height=222, seed=77)
+    replace_file(store.picture_path(saved), other)
+    again = await reopen(store)
+    found = await again.latest()
+    assert found is not None
+    assert (found.width, found.height, found.bytes) == (333, 222, len(other))
+    after = await again.read_thumbnail(found)
+    assert after == inspect(other).thumbnail != before
+    await again.close()
+
+
+async def test_the_numbers_of_captures_go_on_above_those_of_photos_that_are_gone(store: SnapshotStore) -> None:
+    for number in (1, 7):
+        gone = await save(store, number)
+    await store.close()
+    store.picture_path(gone).unlink()
+    again = await reopen(store)
+    assert again.last_capture == 7
+    await again.close()
+
+
+async def test_a_file_in_the_way_of_a_days_folder_is_told_as_what_it_is(store: SnapshotStore) -> None:
+    day = store.picture_path(await save(store)).parent
+    (day.parent.parent.parent / "2031").write_text("not a folder")
+    with pytest.raises(StorageError, match="A file is in the place"):
+        await save(store, 2, captured_at=dt.datetime(2031, 1, 1, tzinfo=dt.UTC))
+    assert await store.count() == 1
+    assert list(store.incoming.iterdir()) == []
+
+
+def delete_index(folder: Path) -> None:
+    (folder / "index.sqlite3").unlink()
+
+
+def overwrite_index(folder: Path) -> None:
+    (folder / "index.sqlite3").write_bytes(b"junk " * 5000)
+
+
+def cut_index(folder: Path) -> None:
+    path = folder / "index.sqlite3"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def empty_index(folder: Path) -> None:
+    (folder / "index.sqlite3").write_bytes(b"")
+
+
+def damage_index(folder: Path) -> None:
+    """The header is right, and what it leads to is not."""
+    path = folder / "index.sqlite3"
+    data = bytearray(path.read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    path.write_bytes(data)
+
+
+def damage_what_is_read_last(folder: Path) -> None:
+    """The rows are right; what finds the newest of a camera is not."""
+    path = folder / "index.sqlite3"
+    database = sqlite3.connect(path)
+    [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'newest_of_camera'").fetchone()
+    [size] = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+
+
+def change_index(statement: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        database = sqlite3.connect(folder / "index.sqlite3", isolation_level=None)
+        database.executescript(statement)
+        database.close()
+
+    return change
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "deleted": delete_index,
+    "overwritten": overwrite_index,
+    "cut off": cut_index,
+    "emptied": empty_index,
+    "damaged": damage_index,
+    "damaged where it is read last": damage_what_is_read_last,
+    "of another version": change_index("PRAGMA user_version = 99"),
+    "somebody else's": change_index("PRAGMA application_id = 1"),
+    "without its table": change_index("DROP TABLE snapshots"),
+    "without a column": change_index("ALTER TABLE snapshots RENAME COLUMN width TO breadth"),
+    "without rows": change_index("DELETE FROM snapshots; DELETE FROM days"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_an_index_that_can_not_be_used_is_made_again(
+    store: SnapshotStore, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # More than one page of rows, so that there is something to damage.
+    saved = [await save(store, number, data=make_picture(kind)) for number in range(10) for kind in ("JPEG", "WEBP")]
+    await store.close()
+    DAMAGES[damage](store.incoming.parent)
+    again = await reopen(store)
+    assert sorted(await check_agreement(again), key=saved.index) == saved
+    assert "20 pictures added" in caplog.text
+    assert again.last_capture == 9
+    await save(again, 10)
+    assert len(await check_agreement(again)) == 21
+    await again.close()
+
+
+async def test_an_index_that_fails_under_way_costs_one_snapshot_and_is_mended(store: SnapshotStore) -> None:
+    kept = await save(store, 1)
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    index = store._archive._index
+    assert index is not None
+    index._database, whole = database, index._database
+    with pytest.raises(StorageError, match="index"):
+        await save(store, 2)
+    database.close()
+    store._thread.submit(whole.close).result()
+    assert [each.capture for each in await check_agreement(store)] == [1]
+    saved = await save(store, 3)
+    assert await check_agreement(store) == [saved, kept]
+
+
+async def test_a_question_that_meets_a_damaged_index_is_answered_from_the_one_made_in_its_place(
+    store: SnapshotStore,
+) -> None:
+    older, newer = await save(store, 1), await save(store, 2)
+    questions: list[tuple[Callable[[], Awaitable[object]], object]] = [
+        (lambda: store.recent(limit=5), [newer, older]),
+        (lambda: store.newer(older), newer),
+        (store.count, 2),
+    ]
+    for ask, answer in questions:
+        index = store._archive._index
+        assert index is not None
+        store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
+        assert await ask() == answer
+    assert await check_agreement(store) == [newer, older]
+
+
+async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(
+    store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = await save(store, 1)
+    index = store._archive._index
+    assert index is not None
+    store._thread.submit(
+        index._database.execute,
+        "CREATE TRIGGER refuse BEFORE INSERT ON snapshots BEGIN SELECT raise(ABORT, 'no'); END",
+    ).result()
+    with pytest.raises(StorageError, match="index"):
+        await save(store, 2)
+    assert await check_agreement(store) == [kept]
+    saved = await save(store, 3)
+    assert await check_agreement(store) == [saved, kept]
+
+
+async def test_a_picture_that_was_removed_is_forgotten(store: SnapshotStore, caplog: pytest.LogCaptureFixture) -> None:
+    gone, kept = await save(store, 1), await save(store, 2)
+    store.picture_path(gone).unlink()
+    again = await reopen(store)
+    assert await check_agreement(again) == [kept]
+    assert "1 gone" in caplog.text
+    await again.close()
+
+
+async def test_a_picture_that_was_brought_here_is_taken_in(
+    store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = SnapshotStore(tmp_path / "elsewhere")
+    await elsewhere.open()
+    brought = await save(elsewhere, 77, data=make_picture("PNG", width=100, height=30), camera="door")
+    own = await save(store, 1)
+    target = store.picture_path(brought)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(elsewhere.picture_path(brought), target)
+    await elsewhere.close()
+    again = await reopen(store)
+    assert await check_agreement(again) == [brought, own]
+    assert again.last_capture == 77
+    assert "1 pictures added" in caplog.text
+    await again.close()
+
+
+async def test_a_missing_thumbnail_is_made_again_and_a_lonely_one_removed(store: SnapshotStore) -> None:
+    first, second = await save(store, 1), await save(store, 2)
+    thumbnail = store.thumbnail_path(first).read_bytes()
+    store.thumbnail_path(first).unlink()
+    store.picture_path(second).unlink()
+    again = await reopen(store)
+    assert await check_agreement(again) == [first]
+    assert store.thumbnail_path(first).read_bytes() == thumbnail
+    await again.close()
+
+
+async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
+    store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    torn, empty, kept = [await save(store, number) for number in (1, 2, 3)]
+    store.picture_path(torn).write_bytes(PICTURE[:-20])
+    store.picture_path(empty).write_bytes(b"")
+    await store.close()
+    (store.incoming.parent / "index.sqlite3").unlink()
+    again = await reopen(store)
+    assert await check_agreement(again) == [kept]
+    damaged = store.incoming.parent / "damaged"
+    assert [path.read_bytes() for path in damaged.iterdir()] == [PICTURE[:-20]]
+    assert "is incomplete and was moved" in caplog.text
+    await again.close()
+
+
+async def test_a_picture_found_torn_when_its_thumbnail_is_made_again_is_forgotten(store: SnapshotStore) -> None:
+    torn = await save(store, 1)
+    store.picture_path(torn).write_bytes(PICTURE[:-20])
+    store.thumbnail_path(torn).unlink()
+    again = await reopen(store)
+    assert await check_agreement(again) == []
+    await again.close()
+
+
+async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
+    store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    snapshot = await save(store)
+    root, own = store.incoming.parent.parent, store.picture_path(snapshot)
+    far = tmp_path / "far"
+    behind = far / "11" / "22" / f"111438.123_test_3_{'c' * 24}.jpg"
+    behind.parent.mkdir(parents=True)
+    for path in far / own.name, behind:
+        path.write_bytes(PICTURE)
+    other_id = "b" * 24
+    foreign = [
+        root / "holiday.jpg",
+        root / "notes" / "deep" / "file.txt",
+        own.parent / "cat.jpg",
+        own.parent / f"{own.stem}.copy.jpg",
+        own.parent / f"{own.stem}.JPG",
+        # The same id on another day, an hour that no day has, and a PNG by name only.
+        root / "2026/11/21" / own.name,
+        own.parent / f"250000.000_test_1_{other_id}.jpg",
+        own.parent / f"111438.123_test_1_{other_id}.png",
+    ]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PICTURE)
+    (root / ".hidden").write_bytes(b"")
+    # Links, to a picture and to a folder with one.
+    (own.parent / f"111438.123_test_2_{other_id}.jpg").symlink_to(far / own.name)
+    (root / "2025").symlink_to(far)
+    before = list_files(tmp_path)
+    again = await reopen(store)
+    assert await again.recent(limit=100) == [snapshot]
+    assert list_files(tmp_path) == before
+    assert all(path.read_bytes() == PICTURE for path in foreign)
+    assert [each.getMessage() for each in caplog.records if "do not belong to the album" in each.getMessage()] == [
+        f"{root}: 10 files do not belong to the album and are ignored."
+    ]
+    await again.close()
+
+
+async def test_nothing_is_saved_behind_a_symbolic_link(store: SnapshotStore, tmp_path: Path) -> None:
+    """What lies there would not be found again."""
+    (store.incoming.parent.parent / "2026").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="A file is in the place"):
+        await save(store)
+
+
+async def test_what_a_crash_or_a_camera_left_in_incoming_is_removed(store: SnapshotStore, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_bytes(b"precious")
+    (store.incoming / "half.picture").write_bytes(PICTURE[:100])
+    (store.incoming / "camera" / "deep").mkdir(parents=True)
+    (store.incoming / "camera" / "deep" / "image.jpg").write_bytes(PICTURE)
+    (store.incoming / "link").symlink_to(precious)
+    again = await reopen(store)
+    assert await check_agreement(again) == []
+    assert (precious / "file").read_bytes() == b"precious"
+    await again.close()
+
+
+# ---- starting
+
+
+async def test_the_folder_is_made_with_all_above_it(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "a" / "b" / "c")
+    await store.open()
+    assert store.incoming.is_dir()
+    assert store.incoming.is_absolute()
+    assert store.last_capture == 0
+    await store.close()
+
+
+async def test_a_second_server_on_the_same_folder_is_refused(store: SnapshotStore) -> None:
+    root = store.incoming.parent.parent
+    second = SnapshotStore(root)
+    with pytest.raises(StartError, match="in use by another server") as caught:
+        await second.open()
+    assert str(root) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert await save(store)
+    await (await reopen(store)).close()
+
+
+async def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "snapshots"
+    path.write_bytes(b"precious")
+    with pytest.raises(StartError, match="is not a folder") as caught:
+        await SnapshotStore(path).open()
+    assert str(path) in str(caught.value)
+    with pytest.raises(StartError, match="can't be used"):
+        await SnapshotStore(path / "below").open()
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", [".dog", ".dog/incoming"])
+async def test_a_link_where_things_are_removed_is_not_followed(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_bytes(b"precious")
+    root = tmp_path / "snapshots"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).symlink_to(precious)
+    with pytest.raises(StartError, match="symbolic link"):
+        await SnapshotStore(root).open()
+    assert (precious / "file").read_bytes() == b"precious"
+
+
+async def test_an_index_that_another_program_holds_ends_the_start(store: SnapshotStore) -> None:
+    await save(store)
+    await store.close()
+    other = sqlite3.connect(store.incoming.parent / "index.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StartError, match="locked"):
+        await reopen(store)
+    other.execute("ROLLBACK")
+    other.close()
+    again = await reopen(store)
+    assert len(await check_agreement(again)) == 1
+    await again.close()
+
+
+async def test_the_epoch_is_now_and_rises_with_every_start(store: SnapshotStore) -> None:
+    before = milliseconds(dt.datetime.now(dt.UTC))
+    epoch = store.epoch
+    assert before - 60_000 < epoch <= before
+    for _ in range(3):
+        store = await reopen(store)
+        assert store.epoch > epoch
+        epoch = store.epoch
+    await store.close()
+
+
+async def test_the_epoch_rises_though_the_clock_went_back(store: SnapshotStore) -> None:
+    path = store.incoming.parent / "epoch"
+    assert int(path.read_text()) == store.epoch
+    path.write_text("5000000000000\n")
+    for expected in 5_000_000_000_001, 5_000_000_000_002:
+        store = await reopen(store)
+        assert store.epoch == expected
+    await store.close()
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "-5", "9" * 20, "٣"])
+async def test_an_epoch_that_can_not_be_read_ends_nothing(store: SnapshotStore, text: str) -> None:
+    (store.incoming.parent / "epoch").write_text(text)
+    again = await reopen(store)
+    assert store.epoch < again.epoch < store.epoch + 600_000
+    await again.close()
+
+
+# ---- names
+
+
+@given(
+    id=st.from_regex(ID_PATTERN, fullmatch=True),
+    camera=st.from_regex("[a-z0-9][a-z0-9-]{0,31}", fullmatch=True),
+    capture=st.integers(0, 2**63 - 1),
+    at=st.datetimes(timezones=st.timezones()).filter(lambda at: 1 < at.year < 9999),
+    suffix=st.sampled_from(["jpg", "png", "webp"]),
+)
+def test_a_path_says_all_that_it_was_made_of(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
+    taken = Taken(id, camera, capture, from_milliseconds(milliseconds(at)), suffix)
+    assert parse_path(picture_name(taken)) == taken
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "2026/11/22/111438.123_test_01_{id}.jpg",
+        "2026/11/22/111438.123_test_9999999999999999999_{id}.jpg",
+        "2026/11/22/111438.123_test_-1_{id}.jpg",
+        "2026/11/22/111438.123_-test_1_{id}.jpg",
+        "2026/11/22/111438.123_test_1_{id}a.jpg",
+        "2026/11/22/111438.123_test_1_{id}.jpeg",
+        "2026/11/22/111438.123_test_1_{id}.jpg\n",
+        "2026/11/22/111438.12_test_1_{id}.jpg",
+        "2026/11/22/111460.123_test_1_{id}.jpg",
+        "2026/02/29/111438.123_test_1_{id}.jpg",
+        "0000/11/22/111438.123_test_1_{id}.jpg",
+        "2026/11/٢٢/111438.123_test_1_{id}.jpg",
+        "/2026/11/22/111438.123_test_1_{id}.jpg",
+        "2026/11/22/../111438.123_test_1_{id}.jpg",
+    ],
+)
+def test_a_path_that_we_would_not_make_is_not_ours(path: str) -> None:
+    assert parse_path("2026/11/22/111438.123_test_1_{id}.jpg".format(id="a" * 24)) is not None
+    assert parse_path(path.format(id="a" * 24)) is None

@@ -1,0 +1,99 @@
+"""A process that rebuilds an index and is killed meanwhile: `rebuilding_process KIND ALBUM ...`.
+
+`rebuild ALBUM FOLDER` dies of SIGKILL just before the first call that touches an index, then before the second, and so
+on, each time in a process and a copy of the album of its own, and prints the copies; the last one lived to the end.
+`start` does the same to a start of the server, and `put_aside` to the part of both that puts the old index aside.
+`fill ALBUM` makes an album of four photos, one of which was deleted, one pinned and one given away, and is killed then.
+"""
+
+import datetime as dt
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from dog.snapshots.album import Archive
+from dog.snapshots.durable_facts import Ledger
+from dog.snapshots.index import Index
+from dog.snapshots.index_replacement import Successor, put_aside
+from dog.snapshots.rebuild import Rebuilding
+from tests.support.saving_process import MOMENT, STEPS, die_before, save
+
+ALL_STEPS = (
+    *STEPS,
+    (os, "unlink"),
+    (sqlite3, "connect"),
+    (Index, "close"),
+    (Ledger, "_carry_over"),
+    (Successor, "settle"),
+)
+
+
+class Silence:
+    def begin(self, total: int) -> None: ...
+
+    def advance(self, by: int) -> None: ...
+
+
+def rebuild(root: Path) -> Rebuilding:
+    """An index that is made again, whatever is found."""
+    rebuilding = Rebuilding(root, Silence())
+    list(rebuilding.run())
+    return rebuilding
+
+
+def start(root: Path) -> None:
+    """As a server does."""
+    with closing(Archive(root)) as archive:
+        archive.open()
+
+
+ACTS: dict[str, Callable[[Path], object]] = {
+    "rebuild": rebuild,
+    "start": start,
+    "put_aside": lambda root: put_aside(root / ".dog"),
+}
+
+
+def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> None:
+    step, status = 0, signal.SIGKILL.value
+    while status == signal.SIGKILL:
+        root = folder / str(step)
+        shutil.copytree(album, root)
+        child = os.fork()
+        if child == 0:
+            die_before(step, ALL_STEPS)
+            act(root)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(root, flush=True)
+        step += 1
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def fill(root: Path) -> None:
+    with closing(Archive(root)) as archive:
+        archive.open()
+        photos = [save(archive, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
+    archive = Archive(root)
+    archive.open()
+    photos.append(save(archive, 4, MOMENT))
+    with archive._indexed() as index:
+        with index.ledger.durably():
+            index.ledger.pin(photos[0].id, True)
+        index.ledger.share(photos[1].id, MOMENT, MOMENT + dt.timedelta(days=1))
+        index.ledger.secret()
+    archive.remove([photos[3].id])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    kind, *folders = sys.argv[1:]
+    if kind == "fill":
+        fill(Path(folders[0]))
+    else:
+        act_by_steps(ACTS[kind], Path(folders[0]), Path(folders[1]))

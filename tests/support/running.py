@@ -1,0 +1,89 @@
+"""The service inside the test's own event loop, with a camera that the test holds in its hand, and clients for it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from websockets.asyncio.client import ClientConnection, connect
+
+from dog.settings import Settings
+from dog.web.app import create_app
+from dog.web.service import SERVICE, Service
+from tests.support.cameras import HandCamera
+
+__all__ = ["Client", "Events", "Running", "run_service", "until"]
+
+Client = TestClient[web.Request, web.Application]
+
+
+class Events:
+    """A script on the push: another library's client."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.hello: dict[str, Any] = {}
+
+    async def say(self, **message: object) -> None:
+        await self.connection.send(json.dumps(message))
+
+    async def read(self) -> dict[str, Any]:
+        """The next message that is not the count of viewers."""
+        while True:
+            message: dict[str, Any] = json.loads(await self.connection.recv())
+            if message["type"] != "viewers":
+                return message
+
+    async def read_until(self, *types: str) -> list[dict[str, Any]]:
+        """All messages up to and with the first of one of these types."""
+        messages = [await self.read()]
+        while messages[-1]["type"] not in types:
+            messages.append(await self.read())
+        return messages
+
+
+@dataclass
+class Running:
+    """A running service: its HTTP client, its camera, and its parts."""
+
+    client: Client
+    camera: HandCamera
+    service: Service
+
+    @property
+    def url(self) -> str:
+        return str(self.client.make_url("/")).rstrip("/")
+
+    async def connect_slowly(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection whose client takes little before it is read."""
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.client.port))
+        return await asyncio.open_connection(sock=client, limit=8192)
+
+    @asynccontextmanager
+    async def watch(self, query: str = "", **options: Any) -> AsyncIterator[Events]:
+        async with connect(f"{self.url.replace('http', 'ws', 1)}/ws{query}", **options) as connection:
+            events = Events(connection)
+            events.hello = await events.read()
+            yield events
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody tells; the test's own time limit is the end of it."""
+    while not condition():  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.001)
+
+
+async def run_service(make_client: Callable[[web.Application], Awaitable[Client]], settings: Settings) -> Running:
+    camera = HandCamera()
+    client = await make_client(create_app(settings, lambda _settings, _folder: camera))
+    app = client.app
+    assert app is not None
+    return Running(client, camera, app[SERVICE])

@@ -1,0 +1,87 @@
+"""A process that saves pictures and is killed at it: `python -m tests.support.saving_process steps|forever FOLDER`.
+
+`steps` dies of SIGKILL just before the first call that touches the disk, then before the second, and so on, each time
+in a process and a folder of its own, and prints the folders; the last one lived to the end. `forever` saves into one
+folder, and prints the id of each snapshot when it is saved.
+"""
+
+import datetime as dt
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from dog.images import inspect
+from dog.snapshots import Snapshot
+from dog.snapshots.album import Archive
+from dog.snapshots.index import Index
+from dog.snapshots.names import Taken, from_milliseconds, milliseconds
+from dog.snapshots.reconcile import describe
+from tests.support.pictures import make_picture
+
+MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
+STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace"), (Index, "add")
+
+
+def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
+    """Let this process be killed before the call of this number, counted over all kinds of them."""
+    count = 0
+
+    def count_calls(function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+            return function(*arguments, **options)
+
+        return counted
+
+    for owner, name in steps:
+        setattr(owner, name, count_calls(getattr(owner, name)))
+
+
+def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
+    data = make_picture(seed=capture)
+    picture = inspect(data)
+    taken = Taken(archive.make_free_id(), "test", capture, from_milliseconds(milliseconds(captured_at)), "jpg")
+    snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest())
+    archive.save(archive.stage(data), snapshot, picture.thumbnail)
+    return snapshot
+
+
+def save_once(folder: Path, step: int) -> None:
+    archive = Archive(folder)
+    archive.open()
+    save(archive, 1, MOMENT)
+    die_before(step)
+    save(archive, 2, MOMENT + dt.timedelta(days=40))
+    os._exit(0)
+
+
+def save_by_steps(folder: Path) -> None:
+    step, status = 0, signal.SIGKILL.value
+    while status == signal.SIGKILL:
+        child = os.fork()
+        if child == 0:
+            save_once(folder / str(step), step)
+        _, status = os.waitpid(child, 0)
+        print(folder / str(step), flush=True)
+        step += 1
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def save_forever(folder: Path) -> None:
+    archive = Archive(folder)
+    archive.open()
+    while True:
+        capture = archive.last_capture + 1
+        snapshot = save(archive, capture, dt.datetime.now(dt.UTC))
+        print(snapshot.id, flush=True)
+
+
+if __name__ == "__main__":
+    {"steps": save_by_steps, "forever": save_forever}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,209 @@
+"""A real nginx or Caddy before a real server, with the files of deploy/ as they are, but for ports and paths."""
+
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+import trustme
+from websockets import Origin
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support.server_process import ROOT, ServerProcess
+
+__all__ = ["CADDY", "NGINX", "Site", "needs", "proxy_before", "site"]
+
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
+NGINX = shutil.which("nginx", path=PATH)
+CADDY = shutil.which("caddy", path=PATH)
+NAME, OTHER = "dog.example.org", "www.example.org"
+HERE = "127.0.0.1"
+HANDSHAKES = 3
+MAIN = """daemon off;
+pid {folder}/pid;
+error_log stderr notice;
+{user}
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxied;
+    fastcgi_temp_path {folder}/unused;
+    uwsgi_temp_path {folder}/unused;
+    scgi_temp_path {folder}/unused;
+    include {folder}/dog.conf;
+}}
+"""
+
+
+def needs(kind: str) -> pytest.MarkDecorator:
+    program = NGINX if kind == "nginx" else CADDY
+    return pytest.mark.skipif(program is None, reason=f"no {kind}; it is in Debian's package {kind}")
+
+
+class Site(NamedTuple):
+    """What a visitor sees of the service: a name, a port, and the path that it is below."""
+
+    name: str
+    port: int
+    path: str
+    server: ServerProcess
+    trusted: ssl.SSLContext
+
+    @property
+    def origin(self) -> str:
+        return f"https://{self.name}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.path
+
+    def open(self, address: str = HERE) -> ssl.SSLSocket:
+        """A connection by TLS, from that address."""
+        return self.trusted.wrap_socket(self._come(address), server_hostname=self.name)
+
+    def _come(self, address: str) -> socket.socket:
+        return socket.create_connection((HERE, self.port), timeout=20, source_address=(address, 0))
+
+    def ask(
+        self,
+        path: str = "/",
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        address: str = HERE,
+        form: Mapping[str, str] | None = None,
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """The answer and its body."""
+        with closing(self.begin(path, method, headers, address, form)) as connection:
+            answer = connection.getresponse()
+            return answer, answer.read()
+
+    def begin(
+        self,
+        path: str = "/",
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        address: str = HERE,
+        form: Mapping[str, str] | None = None,
+    ) -> http.client.HTTPConnection:
+        """A request that was sent, on a connection of its own."""
+        connection = http.client.HTTPConnection(self.name, self.port, timeout=20)
+        connection.sock = self.open(address)
+        fields = {"Host": f"{self.name}:{self.port}", **(headers or {})}
+        body = None
+        if form is not None:
+            body, fields["Content-Type"] = urlencode(form), "application/x-www-form-urlencoded"
+        connection.request(method, self.path + path, body, fields)
+        return connection
+
+    def watch(
+        self, origin: str | None = None, address: str = HERE, headers: Mapping[str, str] | None = None
+    ) -> ClientConnection:
+        """Connect a viewer; its page is of this site, unless another origin is given.
+
+        websockets' synchronous client over TLS sometimes misses a response that the service has sent, so that it times
+        out; it tries again then.
+        """
+        said = Origin(origin or self.origin)
+        url = f"wss://{self.name}:{self.port}{self.path}/ws"
+        for _ in range(HANDSHAKES - 1):
+            with suppress(TimeoutError):
+                return self._connect(url, address, said, headers)
+        return self._connect(url, address, said, headers)
+
+    def _connect(self, url: str, address: str, origin: Origin, headers: Mapping[str, str] | None) -> ClientConnection:
+        return connect(url, sock=self._come(address), ssl=self.trusted, origin=origin, additional_headers=headers)
+
+
+@contextmanager
+def site(
+    kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True, way: str = "--open"
+) -> Iterator[Site]:
+    """The service behind nginx or Caddy, at a name of its own or `below` the path of another site."""
+    name, path = (OTHER, "/cam") if below else (NAME, "")
+    plain, secure = _find_ports(2)
+    public = f"https://{name}:{secure}{path}"
+    known = ("--base-url", public) if base_url else ("--hosts", name)
+    server = ServerProcess(way, *known, "--log-level", "debug", *arguments, cwd=folder)
+    try:
+        server.start()
+        authority = trustme.CA()
+        trusted = ssl.create_default_context()
+        authority.configure_trust(trusted)
+        with proxy_before(server.port, kind, folder, plain, secure, authority):
+            yield Site(name, secure, path, server, trusted)
+    finally:
+        server.kill()
+    assert "Traceback" not in server.stderr, server.stderr
+
+
+@contextmanager
+def proxy_before(
+    port: int, kind: str, folder: Path, plain: int, secure: int, authority: trustme.CA | None = None
+) -> Iterator[None]:
+    """nginx or Caddy before the server at that port, listening on the other two."""
+    certificate = (authority or trustme.CA()).issue_cert(NAME, OTHER)
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
+    paths = {"/etc/dog/certificate.pem": f"{folder}/both.pem", "/etc/dog/key.pem": f"{folder}/both.pem"}
+    changes = {f"{HERE}:8080": f"{HERE}:{port}", **paths}
+    if kind == "nginx":
+        assert NGINX is not None
+        changes |= {"listen 80;": f"listen {HERE}:{plain};", "listen 443 ssl;": f"listen {HERE}:{secure} ssl;"}
+        changes |= {"listen [::]:80;": "", "listen [::]:443 ssl;": "", "/var/log/nginx": str(folder)}
+        (folder / "dog.conf").write_text(_change("nginx.conf", changes))
+        user = "user root;" if os.getuid() == 0 else ""
+        (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
+        command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+        ready = "start worker process "
+    else:
+        assert CADDY is not None
+        ours = f"\tadmin off\n\tskip_install_trust\n\tdefault_bind {HERE}\n\thttp_port {plain}\n\thttps_port {secure}\n"
+        changes |= {"\tservers {\n": f"{ours}\tservers {{\n", "# tls ": "tls "}
+        (folder / "Caddyfile").write_text(_change("Caddyfile", changes))
+        command = [CADDY, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+        ready = "serving initial configuration"
+    homes = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(folder))
+    process = subprocess.Popen(command, env={**os.environ, **homes}, stderr=subprocess.PIPE, text=True, cwd=folder)
+    with ExitStack() as stack:
+        assert process.stderr is not None
+        stack.enter_context(process.stderr)
+        stack.callback(process.wait, 20)
+        stack.callback(process.terminate)
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if ready in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        reading = threading.Thread(target=said.extend, args=(process.stderr,))  # so that the pipe never fills
+        reading.start()
+        stack.callback(reading.join, 20)
+        stack.callback(process.wait, 20)
+        stack.callback(process.terminate)
+        yield
+
+
+def _change(name: str, changes: dict[str, str]) -> str:
+    text = (ROOT / "deploy" / name).read_text()
+    for old, new in changes.items():
+        assert old in text, f"deploy/{name} has no {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+def _find_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server((HERE, 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in held]

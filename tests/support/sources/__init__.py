@@ -1,0 +1,212 @@
+"""Network cameras for the tests: real programs, each a process of its own, and the line between them and us."""
+
+import contextlib
+import io
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+import pytest
+import trustme
+from PIL import Image
+
+from dog.cameras.source import Source
+from tests.support.server_process import ROOT
+
+__all__ = [
+    "BLOCK",
+    "Line",
+    "SourceProcess",
+    "make_http_camera",
+    "make_rtsp_camera",
+    "make_tls",
+    "needs_gstreamer",
+    "read_comment",
+    "read_stamp",
+    "read_to_end",
+]
+
+BLOCK = 16
+ACROSS = 8
+BITS = 32
+
+GSTREAMER = "/usr/bin/python3"
+RTSP_CAMERA = ROOT / "tests" / "sources" / "rtsp_camera.py"
+
+
+def has_gstreamer() -> bool:
+    try:
+        return subprocess.run([GSTREAMER, RTSP_CAMERA, "check"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+needs_gstreamer = pytest.mark.skipif(not has_gstreamer(), reason="GStreamer's RTSP server is not installed")
+
+
+class SourceProcess:
+    """A camera program. `kill` and `start` again have it on the same port."""
+
+    def __init__(self, *command: str | Path) -> None:
+        self.command = [str(word) for word in command]
+        self.port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self.stderr = ""
+
+    def start(self) -> Self:
+        self._process = subprocess.Popen(
+            [*self.command, "--port", str(self.port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said.startswith("listening "), f"{self.command}: {said}{self.kill()}"
+        self.port = int(said.split()[1])
+        return self
+
+    def say(self, words: str) -> None:
+        """Have it done when this returns."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(words + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == words + "\n"
+
+    def kill(self) -> str:
+        """SIGKILL; what it said on standard error."""
+        if self._process is not None:
+            self._process.kill()
+            with contextlib.suppress(ValueError):
+                self.stderr += self._process.communicate()[1]
+            self._process = None
+        return self.stderr
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_exception: object) -> None:
+        self.kill()
+
+
+def make_http_camera(*arguments: str) -> SourceProcess:
+    return SourceProcess(sys.executable, "-m", "tests.support.sources.http_camera", *arguments)
+
+
+def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:
+    return SourceProcess(GSTREAMER, RTSP_CAMERA, codec, *arguments)
+
+
+class Line:
+    """A network between a camera and who watches it: it can hold back all that comes, let it go, and be cut.
+
+    Threads of the test's own process; `port` is where to connect instead of the camera's. With `tls` that is by TLS.
+    """
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._to = port
+        self._tls = tls
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def cut(self) -> None:
+        """End all connections, at both ends."""
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._open.set()
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._server.accept()[0]
+                try:
+                    near = near if self._tls is None else self._tls.wrap_socket(near, server_side=True)
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:
+                    near.close()
+                    continue
+                self._sockets += [near, far]
+                threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket, can_hold: bool) -> None:
+        with contextlib.suppress(OSError), one:
+            while chunk := one.recv(1 << 20):
+                if can_hold:
+                    self._open.wait()
+                other.sendall(chunk)
+            other.shutdown(socket.SHUT_WR)
+
+
+def make_tls(folder: Path) -> ssl.SSLContext:
+    """A server's, with a certificate for 127.0.0.1; who signed it stands in the file ca.pem of that folder."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def read_to_end(source: Source, patience: float) -> None:
+    """Until it raises what ended it."""
+    while True:
+        source.read(patience)
+
+
+def read_comment(picture: bytes) -> tuple[int, float]:
+    """A frame of http_camera: its number, and when it was made by time.monotonic()."""
+    found = re.search(rb"seq=(\d+) t=([\d.]+)", picture[:200])
+    assert found, picture[:60]
+    return int(found[1]), float(found[2])
+
+
+def read_stamp(picture: bytes) -> float:
+    """A frame of rtsp_camera: when it was made. Fails where its upper and its lower end are not of the same frame."""
+    image = Image.open(io.BytesIO(picture)).convert("L")
+    upper, lower = (_read_blocks(image, top) for top in (0, image.height - BITS // ACROSS * BLOCK))
+    assert upper == lower, "this is not one whole frame"
+    return upper / 1000
+
+
+def _read_blocks(image: Image.Image, top: int) -> int:
+    number = 0
+    for bit in range(BITS):
+        where = (bit % ACROSS * BLOCK + BLOCK // 2, top + bit // ACROSS * BLOCK + BLOCK // 2)
+        level = image.getpixel(where)
+        assert isinstance(level, int)
+        assert not 64 < level < 192, "this frame is smeared"
+        number |= (level >= 192) << bit
+    return number

@@ -1,0 +1,133 @@
+"""Viewers of a hub on real sockets, without the service: both ends are in the test's hand."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import socket
+import ssl
+import time
+from typing import Any
+
+import trustme
+
+from dog.metrics import Metrics
+from dog.protocol import Capturing, timestamp
+from dog.push.hub import Hub, Viewer
+
+__all__ = ["Connect", "Connection", "make_event", "make_hub"]
+
+
+def make_event(capture: int) -> Capturing:
+    return Capturing(at=timestamp(dt.datetime.now(dt.UTC)), camera="main", capture=capture)
+
+
+def make_hub(epoch: int = 1000) -> Hub:
+    return Hub(epoch, "dog/test", Metrics("test"), clock=time.monotonic)
+
+
+class Connection:
+    """Both ends of a TCP connection: the server's transport, and the client's reading side."""
+
+    def __init__(
+        self, viewer: Viewer, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.viewer = viewer
+        self.transport = transport
+        self.reader = reader
+        self.writer = writer
+
+    async def read_frame(self) -> tuple[int, bytes]:
+        first, size = await self.reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await self.reader.readexactly(2), "big")
+        elif size == 127:
+            size = int.from_bytes(await self.reader.readexactly(8), "big")
+        return first & 0x0F, await self.reader.readexactly(size)
+
+    async def read(self) -> dict[str, Any]:
+        """The next text message that is not the unnumbered count of viewers."""
+        while True:
+            opcode, payload = await self.read_frame()
+            assert opcode == 1, (opcode, payload)
+            message: dict[str, Any] = json.loads(payload)
+            if message["type"] != "viewers":
+                return message
+
+    async def read_to_the_end(self, say: bytes = b"") -> None:
+        """Until the other side is gone, however it went. Raises TimeoutError where it stays."""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while await self.reader.read(1024) or say:
+                    self.writer.write(say)
+                    await self.writer.drain()
+                    await asyncio.sleep(0)
+
+
+class Connect:
+    """Makes viewers: each call one, on a connection of its own."""
+
+    def __init__(self) -> None:
+        self._connections: list[Connection] = []
+        self._servers: list[asyncio.Server] = []
+        self._accepted: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+
+    async def __call__(
+        self,
+        hub: Hub,
+        *,
+        receive_buffer: int | None = None,
+        secure: bool = False,
+        waiting: int = 0,
+        make: type[Viewer] = Viewer,
+    ) -> Connection:
+        """A viewer whose client has that SO_RCVBUF, under TLS where it is `secure`.
+
+        `waiting` bytes were written to its connection before it became a viewer.
+        """
+        loop = asyncio.get_running_loop()
+        accepting, asking = _make_contexts() if secure else (None, None)
+        accepted = self._accepted
+
+        class Accepting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                accepted.put_nowait(transport)
+
+        server = await loop.create_server(Accepting, "127.0.0.1", 0, ssl=accepting)
+        self._servers.append(server)
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(
+            sock=client, limit=1024, ssl=asking, server_hostname="localhost" if secure else None
+        )
+        transport = await accepted.get()
+        if waiting:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            transport.write(bytes(waiting))
+        connection = Connection(make(hub, transport, "test", "manage"), transport, reader, writer)
+        self._connections.append(connection)
+        return connection
+
+    async def stop(self) -> None:
+        for connection in self._connections:
+            transport = connection.transport
+            if not transport.is_closing() or transport.get_write_buffer_size():  # one that is closed knows no loop
+                transport.abort()
+            connection.writer.transport.abort()
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+
+
+def _make_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's side and the client's."""
+    authority = trustme.CA()
+    accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(accepting)
+    asking = ssl.create_default_context()
+    authority.configure_trust(asking)
+    return accepting, asking

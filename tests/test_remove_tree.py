@@ -1,0 +1,213 @@
+"""Removing folders that a stranger filled: all of it goes, and nothing else."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dog import files as trees
+from dog.files import remove_tree
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """Somebody's folder, with modes of its own; it must be the same afterwards."""
+    folder = tmp_path / "victim"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "file").write_bytes(b"precious")
+    (folder / "inner" / "file").chmod(0o640)
+    (folder / "inner").chmod(0o550)
+    folder.chmod(0o511)
+    before = describe(folder)
+    yield folder
+    assert describe(folder) == before
+    folder.chmod(0o755)
+    (folder / "inner").chmod(0o755)
+
+
+def describe(folder: Path) -> list[tuple[str, int, bytes]]:
+    paths = [folder, *sorted(folder.rglob("*"))]
+    return [(str(path), path.lstat().st_mode, path.read_bytes() if path.is_file() else b"") for path in paths]
+
+
+def dig(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
+    """Folders in folders, deeper than a path may be long."""
+    folder.mkdir()
+    start = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        for _ in range(depth):
+            os.mkdir("down")
+            os.chdir("down")
+        at_the_bottom()
+    finally:
+        os.fchdir(start)
+        os.close(start)
+
+
+@pytest.mark.usefixtures("deep")
+def test_a_tree_of_3000_levels_is_removed(tmp_path: Path) -> None:
+    dig(tmp_path / "deep", 3000, Path("file").touch)
+    assert remove_tree(tmp_path / "deep") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_20000_files_and_folders_side_by_side_are_removed(tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    for number in range(100):
+        (wide / str(number)).mkdir(parents=True)
+        for file in range(200):
+            (wide / str(number) / str(file)).touch()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    assert remove_tree(wide) == []
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_link_in_the_trees_place_goes_and_what_it_points_to_stays(tmp_path: Path, victim: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(victim)
+    assert remove_tree(link) == []
+    assert not link.is_symlink()
+
+
+def test_links_inside_go_and_what_they_point_to_stays(tmp_path: Path, victim: Path) -> None:
+    inside = tmp_path / "tree" / "a" / "b"
+    inside.mkdir(parents=True)
+    for place in inside, inside.parent, tmp_path / "tree":
+        (place / "folder").symlink_to(victim)
+        (place / "relative").symlink_to(os.path.relpath(victim, place))
+        (place / "file").symlink_to(victim / "inner" / "file")
+        (place / "dangling").symlink_to("nowhere")
+        (place / "round").symlink_to(".")
+    assert remove_tree(tmp_path / "tree") == []
+    assert not (tmp_path / "tree").exists()
+
+
+def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(
+    tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The swap is made between the look that says it is a folder and the step into it."""
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    really_list = trees._list
+
+    def list_and_swap(folder: int) -> tuple[list[str], list[str]]:
+        found = really_list(folder)
+        if found[1]:
+            (tree / "inner").rmdir()
+            (tree / "inner").symlink_to(victim)
+        return found
+
+    monkeypatch.setattr(trees, "_list", list_and_swap)
+    assert remove_tree(tree) == [tree / "inner"]
+    assert (tree / "inner").is_symlink()
+
+
+def test_a_folder_that_is_moved_away_takes_nothing_around_it_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "inner" / "last").touch()
+    (elsewhere / "inner").mkdir(parents=True)
+    (elsewhere / "file").write_bytes(b"precious")
+    (elsewhere / "inner").rmdir()
+    really_list = trees._list
+
+    def list_and_move(folder: int) -> tuple[list[str], list[str]]:
+        found = really_list(folder)
+        if "last" in found[0]:
+            (tree / "inner").rename(elsewhere / "inner")
+        return found
+
+    monkeypatch.setattr(trees, "_list", list_and_move)
+    assert remove_tree(tree) == [tree / "inner"]
+    assert (elsewhere / "inner").is_dir()
+    assert (elsewhere / "file").read_bytes() == b"precious"
+
+
+def test_what_is_no_folder_is_removed_and_what_is_not_there_is_not_missed(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "file", tmp_path / "pipe"
+    file.touch()
+    os.mkfifo(pipe)
+    for path in file, pipe, tmp_path / "nothing":
+        assert remove_tree(path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def open_to_nobody() -> Iterator[Path]:
+    """A folder that a user without rights can reach, and that user for the time of the test, where we are root."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, NOBODY, -1)
+        os.seteuid(NOBODY)
+    yield folder
+    if root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o400, 0o500])
+def test_folders_that_were_closed_to_us_are_opened_and_removed(open_to_nobody: Path, mode: int) -> None:
+    tree = open_to_nobody / "tree"
+    for closed in tree / "a" / "b", tree / "c", tree:
+        (closed / "inside").mkdir(parents=True)
+        (closed / "inside" / "file").touch()
+    for closed in tree / "a" / "b", tree / "c", tree:
+        closed.chmod(mode)
+    with pytest.raises(PermissionError):
+        (tree / "new").touch()
+    assert remove_tree(tree) == []
+    assert list(open_to_nobody.iterdir()) == []
+
+
+def test_a_closed_folder_that_a_link_points_to_stays_closed(open_to_nobody: Path) -> None:
+    closed, tree = open_to_nobody / "closed", open_to_nobody / "tree"
+    closed.mkdir(mode=0o000)
+    tree.mkdir()
+    (tree / "link").symlink_to(closed)
+    tree.chmod(0o000)
+    assert remove_tree(tree) == []
+    assert stat.S_IMODE(closed.stat().st_mode) == 0
+
+
+@pytest.fixture
+def immovable(tmp_path: Path) -> Iterator[Path]:
+    """A file in a tree that even root can't remove."""
+    file = tmp_path / "tree" / "a" / "immovable"
+    (file.parent / "beside").mkdir(parents=True)
+    file.touch()
+    made = os.geteuid() == 0 and shutil.which("chattr")
+    if not made or subprocess.run(["chattr", "+i", str(file)], capture_output=True, check=False).returncode:
+        pytest.skip("no file can be made immutable here")
+    yield file
+    subprocess.run(["chattr", "-i", str(file)], check=True)
+
+
+def test_what_can_not_be_removed_is_named_and_the_rest_goes(tmp_path: Path, immovable: Path) -> None:
+    (tmp_path / "tree" / "b").mkdir()
+    assert remove_tree(tmp_path / "tree") == [immovable]
+    assert [path for path in sorted((tmp_path / "tree").rglob("*")) if path.is_file()] == [immovable]
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a"]
+    assert [path.name for path in immovable.parent.iterdir()] == ["immovable"]
+    assert remove_tree(immovable) == [immovable]
+
+
+def test_a_folder_whose_own_parent_can_not_be_changed_is_named(open_to_nobody: Path) -> None:
+    tree = open_to_nobody / "fixed" / "tree"
+    tree.mkdir(parents=True)
+    (tree / "file").touch()
+    tree.parent.chmod(0o500)
+    assert remove_tree(tree) == [tree]
+    assert list(tree.iterdir()) == []
+    tree.parent.chmod(0o700)

@@ -1,0 +1,202 @@
+"""The service as a process, under a wall clock and a kernel that the test sets (clock_process.py)."""
+
+import datetime as dt
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dog.auth import Accounts, find_place
+from tests.support.server_process import ROOT, ServerProcess, clean_environment
+
+COMMAND = (sys.executable, str(ROOT / "tests" / "clock_process.py"))
+FAR = 45 * 365
+SENTENCE = "Nothing is deleted because of its age"
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
+    headers: http.client.HTTPMessage
+
+
+class Machine:
+    """A folder with an album, a clock, and the service and its commands under it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._clock = folder / "clock.json"
+        self.env = {"TEST_CLOCK": str(self._clock), "PYTHONPATH": str(ROOT), "DOG_KEEP_DAYS": "7"}
+        self.set_clock(0)
+        self.server = ServerProcess("--dead-time", "0", cwd=folder, env=self.env, command=COMMAND)
+
+    def set_clock(self, days: float, *, synchronised: bool = False) -> None:
+        beside = self._clock.with_suffix(".new")
+        beside.write_text(json.dumps({"days": days, "synchronised": synchronised}))
+        os.replace(beside, self._clock)
+
+    def purge(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        command = [*COMMAND, "album", "purge", *options]
+        environment = clean_environment(self.env)
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def ask(self, path: str, method: str = "GET", body: object = None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        try:
+            data = None if body is None else json.dumps(body)
+            if data is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode(errors="replace"), answer.headers)
+        finally:
+            connection.close()
+
+    def take(self) -> str:
+        answer = self.ask("/api/captures", "POST", {"max_age": 0})
+        assert answer.status == 201, answer.text
+        return str(json.loads(answer.text)["snapshot"])
+
+    def photos(self) -> list[str]:
+        return [each["snapshot"] for each in json.loads(self.ask("/api/snapshots").text)["snapshots"]]
+
+    def is_in_doubt(self) -> bool:
+        """What the metrics, the readiness and the pages say, which is the same."""
+        metrics = "dog_clock_trusted 0.0" in self.ask("/metrics").text
+        readiness = "clock" in json.loads(self.ask("/readyz").text)
+        pages = [SENTENCE in self.ask(page).text for page in ("/", "/snapshots")]
+        assert [metrics, readiness, *pages] in ([True] * 4, [False] * 4)
+        return metrics
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    machine.server.kill()
+    assert "Traceback" not in machine.server.stderr, machine.server.stderr
+
+
+@pytest.mark.timeout(180)
+def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_the_clock(machine: Machine) -> None:
+    machine.server.start()
+    photos = [machine.take(), machine.take()][::-1]
+    assert not machine.is_in_doubt()
+    for _ in range(2):
+        machine.server.kill()
+        machine.set_clock(FAR)
+        machine.server.start()
+        machine.server.wait_for(rf"{SENTENCE} until .* `dog album purge --confirm`")
+        photos.insert(0, machine.take())
+        assert machine.photos() == photos
+        assert machine.is_in_doubt()
+    refused = machine.purge()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "was expected. Nothing was deleted." in refused.stderr
+    assert "run `dog album purge --confirm`" in refused.stderr
+    assert len(machine.photos()) == 4
+    confirmed = machine.purge("--confirm")
+    assert (confirmed.returncode, confirmed.stderr) == (0, "")
+    assert confirmed.stdout.startswith("The clock is confirmed.\nA running server uses these photos")
+    machine.server.wait_for("is trusted: you confirmed it")
+    machine.server.wait_for("2 photos made room")
+    assert machine.photos() == photos[:2]
+    assert not machine.is_in_doubt()
+    machine.server.kill()
+    machine.server.start()
+    assert not machine.is_in_doubt()
+
+
+@pytest.mark.timeout(180)
+def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing_runs(machine: Machine) -> None:
+    machine.server.start()
+    machine.take()
+    machine.set_clock(-4)
+    machine.server.wait_for(SENTENCE)
+    assert machine.is_in_doubt()
+    machine.set_clock(12)
+    assert machine.is_in_doubt()
+    machine.server.kill()
+    refused = machine.purge()
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert "was expected. Nothing was deleted." in refused.stderr
+    confirmed = machine.purge("--confirm")
+    assert (confirmed.returncode, confirmed.stderr) == (0, "")
+    assert confirmed.stdout == "The clock is confirmed.\n1 photo deleted\n"
+    machine.server.start()
+    assert not machine.is_in_doubt()
+    machine.take()
+    machine.server.kill()
+    machine.server.start()
+    machine.set_clock(32)
+    assert machine.is_in_doubt()
+    assert len(machine.photos()) == 1
+    machine.set_clock(32, synchronised=True)
+    machine.server.wait_for("is trusted: the kernel says that it is synchronised")
+    machine.server.wait_for("1 photos made room")
+    assert machine.photos() == []
+
+
+@pytest.mark.timeout(180)
+def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(machine: Machine) -> None:
+    machine.set_clock(-60)
+    machine.server.start()
+    old = machine.take()
+    machine.server.kill()
+    machine.server.start()
+    photo = machine.take()
+    assert machine.photos() == [photo, old]
+    machine.set_clock(0, synchronised=True)
+    machine.server.wait_for("1 photos made room")
+    assert machine.photos() == [photo]
+
+
+@pytest.mark.timeout(180)
+def test_sessions_tokens_and_links_outlive_a_wrong_clock_and_only_managers_see_that_it_waits(machine: Machine) -> None:
+    machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
+    with Accounts(find_place(machine.folder / "snapshots")) as accounts:
+        accounts.add_user("ada", "manage", "correct horse")
+        session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
+        token = accounts.add_token("cron", "manage", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
+        lasting = {role: accounts.add_token(role, role, None) for role in ("view", "manage")}
+    machine.server.start()
+    by_token = {"Authorization": f"Bearer {token}"}
+    answer = machine.ask("/api/captures", "POST", {}, **by_token)
+    photo = json.loads(answer.text)["snapshot"]
+    answer = machine.ask(f"/api/snapshots/{photo}/links", "POST", {"expires_in": 86400}, **by_token)
+    link = "/shared/" + json.loads(answer.text)["url"].rpartition("/")[2]
+
+    def ask_all() -> list[int]:
+        answers = [
+            machine.ask("/api/snapshots", Cookie=f"dog_session={session}"),
+            machine.ask("/api/snapshots", **by_token),
+            machine.ask(link),
+        ]
+        for answer in answers[:2]:
+            assert "no-store" in answer.headers["Cache-Control"]
+        assert answers[2].status == 200 or "no-store" in answers[2].headers["Cache-Control"]
+        return [answer.status for answer in answers]
+
+    assert ask_all() == [200, 200, 200]
+    for days in 700, -4:
+        machine.set_clock(days)
+        machine.server.wait_for(SENTENCE)
+        if days > 0:
+            assert ask_all() == [401, 401, 410]
+        for role, secret in lasting.items():
+            page = machine.ask("/", Authorization=f"Bearer {secret}").text
+            assert (SENTENCE in page) is (role == "manage")
+        machine.server.kill()
+        machine.server.start()
+        machine.server.wait_for(SENTENCE)
+        machine.set_clock(0)
+        machine.server.wait_for("is trusted: it is back where it was expected")
+        assert ask_all() == [200, 200, 200]

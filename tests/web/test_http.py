@@ -1,0 +1,675 @@
+"""Everything over plain HTTP: pictures, the press without JavaScript, the API, health, errors and the headers."""
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dog.errors import (
+    BadImage,
+    CameraBusy,
+    CameraFault,
+    CameraTimeout,
+    CaptureError,
+    RequestError,
+    StorageError,
+    StorageFull,
+)
+from tests.conftest import Run
+from tests.support.cameras import make_picture
+from tests.support.pictures import encode
+from tests.support.running import Running, until
+
+
+async def take(running: Running, **options: Any) -> dict[str, Any]:
+    async with running.client.post("/api/captures", **options) as answer:
+        assert answer.status in (200, 201), await answer.text()
+        body: dict[str, Any] = await answer.json()
+        return body
+
+
+# ---- pictures
+
+wherever_it_is = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
+
+
+@wherever_it_is
+async def test_a_picture_is_served_bit_for_bit_for_ever(run: Run, picture_cache: int) -> None:
+    running = await run(picture_cache=picture_cache)
+    picture = make_picture("teal", (320, 200))
+    running.camera.results.append(picture)
+    taken = await take(running)
+    async with running.client.get(taken["url"]) as answer:
+        assert await answer.read() == picture
+        assert answer.headers["Content-Type"] == "image/jpeg"
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        etag = answer.headers["ETag"]
+    async with running.client.get(taken["url"], headers={"If-None-Match": etag}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+    async with running.client.head(taken["url"]) as answer:
+        assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(picture)))
+    async with running.client.get(taken["url"], headers={"Range": "bytes=2-9"}) as answer:
+        assert (answer.status, await answer.read()) == (206, picture[2:10])
+        assert answer.headers["Content-Range"] == f"bytes 2-9/{len(picture)}"
+    async with running.client.get(taken["url"], headers={"Range": "bytes=-5"}) as answer:
+        assert (answer.status, await answer.read()) == (206, picture[-5:])
+
+
+async def test_a_range_beyond_the_end_is_a_416_that_names_the_size(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    async with running.client.get(taken["url"], headers={"Range": "bytes=999999-"}) as answer:
+        assert answer.status == 416
+        assert answer.headers["Content-Range"] == f"bytes */{taken['bytes']}"
+        assert (await answer.json(content_type="application/problem+json"))["code"] == "bad_range"
+
+
+async def test_a_download_that_goes_on_with_another_photo_starts_anew(run: Run) -> None:
+    """Else /latest.jpg would be put together from two photos (RFC 9110, section 13.1.5)."""
+    running = await run(dead_time=0.0)
+    await take(running)
+    async with running.client.get("/latest.jpg") as answer:
+        etag = answer.headers["ETag"]
+    part = {"Range": "bytes=100-", "If-Range": etag}
+    async with running.client.get("/latest.jpg", headers=part) as answer:
+        assert answer.status == 206
+    running.camera.results.append(make_picture("black", (320, 200)))
+    newer = await take(running, json={"max_age": 0})
+    async with running.client.get("/latest.jpg", headers=part) as answer:
+        assert (answer.status, len(await answer.read())) == (200, newer["bytes"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "length"),
+    [
+        ("bytes=0-", 206, 677),
+        ("bytes=-9999", 206, 677),
+        ("bytes=676-676", 206, 1),
+        ("bytes=0-9999", 206, 677),
+        ("bytes=-0", 416, None),
+        ("bytes=677-", 416, None),
+        ("bytes=5-2", 200, 677),
+        ("bytes=-", 200, 677),
+        ("bytes=0-1,3-4", 200, 677),
+        ("lines=0-1", 200, 677),
+        ("bytes=" + "9" * 400 + "-", 200, 677),
+    ],
+)
+@wherever_it_is
+async def test_a_range_is_given_refused_or_ignored_as_http_has_it(
+    run: Run, asked: str, status: int, length: int | None, picture_cache: int
+) -> None:
+    running = await run(picture_cache=picture_cache)
+    picture = make_picture()
+    assert len(picture) == 677
+    taken = await take(running)
+    async with running.client.get(taken["url"], headers={"Range": asked}) as answer:
+        assert answer.status == status
+        if length is not None:
+            assert len(await answer.read()) == length
+
+
+async def test_a_range_counts_for_get_only(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    for asked in ("bytes=0-3", "bytes=99999-"):
+        async with running.client.head(taken["url"], headers={"Range": asked}) as answer:
+            assert (answer.status, answer.headers["Content-Length"]) == (200, str(taken["bytes"]))
+
+
+async def test_conditions_are_met_or_refused(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    async with running.client.get(taken["url"]) as answer:
+        etag = answer.headers["ETag"]
+    for name, value, status in (
+        ("If-None-Match", f'"x", W/{etag}', 304),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", '"x"', 200),
+        ("If-Match", etag, 200),
+        ("If-Match", '"x"', 412),
+        ("If-Match", f"W/{etag}", 412),
+        ("If-None-Match", '"a,*,b"', 200),
+        ("If-Modified-Since", "Sun, 22 Nov 99999999999 12:00:00 GMT", 200),
+    ):
+        async with running.client.get(taken["url"], headers={name: value}) as answer:
+            assert answer.status == status, (name, value)
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_png_is_served_under_its_own_suffix_only(run: Run) -> None:
+    running = await run()
+    running.camera.results.append(make_picture(kind="PNG"))
+    taken = await take(running)
+    assert taken["url"].endswith(".png")
+    assert taken["content_type"] == "image/png"
+    async with running.client.get(taken["url"]) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+    async with running.client.get(taken["url"].replace(".png", ".jpg")) as answer:
+        assert answer.status == 404
+
+
+async def test_a_thumbnail_is_a_small_jpeg(run: Run) -> None:
+    running = await run()
+    running.camera.results.append(make_picture("navy", (2000, 1000)))
+    taken = await take(running)
+    async with running.client.get(taken["thumbnail"]) as answer:
+        assert answer.headers["Content-Type"] == "image/jpeg"
+        assert len(await answer.read()) < taken["bytes"]
+
+
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:99])], ids=["gone", "cut"]
+)
+async def test_a_photo_whose_file_is_gone_or_cut_short_is_a_404_that_nobody_keeps(
+    run: Run, tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    running = await run()
+    taken = await take(running)
+    await running.client.close()  # the newest photos are served from memory; the next start knows the files only
+    running = await run()
+    for file in (tmp_path / "snapshots").rglob("2*/*.jpg"):
+        harm(file)
+    async with running.client.get(taken["url"]) as answer:
+        assert answer.status == 404
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/snapshots/aaaaaaaaaaaaaaaaaaaaaaaa.jpg",
+        "/snapshots/aaaaaaaaaaaaaaaaaaaaaaaa",
+        "/snapshots/aaaaaaaaaaaaaaaaaaaaaaaa/thumbnail.jpg",
+        "/snapshots/..%2f..%2fsetup.jpg",
+        "/snapshots/%2e%2e%2f.dog%2findex.sqlite3",
+        "/snapshots/%00.jpg",
+        "/snapshots/.dog/index.sqlite3",
+        "/static/../setup.cfg",
+        "/static/%2e%2e/setup.cfg",
+        "/static/",
+        "/static/" + "a" * 300,
+        "/static/..%5csetup.cfg",
+        "/default-picture",
+        "/api/snapshots/nothing",
+        "/api/captures/99",
+        "/api/captures/" + "9" * 30,
+        "/nowhere",
+    ],
+)
+async def test_what_is_not_there_is_a_404_problem(run: Run, path: str) -> None:
+    from yarl import URL
+
+    running = await run()
+    async with running.client.get(URL(path, encoded=True)) as answer:
+        assert answer.status == 404
+        problem = await answer.json(content_type="application/problem+json")
+        assert problem["status"] == answer.status
+        assert {"type", "title", "detail", "code"} <= problem.keys()
+
+
+# ---- /latest.jpg
+
+
+async def test_latest_is_the_newest_photo_and_says_which_and_how_old(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    await take(running)
+    taken = await take(running, json={"max_age": 0})
+    async with running.client.get("/latest.jpg") as answer:
+        assert answer.headers["X-Snapshot"] == taken["snapshot"]
+        assert answer.headers["X-Captured-At"] == taken["captured_at"]
+        assert int(answer.headers["Age"]) >= 0
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert "ETag" in answer.headers
+    assert running.camera.captures == 2
+
+
+async def test_latest_takes_a_new_photo_where_the_newest_is_older_than_max_age(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    first = await take(running)
+    async with running.client.get("/latest.jpg?max_age=3600") as answer:
+        assert answer.headers["X-Snapshot"] == first["snapshot"]
+    async with running.client.get("/latest.jpg?max_age=0") as answer:
+        assert answer.headers["X-Snapshot"] != first["snapshot"]
+
+
+async def test_latest_without_any_photo_is_a_404_not_a_stand_in(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/latest.jpg") as answer:
+        assert answer.status == 404
+
+
+async def test_latest_of_an_offline_camera_is_a_503_not_an_old_picture(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    await take(running)
+    running.camera.offline = True
+    async with running.client.get("/latest.jpg?max_age=0") as answer:
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("query", ["max_age=-1", "max_age=x", "max_age=nan", "max_age="])
+async def test_a_max_age_that_is_none_is_a_400(run: Run, query: str) -> None:
+    running = await run()
+    async with running.client.get(f"/latest.jpg?{query}") as answer:
+        assert answer.status == 400
+    assert running.camera.captures == 0
+
+
+# ---- the press without JavaScript
+
+
+async def test_the_form_takes_a_photo_sets_the_cookie_and_leads_to_its_page(run: Run) -> None:
+    running = await run()
+    async with running.client.post("/", allow_redirects=False) as answer:
+        assert answer.status == 303
+        cookie = answer.cookies["dog_snapshot"]
+        assert answer.headers["Location"] == f"snapshots/{cookie.value}"
+    assert (cookie["max-age"], cookie["samesite"], cookie["path"], cookie["secure"]) == ("31536000", "Lax", "/", "")
+    async with running.client.get(f"/snapshots/{cookie.value}") as page:
+        assert page.status == 200
+        assert cookie.value in await page.text()
+
+
+async def test_the_cookie_is_secure_and_scoped_under_a_public_https_address(run: Run) -> None:
+    running = await run(base_url="https://dog.example/cam")
+    async with running.client.post("/", allow_redirects=False, headers={"Host": "dog.example"}) as answer:
+        cookie = answer.cookies["dog_snapshot"]
+    assert cookie["secure"]
+    assert cookie["path"] == "/cam/"
+
+
+async def test_the_live_page_shows_the_visitors_own_photo_and_others_the_newest(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    mine = await take(running)
+    newest = await take(running, json={"max_age": 0})
+    jar = {"Cookie": f"dog_snapshot={mine['snapshot']}"}
+    async with running.client.get("/", headers=jar) as answer:
+        page = await answer.text()
+    assert "Your photo" in page
+    assert page.index(mine["url"]) < (page.index(newest["url"]) if newest["url"] in page else len(page))
+    for unknown in ("", "dog_snapshot=aaaaaaaaaaaaaaaaaaaaaaaa", 'dog_snapshot="<script>"', "dog_snapshot=../../etc"):
+        async with running.client.get("/", headers={"Cookie": unknown}) as answer:
+            page = await answer.text()
+            assert answer.status == 200
+            assert "Your photo" not in page
+            assert newest["url"] in page
+
+
+async def test_before_the_first_photo_the_page_shows_the_default_picture(run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.png"
+    own.write_bytes(make_picture(kind="PNG"))
+    running = await run(default_picture=own)
+    async with running.client.get("/") as answer:
+        assert 'src="./default-picture"' in await answer.text()
+    async with running.client.get("/default-picture") as answer:
+        assert await answer.read() == own.read_bytes()
+
+
+# ---- the API
+
+
+async def test_a_capture_by_api_answers_201_with_the_snapshot_and_where_it_is(run: Run) -> None:
+    running = await run(dead_time=60.0)
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == 201
+        taken = await answer.json()
+        assert answer.headers["Location"] == taken["page"]
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == 200, "an existing one was given"
+        again = await answer.json()
+        assert (taken.pop("outcome"), again.pop("outcome")) == ("started", "cached")
+        assert 0 <= taken.pop("age") <= again.pop("age") < 60  # in whole milliseconds
+        assert again == taken
+    async with running.client.get(f"/api/snapshots/{taken['snapshot']}") as answer:
+        details = await answer.json()
+        assert taken["captured_at"] <= details.pop("exposed_until")
+        assert details == {**taken, "pinned": False}
+    async with running.client.get("/api/captures/1") as answer:
+        capture = await answer.json()
+        assert (capture["state"], capture["snapshot"]) == ("ready", taken)
+
+
+async def test_a_photo_that_was_copied_here_is_listed_without_the_end_of_its_exposure(run: Run, tmp_path: Path) -> None:
+    name = f"2024/02/29/081503.250_door_41_{'b' * 24}.jpg"
+    target = tmp_path / "snapshots" / name
+    target.parent.mkdir(parents=True)
+    target.write_bytes(make_picture("olive", (90, 60)))
+    running = await run()
+    taken = await take(running)
+    async with running.client.get("/api/snapshots") as answer:
+        listed = {photo["snapshot"]: photo for photo in (await answer.json())["snapshots"]}
+    assert "exposed_until" in listed.pop(taken["snapshot"])
+    (copied,) = listed.values()
+    assert copied["captured_at"] == "2024-02-29T08:15:03.250Z"
+    assert "exposed_until" not in copied
+
+
+async def test_an_idempotency_key_takes_one_photo_however_often_it_is_sent(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    headers = {"Idempotency-Key": '"k-1"'}
+    bodies = await asyncio.gather(*(take(running, headers=headers, json={"max_age": 0}) for _ in range(5)))
+    bodies.append(await take(running, headers={"Idempotency-Key": "k-1"}, json={"max_age": 0}))
+    assert len({body["snapshot"] for body in bodies}) == 1
+    assert running.camera.captures == 1
+
+
+async def test_who_does_not_want_to_wait_gets_202_and_an_address_that_tells(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.held = True
+    async with running.client.post("/api/captures", headers={"Prefer": "respond-async"}) as answer:
+        assert answer.status == 202
+        assert answer.headers["Preference-Applied"] == "respond-async"
+        assert (await answer.json())["outcome"] == "started"
+        address = answer.headers["Location"]
+    await running.camera.exposing.wait()
+    async with running.client.get(address) as answer:
+        assert (await answer.json())["state"] == "capturing"
+    running.camera.results.append(CameraFault("No light."))
+    await running.camera.release()
+    await until(lambda: running.service.find_camera(None).running is None)
+    async with running.client.get(address) as answer:
+        capture = await answer.json()
+        assert (capture["state"], capture["code"], capture["message"]) == ("failed", "camera_error", "No light.")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "bad_json"),
+        (b"[]", 400, "bad_message"),
+        (b'{"max_age":-1}', 400, "bad_message"),
+        (b'{"max_age":"soon"}', 400, "bad_message"),
+        (b'{"camera":"attic"}', 404, "unknown_camera"),
+        (b"\xff", 400, "bad_json"),
+        (b" " * 20_000, 413, "too_big"),
+    ],
+)
+async def test_a_wrong_body_is_a_problem_and_takes_no_photo(run: Run, body: bytes, status: int, code: str) -> None:
+    running = await run()
+    async with running.client.post("/api/captures", data=body) as answer:
+        assert answer.status == status
+        assert (await answer.json(content_type="application/problem+json"))["code"] == code
+    assert running.camera.captures == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (CameraFault("It said no."), 502),
+        (BadImage("Half a picture."), 502),
+        (CameraBusy("Somebody has it."), 503),
+        (CameraTimeout("Too slow."), 504),
+        (StorageError("Read-only."), 500),
+        (StorageFull("Full."), 507),
+    ],
+)
+async def test_a_failed_capture_is_a_problem_with_its_code(run: Run, error: CaptureError, status: int) -> None:
+    running = await run(dead_time=0.0)
+    running.camera.results.append(error)
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == status
+        problem = await answer.json(content_type="application/problem+json")
+        assert (problem["code"], problem["detail"]) == (error.code, error.message)
+        assert ("Retry-After" in answer.headers) == (status in (502, 503, 504))
+
+
+async def test_snapshots_are_listed_newest_first_and_by_pages(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    taken = [(await take(running, json={"max_age": 0}))["snapshot"] for _ in range(5)]
+    async with running.client.get("/api/snapshots?limit=2") as answer:
+        page = [snapshot["snapshot"] for snapshot in (await answer.json())["snapshots"]]
+    assert page == [taken[4], taken[3]]
+    async with running.client.get(f"/api/snapshots?camera=main&before={page[-1]}") as answer:
+        assert [snapshot["snapshot"] for snapshot in (await answer.json())["snapshots"]] == taken[2::-1]
+    for query in ("limit=0", "limit=x", "limit=1000", "camera=attic", "before=nothing"):
+        async with running.client.get(f"/api/snapshots?{query}") as answer:
+            assert answer.status in (400, 404), query
+
+
+async def test_cameras_are_listed_as_hello_shows_them(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events, running.client.get("/api/cameras") as answer:
+        (told,), (listed,) = events.hello["cameras"], (await answer.json())["cameras"]
+        assert {**listed, "ready_at": ""} == {**told, "ready_at": ""}
+
+
+# ---- health
+
+
+async def test_alive_is_told_whatever_the_camera_does_and_ready_only_when_it_is(run: Run, tmp_path: Path) -> None:
+    running = await run(dead_time=0.0)
+    async with running.client.get("/readyz") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ready"})
+    running.camera.offline = True
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == 503
+    async with running.client.get("/readyz") as answer:
+        assert answer.status == 503
+        assert (await answer.json(content_type="application/problem+json"))["code"] == "camera_offline"
+    async with running.client.get("/healthz") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+    running.camera.offline = False
+    shutil.rmtree(tmp_path / "snapshots" / ".dog" / "incoming")
+    async with running.client.get("/readyz") as answer:
+        assert answer.status == 500, "the disk cannot be written"
+        assert (await answer.json(content_type="application/problem+json"))["code"] == "storage_error"
+
+
+# ---- errors and headers
+
+
+async def test_a_wrong_method_names_the_right_ones(run: Run) -> None:
+    running = await run()
+    async with running.client.delete("/latest.jpg") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
+        assert (await answer.json(content_type="application/problem+json"))["code"] == "method_not_allowed"
+
+
+async def test_a_browser_gets_a_page_and_a_script_gets_json(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/nowhere", headers={"Accept": "text/html,*/*"}) as answer:
+        assert (answer.status, answer.content_type) == (404, "text/html")
+    async with running.client.get("/api/nowhere", headers={"Accept": "text/html,*/*"}) as answer:
+        assert answer.content_type == "application/problem+json"
+
+
+async def test_the_push_address_without_an_upgrade_says_what_it_speaks(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/ws") as answer:
+        assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/dog.js", "/api/cameras", "/healthz"])
+async def test_every_answer_has_the_strict_headers(run: Run, path: str) -> None:
+    running = await run()
+    async with running.client.get(path) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        powers = dict(one.split("=") for one in answer.headers["Permissions-Policy"].split(", "))
+        assert {powers[power] for power in ("camera", "microphone", "geolocation", "usb")} == {"()"}
+
+
+@pytest.mark.parametrize(
+    ("public", "host", "scheme", "keeps"),
+    [
+        ("https://dog.example.org", "dog.example.org", "https", True),
+        ("https://dog.example.org:8443/cam", "dog.example.org:8443", "https", True),
+        ("https://dog.example.org", "dog.example.org:443", "https", True),
+        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # which nobody may be told so by
+        ("http://dog.example.org", "dog.example.org", "http", False),
+        ("https://192.0.2.7", "192.0.2.7", "https", False),
+        ("https://localhost", "localhost", "https", False),
+        (None, "dog.example.org", "https", False),  # its certificate may be one that nobody vouches for
+    ],
+)
+async def test_https_is_kept_to_where_the_public_address_is_a_name_and_came_by_it(
+    run: Run, public: str | None, host: str, scheme: str, keeps: bool
+) -> None:
+    running = await run(open=True, base_url=public, trusted_proxies=("127.0.0.1",), hosts=("dog.example.org",))
+    said = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
+    async with running.client.get("/nowhere", headers=said) as answer:
+        assert answer.headers.get("Strict-Transport-Security") == ("max-age=15552000" if keeps else None)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_who_hangs_up_within_a_body_leaves_no_error_behind(
+    run: Run, caplog: pytest.LogCaptureFixture, reset: bool
+) -> None:
+    running = await run()
+    _, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
+    if reset:
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.write(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n{")
+    await writer.drain()
+    async with running.client.get("/healthz") as answer:
+        assert answer.status == 200
+    writer.close()
+    for _ in range(3):
+        async with running.client.get("/healthz") as answer:
+            assert answer.status == 200
+    await running.client.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert running.camera.captures == 0
+
+
+async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(run: Run) -> None:
+    running = await run()
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with running.client.post("/api/captures", data=b"abc", headers=headers) as answer:
+        assert answer.status == 400
+    assert running.camera.captures == 0
+
+
+async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/static/dog.js") as answer:
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+        etag = answer.headers["ETag"]
+    async with running.client.get("/static/dog.js", headers={"If-None-Match": etag}) as answer:
+        assert answer.status == 304
+
+
+async def test_a_pages_parts_have_urls_that_change_with_them_so_that_browsers_need_not_ask_again(run: Run) -> None:
+    running = await run()
+    async with running.client.get("/") as answer:
+        urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
+    assert {url.rpartition(".")[2] for url in urls} == {"css", "js", "png", "svg", "webmanifest"}
+    for url in urls:
+        async with running.client.get(f"/{url}") as answer:
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["ETag"].strip('"') in url
+        other = re.sub(r"[0-9a-f]{16}", "0123456789abcdef", url)
+        async with running.client.get(f"/{other}") as answer:
+            assert answer.status == 404, "a page of another version gets nothing of this one"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/captures"])
+async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
+    running = await run(hosts=("dog.local",))
+    for origin in ("https://evil.example", "null", "http://[::1", "http://a℀b", running.url.replace("http", "https")):
+        async with running.client.post(path, headers={"Origin": origin}, allow_redirects=False) as answer:
+            assert answer.status == 403
+    assert running.camera.captures == 0
+    async with running.client.post(path, headers={"Origin": running.url}, allow_redirects=False) as answer:
+        assert answer.status in (201, 303)
+    for host, origin in (("dog.local:80", "http://dog.local"), ("Dog.Local", "http://dog.local:80")):
+        headers = {"Host": host, "Origin": origin}
+        async with running.client.post(path, headers=headers, allow_redirects=False) as answer:
+            assert answer.status in (200, 303), (host, origin)
+
+
+async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await run()
+
+    def fail() -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    async with running.client.get("/api/cameras") as answer:
+        text = await answer.text()
+        assert answer.status == 500
+        assert "secret" not in text
+        assert json.loads(text)["code"] == "internal_error"
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(("code", "repeats"), [("overloaded", True), ("rate_limited", False)])
+async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch, code: str, repeats: bool
+) -> None:
+    running = await run()
+
+    def fail() -> None:
+        raise RequestError(code, "Not now.", retry_after=12)
+
+    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    async with running.client.get("/", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+        assert answer.headers["Retry-After"] == "12"
+    assert ('<meta http-equiv="refresh" content="12">' in page) is repeats
+    assert ("tries again by itself in 12 s" in page) is repeats
+
+
+@wherever_it_is
+async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(
+    run: Run, picture_cache: int
+) -> None:
+    running = await run(dead_time=0.0, picture_cache=picture_cache)
+    url, picture = await take_noise(running)
+    reader, writer = await running.connect_slowly()
+    ranged = f"GET {url} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=7-\r\n\r\n"
+    writer.write((f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n" + ranged).encode() * 8)
+    for _ in range(8):
+        for start, status in ((0, b"200 OK"), (7, b"206 Partial Content")):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)
+            expected = picture[start:]
+            assert await reader.readexactly(len(expected)) == expected
+    writer.close()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_download_is_cut_off_if_its_file_is_lost_meanwhile(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    running = await run(picture_cache=0)
+    url, picture = await take_noise(running)
+    reader, writer = await running.connect_slowly()
+    writer.write(f"GET {url} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(f"HTTP/{version} 200 OK".encode())
+    next((tmp_path / "snapshots").rglob("*.png")).unlink()
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            received += data
+    writer.close()
+    assert picture.startswith(received)
+    assert len(received) < len(picture)
+    assert f"{url}: cut off. The file of this photo is gone." in caplog.messages
+
+
+async def take_noise(running: Running) -> tuple[str, bytes]:
+    """The URL and the bytes of a photo of several hundred KB."""
+    noise = Image.frombytes("RGB", (600, 600), random.Random(1).randbytes(600 * 600 * 3))
+    picture = encode(noise, "PNG")
+    running.camera.results.append(picture)
+    return (await take(running))["url"], picture

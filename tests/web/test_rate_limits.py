@@ -1,0 +1,310 @@
+"""The limits of photos and of downloads: whom they meet, what those are told, and that a family never meets them.
+
+Visitors come from addresses of their own through a trusted proxy, as this machine's own has no limits.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.sync.client import connect
+
+from dog.auth import Visitor
+from dog.errors import RequestError
+from dog.settings import Settings
+from dog.web.rate_limits import MOST, Allowances, find_client
+from tests.attacks.test_requests import HERE, Said, add_token, ask, take_photo
+from tests.conftest import Run, Serve
+from tests.support.running import until
+from tests.support.server_process import ServerProcess
+
+OPEN = ("--open", "--trusted-proxies", HERE, "--dead-time", "0")
+KNOWN = ("--auth", "--trusted-proxies", HERE, "--dead-time", "0")
+
+
+def come(address: str, known: dict[str, str] | None = None) -> dict[str, str]:
+    return {"X-Forwarded-For": address, **(known or {})}
+
+
+# ---- presses
+
+
+def press_by_api(server: ServerProcess, headers: dict[str, str]) -> Said:
+    return ask(server, "/api/captures", "POST", headers, b'{"max_age":0}')
+
+
+def press_later(server: ServerProcess, headers: dict[str, str]) -> Said:
+    said = ask(server, "/api/captures", "POST", {**headers, "Prefer": "respond-async"}, b'{"max_age":0}')
+    if said.status == 202:
+        while json.loads(ask(server, said.headers["location"], headers=headers).body)["state"] != "ready":
+            pass
+    return said
+
+
+def press_by_address(server: ServerProcess, headers: dict[str, str]) -> Said:
+    return ask(server, "/latest.jpg?max_age=0", headers=headers)
+
+
+def press_by_form(server: ServerProcess, headers: dict[str, str]) -> Said:
+    return ask(server, "/", "POST", headers)
+
+
+def press_by_push(server: ServerProcess, headers: dict[str, str]) -> Said:
+    """Told as if it were an answer: what the push says is in the body."""
+    with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=headers) as push:
+        push.send(json.dumps({"type": "capture", "max_age": 0, "request": f"r{next(NUMBERS)}"}))
+        while True:
+            said = json.loads(push.recv(timeout=20))
+            if said["type"] in ("ready", "error"):
+                return Said(201 if said["type"] == "ready" else 429, [], json.dumps(said).encode())
+
+
+NUMBERS = itertools.count()
+PRESSES: list[Callable[[ServerProcess, dict[str, str]], Said]] = [
+    press_by_api,
+    press_later,
+    press_by_address,
+    press_by_push,
+    press_by_form,
+]
+
+
+@pytest.mark.parametrize("press", PRESSES)
+def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whichever_way_it_asks(
+    serve: Serve, press: Callable[[ServerProcess, dict[str, str]], Said]
+) -> None:
+    server = serve(*OPEN, "--presses-per-minute", "3")
+    for one in (press, *PRESSES[:2]):
+        assert one(server, come("192.0.2.7")).status < 400
+    for other in PRESSES:
+        said = other(server, come("192.0.2.7"))
+        assert said.status == 429, other
+        told = json.loads(said.body)
+        assert told["code"] == "rate_limited"
+        words = told.get("detail") or told["message"]
+        found = re.fullmatch(r"You have reached the limit of 3 new photos per minute\. Try again in (\d+) s\.", words)
+        assert found, words
+        wait = float(said.headers["retry-after"]) if said.head else told["retry_after"]
+        assert 0 < wait <= 20, "a third of a minute"
+        assert math.isclose(int(found[1]), wait, abs_tol=1.0)
+    assert press(server, come("192.0.2.8")).status < 400, "somebody else"
+    assert ask(server, "/latest.jpg", headers=come("192.0.2.7")).status == 200, "looking is free"
+    for _ in range(5):
+        assert press(server, {}).status < 400, "this machine's own address"
+
+
+def test_an_error_on_the_push_names_the_press_that_it_answers(serve: Serve) -> None:
+    server = serve(*OPEN, "--presses-per-minute", "1")
+    with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=come("192.0.2.7")) as push:
+        said: dict[str, Any] = {}
+        for key, kind in (("first", "ready"), ("second", "error")):
+            push.send(json.dumps({"type": "capture", "max_age": 0, "request": key}))
+            while said.get("type") != kind:
+                said = json.loads(push.recv(timeout=20))
+    assert (said["code"], said["request"], said["temporary"]) == ("rate_limited", "second", True)
+    assert 0 < said["retry_after"] <= 60
+
+
+def test_a_user_has_one_limit_from_wherever_they_come_and_others_have_theirs(serve: Serve, tmp_path: Path) -> None:
+    ada, bob = (add_token(tmp_path, name, "capture") for name in ("ada", "bob"))
+    server = serve(*KNOWN, "--presses-per-minute", "2")
+    assert press_by_api(server, come("192.0.2.1", ada)).status == 201
+    assert press_by_push(server, come("192.0.2.2", ada)).status == 201
+    for address in ("192.0.2.1", "192.0.2.3", "2001:db8::1"):
+        assert press_by_api(server, come(address, ada)).status == 429, address
+    assert press_by_api(server, ada).status == 429, "on this machine, too: a user is a user"
+    assert press_by_api(server, come("192.0.2.1", bob)).status == 201, "from the same address"
+
+
+def test_a_network_of_ipv6_is_one_address(serve: Serve) -> None:
+    server = serve(*OPEN, "--presses-per-minute", "1")
+    assert press_by_api(server, come("2001:db8:0:1::1")).status == 201
+    assert press_by_api(server, come("2001:db8:0:1:ffff::2")).status == 429
+    assert press_by_api(server, come("2001:db8:0:2::1")).status == 201
+    assert press_by_api(server, come("::ffff:192.0.2.1")).status == 201
+    assert press_by_api(server, come("192.0.2.1")).status == 429
+
+
+async def test_who_hangs_up_before_the_photo_is_there_has_asked_for_it_all_the_same(run: Run) -> None:
+    running = await run(open=True, trusted_proxies=(HERE,), presses_per_minute=3, dead_time=0.0)
+    running.camera.held = True
+    headers = come("192.0.2.7")
+    for number in range(3):
+        taken = running.camera.captures
+        async with connect_and_say(running.client.port, headers):
+            await until(lambda before=taken: running.camera.captures > before)  # type: ignore[misc]
+        await running.camera.release()
+        await until(lambda number=number: running.service.store.kept[0] > number)  # type: ignore[misc]
+    async with running.client.post("/api/captures", json={"max_age": 0}, headers=headers) as answer:
+        assert answer.status == 429
+
+
+@contextlib.asynccontextmanager
+async def connect_and_say(port: int | None, headers: dict[str, str]) -> AsyncIterator[None]:
+    """A press on a connection that is cut when the block ends."""
+    _, writer = await asyncio.open_connection(HERE, port)
+    lines = ["POST /api/captures HTTP/1.1", f"Host: {HERE}", *(f"{name}: {value}" for name, value in headers.items())]
+    writer.write("\r\n".join((*lines, "Content-Length: 13", "", '{"max_age":0}')).encode())
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+
+
+def test_a_photo_that_is_there_already_is_not_counted_and_not_refused(serve: Serve) -> None:
+    server = serve(*OPEN, "--presses-per-minute", "1")
+    assert press_by_api(server, come("192.0.2.7")).status == 201
+    for _ in range(3):
+        assert press_by_api(server, come("192.0.2.7")).status == 429
+        said = ask(server, "/api/captures", "POST", come("192.0.2.7"), b'{"max_age":600}')
+        assert (said.status, json.loads(said.body)["outcome"]) == (200, "cached")
+        assert ask(server, "/latest.jpg?max_age=600", headers=come("192.0.2.7")).status == 200
+
+
+# ---- downloads
+
+MIB = 1024 * 1024
+
+
+def test_an_address_that_was_sent_all_that_it_may_have_is_told_when_to_come_back(serve: Serve) -> None:
+    server = serve(*OPEN, "--download-per-hour", "1")
+    photo = take_photo(server)
+    sent = 0
+    while (said := ask(server, photo["url"], headers=come("192.0.2.7"))).status == 200 and sent < 3 * MIB:
+        sent += len(said.body)
+    assert MIB <= sent < MIB + photo["bytes"]
+    assert said.status == 429
+    told = json.loads(said.body)
+    assert told["code"] == "rate_limited"
+    assert re.fullmatch(
+        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.",
+        told["detail"],
+    )
+    assert 1 <= int(said.headers["retry-after"]) <= 3600 * (sent - MIB) / MIB + 2
+    for path in ("/latest.jpg", photo["thumbnail"], "/preview.mjpg"):
+        assert ask(server, path, headers=come("192.0.2.7")).status == 429, path
+    assert ask(server, photo["url"], "HEAD", come("192.0.2.7")).status == 200, "nothing is sent"
+    known = {**come("192.0.2.7"), "If-None-Match": f'"{photo["snapshot"]}"'}
+    assert ask(server, photo["url"], headers=known).status == 304, "nor here"
+    assert ask(server, "/api/snapshots", headers=come("192.0.2.7")).status == 200
+    assert press_by_push(server, come("192.0.2.7")).status == 201, "and the push goes on"
+    assert ask(server, photo["url"], headers=come("192.0.2.8")).status == 200
+    for _ in range(2 * MIB // photo["bytes"]):
+        assert ask(server, photo["url"]).status == 200, "this machine's own address"
+
+
+def test_of_a_part_only_the_part_is_counted(serve: Serve) -> None:
+    server = serve(*OPEN, "--download-per-hour", "1")
+    photo = take_photo(server)
+    for _ in range(2 * MIB // photo["bytes"]):
+        said = ask(server, photo["url"], headers={**come("192.0.2.7"), "Range": "bytes=0-9"})
+        assert (said.status, len(said.body)) == (206, 10)
+
+
+def test_the_live_view_ends_when_all_was_sent_and_a_user_has_one_limit_for_all_windows(
+    serve: Serve, tmp_path: Path
+) -> None:
+    token = add_token(tmp_path, "ada", "view")
+    server = serve(*KNOWN, "--download-per-hour", "1", "--preview-rate", "60")
+    sizes: list[int] = []
+
+    def watch(address: str) -> None:
+        connection = http.client.HTTPConnection(HERE, server.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", "/preview.mjpg", headers=come(address, token))
+            answer = connection.getresponse()
+            shown = answer.read()
+            assert shown.rstrip().endswith(b"--"), "the last part was closed"
+            sizes.append(len(shown))
+
+    threads = [threading.Thread(target=watch, args=(f"192.0.2.{number}",)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sizes) == 2
+    assert MIB <= sum(sizes) < 1.5 * MIB
+    assert ask(server, "/preview.mjpg", headers=come("192.0.2.9", token)).status == 429
+
+
+# ---- by the clock that is handed in
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refuse(allowance: Any, client: str | None) -> float | None:
+    """Seconds until they may come back; None for who may now."""
+    try:
+        allowance.check(client)
+        return None
+    except RequestError as error:
+        return error.retry_after
+
+
+@given(st.integers(1, 1000), st.lists(st.floats(0, 120), min_size=1, max_size=60))
+def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_than_is_promised(
+    per_minute: int, pauses: list[float]
+) -> None:
+    clock = Clock()
+    presses = Allowances(Settings(open=True, presses_per_minute=per_minute), clock).presses
+    had, began = 0, clock.now
+    for pause in pauses:
+        clock.now += pause
+        while (wait := refuse(presses, "somebody")) is None:
+            presses.spend("somebody", 1)
+            had += 1
+        assert had <= per_minute + per_minute * (clock.now - began) / 60 + 1e-6
+        clock.now += wait + 0.001  # it is told in whole milliseconds
+        assert refuse(presses, "somebody") is None
+
+
+def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
+    allowances = Allowances(Settings(open=True), Clock())
+    for number in range(2 * MOST):
+        allowances.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
+    assert len(allowances.presses._buckets) == MOST
+
+
+def test_a_family_never_meets_a_limit() -> None:
+    """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
+    clock = Clock()
+    allowances = Allowances(Settings(open=True), clock)
+    client = find_client(Visitor(role="capture", name=None, kind="local"), "192.0.2.7")
+    photo, frame = 500_000, 100_000
+    for second in range(24 * 3600):
+        clock.now += 1
+        for member in range(6):
+            if (second + member) % 4 == 0:
+                assert refuse(allowances.presses, client) is None
+                allowances.presses.spend(client, 1)
+        assert refuse(allowances.download, client) is None
+        allowances.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        *(("127.0.0.1", None), ("127.8.8.8", None), ("::1", None), ("::ffff:127.0.0.1", None), ("", None)),
+        *(("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8::7", "2001:db8::/64")),
+        *(("fe80::1%eth0", "fe80::/64"), ("unknown", ""), ("_hidden", "")),
+    ],
+)
+def test_this_machine_alone_has_no_limits(address: str, client: str | None) -> None:
+    assert find_client(Visitor(role="capture", name=None, kind="anonymous"), address) == client
+    assert find_client(Visitor(role="capture", name="ada", kind="session"), address) == "session ada"

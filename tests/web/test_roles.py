@@ -1,0 +1,425 @@
+"""Who may what: every address, asked by everybody there is. What it takes stands in the table of routes."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp.typedefs import LooseHeaders
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
+
+from dog.auth import ROLES, Accounts, Role, allows, find_place
+from dog.client import Client, Forbidden
+from dog.protocol import Hello
+from dog.web.apidocs.operation import PARTS, Operation
+from dog.web.routes import OPERATIONS
+from tests.conftest import Run, Serve
+from tests.support.running import Running
+from tests.support.server_process import run_dog
+
+SNAPSHOTS = "snapshots"
+SAFE_FOR_ALL = {
+    "GET /api/visitor",
+    "GET /enter/{invitation}",
+    "GET /favicon.ico",
+    "GET /healthz",
+    "GET /login",
+    "GET /shared/{token}",
+    "GET /shared/{token}/picture.{suffix}",
+    "GET /static/{name}",
+    "GET /ws",
+    "POST /enter/{invitation}",
+    "POST /login",
+    "POST /logout",
+}
+"""What who is not known may ask for: the way in, what was given away, and that the process lives; /ws asks itself."""
+CHANGING = {
+    "DELETE /api/links/{link}",
+    "DELETE /api/snapshots/{id}",
+    "DELETE /api/snapshots/{id}/pin",
+    "GET /api/snapshots/{id}/links",
+    "GET /snapshots/{id}/delete",
+    "GET /snapshots/{id}/links",
+    "POST /api/snapshots/{id}/links",
+    "POST /snapshots/{id}/delete",
+    "POST /snapshots/{id}/links",
+    "POST /snapshots/{id}/links/{link}/revoke",
+    "POST /snapshots/{id}/pin",
+    "PUT /api/snapshots/{id}/pin",
+}
+"""What takes the role manage."""
+PRESSING = {"POST /", "POST /api/captures"}
+ENDLESS = {"/events", "/preview.mjpg"}
+
+
+def write(operation: Operation) -> str:
+    return f"{operation.method} {operation.path}"
+
+
+def fill(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: str(PARTS[name[1]].example), path)
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+        yield accounts
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> int:
+    """The status. What goes on for ever is left as soon as that is there."""
+    async with running.client.request(
+        operation.method, fill(operation.path), headers=headers, allow_redirects=False
+    ) as answer:
+        return answer.status
+
+
+def test_each_address_takes_the_role_that_it_should() -> None:
+    taken = {write(operation): operation.role for operation in OPERATIONS}
+    assert {name for name, role in taken.items() if role is None} == SAFE_FOR_ALL
+    assert {name for name, role in taken.items() if role == "manage"} == CHANGING
+    assert {name for name, role in taken.items() if role == "capture"} == PRESSING
+
+
+@pytest.mark.parametrize("role", [None, *ROLES])
+async def test_every_address_is_for_who_has_its_role_and_for_nobody_else(
+    run: Run, accounts: Accounts, role: Role | None
+) -> None:
+    headers = {} if role is None else bearer(accounts.add_token("somebody", role, None))
+    running = await run(auth=True, dead_time=0.0)
+    for operation in OPERATIONS:
+        if operation.path in ENDLESS and allows(role, operation.role):
+            continue  # tests below
+        status = await ask(running, operation, headers)
+        refusal = 401 if role is None else 403
+        assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
+
+
+# ---- the push
+
+
+async def open_push(running: Running, query: str = "", token: str | None = None) -> ClientConnection:
+    headers = None if token is None else bearer(token)
+    return await connect(f"{running.url.replace('http', 'ws', 1)}/ws{query}", additional_headers=headers)
+
+
+async def hear(push: ClientConnection, *types: str) -> dict[str, object]:
+    """The next message of one of these types."""
+    while True:
+        message: dict[str, object] = json.loads(await push.recv())
+        if message["type"] in types:
+            return message
+
+
+async def say(push: ClientConnection, **message: object) -> None:
+    await push.send(json.dumps(message))
+
+
+async def hear_end(push: ClientConnection) -> int:
+    """The code that the server closes with."""
+    with contextlib.suppress(ConnectionClosed):
+        async for _message in push:
+            pass
+    assert push.close_code is not None
+    return push.close_code
+
+
+async def test_who_says_a_token_first_becomes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("porch", "view", None)
+    running = await run(auth=True)
+    async with await open_push(running) as push:
+        first = await hear(push, "error", "hello")
+        assert (first["type"], first["code"]) == ("error", "unauthorized")
+        assert running.service.hub.count == 0
+        await say(push, type="capture", request="r")
+        assert (await hear(push, "error", "reply"))["code"] == "unauthorized"
+        await say(push, type="resume", cursor="0-0")
+        assert (await hear(push, "error", "hello"))["code"] == "unauthorized"
+        await say(push, type="auth", token=token)
+        assert (await hear(push, "hello"))["role"] == "view"
+        assert running.service.hub.count == 1
+        await say(push, type="capture", request="r")
+        refused = await hear(push, "error", "reply")
+        assert (refused["code"], refused["request"]) == ("forbidden", "r")
+    assert running.camera.captures == 0
+
+
+async def test_a_token_in_the_handshake_does_as_well(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with await open_push(running, token=token) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "capture"
+        await say(push, type="capture", request="r")
+        assert (await hear(push, "reply", "error"))["outcome"] == "started"
+        await hear(push, "ready")
+
+
+async def test_a_token_that_is_none_ends_the_connection(run: Run, accounts: Accounts) -> None:
+    running = await run(auth=True)
+    async with await open_push(running) as push:
+        await say(push, type="auth", token="dog_" + 43 * "A")
+        assert await hear_end(push) == 4401
+    assert running.service.hub.count == 0
+
+
+async def test_who_watches_anonymously_may_say_who_they_are_and_loses_nothing(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, anonymous="view", dead_time=0.0)
+    async with await open_push(running) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+        await say(push, type="auth", token="dog_" + 43 * "A", request="a")
+        refused = await hear(push, "error", "hello")
+        assert (refused["code"], refused["request"]) == ("unauthorized", "a")
+        await say(push, type="auth", token=token)
+        again = await hear(push, "hello", "error")
+        assert (again["role"], again["recovered"]) == ("capture", True)
+        await say(push, type="capture")
+        assert [(await hear(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
+    assert running.service.hub.count == 0
+
+
+@pytest.mark.parametrize(("taken", "code"), [("removed", 4401), ("role", 1012)])
+async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
+    run: Run, accounts: Accounts, taken: str, code: int
+) -> None:
+    token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
+    running = await run(auth=True)
+    async with await open_push(running, token=token) as push, await open_push(running, token=other) as bystander:
+        await hear(push, "hello")
+        await hear(bystander, "hello")
+        async with running.client.get("/events", headers=bearer(token)) as events:
+            await events.content.readuntil(b"hello")
+            if taken == "removed":
+                accounts.remove_token("one")
+            else:
+                accounts.set_token_role("one", "view")
+            assert await hear_end(push) == code
+            await events.content.read()  # to its end
+        await say(bystander, type="ping", request="p")
+        assert (await hear(bystander, "pong"))["request"] == "p"
+        assert running.service.hub.count == 1
+
+
+@pytest.mark.parametrize("way", ["after", "max_age", "the interface", "the page"])
+async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts, way: str) -> None:
+    token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
+    running = await run(auth=True, dead_time=0.0)
+    async with running.client.post("/api/captures", headers=bearer(other)) as answer:
+        first = (await answer.json())["snapshot"]
+    running.camera.held = True
+    ways = {"after": f"/latest.jpg?after={first}", "max_age": "/latest.jpg?max_age=0"}
+    posts = {"the interface": "/api/captures", "the page": "/"}
+    asking = (
+        running.client.get(ways[way], headers=bearer(token))
+        if way in ways
+        else running.client.post(posts[way], headers=bearer(token), allow_redirects=False)
+    )
+    waiting = asyncio.ensure_future(asking)
+    if way != "after":
+        await running.camera.exposing.wait()
+    changed = asyncio.Event()
+    review = running.service.presence.review
+
+    def note() -> None:
+        review()
+        changed.set()
+
+    access = running.service.access
+    assert access is not None
+    access.on_change = note
+    accounts.remove_token("one")
+    await changed.wait()
+    pressing = asyncio.ensure_future(running.client.post("/api/captures", headers=bearer(other)))
+    await running.camera.release()
+    assert (await waiting).status == 401
+    running.camera.held = False
+    if not pressing.done() and way != "after":
+        await running.camera.release()
+    assert (await pressing).status == 201
+
+
+# ---- tickets
+
+
+async def test_a_ticket_is_good_for_one_request(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("porch", "view", None)
+    running = await run(auth=True)
+    assert (await running.client.post("/api/tickets")).status == 401
+    async with running.client.post("/api/tickets", headers=bearer(token)) as answer:
+        assert answer.status == 201
+        said = await answer.json()
+    async with await open_push(running, f"?ticket={said['ticket']}") as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+    for address in (f"/api/cameras?ticket={said['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
+        assert (await running.client.get(address)).status == 401
+
+
+async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("Porch", "capture", None)
+    running = await run(auth=True)
+    async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
+        assert await answer.json() == {"role": "capture", "name": "Porch"}
+    async with running.client.get("/api/visitor") as answer:
+        assert await answer.json() == {}
+
+
+async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> None:
+    watching, managing = (accounts.add_token(role, role, None) for role in ("view", "manage"))
+    running = await run(auth=True, anonymous="capture", dead_time=0.0)
+    for token, role in ((watching, "capture"), (managing, "manage")):
+        async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
+            assert (await answer.json())["role"] == role
+        async with running.client.post("/api/captures", headers=bearer(token)) as answer:
+            assert answer.status == 201
+
+
+# ---- without accounts
+
+
+async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in(run: Run) -> None:
+    running = await run()
+    async with running.watch() as events:
+        assert events.hello["role"] == "manage"
+    assert (await running.client.get("/login")).status == 404
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, name: str) -> None:
+    running = await run()
+    async with running.client.get("/api/cameras", headers={name: "192.0.2.1"}) as answer:
+        assert answer.status == 403
+        assert "--trusted-proxies" in (await answer.json())["detail"]
+    async with running.client.post("/api/captures", headers={name: "192.0.2.1"}) as answer:
+        assert answer.status == 403
+    assert running.camera.captures == 0
+    served = await run(
+        trusted_proxies=("127.0.0.1",),
+        auth=True,
+        anonymous="view",
+        snapshots=running.service.settings.snapshots.parent / "other",
+    )
+    async with served.client.get("/api/cameras", headers={"X-Forwarded-For": "192.0.2.1"}) as answer:
+        assert answer.status == 200
+
+
+async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) -> None:
+    running = await run(open=True, dead_time=0.0)
+    async with running.watch() as events:
+        assert events.hello["role"] == "capture"
+    async with running.client.post("/api/captures") as answer:
+        assert answer.status == 201
+        snapshot = (await answer.json())["snapshot"]
+    async with running.client.delete(f"/api/snapshots/{snapshot}") as answer:
+        assert answer.status == 403
+        assert "--auth" in (await answer.json())["detail"]
+    async with running.client.get(f"/snapshots/{snapshot}", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+    assert not [each for each in ("delete", "pin", "share") if f'id="{each}"' in page]
+
+
+# ---- dog.client, and the commands on it
+
+
+async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("script", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with Client(running.url, token=token) as dog:
+        photo = await dog.capture()
+        assert len(await photo.read()) == photo.bytes
+        hello = await anext(dog.events())
+        assert isinstance(hello, Hello)
+        assert hello.role == "capture"
+    for wrong in (None, "dog_" + 43 * "A"):
+        async with Client(running.url, token=wrong) as dog:
+            with pytest.raises(Forbidden, match="lets nobody in like this"):
+                await dog.capture()
+            with pytest.raises(Forbidden, match="lets nobody in like this"):
+                await anext(dog.events())
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nX-Evil: 1"])
+def test_what_can_be_no_token_is_refused_at_once(token: str) -> None:
+    with pytest.raises(ValueError, match="one word"):
+        Client("http://127.0.0.1:1", token=token)
+
+
+def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
+    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+        token = accounts.add_token("script", "capture", None)
+    server = serve("--auth", "--dead-time", "60")
+    file = tmp_path / "token"
+    file.write_text(f"{token}\n")
+    for mode, said in (
+        (0o644, f"dog: {file} can be read by other users of this computer. Run: chmod 600 {file}\n"),
+        (0o600, ""),
+    ):
+        file.chmod(mode)
+        ended = run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path)
+        assert (ended.returncode, ended.stderr) == (0, said)
+    listed = run_dog("gallery", server.url, "--json", cwd=tmp_path, env={"DOG_TOKEN": token})
+    assert len(listed.stdout.splitlines()) == 1
+    refused = run_dog("gallery", server.url, cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "lets nobody in like this: You must log in, or send a token, to do this" in refused.stderr
+    both = run_dog("gallery", f"http://ada:pw@127.0.0.1:{server.port}", "--token-file", str(file), cwd=tmp_path)
+    assert both.returncode != 0
+    assert both.stderr.startswith("dog: the address has a user and a password, and there is a token: leave one")
+    endless = run_dog("gallery", server.url, "--token-file", "/dev/zero", cwd=tmp_path)
+    assert (endless.returncode, endless.stderr.count("\n")) == (2, 1)
+    file.write_text("two words\n")
+    wrong = run_dog("gallery", server.url, "--token-file", str(file), cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "contains no valid token" in wrong.stderr
+
+
+# ---- pages of listed origins
+
+
+def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--auth")
+    for number in range(3):
+        made = run_dog("token", "add", f"cron{number}", "--role", "view", cwd=tmp_path)
+        request = urllib.request.Request(f"{server.url}/api/cameras", headers=bearer(made.stdout.strip()))
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
+
+
+async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_requests(
+    run: Run, accounts: Accounts
+) -> None:
+    accounts.add_user("ada", "manage", None)
+    session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+    token = accounts.add_token("listed", "view", None)
+    listed = "http://127.0.0.1:3000"
+    running = await run(auth=True, origins=(listed,), dead_time=0.0)
+    page = {"Origin": listed, "Cookie": f"dog_session={session}"}
+    for method, path in (("POST", "/api/captures"), ("POST", "/api/tickets"), ("POST", "/"), ("POST", "/logout")):
+        assert (await running.client.request(method, path, headers=page)).status == 403
+    handshake = f"{running.url.replace('http', 'ws', 1)}/ws"
+    with pytest.raises(InvalidStatus, match="403"):
+        await connect(handshake, origin=Origin(listed), additional_headers={"Cookie": page["Cookie"]})
+    async with connect(handshake, origin=Origin(listed), additional_headers=bearer(token)) as push:
+        assert (await hear(push, "hello", "error"))["role"] == "view"
+    assert running.camera.captures == 0
+
+
+async def test_who_is_not_known_gets_no_tickets_that_others_would_lose(run: Run) -> None:
+    running = await run(auth=True, anonymous="view")
+    assert (await running.client.post("/api/tickets")).status == 401
+
+
+async def test_another_sites_image_does_not_start_the_live_view(run: Run) -> None:
+    running = await run()
+    foreign = {"Sec-Fetch-Site": "cross-site", "Referer": "https://evil.example/"}
+    assert (await running.client.get("/preview.mjpg", headers=foreign)).status == 403

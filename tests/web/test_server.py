@@ -1,0 +1,260 @@
+"""How the service ends, as processes: by a first signal, by a second one, and where it is stuck."""
+
+import asyncio
+import ctypes
+import errno
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from dog.web.server import END_LIMIT, _Mishaps
+from tests.conftest import Serve
+from tests.load.health import measure_memory
+from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
+
+HANGING_CAMERA = """#!/bin/sh
+trap '' TERM INT
+echo $$ > started
+while :; do sleep 1000; done
+"""
+"""Writes its process id into a pipe that the test reads, hangs, and does not listen to SIGTERM; nor does its child."""
+
+STUCK_APP = """
+import asyncio, sys, time
+import dog.web.app
+real_create_app = dog.web.app.create_app
+def create_app(settings):
+    app = real_create_app(settings)
+    async def stick(app):
+        {stick}
+    app.on_shutdown.append(stick)
+    return app
+dog.web.app.create_app = create_app
+from dog.cli import main
+main(prog_name="dog")
+"""
+"""The real command with an application that never ends: no part of the real one is known to do so."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(number: signal.Signals, serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    server.send(number)
+    assert server.wait() == 0
+    log = (tmp_path / "server.log").read_text()
+    for text in (server.stderr, log):
+        assert [line.split("dog.web.server")[1].strip() for line in text.splitlines()[-2:]] == [
+            f"Stopping ({number.name})...",
+            "Stopped",
+        ]
+    assert "Traceback" not in server.stderr
+
+
+def test_a_signal_is_heard_at_once_whichever_thread_it_reaches(serve: Serve) -> None:
+    """The kernel may give a process's signal to any thread; only the main one may act, and it sleeps."""
+    server = serve("--host", "localhost")  # looking up a name is done in a thread, which stays
+    others = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()} - {server.pid}
+    ctypes.CDLL(None, use_errno=True).tgkill(server.pid, others.pop(), signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_the_port_is_free_again_at_once(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert server.stop() == 0
+        assert serve("--port", str(server.port)).port == server.port
+
+
+def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path) -> None:
+    environment = clean_environment({"PYTHONPATH": str(ROOT)})
+    arguments = [*PYTHON_M_DOG, "serve", "--port", "0"]
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            process.stderr.close()
+            url = line.split()[3]
+            for _ in range(3):
+                urllib.request.urlopen(f"{url}/healthz", timeout=10).close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert (tmp_path / "server.log").read_text().endswith("Stopped\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_at_once_all_that_the_camera_runs(
+    number: signal.Signals, serve: Serve, tmp_path: Path
+) -> None:
+    program = HANGING_CAMERA.replace("started", str(tmp_path / "started"))
+    camera_sh = tmp_path / "camera.sh"
+    camera_sh.write_text(program)
+    camera_sh.chmod(0o755)
+    os.mkfifo(tmp_path / "started")
+    server = serve("--camera", "script:./camera.sh")
+    request = urllib.request.Request(
+        f"{server.url}/api/captures",
+        data=b"{}",
+        headers={"Content-Type": "application/json", "Prefer": "respond-async"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    camera = os.pidfd_open(int((tmp_path / "started").read_text()))
+    try:
+        server.send(number)
+        server.wait_for(rf"Stopping \({number.name}\)")
+        server.send(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM, "it ended in order, or when its time was up"
+        assert "SIGTERM again: ending at once" in server.stderr
+        assert select.select([camera], [], [], 5)[0], "the camera's program outlived the service"
+    finally:
+        os.close(camera)
+
+
+def start_stuck(tmp_path: Path, stick: str) -> ServerProcess:
+    command = [sys.executable, "-c", STUCK_APP.format(stick=stick)]
+    return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
+
+
+# a task that never ends; an event loop that does not even run
+STICKS = ["await asyncio.Event().wait()", "time.sleep(1000)"]
+
+
+@pytest.mark.parametrize("stick", STICKS)
+def test_an_end_that_takes_too_long_is_cut_short_within_five_seconds(stick: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, stick)
+    try:
+        assert server.stop() == 1
+    finally:
+        server.kill()
+    assert END_LIMIT < 5
+    line = f"The end took more than {END_LIMIT} s: ending at once"
+    assert line in server.stderr
+    assert line in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.parametrize("stick", STICKS)
+def test_the_second_signal_is_heard_even_where_the_end_is_stuck(stick: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, stick)
+    try:
+        server.send(signal.SIGINT)
+        server.wait_for("Stopping")
+        server.send(signal.SIGINT)
+        assert server.wait() == 128 + signal.SIGINT
+    finally:
+        server.kill()
+
+
+def test_a_signal_ends_the_start_in_order_too(tmp_path: Path) -> None:
+    stick = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
+    script = STUCK_APP.format(stick=stick).replace("on_shutdown", "on_startup")
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script])
+    server.launch()
+    try:
+        server.wait_for("starting")
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    assert server.stderr.splitlines()[-1].endswith("Stopped")
+    assert "D.O.G. is at" not in server.stderr
+
+
+def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: Path) -> None:
+    script = STUCK_APP.format(stick="pass").replace("return app", "raise ZeroDivisionError('here')")
+    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script]).launch()
+    try:
+        assert server.wait() == 1
+    finally:
+        server.kill()
+    for text in (server.stderr, (tmp_path / "server.log").read_text()):
+        assert text.count("The service stopped because of an internal error\n    Traceback") == 1
+        assert text.endswith("    ZeroDivisionError: here\n")
+
+
+def test_used_up_descriptors_are_said_once_and_hurt_nobody_who_is_there(serve: Serve) -> None:
+    server = serve()
+    _, most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
+        used = len(os.listdir(f"/proc/{server.pid}/fd"))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 16, most))
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+        server.wait_for(rf"all {used + 16} descriptors are in use")
+        viewer.send('{"type":"capture"}')
+        while json.loads(viewer.recv(timeout=20))["type"] not in ("ready", "failed"):
+            pass
+        for connection in idle:
+            connection.close()
+        urllib.request.urlopen(f"{server.url}/healthz", timeout=30).close()
+    assert server.stop() == 0
+    assert server.stderr.count("descriptors are in use") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"Expect: 100-continue", b"100 Continue"),
+        (b"Expect: ", b"200 OK"),
+        (b"Expect: \xff", b"417 Expectation Failed"),
+        (b"Expect: a cup of tea", b"417 Expectation Failed"),
+    ],
+)
+def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: bytes) -> None:
+    server = serve()
+    for path in (b"/healthz", b"/nowhere"):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + line
+            connection.sendall(head + b"\r\nConnection: close\r\n\r\n")
+            with connection.makefile("rb") as answer:
+                said = answer.read()
+        if status == b"200 OK" and path == b"/nowhere":
+            status = b"404 Not Found"
+        assert said.startswith(b"HTTP/1.1 " + status)
+        if status.startswith(b"417"):
+            assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+
+
+def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve: Serve, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    camera = tmp_path / "camera.sh"
+    camera.write_text(f"#!/bin/sh\nread line < '{tmp_path}/go'\n")
+    camera.chmod(0o755)
+    server = serve("--camera", f"script:{camera}", "--capture-timeout", "60")
+    memory = measure_memory(server)
+    request = b"GET /latest.jpg?max_age=0 HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 8000 + b"\r\n\r\n"
+    for _ in range(10):
+        leaving = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+        for connection in leaving:
+            connection.sendall(request)
+        urllib.request.urlopen(f"{server.url}/healthz", timeout=30).close()
+        for connection in leaving:
+            connection.close()
+    while measure_memory(server) - memory >= 20 * 2**20:  # 10 KiB for each of the two thousand
+        time.sleep(0.02)
+    assert server.stop() == 0
+
+
+async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (errno.ENOTCONN, errno.EIO):
+        _Mishaps()(loop, {"message": "Exception in callback", "exception": OSError(number, os.strerror(number))})
+    assert [str(record.exc_info[1].args[0]) for record in caplog.records if record.exc_info] == [str(errno.EIO)]  # type: ignore[union-attr]
+
+
+def test_what_is_no_http_is_one_line_in_the_log_and_no_traceback(serve: Serve) -> None:
+    server = serve()
+    for junk in (b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nX : a\r\n\r\n", b"G" * 9000):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(junk)
+            assert b" 400 " in connection.recv(4096)
+    server.wait_for("Not HTTP: ")

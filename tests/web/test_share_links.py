@@ -1,0 +1,606 @@
+"""Links to give away: what they open, what they don't, how they end, and what they give away of everything else."""
+
+import asyncio
+import datetime as dt
+import gc
+import hashlib
+import io
+import json
+import re
+import sqlite3
+import string
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from itsdangerous import Signer
+from PIL import ExifTags, Image
+from yarl import URL
+
+from dog.protocol import parse_timestamp
+from dog.web.handlers.share_links import SharedPicture, make_signer
+from dog.web.http.content import hash_content
+from tests.conftest import Run, Serve
+from tests.support.cameras import make_picture
+from tests.support.pictures import encode
+from tests.support.running import Running, until
+from tests.support.server_process import ServerProcess
+
+PAGE = {"Accept": "text/html,*/*;q=0.8"}
+WEEK = 7 * 24 * 3600
+CAMERA_LABEL = 0xC7A1
+
+
+async def take(running: Running) -> dict[str, Any]:
+    async with running.client.post("/api/captures", json={"max_age": 0}) as answer:
+        photo: dict[str, Any] = await answer.json()
+        return photo
+
+
+async def share(running: Running, snapshot: str, **body: Any) -> dict[str, Any]:
+    async with running.client.post(f"/api/snapshots/{snapshot}/links", json=body) as answer:
+        assert answer.status == 201, await answer.text()
+        link: dict[str, Any] = await answer.json()
+        return link
+
+
+async def list_links(running: Running, snapshot: str) -> list[dict[str, Any]]:
+    async with running.client.get(f"/api/snapshots/{snapshot}/links") as answer:
+        links: list[dict[str, Any]] = (await answer.json())["links"]
+        return links
+
+
+async def fetch(running: Running, path: str, method: str = "GET", **options: Any) -> tuple[int, str]:
+    address = URL(str(running.client.make_url("/")).rstrip("/") + path, encoded=True)
+    async with running.client.session.request(method, address, allow_redirects=False, **options) as answer:
+        return answer.status, await answer.text(errors="replace")
+
+
+async def have_expired(running: Running, link: str) -> None:
+    """As if its time were over: the row says so."""
+
+    def expire(index: Any) -> None:
+        with index.ledger.durably():
+            index.ledger._database.execute("UPDATE shares SET expires_at = created_at - 1 WHERE id = ?", (link,))
+
+    store = running.service.store
+    await store._run(store._thread, store._archive.tell, expire)
+
+
+# ---- making, listing, revoking
+
+
+async def test_a_script_makes_a_link_that_works_for_a_week_unless_it_says_how_long(run: Run) -> None:
+    running = await run()
+    photo = await take(running)
+    async with running.client.post(f"/api/snapshots/{photo['snapshot']}/links") as answer:
+        usual = await answer.json()
+        assert (answer.status, answer.headers["Location"]) == (201, usual["url"])
+    brief = await share(running, photo["snapshot"], expires_in=60)
+    assert list(usual) == ["link", "url", "snapshot", "created_at", "expires_at"]
+    for link, seconds in (usual, WEEK), (brief, 60):
+        lives = parse_timestamp(link["expires_at"]) - parse_timestamp(link["created_at"])
+        assert abs(lives.total_seconds() - seconds) < 1
+        assert link["snapshot"] == photo["snapshot"]
+        assert (await fetch(running, link["url"]))[0] == 200
+    assert await list_links(running, photo["snapshot"]) == in_order(usual, brief)
+
+
+def in_order(*links: dict[str, Any]) -> list[dict[str, Any]]:
+    """The oldest first; two may be of one millisecond."""
+    return sorted(links, key=lambda link: (link["created_at"], link["link"]))
+
+
+async def test_a_list_has_the_links_of_one_photo_and_says_which_have_expired(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    photo, other = await take(running), await take(running)
+    links = [await share(running, photo["snapshot"]) for _ in range(3)]
+    await share(running, other["snapshot"])
+    await have_expired(running, links[1]["link"])
+    assert await fetch(running, f"/api/links/{links[0]['link']}", "DELETE") == (204, "")
+    found = await list_links(running, photo["snapshot"])
+    assert [each["link"] for each in found] == [each["link"] for each in in_order(links[1], links[2])]
+    assert {each["link"]: each.get("expired", False) for each in found} == {
+        links[1]["link"]: True,
+        links[2]["link"]: False,
+    }
+
+
+async def test_a_link_is_absolute_where_the_public_address_is_known(run: Run) -> None:
+    running = await run(base_url="https://dog.example/cam")
+    link = await share(running, (await take(running))["snapshot"])
+    assert link["url"].startswith("https://dog.example/cam/shared/")
+    path = link["url"].removeprefix("https://dog.example/cam")
+    status, page = await fetch(running, path)
+    assert status == 200
+    assert f'src="..{path}/picture.jpg"' in page, "below whatever prefix a proxy takes off"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"expires_in": 59}',
+        '{"expires_in": 31536001}',
+        '{"expires_in": 59.9}',
+        '{"expires_in": "3600"}',
+        '{"expires_in": null}',
+        '{"expires_in": 1e999}',
+        '{"expires_in": NaN}',
+        "[]",
+        "{",
+        b"\xff",
+    ],
+)
+async def test_a_time_that_a_link_can_not_have_is_a_clear_mistake(run: Run, body: str | bytes) -> None:
+    running = await run()
+    photo = await take(running)
+    status, text = await fetch(running, f"/api/snapshots/{photo['snapshot']}/links", "POST", data=body)
+    assert (status, json.loads(text)["code"] in ("bad_message", "bad_json")) == (400, True), text
+    assert await list_links(running, photo["snapshot"]) == []
+
+
+@pytest.mark.parametrize("seconds", [60, 60.5, 31536000.0])
+async def test_a_minute_and_a_year_are_the_bounds_of_a_link(run: Run, seconds: float) -> None:
+    running = await run()
+    await share(running, (await take(running))["snapshot"], expires_in=seconds)
+
+
+async def test_there_are_no_links_to_what_is_not_there_and_no_link_is_revoked_twice(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    photo, gone = await take(running), await take(running)
+    await fetch(running, f"/api/snapshots/{gone['snapshot']}", "DELETE")
+    for method in "GET", "POST":
+        for place in "/api/snapshots", "/snapshots":
+            for snapshot, code in (
+                ("a" * 24, "unknown_snapshot"),
+                ("x", "unknown_snapshot"),
+                (gone["snapshot"], "gone_"),
+            ):
+                status, text = await fetch(running, f"{place}/{snapshot}/links", method)
+                assert (status, code in text) == (410 if code == "gone_" else 404, True), (method, place, snapshot)
+    link = (await share(running, photo["snapshot"]))["link"]
+    assert (await fetch(running, f"/api/links/{link}", "DELETE"))[0] == 204
+    for again in link, "a" * 24, "x", "%00", photo["snapshot"]:
+        status, text = await fetch(running, f"/api/links/{again}", "DELETE")
+        assert (status, json.loads(text)["code"]) == (404, "unknown_link")
+
+
+async def test_another_sites_page_can_make_and_revoke_nothing(run: Run) -> None:
+    running = await run()
+    snapshot = (await take(running))["snapshot"]
+    link = await share(running, snapshot)
+    for method, path in (
+        ("POST", f"/api/snapshots/{snapshot}/links"),
+        ("POST", f"/snapshots/{snapshot}/links"),
+        ("POST", f"/snapshots/{snapshot}/links/{link['link']}/revoke"),
+        ("DELETE", f"/api/links/{link['link']}"),
+    ):
+        status, _ = await fetch(running, path, method, headers={"Origin": "https://evil.example"})
+        assert status == 403, path
+    assert await list_links(running, snapshot) == [link]
+
+
+async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> None:
+    running = await run()
+    snapshot = (await take(running))["snapshot"]
+    page = f"/snapshots/{snapshot}/links"
+    async with running.client.get(f"/snapshots/{snapshot}") as answer:
+        assert f'href="../snapshots/{snapshot}/links"' in await answer.text()
+    async with running.client.post(page, data={"expires_in": "3600"}) as answer:
+        assert (answer.status, answer.url.path, answer.history[0].status) == (200, page, 303)
+        text = await answer.text()
+    (link,) = await list_links(running, snapshot)
+    assert f'href="{link["url"]}"' in text
+    lives = parse_timestamp(link["expires_at"]) - parse_timestamp(link["created_at"])
+    assert abs(lives - dt.timedelta(hours=1)) < dt.timedelta(seconds=1)
+    action = re.search(r'action="\.\./\.\.(/[^"]*/revoke)"', text)
+    assert action
+    for _ in range(2):  # a form that is sent twice does no harm
+        async with running.client.post(action[1]) as answer:
+            assert (answer.status, answer.url.path) == (200, page)
+            assert "data-link" not in await answer.text()
+    assert (await fetch(running, link["url"]))[0] == 410
+    for wrong in "59", "1.5", "nan", "a week", "":
+        status, text = await fetch(running, page, "POST", data={"expires_in": wrong})
+        assert (status, "from a minute to a year" in text) == (400, True), wrong
+    assert await list_links(running, snapshot) == []
+
+
+# ---- what a link opens
+
+
+async def test_a_link_opens_a_page_with_one_photo_and_no_way_from_there(run: Run) -> None:
+    running = await run()
+    save, saved = running.service.store.save, dt.datetime(2026, 6, 1, 12, 30, 15, tzinfo=dt.UTC)
+    snapshots = [
+        await save(make_picture(size=(80, 60)), camera="shed", capture=n, captured_at=saved) for n in (701, 702, 703)
+    ]
+    shared = snapshots[1]
+    link = await share(running, shared.id)
+    async with running.client.get(link["url"], headers={**PAGE, "Cookie": f"dog_snapshot={shared.id}"}) as answer:
+        page = await answer.text()
+        headers = str(answer.headers)
+        assert answer.headers["Cache-Control"] == "private, no-store"
+        assert answer.headers["X-Robots-Tag"] == "noindex"
+        assert "Set-Cookie" not in answer.headers
+    for shown in "2026-06-01 12:30:15 UTC", "80 × 60", "This link works until", link["expires_at"], "Download":
+        assert shown in page
+    for secret in (*(each.id for each in snapshots), *(each.sha256 for each in snapshots), "shed", "702", "snapshots"):
+        assert secret not in page, secret
+        assert secret not in headers, secret
+    token = link["url"].removeprefix("/shared/")
+    leads = set(re.findall(r'(?:href|src|action|content)="([^"]*/[^"]*)"', page))
+    assert f"../shared/{token}/picture.jpg" in leads
+    assert {lead for lead in leads if not lead.startswith("../static/")} == {f"../shared/{token}/picture.jpg"}
+
+
+async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing_of_its_id(run: Run) -> None:
+    running = await run()
+    photo = await take(running)
+    link = await share(running, photo["snapshot"])
+    picture = f"{link['url']}/picture.jpg"
+    async with running.client.get(picture) as answer:
+        assert (answer.status, answer.content_type) == (200, "image/jpeg")
+        assert await answer.read() == make_picture()
+        headers = answer.headers
+    assert headers["Cache-Control"] == "private, max-age=0, must-revalidate"
+    assert headers["X-Robots-Tag"] == "noindex"
+    assert re.fullmatch(r'inline; filename="dog-\d{8}-\d{6}\.jpg"', headers["Content-Disposition"])
+    assert photo["snapshot"] not in str(headers)
+    for asked, status in ({"If-None-Match": headers["ETag"]}, 304), ({"Range": "bytes=0-3"}, 206):
+        async with running.client.get(picture, headers=asked) as answer:
+            assert answer.status == status
+            assert photo["snapshot"] not in str(answer.headers)
+            assert answer.headers["Cache-Control"].startswith("private")
+    for path in link["url"], picture:
+        async with running.client.head(path) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+            assert int(answer.headers["Content-Length"]) > 0
+
+
+async def test_the_exif_of_a_links_picture_names_neither_the_photo_nor_its_camera(run: Run) -> None:
+    running = await run(exif=True)
+    photo = await take(running)
+    secrets = (photo["snapshot"].encode(), photo["camera"].encode())
+    async with running.client.get(photo["url"]) as answer:
+        kept = await answer.read()
+    assert all(secret in kept for secret in secrets)
+    one, other = [await share(running, photo["snapshot"]) for _ in range(2)]
+    picture = f"{one['url']}/picture.jpg"
+    async with running.client.get(picture) as answer:
+        data, tag = await answer.read(), answer.headers["ETag"]
+        assert int(answer.headers["Content-Length"]) == len(data)
+    assert not any(secret in data for secret in secrets)
+    assert data[data.index(b"\xff\xdb") :] == kept[kept.index(b"\xff\xdb") :], "the picture as it was compressed"
+    exif, stamped = (Image.open(io.BytesIO(each)).getexif() for each in (data, kept))
+    inner, stamped_inner = (each.get_ifd(ExifTags.IFD.Exif) for each in (exif, stamped))
+    assert {ExifTags.Base.ImageDescription, CAMERA_LABEL} <= set(stamped)
+    assert {ExifTags.Base.ImageDescription, CAMERA_LABEL}.isdisjoint(exif)
+    assert inner[ExifTags.Base.ImageUniqueID] == one["link"]
+    for told in ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.SubsecTimeOriginal:
+        assert inner[told] == stamped_inner[told]
+    async with running.client.get(picture, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 304
+    async with running.client.get(picture, headers={"Range": "bytes=-9", "If-Range": tag}) as answer:
+        assert (answer.status, await answer.read()) == (206, data[-9:])
+    async with running.client.get(f"{other['url']}/picture.jpg", headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 200, "its bytes are others"
+        assert other["link"].encode() in await answer.read()
+
+
+async def test_a_link_to_one_photo_opens_no_other_and_nothing_else(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    photo, other = await take(running), await take(running)
+    link = await share(running, photo["snapshot"])
+    token = link["url"].removeprefix("/shared/")
+    for path in (
+        f"/shared/{photo['snapshot']}",
+        f"/shared/{other['snapshot']}",
+        f"/shared/{link['link']}",
+        f"/shared/{token}/picture.png",
+        f"/shared/{token}/picture",
+        f"/shared/{token}/thumbnail.jpg",
+        f"/shared/{token}/{other['snapshot']}.jpg",
+        f"/shared/{token}%2f..%2f..%2fsnapshots",
+        f"/shared/{token}/",
+        f"/snapshots/{token}",
+        f"/snapshots/{link['link']}",
+        f"/api/snapshots/{link['link']}",
+        "/shared/",
+        "/shared",
+    ):
+        assert (await fetch(running, path))[0] == 404, path
+
+
+# ---- forged links
+
+
+def changed(token: str) -> list[str]:
+    """The token with each character changed, in turn, and otherwise spoilt."""
+    digits = string.ascii_letters + string.digits + "-_"
+    spoilt = [
+        token[:at] + next(each for each in digits[at % 7 :] if each != old) + token[at + 1 :]
+        for at, old in enumerate(token)
+    ]
+    last = [token[:-1] + digit for digit in digits if digit != token[-1]]
+    head, signature = token.split(".")
+    shapes = (
+        token[:-1],
+        token[:24],
+        token[:25],
+        token + "A",
+        token + "=",
+        f"{head}..{signature}",
+        f".{signature}",
+        f"{head.upper()}.{signature}",
+        f"{head}.{signature[::-1]}",
+        f"{signature}.{head}",
+        f"%20{token}",
+        f"{token}%00",
+        f"{token}%0a",
+        f"{token[:40]}%C3%A9{token[41:]}",
+        "%00",
+        "%ff",
+        "." * 68,
+        "a" * 4000,
+    )
+    return [*spoilt, *last, *shapes]
+
+
+async def test_a_forged_link_is_unknown_and_the_index_is_never_asked_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await run(dead_time=0.0)
+    photo, other = await take(running), await take(running)
+    links = [await share(running, each["snapshot"]) for each in (photo, other)]
+    tokens = [link["url"].removeprefix("/shared/") for link in links]
+    (head, signature), (other_head, _) = (token.split(".") for token in tokens)
+    secret = await running.service.store.secret()
+    forged = [
+        *changed(tokens[0]),
+        f"{other_head}.{signature}",
+        make_signer(b"another secret of thirty-two bytes").sign(head).decode(),
+        make_signer(b"").sign(head).decode(),
+        *(
+            Signer(secret, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256).sign(head).decode()
+            for salt in (None, "another")
+        ),
+    ]
+    asked: list[str] = []
+    find = running.service.store.find_share
+
+    async def find_share(link: str) -> Any:
+        asked.append(link)
+        return await find(link)
+
+    monkeypatch.setattr(running.service.store, "find_share", find_share)
+    for token in forged:
+        for path in f"/shared/{token}", f"/shared/{token}/picture.jpg":
+            status, text = await fetch(running, path)
+            assert (status, json.loads(text)["code"]) == (404, "unknown_link"), token
+    assert asked == []
+    for token in tokens:
+        assert (await fetch(running, f"/shared/{token}"))[0] == 200
+    assert asked == [link["link"] for link in links]
+
+
+async def test_a_token_is_signed_with_sha_256_and_its_last_digit_has_one_spelling(run: Run) -> None:
+    running = await run()
+    snapshot = (await take(running))["snapshot"]
+    tokens = [(await share(running, snapshot))["url"].removeprefix("/shared/") for _ in range(8)]
+    assert len(set(tokens)) == 8
+    assert all(re.fullmatch(r"[a-z2-7]{24}\.[\w-]{43}", token) for token in tokens)
+
+
+# ---- how a link ends
+
+
+async def revoke(running: Running, link: dict[str, Any]) -> None:
+    assert (await fetch(running, f"/api/links/{link['link']}", "DELETE"))[0] == 204
+
+
+async def delete(running: Running, link: dict[str, Any]) -> None:
+    assert (await fetch(running, f"/api/snapshots/{link['snapshot']}", "DELETE"))[0] == 204
+
+
+async def expire(running: Running, link: dict[str, Any]) -> None:
+    await have_expired(running, link["link"])
+
+
+async def make_room(running: Running, _link: dict[str, Any]) -> None:
+    for _ in range(2):
+        await take(running)
+
+
+async def lose_file(running: Running, link: dict[str, Any]) -> None:
+    snapshot = await running.service.store.get(link["snapshot"])
+    assert snapshot is not None
+    running.service.store.picture_path(snapshot).unlink()
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (revoke, "It was revoked, or the photo was deleted."),
+        (delete, "It was revoked, or the photo was deleted."),
+        (make_room, "It was revoked, or the photo was deleted."),
+        (expire, r"It expired on \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
+    ],
+)
+async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_them(
+    run: Run, end: Callable[..., Any], words: str
+) -> None:
+    running = await run(dead_time=0.0, keep_photos=2, picture_cache=1)
+    link = await share(running, (await take(running))["snapshot"])
+    picture = f"{link['url']}/picture.jpg"
+    async with running.client.get(picture) as answer:
+        held = {"If-None-Match": answer.headers["ETag"]}
+    await end(running, link)
+    for path in link["url"], picture:
+        for method, headers in ("GET", {}), ("GET", held), ("HEAD", {}):
+            async with running.client.request(method, path, headers=headers) as answer:
+                assert answer.status == 410, (path, method, headers)
+                assert answer.content_type == "application/problem+json"
+                assert (answer.headers["X-Robots-Tag"], answer.headers["Cache-Control"]) == ("noindex", "no-store")
+                if method == "GET":
+                    problem = await answer.json()
+                    assert problem["code"] == "gone_link"
+                    assert re.match(words, problem["detail"])
+        async with running.client.get(path, headers=PAGE) as answer:
+            page = await answer.text()
+            assert (answer.status, answer.content_type) == (410, "text/html")
+            assert (answer.headers["X-Robots-Tag"], answer.headers["Cache-Control"]) == ("noindex", "no-store")
+        assert re.search(words, page)
+        assert "This link does not work" in page
+        assert "<a" not in page, "it leads nowhere"
+
+
+async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_has_it(run: Run) -> None:
+    running = await run(exif=True)
+    running.camera.results.append(encode(Image.effect_noise((2000, 2000), 60), quality=95))
+    photo = await take(running)
+    link = await share(running, photo["snapshot"])
+    picture = f"{link['url']}/picture.jpg"
+    connections = [await running.connect_slowly() for _ in range(5)]
+    for _, writer in connections:
+        writer.write(f"GET {picture} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    tags = {(await reader.readuntil(b"\r\n\r\n")).partition(b"ETag: ")[2][:18] for reader, _ in connections}
+    assert len(tags) == 1
+    (copy,) = find_copies()
+    for reader, writer in connections:
+        received = await reader.readexactly(len(copy))
+        assert hash_content(received) == copy.tag
+        assert photo["snapshot"].encode() not in received
+        writer.close()
+    del copy
+    await until(lambda: not find_copies())
+
+
+def find_copies() -> list[SharedPicture]:
+    return [found for found in gc.get_objects() if isinstance(found, SharedPicture)]
+
+
+async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> None:
+    running = await run(picture_cache=0)
+    link = await share(running, (await take(running))["snapshot"])
+    await lose_file(running, link)
+    status, text = await fetch(running, f"{link['url']}/picture.jpg")
+    assert (status, json.loads(text)["code"]) == (410, "gone_link")
+
+
+async def test_an_unknown_link_has_a_page_that_leads_nowhere(run: Run) -> None:
+    running = await run()
+    for path in "/shared/x", "/shared/x/picture.jpg":
+        status, page = await fetch(running, path, headers=PAGE)
+        assert (status, "This link does not work" in page, "<a" in page) == (404, True, False)
+
+
+async def test_revoking_one_link_leaves_the_others_to_the_same_photo(run: Run) -> None:
+    running = await run()
+    snapshot = (await take(running))["snapshot"]
+    one, other = [await share(running, snapshot) for _ in range(2)]
+    await revoke(running, one)
+    assert [(await fetch(running, link["url"]))[0] for link in (one, other)] == [410, 200]
+
+
+async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    photo, other = await take(running), await take(running)
+    link = await share(running, other["snapshot"])
+    status, text = await fetch(running, f"/snapshots/{photo['snapshot']}/links/{link['link']}/revoke", "POST")
+    assert (status, json.loads(text)["code"]) == (404, "unknown_link")
+    assert (await fetch(running, link["url"]))[0] == 200
+    assert (await fetch(running, f"/snapshots/{other['snapshot']}/links/{link['link']}/revoke", "POST"))[0] == 303
+    assert (await fetch(running, link["url"]))[0] == 410
+
+
+async def test_a_link_is_revoked_for_whoever_asks_at_the_same_moment(run: Run) -> None:
+    running = await run()
+    link = await share(running, (await take(running))["snapshot"])
+    statuses = await asyncio.gather(*(fetch(running, f"/api/links/{link['link']}", "DELETE") for _ in range(8)))
+    assert sorted(status for status, _ in statuses) == [204] + [404] * 7
+
+
+# ---- real processes
+
+
+def ask(
+    server: ServerProcess, path: str, method: str = "GET", body: dict[str, Any] | None = None
+) -> tuple[int, "Message[str, str]", bytes]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(server.url.rstrip("/") + path, data, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def share_new(server: ServerProcess, **body: Any) -> dict[str, Any]:
+    photo = json.loads(ask(server, "/api/captures", "POST", {"max_age": 0})[2])
+    link: dict[str, Any] = json.loads(ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body)[2])
+    return link
+
+
+def change_index(folder: Path, statement: str, *values: object) -> None:
+    """While no server runs."""
+    database = sqlite3.connect(folder / "snapshots" / ".dog" / "index.sqlite3")
+    assert database.execute(statement, values).rowcount != 0
+    database.commit()
+    database.close()
+
+
+def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--dead-time", "0")
+    link, revoked = share_new(server), share_new(server)
+    picture = ask(server, f"{link['url']}/picture.jpg")[2]
+    ask(server, f"/api/links/{revoked['link']}", "DELETE")
+    server.kill()
+    server = serve("--dead-time", "0")
+    assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
+    assert ask(server, revoked["url"])[0] == 410
+    assert server.stop() == 0
+    change_index(tmp_path, "DROP TABLE snapshots")
+    server = serve("--dead-time", "0")
+    assert "the index is rebuilt" in server.stderr
+    assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
+    assert ask(server, revoked["url"])[0] == 410
+    assert share_new(server)["url"] != link["url"]
+    assert server.stop() == 0
+
+
+def test_a_link_ends_when_its_time_has_passed(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--dead-time", "0")
+    brief, other = share_new(server, expires_in=60), share_new(server)
+    assert ask(server, brief["url"])[0] == 200
+    assert server.stop() == 0
+    change_index(tmp_path, "UPDATE shares SET expires_at = expires_at - 60000 WHERE id = ?", brief["link"])
+    server = serve("--dead-time", "0")
+    for path in brief["url"], f"{brief['url']}/picture.jpg":
+        status, headers, body = ask(server, path)
+        assert (status, json.loads(body)["code"], headers["Cache-Control"]) == (410, "gone_link", "no-store")
+    assert ask(server, other["url"])[0] == 200
+    (listed,) = json.loads(ask(server, f"/api/snapshots/{brief['snapshot']}/links")[2])["links"]
+    assert listed["expired"] is True
+
+
+def test_no_servers_link_works_at_another(serve: Serve, tmp_path: Path) -> None:
+    servers = []
+    for name in "here", "there":
+        (tmp_path / name).mkdir()
+        servers.append(serve(cwd=tmp_path / name))
+    links = [share_new(server) for server in servers]
+    assert [ask(server, link["url"])[0] for server in servers for link in links] == [200, 404, 404, 200]
+
+
+def test_nothing_on_standard_error_tells_a_token(serve: Serve) -> None:
+    server = serve()
+    link = share_new(server)
+    ask(server, link["url"])
+    assert server.stop() == 0
+    assert link["url"] not in server.stderr

@@ -1,0 +1,176 @@
+"""How the service ends and begins again, as real processes: in order, by force, and after a crash."""
+
+import json
+import os
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.conftest import Serve
+from tests.support.cameras import make_picture
+from tests.support.server_process import ServerProcess
+
+
+def write_script(folder: Path, body: str) -> Path:
+    """A camera program; $1 is the path of the picture to make, $PICTURE a whole one to copy."""
+    picture = folder / "picture.jpg"
+    picture.write_bytes(make_picture())
+    script = folder / "camera.sh"
+    script.write_text(f"#!/bin/sh\nPICTURE='{picture}'\n{body}\n")
+    script.chmod(0o755)
+    return script
+
+
+def watch(server: ServerProcess, query: str = "") -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{server.port}/ws{query}")
+
+
+def read_until(connection: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        message: dict[str, Any] = json.loads(connection.recv(timeout=20))
+        if message["type"] == kind:
+            return message
+
+
+def read_close_code(connection: ClientConnection) -> int | None:
+    try:
+        while True:
+            connection.recv(timeout=20)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def start_waiting(serve: Serve, folder: Path) -> ServerProcess:
+    """A server whose camera takes its picture when something is written into the FIFO `go`."""
+    os.mkfifo(folder / "go")
+    script = write_script(folder, f'read line < \'{folder}/go\'; cp "$PICTURE" "$1"')
+    return serve("--camera", f"script:{script}")
+
+
+def stop_during_a_capture(server: ServerProcess, viewer: ClientConnection) -> None:
+    viewer.send('{"type":"capture"}')
+    read_until(viewer, "capturing")
+    server.send(signal.SIGTERM)
+    server.wait_for("Stopping")
+
+
+def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> None:
+    server = serve()
+    with watch(server) as viewer:
+        server.send(signal.SIGTERM)
+        assert read_close_code(viewer) == 1012
+    assert server.wait() == 0
+
+
+def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> None:
+    server = start_waiting(serve, tmp_path)
+    with watch(server) as viewer:
+        stop_during_a_capture(server, viewer)
+        (tmp_path / "go").write_text("now\n")
+        read_until(viewer, "ready")
+        assert read_close_code(viewer) == 1012
+    assert server.wait() == 0
+
+
+def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
+    script = write_script(tmp_path, 'trap "" TERM\nwhile :; do sleep 1; done')
+    server = serve("--camera", f"script:{script}", "--capture-timeout", "60", "--message-burst", "1000")
+    resume = b'{"type":"resume"}'
+    deaf = []
+    for _ in range(20):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        # each is answered with a whole hello: more than the kernel takes for one that reads nothing
+        connection.sendall((b"\x81" + bytes((0x80 | len(resume),)) + bytes(4) + resume) * 200)
+        deaf.append(connection)
+    with watch(server) as viewer:
+        while json.loads(viewer.recv(timeout=20)).get("viewers") != 1 + len(deaf):
+            viewer.send(resume.decode())
+        viewer.send('{"type":"capture"}')
+        read_until(viewer, "capturing")
+        server.send(signal.SIGTERM)
+        assert read_until(viewer, "failed")["code"] == "camera_error"
+        assert read_close_code(viewer) == 1012
+    # The server ends itself with status 1 when its own limit of less than five seconds has passed.
+    assert server.wait() == 0
+    for connection in deaf:
+        connection.close()
+
+
+def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: Path) -> None:
+    server = start_waiting(serve, tmp_path)
+    with watch(server) as viewer:
+        stop_during_a_capture(server, viewer)
+        error: dict[str, Any] = {}
+        while not error:  # until the stop has reached the camera, a press joins what runs
+            viewer.send('{"type":"capture","request":"late"}')
+            answer = json.loads(viewer.recv(timeout=20))
+            error = answer if answer["type"] == "error" else {}
+        assert (error["code"], error["request"], error["temporary"]) == ("overloaded", "late", True)
+        viewer.send('{"type":"ping"}')
+        read_until(viewer, "pong")
+        (tmp_path / "go").write_text("now\n")
+        read_until(viewer, "ready")
+    assert server.wait() == 0
+
+
+def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
+    script = write_script(tmp_path, "exec sleep 60")
+    server = serve("--camera", f"script:{script}", "--capture-timeout", "60")
+    with watch(server) as viewer, socket.create_connection(("127.0.0.1", server.port)) as waiting:
+        waiting.sendall(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        read_until(viewer, "capturing")
+        server.send(signal.SIGTERM)
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 502 ")
+    assert server.wait() == 0
+
+
+def test_after_a_crash_the_photos_are_there_and_nothing_runs_or_lies_about(serve: Serve, tmp_path: Path) -> None:
+    for name in ("here", "go"):
+        os.mkfifo(tmp_path / name)
+    script = write_script(
+        tmp_path,
+        f"""printf half > "$1"
+        : > '{tmp_path}/here'
+        read line < '{tmp_path}/go' && [ "$line" = well ] && cp "$PICTURE" "$1" """,
+    )
+    arguments = ("--camera", f"script:{script}", "--dead-time", "0", "--exif", "false")
+    server = serve(*arguments)
+    with watch(server) as viewer:
+        before = json.loads(viewer.recv())
+        viewer.send('{"type":"capture"}')
+        (tmp_path / "here").read_text()
+        (tmp_path / "go").write_text("well\n")
+        ready = read_until(viewer, "ready")
+        viewer.send('{"type":"capture","max_age":0}')
+        (tmp_path / "here").read_text()
+        server.kill()
+    (tmp_path / "go").write_text("and the orphan ends\n")
+
+    server = serve(*arguments)
+    with watch(server, f"?since={ready['cursor']}") as viewer:
+        hello = json.loads(viewer.recv())
+        assert hello["epoch"] > before["epoch"]
+        assert hello["recovered"] is False
+        (camera,) = hello["cameras"]
+        assert camera["state"] == "idle"
+        assert camera["latest"]["snapshot"] == ready["snapshot"]
+        viewer.send('{"type":"capture","max_age":0}')
+        assert read_until(viewer, "reply")["capture"] > ready["capture"]
+        (tmp_path / "here").read_text()
+        (tmp_path / "go").write_text("well\n")
+        read_until(viewer, "ready")
+    picture = urllib.request.urlopen(server.url + ready["url"]).read()
+    assert picture == make_picture()
+    assert list((tmp_path / "snapshots" / ".dog" / "incoming").iterdir()) == []
+    assert server.stop() == 0

@@ -1,0 +1,359 @@
+"""GET /events: the push as Server-Sent Events, with a real process at either end."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+from dog.push import hub as hub_module
+from dog.push.encodings import EVENT_STREAM, FORMS, WEBSOCKET, Form
+from dog.push.hub import Viewer
+from tests.conftest import Run, Serve
+from tests.support.heard import check_message
+from tests.support.running import Running, until
+from tests.support.server_process import ServerProcess
+from tests.support.viewers import Connect, make_event, make_hub
+from tests.web.test_shutdown import read_close_code, read_until, watch
+
+
+class Event(NamedTuple):
+    """One event as it came; `data` is parsed."""
+
+    id: str | None
+    type: str
+    data: dict[str, Any]
+
+
+def read_events(lines: Iterator[str]) -> Iterator[Event | str]:
+    """Events, and comments and `retry` as they are."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.rstrip("\n").partition(":")
+        if name in ("id", "event", "data"):
+            assert name not in fields
+            fields[name] = value.removeprefix(" ")
+        elif line.strip():
+            yield line.rstrip("\n")
+        elif fields:
+            check_message(fields["data"])
+            yield Event(fields.get("id"), fields["event"], json.loads(fields["data"]))
+            fields = {}
+
+
+class Curl:
+    """`curl -N` on an address, which prints what comes as it comes."""
+
+    def __init__(self, url: str, *options: str) -> None:
+        self.process = subprocess.Popen(
+            ["curl", "--silent", "--show-error", "--no-buffer", "--max-time", "60", *options, url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.all = read_events(iter(self.process.stdout))
+
+    def read(self, *types: str) -> Event:
+        """The next event of one of these types (of any but `viewers`)."""
+        for one in self.all:
+            if isinstance(one, Event) and (one.type in types if types else one.type != "viewers"):
+                return one
+        raise AssertionError(f"the events ended: {self.end()}")
+
+    def end(self) -> tuple[int, str]:
+        """Its status and what it complained of, when the answer has ended."""
+        _, complaints = self.process.communicate(timeout=30)
+        return self.process.returncode, complaints
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def listen(server: ServerProcess, query: str = "", *options: str) -> Curl:
+    return Curl(f"{server.url}/events{query}", *options)
+
+
+def press(server: ServerProcess) -> str:
+    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
+    snapshot: str = json.load(urllib.request.urlopen(request))["snapshot"]
+    return snapshot
+
+
+def ask(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:
+    """Another end of a connection that has asked for the events."""
+    connection = socket.create_connection(address)
+    connection.sendall(f"{method} /events HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
+    return connection
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    connection.settimeout(20)
+    found = b""
+    while piece := connection.recv(65536):
+        found += piece
+    return found
+
+
+def test_curl_hears_a_hello_and_then_each_event_with_its_cursor_as_its_id(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    with closing(listen(server)) as curl:
+        assert next(curl.all) == "retry: 2000"
+        hello = curl.read()
+        assert (hello.type, hello.id, hello.data["viewers"]) == ("hello", hello.data["cursor"], 1)
+        snapshot = press(server)
+        capturing, ready = curl.read(), curl.read()
+        assert [capturing.type, ready.type] == ["capturing", "ready"]
+        assert ready.data["snapshot"] == snapshot
+        for event in (capturing, ready):
+            assert (event.id, event.type) == (event.data["cursor"], event.data["type"])
+        assert ready.data["seq"] == capturing.data["seq"] + 1 == hello.data["seq"] + 2
+
+
+def test_it_is_the_same_json_under_the_same_numbers_as_a_websocket_hears(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    with closing(listen(server)) as curl, watch(server) as viewer:
+        assert curl.read("hello")
+        press(server)
+        assert curl.read("ready").data == read_until(viewer, "ready")
+
+
+def test_a_count_of_viewers_has_no_id_so_that_the_last_cursor_stays(serve: Serve) -> None:
+    server = serve()
+    with closing(listen(server)) as curl:
+        assert curl.read("hello").id is not None
+        with closing(listen(server)):
+            counted = curl.read("viewers")
+            while counted.data["count"] < 2:
+                counted = curl.read("viewers")
+        assert counted.id is None
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+def test_who_says_the_last_cursor_gets_what_it_missed_and_nothing_twice(serve: Serve, how: str) -> None:
+    server = serve("--dead-time", "0")
+    with closing(listen(server)) as curl:
+        assert curl.read("hello")
+        press(server)
+        had = curl.read("ready")
+    missed = [press(server) for _ in range(3)]
+    by = ("", "--header", f"Last-Event-ID: {had.id}") if how == "header" else (f"?since={had.id}",)
+    with closing(listen(server, *by)) as curl:
+        hello = curl.read()
+        assert (hello.type, hello.id, hello.data["recovered"]) == ("hello", had.id, True)
+        events = [curl.read() for _ in range(6)]
+        assert [event.data["seq"] for event in events] == list(range(had.data["seq"] + 1, had.data["seq"] + 7))
+        assert [event.data["snapshot"] for event in events if event.type == "ready"] == missed
+
+
+def test_the_header_counts_where_a_browser_comes_back_to_an_address_with_since(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    with closing(listen(server)) as curl:
+        first = curl.read("hello")
+        press(server)
+        last = curl.read("ready")
+    with closing(listen(server, f"?since={first.id}", "--header", f"Last-Event-ID: {last.id}")) as curl:
+        assert curl.read().id == last.id
+
+
+def test_after_a_crash_the_old_cursor_is_not_recovered_and_the_hello_has_the_truth(serve: Serve) -> None:
+    server = serve("--dead-time", "0")
+    with closing(listen(server)) as curl:
+        assert curl.read("hello")
+        snapshot = press(server)
+        last = curl.read("ready")
+        server.kill()
+        assert curl.end()[0] == 0  # it ended; nothing else was said
+    server.start()
+    with closing(listen(server, "", "--header", f"Last-Event-ID: {last.id}")) as curl:
+        hello = curl.read()
+        assert (hello.data["recovered"], hello.data["cameras"][0]["latest"]["snapshot"]) == (False, snapshot)
+        assert hello.data["epoch"] > last.data["seq"]
+        assert hello.id != last.id
+
+
+def test_the_servers_stop_ends_it_after_what_was_said_before(serve: Serve) -> None:
+    server = serve()
+    with closing(listen(server)) as curl, watch(server) as viewer:
+        assert curl.read("hello")
+        server.send(signal.SIGTERM)
+        assert curl.end() == (0, "")
+        assert read_close_code(viewer) == 1012
+    assert server.wait() == 0
+
+
+# ---- manners
+
+
+def address_of(running: Running) -> tuple[str, int]:
+    assert running.client.port is not None
+    return "127.0.0.1", running.client.port
+
+
+@pytest.mark.parametrize(("origin", "status"), [("http://elsewhere.example", 403), ("http://friend.example", 200)])
+def test_a_page_from_elsewhere_hears_only_where_a_setting_allows_it(serve: Serve, origin: str, status: int) -> None:
+    server = serve("--origins", "http://friend.example")
+    request = urllib.request.Request(f"{server.url}/events", headers={"Origin": origin})
+    try:
+        answer = urllib.request.urlopen(request, timeout=20)
+    except urllib.error.HTTPError as refused:
+        answer = refused
+    with answer:
+        assert answer.status == status
+        assert answer.headers["Access-Control-Allow-Origin"] == (origin if status == 200 else None)
+
+
+def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: Serve) -> None:
+    server = serve()
+    with ask(("127.0.0.1", server.port), method="HEAD") as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        first, rest = read_to_the_end(connection).split(b"\r\n\r\n", 1)
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert b"Content-Type: text/event-stream" in first
+    assert rest.startswith(b"HTTP/1.1 200 ")
+    assert rest.endswith(b'{"status":"ok"}')
+
+
+def test_the_answer_says_how_it_is_to_be_passed_on_and_carries_the_headers_of_all(serve: Serve) -> None:
+    server = serve()
+    with ask(("127.0.0.1", server.port)) as connection:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+    lines = dict(line.split(": ", 1) for line in head.split(b"\r\n\r\n")[0].decode().split("\r\n")[1:])
+    assert lines["Content-Type"] == "text/event-stream"
+    assert (lines["Cache-Control"], lines["X-Accel-Buffering"], lines["Connection"]) == ("no-store", "no", "close")
+    assert "default-src 'none'" in lines["Content-Security-Policy"]
+
+
+async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
+    running = await run()
+    connection = ask(address_of(running))
+    await until(lambda: running.service.hub.count == 1)
+    connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: running.service.hub.count == 0)
+    connection.close()
+
+
+async def test_a_second_request_in_the_same_breath_is_not_answered_and_the_events_go_on(run: Run) -> None:
+    running = await run()
+    reader, writer = await asyncio.open_connection(*address_of(running))
+    for path in (b"/events", b"/healthz"):
+        writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    said = await reader.readuntil(b"event: hello\n")
+    running.service.hub.publish(make_event(1))
+    said += await reader.readuntil(b"event: capturing\n")
+    assert said.count(b"HTTP/1.1 ") == 1
+    writer.close()
+
+
+async def test_a_reader_counts_as_a_viewer_and_as_one_connection(run: Run) -> None:
+    running = await run()
+
+    def read(name: str) -> float | None:
+        return running.service.metrics.registry.get_sample_value(name)
+
+    connection = ask(address_of(running))
+    await until(lambda: (read("dog_viewers"), read("dog_connections")) == (1, 1))
+    connection.close()
+    await until(lambda: (read("dog_viewers"), read("dog_connections")) == (0, 0))
+
+
+async def test_who_comes_during_the_stop_is_sent_away_with_a_200_so_that_it_comes_back(run: Run) -> None:
+    running = await run()
+    running.service.hub.close(1012, "restarting")
+    async with running.client.get("/events") as answer:
+        assert (answer.status, await answer.read()) == (200, b"retry: 2000\n\n")
+
+
+# ---- at the hub
+
+
+class Listener(Viewer):
+    form = EVENT_STREAM
+
+    __slots__ = ()
+
+
+async def test_a_reader_that_does_not_read_is_dropped_when_the_backlog_waits_and_the_others_get_everything(
+    connect: Connect,
+) -> None:
+    hub = make_hub()
+    deaf, well = await connect(hub, receive_buffer=4096, make=Listener), await connect(hub, make=Listener)
+    viewer = await connect(hub)
+    for one in (deaf, well, viewer):
+        hub.join(one.viewer, [])
+    assert (await viewer.read())["type"] == "hello"
+    seq = 0
+    while not deaf.viewer.closing:
+        seq += 1
+        hub.publish(make_event(seq))
+        await well.reader.readuntil(f"id: 1000-{seq}\n".encode())
+        assert (await viewer.read())["seq"] == seq
+        assert deaf.transport.get_write_buffer_size() <= hub_module.BACKLOG + 1024
+        assert seq < 10_000, "it is never dropped"
+    assert deaf.transport.is_closing()
+
+
+async def test_a_reader_that_does_not_read_does_not_hold_up_the_stop(connect: Connect) -> None:
+    hub = make_hub()
+    deaf = await connect(hub, receive_buffer=4096, make=Listener)
+    hub.join(deaf.viewer, [])
+    seq = 0
+    while deaf.viewer.clear:
+        seq += 1
+        hub.publish(make_event(seq))
+    hub.close(1012, "restarting")
+    await hub.wait_closed()  # or the test's own limit passes
+    assert deaf.transport.is_closing()
+
+
+@contextmanager
+def counted(form: Form, built: list[Form]) -> Iterator[None]:
+    """Meanwhile each frame of that form that is built is noted."""
+    build = form.build
+
+    def note(message: Any, text: bytes) -> bytes:
+        built.append(form)
+        return build(message, text)
+
+    object.__setattr__(form, "build", note)
+    yield
+    object.__setattr__(form, "build", build)
+
+
+async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: Connect) -> None:
+    hub = make_hub()
+    listeners = [await connect(hub, make=Listener) for _ in range(5)]
+    for one in (*listeners, *[await connect(hub) for _ in range(5)]):
+        hub.join(one.viewer, [])
+    built: list[Form] = []
+    with counted(EVENT_STREAM, built), counted(WEBSOCKET, built):
+        hub.publish(make_event(1))
+    for listener in listeners:
+        await listener.reader.readuntil(b"id: 1000-1\n")
+    assert sorted(built, key=FORMS.index) == list(FORMS)
+
+
+async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_silent(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.02)
+    running = await run()
+    reader, writer = await asyncio.open_connection(*address_of(running))
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"event: hello\n")
+    monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE)
+    for _ in range(3):
+        await reader.readuntil(b"\n:\n\n")
+    assert running.service.hub.count == 1
+    writer.close()
