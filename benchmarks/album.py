@@ -19,7 +19,7 @@ from benchmarks.processes import Broken, Server
 from benchmarks.rows import Row, Spread, ratios
 from benchmarks.servers import dog
 from dog.images import inspect
-from dog.snapshots.names import Taken, make_id, picture_name, thumbnail_name
+from dog.snapshots.names import SnapshotName, make_id, picture_name, thumbnail_name
 
 __all__ = ["measure_album"]
 
@@ -91,7 +91,7 @@ def make_album(folder: Path, count: int) -> list[str]:
         if number % LIKE == 0:
             make_original(original, number)
         at = first + dt.timedelta(days=number * DAYS // count, seconds=number % (count // DAYS) * 10)
-        taken = Taken(make_id(), "main", number + 1, at, "jpg")
+        taken = SnapshotName(make_id(), "main", number + 1, at, "jpg")
         path = folder / picture_name(taken)
         if number % (count // DAYS) == 0:
             path.parent.mkdir(parents=True)

@@ -22,13 +22,13 @@ __all__ = [
     "FULL",
     "empty_folder",
     "explain",
+    "link_new",
     "make_folders",
     "make_private_folder",
     "reason",
     "remove",
     "remove_empty",
     "remove_tree",
-    "rename_to_new",
     "replace_durably",
     "sync_folder",
     "write_synced",
@@ -49,7 +49,7 @@ def make_private_folder(folder: Path) -> None:
             log.warning("%s could be looked into by others; now it can't.", folder)
 
 
-def rename_to_new(beside: Path, path: Path) -> None:
+def link_new(beside: Path, path: Path) -> None:
     """As a rename, but never over something that came meanwhile; where the disk has no hard links, nearly never.
 
     Where it has, the file keeps its first name, too, which is to be removed. Raises FileExistsError.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.files import rename_to_new, sync_folder
+from dog.files import link_new, sync_folder
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -26,12 +26,12 @@ def test_a_file_gets_a_name_that_is_free_and_never_that_of_another(
         refuse_links(monkeypatch, number)
     beside, path = tmp_path / "beside", tmp_path / "photo"
     beside.write_text("whole")
-    rename_to_new(beside, path)
+    link_new(beside, path)
     assert path.read_text() == "whole"
     beside.unlink(missing_ok=True)
     beside.write_text("another")
     with pytest.raises(OSError, match="photo"):
-        rename_to_new(beside, path)
+        link_new(beside, path)
     assert (path.read_text(), beside.read_text()) == ("whole", "another")
 
 
@@ -39,7 +39,7 @@ def test_another_failure_of_a_name_is_told(tmp_path: Path, monkeypatch: pytest.M
     refuse_links(monkeypatch, errno.EIO)
     (tmp_path / "beside").touch()
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        rename_to_new(tmp_path / "beside", tmp_path / "photo")
+        link_new(tmp_path / "beside", tmp_path / "photo")
     assert not (tmp_path / "photo").exists()
 
 

@@ -15,21 +15,21 @@ from dog.auth.accounts import Accounts, NoAccounts, Session, Token, User, find_p
 from dog.auth.login_throttle import Throttle
 from dog.auth.name_and_password_rules import AccessError, check_name, check_password
 from dog.auth.roles import ROLES, Role, allows
-from dog.auth.service import KNOWN_WITHIN, Access, Visitor
+from dog.auth.service import KNOWN_WITHIN, AuthService, Identity
 
 __all__ = [
     "KNOWN_WITHIN",
     "ROLES",
-    "Access",
     "AccessError",
     "Accounts",
+    "AuthService",
+    "Identity",
     "NoAccounts",
     "Role",
     "Session",
     "Throttle",
     "Token",
     "User",
-    "Visitor",
     "allows",
     "check_name",
     "check_password",

@@ -10,14 +10,14 @@ import datetime as dt
 import sqlite3
 from pathlib import Path
 
-from dog.auth.accounts_data import Known, Session, Token, User, milliseconds, now, read_known
+from dog.auth.accounts_data import AccountsData, Session, Token, User, milliseconds, now, read_known
 from dog.auth.database import AccountsFile, NoAccounts, find_place
 from dog.auth.name_and_password_rules import AccessError, check_name, check_password, fold_name
 from dog.auth.passwords import Hasher
 from dog.auth.roles import Role
-from dog.auth.secrets import TOKEN, find_hash, make_secret
+from dog.auth.secrets import TOKEN, make_secret, secret_digest
 
-__all__ = ["Accounts", "Known", "NoAccounts", "Session", "Token", "User", "find_place"]
+__all__ = ["Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "find_place"]
 
 OWNER = "owner"
 """The user that the start's link makes."""
@@ -99,7 +99,7 @@ class Accounts(AccountsFile):
         with self._changing() as database:
             if _exists(database, "tokens", key):
                 raise AccessError(f"There is a token {name!r} already; remove it first, or take another name.")
-            row = (key, name, role, find_hash(secret, TOKEN), milliseconds(now()), ends)
+            row = (key, name, role, secret_digest(secret, TOKEN), milliseconds(now()), ends)
             database.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)", row)
         return secret
 
@@ -142,7 +142,7 @@ class Accounts(AccountsFile):
                 database.execute(f"UPDATE users SET password = ? WHERE {condition[0]}", (renewed, *condition[1]))
             return _insert_session(database, user.key, expires_at)
 
-    def let_owner_in(self, expires_at: dt.datetime) -> str | None:
+    def create_owner_session(self, expires_at: dt.datetime) -> str | None:
         """A session of a user who may manage and has no password; None where somebody can come in who may.
 
         One that an earlier link made has one session more; any other user of that name stays as it is.
@@ -159,7 +159,7 @@ class Accounts(AccountsFile):
 
     def remove_session(self, secret: str) -> None:
         """Where there is none, nothing happens."""
-        if (hashed := find_hash(secret)) is not None:
+        if (hashed := secret_digest(secret)) is not None:
             with self._changing() as database:
                 database.execute("DELETE FROM sessions WHERE hash = ?", (hashed,))
 
@@ -191,7 +191,7 @@ def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.date
     oldest = "SELECT hash FROM sessions WHERE user = ? ORDER BY created_at DESC LIMIT -1 OFFSET ?"
     database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MOST_SESSIONS - 1))
     secret = make_secret()
-    row = (find_hash(secret), user, milliseconds(now()), milliseconds(expires_at))
+    row = (secret_digest(secret), user, milliseconds(now()), milliseconds(expires_at))
     database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
     return secret
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dog.auth.roles import ROLES, Role
 from dog.clock import utc_now as now
 
-__all__ = ["SCHEMA", "Damaged", "Known", "Session", "Token", "User", "milliseconds", "now", "read_known"]
+__all__ = ["SCHEMA", "AccountsData", "Damaged", "Session", "Token", "User", "milliseconds", "now", "read_known"]
 
 _ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
 _HASH = "BLOB {} CHECK (typeof(hash) = 'blob' AND length(hash) = 32)"
@@ -77,7 +77,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Known:
+class AccountsData:
     """All of them at one moment: users by key, tokens and sessions by hash."""
 
     users: dict[str, User]
@@ -90,9 +90,9 @@ class Known:
             each.role == "manage" and not each.has_ended(moment) for each in self.tokens.values()
         )
 
-    def without_ended(self, moment: dt.datetime) -> "Known":
+    def without_ended(self, moment: dt.datetime) -> "AccountsData":
         """Without the sessions and tokens whose time is over."""
-        return Known(
+        return AccountsData(
             self.users,
             {key: token for key, token in self.tokens.items() if not token.has_ended(moment)},
             {key: session for key, session in self.sessions.items() if session.expires_at > moment},
@@ -105,13 +105,13 @@ class Known:
         return min(ends).timestamp() if ends else math.inf
 
 
-def read_known(database: sqlite3.Connection) -> Known:
+def read_known(database: sqlite3.Connection) -> AccountsData:
     """All of them. Raises sqlite3.Error, which is Damaged where a row makes no sense."""
     users = database.execute("SELECT key, name, role, password, created_at FROM users")
     tokens = database.execute("SELECT key, name, role, hash, created_at, expires_at FROM tokens")
     sessions = database.execute("SELECT hash, user, created_at, expires_at FROM sessions")
     try:
-        return Known(
+        return AccountsData(
             {key: User(key, name, role, password, _moment(made)) for key, name, role, password, made in users},
             {
                 hash: Token(key, name, role, hash, _moment(made), None if ends is None else _moment(ends))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dog.auth.accounts_data import SCHEMA, Damaged, Known, read_known
+from dog.auth.accounts_data import SCHEMA, AccountsData, Damaged, read_known
 from dog.auth.name_and_password_rules import AccessError
 from dog.errors import StartError
 from dog.files import make_private_folder, sync_folder
@@ -162,7 +162,7 @@ class AccountsFile:
             (version,) = self._database.execute("PRAGMA data_version").fetchone()
             return self._openings, version
 
-    def read(self) -> Known:
+    def read(self) -> AccountsData:
         """All that is in the file, as it is at one moment."""
         with self._explaining():
             self._follow()

@@ -31,7 +31,7 @@ class Throttle:
     def __init__(self, free: int, *, most: int = MOST) -> None:
         self._accounts = _Counts(free, LONGEST_OF_ACCOUNT, most)
         self._addresses = _Counts(free, LONGEST_OF_ADDRESS, most)
-        self._homes: dict[str, None] = {}
+        self._known_networks: dict[str, None] = {}
         self._most = most
 
     def wait(self, account: str | None, address: str, now: float) -> float:
@@ -61,14 +61,14 @@ class Throttle:
         self._accounts.clear(self._find_key(account, network))
         self._addresses.take_back(network, counted_at)
         home = _name_home(account, network)
-        self._homes.pop(home, None)
-        self._homes[home] = None
-        if len(self._homes) > self._most:
-            del self._homes[next(iter(self._homes))]
+        self._known_networks.pop(home, None)
+        self._known_networks[home] = None
+        if len(self._known_networks) > self._most:
+            del self._known_networks[next(iter(self._known_networks))]
 
     def _find_key(self, account: str, network: str) -> str:
         home = _name_home(account, network)
-        return home if home in self._homes else account
+        return home if home in self._known_networks else account
 
     def __len__(self) -> int:
         """How many accounts and addresses are remembered."""

@@ -21,7 +21,7 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from dog.auth.name_and_password_rules import encode_password
 from dog.errors import RequestError
 
-__all__ = ["PARAMETERS", "Hasher", "PasswordDesk"]
+__all__ = ["PARAMETERS", "Hasher", "PasswordVerifier"]
 
 PARAMETERS = dataclasses.replace(RFC_9106_LOW_MEMORY, parallelism=1)
 """RFC 9106's second choice, 64 MiB three times over, in the one thread that there is for it."""
@@ -62,17 +62,17 @@ class Hasher:
         return self.hash(password) if self._argon2.check_needs_rehash(known) else None
 
 
-class PasswordDesk:
+class PasswordVerifier:
     """Where passwords are checked, from `open` to `close`, one after the other, in a thread of its own."""
 
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._taken = Counter[str]()
-        self._nobodys = ""
+        self._dummy_hash = ""
 
     async def open(self) -> None:
-        self._nobodys = await self._run(self._hasher.hash, secrets.token_bytes(32))
+        self._dummy_hash = await self._run(self._hasher.hash, secrets.token_bytes(32))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -108,7 +108,7 @@ class PasswordDesk:
 
     def _check(self, known: str | None, password: str) -> tuple[bool, str | None]:
         encoded = encode_password(password)
-        right = self._hasher.is_right(known or self._nobodys, encoded or b"")
+        right = self._hasher.is_right(known or self._dummy_hash, encoded or b"")
         if not right or known is None or encoded is None:
             return False, None
         return True, self._hasher.renew(known, encoded)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import secrets
 
-__all__ = ["TOKEN", "find_hash", "make_secret"]
+__all__ = ["TOKEN", "make_secret", "secret_digest"]
 
 TOKEN = "dog_"
 """What tokens begin with, so that whoever finds one in a file or a log knows what it is."""
@@ -19,7 +19,7 @@ def make_secret(prefix: str = "") -> str:
     return prefix + secrets.token_urlsafe(32)
 
 
-def find_hash(text: str, prefix: str = "") -> bytes | None:
+def secret_digest(text: str, prefix: str = "") -> bytes | None:
     """What a secret is found by; None for what is none. However long the text, quickly."""
     if not (text.startswith(prefix) and _RANDOM.fullmatch(text, len(prefix))):
         return None

@@ -19,16 +19,16 @@ from typing import Literal, TypeVar
 from argon2 import Parameters
 
 from dog.auth.accounts import Accounts
-from dog.auth.accounts_data import Known, now
+from dog.auth.accounts_data import AccountsData, now
 from dog.auth.login_throttle import Throttle
 from dog.auth.name_and_password_rules import AccessError, fold_name
-from dog.auth.passwords import PARAMETERS, Hasher, PasswordDesk
+from dog.auth.passwords import PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
-from dog.auth.secrets import TOKEN, find_hash, make_secret
+from dog.auth.secrets import TOKEN, make_secret, secret_digest
 from dog.client_addresses import find_network
 from dog.errors import RequestError, StartError
 
-__all__ = ["KNOWN_WITHIN", "Access", "Visitor"]
+__all__ = ["KNOWN_WITHIN", "AuthService", "Identity"]
 
 LOOK = 0.4
 """Seconds from one look at the file to the next."""
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Identity:
     """Who somebody was found to be. `name` is the user's or the token's, `key` the hash that they were found by."""
 
     role: Role | None
@@ -54,7 +54,7 @@ class Visitor:
     key: bytes = field(default=b"", repr=False)
 
 
-class Access:
+class AuthService:
     """The accounts of one server, from `open` to `close`.
 
     `on_change` is called in the event loop when users or tokens are others than before, or sessions have ended, whoever
@@ -78,16 +78,16 @@ class Access:
         self._anonymous = anonymous
         self._clock = clock
         self._hasher = Hasher(parameters)
-        self._desk = PasswordDesk(self._hasher)
+        self._desk = PasswordVerifier(self._hasher)
         self._throttle = Throttle(login_attempts)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         self._accounts: Accounts | None = None
         self._version: object = None
         self._deletion_time = deletion_time
-        self._known = self._live = Known({}, {}, {})
+        self._known = self._live = AccountsData({}, {}, {})
         self._live_at, self._ends = now(), math.inf
         self._deleted: set[bytes] = set()
-        self._tickets: dict[bytes, tuple[Visitor, float]] = {}
+        self._tickets: dict[bytes, tuple[Identity, float]] = {}
         self._invitation: bytes | None = None
         self._entering = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
@@ -120,34 +120,34 @@ class Access:
 
     # ---- who is it? nothing here waits
 
-    def identify_token(self, text: str) -> Visitor | None:
+    def identify_token(self, text: str) -> Identity | None:
         """Whoever shows this token; None where it is none, or has ended. However long the text, quickly."""
-        return self._find_token(find_hash(text, TOKEN) or b"")
+        return self._find_token(secret_digest(text, TOKEN) or b"")
 
-    def identify_session(self, text: str) -> Visitor | None:
+    def identify_session(self, text: str) -> Identity | None:
         """Whoever shows this session; None where it is none, or has ended."""
-        return self._find_session(find_hash(text) or b"")
+        return self._find_session(secret_digest(text) or b"")
 
-    def role_now(self, visitor: Visitor) -> Role | None:
+    def role_now(self, visitor: Identity) -> Role | None:
         """What the visitor may, as the accounts are now; who was in none of them may what they could."""
         found = self._find_again(visitor)
         return None if found is None else found.role
 
-    def _find_again(self, visitor: Visitor) -> Visitor | None:
+    def _find_again(self, visitor: Identity) -> Identity | None:
         if visitor.kind == "session":
             return self._find_session(visitor.key)
         return self._find_token(visitor.key) if visitor.kind == "token" else visitor
 
-    def _find_session(self, key: bytes) -> Visitor | None:
+    def _find_session(self, key: bytes) -> Identity | None:
         session = self._known.sessions.get(key)
         user = self._known.users.get(session.user) if session is not None and session.expires_at > now() else None
-        return None if user is None else Visitor(self._raise(user.role), user.name, "session", key)
+        return None if user is None else Identity(self._raise(user.role), user.name, "session", key)
 
-    def _find_token(self, key: bytes) -> Visitor | None:
+    def _find_token(self, key: bytes) -> Identity | None:
         token = self._known.tokens.get(key)
         if token is None or token.has_ended(now()):
             return None
-        return Visitor(self._raise(token.role), token.name, "token", key)
+        return Identity(self._raise(token.role), token.name, "token", key)
 
     def _raise(self, role: Role) -> Role:
         """Nobody may less by being known."""
@@ -155,7 +155,7 @@ class Access:
 
     # ---- tickets
 
-    def make_ticket(self, visitor: Visitor) -> tuple[str, float]:
+    def make_ticket(self, visitor: Identity) -> tuple[str, float]:
         """What stands for the visitor once, and for how many seconds; it is known here alone."""
         moment = self._clock()
         for oldest, (_, ends) in tuple(islice(self._tickets.items(), 2)):
@@ -166,12 +166,12 @@ class Access:
         if len(own) >= MOST_TICKETS_OF_ONE:
             del self._tickets[own[0]]
         ticket = make_secret()
-        self._tickets[find_hash(ticket) or b""] = visitor, moment + TICKET_LASTS
+        self._tickets[secret_digest(ticket) or b""] = visitor, moment + TICKET_LASTS
         return ticket, TICKET_LASTS
 
-    def use_ticket(self, text: str) -> Visitor | None:
+    def use_ticket(self, text: str) -> Identity | None:
         """Whoever asked for it, as they are known now; None where there is none, or no more."""
-        visitor, ends = self._tickets.pop(find_hash(text) or b"", (None, 0.0))
+        visitor, ends = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
         return None if visitor is None or ends <= self._clock() else self._find_again(visitor)
 
     # ---- logging in and out
@@ -203,7 +203,7 @@ class Access:
 
     async def log_out(self, secret: str) -> None:
         """The session ends; where there is none, nothing happens. Raises RequestError `storage_error`."""
-        if find_hash(secret) in self._known.sessions:  # also one that has expired: by another clock it has not
+        if secret_digest(secret) in self._known.sessions:  # also one that has expired: by another clock it has not
             await self._change(lambda accounts: accounts.remove_session(secret))
 
     # ---- the first one
@@ -216,12 +216,12 @@ class Access:
     def make_invitation(self) -> str:
         """What lets one in, once, who may manage; an earlier one is void. It is known here alone."""
         invitation = make_secret()
-        self._invitation = find_hash(invitation)
+        self._invitation = secret_digest(invitation)
         return invitation
 
     def is_invitation(self, text: str) -> bool:
         """Whether `accept_invitation` takes it, as far as can be known without waiting."""
-        return self._invitation is not None and find_hash(text) == self._invitation
+        return self._invitation is not None and secret_digest(text) == self._invitation
 
     async def accept_invitation(self, text: str) -> tuple[str, dt.datetime] | None:
         """A session of the user `owner`, and when it ends; None for any other text, and where somebody may manage.
@@ -232,7 +232,7 @@ class Access:
             if not self.is_invitation(text):
                 return None
             ends = now() + self._session
-            session = await self._change(lambda accounts: accounts.let_owner_in(ends))
+            session = await self._change(lambda accounts: accounts.create_owner_session(ends))
             self._invitation = None
             return None if session is None else (session, ends)
 
@@ -310,7 +310,7 @@ class Access:
             self._deleted = ended
             await self._change(lambda accounts: accounts.remove_ended(moment))
 
-    def _take(self, known: Known) -> None:
+    def _take(self, known: AccountsData) -> None:
         """Keep all of it, also what has expired: by another clock it has not."""
         is_same = (self._known.users, self._known.tokens) == (known.users, known.tokens)
         self._known = known

@@ -15,11 +15,11 @@ from typing import Protocol
 from dog.errors import CaptureError
 from dog.protocol import Quality
 
-__all__ = ["Camera", "Lost", "Show", "Still"]
+__all__ = ["Camera", "OnFrame", "OnLost", "Still"]
 
-Lost = Callable[[CaptureError], None]
+OnLost = Callable[[CaptureError], None]
 """Told, in the event loop, that an open camera went by itself, and why."""
-Show = Callable[[bytes], None]
+OnFrame = Callable[[bytes], None]
 """Given, in the event loop, each frame of the preview: a JPEG."""
 
 
@@ -45,7 +45,7 @@ class Camera(Protocol):
     def has_preview(self) -> bool:
         """Whether `show` does anything."""
 
-    async def open(self, lost: Lost) -> None:
+    async def open(self, lost: OnLost) -> None:
         """Make ready to take pictures. Called again to see whether an offline camera came back.
 
         `lost` is called when the open camera goes by itself. Raises CameraOffline, with what to do.
@@ -65,7 +65,7 @@ class Camera(Protocol):
         started before it lets the cancellation through.
         """
 
-    def show(self, show: Show | None) -> None:
+    def show(self, show: OnFrame | None) -> None:
         """Give the frames of the preview from now on, also while a capture is taken; None: no longer."""
 
     async def close(self) -> None:

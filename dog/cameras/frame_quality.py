@@ -9,7 +9,7 @@ from typing import Literal
 
 from dog.images import make_histogram
 
-__all__ = ["Fault", "Judge", "Look", "Thresholds", "take_digest"]
+__all__ = ["Fault", "FrameInspector", "FrameStats", "Thresholds", "take_digest"]
 
 Fault = Literal["damaged", "black", "frozen"]
 
@@ -38,29 +38,29 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameStats:
     """What a picture looks like: its mean brightness from 0 to 1, and whether it is black."""
 
     brightness: float
     black: bool
 
 
-class Judge:
+class FrameInspector:
     """Looks at pictures by these thresholds."""
 
     def __init__(self, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
 
-    def look(self, picture: bytes) -> Look:
+    def look(self, picture: bytes) -> FrameStats:
         """Raises BadImage where the picture is cut off or damaged."""
         counts = make_histogram(picture)
         pixels = sum(counts)
         dark = sum(counts[: int(self.thresholds.black_level * 255) + 1])
         mean = sum(grey * count for grey, count in enumerate(counts)) / (255 * pixels)
-        return Look(mean, dark >= MIN_BLACK_FRACTION * pixels)
+        return FrameStats(mean, dark >= MIN_BLACK_FRACTION * pixels)
 
 
-class Settling:
+class ExposureSettling:
     """Has the exposure settled? Told the brightness of one frame after the other."""
 
     def __init__(self) -> None:

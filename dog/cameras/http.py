@@ -51,7 +51,7 @@ class HttpSource:
         self._address = Address(url, password_file)
         self._latency = latency
         self._answer: Answer | None = None
-        self._parts: Parts | None = None
+        self._parts: MultipartReader | None = None
         self._dates = Unstamped(latency)
 
     def open(self) -> None:
@@ -59,7 +59,7 @@ class HttpSource:
             self._address.read_password()
             answer = self._answer = ask(self._address, time.monotonic() + OPENING)
             if answer.kind.startswith("multipart/"):
-                self._parts = Parts(answer)
+                self._parts = MultipartReader(answer)
             else:
                 self.streams = False
                 _check_kind(answer.kind)
@@ -97,7 +97,7 @@ class HttpSource:
         finally:
             answer.close()
 
-    def _read_part(self, parts: "Parts", deadline: float) -> Frame:
+    def _read_part(self, parts: "MultipartReader", deadline: float) -> Frame:
         part = parts.read(deadline)
         # Without its length, a part has ended only when the next one begins.
         return WholeFrame(part, self._dates.date(time.monotonic(), late=0 if parts.tells_length else 1))
@@ -125,7 +125,7 @@ class Answer:
     """An answer whose head has come. `kind` is its content type; its body is read up to `deadline`."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._line = Line(sock, deadline)
+        self._line = DeadlineSocket(sock, deadline)
         self.response = http.client.HTTPResponse(self._line)  # type: ignore[arg-type]  # it asks for makefile alone
         self.kind = ""
 
@@ -157,7 +157,7 @@ class Answer:
         self._line.hang_up()
 
 
-class Line(io.RawIOBase):
+class DeadlineSocket(io.RawIOBase):
     """A socket's bytes, up to a deadline for all of them."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -267,7 +267,7 @@ def _refuse(status: int, address: Address) -> CameraOffline:
 # ---- the parts of a stream
 
 
-class Parts:
+class MultipartReader:
     """The parts of a multipart body. The delimiter is the one that is really there, whatever the head says it were."""
 
     def __init__(self, answer: Answer) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dog.cameras import Lost, Show, Still
+from dog.cameras import OnFrame, OnLost, Still
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.source import Source
 from dog.cameras.source_reader import FROZEN, Reader
@@ -60,17 +60,17 @@ class LiveCamera:
         self._timeout = timeout
         self._frozen_after = frozen_after
         self._preview_rate = preview_rate
-        self._show: Show | None = None
+        self._show: OnFrame | None = None
         self._reader: Reader | None = None
         self._opened: asyncio.Future[None] | None = None
-        self._lost: Lost = lambda _error: None
+        self._lost: OnLost = lambda _error: None
         self._why: CaptureError | None = None
         self._ending: list[Reader] = []
         self._looking: threading.Thread | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._source: Source | None = None
 
-    async def open(self, lost: Lost) -> None:
+    async def open(self, lost: OnLost) -> None:
         """Until the first frame has come. Raises CameraOffline and CameraBusy."""
         self._abandon()
         await self._await_ends()
@@ -131,7 +131,7 @@ class LiveCamera:
         finally:
             reader.forget(wish)
 
-    def show(self, show: Show | None) -> None:
+    def show(self, show: OnFrame | None) -> None:
         self._show = show
         if self._reader is not None:
             self._reader.show(self._show_from(self._reader))

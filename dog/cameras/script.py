@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dog.cameras import Lost, Show, Still
-from dog.cameras.subprocesses import Ended, Run
+from dog.cameras import OnFrame, OnLost, Still
+from dog.cameras.subprocesses import ProcessResult, Run
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
 from dog.files import remove_tree
 from dog.images import LARGEST_PICTURE
@@ -56,14 +56,14 @@ class ScriptCamera:
 
     has_preview = False
 
-    async def open(self, _lost: Lost) -> None:
+    async def open(self, _lost: OnLost) -> None:
         """Raises CameraOffline unless the program is an executable file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
 
     async def wait_for_sign(self) -> None:
         await asyncio.get_running_loop().create_future()
 
-    def show(self, show: Show | None) -> None:
+    def show(self, show: OnFrame | None) -> None:
         """A program that takes seconds for a picture has no preview."""
 
     async def capture(self) -> Still:
@@ -129,7 +129,7 @@ class ScriptCamera:
                 said = said.replace(path, name)
         return said
 
-    def _check_end(self, ended: Ended, said: str) -> None:
+    def _check_end(self, ended: ProcessResult, said: str) -> None:
         if ended.status is None:
             raise CameraTimeout("The camera program hangs in its device and can't be ended. Reconnect the camera.")
         if ended.stopped:

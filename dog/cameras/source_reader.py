@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import ParamSpec
 
 from dog.cameras import Still
-from dog.cameras.frame_quality import Fault, Judge, Look, Settling, Thresholds, take_digest
+from dog.cameras.frame_quality import ExposureSettling, Fault, FrameInspector, FrameStats, Thresholds, take_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
 from dog.images import complete
@@ -33,7 +33,7 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 
-class Wish(Future[Still]):
+class FrameRequest(Future[Still]):
     """A capture that waits for its frame; times are by time.monotonic()."""
 
     def __init__(self, timeout: float, retake: float) -> None:
@@ -42,7 +42,7 @@ class Wish(Future[Still]):
         self.until = self.asked + timeout
         self.retake_until = min(self.until, self.asked + retake)
         self.found: list[Fault] = []
-        self.ahead: Look | None = None  # of the frame before the first that counts
+        self.ahead: FrameStats | None = None  # of the frame before the first that counts
         self.set_running_or_notify_cancel()
 
 
@@ -69,8 +69,8 @@ class Reader(threading.Thread):
         self.is_open = False
         """Whether its source has been opened."""
         self._source = source
-        self._judge = Judge(thresholds)
-        self._settling: Settling | None = None
+        self._judge = FrameInspector(thresholds)
+        self._settling: ExposureSettling | None = None
         self._frozen_after = frozen_after
         self._preview_interval = 1 / preview_rate
         self._opened = opened
@@ -78,7 +78,7 @@ class Reader(threading.Thread):
         self._stopping = False
         self._end: CaptureError | None = None
         self._work = threading.Condition()
-        self._wish: Wish | None = None
+        self._wish: FrameRequest | None = None
         self._show: Callable[[bytes], object] | None = None
         self._show_at = 0.0
         self._again_at = 0.0
@@ -94,9 +94,9 @@ class Reader(threading.Thread):
         since = self._reads_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def ask(self, timeout: float) -> Wish:
+    def ask(self, timeout: float) -> FrameRequest:
         """Have the first good frame whose exposure begins from now on. A wish before that gets a CameraFault."""
-        wish = Wish(timeout, self._judge.thresholds.retake)
+        wish = FrameRequest(timeout, self._judge.thresholds.retake)
         with self._work:
             if self._wish is not None:
                 self._wish.set_exception(CameraFault("Another capture replaced this one. Press again."))
@@ -108,7 +108,7 @@ class Reader(threading.Thread):
                 self._work.notify()
         return wish
 
-    def forget(self, wish: Wish) -> None:
+    def forget(self, wish: FrameRequest) -> None:
         """Look for no frame for this wish any more."""
         with self._work:
             if self._wish is wish:
@@ -166,7 +166,7 @@ class Reader(threading.Thread):
         if told:
             _tell(self._opened)
         if self._source.settles:
-            self._settling = Settling()
+            self._settling = ExposureSettling()
         settled_by = math.inf
         while self._wait_for_work():
             self._reads_since = time.monotonic()
@@ -221,7 +221,7 @@ class Reader(threading.Thread):
                 self._wish = None
                 wish.set_result(still)
 
-    def _consider(self, wish: Wish, frame: Frame) -> Still | None:
+    def _consider(self, wish: FrameRequest, frame: Frame) -> Still | None:
         """The still, if this frame is the one. Raises a CaptureError where time is up."""
         now = time.monotonic()
         if frame.began < wish.asked:
@@ -264,7 +264,7 @@ class Reader(threading.Thread):
         )
         return Still(data=picture, began=frame.began, exposure=frame.exposure, quality=quality)
 
-    def _look_ahead(self, frame: Frame) -> Look | None:
+    def _look_ahead(self, frame: Frame) -> FrameStats | None:
         """How the frame before the one that counts looks, for which there is time: it comes while a capture waits.
 
         Where it is well, the next one, a moment later, need only be all there, if it is alike. None where it is not.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["Ended", "Run", "Tail"]
+__all__ = ["ProcessResult", "Run", "Tail"]
 
 GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL: time enough for a camera program to let go of its device."""
@@ -43,7 +43,7 @@ KEPT = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class ProcessResult:
     """How a run ended: `status` is the exit status, a signal as a negative number, None where no signal reaches."""
 
     status: int | None
@@ -77,14 +77,14 @@ class Run:
             self._killed = True
             self._signal(signal.SIGKILL)
 
-    def run(self) -> Ended:
+    def run(self) -> ProcessResult:
         """Until the program has ended, or its time is up and it was ended; none of its group is left then.
 
         Raises OSError where it can't be started.
         """
         process = self._start()
         if process is None:
-            return Ended(status=-signal.SIGKILL, in_time=False, stopped=True)
+            return ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
         began = time.monotonic()
         assert process.stdout is not None
         assert process.stderr is not None
@@ -100,7 +100,7 @@ class Run:
                 status = self._end_group(pipes)
                 _read(pipes)
         stopped = self._killed or (not in_time and self._stopping.is_set())
-        return Ended(status=status, in_time=in_time, stopped=stopped)
+        return ProcessResult(status=status, in_time=in_time, stopped=stopped)
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
         """The process, or None if it is no longer wanted."""

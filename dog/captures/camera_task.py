@@ -20,9 +20,9 @@ import msgspec
 
 from dog.cameras import Camera, Still
 from dog.captures.availability import RETRY_FIRST, Availability, utc_now
-from dog.captures.preview import Viewfinder
-from dog.captures.queue import CaptureQueue, Finished, Permit, Running, free
-from dog.captures.results import Outcomes
+from dog.captures.preview import Preview
+from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permit
+from dog.captures.results import CaptureResults
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.metrics import Metrics
 from dog.protocol import (
@@ -78,8 +78,8 @@ class CameraTask:
     ) -> None:
         self.name = name
         self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
-        self.viewfinder = Viewfinder(camera)
-        self.outcomes = Outcomes()
+        self.preview = Preview(camera)
+        self.outcomes = CaptureResults()
         self._camera = camera
         self._queue = queue
         self._store = store
@@ -95,11 +95,11 @@ class CameraTask:
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[Still] | None = None
-        metrics.add_camera(name, lambda: self.offline is None, lambda: self.viewfinder.count)
+        metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
     # ---- what is asked
 
-    def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = free) -> Reply:
+    def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
         """A press: which capture serves it. `max_age` is in seconds, None the dead time.
 
         Raises RequestError: `overloaded` once the server is stopping, and as CaptureQueue.request does.
@@ -107,7 +107,7 @@ class CameraTask:
         return self._request(max_age, key, permit)[0]
 
     async def take(
-        self, max_age: float | None = None, key: str | None = None, permit: Permit = free
+        self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> tuple[Reply, Snapshot]:
         """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
         reply, snapshot = self._request(max_age, key, permit)
@@ -211,7 +211,7 @@ class CameraTask:
         """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
         self._stopping = True
         self._wake.set()
-        self.viewfinder.close()
+        self.preview.close()
         if self._task is None or self._upkeep is None:
             return
         self._upkeep.cancel()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from dog.cameras import Camera
 
-__all__ = ["BOUNDARY", "END", "NEXT", "Part", "Viewfinder", "Watcher"]
+__all__ = ["BOUNDARY", "END", "NEXT", "Part", "Preview", "Watcher"]
 
 BOUNDARY = "frame"
 DELIMITER = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
@@ -68,7 +68,7 @@ class Watcher:
         return part
 
 
-class Viewfinder:
+class Preview:
     """One camera's. It has the camera show its frames from the first who watches until the last has left."""
 
     def __init__(self, camera: Camera) -> None:

@@ -19,17 +19,17 @@ from typing import Generic, TypeVar
 from dog.errors import RequestError
 from dog.protocol import Outcome
 
-__all__ = ["CaptureQueue", "Decision", "Finished", "Permit", "Running", "free"]
+__all__ = ["CaptureQueue", "Decision", "Finished", "Permit", "Running", "no_permit"]
 
 SnapshotT = TypeVar("SnapshotT")
 
-MEMORY = 600.0
+KEY_TTL = 600.0
 """Seconds for which a request's key is remembered (docs/protocol.md: 10 minutes)."""
 MEMORY_SIZE = 4096
 """Keys remembered at most, the oldest go first: a flood of presses must not grow the memory."""
 Permit = Callable[[], object]
 """Called before a capture is asked for that nobody has asked for yet; it may raise."""
-_FORGOTTEN = -1.0
+ANY_MAX_AGE = -1.0
 """The `max_age` of a press that an earlier run answered."""
 
 
@@ -68,7 +68,7 @@ class _Remembered(Generic[SnapshotT]):
     finished: Finished[SnapshotT] | None
 
 
-def free() -> None:
+def no_permit() -> None:
     """The permit of a press that nobody counts."""
 
 
@@ -94,7 +94,7 @@ class CaptureQueue(Generic[SnapshotT]):
         self.ready_at = -math.inf if latest is None else latest.started_at + dead_time
         self._take_number = take_number
         self._remembered: dict[str, _Remembered[SnapshotT]] = {
-            key: _Remembered(finished.started_at, _FORGOTTEN, finished.capture, finished)
+            key: _Remembered(finished.started_at, ANY_MAX_AGE, finished.capture, finished)
             for key, finished in sorted((answered or {}).items(), key=lambda item: item[1].started_at)
         }
 
@@ -104,7 +104,7 @@ class CaptureQueue(Generic[SnapshotT]):
         *,
         max_age: float | None = None,
         key: str | None = None,
-        permit: Permit = free,
+        permit: Permit = no_permit,
     ) -> Decision[SnapshotT]:
         """Decide which capture serves a press at `now`.
 
@@ -113,7 +113,7 @@ class CaptureQueue(Generic[SnapshotT]):
         """
         self._forget_old(now)
         if key is not None and (before := self._remembered.get(key)):
-            if before.max_age not in (max_age, _FORGOTTEN):
+            if before.max_age not in (max_age, ANY_MAX_AGE):
                 raise RequestError(
                     "bad_message",
                     "This `request` was used within the last ten minutes with another `max_age`. Choose a new one.",
@@ -200,6 +200,6 @@ class CaptureQueue(Generic[SnapshotT]):
         """Drop the oldest keys: the mapping keeps them in the order in which they came."""
         while self._remembered:
             key = next(iter(self._remembered))
-            if len(self._remembered) < MEMORY_SIZE and now - self._remembered[key].asked_at <= MEMORY:
+            if len(self._remembered) < MEMORY_SIZE and now - self._remembered[key].asked_at <= KEY_TTL:
                 return
             del self._remembered[key]

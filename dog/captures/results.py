@@ -5,9 +5,9 @@ import asyncio
 from dog.errors import CaptureError, RequestError
 from dog.snapshots import Snapshot
 
-__all__ = ["Outcomes"]
+__all__ = ["CaptureResults"]
 
-ENDED = 256
+MAX_REMEMBERED = 256
 """Captures that are remembered for those who ask what became of them."""
 
 Outcome = asyncio.Future[Snapshot]
@@ -16,11 +16,11 @@ a shield.
 """
 
 
-class Outcomes:
+class CaptureResults:
     """The captures of one camera, by their numbers. `coming` is the outcome of whichever leaves a snapshot next."""
 
     def __init__(self) -> None:
-        self.coming = _make_future()
+        self.next_snapshot = _make_future()
         self._outcomes: dict[int, Outcome] = {}
 
     def expect(self, capture: int) -> Outcome:
@@ -28,7 +28,7 @@ class Outcomes:
         outcome = self._outcomes.get(capture)
         if outcome is None:
             outcome = self._outcomes[capture] = _make_future()
-            while len(self._outcomes) > ENDED:
+            while len(self._outcomes) > MAX_REMEMBERED:
                 del self._outcomes[next(iter(self._outcomes))]
         return outcome
 
@@ -38,8 +38,8 @@ class Outcomes:
 
     def succeed(self, capture: int, snapshot: Snapshot) -> None:
         self.expect(capture).set_result(snapshot)
-        coming, self.coming = self.coming, _make_future()
-        coming.set_result(snapshot)
+        next_snapshot, self.next_snapshot = self.next_snapshot, _make_future()
+        next_snapshot.set_result(snapshot)
 
     def fail(self, capture: int, error: CaptureError) -> None:
         # What is remembered of a failure is its words: its frames would keep the refused picture in memory.
@@ -48,7 +48,7 @@ class Outcomes:
 
     def close(self, error: RequestError) -> None:
         """There will be no more: who still waits is told so."""
-        for outcome in (*self._outcomes.values(), self.coming):
+        for outcome in (*self._outcomes.values(), self.next_snapshot):
             if not outcome.done():
                 outcome.set_exception(error)
 

@@ -16,7 +16,7 @@ from dog.protocol import Removal, Removed, timestamp
 from dog.push.hub import Hub
 from dog.snapshots import Snapshot, SnapshotStore
 
-__all__ = ["Album"]
+__all__ = ["RetentionTask"]
 
 CLOCK_INTERVAL = 1.0
 """Seconds between two looks at the clock, and if it is in doubt, for a person's confirmation."""
@@ -28,7 +28,7 @@ MANY = 100
 log = logging.getLogger(__name__)
 
 
-class Album:
+class RetentionTask:
     """Deletion and retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:

@@ -14,7 +14,7 @@ import click
 
 from dog.cli.options import find_folder, folder_options
 from dog.cli.photos import show_time
-from dog.cli.stdout import Unwritable
+from dog.cli.stdout import StdoutFailed
 from dog.clock import utc_now
 from dog.errors import StartError
 from dog.logs import escape
@@ -275,7 +275,7 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
         secret = accounts.add_token(name, role, ends)
     try:
         click.echo(secret)
-    except Unwritable:
+    except StdoutFailed:
         with _changing(snapshots, config) as accounts:
             accounts.remove_token(name)  # which nobody has seen
         raise

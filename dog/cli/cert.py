@@ -13,7 +13,7 @@ import click
 
 from dog.cli.exit_status import OutputError
 from dog.errors import StartError, install_command
-from dog.files import rename_to_new
+from dog.files import link_new
 from dog.logs import escape
 
 __all__ = ["cert"]
@@ -140,7 +140,7 @@ def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
             if overwrite:
                 os.replace(beside, path)
             else:
-                rename_to_new(beside, path)
+                link_new(beside, path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"{str(path)!r} can't be written: {reason}. Name another file.") from None

@@ -11,10 +11,10 @@ from typing import Any
 from dog.cli.exit_status import Status
 from dog.logs import print_line
 
-__all__ = ["Unwritable", "tell_output_failures"]
+__all__ = ["StdoutFailed", "tell_output_failures"]
 
 
-class Unwritable(Exception):
+class StdoutFailed(Exception):
     """Standard output can't be written. It is no OSError, so that nobody takes it for that of another file."""
 
 
@@ -30,7 +30,7 @@ class _Output(io.FileIO):
             return super().write(data)
         except OSError as error:
             self._failed = True
-            raise Unwritable from error
+            raise StdoutFailed from error
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def tell_output_failures() -> Iterator[None]:
             yield
         finally:
             output.flush()
-    except Unwritable as failure:
+    except StdoutFailed as failure:
         if isinstance(reason := failure.__cause__, OSError) and reason.errno != errno.EPIPE:
             print_line(f"dog: Standard output can't be written: {os.strerror(reason.errno or 0).lower()}.")
         sys.exit(Status.FAILED)

@@ -31,8 +31,8 @@ from dog.protocol import (
 from dog.redaction import redact_text
 
 if TYPE_CHECKING:
-    from dog.cli.watch_state import Folder, Place
-    from dog.client import Client, Heard, Photo
+    from dog.cli.watch_state import Folder, WatchState
+    from dog.client import Client, Photo, PushEvent
 
 __all__ = ["watch"]
 
@@ -73,7 +73,7 @@ def watch(
 
     If the connection is lost, the command connects again.
     """
-    from dog.cli.watch_state import Folder, Place
+    from dog.cli.watch_state import Folder, WatchState
     from dog.client import Client
 
     words = _split_command(command)
@@ -83,7 +83,7 @@ def watch(
         temporary = None
         if words and folder is None:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dog-")))
-        place = folder.place if folder else Place(dog.url)
+        place = folder.place if folder else WatchState(dog.url)
         asyncio.run(Watch(dog, place, folder, words, temporary, camera, as_json).run())
 
 
@@ -110,7 +110,7 @@ class Watch:
     def __init__(
         self,
         dog: "Client",
-        place: "Place",
+        place: "WatchState",
         folder: "Folder | None",
         command: Sequence[str],
         temporary: Path | None,
@@ -144,7 +144,7 @@ class Watch:
                         self._print(event)
                         await self._catch_up(hello)
                     case Ready() if self._is_wanted(event.camera):
-                        if event.snapshot not in self._place.had:
+                        if event.snapshot not in self._place.seen_ids:
                             await self._take(event)
                     case _ if self._is_wanted(getattr(event, "camera", None)):
                         self._print(event)
@@ -173,7 +173,7 @@ class Watch:
         missed.sort(key=lambda photo: photo.capture)
         with ExitStack() as stack:
             for photo in _track(missed, stack):
-                if photo.id not in self._place.had:
+                if photo.id not in self._place.seen_ids:
                     told = msgspec.structs.asdict(photo.body)
                     known = {name: told[name] for name in Ready.__struct_fields__ if name in told}
                     await self._take(Ready(at=photo.body.captured_at, **known))
@@ -245,7 +245,7 @@ class Watch:
 
     # ---- words
 
-    def _print(self, event: "Heard", path: Path | None = None) -> None:
+    def _print(self, event: "PushEvent", path: Path | None = None) -> None:
         if self._as_json:
             told = self._tell(event)
             click.echo(encode(told if path is None else told | {"path": str(path)}).decode())
@@ -254,7 +254,7 @@ class Watch:
         if line is not None:
             click.echo(escape(redact_text(line)) + (f"  {escape(str(path))}" if path else ""))
 
-    def _tell(self, event: "Heard") -> dict[str, Any]:
+    def _tell(self, event: "PushEvent") -> dict[str, Any]:
         """The event as it was said, but with whole addresses."""
         told: dict[str, Any] = msgspec.json.decode(encode(event))
         match event:

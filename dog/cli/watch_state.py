@@ -20,23 +20,23 @@ from dog.protocol import Hello
 if TYPE_CHECKING:
     from dog.client import Photo
 
-__all__ = ["STATE", "Folder", "Place"]
+__all__ = ["STATE", "Folder", "WatchState"]
 
 STATE = ".dog-watch.json"
 HAD = 512
 """Photos that are remembered by id: twice as many as a server can tell again."""
 
 
-class Place(msgspec.Struct):
+class WatchState(msgspec.Struct):
     """`cursor` is behind the last event that was dealt with. `captures` are the last ones had of each camera; of one
-    that came later, what is above `started` is wanted. `had` are the ids of the last photos.
+    that came later, what is above `started` is wanted. `seen_ids` are the ids of the last photos.
     """
 
     server: str
     cursor: str | None = None
     started: int = 0
     captures: dict[str, int] = {}
-    had: list[str] = []
+    seen_ids: list[str] = []
 
     def begin(self, hello: Hello) -> None:
         """From now on: what is there already is not wanted."""
@@ -47,7 +47,7 @@ class Place(msgspec.Struct):
     def note(self, photo: "Photo", cursor: str | None) -> None:
         """This photo is had; `cursor` is that of its event, None where it was found without one."""
         self.captures[photo.camera] = photo.capture
-        self.had = [*self.had, photo.id][-HAD:]
+        self.seen_ids = [*self.seen_ids, photo.id][-HAD:]
         self.cursor = cursor or self.cursor
 
     def last(self, camera: str) -> int:
@@ -114,12 +114,12 @@ class Folder:
         except OSError:
             pass  # a disk that knows no locks
 
-    def _read(self, server: str) -> Place:
+    def _read(self, server: str) -> WatchState:
         start_over = f"Name another folder, or delete {str(self._state)!r} to start over."
         try:
-            place = msgspec.json.decode(self._state.read_bytes(), type=Place)
+            place = msgspec.json.decode(self._state.read_bytes(), type=WatchState)
         except FileNotFoundError:
-            return Place(server)
+            return WatchState(server)
         except (OSError, msgspec.DecodeError, UnicodeError):
             raise StartError(f"--save: the file {str(self._state)!r} can't be read. {start_over}") from None
         if place.server != server:

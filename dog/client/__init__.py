@@ -21,7 +21,7 @@ from dog.client.errors import (
     Unreachable,
 )
 from dog.client.photos import Photo
-from dog.client.push import Heard, Lost, Missed
+from dog.client.push import Lost, Missed, PushEvent
 from dog.protocol import (
     CameraChanged,
     CameraStatus,
@@ -45,7 +45,6 @@ __all__ = [
     "ClientError",
     "Failed",
     "Forbidden",
-    "Heard",
     "Hello",
     "Lost",
     "Missed",
@@ -53,6 +52,7 @@ __all__ = [
     "Photo",
     "PhotoDamaged",
     "PhotoGone",
+    "PushEvent",
     "Ready",
     "Refused",
     "Removed",

@@ -14,7 +14,7 @@ import msgspec
 from dog.client.errors import AddressError
 from dog.client.http import Server
 from dog.client.photos import Photo, make_photo
-from dog.client.push import Heard, Push
+from dog.client.push import Push, PushEvent
 from dog.client.server_url import parse_address
 from dog.protocol import CameraStatus, Outcome, SnapshotBody, encode
 
@@ -102,7 +102,7 @@ class Client:
         body = self._decode(answer.body, _PhotoBody)
         return make_photo(self._server, body, body.outcome, body.age)
 
-    async def events(self, *, since: str | None = None) -> AsyncIterator[Heard]:
+    async def events(self, *, since: str | None = None) -> AsyncIterator[PushEvent]:
         """What happens, as messages of `dog.protocol`, each once and in order: first a Hello, which is the whole state.
 
         A Hello and whatever is numbered has a `cursor`; with `since` one of them, what came after it comes first. A
@@ -110,7 +110,7 @@ class Client:
         or, where the server can't tell that any more, Missed.
         Raises Unreachable where the server was never reached, and Forbidden.
         """
-        heard: asyncio.Queue[Heard | Exception] = asyncio.Queue(WAITING)
+        heard: asyncio.Queue[PushEvent | Exception] = asyncio.Queue(WAITING)
 
         async def listen() -> None:
             try:
@@ -157,4 +157,4 @@ class Client:
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise self._server.stranger() from error
+            raise self._server.not_a_dog_server() from error

@@ -90,7 +90,7 @@ class Answer:
 
 
 class Server:
-    """One server and the connections to it; `met` is whether it has ever answered. `token` is shown each time.
+    """One server and the connections to it; `reached` is whether it has ever answered. `token` is shown each time.
 
     `certificate` is a PEM file with the only ones, or authorities, that are trusted. Raises OSError where it is none.
     """
@@ -104,7 +104,7 @@ class Server:
     ) -> None:
         self.address = address
         self.shown = show_address(address)
-        self.met = False
+        self.reached = False
         self._timeout = timeout
         self._headers = {"Accept-Encoding": "identity"}
         if token is not None:
@@ -171,7 +171,7 @@ class Server:
     def forbidden(self, why: str) -> Forbidden:
         return Forbidden(f"{self.shown} lets nobody in like this: {why}")
 
-    def stranger(self) -> Unreachable:
+    def not_a_dog_server(self) -> Unreachable:
         """What is told of a server that speaks HTTP and is not ours."""
         return Unreachable(f"{self.shown} answers, but not as a D.O.G. does; look at the address and its path.")
 
@@ -205,7 +205,7 @@ class Server:
                     except _Again as again:
                         wait = max(wait, again.seconds)
                     except (aiohttp.ClientError, OSError) as error:
-                        if not self.met:
+                        if not self.reached:
                             raise self.unreachable(error) from error
                     await asyncio.sleep(wait)
         except TimeoutError:
@@ -226,10 +226,10 @@ class Server:
             data = await self._read(response, largest)
         problem = self._find_problem(response, data)
         if problem is None:
-            self.met = True
+            self.reached = True
             return Answer(response.status, data)
         its_word = isinstance(problem, Refused) and method != "GET"  # what a press got is for who pressed to judge
-        if self.met and response.status in _IN_BETWEEN and not its_word:
+        if self.reached and response.status in _IN_BETWEEN and not its_word:
             raise _Again(read_retry_after(response.headers) or 0.0)
         raise problem
 
@@ -249,7 +249,7 @@ class Server:
         """What the answer says went wrong; None where all is well."""
         if response.status < 300:
             encoded = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-            return self.stranger() if encoded else None  # nobody asked for that, and it may be of any size
+            return self.not_a_dog_server() if encoded else None  # nobody asked for that, and it may be of any size
         location = response.headers.get("Location")
         if response.status < 400 and location:
             return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
@@ -260,8 +260,8 @@ class Server:
         if response.status in (401, 403):
             return self.forbidden(problem.detail if problem else f"status {response.status}")
         if problem is None:
-            return self.stranger()
-        self.met = True
+            return self.not_a_dog_server()
+        self.reached = True
         kind = Refused
         if problem.code in ("unknown_snapshot", "gone_snapshot"):
             kind = PhotoGone

@@ -90,7 +90,7 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
         captured_at = parse_timestamp(body.captured_at)
         url, page, thumbnail = (_make_whole(server, path) for path in (body.url, body.page, body.thumbnail))
     except (ValueError, OverflowError) as error:
-        raise server.stranger() from error
+        raise server.not_a_dog_server() from error
     return Photo(
         id=_clean(body.snapshot),
         camera=_clean(body.camera),

@@ -18,7 +18,7 @@ from dog.client.errors import Unreachable
 from dog.client.http import PATIENCE, SILENCE, Server, delays, read_retry_after
 from dog.protocol import Error, Event, Hello, Viewers
 
-__all__ = ["Heard", "Lost", "Missed", "Push"]
+__all__ = ["Lost", "Missed", "Push", "PushEvent"]
 
 STEADY = 10.0
 """Seconds after which a connection counts as a good one: the waits begin anew behind it."""
@@ -46,7 +46,7 @@ class Missed(msgspec.Struct, frozen=True, kw_only=True, tag="missed"):
     since: str
 
 
-Heard = Event | Viewers | Hello | Lost | Missed
+PushEvent = Event | Viewers | Hello | Lost | Missed
 _KINDS: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in (*get_args(Event), Viewers)}
 
 
@@ -61,7 +61,9 @@ class _Envelope(msgspec.Struct):
 class Push:
     """The events after the cursor `since`, or from now on, handed on one by one."""
 
-    def __init__(self, server: Server, hand_on: Callable[[Heard], Awaitable[None]], since: str | None = None) -> None:
+    def __init__(
+        self, server: Server, hand_on: Callable[[PushEvent], Awaitable[None]], since: str | None = None
+    ) -> None:
         self._server = server
         self._hand_on = hand_on
         self._cursor = since
@@ -78,26 +80,26 @@ class Push:
             try:
                 reason = await self._listen()
             except aiohttp.WSServerHandshakeError as error:
-                reason, wait = self._judge(error)
+                reason, wait = self._classify(error)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 reason = str(self._server.unreachable(error))
             except (msgspec.DecodeError, RecursionError) as error:
-                raise self._server.stranger() from error
-            if not self._server.met:
+                raise self._server.not_a_dog_server() from error
+            if not self._server.reached:
                 raise Unreachable(reason)
             if self._live or not self._told:
                 await self._hand_on(Lost(reason=reason))
             self._live, self._told = False, True
             await asyncio.sleep(max(wait, next(self._waits)))
 
-    def _judge(self, error: aiohttp.WSServerHandshakeError) -> tuple[str, float]:
+    def _classify(self, error: aiohttp.WSServerHandshakeError) -> tuple[str, float]:
         """A server that did not let us in: why, and how many seconds it wants to be left alone."""
         if error.status in (401, 403):
             raise self._server.forbidden(f"status {error.status}.") from None
         seconds = read_retry_after(error.headers or {}) or 0.0
         full = f"{self._server.shown} has no room for another viewer now; try again later."
-        if not self._server.met:
-            raise (Unreachable(full) if error.status == 503 else self._server.stranger()) from None
+        if not self._server.reached:
+            raise (Unreachable(full) if error.status == 503 else self._server.not_a_dog_server()) from None
         return full, seconds
 
     async def _listen(self) -> str:
@@ -147,7 +149,7 @@ class Push:
         if kind is None:
             return
         try:
-            message: Heard = msgspec.json.decode(text, type=kind)
+            message: PushEvent = msgspec.json.decode(text, type=kind)
         except msgspec.ValidationError as error:
             log.warning("A message %r of %s can't be understood: %s", envelope.type, self._server.shown, error)
             message = Missed(since=before or "")
@@ -155,7 +157,7 @@ class Push:
 
     async def _greet(self, hello: Hello) -> None:
         since = self._cursor
-        self._live = self._server.met = True
+        self._live = self._server.reached = True
         if not (hello.recovered and hello.epoch == self._epoch):
             self._seq = hello.seq
         self._epoch = hello.epoch

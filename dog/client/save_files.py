@@ -8,7 +8,7 @@ import errno
 import os
 from pathlib import Path
 
-from dog.files import rename_to_new, sync_folder
+from dog.files import link_new, sync_folder
 
 __all__ = ["write_durably"]
 
@@ -28,7 +28,7 @@ def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         if overwrite:
             os.replace(beside, path)
         else:
-            rename_to_new(beside, path)
+            link_new(beside, path)
         sync_folder(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from dog.protocol import Event, Message
 from dog.push.websocket_frames import PING, TEXT, build_close, build_frame
 
-__all__ = ["EVENT_STREAM", "FORMS", "WEBSOCKET", "Form"]
+__all__ = ["EVENT_STREAM", "FORMS", "WEBSOCKET", "Encoding"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
+class Encoding:
     """`build` makes bytes of a message and its JSON, `build_close` those of a farewell; `ping` keeps a line open."""
 
     build: Callable[[Message | Event, bytes], bytes]
@@ -28,12 +28,12 @@ def _build_event(message: Message | Event, text: bytes) -> bytes:
     return f"{head}event: {message.__struct_config__.tag}\ndata: ".encode() + text + b"\n\n"
 
 
-WEBSOCKET = Form(
+WEBSOCKET = Encoding(
     build=lambda _message, text: build_frame(TEXT, text),
     build_close=build_close,
     ping=build_frame(PING, b""),
 )
-EVENT_STREAM = Form(
+EVENT_STREAM = Encoding(
     build=_build_event,
     build_close=lambda _code, _reason: b"",  # it ends, and a browser comes back
     ping=b":\n\n",

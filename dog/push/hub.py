@@ -27,12 +27,12 @@ import msgspec
 from dog.clock import utc_now
 from dog.metrics import DropReason, Metrics
 from dog.protocol import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
-from dog.push.encodings import FORMS, WEBSOCKET, Form
+from dog.push.encodings import FORMS, WEBSOCKET, Encoding
 from dog.push.websocket_frames import PONG, build_frame
 
 __all__ = ["Hub", "Viewer"]
 
-RING = 256
+REPLAY_EVENTS = 256
 """Events kept for those who resume (docs/protocol.md)."""
 BACKLOG = 64 * 1024
 """Bytes that may wait for a viewer before it is dropped (docs/protocol.md)."""
@@ -40,7 +40,7 @@ SEND_BUFFER = 64 * 1024
 """Bytes of a viewer's socket buffer: left to itself, Linux hides megabytes of lag in it before the backlog shows."""
 PING_INTERVAL = 25.0
 """Seconds between two pings to one viewer (docs/protocol.md)."""
-LANES = 25
+PING_GROUPS = 25
 """Shares of the viewers that are pinged one after the other: ten thousand pongs at once would delay an event."""
 SILENCE = 60.0
 """Seconds after which a viewer that said nothing, not even a pong, is gone (docs/protocol.md)."""
@@ -56,7 +56,7 @@ class Viewer(asyncio.Protocol):
     Every method is done before it returns. Who reads from the connection overrides `data_received`.
     """
 
-    form: ClassVar[Form] = WEBSOCKET
+    form: ClassVar[Encoding] = WEBSOCKET
 
     __slots__ = (
         "_end_timer",
@@ -68,7 +68,7 @@ class Viewer(asyncio.Protocol):
         "closing",
         "descriptor",
         "heard_at",
-        "lane",
+        "ping_group",
         "place",
         "role",
     )
@@ -80,7 +80,7 @@ class Viewer(asyncio.Protocol):
         self.behind_since: float | None = None
         self.closing = False
         self.descriptor = -1
-        self.lane: set[Viewer] | None = None
+        self.ping_group: set[Viewer] | None = None
         self.place = -1
         self._end_timer: asyncio.TimerHandle | None = None
         self._hub = hub
@@ -145,20 +145,20 @@ class Viewer(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, whatever waits for it."""
         self.closing = True
-        self._hub.arrange(self)
+        self._hub.update_write_path(self)
         self._transport.abort()
 
     def _end(self) -> None:
         """Nothing more is to be said; what waits has LINGER seconds to be taken."""
         self.closing = True
-        self._hub.arrange(self)
+        self._hub.update_write_path(self)
         self._end_timer = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     # ---- what the transport says
 
     def pause_writing(self) -> None:
         self.behind_since = self._hub.now()
-        self._hub.arrange(self)
+        self._hub.update_write_path(self)
 
     def resume_writing(self) -> None:
         self._limit = BACKLOG
@@ -175,7 +175,7 @@ class Viewer(asyncio.Protocol):
         self._hub.leave(self)
 
 
-class _Clear:
+class _DirectWriters:
     """The viewers that nothing waits for: their descriptors, and at the same places themselves."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class _Clear:
         return left
 
 
-Frames = dict[Form, bytes]
+Frames = dict[Encoding, bytes]
 """One message in every form."""
 
 
@@ -234,13 +234,13 @@ class Hub:
         self.now = clock
         self._server = server
         self._metrics = metrics
-        self._lanes: list[set[Viewer]] = [set() for _ in range(LANES)]
+        self._lanes: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
         self._next_lane = cycle(self._lanes)
-        self._clear = {form: _Clear() for form in FORMS}
+        self._clear = {form: _DirectWriters() for form in FORMS}
         self._others: set[Viewer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._ring: deque[Frames] = deque(maxlen=RING)
+        self._replay: deque[Frames] = deque(maxlen=REPLAY_EVENTS)
         self._count_told_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
         self._farewell: tuple[int, str] | None = None
@@ -255,7 +255,7 @@ class Hub:
         self.seq += 1
         numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
         frames = _build(numbered)
-        self._ring.append(frames)
+        self._replay.append(frames)
         with self._metrics.fanout.time():
             self._write_to_all(frames)
 
@@ -272,17 +272,17 @@ class Hub:
             viewer.write(preface)
             viewer.close(*self._farewell)
             return
-        viewer.lane = next(self._next_lane)
-        viewer.lane.add(viewer)
+        viewer.ping_group = next(self._next_lane)
+        viewer.ping_group.add(viewer)
         self.count += 1
         self._empty.clear()
-        self.arrange(viewer)
+        self.update_write_path(viewer)
         self.resume(viewer, cameras, since, preface=preface)
         self._tell_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
         """Tell a viewer that is here the whole state, and all events after the cursor: so many bytes."""
-        missed = self._missed(cursor)
+        missed = self._events_since(cursor)
         if cursor is not None:
             self._metrics.resumes.labels("false" if missed is None else "true").inc()
         replayed = len(missed) if missed else 0
@@ -305,11 +305,11 @@ class Hub:
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer: nothing is written to it any more. One that is not here stays so."""
-        if viewer.lane is None:
+        if viewer.ping_group is None:
             return
-        viewer.lane.discard(viewer)
-        viewer.lane = None
-        self.arrange(viewer)
+        viewer.ping_group.discard(viewer)
+        viewer.ping_group = None
+        self.update_write_path(viewer)
         self.count -= 1
         if self.count == 0:
             self._empty.set()
@@ -326,8 +326,8 @@ class Hub:
         self._farewell = (code, reason)
         if self._count_timer is not None:
             self._count_timer.cancel()
-        for lane in self._lanes:
-            for viewer in tuple(lane):
+        for ping_group in self._lanes:
+            for viewer in tuple(ping_group):
                 viewer.close(code, reason)
 
     async def wait_closed(self) -> None:
@@ -336,10 +336,10 @@ class Hub:
 
     async def keep_alive(self) -> None:
         """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
-        for lane in cycle(self._lanes):
-            await asyncio.sleep(PING_INTERVAL / LANES)
+        for ping_group in cycle(self._lanes):
+            await asyncio.sleep(PING_INTERVAL / PING_GROUPS)
             silent_since = self.now() - SILENCE
-            for viewer in tuple(lane):
+            for viewer in tuple(ping_group):
                 if viewer.heard_at < silent_since:
                     self.drop(viewer, "silent")
                 else:
@@ -347,15 +347,15 @@ class Hub:
 
     # ---- which way a viewer is written to
 
-    def arrange(self, viewer: Viewer) -> None:
+    def update_write_path(self, viewer: Viewer) -> None:
         """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
-        if viewer.lane is not None and viewer.clear:
+        if viewer.ping_group is not None and viewer.clear:
             if viewer.place < 0:
                 self._clear[viewer.form].add(viewer)
             self._others.discard(viewer)
             return
         self._clear[viewer.form].remove(viewer)
-        if viewer.lane is not None:
+        if viewer.ping_group is not None:
             self._others.add(viewer)
         else:
             self._others.discard(viewer)
@@ -365,7 +365,7 @@ class Hub:
         if viewer.behind_since is not None:
             self._metrics.event_lag.observe(self.now() - viewer.behind_since)
             viewer.behind_since = None
-        self.arrange(viewer)
+        self.update_write_path(viewer)
 
     def _write_to_all(self, frames: Frames) -> None:
         left = [one for form, clear in self._clear.items() for one in clear.write(frames[form])]
@@ -374,15 +374,15 @@ class Hub:
         for viewer, rest in left:
             viewer.write(rest)
 
-    def _missed(self, cursor: str | None) -> list[Frames] | None:
+    def _events_since(self, cursor: str | None) -> list[Frames] | None:
         """The frames after the cursor, in order; None where they are not all here, or the cursor is not ours."""
         epoch, _, seq = (cursor or "").partition("-")
         if epoch != str(self.epoch) or not (seq.isascii() and seq.isdigit() and len(seq) < 20):
             return None
         behind = self.seq - int(seq)
-        if not 0 <= behind <= len(self._ring):
+        if not 0 <= behind <= len(self._replay):
             return None
-        return list(islice(self._ring, len(self._ring) - behind, None))
+        return list(islice(self._replay, len(self._replay) - behind, None))
 
     def _tell_count(self) -> None:
         """Tell all how many are watching, at most once a second."""

@@ -9,7 +9,7 @@ one file: other modules find out whether a folder can be written or a program ca
 """
 
 from dog.settings.docs_table import describe
-from dog.settings.exposure import check_ways_in, find_traps
+from dog.settings.exposure import check_exposure, find_warnings
 from dog.settings.fields import (
     ALL_SETTINGS,
     CAMERA_SETTINGS,
@@ -36,9 +36,9 @@ __all__ = [
     "Setting",
     "Settings",
     "Source",
-    "check_ways_in",
+    "check_exposure",
     "describe",
-    "find_traps",
+    "find_warnings",
     "load",
     "split_camera",
 ]

@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 from dog.client_addresses import is_here
 from dog.settings.fields import Settings
 
-__all__ = ["check_ways_in", "find_traps"]
+__all__ = ["check_exposure", "find_warnings"]
 
 
-def check_ways_in(settings: Settings) -> None:
+def check_exposure(settings: Settings) -> None:
     """Raises SettingError where the service would be reached from other machines, and nobody has said who may come in.
 
     A proxy on this very machine is a way from elsewhere, too.
@@ -32,7 +32,7 @@ def check_ways_in(settings: Settings) -> None:
             raise settings.error(name, problem)
 
 
-def find_traps(settings: Settings) -> list[str]:
+def find_warnings(settings: Settings) -> list[str]:
     """What is allowed, and may be a mistake all the same: a sentence for each."""
     traps = []
     if settings.anonymous == "manage":

@@ -33,11 +33,11 @@ from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
 from dog.snapshots.index import Index, is_full, is_surroundings
-from dog.snapshots.index_replacement import open_index, put_aside
+from dog.snapshots.index_replacement import open_index, set_aside
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
 from dog.snapshots.reconcile import reconcile
-from dog.snapshots.retention import Limits, choose
+from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
 
 __all__ = ["Archive"]
@@ -190,7 +190,7 @@ class Archive:
                 index.close()
             if not is_surroundings(error):
                 with contextlib.suppress(OSError):
-                    put_aside(self.private)
+                    set_aside(self.private)
 
     # ---- saving
 
@@ -311,7 +311,7 @@ class Archive:
         """
         with self._indexed() as index:
             free = shutil.disk_usage(self.root).free
-            chosen = choose(
+            chosen = select_for_removal(
                 index, limits, kept=self.kept, free=free, now=self._timekeeping.deletion_time(index), room=room
             )
             if room and not chosen and limits.free is not None and free - room < limits.free:

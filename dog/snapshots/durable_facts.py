@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dog.clock import EARLIEST
-from dog.snapshots.names import Snapshot, Taken, from_milliseconds, make_id, milliseconds
+from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, milliseconds
 
-__all__ = ["CLOCK_SCHEMA", "SCHEMA", "Ledger", "Share"]
+__all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
 
 SCHEMA = """
 CREATE TABLE pins (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -67,7 +67,7 @@ class Share:
     expires_at: dt.datetime
 
 
-class Ledger:
+class DurableFacts:
     """The tables of an open database. Every method blocks and raises sqlite3.Error as it comes."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -108,7 +108,7 @@ class Ledger:
         self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
 
-    def find_removed(self, snapshot_id: str) -> Taken | None:
+    def find_removed(self, snapshot_id: str) -> SnapshotName | None:
         """What was known of it; None where no snapshot of this id was removed within the last year."""
         row = self._database.execute(
             "SELECT id, camera, capture, captured_at, suffix FROM removed WHERE id = ?", (snapshot_id,)
@@ -116,7 +116,7 @@ class Ledger:
         if row is None:
             return None
         id, camera, capture, captured_at, suffix = row
-        return Taken(id, camera, capture, from_milliseconds(captured_at), suffix)
+        return SnapshotName(id, camera, capture, from_milliseconds(captured_at), suffix)
 
     # ---- pins
 

@@ -20,11 +20,11 @@ from typing import IO, Any, Final, Literal, Protocol
 
 from dog import files
 from dog.errors import StorageError
-from dog.files import rename_to_new, sync_folder
+from dog.files import link_new, sync_folder
 from dog.images import LARGEST_PICTURE
 from dog.snapshots.folder import list_day, list_days
 from dog.snapshots.image_files import SnapshotGone, read_picture
-from dog.snapshots.names import Taken, make_id, parse_path
+from dog.snapshots.names import SnapshotName, make_id, parse_path
 
 __all__ = ["Exported", "Kind", "Stream", "export", "list_photos", "write_beside"]
 
@@ -42,7 +42,7 @@ class Exported:
     """A photo that goes into the archive: its path below the folder, what that says, and its size in bytes."""
 
     path: str
-    taken: Taken
+    taken: SnapshotName
     size: int
 
 
@@ -189,7 +189,7 @@ def write_beside(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
         if overwrite:
             os.replace(beside, path)
         else:
-            rename_to_new(beside, path)
+            link_new(beside, path)
         sync_folder(path.parent)
     finally:
         files.remove(beside)

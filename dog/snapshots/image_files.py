@@ -17,7 +17,7 @@ from dog.errors import DogError, StorageError
 
 __all__ = [
     "LARGEST_MEMORY",
-    "Memory",
+    "ByteCache",
     "SnapshotGone",
     "StoredPicture",
     "check_picture",
@@ -99,7 +99,7 @@ class StoredPicture:
         return self._size
 
 
-class Memory:
+class ByteCache:
     """Files by name, at most `largest` bytes of them together; the one that was kept first goes first."""
 
     def __init__(self, largest: int = LARGEST_MEMORY) -> None:

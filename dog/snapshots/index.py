@@ -16,8 +16,8 @@ import msgspec
 from dog.files import remove_tree
 from dog.protocol import Quality
 from dog.snapshots import durable_facts as ledger
-from dog.snapshots.durable_facts import Ledger
-from dog.snapshots.names import UNKNOWN, Origin, Snapshot, Taken, from_milliseconds, milliseconds, picture_name
+from dog.snapshots.durable_facts import DurableFacts
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, milliseconds, picture_name
 
 __all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
 
@@ -109,7 +109,7 @@ class Index:
         self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
             self._prepare()
-            self.ledger = Ledger(self._database)
+            self.ledger = DurableFacts(self._database)
         except BaseException:
             self._database.close()
             raise
@@ -226,14 +226,14 @@ class Index:
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
 
-    def find_taken(self, snapshot_id: str) -> Taken | None:
+    def find_taken(self, snapshot_id: str) -> SnapshotName | None:
         """What is known of it, or was known of one that is removed."""
         snapshot = self.get(snapshot_id)
         if snapshot is None:
             return self.ledger.find_removed(snapshot_id)
-        return Taken(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
+        return SnapshotName(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
 
-    def newer(self, snapshot: Snapshot | Taken) -> Snapshot | None:
+    def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`; `snapshot` need not be there any more."""
         newer = self._list(
             "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",

@@ -21,11 +21,11 @@ __all__ = [
     "INDEX",
     "OLD_INDEX",
     "UNREADABLE",
-    "Predecessor",
-    "Successor",
+    "OldIndex",
+    "RebuiltIndex",
     "make_again",
     "open_index",
-    "put_aside",
+    "set_aside",
 ]
 
 INDEX = "index.sqlite3"
@@ -38,7 +38,7 @@ UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 log = logging.getLogger(__name__)
 
 
-class Predecessor(Index):
+class OldIndex(Index):
     """The index that is to be replaced, read as far as it can be: it need not be sound, nor of this version."""
 
     def _prepare(self) -> None:
@@ -46,7 +46,7 @@ class Predecessor(Index):
         self._ask("PRAGMA query_only = ON")
 
 
-class Successor(Index):
+class RebuiltIndex(Index):
     """The index that is being made. `changed` are the paths of photos that are not as they were saved, and `carried` is
     of how many the old one knew more than their files say. `aside` is where that one is kept then, if there was one.
     """
@@ -54,7 +54,7 @@ class Successor(Index):
     def __init__(self, path: Path, old: Path, advance: Callable[[int], object]) -> None:
         super().__init__(path)
         self._advance = advance
-        self.old: Predecessor | None = None
+        self.old: OldIndex | None = None
         self.changed: list[str] = []
         self.carried = 0
         self.aside: Path | None = None
@@ -62,7 +62,7 @@ class Successor(Index):
         self.ledger.carry_over(old)
         if old.is_file():
             try:
-                self.old = Predecessor(old)
+                self.old = OldIndex(old)
                 self._raise_highest(self.old.last_capture())
             except UNREADABLE as error:
                 self.note_unread(error)
@@ -142,17 +142,17 @@ def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
 
 
 def make_again(
-    private: Path, make_agree: Callable[[Successor], None], advance: Callable[[int], object] = lambda _photos: None
-) -> Successor:
+    private: Path, make_agree: Callable[[RebuiltIndex], None], advance: Callable[[int], object] = lambda _photos: None
+) -> RebuiltIndex:
     """The index made in the place of the one that there is, or of the one that was put aside already.
 
     Killed at any moment, or failing, it leaves what the next call finishes. `advance` is told of each photo that the
     new one takes. Raises sqlite3.Error and OSError.
     """
     path, old = private / INDEX, private / OLD_INDEX
-    put_aside(private)
+    set_aside(private)
     Index.delete(path)
-    index = Successor(path, old, advance)
+    index = RebuiltIndex(path, old, advance)
     with _closed_on_failure(index):
         make_agree(index)
         index.settle()
@@ -165,7 +165,7 @@ def make_again(
     return index
 
 
-def put_aside(private: Path) -> None:
+def set_aside(private: Path) -> None:
     """Have the index made again when it is opened next. An older one that is put aside already stays that."""
     path, old = private / INDEX, private / OLD_INDEX
     if not old.exists():

@@ -20,7 +20,7 @@ __all__ = [
     "UNKNOWN",
     "Origin",
     "Snapshot",
-    "Taken",
+    "SnapshotName",
     "day_of",
     "from_milliseconds",
     "is_picture",
@@ -78,7 +78,7 @@ def from_milliseconds(count: int) -> dt.datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class SnapshotName:
     """What a path says of a picture. Raises ValueError where it can't be said in a path."""
 
     id: str
@@ -141,20 +141,20 @@ class Snapshot:
         return SUFFIXES[self.content_type]
 
 
-def stem(taken: Taken | Snapshot) -> str:
+def stem(taken: SnapshotName | Snapshot) -> str:
     """The path without its suffix, relative to the store's folder."""
     at = taken.captured_at
     time = f"{at.hour:02}{at.minute:02}{at.second:02}.{at.microsecond // 1000:03}"
     return f"{day_of(taken)}/{time}_{taken.camera}_{taken.capture}_{taken.id}"
 
 
-def day_of(taken: Taken | Snapshot) -> str:
+def day_of(taken: SnapshotName | Snapshot) -> str:
     """The folder that the picture lies in, relative to the store's: `YYYY/MM/DD`."""
     at = taken.captured_at
     return f"{at.year:04}/{at.month:02}/{at.day:02}"
 
 
-def picture_name(taken: Taken | Snapshot) -> str:
+def picture_name(taken: SnapshotName | Snapshot) -> str:
     return f"{stem(taken)}.{taken.suffix}"
 
 
@@ -172,7 +172,7 @@ def is_thumbnail(path: str) -> bool:
     return path.endswith(_THUMBNAIL_SUFFIX) and is_picture(path.removesuffix(_THUMBNAIL_SUFFIX) + ".jpg")
 
 
-def parse_path(path: str) -> Taken | None:
+def parse_path(path: str) -> SnapshotName | None:
     """What the path of a picture says, or None where it is not one of ours."""
     match = _PATH.fullmatch(path)
     if match is None:
@@ -181,6 +181,6 @@ def parse_path(path: str) -> Taken | None:
     try:
         year, month, day, hour, minute, second = (int(match[part]) for part in clock)
         at = dt.datetime(year, month, day, hour, minute, second, int(match["millisecond"]) * 1000, tzinfo=dt.UTC)
-        return Taken(match["id"], match["camera"], int(match["capture"]), at, match["suffix"])
+        return SnapshotName(match["id"], match["camera"], int(match["capture"]), at, match["suffix"])
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from dog.snapshots.album import Archive
 from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.lock import InUse
 from dog.snapshots.retention import Limits
-from dog.snapshots.verify import hold
+from dog.snapshots.verify import lock_album
 
 __all__ = ["ClockInDoubt", "Purge"]
 
@@ -44,7 +44,7 @@ class Purge:
         With `confirm`, a doubt of the clock ends because a person says that the clock is right.
         """
         try:
-            with hold(self._root):  # there is an album
+            with lock_album(self._root):  # there is an album
                 pass
             archive = Archive(self._root, clock)
             with contextlib.closing(archive):

@@ -12,10 +12,10 @@ from pathlib import Path
 from dog import files
 from dog.snapshots.folder import list_day, list_days
 from dog.snapshots.index import is_surroundings
-from dog.snapshots.index_replacement import INDEX, OLD_INDEX, UNREADABLE, Predecessor, Successor, make_again
+from dog.snapshots.index_replacement import INDEX, OLD_INDEX, UNREADABLE, OldIndex, RebuiltIndex, make_again
 from dog.snapshots.names import picture_name
 from dog.snapshots.reconcile import reconcile
-from dog.snapshots.verify import Finding, Progress, hold, list_all
+from dog.snapshots.verify import Finding, Progress, list_all, lock_album
 
 __all__ = ["Rebuilding"]
 
@@ -24,7 +24,7 @@ def _check_free(path: Path) -> None:
     """Raises sqlite3.Error where an index can't be read for now: what it knows would be lost for no reason."""
     try:
         if path.is_file():
-            Predecessor(path).close()
+            OldIndex(path).close()
     except sqlite3.Error as error:
         if is_surroundings(error):
             raise
@@ -46,16 +46,16 @@ class Rebuilding:
     def run(self) -> Generator[Finding, None, None]:
         """What is not as the old index says. Ended on the way, the next one or the next start finishes it.
 
-        Raises StartError and NoIndex.
+        Raises StartError and IndexUnavailable.
         """
-        with hold(self._root) as private:
+        with lock_album(self._root) as private:
             incoming, damaged = private / "incoming", private / "damaged"
             files.empty_folder(incoming)
             for name in INDEX, OLD_INDEX:
                 _check_free(private / name)
             missing: list[Finding] = []
 
-            def make_agree(index: Successor) -> None:
+            def make_agree(index: RebuiltIndex) -> None:
                 days, _ = list_days(self._root)
                 self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
                 reconcile(index, self._root, private, incoming)
@@ -67,7 +67,7 @@ class Rebuilding:
             yield from (Finding("changed", path, said) for path in index.changed)
             yield from missing
 
-    def _find_missing(self, new: Successor, damaged: Path) -> Iterator[Finding]:
+    def _find_missing(self, new: RebuiltIndex, damaged: Path) -> Iterator[Finding]:
         if new.old is None:
             return
         try:

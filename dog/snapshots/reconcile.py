@@ -18,7 +18,7 @@ from dog.errors import BadImage
 from dog.images import LARGEST_PICTURE, Picture, inspect_kept, measure
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
-from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, Taken, make_id, parse_path, thumbnail_name
+from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_name
 
 __all__ = ["describe", "reconcile"]
 
@@ -35,7 +35,7 @@ def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
     _Reconciliation(index, root, private, incoming).run()
 
 
-def describe(taken: Taken, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
+def describe(taken: SnapshotName, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
     """What a picture is when it is kept under that name."""
     return Snapshot(
         taken.id,

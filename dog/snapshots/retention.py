@@ -8,7 +8,7 @@ from dog.clock import EARLIEST
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
-__all__ = ["EARLIEST", "MANY", "Limits", "choose"]
+__all__ = ["EARLIEST", "MANY", "Limits", "select_for_removal"]
 
 MIB = 1024 * 1024
 MANY = 100
@@ -38,7 +38,7 @@ class Limits:
         return None if limits == cls() else limits
 
 
-def choose(
+def select_for_removal(
     index: Index, limits: Limits, *, kept: tuple[int, int], free: int, now: dt.datetime | None, room: int
 ) -> list[Snapshot]:
     """At most MANY of those that have to go, so that one more with `room` bytes has its place; 0 where none comes.

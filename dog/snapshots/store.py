@@ -27,7 +27,7 @@ from dog.snapshots.album import Archive
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
     LARGEST_MEMORY,
-    Memory,
+    ByteCache,
     StoredPicture,
     check_picture,
     read_part,
@@ -40,7 +40,7 @@ from dog.snapshots.names import (
     UNKNOWN,
     Origin,
     Snapshot,
-    Taken,
+    SnapshotName,
     from_milliseconds,
     milliseconds,
     picture_name,
@@ -92,7 +92,7 @@ class SnapshotStore:
         self._closed: Future[None] | None = None
         self._remembered: dict[str, Snapshot] = {}
         self._removals = 0
-        self._memory = Memory(memory)
+        self._memory = ByteCache(memory)
 
     @property
     def epoch(self) -> int:
@@ -184,7 +184,7 @@ class SnapshotStore:
         """
         return await self._ask(lambda index: index.recent(max(limit, 0), camera, before, between))
 
-    async def find_taken(self, snapshot_id: str) -> Taken | None:
+    async def find_taken(self, snapshot_id: str) -> SnapshotName | None:
         """By which camera and when the snapshot of this id was taken, also of one that was removed within a year."""
         return await self._ask(lambda index: index.find_taken(snapshot_id))
 
@@ -192,7 +192,7 @@ class SnapshotStore:
         """Those of a camera since then that were asked for with a key, the oldest first."""
         return await self._ask(lambda index: index.requested(camera, since))
 
-    async def newer(self, snapshot: Snapshot | Taken) -> Snapshot | None:
+    async def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`; None for the newest."""
         return await self._ask(lambda index: index.newer(snapshot))
 
@@ -305,7 +305,7 @@ class SnapshotStore:
         data = complete(data)
         content_type, _ = walk(data)
         snapshot_id = self._thread.submit(self._archive.make_free_id).result()
-        taken = Taken(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
+        taken = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
             stamp = make_stamp(id=snapshot_id, camera=camera, captured_at=captured_at, exposure=origin.exposure)
             data = write_exif(data, stamp)

@@ -27,7 +27,7 @@ from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
-    Taken,
+    SnapshotName,
     is_picture,
     is_thumbnail,
     parse_path,
@@ -36,7 +36,7 @@ from dog.snapshots.names import (
 )
 from dog.snapshots.reconcile import describe
 
-__all__ = ["Finding", "NoIndex", "Progress", "Verification", "hold", "list_all"]
+__all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
 
 _READERS = 4
 """Threads that read: a disk is asked for more than one file at a time, and hashing waits for none of them."""
@@ -48,7 +48,7 @@ _PAGE = 500
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
 
-class NoIndex(DogError):
+class IndexUnavailable(DogError):
     """There is no index that could be read. `str()` is one line that says what to do."""
 
 
@@ -74,7 +74,7 @@ class Finding:
 
 
 @contextlib.contextmanager
-def hold(root: Path) -> Iterator[Path]:
+def lock_album(root: Path) -> Iterator[Path]:
     """The album for us alone: its private folder. Raises StartError where there is none, or a server has it."""
     private = root / ".dog"
     try:
@@ -90,7 +90,7 @@ def hold(root: Path) -> Iterator[Path]:
     try:
         yield private
     except sqlite3.Error as error:
-        raise NoIndex(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
+        raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
     except OSError as error:
         raise StorageError(f"{str(error.filename or root)!r}: {_strerror(error)}. Solve that first.") from error
     finally:
@@ -132,7 +132,7 @@ class Verification:
 
     def run(self) -> Generator[Finding, None, None]:
         """What there is to say; close it, too, when it is not read to its end. Raises StartError and NoIndex."""
-        with hold(self._root) as private, contextlib.closing(_open_index(private)) as index:
+        with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)
             yield from self._check_photos(index)
@@ -228,7 +228,7 @@ class Verification:
         if not any((self._root / picture).is_file() for picture in pictures):
             yield Finding("unknown", path, "is a thumbnail without a photo; the next start of the server removes it")
 
-    def _check_picture_name(self, path: str, taken: Taken, index: Index) -> Iterator[Finding]:
+    def _check_picture_name(self, path: str, taken: SnapshotName, index: Index) -> Iterator[Finding]:
         known = index.get(taken.id)
         if known is not None:
             if picture_name(known) != path:
@@ -242,7 +242,7 @@ class Verification:
             if not finding.is_wrong:
                 yield from self._look_at_thumbnail(path)
 
-    def _take_in(self, path: str, taken: Taken, index: Index) -> Finding:
+    def _take_in(self, path: str, taken: SnapshotName, index: Index) -> Finding:
         """A photo that was brought here enters the index if it is whole, as it would at the server's next start."""
         try:
             size = (self._root / path).stat().st_size
@@ -265,12 +265,12 @@ class Verification:
 def _open_index(private: Path) -> _Verified:
     path = private / INDEX
     if (private / OLD_INDEX).exists():
-        raise NoIndex(
+        raise IndexUnavailable(
             f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
             " Run `dog album rebuild`, or start the server."
         )
     if not path.is_file():
-        raise NoIndex(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
+        raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
     return _Verified(path)
 
 

@@ -17,13 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import dog
-from dog.auth import Access, find_place
+from dog.auth import AuthService, find_place
 from dog.cameras import Camera
 from dog.cameras.factory import make_camera
 from dog.captures.availability import utc_now
 from dog.captures.camera_task import CameraTask, restore_answered, restore_latest
-from dog.captures.queue import MEMORY, CaptureQueue
-from dog.captures.retention_task import Album
+from dog.captures.queue import KEY_TTL, CaptureQueue
+from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
 from dog.metrics import Metrics
@@ -38,10 +38,10 @@ from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_PICTURES, SharedPictures
 from dog.web.http.content import READERS, READING, Content
-from dog.web.live_sessions import Presence
-from dog.web.middleware.authentication import find_anonymous
-from dog.web.middleware.errors import answer_problems
-from dog.web.middleware.forwarded import believe_proxies
+from dog.web.live_sessions import LiveSessions
+from dog.web.middleware.authentication import anonymous_identity
+from dog.web.middleware.errors import error_middleware
+from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import (
     KEEPS_HTTPS,
@@ -49,10 +49,10 @@ from dog.web.middleware.origins import (
     SECURITY_LINES,
     add_security_headers,
     answer_preflight,
-    keeps_https,
     make_security_headers,
+    sends_hsts,
 )
-from dog.web.rate_limits import Allowances
+from dog.web.rate_limits import RateLimits
 from dog.web.routes import OPERATIONS, TAGS
 from dog.web.service import SERVICE, Service
 
@@ -61,7 +61,7 @@ __all__ = ["create_app", "drain", "kill"]
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-ANSWERED = dt.timedelta(seconds=MEMORY)
+ANSWERED = dt.timedelta(seconds=KEY_TTL)
 OPENING = 3.0
 """Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
 BODY_SIZE = 16 * 1024
@@ -77,7 +77,12 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
 
     `make_camera` makes the driver of one camera from its settings, by default dog.cameras.factory.make_camera.
     """
-    middlewares: list[Middleware] = [answer_problems, believe_proxies, make_host_check(settings), answer_preflight]
+    middlewares: list[Middleware] = [
+        error_middleware,
+        forwarded_middleware,
+        make_host_check(settings),
+        answer_preflight,
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=BODY_SIZE)
     templates = aiohttp_jinja2.setup(
         app,
@@ -92,7 +97,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     page = app[static_files.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
-    app[KEEPS_HTTPS] = keeps_https(settings)
+    app[KEEPS_HTTPS] = sends_hsts(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
@@ -173,9 +178,9 @@ async def _start_service(
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)
     access = await _open_access(settings, clock, stack) if settings.auth else None
-    presence = Presence(access)
+    presence = LiveSessions(access)
     if access is not None:
-        access.on_change = presence.review
+        access.on_change = presence.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
@@ -195,7 +200,7 @@ async def _start_service(
             settings=encode(own.describe_camera()).decode(),
         )
         stack.push_async_callback(cameras[name].stop, 0)
-    album = Album(store, hub, cameras, metrics)
+    album = RetentionTask(store, hub, cameras, metrics)
     stack.push_async_callback(album.settle)
     await _start_cameras(cameras.values())
     stack.callback(_run_for_ever(album.run(), "album").cancel)
@@ -212,18 +217,18 @@ async def _start_service(
         album,
         metrics,
         access,
-        find_anonymous(settings),
+        anonymous_identity(settings),
         presence,
-        Allowances(settings, time.monotonic),
+        RateLimits(settings, time.monotonic),
     )
 
 
-async def _open_access(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Access:
+async def _open_access(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
     """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
-    access = Access(
+    access = AuthService(
         login_attempts=settings.login_attempts,
         session_days=settings.session_days,
-        anonymous=find_anonymous(settings).role,
+        anonymous=anonymous_identity(settings).role,
         deletion_time=clock.deletion_time,
     )
     try:

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from dog.auth import Access, Visitor
+from dog.auth import AuthService, Identity
 
-__all__ = ["CHANGED", "UNAUTHORIZED", "Presence"]
+__all__ = ["CHANGED", "UNAUTHORIZED", "LiveSessions"]
 
 CHANGED = 1012
 """Close code: come back, and be told anew what you may."""
@@ -17,15 +17,15 @@ End = Callable[[int, str], None]
 """What ends a presence, with a close code and a reason."""
 
 
-class Presence:
+class LiveSessions:
     """Those who are there by what `access` says of them; without it nothing ever changes, and nobody is kept."""
 
-    def __init__(self, access: Access | None) -> None:
+    def __init__(self, access: AuthService | None) -> None:
         self._access = access
-        self._present: dict[int, tuple[Visitor, End]] = {}
+        self._present: dict[int, tuple[Identity, End]] = {}
         self._numbers = count()
 
-    def enter(self, visitor: Visitor, end: End) -> Callable[[], None]:
+    def enter(self, visitor: Identity, end: End) -> Callable[[], None]:
         """`end` is called once, when the visitor's role is another. What is given back is to be called when they go."""
         number = next(self._numbers)
         if self._access is not None:
@@ -33,14 +33,14 @@ class Presence:
         return lambda: self._present.pop(number, None) and None
 
     @contextlib.contextmanager
-    def during(self, visitor: Visitor, end: End) -> Iterator[None]:
+    def registered(self, visitor: Identity, end: End) -> Iterator[None]:
         leave = self.enter(visitor, end)
         try:
             yield
         finally:
             leave()
 
-    def review(self) -> None:
+    def recheck_roles(self) -> None:
         """The accounts have changed, or a session has ended."""
         assert self._access is not None
         for number, (visitor, end) in tuple(self._present.items()):

@@ -7,12 +7,12 @@ machine's own address has no limits: whoever sits here can do worse.
 from collections import OrderedDict
 from collections.abc import Callable
 
-from dog.auth import Visitor
+from dog.auth import Identity
 from dog.client_addresses import find_network, is_here
 from dog.errors import RequestError
 from dog.settings import Settings
 
-__all__ = ["Allowances", "TokenBucket", "find_client"]
+__all__ = ["RateLimits", "TokenBucket", "client_key"]
 
 MIB = 1024 * 1024
 MOST = 10_000
@@ -76,7 +76,7 @@ class _Kind:
             bucket.wait(self._clock())
             bucket.spend(tokens)
 
-    def is_spent(self, client: str | None) -> bool:
+    def is_exhausted(self, client: str | None) -> bool:
         return self._wait(client) > 0
 
     def _wait(self, client: str | None) -> float:
@@ -94,7 +94,7 @@ class _Kind:
         return bucket
 
 
-class Allowances:
+class RateLimits:
     """What there is for each client; `clock` tells seconds. A client is who `find_client` says."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
@@ -105,7 +105,7 @@ class Allowances:
         self.download = _Kind(download / 3600, download, much, clock)
 
 
-def find_client(visitor: Visitor, address: str | None) -> str | None:
+def client_key(visitor: Identity, address: str | None) -> str | None:
     """Who it is that is counted: a user or a token, else an address; None for this machine's own."""
     if visitor.name is not None:
         return f"{visitor.kind} {visitor.name}"

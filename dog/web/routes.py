@@ -7,18 +7,26 @@ from aiohttp import web
 
 from dog.web.apidocs import documents
 from dog.web.apidocs.operation import (
+    FILE_ERRORS,
     FORM,
-    NO_SNAPSHOT,
-    OF_A_FILE,
     PICTURES,
-    Answer,
+    SNAPSHOT_ERRORS,
     Operation,
+    ResponseDoc,
     file,
-    nothing,
+    json_response,
+    no_content,
     page,
-    told,
 )
-from dog.web.apidocs.parameters import OfCamera, OfEvents, OfFile, OfLatest, OfPress, OfPreview, OfPush
+from dog.web.apidocs.parameters import (
+    CameraQuery,
+    CaptureHeaders,
+    ConditionalHeaders,
+    EventStreamHeaders,
+    LatestQuery,
+    PreviewQuery,
+    PushQuery,
+)
 from dog.web.handlers import api, gallery, images, login, pages, preview, share_links, sse, static_files, websocket
 
 __all__ = ["OPERATIONS", "TAGS"]
@@ -37,7 +45,7 @@ TAGS = {
 }
 """The chapters of the documents, in their order."""
 
-CAMERA_TROUBLE = (
+CAPTURE_ERRORS = (
     "rate_limited",
     "bad_image",
     "camera_busy",
@@ -48,11 +56,11 @@ CAMERA_TROUBLE = (
     "timeout",
 )
 """What a press may meet."""
-OF_A_SNAPSHOT = ("X-Captured-At", "X-Outcome", "X-Snapshot")
+SNAPSHOT_HEADERS = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
 NO_LINK = ("gone_link", "unknown_link")
 UNLISTED = tuple(share_links.UNLISTED)
-IN = (Answer(status=303, what="You are logged in.", headers=("Location", "Set-Cookie")),)
+IN = (ResponseDoc(status=303, what="You are logged in.", headers=("Location", "Set-Cookie")),)
 
 
 async def _show_icon(_request: web.Request) -> web.Response:
@@ -66,9 +74,9 @@ OPERATIONS = (
         handler=images.show_picture,
         tag="photos",
         summary="The image file of a snapshot, as it was saved",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The image.", *PICTURES, headers=("Content-Disposition",)),
-        problems=(*NO_SNAPSHOT, "storage_error", *OF_A_FILE),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", *FILE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -77,7 +85,7 @@ OPERATIONS = (
         tag="pages",
         summary="The page of one photo",
         answers=page("The page."),
-        problems=(*NO_SNAPSHOT, "storage_error"),
+        problems=(*SNAPSHOT_ERRORS, "storage_error"),
     ),
     Operation(
         method="GET",
@@ -85,7 +93,7 @@ OPERATIONS = (
         handler=gallery.show_gallery,
         tag="pages",
         summary="The gallery: the photos by day, newest first",
-        query=gallery.OfGallery,
+        query=gallery.GalleryQuery,
         answers=page("The page."),
         problems=("bad_message", "unknown_snapshot", "storage_error"),
     ),
@@ -99,8 +107,8 @@ OPERATIONS = (
         body=gallery.PinForm,
         body_type=FORM,
         needs_body=True,
-        answers=(Answer(status=303, what="To the photo's page.", headers=("Location",)),),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=(ResponseDoc(status=303, what="To the photo's page.", headers=("Location",)),),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -110,7 +118,7 @@ OPERATIONS = (
         tag="pages",
         summary="The page that asks for confirmation before a photo is deleted",
         answers=page("The page."),
-        problems=(*NO_SNAPSHOT, "storage_error"),
+        problems=(*SNAPSHOT_ERRORS, "storage_error"),
     ),
     Operation(
         method="POST",
@@ -119,8 +127,8 @@ OPERATIONS = (
         role="manage",
         tag="pages",
         summary="Delete a photo (form)",
-        answers=(Answer(status=303, what="To the next older photo, or the gallery.", headers=("Location",)),),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=(ResponseDoc(status=303, what="To the next older photo, or the gallery.", headers=("Location",)),),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -128,9 +136,9 @@ OPERATIONS = (
         handler=images.show_thumbnail,
         tag="photos",
         summary="The thumbnail, at most 320 by 320 pixels",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The thumbnail.", "image/jpeg"),
-        problems=(*NO_SNAPSHOT, "storage_error", *OF_A_FILE),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", *FILE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -143,13 +151,13 @@ OPERATIONS = (
             " next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 60. A loop"
             " that always sends the last id receives every image."
         ),
-        query=OfLatest,
-        headers=OfFile,
+        query=LatestQuery,
+        headers=ConditionalHeaders,
         answers=(
-            *file("The image.", *PICTURES, headers=("Age", "Content-Disposition", *OF_A_SNAPSHOT)),
-            Answer(status=204, what="There was no newer one within the time."),
+            *file("The image.", *PICTURES, headers=("Age", "Content-Disposition", *SNAPSHOT_HEADERS)),
+            ResponseDoc(status=204, what="There was no newer one within the time."),
         ),
-        problems=("bad_message", "unknown_camera", *NO_SNAPSHOT, *CAMERA_TROUBLE, *OF_A_FILE),
+        problems=("bad_message", "unknown_camera", *SNAPSHOT_ERRORS, *CAPTURE_ERRORS, *FILE_ERRORS),
     ),
     Operation(
         method="POST",
@@ -163,19 +171,19 @@ OPERATIONS = (
             " receive the same snapshot. With `Prefer: respond-async` the response comes at once: 202, with the URL of"
             " the capture."
         ),
-        headers=OfPress,
+        headers=CaptureHeaders,
         body=api.CaptureRequest,
         answers=(
-            Answer(what="A saved snapshot.", body=api.PressedBody, headers=("Location",)),
-            Answer(status=201, what="A new snapshot.", body=api.PressedBody, headers=("Location",)),
-            Answer(
+            ResponseDoc(what="A saved snapshot.", body=api.PressedBody, headers=("Location",)),
+            ResponseDoc(status=201, what="A new snapshot.", body=api.PressedBody, headers=("Location",)),
+            ResponseDoc(
                 status=202,
                 what="The request was accepted.",
                 body=api.CaptureBody,
                 headers=("Location", "Preference-Applied"),
             ),
         ),
-        problems=("unknown_camera", *CAMERA_TROUBLE),
+        problems=("unknown_camera", *CAPTURE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -184,7 +192,7 @@ OPERATIONS = (
         tag="captures",
         summary="A capture and its result",
         description="The last 256 are remembered.",
-        answers=told("The capture.", api.CaptureBody),
+        answers=json_response("The capture.", api.CaptureBody),
         problems=("unknown_capture",),
     ),
     Operation(
@@ -194,7 +202,7 @@ OPERATIONS = (
         tag="photos",
         summary="Snapshots, newest first",
         query=api.Listing,
-        answers=told("The snapshots.", api.SnapshotList),
+        answers=json_response("The snapshots.", api.SnapshotList),
         problems=("bad_message", "unknown_camera", "unknown_snapshot", "storage_error"),
     ),
     Operation(
@@ -203,8 +211,8 @@ OPERATIONS = (
         handler=api.show_snapshot_body,
         tag="photos",
         summary="One snapshot",
-        answers=told("The snapshot.", api.SnapshotDetails),
-        problems=(*NO_SNAPSHOT, "storage_error"),
+        answers=json_response("The snapshot.", api.SnapshotDetails),
+        problems=(*SNAPSHOT_ERRORS, "storage_error"),
     ),
     Operation(
         method="DELETE",
@@ -213,8 +221,8 @@ OPERATIONS = (
         role="manage",
         tag="photos",
         summary="Delete a snapshot for everyone",
-        answers=nothing("It is deleted."),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=no_content("It is deleted."),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="PUT",
@@ -223,8 +231,8 @@ OPERATIONS = (
         role="manage",
         tag="photos",
         summary="Pin a snapshot, so that retention never removes it",
-        answers=nothing("It is pinned."),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=no_content("It is pinned."),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="DELETE",
@@ -233,8 +241,8 @@ OPERATIONS = (
         role="manage",
         tag="photos",
         summary="Unpin a snapshot",
-        answers=nothing("It is unpinned."),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=no_content("It is unpinned."),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -244,7 +252,7 @@ OPERATIONS = (
         tag="pages",
         summary="The page that creates and revokes share links",
         answers=page("The page."),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="POST",
@@ -255,8 +263,8 @@ OPERATIONS = (
         summary="Create a share link (form)",
         body=share_links.LinkRequest,
         body_type=FORM,
-        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=(ResponseDoc(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="POST",
@@ -265,8 +273,8 @@ OPERATIONS = (
         role="manage",
         tag="pages",
         summary="Revoke a share link (form)",
-        answers=(Answer(status=303, what="Back to the page of the links.", headers=("Location",)),),
-        problems=("unknown_link", *NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=(ResponseDoc(status=303, what="Back to the page of the links.", headers=("Location",)),),
+        problems=("unknown_link", *SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -275,7 +283,7 @@ OPERATIONS = (
         role=None,
         tag="sharing",
         summary="The page of a share link: the photo, and no other links",
-        answers=(Answer(what="The page.", body=("text/html",), headers=UNLISTED),),
+        answers=(ResponseDoc(what="The page.", body=("text/html",), headers=UNLISTED),),
         problems=(*NO_LINK, "storage_error", "storage_full"),
     ),
     Operation(
@@ -285,9 +293,9 @@ OPERATIONS = (
         role=None,
         tag="sharing",
         summary="The image of a share link",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The image.", *PICTURES, headers=("Content-Disposition", *UNLISTED)),
-        problems=(*NO_LINK, "storage_error", "storage_full", *OF_A_FILE),
+        problems=(*NO_LINK, "storage_error", "storage_full", *FILE_ERRORS),
     ),
     Operation(
         method="POST",
@@ -298,8 +306,8 @@ OPERATIONS = (
         summary="Create a share link",
         description="Everybody who has its `url` sees that photo and nothing else, until it expires or is revoked.",
         body=share_links.LinkRequest,
-        answers=(Answer(status=201, what="The link.", body=share_links.LinkBody, headers=("Location",)),),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=(ResponseDoc(status=201, what="The link.", body=share_links.LinkBody, headers=("Location",)),),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="GET",
@@ -308,8 +316,8 @@ OPERATIONS = (
         role="manage",
         tag="sharing",
         summary="The share links of a snapshot that were not revoked, oldest first",
-        answers=told("The links.", share_links.LinkList),
-        problems=(*NO_SNAPSHOT, "storage_error", "storage_full"),
+        answers=json_response("The links.", share_links.LinkList),
+        problems=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
         method="DELETE",
@@ -318,7 +326,7 @@ OPERATIONS = (
         role="manage",
         tag="sharing",
         summary="Revoke a share link",
-        answers=nothing("It is revoked."),
+        answers=no_content("It is revoked."),
         problems=("unknown_link", "storage_error", "storage_full"),
     ),
     Operation(
@@ -328,8 +336,8 @@ OPERATIONS = (
         role=None,
         tag="access",
         summary="The login page",
-        query=login.OfLogin,
-        answers=(*page("The page."), Answer(status=303, what="You are logged in already.", headers=("Location",))),
+        query=login.LoginQuery,
+        answers=(*page("The page."), ResponseDoc(status=303, what="You are logged in already.", headers=("Location",))),
         problems=("not_found",),
     ),
     Operation(
@@ -352,7 +360,7 @@ OPERATIONS = (
         role=None,
         tag="access",
         summary="Log out",
-        answers=(Answer(status=303, what="You are logged out.", headers=("Location", "Set-Cookie")),),
+        answers=(ResponseDoc(status=303, what="You are logged out.", headers=("Location", "Set-Cookie")),),
         problems=("not_found",),
     ),
     Operation(
@@ -382,7 +390,7 @@ OPERATIONS = (
         role=None,
         tag="access",
         summary="Your name and role",
-        answers=told("Your identity.", login.VisitorBody),
+        answers=json_response("Your identity.", login.VisitorBody),
     ),
     Operation(
         method="POST",
@@ -391,7 +399,7 @@ OPERATIONS = (
         tag="access",
         summary="Create a ticket for a request that cannot have a token",
         description="Add it to a URL as `?ticket=`. It authenticates one request as you, within half a minute.",
-        answers=(Answer(status=201, what="The ticket.", body=login.TicketBody),),
+        answers=(ResponseDoc(status=201, what="The ticket.", body=login.TicketBody),),
         problems=("not_found",),
     ),
     Operation(
@@ -402,8 +410,8 @@ OPERATIONS = (
         tag="push",
         summary="The push, as a WebSocket",
         description="The AsyncAPI document describes its messages.",
-        query=OfPush,
-        answers=(Answer(status=101, what="You are a viewer now, or have ten seconds to send a token."),),
+        query=PushQuery,
+        answers=(ResponseDoc(status=101, what="You are a viewer now, or have ten seconds to send a token."),),
         problems=("forbidden", "unauthorized", "upgrade_required"),
         head=False,
     ),
@@ -414,9 +422,9 @@ OPERATIONS = (
         tag="push",
         summary="The push, as Server-Sent Events",
         description="It continues until you disconnect. The AsyncAPI document describes its messages.",
-        query=OfPush,
-        headers=OfEvents,
-        answers=(Answer(what="An endless stream of events.", body=("text/event-stream",)),),
+        query=PushQuery,
+        headers=EventStreamHeaders,
+        answers=(ResponseDoc(what="An endless stream of events.", body=("text/event-stream",)),),
         problems=("forbidden",),
     ),
     Operation(
@@ -426,8 +434,8 @@ OPERATIONS = (
         tag="cameras",
         summary="The live view of a camera",
         description="It continues until you disconnect or the server stops. `ahead=1` is for Chromium.",
-        query=OfPreview,
-        answers=(Answer(what="An endless stream of JPEGs.", body=("multipart/x-mixed-replace",)),),
+        query=PreviewQuery,
+        answers=(ResponseDoc(what="An endless stream of JPEGs.", body=("multipart/x-mixed-replace",)),),
         problems=(
             "unknown_camera",
             "no_preview",
@@ -444,7 +452,7 @@ OPERATIONS = (
         handler=api.list_cameras,
         tag="cameras",
         summary="All cameras and their present state",
-        answers=told("The cameras.", api.CameraList),
+        answers=json_response("The cameras.", api.CameraList),
     ),
     Operation(
         method="GET",
@@ -452,7 +460,7 @@ OPERATIONS = (
         handler=pages.show_live,
         tag="pages",
         summary="The live page of a camera",
-        query=OfCamera,
+        query=CameraQuery,
         answers=page("The page."),
         problems=("unknown_camera", "storage_error"),
     ),
@@ -463,9 +471,9 @@ OPERATIONS = (
         role="capture",
         tag="pages",
         summary="Take a photo (form)",
-        query=OfCamera,
-        answers=(Answer(status=303, what="To the photo's page.", headers=("Location", "Set-Cookie")),),
-        problems=("unknown_camera", *CAMERA_TROUBLE),
+        query=CameraQuery,
+        answers=(ResponseDoc(status=303, what="To the photo's page.", headers=("Location", "Set-Cookie")),),
+        problems=("unknown_camera", *CAPTURE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -473,9 +481,9 @@ OPERATIONS = (
         handler=documents.show_page,
         tag="documents",
         summary="The API reference",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The page.", "text/html"),
-        problems=OF_A_FILE,
+        problems=FILE_ERRORS,
     ),
     Operation(
         method="GET",
@@ -483,9 +491,9 @@ OPERATIONS = (
         handler=documents.show_openapi,
         tag="documents",
         summary="All URLs, as OpenAPI 3.1",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The document.", "application/json"),
-        problems=OF_A_FILE,
+        problems=FILE_ERRORS,
     ),
     Operation(
         method="GET",
@@ -493,9 +501,9 @@ OPERATIONS = (
         handler=documents.show_asyncapi,
         tag="documents",
         summary="The push, as AsyncAPI 3.0",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The document.", "application/json"),
-        problems=OF_A_FILE,
+        problems=FILE_ERRORS,
     ),
     Operation(
         method="GET",
@@ -504,7 +512,7 @@ OPERATIONS = (
         role=None,
         tag="service",
         summary="Check that the process is alive",
-        answers=told("It is alive.", dict[str, str]),
+        answers=json_response("It is alive.", dict[str, str]),
     ),
     Operation(
         method="GET",
@@ -512,7 +520,7 @@ OPERATIONS = (
         handler=api.report_readiness,
         tag="service",
         summary="Check that every camera is usable and the disk is writable",
-        answers=told("All is well.", dict[str, str]),
+        answers=json_response("All is well.", dict[str, str]),
         problems=("camera_offline", "storage_error", "storage_full"),
     ),
     Operation(
@@ -521,7 +529,7 @@ OPERATIONS = (
         handler=api.report_metrics,
         tag="service",
         summary="The metrics for Prometheus",
-        answers=(Answer(what="The metrics.", body=("text/plain", "application/openmetrics-text")),),
+        answers=(ResponseDoc(what="The metrics.", body=("text/plain", "application/openmetrics-text")),),
     ),
     Operation(
         method="GET",
@@ -530,9 +538,9 @@ OPERATIONS = (
         role=None,
         tag="parts",
         summary="A stylesheet, a script or an image",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The file.", *static_files.TYPES.values()),
-        problems=("not_found", *OF_A_FILE),
+        problems=("not_found", *FILE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -540,9 +548,9 @@ OPERATIONS = (
         handler=static_files.show_default_picture,
         tag="parts",
         summary="The default image of the live page, if a setting names one",
-        headers=OfFile,
+        headers=ConditionalHeaders,
         answers=file("The image.", *PICTURES, "image/svg+xml"),
-        problems=("not_found", *OF_A_FILE),
+        problems=("not_found", *FILE_ERRORS),
     ),
     Operation(
         method="GET",
@@ -551,6 +559,6 @@ OPERATIONS = (
         role=None,
         tag="parts",
         summary="The icon, at the URL that browsers try",
-        answers=(Answer(status=302, what="To the icon.", headers=("Location",)),),
+        answers=(ResponseDoc(status=302, what="To the icon.", headers=("Location",)),),
     ),
 )

@@ -19,15 +19,15 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from dog.auth import Access
+from dog.auth import AuthService
 from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
-from dog.settings import Settings, check_ways_in, find_traps
+from dog.settings import Settings, check_exposure, find_warnings
 from dog.tls import Tls, make_tls
 from dog.web.app import create_app, drain, kill
 from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS
 from dog.web.middleware.access_log import AccessLog
-from dog.web.middleware.errors import harden
+from dog.web.middleware.errors import patch_aiohttp_server
 from dog.web.middleware.origins import SECURITY_HEADERS
 from dog.web.service import SERVICE
 
@@ -55,13 +55,13 @@ def run(settings: Settings, running: Log) -> int:
 
 
 async def _serve(settings: Settings, running: Log) -> int:
-    check_ways_in(settings)
+    check_exposure(settings)
     tls = await asyncio.to_thread(make_tls, settings)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hear_hangup, tls)
     app = create_app(settings)
     access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
     http_log = logging.getLogger("dog.http")
-    http_log.addFilter(_Brevity())
+    http_log.addFilter(MalformedRequestFilter())
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -71,9 +71,9 @@ async def _serve(settings: Settings, running: Log) -> int:
         **HTTP_SETTINGS,
         shutdown_timeout=HANDLER_LIMIT,
     )
-    asyncio.get_running_loop().set_exception_handler(_Mishaps())
+    asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
     listening = asyncio.create_task(_listen(runner, settings, tls))
-    _End(app, running, listening).watch_signals()
+    Shutdown(app, running, listening).watch_signals()
     try:
         await asyncio.wait({listening})
     finally:
@@ -96,7 +96,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     """Start the application, listen, say where, and go on until cancelled."""
     await runner.setup()
     assert runner.server is not None
-    harden(runner.server, runner.app[SECURITY_HEADERS])
+    patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
     connections = runner.app[CONNECTIONS]
     guard = connections.guard(runner.server, tls)
     try:
@@ -110,8 +110,8 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     line = f"D.O.G. is at {' and '.join(addresses)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    _invite(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else addresses)
-    for trap in find_traps(settings):
+    _print_setup_link(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else addresses)
+    for trap in find_warnings(settings):
         log.warning("%s", trap)
     if settings.base_url and not settings.trusted_proxies:
         log.info(
@@ -126,7 +126,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
         server.close()
 
 
-def _invite(access: Access | None, addresses: list[str]) -> None:
+def _print_setup_link(access: AuthService | None, addresses: list[str]) -> None:
     """Print the link that lets one browser in, as long as nobody has a password who may manage.
 
     It is in no file of ours; whoever reads what the service prints, as in systemd's journal, can be that one.
@@ -145,7 +145,7 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class _Brevity(logging.Filter):
+class MalformedRequestFilter(logging.Filter):
     """A request that is no HTTP is the sender's mistake: a line now and then, and not ours to trace.
 
     The line names the kind of mistake alone: aiohttp's own words quote the request, which may be somebody's cookie.
@@ -168,7 +168,7 @@ class _Brevity(logging.Filter):
         return True
 
 
-class _Mishaps:
+class LoopErrorHandler:
     """What the event loop could tell nobody. Used up descriptors would fill the log: they are said now and then."""
 
     said_at = -math.inf
@@ -227,7 +227,7 @@ def find_network_address(family: socket.AddressFamily) -> list[str]:
         return []
 
 
-class _End:
+class Shutdown:
     """The two ends: in order at the first signal, at once at the second or when the first took too long.
 
     The handlers are plain ones, so that a second signal is heard and the limit holds even where the event loop is what

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dog.auth import Access, Visitor
+from dog.auth import AuthService, Identity
 from dog.captures.camera_task import CameraTask
-from dog.captures.retention_task import Album
+from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import RequestError
 from dog.metrics import Metrics
@@ -15,8 +15,8 @@ from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
 from dog.urls import Links
-from dog.web.live_sessions import Presence
-from dog.web.rate_limits import Allowances
+from dog.web.live_sessions import LiveSessions
+from dog.web.rate_limits import RateLimits
 
 __all__ = ["SERVICE", "Service"]
 
@@ -31,12 +31,12 @@ class Service:
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]
-    album: Album
+    album: RetentionTask
     metrics: Metrics
-    access: Access | None
-    anonymous: Visitor
-    presence: Presence
-    allowances: Allowances
+    access: AuthService | None
+    anonymous: Identity
+    presence: LiveSessions
+    allowances: RateLimits
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""

@@ -22,7 +22,7 @@ from argon2.profiles import CHEAPEST
 from dog.auth import ROLES, AccessError, Accounts, NoAccounts, allows, find_place
 from dog.auth.accounts import MOST_SESSIONS
 from dog.auth.passwords import PARAMETERS, Hasher
-from dog.auth.secrets import find_hash
+from dog.auth.secrets import secret_digest
 from dog.errors import StartError
 from dog.snapshots import SnapshotStore
 from tests.support.server_process import ROOT
@@ -226,8 +226,8 @@ def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
 
 @pytest.mark.parametrize("text", ["", "dog_", "a" * 42, "a" * 44, "a" * 43 + "\n", "ä" * 43, "\0" * 43, "\ud800" * 43])
 def test_what_is_no_secret_is_not_even_hashed(text: str) -> None:
-    assert find_hash("a" * 43) == hashlib.sha256(b"a" * 43).digest()
-    assert find_hash(text) is find_hash(f"dog_{text}", "dog_") is find_hash("a" * 43, "dog_") is None
+    assert secret_digest("a" * 43) == hashlib.sha256(b"a" * 43).digest()
+    assert secret_digest(text) is secret_digest(f"dog_{text}", "dog_") is secret_digest("a" * 43, "dog_") is None
 
 
 def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accounts) -> None:
@@ -289,7 +289,7 @@ def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, mon
         monkeypatch.setattr("dog.auth.accounts.now", lambda second=second: start + dt.timedelta(seconds=second))
         secrets.append(accounts.add_session("anna", later()))
     left = {session.hash for session in accounts.sessions() if session.user == "anna"}
-    assert left == {find_hash(secret) for secret in secrets[2:]}
+    assert left == {secret_digest(secret) for secret in secrets[2:]}
     assert len(accounts.sessions()) == MOST_SESSIONS + 1
 
 
@@ -316,18 +316,18 @@ def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(a
     accounts.add_user("owner", "view", PASSWORD)
     accounts.add_user("Owner-2", "view", None)
     accounts.add_session("owner-2", later())
-    assert accounts.let_owner_in(later())
+    assert accounts.create_owner_session(later())
     roles = {user.name: (user.role, user.password is None) for user in accounts.users()}
     others = {"Anna": ("view", False), "owner": ("view", False), "Owner-2": ("view", True)}
     assert roles == {**others, "owner-3": ("manage", True)}
     assert len(accounts.sessions()) == 2
     accounts.set_password("owner-3", PASSWORD)
-    assert accounts.let_owner_in(later()) is None
+    assert accounts.create_owner_session(later()) is None
 
 
 def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_before_stays(accounts: Accounts) -> None:
-    first = accounts.let_owner_in(later())
-    second = accounts.let_owner_in(later())
+    first = accounts.create_owner_session(later())
+    second = accounts.create_owner_session(later())
     assert first != second
     assert [user.name for user in accounts.users()] == ["Anna", "owner"]
     assert len(accounts.sessions()) == 2

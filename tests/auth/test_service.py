@@ -12,7 +12,7 @@ import pytest
 from argon2 import extract_parameters
 from argon2.profiles import CHEAPEST
 
-from dog.auth import Access, Accounts, Role, Visitor, find_place
+from dog.auth import Accounts, AuthService, Identity, Role, find_place
 from dog.auth.passwords import PARAMETERS, PLACES, PLACES_OF_ONE, Hasher
 from dog.auth.service import KNOWN_WITHIN, LOOK, MOST_TICKETS, MOST_TICKETS_OF_ONE
 from dog.errors import RequestError, StartError
@@ -34,7 +34,7 @@ class Clock:
 class Changes:
     """Waits for `on_change`."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: AuthService) -> None:
         self._changed = asyncio.Event()
         access.on_change = self._changed.set
 
@@ -57,12 +57,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def access(path: Path, clock: Clock) -> AsyncIterator[Access]:
+async def access(path: Path, clock: Clock) -> AsyncIterator[AuthService]:
     """With two users: Anna, who may look, and Ben, who may manage."""
     with open_accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
         accounts.add_user("Ben", "manage", PASSWORD)
-    access = Access(login_attempts=3, parameters=CHEAPEST, clock=clock)
+    access = AuthService(login_attempts=3, parameters=CHEAPEST, clock=clock)
     await access.open(path)
     yield access
     await access.close()
@@ -80,7 +80,9 @@ def move_away(path: Path) -> Path:
     return path.rename(path.with_name("backup"))
 
 
-async def fail(access: Access, name: str = "anna", password: str = "wrong", address: str = "192.0.2.1") -> RequestError:
+async def fail(
+    access: AuthService, name: str = "anna", password: str = "wrong", address: str = "192.0.2.1"
+) -> RequestError:
     with pytest.raises(RequestError) as error:
         await access.log_in(name, password, address)
     return error.value
@@ -102,7 +104,7 @@ async def dog(path: Path, *arguments: str, stdin: str = "") -> None:
 # ---- who is it
 
 
-async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: Access) -> None:
+async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: AuthService) -> None:
     secret, expires_at = await access.log_in("ANNA", PASSWORD, "192.0.2.1")
     visitor = access.identify_session(secret)
     assert visitor is not None
@@ -117,19 +119,19 @@ async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: Ac
     await access.log_out(secret)
 
 
-async def test_each_login_is_a_session_of_its_own(access: Access) -> None:
+async def test_each_login_is_a_session_of_its_own(access: AuthService) -> None:
     first, second = [(await access.log_in("anna", PASSWORD, "192.0.2.1"))[0] for _ in range(2)]
     await access.log_out(first)
     assert access.identify_session(first) is None
     assert access.identify_session(second) is not None
 
 
-async def test_a_session_and_a_token_are_there_after_a_restart(access: Access, path: Path) -> None:
+async def test_a_session_and_a_token_are_there_after_a_restart(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         token = accounts.add_token("cron", "capture", later())
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
     await access.close()
-    again = Access(parameters=CHEAPEST)
+    again = AuthService(parameters=CHEAPEST)
     await again.open(path)
     try:
         assert again.identify_session(secret) is not None
@@ -142,7 +144,7 @@ async def test_a_session_and_a_token_are_there_after_a_restart(access: Access, p
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
-async def test_what_is_no_secret_is_nobody(text: str, access: Access) -> None:
+async def test_what_is_no_secret_is_nobody(text: str, access: AuthService) -> None:
     assert access.identify_session(text) is None
     assert access.identify_token(text) is None
     assert access.use_ticket(text) is None
@@ -150,18 +152,18 @@ async def test_what_is_no_secret_is_nobody(text: str, access: Access) -> None:
     await access.log_out(text)
 
 
-async def test_who_is_in_no_accounts_keeps_the_role_they_had(access: Access) -> None:
+async def test_who_is_in_no_accounts_keeps_the_role_they_had(access: AuthService) -> None:
     roles: list[Role | None] = [None, "view", "manage"]
     for role in roles:
-        assert access.role_now(Visitor(role=role, name=None, kind="anonymous", key=b"")) == role
-        assert access.role_now(Visitor(role=role, name=None, kind="local", key=b"")) == role
+        assert access.role_now(Identity(role=role, name=None, kind="anonymous", key=b"")) == role
+        assert access.role_now(Identity(role=role, name=None, kind="local", key=b"")) == role
 
 
 # ---- changes
 
 
 async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_is_told(
-    access: Access, path: Path
+    access: AuthService, path: Path
 ) -> None:
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
     visitor = access.identify_session(secret)
@@ -183,7 +185,9 @@ async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_
     assert access.role_now(visitor) is None
 
 
-async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_holds(access: Access, path: Path) -> None:
+async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_holds(
+    access: AuthService, path: Path
+) -> None:
     changes = Changes(access)
     with open_accounts(path) as accounts:
         token = accounts.add_token("cron", "view", None)
@@ -203,7 +207,7 @@ async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_hold
 
 
 async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path: Path) -> None:
-    access = Access(session_days=1 / 86400, parameters=CHEAPEST)
+    access = AuthService(session_days=1 / 86400, parameters=CHEAPEST)
     with open_accounts(path) as accounts:
         accounts.add_user("anna", "view", PASSWORD)
         token = accounts.add_token("cron", "view", dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2))
@@ -222,7 +226,7 @@ async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path:
             await access.close()
 
 
-async def test_what_a_listener_gets_wrong_does_not_end_the_watch(access: Access, path: Path) -> None:
+async def test_what_a_listener_gets_wrong_does_not_end_the_watch(access: AuthService, path: Path) -> None:
     failed = asyncio.Event()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
     access.on_change = lambda: 1 / 0
@@ -235,7 +239,7 @@ async def test_what_a_listener_gets_wrong_does_not_end_the_watch(access: Access,
 
 
 async def test_accounts_that_get_lost_meanwhile_are_told_once_and_let_nobody_new_in(
-    access: Access, path: Path, caplog: pytest.LogCaptureFixture
+    access: AuthService, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
@@ -260,7 +264,7 @@ def put_garbage(path: Path) -> None:
 
 async def test_damaged_accounts_end_the_start(path: Path) -> None:
     put_garbage(path)
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     with pytest.raises(StartError, match=r"are damaged \(file is not a database\), and nobody is let in by them"):
         await access.open(path)
     await access.close()
@@ -270,7 +274,7 @@ async def test_damaged_accounts_end_the_start(path: Path) -> None:
 
 
 async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
-    access: Access, path: Path, monkeypatch: pytest.MonkeyPatch
+    access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_accounts(path) as accounts:
         accounts.add_user("owner", "manage", None)
@@ -292,7 +296,7 @@ async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
     assert checked == [CHEAPEST] * len(tries)
 
 
-async def test_a_password_is_the_same_however_it_is_typed(access: Access, path: Path) -> None:
+async def test_a_password_is_the_same_however_it_is_typed(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         accounts.set_password("anna", "Fußgänger ①")
     assert await access.log_in("anna", "Fußga\u0308nger 1", "192.0.2.1")
@@ -300,11 +304,11 @@ async def test_a_password_is_the_same_however_it_is_typed(access: Access, path: 
 
 
 async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_session(
-    access: Access, path: Path
+    access: AuthService, path: Path
 ) -> None:
     before, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
     await access.close()
-    stronger = Access()
+    stronger = AuthService()
     await stronger.open(path)
     try:
         assert await stronger.log_in("anna", PASSWORD, "192.0.2.1")
@@ -323,7 +327,7 @@ async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_se
 
 
 async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
-    access: Access, path: Path, monkeypatch: pytest.MonkeyPatch
+    access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = Hasher.is_right
 
@@ -340,7 +344,7 @@ async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
         assert accounts.sessions() == []
 
 
-async def test_a_hash_that_can_not_be_read_is_a_wrong_password(access: Access, path: Path) -> None:
+async def test_a_hash_that_can_not_be_read_is_a_wrong_password(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         accounts._database.execute("UPDATE users SET password = 'plain' WHERE key = 'anna'")
     assert (await fail(access, password="plain")).code == "wrong_password"
@@ -350,7 +354,7 @@ async def test_a_hash_that_can_not_be_read_is_a_wrong_password(access: Access, p
 # ---- too many
 
 
-async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: Access, clock: Clock) -> None:
+async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: AuthService, clock: Clock) -> None:
     for _ in range(3):
         assert (await fail(access)).code == "wrong_password"
     error = await fail(access, password=PASSWORD, address="198.51.100.1")
@@ -374,19 +378,19 @@ async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: Ac
         assert (await fail(access)).code == "wrong_password"
 
 
-async def test_names_that_there_are_not_wait_as_those_do_that_there_are(access: Access) -> None:
+async def test_names_that_there_are_not_wait_as_those_do_that_there_are(access: AuthService) -> None:
     codes = [(await fail(access, "nobody", address=ELSEWHERE.format(number))).code for number in range(5)]
     assert codes == ["wrong_password"] * 3 + ["rate_limited"] * 2
 
 
-async def test_many_attempts_at_once_get_no_more_looked_at_than_one_after_the_other(access: Access) -> None:
+async def test_many_attempts_at_once_get_no_more_looked_at_than_one_after_the_other(access: AuthService) -> None:
     tries = [fail(access, address=ELSEWHERE.format(number)) for number in range(50)]
     codes = [error.code for error in await asyncio.gather(*tries)]
     assert codes == ["wrong_password"] * 3 + ["rate_limited"] * 47
 
 
 async def test_only_so_many_wait_for_their_password_to_be_checked_and_the_others_are_told_when_to_come_back(
-    access: Access,
+    access: AuthService,
 ) -> None:
     tries = [fail(access, f"user{number}", address=ELSEWHERE.format(number)) for number in range(50)]
     errors = await asyncio.gather(*tries)
@@ -401,7 +405,7 @@ async def test_one_account_and_one_network_have_their_places_and_nobody_elses(pa
     with open_accounts(path) as accounts:
         for name in ("anna", "ben"):
             accounts.add_user(name, "view", PASSWORD)
-    access = Access(login_attempts=100, parameters=CHEAPEST)
+    access = AuthService(login_attempts=100, parameters=CHEAPEST)
     await access.open(path)
 
     async def try_to(name: str, password: str, address: str) -> str:
@@ -424,7 +428,7 @@ async def test_one_account_and_one_network_have_their_places_and_nobody_elses(pa
 
 
 async def test_the_event_loop_goes_on_while_passwords_are_checked(path: Path) -> None:
-    access = Access()
+    access = AuthService()
     await access.open(path)
     try:
         logging_in = asyncio.create_task(fail(access))
@@ -441,7 +445,7 @@ async def test_the_event_loop_goes_on_while_passwords_are_checked(path: Path) ->
 
 
 async def test_a_ticket_is_good_once_for_whoever_asked_as_they_are_now(
-    access: Access, path: Path, clock: Clock
+    access: AuthService, path: Path, clock: Clock
 ) -> None:
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
     visitor = access.identify_session(secret)
@@ -461,8 +465,8 @@ async def test_a_ticket_is_good_once_for_whoever_asked_as_they_are_now(
     assert access.use_ticket(tickets[2]) is None
 
 
-async def test_a_ticket_ends_after_its_seconds(access: Access, clock: Clock) -> None:
-    visitor = Visitor(role="view", name=None, kind="anonymous", key=b"")
+async def test_a_ticket_ends_after_its_seconds(access: AuthService, clock: Clock) -> None:
+    visitor = Identity(role="view", name=None, kind="anonymous", key=b"")
     ticket, seconds = access.make_ticket(visitor)
     late, _ = access.make_ticket(visitor)
     clock.now += seconds - 0.001
@@ -471,8 +475,8 @@ async def test_a_ticket_ends_after_its_seconds(access: Access, clock: Clock) -> 
     assert access.use_ticket(late) is None
 
 
-async def test_however_many_tickets_are_made_only_so_many_are_remembered(access: Access, clock: Clock) -> None:
-    visitors = [Visitor(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MOST_TICKETS)]
+async def test_however_many_tickets_are_made_only_so_many_are_remembered(access: AuthService, clock: Clock) -> None:
+    visitors = [Identity(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MOST_TICKETS)]
     tickets = [access.make_ticket(visitor)[0] for visitor in (*visitors, *visitors[:2])]
     assert len(access._tickets) == MOST_TICKETS
     assert [access.use_ticket(ticket) for ticket in tickets[1:3]] == [None, visitors[2]]
@@ -485,8 +489,8 @@ async def test_however_many_tickets_are_made_only_so_many_are_remembered(access:
     assert len(access._tickets) < MOST_TICKETS
 
 
-async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_elses(access: Access) -> None:
-    ben, anna = (Visitor(role="view", name=name, kind="local", key=b"") for name in ("ben", "anna"))
+async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_elses(access: AuthService) -> None:
+    ben, anna = (Identity(role="view", name=name, kind="local", key=b"") for name in ("ben", "anna"))
     of_ben = access.make_ticket(ben)[0]
     of_anna = [access.make_ticket(anna)[0] for _ in range(MOST_TICKETS_OF_ONE + 2)]
     assert [access.use_ticket(ticket) for ticket in of_anna[:3]] == [None, None, anna]
@@ -497,7 +501,7 @@ async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_else
 
 
 async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
         assert access.needs_invitation
@@ -524,7 +528,7 @@ def test_what_a_command_changed_is_known_within_a_second() -> None:
 
 
 async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: Path) -> None:
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
         invitation = access.make_invitation()
@@ -542,7 +546,7 @@ async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: P
 
 
 async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) -> None:
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
         invitation = access.make_invitation()
@@ -557,7 +561,7 @@ async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) 
 
 
 async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_was_in(path: Path) -> None:
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
         invitation = access.make_invitation()
@@ -573,7 +577,7 @@ async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_w
 
 
 async def test_the_first_link_is_still_good_when_the_accounts_could_not_be_written(path: Path) -> None:
-    access = Access(parameters=CHEAPEST)
+    access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
         invitation = access.make_invitation()
@@ -607,11 +611,11 @@ class WallClock:
 
 
 async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is_deleted_only_by_a_trusted_one(
-    access: Access, path: Path, monkeypatch: pytest.MonkeyPatch
+    access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await access.close()
     wall = WallClock(monkeypatch)
-    access = Access(parameters=CHEAPEST, deletion_time=wall.deletion_time)
+    access = AuthService(parameters=CHEAPEST, deletion_time=wall.deletion_time)
     with open_accounts(path) as accounts:
         token = accounts.add_token("cron", "capture", later(50))
     await access.open(path)
@@ -644,7 +648,7 @@ async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is
 
 
 async def test_who_logs_out_of_a_session_that_seems_expired_is_out_for_good(
-    access: Access, monkeypatch: pytest.MonkeyPatch
+    access: AuthService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wall = WallClock(monkeypatch)
     monkeypatch.setattr(access, "_deletion_time", lambda: None)

@@ -225,7 +225,7 @@ async def test_the_live_view_of_an_offline_camera_says_so_and_comes_back_by_itse
     await expect(late.part("viewfinder-text")).to_contain_text("The camera is offline")
     viewing.camera.offline = False
     viewing.camera.sign.set()
-    await until(lambda: viewing.viewfinder().count == 2)
+    await until(lambda: viewing.preview().count == 2)
     show(viewing.camera, make_picture("blue"))
     for one in (window, late):
         await expect(find_image(one)).to_be_visible()
@@ -260,9 +260,9 @@ async def test_a_window_that_is_closed_or_goes_elsewhere_looks_no_more(view: Vie
     for one in (window, closed):
         await one.wait_until_live()
         await find_switch(one).click()
-    await until(lambda: viewing.viewfinder().count == 2)
+    await until(lambda: viewing.preview().count == 2)
     await closed.page.close()
-    await until(lambda: viewing.viewfinder().count == 1)
+    await until(lambda: viewing.preview().count == 1)
     await window.page.goto(viewing.url + photo["page"])
     await wait_for_no_watchers(viewing.camera)
     await window.page.go_back()  # to the live view that was left

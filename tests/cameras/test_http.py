@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dog.cameras.http import HttpSource, Parts
+from dog.cameras.http import HttpSource, MultipartReader
 from dog.cameras.source import Frame
 from dog.errors import CameraOffline
 from dog.images import inspect
@@ -249,7 +249,7 @@ def test_parts_are_the_same_wherever_the_stream_is_cut_into_pieces(
         body += delimiter + b"\r\nContent-Type: image/jpeg\r\n" + head + b"\r\n" + part + b"\r\n"
     body += delimiter + b"\r\n"
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    reading = Parts(Pieces([body[one:other] for one, other in itertools.pairwise(edges)]))  # type: ignore[arg-type]
+    reading = MultipartReader(Pieces([body[one:other] for one, other in itertools.pairwise(edges)]))  # type: ignore[arg-type]
     assert [reading.read(0.0) for _ in parts] == parts
     with pytest.raises(CameraOffline):
         reading.read(0.0)
@@ -260,10 +260,10 @@ def test_parts_are_the_same_wherever_the_stream_is_cut_into_pieces(
 )
 def test_junk_in_a_stream_comes_to_an_end_and_is_told(junk: list[bytes]) -> None:
     with pytest.raises(CameraOffline):
-        read_parts(Parts(Pieces(junk)))  # type: ignore[arg-type]
+        read_parts(MultipartReader(Pieces(junk)))  # type: ignore[arg-type]
 
 
-def read_parts(parts: Parts) -> None:
+def read_parts(parts: MultipartReader) -> None:
     while True:
         assert parts.read(0.0)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dog.cameras import Still, live
 from dog.cameras import source_reader as reader
-from dog.cameras.frame_quality import Judge, Look, Thresholds
+from dog.cameras.frame_quality import FrameInspector, FrameStats, Thresholds
 from dog.cameras.live import LiveCamera
 from dog.cameras.pixel_formats import shrink
 from dog.cameras.source import Frame
@@ -198,13 +198,13 @@ async def test_a_frame_like_the_one_before_is_not_decoded_while_the_press_waits(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bytes] = []
-    look = Judge.look
+    look = FrameInspector.look
 
-    def note(judge: Judge, picture: bytes) -> Look:
+    def note(judge: FrameInspector, picture: bytes) -> FrameStats:
         looks.append(picture)
         return look(judge, picture)
 
-    monkeypatch.setattr(Judge, "look", note)
+    monkeypatch.setattr(FrameInspector, "look", note)
     one, two, three = (encode(draw(640, 480, seed=seed), quality=95) for seed in (1, 2, 3))
     black = encode(Image.new("RGB", (640, 480)), quality=95)
     camera = make()

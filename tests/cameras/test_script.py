@@ -482,7 +482,7 @@ async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, m
 async def test_what_is_killed_before_it_starts_never_starts(tmp_path: Path) -> None:
     run = program.Run([write_script(tmp_path / "take.sh", 'touch "$1"'), tmp_path / "mark"], timeout=30)
     run.kill()
-    assert run.run() == program.Ended(status=-signal.SIGKILL, in_time=False, stopped=True)
+    assert run.run() == program.ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
     assert not (tmp_path / "mark").exists()
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dog.cameras import Lost
+from dog.cameras import OnLost
 from dog.captures import availability
 from dog.captures.availability import Availability
 from dog.errors import CameraBusy, CameraFault, CameraOffline
@@ -174,7 +174,7 @@ async def test_a_driver_that_breaks_is_tried_again(kept: Kept, monkeypatch: pyte
     reasons: list[str] = []
     opened = kept.camera.open
 
-    async def open_oddly(lost: Lost) -> None:
+    async def open_oddly(lost: OnLost) -> None:
         assert kept.offline is not None
         reasons.append(kept.offline.message)
         if troubles:
@@ -197,7 +197,7 @@ async def test_a_driver_that_hangs_while_it_opens_holds_up_no_end(monkeypatch: p
     one = Kept(HandCamera())
     opening = asyncio.Event()
 
-    async def hang(_lost: Lost) -> None:
+    async def hang(_lost: OnLost) -> None:
         opening.set()
         await asyncio.Event().wait()
 

@@ -163,7 +163,7 @@ async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:
 async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ever(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "ENDED", 3)
+    monkeypatch.setattr(outcomes, "MAX_REMEMBERED", 3)
     parts = await make()
     for _ in range(5):
         await parts.task.take(max_age=0)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import dog.captures.preview
-from dog.cameras import Show
-from dog.captures.preview import END, NEXT, Part, Viewfinder, Watcher
+from dog.cameras import OnFrame
+from dog.captures.preview import END, NEXT, Part, Preview, Watcher
 from tests.support.pictures import make_picture
 
 
@@ -19,9 +19,9 @@ class ShownCamera:
 
     def __init__(self) -> None:
         self.shown: list[bool] = []
-        self.give: Show | None = None
+        self.give: OnFrame | None = None
 
-    def show(self, show: Show | None) -> None:
+    def show(self, show: OnFrame | None) -> None:
         self.shown.append(show is not None)
         self.give = show
 
@@ -37,8 +37,8 @@ def camera() -> ShownCamera:
 
 
 @pytest.fixture
-def viewfinder(camera: ShownCamera) -> Viewfinder:
-    return Viewfinder(camera)  # type: ignore[arg-type]
+def preview(camera: ShownCamera) -> Preview:
+    return Preview(camera)  # type: ignore[arg-type]
 
 
 def read(part: Part) -> bytes:
@@ -51,32 +51,30 @@ async def watch(watcher: Watcher) -> bytes:
 
 
 async def test_the_camera_shows_from_the_first_who_watches_until_the_last_has_left(
-    camera: ShownCamera, viewfinder: Viewfinder
+    camera: ShownCamera, preview: Preview
 ) -> None:
     assert camera.shown == []
-    with viewfinder.watch():
+    with preview.watch():
         assert camera.shown == [True]
-        with viewfinder.watch():
-            assert viewfinder.count == 2
+        with preview.watch():
+            assert preview.count == 2
         assert camera.shown == [True]
     assert camera.shown == [True, False]
-    assert viewfinder.count == 0
-    with viewfinder.watch() as watcher:
+    assert preview.count == 0
+    with preview.watch() as watcher:
         camera.film(b"again")
         assert await watch(watcher) == b"again"
     assert camera.shown == [True, False, True, False]
 
 
-async def test_who_leaves_by_an_error_has_left(camera: ShownCamera, viewfinder: Viewfinder) -> None:
-    with pytest.raises(ConnectionResetError), viewfinder.watch():
+async def test_who_leaves_by_an_error_has_left(camera: ShownCamera, preview: Preview) -> None:
+    with pytest.raises(ConnectionResetError), preview.watch():
         raise ConnectionResetError
-    assert (camera.shown, viewfinder.count) == ([True, False], 0)
+    assert (camera.shown, preview.count) == ([True, False], 0)
 
 
-async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(
-    camera: ShownCamera, viewfinder: Viewfinder
-) -> None:
-    with viewfinder.watch() as quick, viewfinder.watch() as slow:
+async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(camera: ShownCamera, preview: Preview) -> None:
+    with preview.watch() as quick, preview.watch() as slow:
         seen = []
         for number in range(100):
             camera.film(b"%d" % number)
@@ -88,12 +86,12 @@ async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(
 
 
 async def test_nobody_is_given_a_frame_twice_or_one_from_before_they_came(
-    camera: ShownCamera, viewfinder: Viewfinder
+    camera: ShownCamera, preview: Preview
 ) -> None:
-    with viewfinder.watch() as early:
+    with preview.watch() as early:
         camera.film(b"old")
         assert await watch(early) == b"old"
-        with viewfinder.watch() as late:
+        with preview.watch() as late:
             waiting = [asyncio.create_task(watch(watcher)) for watcher in (early, late)]
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -103,7 +101,7 @@ async def test_nobody_is_given_a_frame_twice_or_one_from_before_they_came(
 
 
 async def test_a_frame_is_wrapped_once_however_many_watch(
-    camera: ShownCamera, viewfinder: Viewfinder, monkeypatch: pytest.MonkeyPatch
+    camera: ShownCamera, preview: Preview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapped = []
 
@@ -112,7 +110,7 @@ async def test_a_frame_is_wrapped_once_however_many_watch(
         return Part(frame)
 
     monkeypatch.setattr(dog.captures.preview, "Part", wrap)
-    watchers = [viewfinder.watch() for _ in range(50)]
+    watchers = [preview.watch() for _ in range(50)]
     parts = [watcher.__enter__() for watcher in watchers]
     camera.film(b"one", b"two")
     got = [await anext(watcher) for watcher in parts]
@@ -123,19 +121,19 @@ async def test_a_frame_is_wrapped_once_however_many_watch(
 
 
 async def test_when_it_is_closed_everyone_is_sent_away_and_nothing_is_shown_any_more(
-    camera: ShownCamera, viewfinder: Viewfinder
+    camera: ShownCamera, preview: Preview
 ) -> None:
-    with viewfinder.watch() as waiting, viewfinder.watch() as late:
+    with preview.watch() as waiting, preview.watch() as late:
         task = asyncio.create_task(_count(waiting))
         camera.film(b"one")
-        viewfinder.close()
+        preview.close()
         assert await task == 0  # an end comes before what was not asked for yet
         assert await _count(late) == 0
         assert camera.shown == [True, False]
     assert camera.shown == [True, False]
-    with viewfinder.watch() as after:
+    with preview.watch() as after:
         assert await _count(after) == 0
-    viewfinder.close()
+    preview.close()
     assert camera.shown == [True, False]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dog.captures.queue import MEMORY, MEMORY_SIZE, CaptureQueue, Finished
+from dog.captures.queue import KEY_TTL, MEMORY_SIZE, CaptureQueue, Finished
 from dog.errors import RequestError
 
 
@@ -144,8 +144,8 @@ def test_a_key_is_forgotten_after_ten_minutes() -> None:
     queue.request(0, key="k")
     queue.begin(0)
     queue.finish("a")
-    assert queue.request(MEMORY, key="k").outcome == "cached"
-    assert queue.request(MEMORY + 1, key="k").outcome == "started"
+    assert queue.request(KEY_TTL, key="k").outcome == "cached"
+    assert queue.request(KEY_TTL + 1, key="k").outcome == "started"
 
 
 def test_a_flood_of_keys_does_not_grow_the_memory() -> None:
@@ -193,7 +193,7 @@ class Histories(RuleBasedStateMachine):
             return
         if key is not None and key in self.keys:
             first_asked, capture = self.keys[key]
-            if self.now - first_asked <= MEMORY and self.ended.get(capture) != "failed":
+            if self.now - first_asked <= KEY_TTL and self.ended.get(capture) != "failed":
                 assert decision.capture == capture
                 return
         if key is not None:

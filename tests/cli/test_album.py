@@ -31,7 +31,7 @@ from dog.snapshots import Origin, Snapshot
 from dog.snapshots.album import Archive
 from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import Taken, picture_name, thumbnail_name
+from dog.snapshots.names import SnapshotName, picture_name, thumbnail_name
 from dog.snapshots.reconcile import describe
 from tests.conftest import Serve
 from tests.support.pictures import draw, encode, make_picture
@@ -54,7 +54,7 @@ def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data:
     capture = archive.last_capture + 1
     data = data or make_picture(seed=capture)
     picture = inspect(data)
-    taken = Taken(archive.make_free_id(), camera, capture, captured_at, "jpg")
+    taken = SnapshotName(archive.make_free_id(), camera, capture, captured_at, "jpg")
     snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
     archive.save(archive.stage(data), snapshot, picture.thumbnail)
     return snapshot

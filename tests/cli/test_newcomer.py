@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from dog.errors import SettingError
-from dog.settings import Settings, check_ways_in, find_traps
+from dog.settings import Settings, check_exposure, find_warnings
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import fill, write
 from tests.conftest import Serve
@@ -196,7 +196,7 @@ WAYS: dict[str, tuple[Settings, str]] = {
 def test_no_way_in_is_open_until_somebody_has_said_who_may_come(way: str) -> None:
     settings, named = WAYS[way]
     with pytest.raises(SettingError) as caught:
-        check_ways_in(settings)
+        check_exposure(settings)
     line = str(caught.value)
     assert named in line
     assert "\n" not in line
@@ -204,7 +204,7 @@ def test_no_way_in_is_open_until_somebody_has_said_who_may_come(way: str) -> Non
     assert "--open" in line
     changed = settings.__struct_fields__
     for said in ({"auth": True}, {"open": True}, {"auth": True, "anonymous": "view"}):
-        check_ways_in(Settings(**{name: getattr(settings, name) for name in changed if name in NAMES}, **said))
+        check_exposure(Settings(**{name: getattr(settings, name) for name in changed if name in NAMES}, **said))
 
 
 NAMES = ("host", "base_url", "trusted_proxies")
@@ -212,8 +212,8 @@ NAMES = ("host", "base_url", "trusted_proxies")
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "localhost."])
 def test_this_machine_alone_is_no_way_in(host: str) -> None:
-    check_ways_in(Settings(host=host))
-    check_ways_in(Settings(host=host, base_url=f"http://{f'[{host}]' if ':' in host else host}:8080"))
+    check_exposure(Settings(host=host))
+    check_exposure(Settings(host=host, base_url=f"http://{f'[{host}]' if ':' in host else host}:8080"))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_this_machine_alone_is_no_way_in(host: str) -> None:
 )
 def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> None:
     with pytest.raises(SettingError) as caught:
-        check_ways_in(settings)
+        check_exposure(settings)
     assert caught.value.setting == f"--{flag}"
 
 
@@ -246,7 +246,7 @@ def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> No
     ],
 )
 def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> None:
-    traps = find_traps(settings)
+    traps = find_warnings(settings)
     assert len(traps) == len(said)
     assert all(word in trap for word, trap in zip(said, traps, strict=True))
 

@@ -25,12 +25,12 @@ from dog.client import (
     Client,
     Failed,
     Forbidden,
-    Heard,
     Hello,
     Lost,
     Missed,
     PhotoDamaged,
     PhotoGone,
+    PushEvent,
     Ready,
     Refused,
     Removed,
@@ -44,12 +44,12 @@ from tests.support.cutting_proxy import start_proxy
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 from tests.web.test_shutdown import start_waiting, write_script
 
-EventT = TypeVar("EventT", bound=Heard)
+EventT = TypeVar("EventT", bound=PushEvent)
 
 
-async def read_until(events: AsyncIterator[Heard], kind: type[EventT]) -> tuple[EventT, list[Heard]]:
+async def read_until(events: AsyncIterator[PushEvent], kind: type[EventT]) -> tuple[EventT, list[PushEvent]]:
     """The next event of this kind, and what came before it; the count of viewers is left out."""
-    before: list[Heard] = []
+    before: list[PushEvent] = []
     async for event in events:
         if isinstance(event, kind):
             return event, before
@@ -343,7 +343,7 @@ async def stand_in() -> AsyncIterator[StandIn]:
         await runner.cleanup()
 
 
-async def first_event(url: str) -> Heard:
+async def first_event(url: str) -> PushEvent:
     async with Client(url) as dog:
         async for event in dog.events():
             return event

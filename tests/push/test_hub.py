@@ -10,7 +10,7 @@ import pytest
 
 from dog.protocol import Pong
 from dog.push import hub as hub_module
-from dog.push.hub import BACKLOG, RING
+from dog.push.hub import BACKLOG, REPLAY_EVENTS
 from dog.push.websocket_frames import build_frame
 from tests.support.viewers import Connect, make_event, make_hub
 
@@ -79,13 +79,13 @@ async def test_a_cursor_that_cannot_be_replayed_replays_nothing_and_says_so(
 
 async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) -> None:
     hub = make_hub()
-    for capture in range(1, RING + 11):
+    for capture in range(1, REPLAY_EVENTS + 11):
         hub.publish(make_event(capture))
     whole, lost = await connect(hub), await connect(hub)
     hub.join(whole.viewer, [], since="1000-10")
     hub.join(lost.viewer, [], since="1000-9")
     assert (await whole.read())["recovered"] is True
-    assert [(await whole.read())["seq"] for _ in range(RING)] == list(range(11, RING + 11))
+    assert [(await whole.read())["seq"] for _ in range(REPLAY_EVENTS)] == list(range(11, REPLAY_EVENTS + 11))
     assert (await lost.read())["recovered"] is False
 
 
@@ -126,15 +126,15 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
 ) -> None:
     monkeypatch.setattr(hub_module, "BACKLOG", 2048)
     hub = make_hub()
-    for capture in range(1, RING + 1):
+    for capture in range(1, REPLAY_EVENTS + 1):
         hub.publish(make_event(capture))
     slow = await connect(hub, receive_buffer=1024)
     slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     hub.join(slow.viewer, [], since="1000-0")
-    hub.publish(make_event(RING + 1))
+    hub.publish(make_event(REPLAY_EVENTS + 1))
     assert slow.transport.get_write_buffer_size() > 2048, "the line is not slow enough to show anything"
     assert (await slow.read())["recovered"] is True
-    assert [(await slow.read())["seq"] for _ in range(RING + 1)] == list(range(1, RING + 2))
+    assert [(await slow.read())["seq"] for _ in range(REPLAY_EVENTS + 1)] == list(range(1, REPLAY_EVENTS + 2))
 
 
 async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(

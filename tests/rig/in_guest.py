@@ -22,7 +22,7 @@ from dog.cameras import Still
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
 from dog.cameras.source import Frame
-from dog.cameras.source_reader import Reader, Wish
+from dog.cameras.source_reader import FrameRequest, Reader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 
@@ -203,7 +203,7 @@ def note_presses() -> list[float]:
     asked: list[float] = []
     ask = Reader.ask
 
-    def note(reader: Reader, timeout: float) -> Wish:
+    def note(reader: Reader, timeout: float) -> FrameRequest:
         wish = ask(reader, timeout)
         asked.append(wish.asked)
         return wish

@@ -11,7 +11,7 @@ import pytest
 
 from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
-from dog.snapshots.image_files import LARGEST_MEMORY, Memory, StoredPicture
+from dog.snapshots.image_files import LARGEST_MEMORY, ByteCache, StoredPicture
 from dog.snapshots.index import Index
 from tests.snapshots.test_store import PICTURE, reopen, save
 from tests.support.pictures import make_picture
@@ -180,7 +180,7 @@ async def test_what_has_left_the_memory_is_read_from_the_disk_again(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [make_picture(seed=number) for number in range(3)]
-    monkeypatch.setattr(store, "_memory", Memory(largest=len(data[2]) + 1000))
+    monkeypatch.setattr(store, "_memory", ByteCache(largest=len(data[2]) + 1000))
     gone, there, newest = [await save(store, number, data=data[number]) for number in range(3)]
     for snapshot in gone, newest:
         store.picture_path(snapshot).unlink()
@@ -199,7 +199,7 @@ async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
 
 
 def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -> None:
-    memory = Memory(largest=100)
+    memory = ByteCache(largest=100)
     for number in range(50):
         memory.keep(str(number), bytes(30))
         held = [each for each in range(50) if memory.get(str(each)) is not None]
@@ -210,7 +210,7 @@ def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -
 
 
 def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
-    memory = Memory()
+    memory = ByteCache()
     memory.keep("small", b"small")
     memory.keep("large", bytes(LARGEST_MEMORY + 1))
     assert memory.get("large") is None

@@ -13,7 +13,7 @@ import pytest
 from dog.snapshots import Snapshot
 from dog.snapshots.album import Archive
 from dog.snapshots.index import Index
-from dog.snapshots.verify import NoIndex, Verification
+from dog.snapshots.verify import IndexUnavailable, Verification
 from tests.support.rebuilding_process import Silence, rebuild, start
 from tests.support.saving_process import MOMENT, save
 from tests.support.server_process import ROOT
@@ -39,10 +39,10 @@ def run(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-Known = tuple[list[Snapshot], object, object, object, int]
+AccountsData = tuple[list[Snapshot], object, object, object, int]
 
 
-def read(root: Path) -> Known:
+def read(root: Path) -> AccountsData:
     """What the index knows: the photos, the deleted one, the link, the secret and the highest number of a capture."""
     with closing(Index(root / ".dog" / "index.sqlite3")) as index:
         [removed] = index._database.execute("SELECT * FROM removed").fetchall()
@@ -82,7 +82,7 @@ def check_finished_by_either(album: Album, roots: list[Path]) -> None:
             copy = root.with_name(f"{root.name} {finish.__name__}")
             shutil.copytree(root, copy)
             if unfinished:
-                with pytest.raises(NoIndex, match=r"a rebuild did not finish\. Run `dog album rebuild`"):
+                with pytest.raises(IndexUnavailable, match=r"a rebuild did not finish\. Run `dog album rebuild`"):
                     verify(copy)
             else:
                 assert verify(copy) == []

@@ -28,7 +28,7 @@ from dog.images import inspect
 from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
-from dog.snapshots.names import Taken, from_milliseconds, milliseconds, parse_path, picture_name
+from dog.snapshots.names import SnapshotName, from_milliseconds, milliseconds, parse_path, picture_name
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
@@ -170,7 +170,7 @@ async def test_an_id_that_the_index_knows_is_not_given_again(
 async def test_a_file_that_has_the_name_already_is_not_touched(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = store.incoming.parent.parent / picture_name(Taken("a" * 24, "test", 1, MOMENT, "jpg"))
+    there = store.incoming.parent.parent / picture_name(SnapshotName("a" * 24, "test", 1, MOMENT, "jpg"))
     there.parent.mkdir(parents=True)
     there.write_bytes(b"somebody's")
     with monkeypatch.context() as patched:
@@ -948,7 +948,7 @@ async def test_an_epoch_that_can_not_be_read_ends_nothing(store: SnapshotStore, 
     suffix=st.sampled_from(["jpg", "png", "webp"]),
 )
 def test_a_path_says_all_that_it_was_made_of(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
-    taken = Taken(id, camera, capture, from_milliseconds(milliseconds(at)), suffix)
+    taken = SnapshotName(id, camera, capture, from_milliseconds(milliseconds(at)), suffix)
     assert parse_path(picture_name(taken)) == taken
 
 

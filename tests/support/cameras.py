@@ -6,7 +6,7 @@ from collections import deque
 
 from PIL import Image
 
-from dog.cameras import Lost, Show, Still
+from dog.cameras import OnFrame, OnLost, Still
 from dog.errors import CameraOffline
 
 __all__ = ["HandCamera", "make_picture"]
@@ -29,10 +29,10 @@ class HandCamera:
         self.held = False
         self.offline = False
         self.results: deque[bytes | Still | BaseException] = deque()
-        self.lost: Lost = lambda _error: None
+        self.lost: OnLost = lambda _error: None
         self.sign = asyncio.Event()
         self.has_preview = False
-        self.shown_to: Show | None = None
+        self.shown_to: OnFrame | None = None
         self.captures = 0
         self.at_once = 0
         self.most_at_once = 0
@@ -42,7 +42,7 @@ class HandCamera:
         self.exposing = asyncio.Event()
         self._go = asyncio.Event()
 
-    async def open(self, lost: Lost) -> None:
+    async def open(self, lost: OnLost) -> None:
         self.opened += 1
         self.lost = lost
         if self.offline:
@@ -52,7 +52,7 @@ class HandCamera:
         await self.sign.wait()
         self.sign.clear()
 
-    def show(self, show: Show | None) -> None:
+    def show(self, show: OnFrame | None) -> None:
         self.shown_to = show
 
     async def capture(self) -> Still:

@@ -2,7 +2,7 @@
 
 `rebuild ALBUM FOLDER` dies of SIGKILL just before the first call that touches an index, then before the second, and so
 on, each time in a process and a copy of the album of its own, and prints the copies; the last one lived to the end.
-`start` does the same to a start of the server, and `put_aside` to the part of both that puts the old index aside.
+`start` does the same to a start of the server, and `set_aside` to the part of both that puts the old index aside.
 `fill ALBUM` makes an album of four photos, one of which was deleted, one pinned and one given away, and is killed then.
 """
 
@@ -17,9 +17,9 @@ from contextlib import closing
 from pathlib import Path
 
 from dog.snapshots.album import Archive
-from dog.snapshots.durable_facts import Ledger
+from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
-from dog.snapshots.index_replacement import Successor, put_aside
+from dog.snapshots.index_replacement import RebuiltIndex, set_aside
 from dog.snapshots.rebuild import Rebuilding
 from tests.support.saving_process import MOMENT, STEPS, die_before, save
 
@@ -28,8 +28,8 @@ ALL_STEPS = (
     (os, "unlink"),
     (sqlite3, "connect"),
     (Index, "close"),
-    (Ledger, "_carry_over"),
-    (Successor, "settle"),
+    (DurableFacts, "_carry_over"),
+    (RebuiltIndex, "settle"),
 )
 
 
@@ -55,7 +55,7 @@ def start(root: Path) -> None:
 ACTS: dict[str, Callable[[Path], object]] = {
     "rebuild": rebuild,
     "start": start,
-    "put_aside": lambda root: put_aside(root / ".dog"),
+    "set_aside": lambda root: set_aside(root / ".dog"),
 }
 
 

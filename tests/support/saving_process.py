@@ -18,7 +18,7 @@ from dog.images import inspect
 from dog.snapshots import Snapshot
 from dog.snapshots.album import Archive
 from dog.snapshots.index import Index
-from dog.snapshots.names import Taken, from_milliseconds, milliseconds
+from dog.snapshots.names import SnapshotName, from_milliseconds, milliseconds
 from dog.snapshots.reconcile import describe
 from tests.support.pictures import make_picture
 
@@ -47,7 +47,7 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
 def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
     picture = inspect(data)
-    taken = Taken(archive.make_free_id(), "test", capture, from_milliseconds(milliseconds(captured_at)), "jpg")
+    taken = SnapshotName(archive.make_free_id(), "test", capture, from_milliseconds(milliseconds(captured_at)), "jpg")
     snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest())
     archive.save(archive.stage(data), snapshot, picture.thumbnail)
     return snapshot

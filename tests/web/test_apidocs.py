@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from dog.settings import Settings
-from dog.web.apidocs.descriptions import FIELDS, HEADERS, LEFT_OUT, TYPES
+from dog.web.apidocs.descriptions import FIELDS, HEADERS, OMIT_FROM_EXAMPLES, TYPES
 from dog.web.apidocs.documents import DOCUMENTS
 from dog.web.app import create_app
 from dog.web.middleware.errors import STATUS
@@ -160,7 +160,7 @@ def test_every_word_is_said(openapi: Document, asyncapi: Document) -> None:
         for name in answer.get("headers", {})
     }
     assert headers == HEADERS.keys()
-    assert {f"{kind}.{name}" for kind, names in LEFT_OUT.items() for name in names} <= whole
+    assert {f"{kind}.{name}" for kind, names in OMIT_FROM_EXAMPLES.items() for name in names} <= whole
 
 
 # ---- where the server is

@@ -27,8 +27,8 @@ from dog.settings import Settings
 from dog.web.connections.connection import CONNECTIONS, Connection, Connections
 from dog.web.connections.places import Client
 from dog.web.connections.refusals import RETRY_AFTER
-from dog.web.middleware.errors import Problem, answer_problems
-from dog.web.middleware.forwarded import Said, believe_proxies, read_said
+from dog.web.middleware.errors import Problem, error_middleware
+from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
 from tests.conftest import Run
 from tests.support.running import until
 from tests.support.server_process import ROOT
@@ -36,15 +36,15 @@ from tests.support.sites import Site, needs, site
 from tests.web.test_shutdown import read_until
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
-VISITOR = "203.0.113.7"
+IDENTITY = "203.0.113.7"
 
 
 def trusts(address: str) -> bool:
     return Connections(Settings(trusted_proxies=PROXIES), Metrics("test"), {}).trusts(address)
 
 
-def read(*lines: tuple[str, str]) -> Said:
-    return read_said(CIMultiDict(lines), trusts)
+def read(*lines: tuple[str, str]) -> ForwardedInfo:
+    return parse_forwarded_headers(CIMultiDict(lines), trusts)
 
 
 # ---- what the headers say
@@ -53,24 +53,24 @@ def read(*lines: tuple[str, str]) -> Said:
 @pytest.mark.parametrize(
     ("said", "address", "scheme", "host"),
     [
-        ("for=203.0.113.7", VISITOR, None, None),
-        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", VISITOR, "https", "dog.example.org:8443"),
-        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', VISITOR, "http", None),
-        ("for=203.0.113.7:4711", VISITOR, None, None),
+        ("for=203.0.113.7", IDENTITY, None, None),
+        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", IDENTITY, "https", "dog.example.org:8443"),
+        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', IDENTITY, "http", None),
+        ("for=203.0.113.7:4711", IDENTITY, None, None),
         ('for="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17", None, None),
         ('for="[2001:DB8:cafe:0:0::17]";host="[2001:db8::1]:8443"', "2001:db8:cafe::17", None, "[2001:db8::1]:8443"),
-        ('for="[::ffff:203.0.113.7]"', VISITOR, None, None),
-        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', VISITOR, None, None),
+        ('for="[::ffff:203.0.113.7]"', IDENTITY, None, None),
+        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', IDENTITY, None, None),
         ("for=unknown;proto=https", "unknown", "https", None),
         ('for="_hidden:_port"', "_hidden", None, None),
         ("for=_SEVKISEK", "_sevkisek", None, None),
         ("proto=wss;host=dog.example.org", None, "https", "dog.example.org"),
-        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", VISITOR, None, "real"),
-        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", VISITOR, "https", "real"),
+        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", IDENTITY, None, "real"),
+        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", IDENTITY, "https", "real"),
         ('for=203.0.113.7;proto=https, proto=http, for="[2001:db8:ffff::1]"', "unknown", "http", None),
         ("for=10.1.2.3;proto=https, for=127.0.0.1;proto=http", "10.1.2.3", "https", None),
-        (" , for=203.0.113.7 ; proto=https ,, ", VISITOR, "https", None),
-        ("for=203.0.113.7;;proto=https;", VISITOR, "https", None),
+        (" , for=203.0.113.7 ; proto=https ,, ", IDENTITY, "https", None),
+        ("for=203.0.113.7;;proto=https;", IDENTITY, "https", None),
     ],
 )
 def test_forwarded_is_read_as_rfc_7239_has_it(
@@ -82,15 +82,15 @@ def test_forwarded_is_read_as_rfc_7239_has_it(
 @pytest.mark.parametrize(
     ("nodes", "schemes", "hosts", "expected"),
     [
-        ("203.0.113.7", "https", "Dog.Example.org", (VISITOR, "https", "dog.example.org")),
-        ("198.51.100.1, 203.0.113.7", "https", None, (VISITOR, "https", None)),
-        ("203.0.113.7, 10.1.2.3", "https", "real", (VISITOR, "https", "real")),
-        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (VISITOR, "https", "real")),
-        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (VISITOR, "https", None)),
+        ("203.0.113.7", "https", "Dog.Example.org", (IDENTITY, "https", "dog.example.org")),
+        ("198.51.100.1, 203.0.113.7", "https", None, (IDENTITY, "https", None)),
+        ("203.0.113.7, 10.1.2.3", "https", "real", (IDENTITY, "https", "real")),
+        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (IDENTITY, "https", "real")),
+        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (IDENTITY, "https", None)),
         ("2001:db8:cafe::17", None, None, ("2001:db8:cafe::17", None, None)),
         ("fe80::1%eth0", None, None, ("fe80::1", None, None)),
         ("[2001:db8:cafe::17]:4711", None, None, ("2001:db8:cafe::17", None, None)),
-        ("203.0.113.7:4711", None, None, (VISITOR, None, None)),
+        ("203.0.113.7:4711", None, None, (IDENTITY, None, None)),
         ("::ffff:10.1.2.3", None, None, ("10.1.2.3", None, None)),
         ("203.0.113.7, unknown", None, None, ("unknown", None, None)),
         ("10.1.2.3, 127.0.0.1", "wss", None, ("10.1.2.3", "https", None)),
@@ -106,8 +106,8 @@ def test_x_forwarded_is_read_from_the_right(
 
 
 def test_several_lines_of_a_header_are_one_list() -> None:
-    assert read(("X-Forwarded-For", VISITOR), ("X-Forwarded-For", "10.1.2.3")).address == VISITOR
-    assert read(("Forwarded", f"for={VISITOR}"), ("Forwarded", "for=10.1.2.3")).address == VISITOR
+    assert read(("X-Forwarded-For", IDENTITY), ("X-Forwarded-For", "10.1.2.3")).address == IDENTITY
+    assert read(("Forwarded", f"for={IDENTITY}"), ("Forwarded", "for=10.1.2.3")).address == IDENTITY
 
 
 MALFORMED = [
@@ -145,15 +145,15 @@ def test_what_a_trusted_proxy_says_wrongly_is_told_in_plain_words(line: tuple[st
 
 
 def test_both_kinds_count_where_they_agree() -> None:
-    both = (("Forwarded", "for=203.0.113.7;proto=https"), ("X-Forwarded-For", VISITOR), ("X-Forwarded-Host", "real"))
-    assert read(*both) == (VISITOR, "https", "real")
+    both = (("Forwarded", "for=203.0.113.7;proto=https"), ("X-Forwarded-For", IDENTITY), ("X-Forwarded-Host", "real"))
+    assert read(*both) == (IDENTITY, "https", "real")
 
 
 @pytest.mark.parametrize(
     ("forwarded", "name", "other"),
     [
-        ("for=198.51.100.1", "X-Forwarded-For", VISITOR),
-        ("proto=https", "X-Forwarded-For", VISITOR),
+        ("for=198.51.100.1", "X-Forwarded-For", IDENTITY),
+        ("proto=https", "X-Forwarded-For", IDENTITY),
         ("for=203.0.113.7", "X-Forwarded-Proto", "https"),
         ("proto=https", "X-Forwarded-Proto", "http"),
         ("host=spoofed", "X-Forwarded-Host", "real"),
@@ -170,10 +170,10 @@ HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled
 
 @given(HEADER)
 def test_whatever_a_visitor_writes_their_address_is_that_which_the_proxy_adds(text: str) -> None:
-    assert read(("X-Forwarded-For", f"{text}, {VISITOR}")).address == VISITOR
-    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", VISITOR)).address == VISITOR
+    assert read(("X-Forwarded-For", f"{text}, {IDENTITY}")).address == IDENTITY
+    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", IDENTITY)).address == IDENTITY
     with contextlib.suppress(Problem):
-        assert read(("Forwarded", f"{text}, for={VISITOR}")).address == VISITOR
+        assert read(("Forwarded", f"{text}, for={IDENTITY}")).address == IDENTITY
 
 
 @given(HEADER, HEADER, HEADER, HEADER)
@@ -219,7 +219,7 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
         async def note(request: web.Request, response: web.StreamResponse) -> None:
             response.headers["X-Seen"] = f"{request.remote} {request.secure} {request.host}"
 
-        app = web.Application(middlewares=[answer_problems, look_early, believe_proxies])
+        app = web.Application(middlewares=[error_middleware, look_early, forwarded_middleware])
         app[CONNECTIONS] = Connections(Settings(**settings), Metrics("test"), {})
         app.add_routes([web.get("/a", echo)])
         app.on_response_prepare.append(note)
@@ -231,15 +231,15 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
     return run
 
 
-ALL = {"X-Forwarded-For": VISITOR, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
+ALL = {"X-Forwarded-For": IDENTITY, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
 
 
 async def test_what_a_trusted_proxy_says_is_in_the_request_whoever_looks_at_it(ask: Any) -> None:
     """Also after the handler, where headers of safety are added: aiohttp hands the same request to both."""
     _, said = await ask(ALL, trusted_proxies=("127.0.0.1",))
     assert said["url"] == "https://dog.example.org/a?b=c"
-    assert (said["remote"], said["scheme"], said["host"]) == (VISITOR, "https", "dog.example.org")
-    assert said["seen"] == f"{VISITOR} True dog.example.org"
+    assert (said["remote"], said["scheme"], said["host"]) == (IDENTITY, "https", "dog.example.org")
+    assert said["seen"] == f"{IDENTITY} True dog.example.org"
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.2",), ("10.0.0.0/8", "::1")])
@@ -274,9 +274,9 @@ async def test_what_it_says_wrongly_is_a_400(run: Run) -> None:
 async def test_the_log_has_the_visitors_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     running = await run(trusted_proxies=("127.0.0.1",), open=True)
     caplog.set_level("INFO", "aiohttp.access")
-    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": VISITOR}):
+    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": IDENTITY}):
         pass
-    assert any(line.startswith(f"{VISITOR} ") and "/healthz?one" in line for line in caplog.messages)
+    assert any(line.startswith(f"{IDENTITY} ") and "/healthz?one" in line for line in caplog.messages)
 
 
 # ---- who is counted
@@ -305,10 +305,10 @@ async def test_the_requests_of_a_visitor_wait_through_all_proxies_and_a_proxys_o
     running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=2)
     app = running.client.app
     assert app is not None
-    mine, other = ({"X-Forwarded-For": address} for address in (VISITOR, "203.0.113.8"))
+    mine, other = ({"X-Forwarded-For": address} for address in (IDENTITY, "203.0.113.8"))
     connections = app[CONNECTIONS]
     async with AsyncExitStack() as stack:
-        for address in [VISITOR] * 2 + ["127.0.0.1"] * 5:
+        for address in [IDENTITY] * 2 + ["127.0.0.1"] * 5:
             request = make_mocked_request("GET", "/", app=app).clone(remote=address)
             await stack.enter_async_context(connections.hold_place(request))
         for path in ("/healthz", "/events", "/ws", "/latest.jpg"):
@@ -333,7 +333,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
     running = await run(
         trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=1, max_viewers_per_address=2
     )
-    headers = {"X-Forwarded-For": VISITOR}
+    headers = {"X-Forwarded-For": IDENTITY}
     async with running.client.get("/events", headers=headers) as events, running.watch(additional_headers=headers):
         assert events.status == 200
         await events.content.readuntil(b"event: hello")
@@ -343,7 +343,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
             assert answer.status == 503
 
 
-@pytest.mark.parametrize("address", [VISITOR, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
+@pytest.mark.parametrize("address", [IDENTITY, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
 async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
     app = web.Application()
     connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"), {})

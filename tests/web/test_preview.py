@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from dog.captures.preview import END, Viewfinder
+from dog.captures.preview import END, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
 from dog.web.connections.connection import CONNECTIONS, Connection
@@ -109,8 +109,8 @@ class Viewing:
     def camera(self) -> HandCamera:
         return next(iter(self.cameras.values()))
 
-    def viewfinder(self, name: str | None = None) -> Viewfinder:
-        return self.app[SERVICE].find_camera(name).viewfinder
+    def preview(self, name: str | None = None) -> Preview:
+        return self.app[SERVICE].find_camera(name).preview
 
     @property
     def waiting(self) -> int:
@@ -256,7 +256,7 @@ async def test_a_camera_that_is_not_there_or_shows_nothing_is_a_problem(view: Vi
 async def test_each_camera_has_viewers_of_its_own(view: View) -> None:
     viewing = await view("main", "porch")
     first, main, porch = [await viewing.watch(query) for query in ("", "?camera=main", "?camera=porch")]
-    assert (viewing.viewfinder("main").count, viewing.viewfinder("porch").count) == (2, 1)
+    assert (viewing.preview("main").count, viewing.preview("porch").count) == (2, 1)
     show(viewing.cameras["main"], SMALL[0])
     show(viewing.cameras["porch"], SMALL[1])
     assert [await eye.read_frame() for eye in (first, main, porch)] == [SMALL[0], SMALL[0], SMALL[1]]
@@ -360,7 +360,7 @@ async def test_who_has_gone_is_noticed_though_no_frame_comes(
             await eye.read_frame()
         await leave(eye)
         await wait_for_no_watchers(viewing.camera)
-        assert viewing.viewfinder().count == 0
+        assert viewing.preview().count == 0
         await until(lambda: viewing.app[CONNECTIONS].count == 0)
     assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
@@ -418,7 +418,7 @@ async def test_when_the_server_stops_everyone_is_told_that_this_was_the_last_par
     await waiting.read_frame()
     await drain(viewing.app)
     assert await waiting.read_to_the_end() == END
-    assert viewing.viewfinder().count == 0
+    assert viewing.preview().count == 0
     await viewing.runner.cleanup()
     rest = await deaf.read_to_the_end()
     assert END not in rest

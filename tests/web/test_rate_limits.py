@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
-from dog.auth import Visitor
+from dog.auth import Identity
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.rate_limits import MOST, Allowances, find_client
+from dog.web.rate_limits import MOST, RateLimits, client_key
 from tests.attacks.test_requests import HERE, Said, add_token, ask, take_photo
 from tests.conftest import Run, Serve
 from tests.support.running import until
@@ -262,7 +262,7 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
     per_minute: int, pauses: list[float]
 ) -> None:
     clock = Clock()
-    presses = Allowances(Settings(open=True, presses_per_minute=per_minute), clock).presses
+    presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).presses
     had, began = 0, clock.now
     for pause in pauses:
         clock.now += pause
@@ -275,7 +275,7 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
 
 
 def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
-    allowances = Allowances(Settings(open=True), Clock())
+    allowances = RateLimits(Settings(open=True), Clock())
     for number in range(2 * MOST):
         allowances.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
     assert len(allowances.presses._buckets) == MOST
@@ -284,8 +284,8 @@ def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
 def test_a_family_never_meets_a_limit() -> None:
     """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
     clock = Clock()
-    allowances = Allowances(Settings(open=True), clock)
-    client = find_client(Visitor(role="capture", name=None, kind="local"), "192.0.2.7")
+    allowances = RateLimits(Settings(open=True), clock)
+    client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")
     photo, frame = 500_000, 100_000
     for second in range(24 * 3600):
         clock.now += 1
@@ -306,5 +306,5 @@ def test_a_family_never_meets_a_limit() -> None:
     ],
 )
 def test_this_machine_alone_has_no_limits(address: str, client: str | None) -> None:
-    assert find_client(Visitor(role="capture", name=None, kind="anonymous"), address) == client
-    assert find_client(Visitor(role="capture", name="ada", kind="session"), address) == "session ada"
+    assert client_key(Identity(role="capture", name=None, kind="anonymous"), address) == client
+    assert client_key(Identity(role="capture", name="ada", kind="session"), address) == "session ada"

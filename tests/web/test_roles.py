@@ -229,10 +229,10 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
     if way != "after":
         await running.camera.exposing.wait()
     changed = asyncio.Event()
-    review = running.service.presence.review
+    recheck_roles = running.service.presence.recheck_roles
 
     def note() -> None:
-        review()
+        recheck_roles()
         changed.set()
 
     access = running.service.access

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.web.server import END_LIMIT, _Mishaps
+from dog.web.server import END_LIMIT, LoopErrorHandler
 from tests.conftest import Serve
 from tests.load.health import measure_memory
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
@@ -247,7 +247,9 @@ def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve
 async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
     for number in (errno.ENOTCONN, errno.EIO):
-        _Mishaps()(loop, {"message": "Exception in callback", "exception": OSError(number, os.strerror(number))})
+        LoopErrorHandler()(
+            loop, {"message": "Exception in callback", "exception": OSError(number, os.strerror(number))}
+        )
     assert [str(record.exc_info[1].args[0]) for record in caplog.records if record.exc_info] == [str(errno.EIO)]  # type: ignore[union-attr]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dog.push import hub as hub_module
-from dog.push.encodings import EVENT_STREAM, FORMS, WEBSOCKET, Form
+from dog.push.encodings import EVENT_STREAM, FORMS, WEBSOCKET, Encoding
 from dog.push.hub import Viewer
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
@@ -318,7 +318,7 @@ async def test_a_reader_that_does_not_read_does_not_hold_up_the_stop(connect: Co
 
 
 @contextmanager
-def counted(form: Form, built: list[Form]) -> Iterator[None]:
+def counted(form: Encoding, built: list[Encoding]) -> Iterator[None]:
     """Meanwhile each frame of that form that is built is noted."""
     build = form.build
 
@@ -336,7 +336,7 @@ async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: 
     listeners = [await connect(hub, make=Listener) for _ in range(5)]
     for one in (*listeners, *[await connect(hub) for _ in range(5)]):
         hub.join(one.viewer, [])
-    built: list[Form] = []
+    built: list[Encoding] = []
     with counted(EVENT_STREAM, built), counted(WEBSOCKET, built):
         hub.publish(make_event(1))
     for listener in listeners:

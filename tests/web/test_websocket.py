@@ -13,7 +13,7 @@ from websockets.typing import Origin
 
 from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
-from dog.push.hub import RING
+from dog.push.hub import REPLAY_EVENTS
 from dog.snapshots import Snapshot
 from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
 from dog.web.rate_limits import TokenBucket
@@ -227,7 +227,7 @@ async def test_who_comes_back_with_its_cursor_gets_what_it_missed(run: Run) -> N
 async def test_too_long_an_absence_is_said_and_hello_is_the_truth(run: Run) -> None:
     running = await run(dead_time=0.0, message_burst=1000)
     async with running.watch() as events:
-        for _ in range(RING // 2 + 1):
+        for _ in range(REPLAY_EVENTS // 2 + 1):
             await events.say(type="capture", max_age=0)
             ready = (await events.read_until("ready"))[-1]
         epoch = events.hello["epoch"]
@@ -375,7 +375,7 @@ async def test_endless_fragments_are_too_much_talk_whatever_they_hold(run: Run) 
 async def test_replays_cost_what_they_draw(run: Run) -> None:
     running = await run(dead_time=0.0, message_rate=0.1, message_burst=600)
     async with running.watch() as events:
-        for _ in range(RING // 2):
+        for _ in range(REPLAY_EVENTS // 2):
             await events.say(type="capture", max_age=0)
             await events.read_until("ready")
         cursor = f"{events.hello['epoch']}-0"
@@ -387,7 +387,7 @@ async def test_replays_cost_what_they_draw(run: Run) -> None:
                 break
             answers += 1
             await events.read_until("ready")
-            while message.get("seq") != RING:
+            while message.get("seq") != REPLAY_EVENTS:
                 message = await events.read()
         assert message["code"] == "rate_limited"
         assert 5 < answers < 50, "each draws some ninety thousand bytes, and a token is four thousand"

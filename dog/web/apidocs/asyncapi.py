@@ -41,8 +41,8 @@ ANSWERS = {
 def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:
     """The document. `push` and `events` are the operations by which the two channels are opened."""
     schemas = Schemas()
-    messages = {_tag(kind): _describe(kind, schemas.heard(kind), schemas) for kind in HEARD}
-    messages |= {_tag(kind): _describe(kind, schemas.said(kind), schemas) for kind in (*TO_ONE, *TO_ALL)}
+    messages = {_tag(kind): _describe(kind, schemas.request_schema(kind), schemas) for kind in HEARD}
+    messages |= {_tag(kind): _describe(kind, schemas.response_schema(kind), schemas) for kind in (*TO_ONE, *TO_ALL)}
     told = [_tag(kind) for kind in (Hello, *TO_ALL)]
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",

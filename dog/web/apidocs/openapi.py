@@ -8,9 +8,9 @@ import msgspec
 
 from dog import __version__
 from dog.web.apidocs.descriptions import FIELDS, HEADERS
-from dog.web.apidocs.operation import JSON, Answer, Operation
+from dog.web.apidocs.operation import JSON, Operation, ResponseDoc
 from dog.web.apidocs.schemas import Schemas
-from dog.web.middleware.errors import TEMPORARY, describe_problem
+from dog.web.middleware.errors import TEMPORARY, problem_details
 
 __all__ = ["make_openapi"]
 
@@ -57,13 +57,16 @@ def _describe(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         "parameters": list(_parameters(operation, schemas)),
         "responses": {
             **{str(answer.status): _answer(answer, schemas) for answer in operation.answers},
-            **{str(status): _problems(operation, status, codes, schemas) for status, codes in operation.codes.items()},
+            **{
+                str(status): _problems(operation, status, error_codes, schemas)
+                for status, error_codes in operation.error_codes.items()
+            },
         },
     }
     if operation.description:
         found["description"] = operation.description
     if operation.body is not None:
-        schema = schemas.heard(operation.body)
+        schema = schemas.request_schema(operation.body)
         content = {operation.body_type: {"schema": schema, "example": schemas.example(schema)}}
         found["requestBody"] = {"content": content, "required": operation.needs_body}
     return found
@@ -99,14 +102,14 @@ def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
     return parameters
 
 
-def _answer(answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _answer(answer: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.what}
     if answer.headers:
         found["headers"] = {name: _header(name) for name in sorted(answer.headers)}
     if isinstance(answer.body, tuple):
         content: dict[str, Any] = {kind: {} for kind in answer.body}
     else:
-        schema = schemas.said(answer.body)
+        schema = schemas.response_schema(answer.body)
         content = {JSON: {"schema": schema, "example": schemas.example(schema)}}
     if content:
         found["content"] = content
@@ -119,15 +122,18 @@ def _header(name: str) -> dict[str, Any]:
     return {"description": word.what, "schema": {"type": kind, **word.more}, "example": word.example}
 
 
-def _problems(operation: Operation, status: int, codes: list[str], schemas: Schemas) -> dict[str, Any]:
+def _problems(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
     """The problems of one status: which codes it may have."""
-    schema = {**schemas.said(Problem), "properties": {"code": {"enum": codes}, "status": {"const": status}}}
-    examples = {code: {"value": describe_problem(code, FIELDS["detail"].example)} for code in codes}
+    schema = {
+        **schemas.response_schema(Problem),
+        "properties": {"code": {"enum": error_codes}, "status": {"const": status}},
+    }
+    examples = {code: {"value": problem_details(code, FIELDS["detail"].example)} for code in error_codes}
     content: dict[str, Any] = {PROBLEM: {"schema": schema, "examples": examples}}
     if not operation.path.startswith("/api/"):
         content["text/html"] = {}
-    names = ", ".join(f"`{code}`" for code in codes)
+    names = ", ".join(f"`{code}`" for code in error_codes)
     found = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
-    if TEMPORARY.intersection(codes):
+    if TEMPORARY.intersection(error_codes):
         found["headers"] = {"Retry-After": _header("Retry-After")}
     return found

@@ -16,23 +16,23 @@ from dog.protocol import Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import TOKEN_PATTERN
 from dog.web.http.bodies import FORM
-from dog.web.middleware.authorization import admit
+from dog.web.middleware.authorization import require_role
 from dog.web.middleware.errors import STATUS
 
 __all__ = [
+    "FILE_ERRORS",
     "FORM",
     "JSON",
-    "NO_SNAPSHOT",
-    "OF_A_FILE",
     "PARTS",
     "PICTURES",
-    "Answer",
+    "SNAPSHOT_ERRORS",
     "Operation",
-    "Part",
+    "PathParam",
+    "ResponseDoc",
     "file",
-    "nothing",
+    "json_response",
+    "no_content",
     "page",
-    "told",
 ]
 
 COMMON = ("bad_request", "internal_error", "overloaded", "unknown_host")
@@ -41,13 +41,13 @@ JSON = "application/json"
 OF_A_FORM = ("bad_message", "request_timeout", "too_big")
 OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM: OF_A_FORM}
 """Problems that who sends a body may meet."""
-OF_A_FILE = ("bad_range", "precondition_failed", "rate_limited")
-NO_SNAPSHOT = ("gone_snapshot", "unknown_snapshot")
+FILE_ERRORS = ("bad_range", "precondition_failed", "rate_limited")
+SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot")
 PICTURES = tuple(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PathParam:
     """A part of an address that stands in braces: what it may look like for aiohttp, and what it has to be."""
 
     pattern: str
@@ -56,39 +56,41 @@ class Part:
 
 
 PARTS = {
-    "id": Part(
+    "id": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a snapshot.")],
         "dpfgal6exjlb46kbidaazznh",
     ),
-    "suffix": Part(
+    "suffix": PathParam(
         "[a-z]+",
         Annotated[Literal[tuple(sorted(SUFFIXES.values()))], Meta(description="The suffix of its type.")],
         "jpg",
     ),
-    "number": Part("[0-9]{1,18}", Annotated[int, Meta(ge=0, lt=10**18, description="The number of a capture.")], 7),
-    "link": Part(
+    "number": PathParam(
+        "[0-9]{1,18}", Annotated[int, Meta(ge=0, lt=10**18, description="The number of a capture.")], 7
+    ),
+    "link": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a link.")],
         "q3w7hk2mzt5c6rjx4dnebfva",
     ),
-    "token": Part(
+    "token": PathParam(
         "[^/]+",
         Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="The token of a share link.")],
         "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A",
     ),
-    "invitation": Part(
+    "invitation": PathParam(
         "[^/]+",
         Annotated[str, Meta(min_length=1, description="The token of the setup link.")],
         "S2m0VbV1o0Yq3mJcM1yX9u4nq0mUoQ8x1Yp3Zq7r5sE",
     ),
-    "name": Part("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
+    "name": PathParam("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
 }
 """By name: one thing, wherever it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ResponseDoc:
     """One way to be answered. `body` is a type, told as JSON, or else the content types that it may have.
 
     `headers` are names; documents.py has a word for each.
@@ -115,7 +117,7 @@ class Operation:
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     tag: str
     summary: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ResponseDoc, ...]
     problems: tuple[str, ...] = ()
     description: str = ""
     query: type[Struct] | None = None
@@ -133,12 +135,12 @@ class Operation:
         return self.name or self.handler.__name__.lstrip("_")
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, PathParam]:
         """What stands in braces in the path."""
         return {name: PARTS[name] for name in re.findall(r"\{(\w+)\}", self.path)}
 
     @property
-    def codes(self) -> dict[int, list[str]]:
+    def error_codes(self) -> dict[int, list[str]]:
         """All codes of problems that it may answer, by their status."""
         own = (*self.problems, *COMMON)
         if self.role is not None:
@@ -157,30 +159,30 @@ class Operation:
     def make_route(self) -> web.RouteDef:
         path = re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]}:{PARTS[name[1]].pattern}}}", self.path)
         options = {"allow_head": self.head} if self.method == "GET" else {}
-        return web.RouteDef(self.method, path, admit(self.role, self.handler), options)
+        return web.RouteDef(self.method, path, require_role(self.role, self.handler), options)
 
 
 # ---- what is answered alike
 
 
-def page(what: str) -> tuple[Answer, ...]:
-    return (Answer(what=what, body=("text/html",)),)
+def page(what: str) -> tuple[ResponseDoc, ...]:
+    return (ResponseDoc(what=what, body=("text/html",)),)
 
 
-def told(what: str, body: Any) -> tuple[Answer, ...]:
+def json_response(what: str, body: Any) -> tuple[ResponseDoc, ...]:
     """A value of that type, as JSON."""
-    return (Answer(what=what, body=body),)
+    return (ResponseDoc(what=what, body=body),)
 
 
-def nothing(what: str) -> tuple[Answer, ...]:
-    return (Answer(status=204, what=what),)
+def no_content(what: str) -> tuple[ResponseDoc, ...]:
+    return (ResponseDoc(status=204, what=what),)
 
 
-def file(what: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[Answer, ...]:
+def file(what: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[ResponseDoc, ...]:
     """Bytes with a validator, as dog.web.http.content answers."""
     headers = ("Accept-Ranges", "Cache-Control", "ETag", *headers)
     return (
-        Answer(what=what, body=types, headers=headers),
-        Answer(status=206, what="The requested range.", body=types, headers=(*headers, "Content-Range")),
-        Answer(status=304, what="Your copy is up to date.", headers=headers),
+        ResponseDoc(what=what, body=types, headers=headers),
+        ResponseDoc(status=206, what="The requested range.", body=types, headers=(*headers, "Content-Range")),
+        ResponseDoc(status=304, what="Your copy is up to date.", headers=headers),
     )

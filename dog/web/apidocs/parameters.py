@@ -10,16 +10,24 @@ from msgspec import Meta, Struct, field
 from dog.protocol import REQUEST_LENGTH, MaxAge
 from dog.web.handlers.images import Wait
 
-__all__ = ["OfCamera", "OfEvents", "OfFile", "OfLatest", "OfPress", "OfPreview", "OfPush"]
+__all__ = [
+    "CameraQuery",
+    "CaptureHeaders",
+    "ConditionalHeaders",
+    "EventStreamHeaders",
+    "LatestQuery",
+    "PreviewQuery",
+    "PushQuery",
+]
 
 
-class OfCamera(Struct, frozen=True):
+class CameraQuery(Struct, frozen=True):
     """`?camera=`"""
 
     camera: str | None = None
 
 
-class OfLatest(OfCamera, frozen=True):
+class LatestQuery(CameraQuery, frozen=True):
     """The query of GET /latest.jpg."""
 
     max_age: MaxAge | None = None
@@ -27,25 +35,25 @@ class OfLatest(OfCamera, frozen=True):
     wait: Wait | None = None
 
 
-class OfPreview(OfCamera, frozen=True):
+class PreviewQuery(CameraQuery, frozen=True):
     """The query of GET /preview.mjpg."""
 
     ahead: str | None = None
 
 
-class OfPush(Struct, frozen=True):
+class PushQuery(Struct, frozen=True):
     """The query of GET /ws and GET /events."""
 
     since: str | None = None
 
 
-class OfEvents(Struct, frozen=True):
+class EventStreamHeaders(Struct, frozen=True):
     """The headers of GET /events."""
 
     last: str | None = field(default=None, name="Last-Event-ID")
 
 
-class OfPress(Struct, frozen=True):
+class CaptureHeaders(Struct, frozen=True):
     """The headers of POST /api/captures."""
 
     key: Annotated[str, Meta(min_length=1, max_length=REQUEST_LENGTH)] | None = field(
@@ -54,7 +62,7 @@ class OfPress(Struct, frozen=True):
     prefer: str | None = field(default=None, name="Prefer")
 
 
-class OfFile(Struct, frozen=True):
+class ConditionalHeaders(Struct, frozen=True):
     """The conditions that a file may be asked for with (RFC 9110, sections 13 and 14)."""
 
     if_match: str | None = field(default=None, name="If-Match")

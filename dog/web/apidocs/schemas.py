@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dog.web.apidocs.descriptions import FIELDS, LEFT_OUT, TYPES, Word
+from dog.web.apidocs.descriptions import FIELDS, OMIT_FROM_EXAMPLES, TYPES, FieldDoc
 
 __all__ = ["Schema", "Schemas", "find_word", "name_of"]
 
@@ -25,7 +25,7 @@ def name_of(schema: Schema) -> str | None:
     return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
 
 
-def find_word(type_name: str, field: str) -> Word:
+def find_word(type_name: str, field: str) -> FieldDoc:
     return FIELDS.get(f"{type_name}.{field}") or FIELDS[field]
 
 
@@ -35,15 +35,15 @@ class Schemas:
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
 
-    def heard(self, kind: Any) -> Schema:
+    def request_schema(self, kind: Any) -> Schema:
         """The schema of something that others say to us."""
-        return self._add(kind, said=False)
+        return self._add(kind, response_schema=False)
 
-    def said(self, kind: Any) -> Schema:
+    def response_schema(self, kind: Any) -> Schema:
         """The schema of something that we say."""
-        return self._add(kind, said=True)
+        return self._add(kind, response_schema=True)
 
-    def fields(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, Word]]:
+    def fields(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, FieldDoc]]:
         """What can stand beside a request: name, whether it must, its schema, its word. Null can't be said there."""
         (_,), components = msgspec.json.schema_components((struct,))
         whole = components[struct.__name__]
@@ -59,12 +59,12 @@ class Schemas:
             return [self.example(schema["items"])] if "items" in schema else {"status": "ok"}
         found = {}
         for field, inside in self.components[name]["properties"].items():
-            if field in LEFT_OUT.get(name, ()):
+            if field in OMIT_FROM_EXAMPLES.get(name, ()):
                 continue
             found[field] = self._value(inside, find_word(name, field))
         return found
 
-    def _value(self, schema: Schema, word: Word) -> Any:
+    def _value(self, schema: Schema, word: FieldDoc) -> Any:
         if "const" in schema:
             return schema["const"]
         if word.example is not None and word.example != []:
@@ -72,23 +72,23 @@ class Schemas:
         choices = schema.get("anyOf", [schema])
         return self.example(next(choice for choice in choices if choice.get("type") != "null"))
 
-    def _add(self, kind: Any, *, said: bool) -> Schema:
+    def _add(self, kind: Any, *, response_schema: bool) -> Schema:
         (schema,), components = msgspec.json.schema_components((kind,), ref_template=PLACE)
         for name, component in components.items():
             if name not in self.components:
-                self.components[name] = _finish(name, component, said)
+                self.components[name] = _finish(name, component, response_schema)
         return schema
 
 
-def _finish(name: str, schema: Schema, said: bool) -> Schema:
+def _finish(name: str, schema: Schema, response_schema: bool) -> Schema:
     properties = {}
     required = set(schema["required"])
     for field, inside in schema["properties"].items():
         word = find_word(name, field)
-        if said and field in NUMBERED:
+        if response_schema and field in NUMBERED:
             required.add(field)
-        if (said and "default" in inside) or inside.get("default", 0) is None:
-            inside = _without_default(inside, keep_null=not said)
+        if (response_schema and "default" in inside) or inside.get("default", 0) is None:
+            inside = _without_default(inside, keep_null=not response_schema)
         if inside.get("enum") and len(inside["enum"]) == 1:
             inside = {"const": inside["enum"][0]}
         properties[field] = {**inside, "description": word.what, **word.more}

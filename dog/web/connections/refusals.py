@@ -15,7 +15,7 @@ from typing import Literal
 import jinja2
 
 from dog.protocol import encode
-from dog.web.middleware.errors import STATUS, describe_problem
+from dog.web.middleware.errors import STATUS, problem_details
 
 __all__ = ["END_OF_HEAD", "MESSAGES", "RETRY_AFTER", "Reason", "Refusal", "Refusals", "build_refusals"]
 
@@ -116,7 +116,7 @@ def build_refusals(
     return Refusals(
         page=build_page(repeats=True),
         page_of_form=build_page(repeats=False),
-        problem=build(encode(describe_problem(code, message)), "application/problem+json"),
+        problem=build(encode(problem_details(code, message)), "application/problem+json"),
     )
 
 

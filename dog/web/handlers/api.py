@@ -20,7 +20,7 @@ from dog.protocol import (
 from dog.snapshots import Snapshot
 from dog.web.handlers.images import check_place, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
-from dog.web.http.capture import permit, take
+from dog.web.http.capture import capture_and_wait, rate_limit_permit
 from dog.web.middleware.errors import Problem
 from dog.web.service import SERVICE, Service
 
@@ -103,12 +103,12 @@ async def start_capture(request: web.Request) -> web.Response:
     key = _read_key(request)
     camera = service.find_camera(wish.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
-        reply = camera.request(wish.max_age, key, permit(request, key))
+        reply = camera.request(wish.max_age, key, rate_limit_permit(request, key))
         body = _describe_capture(service, reply.capture)
         body = msgspec.structs.replace(body, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(body, 202, headers)
-    reply, snapshot = await take(request, camera, wish.max_age, key)
+    reply, snapshot = await capture_and_wait(request, camera, wish.max_age, key)
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
         **msgspec.structs.asdict(service.links.describe(snapshot)),

@@ -16,13 +16,13 @@ from dog.web.http.bodies import read_form
 from dog.web.middleware.errors import Problem, relative_root
 from dog.web.service import SERVICE, Service
 
-__all__ = ["OfGallery", "PinForm", "ask_deletion", "press_delete", "press_pin", "show_gallery"]
+__all__ = ["GalleryQuery", "PinForm", "ask_deletion", "press_delete", "press_pin", "show_gallery"]
 
 PAGE = 60
 """Photos on one page of the gallery: it is even by 2, 3, 4, 5 and 6 columns."""
 
 
-class OfGallery(Struct, frozen=True):
+class GalleryQuery(Struct, frozen=True):
     """The query of GET /snapshots; what is empty is as good as left out, for so a form sends it."""
 
     camera: str | None = None
@@ -39,7 +39,7 @@ class PinForm(Struct, frozen=True):
 async def show_gallery(request: web.Request) -> web.Response:
     """GET /snapshots: the photos by day, newest first; `camera` and `day` choose, `before` an id goes on from there."""
     service = request.app[SERVICE]
-    camera, day, before = (request.query.get(name) or None for name in OfGallery.__struct_fields__)
+    camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
     if before is not None:
         await check_place(service, before)
     found = await service.store.recent(

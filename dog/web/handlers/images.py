@@ -14,12 +14,12 @@ from dog.captures.camera_task import CameraTask
 from dog.protocol import RIGHT, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.http.capture import check_still, take
+from dog.web.http.capture import capture_and_wait, recheck_access
 from dog.web.http.content import Content, respond
-from dog.web.middleware.authentication import VISITOR
-from dog.web.middleware.authorization import explain_refusal
+from dog.web.middleware.authentication import IDENTITY
+from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.errors import Problem
-from dog.web.middleware.origins import check_page
+from dog.web.middleware.origins import check_origin
 from dog.web.service import SERVICE, Service
 
 __all__ = ["Wait", "check_place", "find_snapshot", "show_latest", "show_picture", "show_thumbnail"]
@@ -89,7 +89,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         snapshot = camera.latest
         if max_age is not None:
             _check_press(request)
-            reply, snapshot = await take(request, camera, max_age)
+            reply, snapshot = await capture_and_wait(request, camera, max_age)
             outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet. Use ?max_age=0 to take one.")
@@ -106,10 +106,10 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
 
 def _check_press(request: web.Request) -> None:
     """A GET that presses is for who may press, and not for any page that has an image of this address."""
-    visitor = request[VISITOR]
+    visitor = request[IDENTITY]
     if not allows(visitor.role, "capture"):
-        raise explain_refusal(visitor, "capture")
-    check_page(request)
+        raise access_denied(visitor, "capture")
+    check_origin(request)
 
 
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
@@ -129,16 +129,16 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
     camera = service.find_camera(taken.camera)
     end = asyncio.get_running_loop().time() + wait
     while True:
-        coming = camera.outcomes.coming
+        next_snapshot = camera.outcomes.next_snapshot
         snapshot = await service.store.newer(taken)
         left = end - asyncio.get_running_loop().time()
         if snapshot is not None or left <= 0:
             return camera, snapshot
         request.app[CONNECTIONS].count_as_viewer(request)
-        await asyncio.wait({coming}, timeout=left)
-        if coming.done():
-            coming.result()
-        check_still(request)
+        await asyncio.wait({next_snapshot}, timeout=left)
+        if next_snapshot.done():
+            next_snapshot.result()
+        recheck_access(request)
 
 
 def _keep(service: Service) -> str:

@@ -8,20 +8,20 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from dog.auth import Access
+from dog.auth import AuthService
 from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
-from dog.web.middleware.authentication import VISITOR, find_cookie_path, name_cookie
-from dog.web.middleware.errors import STATUS, Problem, advise, relative_root
+from dog.web.middleware.authentication import IDENTITY, find_cookie_path, name_cookie
+from dog.web.middleware.errors import STATUS, Problem, error_headers, relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.service import SERVICE
 
 __all__ = [
     "LoginForm",
-    "OfLogin",
+    "LoginQuery",
     "TicketBody",
     "VisitorBody",
     "create_ticket",
@@ -39,7 +39,7 @@ WRONG = ("wrong_password", "rate_limited", "overloaded")
 """What the page of the login says itself."""
 
 
-class OfLogin(Struct, frozen=True):
+class LoginQuery(Struct, frozen=True):
     """The query of GET /login."""
 
     next: str | None = None
@@ -70,7 +70,7 @@ class TicketBody(Struct, frozen=True, kw_only=True):
 async def show_login(request: web.Request) -> web.StreamResponse:
     """GET /login. Who is in already goes on."""
     _find_access(request)
-    if request[VISITOR].kind == "session":
+    if request[IDENTITY].kind == "session":
         return _lead(request, request.query.get("next", ""))
     return _render(request, request.query.get("next", ""))
 
@@ -86,7 +86,7 @@ async def press_login(request: web.Request) -> web.StreamResponse:
             raise
         response = _render(request, said.next, name=said.name, error=error)
         response.set_status(STATUS[error.code])
-        response.headers.update(advise(error.code, error.retry_after))
+        response.headers.update(error_headers(error.code, error.retry_after))
         return response
     return await _let_in(request, access, secret, expires_at, said.next)
 
@@ -123,7 +123,7 @@ async def press_enter(request: web.Request) -> web.StreamResponse:
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
     """POST /api/tickets: for an address that is opened where no token can be shown."""
-    access, visitor = _find_access(request), request[VISITOR]
+    access, visitor = _find_access(request), request[IDENTITY]
     if visitor.kind == "anonymous":
         raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
     ticket, seconds = access.make_ticket(visitor)
@@ -132,7 +132,7 @@ async def create_ticket(request: web.Request) -> web.StreamResponse:
 
 async def show_visitor(request: web.Request) -> web.StreamResponse:
     """GET /api/visitor: who I am here."""
-    visitor = request[VISITOR]
+    visitor = request[IDENTITY]
     return respond_json(VisitorBody(role=visitor.role, name=visitor.name))
 
 
@@ -143,7 +143,7 @@ def _explain_invitation() -> Problem:
     )
 
 
-def _find_access(request: web.Request) -> Access:
+def _find_access(request: web.Request) -> AuthService:
     """Raises Problem `not_found` where nobody has to log in."""
     access = request.app[SERVICE].access
     if access is None:
@@ -152,7 +152,7 @@ def _find_access(request: web.Request) -> Access:
 
 
 async def _let_in(
-    request: web.Request, access: Access, secret: str, expires_at: dt.datetime, where: str
+    request: web.Request, access: AuthService, secret: str, expires_at: dt.datetime, where: str
 ) -> web.StreamResponse:
     await _forget(request, access)
     response = _lead(request, where)
@@ -168,7 +168,7 @@ async def _let_in(
     return response
 
 
-async def _forget(request: web.Request, access: Access) -> None:
+async def _forget(request: web.Request, access: AuthService) -> None:
     """The session that the browser came with ends."""
     if secret := request.cookies.get(name_cookie(request)):
         await access.log_out(secret)

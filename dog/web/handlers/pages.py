@@ -10,8 +10,8 @@ from dog.captures.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.handlers.images import find_snapshot
 from dog.web.handlers.static_files import ASSETS
-from dog.web.http.capture import take
-from dog.web.middleware.authentication import VISITOR, describe_visitor, find_cookie_path
+from dog.web.http.capture import capture_and_wait
+from dog.web.middleware.authentication import IDENTITY, describe_visitor, find_cookie_path
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.service import SERVICE, Service
@@ -56,7 +56,7 @@ async def press(request: web.Request) -> web.Response:
     """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
-    _, snapshot = await take(request, camera)
+    _, snapshot = await capture_and_wait(request, camera)
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
     response.set_cookie(
         COOKIE,
@@ -123,7 +123,7 @@ def render(request: web.Request, template: str, context: dict[str, Any]) -> web.
         "root": relative_root(request),
         "version": __version__,
         "clock_doubt": request.app[SERVICE].clock.check(),
-        **describe_visitor(request.get(VISITOR)),
+        **describe_visitor(request.get(IDENTITY)),
         **context,
     }
     response = aiohttp_jinja2.render_template(template, request, context)

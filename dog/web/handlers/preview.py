@@ -13,10 +13,10 @@ from dog.captures.preview import BOUNDARY, END, NEXT
 from dog.errors import RequestError
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.content import cut
-from dog.web.middleware.authentication import VISITOR
+from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.errors import Problem
-from dog.web.middleware.origins import check_page
-from dog.web.rate_limits import find_client
+from dog.web.middleware.origins import check_origin
+from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
 __all__ = ["show_preview"]
@@ -48,10 +48,10 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     With `ahead=1` each part's header comes with the part before, and so without its length: Chromium shows a part only
     when it has seen the next one's header. Raises Problem `no_preview`, and RequestError where the camera is offline.
     """
-    check_page(request)
+    check_origin(request)
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
-    if not camera.viewfinder.has_preview:
+    if not camera.preview.has_preview:
         raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
     if camera.offline is not None:
         raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
@@ -66,9 +66,9 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
             transport.abort()
 
     request.app[CONNECTIONS].count_as_viewer(request)
-    client, download = find_client(request[VISITOR], request.remote), service.allowances.download
+    client, download = client_key(request[IDENTITY], request.remote), service.allowances.download
     download.check(client)
-    with service.presence.during(request[VISITOR], end), camera.viewfinder.watch() as parts:
+    with service.presence.registered(request[IDENTITY], end), camera.preview.watch() as parts:
         await answer.prepare(request)
         _limit_buffer(request)
         with contextlib.suppress(ConnectionError):  # it has gone
@@ -80,7 +80,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
                     await answer.write(piece)
                     await request.writer.drain()  # waits for the last byte: see Connection
                 download.spend(client, len(data))
-                if download.is_spent(client):
+                if download.is_exhausted(client):
                     break
             await answer.write(END)
     return answer

@@ -16,8 +16,8 @@ from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOver, take_over
-from dog.web.middleware.authentication import VISITOR
-from dog.web.middleware.origins import SECURITY_LINES, allow_origin, check_page
+from dog.web.middleware.authentication import IDENTITY
+from dog.web.middleware.origins import SECURITY_LINES, allow_origin, check_origin
 from dog.web.service import SERVICE
 
 __all__ = ["stream"]
@@ -42,7 +42,7 @@ class EventStreamViewer(Viewer):
     __slots__ = ("_leave", "_leave_connections")
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
-        visitor = request[VISITOR]
+        visitor = request[IDENTITY]
         service = request.app[SERVICE]
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
         self._leave = service.presence.enter(visitor, self.close)
@@ -68,7 +68,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
     It resumes by the header `Last-Event-ID`, which a browser sends when it comes back, or else by `since`.
     """
-    check_page(request)
+    check_origin(request)
     headers = HEADERS | allow_origin(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)

@@ -21,11 +21,11 @@ from dog.push.hub import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answer
 from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.live_sessions import UNAUTHORIZED
-from dog.web.middleware.authentication import VISITOR
-from dog.web.middleware.authorization import explain_refusal
+from dog.web.middleware.authentication import IDENTITY
+from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.errors import TEMPORARY, Problem
-from dog.web.middleware.origins import check_page
-from dog.web.rate_limits import TokenBucket, find_client
+from dog.web.middleware.origins import check_origin
+from dog.web.rate_limits import TokenBucket, client_key
 from dog.web.service import SERVICE
 
 __all__ = ["RATE_LIMITED", "take_over", "watch"]
@@ -71,7 +71,7 @@ class WebSocketViewer(Viewer):
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
         self._refused = 0
         self._since = request.query.get("since")
-        self._visitor = visitor = request[VISITOR]
+        self._visitor = visitor = request[IDENTITY]
         self._leave: Callable[[], None] | None = None
         self._waiting: asyncio.TimerHandle | None = None
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
@@ -105,7 +105,7 @@ class WebSocketViewer(Viewer):
             self._join(handshake)
             return
         self.write(handshake)
-        self._tell(explain_refusal(self._visitor, "view"))
+        self._tell(access_denied(self._visitor, "view"))
         loop = asyncio.get_running_loop()
         self._waiting = loop.call_later(INTRODUCTION, self.close, UNAUTHORIZED, "authentication timeout")
 
@@ -183,7 +183,7 @@ class WebSocketViewer(Viewer):
         try:
             said = parse_request(text)
             if self._leave is None and not isinstance(said, Auth):
-                raise explain_refusal(self._visitor, "view", said.request)
+                raise access_denied(self._visitor, "view", said.request)
             match said:
                 case Capture():
                     self.send(self._capture(said))
@@ -199,16 +199,16 @@ class WebSocketViewer(Viewer):
 
     def _capture(self, said: Capture) -> Reply:
         if not allows(self._visitor.role, "capture"):
-            raise explain_refusal(self._visitor, "capture", said.request)
+            raise access_denied(self._visitor, "capture", said.request)
         camera = self._service.find_camera(said.camera, request=said.request)
-        client = find_client(self._visitor, self.address)
+        client = client_key(self._visitor, self.address)
         presses = self._service.allowances.presses
         return camera.request(said.max_age, said.request, functools.partial(presses.take, client, said.request))
 
 
 async def watch(request: web.Request) -> web.StreamResponse:
     """GET /ws: a viewer comes, is told the whole state, and stays."""
-    check_page(request)
+    check_origin(request)
     answer = _answer_handshake(request)
     request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)

@@ -19,10 +19,10 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from dog.errors import DogError
-from dog.web.middleware.authentication import VISITOR
+from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import SECURITY_LINES, allow_origin
-from dog.web.rate_limits import find_client
+from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
 __all__ = ["READERS", "READING", "Content", "cut", "hash_content", "respond"]
@@ -68,7 +68,7 @@ def hash_content(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-class BytesAnswer(web.StreamResponse):
+class BytesResponse(web.StreamResponse):
     """A 200 or 206 with these bytes of `data`. A client that does not read them costs a piece, not a copy.
 
     What everyone asks for at once is given to the kernel past aiohttp, whose way costs as much again as the request.
@@ -127,7 +127,7 @@ class BytesAnswer(web.StreamResponse):
         ).encode()
         taken = 0
         if isinstance(self._data, bytes):
-            taken = _give_to_kernel(transport, head, memoryview(self._data)[self._part.start : self._part.stop])
+            taken = _try_writev(transport, head, memoryview(self._data)[self._part.start : self._part.stop])
         if taken < len(head):
             transport.write(head[taken:])
         await self._write_bytes(request, self._part.start + max(0, taken - len(head)))
@@ -165,7 +165,7 @@ def cut(data: memoryview) -> Iterator[memoryview]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
-def _give_to_kernel(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
+def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
     """How many bytes the kernel took at once: none where others wait for it already, or are to be encrypted."""
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0
@@ -194,7 +194,7 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     headers["Content-Type"] = content.content_type
     _count(request, size if part is None else len(part))
     if part is None:
-        return BytesAnswer(200, headers, content.data, range(size))
+        return BytesResponse(200, headers, content.data, range(size))
     if not part:
         raise Problem(
             "bad_range",
@@ -202,12 +202,12 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
             {"Content-Range": f"bytes */{size}"},
         )
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return BytesAnswer(206, headers, content.data, part)
+    return BytesResponse(206, headers, content.data, part)
 
 
 def _count(request: web.Request, size: int) -> None:
     """So many bytes are sent to whoever asked."""
-    client = find_client(request[VISITOR], request.remote)
+    client = client_key(request[IDENTITY], request.remote)
     if client is not None and request.method == "GET":
         download = request.app[SERVICE].allowances.download
         download.check(client)

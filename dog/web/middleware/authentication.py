@@ -7,31 +7,31 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from dog.auth import ROLES, Access, Visitor, allows
+from dog.auth import ROLES, AuthService, Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.settings import Settings
-from dog.web.middleware.origins import BY_COOKIE, is_public, is_secure
+from dog.web.middleware.origins import COOKIE_AUTH, is_public, is_secure
 from dog.web.service import SERVICE
 
-__all__ = ["VISITOR", "describe_visitor", "find_anonymous", "find_cookie_path", "identify", "name_cookie"]
+__all__ = ["IDENTITY", "anonymous_identity", "describe_visitor", "find_cookie_path", "identify", "name_cookie"]
 
-VISITOR = web.RequestKey("visitor", Visitor)
+IDENTITY = web.RequestKey("visitor", Identity)
 """Whoever is behind a request, once its address is known to be one of ours."""
 COOKIE = "dog_session"
 FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 """Headers that a proxy adds, and nobody else has reason to."""
 
 
-def find_anonymous(settings: Settings) -> Visitor:
+def anonymous_identity(settings: Settings) -> Identity:
     """What those are who have not said who they are."""
     if settings.auth:
         role: Role | None = None if settings.anonymous == "nothing" else settings.anonymous
-        return Visitor(role=role, name=None, kind="anonymous", key=b"")
-    return Visitor(role="capture" if settings.open else "manage", name=None, kind="local", key=b"")
+        return Identity(role=role, name=None, kind="anonymous", key=b"")
+    return Identity(role="capture" if settings.open else "manage", name=None, kind="local", key=b"")
 
 
-def identify(request: web.Request) -> Visitor:
+def identify(request: web.Request) -> Identity:
     """Raises RequestError `unauthorized` for a token or a ticket that is none; a cookie that is none is let be."""
     service = request.app[SERVICE]
     access = service.access
@@ -56,17 +56,17 @@ def _check_proxy(request: web.Request, settings: Settings) -> None:
         )
 
 
-def _take(visitor: Visitor | None, kind: str) -> Visitor:
+def _take(visitor: Identity | None, kind: str) -> Identity:
     if visitor is None:
         raise RequestError("unauthorized", f"This {kind} is unknown or has expired. Send another one.")
     return visitor
 
 
-def _find_session(request: web.Request, access: Access) -> Visitor | None:
+def _find_session(request: web.Request, access: AuthService) -> Identity | None:
     secret = request.cookies.get(name_cookie(request))
     visitor = access.identify_session(secret) if secret else None
     if visitor is not None:
-        request[BY_COOKIE] = True
+        request[COOKIE_AUTH] = True
     return visitor
 
 
@@ -84,7 +84,7 @@ def find_cookie_path(request: web.Request) -> str:
     return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
-def describe_visitor(visitor: Visitor | None) -> dict[str, object]:
+def describe_visitor(visitor: Identity | None) -> dict[str, object]:
     """What every page shows of who sees it; None for anybody."""
     return {
         "may": [role for role in ROLES if visitor and allows(visitor.role, role)],

@@ -6,39 +6,39 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from dog.auth import Visitor, allows
+from dog.auth import Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
-from dog.web.middleware.authentication import VISITOR, identify
+from dog.web.middleware.authentication import IDENTITY, identify
 from dog.web.middleware.errors import relative_root
-from dog.web.middleware.origins import check_page
+from dog.web.middleware.origins import check_origin
 
-__all__ = ["admit", "explain_refusal"]
+__all__ = ["access_denied", "require_role"]
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def admit(needed: Role | None, handler: Handler) -> Handler:
+def require_role(needed: Role | None, handler: Handler) -> Handler:
     """The handler for who has that role, or for everybody; it finds who asks in `request[VISITOR]`."""
 
     @functools.wraps(handler)
     async def answer(request: web.Request) -> web.StreamResponse:
-        visitor = request[VISITOR] = identify(request)
+        visitor = request[IDENTITY] = identify(request)
         if request.method not in SAFE_METHODS:
-            check_page(request)
+            check_origin(request)
         if allows(visitor.role, needed):
             return await handler(request)
         wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
         if visitor.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
             way = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
             return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
-        raise explain_refusal(visitor, needed)
+        raise access_denied(visitor, needed)
 
     return answer
 
 
-def explain_refusal(visitor: Visitor, needed: Role | None, request: str | None = None) -> RequestError:
+def access_denied(visitor: Identity, needed: Role | None, request: str | None = None) -> RequestError:
     """Why this visitor may not, and what would help. `request` is the key of a press."""
     if visitor.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)

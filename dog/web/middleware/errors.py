@@ -18,9 +18,18 @@ from yarl import URL
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.protocol import encode
-from dog.web.middleware.authentication import VISITOR, describe_visitor
+from dog.web.middleware.authentication import IDENTITY, describe_visitor
 
-__all__ = ["STATUS", "TEMPORARY", "Problem", "advise", "answer_problems", "describe_problem", "harden", "relative_root"]
+__all__ = [
+    "STATUS",
+    "TEMPORARY",
+    "Problem",
+    "error_headers",
+    "error_middleware",
+    "patch_aiohttp_server",
+    "problem_details",
+    "relative_root",
+]
 
 STATUS = {
     "bad_json": 400,
@@ -80,7 +89,7 @@ def relative_root(request: web.BaseRequest) -> str:
 
 
 @web.middleware
-async def answer_problems(
+async def error_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Turn whatever a handler raised into an answer that says what was wrong and what to do."""
@@ -103,7 +112,7 @@ async def answer_problems(
         return _answer(request, "internal_error", "Internal error. See the server's log.")
 
 
-def harden(server: web.Server, headers: dict[str, str]) -> None:
+def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
     """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback.
 
     What it answers itself gets these headers, too: its own would tell which version of it this is.
@@ -125,7 +134,7 @@ def _refuse_expectations(handle: Handler) -> Handler:
 
     async def refuse() -> web.StreamResponse:
         body = encode(
-            describe_problem(
+            problem_details(
                 "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
             )
         )
@@ -151,7 +160,7 @@ def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callabl
     return make
 
 
-def advise(code: str, retry_after: float | None) -> dict[str, str]:
+def error_headers(code: str, retry_after: float | None) -> dict[str, str]:
     """The headers that say what to do: when to come back, where waiting helps, or how to say who one is."""
     headers = {}
     if code in TEMPORARY:
@@ -161,7 +170,7 @@ def advise(code: str, retry_after: float | None) -> dict[str, str]:
     return headers
 
 
-def describe_problem(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
+def problem_details(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
     """The members of RFC 9457, and our code."""
     status = status or STATUS[code]
     title = HTTPStatus(status).phrase
@@ -197,13 +206,13 @@ def _answer(
 ) -> web.Response:
     """The problem as JSON or as a page."""
     status = status or STATUS[code]
-    advice = advise(code, retry_after)
+    advice = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
         context = {
             "root": relative_root(request),
             "version": __version__,
-            **describe_visitor(request.get(VISITOR)),
+            **describe_visitor(request.get(IDENTITY)),
             "status": status,
             "title": title,
             "heading": heading or title,
@@ -214,7 +223,7 @@ def _answer(
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
-        body = encode(describe_problem(code, message, status))
+        body = encode(problem_details(code, message, status))
         response = web.Response(status=status, body=body, content_type="application/problem+json")
     response.headers.update(advice)
     response.headers.update(headers or {})

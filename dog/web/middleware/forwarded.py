@@ -15,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.middleware.errors import Problem
 
-__all__ = ["Said", "believe_proxies", "read_said"]
+__all__ = ["ForwardedInfo", "forwarded_middleware", "parse_forwarded_headers"]
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """Traefik says ws and wss of WebSockets."""
@@ -36,7 +36,7 @@ Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 Trusts = Callable[[str], bool]
 
 
-class Said(NamedTuple):
+class ForwardedInfo(NamedTuple):
     """Of the request that the outermost trusted proxy was asked; None for what nobody said."""
 
     address: str | None
@@ -45,7 +45,7 @@ class Said(NamedTuple):
 
 
 @web.middleware
-async def believe_proxies(
+async def forwarded_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Put what a trusted proxy says into the request, and count it by its visitor's address while it is answered.
@@ -55,12 +55,12 @@ async def believe_proxies(
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
         return await handler(request)
-    _replace(request, read_said(request.headers, connections.trusts))
+    _replace(request, parse_forwarded_headers(request.headers, connections.trusts))
     async with connections.hold_place(request):
         return await handler(request)
 
 
-def _replace(request: web.Request, said: Said) -> None:
+def _replace(request: web.Request, said: ForwardedInfo) -> None:
     """In this very request, as aiohttp's `clone` does in a new one: its answer and its line in the log come from it."""
     named: dict[str, Any] = {"remote": said.address, "scheme": said.scheme, "host": said.host}
     for derived in ("secure", "url"):
@@ -68,7 +68,7 @@ def _replace(request: web.Request, said: Said) -> None:
     request._cache.update((name, value) for name, value in named.items() if value is not None)
 
 
-def read_said(headers: Headers, trusts: Trusts) -> Said:
+def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
     """What the headers say, to a service that trusts these addresses. Raises Problem `bad_request`.
 
     Both kinds of headers, where both are there, must say the same: one of them may be the visitor's own words.
@@ -76,14 +76,14 @@ def read_said(headers: Headers, trusts: Trusts) -> Said:
     forwarded = _read_forwarded(headers.getall("Forwarded", ()), trusts)
     others = _read_others(headers, trusts)
     if forwarded is None or others is None:
-        return forwarded or others or Said(None, None, None)
+        return forwarded or others or ForwardedInfo(None, None, None)
     differ = [mine != its for mine, its in zip(forwarded[1:], others[1:], strict=True) if None not in (mine, its)]
     if forwarded.address != others.address or any(differ):
         raise _explain("Forwarded and X-Forwarded-* contradict each other")
-    return Said(*(mine or its for mine, its in zip(forwarded, others, strict=True)))
+    return ForwardedInfo(*(mine or its for mine, its in zip(forwarded, others, strict=True)))
 
 
-def _read_forwarded(lines: Sequence[str], trusts: Trusts) -> Said | None:
+def _read_forwarded(lines: Sequence[str], trusts: Trusts) -> ForwardedInfo | None:
     """The element of the outermost trusted proxy (RFC 7239). None where there is none."""
     elements = [element for line in lines for element in _split_forwarded(line) if element]
     if not elements:
@@ -93,7 +93,7 @@ def _read_forwarded(lines: Sequence[str], trusts: Trusts) -> Said | None:
     else:
         depth, address = 1, None
     element = elements[-depth]
-    return Said(address, _read_scheme(element.get("proto")), _read_host(element.get("host")))
+    return ForwardedInfo(address, _read_scheme(element.get("proto")), _read_host(element.get("host")))
 
 
 def _split_forwarded(line: str) -> list[Mapping[str, str]]:
@@ -115,13 +115,13 @@ def _split_forwarded(line: str) -> list[Mapping[str, str]]:
     return list(elements)
 
 
-def _read_others(headers: Headers, trusts: Trusts) -> Said | None:
+def _read_others(headers: Headers, trusts: Trusts) -> ForwardedInfo | None:
     """X-Forwarded-For, -Proto and -Host. None where there is none."""
     nodes, schemes, hosts = (_split(headers.getall(f"X-Forwarded-{name}", ())) for name in ("For", "Proto", "Host"))
     if not (nodes or schemes or hosts):
         return None
     depth, address = _find_visitor(nodes, trusts) if nodes else (1, None)
-    return Said(address, _read_scheme(_pick(schemes, depth)), _read_host(_pick(hosts, depth)))
+    return ForwardedInfo(address, _read_scheme(_pick(schemes, depth)), _read_host(_pick(hosts, depth)))
 
 
 def _split(lines: Iterable[str]) -> list[str]:

@@ -13,18 +13,18 @@ from dog.settings import Settings
 from dog.web.service import SERVICE
 
 __all__ = [
-    "BY_COOKIE",
+    "COOKIE_AUTH",
     "KEEPS_HTTPS",
     "SECURITY_HEADERS",
     "SECURITY_LINES",
     "add_security_headers",
     "allow_origin",
     "answer_preflight",
-    "check_page",
+    "check_origin",
     "is_public",
     "is_secure",
-    "keeps_https",
     "make_security_headers",
+    "sends_hsts",
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
@@ -33,7 +33,7 @@ SECURITY_LINES = web.AppKey("security_lines", str)
 KEEPS_HTTPS = web.AppKey("keeps_https", bool)
 EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """What a page of another origin may read beside the body and what every page may."""
-BY_COOKIE = web.RequestKey("by_cookie", bool)
+COOKIE_AUTH = web.RequestKey("by_cookie", bool)
 """Is there where a cookie alone says who asks: a browser sends it along, whoever makes it ask."""
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
@@ -60,7 +60,7 @@ def is_secure(request: web.Request) -> bool:
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
-def check_page(request: web.Request) -> None:
+def check_origin(request: web.Request) -> None:
     """Raise RequestError `forbidden` where another site's page is behind the request.
 
     A browser says whose page it is: in Origin when it opens a WebSocket or posts, else in Sec-Fetch-Site or Referer. It
@@ -71,13 +71,13 @@ def check_page(request: web.Request) -> None:
     if origin is None:
         site = request.headers.get("Sec-Fetch-Site")
         if site in ("same-origin", "none") or (
-            site is None and BY_COOKIE not in request and "Referer" not in request.headers
+            site is None and COOKIE_AUTH not in request and "Referer" not in request.headers
         ):
             return
         origin = _origin_of(request.headers.get("Referer", ""))
     settings = request.app[SERVICE].settings
     own = {_strip_port(f"{request.scheme}://{request.host}".lower())}
-    if BY_COOKIE not in request:
+    if COOKIE_AUTH not in request:
         own.update(settings.origins)
     if settings.base_url:
         own.add(_origin_of(settings.base_url))
@@ -170,7 +170,7 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def keeps_https(settings: Settings) -> bool:
+def sends_hsts(settings: Settings) -> bool:
     """Whether browsers that came to the public address are to come by HTTPS alone from then on: where it is a name.
 
     By plain HTTP nobody may be told so (RFC 6797, section 7.2), and where there is no public address, the certificate
