@@ -36,7 +36,7 @@ class WatchState(msgspec.Struct):
     cursor: str | None = None
     started: int = 0
     captures: dict[str, int] = {}
-    seen_ids: list[str] = []
+    seen_ids: list[str] = msgspec.field(default_factory=list, name="had")
 
     def begin(self, hello: Hello) -> None:
         """From now on: what is there already is not wanted."""

@@ -35,6 +35,9 @@ from dog.protocol import (
     Viewers,
 )
 
+Heard = PushEvent
+"""The name of PushEvent in the first version."""
+
 __all__ = [
     "AddressError",
     "CameraChanged",
@@ -45,6 +48,7 @@ __all__ = [
     "ClientError",
     "Failed",
     "Forbidden",
+    "Heard",
     "Hello",
     "Lost",
     "Missed",
