@@ -15,7 +15,7 @@ from dog.web.middleware.authentication import IDENTITY
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
-__all__ = ["rate_limit_permit", "recheck_access", "capture_and_wait"]
+__all__ = ["capture_and_wait", "rate_limit_permit", "recheck_access"]
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
