@@ -38,7 +38,7 @@ class RetentionTask:
         self._metrics = metrics
         self._telling: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
-        store.removed = self._note_removed
+        store.on_removed = self._note_removed
 
     async def run(self) -> None:
         """Keep to the limits for ever; each new photo does so, too."""

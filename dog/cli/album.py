@@ -91,9 +91,9 @@ def _show_progress(text: str) -> "Iterator[Progress]":
 
 def _print_finding(finding: "Finding", as_json: bool = False) -> None:
     if not as_json:
-        click.echo(f"{_show(finding.path)} {escape(finding.said)}")
+        click.echo(f"{_show(finding.path)} {escape(finding.message)}")
         return
-    told = {"type": finding.kind, "path": _show(finding.path), "message": finding.said}
+    told = {"type": finding.kind, "path": _show(finding.path), "message": finding.message}
     click.echo(encode(told).decode())
 
 
@@ -288,8 +288,8 @@ def _find_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.export import Stream, write_beside
+    from dog.snapshots.export import Stream, write_archive
 
     if output == "-":
         return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
-    return write_beside(Path(output).resolve(), overwrite=force)
+    return write_archive(Path(output).resolve(), overwrite=force)

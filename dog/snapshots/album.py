@@ -32,34 +32,34 @@ from dog import files
 from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
-from dog.snapshots.index import Index, is_full, is_surroundings
+from dog.snapshots.index import Index, is_disk_full, is_environment_error
 from dog.snapshots.index_replacement import open_index, set_aside
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import Snapshot, day_of, make_id, picture_name, thumbnail_name
+from dog.snapshots.names import Snapshot, day_of, image_path, make_id, thumbnail_path
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
 
-__all__ = ["Archive"]
+__all__ = ["Album"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_ATTEMPTS = 8
+MAX_ID_ATTEMPTS = 8
 """At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
-_PROBE = bytes(4096)
+_PROBE_DATA = bytes(4096)
 """A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
-_LITTLE = 1024 * 1024
+LOW_DISK_BYTES = 1024 * 1024
 """Bytes of the disk. With less than that left, SQLite may have no room to note what is removed."""
-_NAMED = 10
-_LONGEST_NAME = 300
+MAX_LOGGED_LEFTOVERS = 10
+MAX_LOGGED_PATH_LENGTH = 300
 """Of leftovers in one line of the log: a stranger chose how many they are and how long their names."""
-_LARGEST_EPOCH = 2**53
+MAX_EPOCH = 2**53
 """The largest whole number that a browser counts with."""
 
 
-class Archive:
+class Album:
     """One folder, open from `open` to `close`. For what the disk does its methods raise StorageFull or StorageError."""
 
     def __init__(self, root: Path, clock: Clock | None = None) -> None:
@@ -69,7 +69,7 @@ class Archive:
         self.incoming = self.private / "incoming"
         self.epoch = 0
         self.last_capture = 0
-        self.kept = (0, 0)
+        self.totals = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
         self._timekeeping = Timekeeping(self.private, self.clock)
@@ -91,7 +91,7 @@ class Archive:
             self._timekeeping.start(self._index)
         except (OSError, sqlite3.Error) as error:
             raise StartError(
-                f"The folder of snapshots {str(self.root)!r} can't be used: {_reason(error)}."
+                f"The folder of snapshots {str(self.root)!r} can't be used: {_os_or_index_reason(error)}."
                 " Make room and let the server write there, or name another folder."
             ) from error
 
@@ -106,7 +106,7 @@ class Archive:
         if self._lock is not None:
             lock, self._lock = self._lock, None
             with contextlib.suppress(OSError):
-                self._timekeeping.end()
+                self._timekeeping.stop()
             lock.release()
 
     def _clean_up(self) -> None:
@@ -115,7 +115,7 @@ class Archive:
         if count:
             log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
         if left:
-            names = ", ".join(str(path)[:_LONGEST_NAME] for path in left[:_NAMED])
+            names = ", ".join(str(path)[:MAX_LOGGED_PATH_LENGTH] for path in left[:MAX_LOGGED_LEFTOVERS])
             log.warning("%d leftovers can't be removed and stay: %s. Remove them by hand.", len(left), names)
 
     def _make_private(self) -> None:
@@ -141,54 +141,54 @@ class Archive:
         before = 0
         with contextlib.suppress(FileNotFoundError):
             text = path.read_bytes()[:20].strip()
-            if text.isdigit() and int(text) < _LARGEST_EPOCH:
+            if text.isdigit() and int(text) < MAX_EPOCH:
                 before = int(text)
             else:
                 log.warning("%s: the last epoch can't be read. It is derived from the clock alone.", self.root)
         epoch = max(time.time_ns() // 1_000_000, before + 1)
-        files.replace_durably(path, f"{epoch}\n".encode(), temporary=self._make_temporary("epoch"))
+        files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._make_temporary("epoch"))
         return epoch
 
     # ---- the index
 
     def _open_index(self) -> Index:
         """The index, made again where it can't be used, and equal to the folder."""
-        return open_index(self.private, self._make_agree)
+        return open_index(self.private, self._reconcile)
 
-    def _make_agree(self, index: Index) -> None:
+    def _reconcile(self, index: Index) -> None:
         reconcile(index, self.root, self.private, self.incoming)
         self.last_capture = max(self.last_capture, index.last_capture())
-        self.kept = index.totals()
+        self.totals = index.totals()
 
     @contextlib.contextmanager
-    def _indexed(self) -> Iterator[Index]:
+    def _use_index(self) -> Iterator[Index]:
         """The index. Where it fails it is given up, and the next use opens or makes it again."""
-        self._lock_held()
+        self._held_lock()
         try:
             if self._index is None:
                 self._index = self._open_index()
             yield self._index
         except sqlite3.Error as error:
-            if is_full(error):
-                raise StorageFull(files.FULL, detail=f"the index: {error}") from error
-            self._give_up_index(error)
+            if is_disk_full(error):
+                raise StorageFull(files.DISK_FULL_MESSAGE, detail=f"the index: {error}") from error
+            self._close_failed_index(error)
             raise StorageError(
                 "The index of the album failed. Try again: it is repaired at its next use.", detail=str(error)
             ) from error
         except OSError as error:
-            raise files.explain(error) from error
+            raise files.explain_os_error(error) from error
 
-    def _lock_held(self) -> Lock:
+    def _held_lock(self) -> Lock:
         if self._lock is None:
             raise StorageError("The album is closed, because the server is not running. Start it.")
         return self._lock
 
-    def _give_up_index(self, error: sqlite3.Error) -> None:
+    def _close_failed_index(self, error: sqlite3.Error) -> None:
         if self._index is not None:
             index, self._index = self._index, None
             with contextlib.suppress(sqlite3.Error):
                 index.close()
-            if not is_surroundings(error):
+            if not is_environment_error(error):
                 with contextlib.suppress(OSError):
                     set_aside(self.private)
 
@@ -201,21 +201,21 @@ class Archive:
         """
         path = self._make_temporary("picture")
         try:
-            self._lock_held().check()
+            self._held_lock().check()
             files.write_synced(path, data)
         except OSError as error:
-            raise files.explain(error) from error
+            raise files.explain_os_error(error) from error
         return path
 
     def discard(self, staged: Path) -> None:
-        files.remove(staged)
+        files.remove_file(staged)
 
     def make_free_id(self) -> str:
         """One that neither a snapshot has nor one that was removed. Raises StorageError where none is found."""
-        with self._indexed() as index:
-            for _ in range(_ATTEMPTS):
+        with self._use_index() as index:
+            for _ in range(MAX_ID_ATTEMPTS):
                 snapshot_id = make_id()
-                if index.find_taken(snapshot_id) is None:
+                if index.find_name(snapshot_id) is None:
                     return snapshot_id
         raise StorageError(
             "The snapshot was not saved, because no free id was found. Press again.", detail="the ids are not random"
@@ -227,42 +227,42 @@ class Archive:
         Raises StorageFull and StorageError, and then nothing of it is left.
         """
         try:
-            with self._indexed() as index:
-                self._lock_held().check()
-                self._timekeeping.note_date(index, snapshot)
-                self._make_day(day_of(snapshot), index)
-                with self._changing(index, day_of(snapshot)):
-                    self._place(snapshot, staged, thumbnail, index)
+            with self._use_index() as index:
+                self._held_lock().check()
+                self._timekeeping.check_date(index, snapshot)
+                self._make_day_folder(day_of(snapshot), index)
+                with self._track_day_mtime(index, day_of(snapshot)):
+                    self._add_files(snapshot, staged, thumbnail, index)
                 self.last_capture = max(self.last_capture, snapshot.capture)
-                self.kept = (self.kept[0] + 1, self.kept[1] + snapshot.bytes)
+                self.totals = (self.totals[0] + 1, self.totals[1] + snapshot.bytes)
         except BaseException:
             self.discard(staged)
             raise
-        with contextlib.suppress(StorageError, StorageFull), self._indexed() as index:
-            self._timekeeping.note_capture(index)
+        with contextlib.suppress(StorageError, StorageFull), self._use_index() as index:
+            self._timekeeping.store_time(index)
 
     @contextlib.contextmanager
-    def _changing(self, index: Index, day: str) -> Iterator[None]:
+    def _track_day_mtime(self, index: Index, day: str) -> Iterator[None]:
         """What is done in a day's folder meanwhile stands in the index: the next start need not look for it."""
         folder = self.root / day
-        is_known = index.day(day) == _changed_at(folder)
+        is_known = index.day(day) == _mtime_ns(folder)
         if is_known:
-            index.note_day(day, None)
+            index.set_day_mtime(day, None)
         yield
-        changed_at = _changed_at(folder)
+        changed_at = _mtime_ns(folder)
         if changed_at is None:
-            index.forget_day(day)
+            index.delete_day(day)
         elif is_known:
-            index.note_day(day, changed_at)
+            index.set_day_mtime(day, changed_at)
 
     def _make_temporary(self, kind: str) -> Path:
         """A name in `incoming` that is free, also where a leftover could not be removed."""
         return self.incoming / f"{make_id()}.{kind}"
 
-    def _place(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
+    def _add_files(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
         """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
-        final = self.root / picture_name(snapshot)
-        thumbnail = self.root / thumbnail_name(picture_name(snapshot))
+        final = self.root / image_path(snapshot)
+        thumbnail = self.root / thumbnail_path(image_path(snapshot))
         incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
         # An empty file holds the name: a rename would replace what is there, and not every file system has links.
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
@@ -274,10 +274,10 @@ class Archive:
             index.add(snapshot)
         except BaseException:
             for path in final, thumbnail, incoming_thumbnail:
-                files.remove(path)
+                files.remove_file(path)
             raise
 
-    def _make_day(self, day: str, index: Index) -> None:
+    def _make_day_folder(self, day: str, index: Index) -> None:
         """The folder of a day, synced up to the root the first time, as a crash may have made it and not synced it."""
         folder = self.root / day
         is_new = not folder.is_dir()
@@ -285,23 +285,23 @@ class Archive:
             files.make_folders(self.root, folder)
             self._day = day
         if is_new:
-            index.note_day(day, _changed_at(folder))
+            index.set_day_mtime(day, _mtime_ns(folder))
 
     def check_writable(self) -> None:
         """Write a file, sync it and remove it again."""
         path = self._make_temporary("writable")
         try:
-            self._lock_held().check()
-            files.write_synced(path, _PROBE)
+            self._held_lock().check()
+            files.write_synced(path, _PROBE_DATA)
             path.unlink()
         except OSError as error:
-            raise files.explain(error) from error
+            raise files.explain_os_error(error) from error
 
     # ---- removing
 
     def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
         """Those of them that there were: gone from the index, with a note that they were removed, and from the disk."""
-        with self._indexed() as index:
+        with self._use_index() as index:
             return self._remove(index, [found for each in snapshot_ids if (found := index.get(each)) is not None])
 
     def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
@@ -309,10 +309,10 @@ class Archive:
 
         Raises StorageFull where it has none though nothing is left that may go.
         """
-        with self._indexed() as index:
+        with self._use_index() as index:
             free = shutil.disk_usage(self.root).free
             chosen = select_for_removal(
-                index, limits, kept=self.kept, free=free, now=self._timekeeping.deletion_time(index), room=room
+                index, limits, totals=self.totals, free=free, now=self._timekeeping.deletion_time(index), room=room
             )
             if room and not chosen and limits.free is not None and free - room < limits.free:
                 raise StorageFull(
@@ -323,66 +323,64 @@ class Archive:
     def _remove(self, index: Index, snapshots: list[Snapshot]) -> list[Snapshot]:
         if not snapshots:
             return snapshots
-        self._lock_held().check()
+        self._held_lock().check()
         days = {day_of(each) for each in snapshots}
         for day in days:
             if (self.root / day).exists() and not os.access(self.root / day, os.W_OK | os.X_OK):
                 raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
-        if shutil.disk_usage(self.root).free < _LITTLE:  # else there is no room to note it
+        if shutil.disk_usage(self.root).free < LOW_DISK_BYTES:  # else there is no room to note it
             self._unlink(snapshots)
         with contextlib.ExitStack() as stack:
             for day in days:
-                stack.enter_context(self._changing(index, day))
+                stack.enter_context(self._track_day_mtime(index, day))
             index.remove(snapshots, utc_now())
-            self.kept = (self.kept[0] - len(snapshots), self.kept[1] - sum(each.bytes for each in snapshots))
+            self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
             left = self._unlink(snapshots)
             for day in days:
-                files.remove_empty(self.root, self.root / day)
+                files.remove_empty_folders(self.root, self.root / day)
         for each in left:
-            log.warning(
-                "%s was deleted, but its file can't be removed. The next start tries again.", picture_name(each)
-            )
-            index.note_day(day_of(each), None)
+            log.warning("%s was deleted, but its file can't be removed. The next start tries again.", image_path(each))
+            index.set_day_mtime(day_of(each), None)
         return snapshots
 
     def _unlink(self, snapshots: list[Snapshot]) -> list[Snapshot]:
         """Those whose files are still there."""
         left = []
         for each in snapshots:
-            paths = [self.root / name for name in (picture_name(each), thumbnail_name(picture_name(each)))]
+            paths = [self.root / name for name in (image_path(each), thumbnail_path(image_path(each)))]
             for path in paths:
-                files.remove(path)
+                files.remove_file(path)
             if any(path.exists() for path in paths):
                 left.append(each)
         return left
 
     def check_clock(self) -> Doubt | None:
         """Return why the clock is in doubt, or None. Remember it if it is trusted."""
-        with self._indexed() as index:
-            self._lock_held().check()
+        with self._use_index() as index:
+            self._held_lock().check()
             return self._timekeeping.check(index)
 
     # ---- finding
 
-    def ask(self, question: Callable[[Index], T]) -> T:
+    def read(self, question: Callable[[Index], T]) -> T:
         """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
         try:
-            with self._indexed() as index:
+            with self._use_index() as index:
                 return question(index)
         except StorageError:
             if self._index is not None:
                 raise
-        with self._indexed() as index:
+        with self._use_index() as index:
             return question(index)
 
-    def tell(self, statement: Callable[[Index], T]) -> T:
+    def write(self, statement: Callable[[Index], T]) -> T:
         """Write into the index's ledger."""
-        with self._indexed() as index:
-            self._lock_held().check()
+        with self._use_index() as index:
+            self._held_lock().check()
             return statement(index)
 
 
-def _changed_at(folder: Path) -> int | None:
+def _mtime_ns(folder: Path) -> int | None:
     """When something in the folder came, went or got another name, in ns; None where it is not there."""
     try:
         return folder.stat().st_mtime_ns
@@ -390,7 +388,7 @@ def _changed_at(folder: Path) -> int | None:
         return None
 
 
-def _reason(error: OSError | sqlite3.Error) -> str:
+def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"

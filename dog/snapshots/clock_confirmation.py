@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dog.clock import Doubt
-from dog.files import remove
+from dog.files import remove_file
 
 __all__ = ["DoubtFiles"]
 
@@ -24,27 +24,27 @@ class DoubtFiles:
     def __init__(self, private: Path) -> None:
         self._doubt = private / "clock-in-doubt"
         self._confirmed = private / "clock-confirmed"
-        self._noted: Doubt | None = None
+        self._published: Doubt | None = None
         self._is_current = False
 
     # ---- the server's side
 
     def note(self, doubt: Doubt | None) -> None:
         """Say that the clock is in doubt, or that it is not, and that any confirmation was noticed."""
-        if self._is_current and doubt == self._noted:
+        if self._is_current and doubt == self._published:
             return
         if doubt is None:
-            remove(self._doubt)
+            remove_file(self._doubt)
         else:
-            beside = self._doubt.with_name(f"{self._doubt.name}.new")
-            beside.write_bytes(msgspec.json.encode(doubt))
-            os.replace(beside, self._doubt)
-        remove(self._confirmed)
-        self._noted, self._is_current = doubt, True
+            temp_path = self._doubt.with_name(f"{self._doubt.name}.new")
+            temp_path.write_bytes(msgspec.json.encode(doubt))
+            os.replace(temp_path, self._doubt)
+        remove_file(self._confirmed)
+        self._published, self._is_current = doubt, True
 
     def confirmed(self) -> Doubt | None:
         """Return the doubt that a person has confirmed. The next `note` says that this was noticed."""
-        if self._noted is None:
+        if self._published is None:
             return None
         confirmed = _read(self._confirmed)
         self._is_current = confirmed is None

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import EARLIEST
-from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, milliseconds
+from dog.clock import MIN_PLAUSIBLE_TIME
+from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, to_milliseconds
 
 __all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
 
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITH
 is not known.
 """
 _TABLES = ("pins", "removed", "shares", "secret")
-_REMEMBERED = dt.timedelta(days=365)
+_REMOVAL_RETENTION = dt.timedelta(days=365)
 """How long an id that was removed is known as such: as long as a browser keeps its cookie."""
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class DurableFacts:
             database.execute(f"SELECT * FROM {table} LIMIT 0")
 
     @contextlib.contextmanager
-    def durably(self) -> Iterator[None]:
+    def synced_transaction(self) -> Iterator[None]:
         """All of it or, when it fails, none; and on the disk when it returns."""
         database = self._database
         database.execute("PRAGMA synchronous = FULL")
@@ -94,12 +94,19 @@ class DurableFacts:
 
     # ---- what was removed
 
-    def note_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
+    def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
         """Inside `durably`. Their pins and links go with them."""
         self._database.executemany(
             "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (each.id, each.camera, each.capture, milliseconds(each.captured_at), each.suffix, milliseconds(now))
+                (
+                    each.id,
+                    each.camera,
+                    each.capture,
+                    to_milliseconds(each.captured_at),
+                    each.suffix,
+                    to_milliseconds(now),
+                )
                 for each in snapshots
             ),
         )
@@ -120,7 +127,7 @@ class DurableFacts:
 
     # ---- pins
 
-    def pin(self, snapshot_id: str, pinned: bool) -> None:
+    def set_pinned(self, snapshot_id: str, pinned: bool) -> None:
         """Inside `durably`."""
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
@@ -128,11 +135,11 @@ class DurableFacts:
     # ---- links that were given away
 
     def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
-        share = Share(make_id(), snapshot_id, _whole(now), _whole(expires_at))
-        with self.durably():
+        share = Share(make_id(), snapshot_id, _in_whole_milliseconds(now), _in_whole_milliseconds(expires_at))
+        with self.synced_transaction():
             self._database.execute(
                 "INSERT INTO shares VALUES (?, ?, ?, ?)",
-                (share.id, share.snapshot, milliseconds(share.created_at), milliseconds(share.expires_at)),
+                (share.id, share.snapshot, to_milliseconds(share.created_at), to_milliseconds(share.expires_at)),
             )
         return share
 
@@ -146,7 +153,7 @@ class DurableFacts:
 
     def revoke(self, share_id: str) -> bool:
         """Whether there was such a link."""
-        with self.durably():
+        with self.synced_transaction():
             return self._database.execute("DELETE FROM shares WHERE id = ?", (share_id,)).rowcount > 0
 
     def secret(self) -> bytes:
@@ -154,7 +161,7 @@ class DurableFacts:
         row = self._database.execute("SELECT value FROM secret").fetchone()
         if row is None:
             row = (secrets.token_bytes(32),)
-            with self.durably():
+            with self.synced_transaction():
                 self._database.execute("INSERT INTO secret VALUES (?)", row)
         return bytes(row[0])
 
@@ -179,11 +186,11 @@ class DurableFacts:
 
     def note_trusted(self, now: dt.datetime) -> None:
         """Remember that the clock is trusted."""
-        self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (milliseconds(now),))
+        self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (to_milliseconds(now),))
 
-    def doubt_date(self, snapshot_id: str) -> None:
+    def distrust_date(self, snapshot_id: str) -> None:
         """Note that the date of a snapshot is not trusted. Synced, so that it is known after a power cut, too."""
-        with self.durably():
+        with self.synced_transaction():
             self._database.execute("INSERT OR IGNORE INTO misdated VALUES (?, NULL)", (snapshot_id,))
 
     def trust_dates(self, after: int, until: int) -> None:
@@ -201,16 +208,16 @@ class DurableFacts:
             (jump // dt.timedelta(milliseconds=1), after, until),
         )
 
-    def end_doubts(self, now: dt.datetime) -> None:
+    def resolve_unknown_dates(self, now: dt.datetime) -> None:
         """Have all whose time is still unknown count as taken now, which is later than they were. Inside `durably`."""
-        self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (milliseconds(now),))
+        self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (to_milliseconds(now),))
 
-    def forget_old(self, now: dt.datetime) -> None:
-        """Delete the removals, and the expired links, that are older than a year. Inside `durably`.
+    def delete_expired(self, now: dt.datetime) -> None:
+        """Delete the removals, and the expired links, that are older than a year. Inside `synced_transaction`.
 
         A date before the project has an unknown age.
         """
-        between = milliseconds(EARLIEST), milliseconds(now - _REMEMBERED)
+        between = to_milliseconds(MIN_PLAUSIBLE_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
 
@@ -228,15 +235,15 @@ class DurableFacts:
             return
         with contextlib.closing(old):
             for table in (*_TABLES, "clock", "misdated"):
-                self._carry_over(old, table)
+                self._carry_over_table(old, table)
 
-    def _carry_over(self, old: sqlite3.Connection, table: str) -> None:
+    def _carry_over_table(self, old: sqlite3.Connection, table: str) -> None:
         count = 0
         try:
-            with self.durably():
+            with self.synced_transaction():
                 width = len(self._database.execute(f"SELECT * FROM {table} LIMIT 0").description)
                 places = ", ".join("?" * width)
-                for row in _read(old, table):
+                for row in _read_rows(old, table):
                     self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
                     count += 1
         except sqlite3.Error as error:
@@ -246,7 +253,7 @@ class DurableFacts:
                 log.info("%d rows of %s are carried over from the old index.", count, table)
 
 
-def _read(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+def _read_rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
     """Row by row, up to where it is damaged."""
     try:
         yield from database.execute(f"SELECT * FROM {table}")
@@ -255,5 +262,5 @@ def _read(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ..
             log.warning("%s of the old index can't be read to its end: %s", table, error)
 
 
-def _whole(moment: dt.datetime) -> dt.datetime:
-    return from_milliseconds(milliseconds(moment))
+def _in_whole_milliseconds(moment: dt.datetime) -> dt.datetime:
+    return from_milliseconds(to_milliseconds(moment))

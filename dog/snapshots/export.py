@@ -23,43 +23,43 @@ from dog.errors import StorageError
 from dog.files import link_new, sync_folder
 from dog.images import LARGEST_PICTURE
 from dog.snapshots.folder import list_day, list_days
-from dog.snapshots.image_files import SnapshotGone, read_picture
+from dog.snapshots.image_files import SnapshotGone, read_image
 from dog.snapshots.names import SnapshotName, make_id, parse_path
 
-__all__ = ["Exported", "Kind", "Stream", "export", "list_photos", "write_beside"]
+__all__ = ["ExportedPhoto", "Kind", "Stream", "export", "list_photos", "write_archive"]
 
 Kind = Literal["zip", "tar"]
 
-_MODE = stat.S_IFREG | 0o644
-_FIRST_OF_ZIP: Final = (1980, 1, 1, 0, 0, 0)
-_LAST_OF_ZIP: Final = (2107, 12, 31, 23, 59, 58)
-_TIMESTAMP: Final = 0x5455
+_FILE_MODE = stat.S_IFREG | 0o644
+_MIN_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_MAX_ZIP_TIME: Final = (2107, 12, 31, 23, 59, 58)
+_ZIP_TIMESTAMP_FIELD: Final = 0x5455
 """The extra field of a zip with the time in UTC: its own time is that of a clock on the wall, to two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedPhoto:
     """A photo that goes into the archive: its path below the folder, what that says, and its size in bytes."""
 
     path: str
-    taken: SnapshotName
+    name: SnapshotName
     size: int
 
 
 def list_photos(
     root: Path, *, first: dt.date | None = None, last: dt.date | None = None, camera: str | None = None
-) -> list[Exported]:
+) -> list[ExportedPhoto]:
     """The photos of these days in UTC, both included, that are there now; the oldest first. Raises OSError."""
-    found: list[Exported] = []
+    found: list[ExportedPhoto] = []
     for day in sorted(list_days(root)[0]):
         if (first and day < f"{first:%Y/%m/%d}") or (last and day > f"{last:%Y/%m/%d}"):
             continue
         with contextlib.suppress(FileNotFoundError):  # it was the last of its day that went
             for path, size in list_day(root, day).pictures.items():
-                taken = parse_path(path)
-                if taken and size and camera in (None, taken.camera):  # an empty one is about to be saved
-                    found.append(Exported(path, taken, size))
-    return sorted(found, key=lambda photo: (photo.taken.captured_at, photo.taken.capture, photo.path))
+                name = parse_path(path)
+                if name and size and camera in (None, name.camera):  # an empty one is about to be saved
+                    found.append(ExportedPhoto(path, name, size))
+    return sorted(found, key=lambda photo: (photo.name.captured_at, photo.name.capture, photo.path))
 
 
 class Stream(io.RawIOBase):
@@ -79,56 +79,56 @@ class Stream(io.RawIOBase):
 
 
 class _Archive(Protocol):
-    def add(self, photo: Exported, data: bytes) -> None: ...
+    def add(self, photo: ExportedPhoto, data: bytes) -> None: ...
 
     def finish(self) -> None: ...
 
-    def abandon(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class _Zip:
     def __init__(self, sink: IO[bytes]) -> None:
         self._archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)
 
-    def add(self, photo: Exported, data: bytes) -> None:
-        at = photo.taken.captured_at
-        member = zipfile.ZipInfo(photo.path, _find_wall_clock(at))
-        member.external_attr = _MODE << 16
+    def add(self, photo: ExportedPhoto, data: bytes) -> None:
+        at = photo.name.captured_at
+        member = zipfile.ZipInfo(photo.path, _zip_time(at))
+        member.external_attr = _FILE_MODE << 16
         seconds = int(at.timestamp())
         if -(2**31) <= seconds < 2**31:
-            member.extra = struct.pack("<HHBi", _TIMESTAMP, 5, 1, seconds)
+            member.extra = struct.pack("<HHBi", _ZIP_TIMESTAMP_FIELD, 5, 1, seconds)
         self._archive.writestr(member, data)
 
     def finish(self) -> None:
         self._archive.close()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         self._archive.fp = None  # it would write its end when it is let go of
 
 
-def _find_wall_clock(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
+def _zip_time(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
     """As near as a zip can say it: a camera whose clock was never set takes photos in 1970."""
     local = at.astimezone()
     clock = (local.year, local.month, local.day, local.hour, local.minute, local.second)
-    return min(max(clock, _FIRST_OF_ZIP), _LAST_OF_ZIP)
+    return min(max(clock, _MIN_ZIP_TIME), _MAX_ZIP_TIME)
 
 
 class _Tar:
     def __init__(self, sink: IO[bytes]) -> None:
         self._archive = tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see finish
 
-    def add(self, photo: Exported, data: bytes) -> None:
+    def add(self, photo: ExportedPhoto, data: bytes) -> None:
         member = tarfile.TarInfo(photo.path)
         member.size = len(data)
-        member.mtime = photo.taken.captured_at.timestamp()
-        member.mode = stat.S_IMODE(_MODE)
+        member.mtime = photo.name.captured_at.timestamp()
+        member.mode = stat.S_IMODE(_FILE_MODE)
         self._archive.addfile(member, io.BytesIO(data))
         self._archive.members.clear()  # type: ignore[attr-defined]  # kept for who asks what is in it: nobody
 
     def finish(self) -> None:
         self._archive.close()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         stream: Any = self._archive.fileobj
         stream.closed = True  # it would write what it still holds when it is let go of
 
@@ -138,7 +138,7 @@ _ARCHIVES: Final[dict[Kind, Callable[[IO[bytes]], _Archive]]] = {"zip": _Zip, "t
 
 def export(
     root: Path,
-    photos: list[Exported],
+    photos: list[ExportedPhoto],
     kind: Kind,
     sink: IO[bytes],
     *,
@@ -163,7 +163,7 @@ def export(
             advance(photo.size)
         archive.finish()
     except BaseException:
-        archive.abandon()
+        archive.abort()
         raise
     return count
 
@@ -171,11 +171,11 @@ def export(
 def _read(path: Path, size: int) -> bytes:
     if size > LARGEST_PICTURE:
         raise SnapshotGone(f"It has more than {LARGEST_PICTURE // 1024**2} MiB and is not a photo of D.O.G.")
-    return read_picture(path, size)
+    return read_image(path, size)
 
 
 @contextlib.contextmanager
-def write_beside(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+def write_archive(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """A file that gets its name when all of it is written and synced; else nothing of it is left.
 
     Raises FileExistsError where something has the name by then, but for a file that may be overwritten; and OSError.
@@ -192,4 +192,4 @@ def write_beside(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
             link_new(beside, path)
         sync_folder(path.parent)
     finally:
-        files.remove(beside)
+        files.remove_file(beside)

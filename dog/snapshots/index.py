@@ -15,15 +15,15 @@ import msgspec
 
 from dog.files import remove_tree
 from dog.protocol import Quality
-from dog.snapshots import durable_facts as ledger
+from dog.snapshots import durable_facts
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, milliseconds, picture_name
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, image_path, to_milliseconds
 
-__all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
+__all__ = ["Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
 
-_APPLICATION = 0x444F4721
+_APPLICATION_ID = 0x444F4721
 """'DOG!', in the file's header: what it is for whoever finds it."""
-_VERSION = 3
+_SCHEMA_VERSION = 3
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
@@ -54,25 +54,25 @@ CREATE TRIGGER rises AFTER INSERT ON snapshots BEGIN
     UPDATE highest SET capture = max(capture, new.capture);
     INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
 END;
-{ledger.SCHEMA}
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
+{durable_facts.SCHEMA}
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
 """
-_OWN = "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
-_SELECT = (
-    f"SELECT {_OWN}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins FROM snapshots"
+_COLUMNS = (
+    "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
 )
+_SELECT = f"SELECT {_COLUMNS}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins FROM snapshots"
 # By the captures' numbers, which rise: the clock may jump back.
 _NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
 # One that was removed has its place still.
-_PLACE = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
+_ORDER_KEY = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
 _BEFORE = (
-    f"(capture, captured_at, id) < ({_PLACE.format(table='snapshots')}"
-    f" UNION ALL {_PLACE.format(table='removed')} LIMIT 1)"
+    f"(capture, captured_at, id) < ({_ORDER_KEY.format(table='snapshots')}"
+    f" UNION ALL {_ORDER_KEY.format(table='removed')} LIMIT 1)"
 )
 
-_SURROUNDINGS = {
+_ENVIRONMENT_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -88,13 +88,13 @@ class IndexDamaged(sqlite3.DatabaseError):
     """The file is no index of ours, or not whole."""
 
 
-def is_full(error: sqlite3.Error) -> bool:
+def is_disk_full(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_FULL
 
 
-def is_surroundings(error: sqlite3.Error) -> bool:
+def is_environment_error(error: sqlite3.Error) -> bool:
     """Whether the disk or another program is at fault, not the file: one made again would fare no better."""
-    return _primary_code(error) in _SURROUNDINGS
+    return _primary_code(error) in _ENVIRONMENT_CODES
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -109,25 +109,25 @@ class Index:
         self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
             self._prepare()
-            self.ledger = DurableFacts(self._database)
+            self.facts = DurableFacts(self._database)
         except BaseException:
             self._database.close()
             raise
 
     def _prepare(self) -> None:
         # The folder is ours alone, and so is the index: no shared memory, which some file systems do not have.
-        self._ask("PRAGMA locking_mode = EXCLUSIVE")
-        self._ask("PRAGMA journal_mode = WAL")
-        self._ask("PRAGMA synchronous = NORMAL")
-        if self._ask("SELECT count(*) FROM sqlite_master") == 0:
+        self._value("PRAGMA locking_mode = EXCLUSIVE")
+        self._value("PRAGMA journal_mode = WAL")
+        self._value("PRAGMA synchronous = NORMAL")
+        if self._value("SELECT count(*) FROM sqlite_master") == 0:
             self._database.executescript(_SCHEMA)
-        version = (self._ask("PRAGMA application_id"), self._ask("PRAGMA user_version"))
-        if version != (_APPLICATION, _VERSION):
-            raise IndexDamaged(f"it has version {version[1]}, not {_VERSION}")
-        self._database.executescript(ledger.CLOCK_SCHEMA)
-        self._ask(f"{_SELECT} LIMIT 0")
-        self._ask("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
-        verdict = self._ask("PRAGMA quick_check(1)")
+        version = (self._value("PRAGMA application_id"), self._value("PRAGMA user_version"))
+        if version != (_APPLICATION_ID, _SCHEMA_VERSION):
+            raise IndexDamaged(f"it has version {version[1]}, not {_SCHEMA_VERSION}")
+        self._database.executescript(durable_facts.CLOCK_SCHEMA)
+        self._value(f"{_SELECT} LIMIT 0")
+        self._value("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
+        verdict = self._value("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise IndexDamaged(str(verdict))
 
@@ -153,28 +153,28 @@ class Index:
         if origin.settings is not None:
             self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
         self._database.execute(
-            f"INSERT INTO snapshots (path, {_OWN}, quality, settings)"
+            f"INSERT INTO snapshots (path, {_COLUMNS}, quality, settings)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT number FROM settings WHERE text = ?))",
             (
-                picture_name(snapshot),
+                image_path(snapshot),
                 snapshot.id,
                 snapshot.camera,
                 snapshot.capture,
-                milliseconds(snapshot.captured_at),
+                to_milliseconds(snapshot.captured_at),
                 snapshot.width,
                 snapshot.height,
                 snapshot.bytes,
                 snapshot.content_type,
                 snapshot.sha256,
                 origin.request,
-                None if origin.exposed_until is None else milliseconds(origin.exposed_until),
+                None if origin.exposed_until is None else to_milliseconds(origin.exposed_until),
                 origin.exposure,
                 None if origin.quality is None else msgspec.json.encode(origin.quality).decode(),
                 origin.settings,
             ),
         )
 
-    def forget(self, ids: Iterable[str]) -> None:
+    def delete_rows(self, ids: Iterable[str]) -> None:
         """Their rows, and nothing else: their pictures are gone. All of them or, when it fails, none."""
         self._database.execute("BEGIN")
         try:
@@ -188,9 +188,9 @@ class Index:
 
     def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
         """Somebody wants them gone: their rows, and the ledger says so, on the disk when this returns."""
-        with self.ledger.durably():
+        with self.facts.synced_transaction():
             self._delete(each.id for each in snapshots)
-            self.ledger.note_removed(snapshots, now)
+            self.facts.add_removed(snapshots, now)
 
     def _delete(self, ids: Iterable[str]) -> None:
         self._database.executemany("DELETE FROM snapshots WHERE id = ?", ((each,) for each in ids))
@@ -222,15 +222,15 @@ class Index:
             values += (before, before)
         if between is not None:
             where.append("captured_at >= ? AND captured_at < ?")
-            values += (milliseconds(moment) for moment in between)
+            values += (to_milliseconds(moment) for moment in between)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
 
-    def find_taken(self, snapshot_id: str) -> SnapshotName | None:
+    def find_name(self, snapshot_id: str) -> SnapshotName | None:
         """What is known of it, or was known of one that is removed."""
         snapshot = self.get(snapshot_id)
         if snapshot is None:
-            return self.ledger.find_removed(snapshot_id)
+            return self.facts.find_removed(snapshot_id)
         return SnapshotName(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
 
     def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
@@ -239,7 +239,7 @@ class Index:
             "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",
             snapshot.camera,
             snapshot.capture,
-            milliseconds(snapshot.captured_at),
+            to_milliseconds(snapshot.captured_at),
             snapshot.id,
         )
         return newer[0] if newer else None
@@ -248,11 +248,11 @@ class Index:
         """Those of a camera since then that were asked for with a key, the oldest first."""
         return self._list(
             "WHERE captured_at >= ? AND camera = ? AND request IS NOT NULL ORDER BY capture",
-            milliseconds(since),
+            to_milliseconds(since),
             camera,
         )
 
-    def oldest(self, limit: int) -> list[Snapshot]:
+    def oldest_unpinned(self, limit: int) -> list[Snapshot]:
         """Those that are not pinned, the oldest first."""
         return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
 
@@ -261,7 +261,7 @@ class Index:
 
         They were taken when they are dated, unless a wrong clock dated them.
         """
-        between = milliseconds(first), milliseconds(end), limit
+        between = to_milliseconds(first), to_milliseconds(end), limit
         rest = "AND id NOT IN pins ORDER BY captured_at LIMIT ?"
         return self._list(
             f"WHERE captured_at >= ? AND captured_at < ? AND id NOT IN (SELECT id FROM misdated) {rest}", *between
@@ -272,7 +272,7 @@ class Index:
     def newest_time(self, first: dt.datetime) -> dt.datetime | None:
         """Return when the newest of those that are dated from the first moment on, by no wrong clock, was taken."""
         newest = self._list(
-            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", milliseconds(first), 1
+            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", to_milliseconds(first), 1
         )
         return newest[0].captured_at if newest else None
 
@@ -280,7 +280,7 @@ class Index:
         return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]
 
     def count(self) -> int:
-        return int(str(self._ask("SELECT count(*) FROM snapshots")))
+        return int(str(self._value("SELECT count(*) FROM snapshots")))
 
     def totals(self) -> tuple[int, int]:
         """How many snapshots there are, and how many bytes their pictures have together."""
@@ -289,7 +289,7 @@ class Index:
 
     def last_capture(self) -> int:
         """The highest number there was, also of a snapshot that is gone: they rise, and the order stands on that."""
-        return int(str(self._ask("SELECT capture FROM highest")))
+        return int(str(self._value("SELECT capture FROM highest")))
 
     # ---- the folder's days, as `YYYY/MM/DD`
 
@@ -301,11 +301,11 @@ class Index:
         row = self._database.execute("SELECT changed_at FROM days WHERE day = ?", (day,)).fetchone()
         return None if row is None else row[0]
 
-    def note_day(self, day: str, changed_at: int | None) -> None:
+    def set_day_mtime(self, day: str, changed_at: int | None) -> None:
         """All that lay in the day's folder when it was changed last stands here."""
         self._database.execute("INSERT OR REPLACE INTO days VALUES (?, ?)", (day, changed_at))
 
-    def forget_day(self, day: str) -> None:
+    def delete_day(self, day: str) -> None:
         self._database.execute("DELETE FROM days WHERE day = ?", (day,))
 
     def paths(self, day: str) -> dict[str, tuple[str, int]]:
@@ -315,7 +315,7 @@ class Index:
         )
         return {path: (id, size) for path, id, size in rows}
 
-    def _ask(self, question: str) -> object:
+    def _value(self, question: str) -> object:
         row = self._database.execute(question).fetchone()
         return None if row is None else row[0]
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from dog.clock import Clock, Doubt
 from dog.errors import DogError, StartError
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.clock_confirmation import DoubtFiles
-from dog.snapshots.lock import InUse
+from dog.snapshots.lock import AlbumInUse
 from dog.snapshots.retention import Limits
 from dog.snapshots.verify import lock_album
 
 __all__ = ["ClockInDoubt", "Purge"]
 
-_NOTICE_TIMEOUT = 15.0
+_CONFIRMATION_TIMEOUT_SECONDS = 15.0
 """Seconds; a server looks every second."""
-_NOTICE_INTERVAL = 0.05
+_CONFIRMATION_POLL_SECONDS = 0.05
 
 
 class ClockInDoubt(DogError):
@@ -46,24 +46,24 @@ class Purge:
         try:
             with lock_album(self._root):  # there is an album
                 pass
-            archive = Archive(self._root, clock)
-            with contextlib.closing(archive):
-                archive.open()
-                self._delete(archive, limits, confirm)
-        except InUse:
-            self._tell_server(DoubtFiles(self._root / ".dog"), confirm)
+            album = Album(self._root, clock)
+            with contextlib.closing(album):
+                album.open()
+                self._delete(album, limits, confirm)
+        except AlbumInUse:
+            self._confirm_to_server(DoubtFiles(self._root / ".dog"), confirm)
 
-    def _delete(self, archive: Archive, limits: Limits | None, confirm: bool) -> None:
-        doubt = archive.clock.check()
+    def _delete(self, album: Album, limits: Limits | None, confirm: bool) -> None:
+        doubt = album.clock.check()
         if doubt is not None:
-            if not (confirm and archive.clock.confirm(doubt)):
+            if not (confirm and album.clock.confirm(doubt)):
                 raise ClockInDoubt(doubt)
             self.is_confirmed = True
-        archive.check_clock()
-        while limits is not None and (deleted := archive.purge(limits)):
+        album.check_clock()
+        while limits is not None and (deleted := album.purge(limits)):
             self.deleted += len(deleted)
 
-    def _tell_server(self, files: DoubtFiles, confirm: bool) -> None:
+    def _confirm_to_server(self, files: DoubtFiles, confirm: bool) -> None:
         self.is_left_to_server = True
         doubt = files.read()
         if doubt is None:
@@ -71,10 +71,10 @@ class Purge:
         if not confirm:
             raise ClockInDoubt(doubt)
         self.is_confirmed = files.confirm()
-        deadline = time.monotonic() + _NOTICE_TIMEOUT
+        deadline = time.monotonic() + _CONFIRMATION_TIMEOUT_SECONDS
         while not files.is_noticed():
             if time.monotonic() >= deadline:
                 raise StartError("The server has not noticed the confirmation yet. See its log, and try again.")
-            time.sleep(_NOTICE_INTERVAL)
+            time.sleep(_CONFIRMATION_POLL_SECONDS)
         if (still := files.read()) is not None:
             raise ClockInDoubt(still)

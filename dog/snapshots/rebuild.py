@@ -11,9 +11,16 @@ from pathlib import Path
 
 from dog import files
 from dog.snapshots.folder import list_day, list_days
-from dog.snapshots.index import is_surroundings
-from dog.snapshots.index_replacement import INDEX, OLD_INDEX, UNREADABLE, OldIndex, RebuiltIndex, make_again
-from dog.snapshots.names import picture_name
+from dog.snapshots.index import is_environment_error
+from dog.snapshots.index_replacement import (
+    INDEX_FILE,
+    INDEX_READ_ERRORS,
+    OLD_INDEX_FILE,
+    OldIndex,
+    RebuiltIndex,
+    rebuild_index,
+)
+from dog.snapshots.names import image_path
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.verify import Finding, Progress, list_all, lock_album
 
@@ -26,7 +33,7 @@ def _check_free(path: Path) -> None:
         if path.is_file():
             OldIndex(path).close()
     except sqlite3.Error as error:
-        if is_surroundings(error):
+        if is_environment_error(error):
             raise
 
 
@@ -51,20 +58,20 @@ class Rebuilding:
         with lock_album(self._root) as private:
             incoming, damaged = private / "incoming", private / "damaged"
             files.empty_folder(incoming)
-            for name in INDEX, OLD_INDEX:
+            for name in INDEX_FILE, OLD_INDEX_FILE:
                 _check_free(private / name)
             missing: list[Finding] = []
 
-            def make_agree(index: RebuiltIndex) -> None:
+            def reconcile_with(index: RebuiltIndex) -> None:
                 days, _ = list_days(self._root)
                 self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
                 reconcile(index, self._root, private, incoming)
                 missing.extend(self._find_missing(index, damaged))
 
-            with contextlib.closing(make_again(private, make_agree, self._progress.advance)) as index:
+            with contextlib.closing(rebuild_index(private, reconcile_with, self._progress.advance)) as index:
                 self.photos, self.carried, self.aside = index.count(), index.carried, index.aside
-            said = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
-            yield from (Finding("changed", path, said) for path in index.changed)
+            message = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
+            yield from (Finding("changed", path, message) for path in index.changed)
             yield from missing
 
     def _find_missing(self, new: RebuiltIndex, damaged: Path) -> Iterator[Finding]:
@@ -72,12 +79,12 @@ class Rebuilding:
             return
         try:
             for snapshot in list_all(new.old):
-                if new.get(snapshot.id) is not None or new.ledger.find_removed(snapshot.id) is not None:
+                if new.get(snapshot.id) is not None or new.facts.find_removed(snapshot.id) is not None:
                     continue
-                path = picture_name(snapshot)
-                said = "is missing and was removed from the index; restore it from a backup"
+                path = image_path(snapshot)
+                message = "is missing and was removed from the index; restore it from a backup"
                 if (aside := damaged / Path(path).name).exists():
-                    said = f"is incomplete and was moved to {aside}; restore it from a backup"
-                yield Finding("missing", path, said)
-        except UNREADABLE as error:
-            new.note_unread(error)
+                    message = f"is incomplete and was moved to {aside}; restore it from a backup"
+                yield Finding("missing", path, message)
+        except INDEX_READ_ERRORS as error:
+            new.note_read_error(error)

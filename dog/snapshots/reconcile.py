@@ -18,13 +18,13 @@ from dog.errors import BadImage
 from dog.images import LARGEST_PICTURE, Picture, inspect_kept, measure
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
-from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_name
+from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_path
 
-__all__ = ["describe", "reconcile"]
+__all__ = ["make_snapshot", "reconcile"]
 
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What says nothing of a picture: another moment it can be read."""
-_YOUNG = 2_000_000_000
+MTIME_GRANULARITY_NS = 2_000_000_000
 """Nanoseconds. A folder that was changed so lately may be changed again within the same tick of the clock."""
 
 log = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
     _Reconciliation(index, root, private, incoming).run()
 
 
-def describe(taken: SnapshotName, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
+def make_snapshot(name: SnapshotName, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
     """What a picture is when it is kept under that name."""
     return Snapshot(
-        taken.id,
-        taken.camera,
-        taken.capture,
-        taken.captured_at,
+        name.id,
+        name.camera,
+        name.capture,
+        name.captured_at,
         picture.width,
         picture.height,
         size,
@@ -79,13 +79,13 @@ class _Reconciliation:
         changed = sorted(day for day, changed_at in days.items() if known.get(day) != changed_at)
         listings |= {day: list_day(self._root, day) for day in changed}
         # First all that went: a picture may have come to another day.
-        vanished = {day: self._forget_vanished(day, listing) for day, listing in listings.items()}
+        vanished = {day: self._delete_vanished(day, listing) for day, listing in listings.items()}
         for day, listing in listings.items():
-            self._match(day, listing, vanished[day])
+            self._match_day(day, listing, vanished[day])
             if day not in days:
-                index.forget_day(day)
+                index.delete_day(day)
             else:  # one that is changed by what is done here is looked into at the next start, too
-                index.note_day(day, days[day] if days[day] < time.time_ns() - _YOUNG else None)
+                index.set_day_mtime(day, days[day] if days[day] < time.time_ns() - MTIME_GRANULARITY_NS else None)
         if changes != _Changes(foreign=changes.foreign):
             log.warning(
                 "%s: the index was rebuilt where it differed from the folder: %d pictures added, %d gone,"
@@ -100,58 +100,58 @@ class _Reconciliation:
         if changes.foreign:
             log.info("%s: %d files do not belong to the album and are ignored.", self._root, changes.foreign)
 
-    def _forget_vanished(self, day: str, listing: Listing) -> set[str]:
+    def _delete_vanished(self, day: str, listing: Listing) -> set[str]:
         """The rows of one day whose pictures are not there, or not as they were saved. Returns their paths."""
         known = self._index.paths(day)
         vanished = {path for path, (_, size) in known.items() if listing.pictures.get(path) != size}
         if vanished:
-            self._index.forget(known[path][0] for path in vanished)
+            self._index.delete_rows(known[path][0] for path in vanished)
         self._changes.vanished += len(vanished)
         return vanished
 
-    def _match(self, day: str, listing: Listing, vanished: set[str]) -> None:
+    def _match_day(self, day: str, listing: Listing, vanished: set[str]) -> None:
         """Make the rows of one day say what lies there, and each picture have its thumbnail."""
         known = self._index.paths(day)
-        self._adopt(listing, known, vanished)
-        for path in sorted(path for path in known if thumbnail_name(path) not in listing.thumbnails):
-            self._changes.thumbnails += self._renew_thumbnail(path, known[path][0])
-        orphans = listing.thumbnails - {thumbnail_name(path) for path in listing.pictures}
+        self._add_new_images(listing, known, vanished)
+        for path in sorted(path for path in known if thumbnail_path(path) not in listing.thumbnails):
+            self._changes.thumbnails += self._remake_thumbnail(path, known[path][0])
+        orphans = listing.thumbnails - {thumbnail_path(path) for path in listing.pictures}
         for path in orphans:
-            files.remove(self._root / path)
+            files.remove_file(self._root / path)
         self._changes.orphans += len(orphans)
         self._changes.foreign += listing.foreign
 
-    def _adopt(self, listing: Listing, known: dict[str, tuple[str, int]], vanished: set[str]) -> None:
+    def _add_new_images(self, listing: Listing, known: dict[str, tuple[str, int]], vanished: set[str]) -> None:
         """Take the pictures that have no row into the index, if they are whole."""
-        seen = listing.thumbnails - {thumbnail_name(path) for path in vanished}
+        seen = listing.thumbnails - {thumbnail_path(path) for path in vanished}
         for path in sorted(listing.pictures.keys() - known.keys()):
-            taken = parse_path(path)
-            if taken is None or self._index.get(taken.id) is not None:
+            name = parse_path(path)
+            if name is None or self._index.get(name.id) is not None:
                 listing.foreign += 1
                 continue
-            if self._index.ledger.find_removed(taken.id) is not None:  # a crash kept it
-                files.remove(self._root / path)
+            if self._index.facts.find_removed(name.id) is not None:  # a crash kept it
+                files.remove_file(self._root / path)
                 del listing.pictures[path]
                 self._changes.removed += 1
                 continue
-            inspected = self._inspect(path, known=thumbnail_name(path) in seen)
+            inspected = self._inspect(path, known=thumbnail_path(path) in seen)
             if inspected is None:
                 if not (self._root / path).exists():
                     del listing.pictures[path]
                 continue
             data, picture = inspected
-            if SUFFIXES[picture.content_type] != taken.suffix:
+            if SUFFIXES[picture.content_type] != name.suffix:
                 listing.foreign += 1
                 continue
             if picture.thumbnail:
                 self._write_thumbnail(path, picture)
-            self._index.add(describe(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
+            self._index.add(make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest()))
             self._changes.found += 1
 
-    def _renew_thumbnail(self, path: str, snapshot_id: str) -> bool:
+    def _remake_thumbnail(self, path: str, snapshot_id: str) -> bool:
         inspected = self._inspect(path)
         if inspected is None:
-            self._index.forget([snapshot_id])
+            self._index.delete_rows([snapshot_id])
             return False
         self._write_thumbnail(path, inspected[1])
         return True
@@ -169,7 +169,7 @@ class _Reconciliation:
             size = (self._root / path).stat().st_size
             data = (self._root / path).read_bytes() if size <= LARGEST_PICTURE else None
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in TRANSIENT_ERRNOS:
                 raise
             log.warning("%s can't be read and is not served: %s", path, error)
             return None
@@ -179,7 +179,7 @@ class _Reconciliation:
             return data, (measure if known else inspect_kept)(data)
         except BadImage as error:
             if data == b"":
-                files.remove(self._root / path)
+                files.remove_file(self._root / path)
                 return None
             damaged = self._private / "damaged"
             damaged.mkdir(exist_ok=True)
@@ -189,5 +189,5 @@ class _Reconciliation:
 
     def _write_thumbnail(self, path: str, picture: Picture) -> None:
         files.replace_durably(
-            self._root / thumbnail_name(path), picture.thumbnail, temporary=self._incoming / f"{make_id()}.thumbnail"
+            self._root / thumbnail_path(path), picture.thumbnail, temp_path=self._incoming / f"{make_id()}.thumbnail"
         )

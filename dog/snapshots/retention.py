@@ -4,14 +4,14 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Self
 
-from dog.clock import EARLIEST
+from dog.clock import MIN_PLAUSIBLE_TIME
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
-__all__ = ["EARLIEST", "MANY", "Limits", "select_for_removal"]
+__all__ = ["MAX_REMOVALS_PER_STEP", "MIN_PLAUSIBLE_TIME", "Limits", "select_for_removal"]
 
 MIB = 1024 * 1024
-MANY = 100
+MAX_REMOVALS_PER_STEP = 100
 """Snapshots that go in one step: saving one waits no longer than that takes."""
 
 
@@ -39,7 +39,7 @@ class Limits:
 
 
 def select_for_removal(
-    index: Index, limits: Limits, *, kept: tuple[int, int], free: int, now: dt.datetime | None, room: int
+    index: Index, limits: Limits, *, totals: tuple[int, int], free: int, now: dt.datetime | None, room: int
 ) -> list[Snapshot]:
     """At most MANY of those that have to go, so that one more with `room` bytes has its place; 0 where none comes.
 
@@ -47,10 +47,10 @@ def select_for_removal(
     for its age alone, and nothing does if `now` is not known. Raises sqlite3.Error.
     """
     if limits.age is not None and now is not None:
-        aged = index.taken_between(EARLIEST, now - limits.age, MANY)
+        aged = index.taken_between(MIN_PLAUSIBLE_TIME, now - limits.age, MAX_REMOVALS_PER_STEP)
         if aged:
             return aged
-    photos, size = kept
+    photos, size = totals
     coming = 1 if room else 0
     surplus = 0 if limits.photos is None else photos + coming - limits.photos
     excess = 0 if limits.bytes is None else size + room - limits.bytes
@@ -59,11 +59,11 @@ def select_for_removal(
     if surplus <= 0 and excess <= 0:
         return []
     chosen = []
-    oldest = index.oldest(MANY + 1)
+    oldest = index.oldest(MAX_REMOVALS_PER_STEP + 1)
     for snapshot in oldest if coming else oldest[:-1]:
         if surplus <= 0 and excess <= 0:
             break
         chosen.append(snapshot)
         surplus -= 1
         excess -= snapshot.bytes
-    return chosen[:MANY]
+    return chosen[:MAX_REMOVALS_PER_STEP]

@@ -23,15 +23,15 @@ from dog.errors import StorageError
 from dog.images import complete, inspect, load, walk
 from dog.images.exif import Stamp, write_exif
 from dog.protocol import Removal
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
-    LARGEST_MEMORY,
+    MAX_CACHE_BYTES,
     ByteCache,
-    StoredPicture,
-    check_picture,
+    StoredImage,
+    check_image,
+    read_image,
     read_part,
-    read_picture,
     read_thumbnail,
 )
 from dog.snapshots.index import Index
@@ -42,18 +42,18 @@ from dog.snapshots.names import (
     Snapshot,
     SnapshotName,
     from_milliseconds,
-    milliseconds,
-    picture_name,
-    thumbnail_name,
+    image_path,
+    thumbnail_path,
+    to_milliseconds,
 )
-from dog.snapshots.reconcile import describe
+from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.retention import Limits
 
 __all__ = ["SnapshotStore", "make_stamp"]
 
-_REMEMBERED = 64
+_MAX_CACHED_SNAPSHOTS = 64
 """Snapshots kept in memory: a new one is asked for by every viewer at once, and no thread is needed to answer that."""
-_READERS = 3
+_READER_THREADS = 3
 """Threads that read pictures: one slow file does not keep all others waiting."""
 
 P = ParamSpec("P")
@@ -74,68 +74,68 @@ class SnapshotStore:
         self,
         folder: Path,
         *,
-        memory: int = LARGEST_MEMORY,
+        memory: int = MAX_CACHE_BYTES,
         limits: Limits | None = None,
         exif: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self.removed: Callable[[list[Snapshot], Removal], object] = lambda _snapshots, _reason: None
+        self.on_removed: Callable[[list[Snapshot], Removal], object] = lambda _snapshots, _reason: None
         self._limits = limits
         self._exif = exif
         self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
-        self._archive = Archive(self._root, clock)
+        self._album = Album(self._root, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
-        self._looking: dict[str, ThreadPoolExecutor] = {}
-        self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
-        self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
+        self._inspectors: dict[str, ThreadPoolExecutor] = {}
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="pictures")
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self._closed: Future[None] | None = None
-        self._remembered: dict[str, Snapshot] = {}
+        self._snapshot_cache: dict[str, Snapshot] = {}
         self._removals = 0
-        self._memory = ByteCache(memory)
+        self._image_cache = ByteCache(memory)
 
     @property
     def epoch(self) -> int:
         """The start of this server, in milliseconds since 1970; always above that of the one before in this folder."""
-        return self._archive.epoch
+        return self._album.epoch
 
     @property
     def clock(self) -> Clock:
         """The clock that says if what is old may be deleted."""
-        return self._archive.clock
+        return self._album.clock
 
     @property
     def last_capture(self) -> int:
         """The highest number of a capture that left a snapshot, as far as is known; 0 when there is none."""
-        return self._archive.last_capture
+        return self._album.last_capture
 
     @property
-    def kept(self) -> tuple[int, int]:
+    def totals(self) -> tuple[int, int]:
         """How many snapshots the index holds, and how many bytes their pictures have; no file is looked at for it."""
-        return self._archive.kept
+        return self._album.totals
 
     @property
     def incoming(self) -> Path:
         """An absolute path on the snapshots' file system, where a camera's program may write. Emptied at the start."""
-        return self._archive.incoming
+        return self._album.incoming
 
     async def open(self) -> None:
         """Make and lock the folder, clean up what a crash left, check the index. Raises StartError, in one line."""
         self._loop = asyncio.get_running_loop()
         try:
-            await self._run(self._thread, self._archive.open)
+            await self._run(self._thread, self._album.open)
         except BaseException:
             # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
             await self.close()
             raise
-        self._reading.submit(load)  # so that no capture waits for it
+        self._readers.submit(load)  # so that no capture waits for it
 
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
         if self._closed is None:
-            self._closed = self._closing.submit(self._close)
-            self._closing.shutdown(wait=False)
-            self._reading.shutdown(wait=False)
+            self._closed = self._closer.submit(self._close)
+            self._closer.shutdown(wait=False)
+            self._readers.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
     async def save(
@@ -148,20 +148,20 @@ class SnapshotStore:
         for a camera's name, a number or a time that can't be one. Cancelled, the picture is either wholly
         kept or not there at all.
         """
-        looking = self._looking.get(camera)
+        looking = self._inspectors.get(camera)
         if looking is None:
-            looking = self._looking[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
-        at = from_milliseconds(milliseconds(captured_at))
+            looking = self._inspectors[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
+        at = from_milliseconds(to_milliseconds(captured_at))
         return await self._run(looking, self._save, data, camera, capture, at, origin)
 
     async def get(self, snapshot_id: str) -> Snapshot | None:
         """The snapshot of this id. Whether somebody has removed its file since the start is not looked at."""
-        snapshot = self._remembered.get(snapshot_id)
+        snapshot = self._snapshot_cache.get(snapshot_id)
         if snapshot is None:
             removals = self._removals
-            snapshot = await self._ask(lambda index: index.get(snapshot_id))
+            snapshot = await self._read_index(lambda index: index.get(snapshot_id))
             if snapshot is not None and removals == self._removals:
-                self._remember(snapshot)
+                self._cache_snapshot(snapshot)
         return snapshot
 
     async def latest(self, camera: str | None = None) -> Snapshot | None:
@@ -182,22 +182,22 @@ class SnapshotStore:
         `before` is the id of a snapshot: only what comes after it in this order. Of an unknown one that is
         nothing. `between` has the first moment and the one after the last.
         """
-        return await self._ask(lambda index: index.recent(max(limit, 0), camera, before, between))
+        return await self._read_index(lambda index: index.recent(max(limit, 0), camera, before, between))
 
-    async def find_taken(self, snapshot_id: str) -> SnapshotName | None:
+    async def find_name(self, snapshot_id: str) -> SnapshotName | None:
         """By which camera and when the snapshot of this id was taken, also of one that was removed within a year."""
-        return await self._ask(lambda index: index.find_taken(snapshot_id))
+        return await self._read_index(lambda index: index.find_name(snapshot_id))
 
     async def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
         """Those of a camera since then that were asked for with a key, the oldest first."""
-        return await self._ask(lambda index: index.requested(camera, since))
+        return await self._read_index(lambda index: index.requested(camera, since))
 
     async def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
         """The next one of the same camera, in the order of `recent`; None for the newest."""
-        return await self._ask(lambda index: index.newer(snapshot))
+        return await self._read_index(lambda index: index.newer(snapshot))
 
     async def count(self) -> int:
-        return await self._ask(lambda index: index.count())
+        return await self._read_index(lambda index: index.count())
 
     # ---- what somebody decides of a snapshot; on the disk when it returns
 
@@ -212,7 +212,7 @@ class SnapshotStore:
 
     async def check_clock(self) -> Doubt | None:
         """Return why the clock is in doubt, so that nothing is deleted because of its age; None if it is trusted."""
-        return await self._run(self._thread, self._archive.check_clock)
+        return await self._run(self._thread, self._album.check_clock)
 
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
         """Have it never removed to make room, or no longer so. False where it is gone."""
@@ -220,81 +220,81 @@ class SnapshotStore:
         def pin(index: Index) -> bool:
             if index.get(snapshot.id) is None:
                 return False
-            with index.ledger.durably():
-                index.ledger.pin(snapshot.id, pinned)
+            with index.facts.synced_transaction():
+                index.facts.set_pinned(snapshot.id, pinned)
             return True
 
-        is_there = await self._run(self._thread, self._archive.tell, pin)
-        if snapshot.id in self._remembered:
-            self._remembered[snapshot.id] = dataclasses.replace(snapshot, pinned=pinned)
+        is_there = await self._run(self._thread, self._album.write, pin)
+        if snapshot.id in self._snapshot_cache:
+            self._snapshot_cache[snapshot.id] = dataclasses.replace(snapshot, pinned=pinned)
         return is_there
 
     async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
         """Give a link to it away, until then."""
         now = utc_now()
         return await self._run(
-            self._thread, self._archive.tell, lambda index: index.ledger.share(snapshot.id, now, expires_at)
+            self._thread, self._album.write, lambda index: index.facts.share(snapshot.id, now, expires_at)
         )
 
     async def shares_of(self, snapshot: Snapshot) -> list[Share]:
         """The links that were given away and not revoked, also those that have expired; the oldest first."""
-        return await self._ask(lambda index: index.ledger.shares_of(snapshot.id))
+        return await self._read_index(lambda index: index.facts.shares_of(snapshot.id))
 
     async def find_share(self, share_id: str) -> Share | None:
-        return await self._ask(lambda index: index.ledger.find_share(share_id))
+        return await self._read_index(lambda index: index.facts.find_share(share_id))
 
     async def revoke(self, share_id: str) -> bool:
         """Take a link back. Whether there was one."""
-        return await self._run(self._thread, self._archive.tell, lambda index: index.ledger.revoke(share_id))
+        return await self._run(self._thread, self._album.write, lambda index: index.facts.revoke(share_id))
 
     async def secret(self) -> bytes:
         """What links are signed with, the same for ever: 32 bytes."""
-        return await self._run(self._thread, self._archive.tell, lambda index: index.ledger.secret())
+        return await self._run(self._thread, self._album.write, lambda index: index.facts.secret())
 
     # ---- files
 
     async def check_writable(self) -> None:
         """Write a small file, see it to the disk and remove it again. Raises StorageFull and StorageError."""
-        await self._run(self._thread, self._archive.check_writable)
+        await self._run(self._thread, self._album.check_writable)
 
     async def read(self, snapshot: Snapshot) -> bytes:
         """The picture, bit for bit. Raises SnapshotGone where its file is not there any more as it was saved.
 
         One of the newest comes from memory, and its file is not looked at.
         """
-        data = self._memory.get(snapshot.id)
+        data = self._image_cache.get(snapshot.id)
         if data is None:
-            data = await self._run(self._reading, read_picture, self.picture_path(snapshot), snapshot.bytes)
+            data = await self._run(self._readers, read_image, self.image_path(snapshot), snapshot.bytes)
         return data
 
-    async def open_picture(self, snapshot: Snapshot) -> bytes | StoredPicture:
+    async def open_image(self, snapshot: Snapshot) -> bytes | StoredImage:
         """The picture's bytes if they are in memory, else its file, to be read in parts. Otherwise like `read`."""
-        data = self._memory.get(snapshot.id)
+        data = self._image_cache.get(snapshot.id)
         if data is not None:
             return data
-        path, size = self.picture_path(snapshot), snapshot.bytes
-        await self._run(self._reading, check_picture, path, size)
-        return StoredPicture(size, lambda start, stop: self._run(self._reading, read_part, path, size, start, stop))
+        path, size = self.image_path(snapshot), snapshot.bytes
+        await self._run(self._readers, check_image, path, size)
+        return StoredImage(size, lambda start, stop: self._run(self._readers, read_part, path, size, start, stop))
 
     async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
         """The thumbnail, a JPEG. Otherwise like `read`."""
-        data = self._memory.get(_thumbnail_of(snapshot))
+        data = self._image_cache.get(_thumbnail_key(snapshot))
         if data is None:
-            data = await self._run(self._reading, read_thumbnail, self.thumbnail_path(snapshot))
+            data = await self._run(self._readers, read_thumbnail, self.thumbnail_path(snapshot))
         return data
 
-    def picture_path(self, snapshot: Snapshot) -> Path:
+    def image_path(self, snapshot: Snapshot) -> Path:
         """Where the picture lies, absolute. Does not look whether it is there."""
-        return self._root / picture_name(snapshot)
+        return self._root / image_path(snapshot)
 
     def thumbnail_path(self, snapshot: Snapshot) -> Path:
         """Where the thumbnail lies, a JPEG, absolute. Does not look whether it is there."""
-        return self._root / thumbnail_name(picture_name(snapshot))
+        return self._root / thumbnail_path(image_path(snapshot))
 
-    def _remember(self, snapshot: Snapshot) -> None:
-        self._remembered[snapshot.id] = snapshot
-        if len(self._remembered) > _REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+    def _cache_snapshot(self, snapshot: Snapshot) -> None:
+        self._snapshot_cache[snapshot.id] = snapshot
+        if len(self._snapshot_cache) > _MAX_CACHED_SNAPSHOTS:
+            del self._snapshot_cache[next(iter(self._snapshot_cache))]
 
     def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin) -> Snapshot:
         """The snapshot that was kept.
@@ -304,7 +304,7 @@ class SnapshotStore:
         """
         data = complete(data)
         content_type, _ = walk(data)
-        snapshot_id = self._thread.submit(self._archive.make_free_id).result()
+        snapshot_id = self._thread.submit(self._album.make_free_id).result()
         taken = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
             stamp = make_stamp(id=snapshot_id, camera=camera, captured_at=captured_at, exposure=origin.exposure)
@@ -315,10 +315,10 @@ class SnapshotStore:
             digest = hashlib.sha256(data).hexdigest()
         except BaseException:
             if staging.exception() is None:
-                self._thread.submit(self._archive.discard, staging.result()).result()
+                self._thread.submit(self._album.discard, staging.result()).result()
             raise
-        snapshot = describe(taken, picture, len(data), digest, origin)
-        self._thread.submit(self._keep, staging.result(), snapshot, data, picture.thumbnail).result()
+        snapshot = make_snapshot(taken, picture, len(data), digest, origin)
+        self._thread.submit(self._save_staged, staging.result(), snapshot, data, picture.thumbnail).result()
         return snapshot
 
     # ---- in the thread that has the folder
@@ -326,12 +326,12 @@ class SnapshotStore:
     def _stage(self, data: bytes) -> Path:
         while self._make_room(len(data)):
             pass
-        return self._archive.stage(data)
+        return self._album.stage(data)
 
-    def _keep(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
-        self._archive.save(staged, snapshot, thumbnail)
+    def _save_staged(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
+        self._album.save(staged, snapshot, thumbnail)
         # The loop hears of it before it can hear that it was removed.
-        self._tell_loop(self._note_kept, snapshot, data, thumbnail)
+        self._call_in_loop(self._on_saved, snapshot, data, thumbnail)
         with contextlib.suppress(StorageError):  # it is kept, whatever becomes of others
             self._make_room(0)
 
@@ -339,48 +339,48 @@ class SnapshotStore:
         """A step towards the limits, so that a picture of so many bytes has its place. Whether anything went."""
         if self._limits is None:
             return False
-        removed = self._archive.purge(self._limits, room)
-        self._tell_removed(removed, "retention")
+        removed = self._album.purge(self._limits, room)
+        self._notify_removed(removed, "retention")
         return bool(removed)
 
     def _remove(self, snapshot_id: str) -> list[Snapshot]:
-        removed = self._archive.remove([snapshot_id])
-        self._tell_removed(removed, "deleted")
+        removed = self._album.remove([snapshot_id])
+        self._notify_removed(removed, "deleted")
         return removed
 
-    def _tell_removed(self, removed: list[Snapshot], reason: Removal) -> None:
+    def _notify_removed(self, removed: list[Snapshot], reason: Removal) -> None:
         if removed:
-            self._tell_loop(self._forget, removed, reason)
+            self._call_in_loop(self._on_removed, removed, reason)
 
-    def _tell_loop(self, tell: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _call_in_loop(self, write: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         assert self._loop is not None, "the store is open"
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(functools.partial(tell, *args, **kwargs))
+            self._loop.call_soon_threadsafe(functools.partial(write, *args, **kwargs))
 
     # ---- in the event loop
 
-    def _note_kept(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
-        self._remember(snapshot)
-        self._memory.keep(_thumbnail_of(snapshot), thumbnail)
-        self._memory.keep(snapshot.id, data)
+    def _on_saved(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
+        self._cache_snapshot(snapshot)
+        self._image_cache.add(_thumbnail_key(snapshot), thumbnail)
+        self._image_cache.add(snapshot.id, data)
 
-    def _forget(self, removed: list[Snapshot], reason: Removal) -> None:
+    def _on_removed(self, removed: list[Snapshot], reason: Removal) -> None:
         self._removals += 1
         for snapshot in removed:
-            self._remembered.pop(snapshot.id, None)
-            self._memory.forget(snapshot.id)
-            self._memory.forget(_thumbnail_of(snapshot))
-        self.removed(removed, reason)
+            self._snapshot_cache.pop(snapshot.id, None)
+            self._image_cache.forget(snapshot.id)
+            self._image_cache.forget(_thumbnail_key(snapshot))
+        self.on_removed(removed, reason)
 
     def _close(self) -> None:
-        for looking in list(self._looking.values()):
+        for looking in list(self._inspectors.values()):
             looking.shutdown()  # after every save that was asked for
-        closing = self._thread.submit(self._archive.close)
+        closing = self._thread.submit(self._album.close)
         self._thread.shutdown(wait=False)
         closing.result()
 
-    async def _ask(self, question: Callable[[Index], T]) -> T:
-        return await self._run(self._thread, self._archive.ask, question)
+    async def _read_index(self, question: Callable[[Index], T]) -> T:
+        return await self._run(self._thread, self._album.read, question)
 
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
@@ -399,6 +399,6 @@ def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: floa
     )
 
 
-def _thumbnail_of(snapshot: Snapshot) -> str:
+def _thumbnail_key(snapshot: Snapshot) -> str:
     """What a thumbnail is called in memory, where a picture is called by its id."""
     return f"{snapshot.id}/thumbnail"

@@ -20,30 +20,30 @@ from typing import Literal, Protocol
 from dog.errors import BadImage, DogError, StartError, StorageError
 from dog.images import LARGEST_PICTURE, inspect_kept
 from dog.snapshots.folder import list_days
-from dog.snapshots.image_files import SnapshotGone, read_picture, read_thumbnail
-from dog.snapshots.index import Index, is_surroundings
-from dog.snapshots.index_replacement import INDEX, OLD_INDEX
+from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
+from dog.snapshots.index import Index, is_environment_error
+from dog.snapshots.index_replacement import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
     SnapshotName,
-    is_picture,
-    is_thumbnail,
+    image_path,
+    is_image_path,
+    is_thumbnail_path,
     parse_path,
-    picture_name,
-    thumbnail_name,
+    thumbnail_path,
 )
-from dog.snapshots.reconcile import describe
+from dog.snapshots.reconcile import make_snapshot
 
 __all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
 
-_READERS = 4
+_READER_THREADS = 4
 """Threads that read: a disk is asked for more than one file at a time, and hashing waits for none of them."""
-_WAITING = 4 * _READERS
+_MAX_READ_AHEAD = 4 * _READER_THREADS
 """Photos that are read ahead of the one that is told next."""
-_CHUNK = 1024 * 1024
-_PAGE = 500
+_CHUNK_BYTES = 1024 * 1024
+_PAGE_SIZE = 500
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
@@ -66,7 +66,7 @@ class Finding:
 
     kind: Kind
     path: str
-    said: str
+    message: str
 
     @property
     def is_wrong(self) -> bool:
@@ -98,7 +98,7 @@ def lock_album(root: Path) -> Iterator[Path]:
 
 
 def _remedy(error: sqlite3.Error) -> str:
-    return "Solve that first" if is_surroundings(error) else "Rebuild it with `dog album rebuild`"
+    return "Solve that first" if is_environment_error(error) else "Rebuild it with `dog album rebuild`"
 
 
 def _strerror(error: BaseException | None) -> str:
@@ -107,13 +107,13 @@ def _strerror(error: BaseException | None) -> str:
 
 def list_all(index: Index) -> Iterator[Snapshot]:
     """Newest first."""
-    page = index.recent(_PAGE)
+    page = index.recent(_PAGE_SIZE)
     while page:
         yield from page
-        page = index.recent(_PAGE, before=page[-1].id)
+        page = index.recent(_PAGE_SIZE, before=page[-1].id)
 
 
-class _Verified(Index):
+class _VerifiedIndex(Index):
     """The index, which can be told the hash of a photo afterwards."""
 
     def note_hash(self, snapshot_id: str, sha256: str) -> None:
@@ -138,10 +138,10 @@ class Verification:
             yield from self._check_photos(index)
             yield from self._check_names(index)
 
-    def _check_photos(self, index: _Verified) -> Iterator[Finding]:
+    def _check_photos(self, index: _VerifiedIndex) -> Iterator[Finding]:
         waiting: deque[tuple[Snapshot, Future[tuple[str, list[Finding]]]]] = deque()
 
-        def settle() -> list[Finding]:
+        def take_next_result() -> list[Finding]:
             snapshot, looking = waiting.popleft()
             digest, findings = looking.result()
             if digest and not snapshot.sha256:
@@ -149,26 +149,26 @@ class Verification:
             self._progress.advance(snapshot.bytes)
             return findings
 
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="verifying") as readers:
+        with ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="verifying") as readers:
             try:
                 for snapshot in list_all(index):
-                    waiting.append((snapshot, readers.submit(self._look, snapshot)))
-                    if len(waiting) == _WAITING:
-                        yield from settle()
+                    waiting.append((snapshot, readers.submit(self._check_photo, snapshot)))
+                    if len(waiting) == _MAX_READ_AHEAD:
+                        yield from take_next_result()
                 while waiting:
-                    yield from settle()
+                    yield from take_next_result()
             finally:
                 self._stop.set()
                 readers.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
+    def _check_photo(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
         """The hash of a photo's file, empty where it has none, and what is to be said of it and its thumbnail."""
-        path = picture_name(snapshot)
+        path = image_path(snapshot)
         try:
             digest = self._hash(path, snapshot.bytes)
         except FileNotFoundError:
-            said = "is missing; restore it from a backup before the next start, which removes it from the index"
-            return "", [Finding("missing", path, said)]
+            message = "is missing; restore it from a backup before the next start, which removes it from the index"
+            return "", [Finding("missing", path, message)]
         except OSError as error:
             return "", [Finding("unreadable", path, f"can't be read: {_strerror(error)}")]
         except SnapshotGone as error:
@@ -177,9 +177,9 @@ class Verification:
         if not snapshot.sha256:
             findings.append(Finding("taken", path, "had no hash in the index; its present hash was added"))
         elif digest != snapshot.sha256:
-            said = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-            findings.append(Finding("changed", path, said))
-        return digest, findings + self._look_at_thumbnail(path)
+            message = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
+            findings.append(Finding("changed", path, message))
+        return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
         # Opening a pipe must not wait for somebody to write to it.
@@ -191,19 +191,19 @@ class Verification:
             if status.st_size != size:
                 raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
-            while (chunk := file.read(_CHUNK)) and not self._stop.is_set():
+            while (chunk := file.read(_CHUNK_BYTES)) and not self._stop.is_set():
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def _look_at_thumbnail(self, path: str) -> list[Finding]:
-        thumbnail = thumbnail_name(path)
+    def _check_thumbnail(self, path: str) -> list[Finding]:
+        thumbnail = thumbnail_path(path)
         try:
             read_thumbnail(self._root / thumbnail)
         except SnapshotGone as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return [Finding("thumbnail", thumbnail, "is missing; the next start of the server makes it again")]
-            said = "is damaged; remove it, and the next start of the server makes it again"
-            return [Finding("thumbnail", thumbnail, said)]
+            message = "is damaged; remove it, and the next start of the server makes it again"
+            return [Finding("thumbnail", thumbnail, message)]
         except StorageError as error:
             return [Finding("unreadable", thumbnail, f"can't be read: {_strerror(error.__cause__)}")]
         return []
@@ -212,9 +212,9 @@ class Verification:
 
     def _check_names(self, index: Index) -> Iterator[Finding]:
         for path, is_file in _walk(self._root):
-            if is_file and is_thumbnail(path):
+            if is_file and is_thumbnail_path(path):
                 yield from self._check_thumbnail_name(path, index)
-            elif is_file and is_picture(path) and (taken := parse_path(path)) is not None:
+            elif is_file and is_image_path(path) and (taken := parse_path(path)) is not None:
                 yield from self._check_picture_name(path, taken, index)
             else:
                 yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
@@ -223,7 +223,7 @@ class Verification:
         pictures = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
         taken = parse_path(pictures[0])
         known = None if taken is None else index.get(taken.id)
-        if known is not None and picture_name(known) in pictures:
+        if known is not None and image_path(known) in pictures:
             return  # also where the photo itself is missing, which has been said
         if not any((self._root / picture).is_file() for picture in pictures):
             yield Finding("unknown", path, "is a thumbnail without a photo; the next start of the server removes it")
@@ -231,24 +231,24 @@ class Verification:
     def _check_picture_name(self, path: str, taken: SnapshotName, index: Index) -> Iterator[Finding]:
         known = index.get(taken.id)
         if known is not None:
-            if picture_name(known) != path:
-                said = f"has the same id as {picture_name(known)}; move one of them elsewhere"
-                yield Finding("unknown", path, said)
-        elif index.ledger.find_removed(taken.id) is not None:
+            if image_path(known) != path:
+                message = f"has the same id as {image_path(known)}; move one of them elsewhere"
+                yield Finding("unknown", path, message)
+        elif index.facts.find_removed(taken.id) is not None:
             yield Finding("unknown", path, "was deleted and exists again; the next start of the server removes it")
         else:
-            finding = self._take_in(path, taken, index)
+            finding = self._add_to_index(path, taken, index)
             yield finding
             if not finding.is_wrong:
-                yield from self._look_at_thumbnail(path)
+                yield from self._check_thumbnail(path)
 
-    def _take_in(self, path: str, taken: SnapshotName, index: Index) -> Finding:
+    def _add_to_index(self, path: str, taken: SnapshotName, index: Index) -> Finding:
         """A photo that was brought here enters the index if it is whole, as it would at the server's next start."""
         try:
             size = (self._root / path).stat().st_size
             if size > LARGEST_PICTURE:
                 raise BadImage(f"It has more than {LARGEST_PICTURE // 1024**2} MiB.")
-            data = read_picture(self._root / path, size)
+            data = read_image(self._root / path, size)
             picture = inspect_kept(data)
         except (OSError, StorageError, SnapshotGone) as error:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
@@ -258,20 +258,20 @@ class Verification:
             return Finding(
                 "unknown", path, f"has a wrong suffix, because it is {picture.content_type}; move it elsewhere"
             )
-        index.add(describe(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
+        index.add(make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
         return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
-def _open_index(private: Path) -> _Verified:
-    path = private / INDEX
-    if (private / OLD_INDEX).exists():
+def _open_index(private: Path) -> _VerifiedIndex:
+    path = private / INDEX_FILE
+    if (private / OLD_INDEX_FILE).exists():
         raise IndexUnavailable(
             f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
             " Run `dog album rebuild`, or start the server."
         )
     if not path.is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
-    return _Verified(path)
+    return _VerifiedIndex(path)
 
 
 def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:

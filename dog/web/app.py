@@ -174,8 +174,8 @@ async def _start_service(
     total = shutil.disk_usage(settings.snapshots).total
     if settings.keep_free is not None and settings.keep_free * MIB >= total:
         raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
-    metrics.snapshots.set_function(lambda: store.kept[0])
-    metrics.snapshots_bytes.set_function(lambda: store.kept[1])
+    metrics.snapshots.set_function(lambda: store.totals[0])
+    metrics.snapshots_bytes.set_function(lambda: store.totals[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)
     access = await _open_access(settings, clock, stack) if settings.auth else None
     presence = LiveSessions(access)

@@ -28,11 +28,11 @@ import pytest
 from dog.images import inspect
 from dog.protocol import Quality
 from dog.snapshots import Origin, Snapshot
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album as OpenAlbum
 from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import SnapshotName, picture_name, thumbnail_name
-from dog.snapshots.reconcile import describe
+from dog.snapshots.names import SnapshotName, image_path, thumbnail_path
+from dog.snapshots.reconcile import make_snapshot
 from tests.conftest import Serve
 from tests.support.pictures import draw, encode, make_picture
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
@@ -50,12 +50,12 @@ WRONG_DAY = "Invalid value for '{}': '{}' is not a date. Write one such as 2026-
 FOREIGN = "does not belong to this album; move it elsewhere"
 
 
-def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
+def save(archive: OpenAlbum, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
     capture = archive.last_capture + 1
     data = data or make_picture(seed=capture)
     picture = inspect(data)
     taken = SnapshotName(archive.make_free_id(), camera, capture, captured_at, "jpg")
-    snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
+    snapshot = make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
     archive.save(archive.stage(data), snapshot, picture.thumbnail)
     return snapshot
 
@@ -73,7 +73,7 @@ class Album:
             ]
 
     def opened(self) -> "closing[Archive]":
-        archive = Archive(self.root)
+        archive = OpenAlbum(self.root)
         archive.open()
         return closing(archive)
 
@@ -81,10 +81,10 @@ class Album:
         return closing(Index(self.root / ".dog" / "index.sqlite3"))
 
     def path(self, number: int) -> Path:
-        return self.root / picture_name(self.photos[number])
+        return self.root / image_path(self.photos[number])
 
     def thumbnail(self, number: int) -> Path:
-        return self.root / thumbnail_name(picture_name(self.photos[number]))
+        return self.root / thumbnail_path(image_path(self.photos[number]))
 
     def flip(self, number: int, place: float = 0.5) -> None:
         data = bytearray(self.path(number).read_bytes())
@@ -106,7 +106,7 @@ class Album:
         )
 
     def in_archive(self) -> dict[str, bytes]:
-        return {picture_name(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}
+        return {image_path(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_of_a_sound_album_verify_says_only_how_large_it_is(album: Album) -> None
 def test_verify_finds_one_flipped_bit_in_a_photo_and_says_nothing_else(album: Album, place: float) -> None:
     album.flip(3, place)
     line = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-    assert said(album.run("verify")) == ([f"{picture_name(album.photos[3])} {line}"], 1)
+    assert said(album.run("verify")) == ([f"{image_path(album.photos[3])} {line}"], 1)
 
 
 def remove_both(album: Album) -> None:
@@ -224,12 +224,12 @@ DEEDS: dict[str, tuple[Callable[[Album], object], list[str]]] = {
 @pytest.mark.parametrize("deed", list(DEEDS))
 def test_verify_says_of_each_file_what_is_wrong_with_it_and_no_more(album: Album, deed: str) -> None:
     change, expected = DEEDS[deed]
-    path = picture_name(album.photos[1])
+    path = image_path(album.photos[1])
     stranger = path.replace(album.photos[1].id, "a" * 24).removesuffix(".jpg")
     words = {
         "PHOTO": path,
-        "OLDEST": picture_name(album.photos[0]),
-        "THUMBNAIL": thumbnail_name(path),
+        "OLDEST": image_path(album.photos[0]),
+        "THUMBNAIL": thumbnail_path(path),
         "GARAGE": path.replace("porch", "garage"),
         "STRANGER": stranger,
         "SIZE": str(album.photos[1].bytes),
@@ -262,7 +262,7 @@ def test_a_hash_that_the_index_does_not_know_is_taken(album: Album) -> None:
         index.add(dataclasses.replace(photo, sha256=""))
     lines, status = said(album.run("verify"))
     assert (lines, status) == (
-        [f"{picture_name(photo)} had no hash in the index; its present hash was added"],
+        [f"{image_path(photo)} had no hash in the index; its present hash was added"],
         0,
     )
     with album.indexed() as index:
@@ -273,7 +273,7 @@ def test_what_verify_found_is_json_where_a_script_asks(album: Album) -> None:
     album.path(1).unlink()
     ended = album.run("verify", "--json")
     *found, total = (json.loads(line) for line in ended.stdout.splitlines())
-    assert found == [{"type": "missing", "path": picture_name(album.photos[1]), "message": MISSING}]
+    assert found == [{"type": "missing", "path": image_path(album.photos[1]), "message": MISSING}]
     size = sum(photo.bytes for photo in album.photos)
     assert total == {"type": "verified", "photos": 6, "bytes": size, "wrong": 1, "taken": 0}
     assert ended.returncode == 1
@@ -402,7 +402,7 @@ def test_a_zip_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(albu
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", "6 photos exported\n", 0)
     with zipfile.ZipFile(album.folder / "all.zip") as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == [picture_name(photo) for photo in album.photos]
+        assert archive.namelist() == [image_path(photo) for photo in album.photos]
         assert {name: archive.read(name) for name in archive.namelist()} == album.in_archive()
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         hour = 11 if zone == "UTC" else 16
@@ -410,16 +410,14 @@ def test_a_zip_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(albu
     if shutil.which("unzip"):
         subprocess.run(["unzip", "-q", "all.zip", "-d", "out"], cwd=album.folder, check=True)
         for photo in album.photos:
-            assert int((album.folder / "out" / picture_name(photo)).stat().st_mtime) == int(
-                photo.captured_at.timestamp()
-            )
+            assert int((album.folder / "out" / image_path(photo)).stat().st_mtime) == int(photo.captured_at.timestamp())
 
 
 def test_a_tar_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(album: Album) -> None:
     assert album.run("export", "-o", "all.tar").returncode == 0
     with tarfile.open(album.folder / "all.tar") as archive:
         members = archive.getmembers()
-        assert [member.name for member in members] == [picture_name(photo) for photo in album.photos]
+        assert [member.name for member in members] == [image_path(photo) for photo in album.photos]
         assert [member.mtime for member in members] == [photo.captured_at.timestamp() for photo in album.photos]
         read = {member.name: file.read() for member in members if (file := archive.extractfile(member))}
         assert read == album.in_archive()
@@ -427,7 +425,7 @@ def test_a_tar_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(albu
         (album.folder / "out").mkdir()
         subprocess.run(["tar", "-xf", "all.tar", "-C", "out"], cwd=album.folder, check=True)
         for number, photo in enumerate(album.photos):
-            out = album.folder / "out" / picture_name(photo)
+            out = album.folder / "out" / image_path(photo)
             assert out.read_bytes() == album.path(number).read_bytes()
             assert out.stat().st_mtime == pytest.approx(photo.captured_at.timestamp(), abs=0.001)
 
@@ -468,7 +466,7 @@ def test_only_the_days_and_the_camera_that_were_asked_for_are_exported(
 ) -> None:
     assert album.run("export", *arguments, "-o", "some.zip").returncode == 0
     with zipfile.ZipFile(album.folder / "some.zip") as archive:
-        assert archive.namelist() == [picture_name(album.photos[number]) for number in numbers]
+        assert archive.namelist() == [image_path(album.photos[number]) for number in numbers]
 
 
 def test_a_photo_that_is_about_to_be_saved_is_no_photo_yet(album: Album) -> None:
@@ -529,7 +527,7 @@ def test_a_photo_that_vanishes_meanwhile_is_told_and_left_out(album: Album, kind
     begun = exporting.stdout.read(1)  # the pipe is full before the last photo's turn comes
     album.path(7).unlink()
     rest, err = exporting.communicate(timeout=30)
-    name = picture_name(album.photos[7])
+    name = image_path(album.photos[7])
     assert err.decode() == (
         f"dog: {name} is left out. The file of this photo is gone.\n7 photos exported, and 1 left out\n"
     )
@@ -637,11 +635,11 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: Album, comma
 def decide(album: Album) -> tuple[str, str]:
     """Pin one photo, give away a link to another, and delete the newest: the link and the secret."""
     with album.opened() as archive:
-        with archive._indexed() as index:
-            with index.ledger.durably():
-                index.ledger.pin(album.photos[0].id, True)
-            share = index.ledger.share(album.photos[1].id, FIRST, FIRST + dt.timedelta(days=1))
-            secret = index.ledger.secret()
+        with archive._use_index() as index:
+            with index.facts.synced_transaction():
+                index.facts.set_pinned(album.photos[0].id, True)
+            share = index.facts.share(album.photos[1].id, FIRST, FIRST + dt.timedelta(days=1))
+            secret = index.facts.secret()
         archive.remove([album.photos[5].id])
     return share.id, secret.hex()
 
@@ -662,9 +660,9 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
         assert index.recent(10) == before
         assert [photo.pinned for photo in before] == [False, False, False, False, True]
         assert before[0].origin == ORIGIN
-        assert index.ledger.find_removed(album.photos[5].id) is not None
-        assert [each.id for each in index.ledger.shares_of(album.photos[1].id)] == [share]
-        assert index.ledger.secret().hex() == secret
+        assert index.facts.find_removed(album.photos[5].id) is not None
+        assert [each.id for each in index.facts.shares_of(album.photos[1].id)] == [share]
+        assert index.facts.secret().hex() == secret
         assert index.last_capture() == 6  # that of the photo which was deleted
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "damaged",
@@ -679,7 +677,7 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
 def test_rebuild_does_not_bless_a_flipped_bit(album: Album) -> None:
     album.flip(2)
     ended = album.run("rebuild")
-    name = picture_name(album.photos[2])
+    name = image_path(album.photos[2])
     line = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
     assert ended.stdout.splitlines()[0] == f"{name} {line}"
     assert "The index has 6 photos, 5 of them" in ended.stdout
@@ -696,10 +694,8 @@ def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: A
     os.truncate(album.path(3), 100)
     ended = album.run("rebuild")
     third, first, total = ended.stdout.splitlines()
-    assert first == f"{picture_name(album.photos[1])} is missing and was removed from the index; {BACKUP}"
-    assert re.fullmatch(
-        rf"{picture_name(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third
-    )
+    assert first == f"{image_path(album.photos[1])} is missing and was removed from the index; {BACKUP}"
+    assert re.fullmatch(rf"{image_path(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third)
     assert total.startswith("The index has 4 photos, 4 of them")
     assert ended.returncode == 1
     assert said(album.run("verify")) == ([], 0)

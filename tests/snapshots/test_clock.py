@@ -65,7 +65,7 @@ async def start(hand: HandClock, folder: Path) -> AsyncIterator[Open]:
 @pytest.fixture(autouse=True)
 def one_clock(hand: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is dated in the store has the same clock."""
-    for module in "store", "archive":
+    for module in "store", "album":
         monkeypatch.setattr(f"dog.snapshots.{module}.utc_now", lambda: hand.now)
 
 
@@ -76,7 +76,7 @@ async def take(store: SnapshotStore, hand: HandClock) -> Snapshot:
 def remembered(folder: Path) -> dt.datetime | None:
     """What a stopped album remembers."""
     with closing(Index(folder / ".dog" / "index.sqlite3")) as index:
-        return index.ledger.trusted_at()
+        return index.facts.trusted_at()
 
 
 async def look(store: SnapshotStore) -> Doubt | None:
@@ -250,7 +250,7 @@ async def test_a_removed_photo_leaves_no_doubt_of_its_date(start: Open, hand: Ha
     photo = await take(store, hand)
 
     def doubted() -> Awaitable[int]:
-        return store._ask(lambda index: int(str(index._ask("SELECT count(*) FROM misdated"))))
+        return store._read_index(lambda index: int(str(index._value("SELECT count(*) FROM misdated"))))
 
     assert await doubted() == 1
     await store.remove(photo.id)
@@ -269,7 +269,7 @@ async def test_the_time_is_remembered_at_the_start_with_each_capture_and_once_an
         return store
 
     def now_remembered(store: SnapshotStore) -> Awaitable[dt.datetime | None]:
-        return store._ask(lambda index: index.ledger.trusted_at())
+        return store._read_index(lambda index: index.facts.trusted_at())
 
     store = await restart()
     assert await now_remembered(store) == NOW
@@ -342,12 +342,12 @@ async def test_old_removals_and_links_are_forgotten_by_a_trusted_clock_alone(sta
         late = await take(store, hand)
         await store.remove(late.id)
         await store.share(photo, hand.now + DAY)
-        assert await store.find_taken(gone.id) is not None
+        assert await store.find_name(gone.id) is not None
         assert await store.find_share(link.id) == link
         store = await start()
     hand.synchronised = True
     assert await look(store) is None
-    assert await store.find_taken(gone.id) is None
+    assert await store.find_name(gone.id) is None
     assert await store.find_share(link.id) is None
     assert len(await store.shares_of(photo)) == 2
 
@@ -360,7 +360,7 @@ async def test_a_removal_and_a_link_that_are_dated_before_the_project_stay(start
     link = await store.share(photo, hand.now + DAY)
     hand.now, hand.synchronised = right, True
     assert await look(store) is None
-    assert await store.find_taken(gone.id) is not None
+    assert await store.find_name(gone.id) is not None
     assert await store.find_share(link.id) == link
 
 

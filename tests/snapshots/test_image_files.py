@@ -11,7 +11,7 @@ import pytest
 
 from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
-from dog.snapshots.image_files import LARGEST_MEMORY, ByteCache, StoredPicture
+from dog.snapshots.image_files import MAX_CACHE_BYTES, ByteCache, StoredImage
 from dog.snapshots.index import Index
 from tests.snapshots.test_store import PICTURE, reopen, save
 from tests.support.pictures import make_picture
@@ -80,7 +80,7 @@ async def test_a_picture_that_is_not_as_it_was_saved_is_gone(
     saved: tuple[SnapshotStore, Snapshot], damage: str
 ) -> None:
     store, snapshot = saved
-    DAMAGES[damage](store.picture_path(snapshot))
+    DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone) as caught:
         await store.read(snapshot)
     assert isinstance(caught.value, DogError)
@@ -92,15 +92,15 @@ async def test_a_picture_that_is_damaged_is_gone_before_and_while_it_is_read_in_
     saved: tuple[SnapshotStore, Snapshot], damage: str
 ) -> None:
     store, snapshot = saved
-    picture = await store.open_picture(snapshot)
-    assert isinstance(picture, StoredPicture)
+    picture = await store.open_image(snapshot)
+    assert isinstance(picture, StoredImage)
     assert len(picture) == len(PICTURE)
     assert await picture.read(3, 10) + await picture.read(10, len(PICTURE)) == PICTURE[3:]
-    DAMAGES[damage](store.picture_path(snapshot))
+    DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone):
         await picture.read(3, 10)
     with pytest.raises(SnapshotGone):
-        await store.open_picture(snapshot)
+        await store.open_image(snapshot)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -166,9 +166,9 @@ async def test_reading_does_not_wait_for_saving(
 async def test_the_newest_come_from_memory_and_touch_no_disk(store: SnapshotStore) -> None:
     snapshot = await save(store)
     thumbnail = store.thumbnail_path(snapshot).read_bytes()
-    store.picture_path(snapshot).unlink()
+    store.image_path(snapshot).unlink()
     store.thumbnail_path(snapshot).unlink()
-    assert await store.read(snapshot) == await store.open_picture(snapshot) == PICTURE
+    assert await store.read(snapshot) == await store.open_image(snapshot) == PICTURE
     assert await store.read_thumbnail(snapshot) == thumbnail
     again = await reopen(store)
     with pytest.raises(SnapshotGone):
@@ -180,10 +180,10 @@ async def test_what_has_left_the_memory_is_read_from_the_disk_again(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [make_picture(seed=number) for number in range(3)]
-    monkeypatch.setattr(store, "_memory", ByteCache(largest=len(data[2]) + 1000))
+    monkeypatch.setattr(store, "_image_cache", ByteCache(max_bytes=len(data[2]) + 1000))
     gone, there, newest = [await save(store, number, data=data[number]) for number in range(3)]
     for snapshot in gone, newest:
-        store.picture_path(snapshot).unlink()
+        store.image_path(snapshot).unlink()
     assert await store.read(newest) == data[2]
     assert await store.read(there) == data[1]
     with pytest.raises(SnapshotGone):
@@ -199,20 +199,20 @@ async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
 
 
 def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -> None:
-    memory = ByteCache(largest=100)
+    memory = ByteCache(max_bytes=100)
     for number in range(50):
-        memory.keep(str(number), bytes(30))
+        memory.add(str(number), bytes(30))
         held = [each for each in range(50) if memory.get(str(each)) is not None]
         assert held == list(range(max(0, number - 2), number + 1))
         assert memory.size == 30 * len(held) <= 100
-    memory.keep("exact", bytes(100))
+    memory.add("exact", bytes(100))
     assert (memory.size, memory.get("exact"), memory.get("49")) == (100, bytes(100), None)
 
 
 def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
     memory = ByteCache()
-    memory.keep("small", b"small")
-    memory.keep("large", bytes(LARGEST_MEMORY + 1))
+    memory.add("small", b"small")
+    memory.add("large", bytes(MAX_CACHE_BYTES + 1))
     assert memory.get("large") is None
     assert memory.get("small") == b"small"
-    assert LARGEST_MEMORY == 64 * 1024 * 1024
+    assert MAX_CACHE_BYTES == 64 * 1024 * 1024

@@ -38,7 +38,7 @@ class Kept:
 
     async def open(self, **limits: object) -> SnapshotStore:
         store = SnapshotStore(self.folder, limits=Limits(**limits) if limits else None)  # type: ignore[arg-type]
-        store.removed = lambda gone, reason: self.told.append(([each.id for each in gone], reason))
+        store.on_removed = lambda gone, reason: self.told.append(([each.id for each in gone], reason))
         await store.open()
         return store
 
@@ -75,8 +75,8 @@ async def test_a_deleted_photo_is_gone_from_the_index_the_disk_and_the_memory(ke
     for read in store.read, store.read_thumbnail:
         with pytest.raises(SnapshotGone):
             await read(gone)
-    assert store.kept == (1, stays.bytes)
-    taken = await store.find_taken(gone.id)
+    assert store.totals == (1, stays.bytes)
+    taken = await store.find_name(gone.id)
     assert taken is not None
     assert (taken.camera, taken.capture, taken.captured_at) == ("porch", 1, gone.captured_at)
     assert kept.told == [([gone.id], "deleted")]
@@ -91,8 +91,8 @@ async def test_what_was_deleted_is_known_as_such_after_a_restart_and_what_never_
     await store.remove(gone.id)
     await store.close()
     again = await kept.open()
-    assert await again.find_taken(gone.id) is not None
-    assert await again.find_taken("a" * 24) is None
+    assert await again.find_name(gone.id) is not None
+    assert await again.find_name("a" * 24) is None
     await again.close()
 
 
@@ -100,7 +100,7 @@ async def test_a_deleted_photo_whose_file_a_crash_left_does_not_come_back(
     kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    path, thumbnail = store.picture_path(gone), store.thumbnail_path(gone)
+    path, thumbnail = store.image_path(gone), store.thumbnail_path(gone)
     copy = kept.folder.parent / "copy"
     shutil.copytree(path.parent, copy)
     await store.remove(gone.id)
@@ -115,7 +115,7 @@ async def test_a_deleted_photo_whose_file_a_crash_left_does_not_come_back(
 
 async def test_the_folder_of_a_day_goes_with_its_last_photo(kept: Kept, store: SnapshotStore) -> None:
     old = await save(store, 1, ago=dt.timedelta(days=400))
-    year = store.picture_path(old).parent.parent.parent
+    year = store.image_path(old).parent.parent.parent
     await save(store, 2)
     await store.remove(old.id)
     assert not year.exists()
@@ -138,7 +138,7 @@ async def test_the_oldest_go_when_they_take_too_much(kept: Kept) -> None:
     store = await kept.open(bytes=3 * SIZE)
     saved = [await save(store, number) for number in range(1, 6)]
     assert await check_agreement(store) == saved[:1:-1]
-    assert store.kept == (3, 3 * SIZE)
+    assert store.totals == (3, 3 * SIZE)
     await store.close()
 
 
@@ -224,7 +224,7 @@ async def test_a_limit_on_free_space_is_held_and_pinned_photos_are_intact(
     capacity = 6 * SIZE
 
     def measure(_folder: Path) -> object:
-        return shutil._ntuple_diskusage(capacity, 0, capacity - again.kept[1])
+        return shutil._ntuple_diskusage(capacity, 0, capacity - again.totals[1])
 
     again = await kept.open(free=3 * SIZE)
     monkeypatch.setattr(shutil, "disk_usage", measure)
@@ -242,7 +242,7 @@ async def test_a_photo_that_is_removed_while_its_save_returns_does_not_come_back
     """Each camera's newest makes room for the other's."""
     store = await kept.open(photos=1)
     gone: set[str] = set()
-    store.removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
+    store.on_removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
     data = make_picture(width=640, height=480)
 
     async def shoot(camera: str, number: int) -> Snapshot:
@@ -264,7 +264,7 @@ async def test_one_large_photo_makes_room_of_hundreds_of_small_ones(kept: Kept, 
     await store.close()
     again = await kept.open(bytes=400 * SIZE)
     large = await save(again, 500, data=PICTURE + bytes(300 * SIZE))
-    assert again.kept == (100, 99 * SIZE + large.bytes)
+    assert again.totals == (100, 99 * SIZE + large.bytes)
     await again.close()
 
 
@@ -272,9 +272,9 @@ async def test_a_photo_whose_file_can_not_be_removed_is_tried_again_at_the_next_
     kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    path = store.picture_path(gone)
+    path = store.image_path(gone)
     with monkeypatch.context() as patched:
-        patched.setattr(files, "remove", lambda _path: None)
+        patched.setattr(files, "remove_file", lambda _path: None)
         await store.remove(gone.id)
     assert path.exists()
     assert "its file can't be" in caplog.text
@@ -309,7 +309,7 @@ async def test_a_file_larger_than_any_picture_is_put_aside_unread(
     kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = await save(store, 1)
-    path = store.picture_path(snapshot)
+    path = store.image_path(snapshot)
     huge = path.with_name(path.name.replace(snapshot.id, "b" * 24))
     with huge.open("wb") as file:
         file.truncate(5 * 2**30)
@@ -364,7 +364,7 @@ async def test_pins_removals_links_and_the_secret_outlive_an_index_that_is_made_
     DAMAGES[damage](kept.folder / ".dog")
     again = await kept.open()
     assert [(each.id, each.pinned) for each in await again.recent(limit=5)] == [(shared.id, False), (pinned.id, True)]
-    assert await again.find_taken(gone.id) is not None
+    assert await again.find_name(gone.id) is not None
     assert await again.find_share(share.id) == share
     assert await again.secret() == secret
     await again.close()
@@ -380,7 +380,7 @@ async def test_an_index_that_is_made_again_at_the_start_keeps_what_the_old_one_k
     await store.close()
     data = bytearray(PICTURE)
     data[-20] ^= 1
-    store.picture_path(damaged).write_bytes(data)
+    store.image_path(damaged).write_bytes(data)
     DAMAGES["of another version"](kept.folder / ".dog")
     again = await kept.open()
     assert again.last_capture == 9
@@ -403,7 +403,7 @@ async def test_photos_in_a_folder_that_somebody_made_are_gone_with_it(kept: Kept
     await again.close()
 
 
-@pytest.mark.parametrize("step", ["carry_over", "add", "settle"])
+@pytest.mark.parametrize("step", ["carry_over", "add", "finish"])
 def test_a_kill_while_the_index_is_made_again_costs_nothing(kept: Kept, step: str) -> None:
     """In a process that dies of SIGKILL before that step, the second time that it comes to adding."""
     asyncio.run(fill_and_outdate(kept))
@@ -416,11 +416,11 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from dog.snapshots import SnapshotStore
-from dog.snapshots.durable_facts import Ledger
-from dog.snapshots.index_replacement import Successor
+from dog.snapshots.durable_facts import DurableFacts
+from dog.snapshots.index_replacement import RebuiltIndex
 
 folder, step = sys.argv[1:]
-owner = Ledger if step == "carry_over" else Successor
+owner = DurableFacts if step == "carry_over" else RebuiltIndex
 wrapped, calls = getattr(owner, step), 0
 
 def die(*arguments):
@@ -460,7 +460,7 @@ async def check_nothing_lost(kept: Kept) -> None:
 async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, store: SnapshotStore) -> None:
     pinned = await save(store, 1)
     await store.pin(pinned, True)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     store._thread.submit(index._database.execute, "DROP TABLE days").result()
     with pytest.raises(Exception, match="index"):
@@ -470,7 +470,7 @@ async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, sto
 
 async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as_well(store: SnapshotStore) -> None:
     snapshot = await save(store, 1)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1").result()  # no page more than there are
     shares = [store.share(snapshot, NOW + dt.timedelta(days=1)) for _ in range(300)]
@@ -522,7 +522,7 @@ def make_old(folder: Path, root: Path) -> None:
 async def test_a_start_with_a_sound_index_looks_into_no_day_that_was_not_changed(
     kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = {store.picture_path(await save(store, n, ago=dt.timedelta(days=n))).parent for n in range(1, 5)}
+    days = {store.image_path(await save(store, n, ago=dt.timedelta(days=n))).parent for n in range(1, 5)}
     await store.close()
     looked: list[str] = []
 
@@ -546,7 +546,7 @@ async def test_a_day_that_somebody_changed_meanwhile_is_looked_into_at_the_next_
     kept: Kept, store: SnapshotStore
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    store.picture_path(gone).unlink()
+    store.image_path(gone).unlink()
     last = await save(store, 3)  # it must not make the folder look as if it were known
     await store.close()
     again = await kept.open()
@@ -559,7 +559,7 @@ async def test_a_day_that_was_looked_into_is_not_looked_into_again(
 ) -> None:
     snapshot = await save(store, 1, ago=dt.timedelta(days=3))
     await store.close()
-    folder = store.picture_path(snapshot).parent
+    folder = store.image_path(snapshot).parent
     make_old(folder, kept.folder)
     os.utime(folder, ((NOW - dt.timedelta(minutes=30)).timestamp(),) * 2)
     looked: list[str] = []
@@ -580,7 +580,7 @@ async def test_a_photo_that_replaced_another_of_its_size_is_as_it_is_until_it_is
     """The index says which hash it had; nothing else of the start opens the file."""
     snapshot = await save(store, 1)
     await store.close()
-    replace_file(store.picture_path(snapshot), bytes(SIZE - 2) + b"\xff\xd9")
+    replace_file(store.image_path(snapshot), bytes(SIZE - 2) + b"\xff\xd9")
     again = await kept.open()
     found = await again.get(snapshot.id)
     assert found is not None
@@ -615,7 +615,7 @@ async def test_a_removal_that_can_not_be_written_leaves_the_photo_whole(
     def refuse(index: Index) -> None:
         index._database.execute("CREATE TRIGGER refuse BEFORE INSERT ON removed BEGIN SELECT raise(ABORT, 'no'); END")
 
-    await store._run(store._thread, store._archive.tell, refuse)
+    await store._run(store._thread, store._album.write, refuse)
     before = list_files(kept.folder)
     with pytest.raises(Exception, match="index"):
         await store.remove(snapshot.id)

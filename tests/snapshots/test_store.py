@@ -28,7 +28,7 @@ from dog.images import inspect
 from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName, from_milliseconds, milliseconds, parse_path, picture_name
+from dog.snapshots.names import SnapshotName, from_milliseconds, image_path, parse_path, to_milliseconds
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
@@ -81,7 +81,7 @@ async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
     root = store.incoming.parent.parent
     expected: set[str] = set()
     for snapshot in snapshots:
-        path, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+        path, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
         picture = inspect(path.read_bytes())
         assert (picture.width, picture.height) == (snapshot.width, snapshot.height)
         assert (picture.content_type, path.stat().st_size) == (snapshot.content_type, snapshot.bytes)
@@ -98,7 +98,7 @@ async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
 
 async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_start(store: SnapshotStore) -> None:
     whole, cut = await save(store, 1), await save(store, 2)
-    path = store.picture_path(cut)
+    path = store.image_path(cut)
     replace_file(path, PICTURE[:-9])
     again = await reopen(store)
     assert await again.latest() == whole
@@ -113,7 +113,7 @@ async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_
 async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStore, kind: str, suffix: str) -> None:
     data = make_picture(kind) + b"\0" * 10
     snapshot = await save(store, 7, data=data)
-    assert store.picture_path(snapshot).read_bytes() == data
+    assert store.image_path(snapshot).read_bytes() == data
     assert snapshot == Snapshot(
         snapshot.id,
         "test",
@@ -126,7 +126,7 @@ async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStor
         hashlib.sha256(data).hexdigest(),
     )
     assert snapshot.suffix == suffix
-    assert store.picture_path(snapshot).suffix == f".{suffix}"
+    assert store.image_path(snapshot).suffix == f".{suffix}"
     assert await store.latest() == await store.get(snapshot.id) == snapshot
     assert await check_agreement(store) == [snapshot]
 
@@ -136,7 +136,7 @@ async def test_a_name_says_when_by_whom_and_which_in_utc(store: SnapshotStore) -
     snapshot = await save(store, 42, camera="front-door", captured_at=there)
     root = store.incoming.parent.parent
     stem = f"2026/11/22/111438.123_front-door_42_{snapshot.id}"
-    assert store.picture_path(snapshot) == root / f"{stem}.jpg"
+    assert store.image_path(snapshot) == root / f"{stem}.jpg"
     assert store.thumbnail_path(snapshot) == root / f"{stem}.thumbnail.jpg"
 
 
@@ -163,14 +163,14 @@ async def test_an_id_that_the_index_knows_is_not_given_again(
     monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
     second = await save(store, 2, data=make_picture(seed=2))
     assert second.id == base64.b32encode(fresh).decode().lower()
-    assert store.picture_path(first).read_bytes() == PICTURE
+    assert store.image_path(first).read_bytes() == PICTURE
     assert len(await check_agreement(store)) == 2
 
 
 async def test_a_file_that_has_the_name_already_is_not_touched(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = store.incoming.parent.parent / picture_name(SnapshotName("a" * 24, "test", 1, MOMENT, "jpg"))
+    there = store.incoming.parent.parent / image_path(SnapshotName("a" * 24, "test", 1, MOMENT, "jpg"))
     there.parent.mkdir(parents=True)
     there.write_bytes(b"somebody's")
     with monkeypatch.context() as patched:
@@ -222,7 +222,7 @@ async def test_twenty_saves_at_once_are_twenty_snapshots(store: SnapshotStore) -
     saved = await asyncio.gather(*(save(store, number, data=make_picture(seed=number)) for number in range(20)))
     assert sorted(await check_agreement(store), key=lambda each: each.capture) == saved
     for number, snapshot in enumerate(saved):
-        assert store.picture_path(snapshot).read_bytes() == make_picture(seed=number)
+        assert store.image_path(snapshot).read_bytes() == make_picture(seed=number)
 
 
 async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_none(
@@ -246,7 +246,7 @@ async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_
     await store.open()
     snapshot = await save(store)
     await store.check_writable()
-    store.picture_path(snapshot)
+    store.image_path(snapshot)
     store.thumbnail_path(snapshot)
     await store.close()
     assert threads == {("snapshots", "touches the disk"), ("images", "looks")}
@@ -566,7 +566,7 @@ async def test_a_photo_that_became_another_while_the_server_was_down_gets_anothe
     before = await store.read_thumbnail(saved)
     await store.close()
     other = make_picture(width=333, height=222, seed=77)
-    replace_file(store.picture_path(saved), other)
+    replace_file(store.image_path(saved), other)
     again = await reopen(store)
     found = await again.latest()
     assert found is not None
@@ -580,14 +580,14 @@ async def test_the_numbers_of_captures_go_on_above_those_of_photos_that_are_gone
     for number in (1, 7):
         gone = await save(store, number)
     await store.close()
-    store.picture_path(gone).unlink()
+    store.image_path(gone).unlink()
     again = await reopen(store)
     assert again.last_capture == 7
     await again.close()
 
 
 async def test_a_file_in_the_way_of_a_days_folder_is_told_as_what_it_is(store: SnapshotStore) -> None:
-    day = store.picture_path(await save(store)).parent
+    day = store.image_path(await save(store)).parent
     (day.parent.parent.parent / "2031").write_text("not a folder")
     with pytest.raises(StorageError, match="A file is in the place"):
         await save(store, 2, captured_at=dt.datetime(2031, 1, 1, tzinfo=dt.UTC))
@@ -676,7 +676,7 @@ async def test_an_index_that_can_not_be_used_is_made_again(
 async def test_an_index_that_fails_under_way_costs_one_snapshot_and_is_mended(store: SnapshotStore) -> None:
     kept = await save(store, 1)
     database = sqlite3.connect(":memory:", check_same_thread=False)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     index._database, whole = database, index._database
     with pytest.raises(StorageError, match="index"):
@@ -698,7 +698,7 @@ async def test_a_question_that_meets_a_damaged_index_is_answered_from_the_one_ma
         (store.count, 2),
     ]
     for ask, answer in questions:
-        index = store._archive._index
+        index = store._album._index
         assert index is not None
         store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
         assert await ask() == answer
@@ -709,7 +709,7 @@ async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(
     store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = await save(store, 1)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     store._thread.submit(
         index._database.execute,
@@ -724,7 +724,7 @@ async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(
 
 async def test_a_picture_that_was_removed_is_forgotten(store: SnapshotStore, caplog: pytest.LogCaptureFixture) -> None:
     gone, kept = await save(store, 1), await save(store, 2)
-    store.picture_path(gone).unlink()
+    store.image_path(gone).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == [kept]
     assert "1 gone" in caplog.text
@@ -738,9 +738,9 @@ async def test_a_picture_that_was_brought_here_is_taken_in(
     await elsewhere.open()
     brought = await save(elsewhere, 77, data=make_picture("PNG", width=100, height=30), camera="door")
     own = await save(store, 1)
-    target = store.picture_path(brought)
+    target = store.image_path(brought)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(elsewhere.picture_path(brought), target)
+    shutil.copy(elsewhere.image_path(brought), target)
     await elsewhere.close()
     again = await reopen(store)
     assert await check_agreement(again) == [brought, own]
@@ -753,7 +753,7 @@ async def test_a_missing_thumbnail_is_made_again_and_a_lonely_one_removed(store:
     first, second = await save(store, 1), await save(store, 2)
     thumbnail = store.thumbnail_path(first).read_bytes()
     store.thumbnail_path(first).unlink()
-    store.picture_path(second).unlink()
+    store.image_path(second).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == [first]
     assert store.thumbnail_path(first).read_bytes() == thumbnail
@@ -764,8 +764,8 @@ async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
     store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     torn, empty, kept = [await save(store, number) for number in (1, 2, 3)]
-    store.picture_path(torn).write_bytes(PICTURE[:-20])
-    store.picture_path(empty).write_bytes(b"")
+    store.image_path(torn).write_bytes(PICTURE[:-20])
+    store.image_path(empty).write_bytes(b"")
     await store.close()
     (store.incoming.parent / "index.sqlite3").unlink()
     again = await reopen(store)
@@ -778,7 +778,7 @@ async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
 
 async def test_a_picture_found_torn_when_its_thumbnail_is_made_again_is_forgotten(store: SnapshotStore) -> None:
     torn = await save(store, 1)
-    store.picture_path(torn).write_bytes(PICTURE[:-20])
+    store.image_path(torn).write_bytes(PICTURE[:-20])
     store.thumbnail_path(torn).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == []
@@ -790,7 +790,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     snapshot = await save(store)
-    root, own = store.incoming.parent.parent, store.picture_path(snapshot)
+    root, own = store.incoming.parent.parent, store.image_path(snapshot)
     far = tmp_path / "far"
     behind = far / "11" / "22" / f"111438.123_test_3_{'c' * 24}.jpg"
     behind.parent.mkdir(parents=True)
@@ -909,7 +909,7 @@ async def test_an_index_that_another_program_holds_ends_the_start(store: Snapsho
 
 
 async def test_the_epoch_is_now_and_rises_with_every_start(store: SnapshotStore) -> None:
-    before = milliseconds(dt.datetime.now(dt.UTC))
+    before = to_milliseconds(dt.datetime.now(dt.UTC))
     epoch = store.epoch
     assert before - 60_000 < epoch <= before
     for _ in range(3):
@@ -948,8 +948,8 @@ async def test_an_epoch_that_can_not_be_read_ends_nothing(store: SnapshotStore, 
     suffix=st.sampled_from(["jpg", "png", "webp"]),
 )
 def test_a_path_says_all_that_it_was_made_of(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
-    taken = SnapshotName(id, camera, capture, from_milliseconds(milliseconds(at)), suffix)
-    assert parse_path(picture_name(taken)) == taken
+    taken = SnapshotName(id, camera, capture, from_milliseconds(to_milliseconds(at)), suffix)
+    assert parse_path(image_path(taken)) == taken
 
 
 @pytest.mark.parametrize(

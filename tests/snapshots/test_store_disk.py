@@ -60,7 +60,7 @@ async def test_killed_at_any_step_of_a_save_it_is_wholly_there_or_not_at_all(tmp
         leftovers.append(len(files - list_files(Path(folder))))
         assert snapshots[-1].capture == 1
         for snapshot in snapshots:
-            assert store.picture_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
+            assert store.image_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
         # And it goes on.
         await save(store, 3, captured_at=MOMENT)
         await store.close()
@@ -93,7 +93,7 @@ async def test_killed_at_any_moment_nothing_that_was_reported_is_lost(tmp_path: 
         assert set(reported) <= set(snapshots)
         assert len(snapshots) <= len(reported) + round_ + 1
         for snapshot in snapshots.values():
-            assert store.picture_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
+            assert store.image_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
         await store.close()
 
 
@@ -138,7 +138,7 @@ async def test_a_picture_is_synced_before_it_has_its_name_and_the_name_before_it
     for number in 1, 2:
         trace.acts.clear()
         snapshot = await save(store, number)
-        picture, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+        picture, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
         day = picture.parent
         assert trace.acts[0] == ("sync", picture)
         assert trace.acts[-5:] == [
@@ -245,7 +245,7 @@ async def test_a_picture_that_the_disk_does_not_give_ends_no_start_and_is_back_w
     read_bytes = Path.read_bytes
 
     def read(path: Path) -> bytes:
-        if path == store.picture_path(sick):
+        if path == store.image_path(sick):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return read_bytes(path)
 
@@ -346,7 +346,7 @@ async def test_a_photo_can_be_deleted_on_a_disk_that_others_filled_to_the_last_b
     gone, stays = await save(small_store, 1, data=data), await save(small_store, 2, data=data)
     fill(small_disk)
     assert await small_store.remove(gone.id)
-    assert await small_store.find_taken(gone.id) is not None
+    assert await small_store.find_name(gone.id) is not None
     assert await check_agreement(small_store) == [stays]
 
 
@@ -397,7 +397,7 @@ async def test_a_start_on_a_read_only_disk_names_the_folder(small_disk: Path) ->
 
 async def test_a_disk_that_becomes_read_only_is_said_to_be_and_works_again(small_store: SnapshotStore) -> None:
     kept = await save(small_store, 1)
-    years = small_store.picture_path(kept).parent.parent.parent
+    years = small_store.image_path(kept).parent.parent.parent
     run_mount("--bind", str(years), str(years))
     try:
         run_mount("-o", "remount,bind,ro", str(years))
@@ -417,7 +417,7 @@ async def test_a_folder_that_may_not_be_written_is_said_to_be(tmp_path: Path) ->
         pytest.skip("permissions don't bind root")
     store = await open_store(tmp_path / "snapshots")
     kept = await save(store, 1)
-    day = store.picture_path(kept).parent
+    day = store.image_path(kept).parent
     day.chmod(0o500)
     with pytest.raises(StorageError, match="may not write"):
         await save(store, 2)
@@ -446,7 +446,7 @@ async def test_a_folder_that_goes_away_is_missed_and_not_made_again(tmp_path: Pa
     away.rename(folder)
     saved = await save(store, 3)
     assert await check_agreement(store) == [saved, kept]
-    assert inspect(store.picture_path(saved).read_bytes())
+    assert inspect(store.image_path(saved).read_bytes())
     await store.close()
 
 

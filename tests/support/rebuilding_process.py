@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
 from dog.snapshots.index_replacement import RebuiltIndex, set_aside
@@ -29,7 +29,7 @@ ALL_STEPS = (
     (sqlite3, "connect"),
     (Index, "close"),
     (DurableFacts, "_carry_over"),
-    (RebuiltIndex, "settle"),
+    (RebuiltIndex, "finish"),
 )
 
 
@@ -48,8 +48,8 @@ def rebuild(root: Path) -> Rebuilding:
 
 def start(root: Path) -> None:
     """As a server does."""
-    with closing(Archive(root)) as archive:
-        archive.open()
+    with closing(Album(root)) as album:
+        album.open()
 
 
 ACTS: dict[str, Callable[[Path], object]] = {
@@ -76,18 +76,18 @@ def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> No
 
 
 def fill(root: Path) -> None:
-    with closing(Archive(root)) as archive:
-        archive.open()
-        photos = [save(archive, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
-    archive = Archive(root)
-    archive.open()
-    photos.append(save(archive, 4, MOMENT))
-    with archive._indexed() as index:
-        with index.ledger.durably():
-            index.ledger.pin(photos[0].id, True)
-        index.ledger.share(photos[1].id, MOMENT, MOMENT + dt.timedelta(days=1))
-        index.ledger.secret()
-    archive.remove([photos[3].id])
+    with closing(Album(root)) as album:
+        album.open()
+        photos = [save(album, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
+    album = Album(root)
+    album.open()
+    photos.append(save(album, 4, MOMENT))
+    with album._use_index() as index:
+        with index.facts.synced_transaction():
+            index.facts.set_pinned(photos[0].id, True)
+        index.facts.share(photos[1].id, MOMENT, MOMENT + dt.timedelta(days=1))
+        index.facts.secret()
+    album.remove([photos[3].id])
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -140,7 +140,7 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
     assert machine.is_in_doubt()
     assert len(machine.photos()) == 1
     machine.set_clock(32, synchronised=True)
-    machine.server.wait_for("is trusted: the kernel says that it is synchronised")
+    machine.server.wait_for("is trusted: the kernel reports that it is synchronised")
     machine.server.wait_for("1 photos made room")
     assert machine.photos() == []
 

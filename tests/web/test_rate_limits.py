@@ -145,7 +145,7 @@ async def test_who_hangs_up_before_the_photo_is_there_has_asked_for_it_all_the_s
         async with connect_and_say(running.client.port, headers):
             await until(lambda before=taken: running.camera.captures > before)  # type: ignore[misc]
         await running.camera.release()
-        await until(lambda number=number: running.service.store.kept[0] > number)  # type: ignore[misc]
+        await until(lambda number=number: running.service.store.totals[0] > number)  # type: ignore[misc]
     async with running.client.post("/api/captures", json={"max_age": 0}, headers=headers) as answer:
         assert answer.status == 429
 

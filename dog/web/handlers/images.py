@@ -39,7 +39,7 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
     """The snapshot of that id. Raises Problem `unknown_snapshot`, and `gone_snapshot` for one that was removed."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
-        if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
+        if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:
             raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
         raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
     return snapshot
@@ -47,7 +47,7 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
 
 async def check_place(service: Service, snapshot_id: str) -> None:
     """Raise Problem `unknown_snapshot` where there never was one of that id, whose place a list could go on from."""
-    if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
+    if not is_snapshot_id(snapshot_id) or await service.store.find_name(snapshot_id) is None:
         raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
 
 
@@ -115,7 +115,7 @@ def _check_press(request: web.Request) -> None:
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
     """The photo after the one that `after` names, of the same camera; None where there was none within `wait` s."""
     after = request.query["after"]
-    taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
+    taken = await service.store.find_name(after) if is_snapshot_id(after) else None
     if taken is None:
         raise Problem(
             "unknown_snapshot",
@@ -167,7 +167,7 @@ async def _send(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
-        data = await service.store.open_picture(snapshot)
+        data = await service.store.open_image(snapshot)
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
