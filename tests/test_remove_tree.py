@@ -97,7 +97,7 @@ def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(
     """The swap is made between the look that says it is a folder and the step into it."""
     tree = tmp_path / "tree"
     (tree / "inner").mkdir(parents=True)
-    really_list = trees._list
+    really_list = trees._list_folder
 
     def list_and_swap(folder: int) -> tuple[list[str], list[str]]:
         found = really_list(folder)
@@ -106,7 +106,7 @@ def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(
             (tree / "inner").symlink_to(victim)
         return found
 
-    monkeypatch.setattr(trees, "_list", list_and_swap)
+    monkeypatch.setattr(trees, "_list_folder", list_and_swap)
     assert remove_tree(tree) == [tree / "inner"]
     assert (tree / "inner").is_symlink()
 
@@ -120,7 +120,7 @@ def test_a_folder_that_is_moved_away_takes_nothing_around_it_with_it(
     (elsewhere / "inner").mkdir(parents=True)
     (elsewhere / "file").write_bytes(b"precious")
     (elsewhere / "inner").rmdir()
-    really_list = trees._list
+    really_list = trees._list_folder
 
     def list_and_move(folder: int) -> tuple[list[str], list[str]]:
         found = really_list(folder)
@@ -128,7 +128,7 @@ def test_a_folder_that_is_moved_away_takes_nothing_around_it_with_it(
             (tree / "inner").rename(elsewhere / "inner")
         return found
 
-    monkeypatch.setattr(trees, "_list", list_and_move)
+    monkeypatch.setattr(trees, "_list_folder", list_and_move)
     assert remove_tree(tree) == [tree / "inner"]
     assert (elsewhere / "inner").is_dir()
     assert (elsewhere / "file").read_bytes() == b"precious"

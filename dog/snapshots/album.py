@@ -1,19 +1,18 @@
-"""The folder of snapshots and its index, kept as one.
+"""The album: the folder of snapshots and its index, which always agree.
 
-    <folder>/YYYY/MM/DD/<name>.jpg              a picture: what the camera left, bit for bit
+    <folder>/YYYY/MM/DD/<name>.jpg              an image, exactly as the camera sent it
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
-    <folder>/.dog/index.sqlite3                 can be made again from the pictures, but for its ledger
-    <folder>/.dog/index.old.sqlite3             the one before, while another is made in its place
-    <folder>/.dog/lock                          held while a server uses the folder
-    <folder>/.dog/epoch                         the start of the last server, so that the next one is later
-    <folder>/.dog/clock-in-doubt                there while the clock is in doubt (doubts.py)
-    <folder>/.dog/incoming/                     where files are written before they are whole; emptied at the start
-    <folder>/.dog/damaged/                      pictures of ours that are no longer whole, and indexes, put aside
+    <folder>/.dog/index.sqlite3                 the index, which can be rebuilt, and the durable facts
+    <folder>/.dog/index.old.sqlite3             the old index, during a rebuild
+    <folder>/.dog/lock                          locked while a server uses the folder
+    <folder>/.dog/epoch                         the last server's epoch, so that the next one is higher
+    <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
+    <folder>/.dog/incoming/                     unfinished files; emptied at the start
+    <folder>/.dog/damaged/                      incomplete images and old indexes
 
-A snapshot exists from the moment its picture is renamed to its final name: before that nothing refers to it,
-and what a crash leaves of it is removed at the next start. It is gone from the moment the ledger says so. Names of ours
-are believed, contents are checked before they enter the index, and what is not named as ours is neither touched nor
-served.
+A snapshot exists from the moment its image is renamed to its final name. Leftovers of a crash before that are removed
+at the next start. It is removed from the moment the durable facts have its removal. A path in our form is trusted, an
+image is checked before it enters the index, and all other files are neither touched nor served.
 
 Everything here blocks, and belongs to one thread.
 """
@@ -47,20 +46,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_ID_ATTEMPTS = 8
-"""At a new id. The second is needed once in 2**120 saves; if the eighth is, the ids are not random."""
+"""Attempts to make a new id. If they all fail, the ids are not random."""
 _PROBE_DATA = bytes(4096)
-"""A whole block: less than that, some file systems keep beside the name, and it fits when nothing else does."""
+"""A whole block. Some file systems keep smaller files in the inode, where they fit even on a full disk."""
 LOW_DISK_BYTES = 1024 * 1024
-"""Bytes of the disk. With less than that left, SQLite may have no room to note what is removed."""
+"""With less free space, SQLite may not be able to record a removal before files are deleted."""
 MAX_LOGGED_LEFTOVERS = 10
 MAX_LOGGED_PATH_LENGTH = 300
-"""Of leftovers in one line of the log: a stranger chose how many they are and how long their names."""
+"""Limits of one log line about leftovers, because any program may have written them."""
 MAX_EPOCH = 2**53
-"""The largest whole number that a browser counts with."""
+"""The largest integer that JavaScript represents exactly."""
 
 
 class Album:
-    """One folder, open from `open` to `close`. For what the disk does its methods raise StorageFull or StorageError."""
+    """The folder of snapshots, open from `open` to `close`. Methods raise StorageFull and StorageError."""
 
     def __init__(self, root: Path, clock: Clock | None = None) -> None:
         self.root = root
@@ -78,9 +77,9 @@ class Album:
     # ---- opening and closing
 
     def open(self) -> None:
-        """Lock the folder, clean up what a crash left, and make the index agree with the pictures.
+        """Lock the folder, remove leftovers of a crash, and make the index agree with the images.
 
-        Raises StartError: one line that names the folder, what is wrong and what to do. It is to be closed then, too.
+        Raises StartError, in one line. Call `close` also after an error.
         """
         try:
             self._make_private()
@@ -96,7 +95,7 @@ class Album:
             ) from error
 
     def close(self) -> None:
-        """Bring the index into its file and let go of the folder. Not open, does nothing."""
+        """Close the index and release the folder. Does nothing if they are not open."""
         if self._index is not None:
             index, self._index = self._index, None
             try:
@@ -110,7 +109,7 @@ class Album:
             lock.release()
 
     def _clean_up(self) -> None:
-        """Remove what a crash or a camera left. It is never served: what can't be removed ends no start."""
+        """Remove leftovers of a crash or a camera. Log those that can't be removed: they are never served."""
         count, left = files.empty_folder(self.incoming)
         if count:
             log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
@@ -128,7 +127,7 @@ class Album:
         for folder in missing:
             sync_folder(folder.parent)
         for folder in self.private, self.incoming:
-            # Its content is removed: it must not be reached through a link to somewhere else.
+            # Its content is removed, so it must not be a link to another folder.
             if folder.is_symlink():
                 raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
             make_private_folder(folder)
@@ -136,23 +135,23 @@ class Album:
         sync_folder(self.private)
 
     def _next_epoch(self) -> int:
-        """Now, in milliseconds since 1970, but always above the one before, whatever became of the clock."""
+        """Return the present time in milliseconds since 1970, or the last epoch plus 1 if that is higher."""
         path = self.private / "epoch"
-        before = 0
+        last = 0
         with contextlib.suppress(FileNotFoundError):
             text = path.read_bytes()[:20].strip()
             if text.isdigit() and int(text) < MAX_EPOCH:
-                before = int(text)
+                last = int(text)
             else:
                 log.warning("%s: the last epoch can't be read. It is derived from the clock alone.", self.root)
-        epoch = max(time.time_ns() // 1_000_000, before + 1)
-        files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._make_temporary("epoch"))
+        epoch = max(time.time_ns() // 1_000_000, last + 1)
+        files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._temp_path("epoch"))
         return epoch
 
     # ---- the index
 
     def _open_index(self) -> Index:
-        """The index, made again where it can't be used, and equal to the folder."""
+        """Open the index, or rebuild it if it can't be used, and make it agree with the folder."""
         return open_index(self.private, self._reconcile)
 
     def _reconcile(self, index: Index) -> None:
@@ -162,7 +161,7 @@ class Album:
 
     @contextlib.contextmanager
     def _use_index(self) -> Iterator[Index]:
-        """The index. Where it fails it is given up, and the next use opens or makes it again."""
+        """Yield the index. If it fails, close it: the next use opens or rebuilds it."""
         self._held_lock()
         try:
             if self._index is None:
@@ -195,11 +194,11 @@ class Album:
     # ---- saving
 
     def stage(self, data: bytes) -> Path:
-        """Write a picture beside and see it to the disk; it can be looked at meanwhile. For `save`, or `discard`.
+        """Write an image to a temporary file and sync it. Pass the path to `save` or `discard`.
 
-        Raises StorageFull and StorageError, and then nothing of it is left.
+        Raises StorageFull and StorageError, and then leaves no file.
         """
-        path = self._make_temporary("picture")
+        path = self._temp_path("picture")
         try:
             self._held_lock().check()
             files.write_synced(path, data)
@@ -211,7 +210,7 @@ class Album:
         files.remove_file(staged)
 
     def make_free_id(self) -> str:
-        """One that neither a snapshot has nor one that was removed. Raises StorageError where none is found."""
+        """Return an id that no present or removed snapshot has. Raise StorageError if none is found."""
         with self._use_index() as index:
             for _ in range(MAX_ID_ATTEMPTS):
                 snapshot_id = make_id()
@@ -222,9 +221,9 @@ class Album:
         )
 
     def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
-        """Keep a staged picture under its snapshot's name: when this returns it is on disk and in the index.
+        """Rename a staged image to its final path. When this returns, it is on disk and in the index.
 
-        Raises StorageFull and StorageError, and then nothing of it is left.
+        Raises StorageFull and StorageError, and then leaves no file.
         """
         try:
             with self._use_index() as index:
@@ -243,28 +242,28 @@ class Album:
 
     @contextlib.contextmanager
     def _track_day_mtime(self, index: Index, day: str) -> Iterator[None]:
-        """What is done in a day's folder meanwhile stands in the index: the next start need not look for it."""
+        """Record the folder's new mtime, so that the next start does not scan this day again."""
         folder = self.root / day
-        is_known = index.day(day) == _mtime_ns(folder)
-        if is_known:
+        is_unchanged = index.day_mtime(day) == _mtime_ns(folder)
+        if is_unchanged:
             index.set_day_mtime(day, None)
         yield
-        changed_at = _mtime_ns(folder)
-        if changed_at is None:
+        mtime_ns = _mtime_ns(folder)
+        if mtime_ns is None:
             index.delete_day(day)
-        elif is_known:
-            index.set_day_mtime(day, changed_at)
+        elif is_unchanged:
+            index.set_day_mtime(day, mtime_ns)
 
-    def _make_temporary(self, kind: str) -> Path:
-        """A name in `incoming` that is free, also where a leftover could not be removed."""
+    def _temp_path(self, kind: str) -> Path:
+        """Return an unused path in `incoming`, which may have leftovers."""
         return self.incoming / f"{make_id()}.{kind}"
 
     def _add_files(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
-        """Both files, the thumbnail first, and the row. Raises FileExistsError where the name or the id is taken."""
+        """Add the thumbnail, the image and the row. Raise FileExistsError if the path exists."""
         final = self.root / image_path(snapshot)
         thumbnail = self.root / thumbnail_path(image_path(snapshot))
         incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
-        # An empty file holds the name: a rename would replace what is there, and not every file system has links.
+        # Reserve the name with an empty file: a rename would overwrite, and not every file system has hard links.
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         try:
             files.write_synced(incoming_thumbnail, thumbnail_data)
@@ -278,7 +277,7 @@ class Album:
             raise
 
     def _make_day_folder(self, day: str, index: Index) -> None:
-        """The folder of a day, synced up to the root the first time, as a crash may have made it and not synced it."""
+        """Make the folder of a day. At the first use, sync it up to the root: a crash may have left it unsynced."""
         folder = self.root / day
         is_new = not folder.is_dir()
         if is_new or day != self._day:
@@ -288,8 +287,8 @@ class Album:
             index.set_day_mtime(day, _mtime_ns(folder))
 
     def check_writable(self) -> None:
-        """Write a file, sync it and remove it again."""
-        path = self._make_temporary("writable")
+        """Write, sync and remove a small file. Raise StorageFull or StorageError if that fails."""
+        path = self._temp_path("writable")
         try:
             self._held_lock().check()
             files.write_synced(path, _PROBE_DATA)
@@ -300,25 +299,25 @@ class Album:
     # ---- removing
 
     def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
-        """Those of them that there were: gone from the index, with a note that they were removed, and from the disk."""
+        """Remove snapshots from the index and the disk, and record the removals. Return those that existed."""
         with self._use_index() as index:
             return self._remove(index, [found for each in snapshot_ids if (found := index.get(each)) is not None])
 
     def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
-        """Remove what is too old or too much, a step of it, so that a picture of `room` bytes has its place.
+        """Remove snapshots that exceed the limits, in one step, to make room for an image of `room` bytes.
 
-        Raises StorageFull where it has none though nothing is left that may go.
+        Raises StorageFull if there is no room and nothing may be removed.
         """
         with self._use_index() as index:
             free = shutil.disk_usage(self.root).free
-            chosen = select_for_removal(
+            selected = select_for_removal(
                 index, limits, totals=self.totals, free=free, now=self._timekeeping.deletion_time(index), room=room
             )
-            if room and not chosen and limits.free is not None and free - room < limits.free:
+            if room and not selected and limits.free is not None and free - room < limits.free:
                 raise StorageFull(
                     "The disk has less space than `keep_free`, and no photo may be removed. Make room, or unpin some."
                 )
-            return self._remove(index, chosen)
+            return self._remove(index, selected)
 
     def _remove(self, index: Index, snapshots: list[Snapshot]) -> list[Snapshot]:
         if not snapshots:
@@ -328,14 +327,14 @@ class Album:
         for day in days:
             if (self.root / day).exists() and not os.access(self.root / day, os.W_OK | os.X_OK):
                 raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
-        if shutil.disk_usage(self.root).free < LOW_DISK_BYTES:  # else there is no room to note it
-            self._unlink(snapshots)
+        if shutil.disk_usage(self.root).free < LOW_DISK_BYTES:  # make room to record the removal
+            self._delete_files(snapshots)
         with contextlib.ExitStack() as stack:
             for day in days:
                 stack.enter_context(self._track_day_mtime(index, day))
             index.remove(snapshots, utc_now())
             self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
-            left = self._unlink(snapshots)
+            left = self._delete_files(snapshots)
             for day in days:
                 files.remove_empty_folders(self.root, self.root / day)
         for each in left:
@@ -343,8 +342,8 @@ class Album:
             index.set_day_mtime(day_of(each), None)
         return snapshots
 
-    def _unlink(self, snapshots: list[Snapshot]) -> list[Snapshot]:
-        """Those whose files are still there."""
+    def _delete_files(self, snapshots: list[Snapshot]) -> list[Snapshot]:
+        """Delete the files of snapshots. Return the snapshots with a file that can't be deleted."""
         left = []
         for each in snapshots:
             paths = [self.root / name for name in (image_path(each), thumbnail_path(image_path(each)))]
@@ -355,33 +354,33 @@ class Album:
         return left
 
     def check_clock(self) -> Doubt | None:
-        """Return why the clock is in doubt, or None. Remember it if it is trusted."""
+        """Return the doubt about the clock, or None if it is trusted; then store the time."""
         with self._use_index() as index:
             self._held_lock().check()
             return self._timekeeping.check(index)
 
-    # ---- finding
+    # ---- reading and writing the index
 
-    def read(self, question: Callable[[Index], T]) -> T:
-        """Read from the index; where it turns out to be damaged, from the one that is made in its place."""
+    def read(self, query: Callable[[Index], T]) -> T:
+        """Read from the index. If it is damaged, read from the rebuilt one."""
         try:
             with self._use_index() as index:
-                return question(index)
+                return query(index)
         except StorageError:
             if self._index is not None:
                 raise
         with self._use_index() as index:
-            return question(index)
+            return query(index)
 
     def write(self, statement: Callable[[Index], T]) -> T:
-        """Write into the index's ledger."""
+        """Write into the index, such as its durable facts."""
         with self._use_index() as index:
             self._held_lock().check()
             return statement(index)
 
 
 def _mtime_ns(folder: Path) -> int | None:
-    """When something in the folder came, went or got another name, in ns; None where it is not there."""
+    """Return the folder's mtime in ns, or None if it does not exist."""
     try:
         return folder.stat().st_mtime_ns
     except FileNotFoundError:

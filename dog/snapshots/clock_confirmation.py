@@ -1,7 +1,7 @@
 """Files by which a person confirms the clock of a running server, because only the server may use the index.
 
-    <folder>/.dog/clock-in-doubt     while the clock is in doubt: what it says, and what was expected
-    <folder>/.dog/clock-confirmed    the same file, which a command renamed; the server removes it
+    <folder>/.dog/clock-in-doubt     the doubt, while there is one: the clock's time and the expected time
+    <folder>/.dog/clock-confirmed    the same file, renamed by a command; the server removes it
 
 A confirmation names the doubt that it is for, so that it does not confirm a later one. Everything here blocks.
 """
@@ -29,8 +29,8 @@ class DoubtFiles:
 
     # ---- the server's side
 
-    def note(self, doubt: Doubt | None) -> None:
-        """Say that the clock is in doubt, or that it is not, and that any confirmation was noticed."""
+    def write(self, doubt: Doubt | None) -> None:
+        """Write the server's doubt, or remove it, and acknowledge any confirmation."""
         if self._is_current and doubt == self._published:
             return
         if doubt is None:
@@ -43,7 +43,7 @@ class DoubtFiles:
         self._published, self._is_current = doubt, True
 
     def confirmed(self) -> Doubt | None:
-        """Return the doubt that a person has confirmed. The next `note` says that this was noticed."""
+        """Return the doubt that a person has confirmed. The next `write` acknowledges it."""
         if self._published is None:
             return None
         confirmed = _read(self._confirmed)
@@ -53,19 +53,19 @@ class DoubtFiles:
     # ---- the command's side
 
     def read(self) -> Doubt | None:
-        """Return the doubt of the server that has the folder; None if it trusts its clock."""
+        """Return the running server's doubt, or None if it trusts its clock."""
         return _read(self._doubt)
 
     def confirm(self) -> bool:
-        """Confirm the clock of the server that has the folder. Return False if it is not in doubt."""
+        """Confirm the running server's clock. Return False if it is not in doubt."""
         try:
             os.rename(self._doubt, self._confirmed)
         except FileNotFoundError:
             return False
         return True
 
-    def is_noticed(self) -> bool:
-        """Return True if the server has noticed the confirmation."""
+    def is_acknowledged(self) -> bool:
+        """Return True if the server has acknowledged the confirmation."""
         return not self._confirmed.exists()
 
 

@@ -1,5 +1,4 @@
-"""Facts that no image and no folder holds: removed ids, pins, share links, the time at which the wall clock was last
-trusted, and the photos that a wrong clock dated.
+"""Facts that no image holds: removed ids, pins, share links, the last trusted time, and wrongly dated photos.
 
 They have tables of their own in the index's file. Decisions of a person are synced at once. If the index is rebuilt,
 all are carried over as far as they can be read.
@@ -45,21 +44,21 @@ CREATE TABLE IF NOT EXISTS clock (
 );
 CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITHOUT ROWID;
 """
-"""Tables on their own, because they are added to the index of an earlier version, which stays as it is otherwise.
+"""Tables that are added to the index of an earlier version, which otherwise stays as it is.
 
-`misdated` has the photos whose own date is not trusted. `taken_at` is the time that counts for their age; NULL while it
-is not known.
+`misdated` has the photos whose date is not trusted. `taken_at` is the time that counts for their age, or NULL while it
+is unknown.
 """
 _TABLES = ("pins", "removed", "shares", "secret")
 _REMOVAL_RETENTION = dt.timedelta(days=365)
-"""How long an id that was removed is known as such: as long as a browser keeps its cookie."""
+"""Time for which a removed id is kept: as long as a browser keeps its cookie."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A link that was given away, to one snapshot. Times are aware, in whole milliseconds."""
+    """A share link to one snapshot. Times are aware, in whole milliseconds."""
 
     id: str
     snapshot: str
@@ -68,7 +67,7 @@ class Share:
 
 
 class DurableFacts:
-    """The tables of an open database. Every method blocks and raises sqlite3.Error as it comes."""
+    """The tables of durable facts in an open database. Methods block and raise sqlite3.Error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -77,7 +76,7 @@ class DurableFacts:
 
     @contextlib.contextmanager
     def synced_transaction(self) -> Iterator[None]:
-        """All of it or, when it fails, none; and on the disk when it returns."""
+        """Run a transaction that is on the disk when this returns."""
         database = self._database
         database.execute("PRAGMA synchronous = FULL")
         try:
@@ -92,10 +91,10 @@ class DurableFacts:
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA synchronous = NORMAL")
 
-    # ---- what was removed
+    # ---- removals
 
     def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Inside `durably`. Their pins and links go with them."""
+        """Add removed snapshots, and delete their pins and share links. Call it in `synced_transaction`."""
         self._database.executemany(
             "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -116,7 +115,7 @@ class DurableFacts:
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
 
     def find_removed(self, snapshot_id: str) -> SnapshotName | None:
-        """What was known of it; None where no snapshot of this id was removed within the last year."""
+        """Return the name of a snapshot that was removed within the last year, or None."""
         row = self._database.execute(
             "SELECT id, camera, capture, captured_at, suffix FROM removed WHERE id = ?", (snapshot_id,)
         ).fetchone()
@@ -128,13 +127,14 @@ class DurableFacts:
     # ---- pins
 
     def set_pinned(self, snapshot_id: str, pinned: bool) -> None:
-        """Inside `durably`."""
+        """Pin or unpin a snapshot. Call it in `synced_transaction`."""
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
 
-    # ---- links that were given away
+    # ---- share links
 
     def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
+        """Create a share link."""
         share = Share(make_id(), snapshot_id, _in_whole_milliseconds(now), _in_whole_milliseconds(expires_at))
         with self.synced_transaction():
             self._database.execute(
@@ -148,16 +148,16 @@ class DurableFacts:
         return rows[0] if rows else None
 
     def shares_of(self, snapshot_id: str) -> list[Share]:
-        """The oldest first."""
+        """Return the share links of a snapshot, oldest first."""
         return self._shares("snapshot = ?", snapshot_id)
 
     def revoke(self, share_id: str) -> bool:
-        """Whether there was such a link."""
+        """Delete a share link. Return True if it existed."""
         with self.synced_transaction():
             return self._database.execute("DELETE FROM shares WHERE id = ?", (share_id,)).rowcount > 0
 
     def secret(self) -> bytes:
-        """What links are signed with: 32 random bytes, made when they are first asked for."""
+        """Return the key that signs share links: 32 random bytes, made at the first call."""
         row = self._database.execute("SELECT value FROM secret").fetchone()
         if row is None:
             row = (secrets.token_bytes(32),)
@@ -177,7 +177,7 @@ class DurableFacts:
     # ---- the clock
 
     def trusted_at(self) -> dt.datetime | None:
-        """Return when the clock was last trusted, by itself; None if that is not known."""
+        """Return the time at which the clock was last trusted, or None if it is unknown."""
         row = self._database.execute("SELECT trusted_at FROM clock").fetchone()
         try:
             return None if row is None else from_milliseconds(row[0])
@@ -185,23 +185,23 @@ class DurableFacts:
             return None
 
     def note_trusted(self, now: dt.datetime) -> None:
-        """Remember that the clock is trusted."""
+        """Store the time of a trusted clock."""
         self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (to_milliseconds(now),))
 
     def distrust_date(self, snapshot_id: str) -> None:
-        """Note that the date of a snapshot is not trusted. Synced, so that it is known after a power cut, too."""
+        """Mark the date of a snapshot as not trusted. Synced, to survive a power cut."""
         with self.synced_transaction():
             self._database.execute("INSERT OR IGNORE INTO misdated VALUES (?, NULL)", (snapshot_id,))
 
     def trust_dates(self, after: int, until: int) -> None:
-        """Trust the dates of the captures with these numbers: above `after`, up to `until`. Inside `durably`."""
+        """Trust the dates of captures with numbers above `after`, up to `until`. Call it in `synced_transaction`."""
         self._database.execute(
             "DELETE FROM misdated WHERE id IN (SELECT id FROM snapshots WHERE capture > ? AND capture <= ?)",
             (after, until),
         )
 
     def correct_dates(self, after: int, until: int, jump: dt.timedelta) -> None:
-        """Have these captures count as taken by so much later than they are dated. Inside `durably`."""
+        """Count these captures as taken later than their date, by `jump`. Call it in `synced_transaction`."""
         self._database.execute(
             "INSERT OR REPLACE INTO misdated"
             " SELECT id, captured_at + ? FROM snapshots WHERE capture > ? AND capture <= ?",
@@ -209,29 +209,29 @@ class DurableFacts:
         )
 
     def resolve_unknown_dates(self, now: dt.datetime) -> None:
-        """Have all whose time is still unknown count as taken now, which is later than they were. Inside `durably`."""
+        """Count all with an unknown time as taken now, at the latest. Call it in `synced_transaction`."""
         self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (to_milliseconds(now),))
 
     def delete_expired(self, now: dt.datetime) -> None:
-        """Delete the removals, and the expired links, that are older than a year. Inside `synced_transaction`.
+        """Delete removals, and expired share links, older than a year. Call it in `synced_transaction`.
 
-        A date before the project has an unknown age.
+        Entries with a date before the project are kept, because their age is unknown.
         """
         between = to_milliseconds(MIN_PLAUSIBLE_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
 
-    # ---- what is carried over
+    # ---- carrying over from an old index
 
     def carry_over(self, damaged: Path) -> None:
-        """All that can still be read from the tables of an index that can't be used any more."""
+        """Copy the rows that can be read from the tables of an old or damaged index."""
         if not damaged.is_file():
             return
         try:
             old = sqlite3.connect(damaged, isolation_level=None)
-            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # as the index has it: no shared memory
+            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared memory, as in the index
         except sqlite3.Error as error:
-            log.warning("pins, removals and links of %s are lost: %s", damaged, error)
+            log.warning("%s can't be opened; its pins, removals and share links are lost: %s", damaged, error)
             return
         with contextlib.closing(old):
             for table in (*_TABLES, "clock", "misdated"):
@@ -247,19 +247,19 @@ class DurableFacts:
                     self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
                     count += 1
         except sqlite3.Error as error:
-            log.warning("%s of the old index can't be carried over: %s", table, error)
+            log.warning("The table %s of the old index can't be carried over: %s", table, error)
         else:
             if count:
-                log.info("%d rows of %s are carried over from the old index.", count, table)
+                log.info("%d rows of the table %s were carried over from the old index.", count, table)
 
 
 def _read_rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
-    """Row by row, up to where it is damaged."""
+    """Yield the rows of a table up to the first damage."""
     try:
         yield from database.execute(f"SELECT * FROM {table}")
     except sqlite3.Error as error:
         if "no such table" not in str(error):
-            log.warning("%s of the old index can't be read to its end: %s", table, error)
+            log.warning("The table %s of the old index can't be read to its end: %s", table, error)
 
 
 def _in_whole_milliseconds(moment: dt.datetime) -> dt.datetime:

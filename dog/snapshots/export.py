@@ -1,8 +1,8 @@
-"""The originals of an album as one archive: a zip or a tar, stored as they are, oldest first, under their own names.
+"""Write the originals of an album into one zip or tar, uncompressed, oldest first, under their own paths.
 
-It needs the folder alone, whose names say all, and no lock: a server may take photos and remove others meanwhile. A
-photo is read whole before its place in the archive is begun, so that one that goes leaves no gap. An archive that
-is not finished has no end, so that nobody takes it for a whole one. Everything here blocks.
+It needs only the folder, whose paths hold everything, and no lock: a server may add and remove photos at the same time.
+A photo is read completely before its entry begins, so that a removed one leaves no gap. An unfinished archive has no end
+record, so that it is not mistaken for a complete one. Everything here blocks.
 """
 
 import contextlib
@@ -34,12 +34,12 @@ _FILE_MODE = stat.S_IFREG | 0o644
 _MIN_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _MAX_ZIP_TIME: Final = (2107, 12, 31, 23, 59, 58)
 _ZIP_TIMESTAMP_FIELD: Final = 0x5455
-"""The extra field of a zip with the time in UTC: its own time is that of a clock on the wall, to two seconds."""
+"""A zip's extra field with the time in UTC: the standard field has local time, to two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedPhoto:
-    """A photo that goes into the archive: its path below the folder, what that says, and its size in bytes."""
+    """A photo for the archive: its path in the album, the parts of that path, and its size in bytes."""
 
     path: str
     name: SnapshotName
@@ -49,21 +49,21 @@ class ExportedPhoto:
 def list_photos(
     root: Path, *, first: dt.date | None = None, last: dt.date | None = None, camera: str | None = None
 ) -> list[ExportedPhoto]:
-    """The photos of these days in UTC, both included, that are there now; the oldest first. Raises OSError."""
+    """List the photos of some days in UTC, `first` and `last` included, oldest first. Raises OSError."""
     found: list[ExportedPhoto] = []
     for day in sorted(list_days(root)[0]):
         if (first and day < f"{first:%Y/%m/%d}") or (last and day > f"{last:%Y/%m/%d}"):
             continue
-        with contextlib.suppress(FileNotFoundError):  # it was the last of its day that went
-            for path, size in list_day(root, day).pictures.items():
+        with contextlib.suppress(FileNotFoundError):  # the day's last photo was removed
+            for path, size in list_day(root, day).images.items():
                 name = parse_path(path)
-                if name and size and camera in (None, name.camera):  # an empty one is about to be saved
+                if name and size and camera in (None, name.camera):  # an empty file is a save in progress
                     found.append(ExportedPhoto(path, name, size))
     return sorted(found, key=lambda photo: (photo.name.captured_at, photo.name.capture, photo.path))
 
 
 class Stream(io.RawIOBase):
-    """A descriptor that is only ever written to, such as a pipe: nothing waits in a buffer. Raises OSError."""
+    """A write-only, unbuffered stream to a descriptor, such as a pipe. Raises OSError."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -103,11 +103,11 @@ class _Zip:
         self._archive.close()
 
     def abort(self) -> None:
-        self._archive.fp = None  # it would write its end when it is let go of
+        self._archive.fp = None  # else its destructor writes the end record
 
 
 def _zip_time(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
-    """As near as a zip can say it: a camera whose clock was never set takes photos in 1970."""
+    """Return local time within a zip's range: a camera whose clock was never set takes photos in 1970."""
     local = at.astimezone()
     clock = (local.year, local.month, local.day, local.hour, local.minute, local.second)
     return min(max(clock, _MIN_ZIP_TIME), _MAX_ZIP_TIME)
@@ -123,14 +123,14 @@ class _Tar:
         member.mtime = photo.name.captured_at.timestamp()
         member.mode = stat.S_IMODE(_FILE_MODE)
         self._archive.addfile(member, io.BytesIO(data))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # kept for who asks what is in it: nobody
+        self._archive.members.clear()  # type: ignore[attr-defined]  # saves memory
 
     def finish(self) -> None:
         self._archive.close()
 
     def abort(self) -> None:
         stream: Any = self._archive.fileobj
-        stream.closed = True  # it would write what it still holds when it is let go of
+        stream.closed = True  # else its destructor writes the rest of its buffer
 
 
 _ARCHIVES: Final[dict[Kind, Callable[[IO[bytes]], _Archive]]] = {"zip": _Zip, "tar": _Tar}
@@ -145,9 +145,9 @@ def export(
     left_out: Callable[[str, str], object],
     advance: Callable[[int], object],
 ) -> int:
-    """Write the photos into an archive; how many there are in it. Raises OSError for the sink alone.
+    """Write the photos into an archive, and return their number. Raises OSError only for the sink.
 
-    `left_out` is told the path of a photo that can't be had any more, and why; `advance` how many bytes are done.
+    `left_out` is called with the path of a photo that can't be read, and the reason; `advance` with each photo's size.
     """
     archive = _ARCHIVES[kind](sink)
     count = 0
@@ -176,20 +176,20 @@ def _read(path: Path, size: int) -> bytes:
 
 @contextlib.contextmanager
 def write_archive(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """A file that gets its name when all of it is written and synced; else nothing of it is left.
+    """Write a file that gets its name when it is complete and synced. After an error, no file is left.
 
-    Raises FileExistsError where something has the name by then, but for a file that may be overwritten; and OSError.
+    Raises OSError, and FileExistsError if the name is taken and `overwrite` is False.
     """
-    beside = path.with_name(f".{make_id()}.part")
+    temp_path = path.with_name(f".{make_id()}.part")
     try:
-        with open(beside, "xb") as file:
+        with open(temp_path, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
-            os.replace(beside, path)
+            os.replace(temp_path, path)
         else:
-            link_new(beside, path)
+            link_new(temp_path, path)
         sync_folder(path.parent)
     finally:
-        files.remove_file(beside)
+        files.remove_file(temp_path)

@@ -1,7 +1,7 @@
 """Read images and thumbnails back from disk, or from a cache of the newest.
 
-A file that was removed, truncated or replaced by something else is never returned. Its hash is not checked: that is what
-verify.py is for. The cache holds images that were checked and synced when they were saved.
+A file that was removed, truncated or replaced by something else is never returned. Hashes are not checked here, but in
+verify.py. The cache holds images that were checked and synced when they were saved.
 """
 
 import errno

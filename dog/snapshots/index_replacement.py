@@ -1,8 +1,8 @@
-"""An index made in the place of another: what the old one alone knew is taken over, as far as it can be read.
+"""Replace an index by a rebuilt one, and carry over what only the old one has, as far as it can be read.
 
-That is its ledger, how each photo that is as it was came about, and the highest number of a capture. Where it knew
-another hash of a photo, that one stays: what is damaged is never blessed. Until the new one is whole, the old one lies
-beside it: a crash on the way costs nothing.
+That is: the durable facts, the origin of each unchanged photo, and the highest capture number. If a photo's hash
+differs, the old hash stays, so that damage is never accepted. The old index is kept until the new one is complete, so
+that a crash loses nothing.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ __all__ = [
 
 INDEX_FILE = "index.sqlite3"
 OLD_INDEX_FILE = "index.old.sqlite3"
-"""Where it lies, there is an index that was put aside, and the one in its place is not whole."""
+"""The index that was set aside. While it exists, the new one is not complete."""
 
 INDEX_READ_ERRORS = (sqlite3.Error, ValueError, TypeError, OverflowError)
-"""What comes of reading an index that is damaged or of another version."""
+"""Errors of reading an index that is damaged or of another version."""
 
 log = logging.getLogger(__name__)
 
 
 class OldIndex(Index):
-    """The index that is to be replaced, read as far as it can be: it need not be sound, nor of this version."""
+    """The index that is being replaced, read-only. It may be damaged or of another version."""
 
     def _prepare(self) -> None:
         self._value("PRAGMA locking_mode = EXCLUSIVE")
@@ -47,8 +47,10 @@ class OldIndex(Index):
 
 
 class RebuiltIndex(Index):
-    """The index that is being made. `changed` are the paths of photos that are not as they were saved, and `carried` is
-    of how many the old one knew more than their files say. `aside` is where that one is kept then, if there was one.
+    """The index that is being rebuilt.
+
+    `changed` are the paths of photos that changed since they were saved. `carried` is the number of photos with data
+    from the old index. `aside` is the path at which the old one is kept, if there was one.
     """
 
     def __init__(self, path: Path, old: Path, advance: Callable[[int], object]) -> None:
@@ -68,27 +70,27 @@ class RebuiltIndex(Index):
                 self.note_read_error(error)
 
     def add(self, snapshot: Snapshot) -> None:
-        known = self._find_in_old(snapshot.id)
-        if known is not None and known.sha256 in ("", snapshot.sha256):
-            snapshot = dataclasses.replace(snapshot, origin=known.origin)
+        old = self._find_in_old(snapshot.id)
+        if old is not None and old.sha256 in ("", snapshot.sha256):
+            snapshot = dataclasses.replace(snapshot, origin=old.origin)
             self.carried += 1
-        elif known is not None:
-            snapshot = dataclasses.replace(snapshot, sha256=known.sha256)
+        elif old is not None:
+            snapshot = dataclasses.replace(snapshot, sha256=old.sha256)
             self.changed.append(image_path(snapshot))
         super().add(snapshot)
         self._advance(1)
 
     def note_read_error(self, error: BaseException) -> None:
-        """Something of the old one can't be read; the rest may still be."""
+        """Record that a part of the old index can't be read. Other parts may still be readable."""
         self._read_errors.add(str(error))
 
     def finish(self) -> None:
-        """All is taken over: from now on it is an index like any other. Says what could not be."""
+        """Complete the rebuild: log what was lost, and write the index to the disk."""
         if self._read_errors:
-            why = ", ".join(sorted(self._read_errors))
-            log.warning("the old index can't be read, or not all of it, and what it alone knew is lost: %s", why)
+            reasons = ", ".join(sorted(self._read_errors))
+            log.warning("The old index can't be read completely. Data that only it had is lost: %s", reasons)
         self._close_old()
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one goes
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one is moved
 
     def _close_old(self) -> None:
         if self.old is not None:
@@ -108,55 +110,55 @@ class RebuiltIndex(Index):
             return None
 
     def _raise_last_capture(self, capture: int) -> None:
-        """Captures' numbers rise for ever, also above those of photos that are gone."""
+        """Keep capture numbers above those of photos that are gone."""
         self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
 
 
-# ---- the index of an archive
+# ---- the index of an album
 
 
-def open_index(private: Path, reconcile_with: Callable[[Index], None]) -> Index:
-    """The index in an archive's private folder, made again where it can't be used. `reconcile_with` holds it to the folder.
+def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
+    """Open the index in an album's private folder, or rebuild it if it can't be used.
 
-    Raises sqlite3.Error where what is around it is at fault, and OSError.
+    `reconcile` makes it agree with the folder. Raises OSError, and sqlite3.Error if a rebuild would not help.
     """
     path = private / INDEX_FILE
     if not (private / OLD_INDEX_FILE).exists():
         try:
             index = Index(path)
             with _close_on_error(index):
-                reconcile_with(index)
+                reconcile(index)
             return index
         except sqlite3.Error as error:
             if is_environment_error(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s).", private, error)
     log.warning("%s: the index is rebuilt.", private)
-    successor = rebuild_index(private, reconcile_with)
-    if successor.changed:
-        first, count = successor.changed[0], len(successor.changed)
+    rebuilt = rebuild_index(private, reconcile)
+    if rebuilt.changed:
+        first, count = rebuilt.changed[0], len(rebuilt.changed)
         log.warning(
             "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.", count, first
         )
-    return successor
+    return rebuilt
 
 
 def rebuild_index(
     private: Path,
-    reconcile_with: Callable[[RebuiltIndex], None],
+    reconcile: Callable[[RebuiltIndex], None],
     advance: Callable[[int], object] = lambda _photos: None,
 ) -> RebuiltIndex:
-    """The index made in the place of the one that there is, or of the one that was put aside already.
+    """Rebuild the index, from the present one or from one that was set aside.
 
-    Killed at any moment, or failing, it leaves what the next call finishes. `advance` is told of each photo that the
-    new one takes. Raises sqlite3.Error and OSError.
+    If this fails or is killed at any moment, the next call finishes it. `advance` is called for each photo that is
+    added. Raises sqlite3.Error and OSError.
     """
     path, old = private / INDEX_FILE, private / OLD_INDEX_FILE
     set_aside(private)
     Index.delete(path)
     index = RebuiltIndex(path, old, advance)
     with _close_on_error(index):
-        reconcile_with(index)
+        reconcile(index)
         index.finish()
         sync_folder(private)
         if old.exists():
@@ -168,11 +170,11 @@ def rebuild_index(
 
 
 def set_aside(private: Path) -> None:
-    """Have the index made again when it is opened next. An older one that is put aside already stays that."""
+    """Move the index aside, so that the next start rebuilds it. One that is already set aside stays."""
     path, old = private / INDEX_FILE, private / OLD_INDEX_FILE
     if not old.exists():
-        Index.delete(old)  # what a kill may have left beside one that is kept elsewhere by now
-    if path.exists() != old.exists():  # where there is the old one alone, a kill came between
+        Index.delete(old)  # SQLite files that a kill left of one that was moved
+    if path.exists() != old.exists():  # if only the old one exists, the move was killed
         _move(path, old)
 
 
@@ -186,7 +188,7 @@ def _close_on_error(index: Index) -> Iterator[None]:
 
 
 def _move(path: Path, target: Path) -> None:
-    """An index, and then what SQLite has beside it: where the first is gone, the rest of it may be still to come."""
-    for file, there in zip(Index.files(path), Index.files(target), strict=True):
+    """Move an index, then the other files of SQLite. Also completes a move that was killed."""
+    for file, new_file in zip(Index.files(path), Index.files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(file, there)
+            os.replace(file, new_file)

@@ -156,9 +156,9 @@ def image_path(name: SnapshotName | Snapshot) -> str:
     return f"{path_stem(name)}.{name.suffix}"
 
 
-def thumbnail_path(image_path: str) -> str:
+def thumbnail_path(path: str) -> str:
     """Return the path of an image's thumbnail."""
-    return image_path.rpartition(".")[0] + _THUMBNAIL_SUFFIX
+    return path.rpartition(".")[0] + _THUMBNAIL_SUFFIX
 
 
 def is_image_path(path: str) -> bool:

@@ -1,6 +1,6 @@
-"""Delete photos that are too old or too many, by a command, and confirm the clock.
+"""Delete photos by the limits, by a command, and confirm the clock. Everything here blocks.
 
-While a server has the album, it deletes by itself; the command can then only confirm the clock. Everything here blocks.
+A running server deletes by itself. The command then only confirms its clock.
 """
 
 import contextlib
@@ -18,19 +18,23 @@ from dog.snapshots.verify import lock_album
 __all__ = ["ClockInDoubt", "Purge"]
 
 _CONFIRMATION_TIMEOUT_SECONDS = 15.0
-"""Seconds; a server looks every second."""
+"""The server checks every second."""
 _CONFIRMATION_POLL_SECONDS = 0.05
 
 
 class ClockInDoubt(DogError):
-    """The clock is in doubt, so that nothing was deleted. `str()` is one line that says what to do."""
+    """Nothing was deleted, because the clock is in doubt. `str()` is one line with the advice."""
 
     def __init__(self, doubt: Doubt) -> None:
         super().__init__(f"{doubt} Nothing was deleted. {doubt.advice}")
 
 
 class Purge:
-    """One purge of an album. `deleted` is the number of photos; what else happened is said by the two others."""
+    """One purge of an album, with its results.
+
+    `deleted` is the number of photos. `is_confirmed` is True if the clock was confirmed, and `is_left_to_server` if a
+    running server uses the album.
+    """
 
     def __init__(self, root: Path) -> None:
         self.deleted = 0
@@ -39,12 +43,12 @@ class Purge:
         self._root = root
 
     def run(self, limits: Limits | None, *, confirm: bool, clock: Clock | None = None) -> None:
-        """Delete what the limits say. Raises ClockInDoubt, StartError, StorageError and StorageFull.
+        """Delete the photos that exceed the limits, and confirm a doubted clock if `confirm` is set.
 
-        With `confirm`, a doubt of the clock ends because a person says that the clock is right.
+        Raises ClockInDoubt, StartError, StorageError and StorageFull.
         """
         try:
-            with lock_album(self._root):  # there is an album
+            with lock_album(self._root):  # check that the folder has an album
                 pass
             album = Album(self._root, clock)
             with contextlib.closing(album):
@@ -63,18 +67,18 @@ class Purge:
         while limits is not None and (deleted := album.purge(limits)):
             self.deleted += len(deleted)
 
-    def _confirm_to_server(self, files: DoubtFiles, confirm: bool) -> None:
+    def _confirm_to_server(self, doubt_files: DoubtFiles, confirm: bool) -> None:
         self.is_left_to_server = True
-        doubt = files.read()
+        doubt = doubt_files.read()
         if doubt is None:
             return
         if not confirm:
             raise ClockInDoubt(doubt)
-        self.is_confirmed = files.confirm()
+        self.is_confirmed = doubt_files.confirm()
         deadline = time.monotonic() + _CONFIRMATION_TIMEOUT_SECONDS
-        while not files.is_noticed():
+        while not doubt_files.is_acknowledged():
             if time.monotonic() >= deadline:
-                raise StartError("The server has not noticed the confirmation yet. See its log, and try again.")
+                raise StartError("The server did not acknowledge the confirmation in time. See its log, and try again.")
             time.sleep(_CONFIRMATION_POLL_SECONDS)
-        if (still := files.read()) is not None:
+        if (still := doubt_files.read()) is not None:
             raise ClockInDoubt(still)

@@ -1,7 +1,7 @@
-"""The index made again from the folder, while no server has it.
+"""Rebuild the index from the folder, while no server uses it. Everything here blocks.
 
-The ledger is carried over, and so is what the old one alone knew of photos that are as they were. Where it knew another
-hash, that one stays: what is damaged is never blessed. Everything here blocks.
+The durable facts are carried over, and so is the origin of unchanged photos. A photo with another hash keeps the old
+hash, so that damage is never accepted.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ __all__ = ["Rebuilding"]
 
 
 def _check_free(path: Path) -> None:
-    """Raises sqlite3.Error where an index can't be read for now: what it knows would be lost for no reason."""
+    """Raise sqlite3.Error if an index is only unreadable for now: a rebuild would lose its data for no reason."""
     try:
         if path.is_file():
             OldIndex(path).close()
@@ -38,9 +38,10 @@ def _check_free(path: Path) -> None:
 
 
 class Rebuilding:
-    """The index made again. `photos` says how many it has, and `carried` of how many the old one knew more.
+    """One rebuild of an index, with its results.
 
-    `aside` is where the old index is kept; None where there was none.
+    `photos` is the number of photos in the new index, and `carried` of those with data from the old one. `aside` is the
+    path at which the old index is kept, or None if there was none.
     """
 
     def __init__(self, root: Path, progress: Progress) -> None:
@@ -51,7 +52,7 @@ class Rebuilding:
         self._progress = progress
 
     def run(self) -> Generator[Finding, None, None]:
-        """What is not as the old index says. Ended on the way, the next one or the next start finishes it.
+        """Yield the differences from the old index. If this is aborted, the next rebuild or start finishes it.
 
         Raises StartError and IndexUnavailable.
         """
@@ -64,7 +65,7 @@ class Rebuilding:
 
             def reconcile_with(index: RebuiltIndex) -> None:
                 days, _ = list_days(self._root)
-                self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
+                self._progress.begin(sum(len(list_day(self._root, day).images) for day in days))
                 reconcile(index, self._root, private, incoming)
                 missing.extend(self._find_missing(index, damaged))
 

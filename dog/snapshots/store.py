@@ -1,9 +1,8 @@
-"""SnapshotStore: the snapshots behind threads of their own, so that the event loop never touches a file.
+"""SnapshotStore: the album in threads of its own, so that the event loop never touches a file.
 
-One thread has the folder and its index; what is asked of it happens in the order it was asked in. One for each camera
-looks whether its pictures are whole, which takes the longest: no other camera waits for it, and nobody who lists
-snapshots. A few read pictures, so that showing them waits for neither. What has begun in a thread is done to its end,
-also when whoever asked is cancelled; what has not begun by then does not happen.
+One thread has the album and runs calls in order. One thread for each camera inspects its images, which takes the
+longest, so that neither other cameras nor queries wait for it. A few threads read images. Work that has begun in a
+thread is completed even if its caller is cancelled; work that has not begun is dropped.
 """
 
 import asyncio
@@ -52,29 +51,28 @@ from dog.snapshots.retention import Limits
 __all__ = ["SnapshotStore", "make_stamp"]
 
 _MAX_CACHED_SNAPSHOTS = 64
-"""Snapshots kept in memory: a new one is asked for by every viewer at once, and no thread is needed to answer that."""
+"""Rows in memory: every viewer asks for a new snapshot at once, and a hit needs no thread."""
 _READER_THREADS = 3
-"""Threads that read pictures: one slow file does not keep all others waiting."""
+"""More than one, so that a slow file does not delay all others."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class SnapshotStore:
-    """The snapshots in one folder, which it has for itself from `open` to `close`. A closed store is not opened again.
+    """The snapshots in one folder, which is locked from `open` to `close`. A closed store can't be opened again.
 
-    At most `memory` bytes of the newest pictures and thumbnails are kept in memory. `limits` says what is kept; the
-    oldest go first. With `exif`, each JPEG is told when and by which camera it was taken. `clock` says if what is old
-    may be deleted; it is started here. `removed` is told, in the event loop, which snapshots went.
-    Every method but `open` and `close` raises StorageError where the disk or the index fails, and when the
-    store is not open.
+    The newest images and thumbnails are cached, at most `max_cache_bytes`. Retention keeps the `limits`. With `exif`,
+    each JPEG gets EXIF with its time and camera. `clock` decides if old photos may be deleted; `open` starts it.
+    `on_removed` is called in the event loop with snapshots that were removed. All methods except `open` and `close`
+    raise StorageError if the disk or the index fails, or if the store is not open.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        memory: int = MAX_CACHE_BYTES,
+        max_cache_bytes: int = MAX_CACHE_BYTES,
         limits: Limits | None = None,
         exif: bool = False,
         clock: Clock | None = None,
@@ -92,46 +90,46 @@ class SnapshotStore:
         self._closed: Future[None] | None = None
         self._snapshot_cache: dict[str, Snapshot] = {}
         self._removals = 0
-        self._image_cache = ByteCache(memory)
+        self._image_cache = ByteCache(max_cache_bytes)
 
     @property
     def epoch(self) -> int:
-        """The start of this server, in milliseconds since 1970; always above that of the one before in this folder."""
+        """Return the epoch: this server's start in milliseconds since 1970, above the folder's last epoch."""
         return self._album.epoch
 
     @property
     def clock(self) -> Clock:
-        """The clock that says if what is old may be deleted."""
+        """Return the clock that decides if old photos may be deleted."""
         return self._album.clock
 
     @property
     def last_capture(self) -> int:
-        """The highest number of a capture that left a snapshot, as far as is known; 0 when there is none."""
+        """Return the highest capture number of any snapshot, also of removed ones, or 0."""
         return self._album.last_capture
 
     @property
     def totals(self) -> tuple[int, int]:
-        """How many snapshots the index holds, and how many bytes their pictures have; no file is looked at for it."""
+        """Return the number of snapshots and the total size of their images in bytes, without I/O."""
         return self._album.totals
 
     @property
     def incoming(self) -> Path:
-        """An absolute path on the snapshots' file system, where a camera's program may write. Emptied at the start."""
+        """Return a folder on the same file system, for a camera's program to write into. Emptied at the start."""
         return self._album.incoming
 
     async def open(self) -> None:
-        """Make and lock the folder, clean up what a crash left, check the index. Raises StartError, in one line."""
+        """Make and lock the folder, remove leftovers of a crash, and check the index. Raises StartError."""
         self._loop = asyncio.get_running_loop()
         try:
             await self._run(self._thread, self._album.open)
         except BaseException:
-            # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
+            # The start may be cancelled while the thread still opens: the folder must not stay locked.
             await self.close()
             raise
-        self._readers.submit(load)  # so that no capture waits for it
+        self._readers.submit(load)  # so that the first capture need not wait for it
 
     async def close(self) -> None:
-        """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
+        """Finish the work that was begun, close the index and release the folder. May be called again."""
         if self._closed is None:
             self._closed = self._closer.submit(self._close)
             self._closer.shutdown(wait=False)
@@ -141,21 +139,20 @@ class SnapshotStore:
     async def save(
         self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime, origin: Origin = UNKNOWN
     ) -> Snapshot:
-        """Keep a picture; when this returns it is safely on disk and found by `get`.
+        """Save an image. When this returns, it is safely on disk and `get` finds it.
 
-        `captured_at` is aware, and cut off to milliseconds. Raises BadImage where
-        it is not a whole picture, StorageFull and StorageError, and then nothing of it is left; ValueError
-        for a camera's name, a number or a time that can't be one. Cancelled, the picture is either wholly
-        kept or not there at all.
+        `captured_at` is aware, and truncated to milliseconds. Raises BadImage for an incomplete image, StorageFull and
+        StorageError, and then leaves no file; ValueError for an invalid camera name, number or time. If it is
+        cancelled, the image is saved completely or not at all.
         """
-        looking = self._inspectors.get(camera)
-        if looking is None:
-            looking = self._inspectors[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
+        inspector = self._inspectors.get(camera)
+        if inspector is None:
+            inspector = self._inspectors[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
         at = from_milliseconds(to_milliseconds(captured_at))
-        return await self._run(looking, self._save, data, camera, capture, at, origin)
+        return await self._run(inspector, self._save, data, camera, capture, at, origin)
 
     async def get(self, snapshot_id: str) -> Snapshot | None:
-        """The snapshot of this id. Whether somebody has removed its file since the start is not looked at."""
+        """Return a snapshot by its id. The file is not checked."""
         snapshot = self._snapshot_cache.get(snapshot_id)
         if snapshot is None:
             removals = self._removals
@@ -165,7 +162,7 @@ class SnapshotStore:
         return snapshot
 
     async def latest(self, camera: str | None = None) -> Snapshot | None:
-        """The newest of one camera, or of all."""
+        """Return the newest snapshot of one camera, or of all."""
         newest = await self.recent(limit=1, camera=camera)
         return newest[0] if newest else None
 
@@ -177,45 +174,45 @@ class SnapshotStore:
         before: str | None = None,
         between: tuple[dt.datetime, dt.datetime] | None = None,
     ) -> list[Snapshot]:
-        """At most `limit`, newest first: by `capture`, then `captured_at`, then id.
+        """Return at most `limit` snapshots, newest first: by `capture`, then `captured_at`, then id.
 
-        `before` is the id of a snapshot: only what comes after it in this order. Of an unknown one that is
-        nothing. `between` has the first moment and the one after the last.
+        `before` is an id: return only snapshots older than it, or none if it is unknown. `between` is a half-open
+        interval.
         """
         return await self._read_index(lambda index: index.recent(max(limit, 0), camera, before, between))
 
     async def find_name(self, snapshot_id: str) -> SnapshotName | None:
-        """By which camera and when the snapshot of this id was taken, also of one that was removed within a year."""
+        """Return camera and time of a snapshot, also of one that was removed within the last year."""
         return await self._read_index(lambda index: index.find_name(snapshot_id))
 
     async def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
-        """Those of a camera since then that were asked for with a key, the oldest first."""
+        """Return a camera's snapshots since then that have an idempotency key, oldest first."""
         return await self._read_index(lambda index: index.requested(camera, since))
 
     async def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
-        """The next one of the same camera, in the order of `recent`; None for the newest."""
+        """Return the camera's next snapshot after this one, or None for the newest."""
         return await self._read_index(lambda index: index.newer(snapshot))
 
     async def count(self) -> int:
         return await self._read_index(lambda index: index.count())
 
-    # ---- what somebody decides of a snapshot; on the disk when it returns
+    # ---- decisions of people and of retention; synced when they return
 
     async def remove(self, snapshot_id: str) -> bool:
-        """Delete a snapshot. Whether there was one."""
+        """Delete a snapshot. Return True if it existed."""
         return bool(await self._run(self._thread, self._remove, snapshot_id))
 
     async def purge(self) -> None:
-        """Remove what is too old or too much, by the limits."""
+        """Remove the snapshots that exceed the limits."""
         while await self._run(self._thread, self._make_room, 0):
-            pass  # between two steps, others have their turn
+            pass  # other calls run between two steps
 
     async def check_clock(self) -> Doubt | None:
-        """Return why the clock is in doubt, so that nothing is deleted because of its age; None if it is trusted."""
+        """Return the doubt about the clock, or None. While it is in doubt, nothing is deleted for its age."""
         return await self._run(self._thread, self._album.check_clock)
 
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
-        """Have it never removed to make room, or no longer so. False where it is gone."""
+        """Pin a snapshot, so that retention never removes it, or unpin it. Return False if it is gone."""
 
         def pin(index: Index) -> bool:
             if index.get(snapshot.id) is None:
@@ -224,43 +221,43 @@ class SnapshotStore:
                 index.facts.set_pinned(snapshot.id, pinned)
             return True
 
-        is_there = await self._run(self._thread, self._album.write, pin)
+        exists = await self._run(self._thread, self._album.write, pin)
         if snapshot.id in self._snapshot_cache:
             self._snapshot_cache[snapshot.id] = dataclasses.replace(snapshot, pinned=pinned)
-        return is_there
+        return exists
 
     async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
-        """Give a link to it away, until then."""
+        """Create a share link that expires at a time."""
         now = utc_now()
         return await self._run(
             self._thread, self._album.write, lambda index: index.facts.share(snapshot.id, now, expires_at)
         )
 
     async def shares_of(self, snapshot: Snapshot) -> list[Share]:
-        """The links that were given away and not revoked, also those that have expired; the oldest first."""
+        """Return the share links of a snapshot that were not revoked, including expired ones, oldest first."""
         return await self._read_index(lambda index: index.facts.shares_of(snapshot.id))
 
     async def find_share(self, share_id: str) -> Share | None:
         return await self._read_index(lambda index: index.facts.find_share(share_id))
 
     async def revoke(self, share_id: str) -> bool:
-        """Take a link back. Whether there was one."""
+        """Revoke a share link. Return True if it existed."""
         return await self._run(self._thread, self._album.write, lambda index: index.facts.revoke(share_id))
 
     async def secret(self) -> bytes:
-        """What links are signed with, the same for ever: 32 bytes."""
+        """Return the album's permanent key that signs share links: 32 bytes."""
         return await self._run(self._thread, self._album.write, lambda index: index.facts.secret())
 
     # ---- files
 
     async def check_writable(self) -> None:
-        """Write a small file, see it to the disk and remove it again. Raises StorageFull and StorageError."""
+        """Write, sync and remove a small file. Raises StorageFull and StorageError."""
         await self._run(self._thread, self._album.check_writable)
 
     async def read(self, snapshot: Snapshot) -> bytes:
-        """The picture, bit for bit. Raises SnapshotGone where its file is not there any more as it was saved.
+        """Return the image. Raise SnapshotGone if its file is missing or damaged.
 
-        One of the newest comes from memory, and its file is not looked at.
+        The newest images come from the cache, without checking the file.
         """
         data = self._image_cache.get(snapshot.id)
         if data is None:
@@ -268,7 +265,7 @@ class SnapshotStore:
         return data
 
     async def open_image(self, snapshot: Snapshot) -> bytes | StoredImage:
-        """The picture's bytes if they are in memory, else its file, to be read in parts. Otherwise like `read`."""
+        """Return the image's bytes if they are cached, else its file, to be read in parts. Otherwise like `read`."""
         data = self._image_cache.get(snapshot.id)
         if data is not None:
             return data
@@ -277,18 +274,18 @@ class SnapshotStore:
         return StoredImage(size, lambda start, stop: self._run(self._readers, read_part, path, size, start, stop))
 
     async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
-        """The thumbnail, a JPEG. Otherwise like `read`."""
+        """Return the thumbnail, a JPEG. Otherwise like `read`."""
         data = self._image_cache.get(_thumbnail_key(snapshot))
         if data is None:
             data = await self._run(self._readers, read_thumbnail, self.thumbnail_path(snapshot))
         return data
 
     def image_path(self, snapshot: Snapshot) -> Path:
-        """Where the picture lies, absolute. Does not look whether it is there."""
+        """Return the absolute path of the image, which may be missing."""
         return self._root / image_path(snapshot)
 
     def thumbnail_path(self, snapshot: Snapshot) -> Path:
-        """Where the thumbnail lies, a JPEG, absolute. Does not look whether it is there."""
+        """Return the absolute path of the thumbnail, a JPEG, which may be missing."""
         return self._root / thumbnail_path(image_path(snapshot))
 
     def _cache_snapshot(self, snapshot: Snapshot) -> None:
@@ -297,10 +294,9 @@ class SnapshotStore:
             del self._snapshot_cache[next(iter(self._snapshot_cache))]
 
     def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin) -> Snapshot:
-        """The snapshot that was kept.
+        """Inspect an image while the album's thread writes it, then add it to the album.
 
-        The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
-        while it is looked at: either takes some milliseconds.
+        The inspecting thread waits for the album's thread, so that saves keep their order.
         """
         data = complete(data)
         content_type, _ = walk(data)
@@ -321,7 +317,7 @@ class SnapshotStore:
         self._thread.submit(self._save_staged, staging.result(), snapshot, data, picture.thumbnail).result()
         return snapshot
 
-    # ---- in the thread that has the folder
+    # ---- in the album's thread
 
     def _stage(self, data: bytes) -> Path:
         while self._make_room(len(data)):
@@ -330,13 +326,13 @@ class SnapshotStore:
 
     def _save_staged(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._album.save(staged, snapshot, thumbnail)
-        # The loop hears of it before it can hear that it was removed.
-        self._call_in_loop(self._on_saved, snapshot, data, thumbnail)
-        with contextlib.suppress(StorageError):  # it is kept, whatever becomes of others
+        # In this order, the event loop adds it to its caches before it may remove it from them.
+        self._call_in_loop(self._cache_saved, snapshot, data, thumbnail)
+        with contextlib.suppress(StorageError):  # the image is saved, even if no other can be removed
             self._make_room(0)
 
     def _make_room(self, room: int) -> bool:
-        """A step towards the limits, so that a picture of so many bytes has its place. Whether anything went."""
+        """Take one step of retention, to make room for an image of `room` bytes. Return True if it removed any."""
         if self._limits is None:
             return False
         removed = self._album.purge(self._limits, room)
@@ -350,37 +346,37 @@ class SnapshotStore:
 
     def _notify_removed(self, removed: list[Snapshot], reason: Removal) -> None:
         if removed:
-            self._call_in_loop(self._on_removed, removed, reason)
+            self._call_in_loop(self._evict_removed, removed, reason)
 
-    def _call_in_loop(self, write: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _call_in_loop(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         assert self._loop is not None, "the store is open"
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(functools.partial(write, *args, **kwargs))
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(functools.partial(function, *args, **kwargs))
 
     # ---- in the event loop
 
-    def _on_saved(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
+    def _cache_saved(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._cache_snapshot(snapshot)
         self._image_cache.add(_thumbnail_key(snapshot), thumbnail)
         self._image_cache.add(snapshot.id, data)
 
-    def _on_removed(self, removed: list[Snapshot], reason: Removal) -> None:
+    def _evict_removed(self, removed: list[Snapshot], reason: Removal) -> None:
         self._removals += 1
         for snapshot in removed:
             self._snapshot_cache.pop(snapshot.id, None)
-            self._image_cache.forget(snapshot.id)
-            self._image_cache.forget(_thumbnail_key(snapshot))
+            self._image_cache.remove(snapshot.id)
+            self._image_cache.remove(_thumbnail_key(snapshot))
         self.on_removed(removed, reason)
 
     def _close(self) -> None:
-        for looking in list(self._inspectors.values()):
-            looking.shutdown()  # after every save that was asked for
+        for inspector in list(self._inspectors.values()):
+            inspector.shutdown()  # waits for every save
         closing = self._thread.submit(self._album.close)
         self._thread.shutdown(wait=False)
         closing.result()
 
-    async def _read_index(self, question: Callable[[Index], T]) -> T:
-        return await self._run(self._thread, self._album.read, question)
+    async def _read_index(self, query: Callable[[Index], T]) -> T:
+        return await self._run(self._thread, self._album.read, query)
 
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed is not None:
@@ -389,7 +385,7 @@ class SnapshotStore:
 
 
 def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
-    """What a picture's EXIF says, with the time as a clock on this machine's wall shows it, and its offset."""
+    """Return the EXIF of a snapshot, with its time in the machine's time zone."""
     return Stamp(
         id=id,
         captured_at=captured_at.astimezone(),
@@ -400,5 +396,5 @@ def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: floa
 
 
 def _thumbnail_key(snapshot: Snapshot) -> str:
-    """What a thumbnail is called in memory, where a picture is called by its id."""
+    """Return a thumbnail's key in the cache. An image's key is its id."""
     return f"{snapshot.id}/thumbnail"

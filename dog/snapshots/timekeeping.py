@@ -1,6 +1,4 @@
-"""What an album does for the clock: it remembers the time, has a person confirm it, and notes which photos were dated
-by a wrong one. Everything here blocks.
-"""
+"""The clock of an album: store the trusted time, take confirmations, and correct wrongly dated photos. Blocking."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -14,53 +12,53 @@ from dog.snapshots.names import Snapshot
 __all__ = ["Timekeeping"]
 
 _SYNC_INTERVAL_SECONDS = 3600.0
-"""Seconds after which the time is remembered again, synced to the disk."""
+"""Interval at which the time is stored and synced to the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SteadyPeriod:
-    """A time of this run in which nobody set the clock. It dates the captures with higher numbers than `after`."""
+    """A period of this run in which nobody set the clock. It dated the captures with numbers above `after`."""
 
     reading: Reading
     after: int
 
 
 class Timekeeping:
-    """The clock of an album. Methods raise sqlite3.Error and OSError."""
+    """The clock of an album and what is stored about it. Methods raise sqlite3.Error and OSError."""
 
     def __init__(self, private: Path, clock: Clock) -> None:
         self.clock = clock
-        self._files = DoubtFiles(private)
+        self._doubt_files = DoubtFiles(private)
         self._synced_at: float | None = None
         self._periods: list[_SteadyPeriod] = []
-        """Since the clock was trusted last; the last one goes on."""
+        """The periods since the clock was last trusted. The last one is the present one."""
 
     def start(self, index: Index) -> None:
-        """Compare the clock with the time that was remembered; before there is one, with the newest photo's."""
+        """Compare the clock with the stored time, or with the newest photo's if none is stored."""
         self.clock.start(index.facts.trusted_at() or index.newest_time(MIN_PLAUSIBLE_TIME))
-        self._files.note(self.clock.check())
+        self._doubt_files.write(self.clock.check())
         self._periods = []
         self._update_periods(index)
 
     def stop(self) -> None:
-        self._files.note(None)  # nobody waits for a confirmation any more
+        self._doubt_files.write(None)  # a stopped server takes no confirmation
 
     def check_date(self, index: Index, snapshot: Snapshot) -> None:
-        """Before a snapshot is saved: note that its date is not trusted if the clock is in doubt."""
+        """Mark the date of a snapshot as not trusted if the clock is in doubt. Call it before saving."""
         if self._update_periods(index).doubt is not None:
             index.facts.distrust_date(snapshot.id)
 
     def deletion_time(self, index: Index) -> dt.datetime | None:
-        """Return the time by which things are old enough to be deleted, or None while the clock is in doubt.
+        """Return the time from which ages are counted, or None while the clock is in doubt.
 
-        When this returns a time, what a wrong clock dated until now is known as such.
+        If it returns a time, all wrongly dated photos are marked or corrected.
         """
         moment = self.clock.deletion_time()
         self._update_periods(index)
         return moment
 
     def _update_periods(self, index: Index) -> Reading:
-        """Begin a stretch if the clock was set. If it can be trusted now, correct what the earlier ones dated."""
+        """Begin a period if the clock was set. If the clock is trusted now, correct the dates of earlier ones."""
         reading = self.clock.read()
         if self._periods:
             last = self._periods[-1].reading
@@ -85,18 +83,18 @@ class Timekeeping:
             index.facts.resolve_unknown_dates(reading.now)
 
     def store_time(self, index: Index) -> None:
-        """Remember the time. Not synced: a power cut takes it back to that of the last hour."""
+        """Store the time if it is trusted. Not synced: after a power cut, the hourly one counts."""
         if (now := self.clock.trusted_now()) is not None:
             index.facts.note_trusted(now)
 
     def check(self, index: Index) -> Doubt | None:
-        """Return why the clock is in doubt, or None. Once an hour, remember it, and forget old removals and links."""
-        if (confirmed := self._files.confirmed()) is not None:
+        """Return the doubt about the clock, or None; then, once an hour, store the time and delete old facts."""
+        if (confirmed := self._doubt_files.confirmed()) is not None:
             self.clock.confirm(confirmed)
         doubt = self._update_periods(index).doubt
-        self._files.note(doubt)
+        self._doubt_files.write(doubt)
         if doubt is not None:
-            self._synced_at = None  # remember it as soon as it is trusted again
+            self._synced_at = None  # store the time as soon as it is trusted again
         elif self._synced_at is None or self.clock.elapsed() - self._synced_at >= _SYNC_INTERVAL_SECONDS:
             self._synced_at = self.clock.elapsed()
             self._sync_time(index)

@@ -1,7 +1,7 @@
-"""Every file of an album held against its index, while no server has it.
+"""Compare every file of an album with its index, while no server uses it.
 
-No file is changed. What may come into the index is a photo that was brought here, and the hash of one of which the
-index knows none: it is held to that from then on. Everything here blocks, and a larger album takes no more memory.
+No file is changed. New photos are added to the index, and so are missing hashes. Everything here blocks. The memory does
+not grow with the album.
 """
 
 import contextlib
@@ -39,9 +39,9 @@ from dog.snapshots.reconcile import make_snapshot
 __all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
 
 _READER_THREADS = 4
-"""Threads that read: a disk is asked for more than one file at a time, and hashing waits for none of them."""
+"""Several files are read at a time, so that hashing does not wait for the disk."""
 _MAX_READ_AHEAD = 4 * _READER_THREADS
-"""Photos that are read ahead of the one that is told next."""
+"""Photos that are read ahead of the next finding."""
 _CHUNK_BYTES = 1024 * 1024
 _PAGE_SIZE = 500
 
@@ -49,11 +49,11 @@ Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown
 
 
 class IndexUnavailable(DogError):
-    """There is no index that could be read. `str()` is one line that says what to do."""
+    """The index is missing or can't be read. `str()` is one line with the advice."""
 
 
 class Progress(Protocol):
-    """Is told how far it is."""
+    """A receiver of progress: the total, then each step."""
 
     def begin(self, total: int) -> object: ...
 
@@ -62,7 +62,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to be said of one file. `path` is relative to the folder; `said` goes on from it, with what to do."""
+    """A finding about one file. `path` is relative to the folder. `message` continues it, and has the advice."""
 
     kind: Kind
     path: str
@@ -75,7 +75,7 @@ class Finding:
 
 @contextlib.contextmanager
 def lock_album(root: Path) -> Iterator[Path]:
-    """The album for us alone: its private folder. Raises StartError where there is none, or a server has it."""
+    """Lock an album and yield its private folder. Raise StartError if there is no album, or a server uses it."""
     private = root / ".dog"
     try:
         if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
@@ -106,7 +106,7 @@ def _strerror(error: BaseException | None) -> str:
 
 
 def list_all(index: Index) -> Iterator[Snapshot]:
-    """Newest first."""
+    """Yield all snapshots, newest first."""
     page = index.recent(_PAGE_SIZE)
     while page:
         yield from page
@@ -114,14 +114,14 @@ def list_all(index: Index) -> Iterator[Snapshot]:
 
 
 class _VerifiedIndex(Index):
-    """The index, which can be told the hash of a photo afterwards."""
+    """The index, with a method to set a hash."""
 
-    def note_hash(self, snapshot_id: str, sha256: str) -> None:
+    def set_hash(self, snapshot_id: str, sha256: str) -> None:
         self._database.execute("UPDATE snapshots SET sha256 = ? WHERE id = ?", (sha256, snapshot_id))
 
 
 class Verification:
-    """One look at every file of an album. `photos` and `bytes` say how many the index knows."""
+    """One verification of an album. `photos` and `bytes` are the totals of the index."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
@@ -131,7 +131,7 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """What there is to say; close it, too, when it is not read to its end. Raises StartError and NoIndex."""
+        """Yield the findings. Close it if you do not read it to its end. Raises StartError and IndexUnavailable."""
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)
@@ -142,10 +142,10 @@ class Verification:
         waiting: deque[tuple[Snapshot, Future[tuple[str, list[Finding]]]]] = deque()
 
         def take_next_result() -> list[Finding]:
-            snapshot, looking = waiting.popleft()
-            digest, findings = looking.result()
+            snapshot, check = waiting.popleft()
+            digest, findings = check.result()
             if digest and not snapshot.sha256:
-                index.note_hash(snapshot.id, digest)
+                index.set_hash(snapshot.id, digest)
             self._progress.advance(snapshot.bytes)
             return findings
 
@@ -162,7 +162,7 @@ class Verification:
                 readers.shutdown(wait=False, cancel_futures=True)
 
     def _check_photo(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
-        """The hash of a photo's file, empty where it has none, and what is to be said of it and its thumbnail."""
+        """Return the hash of a photo's file, empty if it can't be read, and the findings about photo and thumbnail."""
         path = image_path(snapshot)
         try:
             digest = self._hash(path, snapshot.bytes)
@@ -182,7 +182,7 @@ class Verification:
         return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
-        # Opening a pipe must not wait for somebody to write to it.
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(self._root / path, flags), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
@@ -208,42 +208,42 @@ class Verification:
             return [Finding("unreadable", thumbnail, f"can't be read: {_strerror(error.__cause__)}")]
         return []
 
-    # ---- what the index does not know
+    # ---- files that are not in the index
 
     def _check_names(self, index: Index) -> Iterator[Finding]:
         for path, is_file in _walk(self._root):
             if is_file and is_thumbnail_path(path):
                 yield from self._check_thumbnail_name(path, index)
-            elif is_file and is_image_path(path) and (taken := parse_path(path)) is not None:
-                yield from self._check_picture_name(path, taken, index)
+            elif is_file and is_image_path(path) and (name := parse_path(path)) is not None:
+                yield from self._check_image_name(path, name, index)
             else:
                 yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
 
     def _check_thumbnail_name(self, path: str, index: Index) -> Iterator[Finding]:
-        pictures = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
-        taken = parse_path(pictures[0])
-        known = None if taken is None else index.get(taken.id)
-        if known is not None and image_path(known) in pictures:
-            return  # also where the photo itself is missing, which has been said
-        if not any((self._root / picture).is_file() for picture in pictures):
+        images = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
+        name = parse_path(images[0])
+        indexed = None if name is None else index.get(name.id)
+        if indexed is not None and image_path(indexed) in images:
+            return  # a missing photo has its own finding
+        if not any((self._root / image).is_file() for image in images):
             yield Finding("unknown", path, "is a thumbnail without a photo; the next start of the server removes it")
 
-    def _check_picture_name(self, path: str, taken: SnapshotName, index: Index) -> Iterator[Finding]:
-        known = index.get(taken.id)
-        if known is not None:
-            if image_path(known) != path:
-                message = f"has the same id as {image_path(known)}; move one of them elsewhere"
+    def _check_image_name(self, path: str, name: SnapshotName, index: Index) -> Iterator[Finding]:
+        indexed = index.get(name.id)
+        if indexed is not None:
+            if image_path(indexed) != path:
+                message = f"has the same id as {image_path(indexed)}; move one of them elsewhere"
                 yield Finding("unknown", path, message)
-        elif index.facts.find_removed(taken.id) is not None:
+        elif index.facts.find_removed(name.id) is not None:
             yield Finding("unknown", path, "was deleted and exists again; the next start of the server removes it")
         else:
-            finding = self._add_to_index(path, taken, index)
+            finding = self._add_to_index(path, name, index)
             yield finding
             if not finding.is_wrong:
                 yield from self._check_thumbnail(path)
 
-    def _add_to_index(self, path: str, taken: SnapshotName, index: Index) -> Finding:
-        """A photo that was brought here enters the index if it is whole, as it would at the server's next start."""
+    def _add_to_index(self, path: str, name: SnapshotName, index: Index) -> Finding:
+        """Add a new photo to the index if it is intact, as the next start would."""
         try:
             size = (self._root / path).stat().st_size
             if size > LARGEST_PICTURE:
@@ -254,11 +254,11 @@ class Verification:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
         except BadImage as error:
             return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
-        if SUFFIXES[picture.content_type] != taken.suffix:
+        if SUFFIXES[picture.content_type] != name.suffix:
             return Finding(
                 "unknown", path, f"has a wrong suffix, because it is {picture.content_type}; move it elsewhere"
             )
-        index.add(make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
+        index.add(make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest()))
         return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
@@ -275,7 +275,7 @@ def _open_index(private: Path) -> _VerifiedIndex:
 
 
 def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
-    """Every name but the days' folders and what is hidden, and whether it is a plain file in a day's folder."""
+    """Yield all paths except folders of days and hidden files, with True for a plain file in a day's folder."""
     with os.scandir(root / below) as scanned:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:

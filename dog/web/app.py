@@ -156,7 +156,7 @@ async def _start_service(
     clock = Clock()
     store = SnapshotStore(
         settings.snapshots,
-        memory=settings.picture_cache * MIB,
+        max_cache_bytes=settings.picture_cache * MIB,
         limits=Limits.from_settings(
             keep_days=settings.keep_days,
             keep_photos=settings.keep_photos,

@@ -72,7 +72,7 @@ class Album:
                 for number in range(6)
             ]
 
-    def opened(self) -> "closing[Archive]":
+    def opened(self) -> "closing[OpenAlbum]":
         archive = OpenAlbum(self.root)
         archive.open()
         return closing(archive)
@@ -258,7 +258,7 @@ def test_a_photo_that_was_brought_here_is_taken_in_and_held_to_its_hash_from_the
 def test_a_hash_that_the_index_does_not_know_is_taken(album: Album) -> None:
     photo = album.photos[2]
     with album.indexed() as index:
-        index.forget([photo.id])
+        index.delete_rows([photo.id])
         index.add(dataclasses.replace(photo, sha256=""))
     lines, status = said(album.run("verify"))
     assert (lines, status) == (
@@ -312,7 +312,7 @@ def test_ctrl_c_ends_verify_in_the_middle_of_a_photo(album: Album) -> None:
     photo = dataclasses.replace(album.photos[5], bytes=2**40)
     os.truncate(album.path(5), photo.bytes)  # it takes hours to read
     with album.indexed() as index:
-        index.forget([photo.id])
+        index.delete_rows([photo.id])
         index.add(photo)
     album.path(4).unlink()
     verifying = album.start("verify", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -655,7 +655,7 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
     aside = re.fullmatch(sum_up, ended.stdout)
     assert aside
     assert (album.folder / aside[1]).is_file()
-    assert "5 pictures added" in ended.stderr
+    assert "5 photos added" in ended.stderr
     with album.indexed() as index:
         assert index.recent(10) == before
         assert [photo.pinned for photo in before] == [False, False, False, False, True]
@@ -701,7 +701,7 @@ def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: A
     assert said(album.run("verify")) == ([], 0)
 
 
-LOST = "the old index can't be read, or not all of it, and what it alone knew is lost: "
+LOST = "The old index can't be read completely. Data that only it had is lost: "
 
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "another version", "by_time", "snapshots"])

@@ -323,7 +323,7 @@ async def test_an_index_of_before_has_the_time_of_its_newest_photo_and_is_not_ma
     hand.now = newest + 3 * DAY
     store = await start()
     assert await look(store) == Doubt(hand.now, newest)
-    assert "made again" not in caplog.text
+    assert "rebuilt" not in caplog.text
 
 
 # ---- removals and links
@@ -436,7 +436,7 @@ async def test_a_confirmation_is_for_the_doubt_that_the_person_saw(start: Open, 
     assert files.confirm()
     hand.jump(FAR)
     assert await look(store) is not None
-    assert files.is_noticed()
+    assert files.is_acknowledged()
     assert files.read() == await look(store)
     assert await store.count() == 1
 

@@ -140,7 +140,7 @@ def test_what_a_kill_left_of_an_older_index_is_not_read_into_the_next_that_is_pu
         album.open()
         save(album, 5, MOMENT)
         with album._use_index() as index, index.facts.synced_transaction():
-            index.facts.pin(killed.known[0][0].id, True)
+            index.facts.set_pinned(killed.known[0][0].id, True)
     known = read(killed.root)
     assert known != killed.known
     if finish is start:

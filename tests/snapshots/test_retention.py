@@ -109,7 +109,7 @@ async def test_a_deleted_photo_whose_file_a_crash_left_does_not_come_back(
         shutil.copy(copy / file.name, file)
     again = await kept.open()
     assert await check_agreement(again) == [stays]
-    assert "1 that had been deleted removed again" in caplog.text
+    assert "1 deleted photos removed again" in caplog.text
     await again.close()
 
 
