@@ -1,4 +1,4 @@
-"""Return freed memory from C's allocator to the system when there may be much of it."""
+"""Return freed memory from C's allocator to the system."""
 
 import ctypes
 from collections.abc import Callable
@@ -7,7 +7,7 @@ __all__ = ["MemoryTrimmer", "trim_memory"]
 
 
 def _find_malloc_trim() -> Callable[[int], int] | None:
-    """Return glibc's malloc_trim, or None with another C library, such as musl or that of macOS."""
+    """Return glibc's malloc_trim, or None with another C library."""
     try:
         found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):
@@ -19,13 +19,13 @@ _malloc_trim = _find_malloc_trim()
 
 
 def trim_memory() -> None:
-    """Return freed memory to the system, in some milliseconds. Without glibc, do nothing."""
+    """Return freed memory to the system, in some milliseconds, with glibc."""
     if _malloc_trim is not None:
         _malloc_trim(0)
 
 
 class MemoryTrimmer:
-    """A trim of the memory after the number of its users has fallen by `min_fall`.
+    """A trim of the memory after its users have become fewer.
 
     It waits for `delay` observations, because the memory of users that just left is not free yet. A further fall
     restarts the delay.

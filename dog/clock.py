@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The reason not to trust the clock: it showed `clock` instead of `expected`. None: no time was stored."""
+    """A doubt: the clock showed `clock`, not `expected` (None: not stored)."""
 
     clock: dt.datetime
     expected: dt.datetime | None
@@ -66,7 +66,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The clock at one moment: wall clock, elapsed seconds, doubt, and `Clock.corrections`."""
+    """The clock at one moment, with its doubt and `Clock.corrections`."""
 
     now: dt.datetime
     elapsed: float
@@ -74,16 +74,16 @@ class Reading:
     corrections: int
 
     def jump_since(self, earlier: "Reading") -> dt.timedelta:
-        """Return how far the wall clock was set since then: forward, or back if negative."""
+        """Return how far the wall clock was set since then, ahead or back."""
         return self.now - earlier.now - dt.timedelta(seconds=self.elapsed - earlier.elapsed)
 
 
 class Clock:
-    """The wall clock and the doubt about it. Thread-safe; call `start` first, with the stored time.
+    """The wall clock and the doubt about it. Thread-safe; call `start` first.
 
-    `now` returns the wall clock's time, and `elapsed` monotonic seconds that include suspended time. `synchronised`
-    returns True if the kernel reports a synchronised clock. By default they are this machine's. `corrections` counts
-    the changes of the expected time: after one, more photos may be old enough to delete.
+    By default the clocks are this machine's: `now` the wall clock, `elapsed` monotonic seconds with suspended time,
+    `synchronised` the kernel's word for it. `corrections` counts changes of the expected time: after one, more photos
+    may be old enough to delete.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Clock:
             return now if doubt is None else None
 
     def deletion_time(self) -> dt.datetime | None:
-        """Return the time from which ages are counted for deletion, or None while the clock is in doubt.
+        """Return the time that ages count from, or None while in doubt.
 
         A small jump ahead, which is no reason for doubt, counts only if the kernel reports a synchronised clock.
         """
@@ -139,7 +139,7 @@ class Clock:
             return min(now, self._expected.after(self.elapsed()))
 
     def confirm(self, doubt: Doubt) -> bool:
-        """Trust the clock, because a person confirmed this doubt. Return False if the doubt has changed."""
+        """Accept a person's confirmation. Return False if the doubt has changed."""
         with self._lock:
             now, current = self._check()
             if current is None or current != doubt or now < MIN_PLAUSIBLE_TIME:
@@ -199,12 +199,12 @@ def utc_now() -> dt.datetime:
 
 
 def seconds_since_boot() -> float:
-    """Return monotonic seconds that include the time in which the machine was suspended."""
+    """Return monotonic seconds that include suspended time."""
     return time.clock_gettime(_BOOT_CLOCK)
 
 
 def is_synchronised() -> bool:
-    """Return True if the kernel reports that the clock is synchronised with a time server.
+    """Return True if the kernel reports a synchronised clock.
 
     Return False also if it can't be asked: on other systems than Linux, and in a sandbox without the system call.
     """

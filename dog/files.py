@@ -1,4 +1,4 @@
-"""Durable and safe file operations: write, sync and rename; private folders; remove a tree.
+"""Durable and safe file operations.
 
 Every function blocks. Those that write raise OSError. `explain_os_error` turns it into an error that may be shown to
 everybody: paths are only in its `detail`.
@@ -110,10 +110,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and sync it. Raise FileExistsError if the name is taken.
-
-    If it fails, it removes the file.
-    """
+    """Write a new file and sync it, or leave none. Raises FileExistsError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
@@ -129,7 +126,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
-    """Replace a file by an atomic rename: a crash leaves the old or the new one, whole."""
+    """Replace a file by an atomic rename that survives a crash."""
     remove_file(temp_path)
     write_synced(temp_path, data)
     try:
@@ -141,7 +138,7 @@ def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
 
 
 def link_new(temp_path: Path, path: Path) -> None:
-    """Rename without overwriting, by a hard link. Raise FileExistsError if the name is taken.
+    """Rename without overwriting, by a hard link. Raises FileExistsError.
 
     File systems without hard links leave a small race. With them, the file keeps `temp_path` too: remove that name.
     """
@@ -165,7 +162,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_empty_folders(root: Path, folder: Path) -> None:
-    """Remove an empty folder, then its parents below the root as long as they are empty."""
+    """Remove an empty folder, then its empty parents below the root."""
     while folder != root:
         try:
             folder.rmdir()
@@ -175,7 +172,7 @@ def remove_empty_folders(root: Path, folder: Path) -> None:
 
 
 def empty_folder(folder: Path) -> tuple[int, list[Path]]:
-    """Remove everything in a folder. Return the number of entries, and the paths that can't be removed."""
+    """Remove everything in a folder. Return the count and the paths left."""
     entries = list(folder.iterdir())
     return len(entries), [path for entry in entries for path in remove_tree(entry)]
 
@@ -188,7 +185,7 @@ _O_PATH = getattr(os, "O_PATH", None)
 
 
 def remove_tree(path: Path) -> list[Path]:
-    """Remove a folder with everything in it, or a file, or a link but not its target.
+    """Remove a folder and everything in it, or a file, or a link.
 
     Folders in it without permissions are made accessible first. Return the paths that can't be removed. A missing path
     is not an error. Raises nothing for errors of the disk, or for what another program does.
@@ -210,20 +207,17 @@ def remove_tree(path: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class _Level:
-    """An open folder on the way down.
-
-    `identity` is its device and inode, `folders` those in it that are still to do, and `left_before` the number of
-    paths that were left before it.
-    """
+    """A folder on the way down, and the folders in it that are still to do."""
 
     name: str
     identity: tuple[int, int]
     folders: list[str]
     left_before: int
+    """The number of paths that could not be removed before this folder."""
 
 
 def _empty_tree(path: Path, left: list[Path]) -> None:
-    """Remove everything in a folder. Raise OSError if it can't be entered or was moved away."""
+    """Empty a folder. Raise OSError if it can't be entered or was moved."""
     levels: list[_Level] = []
 
     def locate(name: str = "") -> Path:
@@ -280,7 +274,7 @@ def _empty_tree(path: Path, left: list[Path]) -> None:
 
 
 def _list_folder(folder: int) -> tuple[list[str], list[str]]:
-    """List the names of files and of folders. Both are empty if the folder can't be read: removing it reports that."""
+    """List the names of files and of folders. Both are empty after an error."""
     files: list[str] = []
     folders: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -290,7 +284,7 @@ def _list_folder(folder: int) -> tuple[list[str], list[str]]:
 
 
 def _open_folder(name: str, above: int | None) -> int:
-    """Open a folder and make it writable for us. Raise OSError, also for a link."""
+    """Open a folder and make it writable. Raise OSError, also for a link."""
     try:
         folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
     except PermissionError:
@@ -303,7 +297,7 @@ def _open_folder(name: str, above: int | None) -> int:
 
 
 def _make_accessible(name: str, above: int | None) -> None:
-    """Give us all rights on a folder, by a descriptor, so that a link in its place changes nothing."""
+    """Give us all rights on a folder, but not through a link in its place."""
     if _O_PATH is None:
         return
     descriptor = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)

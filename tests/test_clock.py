@@ -160,7 +160,7 @@ def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(
     clock.check()
     clock.check()
     assert len(caplog.messages) == 2
-    assert "the kernel says" in caplog.messages[1]
+    assert "the kernel reports" in caplog.messages[1]
 
 
 # ---- the real clocks

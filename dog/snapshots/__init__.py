@@ -1,4 +1,4 @@
-"""The album of snapshots on disk: images, thumbnails and their index. Only the store knows where files are.
+"""The album of snapshots on disk: images, thumbnails and their index.
 
 Each module imports only modules above it:
 

@@ -59,7 +59,7 @@ MAX_EPOCH = 2**53
 
 
 class Album:
-    """The folder of snapshots, open from `open` to `close`. Methods raise StorageFull and StorageError."""
+    """The open folder of snapshots. Raises StorageFull and StorageError."""
 
     def __init__(self, root: Path, clock: Clock | None = None) -> None:
         self.root = root
@@ -77,7 +77,7 @@ class Album:
     # ---- opening and closing
 
     def open(self) -> None:
-        """Lock the folder, remove leftovers of a crash, and make the index agree with the images.
+        """Lock the folder, clean up, and make the index agree with the images.
 
         Raises StartError, in one line. Call `close` also after an error.
         """
@@ -95,7 +95,7 @@ class Album:
             ) from error
 
     def close(self) -> None:
-        """Close the index and release the folder. Does nothing if they are not open."""
+        """Close the index and release the folder, if they are open."""
         if self._index is not None:
             index, self._index = self._index, None
             try:
@@ -109,7 +109,7 @@ class Album:
             lock.release()
 
     def _clean_up(self) -> None:
-        """Remove leftovers of a crash or a camera. Log those that can't be removed: they are never served."""
+        """Remove leftovers of a crash or a camera. Log those that remain."""
         count, left = files.empty_folder(self.incoming)
         if count:
             log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
@@ -135,7 +135,7 @@ class Album:
         sync_folder(self.private)
 
     def _next_epoch(self) -> int:
-        """Return the present time in milliseconds since 1970, or the last epoch plus 1 if that is higher."""
+        """Return the time in ms since 1970, or the last epoch + 1 if higher."""
         path = self.private / "epoch"
         last = 0
         with contextlib.suppress(FileNotFoundError):
@@ -151,7 +151,7 @@ class Album:
     # ---- the index
 
     def _open_index(self) -> Index:
-        """Open the index, or rebuild it if it can't be used, and make it agree with the folder."""
+        """Open or rebuild the index, and make it agree with the folder."""
         return open_index(self.private, self._reconcile)
 
     def _reconcile(self, index: Index) -> None:
@@ -161,7 +161,7 @@ class Album:
 
     @contextlib.contextmanager
     def _use_index(self) -> Iterator[Index]:
-        """Yield the index. If it fails, close it: the next use opens or rebuilds it."""
+        """Yield the index. If it fails, close it: the next use opens it again."""
         self._held_lock()
         try:
             if self._index is None:
@@ -194,7 +194,7 @@ class Album:
     # ---- saving
 
     def stage(self, data: bytes) -> Path:
-        """Write an image to a temporary file and sync it. Pass the path to `save` or `discard`.
+        """Write and sync an image to a temporary file, for `save` or `discard`.
 
         Raises StorageFull and StorageError, and then leaves no file.
         """
@@ -210,7 +210,7 @@ class Album:
         files.remove_file(staged)
 
     def make_free_id(self) -> str:
-        """Return an id that no present or removed snapshot has. Raise StorageError if none is found."""
+        """Return an unused id. Raise StorageError if none is found."""
         with self._use_index() as index:
             for _ in range(MAX_ID_ATTEMPTS):
                 snapshot_id = make_id()
@@ -221,14 +221,14 @@ class Album:
         )
 
     def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
-        """Rename a staged image to its final path. When this returns, it is on disk and in the index.
+        """Rename a staged image to its final path, and add it to the index.
 
         Raises StorageFull and StorageError, and then leaves no file.
         """
         try:
             with self._use_index() as index:
                 self._held_lock().check()
-                self._timekeeping.check_date(index, snapshot)
+                self._timekeeping.mark_date(index, snapshot)
                 self._make_day_folder(day_of(snapshot), index)
                 with self._track_day_mtime(index, day_of(snapshot)):
                     self._add_files(snapshot, staged, thumbnail, index)
@@ -242,7 +242,7 @@ class Album:
 
     @contextlib.contextmanager
     def _track_day_mtime(self, index: Index, day: str) -> Iterator[None]:
-        """Record the folder's new mtime, so that the next start does not scan this day again."""
+        """Record the folder's new mtime, so that the next start skips the day."""
         folder = self.root / day
         is_unchanged = index.day_mtime(day) == _mtime_ns(folder)
         if is_unchanged:
@@ -259,7 +259,7 @@ class Album:
         return self.incoming / f"{make_id()}.{kind}"
 
     def _add_files(self, snapshot: Snapshot, staged: Path, thumbnail_data: bytes, index: Index) -> None:
-        """Add the thumbnail, the image and the row. Raise FileExistsError if the path exists."""
+        """Add thumbnail, image and row. Raise FileExistsError if the path exists."""
         final = self.root / image_path(snapshot)
         thumbnail = self.root / thumbnail_path(image_path(snapshot))
         incoming_thumbnail = self.incoming / f"{snapshot.id}.thumbnail"
@@ -277,7 +277,7 @@ class Album:
             raise
 
     def _make_day_folder(self, day: str, index: Index) -> None:
-        """Make the folder of a day. At the first use, sync it up to the root: a crash may have left it unsynced."""
+        """Make the folder of a day. Sync it at its first use."""
         folder = self.root / day
         is_new = not folder.is_dir()
         if is_new or day != self._day:
@@ -287,7 +287,7 @@ class Album:
             index.set_day_mtime(day, _mtime_ns(folder))
 
     def check_writable(self) -> None:
-        """Write, sync and remove a small file. Raise StorageFull or StorageError if that fails."""
+        """Write, sync and remove a small file."""
         path = self._temp_path("writable")
         try:
             self._held_lock().check()
@@ -299,14 +299,14 @@ class Album:
     # ---- removing
 
     def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
-        """Remove snapshots from the index and the disk, and record the removals. Return those that existed."""
+        """Remove snapshots durably. Return those that existed."""
         with self._use_index() as index:
             return self._remove(index, [found for each in snapshot_ids if (found := index.get(each)) is not None])
 
     def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
-        """Remove snapshots that exceed the limits, in one step, to make room for an image of `room` bytes.
+        """Remove snapshots that exceed the limits, in one step.
 
-        Raises StorageFull if there is no room and nothing may be removed.
+        It makes room for an image of `room` bytes. Raises StorageFull if there is none and nothing may be removed.
         """
         with self._use_index() as index:
             free = shutil.disk_usage(self.root).free
@@ -343,7 +343,7 @@ class Album:
         return snapshots
 
     def _delete_files(self, snapshots: list[Snapshot]) -> list[Snapshot]:
-        """Delete the files of snapshots. Return the snapshots with a file that can't be deleted."""
+        """Delete the files of snapshots. Return those that could not be deleted."""
         left = []
         for each in snapshots:
             paths = [self.root / name for name in (image_path(each), thumbnail_path(image_path(each)))]
@@ -354,7 +354,7 @@ class Album:
         return left
 
     def check_clock(self) -> Doubt | None:
-        """Return the doubt about the clock, or None if it is trusted; then store the time."""
+        """Return the doubt about the clock, or None if it is trusted."""
         with self._use_index() as index:
             self._held_lock().check()
             return self._timekeeping.check(index)

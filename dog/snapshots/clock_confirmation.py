@@ -1,4 +1,4 @@
-"""Files by which a person confirms the clock of a running server, because only the server may use the index.
+"""Files by which a person confirms the clock of a running server.
 
     <folder>/.dog/clock-in-doubt     the doubt, while there is one: the clock's time and the expected time
     <folder>/.dog/clock-confirmed    the same file, renamed by a command; the server removes it
@@ -30,7 +30,7 @@ class DoubtFiles:
     # ---- the server's side
 
     def write(self, doubt: Doubt | None) -> None:
-        """Write the server's doubt, or remove it, and acknowledge any confirmation."""
+        """Write or remove the server's doubt. Acknowledge any confirmation."""
         if self._is_current and doubt == self._published:
             return
         if doubt is None:
@@ -43,7 +43,7 @@ class DoubtFiles:
         self._published, self._is_current = doubt, True
 
     def confirmed(self) -> Doubt | None:
-        """Return the doubt that a person has confirmed. The next `write` acknowledges it."""
+        """Return the doubt that a person confirmed, for `write` to acknowledge."""
         if self._published is None:
             return None
         confirmed = _read(self._confirmed)

@@ -1,7 +1,7 @@
-"""Facts that no image holds: removed ids, pins, share links, the last trusted time, and wrongly dated photos.
+"""Facts that no image holds, in tables of their own in the index's file.
 
-They have tables of their own in the index's file. Decisions of a person are synced at once. If the index is rebuilt,
-all are carried over as far as they can be read.
+They are removed ids, pins, share links, the last trusted time, and wrongly dated photos. Decisions of a person are
+synced at once. If the index is rebuilt, all are carried over as far as they can be read.
 """
 
 import contextlib
@@ -46,8 +46,7 @@ CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITH
 """
 """Tables that are added to the index of an earlier version, which otherwise stays as it is.
 
-`misdated` has the photos whose date is not trusted. `taken_at` is the time that counts for their age, or NULL while it
-is unknown.
+`misdated` has photos with a wrong date. Their age counts from `taken_at`, which is NULL while it is unknown.
 """
 _TABLES = ("pins", "removed", "shares", "secret")
 _REMOVAL_RETENTION = dt.timedelta(days=365)
@@ -67,7 +66,10 @@ class Share:
 
 
 class DurableFacts:
-    """The tables of durable facts in an open database. Methods block and raise sqlite3.Error."""
+    """The tables of durable facts. Methods block and raise sqlite3.Error.
+
+    Those that are marked with "transaction" need a `synced_transaction` around them.
+    """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -94,18 +96,12 @@ class DurableFacts:
     # ---- removals
 
     def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Add removed snapshots, and delete their pins and share links. Call it in `synced_transaction`."""
+        """Add removed snapshots. Delete their pins and links. (Transaction.)"""
+        removed_at = to_milliseconds(now)
         self._database.executemany(
             "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (
-                    each.id,
-                    each.camera,
-                    each.capture,
-                    to_milliseconds(each.captured_at),
-                    each.suffix,
-                    to_milliseconds(now),
-                )
+                (each.id, each.camera, each.capture, to_milliseconds(each.captured_at), each.suffix, removed_at)
                 for each in snapshots
             ),
         )
@@ -115,7 +111,7 @@ class DurableFacts:
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
 
     def find_removed(self, snapshot_id: str) -> SnapshotName | None:
-        """Return the name of a snapshot that was removed within the last year, or None."""
+        """Return the name of a snapshot removed within the last year, or None."""
         row = self._database.execute(
             "SELECT id, camera, capture, captured_at, suffix FROM removed WHERE id = ?", (snapshot_id,)
         ).fetchone()
@@ -127,7 +123,7 @@ class DurableFacts:
     # ---- pins
 
     def set_pinned(self, snapshot_id: str, pinned: bool) -> None:
-        """Pin or unpin a snapshot. Call it in `synced_transaction`."""
+        """Pin or unpin a snapshot. (Transaction.)"""
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
 
@@ -157,7 +153,7 @@ class DurableFacts:
             return self._database.execute("DELETE FROM shares WHERE id = ?", (share_id,)).rowcount > 0
 
     def secret(self) -> bytes:
-        """Return the key that signs share links: 32 random bytes, made at the first call."""
+        """Return the key that signs share links: 32 random bytes."""
         row = self._database.execute("SELECT value FROM secret").fetchone()
         if row is None:
             row = (secrets.token_bytes(32),)
@@ -177,7 +173,7 @@ class DurableFacts:
     # ---- the clock
 
     def trusted_at(self) -> dt.datetime | None:
-        """Return the time at which the clock was last trusted, or None if it is unknown."""
+        """Return the time of the last trusted clock, or None if unknown."""
         row = self._database.execute("SELECT trusted_at FROM clock").fetchone()
         try:
             return None if row is None else from_milliseconds(row[0])
@@ -189,19 +185,19 @@ class DurableFacts:
         self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (to_milliseconds(now),))
 
     def distrust_date(self, snapshot_id: str) -> None:
-        """Mark the date of a snapshot as not trusted. Synced, to survive a power cut."""
+        """Mark the date of a snapshot as not trusted, synced."""
         with self.synced_transaction():
             self._database.execute("INSERT OR IGNORE INTO misdated VALUES (?, NULL)", (snapshot_id,))
 
     def trust_dates(self, after: int, until: int) -> None:
-        """Trust the dates of captures with numbers above `after`, up to `until`. Call it in `synced_transaction`."""
+        """Trust the dates of captures above `after`, up to `until`. (Transaction.)"""
         self._database.execute(
             "DELETE FROM misdated WHERE id IN (SELECT id FROM snapshots WHERE capture > ? AND capture <= ?)",
             (after, until),
         )
 
     def correct_dates(self, after: int, until: int, jump: dt.timedelta) -> None:
-        """Count these captures as taken later than their date, by `jump`. Call it in `synced_transaction`."""
+        """Count these captures as taken later, by `jump`. (Transaction.)"""
         self._database.execute(
             "INSERT OR REPLACE INTO misdated"
             " SELECT id, captured_at + ? FROM snapshots WHERE capture > ? AND capture <= ?",
@@ -209,11 +205,11 @@ class DurableFacts:
         )
 
     def resolve_unknown_dates(self, now: dt.datetime) -> None:
-        """Count all with an unknown time as taken now, at the latest. Call it in `synced_transaction`."""
+        """Count all with an unknown time as taken now. (Transaction.)"""
         self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (to_milliseconds(now),))
 
     def delete_expired(self, now: dt.datetime) -> None:
-        """Delete removals, and expired share links, older than a year. Call it in `synced_transaction`.
+        """Delete removals and expired links older than a year. (Transaction.)
 
         Entries with a date before the project are kept, because their age is unknown.
         """
@@ -224,7 +220,7 @@ class DurableFacts:
     # ---- carrying over from an old index
 
     def carry_over(self, damaged: Path) -> None:
-        """Copy the rows that can be read from the tables of an old or damaged index."""
+        """Copy the readable rows from the tables of an old or damaged index."""
         if not damaged.is_file():
             return
         try:

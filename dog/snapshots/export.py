@@ -1,8 +1,8 @@
-"""Write the originals of an album into one zip or tar, uncompressed, oldest first, under their own paths.
+"""Write the originals of an album into one zip or tar.
 
-It needs only the folder, whose paths hold everything, and no lock: a server may add and remove photos at the same time.
-A photo is read completely before its entry begins, so that a removed one leaves no gap. An unfinished archive has no end
-record, so that it is not mistaken for a complete one. Everything here blocks.
+They are uncompressed, oldest first, under their own paths. No lock is needed: a server may add and remove photos at the
+same time. A photo is read completely before its entry begins, so that a removed one leaves no gap. An unfinished
+archive has no end record, so that it is not mistaken for a complete one. Everything here blocks.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _ZIP_TIMESTAMP_FIELD: Final = 0x5455
 
 @dataclass(frozen=True, slots=True)
 class ExportedPhoto:
-    """A photo for the archive: its path in the album, the parts of that path, and its size in bytes."""
+    """A photo for the archive: its path, the parts of it, and its size."""
 
     path: str
     name: SnapshotName
@@ -49,7 +49,7 @@ class ExportedPhoto:
 def list_photos(
     root: Path, *, first: dt.date | None = None, last: dt.date | None = None, camera: str | None = None
 ) -> list[ExportedPhoto]:
-    """List the photos of some days in UTC, `first` and `last` included, oldest first. Raises OSError."""
+    """List the photos from `first` to `last` in UTC, oldest first."""
     found: list[ExportedPhoto] = []
     for day in sorted(list_days(root)[0]):
         if (first and day < f"{first:%Y/%m/%d}") or (last and day > f"{last:%Y/%m/%d}"):
@@ -63,7 +63,7 @@ def list_photos(
 
 
 class Stream(io.RawIOBase):
-    """A write-only, unbuffered stream to a descriptor, such as a pipe. Raises OSError."""
+    """A write-only, unbuffered stream to a descriptor. Raises OSError."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -107,7 +107,7 @@ class _Zip:
 
 
 def _zip_time(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
-    """Return local time within a zip's range: a camera whose clock was never set takes photos in 1970."""
+    """Return local time, within a zip's range of years."""
     local = at.astimezone()
     clock = (local.year, local.month, local.day, local.hour, local.minute, local.second)
     return min(max(clock, _MIN_ZIP_TIME), _MAX_ZIP_TIME)
@@ -145,9 +145,10 @@ def export(
     left_out: Callable[[str, str], object],
     advance: Callable[[int], object],
 ) -> int:
-    """Write the photos into an archive, and return their number. Raises OSError only for the sink.
+    """Write photos into an archive, and return their number.
 
     `left_out` is called with the path of a photo that can't be read, and the reason; `advance` with each photo's size.
+    Raises OSError only for the sink.
     """
     archive = _ARCHIVES[kind](sink)
     count = 0
@@ -176,7 +177,7 @@ def _read(path: Path, size: int) -> bytes:
 
 @contextlib.contextmanager
 def write_archive(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """Write a file that gets its name when it is complete and synced. After an error, no file is left.
+    """Write a file that gets its name when it is complete and synced.
 
     Raises OSError, and FileExistsError if the name is taken and `overwrite` is False.
     """

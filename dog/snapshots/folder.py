@@ -1,4 +1,4 @@
-"""List the folder of snapshots: its days, and the images and thumbnails of each. No file is opened."""
+"""List the folder of snapshots: its days, images and thumbnails."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Listing:
 
 
 def list_days(root: Path) -> tuple[dict[str, int], int]:
-    """Return the mtime in ns of each day's folder, by `YYYY/MM/DD`, and the number of foreign entries.
+    """Return each day's folder mtime in ns, and the number of foreign entries.
 
     The mtime changes when a file is added, removed or renamed. No symbolic link is followed.
     """
@@ -46,7 +46,7 @@ def list_day(root: Path, day: str) -> Listing:
 
 
 def _number_folders(folder: Path | os.DirEntry[str], digits: int, listing: Listing) -> Iterator[os.DirEntry[str]]:
-    """Yield the folders whose name is a number, and count everything else as foreign."""
+    """Yield the folders whose name is a number. Count the rest as foreign."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name

@@ -1,4 +1,4 @@
-"""Read images and thumbnails back from disk, or from a cache of the newest.
+"""Read images and thumbnails from disk, or from a cache of the newest.
 
 A file that was removed, truncated or replaced by something else is never returned. Hashes are not checked here, but in
 verify.py. The cache holds images that were checked and synced when they were saved.
@@ -35,16 +35,16 @@ _GONE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class SnapshotGone(DogError):
-    """The file of a snapshot is missing or damaged. `str()` may be shown to users."""
+    """The file of a snapshot is missing or damaged. Users may see the text."""
 
 
 def read_image(path: Path, size: int) -> bytes:
-    """Return an image's file, which must have this size. Raises SnapshotGone and StorageError."""
+    """Return a file of this size. Raises SnapshotGone and StorageError."""
     return _read(path, size, size)
 
 
 def read_thumbnail(path: Path) -> bytes:
-    """Return a thumbnail, a JPEG with start and end marker. Raises SnapshotGone and StorageError."""
+    """Return a complete JPEG thumbnail. Raises SnapshotGone, StorageError."""
     data = _read(path, 1, _MAX_THUMBNAIL_BYTES)
     if not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
         raise SnapshotGone("The thumbnail of this photo is damaged.")
@@ -57,7 +57,7 @@ def check_image(path: Path, size: int) -> None:
 
 
 def read_part(path: Path, size: int, start: int, stop: int) -> bytes:
-    """Return the bytes from `start` to `stop` of a file of `size` bytes. Raises SnapshotGone and StorageError."""
+    """Return a part of a file of `size` bytes. Errors as for `read_image`."""
     return _read(path, size, size, start, stop)
 
 
@@ -87,7 +87,7 @@ def _read(path: Path, min_size: int, max_size: int, start: int = 0, stop: int | 
 
 
 class StoredImage:
-    """An image on disk that is read in parts, so that a slow client needs the memory of one part."""
+    """An image on disk that is read in parts, to save memory."""
 
     def __init__(self, size: int, read: Callable[[int, int], Awaitable[bytes]]) -> None:
         self._size = size
@@ -99,7 +99,7 @@ class StoredImage:
 
 
 class ByteCache:
-    """A cache of files by name, at most `max_bytes` in total. The oldest entry is evicted first."""
+    """A cache of files by name. The oldest entry is evicted first."""
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self.size = 0
@@ -107,7 +107,7 @@ class ByteCache:
         self._files: dict[str, bytes] = {}
 
     def add(self, name: str, data: bytes) -> None:
-        """Add a file. One that is larger than the cache is ignored. Add a name only once."""
+        """Add a file under a new name. One larger than the cache is ignored."""
         if len(data) > self._max_bytes:
             return
         self.size += len(data)

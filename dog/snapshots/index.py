@@ -1,4 +1,4 @@
-"""The SQLite index: one row for each snapshot. It can be rebuilt from the folder.
+"""The SQLite index, one row for each snapshot. It can be rebuilt.
 
 Therefore rows are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged index is not repaired but rebuilt.
 Two things are not in the folder: the origin of each image, and the durable facts. A rebuild carries both over as far as
@@ -95,7 +95,7 @@ def is_disk_full(error: sqlite3.Error) -> bool:
 
 
 def is_environment_error(error: sqlite3.Error) -> bool:
-    """Return True if the disk or another program is the cause, so that a rebuild would not help."""
+    """Return True if the disk or another program is the cause."""
     return _primary_code(error) in _ENVIRONMENT_CODES
 
 
@@ -105,7 +105,7 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 class Index:
-    """An open index. Opening raises IndexDamaged also for an intact database that is not ours."""
+    """An open index. Raises IndexDamaged also for a database that is not ours."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
@@ -144,13 +144,13 @@ class Index:
             remove_tree(name)  # it may be a folder
 
     def close(self) -> None:
-        """Close the index after writing everything into one file. May be called again."""
+        """Write everything into one file and close. May be called again."""
         self._database.close()
 
     # ---- one snapshot
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add a snapshot's row. Raise sqlite3.IntegrityError if its id or path exists."""
+        """Add a row. Raise sqlite3.IntegrityError if its id or path exists."""
         origin = snapshot.origin
         if origin.settings is not None:
             self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
@@ -189,7 +189,7 @@ class Index:
             raise
 
     def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Delete the rows of snapshots and record their removal. It is on the disk when this returns."""
+        """Delete the rows of snapshots and record their removal, synced."""
         with self.facts.synced_transaction():
             self._delete(each.id for each in snapshots)
             self.facts.add_removed(snapshots, now)
@@ -212,8 +212,7 @@ class Index:
     ) -> list[Snapshot]:
         """Return snapshots, newest first: by capture, then time, then id.
 
-        `before` is an id, which may be a removed one; an unknown one gives no snapshots. `between` is a half-open
-        interval.
+        `before` is the id of a present or removed snapshot; an unknown one gives none. `between` is half-open.
         """
         where: list[str] = []
         values: list[str | int] = []
@@ -230,14 +229,14 @@ class Index:
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
 
     def find_name(self, snapshot_id: str) -> SnapshotName | None:
-        """Return the name of a snapshot, which may have been removed within the last year."""
+        """Return the name of a snapshot, present or removed within a year."""
         snapshot = self.get(snapshot_id)
         if snapshot is None:
             return self.facts.find_removed(snapshot_id)
         return SnapshotName(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
 
     def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
-        """Return the camera's next snapshot after this one, which may have been removed."""
+        """Return the camera's next snapshot. This one may have been removed."""
         newer = self._list(
             "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",
             snapshot.camera,
@@ -248,7 +247,7 @@ class Index:
         return newer[0] if newer else None
 
     def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
-        """Return a camera's snapshots since then that have an idempotency key, oldest first."""
+        """Return a camera's snapshots with an idempotency key, oldest first."""
         return self._list(
             "WHERE captured_at >= ? AND camera = ? AND request IS NOT NULL ORDER BY capture",
             to_milliseconds(since),
@@ -273,7 +272,7 @@ class Index:
         )
 
     def newest_time(self, first: dt.datetime) -> dt.datetime | None:
-        """Return the date of the newest snapshot since `first` that has a trusted date."""
+        """Return the date of the newest correctly dated snapshot since `first`."""
         newest = self._list(
             f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", to_milliseconds(first), 1
         )
@@ -286,18 +285,18 @@ class Index:
         return int(str(self._value("SELECT count(*) FROM snapshots")))
 
     def totals(self) -> tuple[int, int]:
-        """Return the number of snapshots and the total size of their images in bytes."""
+        """Return the number of snapshots and the bytes of their images."""
         count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM snapshots").fetchone()
         return count, size
 
     def last_capture(self) -> int:
-        """Return the highest capture number ever, also of removed snapshots. The order depends on it."""
+        """Return the highest capture number ever, also of removed snapshots."""
         return int(str(self._value("SELECT capture FROM highest")))
 
     # ---- days, as `YYYY/MM/DD`, and the mtimes of their folders
 
     def day_mtimes(self) -> dict[str, int | None]:
-        """Return the mtime in ns of each day's folder at its last scan, or None if it must be scanned again."""
+        """Return each day's folder mtime in ns at its last scan, or None."""
         return dict(self._database.execute("SELECT day, changed_at FROM days"))
 
     def day_mtime(self, day: str) -> int | None:
@@ -305,7 +304,7 @@ class Index:
         return None if row is None else row[0]
 
     def set_day_mtime(self, day: str, changed_at: int | None) -> None:
-        """Record that the index has all files that the day's folder had at this mtime."""
+        """Record that the index agrees with the day's folder at this mtime."""
         self._database.execute("INSERT OR REPLACE INTO days VALUES (?, ?)", (day, changed_at))
 
     def delete_day(self, day: str) -> None:

@@ -1,4 +1,4 @@
-"""Replace an index by a rebuilt one, and carry over what only the old one has, as far as it can be read.
+"""Replace an index by a rebuilt one, and carry over data of the old one.
 
 That is: the durable facts, the origin of each unchanged photo, and the highest capture number. If a photo's hash
 differs, the old hash stays, so that damage is never accepted. The old index is kept until the new one is complete, so
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class OldIndex(Index):
-    """The index that is being replaced, read-only. It may be damaged or of another version."""
+    """The old index, read-only. It may be damaged or of another version."""
 
     def _prepare(self) -> None:
         self._value("PRAGMA locking_mode = EXCLUSIVE")
@@ -81,11 +81,11 @@ class RebuiltIndex(Index):
         self._advance(1)
 
     def note_read_error(self, error: BaseException) -> None:
-        """Record that a part of the old index can't be read. Other parts may still be readable."""
+        """Record that a part of the old index can't be read."""
         self._read_errors.add(str(error))
 
     def finish(self) -> None:
-        """Complete the rebuild: log what was lost, and write the index to the disk."""
+        """Complete the rebuild: log what was lost, and sync the index."""
         if self._read_errors:
             reasons = ", ".join(sorted(self._read_errors))
             log.warning("The old index can't be read completely. Data that only it had is lost: %s", reasons)
@@ -118,7 +118,7 @@ class RebuiltIndex(Index):
 
 
 def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
-    """Open the index in an album's private folder, or rebuild it if it can't be used.
+    """Open an album's index, or rebuild it if it can't be used.
 
     `reconcile` makes it agree with the folder. Raises OSError, and sqlite3.Error if a rebuild would not help.
     """
@@ -170,7 +170,7 @@ def rebuild_index(
 
 
 def set_aside(private: Path) -> None:
-    """Move the index aside, so that the next start rebuilds it. One that is already set aside stays."""
+    """Move the index aside, so that the next start rebuilds it."""
     path, old = private / INDEX_FILE, private / OLD_INDEX_FILE
     if not old.exists():
         Index.delete(old)  # SQLite files that a kill left of one that was moved
@@ -188,7 +188,7 @@ def _close_on_error(index: Index) -> Iterator[None]:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Move an index, then the other files of SQLite. Also completes a move that was killed."""
+    """Move an index and the other files of SQLite, also if begun before."""
     for file, new_file in zip(Index.files(path), Index.files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
             os.replace(file, new_file)

@@ -1,4 +1,4 @@
-"""The lock file of the folder of snapshots, so that one server uses it. The end of the process releases it."""
+"""The lock file by which one server has the folder of snapshots."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ class AlbumInUse(StartError):
 
 
 class Lock:
-    """A lock on `root`, held until `release`. Raises AlbumInUse if another server holds it."""
+    """A lock on `root`. Raises AlbumInUse if another server holds it."""
 
     def __init__(self, root: Path, path: Path) -> None:
         self._root = root
@@ -35,9 +35,9 @@ class Lock:
         os.close(self._descriptor)
 
     def check(self) -> None:
-        """Raise StorageError if the folder was replaced: another server may use the new one.
+        """Raise StorageError if the folder was replaced.
 
-        Raise OSError if the folder is missing: it may be mounted again.
+        Another server may use the new one. Raise OSError if the folder is missing: it may be mounted again.
         """
         try:
             status = os.stat(self._path, follow_symlinks=False)

@@ -1,7 +1,7 @@
-"""The Snapshot, its id, and its path: `YYYY/MM/DD/HHMMSS.mmm_<camera>_<capture>_<id>.<suffix>`, in UTC.
+"""The Snapshot, its id, and the path of its image.
 
-The path holds time, camera, capture number and id, so that the index can be rebuilt from the folder alone. A file whose
-name differs from this form is not ours. Nothing here does I/O.
+The path is `YYYY/MM/DD/HHMMSS.mmm_<camera>_<capture>_<id>.<suffix>`, in UTC. The index can be rebuilt from it. A file
+whose name differs from this form is not ours. Nothing here does I/O.
 """
 
 import base64
@@ -57,7 +57,7 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 def is_snapshot_id(text: str) -> bool:
-    """Return True if the text has the form of an id. The snapshot need not exist."""
+    """Return True if the text has the form of an id."""
     return _is_id(text) is not None
 
 
@@ -66,7 +66,7 @@ def make_id() -> str:
 
 
 def to_milliseconds(moment: dt.datetime) -> int:
-    """Return whole milliseconds since 1970. Raise ValueError for a time without an offset."""
+    """Return milliseconds since 1970. Raise ValueError for a naive time."""
     if moment.utcoffset() is None:
         raise ValueError(f"{moment!r} has no offset from UTC")
     return (moment - _EPOCH) // _MILLISECOND
@@ -78,7 +78,7 @@ def from_milliseconds(count: int) -> dt.datetime:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotName:
-    """The parts of an image's path. Raises ValueError for a camera name or number that no path may have."""
+    """The parts of an image's path. Raises ValueError for invalid ones."""
 
     id: str
     camera: str
@@ -95,7 +95,7 @@ class SnapshotName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The circumstances of a capture, which the path does not hold. None for unknown ones.
+    """The circumstances of a capture. None for unknown ones.
 
     `request` is the idempotency key of the capture request. The exposure began at `captured_at` and ended before
     `exposed_until`, aware, in whole milliseconds. `exposure` is its duration in seconds, if the driver reports it.
@@ -162,7 +162,7 @@ def thumbnail_path(path: str) -> str:
 
 
 def is_image_path(path: str) -> bool:
-    """Return True if a path has the form of an image's. parse_path also checks its numbers."""
+    """Return True if a path has the form of an image's."""
     return _PATH.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Delete photos by the limits, by a command, and confirm the clock. Everything here blocks.
+"""Delete photos by the limits, by a command, and confirm the clock.
 
 A running server deletes by itself. The command then only confirms its clock.
 """
@@ -23,18 +23,14 @@ _CONFIRMATION_POLL_SECONDS = 0.05
 
 
 class ClockInDoubt(DogError):
-    """Nothing was deleted, because the clock is in doubt. `str()` is one line with the advice."""
+    """Nothing was deleted, because the clock is in doubt."""
 
     def __init__(self, doubt: Doubt) -> None:
         super().__init__(f"{doubt} Nothing was deleted. {doubt.advice}")
 
 
 class Purge:
-    """One purge of an album, with its results.
-
-    `deleted` is the number of photos. `is_confirmed` is True if the clock was confirmed, and `is_left_to_server` if a
-    running server uses the album.
-    """
+    """One purge of an album, with its results: the number of deleted photos, and more."""
 
     def __init__(self, root: Path) -> None:
         self.deleted = 0
@@ -43,7 +39,7 @@ class Purge:
         self._root = root
 
     def run(self, limits: Limits | None, *, confirm: bool, clock: Clock | None = None) -> None:
-        """Delete the photos that exceed the limits, and confirm a doubted clock if `confirm` is set.
+        """Delete the photos that exceed the limits. With `confirm`, end a doubt.
 
         Raises ClockInDoubt, StartError, StorageError and StorageFull.
         """

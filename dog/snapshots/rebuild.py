@@ -1,4 +1,4 @@
-"""Rebuild the index from the folder, while no server uses it. Everything here blocks.
+"""Rebuild the index from the folder, while no server uses it.
 
 The durable facts are carried over, and so is the origin of unchanged photos. A photo with another hash keeps the old
 hash, so that damage is never accepted.
@@ -27,8 +27,8 @@ from dog.snapshots.verify import Finding, Progress, list_all, lock_album
 __all__ = ["Rebuilding"]
 
 
-def _check_free(path: Path) -> None:
-    """Raise sqlite3.Error if an index is only unreadable for now: a rebuild would lose its data for no reason."""
+def _check_readable(path: Path) -> None:
+    """Raise sqlite3.Error if an index is only unreadable for now."""
     try:
         if path.is_file():
             OldIndex(path).close()
@@ -38,29 +38,27 @@ def _check_free(path: Path) -> None:
 
 
 class Rebuilding:
-    """One rebuild of an index, with its results.
-
-    `photos` is the number of photos in the new index, and `carried` of those with data from the old one. `aside` is the
-    path at which the old index is kept, or None if there was none.
-    """
+    """One rebuild of an index, with its results."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
         self.carried = 0
+        """The number of photos with data from the old index."""
         self.aside: Path | None = None
+        """The path at which the old index is kept."""
         self._root = root
         self._progress = progress
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield the differences from the old index. If this is aborted, the next rebuild or start finishes it.
+        """Yield the differences from the old index.
 
-        Raises StartError and IndexUnavailable.
+        If this is aborted, the next rebuild or start finishes it. Raises StartError and IndexUnavailable.
         """
         with lock_album(self._root) as private:
             incoming, damaged = private / "incoming", private / "damaged"
             files.empty_folder(incoming)
             for name in INDEX_FILE, OLD_INDEX_FILE:
-                _check_free(private / name)
+                _check_readable(private / name)
             missing: list[Finding] = []
 
             def reconcile_with(index: RebuiltIndex) -> None:

@@ -1,4 +1,4 @@
-"""Make the index agree with the folder, after a crash or other changes to either.
+"""Make the index agree with the folder, after a crash or other changes.
 
 A day whose folder has the recorded mtime is not scanned. If a day agrees, no image is opened. Paths in our form are
 trusted; other files are left alone. An image is decoded before it enters the index. One that has its thumbnail was
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
-    """Make the index agree with the images below `root`. Raises OSError and sqlite3.Error."""
+    """Make the index agree with the images. Raises OSError, sqlite3.Error."""
     _Reconciliation(index, root, private, incoming).run()
 
 
@@ -101,7 +101,7 @@ class _Reconciliation:
             log.info("%s: %d files do not belong to the album and are ignored.", self._root, changes.foreign)
 
     def _delete_vanished(self, day: str, listing: Listing) -> set[str]:
-        """Delete a day's rows whose images are missing or have another size. Return their paths."""
+        """Delete rows of missing or resized images. Return their paths."""
         rows = self._index.images_of_day(day)
         vanished = {path for path, (_, size) in rows.items() if listing.images.get(path) != size}
         if vanished:
@@ -157,7 +157,7 @@ class _Reconciliation:
         return True
 
     def _inspect(self, path: str, *, has_thumbnail: bool = False) -> tuple[bytes, Picture] | None:
-        """Return the bytes and the content of an image, or None if it can't be served.
+        """Return an image's bytes and content, or None if it can't be served.
 
         One that `has_thumbnail` was decoded when it was saved. It is only measured: decoding all would take minutes.
         An interrupted save leaves an empty file, which is removed. A damaged image may still be of use, and is moved

@@ -1,4 +1,4 @@
-"""Retention: the limits, and which snapshots to remove: the oldest first, pinned ones never. No I/O on files."""
+"""Retention: the limits, and which snapshots to remove. No file I/O."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MAX_REMOVALS_PER_STEP = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of an album: age, number and total bytes of images, and free bytes of the disk. None: no limit."""
+    """The limits of an album and its disk: age, number, bytes. None: no limit."""
 
     age: dt.timedelta | None = None
     photos: int | None = None
@@ -28,7 +28,7 @@ class Limits:
     def from_settings(
         cls, *, keep_days: float | None, keep_photos: int | None, keep_size: int | None, keep_free: int | None
     ) -> Self | None:
-        """Return the limits of the settings, of which two are in MiB, or None if there are none."""
+        """Return the limits of the settings, or None if there are none."""
         limits = cls(
             age=None if keep_days is None else dt.timedelta(days=keep_days),
             photos=keep_photos,
@@ -41,7 +41,7 @@ class Limits:
 def select_for_removal(
     index: Index, limits: Limits, *, totals: tuple[int, int], free: int, now: dt.datetime | None, room: int
 ) -> list[Snapshot]:
-    """Select snapshots to remove, at most MAX_REMOVALS_PER_STEP, so that a new one of `room` bytes fits.
+    """Select snapshots to remove, so that a new one of `room` bytes fits.
 
     `room` is 0 if there is no new one. `totals` are the number and the bytes of all snapshots, `free` the free bytes of
     the disk. The newest is removed only for its age. No age counts if `now` is unknown. Raises sqlite3.Error.

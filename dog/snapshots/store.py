@@ -1,4 +1,4 @@
-"""SnapshotStore: the album in threads of its own, so that the event loop never touches a file.
+"""SnapshotStore: the album in threads, for the event loop.
 
 One thread has the album and runs calls in order. One thread for each camera inspects its images, which takes the
 longest, so that neither other cameras nor queries wait for it. A few threads read images. Work that has begun in a
@@ -60,12 +60,12 @@ T = TypeVar("T")
 
 
 class SnapshotStore:
-    """The snapshots in one folder, which is locked from `open` to `close`. A closed store can't be opened again.
+    """The snapshots in one folder, which is locked from `open` to `close`.
 
-    The newest images and thumbnails are cached, at most `max_cache_bytes`. Retention keeps the `limits`. With `exif`,
-    each JPEG gets EXIF with its time and camera. `clock` decides if old photos may be deleted; `open` starts it.
-    `on_removed` is called in the event loop with snapshots that were removed. All methods except `open` and `close`
-    raise StorageError if the disk or the index fails, or if the store is not open.
+    A closed store can't be opened again. The newest images and thumbnails are cached, at most `max_cache_bytes`.
+    Retention keeps the `limits`. With `exif`, JPEGs get EXIF with time and camera. `clock` decides if old photos may be
+    deleted; `open` starts it. `on_removed` is called in the event loop with removed snapshots. All methods except
+    `open` and `close` raise StorageError if the disk or the index fails, or if the store is not open.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class SnapshotStore:
 
     @property
     def epoch(self) -> int:
-        """Return the epoch: this server's start in milliseconds since 1970, above the folder's last epoch."""
+        """Return this server's start in ms since 1970. It always rises."""
         return self._album.epoch
 
     @property
@@ -104,21 +104,21 @@ class SnapshotStore:
 
     @property
     def last_capture(self) -> int:
-        """Return the highest capture number of any snapshot, also of removed ones, or 0."""
+        """Return the highest capture number, also of removed snapshots, or 0."""
         return self._album.last_capture
 
     @property
     def totals(self) -> tuple[int, int]:
-        """Return the number of snapshots and the total size of their images in bytes, without I/O."""
+        """Return the number of snapshots and the bytes of their images."""
         return self._album.totals
 
     @property
     def incoming(self) -> Path:
-        """Return a folder on the same file system, for a camera's program to write into. Emptied at the start."""
+        """Return the folder for a camera's program. Each start empties it."""
         return self._album.incoming
 
     async def open(self) -> None:
-        """Make and lock the folder, remove leftovers of a crash, and check the index. Raises StartError."""
+        """Lock the folder, clean up, and check the index. Raises StartError."""
         self._loop = asyncio.get_running_loop()
         try:
             await self._run(self._thread, self._album.open)
@@ -129,7 +129,7 @@ class SnapshotStore:
         self._readers.submit(load)  # so that the first capture need not wait for it
 
     async def close(self) -> None:
-        """Finish the work that was begun, close the index and release the folder. May be called again."""
+        """Finish running work and release the folder. May be called again."""
         if self._closed is None:
             self._closed = self._closer.submit(self._close)
             self._closer.shutdown(wait=False)
@@ -139,7 +139,7 @@ class SnapshotStore:
     async def save(
         self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime, origin: Origin = UNKNOWN
     ) -> Snapshot:
-        """Save an image. When this returns, it is safely on disk and `get` finds it.
+        """Save an image. It is synced and in the index when this returns.
 
         `captured_at` is aware, and truncated to milliseconds. Raises BadImage for an incomplete image, StorageFull and
         StorageError, and then leaves no file; ValueError for an invalid camera name, number or time. If it is
@@ -174,23 +174,22 @@ class SnapshotStore:
         before: str | None = None,
         between: tuple[dt.datetime, dt.datetime] | None = None,
     ) -> list[Snapshot]:
-        """Return at most `limit` snapshots, newest first: by `capture`, then `captured_at`, then id.
+        """Return snapshots, newest first: by capture, then time, then id.
 
-        `before` is an id: return only snapshots older than it, or none if it is unknown. `between` is a half-open
-        interval.
+        `before` is an id: return only older snapshots, or none if it is unknown. `between` is half-open.
         """
         return await self._read_index(lambda index: index.recent(max(limit, 0), camera, before, between))
 
     async def find_name(self, snapshot_id: str) -> SnapshotName | None:
-        """Return camera and time of a snapshot, also of one that was removed within the last year."""
+        """Return the name of a snapshot, present or removed within a year."""
         return await self._read_index(lambda index: index.find_name(snapshot_id))
 
     async def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
-        """Return a camera's snapshots since then that have an idempotency key, oldest first."""
+        """Return a camera's snapshots with an idempotency key, oldest first."""
         return await self._read_index(lambda index: index.requested(camera, since))
 
     async def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
-        """Return the camera's next snapshot after this one, or None for the newest."""
+        """Return the camera's next snapshot, or None for the newest."""
         return await self._read_index(lambda index: index.newer(snapshot))
 
     async def count(self) -> int:
@@ -208,11 +207,11 @@ class SnapshotStore:
             pass  # other calls run between two steps
 
     async def check_clock(self) -> Doubt | None:
-        """Return the doubt about the clock, or None. While it is in doubt, nothing is deleted for its age."""
+        """Return the doubt about the clock, or None if it is trusted."""
         return await self._run(self._thread, self._album.check_clock)
 
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
-        """Pin a snapshot, so that retention never removes it, or unpin it. Return False if it is gone."""
+        """Pin or unpin a snapshot. Return False if it is gone."""
 
         def pin(index: Index) -> bool:
             if index.get(snapshot.id) is None:
@@ -234,7 +233,7 @@ class SnapshotStore:
         )
 
     async def shares_of(self, snapshot: Snapshot) -> list[Share]:
-        """Return the share links of a snapshot that were not revoked, including expired ones, oldest first."""
+        """Return a snapshot's share links, also expired ones, oldest first."""
         return await self._read_index(lambda index: index.facts.shares_of(snapshot.id))
 
     async def find_share(self, share_id: str) -> Share | None:
@@ -251,7 +250,7 @@ class SnapshotStore:
     # ---- files
 
     async def check_writable(self) -> None:
-        """Write, sync and remove a small file. Raises StorageFull and StorageError."""
+        """Write, sync and remove a small file. Raises StorageFull, StorageError."""
         await self._run(self._thread, self._album.check_writable)
 
     async def read(self, snapshot: Snapshot) -> bytes:
@@ -265,7 +264,7 @@ class SnapshotStore:
         return data
 
     async def open_image(self, snapshot: Snapshot) -> bytes | StoredImage:
-        """Return the image's bytes if they are cached, else its file, to be read in parts. Otherwise like `read`."""
+        """Return the cached image, or its file to read in parts. Else as `read`."""
         data = self._image_cache.get(snapshot.id)
         if data is not None:
             return data
@@ -294,7 +293,7 @@ class SnapshotStore:
             del self._snapshot_cache[next(iter(self._snapshot_cache))]
 
     def _save(self, data: bytes, camera: str, capture: int, captured_at: dt.datetime, origin: Origin) -> Snapshot:
-        """Inspect an image while the album's thread writes it, then add it to the album.
+        """Inspect an image while another thread writes it, then add it.
 
         The inspecting thread waits for the album's thread, so that saves keep their order.
         """
@@ -332,7 +331,7 @@ class SnapshotStore:
             self._make_room(0)
 
     def _make_room(self, room: int) -> bool:
-        """Take one step of retention, to make room for an image of `room` bytes. Return True if it removed any."""
+        """Remove some snapshots for an image of `room` bytes. Return True if any."""
         if self._limits is None:
             return False
         removed = self._album.purge(self._limits, room)

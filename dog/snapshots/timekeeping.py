@@ -1,4 +1,7 @@
-"""The clock of an album: store the trusted time, take confirmations, and correct wrongly dated photos. Blocking."""
+"""The clock of an album: stored time, confirmations and corrected dates.
+
+Everything here blocks.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,14 +20,14 @@ _SYNC_INTERVAL_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _SteadyPeriod:
-    """A period of this run in which nobody set the clock. It dated the captures with numbers above `after`."""
+    """A period without a jump. It dated the captures above number `after`."""
 
     reading: Reading
     after: int
 
 
 class Timekeeping:
-    """The clock of an album and what is stored about it. Methods raise sqlite3.Error and OSError."""
+    """The clock of an album. Raises sqlite3.Error and OSError."""
 
     def __init__(self, private: Path, clock: Clock) -> None:
         self.clock = clock
@@ -34,7 +37,7 @@ class Timekeeping:
         """The periods since the clock was last trusted. The last one is the present one."""
 
     def start(self, index: Index) -> None:
-        """Compare the clock with the stored time, or with the newest photo's if none is stored."""
+        """Compare the clock with the stored time, or the newest photo's."""
         self.clock.start(index.facts.trusted_at() or index.newest_time(MIN_PLAUSIBLE_TIME))
         self._doubt_files.write(self.clock.check())
         self._periods = []
@@ -43,13 +46,13 @@ class Timekeeping:
     def stop(self) -> None:
         self._doubt_files.write(None)  # a stopped server takes no confirmation
 
-    def check_date(self, index: Index, snapshot: Snapshot) -> None:
-        """Mark the date of a snapshot as not trusted if the clock is in doubt. Call it before saving."""
+    def mark_date(self, index: Index, snapshot: Snapshot) -> None:
+        """Mark a snapshot's date as not trusted if the clock is in doubt."""
         if self._update_periods(index).doubt is not None:
             index.facts.distrust_date(snapshot.id)
 
     def deletion_time(self, index: Index) -> dt.datetime | None:
-        """Return the time from which ages are counted, or None while the clock is in doubt.
+        """Return the time that ages count from, or None while in doubt.
 
         If it returns a time, all wrongly dated photos are marked or corrected.
         """
@@ -58,7 +61,7 @@ class Timekeeping:
         return moment
 
     def _update_periods(self, index: Index) -> Reading:
-        """Begin a period if the clock was set. If the clock is trusted now, correct the dates of earlier ones."""
+        """Begin a period if the clock was set. Once it is trusted, correct dates."""
         reading = self.clock.read()
         if self._periods:
             last = self._periods[-1].reading
@@ -83,12 +86,12 @@ class Timekeeping:
             index.facts.resolve_unknown_dates(reading.now)
 
     def store_time(self, index: Index) -> None:
-        """Store the time if it is trusted. Not synced: after a power cut, the hourly one counts."""
+        """Store the time if it is trusted. It is synced once an hour."""
         if (now := self.clock.trusted_now()) is not None:
             index.facts.note_trusted(now)
 
     def check(self, index: Index) -> Doubt | None:
-        """Return the doubt about the clock, or None; then, once an hour, store the time and delete old facts."""
+        """Return the doubt, or None. Once an hour, store the time if trusted."""
         if (confirmed := self._doubt_files.confirmed()) is not None:
             self.clock.confirm(confirmed)
         doubt = self._update_periods(index).doubt

@@ -1,7 +1,7 @@
 """Compare every file of an album with its index, while no server uses it.
 
-No file is changed. New photos are added to the index, and so are missing hashes. Everything here blocks. The memory does
-not grow with the album.
+No file is changed. New photos and missing hashes are added to the index. Everything here blocks. The memory does not
+grow with the album.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown
 
 
 class IndexUnavailable(DogError):
-    """The index is missing or can't be read. `str()` is one line with the advice."""
+    """The index is missing or can't be read. The text has the advice."""
 
 
 class Progress(Protocol):
@@ -62,7 +62,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding about one file. `path` is relative to the folder. `message` continues it, and has the advice."""
+    """A finding about a file: its path, and a text that continues it."""
 
     kind: Kind
     path: str
@@ -75,7 +75,7 @@ class Finding:
 
 @contextlib.contextmanager
 def lock_album(root: Path) -> Iterator[Path]:
-    """Lock an album and yield its private folder. Raise StartError if there is no album, or a server uses it."""
+    """Lock an album, yield its private folder. StartError if that fails."""
     private = root / ".dog"
     try:
         if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
@@ -121,7 +121,7 @@ class _VerifiedIndex(Index):
 
 
 class Verification:
-    """One verification of an album. `photos` and `bytes` are the totals of the index."""
+    """One verification. `photos` and `bytes` are the index's totals."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
@@ -131,7 +131,10 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield the findings. Close it if you do not read it to its end. Raises StartError and IndexUnavailable."""
+        """Yield the findings. Close it if you stop early.
+
+        Raises StartError and IndexUnavailable.
+        """
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)
@@ -162,7 +165,7 @@ class Verification:
                 readers.shutdown(wait=False, cancel_futures=True)
 
     def _check_photo(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
-        """Return the hash of a photo's file, empty if it can't be read, and the findings about photo and thumbnail."""
+        """Return the hash of a photo's file, or "", and the findings about it."""
         path = image_path(snapshot)
         try:
             digest = self._hash(path, snapshot.bytes)
@@ -275,7 +278,7 @@ def _open_index(private: Path) -> _VerifiedIndex:
 
 
 def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
-    """Yield all paths except folders of days and hidden files, with True for a plain file in a day's folder."""
+    """Yield all visible paths but days, with True for a file of a day."""
     with os.scandir(root / below) as scanned:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:

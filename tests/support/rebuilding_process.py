@@ -28,7 +28,7 @@ ALL_STEPS = (
     (os, "unlink"),
     (sqlite3, "connect"),
     (Index, "close"),
-    (DurableFacts, "_carry_over"),
+    (DurableFacts, "_carry_over_table"),
     (RebuiltIndex, "finish"),
 )
 
