@@ -83,9 +83,9 @@ class SnapshotStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
         self._album = Album(self._root, clock)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
-        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="pictures")
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self._closed: Future[None] | None = None
         self._snapshot_cache: dict[str, Snapshot] = {}
@@ -147,7 +147,7 @@ class SnapshotStore:
         """
         inspector = self._inspectors.get(camera)
         if inspector is None:
-            inspector = self._inspectors[camera] = ThreadPoolExecutor(1, thread_name_prefix="images")
+            inspector = self._inspectors[camera] = ThreadPoolExecutor(1, thread_name_prefix="inspecting")
         at = from_milliseconds(to_milliseconds(captured_at))
         return await self._run(inspector, self._save, data, camera, capture, at, origin)
 

@@ -1,4 +1,4 @@
-"""An index that is made again in a process that is killed: whatever the moment, nothing is lost of what it knew."""
+"""A rebuild in a process that is killed: no data of the old index is lost."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from dog.snapshots import Snapshot
 from dog.snapshots.album import Album
 from dog.snapshots.index import Index
 from dog.snapshots.verify import IndexUnavailable, Verification
-from tests.support.rebuilding_process import Silence, rebuild, start
+from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT, save
 from tests.support.server_process import ROOT
 
@@ -22,12 +22,12 @@ WHOLE = ["index.sqlite3"]
 
 
 class KilledAlbum:
-    """Photos and decisions of a server that was killed (tests/support/rebuilding_process.py)."""
+    """An album whose server was killed (see support/rebuilding_process.py)."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         assert run("fill", root).returncode == -signal.SIGKILL
-        assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # what was decided is there alone
+        assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # only it has the decisions
         copy = root.with_name("for its content")
         shutil.copytree(root, copy)
         self.known = read(copy)
@@ -43,7 +43,7 @@ IndexContent = tuple[list[Snapshot], object, object, object, int]
 
 
 def read(root: Path) -> IndexContent:
-    """What the index knows: the photos, the deleted one, the link, the secret and the highest number of a capture."""
+    """Return the index's photos, removal, share link, secret and last capture."""
     with closing(Index(root / ".dog" / "index.sqlite3")) as index:
         [removed] = index._database.execute("SELECT * FROM removed").fetchall()
         [share] = index._database.execute("SELECT * FROM shares").fetchall()
@@ -57,7 +57,7 @@ def killed(tmp_path: Path) -> KilledAlbum:
 
 
 def verify(root: Path) -> list[str]:
-    return [finding.kind for finding in Verification(root, Silence()).run()]
+    return [finding.kind for finding in Verification(root, NoProgress()).run()]
 
 
 def list_indexes(root: Path) -> list[str]:
@@ -87,16 +87,16 @@ def check_finished_by_either(killed: KilledAlbum, roots: list[Path]) -> None:
             else:
                 assert verify(copy) == []
             finish(copy)
-            assert read(copy) == killed.known, f"killed before call {root.name}, finished by a {finish.__name__}"
+            assert read(copy) == killed.known, f"killed before call {root.name}, finished by {finish.__name__}"
             assert list_indexes(copy) == WHOLE
             kept = count_kept(copy)
             start(copy)
-            assert count_kept(copy) == kept, "the next start goes on with it"
+            assert count_kept(copy) == kept, "the next start uses the same index"
             assert verify(copy) == []
             assert read(copy) == killed.known
 
 
-def test_a_rebuild_that_is_killed_at_any_moment_is_finished_by_the_next_one_or_by_a_start(
+def test_a_rebuild_killed_at_any_step_is_finished_by_the_next_rebuild_or_start(
     killed: KilledAlbum, tmp_path: Path
 ) -> None:
     roots = kill_at_each_step("rebuild", killed.root, tmp_path / "killed")
@@ -109,8 +109,8 @@ def test_a_rebuild_that_is_killed_at_any_moment_is_finished_by_the_next_one_or_b
     assert [count_kept(root) for root in (roots[0], roots[-1])] == [0, 1]
 
 
-def test_an_index_is_lost_with_nothing_that_sqlite_has_beside_it(killed: KilledAlbum, tmp_path: Path) -> None:
-    """Where a kill comes between the two."""
+def test_a_kill_while_the_index_is_set_aside_loses_none_of_its_files(killed: KilledAlbum, tmp_path: Path) -> None:
+    """The kill may come between two of the files."""
     roots = kill_at_each_step("set_aside", killed.root, tmp_path / "killed")
     found = [list_indexes(root) for root in roots]
     assert [name for name in found if "index.old.sqlite3" in name and "index.sqlite3-wal" in name]
@@ -118,7 +118,7 @@ def test_an_index_is_lost_with_nothing_that_sqlite_has_beside_it(killed: KilledA
 
 
 @pytest.mark.parametrize("act", ["rebuild", "start"])
-def test_what_finishes_a_rebuild_may_be_killed_as_well(killed: KilledAlbum, tmp_path: Path, act: str) -> None:
+def test_finishing_a_killed_rebuild_may_be_killed_too(killed: KilledAlbum, tmp_path: Path, act: str) -> None:
     half_made = [
         root
         for root in kill_at_each_step("rebuild", killed.root, tmp_path / "killed")
@@ -129,7 +129,7 @@ def test_what_finishes_a_rebuild_may_be_killed_as_well(killed: KilledAlbum, tmp_
 
 
 @pytest.mark.parametrize("finish", [start, rebuild])
-def test_what_a_kill_left_of_an_older_index_is_not_read_into_the_next_that_is_put_aside(
+def test_leftover_sqlite_files_of_an_older_index_are_not_read_into_the_next(
     killed: KilledAlbum, finish: Callable[[Path], object]
 ) -> None:
     private = killed.root / ".dog"
@@ -151,7 +151,7 @@ def test_what_a_kill_left_of_an_older_index_is_not_read_into_the_next_that_is_pu
     assert list_indexes(killed.root) == WHOLE
 
 
-def test_a_rebuild_tells_where_the_old_index_is_kept_and_that_is_whole(killed: KilledAlbum) -> None:
+def test_a_rebuild_reports_the_path_of_the_intact_old_index(killed: KilledAlbum) -> None:
     aside = rebuild(killed.root).aside
     assert aside is not None
     assert aside.parent == killed.root / ".dog" / "damaged"

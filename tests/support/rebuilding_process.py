@@ -1,9 +1,9 @@
-"""A process that rebuilds an index and is killed meanwhile: `rebuilding_process KIND ALBUM ...`.
+"""A process that rebuilds an index and is killed: `rebuilding_process KIND ALBUM ...`.
 
-`rebuild ALBUM FOLDER` dies of SIGKILL just before the first call that touches an index, then before the second, and so
-on, each time in a process and a copy of the album of its own, and prints the copies; the last one lived to the end.
-`start` does the same to a start of the server, and `set_aside` to the part of both that puts the old index aside.
-`fill ALBUM` makes an album of four photos, one of which was deleted, one pinned and one given away, and is killed then.
+`rebuild ALBUM FOLDER` gets SIGKILL just before the first call that touches an index, then before the second, and so on,
+each time in a new process with a copy of the album. It prints the copies; the last process completes. `start` does the
+same to a start of the server, and `set_aside` to setting the old index aside. `fill ALBUM` makes an album of four
+photos (one deleted, one pinned, one shared) and is killed then.
 """
 
 import datetime as dt
@@ -33,21 +33,21 @@ ALL_STEPS = (
 )
 
 
-class Silence:
+class NoProgress:
     def begin(self, total: int) -> None: ...
 
     def advance(self, by: int) -> None: ...
 
 
 def rebuild(root: Path) -> Rebuilding:
-    """An index that is made again, whatever is found."""
-    rebuilding = Rebuilding(root, Silence())
+    """Rebuild an index and ignore the findings."""
+    rebuilding = Rebuilding(root, NoProgress())
     list(rebuilding.run())
     return rebuilding
 
 
 def start(root: Path) -> None:
-    """As a server does."""
+    """Open and close an album, as a server does."""
     with closing(Album(root)) as album:
         album.open()
 

@@ -1,8 +1,8 @@
-"""A process that saves pictures and is killed at it: `python -m tests.support.saving_process steps|forever FOLDER`.
+"""A process that saves images and is killed: `saving_process steps|forever FOLDER`.
 
-`steps` dies of SIGKILL just before the first call that touches the disk, then before the second, and so on, each time
-in a process and a folder of its own, and prints the folders; the last one lived to the end. `forever` saves into one
-folder, and prints the id of each snapshot when it is saved.
+`steps` gets SIGKILL just before the first call that touches the disk, then before the second, and so on, each time in a
+new process with its own folder. It prints the folders; the last process completes. `forever` saves into one folder, and
+prints the id of each saved snapshot.
 """
 
 import datetime as dt
@@ -27,7 +27,7 @@ STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace
 
 
 def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
-    """Let this process be killed before the call of this number, counted over all kinds of them."""
+    """Kill this process before the call with this number, of all `steps`."""
     count = 0
 
     def count_calls(function: Callable[..., Any]) -> Callable[..., Any]:
