@@ -18,18 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = [
-    "MAX_JUMP",
-    "MIN_PLAUSIBLE_TIME",
-    "Clock",
-    "Doubt",
-    "Reading",
-    "is_synchronised",
-    "seconds_since_boot",
-    "utc_now",
-]
+__all__ = ["MAX_JUMP", "MIN_WALL_TIME", "Clock", "Doubt", "Reading", "is_synchronised", "seconds_since_boot", "utc_now"]
 
-MIN_PLAUSIBLE_TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+MIN_WALL_TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """The project began later. An earlier clock is wrong, and a photo with such a date has an unknown age."""
 MAX_JUMP = dt.timedelta(days=1)
 """Largest difference from the expected time. A clock that differs by more is in doubt."""
@@ -59,7 +50,7 @@ class Doubt:
     @property
     def advice(self) -> str:
         """Return the sentence that tells what to do about it."""
-        if self.clock < MIN_PLAUSIBLE_TIME:
+        if self.clock < MIN_WALL_TIME:
             return "Set the clock."
         return "Set the clock if it is wrong; if it is right, run `dog album purge --confirm`."
 
@@ -142,7 +133,7 @@ class Clock:
         """Accept a person's confirmation. Return False if the doubt has changed."""
         with self._lock:
             now, current = self._check()
-            if current is None or current != doubt or now < MIN_PLAUSIBLE_TIME:
+            if current is None or current != doubt or now < MIN_WALL_TIME:
                 return False
             self._trust(now, "you confirmed it")
             return True
@@ -151,7 +142,7 @@ class Clock:
         now, elapsed = self._now(), self.elapsed()
         expected = None if self._expected is None else self._expected.after(elapsed)
         difference = dt.timedelta() if expected is None else abs(now - expected)
-        if now < MIN_PLAUSIBLE_TIME:
+        if now < MIN_WALL_TIME:
             self._set_doubt(now, expected, elapsed)
         elif expected is None:
             self._trust(now, "it is a possible time, and no earlier time was stored")

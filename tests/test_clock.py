@@ -174,16 +174,16 @@ def test_is_synchronised_agrees_with_ntp_gettime() -> None:
 def test_is_synchronised_evaluates_the_return_value(
     monkeypatch: pytest.MonkeyPatch, state: int, expected: bool
 ) -> None:
-    asked: list[bytes] = []
+    timex_calls: list[bytes] = []
 
     def adjtimex(timex: "ctypes.Array[ctypes.c_char]") -> int:
-        asked.append(timex.raw)
+        timex_calls.append(timex.raw)
         return state
 
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(adjtimex=adjtimex))
     assert is_synchronised() is expected
-    assert not any(asked[0]), "a query has modes = 0"
+    assert not any(timex_calls[0]), "a query has modes = 0"
 
 
 def test_is_synchronised_is_false_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:

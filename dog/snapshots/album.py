@@ -143,7 +143,7 @@ class Album:
             if text.isdigit() and int(text) < MAX_EPOCH:
                 last = int(text)
             else:
-                log.warning("%s: the last epoch can't be read. It is derived from the clock alone.", self.root)
+                log.warning("%s: the last epoch can't be read. The new one is taken from the clock alone.", self.root)
         epoch = max(time.time_ns() // 1_000_000, last + 1)
         files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._temp_path("epoch"))
         return epoch

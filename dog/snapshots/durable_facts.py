@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import MIN_PLAUSIBLE_TIME
+from dog.clock import MIN_WALL_TIME
 from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, to_milliseconds
 
 __all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
@@ -213,7 +213,7 @@ class DurableFacts:
 
         Entries with a date before the project are kept, because their age is unknown.
         """
-        between = to_milliseconds(MIN_PLAUSIBLE_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
+        between = to_milliseconds(MIN_WALL_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
 

@@ -4,11 +4,11 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Self
 
-from dog.clock import MIN_PLAUSIBLE_TIME
+from dog.clock import MIN_WALL_TIME
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
-__all__ = ["MAX_REMOVALS_PER_STEP", "MIN_PLAUSIBLE_TIME", "Limits", "select_for_removal"]
+__all__ = ["MAX_REMOVALS_PER_STEP", "MIN_WALL_TIME", "Limits", "select_for_removal"]
 
 MIB = 1024 * 1024
 MAX_REMOVALS_PER_STEP = 100
@@ -47,7 +47,7 @@ def select_for_removal(
     the disk. The newest is removed only for its age. No age counts if `now` is unknown. Raises sqlite3.Error.
     """
     if limits.age is not None and now is not None:
-        aged = index.taken_between(MIN_PLAUSIBLE_TIME, now - limits.age, MAX_REMOVALS_PER_STEP)
+        aged = index.taken_between(MIN_WALL_TIME, now - limits.age, MAX_REMOVALS_PER_STEP)
         if aged:
             return aged
     photos, size = totals

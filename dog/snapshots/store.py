@@ -300,7 +300,7 @@ class SnapshotStore:
         data = complete(data)
         content_type, _ = walk(data)
         snapshot_id = self._thread.submit(self._album.make_free_id).result()
-        taken = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
+        name = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
             stamp = make_stamp(id=snapshot_id, camera=camera, captured_at=captured_at, exposure=origin.exposure)
             data = write_exif(data, stamp)
@@ -312,7 +312,7 @@ class SnapshotStore:
             if staging.exception() is None:
                 self._thread.submit(self._album.discard, staging.result()).result()
             raise
-        snapshot = make_snapshot(taken, picture, len(data), digest, origin)
+        snapshot = make_snapshot(name, picture, len(data), digest, origin)
         self._thread.submit(self._save_staged, staging.result(), snapshot, data, picture.thumbnail).result()
         return snapshot
 

@@ -1,13 +1,10 @@
-"""The clock of an album: stored time, confirmations and corrected dates.
-
-Everything here blocks.
-"""
+"""The clock of an album: stored time, confirmations, corrected dates."""
 
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import MAX_JUMP, MIN_PLAUSIBLE_TIME, Clock, Doubt, Reading
+from dog.clock import MAX_JUMP, MIN_WALL_TIME, Clock, Doubt, Reading
 from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
@@ -27,7 +24,7 @@ class _SteadyPeriod:
 
 
 class Timekeeping:
-    """The clock of an album. Raises sqlite3.Error and OSError."""
+    """The clock of an album. Blocks, and raises sqlite3.Error and OSError."""
 
     def __init__(self, private: Path, clock: Clock) -> None:
         self.clock = clock
@@ -38,7 +35,7 @@ class Timekeeping:
 
     def start(self, index: Index) -> None:
         """Compare the clock with the stored time, or the newest photo's."""
-        self.clock.start(index.facts.trusted_at() or index.newest_time(MIN_PLAUSIBLE_TIME))
+        self.clock.start(index.facts.trusted_at() or index.newest_time(MIN_WALL_TIME))
         self._doubt_files.write(self.clock.check())
         self._periods = []
         self._update_periods(index)

@@ -78,9 +78,9 @@ async def test_deleting_a_photo_removes_it_from_index_disk_and_cache(
         with pytest.raises(SnapshotGone):
             await read(gone)
     assert store.totals == (1, stays.bytes)
-    taken = await store.find_name(gone.id)
-    assert taken is not None
-    assert (taken.camera, taken.capture, taken.captured_at) == ("porch", 1, gone.captured_at)
+    name = await store.find_name(gone.id)
+    assert name is not None
+    assert (name.camera, name.capture, name.captured_at) == ("porch", 1, gone.captured_at)
     assert album.removals == [([gone.id], "deleted")]
     assert not await store.remove(gone.id)
     assert album.removals == [([gone.id], "deleted")]

@@ -682,16 +682,16 @@ async def test_a_query_of_a_damaged_index_is_answered_from_the_rebuilt_one(
     store: SnapshotStore,
 ) -> None:
     older, newer = await save(store, 1), await save(store, 2)
-    questions: list[tuple[Callable[[], Awaitable[object]], object]] = [
+    queries: list[tuple[Callable[[], Awaitable[object]], object]] = [
         (lambda: store.recent(limit=5), [newer, older]),
         (lambda: store.newer(older), newer),
         (store.count, 2),
     ]
-    for ask, answer in questions:
+    for query, expected in queries:
         index = store._album._index
         assert index is not None
         store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
-        assert await ask() == answer
+        assert await query() == expected
     assert await check_agreement(store) == [newer, older]
 
 
@@ -940,8 +940,8 @@ async def test_an_unreadable_epoch_does_not_prevent_the_start(store: SnapshotSto
     suffix=st.sampled_from(["jpg", "png", "webp"]),
 )
 def test_parsing_a_path_returns_its_parts(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
-    taken = SnapshotName(id, camera, capture, from_milliseconds(to_milliseconds(at)), suffix)
-    assert parse_path(image_path(taken)) == taken
+    name = SnapshotName(id, camera, capture, from_milliseconds(to_milliseconds(at)), suffix)
+    assert parse_path(image_path(name)) == name
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
 def save(album: Album, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
     picture = inspect(data)
-    taken = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
-    snapshot = make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest())
+    name = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
+    snapshot = make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest())
     album.save(album.stage(data), snapshot, picture.thumbnail)
     return snapshot
 
