@@ -280,7 +280,7 @@ class Album:
         """Make the folder of a day. Sync it at its first use."""
         folder = self.root / day
         is_new = not folder.is_dir()
-        if is_new or day != self._day:
+        if is_new or day != self._day:  # a crash may have left it unsynced
             files.make_folders(self.root, folder)
             self._day = day
         if is_new:
