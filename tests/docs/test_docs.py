@@ -25,7 +25,7 @@ from dog.protocol import CameraStatus, Quality
 from dog.push.hub import BACKLOG, PING_INTERVAL, REPLAY_EVENTS, SILENCE
 from dog.settings import COMMON_SETTINGS, Settings, describe
 from dog.web.app import create_app
-from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
+from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
 from dog.web.middleware.errors import STATUS
 from tests.conftest import Serve
 from tests.support.examples import DOCUMENTS
@@ -77,7 +77,7 @@ def test_the_protocol_names_every_code_with_its_status() -> None:
 
 def test_the_limits_are_those_of_the_protocol() -> None:
     assert (REPLAY_EVENTS, BACKLOG, PING_INTERVAL, SILENCE) == (256, 64 * 1024, 25, 60)
-    assert (MESSAGE_SIZE, PATIENCE, RATE_LIMITED) == (4096, 20, 4029)
+    assert (MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE) == (4096, 20, 4029)
     assert (KEY_TTL, MEMORY_SIZE, MAX_REMEMBERED) == (600, 4096, 256)
     settings = Settings()
     assert (settings.message_rate, settings.message_burst) == (10, 60)

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image
 from yarl import URL
 
 from dog.protocol import parse_timestamp
-from dog.web.handlers.share_links import SharedPicture, make_signer
+from dog.web.handlers.share_links import SharedImage, make_signer
 from dog.web.http.content import hash_content
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
@@ -480,8 +480,8 @@ async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_
     await until(lambda: not find_copies())
 
 
-def find_copies() -> list[SharedPicture]:
-    return [found for found in gc.get_objects() if isinstance(found, SharedPicture)]
+def find_copies() -> list[SharedImage]:
+    return [found for found in gc.get_objects() if isinstance(found, SharedImage)]
 
 
 async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> None:

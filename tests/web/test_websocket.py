@@ -15,7 +15,7 @@ from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
 from dog.push.hub import REPLAY_EVENTS
 from dog.snapshots import Snapshot
-from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
+from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
 from dog.web.rate_limits import TokenBucket
 from tests.conftest import Run
 from tests.support.running import Events, Running, until
@@ -314,8 +314,8 @@ async def read_for_ever(events: Events) -> None:
 async def test_a_message_over_4_kib_closes_with_1009_and_one_of_4_kib_does_not(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        whole = '{"type":"ping","x":"' + "x" * (MESSAGE_SIZE - 22) + '"}'
-        assert len(whole) == MESSAGE_SIZE
+        whole = '{"type":"ping","x":"' + "x" * (MAX_MESSAGE_BYTES - 22) + '"}'
+        assert len(whole) == MAX_MESSAGE_BYTES
         await events.connection.send(whole)
         assert (await events.read())["type"] == "pong"
         await events.connection.send(whole + " ")
@@ -352,13 +352,13 @@ async def test_text_that_is_not_utf_8_closes_with_1007(run: Run) -> None:
 async def test_who_talks_too_much_is_told_and_then_closed_with_4029(run: Run) -> None:
     running = await run(message_rate=0.001, message_burst=5)
     async with running.watch() as events, running.watch() as other:
-        for _ in range(5 + PATIENCE + 1):
+        for _ in range(5 + MAX_REFUSED_IN_A_ROW + 1):
             await events.say(type="ping")
         assert [(await events.read())["type"] for _ in range(5)] == ["pong"] * 5
-        refused = [await events.read() for _ in range(PATIENCE)]
+        refused = [await events.read() for _ in range(MAX_REFUSED_IN_A_ROW)]
         assert {message["code"] for message in refused} == {"rate_limited"}
         assert all(message["temporary"] and message["retry_after"] > 0 for message in refused)
-        assert await read_close_code(events) == RATE_LIMITED
+        assert await read_close_code(events) == RATE_LIMITED_CODE
         await other.say(type="ping")
         assert (await other.read())["type"] == "pong"
 
@@ -368,7 +368,7 @@ async def test_endless_fragments_are_too_much_talk_whatever_they_hold(run: Run) 
     reader, writer = await upgrade(running)
     writer.write(b"\x01\x80mask" + b"\x00\x80mask" * 1000)
     *_, close_frame = (await reader.read()).rpartition(b"\x88")
-    assert close_frame[1:3] == RATE_LIMITED.to_bytes(2, "big")
+    assert close_frame[1:3] == RATE_LIMITED_CODE.to_bytes(2, "big")
     writer.close()
 
 
@@ -524,7 +524,7 @@ async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1
 
 
 async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
+    monkeypatch.setattr("dog.web.app.MAX_REFUSED_IN_A_ROW", 0.05)
     running = await run(dead_time=0.0)
     go = asyncio.Event()
     save = running.service.store.save

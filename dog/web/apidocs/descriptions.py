@@ -1,6 +1,6 @@
-"""What the documents say of each type, field and header, and an example of it: one meaning for one name.
+"""A description and an example of each type, field and header in the documents: one meaning for one name.
 
-A field that means something else in one type stands here as `Type.field`. Times are known by their format.
+A field with another meaning in one type is here as `Type.field`.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ __all__ = ["FIELDS", "HEADERS", "OMIT_FROM_EXAMPLES", "TYPES", "FieldDoc"]
 
 
 class FieldDoc(NamedTuple):
-    """`example` is a value as JSON has it; None where a type has its own. `more` is what its schema says besides."""
+    """The description of a field. `example` is None if its type has one; `schema` adds to its JSON Schema."""
 
-    what: str
+    description: str
     example: Any = None
-    more: Mapping[str, Any] = {}
+    schema: Mapping[str, Any] = {}
 
 
 TIME = {"format": "date-time"}
@@ -142,7 +142,7 @@ FIELDS = {
     "viewers": FieldDoc("The number of viewers.", 3),
     "wait": FieldDoc("The maximum time to wait for it, in seconds.", 60),
     "width": FieldDoc("The width in pixels.", 1280),
-    # ---- the same name for something else
+    # ---- fields with another meaning in one type
     "CameraChanged.state": FieldDoc("Its present state.", "offline"),
     "CameraStatus.capture": FieldDoc("The number of the running capture.", 7),
     "CameraStatus.since": FieldDoc("The time since it is offline.", AT, TIME),
@@ -179,7 +179,7 @@ OMIT_FROM_EXAMPLES = {
     "Quality": {"found", "retaken"},
     "Reply": {"age", "captured_at", "retry_after", "snapshot", "url"},
 }
-"""Fields that an example is clearer without."""
+"""Optional fields that are left out of the examples, for clarity."""
 
 HEADERS = {
     "Accept-Ranges": FieldDoc("bytes", "bytes"),

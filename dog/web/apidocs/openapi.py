@@ -1,4 +1,4 @@
-"""All addresses in a document that tools can read: OpenAPI 3.1, made of the table of operations and its types."""
+"""The OpenAPI 3.1 document of all URLs, made from the table of operations and its types."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -24,7 +24,7 @@ PROBLEM = "application/problem+json"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """As problems.describe_problem makes it."""
+    """An error, as `problem_details` makes it."""
 
     type: str
     title: str
@@ -34,31 +34,31 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def make_openapi(operations: Sequence[Operation], tags: Mapping[str, str], base_url: str | None) -> dict[str, Any]:
-    """The document. Without a public address the server is found from where the document lies."""
+    """Make the document. Without `base_url`, the server's URL is relative to the document's."""
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation, schemas)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "D.O.G.", "version": __version__, "description": DESCRIPTION},
         "servers": [{"url": base_url or ".."}],
-        "tags": [{"name": name, "description": what} for name, what in tags.items()],
+        "tags": [{"name": name, "description": description} for name, description in tags.items()],
         "paths": paths,
         "components": {"schemas": dict(sorted(schemas.components.items()))},
     }
 
 
-def _describe(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": list(_parameters(operation, schemas)),
         "responses": {
-            **{str(answer.status): _answer(answer, schemas) for answer in operation.answers},
+            **{str(response.status): _response(response, schemas) for response in operation.responses},
             **{
-                str(status): _problems(operation, status, error_codes, schemas)
+                str(status): _error_response(operation, status, error_codes, schemas)
                 for status, error_codes in operation.error_codes.items()
             },
         },
@@ -74,56 +74,56 @@ def _describe(operation: Operation, schemas: Schemas) -> dict[str, Any]:
 
 def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
     parameters = []
-    for name, part in operation.parts.items():
-        schema = msgspec.json.schema(part.type)
-        what = schema.pop("description")
+    for name, param in operation.path_params.items():
+        schema = msgspec.json.schema(param.type)
+        description = schema.pop("description")
         parameters.append(
             {
                 "name": name,
                 "in": "path",
                 "required": True,
-                "description": what,
+                "description": description,
                 "schema": schema,
-                "example": part.example,
+                "example": param.example,
             }
         )
-    for place, struct in (("query", operation.query), ("header", operation.headers)):
-        for name, required, schema, word in schemas.fields(struct) if struct is not None else ():
+    for location, struct in (("query", operation.query), ("header", operation.headers)):
+        for name, required, schema, doc in schemas.parameters(struct) if struct is not None else ():
             parameters.append(
                 {
                     "name": name,
-                    "in": place,
+                    "in": location,
                     "required": required,
-                    "description": word.what,
-                    "schema": {**schema, **word.more},
-                    "example": word.example,
+                    "description": doc.description,
+                    "schema": {**schema, **doc.schema},
+                    "example": doc.example,
                 }
             )
     return parameters
 
 
-def _answer(answer: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": answer.what}
-    if answer.headers:
-        found["headers"] = {name: _header(name) for name in sorted(answer.headers)}
-    if isinstance(answer.body, tuple):
-        content: dict[str, Any] = {kind: {} for kind in answer.body}
+def _response(response: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": response.description}
+    if response.headers:
+        found["headers"] = {name: _header_doc(name) for name in sorted(response.headers)}
+    if isinstance(response.body, tuple):
+        content: dict[str, Any] = {kind: {} for kind in response.body}
     else:
-        schema = schemas.response_schema(answer.body)
+        schema = schemas.response_schema(response.body)
         content = {JSON: {"schema": schema, "example": schemas.example(schema)}}
     if content:
         found["content"] = content
     return found
 
 
-def _header(name: str) -> dict[str, Any]:
-    word = HEADERS[name]
-    kind = "integer" if isinstance(word.example, int) else "string"
-    return {"description": word.what, "schema": {"type": kind, **word.more}, "example": word.example}
+def _header_doc(name: str) -> dict[str, Any]:
+    doc = HEADERS[name]
+    kind = "integer" if isinstance(doc.example, int) else "string"
+    return {"description": doc.description, "schema": {"type": kind, **doc.schema}, "example": doc.example}
 
 
-def _problems(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
-    """The problems of one status: which codes it may have."""
+def _error_response(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
+    """Describe the errors with one status, and their codes."""
     schema = {
         **schemas.response_schema(Problem),
         "properties": {"code": {"enum": error_codes}, "status": {"const": status}},
@@ -135,5 +135,5 @@ def _problems(operation: Operation, status: int, error_codes: list[str], schemas
     names = ", ".join(f"`{code}`" for code in error_codes)
     found = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
     if TEMPORARY.intersection(error_codes):
-        found["headers"] = {"Retry-After": _header("Retry-After")}
+        found["headers"] = {"Retry-After": _header_doc("Retry-After")}
     return found
