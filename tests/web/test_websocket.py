@@ -524,7 +524,7 @@ async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1
 
 
 async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.MAX_REFUSED_IN_A_ROW", 0.05)
+    monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
     running = await run(dead_time=0.0)
     go = asyncio.Event()
     save = running.service.store.save
