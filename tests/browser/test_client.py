@@ -129,7 +129,7 @@ async def visit(open_window: OpenWindow) -> Any:
     return begin
 
 
-async def test_a_press_resolves_with_the_photo_and_its_whole_address(serve: Serve, visit: Any) -> None:
+async def test_capture_resolves_with_the_photo_and_absolute_urls(serve: Serve, visit: Any) -> None:
     server = serve("--dead-time", "0")
     visitor = await visit(server.url)
     photo = await visitor.capture()
@@ -164,7 +164,7 @@ async def test_a_press_resolves_with_the_photo_and_its_whole_address(serve: Serv
     assert len(await list_photos(server.url)) == 3
 
 
-async def test_two_clients_hear_the_same_events_once_and_in_order(
+async def test_two_clients_receive_the_same_events_once_and_in_order(
     serve: Serve, camera: CommandedCamera, visit: Any
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -185,7 +185,7 @@ async def test_two_clients_hear_the_same_events_once_and_in_order(
     assert heard[0] == heard[1]
 
 
-async def test_what_happened_while_the_connection_was_cut_is_heard_once(serve: Serve, visit: Any) -> None:
+async def test_events_missed_during_a_disconnect_are_replayed_once(serve: Serve, visit: Any) -> None:
     server = serve("--dead-time", "0")
     async with start_proxy(server.port) as proxy:
         visitor = await visit(proxy.url)
@@ -206,9 +206,7 @@ async def test_what_happened_while_the_connection_was_cut_is_heard_once(serve: S
         assert states == ["live", "lost", "live", "lost", "live"]
 
 
-async def test_a_server_killed_and_started_again_leaves_no_photo_out_and_tells_none_twice(
-    serve: Serve, visit: Any
-) -> None:
+async def test_client_misses_and_repeats_no_photo_after_a_server_kill(serve: Serve, visit: Any) -> None:
     server = serve("--dead-time", "0")
     async with start_proxy(server.port) as proxy:
         visitor = await visit(proxy.url)
@@ -233,7 +231,7 @@ async def test_a_server_killed_and_started_again_leaves_no_photo_out_and_tells_n
         assert len(await visitor.heard("missed")) == 1
 
 
-async def test_a_press_whose_connection_is_cut_while_the_camera_works_gets_its_photo_or_hears_why_not(
+async def test_capture_gets_its_result_after_a_disconnect_during_the_exposure(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -265,7 +263,7 @@ async def test_a_press_whose_connection_is_cut_while_the_camera_works_gets_its_p
         assert len(said) == 3  # one that was answered is not said again: it would be a new press where it failed
 
 
-async def test_a_press_that_was_heard_but_never_answered_is_said_again_and_takes_one_photo(
+async def test_unanswered_capture_request_is_repeated_and_takes_one_photo(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -303,7 +301,7 @@ async def test_a_press_that_was_heard_but_never_answered_is_said_again_and_takes
     assert [one["snapshot"] for one in await list_photos(server.url)] == [ready["snapshot"]]
 
 
-async def test_a_press_that_waits_when_the_server_is_killed_is_served_by_the_next_one(serve: Serve, visit: Any) -> None:
+async def test_queued_capture_is_served_after_a_server_kill(serve: Serve, visit: Any) -> None:
     server = serve("--dead-time", "3600")
     await take_photo(server.url)
     visitor = await visit(server.url)
@@ -317,7 +315,7 @@ async def test_a_press_that_waits_when_the_server_is_killed_is_served_by_the_nex
     assert (len(photos), photos[0]["snapshot"]) == (2, photo["snapshot"])
 
 
-async def test_a_photo_that_a_killed_server_had_saved_is_the_answer_when_its_press_is_said_again(
+async def test_repeated_request_gets_the_photo_that_a_killed_server_had_saved(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -344,7 +342,7 @@ async def test_a_photo_that_a_killed_server_had_saved_is_the_answer_when_its_pre
     assert len(await list_photos(server.url)) == 1
 
 
-async def test_a_press_that_gives_no_photo_says_why_and_when_to_try_again(
+async def test_failed_capture_rejects_with_the_reason_and_retry_time(
     serve: Serve, camera: CommandedCamera, visit: Any
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -369,9 +367,7 @@ async def test_a_press_that_gives_no_photo_says_why_and_when_to_try_again(
         assert await visitor.window.read(complaint, url) == "TypeError"
 
 
-async def test_who_presses_too_often_is_told_so_and_the_presses_before_keep_their_photo(
-    serve: Serve, visit: Any
-) -> None:
+async def test_rate_limited_captures_reject_and_earlier_ones_keep_their_photo(serve: Serve, visit: Any) -> None:
     server = serve("--message-burst", "5", "--message-rate", "0.01")
     visitor = await visit(server.url)
     await visitor.wait_for("hello")
@@ -386,9 +382,7 @@ async def test_who_presses_too_often_is_told_so_and_the_presses_before_keep_thei
     assert ends == [photo["snapshot"]] * served + ["rate_limited"] * (10 - served)
 
 
-async def test_a_closed_client_stays_away_for_good(
-    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
-) -> None:
+async def test_closed_client_does_not_reconnect(serve: Serve, camera: CommandedCamera, open_window: OpenWindow) -> None:
     server = serve("--camera", camera.setting)
     window = await open_window(server.url + EMPTY)
     await window.page.clock.install()
@@ -414,7 +408,7 @@ async def test_a_closed_client_stays_away_for_good(
     assert await visitor.heard("ready") == []
 
 
-async def test_an_aborted_press_rejects_with_its_reason_and_is_not_said_again(
+async def test_aborted_capture_rejects_and_is_not_repeated(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -453,7 +447,7 @@ async def test_an_aborted_press_rejects_with_its_reason_and_is_not_said_again(
         assert len(await list_photos(server.url)) == 2
 
 
-async def test_what_is_not_known_is_passed_on_and_what_is_no_message_is_ignored(
+async def test_unknown_events_are_passed_on_and_invalid_messages_ignored(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     news = json.dumps({"type": "news", "seq": 4, "cursor": "7-4", "text": "There is a new camera."})
@@ -486,9 +480,7 @@ async def test_what_is_not_known_is_passed_on_and_what_is_no_message_is_ignored(
     assert "since=7-4" in routes[1].url
 
 
-async def test_below_a_path_the_client_finds_the_server_that_its_module_came_from(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_client_finds_the_server_of_its_module_below_a_prefix(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     async with start_proxy(server.port, prefix="/dog") as proxy:
         window = await open_window(f"{proxy.url}/dog{EMPTY}")
@@ -500,7 +492,7 @@ async def test_below_a_path_the_client_finds_the_server_that_its_module_came_fro
         assert await window.read("async (url) => (await fetch(url)).status", photo["url"]) == 200
 
 
-async def test_a_page_of_another_site_watches_and_presses_only_where_the_setting_origins_names_it(
+async def test_page_of_another_site_connects_only_if_origins_lists_it(
     serve: Serve, site: str, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "closed").mkdir()
@@ -522,9 +514,7 @@ async def test_a_page_of_another_site_watches_and_presses_only_where_the_setting
     assert await list_photos(closed_server.url) == []
 
 
-async def test_the_example_of_the_document_shows_every_photo_and_takes_one(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_example_in_the_docs_shows_photos_and_takes_one(serve: Serve, open_window: OpenWindow) -> None:
     found = re.search(r"^## In a browser$.*?```html\n(.*?)```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     assert found, "docs/clients.md has an example in its section `In a browser`"
     server = serve("--dead-time", "0")
@@ -546,7 +536,7 @@ async def test_the_example_of_the_document_shows_every_photo_and_takes_one(
     await expect(status).to_contain_text("lost")
 
 
-async def test_a_page_of_another_site_that_origins_names_imports_the_module_from_the_server_and_reads_its_photos(
+async def test_listed_origin_imports_the_module_and_reads_photos(
     serve: Serve, site: str, open_window: OpenWindow
 ) -> None:
     server = serve("--origins", site)
@@ -567,9 +557,7 @@ async def test_a_page_of_another_site_that_origins_names_imports_the_module_from
     assert [one["snapshot"] for one in listed] == [photo["snapshot"]]
 
 
-async def test_a_page_of_another_site_that_origins_does_not_name_reads_nothing(
-    serve: Serve, site: str, open_window: OpenWindow
-) -> None:
+async def test_unlisted_origin_reads_nothing(serve: Serve, site: str, open_window: OpenWindow) -> None:
     server = serve("--origins", "https://example.org")
     window = await open_window(site)
     window.accepted.append("CORS policy|Failed to load resource")

@@ -20,7 +20,7 @@ HELLO = {
 }  # fmt: skip
 
 
-async def test_photos_missed_while_away_are_replayed_by_cursor_and_shown_once(
+async def test_photos_missed_during_a_disconnect_are_replayed_and_shown_once(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -51,7 +51,7 @@ async def test_photos_missed_while_away_are_replayed_by_cursor_and_shown_once(
     assert "since" in parse_qs(urlsplit(routes[1].url).query)
 
 
-async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_window: OpenWindow) -> None:
+async def test_photos_older_than_the_replay_buffer_are_fetched(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     routes: list[WebSocketRoute] = []
     back = asyncio.Event()
@@ -85,7 +85,9 @@ async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_win
     await expect(window.photos).to_have_count(3)
 
 
-async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_silent_server_is_pinged_and_then_disconnected(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
     heard: list[str] = []
     asked, left = asyncio.Event(), asyncio.Event()
 
@@ -119,7 +121,7 @@ async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerPr
 @pytest.mark.parametrize(
     ("code", "said"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
 )
-async def test_a_refusal_ends_the_trying_and_is_told(
+async def test_refusal_is_shown_and_stops_reconnecting(
     idle_server: ServerProcess, open_window: OpenWindow, code: int, said: str
 ) -> None:
     opened: list[str] = []
@@ -137,9 +139,7 @@ async def test_a_refusal_ends_the_trying_and_is_told(
     assert len(opened) == 1
 
 
-async def test_the_network_coming_back_ends_the_waiting_at_once(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_restored_network_reconnects_at_once(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     opened: list[str] = []
 
     async def close_the_first(route: WebSocketRoute) -> None:

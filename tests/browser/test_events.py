@@ -43,7 +43,7 @@ async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_an_event_source_whose_line_was_cut_comes_back_and_misses_nothing(
+async def test_event_source_reconnects_and_misses_no_event(
     serve: Serve, open_window: OpenWindow, quick_camera: str
 ) -> None:
     server = await asyncio.to_thread(serve, "--camera", quick_camera, "--dead-time", "0")
@@ -65,7 +65,7 @@ async def test_an_event_source_whose_line_was_cut_comes_back_and_misses_nothing(
     assert numbered == list(range(1, 9))
 
 
-async def test_an_event_source_survives_the_servers_crash_and_is_told_the_truth(
+async def test_event_source_receives_the_state_after_a_server_crash(
     serve: Serve, open_window: OpenWindow, quick_camera: str
 ) -> None:
     settings = ("--camera", quick_camera, "--dead-time", "0")
@@ -88,7 +88,7 @@ async def test_an_event_source_survives_the_servers_crash_and_is_told_the_truth(
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_the_page_of_the_interface_fits_the_window_and_opens_without_javascript(
+async def test_api_page_fits_the_window_and_works_without_javascript(
     idle_server: ServerProcess, open_window: OpenWindow, width: int, scripts: bool
 ) -> None:
     size = {"width": width, "height": 700}
@@ -105,9 +105,7 @@ async def test_the_page_of_the_interface_fits_the_window_and_opens_without_javas
         assert await window.read("() => document.documentElement.scrollWidth") <= width
 
 
-async def test_the_page_and_the_documents_work_below_a_prefix(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_api_page_and_documents_work_below_a_prefix(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     async with start_proxy(idle_server.port, prefix="/garden") as proxy:
         window = await open_window(f"{proxy.url}/garden/api")
         link = window.page.get_by_role("link", name="OpenAPI", exact=True)

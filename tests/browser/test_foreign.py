@@ -133,7 +133,7 @@ async def victim(
 
 
 @pytest.mark.parametrize("path", ["/", "/silent"])
-async def test_its_forms_do_nothing(victim: Victim, path: str) -> None:
+async def test_forms_of_another_site_change_nothing(victim: Victim, path: str) -> None:
     photo = f"/snapshots/{victim.photo}"
     forms: list[tuple[str, dict[str, str]]] = [
         ("/", {}),
@@ -152,7 +152,7 @@ async def test_its_forms_do_nothing(victim: Victim, path: str) -> None:
     await victim.check_that_nothing_happened()
 
 
-async def test_its_fetches_do_nothing_and_read_nothing(victim: Victim) -> None:
+async def test_fetches_of_another_site_change_and_read_nothing(victim: Victim) -> None:
     api, photo = f"{victim.url}/api", f"{victim.url}/api/snapshots/{victim.photo}"
     page = await victim.lure()
     body = {"method": "POST", "body": '{"max_age":0}'}
@@ -184,7 +184,7 @@ async def test_its_fetches_do_nothing_and_read_nothing(victim: Victim) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/silent"])
-async def test_its_images_scripts_and_links_press_nothing_and_show_no_photo(victim: Victim, path: str) -> None:
+async def test_images_scripts_and_links_of_another_site_take_and_show_no_photo(victim: Victim, path: str) -> None:
     page = await victim.lure(path)
     for name, address in product(
         ("img", "script"),
@@ -197,7 +197,7 @@ async def test_its_images_scripts_and_links_press_nothing_and_show_no_photo(vict
     await victim.check_that_nothing_happened()
 
 
-async def test_it_watches_nothing(victim: Victim) -> None:
+async def test_another_site_receives_no_events(victim: Victim) -> None:
     page = await victim.lure()
     assert await page.evaluate(WATCH, ["socket", f"{victim.url.replace('http', 'ws', 1)}/ws"]) == 1006
     assert await page.evaluate(WATCH, ["source", f"{victim.url}/events"]) == "error"
@@ -207,7 +207,7 @@ async def test_it_watches_nothing(victim: Victim) -> None:
     await victim.check_that_nothing_happened()
 
 
-async def test_it_holds_no_page_in_a_frame(victim: Victim) -> None:
+async def test_another_site_cannot_embed_pages_in_a_frame(victim: Victim) -> None:
     page = await victim.lure()
     for path in ("/", f"/snapshots/{victim.photo}", f"/snapshots/{victim.photo}/delete", "/snapshots", "/login"):
         async with page.expect_event("framenavigated", lambda frame: frame.url not in ("", "about:blank")) as frame:
@@ -216,7 +216,7 @@ async def test_it_holds_no_page_in_a_frame(victim: Victim) -> None:
     await victim.check_that_nothing_happened()
 
 
-async def test_the_same_done_by_a_page_of_ours_works(victim: Victim) -> None:
+async def test_own_page_can_do_what_another_site_cannot(victim: Victim) -> None:
     """What the others show would be worth nothing if these addresses did nothing at all."""
     page = victim.window.page
     assert await page.evaluate(LOAD, ["img", f"{victim.url}/latest.jpg?max_age=0"]) == "load"

@@ -133,7 +133,7 @@ async def read_height(window: Window, snapshot: str) -> float:
 # ---- what comes
 
 
-async def test_a_gallery_grows_by_itself_while_another_window_shoots(serve: Serve, open_window: OpenWindow) -> None:
+async def test_gallery_adds_photos_taken_in_another_window(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     gallery = await open_gallery(open_window, server.url)
     await expect(gallery.part("none")).to_contain_text("No photos yet")
@@ -159,7 +159,7 @@ async def test_a_gallery_grows_by_itself_while_another_window_shoots(serve: Serv
     await gallery.wait_for_photo(second)
 
 
-async def test_a_new_photo_stands_under_its_day_where_the_server_is(
+async def test_new_photo_is_shown_under_its_day_in_the_servers_time_zone(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 1)
@@ -186,7 +186,7 @@ async def test_a_new_photo_stands_under_its_day_where_the_server_is(
     assert days[0] == days[1]
 
 
-async def test_a_gallery_of_one_camera_or_day_takes_in_only_what_belongs_there(
+async def test_filtered_gallery_adds_only_matching_photos(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text(
@@ -208,7 +208,7 @@ async def test_a_gallery_of_one_camera_or_day_takes_in_only_what_belongs_there(
         await wait_for_ids(window, ids)
 
 
-async def test_whoever_looks_further_down_is_told_of_new_photos_and_nothing_moves(
+async def test_scrolled_gallery_announces_new_photos_without_moving(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 50)
@@ -243,7 +243,7 @@ async def test_whoever_looks_further_down_is_told_of_new_photos_and_nothing_move
 # ---- what goes
 
 
-async def test_a_photo_that_is_deleted_in_one_window_leaves_the_other_and_its_day_with_it(
+async def test_deleted_photo_and_its_empty_day_leave_other_windows(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 3, step=dt.timedelta(hours=13))  # the last is alone on its day
@@ -269,7 +269,9 @@ async def test_a_photo_that_is_deleted_in_one_window_leaves_the_other_and_its_da
     assert await gallery.read("() => window.isTheSame")
 
 
-async def test_photos_that_make_room_vanish_as_well(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_photos_removed_by_retention_leave_the_gallery(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path
+) -> None:
     ids = await fill(tmp_path, 5)
     server = serve("--dead-time", "0", "--keep-photos", "5")
     gallery = await open_gallery(open_window, server.url)
@@ -280,7 +282,7 @@ async def test_photos_that_make_room_vanish_as_well(serve: Serve, open_window: O
 # ---- older ones
 
 
-async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_place(
+async def test_older_photos_load_on_scrolling_and_back_restores_the_position(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 150)
@@ -315,7 +317,7 @@ async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_
     assert await read_ids(gallery) == [*ids[:130], *ids[131:]]
 
 
-async def test_the_link_to_older_photos_works_on_when_they_could_not_be_fetched(
+async def test_link_to_older_photos_works_after_a_failed_fetch(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 70)
@@ -335,7 +337,7 @@ async def test_the_link_to_older_photos_works_on_when_they_could_not_be_fetched(
     assert await read_ids(window) == ids[60:]
 
 
-async def test_older_photos_follow_also_when_the_last_one_that_is_shown_was_deleted(
+async def test_older_photos_load_after_the_last_shown_one_was_deleted(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 70)
@@ -352,7 +354,7 @@ async def test_older_photos_follow_also_when_the_last_one_that_is_shown_was_dele
 
 
 @pytest.mark.parametrize("new", [2, 70])
-async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
+async def test_gallery_is_complete_after_a_server_kill(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, new: int
 ) -> None:
     ids = await fill(tmp_path, 130)
@@ -388,7 +390,7 @@ async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
 # ---- the choice of camera and day
 
 
-async def test_a_choice_applies_at_once_by_a_pointer_and_a_typed_day_when_it_is_whole(
+async def test_filter_applies_at_once_and_a_typed_day_when_complete(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
@@ -418,9 +420,7 @@ async def test_a_choice_applies_at_once_by_a_pointer_and_a_typed_day_when_it_is_
 # ---- without JavaScript
 
 
-async def test_without_javascript_there_are_pages_the_choice_pins_and_deleting(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_gallery_works_without_javascript(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
     ids = await fill(tmp_path, 130)
     yard = await change_folder(tmp_path, lambda store: save(store, [NOON], "yard"))
@@ -459,7 +459,7 @@ async def test_without_javascript_there_are_pages_the_choice_pins_and_deleting(
 # ---- the photo's page
 
 
-async def test_a_pin_is_set_and_taken_without_leaving_the_page(
+async def test_photo_is_pinned_and_unpinned_without_leaving_the_page(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 2)
@@ -484,7 +484,7 @@ async def test_a_pin_is_set_and_taken_without_leaving_the_page(
     assert (await ask(server.url, f"/api/snapshots/{ids[0]}"))["pinned"] is False
 
 
-async def test_deleting_asks_in_a_dialog_and_leads_on_to_the_next_older_photo(
+async def test_delete_asks_in_a_dialog_and_opens_the_next_older_photo(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 3)
@@ -511,7 +511,7 @@ async def test_deleting_asks_in_a_dialog_and_leads_on_to_the_next_older_photo(
 
 
 @pytest.mark.parametrize("touch", ["pin", "delete", "return"])
-async def test_a_photo_that_somebody_else_deleted_says_so(
+async def test_open_photo_page_reports_that_the_photo_was_deleted(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, touch: str
 ) -> None:
     ids = await fill(tmp_path, 2)
@@ -530,9 +530,7 @@ async def test_a_photo_that_somebody_else_deleted_says_so(
     await window.wait_for_photo(ids[1])
 
 
-async def test_whoever_comes_back_to_a_photo_finds_whether_it_is_pinned_by_now(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_photo_page_updates_its_pin_on_return(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     window = await open_window(f"{server.url}/snapshots/{ids[0]}")
@@ -544,7 +542,7 @@ async def test_whoever_comes_back_to_a_photo_finds_whether_it_is_pinned_by_now(
 # ---- the live page
 
 
-async def test_a_deleted_photo_leaves_the_strip_and_the_newest_that_is_left_is_shown(
+async def test_deleted_photo_leaves_the_strip_and_the_newest_remaining_is_shown(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -579,7 +577,7 @@ async def test_a_deleted_photo_leaves_the_strip_and_the_newest_that_is_left_is_s
     await expect(window.part("notice")).to_be_hidden()
 
 
-async def test_a_full_strip_is_filled_up_again_with_older_photos(
+async def test_strip_is_refilled_with_older_photos_after_deletions(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 30)
@@ -594,7 +592,7 @@ async def test_a_full_strip_is_filled_up_again_with_older_photos(
     assert await window.read("() => document.getElementById('strip-list').contains(document.activeElement)")
 
 
-async def test_photos_deleted_while_nobody_listened_leave_the_live_page_too(
+async def test_photos_deleted_during_a_disconnect_leave_the_live_page(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 4)
@@ -612,7 +610,9 @@ async def test_photos_deleted_while_nobody_listened_leave_the_live_page_too(
     await expect(window.part("notice")).to_contain_text("This photo no longer exists.")
 
 
-async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_forgets_removed_photos_and_keeps_others(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
 
@@ -657,7 +657,7 @@ async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProce
 # ---- how it looks
 
 
-async def test_the_gallery_fits_a_phone_and_a_desk_and_every_control_a_finger(
+async def test_gallery_fits_phone_and_desktop_with_large_controls(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
@@ -690,7 +690,7 @@ async def test_the_gallery_fits_a_phone_and_a_desk_and_every_control_a_finger(
     assert everything["width"] == 44, "its icon speaks for it"
 
 
-async def test_a_tile_says_its_time_once(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_tile_has_its_time_once(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     gallery = await open_gallery(open_window, server.url)
@@ -699,7 +699,7 @@ async def test_a_tile_says_its_time_once(serve: Serve, open_window: OpenWindow, 
     await expect(tile(gallery, ids[0]).locator(".at")).to_have_text(time)
 
 
-async def test_an_empty_days_way_out_has_the_accent(serve: Serve, open_window: OpenWindow) -> None:
+async def test_link_on_an_empty_day_has_the_accent_color(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(f"{server.url}/snapshots?day=2026-06-01")
     colour, accent = await window.page.get_by_role("link", name="See all photos").evaluate(
@@ -712,9 +712,7 @@ async def test_an_empty_days_way_out_has_the_accent(serve: Serve, open_window: O
     assert colour == accent
 
 
-async def test_the_page_that_asks_before_it_deletes_has_all_in_its_middle(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_delete_page_is_centered(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     window = await open_window(f"{server.url}/snapshots/{ids[0]}/delete")
@@ -731,7 +729,7 @@ async def test_the_page_that_asks_before_it_deletes_has_all_in_its_middle(
         assert abs(2 * heading["x"] + heading["width"] - width) <= 2
 
 
-async def test_whoever_follows_the_name_of_a_type_finds_what_it_has(serve: Serve, open_window: OpenWindow) -> None:
+async def test_type_link_on_the_api_page_opens_the_type(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(f"{server.url}/api", java_script_enabled=False)
     types = window.page.locator('details[id^="type-"]')
@@ -739,7 +737,7 @@ async def test_whoever_follows_the_name_of_a_type_finds_what_it_has(serve: Serve
     assert await types.evaluate_all("(types) => types.every(({ open }) => open)")
 
 
-async def test_what_has_the_focus_is_seen_to_have_it(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_focus_is_visible(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     await fill(tmp_path, 2)
     server = serve()
     window = await open_gallery(open_window, server.url)

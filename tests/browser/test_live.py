@@ -48,7 +48,7 @@ async def take_photos(url: str, count: int) -> list[dict[str, Any]]:
     return taken
 
 
-async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_everyone_watching(
+async def test_press_shows_capturing_and_then_the_photo_in_all_windows(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting)
@@ -76,9 +76,7 @@ async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_
     await expect(watching.part("whose")).to_be_empty()
 
 
-async def test_who_comes_back_finds_their_own_photo_and_a_way_to_the_newest(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_returning_visitor_sees_own_photo_and_a_link_to_the_newest(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     first = await open_window(server.url)
     await first.wait_until_live()
@@ -102,7 +100,7 @@ async def test_who_comes_back_finds_their_own_photo_and_a_way_to_the_newest(
     await expect(stranger.part("whose")).to_be_empty()
 
 
-async def test_a_press_within_the_dead_time_gives_the_photo_that_is_there_and_the_countdown_is_shown(
+async def test_press_within_the_dead_time_shows_the_latest_photo_and_a_countdown(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "3600")  # no machine is too slow for an hour
@@ -128,9 +126,7 @@ async def test_a_press_within_the_dead_time_gives_the_photo_that_is_there_and_th
     await expect(pressing.shutter).to_have_attribute("data-phase", "idle")
 
 
-async def test_both_windows_come_back_by_themselves_after_a_restart_and_show_the_next_photo(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_windows_reconnect_after_a_restart_and_show_the_next_photo(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     windows = [await open_window(server.url) for _ in range(2)]
     for window in windows:
@@ -159,7 +155,9 @@ async def test_both_windows_come_back_by_themselves_after_a_restart_and_show_the
         await expect(window.photos).to_have_count(2)
 
 
-async def test_a_press_while_not_connected_takes_no_photo_and_says_so(serve: Serve, open_window: OpenWindow) -> None:
+async def test_press_while_disconnected_takes_no_photo_and_shows_an_error(
+    serve: Serve, open_window: OpenWindow
+) -> None:
     server = serve()
     window = await open_window(server.url)
     window.accepted.append(UNREACHABLE)
@@ -170,9 +168,7 @@ async def test_a_press_while_not_connected_takes_no_photo_and_says_so(serve: Ser
     await expect(window.part("notice-text")).to_contain_text("not connected, so no photo was taken")
 
 
-async def test_without_javascript_the_button_is_a_form_that_ends_on_the_photos_page(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_press_without_javascript_opens_the_photo_page(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url, java_script_enabled=False)
     await expect(window.part("status")).to_have_text("Ready")
@@ -192,7 +188,7 @@ async def test_without_javascript_the_button_is_a_form_that_ends_on_the_photos_p
     await expect(window.part("whose")).to_have_text("Your photo")
 
 
-async def test_space_takes_a_photo_and_the_arrows_walk_the_strip(serve: Serve, open_window: OpenWindow) -> None:
+async def test_space_takes_a_photo_and_arrows_move_along_the_strip(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -221,9 +217,7 @@ async def test_space_takes_a_photo_and_the_arrows_walk_the_strip(serve: Serve, o
     assert await window.shutter.get_attribute("data-heard") == "no"
 
 
-async def test_who_walked_the_strip_is_not_taken_away_by_a_new_photo_but_told_of_it(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_new_photo_is_announced_without_replacing_the_chosen_one(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     oldest = (await take_photo(server.url))["snapshot"]
     await take_photo(server.url)
@@ -245,7 +239,7 @@ async def test_who_walked_the_strip_is_not_taken_away_by_a_new_photo_but_told_of
     await window.wait_for_photo(following)
 
 
-async def test_the_live_region_speaks_what_happens_and_not_the_countdown(
+async def test_live_region_announces_events_and_not_the_countdown(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "1")
@@ -267,7 +261,7 @@ async def test_the_live_region_speaks_what_happens_and_not_the_countdown(
     await expect(window.part("speech")).to_have_attribute("aria-live", "polite")
 
 
-async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
+async def test_failed_press_shows_its_error_and_the_next_one_works(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -288,7 +282,7 @@ async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
     await window.wait_for_photo()
 
 
-async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_back(
+async def test_offline_camera_is_shown_with_time_and_reason_until_it_is_back(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -315,7 +309,7 @@ async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_ba
         await expect(one.part("notice")).to_be_hidden()
 
 
-async def test_the_strip_has_one_length_however_its_photos_came(
+async def test_strip_has_the_same_length_for_loaded_and_received_photos(
     serve: Serve, quick_camera: str, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", quick_camera, "--dead-time", "0")
@@ -355,9 +349,7 @@ async def test_the_strip_has_one_length_however_its_photos_came(
     await expect(window.photos).to_have_count(24)
 
 
-async def test_before_the_first_photo_a_drawing_is_shown_and_marked_as_one(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_default_image_is_shown_and_marked_before_the_first_photo(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -372,9 +364,7 @@ async def test_before_the_first_photo_a_drawing_is_shown_and_marked_as_one(
     await expect(window.part("copy")).to_be_visible()
 
 
-async def test_the_link_is_copied_or_shown_selected_where_there_is_no_clipboard(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_link_is_copied_or_selected_without_a_clipboard(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     ready = await take_photo(server.url)
     link = f"{server.url}{ready['page']}"
@@ -401,9 +391,7 @@ async def test_the_link_is_copied_or_shown_selected_where_there_is_no_clipboard(
     assert await bare.read("() => String(getSelection())") == link
 
 
-async def test_the_photos_page_tells_of_it_and_leads_to_its_neighbours_and_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_page_has_details_and_links_to_its_neighbours(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     pages = [photo["page"] for photo in reversed(await take_photos(server.url, 3))]
     window = await open_window(server.url + pages[1])
@@ -423,9 +411,7 @@ async def test_the_photos_page_tells_of_it_and_leads_to_its_neighbours_and_back(
     await window.page.wait_for_url(server.url + "/")
 
 
-async def test_an_error_is_a_page_with_a_way_back(
-    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
-) -> None:
+async def test_error_page_has_a_link_back(serve: Serve, camera: CommandedCamera, open_window: OpenWindow) -> None:
     server = serve("--camera", camera.setting)
     window = await open_window(server.url + "/nothing/at/all", java_script_enabled=False)
     window.accepted.append("404|502")

@@ -97,7 +97,7 @@ async def follow_login(window: Window, link: Locator, name: str, back: str) -> N
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
+async def test_setup_link_logs_one_browser_in_with_all_rights(
     serve: Serve, open_window: OpenWindow, has_script: bool
 ) -> None:
     server = serve("--auth", "true", "--dead-time", "0")
@@ -126,7 +126,7 @@ async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that_was_asked_for(
+async def test_wrong_password_shows_an_error_and_the_right_one_redirects_to_next(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
     snapshot = await take_own_photo(await enter(open_window, f"{guarded.url}/", "cleo"))
@@ -161,7 +161,7 @@ async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that
     assert page.url == f"{guarded.url}/snapshots", "who is in is led on"
 
 
-async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one(
+async def test_session_cookie_is_hidden_from_scripts_and_new_at_each_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await enter(open_window, f"{guarded.url}/", "cleo")
@@ -180,7 +180,7 @@ async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one
     await expect(again.part("whose")).to_have_text("Your photo")
 
 
-async def test_after_the_login_nobody_is_led_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
+async def test_login_never_redirects_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
     for way in ("https://example.org/", "//example.org/", "/\\example.org/", "\t//example.org", "javascript:alert(1)"):
         window = await open_window("about:blank")
         window.accepted.append("status of 404")
@@ -191,7 +191,7 @@ async def test_after_the_login_nobody_is_led_to_another_site(guarded: ServerProc
         assert window.page.url.startswith(f"{guarded.url}/"), way
 
 
-async def test_too_many_wrong_passwords_are_told_when_to_come_back(
+async def test_too_many_wrong_passwords_show_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     make_accounts(tmp_path, users={"vera": "view"})
@@ -208,7 +208,7 @@ async def test_too_many_wrong_passwords_are_told_when_to_come_back(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
+async def test_exhausted_capture_limit_shows_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
     make_accounts(tmp_path, users={"cleo": "capture"})
@@ -227,7 +227,7 @@ async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
+async def test_view_role_sees_no_controls_that_would_be_refused(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
     owner = await enter(open_window, f"{guarded.url}/", "ada")
@@ -260,7 +260,7 @@ async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
         await expect(window.part("when").locator(".ago")).to_be_visible()  # the page's module did its work
 
 
-async def test_a_role_given_or_taken_away_counts_at_once_on_the_open_page_and_the_focus_stays(
+async def test_role_change_applies_at_once_on_an_open_page_and_keeps_the_focus(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await enter(open_window, f"{guarded.url}/", "cleo")
@@ -296,7 +296,7 @@ async def test_a_role_given_or_taken_away_counts_at_once_on_the_open_page_and_th
     await expect(watcher.part("status")).to_have_text("You are logged out")
 
 
-async def test_a_role_taken_away_or_given_counts_on_a_photo_s_open_page_as_soon_as_it_is_used_or_looked_at(
+async def test_role_change_applies_to_an_open_photo_page_on_use_or_focus(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await enter(open_window, f"{guarded.url}/", "ada")
@@ -329,7 +329,7 @@ async def wait_for_role(window: Window, role: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_way_back(
+async def test_logout_ends_all_windows_of_the_session_and_links_to_the_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     address = f"{guarded.url}/?camera=main"
@@ -358,7 +358,7 @@ async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_w
         await expect(one.part("status")).to_have_text("You are logged out")
 
 
-async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
+async def test_anonymous_view_watches_and_users_take_photos(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     make_accounts(tmp_path, users={"cleo": "capture"})
@@ -386,7 +386,7 @@ async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
     await expect(window.part("status")).to_have_text("Watching")
 
 
-async def test_on_a_photos_page_who_was_logged_out_is_told_and_shown_the_way_back(
+async def test_photo_page_reports_the_logout_and_links_to_the_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await enter(open_window, f"{guarded.url}/", "ada")
@@ -418,7 +418,7 @@ async def test_on_a_photos_page_who_was_logged_out_is_told_and_shown_the_way_bac
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["by the push", "by the page that it fetches"])
-async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_photos(
+async def test_gallery_reports_the_logout_and_keeps_its_photos(
     guarded: ServerProcess, open_window: OpenWindow, is_told: bool
 ) -> None:
     address = f"{guarded.url}/snapshots?camera=main"
@@ -440,7 +440,7 @@ async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_phot
     await expect(window.part("out")).to_have_count(0)
 
 
-async def test_without_javascript_a_press_after_the_session_has_ended_leads_to_the_login(
+async def test_press_without_javascript_after_the_session_opens_the_login_page(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await enter(open_window, f"{guarded.url}/", "cleo", java_script_enabled=False)
@@ -457,7 +457,7 @@ async def test_without_javascript_a_press_after_the_session_has_ended_leads_to_t
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_the_login_and_a_page_without_a_shutter_fit_every_window(
+async def test_login_page_and_live_page_without_shutter_fit_every_window(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
     owner = await enter(open_window, f"{guarded.url}/", "ada")
@@ -499,7 +499,7 @@ CAMERAS = "".join(f'[cameras.{name}]\ncamera = "test"\n' for name in ("front-doo
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["log out", "log in"])
-async def test_the_bar_has_room_for_the_login_beside_several_cameras(
+async def test_navigation_bar_fits_the_login_and_several_cameras(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, is_known: bool
 ) -> None:
     (tmp_path / "dog.toml").write_text(CAMERAS)

@@ -61,9 +61,7 @@ async def check_strip(window: Window) -> None:
         await expect(link).to_be_in_viewport(ratio=1)
 
 
-async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_and_shutter_fit_every_window_without_scrolling(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -85,7 +83,7 @@ async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
         await check_layout(window, "#frame", ".about", ".actions", ".neighbours")
 
 
-async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_window: OpenWindow) -> None:
+async def test_layout_fits_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 9)
     window = await open_window(server.url, java_script_enabled=False)
@@ -95,9 +93,7 @@ async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_win
         await check_strip(window)
 
 
-async def test_the_current_photo_is_brought_into_sight_whichever_way_the_strip_runs(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_strip_scrolls_to_the_current_photo_in_both_directions(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 9)
     window = await open_window(server.url)
@@ -113,7 +109,7 @@ async def test_the_current_photo_is_brought_into_sight_whichever_way_the_strip_r
         await expect(window.photos.first).to_be_in_viewport(ratio=1)
 
 
-async def test_a_small_photo_is_shown_as_large_without_javascript_as_with_it(
+async def test_small_photo_has_the_same_size_without_javascript(
     serve: Serve, quick_camera: str, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", quick_camera)
@@ -139,7 +135,7 @@ async def fills_its_room(page: Page) -> bool:
     return [box["width"], box["height"]] == pytest.approx([largest, largest * 90 / 120], abs=1)
 
 
-async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: Serve, open_window: OpenWindow) -> None:
+async def test_controls_have_a_name_and_are_large_enough_to_touch(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     pages = [photo["page"] for photo in await take_photos(server.url, 2)]
     phone = {"width": 390, "height": 844}
@@ -163,7 +159,7 @@ async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: 
         assert small == []
 
 
-async def test_nothing_moves_where_the_system_asks_for_no_motion(
+async def test_reduced_motion_disables_animations(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting)
@@ -185,7 +181,7 @@ async def test_nothing_moves_where_the_system_asks_for_no_motion(
     assert await calm.read(animations) == 0
 
 
-async def test_the_policy_allows_one_inline_style_and_script_by_their_hashes_and_pages_have_just_those(
+async def test_csp_allows_exactly_the_inline_style_and_script_of_the_pages(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve()
@@ -217,7 +213,7 @@ async def test_the_policy_allows_one_inline_style_and_script_by_their_hashes_and
 
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(("pair", "scheme"), list(product(PAIRS, ["light", "dark"])))
-async def test_text_stands_out_from_its_ground(pair: tuple[str, str], scheme: str) -> None:
+async def test_text_has_enough_contrast(pair: tuple[str, str], scheme: str) -> None:
     """WCAG 2.2, 1.4.3: 4.5 to 1."""
     light, dark = (ROOT / "static" / "inline.css").read_text().split("prefers-color-scheme: dark", 1)
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", light))

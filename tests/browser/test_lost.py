@@ -82,7 +82,7 @@ async def expect_photo(window: Window) -> None:
 
 @pytest.mark.parametrize("status", [None, 503, 500])
 @pytest.mark.parametrize("part", [SCRIPT, STYLE], ids=["script", "style"])
-async def test_a_page_without_its_script_or_stylesheet_says_so_and_loads_it_again_with_growing_pauses(
+async def test_page_reports_a_lost_script_or_stylesheet_and_retries_with_backoff(
     serve: Serve, open_window: OpenWindow, part: re.Pattern[str], status: int | None
 ) -> None:
     server = serve()
@@ -114,7 +114,7 @@ async def test_a_page_without_its_script_or_stylesheet_says_so_and_loads_it_agai
     await expect_photo(window)
 
 
-async def test_the_button_tries_at_once_and_is_reached_by_keyboard(serve: Serve, open_window: OpenWindow) -> None:
+async def test_retry_button_loads_at_once_and_works_by_keyboard(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     losses = Losses()
     window = await open_blank(open_window, SCRIPT, losses)
@@ -129,9 +129,7 @@ async def test_the_button_tries_at_once_and_is_reached_by_keyboard(serve: Serve,
     await expect(notice(window)).to_have_count(0)
 
 
-async def test_a_page_whose_files_tear_on_a_real_connection_is_whole_in_the_end(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_page_recovers_from_interrupted_downloads(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     await take_photo(server.url)
     async with start_proxy(server.port) as proxy:
@@ -147,9 +145,7 @@ async def test_a_page_whose_files_tear_on_a_real_connection_is_whole_in_the_end(
         assert await window.read(LOOK) == "grid"
 
 
-async def test_a_script_of_another_version_has_the_page_loaded_again_but_not_in_a_loop(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_script_of_another_version_reloads_the_page_once(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     losses = Losses(404)
     window = await open_window("about:blank")  # a clock of its own would hide that a page was reloaded
@@ -167,7 +163,7 @@ async def test_a_script_of_another_version_has_the_page_loaded_again_but_not_in_
 
 
 @pytest.mark.parametrize("status", [None, 503])
-async def test_every_viewer_draws_a_new_photo_though_its_first_fetches_fail(
+async def test_new_photo_is_drawn_in_all_windows_after_failed_fetches(
     serve: Serve, open_window: OpenWindow, status: int | None
 ) -> None:
     server = serve("--dead-time", "0")
@@ -193,9 +189,7 @@ async def test_every_viewer_draws_a_new_photo_though_its_first_fetches_fail(
         await expect(notice(window)).to_have_count(0)
 
 
-async def test_the_newest_photo_is_shown_though_an_older_one_is_still_lost(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_newest_photo_is_shown_while_an_older_one_is_lost(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     losses = Losses()
     window = await open_blank(open_window, PHOTO, losses)
@@ -213,9 +207,7 @@ async def test_the_newest_photo_is_shown_though_an_older_one_is_still_lost(
 
 
 @pytest.mark.parametrize("status", [404, 410, 401])
-async def test_a_photo_that_is_gone_is_asked_for_once_more_and_then_no_more(
-    serve: Serve, open_window: OpenWindow, status: int
-) -> None:
+async def test_deleted_photo_is_retried_only_once(serve: Serve, open_window: OpenWindow, status: int) -> None:
     server = serve()
     losses = Losses(status)
     window = await open_blank(open_window, PHOTO, losses)
@@ -230,9 +222,7 @@ async def test_a_photo_that_is_gone_is_asked_for_once_more_and_then_no_more(
     assert len(losses.lost) == 2
 
 
-async def test_lost_thumbnails_are_told_as_one_and_the_server_says_when_to_come_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_lost_thumbnails_share_one_notice_and_honor_retry_after(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 3)
     losses = Losses(503, {"Retry-After": "45"})
@@ -253,7 +243,7 @@ async def test_lost_thumbnails_are_told_as_one_and_the_server_says_when_to_come_
         await expect(image).to_have_js_property("naturalWidth", 320)
 
 
-async def test_without_a_part_the_rest_of_the_page_keeps_its_place(serve: Serve, browser: Browser) -> None:
+async def test_lost_file_does_not_move_the_rest_of_the_page(serve: Serve, browser: Browser) -> None:
     server = serve()
     await take_photo(server.url)
     for width, height in ((320, 568), (390, 844), (844, 390), (1280, 800)):
@@ -267,7 +257,7 @@ async def test_without_a_part_the_rest_of_the_page_keeps_its_place(serve: Serve,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_without_its_stylesheet_a_narrow_page_can_be_read_and_its_notice_is_in_sight(
+async def test_narrow_page_without_stylesheet_is_readable_and_shows_its_notice(
     serve: Serve, open_window: OpenWindow, scheme: str
 ) -> None:
     server = serve()

@@ -56,7 +56,7 @@ async def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.parametrize("refusing", [1], indirect=True)
-async def test_a_refused_browser_comes_in_by_itself_as_soon_as_there_is_room(
+async def test_refused_browser_reloads_when_the_server_has_room(
     refusing: tuple[FullServer, str], open_window: OpenWindow
 ) -> None:
     full, url = refusing
@@ -71,7 +71,7 @@ async def test_a_refused_browser_comes_in_by_itself_as_soon_as_there_is_room(
 
 @pytest.mark.parametrize("refusing", [600], indirect=True)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_refusal_fits_a_narrow_window_in_both_schemes_and_its_link_works_by_keyboard(
+async def test_refusal_page_fits_a_narrow_window_and_works_by_keyboard(
     refusing: tuple[FullServer, str], open_window: OpenWindow, scheme: str
 ) -> None:
     full, url = refusing
@@ -95,7 +95,7 @@ async def test_the_refusal_fits_a_narrow_window_in_both_schemes_and_its_link_wor
 
 
 @pytest.mark.parametrize("refusing", [1], indirect=True)
-async def test_a_refused_form_is_not_sent_again_by_itself(
+async def test_refused_form_is_not_resent_automatically(
     refusing: tuple[FullServer, str], open_window: OpenWindow
 ) -> None:
     full, url = refusing

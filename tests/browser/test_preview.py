@@ -92,9 +92,7 @@ async def hide(window: Window, hidden: bool) -> None:
     )
 
 
-async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_live_view_covers_the_photo_while_it_is_on_and_is_marked(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     photo = (await take_photo(viewing.url))["snapshot"]
     window = await open_window(viewing.url)
@@ -124,9 +122,7 @@ async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
         await expect(window.photos.first).to_have_attribute("aria-current", "true")
 
 
-async def test_each_frame_is_seen_when_it_comes_and_not_when_the_next_one_does(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_each_frame_is_shown_without_waiting_for_the_next(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     window = await open_window(viewing.url)
     await window.wait_until_live()
@@ -141,9 +137,7 @@ async def test_each_frame_is_seen_when_it_comes_and_not_when_the_next_one_does(
     assert box["width"] / box["height"] == pytest.approx(90 / 120, rel=0.01)
 
 
-async def test_a_press_takes_the_photo_and_the_live_view_goes_on_and_tells_of_it(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_press_takes_a_photo_and_the_live_view_continues(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     viewing.camera.held = True
     window = await open_window(viewing.url)
@@ -168,9 +162,7 @@ async def test_a_press_takes_the_photo_and_the_live_view_goes_on_and_tells_of_it
     await expect(window.part("newest")).to_be_hidden()
 
 
-async def test_photos_of_others_are_counted_while_one_looks_and_the_newest_is_there_afterwards(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_live_view_counts_new_photos_and_shows_the_newest_afterwards(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     before = (await take_photo(viewing.url))["snapshot"]
     window = await open_window(viewing.url)
@@ -188,9 +180,7 @@ async def test_photos_of_others_are_counted_while_one_looks_and_the_newest_is_th
 
 
 @pytest.mark.parametrize("way", ["the strip", "an arrow", "Escape"])
-async def test_who_chooses_a_photo_is_shown_it_and_the_live_view_ends(
-    view: View, open_window: OpenWindow, way: str
-) -> None:
+async def test_choosing_a_photo_ends_the_live_view(view: View, open_window: OpenWindow, way: str) -> None:
     viewing = await view()
     newest, older = [photo["snapshot"] for photo in await take_photos(viewing.url, 2)]
     window = await open_window(viewing.url)
@@ -207,9 +197,7 @@ async def test_who_chooses_a_photo_is_shown_it_and_the_live_view_ends(
     await window.wait_for_photo(older if way == "the strip" else newest)
 
 
-async def test_the_live_view_of_an_offline_camera_says_so_and_comes_back_by_itself(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_live_view_reports_an_offline_camera_and_reconnects(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     window = await open_window(viewing.url)
     await window.wait_until_live()
@@ -232,9 +220,7 @@ async def test_the_live_view_of_an_offline_camera_says_so_and_comes_back_by_itse
         assert await read_colour(one) == BLUE
 
 
-async def test_a_hidden_page_looks_at_nothing_and_goes_on_when_it_is_seen_again(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_hidden_page_pauses_the_live_view(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     window = await open_window(viewing.url)
     await window.wait_until_live()
@@ -253,7 +239,7 @@ async def test_a_hidden_page_looks_at_nothing_and_goes_on_when_it_is_seen_again(
     assert viewing.camera.shown_to is None
 
 
-async def test_a_window_that_is_closed_or_goes_elsewhere_looks_no_more(view: View, open_window: OpenWindow) -> None:
+async def test_closed_window_ends_its_live_view(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     photo = await take_photo(viewing.url)
     window, closed = await open_window(viewing.url), await open_window(viewing.url)
@@ -269,7 +255,7 @@ async def test_a_window_that_is_closed_or_goes_elsewhere_looks_no_more(view: Vie
     await wait_for_watchers(viewing.camera)
 
 
-async def test_a_stream_that_can_not_be_had_is_asked_for_again(view: View, open_window: OpenWindow) -> None:
+async def test_failed_live_view_request_is_retried(view: View, open_window: OpenWindow) -> None:
     viewing = await view()
     window = await open_window(viewing.url)
     window.accepted.append("503")
@@ -292,7 +278,7 @@ async def test_a_stream_that_can_not_be_had_is_asked_for_again(view: View, open_
     await expect(find_image(window)).to_be_visible()
 
 
-async def test_the_live_view_goes_on_after_the_server_was_started_anew(serve: Serve, open_window: OpenWindow) -> None:
+async def test_live_view_continues_after_a_server_restart(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url)
     window.accepted.append(UNREACHABLE)
@@ -307,9 +293,7 @@ async def test_the_live_view_goes_on_after_the_server_was_started_anew(serve: Se
     await expect(find_image(window)).to_be_visible()
 
 
-async def test_there_is_no_switch_where_the_camera_shows_nothing_or_javascript_does_not_run(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_live_view_switch_is_missing_without_preview_or_javascript(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "mute")
     viewing.cameras["mute"].has_preview = False
     mute = await open_window(f"{viewing.url}/?camera=mute#live")
@@ -323,7 +307,7 @@ async def test_there_is_no_switch_where_the_camera_shows_nothing_or_javascript_d
     assert all(camera.shown_to is None for camera in viewing.cameras.values())
 
 
-async def test_the_live_view_fits_every_window(view: View, open_window: OpenWindow) -> None:
+async def test_live_view_fits_every_window(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch", "a-name-as-long-as-people-make-them")
     await take_photos(viewing.url, 9)
     window = await open_window(viewing.url)
@@ -351,7 +335,7 @@ async def test_the_live_view_fits_every_window(view: View, open_window: OpenWind
         ),
     ],
 )
-async def test_the_caption_says_what_was_found_when_the_photo_was_taken(
+async def test_caption_shows_the_result_of_the_frame_checks(
     view: View, open_window: OpenWindow, quality: Quality, said: str
 ) -> None:
     viewing = await view()

@@ -55,9 +55,7 @@ async def visit(open_window: OpenWindow, url: str, context: BrowserContext | Non
     return window, traffic
 
 
-async def test_the_live_page_with_a_photo_takes_seven_requests_and_two_when_it_is_opened_again(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_live_page_needs_seven_requests_and_two_when_reopened(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     await take_photo(server.url)
     first, traffic = await visit(open_window, server.url)
@@ -69,9 +67,7 @@ async def test_the_live_page_with_a_photo_takes_seven_requests_and_two_when_it_i
     assert traffic.paths == ["", "ws"]
 
 
-async def test_the_strip_loads_what_is_seen_of_it_and_the_rest_when_it_is_moved(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_strip_loads_visible_thumbnails_and_others_on_scrolling(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 20)
     window, traffic = await visit(open_window, server.url)
@@ -92,7 +88,7 @@ async def test_the_strip_loads_what_is_seen_of_it_and_the_rest_when_it_is_moved(
         ("nowhere", {"static/page.css", "static/icon.svg"}),
     ],
 )
-async def test_every_other_page_loads_one_stylesheet_and_one_script_at_most(
+async def test_other_pages_load_at_most_one_stylesheet_and_one_script(
     serve: Serve, open_window: OpenWindow, path: str, parts: set[str]
 ) -> None:
     server = serve()
@@ -102,7 +98,7 @@ async def test_every_other_page_loads_one_stylesheet_and_one_script_at_most(
     assert {one for one in traffic.paths if one.startswith("static/")} == parts
 
 
-async def test_a_bundle_does_what_its_modules_do(open_window: OpenWindow, serve: Serve) -> None:
+async def test_bundle_behaves_like_its_modules(open_window: OpenWindow, serve: Serve) -> None:
     where = """
 import { NAME } from "./base.js";
 export const where = () => import.meta.url;

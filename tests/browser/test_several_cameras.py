@@ -39,7 +39,7 @@ async def open_camera(open_window: OpenWindow, viewing: Viewing, name: str) -> W
     return window
 
 
-async def test_one_camera_needs_no_chooser(view: View, open_window: OpenWindow) -> None:
+async def test_one_camera_has_no_chooser(view: View, open_window: OpenWindow) -> None:
     viewing = await view("porch")
     window = await open_window(viewing.url)
     await window.wait_until_live()
@@ -48,7 +48,7 @@ async def test_one_camera_needs_no_chooser(view: View, open_window: OpenWindow) 
     await expect(window.part("press")).to_have_attribute("action", "./")
 
 
-async def test_the_chooser_leads_to_each_cameras_own_photos(view: View, open_window: OpenWindow) -> None:
+async def test_chooser_opens_each_cameras_own_photos(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     photos = {name: (await take_photo(viewing.url, camera=name))["snapshot"] for name in viewing.cameras}
     for js in (True, False):
@@ -66,9 +66,7 @@ async def test_the_chooser_leads_to_each_cameras_own_photos(view: View, open_win
                 await window.wait_for_photo(photos[name])
 
 
-async def test_a_press_is_for_the_camera_that_is_shown_and_waits_for_no_other(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_press_uses_the_shown_camera_and_waits_for_no_other(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     viewing.cameras["main"].held = True
     main, porch = [await open_camera(open_window, viewing, name) for name in viewing.cameras]
@@ -88,9 +86,7 @@ async def test_a_press_is_for_the_camera_that_is_shown_and_waits_for_no_other(
     assert (viewing.cameras["main"].captures, viewing.cameras["porch"].captures) == (1, 1)
 
 
-async def test_without_javascript_the_form_presses_the_camera_that_is_shown(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_form_without_javascript_uses_the_shown_camera(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     window = await open_window(f"{viewing.url}/?camera=porch", java_script_enabled=False)
     await window.shutter.click()
@@ -102,9 +98,7 @@ async def test_without_javascript_the_form_presses_the_camera_that_is_shown(
     await expect(window.part("whose")).to_have_text("Your photo")
 
 
-async def test_who_comes_back_finds_their_photo_with_its_camera_and_elsewhere_the_newest(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_returning_visitor_sees_own_photo_only_with_its_camera(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     first = await open_camera(open_window, viewing, "porch")
     await first.shutter.click()
@@ -127,9 +121,7 @@ async def test_who_comes_back_finds_their_photo_with_its_camera_and_elsewhere_th
     assert await elsewhere.read_cookie() == own
 
 
-async def test_the_photo_of_a_camera_that_is_no_more_is_still_its_visitors(
-    tmp_path: Path, open_window: OpenWindow
-) -> None:
+async def test_photo_of_a_removed_camera_is_still_found(tmp_path: Path, open_window: OpenWindow) -> None:
     async with run_viewing(tmp_path, "attic", dead_time=0.0) as before:
         window = await open_window(before.url)
         await window.wait_until_live()
@@ -152,7 +144,7 @@ async def test_the_photo_of_a_camera_that_is_no_more_is_still_its_visitors(
         await expect(back.part("live")).to_have_attribute("href", "../")
 
 
-async def test_an_unknown_camera_is_told_with_those_that_there_are(view: View, open_window: OpenWindow) -> None:
+async def test_unknown_camera_page_lists_the_cameras(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     window = await open_window(f"{viewing.url}/?camera=attic", java_script_enabled=False)
     window.accepted.append("404")
@@ -160,9 +152,7 @@ async def test_an_unknown_camera_is_told_with_those_that_there_are(view: View, o
     await expect(window.page.locator(".detail")).to_contain_text("main, porch")
 
 
-async def test_the_troubles_of_one_camera_are_told_on_its_own_page_and_marked_in_the_chooser(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_camera_error_is_shown_on_its_page_and_marked_in_the_chooser(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     main, porch = [await open_camera(open_window, viewing, name) for name in viewing.cameras]
     viewing.cameras["porch"].results.append(CameraFault("The lens cap is on."))
@@ -190,9 +180,7 @@ async def test_the_troubles_of_one_camera_are_told_on_its_own_page_and_marked_in
     await expect(main.part("cameras").locator("[data-camera=porch]")).to_have_attribute("data-state", "idle")
 
 
-async def test_photos_that_were_missed_are_fetched_for_the_camera_that_is_shown(
-    view: View, open_window: OpenWindow
-) -> None:
+async def test_missed_photos_are_fetched_for_the_shown_camera(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     routes: list[WebSocketRoute] = []
     back = asyncio.Event()
@@ -226,7 +214,7 @@ async def test_photos_that_were_missed_are_fetched_for_the_camera_that_is_shown(
     await expect(window.photos).to_have_count(1)
 
 
-async def test_the_live_view_is_kept_on_the_way_to_another_camera(view: View, open_window: OpenWindow) -> None:
+async def test_live_view_stays_on_when_the_camera_changes(view: View, open_window: OpenWindow) -> None:
     viewing = await view("main", "porch")
     window = await open_window(viewing.url)
     await window.wait_until_live()

@@ -68,7 +68,7 @@ async def check_that_it_fits(window: Window, part: Locator) -> None:
         assert box["x"] + box["width"] <= width
 
 
-async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_stranger(
+async def test_share_link_is_created_by_keyboard_copied_and_opened_by_a_stranger(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
@@ -114,7 +114,7 @@ async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_s
     ]
 
 
-async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Serve, open_window: OpenWindow) -> None:
+async def test_revoked_share_link_ends_an_open_page_and_its_image(serve: Serve, open_window: OpenWindow) -> None:
     _, _, window = await open_photo(serve, open_window)
     dialog = await open_dialog(window)
     other, address = await make_link(dialog, "a year"), await make_link(dialog, "an hour")
@@ -141,7 +141,7 @@ async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Se
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_a_link_whose_time_is_over_says_until_when_it_worked_and_shows_nothing(
+async def test_expired_share_link_shows_its_expiry_and_no_photo(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
@@ -176,9 +176,7 @@ async def test_a_link_whose_time_is_over_says_until_when_it_worked_and_shows_not
     await expect(owner.get_by_text("Works until")).to_have_count(1)
 
 
-async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_dialog_captures_keys_and_restores_the_focus(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     photos = [await take_photo(server.url) for _ in range(3)]
     page = f"{server.url.rstrip('/')}{photos[1]['page']}"
@@ -202,7 +200,7 @@ async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
     await window.page.wait_for_url(f"**{photos[0]['page']}")
 
 
-async def test_a_link_is_copied_where_a_page_has_no_clipboard(serve: Serve, open_window: OpenWindow) -> None:
+async def test_share_link_is_copied_without_a_clipboard(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, _ = await open_photo(serve, open_window)
     window = await open_window("about:blank")
     await window.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
@@ -215,7 +213,7 @@ async def test_a_link_is_copied_where_a_page_has_no_clipboard(serve: Serve, open
     await expect(dialog.get_by_role("textbox")).to_have_count(0)
 
 
-async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: OpenWindow) -> None:
+async def test_dialog_shows_errors(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
     window.accepted += [GONE, "ERR_CONNECTION_REFUSED"]
     dialog = await open_dialog(window)
@@ -227,7 +225,7 @@ async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: 
     await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached. Try again.")
 
 
-async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
+async def test_share_links_work_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, window = await open_photo(serve, open_window, java_script_enabled=False, **PHONE)
     page = window.page
     await page.get_by_role("link", name="Share").click()
@@ -253,9 +251,7 @@ async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve
     assert page.url == f"{server.url.rstrip('/')}/snapshots/{snapshot}"
 
 
-async def test_the_page_of_the_links_does_with_javascript_what_the_dialog_does(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_share_links_page_works_like_the_dialog(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, _ = await open_photo(serve, open_window)
     window = await open_window("about:blank")
     await window.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -271,7 +267,7 @@ async def test_the_page_of_the_links_does_with_javascript_what_the_dialog_does(
 
 
 @pytest.mark.parametrize("options", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
-async def test_all_that_sharing_shows_fits_its_window(
+async def test_share_link_pages_fit_every_window(
     serve: Serve, open_window: OpenWindow, options: dict[str, Any]
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window, **options)

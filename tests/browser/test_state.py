@@ -64,7 +64,7 @@ class Reducer:
         return state
 
 
-async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_invariants_hold_for_random_events(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
 
@@ -114,9 +114,7 @@ async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_win
     assert (state["press"]["epoch"], state["press"]["camera"], state["press"]["outcome"]) == (1, "main", None)
 
 
-async def test_a_press_is_not_forgotten_when_the_connection_is_lost(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_press_is_kept_when_the_connection_is_lost(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
     again = {**HELLO, "seq": 9}
@@ -147,9 +145,7 @@ async def test_a_press_is_not_forgotten_when_the_connection_is_lost(
     assert (await run(HELLO, ready(8, 1), LOST, promised, ready(8, 2)))["shown"]["snapshot"] == "s1"
 
 
-async def test_a_failures_notice_does_not_outlive_its_cause(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_failure_notice_ends_with_its_cause(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
     gone = event("failed", 2, capture=1, code="camera_offline", message="It is gone.", retry_after=0)
@@ -176,7 +172,7 @@ async def test_a_failures_notice_does_not_outlive_its_cause(
     assert (await run(*failed, refusal, camera_is("idle", 3)))["notice"]["text"] == "Slower."
 
 
-async def test_the_dead_time_ends_by_the_servers_clock(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_dead_time_ends_by_the_servers_clock(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     hello = {**HELLO, "at": "2026-01-01T00:00:02.000Z"}  # the server's clock is 2 s ahead
     state = await Reducer(window).run(hello, event("capturing", 1, capture=1), ready(2, 1))
@@ -195,13 +191,13 @@ async def test_the_dead_time_ends_by_the_servers_clock(idle_server: ServerProces
     ]
 
 
-async def test_the_strip_keeps_to_its_length(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_strip_keeps_its_length(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     state = await Reducer(window).run(HELLO, *(ready(number, number) for number in range(1, 6)))
     assert [one["snapshot"] for one in state["photos"]] == ["s5", "s4", "s3"]
 
 
-async def test_two_cameras_do_not_mix(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_keeps_two_cameras_apart(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
     capturing = {**event("capturing", 2, capture=2), "camera": "yard"}
@@ -226,7 +222,7 @@ LIVE = {"act": "live", "on": True}
 OFF = {"act": "live", "on": False}
 
 
-async def test_the_live_view_covers_what_is_shown_and_counts_what_comes(
+async def test_live_view_state_covers_the_photo_and_counts_new_ones(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)
@@ -267,7 +263,7 @@ async def test_the_live_view_covers_what_is_shown_and_counts_what_comes(
     assert (state["shown"]["snapshot"], state["unseen"]) == ("s1", 1)
 
 
-async def test_frames_are_had_only_while_there_is_somebody_to_see_and_something_to_be_seen(
+async def test_frames_are_requested_only_while_visible_and_available(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)
@@ -293,7 +289,7 @@ async def test_frames_are_had_only_while_there_is_somebody_to_see_and_something_
     assert await has_frames(shows, LIVE, hidden, {"act": "seen", "seen": True})
 
 
-async def test_what_was_found_on_a_photo_is_kept_though_the_list_of_photos_says_nothing_of_it(
+async def test_quality_of_a_photo_is_kept_when_the_photo_list_lacks_it(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)

@@ -46,9 +46,7 @@ async def trusting(server: ServerProcess) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-async def test_a_browser_that_took_the_certificate_watches_and_presses_over_wss(
-    server: ServerProcess, trusting: Browser
-) -> None:
+async def test_browser_that_trusts_the_certificate_uses_wss(server: ServerProcess, trusting: Browser) -> None:
     context = await trusting.new_context(reduced_motion="reduce")
     window = Window(await context.new_page())
     sockets: list[str] = []
@@ -64,7 +62,7 @@ async def test_a_browser_that_took_the_certificate_watches_and_presses_over_wss(
     await context.close()
 
 
-async def test_a_browser_that_was_told_nothing_warns_of_the_authority(
+async def test_browser_warns_of_an_untrusted_certificate(
     server: ServerProcess, browser: Browser, open_window: OpenWindow
 ) -> None:
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):

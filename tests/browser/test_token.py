@@ -40,7 +40,7 @@ def guarded(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, str]:
 
 
 @pytest.mark.parametrize("way", ["text", "later"])
-async def test_a_token_lets_the_client_watch_press_and_fetch_and_stands_in_no_address(
+async def test_token_allows_push_captures_and_fetches_and_is_in_no_url(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow, way: str
 ) -> None:
     server, token = guarded
@@ -64,7 +64,7 @@ async def test_a_token_lets_the_client_watch_press_and_fetch_and_stands_in_no_ad
     assert [one["type"] for one in await visitor.heard("error") if one["code"] != "unauthorized"] == []
 
 
-async def test_without_a_token_the_client_is_refused_at_once_and_so_are_its_presses(
+async def test_client_without_a_token_is_refused_at_once(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, _ = guarded
@@ -84,9 +84,7 @@ async def test_without_a_token_the_client_is_refused_at_once_and_so_are_its_pres
     assert (await visitor.wait_for_end(1))["code"] == "unauthorized"
 
 
-async def test_an_unknown_token_is_refused_by_the_server(
-    guarded: tuple[ServerProcess, str], open_window: OpenWindow
-) -> None:
+async def test_unknown_token_is_refused(guarded: tuple[ServerProcess, str], open_window: OpenWindow) -> None:
     server, _ = guarded
     for way in ("text", "later"):
         visitor = await begin(open_window, server, (way, UNKNOWN))
@@ -98,7 +96,7 @@ async def test_an_unknown_token_is_refused_by_the_server(
         assert await visitor.window.read(listed) == "unauthorized"
 
 
-async def test_a_token_that_cant_be_had_is_asked_for_again(
+async def test_failing_token_function_is_called_again(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, token = guarded
@@ -107,7 +105,7 @@ async def test_a_token_that_cant_be_had_is_asked_for_again(
     assert await visitor.window.read("() => asked") == [None, "lost"], "first while the client is made"
 
 
-async def test_who_watches_anonymously_and_shows_a_token_misses_nothing_and_hears_nothing_twice(
+async def test_authentication_on_an_open_connection_loses_and_repeats_no_event(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
@@ -146,7 +144,7 @@ async def test_who_watches_anonymously_and_shows_a_token_misses_nothing_and_hear
     assert [one["state"] for one in await visitor.heard("statechange")] == ["live"]
 
 
-async def test_a_press_that_is_not_allowed_is_refused_alone_and_a_wrong_token_answers_no_press(
+async def test_forbidden_capture_is_refused_alone_and_wrong_token_answers_no_capture(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     watch, _ = make_accounts(tmp_path, tokens={"watch": "view", "page": "capture"})
@@ -167,7 +165,7 @@ async def test_a_press_that_is_not_allowed_is_refused_alone_and_a_wrong_token_an
     assert await visitor.window.read("() => other.state") == "live"
 
 
-async def test_a_token_that_is_taken_away_ends_the_client_and_another_role_only_its_connection(
+async def test_revoked_token_ends_the_client_and_a_role_change_reconnects_it(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, token = guarded
@@ -184,7 +182,7 @@ async def test_a_token_that_is_taken_away_ends_the_client_and_another_role_only_
     assert (await visitor.wait_for_end(1))["code"] == "unauthorized"
 
 
-async def test_a_server_that_asks_for_no_token_takes_one_as_none(serve: Serve, open_window: OpenWindow) -> None:
+async def test_server_without_logins_ignores_a_token(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     visitor = await begin(open_window, server, ("text", UNKNOWN))
     assert (await visitor.wait_for("hello"))["role"] == "manage"
@@ -212,7 +210,7 @@ async def listener() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     await runner.cleanup()
 
 
-async def test_a_page_of_another_site_uses_its_token_and_shows_it_to_the_server_alone(
+async def test_page_of_another_site_sends_its_token_only_to_the_server(
     serve: Serve,
     site: str,
     listener: tuple[str, list[dict[str, Any]]],
@@ -237,7 +235,7 @@ async def test_a_page_of_another_site_uses_its_token_and_shows_it_to_the_server_
     assert not [one for one in heard if "Authorization" in one]
 
 
-async def test_the_example_of_the_document_shows_photos_where_the_server_asks_who_is_there(
+async def test_example_in_the_docs_works_on_a_server_with_logins(
     serve: Serve, site: str, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     token, other = make_accounts(tmp_path, tokens={"page": "view", "script": "capture"})

@@ -193,7 +193,7 @@ async def wait_for_no_watchers(camera: HandCamera) -> None:
 # ---- what is answered
 
 
-async def test_each_frame_comes_as_a_part_with_its_type_and_length(view: View) -> None:
+async def test_preview_sends_each_frame_as_a_part_with_type_and_length(view: View) -> None:
     viewing = await view()
     eye = await viewing.watch()
     assert eye.fields["content-type"] == "multipart/x-mixed-replace; boundary=frame"
@@ -207,7 +207,7 @@ async def test_each_frame_comes_as_a_part_with_its_type_and_length(view: View) -
         assert await eye.read_frame() == frame
 
 
-async def test_with_ahead_the_next_parts_header_comes_with_each_frame(view: View) -> None:
+async def test_ahead_sends_the_next_header_with_each_frame(view: View) -> None:
     viewing = await view()
     eye = await viewing.watch("?ahead=1")
     header = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
@@ -218,14 +218,14 @@ async def test_with_ahead_the_next_parts_header_comes_with_each_frame(view: View
         assert await eye.reader.readexactly(len(expected)) == expected
 
 
-async def test_a_client_of_http_1_0_is_shown_the_same(view: View) -> None:
+async def test_http_1_0_client_receives_the_same_frames(view: View) -> None:
     viewing = await view()
     eye = await (await (await viewing.come()).ask("/preview.mjpg", version="1.0")).read_head()
     show(viewing.camera, SMALL[0])
     assert await eye.read_frame() == SMALL[0]
 
 
-async def test_who_asks_for_the_head_alone_is_answered_and_watches_nothing(view: View) -> None:
+async def test_head_request_does_not_start_the_preview(view: View) -> None:
     viewing = await view()
     eye = await (await (await viewing.come()).ask("/preview.mjpg", method="HEAD")).read_head()
     assert (eye.status, eye.fields["content-type"]) == (200, "multipart/x-mixed-replace; boundary=frame")
@@ -233,7 +233,7 @@ async def test_who_asks_for_the_head_alone_is_answered_and_watches_nothing(view:
     assert viewing.camera.shown_to is None
 
 
-async def test_a_camera_that_is_not_there_or_shows_nothing_is_a_problem(view: View) -> None:
+async def test_preview_of_an_unknown_offline_or_unsuitable_camera_is_an_error(view: View) -> None:
     viewing = await view("main", "porch", "yard")
     viewing.cameras["porch"].has_preview = False
     for name, expected in {"attic": (404, "unknown_camera"), "porch": (404, "no_preview")}.items():
@@ -253,7 +253,7 @@ async def test_a_camera_that_is_not_there_or_shows_nothing_is_a_problem(view: Vi
 # ---- who watches, and how fast
 
 
-async def test_each_camera_has_viewers_of_its_own(view: View) -> None:
+async def test_each_camera_sends_its_frames_only_to_its_own_viewers(view: View) -> None:
     viewing = await view("main", "porch")
     first, main, porch = [await viewing.watch(query) for query in ("", "?camera=main", "?camera=porch")]
     assert (viewing.preview("main").count, viewing.preview("porch").count) == (2, 1)
@@ -266,7 +266,7 @@ async def test_each_camera_has_viewers_of_its_own(view: View) -> None:
     assert [await eye.read_frame() for eye in (first, main)] == [SMALL[2], SMALL[2]]
 
 
-async def test_who_does_not_read_holds_nobody_up_and_goes_on_with_the_newest_frame(view: View) -> None:
+async def test_stalled_client_delays_no_other_and_continues_with_the_newest_frame(view: View) -> None:
     viewing = await view()
     slow, quick = await viewing.watch(receive_buffer=4096), await viewing.watch()
     frames = [make_frame(number, 400_000) for number in range(30)]
@@ -279,7 +279,7 @@ async def test_who_does_not_read_holds_nobody_up_and_goes_on_with_the_newest_fra
     assert await slow.read_frame() == frames[0]
 
 
-async def test_the_system_keeps_little_for_who_does_not_read(view: View) -> None:
+async def test_kernel_buffers_little_for_a_stalled_client(view: View) -> None:
     """Of small frames too, which the system would take by the hundred, and aiohttp by the dozen."""
     viewing = await view()
     slow, quick = await viewing.watch(receive_buffer=4096), await viewing.watch()
@@ -295,7 +295,7 @@ async def test_the_system_keeps_little_for_who_does_not_read(view: View) -> None
     assert late == sorted(late)
 
 
-async def test_who_is_slow_but_reads_stays_and_who_takes_nothing_is_cut_off(
+async def test_slow_client_stays_connected_and_stalled_client_is_disconnected(
     view: View, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The clock is the test's: each piece of a frame that is taken begins the time of the next one."""
@@ -348,7 +348,7 @@ async def _shut_down_the_sending_half(eye: Eye) -> None:
     [_hang_up, _be_reset, _shut_down_the_sending_half],
     ids=lambda leave: leave.__name__.strip("_").replace("_", " "),
 )
-async def test_who_has_gone_is_noticed_though_no_frame_comes(
+async def test_disconnected_client_is_detected_without_a_frame(
     view: View, leave: Callable[[Eye], Awaitable[None]], watched: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     viewing = await view()
@@ -365,7 +365,7 @@ async def test_who_has_gone_is_noticed_though_no_frame_comes(
     assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
-async def test_who_goes_in_the_middle_of_a_frame_has_left(view: View, caplog: pytest.LogCaptureFixture) -> None:
+async def test_client_that_disconnects_within_a_frame_is_removed(view: View, caplog: pytest.LogCaptureFixture) -> None:
     viewing = await view()
     eye = await viewing.watch(receive_buffer=4096)
     show(viewing.camera, make_frame(0, 400_000))
@@ -379,7 +379,7 @@ async def test_who_goes_in_the_middle_of_a_frame_has_left(view: View, caplog: py
 # ---- presses and the end
 
 
-async def test_an_offline_camera_keeps_its_viewers_and_goes_on_with_them_when_it_is_back(view: View) -> None:
+async def test_preview_continues_when_an_offline_camera_is_back(view: View) -> None:
     viewing = await view()
     eye = await viewing.watch()
     show(viewing.camera, SMALL[0])
@@ -396,7 +396,7 @@ async def test_an_offline_camera_keeps_its_viewers_and_goes_on_with_them_when_it
     assert await eye.read_frame() == SMALL[1]
 
 
-async def test_frames_go_on_while_a_photo_is_taken(view: View) -> None:
+async def test_preview_continues_during_a_capture(view: View) -> None:
     viewing = await view(dead_time=0.0)
     viewing.camera.held = True
     eye = await viewing.watch()
@@ -411,7 +411,7 @@ async def test_frames_go_on_while_a_photo_is_taken(view: View) -> None:
     assert await eye.read_frame() == SMALL[0]
 
 
-async def test_when_the_server_stops_everyone_is_told_that_this_was_the_last_part(view: View) -> None:
+async def test_shutdown_ends_each_preview_with_the_last_boundary(view: View) -> None:
     viewing = await view()
     waiting, deaf = await viewing.watch(), await viewing.watch(receive_buffer=4096)
     show(viewing.camera, make_frame(0, 400_000))
@@ -447,7 +447,7 @@ def read_picture(answer: http.client.HTTPResponse) -> Image.Image:
     return picture
 
 
-def test_the_test_card_is_seen_live_also_while_a_photo_is_taken(serve: Serve) -> None:
+def test_test_card_has_a_preview_also_during_captures(serve: Serve) -> None:
     server = serve("--dead-time", "0", "--preview-rate", "50")
     seen: list[bytes] = []
     with open_preview(server) as answer:
@@ -469,7 +469,7 @@ def test_the_test_card_is_seen_live_also_while_a_photo_is_taken(serve: Serve) ->
     assert server.stop() == 0
 
 
-def test_a_stop_ends_previews_in_order_those_that_nobody_reads_too(serve: Serve) -> None:
+def test_shutdown_ends_previews_also_of_stalled_clients(serve: Serve) -> None:
     server = serve("--preview-rate", "60")
     deaf = []
     for _ in range(5):

@@ -62,7 +62,7 @@ def press(url: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_schemathesis_finds_no_answer_that_the_document_does_not_have(serve: Serve, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_undocumented_response(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "default.jpg").write_bytes(make_picture())
     server = serve("--dead-time", "0", "--default-picture", str(tmp_path / "default.jpg"))
     snapshot = press(server.url)

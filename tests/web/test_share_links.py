@@ -74,7 +74,7 @@ async def have_expired(running: Running, link: str) -> None:
 # ---- making, listing, revoking
 
 
-async def test_a_script_makes_a_link_that_works_for_a_week_unless_it_says_how_long(run: Run) -> None:
+async def test_share_link_lasts_a_week_or_for_expires_in(run: Run) -> None:
     running = await run()
     photo = await take(running)
     async with running.client.post(f"/api/snapshots/{photo['snapshot']}/links") as answer:
@@ -95,7 +95,7 @@ def in_order(*links: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(links, key=lambda link: (link["created_at"], link["link"]))
 
 
-async def test_a_list_has_the_links_of_one_photo_and_says_which_have_expired(run: Run) -> None:
+async def test_list_has_the_share_links_of_one_photo_and_marks_expired_ones(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo, other = await take(running), await take(running)
     links = [await share(running, photo["snapshot"]) for _ in range(3)]
@@ -110,7 +110,7 @@ async def test_a_list_has_the_links_of_one_photo_and_says_which_have_expired(run
     }
 
 
-async def test_a_link_is_absolute_where_the_public_address_is_known(run: Run) -> None:
+async def test_share_link_is_an_absolute_url_with_base_url(run: Run) -> None:
     running = await run(base_url="https://dog.example/cam")
     link = await share(running, (await take(running))["snapshot"])
     assert link["url"].startswith("https://dog.example/cam/shared/")
@@ -135,7 +135,7 @@ async def test_a_link_is_absolute_where_the_public_address_is_known(run: Run) ->
         b"\xff",
     ],
 )
-async def test_a_time_that_a_link_can_not_have_is_a_clear_mistake(run: Run, body: str | bytes) -> None:
+async def test_invalid_lifetime_of_a_share_link_is_an_error(run: Run, body: str | bytes) -> None:
     running = await run()
     photo = await take(running)
     status, text = await fetch(running, f"/api/snapshots/{photo['snapshot']}/links", "POST", data=body)
@@ -144,12 +144,12 @@ async def test_a_time_that_a_link_can_not_have_is_a_clear_mistake(run: Run, body
 
 
 @pytest.mark.parametrize("seconds", [60, 60.5, 31536000.0])
-async def test_a_minute_and_a_year_are_the_bounds_of_a_link(run: Run, seconds: float) -> None:
+async def test_share_link_lasts_between_a_minute_and_a_year(run: Run, seconds: float) -> None:
     running = await run()
     await share(running, (await take(running))["snapshot"], expires_in=seconds)
 
 
-async def test_there_are_no_links_to_what_is_not_there_and_no_link_is_revoked_twice(run: Run) -> None:
+async def test_unknown_photos_and_revoked_share_links_are_errors(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo, gone = await take(running), await take(running)
     await fetch(running, f"/api/snapshots/{gone['snapshot']}", "DELETE")
@@ -169,7 +169,7 @@ async def test_there_are_no_links_to_what_is_not_there_and_no_link_is_revoked_tw
         assert (status, json.loads(text)["code"]) == (404, "unknown_link")
 
 
-async def test_another_sites_page_can_make_and_revoke_nothing(run: Run) -> None:
+async def test_page_of_another_site_cannot_create_or_revoke_share_links(run: Run) -> None:
     running = await run()
     snapshot = (await take(running))["snapshot"]
     link = await share(running, snapshot)
@@ -184,7 +184,7 @@ async def test_another_sites_page_can_make_and_revoke_nothing(run: Run) -> None:
     assert await list_links(running, snapshot) == [link]
 
 
-async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> None:
+async def test_page_creates_and_revokes_share_links_by_forms(run: Run) -> None:
     running = await run()
     snapshot = (await take(running))["snapshot"]
     page = f"/snapshots/{snapshot}/links"
@@ -213,7 +213,7 @@ async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> 
 # ---- what a link opens
 
 
-async def test_a_link_opens_a_page_with_one_photo_and_no_way_from_there(run: Run) -> None:
+async def test_share_link_opens_a_page_with_one_photo_and_no_other_links(run: Run) -> None:
     running = await run()
     save, saved = running.service.store.save, dt.datetime(2026, 6, 1, 12, 30, 15, tzinfo=dt.UTC)
     snapshots = [
@@ -238,7 +238,7 @@ async def test_a_link_opens_a_page_with_one_photo_and_no_way_from_there(run: Run
     assert {lead for lead in leads if not lead.startswith("../static/")} == {f"../shared/{token}/picture.jpg"}
 
 
-async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing_of_its_id(run: Run) -> None:
+async def test_image_of_a_share_link_is_the_original_and_hides_the_snapshot_id(run: Run) -> None:
     running = await run()
     photo = await take(running)
     link = await share(running, photo["snapshot"])
@@ -262,7 +262,7 @@ async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing
             assert int(answer.headers["Content-Length"]) > 0
 
 
-async def test_the_exif_of_a_links_picture_names_neither_the_photo_nor_its_camera(run: Run) -> None:
+async def test_exif_of_a_shared_image_hides_the_snapshot_id_and_the_camera(run: Run) -> None:
     running = await run(exif=True)
     photo = await take(running)
     secrets = (photo["snapshot"].encode(), photo["camera"].encode())
@@ -292,7 +292,7 @@ async def test_the_exif_of_a_links_picture_names_neither_the_photo_nor_its_camer
         assert other["link"].encode() in await answer.read()
 
 
-async def test_a_link_to_one_photo_opens_no_other_and_nothing_else(run: Run) -> None:
+async def test_share_link_opens_only_its_own_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo, other = await take(running), await take(running)
     link = await share(running, photo["snapshot"])
@@ -351,7 +351,7 @@ def changed(token: str) -> list[str]:
     return [*spoilt, *last, *shapes]
 
 
-async def test_a_forged_link_is_unknown_and_the_index_is_never_asked_for_it(
+async def test_forged_share_link_is_rejected_without_reading_the_index(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await run(dead_time=0.0)
@@ -388,7 +388,7 @@ async def test_a_forged_link_is_unknown_and_the_index_is_never_asked_for_it(
     assert asked == [link["link"] for link in links]
 
 
-async def test_a_token_is_signed_with_sha_256_and_its_last_digit_has_one_spelling(run: Run) -> None:
+async def test_share_link_tokens_are_signed_and_unique(run: Run) -> None:
     running = await run()
     snapshot = (await take(running))["snapshot"]
     tokens = [(await share(running, snapshot))["url"].removeprefix("/shared/") for _ in range(8)]
@@ -431,7 +431,7 @@ async def lose_file(running: Running, link: dict[str, Any]) -> None:
         (expire, r"It expired on \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
     ],
 )
-async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_them(
+async def test_ended_share_link_and_its_image_return_410_also_to_a_cache(
     run: Run, end: Callable[..., Any], words: str
 ) -> None:
     running = await run(dead_time=0.0, keep_photos=2, picture_cache=1)
@@ -459,7 +459,7 @@ async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_t
         assert "<a" not in page, "it leads nowhere"
 
 
-async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_has_it(run: Run) -> None:
+async def test_clients_of_a_share_link_share_one_copy_of_the_image(run: Run) -> None:
     running = await run(exif=True)
     running.camera.results.append(encode(Image.effect_noise((2000, 2000), 60), quality=95))
     photo = await take(running)
@@ -484,7 +484,7 @@ def find_copies() -> list[SharedImage]:
     return [found for found in gc.get_objects() if isinstance(found, SharedImage)]
 
 
-async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> None:
+async def test_share_link_of_a_lost_image_file_returns_410(run: Run) -> None:
     running = await run(picture_cache=0)
     link = await share(running, (await take(running))["snapshot"])
     await lose_file(running, link)
@@ -492,14 +492,14 @@ async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> Non
     assert (status, json.loads(text)["code"]) == (410, "gone_link")
 
 
-async def test_an_unknown_link_has_a_page_that_leads_nowhere(run: Run) -> None:
+async def test_unknown_share_link_shows_a_page_without_links(run: Run) -> None:
     running = await run()
     for path in "/shared/x", "/shared/x/picture.jpg":
         status, page = await fetch(running, path, headers=PAGE)
         assert (status, "This link does not work" in page, "<a" in page) == (404, True, False)
 
 
-async def test_revoking_one_link_leaves_the_others_to_the_same_photo(run: Run) -> None:
+async def test_revoking_a_share_link_keeps_others_to_the_same_photo(run: Run) -> None:
     running = await run()
     snapshot = (await take(running))["snapshot"]
     one, other = [await share(running, snapshot) for _ in range(2)]
@@ -507,7 +507,7 @@ async def test_revoking_one_link_leaves_the_others_to_the_same_photo(run: Run) -
     assert [(await fetch(running, link["url"]))[0] for link in (one, other)] == [410, 200]
 
 
-async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> None:
+async def test_page_of_one_photo_cannot_revoke_a_share_link_of_another(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo, other = await take(running), await take(running)
     link = await share(running, other["snapshot"])
@@ -518,7 +518,7 @@ async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> Non
     assert (await fetch(running, link["url"]))[0] == 410
 
 
-async def test_a_link_is_revoked_for_whoever_asks_at_the_same_moment(run: Run) -> None:
+async def test_share_link_is_revoked_once_by_simultaneous_requests(run: Run) -> None:
     running = await run()
     link = await share(running, (await take(running))["snapshot"])
     statuses = await asyncio.gather(*(fetch(running, f"/api/links/{link['link']}", "DELETE") for _ in range(8)))
@@ -555,7 +555,7 @@ def change_index(folder: Path, statement: str, *values: object) -> None:
     database.close()
 
 
-def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_survives_a_kill_a_restart_and_a_rebuilt_index(serve: Serve, tmp_path: Path) -> None:
     server = serve("--dead-time", "0")
     link, revoked = share_new(server), share_new(server)
     picture = ask(server, f"{link['url']}/picture.jpg")[2]
@@ -574,7 +574,7 @@ def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve:
     assert server.stop() == 0
 
 
-def test_a_link_ends_when_its_time_has_passed(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_expires(serve: Serve, tmp_path: Path) -> None:
     server = serve("--dead-time", "0")
     brief, other = share_new(server, expires_in=60), share_new(server)
     assert ask(server, brief["url"])[0] == 200
@@ -589,7 +589,7 @@ def test_a_link_ends_when_its_time_has_passed(serve: Serve, tmp_path: Path) -> N
     assert listed["expired"] is True
 
 
-def test_no_servers_link_works_at_another(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_of_another_server_is_unknown(serve: Serve, tmp_path: Path) -> None:
     servers = []
     for name in "here", "there":
         (tmp_path / name).mkdir()
@@ -598,7 +598,7 @@ def test_no_servers_link_works_at_another(serve: Serve, tmp_path: Path) -> None:
     assert [ask(server, link["url"])[0] for server in servers for link in links] == [200, 404, 404, 200]
 
 
-def test_nothing_on_standard_error_tells_a_token(serve: Serve) -> None:
+def test_standard_error_has_no_share_link_token(serve: Serve) -> None:
     server = serve()
     link = share_new(server)
     ask(server, link["url"])

@@ -104,7 +104,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
     return found
 
 
-def test_curl_hears_a_hello_and_then_each_event_with_its_cursor_as_its_id(serve: Serve) -> None:
+def test_curl_receives_hello_and_each_event_with_its_cursor_as_id(serve: Serve) -> None:
     server = serve("--dead-time", "0")
     with closing(listen(server)) as curl:
         assert next(curl.all) == "retry: 2000"
@@ -119,7 +119,7 @@ def test_curl_hears_a_hello_and_then_each_event_with_its_cursor_as_its_id(serve:
         assert ready.data["seq"] == capturing.data["seq"] + 1 == hello.data["seq"] + 2
 
 
-def test_it_is_the_same_json_under_the_same_numbers_as_a_websocket_hears(serve: Serve) -> None:
+def test_event_stream_sends_the_same_json_as_the_websocket(serve: Serve) -> None:
     server = serve("--dead-time", "0")
     with closing(listen(server)) as curl, watch(server) as viewer:
         assert curl.read("hello")
@@ -127,7 +127,7 @@ def test_it_is_the_same_json_under_the_same_numbers_as_a_websocket_hears(serve: 
         assert curl.read("ready").data == read_until(viewer, "ready")
 
 
-def test_a_count_of_viewers_has_no_id_so_that_the_last_cursor_stays(serve: Serve) -> None:
+def test_viewers_event_has_no_id(serve: Serve) -> None:
     server = serve()
     with closing(listen(server)) as curl:
         assert curl.read("hello").id is not None
@@ -139,7 +139,7 @@ def test_a_count_of_viewers_has_no_id_so_that_the_last_cursor_stays(serve: Serve
 
 
 @pytest.mark.parametrize("how", ["header", "query"])
-def test_who_says_the_last_cursor_gets_what_it_missed_and_nothing_twice(serve: Serve, how: str) -> None:
+def test_cursor_resumes_without_losing_or_repeating_events(serve: Serve, how: str) -> None:
     server = serve("--dead-time", "0")
     with closing(listen(server)) as curl:
         assert curl.read("hello")
@@ -155,7 +155,7 @@ def test_who_says_the_last_cursor_gets_what_it_missed_and_nothing_twice(serve: S
         assert [event.data["snapshot"] for event in events if event.type == "ready"] == missed
 
 
-def test_the_header_counts_where_a_browser_comes_back_to_an_address_with_since(serve: Serve) -> None:
+def test_last_event_id_overrides_since(serve: Serve) -> None:
     server = serve("--dead-time", "0")
     with closing(listen(server)) as curl:
         first = curl.read("hello")
@@ -165,7 +165,7 @@ def test_the_header_counts_where_a_browser_comes_back_to_an_address_with_since(s
         assert curl.read().id == last.id
 
 
-def test_after_a_crash_the_old_cursor_is_not_recovered_and_the_hello_has_the_truth(serve: Serve) -> None:
+def test_cursor_from_before_a_crash_is_not_recovered(serve: Serve) -> None:
     server = serve("--dead-time", "0")
     with closing(listen(server)) as curl:
         assert curl.read("hello")
@@ -181,7 +181,7 @@ def test_after_a_crash_the_old_cursor_is_not_recovered_and_the_hello_has_the_tru
         assert hello.id != last.id
 
 
-def test_the_servers_stop_ends_it_after_what_was_said_before(serve: Serve) -> None:
+def test_shutdown_ends_the_event_stream_without_an_error(serve: Serve) -> None:
     server = serve()
     with closing(listen(server)) as curl, watch(server) as viewer:
         assert curl.read("hello")
@@ -200,7 +200,7 @@ def address_of(running: Running) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://elsewhere.example", 403), ("http://friend.example", 200)])
-def test_a_page_from_elsewhere_hears_only_where_a_setting_allows_it(serve: Serve, origin: str, status: int) -> None:
+def test_page_of_another_site_receives_events_only_if_origins_allows_it(serve: Serve, origin: str, status: int) -> None:
     server = serve("--origins", "http://friend.example")
     request = urllib.request.Request(f"{server.url}/events", headers={"Origin": origin})
     try:
@@ -212,7 +212,7 @@ def test_a_page_from_elsewhere_hears_only_where_a_setting_allows_it(serve: Serve
         assert answer.headers["Access-Control-Allow-Origin"] == (origin if status == 200 else None)
 
 
-def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: Serve) -> None:
+def test_head_request_has_the_headers_and_keeps_the_connection(serve: Serve) -> None:
     server = serve()
     with ask(("127.0.0.1", server.port), method="HEAD") as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -223,7 +223,7 @@ def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: S
     assert rest.endswith(b'{"status":"ok"}')
 
 
-def test_the_answer_says_how_it_is_to_be_passed_on_and_carries_the_headers_of_all(serve: Serve) -> None:
+def test_event_stream_has_proxy_and_security_headers(serve: Serve) -> None:
     server = serve()
     with ask(("127.0.0.1", server.port)) as connection:
         head = b""
@@ -235,7 +235,7 @@ def test_the_answer_says_how_it_is_to_be_passed_on_and_carries_the_headers_of_al
     assert "default-src 'none'" in lines["Content-Security-Policy"]
 
 
-async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
+async def test_client_that_sends_another_request_is_disconnected(run: Run) -> None:
     running = await run()
     connection = ask(address_of(running))
     await until(lambda: running.service.hub.count == 1)
@@ -244,7 +244,7 @@ async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
     connection.close()
 
 
-async def test_a_second_request_in_the_same_breath_is_not_answered_and_the_events_go_on(run: Run) -> None:
+async def test_pipelined_request_is_ignored_and_the_events_continue(run: Run) -> None:
     running = await run()
     reader, writer = await asyncio.open_connection(*address_of(running))
     for path in (b"/events", b"/healthz"):
@@ -256,7 +256,7 @@ async def test_a_second_request_in_the_same_breath_is_not_answered_and_the_event
     writer.close()
 
 
-async def test_a_reader_counts_as_a_viewer_and_as_one_connection(run: Run) -> None:
+async def test_event_stream_counts_as_one_viewer_and_one_connection(run: Run) -> None:
     running = await run()
 
     def read(name: str) -> float | None:
@@ -268,7 +268,7 @@ async def test_a_reader_counts_as_a_viewer_and_as_one_connection(run: Run) -> No
     await until(lambda: (read("dog_viewers"), read("dog_connections")) == (0, 0))
 
 
-async def test_who_comes_during_the_stop_is_sent_away_with_a_200_so_that_it_comes_back(run: Run) -> None:
+async def test_request_during_shutdown_ends_with_200_so_that_browsers_reconnect(run: Run) -> None:
     running = await run()
     running.service.hub.close(1012, "restarting")
     async with running.client.get("/events") as answer:
@@ -284,7 +284,7 @@ class Listener(Viewer):
     __slots__ = ()
 
 
-async def test_a_reader_that_does_not_read_is_dropped_when_the_backlog_waits_and_the_others_get_everything(
+async def test_stalled_viewer_is_dropped_and_others_receive_all_events(
     connect: Connect,
 ) -> None:
     hub = make_hub()
@@ -304,7 +304,7 @@ async def test_a_reader_that_does_not_read_is_dropped_when_the_backlog_waits_and
     assert deaf.transport.is_closing()
 
 
-async def test_a_reader_that_does_not_read_does_not_hold_up_the_stop(connect: Connect) -> None:
+async def test_stalled_viewer_does_not_delay_shutdown(connect: Connect) -> None:
     hub = make_hub()
     deaf = await connect(hub, receive_buffer=4096, make=Listener)
     hub.join(deaf.viewer, [])
@@ -331,7 +331,7 @@ def counted(form: Encoding, built: list[Encoding]) -> Iterator[None]:
     object.__setattr__(form, "build", build)
 
 
-async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: Connect) -> None:
+async def test_event_is_encoded_once_per_encoding(connect: Connect) -> None:
     hub = make_hub()
     listeners = [await connect(hub, make=Listener) for _ in range(5)]
     for one in (*listeners, *[await connect(hub) for _ in range(5)]):
@@ -344,7 +344,7 @@ async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: 
     assert sorted(built, key=FORMS.index) == list(FORMS)
 
 
-async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_silent(
+async def test_comments_are_sent_and_a_listening_viewer_is_never_dropped_as_silent(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.02)
