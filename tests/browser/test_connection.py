@@ -1,4 +1,4 @@
-"""The page's connection: it resumes, tells repeats, asks when it hears nothing, and knows when to stop."""
+"""The page's connection: it resumes, ignores repeats, pings a silent server, and stops after a refusal."""
 
 import asyncio
 import json
@@ -62,14 +62,14 @@ async def test_photos_older_than_the_replay_buffer_are_fetched(serve: Serve, ope
             await back.wait()
         server_side = route.connect_to_server()
 
-        def tell(message: str | bytes) -> None:
-            said = json.loads(message)
-            if said["type"] == "hello":
-                said["recovered"] = False
-            if said["type"] in ("hello", "viewers") or len(routes) == 1:
-                route.send(json.dumps(said))
+        def on_server_message(message: str | bytes) -> None:
+            data = json.loads(message)
+            if data["type"] == "hello":
+                data["recovered"] = False
+            if data["type"] in ("hello", "viewers") or len(routes) == 1:
+                route.send(json.dumps(data))
 
-        server_side.on_message(tell)
+        server_side.on_message(on_server_message)
 
     window = await open_window("about:blank")
     await window.page.route_web_socket("**/ws*", forget_the_cursor)
@@ -88,17 +88,17 @@ async def test_photos_older_than_the_replay_buffer_are_fetched(serve: Serve, ope
 async def test_silent_server_is_pinged_and_then_disconnected(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
-    heard: list[str] = []
+    received: list[str] = []
     asked, left = asyncio.Event(), asyncio.Event()
 
-    def hear(message: str | bytes) -> None:
-        heard.append(json.loads(message)["type"])
+    def on_client_message(message: str | bytes) -> None:
+        received.append(json.loads(message)["type"])
         asked.set()
 
     async def fall_silent(route: WebSocketRoute) -> None:
-        if heard:
+        if received:
             left.set()
-        route.on_message(hear)
+        route.on_message(on_client_message)
         route.send(json.dumps(HELLO))
 
     window = await open_window("about:blank")
@@ -108,21 +108,21 @@ async def test_silent_server_is_pinged_and_then_disconnected(
     await window.page.goto(idle_server.url)
     await window.wait_until_live()
     await window.page.clock.run_for(19_000)
-    assert heard == []
+    assert received == []
     await window.page.clock.run_for(2_000)
     await asyncio.wait_for(asked.wait(), 30)
-    assert heard == ["ping"]
+    assert received == ["ping"]
     await expect(window.part("badge")).to_have_text("Live")
-    await window.page.clock.run_for(12_000)  # ten to lose patience, and less than one to come back
+    await window.page.clock.run_for(12_000)  # ten until the timeout, and less than one to reconnect
     await asyncio.wait_for(left.wait(), 30)
     await window.wait_until_live()
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
+    ("code", "expected"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
 )
 async def test_refusal_is_shown_and_stops_reconnecting(
-    idle_server: ServerProcess, open_window: OpenWindow, code: int, said: str
+    idle_server: ServerProcess, open_window: OpenWindow, code: int, expected: str
 ) -> None:
     opened: list[str] = []
 
@@ -134,7 +134,7 @@ async def test_refusal_is_shown_and_stops_reconnecting(
     await window.page.clock.install()
     await window.page.route_web_socket("**/ws*", refuse)
     await window.page.goto(idle_server.url)
-    await expect(window.part("status")).to_contain_text(said)
+    await expect(window.part("status")).to_contain_text(expected)
     await window.page.clock.run_for(60_000)
     assert len(opened) == 1
 

@@ -1,4 +1,4 @@
-"""A browser's own EventSource on /events, and the page at /api in a browser."""
+"""EventSource on /events, and the page at /api, in a browser."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from tests.support.server_process import ServerProcess
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LISTEN = """path => {
-    window.heard = [];
+    window.received = [];
     const source = new EventSource(path);
     for (const type of ["hello", "capturing", "ready"]) {
-        source.addEventListener(type, (event) => window.heard.push([event.lastEventId, event.type, event.data]));
+        source.addEventListener(type, (event) => window.received.push([event.lastEventId, event.type, event.data]));
     }
 }"""
 
@@ -32,14 +32,14 @@ def press(server: ServerProcess) -> str:
 
 
 async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:
-    """Until the condition holds of what was `heard`; all of it, each held to its schema."""
-    await window.page.wait_for_function(f"() => {{ const heard = window.heard; return {condition}; }}")
+    """Wait until `received` meets the condition. Return all messages, checked against their schemas."""
+    await window.page.wait_for_function(f"() => {{ const received = window.received; return {condition}; }}")
     found = []
-    for cursor, kind, text in await window.read("() => window.heard"):
+    for cursor, kind, text in await window.read("() => window.received"):
         check_message(text)
-        said = json.loads(text)
-        assert (said["cursor"], said["type"]) == (cursor, kind)
-        found.append(said)
+        message = json.loads(text)
+        assert (message["cursor"], message["type"]) == (cursor, kind)
+        found.append(message)
     return found
 
 
@@ -51,17 +51,17 @@ async def test_event_source_reconnects_and_misses_no_event(
         window = await open_window(f"{proxy.url}/api")
         window.accepted = [r"net::ERR_"]
         await window.read(LISTEN, "/events")
-        await wait_for(window, "heard.length === 1")
+        await wait_for(window, "received.length === 1")
         taken = [await asyncio.to_thread(press, server)]
-        await wait_for(window, "heard.length === 3")
+        await wait_for(window, "received.length === 3")
         proxy.shut = True
         proxy.cut()
         taken += [await asyncio.to_thread(press, server) for _ in range(3)]
         proxy.shut = False
-        heard = await wait_for(window, "heard.filter(([, type]) => type === 'ready').length === 4")
-    assert [one["recovered"] for one in heard if one["type"] == "hello"] == [False, True]
-    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == taken
-    numbered = [one["seq"] for one in heard if one["type"] != "hello"]
+        received = await wait_for(window, "received.filter(([, type]) => type === 'ready').length === 4")
+    assert [one["recovered"] for one in received if one["type"] == "hello"] == [False, True]
+    assert [one["snapshot"] for one in received if one["type"] == "ready"] == taken
+    numbered = [one["seq"] for one in received if one["type"] != "hello"]
     assert numbered == list(range(1, 9))
 
 
@@ -73,17 +73,17 @@ async def test_event_source_receives_the_state_after_a_server_crash(
     window = await open_window(f"{server.url}/api")
     window.accepted = [r"net::ERR_"]
     await window.read(LISTEN, "/events")
-    await wait_for(window, "heard.length === 1")
+    await wait_for(window, "received.length === 1")
     before = await asyncio.to_thread(press, server)
-    await wait_for(window, "heard.length === 3")
+    await wait_for(window, "received.length === 3")
     await asyncio.to_thread(server.kill)
     again = await asyncio.to_thread(serve, *settings, "--port", str(server.port))
-    heard = await wait_for(window, "heard.length === 4")
-    assert (heard[3]["type"], heard[3]["recovered"]) == ("hello", False)
-    assert heard[3]["cameras"][0]["latest"]["snapshot"] == before
+    received = await wait_for(window, "received.length === 4")
+    assert (received[3]["type"], received[3]["recovered"]) == ("hello", False)
+    assert received[3]["cameras"][0]["latest"]["snapshot"] == before
     after = await asyncio.to_thread(press, again)
-    heard = await wait_for(window, "heard.length === 6")
-    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == [before, after]
+    received = await wait_for(window, "received.length === 6")
+    assert [one["snapshot"] for one in received if one["type"] == "ready"] == [before, after]
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

@@ -15,11 +15,11 @@ from tests.conftest import Serve
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNREACHABLE = r"WebSocket connection to .* failed"
-"""What Chromium itself says while the server is away."""
+"""Chromium's console message while the server cannot be reached."""
 
 
 def push(url: str) -> connect:
-    """A script that watches. It may leave without reading all: a full queue would hold it for ten seconds."""
+    """Connect a script. Its queue is unlimited, because a full one would delay closing by ten seconds."""
     return connect(f"{url.replace('http', 'ws', 1)}/ws", max_queue=None)
 
 
@@ -31,15 +31,15 @@ async def read_until(script: ClientConnection, kind: str) -> dict[str, Any]:
     raise AssertionError(f"The push ended without {kind}.")
 
 
-async def take_photo(url: str, **wish: Any) -> dict[str, Any]:
-    """A script's press; the `ready` that came of it."""
+async def take_photo(url: str, **options: Any) -> dict[str, Any]:
+    """Take a photo from a script. Return its `ready`."""
     async with push(url) as script:
-        await script.send(json.dumps({"type": "capture", "max_age": 0, **wish}))
+        await script.send(json.dumps({"type": "capture", "max_age": 0, **options}))
         return await read_until(script, "ready")
 
 
 async def take_photos(url: str, count: int) -> list[dict[str, Any]]:
-    """Several, one after the other; each one's `ready`, the newest first."""
+    """Take photos one after the other. Return each `ready`, newest first."""
     taken: list[dict[str, Any]] = []
     async with push(url) as script:
         for _ in range(count):
@@ -62,7 +62,7 @@ async def test_press_shows_capturing_and_then_the_photo_in_all_windows(
         await expect(pressing.part("status")).to_have_text("Taking your photo…")
         await expect(watching.part("status")).to_have_text("Taking a photo…")
         await expect(watching.page).to_have_title(re.compile("^Taking a photo"))
-        await camera.say("go")
+        await camera.command("go")
         ready = await read_until(script, "ready")
     assert ready["capture"] == capturing["capture"]
     for window in (pressing, watching):
@@ -103,7 +103,7 @@ async def test_returning_visitor_sees_own_photo_and_a_link_to_the_newest(serve: 
 async def test_press_within_the_dead_time_shows_the_latest_photo_and_a_countdown(
     serve: Serve, open_window: OpenWindow
 ) -> None:
-    server = serve("--dead-time", "3600")  # no machine is too slow for an hour
+    server = serve("--dead-time", "3600")  # an hour is enough for a slow machine
     pressing, late = await open_window("about:blank"), await open_window(server.url)
     await pressing.page.clock.install()
     await pressing.page.goto(server.url)
@@ -213,7 +213,7 @@ async def test_space_takes_a_photo_and_arrows_move_along_the_strip(serve: Serve,
     await window.wait_for_photo(other_than=taken[0])
     await window.photos.first.focus()
     await expect(window.shutter).to_have_attribute("data-heard", "no")
-    await window.page.keyboard.press("Space")  # with the focus on a link it is no press
+    await window.page.keyboard.press("Space")  # does not press while a link has the focus
     assert await window.shutter.get_attribute("data-heard") == "no"
 
 
@@ -248,16 +248,16 @@ async def test_live_region_announces_events_and_not_the_countdown(
     await window.record_speech()
     await window.shutter.click()
     await window.wait_for_speech("Taking your photo")
-    await camera.say("go")
+    await camera.command("go")
     await window.wait_for_speech(r"^Your photo is here, taken at .*\d")
     await expect(window.part("status")).to_have_text("Ready")
     async with push(server.url) as script:
         await script.send('{"type":"capture","max_age":0}')
         await window.wait_for_speech(r"^Taking a photo\.$")
-        await camera.say("fail")
+        await camera.command("fail")
         await read_until(script, "failed")
-    said = await window.wait_for_speech("status 3|exit")
-    assert len(said) == 4, said
+    sentences = await window.wait_for_speech("status 3|exit")
+    assert len(sentences) == 4, sentences
     await expect(window.part("speech")).to_have_attribute("aria-live", "polite")
 
 
@@ -269,7 +269,7 @@ async def test_failed_press_shows_its_error_and_the_next_one_works(
     await window.wait_until_live()
     await other.wait_until_live()
     await window.shutter.click()
-    await camera.say("fail")
+    await camera.command("fail")
     await expect(window.part("notice-text")).to_contain_text("3")
     await expect(other.part("notice")).to_be_visible()
     await expect(window.part("status")).to_have_text("Ready")
@@ -278,7 +278,7 @@ async def test_failed_press_shows_its_error_and_the_next_one_works(
     await expect(other.part("notice")).to_be_hidden()
     await window.shutter.click()
     await expect(window.part("notice")).to_be_hidden()
-    await camera.say("go")
+    await camera.command("go")
     await window.wait_for_photo()
 
 
@@ -323,13 +323,13 @@ async def test_strip_has_the_same_length_for_loaded_and_received_photos(
             await back.wait()
         server_side = route.connect_to_server()
 
-        def tell(message: str | bytes) -> None:
-            said = json.loads(message)
-            if said["type"] == "hello":
-                said["recovered"] = False
-            route.send(json.dumps(said))
+        def on_server_message(message: str | bytes) -> None:
+            data = json.loads(message)
+            if data["type"] == "hello":
+                data["recovered"] = False
+            route.send(json.dumps(data))
 
-        server_side.on_message(tell)
+        server_side.on_message(on_server_message)
 
     window = await open_window("about:blank")
     await window.page.route_web_socket("**/ws*", replay_nothing)
@@ -419,7 +419,7 @@ async def test_error_page_has_a_link_back(serve: Serve, camera: CommandedCamera,
     await expect(window.page.locator(".code")).to_have_text("Not Found · 404 · not_found")
     await window.page.get_by_role("link", name="Back to live").click()
     await window.page.wait_for_url(server.url + "/")
-    await asyncio.gather(window.shutter.click(), camera.say("fail"))
+    await asyncio.gather(window.shutter.click(), camera.command("fail"))
     await expect(window.page.get_by_role("heading")).to_have_text("No photo was taken")
     await expect(window.page.locator(".detail").first).to_contain_text("3")
     await expect(window.page.locator(".code")).to_have_text("Bad Gateway · 502 · camera_error")

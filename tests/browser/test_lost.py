@@ -1,4 +1,4 @@
-"""Pages that lose a file on its way: they say so, try again, and are whole in the end."""
+"""Pages that lose a file: they show a notice, retry, and recover."""
 
 import asyncio
 import re
@@ -17,51 +17,51 @@ from tests.support.cutting_proxy import start_proxy
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FAILED = "Failed to load resource"
-"""What Chromium itself says of a file that is lost."""
+"""Chromium's console message about a lost file."""
 SCRIPT, STYLE = re.compile(r"/static/\w+-page-\w+\.js"), re.compile(r"/static/\w+-?\w*-\w+\.css")
 PHOTO, THUMBNAIL = re.compile(r"/snapshots/\w+\.jpg"), re.compile(r"/thumbnail\.jpg")
 INCOMPLETE = "Part of this page did not load."
 AGAIN = re.compile(r"^Trying again in \d+ s\.$")
-LOOK = "getComputedStyle(document.body).display"
+BODY_DISPLAY = "getComputedStyle(document.body).display"
 
 
 class Losses:
-    """What becomes of requests: they are cut off, or answered with `status`, until `mend`."""
+    """Lose requests, by a reset or with `status`, until `repair`."""
 
     def __init__(self, status: int | None = None, headers: dict[str, str] | None = None) -> None:
         self.lost: list[str] = []
         self._status = status
         self._headers = headers
-        self._mended = False
-        self._asked = asyncio.Condition()
+        self._repaired = False
+        self._lost_one = asyncio.Condition()
 
     async def handle(self, route: Route) -> None:
-        if self._mended:
+        if self._repaired:
             await route.continue_()
             return
         if self._status is None:
             await route.abort("connectionreset")
         else:
             await route.fulfill(status=self._status, headers=self._headers, content_type="text/plain", body="no")
-        async with self._asked:
+        async with self._lost_one:
             self.lost.append(route.request.url)
-            self._asked.notify_all()
+            self._lost_one.notify_all()
 
     async def wait_for(self, count: int) -> None:
-        """Until so many requests were lost."""
-        async with asyncio.timeout(60), self._asked:
-            await self._asked.wait_for(lambda: len(self.lost) >= count)
+        """Wait until `count` requests were lost."""
+        async with asyncio.timeout(60), self._lost_one:
+            await self._lost_one.wait_for(lambda: len(self.lost) >= count)
 
-    def mend(self) -> None:
-        self._mended = True
+    def repair(self) -> None:
+        self._repaired = True
 
 
 async def open_blank(
     open_window: OpenWindow, pattern: re.Pattern[str], losses: Losses, context: BrowserContext | None = None
 ) -> Window:
-    """Open a window that will lose what matches. Its clock stands still: the test lets time pass.
+    """Open a window that loses matching requests. Its clock stands still until the test moves it.
 
-    Where a lot passes at once the push gives up, as no real time has passed in which the server could answer.
+    A long step makes the push time out, because the server had no real time to answer.
     """
     window = await open_window("about:blank", context=context)
     window.accepted += [FAILED, UNREACHABLE]
@@ -104,13 +104,13 @@ async def test_page_reports_a_lost_script_or_stylesheet_and_retries_with_backoff
         await window.page.clock.run_for(pause // 2 + 1)
     await losses.wait_for(4)
     await expect(notice(window).locator("p").nth(1)).to_have_text(AGAIN)
-    losses.mend()
+    losses.repair()
     await window.page.clock.run_for(16_000)
     await window.page.clock.resume()
     await window.wait_until_live()
     await expect(notice(window)).to_have_count(0)
     await expect(window.part("status")).to_have_text("Ready")
-    assert await window.read(LOOK) == "grid"
+    assert await window.read(BODY_DISPLAY) == "grid"
     await expect_photo(window)
 
 
@@ -121,7 +121,7 @@ async def test_retry_button_loads_at_once_and_works_by_keyboard(serve: Serve, op
     await window.page.goto(server.url)
     again = window.page.get_by_role("button", name="Try again now")
     await expect(again).to_be_visible()
-    losses.mend()
+    losses.repair()
     await window.page.keyboard.press("Shift+Tab")
     await expect(again).to_be_focused()
     await window.page.keyboard.press("Enter")
@@ -142,13 +142,13 @@ async def test_page_recovers_from_interrupted_downloads(serve: Serve, open_windo
         proxy.torn = None
         await expect(notice(window)).to_have_count(0)
         await expect(window.part("status")).to_have_text("Ready")
-        assert await window.read(LOOK) == "grid"
+        assert await window.read(BODY_DISPLAY) == "grid"
 
 
 async def test_script_of_another_version_reloads_the_page_once(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     losses = Losses(404)
-    window = await open_window("about:blank")  # a clock of its own would hide that a page was reloaded
+    window = await open_window("about:blank")  # a paused clock would hide a reload
     window.accepted.append(FAILED)
     pages: list[Request] = []
     window.page.on("request", lambda request: pages.append(request) if request.is_navigation_request() else None)
@@ -156,7 +156,7 @@ async def test_script_of_another_version_reloads_the_page_once(serve: Serve, ope
     await window.page.goto(server.url)
     await losses.wait_for(5)  # the script and its fetch, and after the reload the script and two fetches
     await expect(notice(window)).to_contain_text(INCOMPLETE)
-    losses.mend()
+    losses.repair()
     await window.page.get_by_role("button", name="Try again now").click()
     await window.wait_until_live()
     assert len(pages) == 2
@@ -183,7 +183,7 @@ async def test_new_photo_is_drawn_in_all_windows_after_failed_fetches(
         await window.page.clock.run_for(2000)
         await one.wait_for(2)
         await expect(notice(window)).to_contain_text(re.compile(r"in \d+ s"))
-        one.mend()
+        one.repair()
         await window.page.clock.run_for(4000)
         await window.wait_for_photo(snapshot)
         await expect(notice(window)).to_have_count(0)
@@ -198,7 +198,7 @@ async def test_newest_photo_is_shown_while_an_older_one_is_lost(serve: Serve, op
     lost = (await take_photo(server.url))["snapshot"]
     await losses.wait_for(1)
     await expect(notice(window)).to_be_visible()
-    losses.mend()
+    losses.repair()
     newest = (await take_photo(server.url))["snapshot"]
     await window.wait_for_photo(newest)
     await window.page.clock.run_for(1000)
@@ -236,7 +236,7 @@ async def test_lost_thumbnails_share_one_notice_and_honor_retry_after(serve: Ser
     )
     await window.page.clock.run_for(44_000)
     assert len(losses.lost) == 6
-    losses.mend()
+    losses.repair()
     await window.page.clock.run_for(46_000)
     await expect(notice(window)).to_have_count(0)
     for image in await window.page.locator(".tiles img").all():

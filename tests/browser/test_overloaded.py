@@ -1,4 +1,4 @@
-"""The page of a browser that is one too many, as the browser has it."""
+"""The page that a browser gets when the server has too many connections."""
 
 import asyncio
 import re
@@ -19,11 +19,11 @@ from tests.browser.conftest import OpenWindow
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFUSED = "503"
-"""In what Chromium itself says of it."""
+"""Part of Chromium's console message."""
 
 
 class FullServer:
-    """A server that refuses everybody until there is `room`, and notes the request lines."""
+    """A server that refuses all requests until there is `room`, and records their first lines."""
 
     def __init__(self, folder: Path, retry_after: int) -> None:
         app = create_app(load({}, {}, folder))
@@ -42,7 +42,7 @@ class FullServer:
             writer.write(welcome if self.room else self._refusals.choose(head))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # Chromium opens connections ahead, and closes them unused
+            pass  # Chromium also opens connections that it does not use
         finally:
             writer.close()
 

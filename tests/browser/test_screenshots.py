@@ -1,4 +1,4 @@
-"""README's pictures: the same code takes them, into the test's own folder."""
+"""README's screenshots, taken by the same code into the test's folder."""
 
 from pathlib import Path
 

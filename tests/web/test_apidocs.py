@@ -1,4 +1,4 @@
-"""What the service says of itself: the documents are sound, hold all that there is, and can be read by people."""
+"""The OpenAPI and AsyncAPI documents are valid and complete, and so is the API page."""
 
 import json
 import re
@@ -23,8 +23,8 @@ from tests.conftest import Run
 from tests.support.heard import check_message, checked_messages
 
 ASYNCAPI = Path(sys.executable).parent.parent / "share" / "asyncapi-3.0.0.json"
-ELSEWHERE = {"expectation_failed", "head_too_big", "method_not_allowed"}
-"""Codes of what is no operation."""
+CODES_WITHOUT_OPERATION = {"expectation_failed", "head_too_big", "method_not_allowed"}
+"""Error codes that no operation has."""
 
 Document = dict[str, Any]
 
@@ -56,7 +56,7 @@ def check_example(schema: Document, example: Any, components: Document) -> None:
     jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(example)
 
 
-# ---- they are sound
+# ---- valid documents
 
 
 def test_openapi_document_is_valid(openapi: Document) -> None:
@@ -107,11 +107,11 @@ def test_asyncapi_examples_match_their_schemas(asyncapi: Document) -> None:
             check_example(message["payload"], example["payload"], asyncapi["components"])
 
 
-# ---- they hold all that there is, and nothing else
+# ---- complete documents
 
 
 WITHOUT_HEAD = {"HEAD /ws"}
-"""A handshake is no file."""
+"""A handshake has no HEAD."""
 
 
 async def test_openapi_document_has_exactly_the_routes_of_the_server(run: Run, openapi: Document) -> None:
@@ -142,7 +142,7 @@ def test_openapi_document_has_every_error_code_with_its_status(openapi: Document
                 codes = problem["schema"]["properties"]["code"]["enum"]
                 assert {STATUS[code] for code in codes} == {int(status)}
                 named |= set(codes)
-    assert named == STATUS.keys() - ELSEWHERE
+    assert named == STATUS.keys() - CODES_WITHOUT_OPERATION
 
 
 def test_every_description_is_used(openapi: Document, asyncapi: Document) -> None:
@@ -151,8 +151,8 @@ def test_every_description_is_used(openapi: Document, asyncapi: Document) -> Non
     fields = {name for schema in schemas.values() for name in schema["properties"]}
     whole = {f"{kind}.{name}" for kind, schema in schemas.items() for name in schema["properties"]}
     parameters = {one["name"] for _, operation in operations(openapi) for one in operation["parameters"]}
-    said = {name for name in FIELDS if name in fields | parameters | whole}
-    assert said == FIELDS.keys()
+    used = {name for name in FIELDS if name in fields | parameters | whole}
+    assert used == FIELDS.keys()
     headers = {
         name
         for _, operation in operations(openapi)
@@ -163,7 +163,7 @@ def test_every_description_is_used(openapi: Document, asyncapi: Document) -> Non
     assert {f"{kind}.{name}" for kind, names in OMIT_FROM_EXAMPLES.items() for name in names} <= whole
 
 
-# ---- where the server is
+# ---- the server's URL
 
 
 def test_server_url_without_base_url_is_relative_to_the_document(openapi: Document, asyncapi: Document) -> None:
@@ -180,7 +180,7 @@ def test_server_urls_come_from_base_url(tmp_path: Path) -> None:
     assert servers["events"] == {"host": "dog.example", "pathname": "/garden", "protocol": "https"}
 
 
-# ---- what is said is what they say
+# ---- messages on the wire
 
 
 async def test_server_sends_only_messages_of_the_asyncapi_document(run: Run) -> None:
@@ -207,18 +207,18 @@ async def test_server_sends_only_messages_of_the_asyncapi_document(run: Run) -> 
         '{"type":"unheard"}',
         '{"type":"pong","request":null}',
         "[]",
-        '{"type":"capturing","at":"2026-11-22T11:14:38.123Z","camera":"main","capture":1}',  # nobody has numbered it
+        '{"type":"capturing","at":"2026-11-22T11:14:38.123Z","camera":"main","capture":1}',  # without a number
         '{"type":"capturing","seq":1,"cursor":"1-1","at":"today","camera":"main","capture":1}',
     ],
 )
 async def test_message_that_is_not_in_the_document_fails_a_test(message: str) -> None:
-    async def tell(connection: ServerConnection) -> None:
+    async def send_message(connection: ServerConnection) -> None:
         await connection.send(message)
 
     with pytest.raises(AssertionError):
         check_message(message)
     with checked_messages():
-        async with serve(tell, "127.0.0.1", 0) as server:
+        async with serve(send_message, "127.0.0.1", 0) as server:
             port = next(iter(server.sockets)).getsockname()[1]
             async with connect(f"ws://127.0.0.1:{port}/ws?since=1-1") as connection:
                 with pytest.raises(AssertionError):
@@ -231,7 +231,7 @@ async def test_message_that_is_not_in_the_document_fails_a_test(message: str) ->
 
 
 class Page(HTMLParser):
-    """What a page links to and loads, and its anchors."""
+    """A page's links, loaded files and anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -272,11 +272,11 @@ async def test_api_page_loads_no_script_and_nothing_from_other_sites(run: Run) -
     assert "iframe" not in page.tags
     assert [url.rpartition(".")[2] for url in page.loaded if "static/" in url].count("css") == 1
     assert not [url for url in page.loaded if url.endswith(".js")]
-    for address in {*page.links, *page.loaded}:
-        if not address.startswith("#"):
-            assert address.startswith("./"), address
-            async with running.client.get(f"/{address.removeprefix('./')}") as found:
-                assert found.status == 200, address
+    for url in {*page.links, *page.loaded}:
+        if not url.startswith("#"):
+            assert url.startswith("./"), url
+            async with running.client.get(f"/{url.removeprefix('./')}") as found:
+                assert found.status == 200, url
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/openapi.json", "/api/asyncapi.json"])

@@ -1,4 +1,4 @@
-"""What the page is made of, and the default picture that a person may choose."""
+"""The files of the pages, and the default image in the setting `default_picture`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The push at /ws, from the other side: every client here is the `websockets` library's."""
+"""The WebSocket at /ws, with the `websockets` library as the client."""
 
 import asyncio
 import contextlib
@@ -64,9 +64,9 @@ async def test_urls_of_ready_can_be_fetched_at_once(run: Run) -> None:
         for _ in range(20):
             await events.say(type="capture", max_age=0)
             ready = (await events.read_until("ready"))[-1]
-            for address in ("url", "page", "thumbnail"):
-                async with running.client.get(ready[address]) as answer:
-                    assert answer.status == 200, address
+            for field in ("url", "page", "thumbnail"):
+                async with running.client.get(ready[field]) as answer:
+                    assert answer.status == 200, field
 
 
 async def test_capture_request_within_the_dead_time_gets_the_latest_snapshot(run: Run) -> None:
@@ -188,7 +188,7 @@ async def test_successful_capture_ends_the_offline_state(run: Run) -> None:
         await running.camera.release()
         *_, ready, back = await events.read_until("camera")
         assert (ready["type"], back["state"]) == ("ready", "idle")
-    assert running.camera.opened == 1, "nobody looked whether it was back"
+    assert running.camera.opened == 1, "the camera was not opened again"
 
 
 async def test_hello_has_the_running_capture_and_the_latest_snapshot(run: Run) -> None:
@@ -238,7 +238,7 @@ async def test_cursor_older_than_the_replay_buffer_is_not_recovered(run: Run) ->
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "request_key"),
+    ("text", "code", "request_key"),
     [
         ("{", "bad_json", None),
         ("[]", "bad_message", None),
@@ -251,11 +251,11 @@ async def test_cursor_older_than_the_replay_buffer_is_not_recovered(run: Run) ->
     ],
 )
 async def test_invalid_message_is_answered_to_its_sender_only(
-    run: Run, said: str, code: str, request_key: str | None
+    run: Run, text: str, code: str, request_key: str | None
 ) -> None:
     running = await run()
     async with running.watch() as events, running.watch() as other:
-        await events.connection.send(said)
+        await events.connection.send(text)
         error = await events.read()
         assert (error["type"], error["code"], error.get("request")) == ("error", code, request_key)
         assert error["temporary"] is False
@@ -289,7 +289,7 @@ UPGRADE = (
 
 
 async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A viewer without a library: it can say what no library would."""
+    """Open a WebSocket without a library, which can send invalid data."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
@@ -297,18 +297,18 @@ async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.Strea
 
 
 def mask(opcode: int, payload: bytes) -> bytes:
-    """A short frame as a client sends it, with a mask of zeros."""
+    """Return a short client frame, with a mask of zeros."""
     return bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
 
 
 async def read_close_code(events: Events) -> int | None:
     with pytest.raises(ConnectionClosed) as closed:
-        await read_for_ever(events)
+        await read_forever(events)
     frame = closed.value.rcvd
     return frame.code if frame else None
 
 
-async def read_for_ever(events: Events) -> None:
+async def read_forever(events: Events) -> None:
     while True:
         await events.read()
 
@@ -325,15 +325,15 @@ async def test_message_over_4_kib_closes_with_1009(run: Run) -> None:
 
 
 async def test_close_code_reaches_a_client_that_is_still_sending_a_large_message(run: Run) -> None:
-    """Closing a connection with unread bytes resets it, and the close frame would be lost on the way."""
+    """Check that unread bytes do not reset the connection, which would lose the close frame."""
     running = await run()
     reader, writer = await upgrade(running)
     writer.write(b"\x81\xff" + (2_000_000).to_bytes(8, "big") + b"mask")
     for _ in range(20):
         writer.write(bytes(100_000))
         await writer.drain()
-    said = await reader.read()
-    assert (1009).to_bytes(2, "big") in said
+    received = await reader.read()
+    assert (1009).to_bytes(2, "big") in received
     writer.close()
 
 
@@ -392,7 +392,7 @@ async def test_replays_count_by_size_against_the_message_rate(run: Run) -> None:
             while message.get("seq") != REPLAY_EVENTS:
                 message = await events.read()
         assert message["code"] == "rate_limited"
-        assert 5 < answers < 50, "each draws some ninety thousand bytes, and a token is four thousand"
+        assert 5 < answers < 50, "a replay is about 90,000 bytes, and a token is 4,096"
 
 
 def test_token_bucket_allows_a_burst_and_then_its_rate() -> None:
@@ -459,10 +459,10 @@ async def test_internal_error_disconnects_the_viewer_without_an_http_response(
     reader, writer = await upgrade(running)
     monkeypatch.setattr("dog.web.handlers.websocket.parse_request", lambda _text: 1 / 0)
     writer.write(mask(1, b"{}"))
-    said = b""
+    received = b""
     with contextlib.suppress(ConnectionError):
-        said = await reader.read()
-    assert b"HTTP/" not in said
+        received = await reader.read()
+    assert b"HTTP/" not in received
     assert "ZeroDivisionError" in caplog.text
     writer.close()
 
@@ -470,7 +470,7 @@ async def test_internal_error_disconnects_the_viewer_without_an_http_response(
 async def test_ping_frame_is_answered_with_its_payload(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        await (await events.connection.ping(b"are you there"))
+        await (await events.connection.ping(b"payload"))
 
 
 @pytest.mark.parametrize(
@@ -531,9 +531,9 @@ async def test_hanging_disk_does_not_delay_the_close_frame(run: Run, monkeypatch
     go = asyncio.Event()
     save = running.service.store.save
 
-    async def save_slowly(data: bytes, **about: Any) -> Snapshot:
+    async def save_slowly(data: bytes, **metadata: Any) -> Snapshot:
         await go.wait()
-        return await save(data, **about)
+        return await save(data, **metadata)
 
     monkeypatch.setattr(running.service.store, "save", save_slowly)
     async with running.watch() as events:
@@ -544,7 +544,7 @@ async def test_hanging_disk_does_not_delay_the_close_frame(run: Run, monkeypatch
         go.set()
         await stopping
     latest = running.service.find_camera(None).latest
-    assert latest is not None, "what was being saved was not"
+    assert latest is not None, "the running save was lost"
 
 
 async def test_shutdown_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
