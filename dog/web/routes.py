@@ -1,4 +1,4 @@
-"""The table of all URLs: the handler, role, parameters, responses and errors of each.
+"""The table of all URLs, with handlers, roles, parameters and responses.
 
 The first path that matches is used. To add a URL, write its handler, and its Operation here.
 """

@@ -1,4 +1,4 @@
-"""Fixtures: one browser for all tests, a fresh context for each window, and a camera program under control."""
+"""Fixtures: one browser, a context for each window, and a controlled camera."""
 
 import asyncio
 import contextlib

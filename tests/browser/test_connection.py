@@ -1,4 +1,4 @@
-"""The page's connection: it resumes, ignores repeats, pings a silent server, and stops after a refusal."""
+"""The page's connection: resuming, pinging, and stopping after a refusal."""
 
 import asyncio
 import json

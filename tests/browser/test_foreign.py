@@ -1,4 +1,4 @@
-"""A page of another site, in the browser of a user with all rights: it changes and reads nothing (CSRF).
+"""A page of another site in a user's browser changes and reads nothing (CSRF).
 
 It is at another port, which is the same site, so that cookies are sent; and at another host, so that they are not.
 The server has logins, or allows this machine everything.

@@ -1,4 +1,4 @@
-"""The gallery and the photo page in a browser: they follow all changes, and work without JavaScript."""
+"""The gallery and the photo page, with live updates and without JavaScript."""
 
 import asyncio
 import datetime as dt

@@ -45,13 +45,13 @@ async def run_dog_user(server: ServerProcess, *arguments: str) -> None:
 
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> ServerProcess:
-    """A server where ada may manage, cleo may take photos, and vera may watch; nobody else may do anything."""
+    """A server where ada may manage, cleo may take photos, and vera may watch."""
     make_accounts(tmp_path, users={"ada": "manage", "cleo": "capture", "vera": "view"})
     return serve("--auth", "true", "--dead-time", "0")
 
 
 async def type_login(window: Window, name: str, password: str = PASSWORD) -> None:
-    """Type the name and the password on the login page, and press Enter. The response may take a moment."""
+    """Type the name and the password on the login page, and press Enter."""
     await window.page.get_by_label("Name").fill(name)
     await window.page.get_by_label("Password").fill(password)
     await window.page.keyboard.press("Enter")

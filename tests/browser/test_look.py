@@ -1,4 +1,4 @@
-"""Layout and accessibility of the pages: sizes, contrast, names and motion; and their CSP."""
+"""Layout, accessibility and CSP of the pages."""
 
 import asyncio
 import base64

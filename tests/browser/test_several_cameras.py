@@ -1,4 +1,4 @@
-"""Several cameras: each has its own page, a link chooses one, and none waits for another."""
+"""Several cameras: each has its own page and waits for no other."""
 
 import asyncio
 import contextlib

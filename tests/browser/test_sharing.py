@@ -1,4 +1,4 @@
-"""Share links in Chromium: created in the dialog or by forms, opened by a stranger, and revoked."""
+"""Share links in Chromium: creating, opening and revoking them."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""static/dog-client.js on a server with logins: with a token, without one, and with a revoked one."""
+"""static/dog-client.js on a server with logins, with and without a token."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Chromium, and its windows: an unexpected error or warning in the console fails the test."""
+"""Chromium and its windows. An unexpected console error fails the test."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking"
 
 @asynccontextmanager
 async def launch_chromium() -> AsyncIterator[Browser]:
-    """Start the distribution's Chromium. Raise RuntimeError, with the package to install, if there is none."""
+    """Start the distribution's Chromium, or raise RuntimeError."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         raise RuntimeError("Chromium is missing. Install the package chromium (apt-get install chromium).")

@@ -1,4 +1,4 @@
-"""GET /preview.mjpg on real sockets: each client gets the newest frame, delays no other, and ends cleanly.
+"""GET /preview.mjpg on real sockets: speed, disconnects and shutdown.
 
 The tests run the real application with cameras under their control, and a process with the test card.
 """

@@ -1,6 +1,6 @@
-"""schemathesis against the running server: it sends generated requests, and compares the responses with the document.
+"""Generated requests against the running server, compared with OpenAPI.
 
-It waits for the end of each response, so endless ones are tested in tests/web/test_sse.py and test_preview.py.
+schemathesis waits for the end of a response, so tests/web/test_sse.py and test_preview.py test the endless ones.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""GET /events: the push as Server-Sent Events, mostly with real processes as server and client."""
+"""GET /events: the push as Server-Sent Events, mostly with real processes."""
 
 import asyncio
 import json

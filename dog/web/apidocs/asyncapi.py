@@ -39,14 +39,13 @@ REPLY_TYPES = {
 
 
 def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:
-    """Make the document. `push` and `events` are the operations that open its two channels."""
+    """Make the document from the operations that open its two channels."""
     schemas = Schemas()
-    messages = {_message_type(kind): _message(kind, schemas.request_schema(kind), schemas) for kind in REQUESTS}
+    messages = {_type(kind): _message(kind, schemas.request_schema(kind), schemas) for kind in REQUESTS}
     messages |= {
-        _message_type(kind): _message(kind, schemas.response_schema(kind), schemas)
-        for kind in (*SENT_TO_ONE, *SENT_TO_ALL)
+        _type(kind): _message(kind, schemas.response_schema(kind), schemas) for kind in (*SENT_TO_ONE, *SENT_TO_ALL)
     }
-    streamed = [_message_type(kind) for kind in (Hello, *SENT_TO_ALL)]
+    streamed = [_type(kind) for kind in (Hello, *SENT_TO_ALL)]
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
         "info": {"title": "D.O.G., the push", "version": __version__, "description": DESCRIPTION},
@@ -67,9 +66,9 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
             },
         },
         "operations": {
-            **{_message_type(kind): _receive_operation(_message_type(kind)) for kind in REQUESTS},
-            "tellOne": _send_operation("ws", "To one viewer.", map(_message_type, SENT_TO_ONE)),
-            "tellAll": _send_operation("ws", "To every viewer.", map(_message_type, SENT_TO_ALL)),
+            **{_type(kind): _receive_operation(_type(kind)) for kind in REQUESTS},
+            "tellOne": _send_operation("ws", "To one viewer.", map(_type, SENT_TO_ONE)),
+            "tellAll": _send_operation("ws", "To every viewer.", map(_type, SENT_TO_ALL)),
             "stream": {
                 **_send_operation("events", "To every viewer, after its hello.", streamed),
                 "bindings": {"http": {"method": "GET", "query": _query_schema(events, schemas)}},
@@ -89,14 +88,14 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
     return document
 
 
-def _message_type(kind: Any) -> str:
+def _type(kind: Any) -> str:
     return str(kind.__struct_config__.tag)
 
 
 def _message(kind: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
     return {
-        "name": _message_type(kind),
-        "title": _message_type(kind),
+        "name": _type(kind),
+        "title": _type(kind),
         "summary": TYPES[kind.__name__],
         "payload": schema,
         "examples": [{"payload": schemas.example(schema)}],

@@ -1,6 +1,6 @@
-"""A description and an example of each type, field and header in the documents: one meaning for one name.
+"""Descriptions and examples of all types, fields and headers.
 
-A field with another meaning in one type is here as `Type.field`.
+One name has one meaning. A field with another meaning in one type is here as `Type.field`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ __all__ = ["FIELDS", "HEADERS", "OMIT_FROM_EXAMPLES", "TYPES", "FieldDoc"]
 
 
 class FieldDoc(NamedTuple):
-    """The description of a field. `example` is None if its type has one; `schema` adds to its JSON Schema."""
+    """A field's description, example (or None: see its type) and additions to its JSON Schema."""
 
     description: str
     example: Any = None

@@ -1,4 +1,4 @@
-"""The OpenAPI and AsyncAPI documents, and the API reference: a page made from both.
+"""The OpenAPI and AsyncAPI documents, and the API page made from both.
 
 They are made from the table of operations at the first request.
 """
@@ -24,13 +24,7 @@ __all__ = ["DOCUMENTS", "Documents", "show_api_page", "show_asyncapi", "show_ope
 
 REVALIDATE = {"Cache-Control": "no-cache"}
 JSON = "application/json"
-TYPE_WORDS = {
-    "string": "text",
-    "integer": "whole number",
-    "number": "number",
-    "boolean": "true or false",
-    "null": "null",
-}
+WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 
 
 class Documents:
@@ -81,7 +75,7 @@ class Documents:
         return make_asyncapi(by_path["/ws"], by_path["/events"], self._base_url)
 
     def _chapters(self) -> Any:
-        """Yield each tag with its operations, as in the OpenAPI document, and their methods and paths."""
+        """Yield each tag with its operations, and their methods and paths."""
         for tag in self._openapi["tags"]:
             inside = [
                 {"method": method.upper(), "path": path, **operation}
@@ -111,12 +105,12 @@ async def show_api_page(request: web.Request) -> web.StreamResponse:
 
 
 async def _respond(request: web.Request, name: str) -> web.StreamResponse:
-    """Send a document, made in a thread the first time: that takes tens of milliseconds."""
+    """Send a document. The first time, it is made in a thread."""
     return respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), REVALIDATE)
 
 
 def _type_words(schema: Schema) -> list[str]:
-    """Describe the values that a schema allows. Every second item is the name of a type, to be linked."""
+    """Describe the values of a schema. Every second item is a type's name."""
     if "anyOf" in schema:
         found = [_type_words(choice) for choice in schema["anyOf"]]
         return functools.reduce(lambda before, after: _join(_join(before, [" or "]), after), found)
@@ -130,7 +124,7 @@ def _type_words(schema: Schema) -> list[str]:
         return ["one of " + ", ".join(map(_to_json, schema["enum"]))]
     if schema.get("format") == "date-time":
         return ["time"]
-    words = [TYPE_WORDS.get(schema.get("type", ""), "object")]
+    words = [WORDS.get(schema.get("type", ""), "object")]
     for key, text in (("minimum", "at least"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
         if key in schema:
             words.append(f"{text} {schema[key]}")
@@ -142,7 +136,7 @@ def _type_words(schema: Schema) -> list[str]:
 
 
 def _join(before: list[str], after: list[str]) -> list[str]:
-    """Concatenate two lists, and join the last item of the first with the first item of the second."""
+    """Concatenate two lists, joining the two items that meet."""
     return [*before[:-1], before[-1] + after[0], *after[1:]]
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of all URLs, made from the table of operations and its types."""
+"""The OpenAPI 3.1 document, made from the table of operations."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,7 +17,7 @@ __all__ = ["make_openapi"]
 DESCRIPTION = (
     "A press anywhere, the photo everywhere. To take a photo, use `POST /api/captures` or `GET /latest.jpg`. The push"
     " sends the events; the AsyncAPI document describes it. Times are RFC 3339 in UTC with milliseconds, durations are"
-    " in seconds. Ignore fields that you do not know. Fields without a value are left out. HEAD works where GET does,"
+    " in seconds. Ignore fields that you do not know. Fields without a value are left out. HEAD works like GET,"
     " except for `/ws`. Errors are RFC 9457; a browser that asks for a page receives a page."
 )
 PROBLEM = "application/problem+json"
@@ -34,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def make_openapi(operations: Sequence[Operation], tags: Mapping[str, str], base_url: str | None) -> dict[str, Any]:
-    """Make the document. Without `base_url`, the server's URL is relative to the document's."""
+    """Make the document. Without `base_url`, the server's URL is relative."""
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -50,7 +50,7 @@ def make_openapi(operations: Sequence[Operation], tags: Mapping[str, str], base_
 
 
 def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -64,12 +64,12 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         },
     }
     if operation.description:
-        found["description"] = operation.description
+        result["description"] = operation.description
     if operation.body is not None:
         schema = schemas.request_schema(operation.body)
         content = {operation.body_type: {"schema": schema, "example": schemas.example(schema)}}
-        found["requestBody"] = {"content": content, "required": operation.needs_body}
-    return found
+        result["requestBody"] = {"content": content, "required": operation.needs_body}
+    return result
 
 
 def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
@@ -103,17 +103,17 @@ def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
 
 
 def _response(response: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": response.description}
+    result: dict[str, Any] = {"description": response.description}
     if response.headers:
-        found["headers"] = {name: _header_doc(name) for name in sorted(response.headers)}
+        result["headers"] = {name: _header_doc(name) for name in sorted(response.headers)}
     if isinstance(response.body, tuple):
         content: dict[str, Any] = {kind: {} for kind in response.body}
     else:
         schema = schemas.response_schema(response.body)
         content = {JSON: {"schema": schema, "example": schemas.example(schema)}}
     if content:
-        found["content"] = content
-    return found
+        result["content"] = content
+    return result
 
 
 def _header_doc(name: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _error_response(operation: Operation, status: int, error_codes: list[str], s
     if not operation.path.startswith("/api/"):
         content["text/html"] = {}
     names = ", ".join(f"`{code}`" for code in error_codes)
-    found = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
+    result = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
     if TEMPORARY.intersection(error_codes):
-        found["headers"] = {"Retry-After": _header_doc("Retry-After")}
-    return found
+        result["headers"] = {"Retry-After": _header_doc("Retry-After")}
+    return result

@@ -1,4 +1,4 @@
-"""Operation: a method and URL with its handler, role, parameters, body, responses and errors.
+"""Operation: a method and path with its handler and its documentation.
 
 dog/web/routes.py has the table of all operations. The routes and the documents are both made from it, so that
 everything that is served is documented.
@@ -153,10 +153,10 @@ class Operation:
             own += BODY_ERRORS[self.body_type]
         if self.path_params:
             own += ("not_found",)  # if a parameter does not match its pattern
-        found: dict[int, list[str]] = {}
+        by_status: dict[int, list[str]] = {}
         for code in sorted(set(own)):
-            found.setdefault(STATUS[code], []).append(code)
-        return dict(sorted(found.items()))
+            by_status.setdefault(STATUS[code], []).append(code)
+        return dict(sorted(by_status.items()))
 
     def make_route(self) -> web.RouteDef:
         path = re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]}:{PATH_PARAMS[name[1]].pattern}}}", self.path)

@@ -1,4 +1,4 @@
-"""JSON Schemas of the types of requests and responses, with descriptions and examples.
+"""JSON Schemas of request and response types, with examples.
 
 A request may leave out a field with a default, or send null for it. A response leaves such a field out, so its schema
 does not allow null there. It always has the numbers that the hub adds.
@@ -30,7 +30,7 @@ def field_doc(type_name: str, field: str) -> FieldDoc:
 
 
 class Schemas:
-    """JSON Schemas of types; `components` has all that were requested, by the names of their types."""
+    """JSON Schemas of types, collected by name in `components`."""
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
@@ -44,7 +44,7 @@ class Schemas:
         return self._add(kind, is_response=True)
 
     def parameters(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, FieldDoc]]:
-        """Return name, required, schema and description of each parameter. Parameters cannot be null."""
+        """Return each parameter's name, requiredness, schema and description."""
         (_,), components = msgspec.json.schema_components((struct,))
         whole = components[struct.__name__]
         return [
@@ -57,12 +57,12 @@ class Schemas:
         name = name_of(schema)
         if name is None:
             return [self.example(schema["items"])] if "items" in schema else {"status": "ok"}
-        found = {}
+        example = {}
         for field, inside in self.components[name]["properties"].items():
             if field in OMIT_FROM_EXAMPLES.get(name, ()):
                 continue
-            found[field] = self._value(inside, field_doc(name, field))
-        return found
+            example[field] = self._value(inside, field_doc(name, field))
+        return example
 
     def _value(self, schema: Schema, doc: FieldDoc) -> Any:
         if "const" in schema:

@@ -1,4 +1,4 @@
-"""Captures, snapshots and cameras as JSON, and the service's health, readiness and metrics."""
+"""Captures, snapshots and cameras as JSON; health and metrics."""
 
 import asyncio
 from typing import Annotated
@@ -50,7 +50,7 @@ class CaptureRequest(Struct, frozen=True):
 
 
 class PressedBody(SnapshotBody, frozen=True, kw_only=True):
-    """The snapshot that serves a capture request; `age` is the seconds since its exposure began."""
+    """The snapshot that serves a capture request; `age` is in seconds."""
 
     outcome: Outcome
     age: float
@@ -97,7 +97,7 @@ class SnapshotListQuery(Struct, frozen=True):
 
 
 async def start_capture(request: web.Request) -> web.Response:
-    """Take a photo; with `Prefer: respond-async`, do not wait for it (POST /api/captures)."""
+    """Take a photo, and wait for it or not (POST /api/captures)."""
     service = request.app[SERVICE]
     body = await read_body(request, CaptureRequest)
     key = _idempotency_key(request)
@@ -183,9 +183,9 @@ async def report_health(_request: web.Request) -> web.Response:
 
 
 async def report_readiness(request: web.Request) -> web.Response:
-    """Report that all cameras are usable and the disk is writable, or raise CaptureError (GET /readyz).
+    """Report that photos can be taken, or raise CaptureError (GET /readyz).
 
-    A clock that cannot be trusted is reported too, but photos can still be taken.
+    All cameras must be usable and the disk writable. A clock that cannot be trusted is only reported.
     """
     service = request.app[SERVICE]
     await service.store.check_writable()
@@ -197,7 +197,7 @@ async def report_readiness(request: web.Request) -> web.Response:
 
 
 async def report_metrics(request: web.Request) -> web.Response:
-    """Report the metrics of docs/metrics.md, in the format that Prometheus accepts (GET /metrics)."""
+    """Report the metrics of docs/metrics.md (GET /metrics)."""
     accept = ",".join(request.headers.getall("Accept", ()))
     body, content_type = await request.app[SERVICE].metrics.render(accept)
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
@@ -235,7 +235,7 @@ def _capture_body(
 
 
 def _idempotency_key(request: web.Request) -> str | None:
-    """Return the Idempotency-Key, without quotes. Raise Problem `bad_message` if it is not valid."""
+    """Return the Idempotency-Key without quotes, or raise Problem."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None

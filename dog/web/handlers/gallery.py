@@ -1,4 +1,4 @@
-"""The gallery, and the forms that pin and delete a photo. They work without JavaScript."""
+"""The gallery, and the forms that pin and delete a photo."""
 
 import datetime as dt
 import itertools
@@ -37,7 +37,7 @@ class PinForm(Struct, frozen=True):
 
 
 async def show_gallery(request: web.Request) -> web.Response:
-    """Show the photos by day, newest first, filtered by `camera` and `day` (GET /snapshots)."""
+    """Show the photos by day, newest first (GET /snapshots)."""
     service = request.app[SERVICE]
     camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
     if before is not None:
@@ -85,7 +85,7 @@ async def show_delete_page(request: web.Request) -> web.Response:
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
-    """Delete a photo, and redirect to the next older one or the gallery (POST /snapshots/{id}/delete)."""
+    """Delete a photo, and show the next older one (POST /snapshots/{id}/delete)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
@@ -99,7 +99,7 @@ def _redirect(request: web.Request, path: str) -> web.Response:
 
 
 def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
-    """Return the start of a day in the server's time zone, and of the next. Raise Problem `bad_message`."""
+    """Return the start of a local day and of the next, or raise Problem."""
     try:
         day = dt.date.fromisoformat(text)
         start, end = (dt.datetime.combine(date, dt.time()).astimezone() for date in (day, day + dt.timedelta(days=1)))
@@ -109,7 +109,7 @@ def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
 
 
 def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Snapshot]]]:
-    """Group by day, in order. A day may come twice, because the clock may have jumped."""
+    """Group by day, in order. After a clock change, a day may occur twice."""
     groups = itertools.groupby(snapshots, lambda snapshot: snapshot.captured_at.astimezone().date())
     return [(date, list(group)) for date, group in groups]
 

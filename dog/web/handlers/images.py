@@ -1,4 +1,4 @@
-"""The image of each snapshot, its thumbnail, and /latest.jpg: the newest image, a new one or the next one."""
+"""Image files of snapshots, thumbnails, and the newest image (/latest.jpg)."""
 
 import asyncio
 import datetime as dt
@@ -36,7 +36,7 @@ CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
 
 
 async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
-    """Return a snapshot. Raise Problem `gone_snapshot` if it was removed, or else `unknown_snapshot`."""
+    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
@@ -46,13 +46,13 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
 
 
 async def check_before(service: Service, snapshot_id: str) -> None:
-    """Raise Problem `unknown_snapshot` if there never was such a snapshot, so that a list cannot start there."""
+    """Raise Problem `unknown_snapshot` if a list cannot start after this id."""
     if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
         raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:
-    """Send the image file of a snapshot, as it was saved (GET /snapshots/{id}.{suffix})."""
+    """Send a snapshot's image, as it was saved (GET /snapshots/{id}.{suffix})."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if request.match_info["suffix"] != snapshot.suffix:
@@ -70,13 +70,15 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
         raise Problem(
             "unknown_snapshot", "The thumbnail of this photo is missing. The next start of the server makes it again."
         ) from None
-    return respond(
-        request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": _cache_control(service)}
-    )
+    content = Content(data, "image/jpeg", f"{snapshot.id}-thumbnail")
+    return respond(request, content, {"Cache-Control": _cache_control(service)})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
-    """Send the newest image, a new one if it is older than `max_age`, or the next `after` an id (GET /latest.jpg)."""
+    """Send the newest image (GET /latest.jpg).
+
+    With `max_age`, take a photo if it is older. With `after`, wait for the next photo.
+    """
     service = request.app[SERVICE]
     max_age, wait = _parse_seconds(request, "max_age", MaxAge), _parse_seconds(request, "wait", Wait)
     outcome: Outcome | None = None
@@ -107,7 +109,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
 
 
 def _check_capture_allowed(request: web.Request) -> None:
-    """Raise Problem if the identity's role or the request's origin does not allow captures (CSRF)."""
+    """Raise Problem if the role or the origin does not allow captures (CSRF)."""
     identity = request[IDENTITY]
     if not allows(identity.role, "capture"):
         raise access_denied(identity, "capture")
@@ -115,7 +117,7 @@ def _check_capture_allowed(request: web.Request) -> None:
 
 
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera of the snapshot `after`, and the camera's next snapshot or, after `wait` seconds, None."""
+    """Return the camera of `after` and its next snapshot, or None after `wait` s."""
     after = request.query["after"]
     taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
     if taken is None:

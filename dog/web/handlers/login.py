@@ -1,4 +1,4 @@
-"""Login and logout, the setup link, tickets for URLs without a token, and the request's identity."""
+"""Login and logout, the setup link, tickets, and the request's identity."""
 
 import datetime as dt
 import logging
@@ -72,7 +72,7 @@ async def show_login_page(request: web.Request) -> web.StreamResponse:
     _require_auth_service(request)
     if request[IDENTITY].kind == "session":
         return _redirect(request, request.query.get("next", ""))
-    return _render_login_page(request, request.query.get("next", ""))
+    return _render_page(request, request.query.get("next", ""))
 
 
 async def submit_login_form(request: web.Request) -> web.StreamResponse:
@@ -84,7 +84,7 @@ async def submit_login_form(request: web.Request) -> web.StreamResponse:
     except RequestError as error:
         if error.code not in ERRORS_ON_LOGIN_PAGE or "text/html" not in request.headers.get("Accept", ""):
             raise
-        response = _render_login_page(request, form.next, name=form.name, error=error)
+        response = _render_page(request, form.next, name=form.name, error=error)
         response.set_status(STATUS[error.code])
         response.headers.update(error_headers(error.code, error.retry_after))
         return response
@@ -102,7 +102,7 @@ async def log_out_browser(request: web.Request) -> web.StreamResponse:
 
 
 async def show_setup_page(request: web.Request) -> web.StreamResponse:
-    """Show the page of the setup link; the link still works, because mail programs fetch it (GET /enter)."""
+    """Show the page of the setup link, without using it up (GET /enter/{invitation})."""
     if not _require_auth_service(request).is_invitation(request.match_info["invitation"]):
         raise _gone_invitation()
     response = render(request, "enter.html", {})
@@ -182,7 +182,7 @@ def _redirect(request: web.Request, path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def _render_login_page(
+def _render_page(
     request: web.Request, next_page: str, *, name: str = "", error: RequestError | None = None
 ) -> web.Response:
     message = None if error is None else error.message

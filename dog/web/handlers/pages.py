@@ -1,4 +1,4 @@
-"""The live page, its form that takes a photo without JavaScript, and the page of one photo."""
+"""The live page, its form that takes a photo, and the page of one photo."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ STRIP_LENGTH = 24
 
 
 async def show_live_page(request: web.Request) -> web.Response:
-    """Show the live page of a camera, with the browser's last photo if that camera took it (GET /)."""
+    """Show the live page of a camera (GET /)."""
     service = request.app[SERVICE]
     camera, own = await _choose_camera(request, service)
     strip = await service.store.recent(limit=STRIP_LENGTH, camera=camera.name)
@@ -93,7 +93,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
 
 
 async def _choose_camera(request: web.Request, service: Service) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera to show, and the browser's last snapshot if it is from that camera.
+    """Return the camera to show, and the browser's last snapshot if it took it.
 
     Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
     """
@@ -111,14 +111,14 @@ async def _find_own_snapshot(request: web.Request, service: Service) -> Snapshot
 
 
 def _format_exposure(seconds: float | None) -> str:
-    """Format an exposure time as 1/125 s or 2.5 s, or as an empty text if it is unknown."""
+    """Format an exposure time as 1/125 s or 2.5 s, or as "" if it is unknown."""
     if not seconds:
         return ""
     return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
 
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
-    """Render a page of templates/, with the relative path to the site's root and any doubt about the clock."""
+    """Render a page of templates/, adding what all pages need."""
     context = {
         "root": relative_root(request),
         "version": __version__,

@@ -1,7 +1,7 @@
-"""The live view: a camera's frames in one endless response, which a browser shows as a moving image.
+"""The live view: a camera's frames in one endless response.
 
-It is `multipart/x-mixed-replace`; each part is a JPEG. The next part is written when the previous one has left for the
-client, and the kernel buffers little. So a slow client sees fewer frames, but no old ones.
+It is `multipart/x-mixed-replace`, which browsers show as a moving image; each part is a JPEG. The next part is written
+when the previous one was sent, and the kernel buffers little. So a slow client sees fewer frames, but no old ones.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ HEADERS = {
 
 
 class EndlessResponse(web.StreamResponse):
-    """A response without a length that is not chunked, so that all clients get the same bytes."""
+    """A response without a length, and not chunked: all clients get the same bytes."""
 
     _length_check = False  # as in aiohttp's own WebSocketResponse
 
@@ -43,7 +43,7 @@ class EndlessResponse(web.StreamResponse):
 
 
 async def show_preview(request: web.Request) -> web.StreamResponse:
-    """Send frames until the client disconnects or the server stops (GET /preview.mjpg).
+    """Send frames until the client or the server disconnects (GET /preview.mjpg).
 
     With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
     after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.

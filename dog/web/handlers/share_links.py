@@ -1,4 +1,4 @@
-"""Share links: each opens one photo until it expires or is revoked, and nothing else.
+"""Share links: each opens only one photo, until it expires or is revoked.
 
 The store has a link's snapshot and expiry under the link's id. The token in its URL is that id, signed with the
 store's secret, so that a guessed id does not make a URL. No response under such a URL names the snapshot.
@@ -131,7 +131,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
 
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
-    """Revoke a share link by a form, also a second time (POST /snapshots/{id}/links/{link}/revoke)."""
+    """Revoke a share link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     share = await service.store.find_share(request.match_info["link"])
@@ -174,7 +174,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _unlisted_errors(handler: Handler) -> Handler:
-    """Wrap a handler: show its problems on a page without links, which search engines do not list."""
+    """Wrap a handler: show its errors on a page without links, as noindex."""
 
     @functools.wraps(handler)
     async def wrapped(request: web.Request) -> web.StreamResponse:
@@ -214,9 +214,9 @@ async def show_shared_page(request: web.Request) -> web.StreamResponse:
 
 @_unlisted_errors
 async def show_shared_image(request: web.Request) -> web.StreamResponse:
-    """Send the image of a share link; caches must revalidate it (GET /shared/{token}/picture.{suffix}).
+    """Send the image of a share link (GET /shared/{token}/picture.{suffix}).
 
-    It is the file as it was saved. Only EXIF data that names the photo is replaced.
+    It is the file as it was saved. Only EXIF data that names the photo is replaced. Caches must revalidate it.
     """
     share, snapshot = await _find_shared_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
@@ -250,7 +250,7 @@ class SharedImage:
 
 
 class SharedImages:
-    """The images that are being sent: one copy for each share link, also for many clients."""
+    """The images that are being sent: one copy for each share link."""
 
     def __init__(self) -> None:
         self._images: WeakValueDictionary[str, SharedImage] = WeakValueDictionary()
@@ -271,7 +271,7 @@ SHARED_IMAGES = web.AppKey("shared_images", SharedImages)
 
 
 def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
-    """Replace EXIF data that has the photo's id by that of the share link, without the camera's name."""
+    """Replace the photo's id in EXIF by the share link's, and remove the camera."""
     if snapshot.id.encode() in data:
         exposure = snapshot.origin.exposure
         stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)
@@ -280,7 +280,7 @@ def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
 
 
 async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot]:
-    """Return the share link and snapshot of a token. Raise Problem `unknown_link` or, if it has ended, `gone_link`."""
+    """Return a token's share link and snapshot, or raise Problem."""
     store = request.app[SERVICE].store
     token = request.match_info["token"]
     try:

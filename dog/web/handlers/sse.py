@@ -89,7 +89,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 
 def _build_head(request: web.Request, headers: dict[str, str]) -> bytes:
-    """Build the response's head. It is not chunked, so that all viewers get the same bytes."""
+    """Build the head. The body is not chunked: all viewers get the same bytes."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nConnection: close\r\n"

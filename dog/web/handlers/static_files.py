@@ -1,4 +1,4 @@
-"""The files of static/, their bundles, and the default image: read at the start, served from memory.
+"""The files of static/, their bundles, and the default image, in memory.
 
 A page loads one stylesheet and one script. Their URLs contain a hash, so that browsers cache them, and a page never
 gets a script of another version. The files are also served under their own names.
@@ -51,7 +51,7 @@ CACHE_FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The files of the pages: `files` by their names, `hashed` by names with a hash of their content."""
+    """The files of the pages, by their own names and by names with a hash."""
 
     files: Mapping[str, Content]
     hashed: Mapping[str, Content]
@@ -101,7 +101,7 @@ def _add_hash(name: str, content: Content) -> str:
 
 
 def read_default_picture(path: Path) -> Content:
-    """Read the image that is shown before the first photo. Raise ValueError, for people, if it is not one."""
+    """Read the image that is shown before the first photo, or raise ValueError."""
     try:
         data = path.read_bytes()
     except OSError as error:

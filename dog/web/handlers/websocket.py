@@ -1,4 +1,4 @@
-"""The WebSocket at /ws (docs/protocol.md): after the handshake, the connection is taken over from aiohttp.
+"""The WebSocket at /ws (docs/protocol.md), taken over from aiohttp.
 
 GET /ws -> open_websocket -> take_over -> WebSocketViewer: bytes -> WebSocket frames -> messages -> camera and replies
                                                         `<- the hub's events
@@ -121,7 +121,7 @@ class WebSocketViewer(Viewer):
             self._auth_timer = None
 
     def _authenticate(self, message: Auth) -> None:
-        """Change the identity to that of the token. A viewer that has joined gets another `hello`."""
+        """Change the identity to the token's. A joined viewer gets a new `hello`."""
         access = self._service.access
         if access is None:
             return  # this server has no logins: ignore the token
@@ -222,7 +222,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
 
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """Take a connection over from aiohttp. Return it and the bytes that arrived after the request.
+    """Take a connection over from aiohttp. Return it and the bytes already received.
 
     From now on, only the transport's next protocol may read or write. tests/web/test_takeover.py checks the
     assumptions about aiohttp. Raise ConnectionResetError if the client has disconnected.
@@ -261,7 +261,7 @@ class TakenOverResponse(web.StreamResponse):
 
 
 def _accept_handshake(request: web.Request) -> bytes:
-    """Build the response to a handshake (RFC 6455, section 4.2), or raise Problem `upgrade_required`."""
+    """Build the response to a handshake (RFC 6455, section 4.2), or raise Problem."""
     headers = request.headers
     key = headers.get("Sec-WebSocket-Key", "").strip()
     is_valid = (
