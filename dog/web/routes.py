@@ -525,7 +525,7 @@ OPERATIONS = (
         handler=api.report_readiness,
         tag="service",
         summary="Check that every camera is usable and the disk is writable",
-        responses=json_response("All is well.", dict[str, str]),
+        responses=json_response("Photos can be taken.", dict[str, str]),
         errors=("camera_offline", "storage_error", "storage_full"),
     ),
     Operation(

@@ -79,7 +79,7 @@ FIELDS = {
     "cursor": FieldDoc("The position of this event. Send it to resume from here.", CURSOR),
     "day": FieldDoc("A day in the server's time zone. Empty for all days.", "2026-11-22", DAY),
     "dead_time": FieldDoc("The minimum time between the starts of two exposures, in seconds.", 1.0),
-    "detail": FieldDoc("What is wrong and what to do, for people.", "The camera is offline. Try again in a moment."),
+    "detail": FieldDoc("The error and its remedy, for people.", "The camera is offline. Try again in a moment."),
     "epoch": FieldDoc("The server's start, in milliseconds since 1970. Each epoch counts `seq` from 1.", 1795346078123),
     "expired": FieldDoc("True if it has expired.", True),
     "expires_at": FieldDoc("The time when it expires.", "2026-11-29T11:14:38.123Z", TIME),
@@ -100,11 +100,11 @@ FIELDS = {
     "link": FieldDoc("The id of the link, to revoke it.", LINK),
     "links": FieldDoc("The links.", []),
     "max_age": FieldDoc("The age in seconds that you accept. With 0, the exposure begins after the request.", 0),
-    "message": FieldDoc("What is wrong and what to do, for people.", "The camera is not there. Plug it in."),
+    "message": FieldDoc("The error and its remedy, for people.", "The camera is not there. Plug it in."),
     "name": FieldDoc("Its name.", "main"),
     "next": FieldDoc("The page to go to after the login, below the site's root.", "snapshots"),
     "outcome": FieldDoc(
-        "How the request is served: by a capture that was `started`, `joined` or `queued`, or by a saved snapshot"
+        "The way the request is served: by a capture that was `started`, `joined` or `queued`, or by a saved snapshot"
         " (`cached`).",
         "started",
     ),
@@ -145,13 +145,11 @@ FIELDS = {
     # ---- fields with another meaning in one type
     "CameraChanged.state": FieldDoc("Its present state.", "offline"),
     "CameraStatus.capture": FieldDoc("The number of the running capture.", 7),
-    "CameraStatus.since": FieldDoc("The time since it is offline.", AT, TIME),
+    "CameraStatus.since": FieldDoc("The time when it went offline.", AT, TIME),
     "CaptureBody.snapshot": FieldDoc("The snapshot, when it is ready."),
     "CaptureBody.state": FieldDoc("`pending`, `capturing`, `ready` or `failed`.", "ready"),
     "Error.code": FieldDoc("The kind of error, for programs.", "rate_limited"),
-    "Error.message": FieldDoc(
-        "What is wrong and what to do, for people.", "You send too many messages. Wait for 0.1 s."
-    ),
+    "Error.message": FieldDoc("The error and its remedy, for people.", "You send too many messages. Wait for 0.1 s."),
     "Hello.at": FieldDoc("The server's time now.", AT, TIME),
     "Hello.cursor": FieldDoc("The position before the events that follow.", CURSOR),
     "Hello.role": FieldDoc(
@@ -184,7 +182,7 @@ OMIT_FROM_EXAMPLES = {
 HEADERS = {
     "Accept-Ranges": FieldDoc("bytes", "bytes"),
     "Age": FieldDoc("Seconds since the exposure began.", 12),
-    "Cache-Control": FieldDoc("How caches may store it.", "no-cache"),
+    "Cache-Control": FieldDoc("The rules for caches.", "no-cache"),
     "Content-Disposition": FieldDoc("The name of the file.", 'inline; filename="dog-20261122-111438.jpg"'),
     "Content-Range": FieldDoc("The range of these bytes.", "bytes 0-1023/252582"),
     "ETag": FieldDoc("The version of the content.", f'"{ID}"'),
@@ -193,7 +191,7 @@ HEADERS = {
     "Retry-After": FieldDoc("Seconds to wait before the next try.", 1),
     "Set-Cookie": FieldDoc("The id of your last snapshot, or your session.", f"dog_snapshot={ID}"),
     "X-Captured-At": FieldDoc("The time when the exposure began.", AT, TIME),
-    "X-Outcome": FieldDoc("How the request was served: started, joined, queued or cached.", "started"),
+    "X-Outcome": FieldDoc("The way the request was served: started, joined, queued or cached.", "started"),
     "X-Robots-Tag": FieldDoc("Asks search engines not to list it.", "noindex"),
     "X-Snapshot": FieldDoc("The id of the snapshot.", ID),
 }
