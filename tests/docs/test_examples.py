@@ -412,9 +412,9 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
     "docs/album.md": {
         "sh": Elsewhere(LOOP, blocks=1),
         "console": look_after_an_album,
-        "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg and .thumbnail.jpg beside it, in UTC": see_the_folder,
+        "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": see_the_folder,
         "snapshots/.dog/index.sqlite3 the index": see_the_folder,
-        "snapshots/.dog/damaged/ what was put aside": see_the_folder,
+        "snapshots/.dog/damaged/ old and damaged indexes": see_the_folder,
     },
     "docs/architecture.md": {
         "viewer -> request -> capture queue -> camera task -> camera -> store -> event -> hub -> every viewer": NotRun(

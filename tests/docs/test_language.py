@@ -17,10 +17,16 @@ PAGES = (
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/album.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
     "docs/cameras.md",
     "docs/clients.md",
+    "docs/deploying.md",
     "docs/metrics.md",
     "docs/protocol.md",
+    "docs/security.md",
+    "docs/settings.md",
 )
 
 MAX_WORDS = 30
