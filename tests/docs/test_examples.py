@@ -382,7 +382,7 @@ class NotRun:
             assert (ended.returncode, ended.stderr) == (0, "")
 
 
-SCRIPT = "tests/docs/test_readme_script.py::test_installed_as_its_first_line_says_it_takes_a_photo"
+SCRIPT = "tests/docs/test_readme_script.py::test_script_takes_a_photo_with_the_command_in_its_first_line"
 LOOP = "tests/docs/test_docs.py::test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet"
 COMMANDS = "tests/client/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/client/test_client_docs.py::test_a_script_does_what_the_docs_say"
