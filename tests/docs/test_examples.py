@@ -383,7 +383,7 @@ class NotRun:
 
 
 SCRIPT = "tests/docs/test_readme_script.py::test_script_takes_a_photo_with_the_command_in_its_first_line"
-LOOP = "tests/docs/test_docs.py::test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet"
+LOOP = "tests/docs/test_docs.py::test_curl_loop_of_the_album_page_gets_every_photo_and_continues_after_a_204"
 COMMANDS = "tests/client/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/client/test_client_docs.py::test_a_script_does_what_the_docs_say"
 PAGE = "tests/browser/test_client.py::test_the_example_of_the_document_shows_every_photo_and_takes_one"
