@@ -1,1 +1,1 @@
-"""Benchmarks of docs/benchmarks.md (`make bench`): each figure is measured in turn with a rival."""
+"""Benchmarks of docs/benchmarks.md (`make bench`)."""

@@ -1,4 +1,4 @@
-"""Command line: measure figures and write them into benchmarks/results.json and the docs."""
+"""Command line: measure figures, and write them into results.json and the docs."""
 
 import argparse
 import datetime as dt

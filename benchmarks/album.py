@@ -1,4 +1,4 @@
-"""An album of 100,000 photos: the time of its pages, its start, its rebuild and its retention."""
+"""Times of an album of 100,000 photos: pages, start, rebuild, retention."""
 
 import datetime as dt
 import http.client
@@ -38,7 +38,7 @@ def measure_album(bench: Bench) -> list[Row]:
     bench.show_progress("rebuilding the index")
     indexed = time_index(album / "snapshots")
     with dog(bench, None, "--snapshots", str(album / "snapshots")):
-        pass  # the next start reads the folders of days that are still young
+        pass  # this start reads the new folders once more, so that the measured ones do not
     starts = [
         (time_start(bench, album / "snapshots"), time_start(bench, bench.new_folder("empty")))
         for _ in range(bench.rounds(7, 3))
@@ -71,11 +71,7 @@ def measure_album(bench: Bench) -> list[Row]:
             value=ratios(full, empty),
         ),
         Row(label=f"`dog album rebuild` of {many}", value=round(indexed, 1), unit="s"),
-        Row(
-            label=f"retention removes {photos // 10:,} photos",
-            value=round(removing * 1000, 2),
-            unit="ms per photo",
-        ),
+        Row(label=f"retention removes {photos // 10:,} photos", value=round(removing * 1000, 2), unit="ms per photo"),
     ]
 
 
@@ -130,7 +126,7 @@ def time_start(bench: Bench, folder: Path) -> float:
 
 
 def time_pages(server: Server, rounds: int, make_path: Callable[[int], str]) -> list[float]:
-    """Return milliseconds from each request to the last byte of its response, over one connection."""
+    """Return the milliseconds of each response, over one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
     taken = []
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""Context of a benchmark run: viewers, rounds, a temporary folder, the C programs and progress."""
+"""Context of a benchmark run: viewers, rounds, folder, C programs, progress."""
 
 import resource
 import shutil

@@ -22,11 +22,11 @@ text { fill: #f0f6fc }
 .dog { fill: #fb923c }
 .rival { fill: #6e7681 }
 }"""
-"""Colours for light and dark mode. The chart has its own background, so that it is legible on any page."""
+"""Colours for light and dark mode. A background makes it legible on any page."""
 
 
 def draw_chart(results: Results) -> str:
-    """Return an SVG of the time to the last viewer: a pair of bars for each rival of D.O.G."""
+    """Return an SVG with a pair of bars for each rival of D.O.G."""
     rows = [
         row
         for name in ("push", "rivals")

@@ -1,4 +1,4 @@
-"""Presses on one webcam in the guest, by three programs in turn: the figure "webcam", as JSON lines.
+"""Presses on one webcam in the guest, by three programs in turn (JSON lines).
 
     in_guest.py DEVICE FOLDER ROUNDS
 
@@ -76,16 +76,16 @@ async def measure_driver(device: str, rounds: int, turn: int) -> None:
 
 
 async def measure(label: str, process: int, take: Take, rounds: int, turn: int) -> None:
-    """Print the seconds and the requests of each press until a newer frame, and then the idle CPU time."""
+    """Print the seconds and requests of each press, and then the idle CPU time."""
     await wait_for_first(take)
     chance = random.Random(turn)
     for _ in range(rounds):
         await asyncio.sleep(0.05 + chance.random() / 10)
         pressed, began = time.time(), time.perf_counter()
-        asked = 1
+        attempts = 1
         while not is_newer(await take(), pressed):
-            asked += 1
-        print_measurement(label, seconds=time.perf_counter() - began, asked=asked)
+            attempts += 1
+        print_measurement(label, seconds=time.perf_counter() - began, attempts=attempts)
     before, since = read_processor_time(process), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     print_measurement(label, idle=(read_processor_time(process) - before) / (time.monotonic() - since))

@@ -18,12 +18,12 @@ __all__ = ["Load", "Round"]
 ROUND_INTERVAL = 0.2
 """Seconds between the end of one round and the next trigger."""
 SETTLE_SECONDS = 1.5
-"""Time until all viewers have received their number. D.O.G. sends it once a second while viewers connect."""
+"""D.O.G. sends the number of viewers once a second while they connect."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Milliseconds from the trigger until the first, half, 99 % and all viewers had the message; its frame's size."""
+    """Milliseconds until the first, half, 99 % and all viewers had the message."""
 
     first: float
     p50: float

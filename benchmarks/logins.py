@@ -1,4 +1,4 @@
-"""The push during a thousand wrong passwords per minute, and the time to refuse a wrong token."""
+"""The push during wrong passwords, and the time to refuse a wrong token."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ __all__ = ["measure_logins"]
 VIEWERS = 1000
 PER_MINUTE = 1000
 LOGIN_THREADS = 18
-"""Threads that log in, with a new client address each time. Nine of them wait in the queue for passwords."""
+"""Threads that log in, each time with a new client address. Nine of them wait."""
 GUESSES = 20_000
 CAPTURE = Trigger('{"type":"capture","max_age":0}', '"type":"capturing"', '"type":"ready"')
 ARGUMENTS = ("--auth", "--anonymous", "capture", "--trusted-proxies", "127.0.0.1", "--login-attempts", "10000")

@@ -1,4 +1,4 @@
-"""The machine, the versions and the programs that the figures were measured with."""
+"""The machine and the versions that the figures were measured with."""
 
 import importlib.metadata
 import os
@@ -31,7 +31,7 @@ def describe_machine() -> Machine:
 
 
 def read_processor_seconds() -> tuple[float, float]:
-    """Return the CPU seconds of the machine since its start, and those of this program and its children."""
+    """Return the CPU seconds of the machine, and of this program and its children."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
     return busy, sum(os.times()[:4])

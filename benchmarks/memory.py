@@ -1,4 +1,4 @@
-"""Memory per idle viewer of each server: resident with all viewers, minus the memory before they connected."""
+"""Resident memory per idle viewer, for each server."""
 
 from benchmarks.bench import Bench
 from benchmarks.load import Load

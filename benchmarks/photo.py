@@ -1,4 +1,4 @@
-"""Requests per second for the newest photo, in turn with nginx: wrk with one thread and 64 connections."""
+"""Requests per second for the newest photo, in turn with nginx, by wrk."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""10,000 presses within a second, during one exposure: their captures, replies and memory."""
+"""10,000 presses within a second: their captures, replies and memory."""
 
 import itertools
 import json
@@ -63,7 +63,10 @@ def measure_presses(bench: Bench) -> list[Row]:
 
 
 def _burst(server: Server, viewers: "list[Viewer]", number: int) -> tuple[int, int, float, float]:
-    """Send the presses of a round. Return the captures, the replies, the seconds to send, and the RSS in KiB."""
+    """Send the presses of a round.
+
+    Return the captures, the replies, the seconds to send, and the RSS in KiB.
+    """
     began = time.monotonic()
     for step in range(STEPS):
         time.sleep(max(0.0, began + step / STEPS - time.monotonic()))
@@ -81,7 +84,7 @@ def _burst(server: Server, viewers: "list[Viewer]", number: int) -> tuple[int, i
 
 
 class Viewer:
-    """A connection that sends capture requests. `waiting` has the keys of those without a reply."""
+    """A client that sends capture requests. `waiting`: keys without a reply."""
 
     def __init__(self, server: Server) -> None:
         self.waiting = set[str]()

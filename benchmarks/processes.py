@@ -41,14 +41,14 @@ def pinned(core: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a process and its children, in bytes. `pss` divides shared memory between its users."""
+    """Bytes of a process and its children. `pss` divides shared memory."""
 
     rss: int
     pss: int
 
 
 class Server:
-    """A server on SERVER_CORE for a `with` block. It prints its port, unless `port` is given."""
+    """A server on SERVER_CORE for a `with` block. It prints its port if `port` is 0."""
 
     def __init__(
         self,

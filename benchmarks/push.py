@@ -1,4 +1,4 @@
-"""The push: time from a press until the last viewer has the event, in turn with the floor and rivals."""
+"""Time from a press until the last viewer has the event."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ __all__ = ["measure_push", "measure_rivals", "measure_stuck"]
 
 STUCK_VIEWERS = 500
 FILLING_BYTES = 90_000
-"""Bytes that fill the socket of a stuck viewer: more than the kernel buffers, but too few for D.O.G. to drop it."""
+"""More than the kernel buffers for a stuck viewer, but too few for D.O.G. to drop it."""
 
 
 def measure_push(bench: Bench) -> list[Row]:

@@ -93,14 +93,14 @@ class Results(Struct, frozen=True, kw_only=True):
 
 
 def merge(before: Results, now: Results) -> Results:
-    """Return the new figures, with the old ones added if the machine and the versions are the same."""
+    """Add the old figures if the machine and the versions are the same."""
     if (before.machine, before.versions) != (now.machine, now.versions):
         return now
     return msgspec.structs.replace(now, figures=before.figures | now.figures)
 
 
 def ratios(dog: Sequence[float], rival: Sequence[float]) -> float:
-    """Return the median ratio of pairs measured in turn, which cancels the machine's drift."""
+    """Return the median ratio of pairs, which cancels the machine's drift."""
     return round(statistics.median(mine / theirs for mine, theirs in zip(dog, rival, strict=True)), 3)
 
 

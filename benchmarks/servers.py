@@ -45,15 +45,15 @@ HIGH_LIMITS = {
     "--max-connections": "60000",
     "--max-connections-per-address": "60000",
 }
-"""Higher limits for D.O.G., because all viewers have one client address and press as fast as they can."""
+"""Higher limits for D.O.G., because all viewers have one client address."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """The message `text` (from a viewer, or POSTed to `post`) that makes a server push a message with `match`.
+    """A message `text` that makes a server push a message with `match`.
 
-    A round ends when each viewer has a message with `settled`, too. A stuck viewer first sends `filling`, so that the
-    replies fill its socket.
+    A viewer sends it, or it is POSTed to `post`. A round ends when each viewer has a message with `settled`, too. A
+    stuck viewer first sends `filling`, so that the replies fill its socket.
     """
 
     text: str
@@ -74,7 +74,7 @@ def make_message(frame_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Rival:
-    """A rival. `start` returns its server, or raises Skipped; `post` is the path for messages by POST."""
+    """A rival. `start` may raise Skipped; `post` is the path for messages by POST."""
 
     name: str
     start: Callable[[Bench], Server]
@@ -94,7 +94,7 @@ def _environment() -> dict[str, str]:
 
 
 def dog(bench: Bench, script: str | None = None, *options: str) -> Server:
-    """Return `dog serve` in a new folder. Its camera runs the shell lines `script` ($1: the path)."""
+    """Return `dog serve` in a new folder. Its camera runs the shell lines `script`."""
     folder = bench.new_folder("dog")
     arguments = ["--port", "0", "--dead-time", "0", *_limit_arguments(), *options]
     if script is not None:
@@ -119,7 +119,7 @@ def _limit_arguments() -> list[str]:
 
 
 def make_photo(path: Path) -> Path:
-    """Write a JPEG of about 200 kB at 1280 by 960, always the same: patches of colour with a little noise."""
+    """Write a JPEG of 1280 by 960 and about 200 kB, always the same."""
     chance = random.Random(1)
     width, height = PHOTO_SIZE
     patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(
@@ -157,7 +157,7 @@ def rival(name: str, module: str, *packages: str) -> Rival:
 
 
 def nginx(bench: Bench, *, push: bool = True, file: Path | None = None) -> Server:
-    """Return nginx with one worker, with nchan at /ws and /publish if `push`, and with `file` at its name."""
+    """Return nginx with one worker, `file`, and, if `push`, nchan at /ws and /publish."""
     program = find_nginx()
     if program is None:
         raise Skipped("nginx is not installed (Debian: nginx)")

@@ -1,4 +1,4 @@
-"""Time until `dog serve` listens, in turn with a process that only imports its packages."""
+"""Time until `dog serve` listens, in turn with the imports of its packages."""
 
 import subprocess
 import sys

@@ -1,6 +1,7 @@
-"""Time from a press to the image of an open webcam, compared with ustreamer, in a guest with the kernel's uvcvideo.
+"""Time from a press to the image of an open webcam, compared with ustreamer.
 
-The guest's processor is emulated, so both are slower than on a real machine. Both are measured in the same run.
+Both run in a guest with the kernel's uvcvideo, in the same run. The guest's processor is emulated, so both are slower
+than on a real machine.
 """
 
 import json
@@ -40,7 +41,7 @@ def measure_webcam(bench: Bench) -> list[Row]:
         [entry["seconds"] * 1000 for entry in measured[label] if "seconds" in entry]
         for label in ("driver", "dog serve", "ustreamer")
     )
-    again = {label: sum(entry.get("asked", 1) > 1 for entry in measured[label]) for label in measured}
+    again = {label: sum(entry.get("attempts", 1) > 1 for entry in measured[label]) for label in measured}
     idle = {label: [entry["idle"] * 100 for entry in measured[label] if "idle" in entry] for label in measured}
     note = f"{len(driver)} presses each; requests repeated for a frame made after the press: {again['driver']} of the"
     note += f" driver, {again['dog serve']} of the service, {again['ustreamer']} of ustreamer"
@@ -96,7 +97,7 @@ def _run_guest(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
             "CAM": "uvc",
             "UVCCAM": f"--jpeg {share}/frame.jpg",
             "SHARE": str(share),
-            "GUEST_TIMEOUT": str(GUEST_TIMEOUT),
+            "LIMIT": str(GUEST_TIMEOUT),
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Tests of `make bench`: the docs show the results, and the tools measure. No test depends on speed."""
+"""Tests of `make bench`. No test depends on speed."""
 
 import re
 import shutil

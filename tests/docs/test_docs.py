@@ -1,4 +1,4 @@
-"""Comparison of the docs with the code: tables of messages, events, settings and URLs, quoted messages, and pip."""
+"""Comparison of the docs with the code: tables, quoted messages, commands."""
 
 import ast
 import importlib.metadata
@@ -146,7 +146,7 @@ def test_protocol_page_lists_exactly_the_urls_of_the_service(tmp_path: Path) -> 
 
 
 def test_every_pip_command_names_a_checkout_the_wheel_or_a_known_package() -> None:
-    """test_examples.py runs the commands of docs/deploying.md, and test_readme_script.py the one of README.md."""
+    """Other tests run them: test_examples.py and test_readme_script.py."""
     extras = "v4l2,stream,tls"
     running = (f"'.[{extras}]'", f"'dist/dog_camera-{__version__}-py3-none-any.whl[{extras}]'", "websockets", "linuxpy")
     texts = [path.read_text() for path in (*DOCUMENTS, *(ROOT / "dog").rglob("*.py"), ROOT / "dog_camera.py")]

@@ -1,4 +1,4 @@
-"""Every example in the docs, run by a test: RUNNERS says how, and this file runs those that no other test runs.
+"""Every example in the docs, run by a test: RUNNERS has the runner of each.
 
 An example that is not in RUNNERS fails. Nothing leaves this machine: network cameras are replaced by the tests' own,
 and no webcam is plugged in.
@@ -42,7 +42,7 @@ EXAMPLES = [one for path in sorted(DOCUMENTS) for one in read_examples(str(path.
 
 
 class ExampleFolder:
-    """A folder in which an example runs as a reader would run it, and the cameras that it needs."""
+    """A folder to run an example in, and the cameras that it needs."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder = folder
@@ -91,7 +91,7 @@ class ExampleFolder:
 
 
 def press(server: ServerProcess) -> dict[str, Any]:
-    """Take a photo. Retry as Retry-After says while the camera is being opened."""
+    """Take a photo. Retry while the camera is being opened (Retry-After)."""
     request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
     for last in [False] * 20 + [True]:
         try:
@@ -122,7 +122,7 @@ def require_login(example: Example, place: ExampleFolder) -> None:
 
 
 def serve_https(example: Example, place: ExampleFolder) -> None:
-    """Run both blocks: the first makes a certificate and a token and serves, the second sends requests."""
+    """Run both blocks: the first serves, and the second sends requests."""
     same = [each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name)]
     first, second = (text for text in same if "pip install" not in text)
     *making, serving = first.splitlines()
@@ -137,7 +137,7 @@ def serve_https(example: Example, place: ExampleFolder) -> None:
 
 
 def install_with_pip(example: Example, place: ExampleFolder) -> None:
-    """Run the commands in a checkout with the wheel. pip downloads dependencies from its index."""
+    """Run the commands in a checkout with the wheel. pip downloads dependencies."""
     checkout = copy_checkout(place.folder / "checkout")
     if "dist/" in example.text:
         building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
@@ -177,7 +177,7 @@ def find_no_camera(example: Example, place: ExampleFolder) -> None:
 
 
 def expand_make(example: Example, place: ExampleFolder) -> Example:
-    """Return the last command that make would run, without the flags of a make around the tests."""
+    """Return the last command that make would run, without flags of an outer make."""
     make = "env -u MAKEFLAGS -u ARGS make --no-print-directory --dry-run"
     planned = place.run(example.text.replace("make", make, 1), cwd=ROOT)
     assert planned.returncode == 0, planned.stderr
@@ -248,7 +248,7 @@ def take_photo_with_curl(example: Example, place: ExampleFolder) -> None:
 
 
 def replay_conversation(example: Example, place: ExampleFolder) -> None:
-    """Send the client's messages, and check the fields of each message from the server."""
+    """Send the client's messages, and check the fields of the server's."""
     server = place.start()
     press(server)  # the camera is open now
     lines = re.findall(r"^(client|server): (.*)$", example.text, re.MULTILINE)
@@ -312,7 +312,7 @@ STAND_INS = {
     "rpicam-still": "exists only on a Raspberry Pi",
     "imagesnap": "exists only on macOS",
 }
-"""Programs that are replaced by one that writes a picture to its last argument, with the reason."""
+"""Programs replaced by one that writes a photo to its last argument, with why."""
 
 
 def take_photo_with_program(example: Example, place: ExampleFolder) -> None:
@@ -356,7 +356,7 @@ def check_folder(example: Example, place: ExampleFolder) -> None:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Another test runs these blocks. If `blocks` is given, there must be exactly so many."""
+    """Another test runs these examples; if `blocks` is given, exactly that many."""
 
     test: str
     blocks: int | None = None
@@ -371,7 +371,7 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class NotRun:
-    """No test can run it, for this reason. If it is a command, a shell must be able to parse it."""
+    """An example that no test can run. A command must be valid for a shell."""
 
     reason: str
     is_command: bool = True

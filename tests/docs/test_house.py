@@ -1,4 +1,4 @@
-"""Imports between rooms: each room imports only the rooms that docs/architecture.md allows."""
+"""Imports between rooms, compared with docs/architecture.md."""
 
 import ast
 import re

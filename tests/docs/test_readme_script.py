@@ -1,4 +1,4 @@
-"""Tests of the script in README.md, against real servers: it saves its own photo, or prints why there is none."""
+"""Tests of the script in README.md, against real servers."""
 
 import http.server
 import json
@@ -74,7 +74,7 @@ def wait_until(happened: Callable[[], bool], script: Script) -> None:
 
 
 class HeldCamera:
-    """A camera program that waits in each run until the test lets it fail or write a photo."""
+    """A camera program that waits until the test lets it fail or write a photo."""
 
     def __init__(self, folder: Path) -> None:
         self._began, self._command, self._photo = (folder / name for name in ("began", "command", "held.jpg"))
