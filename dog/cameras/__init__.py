@@ -15,7 +15,7 @@ from typing import Protocol
 from dog.errors import CaptureError
 from dog.protocol import Quality
 
-__all__ = ["Camera", "OnFrame", "OnLost", "Still"]
+__all__ = ["Camera", "CapturedImage", "OnFrame", "OnLost"]
 
 OnLost = Callable[[CaptureError], None]
 """Told, in the event loop, that an open camera went by itself, and why."""
@@ -24,16 +24,16 @@ OnFrame = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Still:
+class CapturedImage:
     """What a capture gave: an image file's bytes, and what is known of them.
 
-    `began` is when the exposure began, by time.monotonic(): never later than it really did; None where the camera does
+    `exposure_start` is when the exposure began, by time.monotonic(): never later than it really did; None where the camera does
     not say. `exposure` is its time in seconds, where the driver knows it. `quality` is what was found, where frames are
     looked at.
     """
 
     data: bytes
-    began: float | None = None
+    exposure_start: float | None = None
     exposure: float | None = None
     quality: Quality | None = None
 
@@ -45,19 +45,19 @@ class Camera(Protocol):
     def has_preview(self) -> bool:
         """Whether `show` does anything."""
 
-    async def open(self, lost: OnLost) -> None:
+    async def open(self, on_lost: OnLost) -> None:
         """Make ready to take pictures. Called again to see whether an offline camera came back.
 
-        `lost` is called when the open camera goes by itself. Raises CameraOffline, with what to do.
+        `on_lost` is called when the open camera goes by itself. Raises CameraOffline, with what to do.
         """
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         """Wait until a closed camera gives a sign that it may be opened again, such as being plugged in.
 
         Where there are no such signs, for ever.
         """
 
-    async def capture(self) -> Still:
+    async def capture(self) -> CapturedImage:
         """Take a picture now. The exposure begins after the call.
 
         Raises a CaptureError: CameraTimeout past the driver's own time limit, CameraOffline when the camera is not

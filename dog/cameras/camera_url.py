@@ -1,7 +1,7 @@
 """Addresses of network cameras, and what is said when one can't be reached.
 
 An address may hold a user and a password. They are taken out of it here, and nothing that is printed, logged or told
-holds them: an Address shows itself without, and `hide` takes them out of what others say of it.
+holds them: an Address shows itself without, and `hide_secrets` takes them out of what others say of it.
 """
 
 import re
@@ -15,18 +15,18 @@ from dog.cameras.password_file import read_password
 from dog.errors import CameraOffline
 from dog.redaction import HIDDEN, SECRET, redact
 
-__all__ = ["Address", "explain"]
+__all__ = ["CameraUrl", "explain_connection_error"]
 
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 """Where a camera listens when its address does not say (RTSP: RFC 7826 section 1.1)."""
-LOOK = 1.0
+LISTEN_POLL_INTERVAL = 1.0
 """Seconds between two looks whether a camera listens again, and what one look may take."""
 
 
-class Address:
+class CameraUrl:
     """One camera's address. `str()` is fit for a log.
 
-    `url` is the address without user and password, which are decoded; `target` is the path with the query.
+    `url` is the address without user and password, which are decoded; `path_and_query` is the path with the query.
     `password_file` has the password where the address names a user alone; `read_password` reads it.
     Raises ValueError where it can't be an address; its words hold nothing of it.
     """
@@ -37,26 +37,26 @@ class Address:
             port = parts.port
         except ValueError:
             raise ValueError("not an address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(f"not an address with a host and one of {', '.join(PORTS)}")
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise ValueError(f"not an address with a host and one of {', '.join(DEFAULT_PORTS)}")
         if re.search(r"[\x00-\x20\x7f]", url):
             raise ValueError("an address has no spaces; write them as %20")
         self.scheme = parts.scheme
         self.host = parts.hostname
-        self.port = port or PORTS[parts.scheme]
+        self.port = port or DEFAULT_PORTS[parts.scheme]
         authority = parts.netloc.rpartition("@")[2]
         self.authority = authority
         self.url = urlunsplit((parts.scheme, authority, parts.path, parts.query, ""))
-        self.target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        self.path_and_query = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         self.has_user = parts.username is not None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
         self._password_file = password_file
-        self._whole = url
+        self._with_credentials = url
         self._shown = redact(url)
-        self._looked = 0.0
-        self._listens = False
-        self._secrets = _forms(url, parts.username or "", parts.password or "")
+        self._checked_at = 0.0
+        self._is_listening = False
+        self._secrets = _secret_spellings(url, parts.username or "", parts.password or "")
         if password_file is not None and not parts.username:
             raise ValueError("the camera's address names no user; write it and an @ before the host")
         if password_file is not None and parts.password is not None:
@@ -69,18 +69,18 @@ class Address:
         try:
             self.password = read_password(self._password_file)
         except ValueError as error:
-            said = "The camera's password can't be read from its file. See the server's log."
-            raise CameraOffline(said, detail=str(error)) from None
-        parts = urlsplit(self._whole)
+            message = "The camera's password can't be read from its file. See the server's log."
+            raise CameraOffline(message, detail=str(error)) from None
+        parts = urlsplit(self._with_credentials)
         user = parts.username or ""
         password = quote(self.password, safe="")
-        self._whole = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
-        self._secrets = _forms(self._whole, user, password)
+        self._with_credentials = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
+        self._secrets = _secret_spellings(self._with_credentials, user, password)
 
     @property
-    def whole(self) -> str:
+    def with_credentials(self) -> str:
         """With user and password, as it was given: for who connects, never to be shown."""
-        return self._whole
+        return self._with_credentials
 
     def __str__(self) -> str:
         return self._shown
@@ -88,12 +88,12 @@ class Address:
     def __repr__(self) -> str:
         return f"Address({self._shown!r})"
 
-    def hide(self, text: object) -> str:
+    def hide_secrets(self, text: object) -> str:
         """What somebody says of this address, without its secrets."""
-        said = str(text)
+        message = str(text)
         for secret in self._secrets:
-            said = said.replace(secret, HIDDEN)
-        return SECRET.sub(rf"\g<1>{HIDDEN}", said)
+            message = message.replace(secret, HIDDEN)
+        return SECRET.sub(rf"\g<1>{HIDDEN}", message)
 
     def connect(self, timeout: float) -> socket.socket:
         """A new connection, with TLS where the scheme says so. Raises OSError; `timeout` is for each of its steps."""
@@ -106,20 +106,20 @@ class Address:
             sock.close()
             raise
 
-    def listens(self) -> bool:
+    def is_listening(self) -> bool:
         """Whether something listens there; looked up once in LOOK seconds. Blocks as long, besides for the name."""
         now = time.monotonic()
-        if now >= self._looked + LOOK:
-            self._looked = now
+        if now >= self._checked_at + LISTEN_POLL_INTERVAL:
+            self._checked_at = now
             try:
-                socket.create_connection((self.host, self.port), LOOK).close()
-                self._listens = True
+                socket.create_connection((self.host, self.port), LISTEN_POLL_INTERVAL).close()
+                self._is_listening = True
             except (OSError, UnicodeError):  # the latter for a name that can be none
-                self._listens = False
-        return self._listens
+                self._is_listening = False
+        return self._is_listening
 
 
-def _forms(url: str, user: str, password: str) -> list[str]:
+def _secret_spellings(url: str, user: str, password: str) -> list[str]:
     """All that must not be said, longest first: each secret as it was written, decoded, and encoded anew."""
     found = {url}
     for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
@@ -128,26 +128,26 @@ def _forms(url: str, user: str, password: str) -> list[str]:
     return sorted(found - {""}, key=len, reverse=True)
 
 
-def explain(error: Exception, address: Address) -> CameraOffline:
+def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
     """What a person can do about an address that could not be reached; the address stands in the detail."""
     match error:
         case socket.gaierror():
-            said = "The camera's host name is unknown in the network. Check its address."
+            message = "The camera's host name is unknown in the network. Check its address."
         case ConnectionRefusedError():
-            said = "The camera's address refused the connection. Check that the camera is on, and the port."
+            message = "The camera's address refused the connection. Check that the camera is on, and the port."
         case ssl.SSLCertVerificationError():
-            said = (
+            message = (
                 "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use an address"
                 " without TLS."
             )
         case ssl.SSLError():
-            said = "The TLS handshake with the camera failed. Check whether its address is one without TLS."
+            message = "The TLS handshake with the camera failed. Check whether its address is one without TLS."
         case TimeoutError():
-            said = "The camera's address does not answer. Check that the camera is on, and in the network."
+            message = "The camera's address does not answer. Check that the camera is on, and in the network."
         case ConnectionError() | EOFError():
-            said = "The camera ended the connection. Check whether it restarts, or has too many viewers."
+            message = "The camera ended the connection. Check whether it restarts, or has too many viewers."
         case OSError():
-            said = "The camera's address can't be reached. Check that the camera is on, and in the network."
+            message = "The camera's address can't be reached. Check that the camera is on, and in the network."
         case _:
-            said = "The camera's answer can't be understood. Check the host and the path of its address."
-    return CameraOffline(said, detail=f"{address}: {type(error).__name__}: {address.hide(error)}")
+            message = "The camera's answer can't be understood. Check the host and the path of its address."
+    return CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from dog.errors import CameraOffline
 
-__all__ = ["Control", "read_control", "shorten"]
+__all__ = ["Control", "join_limited", "parse_control"]
 
-SHOWN = 20
+MAX_LISTED = 20
 """Of whatever is listed in a message."""
 
 
@@ -28,11 +28,11 @@ class Control(Protocol):
         """As the driver wants it. Raises ValueError where it is not within the limits."""
 
 
-def read_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
+def parse_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
     """A setting's value as the driver wants it. Raises CameraOffline, with what the camera offers."""
     if name not in offered:
         raise CameraOffline(
-            f"The camera has no control {name}. Its controls are: {shorten(sorted(offered) or ['none'])}."
+            f"The camera has no control {name}. Its controls are: {join_limited(sorted(offered) or ['none'])}."
         )
     try:
         return offered[name].read(value)
@@ -40,6 +40,8 @@ def read_control(name: str, value: bool | int | str, offered: Mapping[str, Contr
         raise CameraOffline(f"The control {name} can't be {value}. It can be {offered[name].limits}.") from None
 
 
-def shorten(words: list[str], between: str = ", ") -> str:
+def join_limited(words: list[str], between: str = ", ") -> str:
     """The first few of them, and how many more there are."""
-    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+    return between.join(words[:MAX_LISTED]) + (
+        f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+    )

@@ -18,13 +18,13 @@ from typing import Any
 
 from PIL import Image
 
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.test_card import SIZE, TestCard
 from dog.errors import CameraBusy, CameraOffline
 
 __all__ = ["Faults", "FaultyCard", "FaultyDevice"]
 
-INTERVAL = 0.1
+FRAME_INTERVAL = 0.1
 """Seconds between two frames."""
 
 
@@ -113,7 +113,7 @@ class FaultyCard:
         self._device.open()
         self._next = time.monotonic()
 
-    def read(self, _patience: float) -> "CardFrame":
+    def read(self, _timeout: float) -> "CardFrame":
         device = self._device
         if self._frames >= device.faults.hang:
             threading.Event().wait()
@@ -121,14 +121,14 @@ class FaultyCard:
             device.die()
             raise CameraOffline("The camera was unplugged (faulty on purpose).")
         self._frames += 1
-        self._next = max(self._next, time.monotonic()) + (device.faults.slow or INTERVAL)
-        began = time.monotonic()
-        time.sleep(max(0.0, self._next - began))
+        self._next = max(self._next, time.monotonic()) + (device.faults.slow or FRAME_INTERVAL)
+        exposure_start = time.monotonic()
+        time.sleep(max(0.0, self._next - exposure_start))
         if self._last is None or device.chance.random() >= device.faults.frozen:
             is_dark, is_cut = (device.chance.random() < share for share in (device.faults.dark, device.faults.cut))
-            self._last = CardFrame(device, began, b"frame %d" % self._frames, is_dark, is_cut)
+            self._last = CardFrame(device, exposure_start, b"frame %d" % self._frames, is_dark, is_cut)
             return self._last
-        self._last = self._last.repeat(began)
+        self._last = self._last.repeat(exposure_start)
         return self._last
 
     def close(self) -> None:
@@ -143,25 +143,25 @@ class CardFrame:
 
     exposure = None
 
-    def __init__(self, device: FaultyDevice, began: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
-        self.began = began
+    def __init__(self, device: FaultyDevice, exposure_start: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
+        self.exposure_start = exposure_start
         self.raw = raw
         self.is_dark = is_dark
         self.is_cut = is_cut
-        self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).picture())
+        self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).image())
 
-    def repeat(self, began: float) -> "CardFrame":
+    def repeat(self, exposure_start: float) -> "CardFrame":
         """The very same frame, as if it were a later one."""
         later = copy.copy(self)
-        later.began = began
+        later.exposure_start = exposure_start
         return later
 
-    def picture(self) -> bytes:
-        picture = self._draw()
-        return picture[: len(picture) // 2] if self.is_cut else picture
+    def image(self) -> bytes:
+        image = self._draw()
+        return image[: len(image) // 2] if self.is_cut else image
 
     def preview(self) -> bytes:
-        return shrink(self.picture())
+        return shrink_to_preview(self.image())
 
 
 def draw_black() -> bytes:

@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from dog.images import make_histogram
+from dog.images import grey_histogram
 
-__all__ = ["Fault", "FrameInspector", "FrameStats", "Thresholds", "take_digest"]
+__all__ = ["Fault", "FrameInspector", "FrameStats", "Thresholds", "frame_digest"]
 
 Fault = Literal["damaged", "black", "frozen"]
 
@@ -17,7 +17,7 @@ MIN_BLACK_FRACTION = 0.98
 """Fraction of black pixels from which a frame is black, as ffmpeg's filter `blackdetect` has it."""
 MAX_SETTLED_CHANGE = 0.02
 """Change of brightness from frame to frame, as a fraction, that is none: about what an eye just notices (Weber)."""
-SETTLED = 3
+SETTLED_FRAMES = 3
 """Frames in a row whose brightness is the same, until exposure counts as settled."""
 
 
@@ -42,7 +42,7 @@ class FrameStats:
     """What a picture looks like: its mean brightness from 0 to 1, and whether it is black."""
 
     brightness: float
-    black: bool
+    is_black: bool
 
 
 class FrameInspector:
@@ -51,9 +51,9 @@ class FrameInspector:
     def __init__(self, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
 
-    def look(self, picture: bytes) -> FrameStats:
+    def inspect(self, image: bytes) -> FrameStats:
         """Raises BadImage where the picture is cut off or damaged."""
-        counts = make_histogram(picture)
+        counts = grey_histogram(image)
         pixels = sum(counts)
         dark = sum(counts[: int(self.thresholds.black_level * 255) + 1])
         mean = sum(grey * count for grey, count in enumerate(counts)) / (255 * pixels)
@@ -74,9 +74,9 @@ class ExposureSettling:
             self._same += 1
         else:
             self._same = 0
-        return self._same >= SETTLED
+        return self._same >= SETTLED_FRAMES
 
 
-def take_digest(raw: bytes | memoryview) -> bytes:
+def frame_digest(raw: bytes | memoryview) -> bytes:
     """What tells whether two frames are the very same."""
     return hashlib.blake2b(raw, digest_size=16).digest()

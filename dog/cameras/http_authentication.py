@@ -6,16 +6,16 @@ from base64 import b64encode
 from collections.abc import Iterable
 from urllib.request import parse_http_list, parse_keqv_list
 
-from dog.cameras.camera_url import Address
+from dog.cameras.camera_url import CameraUrl
 from dog.errors import CameraOffline
 
-__all__ = ["authorize"]
+__all__ = ["authorization_header"]
 
 _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 """For Digest, the better one first (RFC 7616)."""
 
 
-def authorize(challenges: Iterable[str], address: Address, target: str) -> str:
+def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
     """The header that answers the best of these challenges. Raises CameraOffline where none can be answered."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
@@ -30,19 +30,19 @@ def authorize(challenges: Iterable[str], address: Address, target: str) -> str:
         basic = basic or scheme.lower() == "basic"
     for name in _ALGORITHMS:
         if name in digests and {"realm", "nonce"} <= digests[name].keys():
-            return _digest(name, digests[name], address, target)
+            return _digest(name, digests[name], url, target)
     if basic:
-        return "Basic " + b64encode(f"{address.user}:{address.password}".encode()).decode()
+        return "Basic " + b64encode(f"{url.user}:{url.password}".encode()).decode()
     raise CameraOffline("The camera's kind of login is not supported. Set it to Digest or Basic.")
 
 
-def _digest(algorithm: str, challenge: dict[str, str], address: Address, target: str) -> str:
+def _digest(algorithm: str, challenge: dict[str, str], url: CameraUrl, target: str) -> str:
     def digest(*words: str) -> str:
         return _ALGORITHMS[algorithm](":".join(words).encode(), usedforsecurity=False).hexdigest()
 
     realm, nonce = challenge["realm"], challenge["nonce"]
-    who, what = digest(address.user, realm, address.password), digest("GET", target)
-    said = {"username": address.user, "realm": realm, "nonce": nonce, "uri": target}
+    who, what = digest(url.user, realm, url.password), digest("GET", target)
+    said = {"username": url.user, "realm": realm, "nonce": nonce, "uri": target}
     plain = {"algorithm": algorithm} if "algorithm" in challenge else {}
     if "auth" in [option.strip() for option in challenge.get("qop", "").split(",")]:
         said["cnonce"] = own = secrets.token_hex(8)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["read_password"]
 
-LARGEST = 4096
+MAX_PASSWORD_BYTES = 4096
 """Bytes; no password that a person chose comes near it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -22,7 +22,7 @@ def read_password(path: Path) -> str:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path} is not a file; name one that has the password and nothing else")
-            data = file.read(LARGEST + 1)
+            data = file.read(MAX_PASSWORD_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -33,6 +33,6 @@ def read_password(path: Path) -> str:
         raise ValueError(f"{path} is not text in UTF-8; write the password into it and nothing else") from None
     if not text:
         raise ValueError(f"{path} is empty; write the password into it")
-    if len(data) > LARGEST or _CONTROL.search(text):
+    if len(data) > MAX_PASSWORD_BYTES or _CONTROL.search(text):
         raise ValueError(f"{path} has more than one line; write the password into it and nothing else")
     return text

@@ -17,19 +17,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dog.cameras.controls import read_control
+from dog.cameras.controls import parse_control
 from dog.cameras.pixel_formats import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]
 
-FORMAT = "YUV420"
+PIXEL_FORMAT = "YUV420"
 """Half the memory of RGB, and what a JPEG is made of anyway."""
-BUFFERS = 6
+BUFFER_COUNT = 6
 """As many as Picamera2 takes for video: two are looked at, one lies ready, three are left for the camera to fill."""
-HELD = 2
+MAX_HELD_FRAMES = 2
 """Frames that may still be looked at."""
-EXACT = 0.01
+MAX_RATE_DIFFERENCE = 0.01
 """Rates that differ by less than this share are the same one."""
 
 log = logging.getLogger(__name__)
@@ -121,13 +121,13 @@ def list_devices() -> list[Device]:
     except Exception as error:
         return [Device(0, "Raspberry Pi camera", problem=_explain(error).message)]
     return [
-        _look_at(picamera2, libcamera, number, str(about.get("Model", "Raspberry Pi camera")))
+        _describe_camera(picamera2, libcamera, number, str(about.get("Model", "Raspberry Pi camera")))
         for number, about in enumerate(found)
         if "/usb" not in str(about.get("Id", ""))
     ]
 
 
-def _look_at(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
+def _describe_camera(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
     camera = None
     try:
         camera = _acquire(picamera2.Picamera2, number)
@@ -231,12 +231,12 @@ class _Frame:
 
     def __init__(self, request: Any, layout: RawLayout) -> None:
         metadata = request.get_metadata()
-        self.began = _find_beginning(metadata)
+        self.exposure_start = _find_exposure_start(metadata)
         self.exposure = metadata["ExposureTime"] / 1e6 if "ExposureTime" in metadata else None
         self._request = request
         self._layout = layout
         self._raw: memoryview | None = None
-        self._picture: bytes | None = None
+        self._image: bytes | None = None
 
     @property
     def raw(self) -> memoryview:
@@ -245,16 +245,16 @@ class _Frame:
             self._raw = memoryview(self._request.make_buffer("main"))
         return self._raw
 
-    def picture(self) -> bytes:
-        if self._picture is None:
-            self._picture = encode(self.raw, self._layout)
-        return self._picture
+    def image(self) -> bytes:
+        if self._image is None:
+            self._image = encode(self.raw, self._layout)
+        return self._image
 
     def preview(self) -> bytes:
         return encode_preview(self.raw, self._layout)
 
 
-def _find_beginning(metadata: Mapping[str, Any]) -> float:
+def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
     """When the exposure began, by time.monotonic().
 
     SensorTimestamp is of the moment when the sensor began to send its first line, whose exposure ended then: so say
@@ -312,19 +312,19 @@ class PicameraSource:
 
     def _configure(self, libcamera: Any) -> None:
         camera = self._camera
-        flips = {name: read_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
+        flips = {name: parse_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
         size = self._resolution or camera.sensor_resolution
         configuration = camera.create_still_configuration(
-            main={"format": FORMAT, "size": size},
+            main={"format": PIXEL_FORMAT, "size": size},
             raw=None,
             transform=libcamera.Transform(**flips),
             colour_space=libcamera.ColorSpace.Sycc(),
-            buffer_count=BUFFERS,
+            buffer_count=BUFFER_COUNT,
         )
         camera.configure(configuration)
         # libcamera takes what is nearest to what it was told.
         main = camera.camera_configuration()["main"]
-        if main["format"] != FORMAT:
+        if main["format"] != PIXEL_FORMAT:
             raise CameraOffline(f"The camera gives {main['format']}. If it is a USB camera, use v4l2:DEVICE.")
         width, height = main["size"]
         if self._resolution not in (None, (width, height)):
@@ -341,7 +341,7 @@ class PicameraSource:
             values["AfMode"] = libcamera.controls.AfModeEnum.Continuous
         for name, value in self._controls.items():
             if name not in FLIPS:
-                values[name] = read_control(name, value, offered)
+                values[name] = parse_control(name, value, offered)
         if self._frame_rate is not None:
             limits = offered["FrameDurationLimits"]
             values["FrameDurationLimits"] = (self._find_duration(limits.minimum, limits.maximum),) * 2
@@ -351,7 +351,7 @@ class PicameraSource:
         """Microseconds of a frame, for the rate that was told."""
         wanted = round(1e6 / (self._frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
-        if abs(duration - wanted) > EXACT * wanted:
+        if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
             size = f"{self._layout.width}x{self._layout.height}"
             raise CameraOffline(
                 f"The camera can't give {self._frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
@@ -359,15 +359,15 @@ class PicameraSource:
             )
         return duration
 
-    def read(self, patience: float) -> _Frame:
-        while len(self._held) >= HELD:
+    def read(self, timeout: float) -> _Frame:
+        while len(self._held) >= MAX_HELD_FRAMES:
             self._held.popleft().release()
         try:
-            request = self._camera.capture_request(wait=patience)
+            request = self._camera.capture_request(wait=timeout)
         except TimeoutError:
             # As its documentation says, so that it can be closed.
             self._camera.cancel_all_and_flush()
-            message = f"The camera gave no picture for {patience:g} s. Turn the Pi off, and reseat its ribbon cable."
+            message = f"The camera gave no picture for {timeout:g} s. Turn the Pi off, and reseat its ribbon cable."
             if "ExposureTime" in self._controls or self._frame_rate is not None:
                 message += " Exposures must be shorter than that, too."
             raise CameraOffline(message, detail=f"camera number {self._number}") from None

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import complete, make_smaller
+from dog.images import add_missing_end, scale_down
 
-__all__ = ["FORMATS", "PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink"]
+__all__ = ["FORMATS", "MAX_PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink_to_preview"]
 
-QUALITY = 90
+JPEG_QUALITY = 90
 """Of the JPEGs made here, in Pillow's scale: what most cameras make themselves."""
 PREVIEW_QUALITY = 75
-PREVIEW_WIDTH = 960
+MAX_PREVIEW_WIDTH = 960
 """Pixels. A wider frame is made half as wide, or less, for the preview: one comes ten times a second, to phones too."""
 
 FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
@@ -42,17 +42,17 @@ class RawLayout:
 
 def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
     """A raw frame as a JPEG. Raises BadImage where bytes are missing."""
-    return _save(_unpack(raw, layout, 1), QUALITY)
+    return _save(_unpack(raw, layout, 1), JPEG_QUALITY)
 
 
 def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
     """A raw frame as a JPEG at most PREVIEW_WIDTH wide. Raises BadImage where bytes are missing."""
-    return _save(_unpack(raw, layout, -(-layout.width // PREVIEW_WIDTH)), PREVIEW_QUALITY)
+    return _save(_unpack(raw, layout, -(-layout.width // MAX_PREVIEW_WIDTH)), PREVIEW_QUALITY)
 
 
-def shrink(picture: bytes) -> bytes:
+def shrink_to_preview(image: bytes) -> bytes:
     """A picture as a JPEG for the preview, its sides at most PREVIEW_WIDTH. Raises BadImage where it is not whole."""
-    return make_smaller(complete(picture), PREVIEW_WIDTH, PREVIEW_QUALITY)
+    return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:
@@ -74,13 +74,13 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:
         case "RGB3":
-            picture = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
-            return _stretch(picture.reduce(scale), layout)
+            image = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
+            return _expand_range(image.reduce(scale), layout)
         case "BGR3":
-            picture = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
-            return _stretch(picture.reduce(scale), layout)
+            image = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
+            return _expand_range(image.reduce(scale), layout)
         case "GREY":
-            return _stretch(_plane(raw, width, height, stride).reduce(scale), layout)
+            return _expand_range(_plane(raw, width, height, stride).reduce(scale), layout)
         case "YUYV":
             luma = _plane(raw[0::2], width, height, stride // 2)
             blue = _plane(raw[1::4], width // 2, height, stride // 4)
@@ -98,24 +98,24 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
             )
         case other:
             raise ValueError(f"unknown format {other}")
-    return _join(luma.reduce(scale), blue, red, layout)
+    return _merge_planes(luma.reduce(scale), blue, red, layout)
 
 
 def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:
     return Image.frombytes("L", (width, height), data, "raw", "L", stride, 1)
 
 
-def _join(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
+def _merge_planes(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
     """A JPEG has BT.601 from 0 to 255 itself (ITU-T T.871), so that what is BT.601 needs no way through R'G'B'."""
     blue, red = (plane.resize(luma.size, Image.Resampling.BILINEAR) for plane in (blue, red))
     if layout.bt709:
         return Image.merge("RGB", (luma, blue, red)).convert("RGB", _bt709_to_rgb(layout.limited))
     if layout.limited:
         blue, red = blue.point(_CHROMA), red.point(_CHROMA)
-    return Image.merge("YCbCr", (_stretch(luma, layout), blue, red))
+    return Image.merge("YCbCr", (_expand_range(luma, layout), blue, red))
 
 
-def _stretch(image: Image.Image, layout: RawLayout) -> Image.Image:
+def _expand_range(image: Image.Image, layout: RawLayout) -> Image.Image:
     """From 16 to 235 to 0 to 255, where it is so."""
     return image.point(_LUMA * len(image.getbands())) if layout.limited else image
 

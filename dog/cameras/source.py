@@ -6,11 +6,11 @@ gone is all for live.py. So a driver is one file with a dozen lines for each of 
 
 from typing import Protocol
 
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 
-__all__ = ["AFTER_REFUSAL", "Frame", "Source", "WholeFrame"]
+__all__ = ["LOGIN_RETRY_SECONDS", "Frame", "ImageFrame", "Source"]
 
-AFTER_REFUSAL = 60.0
+LOGIN_RETRY_SECONDS = 60.0
 """Seconds for which a camera that refused a password is left alone: cameras lock an account that is tried too often."""
 
 
@@ -18,7 +18,7 @@ class Frame(Protocol):
     """One frame. It may be looked at until its source has been read twice more, in the source's own thread."""
 
     @property
-    def began(self) -> float:
+    def exposure_start(self) -> float:
         """When its exposure began, by time.monotonic(): never later than it really did."""
 
     @property
@@ -29,7 +29,7 @@ class Frame(Protocol):
     def raw(self) -> bytes | memoryview:
         """The bytes as they came from the camera: two frames of a live sensor never have the same."""
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """The image file: what the camera made, untouched, where it makes JPEGs.
 
         Raises BadImage where the source knows that the frame is not whole.
@@ -39,20 +39,20 @@ class Frame(Protocol):
         """A JPEG of it at most PREVIEW_WIDTH wide, which may cost less than the picture. Raises BadImage likewise."""
 
 
-class WholeFrame:
+class ImageFrame:
     """A frame that came as an image file."""
 
     exposure = None
 
-    def __init__(self, data: bytes, began: float) -> None:
+    def __init__(self, data: bytes, exposure_start: float) -> None:
         self.raw = data
-        self.began = began
+        self.exposure_start = exposure_start
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         return self.raw
 
     def preview(self) -> bytes:
-        return shrink(self.raw)
+        return shrink_to_preview(self.raw)
 
 
 class Source(Protocol):
@@ -72,8 +72,8 @@ class Source(Protocol):
     def open(self) -> None:
         """Open the device and have it give frames. Raises CameraOffline, or CameraBusy, with what to do."""
 
-    def read(self, patience: float) -> Frame:
-        """The next frame, in order; it comes within `patience` seconds. What a frame costs is paid by its `picture`.
+    def read(self, timeout: float) -> Frame:
+        """The next frame, in order; it comes within `timeout` seconds. What a frame costs is paid by its `image`.
 
         Raises CameraOffline where none came in time, or none will come any more: the source is closed then.
         """

@@ -18,27 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["ProcessResult", "Run", "Tail"]
+__all__ = ["ProcessResult", "ProgramRun", "Tail"]
 
-GRACE = 1.0
+TERM_GRACE_SECONDS = 1.0
 """Seconds from SIGTERM to SIGKILL: time enough for a camera program to let go of its device."""
 
-LOOK = 0.01
+POLL_INTERVAL = 0.01
 """Seconds between two looks whether the program has ended or is to end; Linux tells of the end at once."""
 
-REAP = 2.0
+REAP_TIMEOUT = 2.0
 """Seconds to wait for a killed program. One still there hangs in its device's driver, where no signal reaches."""
 
-LINGER = 0.25
+GROUP_END_TIMEOUT = 0.25
 """Seconds to wait for the rest of a killed group."""
 
-PASSED_ON = re.compile(
+PASSED_VARIABLES = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_RUNTIME_DIR|LD_LIBRARY_PATH"
     "|SSL_CERT_FILE|SSL_CERT_DIR|CAMERA_.*"
 )
 """The variables that a program is given; any other may hold a secret."""
 
-KEPT = 4096
+MAX_TAIL_BYTES = 4096
 """Bytes kept of the end of each output."""
 
 
@@ -51,7 +51,7 @@ class ProcessResult:
     stopped: bool
 
 
-class Run:
+class ProgramRun:
     """One run of a program. `run` belongs to a thread; `stop` and `kill` to whoever wants it to end early."""
 
     def __init__(self, arguments: Sequence[str | Path], timeout: float) -> None:
@@ -85,7 +85,7 @@ class Run:
         process = self._start()
         if process is None:
             return ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
-        began = time.monotonic()
+        started_at = time.monotonic()
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr, selectors.DefaultSelector() as pipes:
@@ -93,10 +93,10 @@ class Run:
                 os.set_blocking(pipe.fileno(), False)
                 pipes.register(pipe, selectors.EVENT_READ, tail)
             with _watch_end(pipes, process.pid):
-                in_time = self._wait(pipes, began + self.timeout)
+                in_time = self._wait(pipes, started_at + self.timeout)
                 if not in_time:
                     self._signal_group(signal.SIGTERM)
-                    self._wait(pipes, time.monotonic() + GRACE, stoppable=False)
+                    self._wait(pipes, time.monotonic() + TERM_GRACE_SECONDS, stoppable=False)
                 status = self._end_group(pipes)
                 _read(pipes)
         stopped = self._killed or (not in_time and self._stopping.is_set())
@@ -104,7 +104,7 @@ class Run:
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
         """The process, or None if it is no longer wanted."""
-        environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        environment = {name: value for name, value in os.environ.items() if PASSED_VARIABLES.fullmatch(name)}
         with self._lock:
             if self._killed:
                 return None
@@ -120,13 +120,13 @@ class Run:
             )
             return self._process
 
-    def _wait(self, pipes: selectors.BaseSelector, until: float, *, stoppable: bool = True) -> bool:
+    def _wait(self, pipes: selectors.BaseSelector, deadline: float, *, stoppable: bool = True) -> bool:
         """Read the pipes until the program has ended, true; or the time, or who wants it to stop, has come, false."""
         while not self._has_ended():
-            if time.monotonic() >= until or (stoppable and self._stopping.is_set()):
+            if time.monotonic() >= deadline or (stoppable and self._stopping.is_set()):
                 return False
-            if not _read(pipes, wait=LOOK):
-                time.sleep(LOOK)
+            if not _read(pipes, wait=POLL_INTERVAL):
+                time.sleep(POLL_INTERVAL)
         return True
 
     def _has_ended(self) -> bool:
@@ -143,7 +143,7 @@ class Run:
         """Kill what is left of the group, reap the program and return its status; None if no signal reaches it."""
         assert self._process is not None
         self._signal_group(signal.SIGKILL)
-        if not self._wait(pipes, time.monotonic() + REAP, stoppable=False):
+        if not self._wait(pipes, time.monotonic() + REAP_TIMEOUT, stoppable=False):
             return None
         with self._lock:
             process, self._process = self._process, None
@@ -169,7 +169,7 @@ class Tail:
         self._bytes = b""
 
     def add(self, chunk: bytes) -> None:
-        self._bytes = (self._bytes + chunk)[-KEPT:]
+        self._bytes = (self._bytes + chunk)[-MAX_TAIL_BYTES:]
 
     def lines(self) -> list[str]:
         """Those that say anything, without colours and control characters."""
@@ -223,7 +223,7 @@ def _wait_for_group(group: int) -> None:
     Where this process is the first of a container, the orphans are its own and it reaps them. Where the first one
     reaps none they stay as zombies, which write no more; hence the limit.
     """
-    until = time.monotonic() + LINGER
+    deadline = time.monotonic() + GROUP_END_TIMEOUT
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-group, os.WNOHANG)[0]:
@@ -232,6 +232,6 @@ def _wait_for_group(group: int) -> None:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):
             return
-        if time.monotonic() >= until:
+        if time.monotonic() >= deadline:
             return
-        time.sleep(LOOK / 4)
+        time.sleep(POLL_INTERVAL / 4)

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dog.cameras.source import Frame, WholeFrame
+from dog.cameras.source import Frame, ImageFrame
 
 __all__ = ["SIZE", "TestCard"]
 
 SIZE = (1280, 720)
 """Pixels."""
 
-COUNT = 1_000_000
+COUNTER_LIMIT = 1_000_000
 """The counter has six digits; then it begins again."""
 
-FORMATS = {
+IMAGE_FORMATS = {
     "jpg": ("JPEG", {"quality": 90}),
     "jpeg": ("JPEG", {"quality": 90}),
     "png": ("PNG", {"compress_level": 1}),
@@ -44,7 +44,7 @@ class TestCard:
     settles = False
 
     def __init__(self, *, image_type: str = "jpg", clock: Callable[[], dt.datetime] = _now) -> None:
-        self._format, self._options = FORMATS[image_type]
+        self._format, self._options = IMAGE_FORMATS[image_type]
         self._clock = clock
         self._captures = 0
         self._card: _Card | None = None
@@ -52,14 +52,14 @@ class TestCard:
     def open(self) -> None:
         """It is always there."""
 
-    def read(self, _patience: float) -> Frame:
+    def read(self, _timeout: float) -> Frame:
         if self._card is None:
             self._card = _Card()
         began = time.monotonic()
-        self._captures = (self._captures + 1) % COUNT
+        self._captures = (self._captures + 1) % COUNTER_LIMIT
         file = io.BytesIO()
-        self._card.picture(self._clock(), self._captures).save(file, self._format, **self._options)
-        return WholeFrame(file.getvalue(), began)
+        self._card.image(self._clock(), self._captures).save(file, self._format, **self._options)
+        return ImageFrame(file.getvalue(), began)
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -94,15 +94,15 @@ class _Card:
         self._large = ImageFont.load_default(size=58)
         self._small = ImageFont.load_default(size=24)
 
-    def picture(self, moment: dt.datetime, count: int) -> Image.Image:
-        picture = self._background.copy()
-        pen = ImageDraw.Draw(picture)
+    def image(self, moment: dt.datetime, count: int) -> Image.Image:
+        image = self._background.copy()
+        pen = ImageDraw.Draw(image)
         utc = moment.astimezone(dt.UTC)
         time, date = f"{utc:%H:%M:%S}.{utc.microsecond // 1000:03}", f"{utc:%Y-%m-%d} UTC"
         for x, digits, below, colour in ((510, time, date, "white"), (838, f"{count:06}", "frame", GOLD)):
             pen.text((x, 562), digits, colour, self._large, "mm", stroke_width=1, stroke_fill=colour)
             pen.text((x, 615), below, LINE, self._small, "mm")
-        return picture
+        return image
 
 
 class _Pen:

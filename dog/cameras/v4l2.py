@@ -22,18 +22,18 @@ from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
 from dog.cameras import pixel_formats as pixels
-from dog.cameras.controls import shorten
+from dog.cameras.controls import join_limited
 from dog.cameras.v4l2_controls import set_controls
 from dog.cameras.v4l2_devices import (
     CAPTURE,
-    EXACT,
     JPEG,
+    MAX_RATE_DIFFERENCE,
     MMAP,
     USABLE,
     Format,
     Mode,
-    explain,
-    gives_pictures,
+    explain_device_error,
+    is_capture_device,
     list_devices,
     list_formats,
     open_device,
@@ -42,13 +42,13 @@ from dog.cameras.v4l2_devices import (
 )
 from dog.errors import BadImage, CameraOffline
 
-__all__ = ["Choice", "V4l2Source", "choose", "find_beginning", "list_devices", "read_layout"]
+__all__ = ["FormatChoice", "V4l2Source", "choose_format", "find_exposure_start", "list_devices", "read_layout"]
 
-BUFFERS = 5
+BUFFER_COUNT = 5
 """One is looked at, beside the one before, and one is filled; two more, so that none is lost meanwhile."""
-HELD = 2
+MAX_HELD_FRAMES = 2
 """Frames that may still be looked at."""
-FAST_ENOUGH = 10
+MIN_GOOD_RATE = 10
 """Frames a second: a larger picture that comes more slowly is not worth the wait, unless it is asked for."""
 
 FLAG = raw.BufferFlag
@@ -60,22 +60,22 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FormatChoice:
     fourcc: str
     width: int
     height: int
     rate: Fraction | None
 
 
-def choose(
+def choose_format(
     formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
-) -> Choice:
+) -> FormatChoice:
     """The best that is offered. Raises CameraOffline, with what is, where nothing is as asked for."""
     offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
         wanted = pixel_format or " or ".join(USABLE)
-        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {shorten(names)}.")
+        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {join_limited(names)}.")
     candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
     if frame_rate is not None:
         candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
@@ -87,12 +87,12 @@ def choose(
 
     def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
         one, mode = candidate
-        fast = not mode.rates or mode.rates[-1] >= FAST_ENOUGH
+        fast = not mode.rates or mode.rates[-1] >= MIN_GOOD_RATE
         return one.fourcc in JPEG, fast or frame_rate is not None, mode.width * mode.height, -USABLE.index(one.fourcc)
 
     best, mode = max(candidates, key=rank)
     rate = None if frame_rate is None else mode.find_rate(frame_rate) or Fraction(frame_rate).limit_denominator(1001)
-    return Choice(best.fourcc, mode.width, mode.height, rate)
+    return FormatChoice(best.fourcc, mode.width, mode.height, rate)
 
 
 def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
@@ -116,7 +116,7 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
     best = {(mode.width, mode.height): mode for mode in modes}
     if resolution in best:
         return str(best[resolution])
-    return shorten([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
+    return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
 
 
 # ---- frames
@@ -127,23 +127,23 @@ class _Frame:
 
     exposure = None  # the control of that name says what was asked for, and of the next frames
 
-    def __init__(self, data: memoryview, began: float, layout: pixels.RawLayout | None, damage: str) -> None:
+    def __init__(self, data: memoryview, exposure_start: float, layout: pixels.RawLayout | None, damage: str) -> None:
         self.raw = data
-        self.began = began
+        self.exposure_start = exposure_start
         self._layout = layout
         self._damage = damage
-        self._picture: bytes | None = None
+        self._image: bytes | None = None
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         if self._damage:
             raise BadImage("The camera's frame is damaged. Check the cable, then press again.", detail=self._damage)
-        if self._picture is None:
-            self._picture = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
-        return self._picture
+        if self._image is None:
+            self._image = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
+        return self._image
 
     def preview(self) -> bytes:
         if self._layout is None or self._damage:
-            return pixels.shrink(self.picture())
+            return pixels.shrink_to_preview(self.image())
         return pixels.encode_preview(self.raw, self._layout)
 
 
@@ -190,25 +190,25 @@ class V4l2Source:
     def open(self) -> None:
         self._descriptor = open_device(self._device)
         try:
-            if not gives_pictures(v4l2.read_capabilities(self._descriptor)):
+            if not is_capture_device(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
                     "The device gives no pictures. Choose one that `dog cameras` lists.", detail=self._device
                 )
             fourcc = self._set_format()
             set_controls(self._descriptor, self._controls)
             # Controls may change the layout: one rotates, another sets the range.
-            form = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
-            self._layout = None if fourcc in JPEG else read_layout(form)
+            pix_format = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
+            self._layout = None if fourcc in JPEG else read_layout(pix_format)
             self._start()
         except OSError as error:
-            raise explain(error, self._device, "started") from error
+            raise explain_device_error(error, self._device, "started") from error
 
     def _set_format(self) -> str:
         """And the rate. What was chosen."""
         formats = list(list_formats(self._descriptor))
-        choice = choose(formats, self._resolution, self._frame_rate, self._pixel_format)
-        form = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
-        got = (read_fourcc(form.pixelformat), form.width, form.height)
+        choice = choose_format(formats, self._resolution, self._frame_rate, self._pixel_format)
+        pix_format = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
+        got = (read_fourcc(pix_format.pixelformat), pix_format.width, pix_format.height)
         if got != (choice.fourcc, choice.width, choice.height):
             raise CameraOffline(
                 f"The camera gave {got[0]} {got[1]}x{got[2]} where it was told"
@@ -228,7 +228,7 @@ class V4l2Source:
             return 0.0
         if rate is None:
             return 0.0
-        if self._frame_rate is not None and abs(rate - self._frame_rate) > EXACT * self._frame_rate:
+        if self._frame_rate is not None and abs(rate - self._frame_rate) > MAX_RATE_DIFFERENCE * self._frame_rate:
             raise CameraOffline(
                 f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g}."
                 " Set another `frame_rate`."
@@ -236,7 +236,7 @@ class V4l2Source:
         return float(1 / rate)
 
     def _start(self) -> None:
-        count = v4l2.request_buffers(self._descriptor, CAPTURE, MMAP, BUFFERS).count
+        count = v4l2.request_buffers(self._descriptor, CAPTURE, MMAP, BUFFER_COUNT).count
         for index in range(count):
             buffer = v4l2.query_buffer(self._descriptor, CAPTURE, MMAP, index)
             self._maps.append(v4l2.mmap_from_buffer(self._descriptor, buffer))
@@ -245,10 +245,10 @@ class V4l2Source:
         v4l2.stream_on(self._descriptor, CAPTURE)
         self._poll.register(self._descriptor, select.POLLIN)
 
-    def read(self, patience: float) -> _Frame:
+    def read(self, timeout: float) -> _Frame:
         try:
-            self._give_back()
-            buffer = self._wait(patience)
+            self._requeue_oldest()
+            buffer = self._dequeue(timeout)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise CameraOffline("The camera was unplugged. Plug it in again.", detail=self._device) from error
@@ -257,8 +257,8 @@ class V4l2Source:
                 detail=f"{self._device}: {error}",
             ) from error
         if buffer is None:
-            began = self._empty_at - self._interval - self._latency
-            return _Frame(memoryview(b""), began, None, "the driver reports: I/O error")
+            exposure_start = self._empty_at - self._interval - self._latency
+            return _Frame(memoryview(b""), exposure_start, None, "the driver reports: I/O error")
         data = memoryview(self._maps[buffer.index])[: buffer.bytesused]
         self._held.append((buffer.index, data))
         damage = ""
@@ -266,24 +266,24 @@ class V4l2Source:
             damage = "the driver reports an error"
         elif not buffer.bytesused:
             damage = "it is empty"
-        return _Frame(data, self._date(buffer), self._layout, damage)
+        return _Frame(data, self._find_exposure_start(buffer), self._layout, damage)
 
-    def _give_back(self) -> None:
+    def _requeue_oldest(self) -> None:
         """The oldest frame that was looked at, to be filled again."""
-        while len(self._held) >= HELD:
+        while len(self._held) >= MAX_HELD_FRAMES:
             index, data = self._held.popleft()
             data.release()
             v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
 
-    def _wait(self, patience: float) -> Any:
+    def _dequeue(self, timeout: float) -> Any:
         """The next buffer; None where it was lost. Raises OSError and CameraOffline."""
         now = time.monotonic()
         ready = self._poll.poll(0)
         if not ready:
             self._empty_at = now
-            ready = self._poll.poll(patience * 1000)
+            ready = self._poll.poll(timeout * 1000)
         if not ready:
-            raise CameraOffline(f"The camera gave no picture for {patience:g} s. Reconnect it.", detail=self._device)
+            raise CameraOffline(f"The camera gave no picture for {timeout:g} s. Reconnect it.", detail=self._device)
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:
@@ -298,13 +298,13 @@ class V4l2Source:
         self._errors = 0
         return buffer
 
-    def _date(self, buffer: Any) -> float:
+    def _find_exposure_start(self, buffer: Any) -> float:
         stamp: float = buffer.timestamp.secs + buffer.timestamp.usecs * 1e-6
         last, self._last_stamp = self._last_stamp, stamp
-        began = find_beginning(
+        exposure_start = find_exposure_start(
             stamp, buffer.flags, last=last, interval=self._interval, empty_at=self._empty_at, now=time.monotonic()
         )
-        return began - self._latency
+        return exposure_start - self._latency
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -335,7 +335,7 @@ class V4l2Source:
         return is_device and os.access(self._device, os.R_OK | os.W_OK)
 
 
-def find_beginning(
+def find_exposure_start(
     stamp: float, flags: int, *, last: float | None, interval: float, empty_at: float, now: float
 ) -> float:
     """When a frame's exposure began, by time.monotonic(), which is the clock of the drivers' timestamps.
@@ -351,20 +351,20 @@ def find_beginning(
     return stamp - max(interval, stamp - last if last is not None else 0.0)
 
 
-def read_layout(form: Any) -> pixels.RawLayout:
+def read_layout(pix_format: Any) -> pixels.RawLayout:
     """With the defaults of linux/videodev2.h, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.
 
     Those do not say to which grey alone belongs: sensors without colour use the full range, and so does vivid, the
     kernel's example.
     """
     space, encoding, range_ = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
-    fourcc = read_fourcc(form.pixelformat)
-    if form.quantization == range_.DEFAULT:
-        limited = fourcc not in ("RGB3", "BGR3", "GREY") and form.colorspace != space.JPEG
+    fourcc = read_fourcc(pix_format.pixelformat)
+    if pix_format.quantization == range_.DEFAULT:
+        limited = fourcc not in ("RGB3", "BGR3", "GREY") and pix_format.colorspace != space.JPEG
     else:
-        limited = form.quantization == range_.LIM_RANGE
-    if form.ycbcr_enc == encoding.DEFAULT:
-        bt709 = form.colorspace in (space.REC709, space.DCI_P3)
+        limited = pix_format.quantization == range_.LIM_RANGE
+    if pix_format.ycbcr_enc == encoding.DEFAULT:
+        bt709 = pix_format.colorspace in (space.REC709, space.DCI_P3)
     else:
-        bt709 = form.ycbcr_enc in (encoding._709, encoding.XV709)
-    return pixels.RawLayout(fourcc, form.width, form.height, form.bytesperline, limited, bt709)
+        bt709 = pix_format.ycbcr_enc in (encoding._709, encoding.XV709)
+    return pixels.RawLayout(fourcc, pix_format.width, pix_format.height, pix_format.bytesperline, limited, bt709)

@@ -11,7 +11,7 @@ from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
-from dog.cameras.controls import read_control
+from dog.cameras.controls import parse_control
 from dog.errors import CameraOffline
 
 __all__ = ["Control", "list_controls", "set_controls"]
@@ -121,7 +121,7 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
     waiting = dict(wanted)
     while waiting:
         offered = {control.name: control for control in list_controls(descriptor)}
-        values = {name: read_control(name, value, offered) for name, value in waiting.items()}
+        values = {name: parse_control(name, value, offered) for name, value in waiting.items()}
         refusals: dict[str, str] = {}
         for name, value in values.items():
             if offered[name].inactive:

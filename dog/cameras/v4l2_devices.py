@@ -24,15 +24,15 @@ from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = [
     "CAPTURE",
-    "EXACT",
     "JPEG",
+    "MAX_RATE_DIFFERENCE",
     "MMAP",
     "USABLE",
     "Device",
     "Format",
     "Mode",
-    "explain",
-    "gives_pictures",
+    "explain_device_error",
+    "is_capture_device",
     "list_devices",
     "list_formats",
     "open_device",
@@ -44,9 +44,9 @@ JPEG = ("MJPG", "JPEG")
 USABLE = (*JPEG, *pixels.FORMATS)
 """What a picture can be made of, the best first."""
 
-EXACT = 0.01
+MAX_RATE_DIFFERENCE = 0.01
 """Rates that differ by less than this share are the same one: 29.97 is called 30."""
-COMMON = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+COMMON_SIZES = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
 """Sizes that are named where a camera can do all between two."""
 
 CAPTURE, MMAP = raw.BufType.VIDEO_CAPTURE, raw.Memory.MMAP
@@ -66,7 +66,7 @@ class Mode:
     def find_rate(self, wanted: float) -> Fraction | None:
         if self.all_between and self.rates[0] <= wanted <= self.rates[-1]:
             return Fraction(wanted).limit_denominator(1001)
-        return next((rate for rate in self.rates if abs(rate - wanted) <= EXACT * wanted), None)
+        return next((rate for rate in self.rates if abs(rate - wanted) <= MAX_RATE_DIFFERENCE * wanted), None)
 
     def __str__(self) -> str:
         rates = (" to " if self.all_between else ", ").join(f"{float(rate):g}" for rate in self.rates)
@@ -111,11 +111,11 @@ class Device:
 def list_devices() -> list[Device]:
     """All cameras: the nodes that give pictures, not those for metadata, sound or output."""
     names = sorted(VIDEO4LINUX.glob("video*"), key=lambda path: int(path.name.removeprefix("video") or 0))
-    devices = (_look_at(Path("/dev", name.name)) for name in names)
+    devices = (_describe_device(Path("/dev", name.name)) for name in names)
     return [device for device in devices if device is not None]
 
 
-def _look_at(node: Path) -> Device | None:
+def _describe_device(node: Path) -> Device | None:
     """None where it is no camera."""
     path = _stable_name(node)
     try:
@@ -124,7 +124,7 @@ def _look_at(node: Path) -> Device | None:
         return Device(path, str(node), _read_name(node), problem=error.message) if _is_first(node) else None
     try:
         capability = v4l2.read_capabilities(descriptor)
-        if not gives_pictures(capability):
+        if not is_capture_device(capability):
             return None
         return Device(
             path,
@@ -147,7 +147,7 @@ def _find_problem(descriptor: int, node: str) -> str:
         v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none; only who may have some is not refused
     except OSError as error:
         if error.errno == errno.EBUSY:
-            return _busy(node).message
+            return _busy_error(node).message
         raise
     return ""
 
@@ -175,13 +175,13 @@ def _read_name(node: Path) -> str:
         return ""
 
 
-def gives_pictures(capability: Any) -> bool:
+def is_capture_device(capability: Any) -> bool:
     every = capability.capabilities
     own = capability.device_caps if every & raw.Capability.DEVICE_CAPS else every
     return bool(own & raw.Capability.VIDEO_CAPTURE and own & raw.Capability.STREAMING)
 
 
-def _enumerate(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
+def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
     """Each entry of a numbered list, filled into the same structure, up to the one that is not there."""
     index = 0
     while True:
@@ -205,7 +205,7 @@ def read_fourcc(number: int) -> str:
 def list_formats(descriptor: int) -> Iterator[Format]:
     """In the device's order; sizes only of those that can be used, for some drivers have a hundred."""
     entry = raw.v4l2_fmtdesc(type=CAPTURE)
-    for found in _enumerate(descriptor, raw.IOC.ENUM_FMT, entry):
+    for found in _list_entries(descriptor, raw.IOC.ENUM_FMT, entry):
         number = found.pixelformat
         fourcc = read_fourcc(number)
         description = found.description.decode(errors="replace")
@@ -219,7 +219,7 @@ def list_formats(descriptor: int) -> Iterator[Format]:
 def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], tuple[range, range] | None]:
     sizes: list[tuple[int, int]] = []
     grid = None
-    for entry in _enumerate(descriptor, raw.IOC.ENUM_FRAMESIZES, raw.v4l2_frmsizeenum(pixel_format=pixel_format)):
+    for entry in _list_entries(descriptor, raw.IOC.ENUM_FRAMESIZES, raw.v4l2_frmsizeenum(pixel_format=pixel_format)):
         if entry.type == raw.Frmsizetypes.DISCRETE:
             sizes.append((entry.discrete.width, entry.discrete.height))
             continue
@@ -228,7 +228,10 @@ def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], t
             range(limits.min_width, limits.max_width + 1, limits.step_width or 1),
             range(limits.min_height, limits.max_height + 1, limits.step_height or 1),
         )
-        sizes = [*(size for size in COMMON if size[0] in grid[0] and size[1] in grid[1]), (grid[0][-1], grid[1][-1])]
+        sizes = [
+            *(size for size in COMMON_SIZES if size[0] in grid[0] and size[1] in grid[1]),
+            (grid[0][-1], grid[1][-1]),
+        ]
         break  # it is the only one
     return tuple(_read_mode(descriptor, pixel_format, *size) for size in dict.fromkeys(sizes)), grid
 
@@ -236,7 +239,7 @@ def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], t
 def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> Mode:
     entry = raw.v4l2_frmivalenum(pixel_format=pixel_format, width=width, height=height)
     rates: list[Fraction] = []
-    for found in _enumerate(descriptor, raw.IOC.ENUM_FRAMEINTERVALS, entry):
+    for found in _list_entries(descriptor, raw.IOC.ENUM_FRAMEINTERVALS, entry):
         if found.type != raw.Frmivaltypes.DISCRETE:
             slowest, fastest = read_rate(found.stepwise.max), read_rate(found.stepwise.min)
             between = (slowest or Fraction(0), fastest) if fastest else ()
@@ -264,16 +267,16 @@ def open_device(path: str) -> int:
             raise CameraOffline(message, detail=path)
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise explain(error, path, "opened") from error
+        raise explain_device_error(error, path, "opened") from error
 
 
-def explain(error: OSError, path: str, doing: str) -> CaptureError:
+def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
     """What a refusal of the device means for a person."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
             message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."
         case errno.EBUSY:
-            return _busy(path)
+            return _busy_error(path)
         case errno.EACCES | errno.EPERM:
             message = "The camera may not be opened. Add the user that runs dog to the group video."
         case errno.ENOTTY:
@@ -283,7 +286,7 @@ def explain(error: OSError, path: str, doing: str) -> CaptureError:
     return CameraOffline(message, detail=f"{path}: {error}")
 
 
-def _busy(path: str) -> CameraBusy:
+def _busy_error(path: str) -> CameraBusy:
     who = ", ".join(_find_users(path)) or "another program"
     return CameraBusy(f"The camera is in use by {who}. End that, then press again.", detail=path)
 

@@ -10,21 +10,21 @@ A JPEG and a WebP have no checksums: one that is changed in its middle can still
 docs/cameras.md says how much of that is found.
 """
 
-from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, inspect_kept, make_histogram, make_smaller, measure
-from dog.images.file_structure import LARGEST_PICTURE, LARGEST_PIXELS, walk
-from dog.images.jpeg_damage import complete, load
+from dog.images.decoding import THUMBNAIL_BOX, ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
+from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
+from dog.images.jpeg_damage import add_missing_end, load_simplejpeg
 
 __all__ = [
-    "LARGEST_PICTURE",
-    "LARGEST_PIXELS",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
     "THUMBNAIL_BOX",
-    "Picture",
-    "complete",
+    "ImageInfo",
+    "add_missing_end",
+    "grey_histogram",
     "inspect",
     "inspect_kept",
-    "load",
-    "make_histogram",
-    "make_smaller",
+    "load_simplejpeg",
     "measure",
-    "walk",
+    "scale_down",
+    "walk_structure",
 ]

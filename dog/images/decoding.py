@@ -16,9 +16,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 from dog.images import jpeg_damage as strict
-from dog.images.file_structure import KINDS, damage, walk
+from dog.images.file_structure import KINDS, damage_error, walk_structure
 
-__all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "inspect_kept", "make_histogram", "make_smaller", "measure"]
+__all__ = ["THUMBNAIL_BOX", "ImageInfo", "grey_histogram", "inspect", "inspect_kept", "measure", "scale_down"]
 
 THUMBNAIL_BOX: Final = (320, 320)
 _THUMBNAIL_QUALITY = 80
@@ -38,7 +38,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # The EXIF orientation, and what makes the picture upright again (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
-_UPRIGHT = {
+_TRANSPOSE_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,16 +47,16 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 
 
-_LARGE: Final = 25_000_000
+_MIN_LARGE_PIXELS: Final = 25_000_000
 """Pixels. A larger picture takes up to 8 bytes of memory for each, so that only one is decoded at a time."""
-_one_large = threading.Lock()
+_large_decode_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInfo:
     """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG,
     empty where none was made.
 
@@ -69,82 +69,82 @@ class Picture:
     thumbnail: bytes
 
 
-def inspect(data: bytes) -> Picture:
+def inspect(data: bytes) -> ImageInfo:
     """Inspect a new image, all of it, and make its thumbnail. Raises BadImage, and says what is wrong with it."""
-    strict.load()
-    return _look(data, decode=True, is_new=True)
+    strict.load_simplejpeg()
+    return _inspect(data, decode=True, is_new=True)
 
 
-def inspect_kept(data: bytes) -> Picture:
+def inspect_kept(data: bytes) -> ImageInfo:
     """Inspect an image of the album, and make its thumbnail. Raises BadImage if Pillow can't decode it.
 
     Damage that a decoder paints over is no reason to lose a photo that was kept before.
     """
-    return _look(data, decode=True)
+    return _inspect(data, decode=True)
 
 
-def measure(data: bytes) -> Picture:
+def measure(data: bytes) -> ImageInfo:
     """The same of a picture that was inspected before, and must only be all there still: it gets no thumbnail."""
-    return _look(data, decode=False)
+    return _inspect(data, decode=False)
 
 
-def make_histogram(data: bytes) -> list[int]:
+def grey_histogram(data: bytes) -> list[int]:
     """How many pixels of a picture have each grey from 0 to 255, decoded at an eighth of its size where that is quick.
 
     Raises BadImage where it is not whole.
     """
-    content_type, size = walk(data)
+    content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
         return _to_eight_bits(image).convert("L").histogram()
 
 
-def make_smaller(data: bytes, widest: int, quality: int) -> bytes:
+def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
     """A picture as an upright JPEG whose sides are at most so many pixels; a JPEG that fits is given back as it is.
 
     Raises BadImage where it is not whole.
     """
-    content_type, size = walk(data)
-    if max(size) <= widest and content_type == "image/jpeg":
+    content_type, size = walk_structure(data)
+    if max(size) <= max_width and content_type == "image/jpeg":
         return data
-    scale = -(-max(size) // widest)
+    scale = -(-max(size) // max_width)
     with _decoder(data, content_type, size) as image:
         small = (max(1, size[0] // scale), max(1, size[1] // scale))
         image.draft("RGB", small)
         file = io.BytesIO()
         shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
-        if (orientation := _orientation(image)) in _UPRIGHT:
-            shown = shown.transpose(_UPRIGHT[orientation])
+        if (orientation := _orientation(image)) in _TRANSPOSE_UPRIGHT:
+            shown = shown.transpose(_TRANSPOSE_UPRIGHT[orientation])
         shown.info.clear()  # a comment would come along
         shown.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def _look(data: bytes, *, decode: bool, is_new: bool = False) -> Picture:
-    content_type, size = walk(data)
+def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
+    content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         pixels: Image.Image | None = None
         if is_new and content_type == "image/jpeg":
-            pixels = strict.decode(data, _fit(size), image.mode)
+            pixels = strict.decode_jpeg(data, _thumbnail_size(size), image.mode)
         if decode and pixels is None:
-            image.draft(None, _fit(size))
+            image.draft(None, _thumbnail_size(size))
             image.load()
             pixels = image
         orientation = _orientation(image)
         thumbnail = b"" if pixels is None else _shrink(pixels, orientation)
     width, height = size
-    if orientation in _ON_ITS_SIDE:
+    if orientation in _SIDEWAYS:
         width, height = height, width
-    return Picture(content_type, width, height, thumbnail)
+    return ImageInfo(content_type, width, height, thumbnail)
 
 
 @contextlib.contextmanager
 def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
     """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
-    is_large = size[0] * size[1] > _LARGE
+    is_large = size[0] * size[1] > _MIN_LARGE_PIXELS
     try:
         with (
-            _one_large if is_large else contextlib.nullcontext(),
+            _large_decode_lock if is_large else contextlib.nullcontext(),
             _DECODERS[content_type](io.BytesIO(data)) as image,
         ):
             if image.size != size:
@@ -159,13 +159,13 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
         ) from error
     except Exception as error:
         # Pillow has no error of its own: its parsers raise whatever they stumble over.
-        raise damage(KINDS[content_type], f"{type(error).__name__}: {error}") from error
+        raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
 # ---- the thumbnail
 
 
-def _fit(size: tuple[int, int]) -> tuple[int, int]:
+def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
     """The largest size of that shape inside the box. A JPEG is decoded to no more than just above it."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
@@ -177,7 +177,7 @@ def _orientation(image: Image.Image) -> int:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:
         return 1
-    return orientation if orientation in _UPRIGHT else 1
+    return orientation if orientation in _TRANSPOSE_UPRIGHT else 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -192,8 +192,8 @@ def _shrink(image: Image.Image, orientation: int) -> bytes:
     if image.mode != mode:
         image = image.convert(mode)
     image.thumbnail(THUMBNAIL_BOX, reducing_gap=2.0)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    if orientation in _TRANSPOSE_UPRIGHT:
+        image = image.transpose(_TRANSPOSE_UPRIGHT[orientation])
     if mode == "RGBA":
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))

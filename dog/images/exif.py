@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 
-from dog.images.file_structure import damage
+from dog.images.file_structure import damage_error
 from dog.images.tiff import (
     BYTE_ORDERS,
     LONG,
@@ -31,16 +31,16 @@ from dog.images.tiff import (
     make_text,
     make_undefined,
     merge,
-    read_below,
     read_directory,
     read_first,
+    read_subdirectory,
     read_value,
     write_directory,
 )
 
 __all__ = ["Stamp", "write_exif"]
 
-_LARGEST = 65_535 - 2 - 6
+_MAX_EXIF_BYTES = 65_535 - 2 - 6
 """Bytes of EXIF in a segment, whose length is two bytes that count themselves, and its name."""
 _HEAD = b"Exif\0\0"
 _SIGNATURE = b"D.O.G.\0\0"
@@ -50,7 +50,7 @@ first one's place. Both are 0 where it had none.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2
-_FURTHEST = 2 * 65_536
+_MAX_SEGMENT_DISTANCE = 2 * 65_536
 """Bytes between two segments; dog.images.walk() allows half of that."""
 _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
 """Y, or Y, Cb and Cr; EXIF has no numbers for others."""
@@ -58,7 +58,7 @@ _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
 # In the first directory
 _PROCESSING_SOFTWARE, _DESCRIPTION, _SOFTWARE, _POSITIONING, _CAMERA_LABEL = 0x000B, 0x010E, 0x0131, 0x0213, 0xC7A1
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
-_ASKED = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
+_CAMERA_TAGS = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
 _EXIF, _GPS = 0x8769, 0x8825
 # In the directory of EXIF: a time, its offset from UTC and its part of a second
 _ORIGINAL, _DIGITIZED = (0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292)
@@ -67,9 +67,9 @@ _COMPONENTS, _FLASHPIX, _COLOUR_SPACE, _WIDTH, _HEIGHT = 0x9101, 0xA000, 0xA001,
 # In the thumbnail's
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
-_BOUND = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
+_OFFSET_TAGS = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
 """These lead somewhere, and can't be moved as they are."""
-_MOST_KEPT, _LARGEST_KEPT = 128, 128
+_MAX_KEPT_ENTRIES, _MAX_KEPT_BYTES = 128, 128
 """Entries of a directory, and bytes of one, that are kept of EXIF too large to be kept where it is."""
 
 
@@ -97,32 +97,32 @@ class Stamp:
             raise ValueError(f"{self.captured_at!r} has no offset from UTC")
 
 
-def write_exif(picture: bytes, stamp: Stamp) -> bytes:
+def write_exif(image: bytes, stamp: Stamp) -> bytes:
     """The same JPEG with that stamp, in place of an earlier one; another kind of picture as it is. Raises BadImage.
 
     EXIF that can't be read is replaced. Of several only the first is kept: a file may have one, and readers differ in
     which of two they take. What would not fit into a segment loses the thumbnail first, then all that is large.
     """
-    if not picture.startswith(b"\xff\xd8"):
-        return picture
-    frame = _look(picture)
-    tiff, order = _take_off(frame.tiff)
-    for shorten in _leave, _without_thumbnail, _without_large:
-        written = _add(shorten(tiff, order), order, frame, stamp)
-        if len(written) <= _LARGEST:
+    if not image.startswith(b"\xff\xd8"):
+        return image
+    layout = _read_layout(image)
+    tiff, order = _remove_stamp(layout.tiff)
+    for shorten in _keep_all, _without_thumbnail, _without_large:
+        written = _append_stamp(shorten(tiff, order), order, layout, stamp)
+        if len(written) <= _MAX_EXIF_BYTES:
             break
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_HEAD) + len(written)) + _HEAD + written
-    view = memoryview(picture)
-    edges = [frame.place, *(edge for segment in frame.replaced for edge in segment), len(picture)]
+    view = memoryview(image)
+    edges = [layout.place, *(edge for segment in layout.replaced for edge in segment), len(image)]
     kept = (view[begin:end] for begin, end in islice(pairwise(edges), 0, None, 2))
-    return b"".join((view[: frame.place], segment, *kept))
+    return b"".join((view[: layout.place], segment, *kept))
 
 
 # ---- the JPEG
 
 
 @dataclass(slots=True)
-class _Frame:
+class _JpegLayout:
     """Of a JPEG: where EXIF belongs, what has its place, and what it must state of the picture."""
 
     place: int = 2
@@ -134,96 +134,98 @@ class _Frame:
     is_srgb: bool = True
 
 
-def _look(picture: bytes) -> _Frame:
+def _read_layout(image: bytes) -> _JpegLayout:
     """Up to the first scan. EXIF comes behind JFIF's APP0, which wants to be the first: so do cameras and exiftool."""
-    frame = _Frame()
+    layout = _JpegLayout()
     pieces: list[bytes] = []
     at_start = True
-    for marker, begin, end in _segments(picture):
-        body = picture[begin + 4 : min(end, begin + 24)]
+    for marker, begin, end in _segments(image):
+        body = image[begin + 4 : min(end, begin + 24)]
         at_start = at_start and marker == _APP0
         if at_start:
-            frame.place = end
+            layout.place = end
         if marker == _APP1 and body.startswith(_HEAD):
-            tiff = picture[begin + 4 + len(_HEAD) : end]
+            tiff = image[begin + 4 + len(_HEAD) : end]
             if not pieces:
-                frame.place, pieces = begin, [tiff]
-            elif frame.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
+                layout.place, pieces = begin, [tiff]
+            elif layout.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
                 # It goes on: that is how some write more than fits into a segment.
                 pieces.append(tiff)
-            frame.replaced.append((begin, end))
+            layout.replaced.append((begin, end))
         elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12 and body[7] in (1, 2):
             unit, x, y = struct.unpack_from(">BHH", body, 7)
-            frame.density = (x or 72, y or 72, unit + 1)
+            layout.density = (x or 72, y or 72, unit + 1)
         elif marker == _APP2 and body.startswith(b"ICC_PROFILE\0"):
-            frame.is_srgb = False
+            layout.is_srgb = False
         elif marker in _SOF and len(body) >= 6:
-            height, width, frame.components = struct.unpack_from(">HHB", body, 1)
-            frame.size = (width, height)
-    frame.tiff = b"".join(pieces)
-    return frame
+            height, width, layout.components = struct.unpack_from(">HHB", body, 1)
+            layout.size = (width, height)
+    layout.tiff = b"".join(pieces)
+    return layout
 
 
-def _segments(picture: bytes) -> Iterator[tuple[int, int, int]]:
+def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
     """The marker, the beginning and the end of each before the first scan."""
     position = 2
-    while match := _MARKER.search(picture, position, position + _FURTHEST):
-        begin, marker = match.start(), picture[match.start() + 1]
+    while match := _MARKER.search(image, position, position + _MAX_SEGMENT_DISTANCE):
+        begin, marker = match.start(), image[match.start() + 1]
         if marker == _SOS:
             return
         position = begin + 2
         if marker in (_SOI, _EOI):
             break
         if marker != _TEM:
-            position += int.from_bytes(picture[position : position + 2])
-            if not begin + 4 <= position <= len(picture):
+            position += int.from_bytes(image[position : position + 2])
+            if not begin + 4 <= position <= len(image):
                 break
         yield marker, begin, position
-    raise damage("JPEG", f"no scan is found from byte {position} on")
+    raise damage_error("JPEG", f"no scan is found from byte {position} on")
 
 
 # ---- what is written
 
 
-def _add(tiff: bytes, order: str, frame: _Frame, stamp: Stamp) -> bytes:
+def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) -> bytes:
     """What the camera wrote, and our directories behind it: EXIF's, the signature, and the first."""
     first, entries, following = read_first(tiff, order)
-    exif = read_below(tiff, order, entries, _EXIF)
+    exif = read_subdirectory(tiff, order, entries, _EXIF)
     base = (tiff or b"MM\0*" + bytes(4)) + bytes(len(tiff) % 2)
-    inner = write_directory(order, len(base), merge(exif, _say_in_exif(exif, order, frame, stamp)))
+    inner = write_directory(order, len(base), merge(exif, _exif_entries(exif, order, layout, stamp)))
     inner += _SIGNATURE + struct.pack(order + "II", first, len(tiff))
     outer_at = len(base) + len(inner)
-    ours = _say_first(tiff, entries, order, frame, stamp) | {_EXIF: make_number(order, LONG, len(base))}
+    ours = _first_entries(tiff, entries, order, layout, stamp) | {_EXIF: make_number(order, LONG, len(base))}
     outer = write_directory(order, outer_at, merge(entries, ours), following)
     return base[:4] + struct.pack(order + "I", outer_at) + base[8:] + inner + outer
 
 
-def _say_first(tiff: bytes, theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -> dict[int, bytes | Value]:
+def _first_entries(
+    tiff: bytes, theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
+) -> dict[int, bytes | Value]:
     """Our entries of the first directory. What the camera left blank, it has not said."""
-    said = {tag for tag, entry in theirs if tag in _ASKED and _is_said(tiff, order, entry)}
+    present = {tag for tag, entry in theirs if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
     ours: dict[int, bytes | Value] = {}
     if stamp.camera:
         ours[_CAMERA_LABEL] = make_text(stamp.camera)
-        if _DESCRIPTION not in said:
+        if _DESCRIPTION not in present:
             ours[_DESCRIPTION] = make_text(stamp.camera)
-    ours[_PROCESSING_SOFTWARE if _SOFTWARE in said else _SOFTWARE] = make_text(stamp.software)
-    x, y, unit = frame.density if said.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
+    ours[_PROCESSING_SOFTWARE if _SOFTWARE in present else _SOFTWARE] = make_text(stamp.software)
+    x, y, unit = layout.density if present.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
     required = {
         _X_RESOLUTION: make_rational(order, Fraction(x)),
         _Y_RESOLUTION: make_rational(order, Fraction(y)),
         _RESOLUTION_UNIT: make_number(order, SHORT, unit),
         _POSITIONING: make_number(order, SHORT, 1),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in said}
+    return ours | {tag: value for tag, value in required.items() if tag not in present}
 
 
-def _is_said(tiff: bytes, order: str, entry: bytes | Value) -> bool:
+def _has_value(tiff: bytes, order: str, entry: bytes | Value) -> bool:
     return isinstance(entry, bytes) and bool(read_value(tiff, order, entry).data.strip(b" \0"))
 
 
-def _say_in_exif(theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -> dict[int, bytes | Value]:
+def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp) -> dict[int, bytes | Value]:
     """Our entries of EXIF's own directory."""
-    said = {tag: entry for tag, entry in theirs if isinstance(entry, bytes)}
+    present = {tag: entry for tag, entry in theirs if isinstance(entry, bytes)}
     at, offset = stamp.captured_at, f"{stamp.captured_at:%z}"
     times = (
         make_text(at.isoformat(" ", "seconds")[:19].replace("-", ":")),
@@ -231,27 +233,27 @@ def _say_in_exif(theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -
         make_text(f"{at.microsecond // 1000:03}"),
     )
     ours: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
-    if _ORIGINAL[0] in said and _DIGITIZED[0] not in said:
+    if _ORIGINAL[0] in present and _DIGITIZED[0] not in present:
         # The camera told the time only once.
-        moved = [(to, said[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in said]
+        moved = [(to, present[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in present]
         ours |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
-    elif _DIGITIZED[0] not in said:
+    elif _DIGITIZED[0] not in present:
         ours |= dict(zip(_DIGITIZED, times, strict=True))
-    version = said.get(_VERSION, b"")[8:]
+    version = present.get(_VERSION, b"")[8:]
     if not version.isdigit() or version < b"0231":
         ours[_VERSION] = make_undefined(b"0232")  # a time's offset came with 0231
     exposure = _round(stamp.exposure)
-    if exposure and _EXPOSURE not in said:
+    if exposure and _EXPOSURE not in present:
         ours[_EXPOSURE] = make_rational(order, exposure)
-    width, height = frame.size
+    width, height = layout.size
     required = {
-        _COMPONENTS: make_undefined(_CHANNELS.get(frame.components, bytes(4))),
+        _COMPONENTS: make_undefined(_CHANNELS.get(layout.components, bytes(4))),
         _FLASHPIX: make_undefined(b"0100"),
-        _COLOUR_SPACE: make_number(order, SHORT, 1 if frame.is_srgb else 0xFFFF),
+        _COLOUR_SPACE: make_number(order, SHORT, 1 if layout.is_srgb else 0xFFFF),
         _WIDTH: make_number(order, LONG, width),
         _HEIGHT: make_number(order, LONG, height),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in said}
+    return ours | {tag: value for tag, value in required.items() if tag not in present}
 
 
 def _round(exposure: float | None) -> Fraction | None:
@@ -264,7 +266,7 @@ def _round(exposure: float | None) -> Fraction | None:
 # ---- what the camera wrote
 
 
-def _take_off(tiff: bytes) -> tuple[bytes, str]:
+def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
     """What the camera wrote, without an earlier stamp, and its byte order; nothing where it can't be read."""
     order = BYTE_ORDERS.get(tiff[:4], "")
     if not order or len(tiff) < 8:
@@ -277,7 +279,7 @@ def _take_off(tiff: bytes) -> tuple[bytes, str]:
     return (tiff, order) if first >= 8 and read_directory(tiff, order, first) is not None else (b"", ">")
 
 
-def _leave(tiff: bytes, order: str) -> bytes:
+def _keep_all(tiff: bytes, order: str) -> bytes:
     return tiff
 
 
@@ -302,7 +304,7 @@ def _without_large(tiff: bytes, order: str) -> bytes:
     written = tiff[:4] + bytes(4)
     below: dict[int, bytes | Value] = {}
     for pointer in _EXIF, _GPS:
-        if small := _keep_small(tiff, order, read_below(tiff, order, entries, pointer)):
+        if small := _keep_small(tiff, order, read_subdirectory(tiff, order, entries, pointer)):
             below[pointer] = make_number(order, LONG, len(written))
             written += write_directory(order, len(written), small)
     first = merge(_keep_small(tiff, order, entries), below)
@@ -311,5 +313,5 @@ def _without_large(tiff: bytes, order: str) -> bytes:
 
 def _keep_small(tiff: bytes, order: str, entries: list[Entry]) -> list[Entry]:
     values = ((tag, read_value(tiff, order, entry)) for tag, entry in entries if isinstance(entry, bytes))
-    small = (pair for pair in values if pair[0] not in _BOUND and 0 < len(pair[1].data) <= _LARGEST_KEPT)
-    return list(islice(small, _MOST_KEPT))
+    small = (pair for pair in values if pair[0] not in _OFFSET_TAGS and 0 < len(pair[1].data) <= _MAX_KEPT_BYTES)
+    return list(islice(small, _MAX_KEPT_ENTRIES))

@@ -12,40 +12,40 @@ from dog.errors import BadImage
 __all__ = [
     "EOI",
     "KINDS",
-    "LARGEST_PICTURE",
-    "LARGEST_PIXELS",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
     "RST",
-    "SLICE",
+    "SLICE_BYTES",
     "SOF",
     "SOS",
     "Jpeg",
     "Segment",
-    "cut_off",
-    "damage",
-    "walk",
+    "cut_off_error",
+    "damage_error",
     "walk_jpeg",
+    "walk_structure",
 ]
 
-LARGEST_PICTURE: Final = 64 * 1024 * 1024
+MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
 """Bytes. More than any camera's JPEG, and little enough to be held in memory."""
-LARGEST_PIXELS: Final = 100_000_000
+MAX_IMAGE_PIXELS: Final = 100_000_000
 """Making the thumbnail of a PNG of this size took 800 MB of memory at most (RGBA), 410 MB (RGB)."""
 KINDS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WebP"}
-_MOST_SEGMENTS = 4096
+_MAX_SEGMENTS = 4096
 """Of a JPEG. A 64 MiB file of previews in segments of 64 KiB has 1024 of them."""
-_MOST_CHUNKS = 65_536
+_MAX_CHUNKS = 65_536
 """Of a PNG: 64 MiB in chunks of 1 KiB; usual are 8 KiB and more."""
-_MOST_FILLING = 65_536
+_MAX_FILLING_BYTES = 65_536
 """Bytes between a JPEG's segments that say nothing. Decoders go through them one by one."""
-_MOST_PASSES = 16
+_MAX_PASSES = 16
 """Over all of the picture, by the scans of a JPEG of the largest size; a smaller one may have as many more. A usual
 progressive one has 10, and each costs the decoder a walk over the whole picture, though it says nothing.
 """
-_MOST_NOTES = 32
+_MAX_NOTES = 32
 """Segments of EXIF or Photoshop's notes in a JPEG, of 64 KiB each; usual are two. Pillow takes those apart in Python,
 and copies all EXIF that it has for each further segment of it.
 """
-SLICE = 65_536
+SLICE_BYTES = 65_536
 """Bytes searched at a time: one search holds the interpreter's lock, and the event loop waits for it."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_START = re.compile(rb"RIFF....WEBP", re.DOTALL)
@@ -72,13 +72,13 @@ _HTML = re.compile(r"\s*+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html|head|body)
 _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
-def walk(data: bytes) -> tuple[str, tuple[int, int]]:
+def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
     """The content type, and width and height in pixels, after a walk to the end mark. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
-    if width * height > LARGEST_PIXELS:
+    if width * height > MAX_IMAGE_PIXELS:
         raise BadImage(
-            f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million."
+            f"The picture has {width} x {height} pixels, more than {MAX_IMAGE_PIXELS // 1_000_000} million."
             " Set the camera to a smaller size."
         )
     return content_type, (width, height)
@@ -99,14 +99,14 @@ def _recognise(data: bytes) -> str:
         return "image/webp"
     for start, kind in (b"\xff\xd8", "JPEG"), (_PNG_START, "PNG"), (b"RIFF", "WebP"):
         if len(data) < 12 and start.startswith(data[: len(start)]):
-            raise cut_off(kind, len(data))
+            raise cut_off_error(kind, len(data))
     for pattern, name in _OTHER_KINDS:
         if pattern.match(data):
-            raise _not_taken(name)
-    raise _no_picture(data)
+            raise _unsupported_error(name)
+    raise _not_an_image_error(data)
 
 
-def _no_picture(data: bytes) -> BadImage:
+def _not_an_image_error(data: bytes) -> BadImage:
     text = _text(data[:1000])
     if text is None:
         return BadImage(
@@ -119,7 +119,7 @@ def _no_picture(data: bytes) -> BadImage:
             detail=text[:200],
         )
     if _SVG.match(text):
-        return _not_taken("an SVG")
+        return _unsupported_error("an SVG")
     return BadImage("The camera left text, not a picture. See the server's log.", detail=text[:200])
 
 
@@ -130,15 +130,15 @@ def _text(data: bytes) -> str | None:
     return text if strange * 20 <= len(text) else None
 
 
-def _not_taken(name: str) -> BadImage:
+def _unsupported_error(name: str) -> BadImage:
     return BadImage(f"The picture is {name}. The camera must leave a JPEG, a PNG or a WebP.")
 
 
-def cut_off(kind: str, size: int) -> BadImage:
+def cut_off_error(kind: str, size: int) -> BadImage:
     return BadImage(f"The picture is cut off: the end of the {kind} is missing.", detail=f"{size} bytes")
 
 
-def damage(kind: str, detail: str) -> BadImage:
+def damage_error(kind: str, detail: str) -> BadImage:
     return BadImage(f"The picture is damaged: the {kind} can't be read.", detail=detail)
 
 
@@ -177,37 +177,37 @@ def walk_jpeg(data: bytes) -> Jpeg:
         if marker == _FILL:
             filling += 1
             position -= 1
-        if filling > _MOST_FILLING:
-            raise damage("JPEG", f"there is too much between its segments, at byte {begin}")
+        if filling > _MAX_FILLING_BYTES:
+            raise damage_error("JPEG", f"there is too much between its segments, at byte {begin}")
         if marker == _FILL:
             continue
         if marker == EOI:
             break
-        if len(jpeg.segments) == _MOST_SEGMENTS:
-            raise damage("JPEG", f"it has more than {_MOST_SEGMENTS} segments")
+        if len(jpeg.segments) == _MAX_SEGMENTS:
+            raise damage_error("JPEG", f"it has more than {_MAX_SEGMENTS} segments")
         if marker == _TEM:
             jpeg.segments.append(Segment(marker, begin, position))
             continue
         if marker == _SOI:
-            raise damage("JPEG", f"another one begins inside it, at byte {begin}")
+            raise damage_error("JPEG", f"another one begins inside it, at byte {begin}")
         segment = position
         position += int.from_bytes(data[segment : segment + 2])
         if position > len(data) or segment + 2 > len(data):
-            raise cut_off("JPEG", len(data))
+            raise cut_off_error("JPEG", len(data))
         if marker in SOF:
             if position < segment + 7:
-                raise damage("JPEG", f"the frame header at byte {segment} is too short")
+                raise damage_error("JPEG", f"the frame header at byte {segment} is too short")
             height, width = struct.unpack_from(">HH", data, segment + 3)
             size = (width, height)
         jpeg.segments.append(Segment(marker, begin, position))
         scans += marker == SOS
         notes += data.startswith(_NOTES, segment + 2)
-    if notes > _MOST_NOTES:
-        raise damage("JPEG", f"it has {notes} segments of EXIF and notes")
+    if notes > _MAX_NOTES:
+        raise damage_error("JPEG", f"it has {notes} segments of EXIF and notes")
     if size is None:
-        raise damage("JPEG", "it has no frame header")
-    if scans * min(size[0] * size[1], LARGEST_PIXELS) > _MOST_PASSES * LARGEST_PIXELS:
-        raise damage("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
+        raise damage_error("JPEG", "it has no frame header")
+    if scans * min(size[0] * size[1], MAX_IMAGE_PIXELS) > _MAX_PASSES * MAX_IMAGE_PIXELS:
+        raise damage_error("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
     jpeg.size, jpeg.end = size, begin
     return jpeg
 
@@ -215,12 +215,12 @@ def walk_jpeg(data: bytes) -> Jpeg:
 def _find_marker(data: bytes, position: int) -> int:
     """Where the next marker or filling begins. Raises BadImage when there is none to the end."""
     while True:
-        end = position + SLICE
+        end = position + SLICE_BYTES
         match = _JPEG_MARKER.search(data, position, end)
         if match is not None:
             return match.start()
         if end >= len(data):
-            raise cut_off("JPEG", len(data))
+            raise cut_off_error("JPEG", len(data))
         # The last byte again: it may be the first of a marker.
         position = end - 1
 
@@ -230,29 +230,29 @@ def _walk_png(data: bytes) -> tuple[int, int]:
     view = memoryview(data)
     size: tuple[int, int] | None = None
     position = len(_PNG_START)
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
-            raise cut_off("PNG", len(data))
+            raise cut_off_error("PNG", len(data))
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise cut_off("PNG", len(data))
+            raise cut_off_error("PNG", len(data))
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise damage("PNG", f"the checksum of the chunk at byte {position} is wrong")
+            raise damage_error("PNG", f"the checksum of the chunk at byte {position} is wrong")
         if size is None:
             if name != b"IHDR" or length != 13:
-                raise damage("PNG", "it does not begin with its header")
+                raise damage_error("PNG", "it does not begin with its header")
             size = struct.unpack_from(">II", data, position + 8)
         if name == b"IEND":
             return size
         position = end
-    raise damage("PNG", f"it has more than {_MOST_CHUNKS} chunks")
+    raise damage_error("PNG", f"it has more than {_MAX_CHUNKS} chunks")
 
 
 def _walk_webp(data: bytes) -> tuple[int, int]:
     """The length it states, and the size in its first chunk (RFC 9649, sections 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
-        raise cut_off("WebP", len(data))
+        raise cut_off_error("WebP", len(data))
     match data[12:16]:
         case b"VP8X":
             return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -262,7 +262,7 @@ def _walk_webp(data: bytes) -> tuple[int, int]:
         case b"VP8 ":
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
-    raise damage("WebP", "it does not begin with a picture")
+    raise damage_error("WebP", "it does not begin with a picture")
 
 
 _WALKS: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {

@@ -17,9 +17,21 @@ from typing import Any, Final
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images.file_structure import EOI, KINDS, RST, SLICE, SOF, SOS, Jpeg, cut_off, damage, walk, walk_jpeg
+from dog.images.file_structure import (
+    EOI,
+    KINDS,
+    RST,
+    SLICE_BYTES,
+    SOF,
+    SOS,
+    Jpeg,
+    cut_off_error,
+    damage_error,
+    walk_jpeg,
+    walk_structure,
+)
 
-__all__ = ["complete", "decode", "load"]
+__all__ = ["add_missing_end", "decode_jpeg", "load_simplejpeg"]
 
 _END: Final = bytes((0xFF, EOI))
 _DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
@@ -49,14 +61,14 @@ _MAX_SIDE = 65_500
 """Pixels of a side that libjpeg decodes."""
 
 
-def load() -> Any:
+def load_simplejpeg() -> Any:
     """Import simplejpeg and return it. The first time takes a tenth of a second, for numpy comes with it."""
     import simplejpeg  # type: ignore[import-untyped]
 
     return simplejpeg
 
 
-def decode(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
+def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
     """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4 or 1/2 if that is no smaller than `smallest`.
 
     Return None if another decoder has to: for a mode but L and RGB, or for a kind that this one does not know.
@@ -67,27 +79,27 @@ def decode(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | N
     width, height = jpeg.size
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
     try:
-        pixels = load().decode_jpeg(
+        pixels = load_simplejpeg().decode_jpeg(
             data,
             "GRAY" if mode != "RGB" else "RGB",
             min_width=-(-width // scale),
             min_height=-(-height // scale),
         )
     except ValueError as error:
-        _judge(str(error), data, jpeg)
+        _raise_if_damaged(str(error), data, jpeg)
         return None
     if mode not in ("L", "RGB"):
         return None
     return Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, "raw", mode, 0, 1)
 
 
-def complete(data: bytes) -> bytes:
+def add_missing_end(data: bytes) -> bytes:
     """Return an image with its end: a JPEG that lacks nothing but its end marker gets one.
 
     Raises BadImage if more is missing, and what walk() does.
     """
     try:
-        walk(data)
+        walk_structure(data)
     except BadImage:
         for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
             whole = begun + _END
@@ -106,7 +118,7 @@ def _without_padding(data: bytes) -> bytes:
 def _lacks_its_end_alone(whole: bytes) -> bool:
     """Return True if libjpeg finds all data in a JPEG to which an end marker was added."""
     try:
-        content_type, _ = walk(whole)
+        content_type, _ = walk_structure(whole)
         if content_type != "image/jpeg":
             return False
         jpeg = walk_jpeg(whole)
@@ -115,7 +127,7 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
             return False
         warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
         if warning:
-            _judge(warning, whole, jpeg)
+            _raise_if_damaged(warning, whole, jpeg)
     except BadImage:
         return False
     return not warning or _EXTRANEOUS.fullmatch(warning) is not None
@@ -127,13 +139,13 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
     """Return libjpeg's first warning or its error; decode as little as that takes. Empty if there is none."""
     try:
-        load().decode_jpeg(data, "GRAY", min_width=-(-size[0] // 8), min_height=-(-size[1] // 8))
+        load_simplejpeg().decode_jpeg(data, "GRAY", min_width=-(-size[0] // 8), min_height=-(-size[1] // 8))
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _judge(warning: str, data: bytes, jpeg: Jpeg) -> None:
+def _raise_if_damaged(warning: str, data: bytes, jpeg: Jpeg) -> None:
     """Raise BadImage if libjpeg's first warning, or one that it hides, is of damage."""
     if not _is_damage(warning) or _EXTRANEOUS.fullmatch(warning):
         plain = _without_notes(data, jpeg)
@@ -208,7 +220,7 @@ def _block_size(frame: bytes) -> tuple[int, int]:
 def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
     """Yield where each restart marker begins; search a slice at a time."""
     while begin < end:
-        stop = min(begin + SLICE, end)
+        stop = min(begin + SLICE_BYTES, end)
         position = begin
         while found := _RESTART_MARKER.search(data, position, stop):
             yield found.start()
@@ -239,7 +251,7 @@ def _check_scans(data: bytes, jpeg: Jpeg) -> None:
             continue
         scan = data[segment.begin + 4 : segment.end]
         if not scan or not 0 < scan[0] <= _MAX_COMPONENTS or len(scan) < 4 + 2 * scan[0]:
-            raise damage(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is malformed")
+            raise damage_error(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is malformed")
         first, last, bits = scan[1 + 2 * scan[0] : 4 + 2 * scan[0]]
         if frame.marker in _SEQUENTIAL:
             first, last, bits = 0, _COEFFICIENTS - 1, 0
@@ -248,4 +260,4 @@ def _check_scans(data: bytes, jpeg: Jpeg) -> None:
                 for coefficient in range(first, min(last, _COEFFICIENTS - 1) + 1):
                     lowest[component][coefficient] = bits & 15
     if any(bit != 0 for bits_of in lowest.values() for bit in bits_of):
-        raise cut_off("JPEG", len(data))
+        raise cut_off_error("JPEG", len(data))

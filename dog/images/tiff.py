@@ -20,9 +20,9 @@ __all__ = [
     "make_text",
     "make_undefined",
     "merge",
-    "read_below",
     "read_directory",
     "read_first",
+    "read_subdirectory",
     "read_value",
     "write_directory",
 ]
@@ -31,9 +31,9 @@ BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, SHORT, LONG, _RATIONAL, _UNDEFINED, _DIRECTORY = 2, 3, 4, 5, 7, 13
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 """Bytes of one value of each type; 129 is UTF-8, of Exif 3.0."""
-_MOST_ENTRIES = 512
+_MAX_ENTRIES = 512
 """Of a directory. A camera's has less than a hundred; 64 KiB of them would take a while in Python."""
-_LONGEST_TEXT = 255
+_MAX_TEXT_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def read_first(tiff: bytes, order: str) -> tuple[int, list[Entry], int]:
     return first, *(read_directory(tiff, order, first) or ([], 0))
 
 
-def read_below(tiff: bytes, order: str, entries: list[Entry], pointer: int) -> list[Entry]:
+def read_subdirectory(tiff: bytes, order: str, entries: list[Entry], pointer: int) -> list[Entry]:
     """What the directory says that one of these entries points to."""
     at = find_number(order, entries, pointer)
     found = read_directory(tiff, order, at) if at else None
@@ -74,7 +74,7 @@ def read_directory(tiff: bytes, order: str, at: int) -> tuple[list[Entry], int] 
     (count,) = struct.unpack_from(order + "H", tiff, at)
     end = at + 2 + 12 * count
     entries: list[Entry] = []
-    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:_MOST_ENTRIES]:
+    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:_MAX_ENTRIES]:
         tag, kind, number, place = struct.unpack_from(order + "HHII", tiff, begin)
         size = _SIZES.get(kind, 0) * number
         if size <= 4 or place + size <= len(tiff):
@@ -128,7 +128,7 @@ def merge(theirs: list[Entry], ours: dict[int, bytes | Value]) -> list[Entry]:
 
 def make_text(text: str) -> Value:
     """Up to 255 bytes of UTF-8, which is what readers take other than ASCII for."""
-    data = text.partition("\0")[0].encode("utf-8", "replace")[:_LONGEST_TEXT]
+    data = text.partition("\0")[0].encode("utf-8", "replace")[:_MAX_TEXT_BYTES]
     data = data.decode("utf-8", "ignore").encode("utf-8") + b"\0"
     return Value(_ASCII, len(data), data)
 

@@ -28,8 +28,8 @@ class Computer:
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "bin"
         self.programs.mkdir()
-        self.picture = folder / "pict ures" / "capture.jpg"
-        self.picture.parent.mkdir()
+        self.image = folder / "pict ures" / "capture.jpg"
+        self.image.parent.mkdir()
         self.said = folder / "said"
         self.device = "/dev/null"  # a node that is there for everyone to read and write
         self.install("uname", "#!/bin/sh\necho Linux\n")
@@ -44,7 +44,7 @@ class Computer:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [SCRIPT, *(arguments or (str(self.picture),))],
+            [SCRIPT, *(arguments or (str(self.image),))],
             env=self.environment(),
             cwd=self.programs,
             capture_output=True,
@@ -57,7 +57,7 @@ class Computer:
         """Take a picture; how the program was called."""
         done = self.run()
         assert (done.returncode, done.stderr) == (0, "")
-        assert self.picture.read_bytes() == PICTURE
+        assert self.image.read_bytes() == PICTURE
         return self.said.read_text()
 
 
@@ -123,7 +123,7 @@ def test_ffmpeg_on_macos_asks_the_system_for_the_camera(computer: Computer) -> N
     ("name", "word"), [("fswebcam", "--png=-1"), ("rpicam-still", "--encoding png"), ("ffmpeg", "./capture.png")]
 )
 def test_the_suffix_says_the_type(computer: Computer, name: str, word: str) -> None:
-    computer.picture = computer.picture.with_suffix(".png")
+    computer.image = computer.image.with_suffix(".png")
     computer.device = "1" if name == "rpicam-still" else "/dev/null"
     computer.install(name)
     assert word in computer.take()
@@ -131,8 +131,8 @@ def test_the_suffix_says_the_type(computer: Computer, name: str, word: str) -> N
 
 def test_a_percent_sign_in_the_folder_means_nothing(computer: Computer) -> None:
     """fswebcam and rpicam-still would fill in a pattern; they are given the bare name, in the folder."""
-    computer.picture = computer.picture.parent.with_name("100%d %H") / "capture.jpg"
-    computer.picture.parent.mkdir()
+    computer.image = computer.image.parent.with_name("100%d %H") / "capture.jpg"
+    computer.image.parent.mkdir()
     computer.install("fswebcam")
     assert computer.take().endswith(" ./capture.jpg\n")
 
@@ -145,7 +145,7 @@ def test_a_relative_path_and_a_name_like_an_option_are_fine_too(computer: Comput
 
 def test_the_program_takes_the_script_s_place_so_that_signals_reach_it(computer: Computer) -> None:
     computer.install("fswebcam", '#!/bin/sh\necho $$ >"$SAID"\n')
-    with subprocess.Popen([SCRIPT, computer.picture], env=computer.environment()) as process:
+    with subprocess.Popen([SCRIPT, computer.image], env=computer.environment()) as process:
         assert process.wait(30) == 0
     assert int(computer.said.read_text()) == process.pid
 

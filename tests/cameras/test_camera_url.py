@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.cameras.camera_url import Address, explain
+from dog.cameras.camera_url import CameraUrl, explain_connection_error
 from dog.redaction import redact, redact_text
 
 PASSWORD = "h@ll:o/w#r?l%d é"
@@ -15,16 +15,16 @@ ENCODED = quote(PASSWORD, safe="")
 
 
 def test_the_user_and_the_password_are_decoded_and_are_not_in_the_url() -> None:
-    address = Address(f"rtsp://ad%20min:{ENCODED}@[::1]:8554/cam?channel=1")
+    address = CameraUrl(f"rtsp://ad%20min:{ENCODED}@[::1]:8554/cam?channel=1")
     assert (address.scheme, address.host, address.port) == ("rtsp", "::1", 8554)
     assert (address.user, address.password) == ("ad min", PASSWORD)
     assert address.url == "rtsp://[::1]:8554/cam?channel=1"
-    assert address.target == "/cam?channel=1"
+    assert address.path_and_query == "/cam?channel=1"
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443), ("rtsp", 554), ("rtsps", 322)])
 def test_each_scheme_has_its_usual_port(scheme: str, port: int) -> None:
-    assert Address(f"{scheme}://porch").port == port
+    assert CameraUrl(f"{scheme}://porch").port == port
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_each_scheme_has_its_usual_port(scheme: str, port: int) -> None:
 )
 def test_what_is_no_address_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="address") as refused:
-        Address(url)
+        CameraUrl(url)
     assert "secret" not in str(refused.value)
     assert "cret" not in str(refused.value)
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
@@ -71,20 +71,20 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
 @given(st.text(min_size=8), st.text(min_size=8))
 def test_whatever_the_password_is_nothing_that_is_shown_holds_it(user: str, password: str) -> None:
     try:
-        address = Address(
+        address = CameraUrl(
             f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@10.1.2.3/cam?pwd={quote(password)}"
         )
     except UnicodeEncodeError:
         return
-    said = f"{address} {address!r} {address.hide(f'{address.whole} {user} {password} {quote(password)}')}"
+    said = f"{address} {address!r} {address.hide_secrets(f'{address.with_credentials} {user} {password} {quote(password)}')}"
     for secret in (user, password, quote(password), quote(password, safe="")):
         assert secret not in said.replace("***", "\0")
 
 
 def test_what_ffmpeg_says_of_an_address_is_shown_without_it() -> None:
-    address = Address(f"rtsp://admin:{ENCODED}@porch/cam")
+    address = CameraUrl(f"rtsp://admin:{ENCODED}@porch/cam")
     error = OSError(f"[Errno 5] Input/output error: 'rtsp://admin:{ENCODED}@porch/cam' for admin with {PASSWORD}")
-    told = explain(error, address)
+    told = explain_connection_error(error, address)
     assert "porch" not in told.message
     assert "rtsp://***@porch/cam" in told.detail
     for secret in ("admin", ENCODED, PASSWORD):
@@ -94,12 +94,12 @@ def test_what_ffmpeg_says_of_an_address_is_shown_without_it() -> None:
 def test_a_look_tells_whether_something_listens_but_not_more_often_than_it_may() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/"
-        address = Address(url)
-        assert address.listens()
+        address = CameraUrl(url)
+        assert address.is_listening()
         server.settimeout(10)
         server.accept()[0].close()
-    assert address.listens()  # as it was a moment ago
-    assert not Address(url).listens()
+    assert address.is_listening()  # as it was a moment ago
+    assert not CameraUrl(url).is_listening()
 
 
 def test_addresses_inside_a_text_are_redacted_and_nothing_else_is() -> None:

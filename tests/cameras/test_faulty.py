@@ -56,18 +56,18 @@ def test_what_happens_by_chance_happens_again_with_the_same_seed() -> None:
 
 
 def test_a_dark_frame_is_black_and_a_cut_one_is_cut_off() -> None:
-    with Image.open(io.BytesIO(open_card("dark").read(1).picture())) as picture:
-        assert max(ImageStat.Stat(picture).mean) == 0
+    with Image.open(io.BytesIO(open_card("dark").read(1).image())) as image:
+        assert max(ImageStat.Stat(image).mean) == 0
     with pytest.raises(BadImage, match="cut off"):
-        inspect(open_card("cut").read(1).picture())
-    assert inspect(open_card("seed=1").read(1).picture()).width == 1280
+        inspect(open_card("cut").read(1).image())
+    assert inspect(open_card("seed=1").read(1).image()).width == 1280
 
 
 def test_a_frozen_camera_gives_the_very_same_frame() -> None:
     card = open_card("frozen")
     frames = [card.read(1) for _ in range(3)]
-    assert len({frame.raw for frame in frames}) == len({frame.picture() for frame in frames}) == 1
-    assert frames[0].began < frames[1].began < frames[2].began
+    assert len({frame.raw for frame in frames}) == len({frame.image() for frame in frames}) == 1
+    assert frames[0].exposure_start < frames[1].exposure_start < frames[2].exposure_start
     lively = open_card("seed=1")
     assert len({lively.read(1).raw for _ in range(3)}) == 3
 

@@ -54,7 +54,7 @@ Watch = Callable[..., HttpSource]
 
 def read_fresh(source: HttpSource, pressed: float) -> Frame:
     """The first frame that says to be newer than the press."""
-    while (frame := source.read(PATIENCE)).began < pressed:
+    while (frame := source.read(PATIENCE)).exposure_start < pressed:
         pass
     return frame
 
@@ -90,7 +90,7 @@ def test_every_frame_comes_whole_and_in_order_however_sloppy_the_stream_is(
         assert source.streams
         numbers = []
         for _ in range(50):
-            picture = source.read(PATIENCE).picture()
+            picture = source.read(PATIENCE).image()
             assert inspect(picture).content_type == "image/jpeg"
             numbers.append(read_comment(picture)[0])
     assert numbers == list(range(numbers[0], numbers[0] + 50))
@@ -110,9 +110,9 @@ def test_the_frame_that_is_given_was_exposed_after_the_press(arguments: tuple[st
         for _ in range(5):
             pressed = time.monotonic()
             frame = read_fresh(source, pressed)
-            made = read_comment(frame.picture())[1]
+            made = read_comment(frame.image())[1]
             assert made >= pressed
-            assert frame.began <= made - 0.1  # half of an interval: the exposure may have taken it all
+            assert frame.exposure_start <= made - 0.1  # half of an interval: the exposure may have taken it all
 
 
 def test_of_the_frames_that_were_held_back_none_is_taken_for_new(watch: Watch) -> None:
@@ -124,10 +124,10 @@ def test_of_the_frames_that_were_held_back_none_is_taken_for_new(watch: Watch) -
         pressed = time.monotonic()
         camera.say("release")
         held = 0
-        while (frame := source.read(PATIENCE)).began < pressed:
-            held += read_comment(frame.picture())[1] < pressed
+        while (frame := source.read(PATIENCE)).exposure_start < pressed:
+            held += read_comment(frame.image())[1] < pressed
         assert held >= 5
-        assert read_comment(frame.picture())[1] >= pressed
+        assert read_comment(frame.image())[1] >= pressed
 
 
 def test_of_what_the_network_held_back_none_is_taken_for_new(watch: Watch) -> None:
@@ -138,14 +138,14 @@ def test_of_what_the_network_held_back_none_is_taken_for_new(watch: Watch) -> No
         time.sleep(0.7)
         pressed = time.monotonic()
         line.release()
-        assert read_comment(read_fresh(source, pressed).picture())[1] >= pressed
+        assert read_comment(read_fresh(source, pressed).image())[1] >= pressed
 
 
 def test_a_camera_that_takes_long_to_send_has_its_latency_taken_off(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, latency=3.0)
     for _ in range(20):
         frame = source.read(PATIENCE)
-    assert frame.began <= read_comment(frame.picture())[1] - 3.0
+    assert frame.exposure_start <= read_comment(frame.image())[1] - 3.0
 
 
 def test_a_frozen_stream_is_given_up_when_patience_is_at_its_end(watch: Watch) -> None:
@@ -197,7 +197,7 @@ def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(watc
             watch(camera)
         camera.start()
         pressed = time.monotonic()
-        assert read_comment(read_fresh(watch(camera), pressed).picture())[1] >= pressed
+        assert read_comment(read_fresh(watch(camera), pressed).image())[1] >= pressed
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_an_address_that_gives_one_image_is_asked_for_each_frame(watch: Watch, c
     for _ in range(3):
         pressed = time.monotonic()
         frame = source.read(PATIENCE)
-        _, made = read_comment(frame.picture())
-        assert pressed <= frame.began <= made
-        assert inspect(frame.picture()).width == 64
+        _, made = read_comment(frame.image())
+        assert pressed <= frame.exposure_start <= made
+        assert inspect(frame.image()).width == 64
 
 
 def test_a_still_camera_with_a_latency_is_asked_when_what_it_had_stored_is_new(
@@ -288,7 +288,7 @@ def test_a_still_camera_with_a_latency_is_asked_when_what_it_had_stored_is_new(
     source = watch(camera, "/still", latency=0.3)
     pressed = time.monotonic()
     frame = source.read(PATIENCE)
-    assert pressed <= frame.began <= read_comment(frame.picture())[1] - 0.3
+    assert pressed <= frame.exposure_start <= read_comment(frame.image())[1] - 0.3
 
 
 def test_an_image_that_ends_early_is_not_given() -> None:
@@ -307,7 +307,7 @@ def test_an_image_that_is_too_large_is_not_read_to_its_end(watch: Watch, camera:
 
 
 def test_a_head_that_trickles_is_given_up(camera: SourceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.cameras.http.OPENING", 0.3)
+    monkeypatch.setattr("dog.cameras.http.OPEN_TIMEOUT", 0.3)
     source = HttpSource(f"http://127.0.0.1:{camera.port}/trickle")
     with pytest.raises(CameraOffline, match="does not answer"):
         source.open()
@@ -353,7 +353,7 @@ def test_a_name_that_nobody_knows_is_said() -> None:
 
 
 def test_a_redirect_is_followed(camera: SourceProcess, watch: Watch) -> None:
-    assert read_comment(watch(camera, "/elsewhere").read(PATIENCE).picture())
+    assert read_comment(watch(camera, "/elsewhere").read(PATIENCE).image())
 
 
 def test_no_answer_may_come_from_a_cache() -> None:
@@ -380,7 +380,7 @@ def test_a_certificate_must_be_trusted(camera: SourceProcess, tmp_path: Path, mo
             source.open()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         source.open()
-        assert read_comment(source.read(PATIENCE).picture())
+        assert read_comment(source.read(PATIENCE).image())
         source.close()
         with pytest.raises(CameraOffline, match="TLS handshake with the camera failed"):
             HttpSource(f"https://127.0.0.1:{camera.port}/stream").open()
@@ -393,7 +393,7 @@ def test_a_certificate_must_be_trusted(camera: SourceProcess, tmp_path: Path, mo
 def test_the_user_and_the_password_are_sent_where_they_are_asked_for(auth: str, watch: Watch) -> None:
     with make_http_camera("--user", "ad min", "--password", PASSWORD, "--auth", auth) as camera:
         source = watch(camera, "/still", user=f"ad%20min:{SECRET}@")
-        assert read_comment(source.read(PATIENCE).picture())
+        assert read_comment(source.read(PATIENCE).image())
         assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE)
 
 
@@ -412,7 +412,7 @@ def test_the_password_does_not_follow_to_another_host() -> None:
     asked: list[bytes] = []
     server = socket.create_server(("127.0.0.2", 0))
 
-    def ask() -> None:
+    def send_request() -> None:
         for _ in range(2):
             try:
                 connection = server.accept()[0]
@@ -422,7 +422,7 @@ def test_the_password_does_not_follow_to_another_host() -> None:
             connection.sendall(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
             connection.close()
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=send_request)
     asking.start()
     there = f"http://127.0.0.2:{server.getsockname()[1]}/"
     port = answer_with(f"HTTP/1.1 302 Over there\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
-from dog.cameras import Still, live
+from dog.cameras import CapturedImage, live
 from dog.cameras import source_reader as reader
 from dog.cameras.frame_quality import FrameInspector, FrameStats, Thresholds
 from dog.cameras.live import LiveCamera
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError
 from tests.support.cameras import make_picture
@@ -34,11 +34,11 @@ class HandFrame:
     """A frame of the test's making; a callable `began` is asked when the frame is."""
 
     data: bytes = field(default_factory=make_picture)
-    began: float = 0.0
+    exposure_start: float = 0.0
     raw: bytes = b""
     decoded: int = 0
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         self.decoded += 1
         return self.data
 
@@ -47,7 +47,7 @@ class HandFrame:
         return None
 
     def preview(self) -> bytes:
-        return shrink(self.picture())
+        return shrink_to_preview(self.image())
 
 
 class HandSource:
@@ -68,7 +68,7 @@ class HandSource:
         if self.trouble is not None:
             raise self.trouble
 
-    def read(self, _patience: float) -> Frame:
+    def read(self, _timeout: float) -> Frame:
         given = self.frames.get()
         if isinstance(given, threading.Event):
             given.wait()
@@ -110,10 +110,10 @@ class Live(LiveCamera):
         self.source.give()
         await self.open(self.lost.append)
 
-    async def asking(self) -> asyncio.Task[Still]:
+    async def asking(self) -> asyncio.Task[CapturedImage]:
         """A capture that waits for its frame."""
         capture = asyncio.create_task(self.capture())
-        await until(lambda: self._reader is None or self._reader._wish is not None)
+        await until(lambda: self._reader is None or self._reader._request is not None)
         return capture
 
 
@@ -133,7 +133,7 @@ async def make() -> AsyncIterator[Make]:
 
     yield make_live
     for one in made:
-        readers = [thread for thread in threading.enumerate() if isinstance(thread, reader.Reader)]
+        readers = [thread for thread in threading.enumerate() if isinstance(thread, reader.SourceReader)]
         for thread in readers:
             if thread._source is one.source:
                 thread.stop()
@@ -150,7 +150,7 @@ async def test_a_capture_gets_the_first_frame_whose_exposure_began_after_it(make
     fresh = camera.source.give(make_picture("green"))
     camera.source.give(make_picture("blue"))
     still = await capture
-    assert (still.data, still.began) == (fresh.data, fresh.began)
+    assert (still.data, still.exposure_start) == (fresh.data, fresh.exposure_start)
     assert still.quality is not None
     assert (still.quality.verdict, still.quality.retaken) == ("good", 0)
 
@@ -198,13 +198,13 @@ async def test_a_frame_like_the_one_before_is_not_decoded_while_the_press_waits(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bytes] = []
-    look = FrameInspector.look
+    look = FrameInspector.inspect
 
-    def note(judge: FrameInspector, picture: bytes) -> FrameStats:
-        looks.append(picture)
-        return look(judge, picture)
+    def note(judge: FrameInspector, image: bytes) -> FrameStats:
+        looks.append(image)
+        return look(judge, image)
 
-    monkeypatch.setattr(FrameInspector, "look", note)
+    monkeypatch.setattr(FrameInspector, "inspect", note)
     one, two, three = (encode(draw(640, 480, seed=seed), quality=95) for seed in (1, 2, 3))
     black = encode(Image.new("RGB", (640, 480)), quality=95)
     camera = make()
@@ -354,7 +354,7 @@ async def test_a_press_while_the_camera_is_being_opened_waits_for_it(make: Make)
     await asyncio.sleep(0)
     camera.source.give()
     await opening
-    await until(lambda: camera._reader is not None and camera._reader._wish is not None)
+    await until(lambda: camera._reader is not None and camera._reader._request is not None)
     camera.source.give(age=1)
     camera.source.give(make_picture("green"))
     assert (await capture).data == make_picture("green")
@@ -372,14 +372,16 @@ async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, cap
 async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_anew(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "CLOSING", 0.05)
+    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 0.05)
     camera = make()
     await camera.start()
     capture = await camera.asking()
     hang = threading.Event()
     camera.source.frames.put(hang)
     assert camera._reader is not None
-    camera._reader.read_limit = -live.SLACK  # so that it hangs at the next look, and not before the capture waits
+    camera._reader.read_limit = (
+        -live.READ_GRACE_SECONDS
+    )  # so that it hangs at the next look, and not before the capture waits
     with pytest.raises(CameraOffline, match="has not answered for"):
         await capture
     assert len(camera.lost) == 1
@@ -482,11 +484,11 @@ async def test_a_capture_that_is_given_up_is_looked_for_no_longer(make: Make) ->
 async def test_a_source_whose_look_fails_gives_no_sign(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "SIGN", 0.001)
+    monkeypatch.setattr(live, "DEVICE_POLL_INTERVAL", 0.001)
     camera = make()
     await camera.start()
     monkeypatch.setattr(camera.source, "is_back", lambda: 1 / 0)
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     await until(lambda: "ZeroDivisionError" in caplog.text)
     assert not sign.done()
     sign.cancel()
@@ -514,7 +516,7 @@ async def test_a_capture_that_is_cancelled_leaves_the_camera_as_it_was(make: Mak
         await capture
     again = asyncio.create_task(camera.capture())
     await asyncio.sleep(0)
-    await until(lambda: camera._reader is not None and camera._reader._wish is not None)
+    await until(lambda: camera._reader is not None and camera._reader._request is not None)
     camera.source.give(age=1)
     camera.source.give(make_picture("green"))
     assert (await again).data == make_picture("green")
@@ -593,15 +595,15 @@ async def test_a_source_that_does_not_stream_is_not_flooded_when_its_pictures_ar
         camera.source.give(b"<html>", age=-60)
     with pytest.raises(BadImage):
         await camera.capture()
-    assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.AGAIN + 1
+    assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.RETRY_INTERVAL + 1
 
 
 async def test_a_sign_is_a_device_that_is_there_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SIGN", 0.001)
+    monkeypatch.setattr(live, "DEVICE_POLL_INTERVAL", 0.001)
     camera = make()
     await camera.start()
     camera.source.there = False
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     for _ in range(20):
         await asyncio.sleep(0.001)
     assert not sign.done()

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from dog.cameras.http import HttpSource
 from dog.cameras.live import LiveCamera
-from dog.cameras.rtsp import StreamSource
+from dog.cameras.rtsp import RtspSource
 from dog.cameras.source import Source
 from dog.errors import CameraOffline, CaptureError
 from tests.conftest import Serve
@@ -34,7 +34,7 @@ class Kind:
     """One kind of network camera: its program, its address, and how its pictures say when they were made."""
 
     def __init__(
-        self, program: Callable[[], SourceProcess], address: str, source: type[HttpSource | StreamSource], stamp: Any
+        self, program: Callable[[], SourceProcess], address: str, source: type[HttpSource | RtspSource], stamp: Any
     ) -> None:
         self.program = program
         self.address = address
@@ -49,8 +49,8 @@ def read_made(picture: bytes) -> float:
 KINDS = {
     "mjpeg": Kind(lambda: make_http_camera("--rate", "10"), "http://127.0.0.1:{}/stream", HttpSource, read_made),
     "still": Kind(make_http_camera, "http://127.0.0.1:{}/still", HttpSource, read_made),
-    "h264": Kind(lambda: make_rtsp_camera("h264"), "rtsp://127.0.0.1:{}/cam", StreamSource, read_stamp),
-    "jpeg": Kind(lambda: make_rtsp_camera("jpeg"), "rtsp://127.0.0.1:{}/cam", StreamSource, read_stamp),
+    "h264": Kind(lambda: make_rtsp_camera("h264"), "rtsp://127.0.0.1:{}/cam", RtspSource, read_stamp),
+    "jpeg": Kind(lambda: make_rtsp_camera("jpeg"), "rtsp://127.0.0.1:{}/cam", RtspSource, read_stamp),
 }
 STREAMS = [
     "mjpeg",
@@ -80,8 +80,8 @@ class Watched:
         pressed = time.monotonic()
         still = await self.camera.capture()
         assert self.kind.read_made(still.data) >= pressed
-        assert still.began is not None
-        assert pressed <= still.began <= self.kind.read_made(still.data) + 0.001
+        assert still.exposure_start is not None
+        assert pressed <= still.exposure_start <= self.kind.read_made(still.data) + 0.001
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ async def test_a_camera_that_listens_again_gives_a_sign() -> None:
     camera = LiveCamera(lambda: Looking(f"http://127.0.0.1:{process.port}/stream"))
     await camera.open(lambda _error: None)
     process.kill()
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     await asyncio.to_thread(looked.wait)
     process.start()
     await sign

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from dog.cameras.camera_url import Address
+from dog.cameras.camera_url import CameraUrl
 from dog.cameras.http import HttpSource
-from dog.cameras.password_file import LARGEST, read_password
-from dog.cameras.rtsp import StreamSource
+from dog.cameras.password_file import MAX_PASSWORD_BYTES, read_password
+from dog.cameras.rtsp import RtspSource
 from dog.errors import CameraOffline
 from tests.conftest import Serve
 from tests.support.server_process import run_dog
@@ -65,7 +65,7 @@ WRONG = [
     (fill(b"\n"), "is empty; write the password into it"),
     (fill(b"secret\nsecret\n"), "has more than one line; write the password into it and nothing else"),
     (fill(b"secret\xff"), "is not text in UTF-8; write the password into it and nothing else"),
-    (fill(b"s" * (LARGEST + 1)), "has more than one line; write the password into it and nothing else"),
+    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line; write the password into it and nothing else"),
 ]
 
 
@@ -100,11 +100,11 @@ def test_other_cameras_have_no_use_for_the_file(file: Path, serve: Serve) -> Non
 
 
 def test_nothing_that_is_said_of_the_address_holds_the_password_of_the_file(file: Path) -> None:
-    address = Address("rtsp://ad%20min@127.0.0.1:5/cam", file)
+    address = CameraUrl("rtsp://ad%20min@127.0.0.1:5/cam", file)
     address.read_password()
     assert (address.user, address.password) == ("ad min", PASSWORD)
-    assert address.whole == "rtsp://ad%20min:s%40cr%2Fet%3A%20%2541%C3%A9@127.0.0.1:5/cam"
-    said = f"{address} {address!r} {address.url} {address.hide(f'{address.whole} {PASSWORD}')}"
+    assert address.with_credentials == "rtsp://ad%20min:s%40cr%2Fet%3A%20%2541%C3%A9@127.0.0.1:5/cam"
+    said = f"{address} {address!r} {address.url} {address.hide_secrets(f'{address.with_credentials} {PASSWORD}')}"
     assert "s@cr" not in said
     assert "s%40cr" not in said
 
@@ -117,7 +117,7 @@ def test_a_camera_is_opened_with_the_password_of_the_file_as_it_is_then(auth: st
             source = HttpSource(f"http://ad%20min@127.0.0.1:{camera.port}/still", password_file=file)
             try:
                 source.open()
-                assert source.read(PATIENCE).picture()
+                assert source.read(PATIENCE).image()
             finally:
                 source.close()
 
@@ -138,13 +138,13 @@ def test_a_camera_is_opened_with_the_password_of_the_file_as_it_is_then(auth: st
 def test_a_stream_is_opened_with_the_password_of_the_file(file: Path) -> None:
     with make_rtsp_camera("jpeg", "--user", "admin", "--password", PASSWORD) as camera:
         address = f"rtsp://admin@127.0.0.1:{camera.port}/cam"
-        source = StreamSource(address, password_file=file)
+        source = RtspSource(address, password_file=file)
         source.open()
         assert source.read(PATIENCE)
         source.close()
         file.unlink()
         with pytest.raises(CameraOffline, match="can't be read from its file"):
-            StreamSource(address, password_file=file).open()
+            RtspSource(address, password_file=file).open()
 
 
 def test_a_service_takes_photos_with_a_password_from_a_file_and_says_it_nowhere(

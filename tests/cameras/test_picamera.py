@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dog.cameras import Still, live, picamera
+from dog.cameras import CapturedImage, live, picamera
 from dog.cameras.factory import make_camera
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
@@ -76,7 +76,7 @@ def see(picture: bytes) -> tuple[tuple[int, int], Any]:
 
 def test_a_frame_is_the_whole_sensor_and_a_jpeg_in_the_right_colours(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
-    size, colour = see(read(source, sensor, *GREEN).picture())
+    size, colour = see(read(source, sensor, *GREEN).image())
     assert size == (656, 492)
     assert all(abs(got - exposed) <= 2 for got, exposed in zip(colour, GREEN, strict=True))
     source.close()
@@ -84,7 +84,7 @@ def test_a_frame_is_the_whole_sensor_and_a_jpeg_in_the_right_colours(pi: Pi, sen
 
 def test_what_pads_the_lines_is_not_in_the_picture(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
-    with Image.open(io.BytesIO(read(source, sensor, 16, 128, 128).picture())) as image:
+    with Image.open(io.BytesIO(read(source, sensor, 16, 128, 128).image())) as image:
         assert max(image.convert("L").crop((8, 8, 656, 492)).tobytes()) < 30
     source.close()
 
@@ -93,7 +93,7 @@ def test_nothing_is_copied_or_encoded_until_the_picture_is_wanted(pi: Pi, sensor
     source = open_source()
     frames = [read(source, sensor) for _ in range(20)]
     assert sensor.copied == 0
-    assert frames[-1].picture() is frames[-1].picture()
+    assert frames[-1].image() is frames[-1].image()
     assert frames[-1].raw is frames[-1].raw
     assert sensor.copied == 1
     source.close()
@@ -105,10 +105,10 @@ def test_a_frame_may_be_looked_at_until_its_source_has_been_read_twice_more(pi: 
     second = read(source, sensor)
     assert [bytes(frame.raw[:4]) for frame in (first, second)] == [b"\0\0\0\1", b"\0\0\0\2"]
     older, newer = read(source, sensor), read(source, sensor)
-    for _ in range(picamera.BUFFERS):
+    for _ in range(picamera.BUFFER_COUNT):
         sensor.expose()
     assert [bytes(frame.raw[:4]) for frame in (older, newer)] == [b"\0\0\0\3", b"\0\0\0\4"]
-    assert len(sensor.handed_out) == picamera.HELD
+    assert len(sensor.handed_out) == picamera.MAX_HELD_FRAMES
     assert sensor.dropped == 0
     source.close()
     assert sensor.handed_out == []
@@ -119,14 +119,14 @@ def test_a_frame_that_is_cut_off_is_no_picture(pi: Pi, sensor: Sensor) -> None:
     frame = read(source, sensor)
     frame._request._buffer = frame._request._buffer[:-1]
     with pytest.raises(BadImage, match="cut off"):
-        frame.picture()
+        frame.image()
     source.close()
 
 
 def test_an_exposure_began_its_own_length_before_the_timestamp(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     began = time.monotonic() - 0.5
-    assert read(source, sensor, began=began, lasts=0.25).began == pytest.approx(began, abs=1e-5)
+    assert read(source, sensor, exposure_start=began, lasts=0.25).exposure_start == pytest.approx(began, abs=1e-5)
     source.close()
 
 
@@ -136,15 +136,15 @@ def test_a_timestamp_of_the_clock_that_counts_sleep_is_converted(monkeypatch: py
     monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: now + slept)
     stamp = now - 30_000_000
     for told in (stamp, stamp + slept):
-        assert picamera._find_beginning({"SensorTimestamp": told, "ExposureTime": 20000}) == pytest.approx(99.95)
+        assert picamera._find_exposure_start({"SensorTimestamp": told, "ExposureTime": 20000}) == pytest.approx(99.95)
 
 
 def test_a_frame_whose_exposure_is_not_told_counts_as_a_whole_frame_long_or_as_old() -> None:
     stamp = time.monotonic_ns()
-    began = picamera._find_beginning({"SensorTimestamp": stamp, "FrameDuration": 50000})
+    began = picamera._find_exposure_start({"SensorTimestamp": stamp, "FrameDuration": 50000})
     assert began == pytest.approx(stamp / 1e9 - 0.05)
-    assert picamera._find_beginning({"SensorTimestamp": stamp}) == -math.inf
-    assert picamera._find_beginning({"ExposureTime": 20000}) == -math.inf
+    assert picamera._find_exposure_start({"SensorTimestamp": stamp}) == -math.inf
+    assert picamera._find_exposure_start({"ExposureTime": 20000}) == -math.inf
 
 
 def test_without_a_frame_it_says_to_look_at_the_ribbon_cable_and_can_be_closed(pi: Pi, sensor: Sensor) -> None:
@@ -265,7 +265,7 @@ def test_a_camera_that_can_t_focus_is_not_told_to(pi: Pi) -> None:
 
 def test_a_smaller_picture_and_a_rate_are_taken_as_told(pi: Pi, sensor: Sensor) -> None:
     source = open_source(resolution=(328, 246), frame_rate=50)
-    assert see(read(source, sensor).picture())[0] == (328, 246)
+    assert see(read(source, sensor).image())[0] == (328, 246)
     assert pi.made[0].started_with["FrameDurationLimits"] == (20000, 20000)
     source.close()
 
@@ -346,7 +346,7 @@ def test_where_memory_is_short_it_says_to_take_a_smaller_resolution(pi: Pi) -> N
 
 
 def test_no_memory_is_taken_but_for_the_frames(pi: Pi) -> None:
-    pi.memory = picamera.BUFFERS * 704 * 492 * 3 // 2
+    pi.memory = picamera.BUFFER_COUNT * 704 * 492 * 3 // 2
     open_source().close()
 
 
@@ -434,17 +434,17 @@ class Live(LiveCamera):
         await give(sensor)
         await opening
 
-    async def asking(self) -> "asyncio.Task[Still]":
+    async def asking(self) -> "asyncio.Task[CapturedImage]":
         """A capture that waits for its frame."""
         capture = asyncio.create_task(self.capture())
-        await until(lambda: self._reader is not None and self._reader._wish is not None)
+        await until(lambda: self._reader is not None and self._reader._request is not None)
         return capture
 
 
 async def give(sensor: Sensor, *colour: int, age: float | None = None) -> dict[str, Any]:
     """A frame, once the one before has been looked at; its exposure began so many seconds ago, or just now."""
     await until(lambda: sensor.is_awaited)
-    return sensor.expose(colour or GREY, began=None if age is None else time.monotonic() - age, lasts=0.0001)  # type: ignore[arg-type]
+    return sensor.expose(colour or GREY, exposure_start=None if age is None else time.monotonic() - age, lasts=0.0001)  # type: ignore[arg-type]
 
 
 async def test_a_press_gets_the_first_frame_whose_exposure_began_after_it(pi: Pi, sensor: Sensor) -> None:
@@ -456,7 +456,7 @@ async def test_a_press_gets_the_first_frame_whose_exposure_began_after_it(pi: Pi
     fresh = await give(sensor, *GREEN)
     await give(sensor)
     still = await capture
-    assert still.began == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
+    assert still.exposure_start == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
     luma = see(still.data)[1][0]
     assert abs(luma - GREEN[0]) <= 2
     closing = asyncio.create_task(camera.close())
@@ -470,7 +470,9 @@ async def test_a_frame_that_ended_after_the_press_but_began_before_it_is_not_fre
     began = time.monotonic()
     capture = await camera.asking()
     await until(lambda: sensor.is_awaited)
-    sensor.expose((30, 128, 128), began=began, lasts=time.monotonic() - began)  # its timestamp is newer than the press
+    sensor.expose(
+        (30, 128, 128), exposure_start=began, lasts=time.monotonic() - began
+    )  # its timestamp is newer than the press
     await give(sensor, *GREEN)
     await give(sensor)
     assert abs(see((await capture).data)[1][0] - GREEN[0]) <= 2
@@ -497,7 +499,7 @@ async def test_a_hundred_captures_leave_no_request_unreleased_and_lose_no_frame(
     before = count_descriptors()
     with sensor.running():
         await camera.open(camera.lost.append)
-        pictures = {(await camera.capture()).began for _ in range(100)}
+        pictures = {(await camera.capture()).exposure_start for _ in range(100)}
         await camera.close()
     assert len(pictures) == 100
     assert sensor.dropped == 0
@@ -512,7 +514,7 @@ async def test_a_hundred_captures_leave_no_request_unreleased_and_lose_no_frame(
 async def test_closing_while_a_frame_is_awaited_lets_go_of_the_camera(
     pi: Pi, sensor: Sensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "CLOSING", 30.0)  # the reader ends when its read times out, after FROZEN seconds
+    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 30.0)  # the reader ends when its read times out, after FROZEN_TIMEOUT
     camera = Live()
     await camera.start(sensor)
     await until(lambda: sensor.is_awaited)

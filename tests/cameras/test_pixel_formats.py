@@ -7,7 +7,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageChops, ImageStat
 
-from dog.cameras.pixel_formats import FORMATS, PREVIEW_WIDTH, RawLayout, encode, encode_preview, shrink
+from dog.cameras.pixel_formats import FORMATS, MAX_PREVIEW_WIDTH, RawLayout, encode, encode_preview, shrink_to_preview
 from dog.errors import BadImage
 from tests.support.pictures import draw
 from tests.support.pictures import encode as save
@@ -124,14 +124,14 @@ def test_bytes_after_the_frame_do_no_harm(shown: Image.Image, fourcc: str) -> No
 
 
 def test_a_small_jpeg_is_shown_as_it_is() -> None:
-    picture = save(draw(PREVIEW_WIDTH, 720))
-    assert shrink(picture) is picture
+    picture = save(draw(MAX_PREVIEW_WIDTH, 720))
+    assert shrink_to_preview(picture) is picture
 
 
 @pytest.mark.parametrize(("width", "expected"), [(962, 481), (1280, 640), (1920, 960), (4000, 800)])
 def test_a_large_jpeg_is_shown_a_whole_number_of_times_smaller(width: int, expected: int) -> None:
     shown = draw(width, width // 2, seed=5)
-    small = decode(shrink(save(shown, quality=95)))
+    small = decode(shrink_to_preview(save(shown, quality=95)))
     assert small.size == (expected, expected // 2)
     assert mean_difference(small, shown.resize(small.size, Image.Resampling.BOX)) < 3
 
@@ -147,13 +147,13 @@ def test_a_large_raw_frame_is_shown_as_small_and_in_the_same_colours(fourcc: str
 
 def test_what_is_no_jpeg_is_made_one() -> None:
     shown = draw(640, 480, seed=6)
-    assert mean_difference(decode(shrink(save(shown, "PNG"))), shown) < 3
+    assert mean_difference(decode(shrink_to_preview(save(shown, "PNG"))), shown) < 3
 
 
 @pytest.mark.parametrize("broken", [b"", b"no picture", save(draw(1920, 1080))[:20_000]], ids=["empty", "text", "half"])
 def test_what_can_not_be_read_is_refused(broken: bytes) -> None:
     with pytest.raises(BadImage):
-        shrink(broken)
+        shrink_to_preview(broken)
 
 
 def test_a_large_picture_that_lies_on_its_side_is_shown_upright() -> None:
@@ -161,9 +161,9 @@ def test_a_large_picture_that_lies_on_its_side_is_shown_upright() -> None:
     exif[0x0112] = 6
     file = io.BytesIO()
     draw(1920, 1080).save(file, "JPEG", exif=exif)
-    assert decode(shrink(file.getvalue())).size == (540, 960)
+    assert decode(shrink_to_preview(file.getvalue())).size == (540, 960)
 
 
 def test_a_picture_is_bounded_on_both_sides() -> None:
-    small = decode(shrink(save(draw(90, 7000), "PNG")))
-    assert max(small.size) <= PREVIEW_WIDTH
+    small = decode(shrink_to_preview(save(draw(90, 7000), "PNG")))
+    assert max(small.size) <= MAX_PREVIEW_WIDTH

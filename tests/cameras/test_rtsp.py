@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from dog.cameras import rtsp as stream
-from dog.cameras.camera_url import Address
-from dog.cameras.freshness import UNKNOWN
-from dog.cameras.rtsp import Decoding, StreamSource, encode
+from dog.cameras.camera_url import CameraUrl
+from dog.cameras.freshness import UNKNOWN_START
+from dog.cameras.rtsp import PacketDecoder, RtspSource, encode
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
@@ -50,7 +50,7 @@ SECRET = "s%40cr%2Fet%3A1"
 BARS = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255)]
 """The colours of GStreamer's card, from the left."""
 
-Watch = Callable[..., StreamSource]
+Watch = Callable[..., RtspSource]
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,10 @@ def h264() -> Iterator[SourceProcess]:
 @pytest.fixture
 def watch() -> Iterator[Watch]:
     """`watch(camera)`: its source, opened."""
-    sources: list[StreamSource] = []
+    sources: list[RtspSource] = []
 
-    def start(
-        camera: SourceProcess | Line, *, path: str = "/cam", user: str = "", latency: float = 0.0
-    ) -> StreamSource:
-        source = StreamSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
+    def start(camera: SourceProcess | Line, *, path: str = "/cam", user: str = "", latency: float = 0.0) -> RtspSource:
+        source = RtspSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
         sources.append(source)
         source.open()
         return source
@@ -77,13 +75,13 @@ def watch() -> Iterator[Watch]:
         source.close()
 
 
-def read_fresh(source: StreamSource, pressed: float) -> Frame:
+def read_fresh(source: RtspSource, pressed: float) -> Frame:
     """The first frame that says to be newer than the press, and can be seen."""
     while True:
         frame = source.read(PATIENCE)
-        if frame.began >= pressed:
+        if frame.exposure_start >= pressed:
             try:
-                frame.picture()
+                frame.image()
             except BadImage:
                 continue
             return frame
@@ -100,8 +98,8 @@ def test_the_frame_that_is_given_was_made_after_the_press(codec: str, watch: Wat
         for _ in range(5):
             pressed = time.monotonic()
             frame = read_fresh(source, pressed)
-            assert pressed <= frame.began <= read_stamp(frame.picture()) + 0.001
-            assert inspect(frame.picture()).width == 320
+            assert pressed <= frame.exposure_start <= read_stamp(frame.image()) + 0.001
+            assert inspect(frame.image()).width == 320
 
 
 @needs_gstreamer
@@ -115,10 +113,10 @@ def test_of_what_the_network_held_back_none_is_taken_for_new(codec: str, watch: 
         pressed = time.monotonic()
         line.release()
         held = 0
-        while (frame := source.read(PATIENCE)).began < pressed:
-            held += read_stamp(frame.picture()) < pressed
+        while (frame := source.read(PATIENCE)).exposure_start < pressed:
+            held += read_stamp(frame.image()) < pressed
         assert held >= 5
-        assert read_stamp(frame.picture()) >= pressed
+        assert read_stamp(frame.image()) >= pressed
 
 
 @needs_gstreamer
@@ -126,15 +124,15 @@ def test_of_what_waits_since_the_stream_was_opened_none_is_taken_for_new(watch: 
     source = watch(h264)
     time.sleep(0.7)  # nobody reads
     pressed = time.monotonic()
-    assert read_stamp(read_fresh(source, pressed).picture()) >= pressed
+    assert read_stamp(read_fresh(source, pressed).image()) >= pressed
 
 
 @needs_gstreamer
 def test_a_camera_that_takes_long_to_send_has_its_latency_taken_off(watch: Watch, h264: SourceProcess) -> None:
     source = watch(h264, latency=3.0)
-    while (frame := source.read(PATIENCE)).began == UNKNOWN:
+    while (frame := source.read(PATIENCE)).exposure_start == UNKNOWN_START:
         pass
-    assert frame.began <= read_stamp(frame.picture()) - 3.0
+    assert frame.exposure_start <= read_stamp(frame.image()) - 3.0
 
 
 @needs_gstreamer
@@ -147,7 +145,7 @@ def test_no_half_frame_is_given_whichever_are_looked_at(arguments: tuple[str, ..
             frame = source.read(LONG)
             if number % 7 < 4:
                 with contextlib.suppress(BadImage):
-                    seen.append(read_stamp(frame.picture()))
+                    seen.append(read_stamp(frame.image()))
         assert len(seen) > 20
         assert seen == sorted(seen)
 
@@ -158,17 +156,17 @@ def test_jpegs_pass_untouched_and_are_whole(watch: Watch) -> None:
         source = watch(camera)
         for _ in range(5):
             frame = source.read(PATIENCE)
-            assert frame.picture() == frame.raw
-            assert frame.picture().startswith(b"\xff\xd8")
-            assert frame.picture().endswith(b"\xff\xd9")
-            assert inspect(frame.picture()).height == 240
+            assert frame.image() == frame.raw
+            assert frame.image().startswith(b"\xff\xd8")
+            assert frame.image().endswith(b"\xff\xd9")
+            assert inspect(frame.image()).height == 240
 
 
 @needs_gstreamer
 @pytest.mark.parametrize(("codec", "size"), [("h264", "320x240"), ("h264", "1280x720"), ("h265", "320x240")])
 def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> None:
     with make_rtsp_camera(codec, "--card", "--size", size) as camera:
-        picture = read_fresh(watch(camera), time.monotonic()).picture()
+        picture = read_fresh(watch(camera), time.monotonic()).image()
     image = Image.open(io.BytesIO(picture))
     for number, colour in enumerate(BARS):
         found = image.getpixel((image.width * (2 * number + 1) // 14, image.height // 3))
@@ -208,16 +206,16 @@ def encode_video(
     return packets + codec.encode(None), codec.extradata
 
 
-def make_decoding(extradata: bytes | None) -> Decoding:
+def make_decoding(extradata: bytes | None) -> PacketDecoder:
     import av
 
     codec = av.CodecContext.create("h264", "r")
     if extradata:
         codec.extradata = extradata
-    return Decoding(codec)
+    return PacketDecoder(codec)
 
 
-def see(decoding: Decoding) -> tuple[int, tuple[int, int, int]]:
+def see(decoding: PacketDecoder) -> tuple[int, tuple[int, int, int]]:
     """The number of the picture, and the colour of its ground."""
     image = Image.open(io.BytesIO(encode(decoding.decode_last())))
     grey, ground = image.getpixel((50, 50)), image.getpixel((200, 200))
@@ -277,7 +275,7 @@ def test_nothing_is_decoded_until_a_picture_is_wanted_and_then_only_once() -> No
 
 
 def test_more_than_may_be_kept_is_decoded_as_it_comes_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_PACKETS", 5)
+    monkeypatch.setattr(stream, "MAX_KEPT_PACKETS", 5)
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for position, packet in enumerate(packets):
@@ -288,7 +286,7 @@ def test_more_than_may_be_kept_is_decoded_as_it_comes_and_forgotten(monkeypatch:
 
 
 def test_the_bytes_that_are_kept_have_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_BYTES", 2000)
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 2000)
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for packet in packets:
@@ -334,7 +332,7 @@ def test_after_a_damaged_packet_nothing_is_given_until_the_next_whole_picture(ha
 
 def test_pyav_is_imported_when_a_stream_is_opened_and_numpy_never() -> None:
     program = (
-        "import sys; from dog.cameras.rtsp import StreamSource; s = StreamSource('rtsp://127.0.0.1:1/');"
+        "import sys; from dog.cameras.rtsp import RtspSource; s = RtspSource('rtsp://127.0.0.1:1/');"
         "assert 'av' not in sys.modules\n"
         "try: s.open()\n"
         "except Exception as error: print(type(error).__name__)\n"
@@ -362,7 +360,7 @@ def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(code
             watch(camera)
         camera.start()
         pressed = time.monotonic()
-        assert read_stamp(read_fresh(watch(camera), pressed).picture()) >= pressed
+        assert read_stamp(read_fresh(watch(camera), pressed).image()) >= pressed
 
 
 @needs_gstreamer
@@ -377,21 +375,21 @@ def test_a_stream_that_stands_still_is_given_up(codec: str, watch: Watch) -> Non
 
 
 @needs_gstreamer
-@pytest.mark.parametrize("patience", [0.2, 0.6])
-def test_a_read_waits_as_long_as_its_patience(patience: float, watch: Watch) -> None:
+@pytest.mark.parametrize("timeout", [0.2, 0.6])
+def test_a_read_waits_as_long_as_its_patience(timeout: float, watch: Watch) -> None:
     with make_rtsp_camera("h264", "--rate", "2", "--gop", "1") as camera:
         source = watch(camera)
         for _ in range(3):  # what waits since it was opened
             source.read(PATIENCE)
-        if patience < 0.5:
+        if timeout < 0.5:
             with pytest.raises(CameraOffline, match=r"no picture for 0\.2 s"):
-                source.read(patience)
+                source.read(timeout)
         else:
-            assert source.read(patience)
+            assert source.read(timeout)
 
 
 def test_what_ffmpeg_had_kept_and_gives_when_time_is_up_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = StreamSource("rtsp://127.0.0.1/")
+    source = RtspSource("rtsp://127.0.0.1/")
 
     def give_late() -> Any:
         time.sleep(0.2)
@@ -430,7 +428,7 @@ def test_a_stream_that_lags_far_behind_is_opened_anew(
 ) -> None:
     source = watch(h264)
     read_fresh(source, time.monotonic())
-    monkeypatch.setattr(stream, "LAGGING", 0.5)
+    monkeypatch.setattr(stream, "MAX_LAG_SECONDS", 0.5)
     time.sleep(1)  # nobody reads
     with pytest.raises(CameraOffline, match=r"come [1-9]\d* s late"):
         read_to_end(source, PATIENCE)
@@ -442,15 +440,15 @@ def test_a_stream_that_lags_far_behind_is_opened_anew(
 @needs_gstreamer
 def test_a_certificate_must_be_trusted(h264: SourceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Line(h264.port, make_tls(tmp_path)) as line:
-        source = StreamSource(f"rtsps://127.0.0.1:{line.port}/cam")
+        source = RtspSource(f"rtsps://127.0.0.1:{line.port}/cam")
         with pytest.raises(CameraOffline, match="certificate is not trusted"):
             source.open()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         source.open()
-        assert read_stamp(read_fresh(source, time.monotonic()).picture())
+        assert read_stamp(read_fresh(source, time.monotonic()).image())
         source.close()
         monkeypatch.delenv("SSL_CERT_FILE")
-        monkeypatch.setattr(Address, "connect", lambda _self, _timeout: socket.socket())
+        monkeypatch.setattr(CameraUrl, "connect", lambda _self, _timeout: socket.socket())
         with pytest.raises(CameraOffline, match="can't be reached"):  # by ffmpeg itself
             source.open()
 
@@ -469,13 +467,13 @@ def test_a_form_that_is_not_taken_is_said(watch: Watch) -> None:
 
 def test_a_name_that_nobody_knows_is_said() -> None:
     with pytest.raises(CameraOffline, match="host name is unknown"):
-        StreamSource("rtsp://porch.invalid/cam").open()
+        RtspSource("rtsp://porch.invalid/cam").open()
 
 
 def test_who_does_not_answer_is_waited_for_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPENING", 0.3)
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        source = StreamSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
+        source = RtspSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
         with pytest.raises(CameraOffline, match="does not answer"):
             source.open()
         source.close()
@@ -485,7 +483,7 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_a_while(monkeypatch: p
 @pytest.mark.parametrize("ways", [(), ("--basic",)])
 def test_the_user_and_the_password_are_sent_and_a_wrong_one_is_said(ways: tuple[str, ...], watch: Watch) -> None:
     with make_rtsp_camera("jpeg", "--user", "ad min", "--password", PASSWORD, *ways) as camera:
-        assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE).picture()
+        assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE).image()
         with pytest.raises(CameraOffline, match="refuses the user or the password"):
             watch(camera, user=f"admin:{SECRET}@")
         with pytest.raises(CameraOffline, match="asks for a user and a password"):
@@ -499,14 +497,14 @@ def test_no_error_and_no_log_holds_the_password(
     caplog.set_level(logging.DEBUG)
     told: list[CaptureError] = []
 
-    def run(source: StreamSource, harm: Callable[[], object]) -> None:
+    def run(source: RtspSource, harm: Callable[[], object]) -> None:
         source.open()
         source.read(PATIENCE)
         harm()
         read_to_end(source, PATIENCE)
 
     def fail(url: str, harm: Callable[[], object] = lambda: None) -> None:
-        source = StreamSource(url)
+        source = RtspSource(url)
         with pytest.raises(CameraOffline) as caught:
             run(source, harm)
         source.close()
@@ -518,7 +516,7 @@ def test_no_error_and_no_log_holds_the_password(
     fail(f"{who}127.0.0.1:1/cam")
     fail(f"{who}porch.invalid/cam")
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "OPENING", 0.3)
+        patch.setattr(stream, "OPEN_TIMEOUT", 0.3)
         fail(f"{who}127.0.0.1:{mute.getsockname()[1]}/cam")
     with make_rtsp_camera("raw") as camera:
         fail(f"{who}127.0.0.1:{camera.port}/cam")
@@ -547,10 +545,10 @@ def test_a_hundred_openings_leave_no_descriptor() -> None:
         return len(os.listdir("/proc/self/fd"))
 
     def open_and_close(path: str) -> None:
-        source = StreamSource(f"rtsp://127.0.0.1:{camera.port}/{path}")
+        source = RtspSource(f"rtsp://127.0.0.1:{camera.port}/{path}")
         with contextlib.suppress(CameraOffline, BadImage):
             source.open()
-            source.read(PATIENCE).picture()
+            source.read(PATIENCE).image()
         source.close()
 
     with make_rtsp_camera("h264", "--rate", "100", "--gop", "5") as camera:

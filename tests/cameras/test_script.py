@@ -20,7 +20,7 @@ from dog.cameras import Camera
 from dog.cameras import subprocesses as program
 from dog.cameras.script import ScriptCamera
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError
-from dog.images import LARGEST_PICTURE
+from dog.images import MAX_IMAGE_BYTES
 from tests.support.server_process import ROOT
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which only Linux has")
@@ -213,7 +213,7 @@ async def test_a_program_is_given_no_variable_that_may_hold_a_secret(
 
 def test_the_docs_name_the_variables_that_a_program_is_given() -> None:
     [told] = re.findall(r"^- These environment variables.*?^- ", (ROOT / "docs/cameras.md").read_text(), re.M | re.S)
-    names = program.PASSED_ON.pattern.replace(".*", "*").split("|")
+    names = program.PASSED_VARIABLES.pattern.replace(".*", "*").split("|")
     assert set(re.findall(r"`([A-Z_]+\*?)`", told)) == set(names)
 
 
@@ -277,7 +277,7 @@ async def test_text_half_a_jpeg_and_a_png_come_through_for_the_store_to_judge(
             "The camera program ended well but left a socket instead of a picture.",
         ),
         (
-            TRUNCATE.format(LARGEST_PICTURE + 1024 * 1024),
+            TRUNCATE.format(MAX_IMAGE_BYTES + 1024 * 1024),
             "The camera program ended well but left a file of 65 MiB. A picture may have 64 MiB.",
         ),
     ],
@@ -293,7 +293,7 @@ async def test_what_is_no_file_with_something_in_it_is_a_bad_image(
 
 
 async def test_a_picture_of_the_largest_size_is_taken(make: Make) -> None:
-    assert len((await make(TRUNCATE.format(LARGEST_PICTURE)).capture()).data) == LARGEST_PICTURE
+    assert len((await make(TRUNCATE.format(MAX_IMAGE_BYTES)).capture()).data) == MAX_IMAGE_BYTES
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
@@ -362,7 +362,7 @@ async def test_only_the_end_of_an_output_is_kept() -> None:
         tail.add(b"x" * 65536)
     tail.add(b"\nlast")
     assert tail.lines()[-1] == "last"
-    assert sum(map(len, tail.lines())) <= program.KEPT
+    assert sum(map(len, tail.lines())) <= program.MAX_TAIL_BYTES
 
 
 async def test_a_program_that_hangs_is_ended_at_the_time_limit(make: Make, tmp_path: Path, folder: Path) -> None:
@@ -390,7 +390,7 @@ async def test_a_program_is_asked_to_end_before_it_is_made_to(make: Make, tmp_pa
 async def test_a_program_that_ignores_sigterm_is_killed_with_its_grandchild(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "GRACE", 0.2)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 0.2)
     fifo = make_fifo(tmp_path / "started")
     camera = make(
         f"trap '' TERM\nsh -c 'trap \"\" TERM; sleep 1000 & echo $$ $!; while :; do wait; done' >\"{fifo}\" &\n"
@@ -452,7 +452,7 @@ async def test_a_cancelled_capture_ends_the_program_and_its_children_first(
 async def test_who_cancels_twice_waits_for_no_grace(
     make: Make, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "GRACE", 1000)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 1000)
     fifo, asked = make_fifo(tmp_path / "started"), make_fifo(tmp_path / "asked")
     camera = make(f'trap \'echo asked >"{asked}"\' TERM; echo $$ >"{fifo}"; while :; do sleep 1000 & wait; done')
     capture = asyncio.ensure_future(camera.capture())
@@ -468,7 +468,7 @@ async def test_who_cancels_twice_waits_for_no_grace(
 
 
 async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "GRACE", 1000)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 1000)
     fifo = make_fifo(tmp_path / "started")
     camera = make(f"trap '' TERM; echo $$ >\"{fifo}\"; while :; do sleep 1000 & wait; done")
     capture = asyncio.ensure_future(camera.capture())
@@ -480,7 +480,7 @@ async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, m
 
 
 async def test_what_is_killed_before_it_starts_never_starts(tmp_path: Path) -> None:
-    run = program.Run([write_script(tmp_path / "take.sh", 'touch "$1"'), tmp_path / "mark"], timeout=30)
+    run = program.ProgramRun([write_script(tmp_path / "take.sh", 'touch "$1"'), tmp_path / "mark"], timeout=30)
     run.kill()
     assert run.run() == program.ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
     assert not (tmp_path / "mark").exists()

@@ -19,13 +19,13 @@ def at_noon() -> dt.datetime:
 
 
 def draw(card: TestCard) -> bytes:
-    return card.read(0).picture()
+    return card.read(0).image()
 
 
 def take(card: TestCard) -> Image.Image:
-    with Image.open(io.BytesIO(draw(card))) as picture:
-        picture.load()
-        return picture.convert("RGB")
+    with Image.open(io.BytesIO(draw(card))) as image:
+        image.load()
+        return image.convert("RGB")
 
 
 def changed(one: Image.Image, other: Image.Image) -> tuple[int, int, int, int] | None:
@@ -36,19 +36,19 @@ def changed(one: Image.Image, other: Image.Image) -> tuple[int, int, int, int] |
 def test_it_is_a_source_that_gives_a_whole_jpeg_of_its_size() -> None:
     source: Source = TestCard()
     source.open()
-    data = source.read(0).picture()
+    data = source.read(0).image()
     source.close()
     assert data.startswith(b"\xff\xd8")
     assert data.endswith(b"\xff\xd9")
-    with Image.open(io.BytesIO(data)) as picture:
-        assert (picture.format, picture.size) == ("JPEG", SIZE)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("JPEG", SIZE)
 
 
 @pytest.mark.parametrize(("image_type", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
 def test_the_image_type_is_what_it_draws(image_type: str, kind: str) -> None:
     card = TestCard(image_type=image_type)
-    with Image.open(io.BytesIO(draw(card))) as picture:
-        assert (picture.format, picture.size) == (kind, SIZE)
+    with Image.open(io.BytesIO(draw(card))) as image:
+        assert (image.format, image.size) == (kind, SIZE)
 
 
 def test_two_captures_at_the_same_moment_differ_by_their_counter_alone() -> None:
@@ -93,11 +93,11 @@ def test_only_the_digits_change() -> None:
 
 def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
     card = TestCard(image_type="png")
-    picture = take(card)
-    bars = [picture.getpixel((330 + round((place + 0.5) * 620 / 7), 190)) for place in range(1, 6)]  # those not cut
+    image = take(card)
+    bars = [image.getpixel((330 + round((place + 0.5) * 620 / 7), 190)) for place in range(1, 6)]  # those not cut
     yellow, cyan, green, magenta, red = (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0)
     assert bars == [yellow, cyan, green, magenta, red]
-    greys = [picture.getpixel((x, 360)) for x in (*range(80, 300, 40), *range(1000, 1220, 40))]
+    greys = [image.getpixel((x, 360)) for x in (*range(80, 300, 40), *range(1000, 1220, 40))]
     levels = [grey[0] for grey in greys if isinstance(grey, tuple) and len(set(grey)) == 1]
     assert len(levels) == 12
     assert (levels[0], levels[-1]) == (0, 255)
@@ -107,8 +107,8 @@ def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
 def test_the_gratings_are_as_fine_as_they_say() -> None:
     """Along the left column, away from the circle's edge, a row's lines are counted by their falling edges."""
     card = TestCard(image_type="png")
-    picture = take(card).convert("L")
+    image = take(card).convert("L")
     for row, pair in enumerate((8, 6, 4)):
-        line = [picture.getpixel((x, 234 + 48 * row)) for x in range(354, 450)]
+        line = [image.getpixel((x, 234 + 48 * row)) for x in range(354, 450)]
         edges = sum(a > 128 >= b for a, b in itertools.pairwise(line))  # type: ignore[operator]
         assert abs(edges - 96 / pair) <= 1

@@ -15,7 +15,7 @@ if sys.platform != "linux":
 
 from linuxpy.video import raw  # type: ignore[import-untyped]
 
-from dog.cameras.v4l2 import Choice, V4l2Source, choose, find_beginning, read_layout
+from dog.cameras.v4l2 import FormatChoice, V4l2Source, choose_format, find_exposure_start, read_layout
 from dog.cameras.v4l2_controls import Control
 from dog.cameras.v4l2_devices import Format, Mode, list_devices
 
@@ -55,39 +55,41 @@ GRID = [
 
 
 def test_the_largest_jpeg_that_is_fast_enough_is_taken() -> None:
-    assert choose(WEBCAM, None, None, None) == Choice("MJPG", 1920, 1080, None)
+    assert choose_format(WEBCAM, None, None, None) == FormatChoice("MJPG", 1920, 1080, None)
 
 
 def test_the_largest_is_taken_where_none_is_fast_enough() -> None:
     slow = [Format("YUYV", "", (Mode(640, 480, rates(5)), Mode(1280, 720, rates(2))))]
-    assert choose(slow, None, None, None) == Choice("YUYV", 1280, 720, None)
+    assert choose_format(slow, None, None, None) == FormatChoice("YUYV", 1280, 720, None)
 
 
 def test_a_raw_format_is_taken_where_the_jpegs_have_not_that_size() -> None:
     formats = [Format("MJPG", "", (Mode(1280, 720),)), Format("GREY", "", (Mode(640, 480),)), WEBCAM[0]]
-    assert choose(formats, (640, 480), None, None) == Choice("YUYV", 640, 480, None)
+    assert choose_format(formats, (640, 480), None, None) == FormatChoice("YUYV", 640, 480, None)
 
 
 def test_a_format_is_taken_by_its_name() -> None:
-    assert choose(WEBCAM, (640, 480), None, "YUYV") == Choice("YUYV", 640, 480, None)
+    assert choose_format(WEBCAM, (640, 480), None, "YUYV") == FormatChoice("YUYV", 640, 480, None)
 
 
 def test_a_rate_is_taken_as_exactly_as_the_camera_has_it() -> None:
-    assert choose(WEBCAM, None, 30, None) == Choice("MJPG", 1920, 1080, Fraction(30000, 1001))
-    assert choose(WEBCAM, None, 60, None) == Choice("MJPG", 640, 480, Fraction(60))
-    assert choose(WEBCAM, None, 2, None) == Choice("MJPG", 4096, 3072, Fraction(2))
+    assert choose_format(WEBCAM, None, 30, None) == FormatChoice("MJPG", 1920, 1080, Fraction(30000, 1001))
+    assert choose_format(WEBCAM, None, 60, None) == FormatChoice("MJPG", 640, 480, Fraction(60))
+    assert choose_format(WEBCAM, None, 2, None) == FormatChoice("MJPG", 4096, 3072, Fraction(2))
 
 
 def test_a_camera_that_tells_no_rates_is_told_the_rate_all_the_same() -> None:
-    assert choose([Format("MJPG", "", (Mode(640, 480),))], None, 7.5, None) == Choice("MJPG", 640, 480, Fraction(15, 2))
+    assert choose_format([Format("MJPG", "", (Mode(640, 480),))], None, 7.5, None) == FormatChoice(
+        "MJPG", 640, 480, Fraction(15, 2)
+    )
 
 
 def test_of_a_grid_each_size_can_be_had() -> None:
-    assert choose(GRID, None, None, None) == Choice("YUYV", 2592, 1944, None)
-    assert choose(GRID, (80, 56), None, None) == Choice("YUYV", 80, 56, None)
-    assert choose(GRID, (640, 480), 12.5, None) == Choice("YUYV", 640, 480, Fraction(25, 2))
+    assert choose_format(GRID, None, None, None) == FormatChoice("YUYV", 2592, 1944, None)
+    assert choose_format(GRID, (80, 56), None, None) == FormatChoice("YUYV", 80, 56, None)
+    assert choose_format(GRID, (640, 480), 12.5, None) == FormatChoice("YUYV", 640, 480, Fraction(25, 2))
     with pytest.raises(CameraOffline, match="does not offer 81x56, but 640x480 at 90/s; 2592x1944 at 15/s"):
-        choose(GRID, (81, 56), None, None)
+        choose_format(GRID, (81, 56), None, None)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_what_is_not_offered_is_refused_with_what_is(
     resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None, words: str
 ) -> None:
     with pytest.raises(CameraOffline) as refusal:
-        choose(WEBCAM, resolution, frame_rate, pixel_format)
+        choose_format(WEBCAM, resolution, frame_rate, pixel_format)
     assert words in refusal.value.message
 
 
@@ -117,7 +119,7 @@ def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> N
     with pytest.raises(
         CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."
     ):
-        choose([WEBCAM[2]], None, None, None)
+        choose_format([WEBCAM[2]], None, None, None)
 
 
 # ---- controls
@@ -180,7 +182,7 @@ INTERVAL = 0.1
 
 
 def begin(stamp: float, flags: int, last: float | None = None) -> float:
-    return round(find_beginning(stamp, flags, last=last, interval=INTERVAL, empty_at=95.0, now=100.0), 6)
+    return round(find_exposure_start(stamp, flags, last=last, interval=INTERVAL, empty_at=95.0, now=100.0), 6)
 
 
 def test_a_timestamp_of_the_exposure_s_start_is_believed() -> None:

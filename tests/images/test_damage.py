@@ -27,7 +27,7 @@ import pytest
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import complete, inspect, inspect_kept
+from dog.images import add_missing_end, inspect, inspect_kept
 from dog.images import jpeg_damage as strict
 from dog.snapshots.store import SnapshotStore
 from tests.conftest import Serve
@@ -54,14 +54,14 @@ ARITHMETIC = (
 
 def refusal(data: bytes) -> BadImage:
     with pytest.raises(BadImage) as caught:
-        inspect(complete(data))
+        inspect(add_missing_end(data))
     return caught.value
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_jpeg_is_taken_as_it_is(kind: str) -> None:
     data = KINDS[kind](5)
-    assert complete(data) is data
+    assert add_missing_end(data) is data
     assert (inspect(data).width, inspect(data).height) == (320, 240)
 
 
@@ -107,7 +107,7 @@ def test_the_log_has_what_the_decoder_said() -> None:
 @pytest.mark.parametrize("kind", ENDING)
 def test_a_jpeg_that_lacks_only_its_end_marker_gets_it(kind: str) -> None:
     data = KINDS[kind](7)
-    for whole in complete(data[:-2]), complete(data[:-1]):
+    for whole in add_missing_end(data[:-2]), add_missing_end(data[:-1]):
         assert whole == data
         assert inspect(whole) == inspect(data)
 
@@ -116,8 +116,8 @@ def test_a_jpeg_that_lacks_only_its_end_marker_gets_it(kind: str) -> None:
 def test_the_zeros_that_fill_a_buffer_after_the_data_are_left_out(kind: str) -> None:
     data = KINDS[kind](7)
     for padding in 1, 17, 20_000:
-        assert inspect(complete(data[:-2] + bytes(padding))) == inspect(data)
-    assert complete(data[:-2] + bytes(20_000)) == data
+        assert inspect(add_missing_end(data[:-2] + bytes(padding))) == inspect(data)
+    assert add_missing_end(data[:-2] + bytes(20_000)) == data
     begin, end = scan_at(data)
     assert "cut off" in refusal(data[: (begin + end) // 2] + bytes(20_000)).message
 
@@ -125,7 +125,7 @@ def test_the_zeros_that_fill_a_buffer_after_the_data_are_left_out(kind: str) -> 
 def test_a_zero_after_ff_is_no_padding() -> None:
     blocks = (Image.frombytes("L", (8, 8), random.Random(seed).randbytes(64)) for seed in range(5000))
     data = next(data for block in blocks if (data := encode(block, quality=100)).endswith(b"\xff\0" + END))
-    assert complete(data[:-2] + bytes(100)) == data
+    assert add_missing_end(data[:-2] + bytes(100)) == data
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_zero_after_ff_is_no_padding() -> None:
 )
 def test_notes_that_the_decoder_warns_of_keep_no_jpeg_from_its_end_marker(notes: bytes) -> None:
     data = insert_after_soi(BASELINE, notes)
-    assert complete(data[:-2]) == data
+    assert add_missing_end(data[:-2]) == data
 
 
 @pytest.mark.parametrize("kind", ENDING)
@@ -164,7 +164,7 @@ def test_a_component_without_a_scan_is_missing() -> None:
 def test_arithmetic_coding_needs_its_end_marker_for_its_end_can_not_be_told() -> None:
     """Pillow can't make one: this is draw(24, 18) in grey, of libjpeg-turbo's `jpegtran -arithmetic`."""
     data = base64.b64decode(ARITHMETIC)
-    assert inspect(complete(data)).width == 24
+    assert inspect(add_missing_end(data)).width == 24
     for size in len(data) - 2, len(data) - 20:
         assert strict._first_warning(data[:size] + END, (24, 18)) == ""
         assert "cut off" in refusal(data[:size]).message
@@ -190,7 +190,7 @@ def test_arithmetic_coding_needs_its_end_marker_for_its_end_can_not_be_told() ->
 def test_bytes_that_say_nothing_are_no_damage(data: bytes) -> None:
     assert data not in (BASELINE, RESTARTS)
     assert strict._first_warning(data, (320, 240))
-    assert inspect(complete(data)).width == 320
+    assert inspect(add_missing_end(data)).width == 320
 
 
 def test_left_over_data_is_no_padding() -> None:
@@ -232,7 +232,7 @@ def test_restart_markers_are_found_wherever_the_slices_end(slice_: int, monkeypa
     begin, end = scan_at(RESTARTS)
     expected = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", RESTARTS)]
     assert len(expected) == 14
-    monkeypatch.setattr(strict, "SLICE", slice_)
+    monkeypatch.setattr(strict, "SLICE_BYTES", slice_)
     assert list(strict._restart_markers(RESTARTS, begin, end)) == expected
 
 
@@ -275,7 +275,7 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     data = BASELINE[:begin] + scan + BASELINE[begin:]
     assert refusal(data).message == "The picture is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
-        strict.decode(data, (1, 1), "RGB")
+        strict.decode_jpeg(data, (1, 1), "RGB")
 
 
 async def test_the_album_has_the_end_marker_that_the_camera_left_out(tmp_path: Path) -> None:

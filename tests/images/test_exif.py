@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from dog.errors import BadImage
-from dog.images import inspect, walk
+from dog.images import inspect, walk_structure
 from dog.images.exif import Stamp, write_exif
 from tests.support.pictures import draw, encode
 
@@ -224,7 +224,7 @@ def test_nothing_but_the_segment_of_exif_is_put_in(name: str) -> None:
     cut = 2 + len(segment) if first == 0xE0 else 2
     exif = next(segment for _, segment in segments(stamped) if is_exif(segment))
     assert stamped == PLAIN[name][:cut] + exif + PLAIN[name][cut:]
-    assert walk(stamped) == walk(PLAIN[name])
+    assert walk_structure(stamped) == walk_structure(PLAIN[name])
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -413,7 +413,7 @@ def test_a_damaged_jpeg_raises_nothing_but_bad_image(data: st.DataObject) -> Non
         write_exif(bytes(changed), STAMP)
     except BadImage:
         with pytest.raises(BadImage):
-            walk(bytes(changed))
+            walk_structure(bytes(changed))
 
 
 def test_exif_behind_other_segments_stays_behind_them() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from dog.errors import BadImage
-from dog.images import LARGEST_PIXELS, inspect, inspect_kept, make_histogram
+from dog.images import MAX_IMAGE_PIXELS, grey_histogram, inspect, inspect_kept
 from dog.images import file_structure as walking
 from tests.support.pictures import draw, encode, make_picture
 
@@ -214,7 +214,7 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded() -> None:
 def test_a_picture_up_to_the_limit_is_taken_without_a_warning() -> None:
     """Pillow warns from 89 million pixels on, and warnings are errors here."""
     width, height = 9_500, 10_000
-    assert 89_478_485 < width * height < LARGEST_PIXELS
+    assert 89_478_485 < width * height < MAX_IMAGE_PIXELS
     picture = inspect(encode(Image.new("L", (width, height), 99)))
     assert (picture.width, picture.height) == (width, height)
 
@@ -374,7 +374,7 @@ def test_no_search_of_a_jpeg_is_longer_than_a_slice(stuffing: bytes, monkeypatch
 def test_a_marker_is_found_wherever_the_slices_end(name: str, slice_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = WHOLE[name]
     expected = inspect(data)
-    monkeypatch.setattr(walking, "SLICE", slice_)
+    monkeypatch.setattr(walking, "SLICE_BYTES", slice_)
     assert inspect(data) == expected
     for size in range(2, len(data)):
         with pytest.raises(BadImage):
@@ -474,5 +474,5 @@ def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
 
 
 def find_peak(data: bytes) -> int:
-    counts = make_histogram(data)
+    counts = grey_histogram(data)
     return counts.index(max(counts))

@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dog.cameras import Still
+from dog.cameras import CapturedImage
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
 from dog.cameras.source import Frame
-from dog.cameras.source_reader import FrameRequest, Reader
+from dog.cameras.source_reader import FrameRequest, SourceReader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 
@@ -53,7 +53,7 @@ def attempt(device: str, **options: Any) -> str:
         source.close()
 
 
-async def take(source: V4l2Source, thresholds: Thresholds) -> Still:
+async def take(source: V4l2Source, thresholds: Thresholds) -> CapturedImage:
     camera = LiveCamera(lambda: source, thresholds=thresholds)
     await camera.open(lambda error: None)
     try:
@@ -155,21 +155,21 @@ class Noting(V4l2Source):
         self.pictures = 0
         self.more = threading.Condition()
 
-    def read(self, patience: float) -> Frame:  # type: ignore[override]
-        frame = super().read(patience)
+    def read(self, timeout: float) -> Frame:  # type: ignore[override]
+        frame = super().read(timeout)
         found = NUMBER.search(bytes(frame.raw[:80]))
         assert found is not None
         with self.more:
-            self.frames.append((frame.began, int(found[1])))
+            self.frames.append((frame.exposure_start, int(found[1])))
             self.read_at[int(found[1])] = time.monotonic()
             self.more.notify()
-        make = frame.picture
+        make = frame.image
 
         def picture() -> bytes:
             self.pictures += 1
             return make()
 
-        frame.picture = picture  # type: ignore[method-assign]
+        frame.image = picture  # type: ignore[method-assign]
         return frame
 
     def wait_for(self, count: int) -> None:
@@ -189,7 +189,7 @@ def damage(vivid: str) -> None:
     for _ in range(DAMAGE_FRAMES):
         frame = source.read(5.0)
         try:
-            frame.picture()
+            frame.image()
         except BadImage as error:
             said.append(f"{error.message} ({error.detail})")
         else:
@@ -201,14 +201,14 @@ def damage(vivid: str) -> None:
 def note_presses() -> list[float]:
     """When each press is heard of by the reader of frames."""
     asked: list[float] = []
-    ask = Reader.ask
+    ask = SourceReader.request_frame
 
-    def note(reader: Reader, timeout: float) -> FrameRequest:
-        wish = ask(reader, timeout)
-        asked.append(wish.asked)
-        return wish
+    def note(reader: SourceReader, timeout: float) -> FrameRequest:
+        request = ask(reader, timeout)
+        asked.append(request.requested_at)
+        return request
 
-    Reader.ask = note  # type: ignore[assignment, method-assign]
+    SourceReader.request_frame = note  # type: ignore[assignment, method-assign]
     return asked
 
 
@@ -232,7 +232,7 @@ async def press(usb: str, asked: list[float], latency: float) -> None:
         times = {
             "pressed": pressed,
             "made": made,
-            "began": still.began,
+            "began": still.exposure_start,
             "read": source.read_at[int(found[1])],
             "got": got,
         }

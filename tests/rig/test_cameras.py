@@ -71,7 +71,7 @@ BARS = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that is shared with the guest, with what the webcam shows."""
     folder = tmp_path_factory.mktemp("guest")
-    with Image.open(io.BytesIO(TestCard().read(0).picture())) as card:
+    with Image.open(io.BytesIO(TestCard().read(0).image())) as card:
         card.resize(SIZE).save(folder / "source.jpg", quality=90)
     with Image.open(folder / "source.jpg") as shown:
         frame = av.VideoFrame.from_image(shown).reformat(format="yuyv422")  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from collections import deque
 
 from PIL import Image
 
-from dog.cameras import OnFrame, OnLost, Still
+from dog.cameras import CapturedImage, OnFrame, OnLost
 from dog.errors import CameraOffline
 
 __all__ = ["HandCamera", "make_picture"]
@@ -28,7 +28,7 @@ class HandCamera:
     def __init__(self) -> None:
         self.held = False
         self.offline = False
-        self.results: deque[bytes | Still | BaseException] = deque()
+        self.results: deque[bytes | CapturedImage | BaseException] = deque()
         self.lost: OnLost = lambda _error: None
         self.sign = asyncio.Event()
         self.has_preview = False
@@ -48,14 +48,14 @@ class HandCamera:
         if self.offline:
             raise CameraOffline("The camera is not plugged in.")
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         await self.sign.wait()
         self.sign.clear()
 
     def show(self, show: OnFrame | None) -> None:
         self.shown_to = show
 
-    async def capture(self) -> Still:
+    async def capture(self) -> CapturedImage:
         self.captures += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -69,7 +69,7 @@ class HandCamera:
             result = self.results.popleft() if self.results else make_picture()
             if isinstance(result, BaseException):
                 raise result
-            return result if isinstance(result, Still) else Still(data=result)
+            return result if isinstance(result, CapturedImage) else CapturedImage(data=result)
         finally:
             self.exposing.clear()
             self.at_once -= 1

@@ -90,11 +90,15 @@ class Sensor:
         return camera is not None and camera.started and bool(camera._job_list)
 
     def expose(
-        self, colour: tuple[int, int, int] = (120, 128, 128), *, began: float | None = None, lasts: float = 0.002
+        self,
+        colour: tuple[int, int, int] = (120, 128, 128),
+        *,
+        exposure_start: float | None = None,
+        lasts: float = 0.002,
     ) -> dict[str, Any]:
         """A frame of that luma, blue and red, each another by its first bytes. What its metadata say."""
         self.exposed += 1
-        stamp = (time.monotonic() - lasts if began is None else began) + lasts
+        stamp = (time.monotonic() - lasts if exposure_start is None else exposure_start) + lasts
         metadata = {"SensorTimestamp": round(stamp * 1e9), "ExposureTime": round(lasts * 1e6), "FrameDuration": 50000}
         camera = self.camera
         if camera is not None:

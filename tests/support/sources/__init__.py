@@ -36,7 +36,7 @@ ACROSS = 8
 BITS = 32
 
 GSTREAMER = "/usr/bin/python3"
-RTSP_CAMERA = ROOT / "tests" / "sources" / "rtsp_camera.py"
+RTSP_CAMERA = ROOT / "tests" / "support" / "sources" / "rtsp_camera.py"
 
 
 def has_gstreamer() -> bool:
@@ -180,10 +180,10 @@ def make_tls(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def read_to_end(source: Source, patience: float) -> None:
+def read_to_end(source: Source, timeout: float) -> None:
     """Until it raises what ended it."""
     while True:
-        source.read(patience)
+        source.read(timeout)
 
 
 def read_comment(picture: bytes) -> tuple[int, float]:
