@@ -1,7 +1,7 @@
-"""Addresses of network cameras, and what is said when one can't be reached.
+"""URLs of network cameras, and the message for one that can't be reached.
 
-An address may hold a user and a password. They are taken out of it here, and nothing that is printed, logged or told
-holds them: an Address shows itself without, and `hide_secrets` takes them out of what others say of it.
+A URL may contain a user and a password. They never appear in output, logs or messages: `str()` of a CameraUrl omits
+them, and `hide_secrets` removes them from texts of other libraries.
 """
 
 import re
@@ -18,17 +18,17 @@ from dog.redaction import HIDDEN, SECRET, redact
 __all__ = ["CameraUrl", "explain_connection_error"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
-"""Where a camera listens when its address does not say (RTSP: RFC 7826 section 1.1)."""
+"""Default port of each scheme (RTSP: RFC 7826 section 1.1)."""
 LISTEN_POLL_INTERVAL = 1.0
-"""Seconds between two looks whether a camera listens again, and what one look may take."""
+"""Seconds between checks whether a camera listens again, and the time limit of one check."""
 
 
 class CameraUrl:
-    """One camera's address. `str()` is fit for a log.
+    """The URL of one camera. `str()` is safe to log.
 
-    `url` is the address without user and password, which are decoded; `path_and_query` is the path with the query.
-    `password_file` has the password where the address names a user alone; `read_password` reads it.
-    Raises ValueError where it can't be an address; its words hold nothing of it.
+    `url` is without user and password. `user` and `password` are decoded. `path_and_query` is for a request line.
+    `read_password` reads `password_file`, which has the password if the URL names only a user.
+    Raises ValueError if it is not a URL; the message quotes nothing of it.
     """
 
     def __init__(self, url: str, password_file: Path | None = None) -> None:
@@ -36,11 +36,11 @@ class CameraUrl:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError("not an address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
+            raise ValueError("not a URL. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-            raise ValueError(f"not an address with a host and one of {', '.join(DEFAULT_PORTS)}")
+            raise ValueError(f"not a URL with a host and one of {', '.join(DEFAULT_PORTS)}")
         if re.search(r"[\x00-\x20\x7f]", url):
-            raise ValueError("an address has no spaces; write them as %20")
+            raise ValueError("a URL has no spaces. Write them as %20")
         self.scheme = parts.scheme
         self.host = parts.hostname
         self.port = port or DEFAULT_PORTS[parts.scheme]
@@ -58,12 +58,12 @@ class CameraUrl:
         self._is_listening = False
         self._secrets = _secret_spellings(url, parts.username or "", parts.password or "")
         if password_file is not None and not parts.username:
-            raise ValueError("the camera's address names no user; write it and an @ before the host")
+            raise ValueError("the camera's URL names no user. Write it and an @ before the host")
         if password_file is not None and parts.password is not None:
-            raise ValueError("the camera's address has a password too; take that out of it")
+            raise ValueError("the camera's URL has a password too. Remove it")
 
     def read_password(self) -> None:
-        """Take the password from its file, if there is one. Blocks. Raises CameraOffline; its detail says why."""
+        """Read the password from its file, if any. Blocks. Raises CameraOffline with the reason as detail."""
         if self._password_file is None:
             return
         try:
@@ -79,24 +79,24 @@ class CameraUrl:
 
     @property
     def with_credentials(self) -> str:
-        """With user and password, as it was given: for who connects, never to be shown."""
+        """The URL with user and password, for connecting. Never show it."""
         return self._with_credentials
 
     def __str__(self) -> str:
         return self._shown
 
     def __repr__(self) -> str:
-        return f"Address({self._shown!r})"
+        return f"CameraUrl({self._shown!r})"
 
     def hide_secrets(self, text: object) -> str:
-        """What somebody says of this address, without its secrets."""
+        """Return a text about this URL without its secrets."""
         message = str(text)
         for secret in self._secrets:
             message = message.replace(secret, HIDDEN)
         return SECRET.sub(rf"\g<1>{HIDDEN}", message)
 
     def connect(self, timeout: float) -> socket.socket:
-        """A new connection, with TLS where the scheme says so. Raises OSError; `timeout` is for each of its steps."""
+        """Open a connection, with TLS if needed. Raises OSError. Each step may take `timeout` seconds."""
         sock = socket.create_connection((self.host, self.port), timeout)
         if self.scheme not in ("https", "rtsps"):
             return sock
@@ -107,20 +107,20 @@ class CameraUrl:
             raise
 
     def is_listening(self) -> bool:
-        """Whether something listens there; looked up once in LOOK seconds. Blocks as long, besides for the name."""
+        """Return True if something listens there. Checked, and blocks, once in LISTEN_POLL_INTERVAL."""
         now = time.monotonic()
         if now >= self._checked_at + LISTEN_POLL_INTERVAL:
             self._checked_at = now
             try:
                 socket.create_connection((self.host, self.port), LISTEN_POLL_INTERVAL).close()
                 self._is_listening = True
-            except (OSError, UnicodeError):  # the latter for a name that can be none
+            except (OSError, UnicodeError):  # UnicodeError: an invalid host name
                 self._is_listening = False
         return self._is_listening
 
 
 def _secret_spellings(url: str, user: str, password: str) -> list[str]:
-    """All that must not be said, longest first: each secret as it was written, decoded, and encoded anew."""
+    """Return all strings to hide, longest first: each secret as written, decoded and encoded."""
     found = {url}
     for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
         plain = unquote(secret)
@@ -129,25 +129,25 @@ def _secret_spellings(url: str, user: str, password: str) -> list[str]:
 
 
 def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
-    """What a person can do about an address that could not be reached; the address stands in the detail."""
+    """Explain why a URL could not be reached, and what to do. The URL is only in the detail."""
     match error:
         case socket.gaierror():
-            message = "The camera's host name is unknown in the network. Check its address."
+            message = "The camera's host name is unknown in the network. Check its URL."
         case ConnectionRefusedError():
-            message = "The camera's address refused the connection. Check that the camera is on, and the port."
+            message = "The camera's URL refused the connection. Check that the camera is on, and the port."
         case ssl.SSLCertVerificationError():
             message = (
-                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use an address"
+                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use a URL"
                 " without TLS."
             )
         case ssl.SSLError():
-            message = "The TLS handshake with the camera failed. Check whether its address is one without TLS."
+            message = "The TLS handshake with the camera failed. Check whether its URL is one without TLS."
         case TimeoutError():
-            message = "The camera's address does not answer. Check that the camera is on, and in the network."
+            message = "The camera's URL does not answer. Check that the camera is on, and in the network."
         case ConnectionError() | EOFError():
             message = "The camera ended the connection. Check whether it restarts, or has too many viewers."
         case OSError():
-            message = "The camera's address can't be reached. Check that the camera is on, and in the network."
+            message = "The camera's URL can't be reached. Check that the camera is on, and in the network."
         case _:
-            message = "The camera's answer can't be understood. Check the host and the path of its address."
+            message = "The camera's response can't be understood. Check the host and the path of its URL."
     return CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")

@@ -1,4 +1,4 @@
-"""What cameras there are, and whether the configured ones work: for `dog cameras` and `dog check`."""
+"""Discovery: list connected cameras (`dog cameras`) and test the configured ones (`dog check`)."""
 
 import asyncio
 import importlib.util
@@ -18,14 +18,14 @@ from dog.settings import Settings
 __all__ = ["CameraCheck", "check_cameras", "describe_devices"]
 
 MAX_LISTED_FORMATS = 12
-"""Formats that are named though nothing can be made of them."""
+"""Unsupported formats that are named."""
 DRIVER_GRACE_SECONDS = 3.0
-"""Seconds beyond its own time limit that a driver has, before it is cut off."""
+"""Seconds beyond its own time limit until a driver is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCheck:
-    """How a camera's test picture went: in one line, with the picture where there is one."""
+    """The result of a camera's test: one line, and the image if there is one."""
 
     name: str
     line: str
@@ -34,7 +34,7 @@ class CameraCheck:
 
 
 async def check_cameras(settings: Settings) -> AsyncIterator[CameraCheck]:
-    """Take a test picture with each configured camera, one after the other."""
+    """Take a test image with each configured camera, one after the other."""
     with tempfile.TemporaryDirectory(prefix="dog-check-") as folder:
         for name, own in settings.by_camera().items():
             yield await _check(name, own, Path(folder))
@@ -46,7 +46,7 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
     except SettingError as error:
         return CameraCheck(name, str(error))
     try:
-        await camera.open(lambda _error: None)  # drivers keep their time limit for that themselves
+        await camera.open(lambda _error: None)  # drivers have their own time limit for this
         pressed = time.monotonic()
         async with asyncio.timeout(settings.capture_timeout + DRIVER_GRACE_SECONDS):
             still = await camera.capture()
@@ -69,9 +69,9 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
     size = f"{image.width} x {image.height} pixels, {len(data) / 1000:.0f} kB"
     line = f"a {kind} of {size}, {took:.2f} s after the press"
     if still.quality is not None and still.quality.verdict == "black":
-        line += "; it is black: is it dark, or the lens covered? (the setting black_level says what black is)"
+        line += "; it is black. Check the light and the lens, or set black_level"
     elif still.quality is not None and still.quality.retaken:
-        line += f"; {still.quality.retaken} frames before it were let go: {', '.join(still.quality.found)}"
+        line += f"; {still.quality.retaken} frames before it were rejected: {', '.join(still.quality.found)}"
     return CameraCheck(name, line, data, {"image/jpeg": "jpg"}.get(image.content_type, kind.lower()))
 
 
@@ -81,7 +81,7 @@ def _inspect(data: bytes) -> tuple[bytes, ImageInfo]:
 
 
 def describe_devices() -> Iterator[str]:
-    """What is plugged in, line by line, each with what to write into dog.toml."""
+    """Describe the connected cameras line by line, each with its lines for dog.toml."""
     found = False
     names: set[str] = set()
     for line in _describe_v4l2(names):
@@ -91,8 +91,8 @@ def describe_devices() -> Iterator[str]:
         found = True
         yield line
     if not found:
-        yield "No camera is plugged in that Linux or Picamera2 shows."
-        yield 'A network camera has no need to be: write its address, such as camera = "rtsp://192.0.2.7/stream".'
+        yield "Linux and Picamera2 list no camera. Plug one in."
+        yield 'A network camera is not listed. Write its URL, such as camera = "rtsp://192.0.2.7/stream".'
 
 
 def _describe_v4l2(names: set[str]) -> Iterator[str]:
@@ -108,7 +108,8 @@ def _describe_v4l2(names: set[str]) -> Iterator[str]:
         for image_format in (one for one in device.formats if one.usable):
             yield f"  {image_format}"
         if unusable := [one.fourcc for one in device.formats if not one.usable]:
-            yield f"  (and {len(unusable)} formats that are not understood here: {' '.join(unusable[:MAX_LISTED_FORMATS])})"
+            codes = " ".join(unusable[:MAX_LISTED_FORMATS])
+            yield f"  (and {len(unusable)} formats that D.O.G. does not support: {codes})"
         yield from _describe_controls(device.controls)
         yield from _toml_table(names, device.name, f"v4l2:{device.path}")
 
@@ -134,7 +135,7 @@ def _describe_controls(controls: Iterable[Control]) -> Iterator[str]:
 
 
 def _toml_table(names: set[str], device: str, camera: str) -> Iterator[str]:
-    """The lines for dog.toml, under a name that no other has here."""
+    """Yield a camera's lines for dog.toml, with a name that is not in use yet."""
     plain = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")[:28].strip("-") or "camera"
     name = next(one for one in (plain, *(f"{plain}-{n}" for n in range(2, 100))) if one not in names)
     names.add(name)

@@ -1,4 +1,4 @@
-"""Which driver a camera's settings name, and what it needs. What a driver imports is imported by the driver."""
+"""Make the driver that a camera's settings name. A driver's module is imported only if it is used."""
 
 import importlib.util
 import logging
@@ -30,7 +30,7 @@ REQUIRED_PACKAGES = {
         "sudo apt install python3-picamera2, and a virtual environment is made with --system-site-packages",
     ),
 }
-"""By kind: the package that the driver needs, and how it is installed."""
+"""The package that a kind of camera needs, and how to install it."""
 
 KIND_SETTINGS = {
     "test": ("image_type",),
@@ -39,21 +39,23 @@ KIND_SETTINGS = {
     "picamera": ("resolution", "frame_rate", "controls"),
     **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency", "password_file")),
 }
-"""By kind: the settings that some cameras have a use for, and others not."""
+"""The settings that only some kinds of cameras use, by kind."""
 ALL_KIND_SETTINGS = sorted({name for names in KIND_SETTINGS.values() for name in names})
 
 log = logging.getLogger(__name__)
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
-    """The driver that the setting `camera` names; `folder` is where its programs may write.
+    """Make the driver that the setting `camera` names. Its programs may write into `folder`.
 
-    Raises SettingError where a setting does not work out or a package is missing.
+    Raises SettingError if a setting is wrong or a package is missing.
     """
     for name in ALL_KIND_SETTINGS:
         if name in settings.sources and name not in KIND_SETTINGS.get(settings.camera_kind, ()):
             source = settings.sources[name]
-            log.warning("%s (%s): a %s camera has no use for it", source.written, source.place, settings.camera_kind)
+            log.warning(
+                "%s (%s): a %s camera does not use this setting", source.written, source.place, settings.camera_kind
+            )
     package, install = REQUIRED_PACKAGES.get(settings.camera_kind, ("", ""))
     if package and importlib.util.find_spec(package) is None:
         raise settings.error("camera", f"this kind of camera needs the package {package}. Install it: {install}")
@@ -88,7 +90,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
 
 
 def source_factory(settings: Settings) -> Callable[[], Source]:
-    """What makes the source anew for each opening. Raises ValueError, fit to show."""
+    """Return a function that makes a source for each opening. Raises ValueError for the user."""
     argument = settings.camera_argument
     size = None
     if settings.resolution is not None:

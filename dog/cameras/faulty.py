@@ -1,9 +1,9 @@
-"""A camera that fails on purpose: for tests, and to see what viewers see when a real one does.
+"""A camera that fails on purpose: for tests, and to see what viewers see when a real one fails.
 
-    faulty:cut=0.3,dark=0.1,seed=7     of its frames, three in ten are cut off and one in ten is black
+    faulty:cut=0.3,dark=0.1,seed=7     three in ten frames are cut off, one in ten is black
     faulty:dies=50,back=8              after 50 frames it is gone, and back 8 s later
 
-It gives ten test cards a second. What it does by chance, it does the same way again with the same seed.
+It sends ten test cards a second. The same seed gives the same random faults.
 """
 
 import copy
@@ -25,16 +25,16 @@ from dog.errors import CameraBusy, CameraOffline
 __all__ = ["Faults", "FaultyCard", "FaultyDevice"]
 
 FRAME_INTERVAL = 0.1
-"""Seconds between two frames."""
+"""Seconds between frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong. Shares are of its frames, from 0 to 1; times are in seconds.
+    """The faults of a camera. Shares are of its frames, from 0 to 1; times are in seconds.
 
-    hang: after so many frames, reading never comes back. slow: how long each frame takes. busy: how long another
-    program has the camera. dark, frozen, cut: the share of frames that are black, the same as the one before, cut off.
-    dies: after so many frames the camera is gone; back: until it is there again. seed: of what happens by chance.
+    hang: frames until a read never returns. slow: time for each frame. busy: time for which another program has the
+    camera. dark, frozen, cut: share of frames that are black, equal to the previous one, cut off. dies: frames until
+    the camera is gone. back: time until it is there again. seed: for the random faults.
     """
 
     hang: float = math.inf
@@ -49,7 +49,7 @@ class Faults:
 
     @staticmethod
     def parse(text: str) -> "Faults":
-        """`cut=0.3,seed=7`; a fault without a value is one at its worst. Raises ValueError, fit to show."""
+        """Parse `cut=0.3,seed=7`. A fault without a value has its worst one. Raises ValueError, for the user."""
         worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
         known: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
         values: dict[str, Any] = {}
@@ -57,20 +57,20 @@ class Faults:
             name, equals, value = part.strip().partition("=")
             if name not in known or (not equals and name not in worst):
                 raise ValueError(
-                    f"{part.strip()!r} is not a fault; known are {', '.join(worst)}, each alone or with a number as in"
+                    f"{part.strip()!r} is not a fault. Known are {', '.join(worst)}, each alone or with a number as in"
                     " cut=0.3, and back=SECONDS and seed=NUMBER"
                 )
             try:
                 values[name] = known[name](value) if equals else worst[name]
             except ValueError:
-                raise ValueError(f"{part.strip()!r} has no number; write one such as {name}=1") from None
+                raise ValueError(f"{part.strip()!r} has no number. Write one such as {name}=1") from None
             if (equals and not 0 <= values[name] <= 1e6) or (name in ("dark", "frozen", "cut") and values[name] > 1):
-                raise ValueError(f"{part.strip()!r} is out of range; shares are from 0 to 1, all else to 1000000")
+                raise ValueError(f"{part.strip()!r} is out of range. Shares are from 0 to 1, all else to 1000000")
         return Faults(**values)
 
 
 class FaultyDevice:
-    """The device behind each opening: when it is busy or gone, and its chances."""
+    """The device behind all openings: busy or gone, and its random generator."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -80,7 +80,7 @@ class FaultyDevice:
         self._gone_until = -math.inf
 
     def open(self) -> None:
-        """Raises CameraBusy and CameraOffline."""
+        """Raise CameraBusy or CameraOffline if the device is busy or gone."""
         now = time.monotonic()
         if self._busy_until is None:
             self._busy_until = now + self.faults.busy
@@ -98,12 +98,12 @@ class FaultyDevice:
 
 
 class FaultyCard:
-    """One opening of a faulty device: a source of test cards."""
+    """A source of test cards: one opening of a faulty device."""
 
     settles = False
 
     def __init__(self, device: FaultyDevice) -> None:
-        self.streams = device.faults.slow == 0  # who waits for a stream waits no longer than for a frozen one
+        self.streams = device.faults.slow == 0  # a slow stream would count as frozen
         self._device = device
         self._frames = 0
         self._next = 0.0
@@ -132,14 +132,14 @@ class FaultyCard:
         return self._last
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
     def is_back(self) -> bool:
         return not self._device.is_gone
 
 
 class CardFrame:
-    """A test card that is drawn only when somebody wants it, and then once."""
+    """A test card that is drawn once, when it is needed."""
 
     exposure = None
 
@@ -151,7 +151,7 @@ class CardFrame:
         self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).image())
 
     def repeat(self, exposure_start: float) -> "CardFrame":
-        """The very same frame, as if it were a later one."""
+        """Return the same frame with a later start."""
         later = copy.copy(self)
         later.exposure_start = exposure_start
         return later

@@ -1,8 +1,8 @@
-"""When did the exposure of a frame begin that came over a network? Plain values, no clock and no network.
+"""Freshness of frames from a network: compute the start of a frame's exposure from its arrival time.
 
-What arrives was on its way, perhaps for long: cameras send what they have stored when one connects, and after a stall
-all that was held back comes at once. Both classes say a time that is not later than the true one by more than what the
-way takes at its best, which nobody can see from here: `latency` is that, where it is known. Times are in seconds.
+A frame may be old when it arrives: cameras send stored frames after a connect, and after a stall all delayed frames
+arrive at once. Both classes return a start that is later than the true one by at most the shortest network delay. That
+can't be measured here; `latency` subtracts it if it is known. Times are in seconds. There is no clock and no I/O.
 """
 
 import math
@@ -11,25 +11,25 @@ from collections import deque
 __all__ = ["UNKNOWN_START", "StampedFrames", "UnstampedFrames"]
 
 UNKNOWN_START = -math.inf
-"""Long ago: a frame whose exposure may have begun at any time is never taken for a new one."""
+"""Minus infinity: a frame with an unknown start never counts as new."""
 
 LEARNING_SECONDS = 0.5
-"""Seconds for which frames must come in step, after the first one or a jump, until their times are believed."""
+"""Seconds of regular frames, after the first one or a jump, until their times are trusted."""
 MAX_CLOCK_DRIFT = 0.001
-"""Seconds a second by which a camera's clock may go wrong; quartz is ten times better."""
+"""Drift of a camera's clock, in seconds per second. Quartz is ten times better."""
 MIN_CLOCK_JUMP_SECONDS = 1.0
-"""Seconds by which stamps go back only when the camera's clock was set. Frames that are sent out of order go less."""
+"""A smaller jump back of the timestamps is a reordered frame; a larger one, a clock that was set."""
 MAX_GAPS = 4
-"""Frames whose gaps count: more than are ever sent out of order."""
+"""Gaps between frames that are remembered: more than frames are ever reordered by."""
 MAX_STALL_SECONDS = 2.0
-"""Seconds for which a stall may still bring old frames, where they have no stamps."""
+"""Seconds after a stall during which frames without timestamps may be old."""
 
 
 class StampedFrames:
-    """Frames with stamps of the camera's own clock, which began anywhere.
+    """Frames with timestamps of the camera's own clock, which has any offset.
 
-    The way takes `arrival - stamp`, but for what the clocks differ by; the least of all is the way at its best. So a
-    frame that was held back is known as old by its own stamp. `frames_late`: how many frames later than sent each one comes.
+    `arrival - stamp` is the delay plus the clocks' offset. Its minimum is the shortest delay, so a delayed frame is
+    known by its own timestamp. Each frame arrives `frames_late` frames after it was sent.
     """
 
     def __init__(self, latency: float = 0.0, frames_late: int = 0) -> None:
@@ -38,13 +38,13 @@ class StampedFrames:
         self._gaps: deque[float] = deque(maxlen=MAX_GAPS)
         self._last: tuple[float, float] | None = None
         self._min_delay = math.inf
-        self._learned_delay = math.inf  # the least when learning began
+        self._learned_delay = math.inf  # the minimum when learning began
         self._learning_since = 0.0
         self.lag = 0.0
-        """Seconds that the last frame was longer on its way than the quickest."""
+        """Seconds by which the last frame's delay exceeded the shortest one."""
 
-    def date(self, arrival: float, stamp: float) -> float:
-        """When its exposure began; UNKNOWN until frames have come in step for a while."""
+    def exposure_start(self, arrival: float, stamp: float) -> float:
+        """Return the start of a frame's exposure; UNKNOWN_START until frames have been regular for a while."""
         if self._last is None or stamp < self._last[1] - MIN_CLOCK_JUMP_SECONDS:
             self._gaps.clear()
             self._min_delay = self._learned_delay = arrival - stamp
@@ -56,7 +56,7 @@ class StampedFrames:
         self.lag = arrival - stamp - self._min_delay
         interval = max(self._gaps, default=0.0)
         if self._min_delay < self._learned_delay - interval / 4:
-            # Quicker than any before: those were held back somewhere, and this one perhaps too.
+            # Faster than any before: those were delayed somewhere, and this one perhaps too.
             self._learned_delay = self._min_delay
             self._learning_since = arrival
         if len(self._gaps) < 2 or arrival - self._learning_since < max(LEARNING_SECONDS, 2 * interval):
@@ -66,7 +66,7 @@ class StampedFrames:
 
 
 class UnstampedFrames:
-    """Frames without stamps: one that comes after a stall may be as old as the stall was long; the next ones, too."""
+    """Frames without timestamps: after a stall, each may be as old as the stall was long."""
 
     def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency
@@ -74,8 +74,8 @@ class UnstampedFrames:
         self._first: float | None = None
         self._last = 0.0
 
-    def date(self, arrival: float, frames_late: int = 0) -> float:
-        """When its exposure began; UNKNOWN until frames have come for a while. `late` as for Stamped."""
+    def exposure_start(self, arrival: float, frames_late: int = 0) -> float:
+        """Return the start of a frame's exposure; UNKNOWN_START at first. `frames_late`: see StampedFrames."""
         if self._first is None:
             self._first = self._last = arrival
             return UNKNOWN_START

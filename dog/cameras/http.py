@@ -1,12 +1,11 @@
-"""Cameras that speak HTTP: a stream of JPEGs (multipart/x-mixed-replace), or an address that answers with one image.
+"""HTTP cameras: a stream of JPEGs (multipart/x-mixed-replace), or one image for each request.
 
-Which of the two an address is, it says itself when it is asked. Everything is read against a deadline for the whole, so
-that nothing that trickles holds the thread; what is no image is refused, by its size or its kind. No proxy is asked,
-for cameras are near. User and password are sent only to the camera's own host, and a wrong one only once: cameras lock
-out who tries again and again.
+The first response shows which of the two it is. Each read has a deadline for the whole frame, so that a slow trickle
+can't hold the thread. Responses that are too large or no images are refused. Proxies are not used. User and password
+are sent only to the camera's own host, and a wrong password only once: cameras lock an account after many attempts.
 
-http.client takes the heads that cameras really send; aiohttp's client refuses some of them, and costs more than twice
-as much for each frame.
+http.client accepts the headers that cameras really send. aiohttp's client refuses some of them, and costs more than
+twice as much per frame.
 """
 
 import contextlib
@@ -29,19 +28,18 @@ from dog.images import MAX_IMAGE_BYTES
 __all__ = ["HttpSource"]
 
 OPEN_TIMEOUT = 5.0
-"""Seconds for connecting and the head of the answer."""
+"""Seconds for connecting and receiving the response headers."""
 CHUNK_BYTES = 64 * 1024
 MAX_LINE_BYTES = 8 * 1024
-"""Bytes of a line of a part's head; what is longer is no head."""
+"""Longest line of a part's header."""
 MAX_HEADER_LINES = 100
 MAX_REDIRECTS = 5
 
 
 class HttpSource:
-    """The camera at an http:// or https:// address. `latency`: what it takes from exposing to sending, in seconds.
+    """A camera with an http:// or https:// URL. `latency`: seconds from exposure to sending.
 
-    `password_file` is read at each opening, where the address names a user alone.
-    Raises ValueError where the address can't be one.
+    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
     """
 
     settles = False
@@ -52,7 +50,7 @@ class HttpSource:
         self._latency = latency
         self._response: Response | None = None
         self._parts: MultipartReader | None = None
-        self._dating = UnstampedFrames(latency)
+        self._freshness = UnstampedFrames(latency)
 
     def open(self) -> None:
         try:
@@ -73,7 +71,7 @@ class HttpSource:
             return self._fetch_image(deadline) if self._parts is None else self._read_part(self._parts, deadline)
         except TimeoutError:
             raise CameraOffline(
-                f"The camera gave no picture for {timeout:g} s. Reconnect it.",
+                f"The camera sent no frame for {timeout:g} s. Reconnect it.",
                 detail=f"{self._url}: nothing, or not a whole one",
             ) from None
         except Exception as error:
@@ -87,7 +85,7 @@ class HttpSource:
         return self._url.is_listening()
 
     def _fetch_image(self, deadline: float) -> Frame:
-        """One image. A camera may answer with one that is as old as its latency, and is asked when that is new."""
+        """Request one image. Wait `latency` first: a camera may return an image that is as old as that."""
         exposure_start = time.monotonic()
         time.sleep(min(self._latency, _remaining(deadline)))
         response = self._response = send_request(self._url, deadline)
@@ -99,8 +97,10 @@ class HttpSource:
 
     def _read_part(self, parts: "MultipartReader", deadline: float) -> Frame:
         part = parts.read(deadline)
-        # Without its length, a part has ended only when the next one begins.
-        return ImageFrame(part, self._dating.date(time.monotonic(), frames_late=0 if parts.has_length else 1))
+        # Without a length, a part ends when the next one begins.
+        return ImageFrame(
+            part, self._freshness.exposure_start(time.monotonic(), frames_late=0 if parts.has_length else 1)
+        )
 
     def _explain(self, error: Exception) -> CameraOffline:
         if isinstance(error, CameraOffline):
@@ -111,34 +111,31 @@ class HttpSource:
 
 def _check_content_type(content_type: str) -> None:
     if content_type in ("text/html", "application/xhtml+xml"):
-        raise CameraOffline(
-            "The camera's address gives a web page, not a picture. Use the path of the picture or the stream."
-        )
+        raise CameraOffline("The camera's URL gives a web page, not an image. Use the path of the image or the stream.")
     if content_type.startswith(("text/", "audio/", "video/", "message/")) or content_type.endswith(
         ("json", "xml", "mpegurl")
     ):
-        raise CameraOffline(f"The camera's address gives {content_type}, not JPEGs or an image. Use another path.")
+        raise CameraOffline(f"The camera's URL gives {content_type}, not JPEGs or an image. Use another path.")
 
 
 # ---- one request
 
 
 class Response:
-    """An answer whose head has come. `kind` is its content type; its body is read up to `deadline`."""
+    """A response whose headers have arrived. Its body is read up to `deadline`."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._socket = DeadlineSocket(sock, deadline)
-        self.http_response = http.client.HTTPResponse(self._socket)  # type: ignore[arg-type]  # it asks for makefile alone
+        self.http_response = http.client.HTTPResponse(self._socket)  # type: ignore[arg-type]  # it uses only makefile
         self.content_type = ""
 
-    def begin(self) -> None:
+    def read_headers(self) -> None:
         self.http_response.begin()
-        self.content_type = (
-            self.http_response.headers.get_content_type() if "Content-Type" in self.http_response.headers else ""
-        )
+        headers = self.http_response.headers
+        self.content_type = headers.get_content_type() if "Content-Type" in headers else ""
 
     def read(self, deadline: float) -> bytes:
-        """What has come, at least one byte."""
+        """Return the bytes that have arrived, at least one."""
         self._socket.deadline = deadline
         chunk = self.http_response.read1(CHUNK_BYTES)
         if not chunk:
@@ -146,13 +143,13 @@ class Response:
         return chunk
 
     def read_body(self) -> bytes:
-        """All of the body. Raises CameraOffline where it is larger than a picture may be."""
+        """Return the whole body. Raises CameraOffline if it is larger than MAX_IMAGE_BYTES."""
         body = bytearray()
         while chunk := self.http_response.read1(CHUNK_BYTES):
             body += chunk
             _check_size(len(body))
         if self.http_response.length:
-            raise CameraOffline("The camera ended its answer before the picture was complete. Check the network.")
+            raise CameraOffline("The camera ended its response before the image was complete. Check the network.")
         return bytes(body)
 
     def close(self) -> None:
@@ -162,7 +159,7 @@ class Response:
 
 
 class DeadlineSocket(io.RawIOBase):
-    """A socket's bytes, up to a deadline for all of them."""
+    """A socket whose reads share one deadline."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -184,7 +181,7 @@ class DeadlineSocket(io.RawIOBase):
 
 
 def send_request(url: CameraUrl, deadline: float) -> Response:
-    """GET, over redirects and with the password where it is asked for. Raises CameraOffline, OSError, HTTPException."""
+    """Send a GET, and follow redirects and login. Raises CameraOffline, OSError, HTTPException."""
     target, authorization = url, ""
     for _ in range(MAX_REDIRECTS):
         response = _get(target, authorization, deadline)
@@ -196,14 +193,14 @@ def send_request(url: CameraUrl, deadline: float) -> Response:
         if status == HTTPStatus.UNAUTHORIZED and url.has_user and not authorization:
             if target.host != url.host:
                 raise CameraOffline(
-                    "The camera redirects to another host, which asks for a password. Use the address of that host."
+                    "The camera redirects to another host, which asks for a password. Use the URL of that host."
                 )
             authorization = authorization_header(headers.get_all("WWW-Authenticate", ()), url, target.path_and_query)
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
             target, authorization = _resolve_redirect(target, headers["Location"]), ""
         else:
             raise _status_error(status, url)
-    raise CameraOffline("The camera redirects too often. Use the address where it ends.")
+    raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
 
 
 def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
@@ -223,7 +220,7 @@ def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
         sock.settimeout(_remaining(deadline))
         sock.sendall("\r\n".join([*head, "", ""]).encode("latin-1", "replace"))
         response = Response(sock, deadline)
-        response.begin()
+        response.read_headers()
     except BaseException:
         sock.close()
         raise
@@ -241,9 +238,9 @@ def _resolve_redirect(here: CameraUrl, location: str) -> CameraUrl:
     try:
         target = CameraUrl(urljoin(here.url, location))
     except ValueError:
-        raise CameraOffline("The camera redirects to an invalid address. Use another path.", detail=location) from None
+        raise CameraOffline("The camera redirects to an invalid URL. Use another path.", detail=location) from None
     if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme == "http"):
-        raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that address.", detail=str(target))
+        raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
     return target
 
 
@@ -255,13 +252,13 @@ def _status_error(status: int, url: CameraUrl) -> CameraOffline:
         case 401:
             message = "The camera refuses the user or the password. Correct them."
         case 403:
-            message = "The camera does not let this user see its pictures. Change that in the camera."
+            message = "The camera does not let this user see its images. Change that in the camera."
         case 404 | 410:
-            message = "The camera has nothing at this path. Check its address."
+            message = "The camera has nothing at this path. Check its URL."
         case 503:
             message = "The camera is busy (status 503). Check whether it has too many viewers."
         case _:
-            message = f"The camera answers with status {status} instead of a picture. Check its address."
+            message = f"The camera answers with status {status} instead of an image. Check its URL."
     failure = CameraOffline(message, detail=detail)
     if status == HTTPStatus.UNAUTHORIZED and url.has_user:
         failure.next_try = LOGIN_RETRY_SECONDS
@@ -272,7 +269,7 @@ def _status_error(status: int, url: CameraUrl) -> CameraOffline:
 
 
 class MultipartReader:
-    """The parts of a multipart body. The delimiter is the one that is really there, whatever the head says it were."""
+    """The parts of a multipart body. Its delimiter is read from the body: headers are often wrong."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -281,18 +278,18 @@ class MultipartReader:
         self.has_length = True
 
     def read(self, deadline: float) -> bytes:
-        """The next part that is not empty and not text."""
+        """Return the next part that is neither empty nor text."""
         while True:
-            head = self._read_head(deadline)
-            length = head.get("content-length", "")
+            headers = self._read_headers(deadline)
+            length = headers.get("content-length", "")
             self.has_length = length.isdecimal()
             part = self._read_exactly(int(length), deadline) if self.has_length else self._read_to_delimiter(deadline)
-            if part and not head.get("content-type", "").startswith("text/"):
+            if part and not headers.get("content-type", "").startswith("text/"):
                 return part
 
-    def _read_head(self, deadline: float) -> dict[str, str]:
-        """The lines up to an empty one, with the delimiter before them."""
-        head: dict[str, str] = {}
+    def _read_headers(self, deadline: float) -> dict[str, str]:
+        """Read the delimiter and the header lines of a part, up to the empty line."""
+        headers: dict[str, str] = {}
         has_begun = False
         for _ in range(MAX_HEADER_LINES):
             line = self._read_line(deadline).strip()
@@ -301,13 +298,13 @@ class MultipartReader:
                 self._delimiter = self._delimiter or line
                 has_begun = True
             elif colon and name.replace("-", "").isalnum():
-                head[name.lower()] = value.strip().lower()
+                headers[name.lower()] = value.strip().lower()
                 has_begun = True
             elif line:
                 break
             elif has_begun:
-                return head
-        raise CameraOffline("The camera's stream is damaged: a picture has no head. Check the network.")
+                return headers
+        raise CameraOffline("The camera's stream is damaged: a frame has no header. Check the network.")
 
     def _read_line(self, deadline: float) -> bytes:
         end = self._find(b"\n", MAX_LINE_BYTES, deadline)
@@ -325,20 +322,20 @@ class MultipartReader:
 
     def _read_to_delimiter(self, deadline: float) -> bytes:
         if not self._delimiter:
-            raise CameraOffline("The camera's stream is damaged: the end of a picture is unknown. Check the network.")
+            raise CameraOffline("The camera's stream is damaged: the end of a frame is unknown. Check the network.")
         end = self._find(b"\n" + self._delimiter, MAX_IMAGE_BYTES, deadline)
         part = bytes(self._buffer[:end]).removesuffix(b"\r")
         del self._buffer[: end + 1]
         return part
 
     def _find(self, mark: bytes, max_bytes: int, deadline: float) -> int:
-        """Where the mark begins, once it has come."""
+        """Receive until the mark has arrived, and return its position in the buffer."""
         searched = 0
         while (end := self._buffer.find(mark, searched)) < 0:
             searched = max(0, len(self._buffer) - len(mark) + 1)
             if searched > max_bytes:
                 raise CameraOffline(
-                    "The camera's stream is damaged: a picture or its head does not end. Check the network."
+                    "The camera's stream is damaged: a frame or its header does not end. Check the network."
                 )
             self._buffer += self._response.read(deadline)
         return end
@@ -347,5 +344,5 @@ class MultipartReader:
 def _check_size(size: int) -> None:
     if size > MAX_IMAGE_BYTES:
         raise CameraOffline(
-            f"The camera sends a picture of more than {MAX_IMAGE_BYTES // 1024**2} MiB. Set it to a smaller size."
+            f"The camera sends an image of more than {MAX_IMAGE_BYTES // 1024**2} MiB. Set it to a smaller size."
         )

@@ -1,4 +1,4 @@
-"""How a user and a password are shown to a camera that asks over HTTP: Digest where it knows that, else Basic."""
+"""HTTP authentication at a camera: Digest if it supports that, otherwise Basic."""
 
 import hashlib
 import secrets
@@ -12,11 +12,11 @@ from dog.errors import CameraOffline
 __all__ = ["authorization_header"]
 
 _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
-"""For Digest, the better one first (RFC 7616)."""
+"""Algorithms for Digest, the better one first (RFC 7616)."""
 
 
 def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
-    """The header that answers the best of these challenges. Raises CameraOffline where none can be answered."""
+    """Return the Authorization header for the best challenge. Raises CameraOffline if none is supported."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
     for challenge in challenges:
@@ -41,19 +41,19 @@ def _digest(algorithm: str, challenge: dict[str, str], url: CameraUrl, target: s
         return _ALGORITHMS[algorithm](":".join(words).encode(), usedforsecurity=False).hexdigest()
 
     realm, nonce = challenge["realm"], challenge["nonce"]
-    who, what = digest(url.user, realm, url.password), digest("GET", target)
-    said = {"username": url.user, "realm": realm, "nonce": nonce, "uri": target}
-    plain = {"algorithm": algorithm} if "algorithm" in challenge else {}
+    hash_a1, hash_a2 = digest(url.user, realm, url.password), digest("GET", target)
+    fields = {"username": url.user, "realm": realm, "nonce": nonce, "uri": target}
+    unquoted = {"algorithm": algorithm} if "algorithm" in challenge else {}
     if "auth" in [option.strip() for option in challenge.get("qop", "").split(",")]:
-        said["cnonce"] = own = secrets.token_hex(8)
-        plain |= {"qop": "auth", "nc": "00000001"}
-        said["response"] = digest(who, nonce, "00000001", own, "auth", what)
+        fields["cnonce"] = cnonce = secrets.token_hex(8)
+        unquoted |= {"qop": "auth", "nc": "00000001"}
+        fields["response"] = digest(hash_a1, nonce, "00000001", cnonce, "auth", hash_a2)
     else:
-        said["response"] = digest(who, nonce, what)
+        fields["response"] = digest(hash_a1, nonce, hash_a2)
     if "opaque" in challenge:
-        said["opaque"] = challenge["opaque"]
+        fields["opaque"] = challenge["opaque"]
     quoted = (
         f'{name}="{value.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"'
-        for name, value in said.items()
+        for name, value in fields.items()
     )
-    return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in plain.items())])
+    return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in unquoted.items())])

@@ -1,11 +1,11 @@
-"""LiveCamera: makes a Camera of a Source. It stays open, so that a press is answered by the very next good frame.
+"""LiveCamera: a Camera made of a Source. It stays open, so that a capture gets the next good frame.
 
-    source -> Reader, a thread -> nobody wants it: let go
-                        |-------> a capture waits: the first good frame whose exposure began after the press
-                        `-------> the preview is watched: shown
+    source -> SourceReader, a thread -> not needed: dropped
+                              |-------> a capture waits: the first good frame exposed after the request
+                              `-------> the preview is on: shown
 
-One opening of the source is one Reader with its own thread. A device that is gone ends its Reader, which says why; one
-whose driver hangs is abandoned with it. Either way the camera is closed then, and opened anew with another Reader.
+Each opening of the source has a SourceReader with its own thread. If the device is lost, the reader ends and reports
+why. If the driver hangs, the reader is abandoned. Then the camera is closed, and opened again with a new reader.
 """
 
 import asyncio
@@ -24,24 +24,24 @@ from dog.errors import CameraOffline, CameraTimeout, CaptureError
 __all__ = ["LiveCamera"]
 
 OPEN_TIMEOUT = 10.0
-"""Seconds that a source may take from its opening to its first frame."""
+"""Seconds from a source's opening to its first frame."""
 READ_GRACE_SECONDS = 1.0
-"""Seconds beyond its patience after which a source that does not come back from reading counts as hanging."""
+"""Seconds beyond its timeout after which a read counts as hanging."""
 CLOSE_TIMEOUT = 2.0
-"""Seconds that a reader has to let go of its device; one that hangs ends with the process."""
+"""Seconds for a reader to release its device. One that hangs ends with the process."""
 CLOSE_POLL_INTERVAL = 0.02
-"""Seconds between two looks whether it has."""
+"""Seconds between checks whether readers have ended."""
 DEVICE_POLL_INTERVAL = 0.25
-"""Seconds between two looks whether a device is there again."""
+"""Seconds between checks whether a lost device is back."""
 
 log = logging.getLogger(__name__)
 
 
 class LiveCamera:
-    """The frames of a source, as a camera. `make_source` makes it anew for each opening.
+    """A camera that captures frames of a source. `make_source` makes a new source for each opening.
 
-    `timeout` is the time limit for a capture, `frozen_after` how long no frame may come, both in seconds;
-    `preview_rate` is how many frames a second are shown at most.
+    `timeout` is the time limit of a capture, `frozen_after` the longest pause between frames, both in seconds;
+    `preview_rate` is the preview's limit in frames a second.
     """
 
     has_preview = True
@@ -71,7 +71,7 @@ class LiveCamera:
         self._source: Source | None = None
 
     async def open(self, on_lost: OnLost) -> None:
-        """Until the first frame has come. Raises CameraOffline and CameraBusy."""
+        """Open the source and wait for its first frame. Raises CameraOffline and CameraBusy."""
         self._abandon_reader()
         await self._await_ended_readers()
         loop = asyncio.get_running_loop()
@@ -87,20 +87,20 @@ class LiveCamera:
             on_opened=lambda: loop.call_soon_threadsafe(self._set_opened, reader),
             on_ended=lambda error: loop.call_soon_threadsafe(self._set_ended, reader, error),
         )
-        reader.show(self._preview_callback(reader))
+        reader.set_preview(self._preview_callback(reader))
         reader.start()
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 await asyncio.shield(opened)
         except TimeoutError:
-            what = "was opened, but gave no picture" if reader.is_open else "could not be opened"
+            what = "was opened, but sent no frame" if reader.is_open else "could not be opened"
             error = CameraOffline(f"The camera {what} within {OPEN_TIMEOUT:g} s. Reconnect it.")
             self._set_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:
             self._abandon_reader()
             raise
-        if reader is not self._reader and self._close_error is not None:  # gone again in the same moment
+        if reader is not self._reader and self._close_error is not None:  # lost again in the same moment
             raise self._close_error
 
     async def wait_for_device(self) -> None:
@@ -113,7 +113,7 @@ class LiveCamera:
             was_there = is_there
 
     async def capture(self) -> CapturedImage:
-        """The first good frame whose exposure begins from now on. Raises what Camera.capture does."""
+        """Return the first good frame whose exposure begins from now on. Raises what Camera.capture does."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
             await asyncio.wait({opened}, timeout=OPEN_TIMEOUT)
@@ -126,15 +126,15 @@ class LiveCamera:
                 return await asyncio.wrap_future(request)
         except TimeoutError:
             raise CameraTimeout(
-                f"The camera gave no picture within {self._timeout:g} s. Check it, then press again."
+                f"The camera sent no frame within {self._timeout:g} s. Check it, then press again."
             ) from None
         finally:
             reader.cancel_request(request)
 
-    def show(self, show: OnFrame | None) -> None:
-        self._on_preview = show
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        self._on_preview = on_frame
         if self._reader is not None:
-            self._reader.show(self._preview_callback(self._reader))
+            self._reader.set_preview(self._preview_callback(self._reader))
 
     async def close(self) -> None:
         self._abandon_reader()
@@ -143,10 +143,10 @@ class LiveCamera:
         self._ending_readers.clear()
 
     def kill(self) -> None:
-        """Its thread ends with the process."""
+        """Do nothing: the reader's thread ends with the process."""
 
     def _preview_callback(self, reader: SourceReader) -> Callable[[bytes], object] | None:
-        """For the reader's thread: what shows its frames, as long as they are wanted."""
+        """Return a callback for the reader's thread that posts its frames to the event loop, or None."""
         if self._on_preview is None:
             return None
         loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ class LiveCamera:
             self._check_reader(reader)
 
     def _set_ended(self, reader: SourceReader, error: CaptureError) -> None:
-        """The reader has ended by itself, or is given up."""
+        """Close the camera after its reader ended or was given up."""
         if reader is not self._reader:
             return
         was_open = self._first_frame is not None and self._first_frame.done()
@@ -174,10 +174,10 @@ class LiveCamera:
             self._on_lost(error)
         elif opened is not None and not opened.cancelled():
             opened.set_exception(error)
-            opened.exception()  # whoever waited may have gone
+            opened.exception()  # nobody may wait for it any more
 
     def _check_reader(self, reader: SourceReader) -> None:
-        """Give up a reader that hangs in its source."""
+        """Give up a reader whose source hangs; otherwise check again soon."""
         if reader is not self._reader:
             return
         limit = reader.read_limit + READ_GRACE_SECONDS
@@ -189,7 +189,7 @@ class LiveCamera:
             self._watchdog = asyncio.get_running_loop().call_later(READ_GRACE_SECONDS / 2, self._check_reader, reader)
 
     def _abandon_reader(self) -> None:
-        """Let the reader end when it can, and listen to it no more."""
+        """Tell the reader to end, and ignore what it reports from now on."""
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -199,9 +199,9 @@ class LiveCamera:
             self._reader = None
 
     async def _await_ended_readers(self) -> None:
-        """Until all readers from before have let go of the device. Raises CameraOffline where one hangs in its driver.
+        """Wait until all earlier readers have released the device. Raises CameraOffline if one hangs.
 
-        Another one beside it would hang as well, and so would the next.
+        A new reader would hang in the same driver.
         """
         until = time.monotonic() + CLOSE_TIMEOUT
         while self._ending_readers:
@@ -214,7 +214,7 @@ class LiveCamera:
                 await asyncio.sleep(CLOSE_POLL_INTERVAL)
 
     async def _poll_device(self) -> bool:
-        """Whether the device is there again: in a thread of its own, since a look may take long; one at a time."""
+        """Return True if the device is back. The check may take long: it has a thread, one at a time."""
         if self._source is None or (self._poll_thread is not None and self._poll_thread.is_alive()):
             return False
         loop = asyncio.get_running_loop()
@@ -228,12 +228,12 @@ def _check_device(source: Source, loop: asyncio.AbstractEventLoop, answer: "asyn
     try:
         is_back = source.is_back()
     except Exception:
-        log.exception("the camera's driver failed to look for its device")
+        log.exception("the camera's driver failed to check for its device")
         is_back = False
 
     def set_answer() -> None:
         if not answer.done():
             answer.set_result(is_back)
 
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(set_answer)

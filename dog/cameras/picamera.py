@@ -1,8 +1,8 @@
-"""Raspberry Pi cameras, through Picamera2, which Raspberry Pi OS has (`sudo apt install python3-picamera2`).
+"""Raspberry Pi cameras, through Picamera2 (`sudo apt install python3-picamera2`).
 
-Written after its manual and its source, and tested against a stand-in for it; it has not yet run on a Pi. A frame stays
-in the camera's own buffer, in YUV420, and is encoded only when somebody wants the picture. Picamera2 is imported when a
-camera is opened, not before.
+Written from its manual and its source, and tested against a stand-in; it has not run on a Pi yet. A frame stays in the
+camera's own buffer, in YUV420, and is encoded only when its image is needed. Picamera2 is imported when a camera is
+opened.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from dog.errors import CameraBusy, CameraOffline, CaptureError
 __all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]
 
 PIXEL_FORMAT = "YUV420"
-"""Half the memory of RGB, and what a JPEG is made of anyway."""
+"""Half the memory of RGB, and the colours of a JPEG."""
 BUFFER_COUNT = 6
-"""As many as Picamera2 takes for video: two are looked at, one lies ready, three are left for the camera to fill."""
+"""Picamera2's number for video: two held frames, one ready, three for the camera to fill."""
 MAX_HELD_FRAMES = 2
-"""Frames that may still be looked at."""
+"""Frames that are still valid."""
 MAX_RATE_DIFFERENCE = 0.01
-"""Rates that differ by less than this share are the same one."""
+"""Relative difference up to which two rates count as equal."""
 
 log = logging.getLogger(__name__)
 
 
-# ---- what a camera can do
+# ---- modes and controls
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a sensor gives: a size in pixels, and the most frames a second at that size."""
+    """A sensor's mode: its size in pixels, and its maximum frames a second."""
 
     width: int
     height: int
@@ -52,7 +52,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control by libcamera's name: its limits, one number or several (a rectangle has four), and words for them."""
+    """A control by libcamera's name: its limits, one or several numbers (a rectangle has four), and words."""
 
     name: str
     minimum: Any
@@ -62,7 +62,7 @@ class Control:
 
     @property
     def limits(self) -> str:
-        """What may be written: "from 0.0 to 32.0", "Manual or Auto"."""
+        """The allowed values: "from 0.0 to 32.0", "Manual or Auto"."""
         if isinstance(self.minimum, bool):
             return "true or false"
         if self.words:
@@ -71,8 +71,8 @@ class Control:
             return f"{len(self.minimum)} numbers with spaces between them"
         return f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum > self.minimum else "")
 
-    def read(self, value: bool | int | float | str) -> Any:
-        """What Picamera2 is told. Several numbers stand in one text: "1.8 1.5". Raises ValueError."""
+    def parse(self, value: bool | int | float | str) -> Any:
+        """Convert a setting's value for Picamera2. Several numbers are one text: "1.8 1.5". Raises ValueError."""
         if isinstance(self.minimum, bool):
             if value not in (True, False):
                 raise ValueError(value)
@@ -80,17 +80,17 @@ class Control:
         if isinstance(value, str) and value in self.words:
             return self.words[value]
         parts = value.split() if isinstance(value, str) else [value]
-        numbers = tuple(self._read_number(part) for part in parts)
+        numbers = tuple(self._parse_number(part) for part in parts)
         if isinstance(self.minimum, tuple):
             if len(numbers) != len(self.minimum):
                 raise ValueError(value)
             return numbers
-        highest = self.maximum if self.maximum > self.minimum else math.inf  # some versions say 0 for "not known"
+        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 is "not known"
         if not numbers or min(numbers) < self.minimum or max(numbers) > highest:
             raise ValueError(value)
         return numbers[0] if len(numbers) == 1 else numbers
 
-    def _read_number(self, part: float | str) -> float:
+    def _parse_number(self, part: float | str) -> float:
         whole = isinstance(self.minimum[0] if isinstance(self.minimum, tuple) else self.minimum, int)
         number = float(part)
         if not math.isfinite(number) or (whole and not number.is_integer()):
@@ -99,12 +99,12 @@ class Control:
 
 
 FLIPS = {name: Control(name, False, True, False) for name in ("hflip", "vflip")}
-"""libcamera calls these a transform, not controls; both together turn the picture upside down."""
+"""libcamera calls these a transform, not controls; both together turn the image upside down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A camera that is attached. `problem` says why it can't be used now, "" where it can."""
+    """A connected camera. `problem` is why it can't be used now, "" if it can."""
 
     number: int
     name: str
@@ -114,7 +114,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """The cameras on ribbon cables; those on USB are V4L2's. Each is opened, to be asked."""
+    """List the cameras on ribbon cables; those on USB are V4L2's. Each is opened to read its modes."""
     try:
         picamera2, libcamera = _import()
         found = picamera2.Picamera2.global_camera_info()
@@ -141,7 +141,7 @@ def _describe_camera(picamera2: Any, libcamera: Any, number: int, name: str) -> 
 
 
 def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
-    """By name; once the camera is configured, with the limits that hold then."""
+    """Return the controls by name. Their limits depend on the configuration."""
     offered = {
         name: Control(name, minimum, maximum, default, _list_words(libcamera, name))
         for name, (minimum, maximum, default) in sorted(camera.camera_controls.items())
@@ -150,7 +150,7 @@ def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
 
 
 def _list_words(libcamera: Any, control: str) -> dict[str, int]:
-    """The words that a control has for its numbers: libcamera.controls.AfModeEnum.Continuous is 2."""
+    """Return a control's words for its numbers: libcamera.controls.AfModeEnum.Continuous is 2."""
     for place in (libcamera.controls, getattr(libcamera.controls, "draft", None)):
         enum = getattr(place, f"{control}Enum", None)
         if enum is not None:
@@ -162,7 +162,7 @@ def _list_words(libcamera: Any, control: str) -> dict[str, int]:
 
 
 def _import() -> tuple[Any, Any]:
-    """Picamera2 and libcamera, which have no types."""
+    """Import Picamera2 and libcamera, which have no types."""
     try:
         return importlib.import_module("picamera2"), importlib.import_module("libcamera")
     except ImportError as error:
@@ -174,14 +174,14 @@ def _import() -> tuple[Any, Any]:
 
 
 def _acquire(make: Any, number: int) -> Any:
-    """A Picamera2 that has the camera for itself."""
+    """Return a Picamera2 that has acquired the camera."""
     count = len(make.global_camera_info())
     if not count:
         raise CameraOffline("No Raspberry Pi camera is found. Turn the Pi off, and reseat its ribbon cable.")
     if number >= count:
         there = "Use number 0" if count == 1 else f"Use a number from 0 to {count - 1}"
         raise CameraOffline(f"There is no camera number {number}. {there}.")
-    # In two steps: where the second fails, there is still something to close.
+    # In two steps: if the second one fails, there is an object to close.
     camera = make.__new__(make)
     try:
         camera.__init__(number)
@@ -192,9 +192,9 @@ def _acquire(make: Any, number: int) -> Any:
 
 
 def _explain(error: Exception) -> CaptureError:
-    """Picamera2 only says that it did not work; why is told by the error before."""
+    """Find the cause of Picamera2's error, at the end of its chain, and return it as a CaptureError."""
     if isinstance(error, CaptureError):
-        return error  # it says so already
+        return error
     why: BaseException = error
     while (before := why.__cause__ or why.__context__) is not None:
         why = before
@@ -207,7 +207,7 @@ def _explain(error: Exception) -> CaptureError:
 
 
 def _close_failed(camera: Any) -> None:
-    """One whose making failed. Its pipe stays open where it did not get the camera: one more with each try."""
+    """Close a Picamera2 whose `__init__` failed. If it did not get the camera, it would leak its pipe."""
     with contextlib.suppress(Exception):
         if camera.is_open:
             camera.close()
@@ -227,7 +227,7 @@ def _close(camera: Any) -> None:
 
 
 class _Frame:
-    """A completed request, while it is ours."""
+    """A frame: a completed request of Picamera2 that is not released yet."""
 
     def __init__(self, request: Any, layout: RawLayout) -> None:
         metadata = request.get_metadata()
@@ -240,7 +240,7 @@ class _Frame:
 
     @property
     def raw(self) -> memoryview:
-        """A copy, made when it is looked at."""
+        """A copy of the buffer, made on first use."""
         if self._raw is None:
             self._raw = memoryview(self._request.make_buffer("main"))
         return self._raw
@@ -255,12 +255,12 @@ class _Frame:
 
 
 def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
-    """When the exposure began, by time.monotonic().
+    """Return the start of the exposure as a time.monotonic(). A frame without a timestamp counts as old.
 
-    SensorTimestamp is of the moment when the sensor began to send its first line, whose exposure ended then: so say
-    Picamera2's issue 821, and its own `capture_request(flush=True)`, which subtracts the ExposureTime as well, and
-    takes the clock for CLOCK_MONOTONIC. Its manual says "since the system booted", which would be CLOCK_BOOTTIME, ahead
-    by the time that the computer slept; so is what lies in the future. A frame that does not tell counts as old.
+    SensorTimestamp is the moment when the sensor begins to send its first line, whose exposure ends then (Picamera2's
+    issue 821). `capture_request(flush=True)` also subtracts the ExposureTime, and uses CLOCK_MONOTONIC. The manual says
+    "since the system booted", which is CLOCK_BOOTTIME: ahead by the time that the computer slept. A timestamp in the
+    future is taken for one of CLOCK_BOOTTIME.
     """
     stamp, exposure = metadata.get("SensorTimestamp"), metadata.get("ExposureTime", metadata.get("FrameDuration"))
     if stamp is None or exposure is None:
@@ -271,10 +271,10 @@ def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
 
 
 class PicameraSource:
-    """A Raspberry Pi camera by its number, 0 the first.
+    """A Raspberry Pi camera by its number, from 0.
 
-    Without `resolution`, the sensor's largest; without `frame_rate`, as fast as the light allows. `controls` are set by
-    libcamera's names, a choice by its number or its word; `hflip` and `vflip` mirror the picture. A camera that can
+    The default `resolution` is the sensor's largest, the default `frame_rate` as fast as the light allows. `controls`
+    have libcamera's names; a choice is a number or a word. `hflip` and `vflip` mirror the image. A camera that can
     focus does so all the time, unless `AfMode` or `LensPosition` is set.
     """
 
@@ -322,19 +322,19 @@ class PicameraSource:
             buffer_count=BUFFER_COUNT,
         )
         camera.configure(configuration)
-        # libcamera takes what is nearest to what it was told.
+        # libcamera takes the nearest values that it supports.
         main = camera.camera_configuration()["main"]
         if main["format"] != PIXEL_FORMAT:
             raise CameraOffline(f"The camera gives {main['format']}. If it is a USB camera, use v4l2:DEVICE.")
         width, height = main["size"]
         if self._resolution not in (None, (width, height)):
             raise CameraOffline(
-                f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}. Set another `resolution`."
+                f"The camera gives {width}x{height} instead of {size[0]}x{size[1]}. Set another `resolution`."
             )
         self._layout = RawLayout("YU12", width, height, main["stride"], limited=False)
 
     def _set_controls(self, libcamera: Any) -> None:
-        """Those that are set before the start hold from the first frame on."""
+        """Set the controls before the start, so that they count from the first frame."""
         offered = _list_controls(self._camera, libcamera)
         values: dict[str, Any] = {}
         if "AfMode" in offered and "LensPosition" not in self._controls:
@@ -348,7 +348,7 @@ class PicameraSource:
         self._camera.set_controls(values)
 
     def _find_duration(self, shortest: int, longest: int) -> int:
-        """Microseconds of a frame, for the rate that was told."""
+        """Return the microseconds per frame for the set rate. Raises CameraOffline if it is out of reach."""
         wanted = round(1e6 / (self._frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
         if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
@@ -365,9 +365,9 @@ class PicameraSource:
         try:
             request = self._camera.capture_request(wait=timeout)
         except TimeoutError:
-            # As its documentation says, so that it can be closed.
+            # Required by its documentation before it can be closed.
             self._camera.cancel_all_and_flush()
-            message = f"The camera gave no picture for {timeout:g} s. Turn the Pi off, and reseat its ribbon cable."
+            message = f"The camera sent no frame for {timeout:g} s. Turn the Pi off, and reseat its ribbon cable."
             if "ExposureTime" in self._controls or self._frame_rate is not None:
                 message += " Exposures must be shorter than that, too."
             raise CameraOffline(message, detail=f"camera number {self._number}") from None
@@ -383,5 +383,5 @@ class PicameraSource:
             _close(camera)
 
     def is_back(self) -> bool:
-        """Not known: the first look starts libcamera anew, which takes long and stops the whole process meanwhile."""
+        """Return False: unknown. A check would restart libcamera, which is slow and blocks the whole process."""
         return False

@@ -1,4 +1,4 @@
-"""Pixels: raw frames as V4L2 names them made into JPEGs, and large JPEGs made small for the preview."""
+"""Pixel formats, by V4L2's names: encode raw frames as JPEGs, and scale JPEGs down for the preview."""
 
 import io
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from dog.images import add_missing_end, scale_down
 __all__ = ["FORMATS", "MAX_PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink_to_preview"]
 
 JPEG_QUALITY = 90
-"""Of the JPEGs made here, in Pillow's scale: what most cameras make themselves."""
+"""Quality of encoded JPEGs, in Pillow's scale. Most cameras use the same."""
 PREVIEW_QUALITY = 75
 MAX_PREVIEW_WIDTH = 960
-"""Pixels. A wider frame is made half as wide, or less, for the preview: one comes ten times a second, to phones too."""
+"""Pixels. A wider frame is halved, or more: the preview sends ten frames a second, also to phones."""
 
 FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
-"""The raw formats that are understood, as V4L2 names them (four characters, linux/videodev2.h)."""
+"""Supported raw formats, as V4L2 names them (four characters, linux/videodev2.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawLayout:
-    """How a raw frame lies in memory: `stride` is bytes a line of its first plane.
+    """Memory layout of a raw frame. `stride` is the bytes per line of its first plane.
 
-    `limited`: black is 16 and white 235, else 0 and 255. `bt709`: Y'CbCr by BT.709, else by BT.601.
+    `limited`: black is 16 and white 235, otherwise 0 and 255. `bt709`: Y'CbCr by BT.709, otherwise by BT.601.
     """
 
     fourcc: str
@@ -41,17 +41,17 @@ class RawLayout:
 
 
 def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
-    """A raw frame as a JPEG. Raises BadImage where bytes are missing."""
+    """Encode a raw frame as a JPEG. Raises BadImage if bytes are missing."""
     return _save(_unpack(raw, layout, 1), JPEG_QUALITY)
 
 
 def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
-    """A raw frame as a JPEG at most PREVIEW_WIDTH wide. Raises BadImage where bytes are missing."""
+    """Encode a raw frame as a JPEG at most MAX_PREVIEW_WIDTH wide. Raises BadImage if bytes are missing."""
     return _save(_unpack(raw, layout, -(-layout.width // MAX_PREVIEW_WIDTH)), PREVIEW_QUALITY)
 
 
 def shrink_to_preview(image: bytes) -> bytes:
-    """A picture as a JPEG for the preview, its sides at most PREVIEW_WIDTH. Raises BadImage where it is not whole."""
+    """Scale an image down to a JPEG of MAX_PREVIEW_WIDTH at most. Raises BadImage if it is incomplete."""
     return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
@@ -65,7 +65,7 @@ def _save(image: Image.Image, quality: int) -> bytes:
 
 
 def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
-    """A frame's picture, with that many pixels of a line and of a column made one."""
+    """Unpack a raw frame to an image, scaled down by an integer factor."""
     if len(frame) < layout.size:
         raise BadImage(
             "The frame is cut off. Check the cable, then press again.", detail=f"{len(frame)} of {layout.size} bytes"
@@ -106,7 +106,7 @@ def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:
 
 
 def _merge_planes(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
-    """A JPEG has BT.601 from 0 to 255 itself (ITU-T T.871), so that what is BT.601 needs no way through R'G'B'."""
+    """Merge Y', Cb and Cr. A JPEG has BT.601 itself (ITU-T T.871), so only BT.709 becomes R'G'B'."""
     blue, red = (plane.resize(luma.size, Image.Resampling.BILINEAR) for plane in (blue, red))
     if layout.bt709:
         return Image.merge("RGB", (luma, blue, red)).convert("RGB", _bt709_to_rgb(layout.limited))
@@ -116,7 +116,7 @@ def _merge_planes(luma: Image.Image, blue: Image.Image, red: Image.Image, layout
 
 
 def _expand_range(image: Image.Image, layout: RawLayout) -> Image.Image:
-    """From 16 to 235 to 0 to 255, where it is so."""
+    """Expand a limited range (16 to 235) to the full one (0 to 255)."""
     return image.point(_LUMA * len(image.getbands())) if layout.limited else image
 
 
@@ -129,7 +129,7 @@ _CHROMA = [_clip((value - 128) * 255 / 224 + 128) for value in range(256)]
 
 
 def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
-    """From Y'CbCr to R'G'B' (ITU-R BT.709-6, items 3.2 to 3.4), as Image.convert takes it."""
+    """Return the matrix from Y'CbCr to R'G'B' for Image.convert (ITU-R BT.709-6, items 3.2 to 3.4)."""
     red, blue = 0.2126, 0.0722
     green = 1 - red - blue
     y, c, low = (255 / 219, 255 / 224, 16) if limited else (1.0, 1.0, 0)

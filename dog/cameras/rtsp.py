@@ -1,8 +1,8 @@
-"""Cameras that speak RTSP, through PyAV (ffmpeg): MJPEG, H.264 and H.265.
+"""RTSP cameras, through PyAV (ffmpeg): MJPEG, H.264 and H.265.
 
-JPEGs pass untouched. Of what must be decoded, the packets since the last whole picture are kept, and decoded when
-somebody asks. What is stale is known by its timestamps, so ffmpeg may keep what it reads for its first look (it would
-throw away the first whole picture with `nobuffer`). PyAV is slow to import: that is done when a stream is opened.
+JPEGs are passed on unchanged. For the other codecs, the packets since the last keyframe are kept, and decoded when a
+frame is needed. Old frames are known by their timestamps, so ffmpeg may buffer what it probes (`nobuffer` would lose
+the first keyframe). PyAV is slow to import: that happens when a stream is opened.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ __all__ = ["RtspSource"]
 
 CONNECT_TIMEOUT = 5.0
 OPEN_TIMEOUT = 9.0
-"""Seconds until a stream has given its first packets; many cameras send none before their next whole picture."""
+"""Seconds until the first packets of a stream. Many cameras send none before their next keyframe."""
 MAX_LAG_SECONDS = 5.0
-"""Seconds. A stream that lags behind so much is opened anew, which drops all that waits."""
+"""A stream with a larger lag is opened again, which drops everything that waits."""
 MAX_KEPT_PACKETS = 300
 MAX_KEPT_BYTES = 16 * 1024 * 1024
-"""Kept since the last whole picture: ten seconds, at the rates and in the sizes of cameras."""
+"""Kept since the last keyframe: ten seconds, at usual rates and sizes."""
 FFMPEG_OPTIONS = {
     "rtsp_transport": "tcp",
     "allowed_media_types": "video",
@@ -45,22 +45,21 @@ FFMPEG_OPTIONS = {
 }
 
 UNSPECIFIED_COLORSPACE = 2
-"""How ffmpeg numbers colours that nothing is said of (AVCOL_SPC_UNSPECIFIED)."""
+"""ffmpeg's number for an unspecified colour space (AVCOL_SPC_UNSPECIFIED)."""
 MIN_BT709_HEIGHT = 720
 
 NO_KEYFRAME_YET = (
-    "The camera has not sent a whole picture yet. Set its keyframe interval (I-frame interval, GOP) to 2 s or less."
+    "The camera has not sent a keyframe yet. Set its keyframe interval (I-frame interval, GOP) to 2 s or less."
 )
-DAMAGED = "The camera's stream is damaged until its next whole picture. Press again."
-PERHAPS_INCOMPLETE = "The picture may be incomplete. Press again."
+DAMAGED = "The camera's stream is damaged until its next keyframe. Press again."
+PERHAPS_INCOMPLETE = "The image may be incomplete. Press again."
 SUPPORTED_CODECS = ("mjpeg", "h264", "hevc")
 
 
 class RtspSource:
-    """The camera at an rtsp:// or rtsps:// address. `latency`: what it takes from exposing to sending, in seconds.
+    """A camera with an rtsp:// or rtsps:// URL. `latency`: seconds from exposure to sending.
 
-    `password_file` is read at each opening, where the address names a user alone.
-    Raises ValueError where the address can't be one.
+    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
     """
 
     streams = True
@@ -73,17 +72,17 @@ class RtspSource:
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
         self._decoder: PacketDecoder | None = None
-        self._dating = StampedFrames(latency)
+        self._freshness = StampedFrames(latency)
 
     def open(self) -> None:
         import av
         import av.logging
 
-        av.logging.set_level(None)  # what ffmpeg says holds the address with its password
+        av.logging.set_level(None)  # ffmpeg's log contains the URL with its password
         self._deadline.at = time.monotonic() + OPEN_TIMEOUT
         try:
             self._url.read_password()
-            self._url.connect(CONNECT_TIMEOUT).close()  # says better than ffmpeg what is wrong
+            self._url.connect(CONNECT_TIMEOUT).close()  # its errors are better than ffmpeg's
             options = FFMPEG_OPTIONS | {"ca_file": ssl.get_default_verify_paths().cafile or ""}
             timeout: Any = (self._deadline, self._deadline)
             self._container = av.open(self._url.with_credentials, options=options, timeout=timeout)
@@ -98,7 +97,7 @@ class RtspSource:
             arrived = time.monotonic()
         except Exception as error:
             raise self._explain(self._timeout(timeout) if self._deadline.is_over else error) from None
-        if self._deadline.is_over:  # it is a last one, which ffmpeg had kept
+        if self._deadline.is_over:  # ffmpeg returned a buffered packet
             raise self._timeout(timeout)
         return self._make_frame(packet, arrived)
 
@@ -114,7 +113,7 @@ class RtspSource:
 
     def _choose_stream(self, container: "InputContainer") -> None:
         if not container.streams.video:
-            raise CameraOffline("The camera's address gives no video. Use the path of its video.")
+            raise CameraOffline("The camera's URL gives no video. Use the path of its video.")
         stream = container.streams.video[0]
         codec = stream.codec_context
         name = "in an unknown format" if codec is None else codec.name
@@ -122,8 +121,8 @@ class RtspSource:
             raise CameraOffline(f"The camera's video is {name}. Set it to H.264, H.265 or MJPEG.")
         if codec.name != "mjpeg":
             self._decoder = PacketDecoder(codec)
-        # ffmpeg knows that a coded picture is whole only when the next one begins.
-        self._dating = StampedFrames(self._latency, frames_late=0 if self._decoder is None else 1)
+        # ffmpeg knows that a coded frame is complete only when the next one begins.
+        self._freshness = StampedFrames(self._latency, frames_late=0 if self._decoder is None else 1)
         self._stream = stream
 
     def _read_packet(self) -> "Packet[VideoStream]":
@@ -137,10 +136,10 @@ class RtspSource:
     def _make_frame(self, packet: "Packet[VideoStream]", arrived: float) -> Frame:
         exposure_start = UNKNOWN_START
         if packet.pts is not None:
-            exposure_start = self._dating.date(arrived, float(packet.pts * packet.time_base))
-            if self._dating.lag > MAX_LAG_SECONDS:
+            exposure_start = self._freshness.exposure_start(arrived, float(packet.pts * packet.time_base))
+            if self._freshness.lag > MAX_LAG_SECONDS:
                 raise CameraOffline(
-                    f"The camera's pictures come {self._dating.lag:.0f} s late. Its stream is opened again.",
+                    f"The camera's frames arrive {self._freshness.lag:.0f} s late. The stream is opened again.",
                     detail=str(self._url),
                 )
         if self._decoder is None:
@@ -149,7 +148,7 @@ class RtspSource:
         return CodedFrame(packet, exposure_start, self._decoder)
 
     def _timeout(self, timeout: float) -> CameraOffline:
-        return CameraOffline(f"The camera gave no picture for {timeout:g} s. Reconnect it.", detail=str(self._url))
+        return CameraOffline(f"The camera sent no frame for {timeout:g} s. Reconnect it.", detail=str(self._url))
 
     def _explain(self, error: Exception) -> CameraOffline:
         import av.error
@@ -169,16 +168,16 @@ class RtspSource:
                 failure.next_try = LOGIN_RETRY_SECONDS
                 return failure
             case av.error.HTTPForbiddenError():
-                message = "The camera does not let this user see its pictures. Change that in the camera."
+                message = "The camera does not let this user see its images. Change that in the camera."
             case av.error.HTTPNotFoundError():
-                message = "The camera has nothing at this path. Check its address."
+                message = "The camera has nothing at this path. Check its URL."
             case _:
                 return explain_connection_error(error, self._url)
         return CameraOffline(message, detail=str(self._url))
 
 
 class Deadline:
-    """The end of ffmpeg's time. PyAV takes it once, and asks it before each wait how many seconds are left."""
+    """A movable deadline for ffmpeg. PyAV converts it to the remaining seconds before each wait."""
 
     at = 0.0
 
@@ -191,7 +190,7 @@ class Deadline:
 
 
 class CodedFrame:
-    """A frame that is decoded when it is asked for."""
+    """A coded frame that is decoded when its image is needed."""
 
     exposure = None
 
@@ -215,26 +214,26 @@ class CodedFrame:
 
 
 class PacketDecoder:
-    """The packets since the last whole picture, and how far they are decoded.
+    """The packets since the last keyframe, and the decoder's progress.
 
-    They are decoded once, and only when a picture is wanted; unless there are more than may be kept: from then on each
-    is decoded when it comes, until the next whole picture. A packet that is damaged spoils all up to that one, too.
+    They are decoded once, and only if an image is needed. If there are more than may be kept, each packet is decoded
+    when it arrives, until the next keyframe. A damaged packet spoils all frames up to the next keyframe.
 
-    Some senders repeat the parameter sets between the slices of a whole picture, and then ffmpeg takes each slice for a
-    picture: these have the same time, and are joined. Of such a sender, and before that is known, the whole pictures
-    themselves are not given: another slice may follow.
+    Some cameras repeat the parameter sets between the slices of a keyframe, and ffmpeg then takes each slice for a
+    frame. Slices have the same timestamp, and are joined. Keyframes of such cameras, and those that come before this is
+    known, are not used: another slice may follow.
     """
 
     def __init__(self, codec: "VideoCodecContext") -> None:
         from av.codec.context import Flags, ThreadType
 
-        codec.thread_type = ThreadType.SLICE  # threads for frames would keep some back
+        codec.thread_type = ThreadType.SLICE  # threads for frames would delay some
         codec.flags |= Flags.low_delay
         self._codec = codec
         self._kept: list[Packet[VideoStream]] = []
         self._size = 0
         self._decoded = 0
-        self._must_restart = True  # whether the decoder is to forget all and begin with the first that is kept
+        self._must_restart = True  # True to flush the decoder and begin with the first kept packet
         self._sends_slices: bool | None = None
         self._can_keep = True
         self._last: VideoFrame | None = None
@@ -242,7 +241,7 @@ class PacketDecoder:
 
     def add(self, packet: "Packet[VideoStream]") -> None:
         if self._sends_slices is None and packet.pts is None:
-            packet.pts = 0  # as RTSP begins; ffmpeg leaves it out with the first packet
+            packet.pts = 0  # RTSP begins at 0; ffmpeg omits the timestamp of the first packet
         if self._kept and packet.pts is not None and packet.pts == self._kept[-1].pts:
             self._sends_slices = True
             packet = join_slices(self._kept.pop(), packet)
@@ -267,7 +266,7 @@ class PacketDecoder:
             self._decoded = 0
 
     def decode_last(self) -> "VideoFrame":
-        """The picture of the last packet. Raises BadImage where that is not whole."""
+        """Return the decoded frame of the last packet. Raises BadImage if it is incomplete."""
         if self._kept and not self._problem:
             self._decode()
         if self._problem:
@@ -279,7 +278,7 @@ class PacketDecoder:
         return self._last
 
     def _decode(self) -> None:
-        """All that is kept and was not decoded yet."""
+        """Decode the kept packets that were not decoded yet."""
         import av.error
 
         if self._must_restart:
@@ -291,7 +290,7 @@ class PacketDecoder:
             for packet in waiting:
                 self._take_frames(self._codec.decode(packet))
             if self._last is None and self._can_keep:
-                # Pictures are sent out of order: the decoder gives this one only at an end, after which it begins anew.
+                # Frames are reordered: the decoder returns this one only at an end of stream, and must restart then.
                 self._take_frames(self._codec.decode(None))
                 self._must_restart = True
                 self._decoded = 0
@@ -307,7 +306,7 @@ class PacketDecoder:
 
 
 def join_slices(first: "Packet[VideoStream]", second: "Packet[VideoStream]") -> "Packet[VideoStream]":
-    """Two halves of one picture."""
+    """Join two slices of one frame."""
     from av.packet import Packet
 
     whole: Packet[VideoStream] = Packet(bytes(first) + bytes(second))  # type: ignore[assignment]
@@ -317,9 +316,9 @@ def join_slices(first: "Packet[VideoStream]", second: "Packet[VideoStream]") -> 
 
 
 def encode(frame: "VideoFrame", *, max_width: int = sys.maxsize, quality: int = JPEG_QUALITY) -> bytes:
-    """As a JPEG, made smaller where it is wider than `max_width`.
+    """Encode a frame as a JPEG, scaled down to `max_width` at most.
 
-    Where nothing says how its colours are meant, they are BT.709 from 720 lines on, else BT.601.
+    An unspecified colour space is BT.709 from 720 lines on, otherwise BT.601.
     """
     from av.video.reformatter import Colorspace
 

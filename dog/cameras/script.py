@@ -1,8 +1,8 @@
-"""The script camera: any program that is given a path and leaves a picture there (docs/cameras.md).
+"""The script camera: any program that writes an image to a given path (docs/cameras.md).
 
-Each capture has a private folder and one run of the program in it. The picture is read when nothing of the program runs
-any more, and taken only if it is a file, neither empty nor huge; the folder is always removed. All of it happens in one
-thread, so that the event loop waits for no file and no process.
+Each capture has a private folder and one run of the program. The image is read when nothing of the program runs any
+more. It must be a file that is neither empty nor huge. The folder is always removed. All of this runs in one thread, so
+that the event loop waits for no file and no process.
 """
 
 import asyncio
@@ -28,20 +28,19 @@ from dog.redaction import redact_text
 __all__ = ["ScriptCamera"]
 
 MAX_LAST_LINE_LENGTH = 200
-"""Characters of the program's last line that viewers are told."""
+"""Characters of the program's last line in an error message."""
 
 _PROBE = bytes(64 * 1024)
-"""What must still fit beside a failed program's picture, or the disk is full."""
+"""Written after a failure to test whether the disk is full."""
 
 log = logging.getLogger(__name__)
 
 
 class ScriptCamera:
-    """A camera that is a program: it is run with one argument, the absolute path of the image to create.
+    """A camera program, run with one argument: the absolute path of the image to create.
 
-    `folder` exists and lies on the snapshots' own file system, so that a full disk is met here and not later;
-    `image_type` is the suffix of the path; `timeout` is in seconds. The program gets of the environment of this
-    process what program.PASSED_VARIABLES names.
+    `folder` exists, on the file system of the snapshots, so that a full disk is noticed here. `image_type` is the
+    suffix of the path; `timeout` is in seconds. The program gets the variables of PASSED_VARIABLES.
     """
 
     def __init__(
@@ -57,17 +56,17 @@ class ScriptCamera:
     has_preview = False
 
     async def open(self, _lost: OnLost) -> None:
-        """Raises CameraOffline unless the program is an executable file."""
+        """Check the program. Raises CameraOffline unless it is an executable file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
 
     async def wait_for_device(self) -> None:
         await asyncio.get_running_loop().create_future()
 
-    def show(self, show: OnFrame | None) -> None:
-        """A program that takes seconds for a picture has no preview."""
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        """Do nothing: a program that needs seconds for an image has no preview."""
 
     async def capture(self) -> CapturedImage:
-        """Run the program once and return what it left. Raises what Camera.capture does, and StorageError."""
+        """Run the program once and return its image. Raises what Camera.capture does, and StorageError."""
         image_path = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
         self._run = run = ProgramRun([self.program, image_path], self.timeout)
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._run_capture, run, image_path)
@@ -88,7 +87,7 @@ class ScriptCamera:
             self._run.kill()
 
     def _run_capture(self, run: ProgramRun, image_path: Path) -> bytes:
-        """In the thread: the private folder, the program, the picture."""
+        """Run the program in a private folder and read the image. Runs in the thread."""
         with _private_folder(image_path.parent):
             started_at = time.monotonic()
             try:
@@ -97,13 +96,13 @@ class ScriptCamera:
             except CaptureError as error:
                 _check_space(image_path.parent, error)
                 error.detail = self._describe(run, time.monotonic() - started_at, error.detail)
-                log.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
+                log.debug("%s (%s)", error.message, error.detail)  # the caller logs a warning
                 raise
             log.debug("%s", self._describe(run, time.monotonic() - started_at, f"{len(image)} bytes"))
             return image
 
     def _run_program(self, run: ProgramRun, image_path: Path) -> str:
-        """The last line the program said, if it ended well. Raises CameraOffline, CameraTimeout or CameraFault."""
+        """Run the program and return its last line. Raises CameraOffline, CameraTimeout or CameraFault."""
         try:
             result = run.run()
         except OSError as error:
@@ -117,7 +116,7 @@ class ScriptCamera:
         return last_line
 
     def _hide_paths(self, last_line: str, image_path: Path) -> str:
-        """Without the paths of this machine that the program was told or could guess: viewers shall see none."""
+        """Remove this machine's paths from a program's output, which viewers see."""
         for path, name in (
             (f"{image_path.parent}/", ""),
             (str(self.program), self.program.name),
@@ -133,7 +132,7 @@ class ScriptCamera:
         if result.status is None:
             raise CameraTimeout("The camera program hangs in its device and can't be ended. Reconnect the camera.")
         if result.stopped:
-            raise CameraFault("The camera program was ended, because its picture is no longer needed. Press again.")
+            raise CameraFault("The camera program was ended, because its image is no longer needed. Press again.")
         if not result.in_time:
             raise CameraTimeout(
                 f"The camera program did not finish within {self.timeout:g} s and was ended. Check the camera."
@@ -144,7 +143,7 @@ class ScriptCamera:
             raise CameraFault(_sentence(f"The camera program ended with status {result.status}", last_line))
 
     def _describe(self, run: ProgramRun, seconds: float, more: str) -> str:
-        """For the log: the program, how long it took and its last lines."""
+        """Describe a run for the log: the program, its duration and its last lines."""
         words = [str(self.program), f"{seconds:.2f} s", more]
         for name, tail in (("standard error", run.stderr), ("standard output", run.stdout)):
             if lines := tail.lines():
@@ -153,14 +152,14 @@ class ScriptCamera:
 
 
 async def _wait_for_run(future: asyncio.Future[bytes], run: ProgramRun) -> None:
-    """Until the run is over, whatever becomes of it. Who is cancelled again meanwhile is in a hurry: no more grace."""
+    """Wait until the run is over. A second cancellation kills the program."""
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             run.kill()
     if not future.cancelled():
-        future.exception()  # asked for, or asyncio complains that nobody did
+        future.exception()  # retrieved, or asyncio logs that nobody did
 
 
 def _check_program(program: Path) -> None:
@@ -181,7 +180,7 @@ def _check_program(program: Path) -> None:
 
 
 def _explain_start_error(program: Path, error: OSError) -> CaptureError:
-    """Why a program that is there could not be started."""
+    """Explain why an existing program could not be started."""
     name = f"The camera program {program.name}"
     if error.errno == errno.ENOEXEC:
         message = f"{name} can't be run by this system. Begin a script with a line such as #!/bin/sh."
@@ -196,13 +195,13 @@ def _explain_start_error(program: Path, error: OSError) -> CaptureError:
 
 
 def _read_image(image_path: Path, last_line: str) -> bytes:
-    """The bytes of a regular, readable file that is neither empty nor huge. Raises BadImage otherwise.
+    """Read the image. Raises BadImage unless it is a readable file that is neither empty nor huge.
 
-    `last_line` is the program's last line: some end with status 0 when they fail (fswebcam does).
+    The message contains the program's last line: some end with status 0 when they fail (fswebcam does).
     """
     left = "The camera program ended well but left"
     try:
-        # Following no link, not one in the private folder's place either, nor waiting for a FIFO's other side.
+        # Follow no link, also not one in place of the private folder, and don't wait for a FIFO's writer.
         folder = os.open(image_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -210,22 +209,22 @@ def _read_image(image_path: Path, last_line: str) -> bytes:
         finally:
             os.close(folder)
     except FileNotFoundError as error:
-        raise BadImage(_sentence(f"{left} no picture", last_line)) from error
+        raise BadImage(_sentence(f"{left} no image", last_line)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise BadImage(f"{left} a symbolic link instead of a picture.") from error
+            raise BadImage(f"{left} a symbolic link instead of an image.") from error
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-            raise BadImage(f"{left} a socket instead of a picture.") from error
-        raise BadImage(f"{left} a picture that can't be read: {error.strerror}.", detail=str(error)) from error
+            raise BadImage(f"{left} a socket instead of an image.") from error
+        raise BadImage(f"{left} an image that can't be read: {error.strerror}.", detail=str(error)) from error
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise BadImage(f"{left} {_kind(info.st_mode)} instead of a picture.")
+            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image.")
         if info.st_size == 0:
             raise BadImage(_sentence(f"{left} an empty file", last_line))
         if info.st_size > MAX_IMAGE_BYTES:
             size, largest = info.st_size / 1024**2, MAX_IMAGE_BYTES // 1024**2
-            raise BadImage(f"{left} a file of {size:.0f} MiB. A picture may have {largest} MiB.")
+            raise BadImage(f"{left} a file of {size:.0f} MiB. An image may have {largest} MiB.")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_IMAGE_BYTES)
     finally:
@@ -240,7 +239,7 @@ def _kind(mode: int) -> str:
 
 @contextlib.contextmanager
 def _private_folder(folder: Path) -> Iterator[None]:
-    """The folder, for us alone, and gone afterwards."""
+    """Create a folder that only we can read, and remove it afterwards."""
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
@@ -256,11 +255,11 @@ def _private_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for path in remove_tree(folder):
-            log.warning("What the camera program left could not be removed: %s", path)
+            log.warning("A file of the camera program could not be removed: %s", path)
 
 
 def _check_space(folder: Path, failure: CaptureError) -> None:
-    """Raises StorageFull where that is why the program failed: what it wrote still takes the last of the space."""
+    """Raise StorageFull if the disk is full, which is then the cause of a program's failure."""
     try:
         (folder / "space").write_bytes(_PROBE)
     except OSError as error:
@@ -277,6 +276,6 @@ def _signal_name(number: int) -> str:
 
 
 def _sentence(start: str, last_line: str) -> str:
-    """What happened, then the program's own last words if there are any, closed by one full stop."""
+    """Join a message and the program's last line, and end it with one full stop."""
     text = f"{start}: {last_line}" if last_line else start
     return text if text.endswith(("…", "!", "?")) else f"{text.rstrip('.')}."

@@ -1,4 +1,4 @@
-"""The Reader: one opening of a source, in a thread of its own, from its opening to its end."""
+"""SourceReader: the thread that opens one source, reads its frames, and closes it."""
 
 import logging
 import math
@@ -18,15 +18,15 @@ from dog.protocol import Quality
 __all__ = ["FROZEN_TIMEOUT", "SourceReader"]
 
 FROZEN_TIMEOUT = 2.0
-"""Seconds without a frame after which a camera that streams is offline (ffmpeg's `freezedetect` has the same)."""
+"""Seconds without a frame until a streaming camera is offline (as in ffmpeg's `freezedetect`)."""
 
 RETRY_INTERVAL = 0.2
-"""Seconds until a source that does not stream is asked again, after a frame that was not good."""
+"""Seconds until a source that does not stream is read again, after a bad frame."""
 JPEG_START = b"\xff\xd8"
 MIN_DETAIL_BYTES = 16 * 1024
-"""Bytes. A black JPEG of 640 x 480 pixels has some 5 KiB; of a larger one, each frame has more."""
+"""A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
 FIRST_FRAME_TIMEOUT = 8.0
-"""Seconds for the first frame: a webcam may take that long to start."""
+"""Seconds for the first frame. Some webcams need that long to start."""
 
 P = ParamSpec("P")
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class FrameRequest(Future[CapturedImage]):
-    """A capture that waits for its frame; times are by time.monotonic()."""
+    """A capture that waits for its frame. Times are by time.monotonic()."""
 
     def __init__(self, timeout: float, retake: float) -> None:
         super().__init__()
@@ -42,15 +42,14 @@ class FrameRequest(Future[CapturedImage]):
         self.deadline = self.requested_at + timeout
         self.retake_deadline = min(self.deadline, self.requested_at + retake)
         self.found: list[Fault] = []
-        self.preceding: FrameStats | None = None  # of the frame before the first that counts
+        self.preceding: FrameStats | None = None  # of the last frame before the request
         self.set_running_or_notify_cancel()
 
 
 class SourceReader(threading.Thread):
-    """Reads a source until it is stopped or the source ends. `on_opened` and `on_ended` are called in this thread.
+    """A thread that reads a source until it is stopped or the source ends. It calls the callbacks.
 
-    `timeout` is how long a source that does not stream may take for a frame, `frozen_after` how long one that does, in
-    seconds.
+    A frame may take `frozen_after` seconds if the source streams, otherwise `timeout`.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class SourceReader(threading.Thread):
         super().__init__(name="camera", daemon=True)  # a driver that hangs must not keep the process
         self.read_limit = timeout
         self.is_open = False
-        """Whether its source has been opened."""
+        """True once the source has been opened."""
         self._source = source
         self._inspector = FrameInspector(thresholds)
         self._settling: ExposureSettling | None = None
@@ -82,20 +81,20 @@ class SourceReader(threading.Thread):
         self._on_preview: Callable[[bytes], object] | None = None
         self._next_preview_at = 0.0
         self._next_read_at = 0.0
-        self._previous_frame: Frame | None = None  # where the source streams
-        self._last_digest: bytes | None = None  # the digest of the last still, where the source does not stream
+        self._previous_frame: Frame | None = None  # if the source streams
+        self._last_digest: bytes | None = None  # of the last captured frame, if the source does not stream
         self._reading_since: float | None = None
 
-    # ---- from the event loop
+    # ---- called in the event loop
 
     @property
     def reading_seconds(self) -> float:
-        """Seconds for which it has been waiting for its source to come back with a frame."""
+        """Duration of the current call of the source's `read`."""
         since = self._reading_since
         return 0.0 if since is None else time.monotonic() - since
 
     def request_frame(self, timeout: float) -> FrameRequest:
-        """Have the first good frame whose exposure begins from now on. A wish before that gets a CameraFault."""
+        """Request the first good frame whose exposure begins from now on. An older request gets a CameraFault."""
         request = FrameRequest(timeout, self._inspector.thresholds.retake)
         with self._changed:
             if self._request is not None:
@@ -109,26 +108,26 @@ class SourceReader(threading.Thread):
         return request
 
     def cancel_request(self, request: FrameRequest) -> None:
-        """Look for no frame for this wish any more."""
+        """Stop looking for a frame for this request."""
         with self._changed:
             if self._request is request:
                 self._request = None
 
-    def show(self, show: Callable[[bytes], object] | None) -> None:
-        """Have each frame of the preview from now on, in this reader's thread; None: no longer."""
+    def set_preview(self, on_preview: Callable[[bytes], object] | None) -> None:
+        """Call `on_preview` with each frame of the preview, in this thread. None stops that."""
         with self._changed:
-            self._on_preview = show
+            self._on_preview = on_preview
             self._changed.notify()
 
     def fail_request(self, error: CaptureError) -> None:
-        """Tell a capture that waits that there will be no frame."""
+        """Fail the waiting request, if there is one."""
         with self._changed:
             if self._request is not None:
                 self._request.set_exception(error)
                 self._request = None
 
     def stop(self) -> None:
-        """End soon: after the frame that is being read."""
+        """End after the frame that is being read."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -152,7 +151,7 @@ class SourceReader(threading.Thread):
         except Exception:
             log.exception("the camera's driver failed")
             error = CameraOffline("The camera's driver failed. See the server's log.")
-        # Told first: letting go of a device that is gone may take long.
+        # Report before closing: releasing a lost device may take long.
         with self._changed:
             self._end_error = error
         self.fail_request(error)
@@ -183,7 +182,7 @@ class SourceReader(threading.Thread):
             self._previous_frame = frame
 
     def _wait_for_work(self) -> bool:
-        """Until a frame is to be read; false when it is to end."""
+        """Wait until a frame is needed. Return False if the reader must end."""
         with self._changed:
             while not self._stopping and not self._source.streams:
                 wait = None
@@ -222,7 +221,7 @@ class SourceReader(threading.Thread):
                 request.set_result(still)
 
     def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
-        """The still, if this frame is the one. Raises a CaptureError where time is up."""
+        """Return the image if this frame serves the request, else None. Raises a CaptureError if time is up."""
         now = time.monotonic()
         if frame.exposure_start < request.requested_at:
             if now >= request.deadline:
@@ -233,7 +232,7 @@ class SourceReader(threading.Thread):
             return None
         checks_frozen = self._inspector.thresholds.frozen
         if checks_frozen and self._previous_frame is None and self._source.streams:
-            return None  # only the next one can be compared
+            return None  # there is no earlier frame to compare with
         try:
             image = add_missing_end(frame.image())
             preceding = request.preceding if self._is_similar(frame) else None
@@ -241,7 +240,7 @@ class SourceReader(threading.Thread):
         except BadImage as error:
             request.preceding = None
             if now >= request.deadline:
-                error.detail = f"{len(request.found) + 1} frames were let go; {error.detail}"
+                error.detail = f"{len(request.found) + 1} frames were rejected; {error.detail}"
                 raise
             request.found.append("damaged")
             return None
@@ -251,7 +250,7 @@ class SourceReader(threading.Thread):
         if checks_frozen and self._is_same(frame) and not stats.is_black:
             if now >= request.retake_deadline:
                 raise CameraFault(
-                    "The camera is frozen: it gives the very same picture again and again. Reconnect it. If the scene"
+                    "The camera is frozen: it sends the same frame again and again. Reconnect it. If the scene"
                     " really never changes, set `frozen = false`."
                 )
             request.found.append("frozen")
@@ -265,9 +264,9 @@ class SourceReader(threading.Thread):
         return CapturedImage(data=image, exposure_start=frame.exposure_start, exposure=frame.exposure, quality=quality)
 
     def _inspect_preceding(self, frame: Frame) -> FrameStats | None:
-        """How the frame before the one that counts looks, for which there is time: it comes while a capture waits.
+        """Inspect a frame before the request, while the capture waits anyway. Return None if it is not good.
 
-        Where it is well, the next one, a moment later, need only be all there, if it is alike. None where it is not.
+        If it is good, a similar frame that follows only has to be complete.
         """
         if not self._source.streams:
             return None
@@ -278,7 +277,7 @@ class SourceReader(threading.Thread):
         return None if stats.is_black else stats
 
     def _is_similar(self, frame: Frame) -> bool:
-        """Whether this JPEG has so much in it that it can't be black where the one before is not."""
+        """Return True if this JPEG is too large to be black, given that the previous one is not."""
         before = self._previous_frame
         return (
             before is not None
@@ -287,7 +286,7 @@ class SourceReader(threading.Thread):
         )
 
     def _is_same(self, frame: Frame) -> bool:
-        """Whether this frame is the very same as the one before, or as the last still."""
+        """Return True if this frame equals the previous one (of a source that does not stream: captured)."""
         if self._source.streams:
             return self._previous_frame is not None and self._previous_frame.raw == frame.raw
         last, self._last_digest = self._last_digest, frame_digest(frame.raw)
@@ -295,22 +294,22 @@ class SourceReader(threading.Thread):
 
     def _serve_preview(self, frame: Frame) -> None:
         now = time.monotonic()
-        show = self._on_preview
-        if show is None or now < self._next_preview_at:
+        on_preview = self._on_preview
+        if on_preview is None or now < self._next_preview_at:
             return
-        # No later than a whole interval behind: a pause is not made up for.
+        # After a pause, no burst of frames makes up for it.
         self._next_preview_at = max(self._next_preview_at + self._preview_interval, now)
         try:
             preview = frame.preview()
         except BadImage as error:
-            log.debug("a frame of the preview is let go: %s", error.message)
+            log.debug("a frame is left out of the preview: %s", error.message)
         else:
-            _notify(show, preview)
+            _notify(on_preview, preview)
 
 
 def _notify(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call what leads to the event loop; where that is closed, the process ends, and nobody is left to be told."""
+    """Call a callback that posts to the event loop. The loop may be closed: the process ends then."""
     try:
         callback(*args, **kwargs)
     except RuntimeError as error:
-        log.debug("nobody is left to be told: %s", error)
+        log.debug("the event loop is closed: %s", error)

@@ -1,7 +1,7 @@
-"""Video4Linux: USB webcams and whatever else Linux shows as /dev/video*, through linuxpy (the extra `v4l2`).
+"""V4L2 cameras: USB webcams and other /dev/video* devices, through linuxpy (the extra `v4l2`).
 
-A JPEG goes through as the camera made it; what is raw is encoded, and only when somebody wants the picture. What
-devices there are, and what each can do, is in v4l2_devices.py; its controls are in v4l2_controls.py.
+JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices and
+formats, v4l2_controls.py sets controls.
 """
 
 import contextlib
@@ -45,22 +45,24 @@ from dog.errors import BadImage, CameraOffline
 __all__ = ["FormatChoice", "V4l2Source", "choose_format", "find_exposure_start", "list_devices", "read_layout"]
 
 BUFFER_COUNT = 5
-"""One is looked at, beside the one before, and one is filled; two more, so that none is lost meanwhile."""
+"""Two held frames, one to fill, and two more so that no frame is lost."""
 MAX_HELD_FRAMES = 2
-"""Frames that may still be looked at."""
+"""Frames that are still valid."""
 MIN_GOOD_RATE = 10
-"""Frames a second: a larger picture that comes more slowly is not worth the wait, unless it is asked for."""
+"""Frames a second. A larger but slower mode is chosen only if the settings ask for it."""
 
 FLAG = raw.BufferFlag
 
 log = logging.getLogger(__name__)
 
 
-# ---- which format
+# ---- choosing a format
 
 
 @dataclass(frozen=True, slots=True)
 class FormatChoice:
+    """The format, size and rate that were chosen."""
+
     fourcc: str
     width: int
     height: int
@@ -70,7 +72,7 @@ class FormatChoice:
 def choose_format(
     formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
 ) -> FormatChoice:
-    """The best that is offered. Raises CameraOffline, with what is, where nothing is as asked for."""
+    """Choose the best offered format. Raises CameraOffline, with the offered ones, if none matches."""
     offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
@@ -110,7 +112,7 @@ def _wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str
 
 
 def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
-    """The sizes that there are with the best rate of each, or all rates at that size where it is one of them."""
+    """Describe the offered sizes with the best rate of each, or all rates of an offered `resolution`."""
     modes = [mode for one in formats for mode in one.modes]
     modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
     best = {(mode.width, mode.height): mode for mode in modes}
@@ -123,9 +125,9 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
 
 
 class _Frame:
-    """One buffer of the device, while it is ours. `layout` is there where it is raw."""
+    """A frame: one buffer of the device before it is queued again. `layout` is set if it is raw."""
 
-    exposure = None  # the control of that name says what was asked for, and of the next frames
+    exposure = None  # the exposure control has the wanted value, of later frames
 
     def __init__(self, data: memoryview, exposure_start: float, layout: pixels.RawLayout | None, damage: str) -> None:
         self.raw = data
@@ -148,14 +150,14 @@ class _Frame:
 
 
 class V4l2Source:
-    """A camera by its path: /dev/video0, or a name that stays, /dev/v4l/by-id/..., looked up at each opening.
+    """A camera by its path, /dev/video0 or a stable /dev/v4l/by-id/..., resolved at each opening.
 
-    Without `resolution`, the largest that comes at 10 frames a second or more; a JPEG before what is raw, unless
-    `pixel_format` says which (YUYV, say). Without `frame_rate`, the driver's own choice. `controls` are set by the
-    names that `dog cameras` lists, a menu's by its number or its words; those not named stay as they are.
+    The default `resolution` is the largest with at least 10 frames a second; JPEG is preferred to raw formats unless
+    `pixel_format` names one (YUYV, for example). The default `frame_rate` is the driver's. `controls` have the names
+    that `dog cameras` lists; a menu's value is a number or a word. Other controls are not changed.
 
-    What the driver tells of a frame's beginning is believed. uvcvideo, the one for USB, tells when the first byte came,
-    for the cameras say no more: the exposure is over by then. `latency` is how long before it began, in seconds.
+    The driver's timestamps are trusted. uvcvideo, for USB, stamps the arrival of a frame's first byte, after the
+    exposure. `latency` is the time from the start of the exposure to that, in seconds.
     """
 
     streams = True
@@ -192,7 +194,7 @@ class V4l2Source:
         try:
             if not is_capture_device(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
-                    "The device gives no pictures. Choose one that `dog cameras` lists.", detail=self._device
+                    "The device is not a camera. Choose one that `dog cameras` lists.", detail=self._device
                 )
             fourcc = self._set_format()
             set_controls(self._descriptor, self._controls)
@@ -204,14 +206,14 @@ class V4l2Source:
             raise explain_device_error(error, self._device, "started") from error
 
     def _set_format(self) -> str:
-        """And the rate. What was chosen."""
+        """Set the format and the rate, and return the format."""
         formats = list(list_formats(self._descriptor))
         choice = choose_format(formats, self._resolution, self._frame_rate, self._pixel_format)
         pix_format = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
         got = (read_fourcc(pix_format.pixelformat), pix_format.width, pix_format.height)
         if got != (choice.fourcc, choice.width, choice.height):
             raise CameraOffline(
-                f"The camera gave {got[0]} {got[1]}x{got[2]} where it was told"
+                f"The camera gave {got[0]} {got[1]}x{got[2]} instead of"
                 f" {choice.fourcc} {choice.width}x{choice.height}. Set another `resolution`."
             )
         if choice.rate is not None:
@@ -221,7 +223,7 @@ class V4l2Source:
         return choice.fourcc
 
     def _read_interval(self) -> float:
-        """Seconds from frame to frame, 0 where the driver does not say."""
+        """Return the seconds from frame to frame. 0 if the driver does not tell."""
         try:
             rate = read_rate(v4l2.get_parm(self._descriptor, CAPTURE).parm.capture.timeperframe)
         except OSError:
@@ -230,7 +232,7 @@ class V4l2Source:
             return 0.0
         if self._frame_rate is not None and abs(rate - self._frame_rate) > MAX_RATE_DIFFERENCE * self._frame_rate:
             raise CameraOffline(
-                f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g}."
+                f"The camera gives {float(rate):g} frames a second instead of {self._frame_rate:g}."
                 " Set another `frame_rate`."
             )
         return float(1 / rate)
@@ -269,26 +271,26 @@ class V4l2Source:
         return _Frame(data, self._find_exposure_start(buffer), self._layout, damage)
 
     def _requeue_oldest(self) -> None:
-        """The oldest frame that was looked at, to be filled again."""
+        """Queue the oldest held buffers, to be filled again."""
         while len(self._held) >= MAX_HELD_FRAMES:
             index, data = self._held.popleft()
             data.release()
             v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
 
     def _dequeue(self, timeout: float) -> Any:
-        """The next buffer; None where it was lost. Raises OSError and CameraOffline."""
+        """Wait for the next buffer. Return None if it was lost. Raises OSError and CameraOffline."""
         now = time.monotonic()
         ready = self._poll.poll(0)
         if not ready:
             self._empty_at = now
             ready = self._poll.poll(timeout * 1000)
         if not ready:
-            raise CameraOffline(f"The camera gave no picture for {timeout:g} s. Reconnect it.", detail=self._device)
+            raise CameraOffline(f"The camera sent no frame for {timeout:g} s. Reconnect it.", detail=self._device)
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:
-            # The documentation of VIDIOC_DQBUF: EIO may be a passing problem, such as a lost signal, and take the
-            # buffer along; it may also be the end of the stream, which poll then reports as well.
+            # VIDIOC_DQBUF's documentation: EIO may be temporary, such as a lost signal, and lose the buffer. It may also
+            # be the end of the stream, which poll then reports as well.
             self._errors += 1
             if error.errno == errno.EIO and not ready[0][1] & select.POLLERR and self._errors < len(self._maps):
                 return None
@@ -321,7 +323,7 @@ class V4l2Source:
             try:
                 buffer.close()
             except BufferError:
-                log.warning("a frame of %s is still looked at while it is closed", self._device)
+                log.warning("a frame of %s is still in use while the device is closed", self._device)
         self._maps.clear()
         with contextlib.suppress(OSError):
             os.close(descriptor)
@@ -331,18 +333,18 @@ class V4l2Source:
             is_device = stat.S_ISCHR(os.stat(self._device).st_mode)
         except OSError:
             return False
-        # What is plugged in is root's alone for a moment, until udev has made it the group's.
+        # A new device belongs to root for a moment, until udev has changed its group.
         return is_device and os.access(self._device, os.R_OK | os.W_OK)
 
 
 def find_exposure_start(
     stamp: float, flags: int, *, last: float | None, interval: float, empty_at: float, now: float
 ) -> float:
-    """When a frame's exposure began, by time.monotonic(), which is the clock of the drivers' timestamps.
+    """Return the start of a frame's exposure as a time.monotonic(), the clock of the drivers' timestamps.
 
-    A timestamp is of the exposure's start, or of the frame's end, before which one interval is the longest that it can
-    have been exposed; the interval grows in the dark, so the time since the last one counts where that is longer.
-    Where there is no such timestamp, the frame ended after `empty_at`, the last moment when none lay here ready.
+    A timestamp is of the exposure's start, or of the frame's end. In the latter case, the exposure took at most one
+    interval. The interval grows in the dark, so the time since the last frame counts if that is longer. Without such a
+    timestamp, the frame ended after `empty_at`, the last time when no frame was ready.
     """
     if flags & FLAG.TIMESTAMP_MASK != FLAG.TIMESTAMP_MONOTONIC or not 0 < stamp <= now:
         return empty_at - interval
@@ -352,10 +354,9 @@ def find_exposure_start(
 
 
 def read_layout(pix_format: Any) -> pixels.RawLayout:
-    """With the defaults of linux/videodev2.h, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.
+    """Return the layout of a format, with the defaults of linux/videodev2.h for encoding and quantization.
 
-    Those do not say to which grey alone belongs: sensors without colour use the full range, and so does vivid, the
-    kernel's example.
+    The defaults (V4L2_MAP_..._DEFAULT) do not cover grey. Monochrome sensors, and vivid, have the full range.
     """
     space, encoding, range_ = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
     fourcc = read_fourcc(pix_format.pixelformat)

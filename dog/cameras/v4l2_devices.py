@@ -1,7 +1,7 @@
-"""What Video4Linux devices there are, and what each can do: formats, sizes, rates and controls.
+"""V4L2 devices: list them with their formats, sizes, rates and controls, and open them.
 
-Of linuxpy the structures and the plain calls are used; its own listings stumble over drivers with many formats. What
-the calls mean is told in the kernel's documentation, "Video for Linux API".
+Only linuxpy's structures and plain calls are used: its own listings fail for drivers with many formats. The calls are
+described in the kernel's documentation, "Video for Linux API".
 """
 
 import contextlib
@@ -42,12 +42,12 @@ __all__ = [
 
 JPEG = ("MJPG", "JPEG")
 USABLE = (*JPEG, *pixels.FORMATS)
-"""What a picture can be made of, the best first."""
+"""Supported formats, the best first."""
 
 MAX_RATE_DIFFERENCE = 0.01
-"""Rates that differ by less than this share are the same one: 29.97 is called 30."""
+"""Relative difference up to which two rates count as equal: 29.97 is called 30."""
 COMMON_SIZES = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
-"""Sizes that are named where a camera can do all between two."""
+"""Sizes that are listed for a camera that supports a range."""
 
 CAPTURE, MMAP = raw.BufType.VIDEO_CAPTURE, raw.Memory.MMAP
 VIDEO4LINUX = Path("/sys/class/video4linux")
@@ -56,7 +56,7 @@ STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A size of a format in pixels, and its rates in frames a second: those, or all between two. Often none is told."""
+    """A size of a format in pixels, and its frames a second: some rates, a range, or often none."""
 
     width: int
     height: int
@@ -75,7 +75,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of a device. `grid` is there where it takes all sizes between two: from, to and step of each side."""
+    """A format of a device. `grid` is set if it supports a range of sizes: width and height, with steps."""
 
     fourcc: str
     description: str
@@ -92,10 +92,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A camera that is plugged in, for a person to choose from.
+    """A connected camera for a person to choose.
 
-    `path` is the name to write into the settings: one that stays, where there is one. `problem` says why it can't be
-    used now, "" where it can; where it can't be looked at, nothing else is known.
+    `path` is the name for the settings, a stable one if there is one. `problem` is why it can't be used now, "" if it
+    can. If it can't be opened, nothing else is known.
     """
 
     path: str
@@ -109,14 +109,14 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """All cameras: the nodes that give pictures, not those for metadata, sound or output."""
+    """List all cameras: the nodes that capture video, not those for metadata, sound or output."""
     names = sorted(VIDEO4LINUX.glob("video*"), key=lambda path: int(path.name.removeprefix("video") or 0))
     devices = (_describe_device(Path("/dev", name.name)) for name in names)
     return [device for device in devices if device is not None]
 
 
 def _describe_device(node: Path) -> Device | None:
-    """None where it is no camera."""
+    """Return None if the node is not a camera."""
     path = _stable_name(node)
     try:
         descriptor = open_device(str(node))
@@ -144,7 +144,7 @@ def _describe_device(node: Path) -> Device | None:
 
 def _find_problem(descriptor: int, node: str) -> str:
     try:
-        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none; only who may have some is not refused
+        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none, but this fails if another program has some
     except OSError as error:
         if error.errno == errno.EBUSY:
             return _busy_error(node).message
@@ -161,7 +161,7 @@ def _stable_name(node: Path) -> str:
 
 
 def _is_first(node: Path) -> bool:
-    """Of its device: the one with the pictures, where it can't be asked."""
+    """Return True for a device's first node, which is the one with video if it can't be opened."""
     try:
         return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
     except OSError:
@@ -182,7 +182,7 @@ def is_capture_device(capability: Any) -> bool:
 
 
 def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
-    """Each entry of a numbered list, filled into the same structure, up to the one that is not there."""
+    """Yield each entry of a numbered list, in the same structure, until an index does not exist."""
     index = 0
     while True:
         entry.index = index
@@ -197,13 +197,13 @@ def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
 
 
 def read_fourcc(number: int) -> str:
-    """Four characters; the highest bit is for the other order of bytes."""
+    """Return a format's four characters. The highest bit is for the other byte order."""
     name: str = v4l2.human_pixel_format(number & ~(1 << 31))
     return f"{name}-BE" if number >> 31 else name
 
 
 def list_formats(descriptor: int) -> Iterator[Format]:
-    """In the device's order; sizes only of those that can be used, for some drivers have a hundred."""
+    """Yield formats in the device's order, sizes only of supported ones: some drivers have a hundred."""
     entry = raw.v4l2_fmtdesc(type=CAPTURE)
     for found in _list_entries(descriptor, raw.IOC.ENUM_FMT, entry):
         number = found.pixelformat
@@ -232,7 +232,7 @@ def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], t
             *(size for size in COMMON_SIZES if size[0] in grid[0] and size[1] in grid[1]),
             (grid[0][-1], grid[1][-1]),
         ]
-        break  # it is the only one
+        break  # a range is the only entry
     return tuple(_read_mode(descriptor, pixel_format, *size) for size in dict.fromkeys(sizes)), grid
 
 
@@ -250,7 +250,7 @@ def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> M
 
 
 def read_rate(interval: Any) -> Fraction | None:
-    """Frames a second, of an interval as drivers tell it."""
+    """Return the frames a second of a driver's frame interval, None if it is not set."""
     if not interval.numerator or not interval.denominator:
         return None
     return Fraction(interval.denominator, interval.numerator)
@@ -260,7 +260,7 @@ def read_rate(interval: Any) -> Fraction | None:
 
 
 def open_device(path: str) -> int:
-    """Raises CameraOffline and CameraBusy, with what to do."""
+    """Open a device. Raises CameraOffline and CameraBusy, with what to do."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
             message = "The camera's path is not a device. Choose one that `dog cameras` lists."
@@ -271,7 +271,7 @@ def open_device(path: str) -> int:
 
 
 def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
-    """What a refusal of the device means for a person."""
+    """Explain a device's error for a person, with what to do."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
             message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."
@@ -280,7 +280,7 @@ def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
         case errno.EACCES | errno.EPERM:
             message = "The camera may not be opened. Add the user that runs dog to the group video."
         case errno.ENOTTY:
-            message = "The device gives no pictures. Choose one that `dog cameras` lists."
+            message = "The device is not a camera. Choose one that `dog cameras` lists."
         case _:
             message = f"The camera can't be {doing}: {error.strerror}. Reconnect it."
     return CameraOffline(message, detail=f"{path}: {error}")
@@ -292,7 +292,7 @@ def _busy_error(path: str) -> CameraBusy:
 
 
 def _find_users(path: str) -> Iterator[str]:
-    """The programs that have the device open, as far as this user may see."""
+    """Yield the programs that have the device open, as far as this user can see them."""
     node = os.path.realpath(path)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a picture shows: decoded once, at reduced size where that is quick, made small and upright."""
+"""Decoding of images: inspect them, measure them, and make thumbnails that are upright."""
 
 import contextlib
 import io
@@ -29,14 +29,14 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
     "image/webp": WebPImageFile,
 }
 
-# In blocks of its usual 16 MiB, Pillow's memory mostly stays with the process when it is freed: 460 of 510 MB after
-# a PNG of 100 million pixels. Blocks this large the C library asks of the system one by one, and gives back.
+# With Pillow's usual blocks of 16 MiB, most freed memory stays with the process: 460 of 510 MB after a PNG of 100
+# million pixels. The C library returns blocks of this size to the system.
 _imaging.set_block_size(64 * 1024 * 1024)
 
-# Of EXIF that it can't read; that says nothing of the picture.
+# Pillow warns of EXIF that it can't read, which does not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# The EXIF orientation, and what makes the picture upright again (CIPA DC-008, "Orientation").
+# The EXIF orientation, and the transposition to an upright image (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
 _TRANSPOSE_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,16 +51,15 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 _MIN_LARGE_PIXELS: Final = 25_000_000
-"""Pixels. A larger picture takes up to 8 bytes of memory for each, so that only one is decoded at a time."""
+"""Pixels. A larger image takes up to 8 bytes of memory per pixel, so only one is decoded at a time."""
 _large_decode_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG,
-    empty where none was made.
+    """Type, size and thumbnail of an image. Of an animation, the first frame counts.
 
-    Of an animation, the first frame counts.
+    `width` and `height` are in pixels, for the upright image. `thumbnail` is a JPEG, empty if none was made.
     """
 
     content_type: str
@@ -70,7 +69,7 @@ class ImageInfo:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Inspect a new image, all of it, and make its thumbnail. Raises BadImage, and says what is wrong with it."""
+    """Inspect all bytes of a new image, and make its thumbnail. Raises BadImage, with what is wrong."""
     strict.load_simplejpeg()
     return _inspect(data, decode=True, is_new=True)
 
@@ -84,14 +83,14 @@ def inspect_kept(data: bytes) -> ImageInfo:
 
 
 def measure(data: bytes) -> ImageInfo:
-    """The same of a picture that was inspected before, and must only be all there still: it gets no thumbnail."""
+    """Measure an image that was inspected before, and check only that it is complete. Makes no thumbnail."""
     return _inspect(data, decode=False)
 
 
 def grey_histogram(data: bytes) -> list[int]:
-    """How many pixels of a picture have each grey from 0 to 255, decoded at an eighth of its size where that is quick.
+    """Count the pixels of each grey level from 0 to 255. A JPEG is decoded at an eighth of its size.
 
-    Raises BadImage where it is not whole.
+    Raises BadImage if the image is incomplete.
     """
     content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
@@ -100,9 +99,9 @@ def grey_histogram(data: bytes) -> list[int]:
 
 
 def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
-    """A picture as an upright JPEG whose sides are at most so many pixels; a JPEG that fits is given back as it is.
+    """Scale an image down to an upright JPEG with sides of at most `max_width` pixels.
 
-    Raises BadImage where it is not whole.
+    A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
     """
     content_type, size = walk_structure(data)
     if max(size) <= max_width and content_type == "image/jpeg":
@@ -115,7 +114,7 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
         shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
         if (orientation := _orientation(image)) in _TRANSPOSE_UPRIGHT:
             shown = shown.transpose(_TRANSPOSE_UPRIGHT[orientation])
-        shown.info.clear()  # a comment would come along
+        shown.info.clear()  # else a comment would be copied
         shown.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
@@ -140,7 +139,7 @@ def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
 
 @contextlib.contextmanager
 def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
-    """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
+    """Open an image with Pillow, without decoding it. Every error inside the block becomes BadImage."""
     is_large = size[0] * size[1] > _MIN_LARGE_PIXELS
     try:
         with (
@@ -148,17 +147,17 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
             _DECODERS[content_type](io.BytesIO(data)) as image,
         ):
             if image.size != size:
-                raise ValueError(f"it says to be {size} and then {image.size}")
+                raise ValueError(f"its headers have two sizes, {size} and {image.size}")
             yield image
     except BadImage:
         raise
     except MemoryError as error:
         raise BadImage(
-            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold."
+            f"The image has {size[0]} x {size[1]} pixels, more than this machine's memory can hold."
             " Set the camera to a smaller size."
         ) from error
     except Exception as error:
-        # Pillow has no error of its own: its parsers raise whatever they stumble over.
+        # Pillow has no base class for errors: its parsers raise any of them.
         raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
@@ -166,13 +165,13 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
 
 
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of that shape inside the box. A JPEG is decoded to no more than just above it."""
+    """Return the largest size of that shape inside the box. A JPEG is decoded to just above it."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF states it; 1, upright, where it states none or can't be read: that is no reason to refuse a picture."""
+    """Return the EXIF orientation, or 1 (upright) if there is none or EXIF can't be read."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -181,12 +180,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey made 8: Pillow would cut off what is brighter than 255, not scale it."""
+    """Scale 16 bits of grey to 8. Pillow would clip them at 255."""
     return image.convert("I").point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
 
 
 def _shrink(image: Image.Image, orientation: int) -> bytes:
-    """A JPEG that fits into the box, never larger than the picture, upright, on white where it is transparent."""
+    """Make the thumbnail: an upright JPEG that fits the box, not enlarged, on white if transparent."""
     image = _to_eight_bits(image)
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode != mode:
@@ -199,6 +198,6 @@ def _shrink(image: Image.Image, orientation: int) -> bytes:
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
     file = io.BytesIO()
-    image.info.clear()  # a comment would come along
+    image.info.clear()  # else a comment would be copied
     image.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
     return file.getvalue()

@@ -1,12 +1,12 @@
-"""What a photo says of itself: EXIF written into a JPEG, whose picture stays as the camera compressed it.
+"""EXIF: write a photo's metadata into a JPEG without changing its compressed image.
 
-One segment is put in or replaced; every other byte stays, in its order. Inside it nothing that the camera wrote
-moves: new directories go behind it, list its entries and ours, and the header points to them. Many a maker note has
-offsets from that header and is lost where it moves; Pillow and piexif (last released in 2019) write all anew, and
-Pillow without the thumbnail. That is why no library does this. (CIPA DC-008-2019, "Exif 2.32"; TIFF 6.0, section 2.)
+One segment is inserted or replaced; all other bytes stay. Nothing of the camera's EXIF moves: new directories are
+appended, with its entries and ours, and the header points to them. Many maker notes have offsets from that header, and
+are lost if they move. No library can do this: Pillow and piexif (last released in 2019) rewrite everything, Pillow
+without the thumbnail. (CIPA DC-008-2019, "Exif 2.32"; TIFF 6.0, section 2.)
 
-Not mended: offsets that lead from the camera's EXIF, or from an index of pictures (MPF) that stands before it, to what
-comes after the picture; and the length that such an index states of the first picture.
+Not corrected: offsets to data after the image, from the camera's EXIF or from an index of images (MPF) before it; and
+the length of the first image in such an index.
 """
 
 import datetime as dt
@@ -41,11 +41,11 @@ from dog.images.tiff import (
 __all__ = ["Stamp", "write_exif"]
 
 _MAX_EXIF_BYTES = 65_535 - 2 - 6
-"""Bytes of EXIF in a segment, whose length is two bytes that count themselves, and its name."""
+"""EXIF in one segment, without the segment's two length bytes and its name."""
 _HEAD = b"Exif\0\0"
 _SIGNATURE = b"D.O.G.\0\0"
-"""Before our first directory, then where the camera's was and how long all of it was: so that a second stamp takes the
-first one's place. Both are 0 where it had none.
+"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it had none), so that a
+second stamp can replace the first one.
 """
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -53,37 +53,37 @@ _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1
 _MAX_SEGMENT_DISTANCE = 2 * 65_536
 """Bytes between two segments; dog.images.walk() allows half of that."""
 _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
-"""Y, or Y, Cb and Cr; EXIF has no numbers for others."""
+"""Y, or Y, Cb and Cr. EXIF has no numbers for others."""
 
 # In the first directory
 _PROCESSING_SOFTWARE, _DESCRIPTION, _SOFTWARE, _POSITIONING, _CAMERA_LABEL = 0x000B, 0x010E, 0x0131, 0x0213, 0xC7A1
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _CAMERA_TAGS = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
 _EXIF, _GPS = 0x8769, 0x8825
-# In the directory of EXIF: a time, its offset from UTC and its part of a second
+# In the EXIF directory: a time, its offset from UTC and its subseconds
 _ORIGINAL, _DIGITIZED = (0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292)
 _EXPOSURE, _VERSION, _MAKER_NOTE, _INTEROPERABILITY, _UNIQUE_ID = 0x829A, 0x9000, 0x927C, 0xA005, 0xA420
 _COMPONENTS, _FLASHPIX, _COLOUR_SPACE, _WIDTH, _HEIGHT = 0x9101, 0xA000, 0xA001, 0xA002, 0xA003
-# In the thumbnail's
+# In the thumbnail's directory
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
 _OFFSET_TAGS = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
-"""These lead somewhere, and can't be moved as they are."""
+"""Entries that contain offsets, and can't be moved."""
 _MAX_KEPT_ENTRIES, _MAX_KEPT_BYTES = 128, 128
-"""Entries of a directory, and bytes of one, that are kept of EXIF too large to be kept where it is."""
+"""Entries of a directory, and bytes of one entry, that are kept if the EXIF is too large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What is known of a photo. `captured_at` is aware, and written with its offset, in milliseconds; `exposure` is in
-    seconds, None where the driver does not know it. Texts longer than 255 bytes are cut.
+    """The metadata of a photo that is written as EXIF. `exposure` is in seconds, None if it is not known.
 
-    ImageUniqueID is ours, and DateTimeOriginal with its offset and subseconds: by our clock, as the album has it, for
-    many a camera's begins with its power. What the camera's clock said stays in DateTimeDigitized.
-    The camera's name is neither its maker's Model nor its owner's (CameraOwnerName): DNG's CameraLabel is for it, and
-    ImageDescription, which readers show as the title, where the camera wrote none; an empty name is left out. Software
-    is the camera's own; we are that where it says none, and else ProcessingSoftware. The camera's exposure and all else
-    that it wrote stays.
+    `captured_at` is aware, and written with its offset, in milliseconds. Texts are cut to 255 bytes.
+
+    ImageUniqueID is ours. DateTimeOriginal, with offset and subseconds, has our clock, as in the album: the clocks of
+    many cameras start at power-on. The time of the camera's clock is kept in DateTimeDigitized.
+    The camera's name is not the maker's Model or the owner's name (CameraOwnerName). It is in DNG's CameraLabel, and in
+    ImageDescription, which readers show as the title, if the camera wrote none. An empty name is left out. We are the
+    Software if the camera names none, otherwise the ProcessingSoftware. All other entries of the camera are kept.
     """
 
     id: str
@@ -98,10 +98,10 @@ class Stamp:
 
 
 def write_exif(image: bytes, stamp: Stamp) -> bytes:
-    """The same JPEG with that stamp, in place of an earlier one; another kind of picture as it is. Raises BadImage.
+    """Write the stamp into a JPEG, in place of an earlier one. Other images are unchanged. Raises BadImage.
 
-    EXIF that can't be read is replaced. Of several only the first is kept: a file may have one, and readers differ in
-    which of two they take. What would not fit into a segment loses the thumbnail first, then all that is large.
+    Unreadable EXIF is replaced. Only the first of several is kept: a file may have one, and readers differ in the one
+    they use. If the result does not fit into a segment, the thumbnail is removed, then all large entries.
     """
     if not image.startswith(b"\xff\xd8"):
         return image
@@ -123,7 +123,7 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
 
 @dataclass(slots=True)
 class _JpegLayout:
-    """Of a JPEG: where EXIF belongs, what has its place, and what it must state of the picture."""
+    """The layout of a JPEG: the place for EXIF, the segments to replace, and facts for required entries."""
 
     place: int = 2
     replaced: list[tuple[int, int]] = field(default_factory=list)
@@ -135,7 +135,7 @@ class _JpegLayout:
 
 
 def _read_layout(image: bytes) -> _JpegLayout:
-    """Up to the first scan. EXIF comes behind JFIF's APP0, which wants to be the first: so do cameras and exiftool."""
+    """Read a JPEG up to its first scan. EXIF follows JFIF's APP0, which must be first."""
     layout = _JpegLayout()
     pieces: list[bytes] = []
     at_start = True
@@ -149,7 +149,7 @@ def _read_layout(image: bytes) -> _JpegLayout:
             if not pieces:
                 layout.place, pieces = begin, [tiff]
             elif layout.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
-                # It goes on: that is how some write more than fits into a segment.
+                # A continuation: some cameras write more than fits into a segment.
                 pieces.append(tiff)
             layout.replaced.append((begin, end))
         elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12 and body[7] in (1, 2):
@@ -165,7 +165,7 @@ def _read_layout(image: bytes) -> _JpegLayout:
 
 
 def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker, the beginning and the end of each before the first scan."""
+    """Yield the marker, begin and end of each segment before the first scan."""
     position = 2
     while match := _MARKER.search(image, position, position + _MAX_SEGMENT_DISTANCE):
         begin, marker = match.start(), image[match.start() + 1]
@@ -182,11 +182,11 @@ def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
     raise damage_error("JPEG", f"no scan is found from byte {position} on")
 
 
-# ---- what is written
+# ---- writing the stamp
 
 
 def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) -> bytes:
-    """What the camera wrote, and our directories behind it: EXIF's, the signature, and the first."""
+    """Append to the camera's EXIF: our EXIF directory, the signature, and our first directory."""
     first, entries, following = read_first(tiff, order)
     exif = read_subdirectory(tiff, order, entries, _EXIF)
     base = (tiff or b"MM\0*" + bytes(4)) + bytes(len(tiff) % 2)
@@ -201,7 +201,7 @@ def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) ->
 def _first_entries(
     tiff: bytes, theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
 ) -> dict[int, bytes | Value]:
-    """Our entries of the first directory. What the camera left blank, it has not said."""
+    """Return our entries of the first directory. A blank entry of the camera counts as missing."""
     present = {tag for tag, entry in theirs if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
     ours: dict[int, bytes | Value] = {}
     if stamp.camera:
@@ -224,7 +224,7 @@ def _has_value(tiff: bytes, order: str, entry: bytes | Value) -> bool:
 
 
 def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp) -> dict[int, bytes | Value]:
-    """Our entries of EXIF's own directory."""
+    """Return our entries of the EXIF directory."""
     present = {tag: entry for tag, entry in theirs if isinstance(entry, bytes)}
     at, offset = stamp.captured_at, f"{stamp.captured_at:%z}"
     times = (
@@ -234,7 +234,7 @@ def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: S
     )
     ours: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
     if _ORIGINAL[0] in present and _DIGITIZED[0] not in present:
-        # The camera told the time only once.
+        # The camera has only one time.
         moved = [(to, present[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in present]
         ours |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
     elif _DIGITIZED[0] not in present:
@@ -257,17 +257,17 @@ def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: S
 
 
 def _round(exposure: float | None) -> Fraction | None:
-    """To a microsecond, or to a second from an hour on; None where no exposure takes that long."""
+    """Round to a microsecond, or to a second from one hour on. Return None if it is not a valid exposure."""
     if exposure is None or not math.isfinite(exposure) or not 0 < exposure < 2**32 - 1:
         return None
     return Fraction(exposure).limit_denominator(1_000_000 if exposure < 3600 else 1)
 
 
-# ---- what the camera wrote
+# ---- the camera's EXIF
 
 
 def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
-    """What the camera wrote, without an earlier stamp, and its byte order; nothing where it can't be read."""
+    """Return the camera's EXIF without an earlier stamp, and its byte order. Empty if it can't be read."""
     order = BYTE_ORDERS.get(tiff[:4], "")
     if not order or len(tiff) < 8:
         return b"", ">"
@@ -284,7 +284,7 @@ def _keep_all(tiff: bytes, order: str) -> bytes:
 
 
 def _without_thumbnail(tiff: bytes, order: str) -> bytes:
-    """Where nothing comes behind it, as in most files: that could not move."""
+    """Remove the thumbnail if nothing follows it, as in most files. Anything else could not be moved."""
     first, _, following = read_first(tiff, order)
     found = read_directory(tiff, order, following) if following else None
     if found is None:
@@ -299,7 +299,7 @@ def _without_thumbnail(tiff: bytes, order: str) -> bytes:
 
 
 def _without_large(tiff: bytes, order: str) -> bytes:
-    """Written anew, of small entries alone."""
+    """Write new EXIF with only the small entries."""
     _, entries, _ = read_first(tiff, order)
     written = tiff[:4] + bytes(4)
     below: dict[int, bytes | Value] = {}

@@ -42,7 +42,7 @@ def test_each_configured_camera_takes_a_test_picture_and_the_bad_ones_say_what_i
     assert list(said) == ["card", "night", "gone", "taken", "program"]
     assert said["card"].startswith("a JPEG of 1280 x 720 pixels, ")
     assert said["card"].endswith(" s after the press")
-    assert "it is black: is it dark, or the lens covered?" in said["night"]
+    assert "it is black. Check the light and the lens" in said["night"]
     assert said["gone"] == "The camera was unplugged (faulty on purpose)."
     assert said["taken"] == "Another program uses the camera (faulty on purpose)."
     assert said["program"].startswith("The camera program nope.sh does not exist. Check its path.")
@@ -67,7 +67,7 @@ def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
 def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
     assert check(tmp_path, "--camera", "faulty:hang", "--capture-timeout", "0.5") == (
         1,
-        ["main: The camera was opened, but gave no picture within 10 s. Reconnect it."],
+        ["main: The camera was opened, but sent no frame within 10 s. Reconnect it."],
     )
 
 
@@ -87,8 +87,8 @@ def test_the_list_of_cameras_says_what_to_write_where_there_is_none(tmp_path: Pa
     ended = run_dog("cameras", cwd=tmp_path)
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
-        "No camera is plugged in that Linux or Picamera2 shows.",
-        'A network camera has no need to be: write its address, such as camera = "rtsp://192.0.2.7/stream".',
+        "Linux and Picamera2 list no camera. Plug one in.",
+        'A network camera is not listed. Write its URL, such as camera = "rtsp://192.0.2.7/stream".',
     ]
 
 

@@ -21,11 +21,11 @@ def open_card(text: str) -> FaultyCard:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "'' is not a fault; known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
+        ("", "'' is not a fault. Known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
         ("cat", "'cat' is not a fault"),
-        ("cut=", "'cut=' has no number; write one such as cut=1"),
+        ("cut=", "'cut=' has no number. Write one such as cut=1"),
         ("cut=x", "'cut=x' has no number"),
-        ("cut=1.5", "'cut=1.5' is out of range; shares are from 0 to 1"),
+        ("cut=1.5", "'cut=1.5' is out of range. Shares are from 0 to 1"),
         ("slow=-1", "'slow=-1' is out of range"),
         ("seed", "'seed' is not a fault"),
         ("cut=0.5,,seed=1", "'' is not a fault"),

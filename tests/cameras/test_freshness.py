@@ -23,7 +23,7 @@ def travel(made: Sequence[float], delays: Sequence[float]) -> list[float]:
 
 def date_all(arrivals: Sequence[float], stamps: Sequence[float], latency: float = BASE) -> list[float]:
     dates = StampedFrames(latency)
-    return [dates.date(arrival, stamp) for arrival, stamp in zip(arrivals, stamps, strict=True)]
+    return [dates.exposure_start(arrival, stamp) for arrival, stamp in zip(arrivals, stamps, strict=True)]
 
 
 @given(
@@ -99,7 +99,7 @@ def test_frames_that_are_sent_out_of_order_are_dated_by_their_own_stamps() -> No
     now = 0.0
     for number in order:
         now = max(now, (number + 2) / 25 + BASE)
-        exposure_start = dates.date(now, number / 25)
+        exposure_start = dates.exposure_start(now, number / 25)
     assert dates.lag <= 3 / 25
     assert number / 25 - 0.5 <= exposure_start <= (number + 2) / 25
 
@@ -107,9 +107,9 @@ def test_frames_that_are_sent_out_of_order_are_dated_by_their_own_stamps() -> No
 def test_the_lag_behind_the_quickest_is_told() -> None:
     dates = StampedFrames()
     for number in range(30):
-        dates.date(number / 10, number / 10)
+        dates.exposure_start(number / 10, number / 10)
     assert dates.lag == pytest.approx(0, abs=1e-9)
-    dates.date(9.0, 3.0)
+    dates.exposure_start(9.0, 3.0)
     assert dates.lag == pytest.approx(6, abs=0.1)
 
 
@@ -126,7 +126,7 @@ def test_without_stamps_frames_that_a_stall_held_back_are_never_new(rate: int, s
         made = [moment for moment in made if not begin <= moment < begin + stall]
     arrivals = [begin + stall + BASE if begin <= moment < begin + stall else moment + BASE for moment in made]
     dates = UnstampedFrames(BASE)
-    found = [dates.date(arrival) for arrival in arrivals]
+    found = [dates.exposure_start(arrival) for arrival in arrivals]
     for moment, exposure_start in zip(made, found, strict=True):
         assert exposure_start <= moment - interval + 1e-6 or exposure_start <= moment - stall + 1e-6
     assert found[0] == UNKNOWN_START
@@ -135,5 +135,5 @@ def test_without_stamps_frames_that_a_stall_held_back_are_never_new(rate: int, s
 
 def test_without_stamps_nothing_is_believed_of_the_first_half_second() -> None:
     dates = UnstampedFrames()
-    found = [dates.date(number * 0.001) for number in range(400)]
+    found = [dates.exposure_start(number * 0.001) for number in range(400)]
     assert set(found) == {UNKNOWN_START}

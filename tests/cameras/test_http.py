@@ -99,7 +99,7 @@ def test_every_frame_comes_whole_and_in_order_however_sloppy_the_stream_is(
 def test_without_lengths_and_boundaries_it_is_said_that_frames_have_no_end(watch: Watch) -> None:
     with make_http_camera("--boundary", "none", "--no-length") as camera:
         source = watch(camera)
-        with pytest.raises(CameraOffline, match="the end of a picture is unknown"):
+        with pytest.raises(CameraOffline, match="the end of a frame is unknown"):
             source.read(PATIENCE)
 
 
@@ -203,9 +203,9 @@ def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(watc
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"GIF89a and so on and so on\r\n\r\n", "a picture has no head"),
+        (b"GIF89a and so on and so on\r\n\r\n", "a frame has no header"),
         (b"--f\r\nContent-Length: 99999999999\r\n\r\n", "more than 64 MiB"),
-        (b"--f\r\n" + b"a: b\r\n" * 200, "a picture has no head"),
+        (b"--f\r\n" + b"a: b\r\n" * 200, "a frame has no header"),
         (b"--f\r\nx: " + bytes(9000), "does not end"),
         (b"--f\r\nContent-Length: 100\r\n\r\nhalf", "ended its stream"),
         (b"", "ended its stream"),

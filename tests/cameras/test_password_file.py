@@ -58,14 +58,14 @@ def fill(data: bytes) -> Callable[[Path], None]:
 
 
 WRONG = [
-    (remove, "can't be read: no such file or directory; name a file that has the password and nothing else"),
-    (make_folder, "can't be read: is a directory; name a file that has the password and nothing else"),
-    (make_fifo, "is not a file; name one that has the password and nothing else"),
-    (fill(b""), "is empty; write the password into it"),
-    (fill(b"\n"), "is empty; write the password into it"),
-    (fill(b"secret\nsecret\n"), "has more than one line; write the password into it and nothing else"),
-    (fill(b"secret\xff"), "is not text in UTF-8; write the password into it and nothing else"),
-    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line; write the password into it and nothing else"),
+    (remove, "can't be read: no such file or directory. Name a file that has the password and nothing else"),
+    (make_folder, "can't be read: is a directory. Name a file that has the password and nothing else"),
+    (make_fifo, "is not a file. Name one that has the password and nothing else"),
+    (fill(b""), "is empty. Write the password into it"),
+    (fill(b"\n"), "is empty. Write the password into it"),
+    (fill(b"secret\nsecret\n"), "has more than one line. Write the password into it and nothing else"),
+    (fill(b"secret\xff"), "is not text in UTF-8. Write the password into it and nothing else"),
+    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line. Write the password into it and nothing else"),
 ]
 
 
@@ -84,8 +84,8 @@ def test_a_file_that_has_no_password_ends_the_start_with_one_line(
 @pytest.mark.parametrize(
     ("camera", "problem"),
     [
-        ("http://127.0.0.1:1/", "the camera's address names no user; write it and an @ before the host"),
-        ("http://me:secret@127.0.0.1:1/", "the camera's address has a password too; take that out of it"),
+        ("http://127.0.0.1:1/", "the camera's URL names no user. Write it and an @ before the host"),
+        ("http://me:secret@127.0.0.1:1/", "the camera's URL has a password too. Remove it"),
     ],
 )
 def test_a_password_has_one_user_and_one_place(camera: str, problem: str, file: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_password_has_one_user_and_one_place(camera: str, problem: str, file: 
 
 def test_other_cameras_have_no_use_for_the_file(file: Path, serve: Serve) -> None:
     server = serve("--camera", "test", "--password-file", f"{file}.gone")
-    server.wait_for(r"--password-file \(command line\): a test camera has no use for it")
+    server.wait_for(r"--password-file \(command line\): a test camera does not use this setting")
 
 
 def test_nothing_that_is_said_of_the_address_holds_the_password_of_the_file(file: Path) -> None:

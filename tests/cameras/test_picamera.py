@@ -225,10 +225,10 @@ def test_a_wrong_control_is_refused_with_what_would_be_right(
 
 def test_a_control_without_a_known_maximum_has_none() -> None:
     control = Control("ExposureTime", 26, 0, None)
-    assert control.read(10_000_000) == 10_000_000
+    assert control.parse(10_000_000) == 10_000_000
     assert control.limits == "from 26"
     with pytest.raises(ValueError, match="25"):
-        control.read(25)
+        control.parse(25)
 
 
 def test_an_unknown_control_is_told_all_that_there_are(pi: Pi, sensor: Sensor) -> None:

@@ -261,24 +261,24 @@ async def test_text_half_a_jpeg_and_a_png_come_through_for_the_store_to_judge(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("true", "The camera program ended well but left no picture."),
+        ("true", "The camera program ended well but left no image."),
         (
             "printf '\\033[1m--- Opening\\n\\033[0m\\033[31mstat: No such device\\n\\033[0m' >&2",
-            "The camera program ended well but left no picture: stat: No such device.",
+            "The camera program ended well but left no image: stat: No such device.",
         ),
-        ('rm -r "${1%/*}"', "The camera program ended well but left no picture."),
+        ('rm -r "${1%/*}"', "The camera program ended well but left no image."),
         (': >"$1"', "The camera program ended well but left an empty file."),
-        ('ln -s /etc/passwd "$1"', "The camera program ended well but left a symbolic link instead of a picture."),
-        ('mkdir "$1"', "The camera program ended well but left a folder instead of a picture."),
-        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of a picture."),
+        ('ln -s /etc/passwd "$1"', "The camera program ended well but left a symbolic link instead of an image."),
+        ('mkdir "$1"', "The camera program ended well but left a folder instead of an image."),
+        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of an image."),
         (
             f'{sys.executable} -c "import os, socket, sys; os.chdir(os.path.dirname(sys.argv[1]));'
             ' socket.socket(socket.AF_UNIX).bind(os.path.basename(sys.argv[1]))" "$1"',
-            "The camera program ended well but left a socket instead of a picture.",
+            "The camera program ended well but left a socket instead of an image.",
         ),
         (
             TRUNCATE.format(MAX_IMAGE_BYTES + 1024 * 1024),
-            "The camera program ended well but left a file of 65 MiB. A picture may have 64 MiB.",
+            "The camera program ended well but left a file of 65 MiB. An image may have 64 MiB.",
         ),
     ],
     ids=["nothing", "nothing-but-words", "no-folder", "empty", "link", "folder", "fifo", "socket", "huge"],
@@ -301,7 +301,7 @@ async def test_a_picture_and_folders_that_are_closed_to_us_are_a_bad_image_and_a
     make: Make, folder: Path
 ) -> None:
     camera = make('mkdir -p "$1.d/deep/er"; chmod 0 "$1.d/deep" "$1.d"; echo x >"$1"; chmod 0 "$1" "${1%/*}"')
-    with pytest.raises(BadImage, match="a picture that can't be read: Permission denied"):
+    with pytest.raises(BadImage, match="an image that can't be read: Permission denied"):
         await camera.capture()
     assert names(folder) == []
 

@@ -146,7 +146,7 @@ BUTTON = Control("pan_reset", "button", 0, 0, 0, 0)
     ],
 )
 def test_a_control_s_value_is_understood(control: Control, value: bool | int | str, number: int) -> None:
-    assert control.read(value) == number
+    assert control.parse(value) == number
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_control_s_value_is_understood(control: Control, value: bool | int | s
 )
 def test_a_value_that_a_control_has_not_is_refused(control: Control, value: bool | int | str) -> None:
     with pytest.raises(ValueError, match=str(value)):
-        control.read(value)
+        control.parse(value)
 
 
 def test_a_control_says_its_limits() -> None:
@@ -265,7 +265,7 @@ def open_source(path: Path | str) -> str:
 def test_a_camera_that_is_not_there_is_offline_and_leaves_nothing_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     assert open_source(tmp_path / "video0").startswith("The camera is not there. Plug it in")
-    assert open_source("/dev/null") == "The device gives no pictures. Choose one that `dog cameras` lists."
+    assert open_source("/dev/null") == "The device is not a camera. Choose one that `dog cameras` lists."
     (tmp_path / "file").write_text("no camera")
     assert open_source(tmp_path / "file").startswith("The camera's path is not a device")
     assert os.listdir("/proc/self/fd") == before

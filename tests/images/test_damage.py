@@ -83,8 +83,8 @@ def test_data_that_ends_early_is_refused_though_the_end_marker_is_there(kind: st
     for seed in range(25):
         refused = refusal(cut(KINDS[kind](seed % 3), random.Random(seed)))
         assert refused.message in (
-            "The picture is damaged: a part of the JPEG is lost.",
-            "The picture is cut off: the end of the JPEG is missing.",
+            "The image is damaged: a part of the JPEG is lost.",
+            "The image is cut off: the end of the JPEG is missing.",
         )
 
 
@@ -273,7 +273,7 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     begin = BASELINE.index(b"\xff\xda")
     scan = b"\xff\xda" + struct.pack(">HB", 6 + 2 * components, components) + b"\1\0" * components + b"\0\x3f\0"
     data = BASELINE[:begin] + scan + BASELINE[begin:]
-    assert refusal(data).message == "The picture is damaged: the JPEG can't be read."
+    assert refusal(data).message == "The image is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
         strict.decode_jpeg(data, (1, 1), "RGB")
 

@@ -240,9 +240,9 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
     [
         ("absent", "The camera is not there. Plug it in, or choose one that `dog cameras` lists."),
         ("permission", "The camera may not be opened. Add the user that runs dog to the group video."),
-        ("metadata", "The device gives no pictures. Choose one that `dog cameras` lists."),
+        ("metadata", "The device is not a camera. Choose one that `dog cameras` lists."),
         ("file", "The camera's path is not a device. Choose one that `dog cameras` lists."),
-        ("other device", "The device gives no pictures. Choose one that `dog cameras` lists."),
+        ("other device", "The device is not a camera. Choose one that `dog cameras` lists."),
         ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
         ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
         ("format", "The camera does not offer the format NV12. It offers: MJPG, YUYV."),
@@ -420,7 +420,7 @@ def test_a_press_while_the_preview_runs_gets_the_whole_picture_and_the_preview_g
 def test_a_camera_that_freezes_is_told_and_is_back_when_it_thaws(v4l2: Guest, usb: Watching, vivid: Watching) -> None:
     v4l2.tell_camera("freeze")
     offline = usb.wait_for_state("offline")
-    assert offline["reason"] == "The camera gave no picture for 2 s. Reconnect it."
+    assert offline["reason"] == "The camera sent no frame for 2 s. Reconnect it."
     assert usb.fail()["code"] == "camera_offline"
     vivid.take()  # the other one is not concerned
     v4l2.tell_camera("thaw")

@@ -52,8 +52,8 @@ class HandCamera:
         await self.sign.wait()
         self.sign.clear()
 
-    def show(self, show: OnFrame | None) -> None:
-        self.shown_to = show
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        self.shown_to = on_frame
 
     async def capture(self) -> CapturedImage:
         self.captures += 1
