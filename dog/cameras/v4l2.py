@@ -289,8 +289,8 @@ class V4l2Source:
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:
-            # VIDIOC_DQBUF's documentation: EIO may be temporary, such as a lost signal, and lose the buffer. It may also
-            # be the end of the stream, which poll then reports as well.
+            # VIDIOC_DQBUF's documentation: EIO may be temporary, such as a lost signal, and lose the buffer. It may
+            # also be the end of the stream, which poll then reports as well.
             self._errors += 1
             if error.errno == errno.EIO and not ready[0][1] & select.POLLERR and self._errors < len(self._maps):
                 return None

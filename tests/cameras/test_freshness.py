@@ -1,4 +1,4 @@
-"""When a frame's exposure began, by plain values: never later than it did, whatever the network does."""
+"""Freshness: the computed start of an exposure is never later than the true one, on any network."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from dog.cameras.freshness import MAX_CLOCK_DRIFT, UNKNOWN_START, StampedFrames, UnstampedFrames
 
 BASE = 0.02
-"""Seconds that the way takes at its best."""
+"""The shortest network delay, in seconds."""
 
 
 def travel(made: Sequence[float], delays: Sequence[float]) -> list[float]:
-    """When frames arrive that were made then: none overtakes another."""
+    """Return the arrival times of frames. They arrive in order."""
     arrivals: list[float] = []
     for moment, delay in zip(made, delays, strict=True):
         arrivals.append(max(moment + BASE + delay, arrivals[-1] if arrivals else -math.inf))
@@ -32,23 +32,21 @@ def date_all(arrivals: Sequence[float], stamps: Sequence[float], latency: float 
     base=st.floats(-1e6, 1e6),
     skew=st.floats(-MAX_CLOCK_DRIFT / 10, MAX_CLOCK_DRIFT / 10),
 )
-def test_with_stamps_no_frame_is_taken_for_newer_than_it_is(
+def test_with_timestamps_no_frame_counts_as_newer_than_it_is(
     rate: int, delays: list[float], base: float, skew: float
 ) -> None:
-    quick = max(3, rate)  # frames that came at the way's best, once at the start
+    quick = max(3, rate)  # frames with the shortest delay, at the start
     delays = [0.0] * quick + delays
     made = [number / rate for number in range(len(delays))]
     arrivals = travel(made, delays)
     stamps = [base + moment * (1 + skew) for moment in made]
     for moment, exposure_start in zip(made, date_all(arrivals, stamps), strict=True):
-        # an exposure may begin a whole interval before the picture is made
+        # an exposure may start a whole interval before the frame is made
         assert exposure_start <= moment - 1 / rate + 1e-6 + MAX_CLOCK_DRIFT * (arrivals[-1] - arrivals[0])
 
 
 @given(rate=st.sampled_from([5, 15, 30]), backlog=st.integers(1, 60), speed=st.floats(1.5, 1000))
-def test_with_stamps_what_a_camera_had_stored_when_it_was_opened_is_never_new(
-    rate: int, backlog: int, speed: float
-) -> None:
+def test_with_timestamps_frames_stored_before_the_opening_are_never_new(rate: int, backlog: int, speed: float) -> None:
     interval = 1 / rate
     opened = backlog * interval
     made = [number * interval for number in range(backlog + 3 * rate)]
@@ -60,7 +58,7 @@ def test_with_stamps_what_a_camera_had_stored_when_it_was_opened_is_never_new(
 
 
 @given(rate=st.sampled_from([5, 15, 30]), stall=st.floats(0.2, 4), pause=st.integers(1, 90))
-def test_with_stamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
+def test_with_timestamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
     rate: int, stall: float, pause: int
 ) -> None:
     interval = 1 / rate
@@ -75,7 +73,7 @@ def test_with_stamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
 
 
 @pytest.mark.parametrize("jump", [-1e5, -3.0, 3.0, 1e5])
-def test_after_the_cameras_clock_was_set_frames_are_dated_again(jump: float) -> None:
+def test_after_the_camera_s_clock_was_set_frames_are_timed_again(jump: float) -> None:
     made = [number / 15 for number in range(90)]
     stamps = [moment + (jump if moment >= 3 else 0) for moment in made]
     dates = date_all([moment + BASE for moment in made], stamps)
@@ -86,14 +84,14 @@ def test_after_the_cameras_clock_was_set_frames_are_dated_again(jump: float) -> 
 
 
 @pytest.mark.parametrize("skew", [-2e-4, 2e-4])
-def test_a_camera_whose_clock_goes_wrong_is_followed_for_hours(skew: float) -> None:
+def test_a_drifting_camera_clock_is_followed_for_hours(skew: float) -> None:
     made = [float(number) for number in range(3 * 3600)]
     dates = date_all([moment + BASE for moment in made], [moment * (1 + skew) for moment in made])
     for moment, exposure_start in zip(made[10:], dates[10:], strict=True):
         assert exposure_start == pytest.approx(moment - 1, abs=0.01)
 
 
-def test_frames_that_are_sent_out_of_order_are_dated_by_their_own_stamps() -> None:
+def test_reordered_frames_are_timed_by_their_own_timestamps() -> None:
     order = [0] + [number for first in range(1, 88, 3) for number in (first + 2, first, first + 1)]
     dates = StampedFrames(BASE)
     now = 0.0
@@ -104,7 +102,7 @@ def test_frames_that_are_sent_out_of_order_are_dated_by_their_own_stamps() -> No
     assert number / 25 - 0.5 <= exposure_start <= (number + 2) / 25
 
 
-def test_the_lag_behind_the_quickest_is_told() -> None:
+def test_lag_is_the_delay_beyond_the_shortest_one() -> None:
     dates = StampedFrames()
     for number in range(30):
         dates.exposure_start(number / 10, number / 10)
@@ -118,11 +116,11 @@ def test_the_lag_behind_the_quickest_is_told() -> None:
     stall=st.floats(0.1, 2),
     held=st.booleans(),
 )
-def test_without_stamps_frames_that_a_stall_held_back_are_never_new(rate: int, stall: float, held: bool) -> None:
+def test_without_timestamps_frames_delayed_by_a_stall_are_never_new(rate: int, stall: float, held: bool) -> None:
     interval = 1 / rate
     made = [number * interval for number in range(10 * rate)]
     begin = made[3 * rate]
-    if not held:  # the camera itself made none
+    if not held:  # the camera made no frames
         made = [moment for moment in made if not begin <= moment < begin + stall]
     arrivals = [begin + stall + BASE if begin <= moment < begin + stall else moment + BASE for moment in made]
     dates = UnstampedFrames(BASE)
@@ -133,7 +131,7 @@ def test_without_stamps_frames_that_a_stall_held_back_are_never_new(rate: int, s
     assert found[-1] == pytest.approx(made[-1] - interval, abs=1e-6)
 
 
-def test_without_stamps_nothing_is_believed_of_the_first_half_second() -> None:
+def test_without_timestamps_the_first_half_second_is_unknown() -> None:
     dates = UnstampedFrames()
     found = [dates.exposure_start(number * 0.001) for number in range(400)]
     assert set(found) == {UNKNOWN_START}

@@ -1,4 +1,4 @@
-"""The test card: what it draws, measured on the picture."""
+"""The test card: its image, measured."""
 
 import datetime as dt
 import io
@@ -11,7 +11,7 @@ from dog.cameras.source import Source
 from dog.cameras.test_card import SIZE, TestCard
 
 DIGITS = (330, 520, 950, 635)
-"""Where everything is that changes, in pixels."""
+"""The area of everything that changes, in pixels."""
 
 
 def at_noon() -> dt.datetime:
@@ -29,11 +29,11 @@ def take(card: TestCard) -> Image.Image:
 
 
 def changed(one: Image.Image, other: Image.Image) -> tuple[int, int, int, int] | None:
-    """The box of what differs by more than compression does."""
+    """Return the bounding box of all differences that compression does not explain."""
     return ImageChops.difference(one, other).convert("L").point(lambda v: 255 if v > 24 else 0).getbbox()
 
 
-def test_it_is_a_source_that_gives_a_whole_jpeg_of_its_size() -> None:
+def test_the_test_card_is_a_source_of_complete_jpegs() -> None:
     source: Source = TestCard()
     source.open()
     data = source.read(0).image()
@@ -45,7 +45,7 @@ def test_it_is_a_source_that_gives_a_whole_jpeg_of_its_size() -> None:
 
 
 @pytest.mark.parametrize(("image_type", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
-def test_the_image_type_is_what_it_draws(image_type: str, kind: str) -> None:
+def test_the_test_card_has_the_image_type_of_the_setting(image_type: str, kind: str) -> None:
     card = TestCard(image_type=image_type)
     with Image.open(io.BytesIO(draw(card))) as image:
         assert (image.format, image.size) == (kind, SIZE)
@@ -62,7 +62,7 @@ def test_two_captures_at_the_same_moment_differ_by_their_counter_alone() -> None
     assert DIGITS[1] < top < bottom < DIGITS[3]
 
 
-def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> None:
+def test_the_test_card_shows_the_time_in_utc_with_milliseconds() -> None:
     moments = [
         at_noon(),
         at_noon().astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30))),
@@ -80,7 +80,7 @@ def test_the_time_is_in_the_picture_to_the_millisecond_and_in_utc() -> None:
     assert box[2] < 700
 
 
-def test_only_the_digits_change() -> None:
+def test_only_the_digits_of_the_test_card_change() -> None:
     moments = iter([at_noon(), at_noon() + dt.timedelta(days=200, hours=7, minutes=33, seconds=48, milliseconds=567)])
     card = TestCard(clock=lambda: next(moments))
     box = changed(take(card), take(card))
@@ -104,8 +104,8 @@ def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
     assert {b - a for a, b in itertools.pairwise(levels)} == {23, 24}
 
 
-def test_the_gratings_are_as_fine_as_they_say() -> None:
-    """Along the left column, away from the circle's edge, a row's lines are counted by their falling edges."""
+def test_the_gratings_have_their_stated_widths() -> None:
+    """Count lines in the left column, away from the circle's edge, by their falling edges."""
     card = TestCard(image_type="png")
     image = take(card).convert("L")
     for row, pair in enumerate((8, 6, 4)):

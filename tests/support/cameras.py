@@ -1,4 +1,4 @@
-"""Cameras for the tests: drivers like any other, whose pictures and troubles the test decides."""
+"""Cameras for tests: drivers whose images and failures the test controls."""
 
 import asyncio
 import io
@@ -13,16 +13,17 @@ __all__ = ["HandCamera", "make_picture"]
 
 
 def make_picture(colour: str = "orange", size: tuple[int, int] = (64, 48), kind: str = "JPEG") -> bytes:
-    """A whole picture of one colour."""
+    """Make an image of one colour."""
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, kind)
     return file.getvalue()
 
 
 class HandCamera:
-    """Takes a picture when the test says so, or at once while `held` is False.
+    """A camera that captures when the test calls `release`, or at once if `held` is False.
 
-    `results` are what the next captures give or raise; after them, plain pictures. `exposing` is set while one waits.
+    `results` are images to return or errors to raise; after them, it returns plain images. `exposing` is set during a
+    held capture.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class HandCamera:
             self.at_once -= 1
 
     async def release(self) -> None:
-        """Wait until a capture waits for the test, and let it go on."""
+        """Wait until a capture is held, and let it continue."""
         await self.exposing.wait()
         self.exposing.clear()
         self._go.set()
