@@ -36,11 +36,13 @@ class CameraUrl:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError("not a URL. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
+            raise ValueError(
+                "the camera's URL is invalid. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25."
+            ) from None
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-            raise ValueError(f"not a URL with a host and one of {', '.join(DEFAULT_PORTS)}")
+            raise ValueError(f"the camera's URL is incomplete. Write a host, and one of {', '.join(DEFAULT_PORTS)}.")
         if re.search(r"[\x00-\x20\x7f]", url):
-            raise ValueError("a URL has no spaces. Write them as %20")
+            raise ValueError("the camera's URL contains a space. Write it as %20.")
         self.scheme = parts.scheme
         self.host = parts.hostname
         self.port = port or DEFAULT_PORTS[parts.scheme]
@@ -58,9 +60,9 @@ class CameraUrl:
         self._is_listening = False
         self._secrets = _secret_spellings(url, parts.username or "", parts.password or "")
         if password_file is not None and not parts.username:
-            raise ValueError("the camera's URL names no user. Write it and an @ before the host")
+            raise ValueError("the camera's URL names no user. Write it and an @ before the host.")
         if password_file is not None and parts.password is not None:
-            raise ValueError("the camera's URL has a password too. Remove it")
+            raise ValueError("the camera's URL has a password too. Remove it.")
 
     def read_password(self) -> None:
         """Read the password from its file, if any. Blocks. Raises CameraOffline with the reason as detail."""

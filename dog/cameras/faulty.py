@@ -51,21 +51,21 @@ class Faults:
     def parse(text: str) -> "Faults":
         """Parse `cut=0.3,seed=7`. A fault without a value has its worst one. Raises ValueError, for the user."""
         worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
-        known: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
+        types: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
         values: dict[str, Any] = {}
         for part in text.split(","):
             name, equals, value = part.strip().partition("=")
-            if name not in known or (not equals and name not in worst):
+            if name not in types or (not equals and name not in worst):
                 raise ValueError(
                     f"{part.strip()!r} is not a fault. Known are {', '.join(worst)}, each alone or with a number as in"
-                    " cut=0.3, and back=SECONDS and seed=NUMBER"
+                    " cut=0.3, and back=SECONDS and seed=NUMBER."
                 )
             try:
-                values[name] = known[name](value) if equals else worst[name]
+                values[name] = types[name](value) if equals else worst[name]
             except ValueError:
-                raise ValueError(f"{part.strip()!r} has no number. Write one such as {name}=1") from None
+                raise ValueError(f"{part.strip()!r} has no number. Write one such as {name}=1.") from None
             if (equals and not 0 <= values[name] <= 1e6) or (name in ("dark", "frozen", "cut") and values[name] > 1):
-                raise ValueError(f"{part.strip()!r} is out of range. Shares are from 0 to 1, all else to 1000000")
+                raise ValueError(f"{part.strip()!r} is out of range. Shares are from 0 to 1, all else to 1000000.")
         return Faults(**values)
 
 

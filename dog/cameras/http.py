@@ -72,7 +72,7 @@ class HttpSource:
         except TimeoutError:
             raise CameraOffline(
                 f"The camera sent no frame for {timeout:g} s. Reconnect it.",
-                detail=f"{self._url}: nothing, or not a whole one",
+                detail=f"{self._url}: no frame, or an incomplete one",
             ) from None
         except Exception as error:
             raise self._explain(error) from None
@@ -234,12 +234,12 @@ def _remaining(deadline: float) -> float:
     return remaining
 
 
-def _resolve_redirect(here: CameraUrl, location: str) -> CameraUrl:
+def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
     try:
-        target = CameraUrl(urljoin(here.url, location))
+        target = CameraUrl(urljoin(base.url, location))
     except ValueError:
         raise CameraOffline("The camera redirects to an invalid URL. Use another path.", detail=location) from None
-    if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme == "http"):
+    if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
         raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
     return target
 

@@ -93,8 +93,8 @@ class LiveCamera:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 await asyncio.shield(opened)
         except TimeoutError:
-            what = "was opened, but sent no frame" if reader.is_open else "could not be opened"
-            error = CameraOffline(f"The camera {what} within {OPEN_TIMEOUT:g} s. Reconnect it.")
+            problem = "was opened, but sent no frame" if reader.is_open else "could not be opened"
+            error = CameraOffline(f"The camera {problem} within {OPEN_TIMEOUT:g} s. Reconnect it.")
             self._set_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:

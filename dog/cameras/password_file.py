@@ -21,18 +21,18 @@ def read_password(path: Path) -> str:
         # Opening a FIFO must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path} is not a file. Name one that has the password and nothing else")
+                raise ValueError(f"{path} is not a file. Name one that has the password and nothing else.")
             data = file.read(MAX_PASSWORD_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ValueError(
-            f"{path} can't be read: {reason}. Name a file that has the password and nothing else"
+            f"{path} can't be read: {reason}. Name a file that has the password and nothing else."
         ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else") from None
+        raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else.") from None
     if not text:
-        raise ValueError(f"{path} is empty. Write the password into it")
+        raise ValueError(f"{path} is empty. Write the password into it.")
     if len(data) > MAX_PASSWORD_BYTES or _CONTROL.search(text):
-        raise ValueError(f"{path} has more than one line. Write the password into it and nothing else")
+        raise ValueError(f"{path} has more than one line. Write the password into it and nothing else.")
     return text

@@ -121,9 +121,9 @@ def list_devices() -> list[Device]:
     except Exception as error:
         return [Device(0, "Raspberry Pi camera", problem=_explain(error).message)]
     return [
-        _describe_camera(picamera2, libcamera, number, str(about.get("Model", "Raspberry Pi camera")))
-        for number, about in enumerate(found)
-        if "/usb" not in str(about.get("Id", ""))
+        _describe_camera(picamera2, libcamera, number, str(info.get("Model", "Raspberry Pi camera")))
+        for number, info in enumerate(found)
+        if "/usb" not in str(info.get("Id", ""))
     ]
 
 
@@ -195,15 +195,17 @@ def _explain(error: Exception) -> CaptureError:
     """Find the cause of Picamera2's error, at the end of its chain, and return it as a CaptureError."""
     if isinstance(error, CaptureError):
         return error
-    why: BaseException = error
-    while (before := why.__cause__ or why.__context__) is not None:
-        why = before
-    words = str(why).lower()
+    cause: BaseException = error
+    while (before := cause.__cause__ or cause.__context__) is not None:
+        cause = before
+    words = str(cause).lower()
     if "busy" in words or "acquire() returned unexpected code: -16" in words:
-        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(why))
-    if (isinstance(why, OSError) and why.errno == errno.ENOMEM) or "alloc" in words:
-        return CameraOffline("There is too little memory for this camera. Set a smaller `resolution`.", detail=str(why))
-    return CameraOffline("The camera can't be started. See the server's log.", detail=f"{error} {why}")
+        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(cause))
+    if (isinstance(cause, OSError) and cause.errno == errno.ENOMEM) or "alloc" in words:
+        return CameraOffline(
+            "There is too little memory for this camera. Set a smaller `resolution`.", detail=str(cause)
+        )
+    return CameraOffline("The camera can't be started. See the server's log.", detail=f"{error} {cause}")
 
 
 def _close_failed(camera: Any) -> None:

@@ -83,8 +83,8 @@ def choose_format(
         candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
     if not candidates:
         raise CameraOffline(
-            f"The camera does not offer {_wanted(resolution, frame_rate)}, but {_describe(offered, resolution)}."
-            " Set `resolution` and `frame_rate` to one of them."
+            f"The camera does not offer {_describe_wanted(resolution, frame_rate)}, but"
+            f" {_describe(offered, resolution)}. Set `resolution` and `frame_rate` to one of them."
         )
 
     def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
@@ -105,7 +105,7 @@ def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
     return [mode for mode in one.modes if (mode.width, mode.height) == resolution]
 
 
-def _wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
+def _describe_wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
     size = "" if resolution is None else f"{resolution[0]}x{resolution[1]}"
     rate = "" if frame_rate is None else f"{frame_rate:g} frames a second"
     return " at ".join(part for part in (size, rate) if part)

@@ -134,6 +134,6 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
                     raise
                 refusals[name] = f"the camera refuses it ({error.strerror})"
         if len(refusals) == len(waiting):
-            name, why = next(iter(refusals.items()))
-            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {why}.")
+            name, reason = next(iter(refusals.items()))
+            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}.")
         waiting = {name: waiting[name] for name in refusals}

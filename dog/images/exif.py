@@ -193,22 +193,22 @@ def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) ->
     inner = write_directory(order, len(base), merge(exif, _exif_entries(exif, order, layout, stamp)))
     inner += _SIGNATURE + struct.pack(order + "II", first, len(tiff))
     outer_at = len(base) + len(inner)
-    ours = _first_entries(tiff, entries, order, layout, stamp) | {_EXIF: make_number(order, LONG, len(base))}
-    outer = write_directory(order, outer_at, merge(entries, ours), following)
+    new = _first_entries(tiff, entries, order, layout, stamp) | {_EXIF: make_number(order, LONG, len(base))}
+    outer = write_directory(order, outer_at, merge(entries, new), following)
     return base[:4] + struct.pack(order + "I", outer_at) + base[8:] + inner + outer
 
 
 def _first_entries(
-    tiff: bytes, theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
+    tiff: bytes, existing: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
 ) -> dict[int, bytes | Value]:
     """Return our entries of the first directory. A blank entry of the camera counts as missing."""
-    present = {tag for tag, entry in theirs if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
-    ours: dict[int, bytes | Value] = {}
+    present = {tag for tag, entry in existing if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
+    new: dict[int, bytes | Value] = {}
     if stamp.camera:
-        ours[_CAMERA_LABEL] = make_text(stamp.camera)
+        new[_CAMERA_LABEL] = make_text(stamp.camera)
         if _DESCRIPTION not in present:
-            ours[_DESCRIPTION] = make_text(stamp.camera)
-    ours[_PROCESSING_SOFTWARE if _SOFTWARE in present else _SOFTWARE] = make_text(stamp.software)
+            new[_DESCRIPTION] = make_text(stamp.camera)
+    new[_PROCESSING_SOFTWARE if _SOFTWARE in present else _SOFTWARE] = make_text(stamp.software)
     x, y, unit = layout.density if present.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
     required = {
         _X_RESOLUTION: make_rational(order, Fraction(x)),
@@ -216,35 +216,35 @@ def _first_entries(
         _RESOLUTION_UNIT: make_number(order, SHORT, unit),
         _POSITIONING: make_number(order, SHORT, 1),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in present}
+    return new | {tag: value for tag, value in required.items() if tag not in present}
 
 
 def _has_value(tiff: bytes, order: str, entry: bytes | Value) -> bool:
     return isinstance(entry, bytes) and bool(read_value(tiff, order, entry).data.strip(b" \0"))
 
 
-def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp) -> dict[int, bytes | Value]:
+def _exif_entries(existing: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp) -> dict[int, bytes | Value]:
     """Return our entries of the EXIF directory."""
-    present = {tag: entry for tag, entry in theirs if isinstance(entry, bytes)}
+    present = {tag: entry for tag, entry in existing if isinstance(entry, bytes)}
     at, offset = stamp.captured_at, f"{stamp.captured_at:%z}"
     times = (
         make_text(at.isoformat(" ", "seconds")[:19].replace("-", ":")),
         make_text(f"{offset[:3]}:{offset[3:5]}"),
         make_text(f"{at.microsecond // 1000:03}"),
     )
-    ours: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
+    new: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
     if _ORIGINAL[0] in present and _DIGITIZED[0] not in present:
         # The camera has only one time.
         moved = [(to, present[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in present]
-        ours |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
+        new |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
     elif _DIGITIZED[0] not in present:
-        ours |= dict(zip(_DIGITIZED, times, strict=True))
+        new |= dict(zip(_DIGITIZED, times, strict=True))
     version = present.get(_VERSION, b"")[8:]
     if not version.isdigit() or version < b"0231":
-        ours[_VERSION] = make_undefined(b"0232")  # a time's offset came with 0231
+        new[_VERSION] = make_undefined(b"0232")  # a time's offset came with 0231
     exposure = _round(stamp.exposure)
     if exposure and _EXPOSURE not in present:
-        ours[_EXPOSURE] = make_rational(order, exposure)
+        new[_EXPOSURE] = make_rational(order, exposure)
     width, height = layout.size
     required = {
         _COMPONENTS: make_undefined(_CHANNELS.get(layout.components, bytes(4))),
@@ -253,7 +253,7 @@ def _exif_entries(theirs: list[Entry], order: str, layout: _JpegLayout, stamp: S
         _WIDTH: make_number(order, LONG, width),
         _HEIGHT: make_number(order, LONG, height),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in present}
+    return new | {tag: value for tag, value in required.items() if tag not in present}
 
 
 def _round(exposure: float | None) -> Fraction | None:

@@ -58,7 +58,7 @@ SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _OTHER_KINDS = (
     (re.compile(rb"GIF8[79]a"), "a GIF"),
     (re.compile(rb"BM.{4}\0{4}", re.DOTALL), "a BMP"),
-    (re.compile(rb"II\*\0|MM\0\*"), "a TIFF or a raw picture"),
+    (re.compile(rb"II\*\0|MM\0\*"), "a TIFF or a raw image"),
     (re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL), "an AVIF"),
     (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "a HEIC"),
     (re.compile(rb".{4}ftyp", re.DOTALL), "a video"),

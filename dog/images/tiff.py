@@ -121,9 +121,9 @@ def write_directory(order: str, at: int, entries: list[Entry], following: int = 
     return bytes(table + struct.pack(order + "I", following) + values)
 
 
-def merge(theirs: list[Entry], ours: dict[int, bytes | Value]) -> list[Entry]:
+def merge(existing: list[Entry], new: dict[int, bytes | Value]) -> list[Entry]:
     """Replace entries with ours, sorted by tag as TIFF requires."""
-    return sorted([*(entry for entry in theirs if entry[0] not in ours), *ours.items()], key=lambda entry: entry[0])
+    return sorted([*(entry for entry in existing if entry[0] not in new), *new.items()], key=lambda entry: entry[0])
 
 
 def make_text(text: str) -> Value:

@@ -58,14 +58,14 @@ def fill(data: bytes) -> Callable[[Path], None]:
 
 
 WRONG = [
-    (remove, "can't be read: no such file or directory. Name a file that has the password and nothing else"),
-    (make_folder, "can't be read: is a directory. Name a file that has the password and nothing else"),
-    (make_fifo, "is not a file. Name one that has the password and nothing else"),
-    (fill(b""), "is empty. Write the password into it"),
-    (fill(b"\n"), "is empty. Write the password into it"),
-    (fill(b"secret\nsecret\n"), "has more than one line. Write the password into it and nothing else"),
-    (fill(b"secret\xff"), "is not text in UTF-8. Write the password into it and nothing else"),
-    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line. Write the password into it and nothing else"),
+    (remove, "can't be read: no such file or directory. Name a file that has the password and nothing else."),
+    (make_folder, "can't be read: is a directory. Name a file that has the password and nothing else."),
+    (make_fifo, "is not a file. Name one that has the password and nothing else."),
+    (fill(b""), "is empty. Write the password into it."),
+    (fill(b"\n"), "is empty. Write the password into it."),
+    (fill(b"secret\nsecret\n"), "has more than one line. Write the password into it and nothing else."),
+    (fill(b"secret\xff"), "is not text in UTF-8. Write the password into it and nothing else."),
+    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line. Write the password into it and nothing else."),
 ]
 
 
@@ -84,8 +84,8 @@ def test_an_invalid_password_file_ends_the_start_with_one_line(
 @pytest.mark.parametrize(
     ("camera", "problem"),
     [
-        ("http://127.0.0.1:1/", "the camera's URL names no user. Write it and an @ before the host"),
-        ("http://me:secret@127.0.0.1:1/", "the camera's URL has a password too. Remove it"),
+        ("http://127.0.0.1:1/", "the camera's URL names no user. Write it and an @ before the host."),
+        ("http://me:secret@127.0.0.1:1/", "the camera's URL has a password too. Remove it."),
     ],
 )
 def test_a_password_file_needs_a_url_with_a_user_and_no_password(
