@@ -38,7 +38,7 @@ class CapturedImage:
 
 
 class Camera(Protocol):
-    """The interface of every driver. One task opens it, another one captures and closes."""
+    """The interface of every driver. One task opens it, another captures."""
 
     @property
     def has_preview(self) -> bool:
@@ -51,7 +51,7 @@ class Camera(Protocol):
         """
 
     async def wait_for_device(self) -> None:
-        """Wait until a closed camera can perhaps be opened again, for example because it was plugged in.
+        """Wait until a closed camera may be back, for example after plugging it in.
 
         A driver that can't notice this waits without end.
         """
@@ -64,10 +64,10 @@ class Camera(Protocol):
         """
 
     def set_preview(self, on_frame: OnFrame | None) -> None:
-        """Send the frames of the preview to `on_frame`, also during a capture. None stops the preview."""
+        """Send preview frames to `on_frame`, also during a capture. None stops them."""
 
     async def close(self) -> None:
-        """Release the camera. Nothing of it runs afterwards, except a driver that hangs."""
+        """Release the camera, and end all that runs, except a driver that hangs."""
 
     def kill(self) -> None:
         """End whatever runs, without waiting: the process is about to exit."""

@@ -122,7 +122,7 @@ class CameraUrl:
 
 
 def _secret_spellings(url: str, user: str, password: str) -> list[str]:
-    """Return all strings to hide, longest first: each secret as written, decoded and encoded."""
+    """Return the strings to hide, longest first: secrets in each encoding."""
     found = {url}
     for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
         plain = unquote(secret)
@@ -131,7 +131,7 @@ def _secret_spellings(url: str, user: str, password: str) -> list[str]:
 
 
 def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
-    """Explain why a URL could not be reached, and what to do. The URL is only in the detail."""
+    """Explain why a URL can't be reached. The URL is only in the detail."""
     match error:
         case socket.gaierror():
             message = "The camera's host name is unknown in the network. Check its URL."

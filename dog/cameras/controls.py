@@ -1,4 +1,4 @@
-"""Controls of a camera, such as exposure: their interface, and parsing a setting's value for one."""
+"""Controls of a camera, such as exposure: interface and parsing."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

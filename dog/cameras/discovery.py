@@ -1,4 +1,4 @@
-"""Discovery: list connected cameras (`dog cameras`) and test the configured ones (`dog check`)."""
+"""Discovery: list cameras (`dog cameras`) and test them (`dog check`)."""
 
 import asyncio
 import importlib.util
@@ -81,7 +81,7 @@ def _inspect(data: bytes) -> tuple[bytes, ImageInfo]:
 
 
 def describe_devices() -> Iterator[str]:
-    """Describe the connected cameras line by line, each with its lines for dog.toml."""
+    """Describe the connected cameras, each with its lines for dog.toml."""
     found = False
     names: set[str] = set()
     for line in _describe_v4l2(names):

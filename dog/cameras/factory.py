@@ -1,4 +1,4 @@
-"""Make the driver that a camera's settings name. A driver's module is imported only if it is used."""
+"""Make the driver that a camera's settings name, and import only its module."""
 
 import importlib.util
 import logging
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
-    """Make the driver that the setting `camera` names. Its programs may write into `folder`.
+    """Make the driver of the setting `camera`. Programs may write into `folder`.
 
     Raises SettingError if a setting is wrong or a package is missing.
     """
@@ -90,7 +90,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
 
 
 def source_factory(settings: Settings) -> Callable[[], Source]:
-    """Return a function that makes a source for each opening. Raises ValueError for the user."""
+    """Return a function that makes a source. Raises ValueError for the user."""
     argument = settings.camera_argument
     size = None
     if settings.resolution is not None:

@@ -1,4 +1,4 @@
-"""A camera that fails on purpose: for tests, and to see what viewers see when a real one fails.
+"""A camera that fails on purpose, for tests and demonstrations.
 
     faulty:cut=0.3,dark=0.1,seed=7     three in ten frames are cut off, one in ten is black
     faulty:dies=50,back=8              after 50 frames it is gone, and back 8 s later
@@ -30,7 +30,7 @@ FRAME_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """The faults of a camera. Shares are of its frames, from 0 to 1; times are in seconds.
+    """The faults of a camera. Shares of its frames are from 0 to 1, times in seconds.
 
     hang: frames until a read never returns. slow: time for each frame. busy: time for which another program has the
     camera. dark, frozen, cut: share of frames that are black, equal to the previous one, cut off. dies: frames until
@@ -49,7 +49,7 @@ class Faults:
 
     @staticmethod
     def parse(text: str) -> "Faults":
-        """Parse `cut=0.3,seed=7`. A fault without a value has its worst one. Raises ValueError, for the user."""
+        """Parse `cut=0.3,seed=7`; a fault alone has its worst value. Raises ValueError."""
         worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
         types: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
         values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Quality of a frame: brightness, black frames, repeated frames, and whether the exposure has settled.
+"""Quality of a frame: brightness, black frames, and settled exposure.
 
 Thresholds has the settings. The comments and docs/cameras.md give the source of each default and constant.
 """
@@ -23,7 +23,7 @@ SETTLED_FRAMES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Limits for a good frame. Brightness is from 0 to 1, times are in seconds.
+    """Limits for a good frame. Brightness is from 0 to 1, times in seconds.
 
     black_level: maximum brightness of a black pixel. ffmpeg's filter `blackdetect` takes 10 % of full brightness.
     warm_up: maximum time until the exposure counts as settled.
@@ -52,7 +52,7 @@ class FrameInspector:
         self.thresholds = thresholds
 
     def inspect(self, image: bytes) -> FrameStats:
-        """Return the brightness of an image. Raises BadImage if it is cut off or damaged."""
+        """Measure an image's brightness. Raises BadImage if it is damaged."""
         counts = grey_histogram(image)
         pixels = sum(counts)
         dark = sum(counts[: int(self.thresholds.black_level * 255) + 1])
@@ -68,7 +68,7 @@ class ExposureSettling:
         self._same = 0
 
     def has_settled(self, brightness: float) -> bool:
-        """Add a frame. Return True if SETTLED_FRAMES in a row are each as bright as the one before."""
+        """Add a frame. Return True if SETTLED_FRAMES in a row were equally bright."""
         last, self._last = self._last, brightness
         if last is not None and abs(brightness - last) <= MAX_SETTLED_CHANGE * max(brightness, last):
             self._same += 1

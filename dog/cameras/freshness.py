@@ -1,4 +1,4 @@
-"""Freshness of frames from a network: compute the start of a frame's exposure from its arrival time.
+"""Freshness of frames from a network: estimate the start of their exposure.
 
 A frame may be old when it arrives: cameras send stored frames after a connect, and after a stall all delayed frames
 arrive at once. Both classes return a start that is later than the true one by at most the shortest network delay. That
@@ -66,7 +66,7 @@ class StampedFrames:
 
 
 class UnstampedFrames:
-    """Frames without timestamps: after a stall, each may be as old as the stall was long."""
+    """Frames without timestamps. After a stall, each may be as old as that."""
 
     def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency

@@ -1,4 +1,4 @@
-"""HTTP cameras: a stream of JPEGs (multipart/x-mixed-replace), or one image for each request.
+"""HTTP cameras: a stream of JPEGs (multipart/x-mixed-replace), or single images.
 
 The first response shows which of the two it is. Each read has a deadline for the whole frame, so that a slow trickle
 can't hold the thread. Responses that are too large or no images are refused. Proxies are not used. User and password
@@ -122,7 +122,7 @@ def _check_content_type(content_type: str) -> None:
 
 
 class Response:
-    """A response whose headers have arrived. Its body is read up to `deadline`."""
+    """A response whose headers have arrived. Its reads have a deadline."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._socket = DeadlineSocket(sock, deadline)
@@ -269,7 +269,7 @@ def _status_error(status: int, url: CameraUrl) -> CameraOffline:
 
 
 class MultipartReader:
-    """The parts of a multipart body. Its delimiter is read from the body: headers are often wrong."""
+    """The parts of a multipart body, whose headers often name a wrong delimiter."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -329,7 +329,7 @@ class MultipartReader:
         return part
 
     def _find(self, mark: bytes, max_bytes: int, deadline: float) -> int:
-        """Receive until the mark has arrived, and return its position in the buffer."""
+        """Receive until the mark is in the buffer, and return its position."""
         searched = 0
         while (end := self._buffer.find(mark, searched)) < 0:
             searched = max(0, len(self._buffer) - len(mark) + 1)

@@ -1,4 +1,4 @@
-"""HTTP authentication at a camera: Digest if it supports that, otherwise Basic."""
+"""HTTP authentication at a camera: Digest if possible, otherwise Basic."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 
 
 def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
-    """Return the Authorization header for the best challenge. Raises CameraOffline if none is supported."""
+    """Return the header for the best challenge. Raises CameraOffline without one."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
     for challenge in challenges:

@@ -1,4 +1,4 @@
-"""LiveCamera: a Camera made of a Source. It stays open, so that a capture gets the next good frame.
+"""LiveCamera: a Camera made of a Source, which stays open between captures.
 
     source -> SourceReader, a thread -> not needed: dropped
                               |-------> a capture waits: the first good frame exposed after the request
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class LiveCamera:
-    """A camera that captures frames of a source. `make_source` makes a new source for each opening.
+    """A camera that captures frames of a source, which each opening makes.
 
     `timeout` is the time limit of a capture, `frozen_after` the longest pause between frames, both in seconds;
     `preview_rate` is the preview's limit in frames a second.
@@ -146,7 +146,7 @@ class LiveCamera:
         """Do nothing: the reader's thread ends with the process."""
 
     def _preview_callback(self, reader: SourceReader) -> Callable[[bytes], object] | None:
-        """Return a callback for the reader's thread that posts its frames to the event loop, or None."""
+        """Return a callback that posts the reader's frames to the event loop, or None."""
         if self._on_preview is None:
             return None
         loop = asyncio.get_running_loop()

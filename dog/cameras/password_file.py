@@ -1,4 +1,4 @@
-"""Password file of a camera, which keeps the password out of the command line and the settings.
+"""Password file of a camera, for a password outside of the settings.
 
 It is read at each opening, so a changed password counts from the next one.
 """

@@ -1,4 +1,4 @@
-"""Raspberry Pi cameras, through Picamera2 (`sudo apt install python3-picamera2`).
+"""Raspberry Pi cameras, through Picamera2 (package python3-picamera2).
 
 Written from its manual and its source, and tested against a stand-in; it has not run on a Pi yet. A frame stays in the
 camera's own buffer, in YUV420, and is encoded only when its image is needed. Picamera2 is imported when a camera is
@@ -52,7 +52,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control by libcamera's name: its limits, one or several numbers (a rectangle has four), and words."""
+    """A control of libcamera: its limits (a rectangle has four numbers) and words."""
 
     name: str
     minimum: Any
@@ -150,7 +150,7 @@ def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
 
 
 def _list_words(libcamera: Any, control: str) -> dict[str, int]:
-    """Return a control's words for its numbers: libcamera.controls.AfModeEnum.Continuous is 2."""
+    """Return a control's words: libcamera.controls.AfModeEnum.Continuous is 2."""
     for place in (libcamera.controls, getattr(libcamera.controls, "draft", None)):
         enum = getattr(place, f"{control}Enum", None)
         if enum is not None:
@@ -336,7 +336,7 @@ class PicameraSource:
         self._layout = RawLayout("YU12", width, height, main["stride"], limited=False)
 
     def _set_controls(self, libcamera: Any) -> None:
-        """Set the controls before the start, so that they count from the first frame."""
+        """Set the controls before the start, so that the first frame has them."""
         offered = _list_controls(self._camera, libcamera)
         values: dict[str, Any] = {}
         if "AfMode" in offered and "LensPosition" not in self._controls:

@@ -1,4 +1,4 @@
-"""Pixel formats, by V4L2's names: encode raw frames as JPEGs, and scale JPEGs down for the preview."""
+"""Pixel formats, by V4L2's names: encode raw frames and previews as JPEGs."""
 
 import io
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
 
 @dataclass(frozen=True, slots=True)
 class RawLayout:
-    """Memory layout of a raw frame. `stride` is the bytes per line of its first plane.
+    """Memory layout of a raw frame. `stride`: bytes per line of the first plane.
 
     `limited`: black is 16 and white 235, otherwise 0 and 255. `bt709`: Y'CbCr by BT.709, otherwise by BT.601.
     """

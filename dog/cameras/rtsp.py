@@ -177,7 +177,7 @@ class RtspSource:
 
 
 class Deadline:
-    """A movable deadline for ffmpeg. PyAV converts it to the remaining seconds before each wait."""
+    """A deadline that PyAV converts to the remaining seconds before each wait."""
 
     at = 0.0
 
@@ -266,7 +266,7 @@ class PacketDecoder:
             self._decoded = 0
 
     def decode_last(self) -> "VideoFrame":
-        """Return the decoded frame of the last packet. Raises BadImage if it is incomplete."""
+        """Return the last packet's frame. Raises BadImage if it is incomplete."""
         if self._kept and not self._problem:
             self._decode()
         if self._problem:

@@ -1,4 +1,4 @@
-"""The script camera: any program that writes an image to a given path (docs/cameras.md).
+"""The script camera: a program that writes an image (docs/cameras.md).
 
 Each capture has a private folder and one run of the program. The image is read when nothing of the program runs any
 more. It must be a file that is neither empty nor huge. The folder is always removed. All of this runs in one thread, so
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class ScriptCamera:
-    """A camera program, run with one argument: the absolute path of the image to create.
+    """A camera program. Its only argument is the absolute path of the image.
 
     `folder` exists, on the file system of the snapshots, so that a full disk is noticed here. `image_type` is the
     suffix of the path; `timeout` is in seconds. The program gets the variables of PASSED_VARIABLES.
@@ -87,7 +87,7 @@ class ScriptCamera:
             self._run.kill()
 
     def _run_capture(self, run: ProgramRun, image_path: Path) -> bytes:
-        """Run the program in a private folder and read the image. Runs in the thread."""
+        """Run the program in a private folder and read the image, in the thread."""
         with _private_folder(image_path.parent):
             started_at = time.monotonic()
             try:
@@ -143,7 +143,7 @@ class ScriptCamera:
             raise CameraFault(_sentence(f"The camera program ended with status {result.status}", last_line))
 
     def _describe(self, run: ProgramRun, seconds: float, more: str) -> str:
-        """Describe a run for the log: the program, its duration and its last lines."""
+        """Describe a run for the log: program, duration and last lines."""
         words = [str(self.program), f"{seconds:.2f} s", more]
         for name, tail in (("standard error", run.stderr), ("standard output", run.stdout)):
             if lines := tail.lines():
@@ -259,7 +259,7 @@ def _private_folder(folder: Path) -> Iterator[None]:
 
 
 def _check_space(folder: Path, failure: CaptureError) -> None:
-    """Raise StorageFull if the disk is full, which is then the cause of a program's failure."""
+    """Raise StorageFull if a full disk is the cause of a program's failure."""
     try:
         (folder / "space").write_bytes(_PROBE)
     except OSError as error:
@@ -276,6 +276,6 @@ def _signal_name(number: int) -> str:
 
 
 def _sentence(start: str, last_line: str) -> str:
-    """Join a message and the program's last line, and end it with one full stop."""
+    """Join a message and the program's last line, with one full stop."""
     text = f"{start}: {last_line}" if last_line else start
     return text if text.endswith(("…", "!", "?")) else f"{text.rstrip('.')}."

@@ -1,4 +1,4 @@
-"""Source: the interface of a driver for frames. It is opened, read and closed in one thread.
+"""Source: the interface of a driver for frames, used in one thread.
 
 A source knows only its device. live.py decides who gets a frame, whether it is good, and when to reconnect. So a driver
 is one file with a dozen lines for each method.
@@ -15,11 +15,11 @@ LOGIN_RETRY_SECONDS = 60.0
 
 
 class Frame(Protocol):
-    """A frame, valid until its source has been read twice more, and only in the source's thread."""
+    """A frame, valid in its thread until the source has been read twice more."""
 
     @property
     def exposure_start(self) -> float:
-        """The start of its exposure as a time.monotonic(), never later than the true one."""
+        """The start of its exposure by time.monotonic(), never later than the true one."""
 
     @property
     def exposure(self) -> float | None:
@@ -56,7 +56,7 @@ class ImageFrame:
 
 
 class Source(Protocol):
-    """A device or a URL that sends frames, made for one opening. All but `is_back` block, in one thread."""
+    """A device or a URL that sends frames, for one opening. Its calls block."""
 
     @property
     def streams(self) -> bool:
@@ -76,7 +76,7 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Release the device in any state, also after a failed `open`. Raises nothing."""
+        """Release the device, also after a failed `open`. Raises nothing."""
 
     def is_back(self) -> bool:
         """Return True if a device that was gone is there again. Quick; always False if it can't be tested."""

@@ -1,4 +1,4 @@
-"""SourceReader: the thread that opens one source, reads its frames, and closes it."""
+"""SourceReader: the thread that opens, reads and closes one source."""
 
 import logging
 import math
@@ -47,9 +47,9 @@ class FrameRequest(Future[CapturedImage]):
 
 
 class SourceReader(threading.Thread):
-    """A thread that reads a source until it is stopped or the source ends. It calls the callbacks.
+    """A thread that reads a source until it is stopped or the source ends.
 
-    A frame may take `frozen_after` seconds if the source streams, otherwise `timeout`.
+    It calls the callbacks. A frame may take `frozen_after` seconds if the source streams, otherwise `timeout`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class SourceReader(threading.Thread):
                 self._request = None
 
     def set_preview(self, on_preview: Callable[[bytes], object] | None) -> None:
-        """Call `on_preview` with each frame of the preview, in this thread. None stops that."""
+        """Set or remove the callback for preview frames. It runs in this thread."""
         with self._changed:
             self._on_preview = on_preview
             self._changed.notify()
@@ -277,7 +277,7 @@ class SourceReader(threading.Thread):
         return None if stats.is_black else stats
 
     def _is_similar(self, frame: Frame) -> bool:
-        """Return True if this JPEG is too large to be black, given that the previous one is not."""
+        """Return True if this JPEG, by its size, is like the previous one."""
         before = self._previous_frame
         return (
             before is not None
@@ -308,7 +308,7 @@ class SourceReader(threading.Thread):
 
 
 def _notify(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call a callback that posts to the event loop. The loop may be closed: the process ends then."""
+    """Call a callback for the event loop, which may be closed at the exit."""
     try:
         callback(*args, **kwargs)
     except RuntimeError as error:

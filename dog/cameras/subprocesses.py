@@ -1,4 +1,4 @@
-"""Subprocesses of drivers: start a program, watch it, and end it together with all that it started.
+"""Subprocesses of drivers: start a program, and end it with its children.
 
 There is no shell. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
 It has its own session and process group. When it has ended, the rest of its group is killed, and nothing waits for a
@@ -44,7 +44,7 @@ MAX_TAIL_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessResult:
-    """The end of a run. `status` is the exit status, minus the signal, or None if no signal gets through."""
+    """The end of a run: exit status, minus the signal, or None if it can't be ended."""
 
     status: int | None
     in_time: bool
@@ -52,7 +52,7 @@ class ProcessResult:
 
 
 class ProgramRun:
-    """A run of a program. `run` is called in a thread; `stop` and `kill` end it from another one."""
+    """A run of a program. Other threads can end it with `stop` or `kill`."""
 
     def __init__(self, arguments: Sequence[str | Path], timeout: float) -> None:
         self.arguments = arguments
@@ -78,7 +78,7 @@ class ProgramRun:
             self._signal(signal.SIGKILL)
 
     def run(self) -> ProcessResult:
-        """Run the program to its end or its time limit. Nothing of its group is left then.
+        """Run the program to its end or its time limit, and end its group.
 
         Raises OSError if it can't be started.
         """
@@ -198,7 +198,7 @@ def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
 
 
 def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
-    """Read each pipe once, waiting at most `wait` seconds. Return False if no pipe is left.
+    """Read each pipe once within `wait` seconds. Return False if none is left.
 
     Once is enough at the end too: a pipe holds 64 KiB, as much as is read, unless a program has enlarged it.
     """

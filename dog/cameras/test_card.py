@@ -1,4 +1,4 @@
-"""The test card: a driver that draws an image with a clock, for computers without a camera.
+"""The test card: a driver that draws a clock, for computers without a camera.
 
 Each capture is a new image of 1280 x 720 pixels with the time in UTC and a counter, so that no two are equal. The
 background is drawn once, twice as large and then scaled down, which smooths the edges; a capture only draws the digits.
@@ -37,7 +37,7 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A source that draws test cards, as jpg, jpeg, png or webp. `clock` returns an aware datetime."""
+    """A source of test cards in a Pillow format. `clock` returns an aware datetime."""
 
     __test__ = False  # not a test, although pytest would think so by its name
     streams = False
@@ -175,7 +175,7 @@ def _draw_card() -> Image.Image:
 
 
 def _draw_grid(pen: _Pen) -> None:
-    """Draw the grid, and black and white blocks at the edges that show whether anything is cut off."""
+    """Draw the grid, and blocks at the edges that show if anything is cut off."""
     width, height = SIZE
     for x in range(0, width + 1, CELL):
         pen.rectangle(x - 1, 0, x + 1, height, LINE)
@@ -192,7 +192,7 @@ def _draw_grid(pen: _Pen) -> None:
 
 
 def _draw_star(pen: _Pen, x: float, y: float) -> None:
-    """Draw a star of 36 rays, which shows the resolution of the lens and the compression."""
+    """Draw a star of 36 rays, which shows the resolution."""
     pen.ellipse(x, y, 94, 94, "white")
     for ray in range(36):
         pen.wedge(x, y, 88, ray * 10, ray * 10 + 5, INK)
@@ -200,7 +200,7 @@ def _draw_star(pen: _Pen, x: float, y: float) -> None:
 
 
 def _draw_greys(pen: _Pen) -> None:
-    """Draw twelve even steps from black on the left to white on the right. The circle covers the middle."""
+    """Draw twelve even grey steps from left to right, behind the circle."""
     for step in range(12):
         x = 60 + 40 * step if step < 6 else 980 + 40 * (step - 6)
         grey = round(255 * step / 11)
@@ -208,7 +208,7 @@ def _draw_greys(pen: _Pen) -> None:
 
 
 def _draw_circle(pen: _Pen) -> None:
-    """Draw the inside of the circle in rows from top to bottom. It is cut to its shape later."""
+    """Draw the inside of the circle, which is cut to its shape later."""
     left, right = MIDDLE - RADIUS, MIDDLE + RADIUS
     pen.rectangle(left, 40, right, 110, PAPER)
     pen.text(MIDDLE, 82, "D.O.G.", 42, INK, bold=0.7)
@@ -230,7 +230,7 @@ def _draw_grating(pen: _Pen, x: float, y: float, width: int, height: float, pair
 
 
 def _draw_dog(pen: _Pen) -> None:
-    """Draw the dog, which looks out of the circle and rests on the plate with the digits."""
+    """Draw the dog, which rests on the plate with the digits."""
     x = MIDDLE
     pen.ellipse(x, 474, 122, 84, FUR)
     pen.ellipse(x, 476, 62, 70, CREAM)

@@ -1,4 +1,4 @@
-"""V4L2 cameras: USB webcams and other /dev/video* devices, through linuxpy (the extra `v4l2`).
+"""V4L2 cameras: USB webcams and other /dev/video* devices, through linuxpy.
 
 JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices and
 formats, v4l2_controls.py sets controls.
@@ -125,7 +125,7 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
 
 
 class _Frame:
-    """A frame: one buffer of the device before it is queued again. `layout` is set if it is raw."""
+    """A frame: a buffer that is not queued again yet. `layout` is set if it is raw."""
 
     exposure = None  # the exposure control has the wanted value, of later frames
 
@@ -150,11 +150,12 @@ class _Frame:
 
 
 class V4l2Source:
-    """A camera by its path, /dev/video0 or a stable /dev/v4l/by-id/..., resolved at each opening.
+    """A camera by its path, such as /dev/video0, resolved at each opening.
 
-    The default `resolution` is the largest with at least 10 frames a second; JPEG is preferred to raw formats unless
-    `pixel_format` names one (YUYV, for example). The default `frame_rate` is the driver's. `controls` have the names
-    that `dog cameras` lists; a menu's value is a number or a word. Other controls are not changed.
+    A path below /dev/v4l/by-id/ is stable. The default `resolution` is the largest with at least 10 frames a second;
+    JPEG is preferred to raw formats unless `pixel_format` names one (such as YUYV). The default `frame_rate` is the
+    driver's. `controls` have the names that `dog cameras` lists; a menu's value is a number or a word. Other controls
+    are not changed.
 
     The driver's timestamps are trusted. uvcvideo, for USB, stamps the arrival of a frame's first byte, after the
     exposure. `latency` is the time from the start of the exposure to that, in seconds.

@@ -1,4 +1,4 @@
-"""Controls of a V4L2 device, such as exposure, focus and white balance: list and set them."""
+"""Controls of a V4L2 device, such as exposure and focus: list and set them."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ __all__ = ["Control", "list_controls", "set_controls"]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control: its name in the settings, its limits, and a menu's words for its numbers."""
+    """A control: its name in settings, its limits, and a menu's words."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""V4L2 devices: list them with their formats, sizes, rates and controls, and open them.
+"""V4L2 devices: list them with formats, sizes, rates and controls.
 
 Only linuxpy's structures and plain calls are used: its own listings fail for drivers with many formats. The calls are
 described in the kernel's documentation, "Video for Linux API".
@@ -56,7 +56,7 @@ STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A size of a format in pixels, and its frames a second: some rates, a range, or often none."""
+    """A size of a format in pixels, and its rates: some, a range, or often none."""
 
     width: int
     height: int
@@ -75,7 +75,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of a device. `grid` is set if it supports a range of sizes: width and height, with steps."""
+    """A format of a device. `grid` is a range of widths and one of heights."""
 
     fourcc: str
     description: str
@@ -109,14 +109,14 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """List all cameras: the nodes that capture video, not those for metadata, sound or output."""
+    """List all cameras: only nodes that capture video, not metadata or output."""
     names = sorted(VIDEO4LINUX.glob("video*"), key=lambda path: int(path.name.removeprefix("video") or 0))
     devices = (_describe_device(Path("/dev", name.name)) for name in names)
     return [device for device in devices if device is not None]
 
 
 def _describe_device(node: Path) -> Device | None:
-    """Return None if the node is not a camera."""
+    """Describe a node, or return None if it is not a camera."""
     path = _stable_name(node)
     try:
         descriptor = open_device(str(node))
@@ -161,7 +161,7 @@ def _stable_name(node: Path) -> str:
 
 
 def _is_first(node: Path) -> bool:
-    """Return True for a device's first node, which is the one with video if it can't be opened."""
+    """Return True for a device's first node, which is usually the one with video."""
     try:
         return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
     except OSError:
@@ -182,7 +182,7 @@ def is_capture_device(capability: Any) -> bool:
 
 
 def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
-    """Yield each entry of a numbered list, in the same structure, until an index does not exist."""
+    """Yield each entry of a numbered list, in the same structure."""
     index = 0
     while True:
         entry.index = index
@@ -197,7 +197,7 @@ def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
 
 
 def read_fourcc(number: int) -> str:
-    """Return a format's four characters. The highest bit is for the other byte order."""
+    """Return a format's four characters. The highest bit is the byte order."""
     name: str = v4l2.human_pixel_format(number & ~(1 << 31))
     return f"{name}-BE" if number >> 31 else name
 
@@ -250,7 +250,7 @@ def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> M
 
 
 def read_rate(interval: Any) -> Fraction | None:
-    """Return the frames a second of a driver's frame interval, None if it is not set."""
+    """Convert a driver's frame interval to frames a second, or None."""
     if not interval.numerator or not interval.denominator:
         return None
     return Fraction(interval.denominator, interval.numerator)
@@ -292,7 +292,7 @@ def _busy_error(path: str) -> CameraBusy:
 
 
 def _find_users(path: str) -> Iterator[str]:
-    """Yield the programs that have the device open, as far as this user can see them."""
+    """Yield the programs that have the device open, if this user can see them."""
     node = os.path.realpath(path)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

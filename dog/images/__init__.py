@@ -1,4 +1,4 @@
-"""Images: check the bytes of an image file, and return its type, size and thumbnail.
+"""Images: check an image file, and return its type, size and thumbnail.
 
 A file name or a declared type is never trusted. First, the structure of the file is walked from its first byte to its
 end mark (file_structure.py): that finds errors that decoders ignore, such as a JPEG without its last bytes or a wrong

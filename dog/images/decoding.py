@@ -1,4 +1,4 @@
-"""Decoding of images: inspect them, measure them, and make thumbnails that are upright."""
+"""Decoding of images: inspect and measure them, and make thumbnails."""
 
 import contextlib
 import io
@@ -57,7 +57,7 @@ _large_decode_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """Type, size and thumbnail of an image. Of an animation, the first frame counts.
+    """Type, size and thumbnail of an image, or of an animation's first frame.
 
     `width` and `height` are in pixels, for the upright image. `thumbnail` is a JPEG, empty if none was made.
     """
@@ -99,7 +99,7 @@ def grey_histogram(data: bytes) -> list[int]:
 
 
 def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
-    """Scale an image down to an upright JPEG with sides of at most `max_width` pixels.
+    """Scale an image down to an upright JPEG of at most `max_width` pixels a side.
 
     A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
     """
@@ -165,13 +165,13 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
 
 
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest size of that shape inside the box. A JPEG is decoded to just above it."""
+    """Return the largest size of that shape inside the thumbnail's box."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or 1 (upright) if there is none or EXIF can't be read."""
+    """Return the EXIF orientation, 1 (upright) if it is missing or unreadable."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -185,7 +185,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _shrink(image: Image.Image, orientation: int) -> bytes:
-    """Make the thumbnail: an upright JPEG that fits the box, not enlarged, on white if transparent."""
+    """Make the thumbnail, an upright JPEG on white that is not enlarged."""
     image = _to_eight_bits(image)
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode != mode:

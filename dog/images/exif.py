@@ -1,4 +1,4 @@
-"""EXIF: write a photo's metadata into a JPEG without changing its compressed image.
+"""EXIF: write a photo's metadata into a JPEG, whose image is not changed.
 
 One segment is inserted or replaced; all other bytes stay. Nothing of the camera's EXIF moves: new directories are
 appended, with its entries and ours, and the header points to them. Many maker notes have offsets from that header, and
@@ -75,7 +75,7 @@ _MAX_KEPT_ENTRIES, _MAX_KEPT_BYTES = 128, 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """The metadata of a photo that is written as EXIF. `exposure` is in seconds, None if it is not known.
+    """The metadata of a photo for EXIF. `exposure` is in seconds, if known.
 
     `captured_at` is aware, and written with its offset, in milliseconds. Texts are cut to 255 bytes.
 
@@ -123,7 +123,7 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
 
 @dataclass(slots=True)
 class _JpegLayout:
-    """The layout of a JPEG: the place for EXIF, the segments to replace, and facts for required entries."""
+    """The layout of a JPEG: the place for EXIF, and facts for its entries."""
 
     place: int = 2
     replaced: list[tuple[int, int]] = field(default_factory=list)
@@ -135,7 +135,7 @@ class _JpegLayout:
 
 
 def _read_layout(image: bytes) -> _JpegLayout:
-    """Read a JPEG up to its first scan. EXIF follows JFIF's APP0, which must be first."""
+    """Read a JPEG up to its first scan. JFIF's APP0 stays first."""
     layout = _JpegLayout()
     pieces: list[bytes] = []
     at_start = True
@@ -186,7 +186,7 @@ def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) -> bytes:
-    """Append to the camera's EXIF: our EXIF directory, the signature, and our first directory."""
+    """Append our EXIF directory, the signature and our first directory."""
     first, entries, following = read_first(tiff, order)
     exif = read_subdirectory(tiff, order, entries, _EXIF)
     base = (tiff or b"MM\0*" + bytes(4)) + bytes(len(tiff) % 2)
@@ -201,7 +201,7 @@ def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) ->
 def _first_entries(
     tiff: bytes, existing: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
 ) -> dict[int, bytes | Value]:
-    """Return our entries of the first directory. A blank entry of the camera counts as missing."""
+    """Return our entries of the first directory. Blank ones count as missing."""
     present = {tag for tag, entry in existing if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
     new: dict[int, bytes | Value] = {}
     if stamp.camera:

@@ -1,4 +1,4 @@
-"""File structure of images: walk the bytes from the first one to the end mark, without decoding."""
+"""File structure of images: walk the bytes to the end mark, without decoding."""
 
 import re
 import struct
@@ -73,7 +73,7 @@ _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
 def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Walk an image to its end mark. Return its content type, width and height. Raises BadImage."""
+    """Walk an image to its end. Return its type, width and height. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
     if width * height > MAX_IMAGE_PIXELS:
@@ -147,7 +147,7 @@ def damage_error(kind: str, detail: str) -> BadImage:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A JPEG's segment, from its marker to its end. A scan's data follows its segment (SOS)."""
+    """A JPEG's segment. A scan's data follows its segment (SOS)."""
 
     marker: int
     begin: int
@@ -156,7 +156,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Jpeg:
-    """The structure of a JPEG: its size, its segments in order, and the position of its end marker."""
+    """The structure of a JPEG: its size, segments, and end marker's position."""
 
     size: tuple[int, int] = (0, 0)
     segments: list[Segment] = field(default_factory=list)
@@ -164,7 +164,7 @@ class Jpeg:
 
 
 def walk_jpeg(data: bytes) -> Jpeg:
-    """Walk a JPEG by its markers (ITU-T T.81, annex B), past previews inside segments, to its own end."""
+    """Walk a JPEG by its markers (ITU-T T.81, annex B), past its previews."""
     jpeg = Jpeg()
     size: tuple[int, int] | None = None
     position = 2
@@ -213,7 +213,7 @@ def walk_jpeg(data: bytes) -> Jpeg:
 
 
 def _find_marker(data: bytes, position: int) -> int:
-    """Return the position of the next marker or fill byte. Raises BadImage if there is none."""
+    """Find the next marker or fill byte. Raises BadImage if there is none."""
     while True:
         end = position + SLICE_BYTES
         match = _JPEG_MARKER.search(data, position, end)
@@ -226,7 +226,7 @@ def _find_marker(data: bytes, position: int) -> int:
 
 
 def _walk_png(data: bytes) -> tuple[int, int]:
-    """Walk a PNG chunk by chunk, and check each checksum (PNG, third edition, section 5.3)."""
+    """Walk a PNG, and check its checksums (PNG, third edition, section 5.3)."""
     view = memoryview(data)
     size: tuple[int, int] | None = None
     position = len(_PNG_START)
@@ -250,7 +250,7 @@ def _walk_png(data: bytes) -> tuple[int, int]:
 
 
 def _walk_webp(data: bytes) -> tuple[int, int]:
-    """Check a WebP's stated length, and read the size of its first chunk (RFC 9649, sections 2.4 to 2.7)."""
+    """Check a WebP's length, and read its size (RFC 9649, sections 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
         raise cut_off_error("WebP", len(data))
     match data[12:16]:

@@ -1,4 +1,4 @@
-"""Damage of JPEGs: find it in the compressed data, find missing scans, and add a missing end marker.
+"""Damage of JPEGs: find damage and missing scans, and add an end marker.
 
 A decoder continues after damage and paints over what is missing. libjpeg-turbo warns of it, but Pillow drops the
 warnings. simplejpeg raises the first one, and only that, because libjpeg keeps no more. So if the first is harmless,
@@ -62,7 +62,7 @@ _MAX_SIDE = 65_500
 
 
 def load_simplejpeg() -> Any:
-    """Import simplejpeg and return it. The first import takes 0.1 s, because it imports numpy."""
+    """Import simplejpeg and return it. The first import takes 0.1 s (numpy)."""
     import simplejpeg  # type: ignore[import-untyped]
 
     return simplejpeg
@@ -94,7 +94,7 @@ def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Imag
 
 
 def add_missing_end(data: bytes) -> bytes:
-    """Return an image with its end: a JPEG that lacks only its end marker gets one.
+    """Add the end marker to a JPEG that lacks only that.
 
     Raises BadImage if more is missing, or if walk_structure() does.
     """
@@ -110,13 +110,13 @@ def add_missing_end(data: bytes) -> bytes:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Remove the zeros that fill a camera's buffer after the data. A zero after FF belongs to the data."""
+    """Remove zeros that fill a buffer after the data. One after FF is data."""
     stripped = data.rstrip(b"\0")
     return stripped + b"\0" if stripped.endswith(b"\xff") and stripped != data else stripped
 
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data in a JPEG to which an end marker was added."""
+    """Return True if libjpeg finds all data of a JPEG with an added end marker."""
     try:
         content_type, _ = walk_structure(whole)
         if content_type != "image/jpeg":
@@ -137,7 +137,7 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
 
 
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
-    """Return libjpeg's first warning or error, "" if there is none. Decodes as little as possible."""
+    """Return libjpeg's first warning or error, or "". Decodes at 1/8."""
     try:
         load_simplejpeg().decode_jpeg(data, "GRAY", min_width=-(-size[0] // 8), min_height=-(-size[1] // 8))
     except ValueError as error:
@@ -146,7 +146,7 @@ def _first_warning(data: bytes, size: tuple[int, int]) -> str:
 
 
 def _raise_if_damaged(warning: str, data: bytes, jpeg: Jpeg) -> None:
-    """Raise BadImage if libjpeg's first warning, or one that it hides, is of damage."""
+    """Raise BadImage if this warning, or one that it hides, is of damage."""
     if not _is_damage(warning) or _EXTRANEOUS.fullmatch(warning):
         plain = _without_notes(data, jpeg)
         warning = _first_warning(plain, jpeg.size)
@@ -165,7 +165,7 @@ def _is_damage(warning: str) -> bool:
 
 
 def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
-    """Return the JPEG with only its tables and scans: no notes, and nothing between its segments."""
+    """Return the JPEG without notes and without bytes between its segments."""
     kept = [data[:2]]
     ends = [segment.begin for segment in jpeg.segments[1:]] + [jpeg.end]
     for segment, next_begin in zip(jpeg.segments, ends, strict=True):
@@ -178,10 +178,10 @@ def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
 
 
 def _interval_warnings(data: bytes) -> Iterator[str]:
-    """Yield the first warning for each restart interval of a plain JPEG with one scan.
+    """Yield the first warning for each restart interval of a JPEG.
 
     An interval does not depend on earlier ones, so it is decoded as an image of its own: one line of blocks. Yields
-    nothing for other kinds of JPEG, and if there are too many intervals.
+    nothing unless it is sequential with one scan, and if there are too many intervals.
     """
     jpeg = walk_jpeg(data)
     found = {segment.marker: segment for segment in jpeg.segments}
@@ -210,7 +210,7 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
 
 
 def _block_size(frame: bytes) -> tuple[int, int]:
-    """Return the size in pixels of a scan's smallest unit (MCU), for one scan with all components."""
+    """Return the pixels of a scan's smallest unit (MCU) with all components."""
     factors = [(one >> 4, one & 15) for one in frame[11::3]]
     if len(factors) == 1:
         return 8, 8

@@ -1,4 +1,4 @@
-"""TIFF directories, which EXIF consists of: read and write them (TIFF 6.0, section 2).
+"""TIFF directories, as in EXIF: read and write them (TIFF 6.0, section 2).
 
 `tiff` has all bytes from the header on; offsets are counted from there. `order` is the byte order for struct.
 """
@@ -38,7 +38,7 @@ _MAX_TEXT_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The value of a new entry: its type, the number of values, and their bytes."""
+    """The value of a new entry: type, number of values, and their bytes."""
 
     kind: int
     count: int
@@ -104,7 +104,7 @@ def find_number(order: str, entries: list[Entry], wanted: int) -> int:
 
 
 def write_directory(order: str, at: int, entries: list[Entry], following: int = 0) -> bytes:
-    """Encode a directory for that offset, followed by its new values. The length is even."""
+    """Encode a directory at an offset, with its new values. The length is even."""
     values_at = at + 2 + 12 * len(entries) + 4
     table = bytearray(struct.pack(order + "H", len(entries)))
     values = bytearray()
@@ -127,7 +127,7 @@ def merge(existing: list[Entry], new: dict[int, bytes | Value]) -> list[Entry]:
 
 
 def make_text(text: str) -> Value:
-    """Return up to 255 bytes of UTF-8, as which readers decode text that is not ASCII."""
+    """Return up to 255 bytes of UTF-8, which most readers expect."""
     data = text.partition("\0")[0].encode("utf-8", "replace")[:_MAX_TEXT_BYTES]
     data = data.decode("utf-8", "ignore").encode("utf-8") + b"\0"
     return Value(_ASCII, len(data), data)
