@@ -381,9 +381,8 @@ async def test_a_driver_that_hangs_is_given_up_and_the_camera_can_be_opened_agai
     hang = threading.Event()
     camera.source.frames.put(hang)
     assert camera._reader is not None
-    camera._reader.read_limit = (
-        -live.READ_GRACE_SECONDS
-    )  # it counts as hanging at the next check, when the capture waits
+    # it counts as hanging at the next check, when the capture waits
+    camera._reader.read_limit = -live.READ_GRACE_SECONDS
     with pytest.raises(CameraOffline, match="has not answered for"):
         await capture
     assert len(camera.lost) == 1

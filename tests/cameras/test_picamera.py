@@ -472,9 +472,8 @@ async def test_a_frame_whose_exposure_spans_the_request_is_not_fresh(pi: Pi, sen
     began = time.monotonic()
     capture = await camera.start_capture()
     await until(lambda: sensor.has_job)
-    sensor.expose(
-        (30, 128, 128), exposure_start=began, lasts=time.monotonic() - began
-    )  # its timestamp is newer than the press
+    # its timestamp is newer than the request
+    sensor.expose((30, 128, 128), exposure_start=began, lasts=time.monotonic() - began)
     await expose_frame(sensor, *GREEN)
     await expose_frame(sensor)
     assert abs(measure((await capture).data)[1][0] - GREEN[0]) <= 2
