@@ -49,9 +49,9 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
         await camera.open(lambda _error: None)  # drivers have their own time limit for this
         pressed = time.monotonic()
         async with asyncio.timeout(settings.capture_timeout + DRIVER_GRACE_SECONDS):
-            still = await camera.capture()
+            captured = await camera.capture()
         took = time.monotonic() - pressed
-        data, image = await asyncio.to_thread(_inspect, still.data)
+        data, image = await asyncio.to_thread(_inspect, captured.data)
     except CaptureError as error:
         return CameraCheck(name, f"{error.message} ({error.detail})" if error.detail else error.message)
     except TimeoutError:
@@ -68,10 +68,10 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
     kind = image.content_type.removeprefix("image/").upper()
     size = f"{image.width} x {image.height} pixels, {len(data) / 1000:.0f} kB"
     line = f"a {kind} of {size}, {took:.2f} s after the press"
-    if still.quality is not None and still.quality.verdict == "black":
+    if captured.quality is not None and captured.quality.verdict == "black":
         line += "; it is black. Check the light and the lens, or set black_level"
-    elif still.quality is not None and still.quality.retaken:
-        line += f"; {still.quality.retaken} frames before it were rejected: {', '.join(still.quality.found)}"
+    elif captured.quality is not None and captured.quality.retaken:
+        line += f"; {captured.quality.retaken} frames before it were rejected: {', '.join(captured.quality.found)}"
     return CameraCheck(name, line, data, {"image/jpeg": "jpg"}.get(image.content_type, kind.lower()))
 
 

@@ -209,16 +209,16 @@ class SourceReader(threading.Thread):
         if request is None or self._settling is not None:
             return
         try:
-            still = self._check_frame(request, frame)
+            captured = self._check_frame(request, frame)
         except CaptureError as error:
             self.fail_request(error)
             return
-        if still is None and not self._source.streams:
+        if captured is None and not self._source.streams:
             self._next_read_at = time.monotonic() + RETRY_INTERVAL
         with self._changed:
-            if still is not None and self._request is request:
+            if captured is not None and self._request is request:
                 self._request = None
-                request.set_result(still)
+                request.set_result(captured)
 
     def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
         """Return the image if this frame serves the request, else None. Raises a CaptureError if time is up."""

@@ -149,10 +149,10 @@ async def test_a_capture_gets_the_first_frame_exposed_after_the_request(make: Ma
         camera.source.add_frame(make_picture("red"), age=age)
     fresh = camera.source.add_frame(make_picture("green"))
     camera.source.add_frame(make_picture("blue"))
-    still = await capture
-    assert (still.data, still.exposure_start) == (fresh.data, fresh.exposure_start)
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.retaken) == ("good", 0)
+    captured = await capture
+    assert (captured.data, captured.exposure_start) == (fresh.data, fresh.exposure_start)
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.retaken) == ("good", 0)
 
 
 async def test_nothing_is_decoded_without_a_request(make: Make) -> None:
@@ -176,10 +176,10 @@ async def test_cut_off_frames_are_retaken_and_reported(make: Make) -> None:
     for _ in range(20):
         camera.source.add_frame(make_picture("red")[:-20])
     camera.source.add_frame(make_picture("green"))
-    still = await capture
-    assert still.data == make_picture("green")
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.retaken, still.quality.found) == ("good", 20, ("damaged",))
+    captured = await capture
+    assert captured.data == make_picture("green")
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.retaken, captured.quality.found) == ("good", 20, ("damaged",))
 
 
 async def test_a_camera_with_only_damaged_frames_fails_at_the_time_limit(make: Make) -> None:
@@ -231,10 +231,10 @@ async def test_a_black_frame_is_retaken_until_a_brighter_one_arrives(make: Make)
     for _ in range(3):
         camera.source.add_frame(BLACK)
     camera.source.add_frame(make_picture("white"))
-    still = await capture
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.found, still.quality.retaken) == ("good", ("black",), 3)
-    assert still.quality.brightness == 1.0
+    captured = await capture
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.found, captured.quality.retaken) == ("good", ("black",), 3)
+    assert captured.quality.brightness == 1.0
 
 
 async def test_a_black_image_is_returned_with_its_verdict_if_it_stays_dark(make: Make) -> None:
@@ -243,9 +243,9 @@ async def test_a_black_image_is_returned_with_its_verdict_if_it_stays_dark(make:
     capture = await camera.start_capture()
     camera.source.add_frame(age=1)
     camera.source.add_frame(BLACK)
-    still = await capture
-    assert still.quality is not None
-    assert (still.data, still.quality.verdict, still.quality.brightness) == (BLACK, "black", 0.0)
+    captured = await capture
+    assert captured.quality is not None
+    assert (captured.data, captured.quality.verdict, captured.quality.brightness) == (BLACK, "black", 0.0)
 
 
 async def test_a_frame_equal_to_the_previous_one_is_rejected(make: Make) -> None:
@@ -256,10 +256,10 @@ async def test_a_frame_equal_to_the_previous_one_is_rejected(make: Make) -> None
     for _ in range(3):
         camera.source.add_frame(raw=b"same")
     moved = camera.source.add_frame(make_picture("green"), raw=b"moved")
-    still = await capture
-    assert still.data == moved.data
-    assert still.quality is not None
-    assert (still.quality.found, still.quality.retaken) == (("frozen",), 3)
+    captured = await capture
+    assert captured.data == moved.data
+    assert captured.quality is not None
+    assert (captured.quality.found, captured.quality.retaken) == (("frozen",), 3)
 
 
 async def test_a_frozen_camera_fails_instead_of_returning_an_old_frame(make: Make) -> None:
@@ -289,10 +289,10 @@ async def test_no_frame_is_taken_before_the_exposure_has_settled(make: Make) -> 
         camera.source.add_frame(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
     settled = camera.source.add_frame(make_picture("#bebebe"))
     after = camera.source.add_frame(make_picture("#bfbfbf"))
-    still = await capture
-    assert still.data in (settled.data, after.data)
-    assert still.quality is not None
-    assert still.quality.brightness > 0.7
+    captured = await capture
+    assert captured.data in (settled.data, after.data)
+    assert captured.quality is not None
+    assert captured.quality.brightness > 0.7
 
 
 async def test_waiting_for_a_settled_exposure_is_limited_by_warm_up(make: Make) -> None:
@@ -461,9 +461,9 @@ async def test_warm_up_begins_with_the_first_frame(make: Make) -> None:
     for grey in (60, 120, 190, 190, 190, 190):
         camera.source.add_frame(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
     camera.source.add_frame(make_picture("#bebebe"))
-    still = await capture
-    assert still.quality is not None
-    assert still.quality.brightness > 0.7
+    captured = await capture
+    assert captured.quality is not None
+    assert captured.quality.brightness > 0.7
 
 
 async def test_a_capture_that_timed_out_is_no_longer_served(make: Make) -> None:
@@ -581,10 +581,10 @@ async def test_a_source_that_does_not_stream_is_read_only_on_request(make: Make)
     again = await camera.start_capture()
     camera.source.add_frame(make_picture("red"), raw=b"a")  # the same response as before: a cached one
     camera.source.add_frame(make_picture("blue"), raw=b"b")
-    still = await again
-    assert still.data == make_picture("blue")
-    assert still.quality is not None
-    assert still.quality.found == ("frozen",)
+    captured = await again
+    assert captured.data == make_picture("blue")
+    assert captured.quality is not None
+    assert captured.quality.found == ("frozen",)
 
 
 async def test_a_source_that_does_not_stream_is_not_flooded_after_bad_frames(make: Make) -> None:

@@ -78,10 +78,10 @@ class WatchedCamera:
 
     async def capture_fresh(self) -> None:
         pressed = time.monotonic()
-        still = await self.camera.capture()
-        assert self.kind.read_made(still.data) >= pressed
-        assert still.exposure_start is not None
-        assert pressed <= still.exposure_start <= self.kind.read_made(still.data) + 0.001
+        captured = await self.camera.capture()
+        assert self.kind.read_made(captured.data) >= pressed
+        assert captured.exposure_start is not None
+        assert pressed <= captured.exposure_start <= self.kind.read_made(captured.data) + 0.001
 
 
 @pytest.fixture
@@ -160,10 +160,10 @@ async def test_cut_off_frames_are_retaken(watched: WatchedCamera) -> None:
     await watched.open()
     await watched.capture_fresh()
     watched.process.send_command("cut 20")
-    still = await watched.camera.capture()
-    assert still.quality is not None
-    assert "damaged" in still.quality.found
-    assert still.quality.verdict == "good"
+    captured = await watched.camera.capture()
+    assert captured.quality is not None
+    assert "damaged" in captured.quality.found
+    assert captured.quality.verdict == "good"
 
 
 async def test_wait_for_device_returns_when_the_camera_listens_again() -> None:

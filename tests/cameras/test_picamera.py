@@ -457,9 +457,9 @@ async def test_a_capture_gets_the_first_frame_exposed_after_its_request(pi: Pi, 
     await expose_frame(sensor, age=0.5)
     fresh = await expose_frame(sensor, *GREEN)
     await expose_frame(sensor)
-    still = await capture
-    assert still.exposure_start == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
-    luma = measure(still.data)[1][0]
+    captured = await capture
+    assert captured.exposure_start == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
+    luma = measure(captured.data)[1][0]
     assert abs(luma - GREEN[0]) <= 2
     closing = asyncio.create_task(camera.close())
     await until(lambda: sensor.expose() is not None and closing.done())

@@ -432,7 +432,7 @@ def test_a_stream_with_a_large_lag_is_opened_again(
     read_fresh(source, time.monotonic())
     monkeypatch.setattr(stream, "MAX_LAG_SECONDS", 0.5)
     time.sleep(1)  # nothing is read
-    with pytest.raises(CameraOffline, match=r"come [1-9]\d* s late"):
+    with pytest.raises(CameraOffline, match=r"arrive [1-9]\d* s late"):
         read_to_end(source, FRAME_TIMEOUT)
 
 

@@ -127,7 +127,7 @@ FORMATS: tuple[tuple[str, bool, str | None, dict[str, int | str]], ...] = (
 )
 """A name, True for the webcam, the format, and vivid's other controls."""
 
-STILL: dict[str, int | str] = {
+STATIC_PATTERN: dict[str, int | str] = {
     "y_cbcr_encoding": 0,
     "quantization": 0,
     "test_pattern": "100% Colorbar",
@@ -139,12 +139,12 @@ async def capture_all(usb: str, vivid: str, folder: Path) -> None:
     """Take an image in each format. The patterns don't move, so equal frames are allowed."""
     for name, of_usb, fourcc, controls_of_vivid in FORMATS:
         device, size, controls = (
-            (usb, None, controls_of_vivid) if of_usb else (vivid, (640, 360), STILL | controls_of_vivid)
+            (usb, None, controls_of_vivid) if of_usb else (vivid, (640, 360), STATIC_PATTERN | controls_of_vivid)
         )
         source = V4l2Source(device, resolution=size, pixel_format=fourcc, controls=controls)
-        still = await capture_image(source, Thresholds(frozen=False))
-        (folder / f"{name}.jpg").write_bytes(still.data)
-        report("picture", name=name, verdict=still.quality.verdict if still.quality else None)
+        captured = await capture_image(source, Thresholds(frozen=False))
+        (folder / f"{name}.jpg").write_bytes(captured.data)
+        report("image", name=name, verdict=captured.quality.verdict if captured.quality else None)
 
 
 class RecordingSource(V4l2Source):
@@ -154,7 +154,7 @@ class RecordingSource(V4l2Source):
         super().__init__(device, latency=latency)
         self.frames: list[tuple[float, int]] = []
         self.read_at: dict[int, float] = {}
-        self.pictures = 0
+        self.images = 0
         self.more = threading.Condition()
 
     def read(self, timeout: float) -> Frame:  # type: ignore[override]
@@ -167,11 +167,11 @@ class RecordingSource(V4l2Source):
             self.more.notify()
         make = frame.image
 
-        def picture() -> bytes:
-            self.pictures += 1
+        def image() -> bytes:
+            self.images += 1
             return make()
 
-        frame.image = picture  # type: ignore[method-assign]
+        frame.image = image  # type: ignore[method-assign]
         return frame
 
     def wait_for(self, count: int) -> None:
@@ -225,25 +225,25 @@ async def report_captures(usb: str, requested_at: list[float], latency: float) -
     for _ in range(PRESSES):
         await asyncio.sleep(chance.uniform(0.05, 0.2))
         pressed = time.monotonic()
-        still = await camera.capture()
+        captured = await camera.capture()
         got = time.monotonic()
-        found = NUMBER.search(still.data[:80])
+        found = NUMBER.search(captured.data[:80])
         assert found is not None
         made = float(found[2]) - clocks
         first = next(number for began, number in source.frames if began >= requested_at[-1])
         times = {
             "pressed": pressed,
             "made": made,
-            "began": still.exposure_start,
+            "began": captured.exposure_start,
             "read": source.read_at[int(found[1])],
             "got": got,
         }
         report("press", latency=latency, number=int(found[1]), first=first, **times)
     await asyncio.to_thread(source.wait_for, 1)
-    pictures, cpu, since = source.pictures, time.process_time(), time.monotonic()
+    images, cpu, since = source.images, time.process_time(), time.monotonic()
     await asyncio.to_thread(source.wait_for, IDLE_FRAMES)
     share = (time.process_time() - cpu) / (time.monotonic() - since)
-    report("idle", frames=IDLE_FRAMES, pictures=source.pictures - pictures, cpu_share=share)
+    report("idle", frames=IDLE_FRAMES, images=source.images - images, cpu_share=share)
     await camera.close()
     report("closed", readers=[thread.name for thread in threading.enumerate() if thread.name == "camera"])
 

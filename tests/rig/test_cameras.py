@@ -182,9 +182,9 @@ def vivid(v4l2: Guest) -> Iterator[Viewer]:
         yield Viewer(connection, "vivid")
 
 
-def number_of(picture: bytes) -> int:
+def number_of(image: bytes) -> int:
     """Return the webcam's number of a frame."""
-    found = COMMENT.search(picture)
+    found = COMMENT.search(image)
     assert found is not None
     return int(found[1])
 
@@ -193,9 +193,9 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
     return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean)
 
 
-def assert_bars(picture: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
+def assert_bars(image: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
     """Check the middle of each bar. Rounding and JPEG changed it by at most 8 of 255."""
-    shown = picture.convert("RGB")
+    shown = image.convert("RGB")
     for place, colour in enumerate(expected):
         seen = shown.getpixel((shown.width * (2 * place + 1) // 16, shown.height * 5 // 8))
         assert isinstance(seen, tuple)
@@ -278,22 +278,22 @@ def test_controls_are_set_by_name_even_if_another_one_locks_them_first(
 def test_raw_formats_have_the_right_colours_in_each_range_and_matrix(
     facts: list[dict[str, Any]], share: Path, name: str
 ) -> None:
-    assert {"fact": "picture", "name": f"vivid-{name}", "verdict": "good"} in facts
-    with Image.open(share / f"vivid-{name}.jpg") as picture:
-        assert picture.size == (640, 360)
-        assert_bars(picture)
+    assert {"fact": "image", "name": f"vivid-{name}", "verdict": "good"} in facts
+    with Image.open(share / f"vivid-{name}.jpg") as image:
+        assert image.size == (640, 360)
+        assert_bars(image)
 
 
 def test_grey_has_the_brightness_of_the_colours(facts: list[dict[str, Any]], share: Path) -> None:
-    assert {"fact": "picture", "name": "vivid-grey", "verdict": "good"} in facts
-    with Image.open(share / "vivid-grey.jpg") as picture:
-        assert picture.mode == "L"
+    assert {"fact": "image", "name": "vivid-grey", "verdict": "good"} in facts
+    with Image.open(share / "vivid-grey.jpg") as image:
+        assert image.mode == "L"
         levels = [round(0.2126 * red + 0.7152 * green + 0.0722 * blue) for red, green, blue in BARS]  # vivid's formula
-        assert_bars(picture, tuple((level, level, level) for level in levels))
+        assert_bars(image, tuple((level, level, level) for level in levels))
 
 
 def test_yuyv_of_a_webcam_shows_its_source_image(facts: list[dict[str, Any]], share: Path) -> None:
-    assert {"fact": "picture", "name": "usb-yuyv", "verdict": "good"} in facts
+    assert {"fact": "image", "name": "usb-yuyv", "verdict": "good"} in facts
     with Image.open(share / "source.jpg") as shown, Image.open(share / "usb-yuyv.jpg") as taken:
         assert mean_difference(shown, taken) < 3  # measured at 1.7 of 255: half the colour, and JPEG once more
 
@@ -324,7 +324,7 @@ def test_with_latency_set_each_capture_gets_the_first_frame_made_after_its_reque
 
 
 def test_nothing_is_decoded_without_a_request(facts: list[dict[str, Any]]) -> None:
-    assert [(idle["frames"], idle["pictures"]) for idle in choose(facts, "idle")] == [(30, 0), (30, 0)]
+    assert [(idle["frames"], idle["images"]) for idle in choose(facts, "idle")] == [(30, 0), (30, 0)]
     assert [closed["readers"] for closed in choose(facts, "closed")] == [[], []]
 
 
@@ -341,15 +341,15 @@ def test_a_viewer_gets_the_camera_s_jpeg_unchanged(v4l2: Guest, usb: Viewer, sha
     ready = usb.take()
     assert (ready["width"], ready["height"], ready["content_type"]) == (*SIZE, "image/jpeg")
     assert ready["quality"]["verdict"] == "good"
-    picture = v4l2.fetch(ready["url"])
-    assert COMMENT.sub(b"", picture) == (share / "source.jpg").read_bytes()
-    assert v4l2.fetch("/latest.jpg?camera=usb") == picture
+    image = v4l2.fetch(ready["url"])
+    assert COMMENT.sub(b"", image) == (share / "source.jpg").read_bytes()
+    assert v4l2.fetch("/latest.jpg?camera=usb") == image
 
 
 def test_a_viewer_gets_vivid_s_colours(v4l2: Guest, vivid: Viewer) -> None:
-    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
-        assert picture.size == (320, 180)
-        assert_bars(picture)
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as image:
+        assert image.size == (320, 180)
+        assert_bars(image)
 
 
 def test_a_hundred_captures_get_different_frames_in_order_and_leak_nothing(v4l2: Guest, usb: Viewer) -> None:
@@ -394,13 +394,13 @@ def test_a_preview_continues_when_its_camera_is_plugged_in_again(v4l2: Guest, us
     with Preview(v4l2, "usb") as preview:
         first = number_of(preview.read_frame())
         assert number_of(preview.read_frame()) > first
-        still = usb.take()
+        captured = usb.take()
         v4l2.control_camera("unplug")
         usb.wait_for_state("offline")
         v4l2.control_camera("plug")
         usb.wait_for_state("idle")
         after = number_of(v4l2.fetch(usb.take()["url"]))
-        assert after > number_of(v4l2.fetch(still["url"]))
+        assert after > number_of(v4l2.fetch(captured["url"]))
         while number_of(preview.read_frame()) < after:
             pass
 
@@ -467,8 +467,8 @@ def test_a_driver_error_makes_the_camera_offline_until_it_returns_by_itself(
         v4l2.send_command(f"run {SET_VIVID} {error}=1")
     assert vivid.wait_for_state("offline")["reason"] == reason
     vivid.wait_for_state("idle")
-    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
-        assert_bars(picture)
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as image:
+        assert_bars(image)
 
 
 def test_a_buffer_that_the_driver_refuses_is_handled(v4l2: Guest, vivid: Viewer) -> None:
@@ -497,9 +497,9 @@ def test_a_viewer_gets_the_right_image_in_each_pixel_format(
     guest = booted.serve(name)
     with guest.watch() as connection:
         ready = Viewer(connection, "vivid").take()
-        with Image.open(io.BytesIO(guest.fetch(ready["url"]))) as picture:
-            assert picture.size == (320, 180)
-            assert_bars(picture)
+        with Image.open(io.BytesIO(guest.fetch(ready["url"]))) as image:
+            assert image.size == (320, 180)
+            assert_bars(image)
     with guest.watch() as connection:
         ready = Viewer(connection, "usb").take()
     with Image.open(share / "source.jpg") as shown, Image.open(io.BytesIO(guest.fetch(ready["url"]))) as taken:
