@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dog import files
 from dog.errors import BadImage
-from dog.images import LARGEST_PICTURE, Picture, inspect_kept, measure
+from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
 from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_path
@@ -35,17 +35,17 @@ def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
     _Reconciliation(index, root, private, incoming).run()
 
 
-def make_snapshot(name: SnapshotName, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
+def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
     """Return the Snapshot of an inspected image with this name."""
     return Snapshot(
         name.id,
         name.camera,
         name.capture,
         name.captured_at,
-        picture.width,
-        picture.height,
+        info.width,
+        info.height,
         size,
-        picture.content_type,
+        info.content_type,
         sha256,
         origin=origin,
     )
@@ -139,13 +139,13 @@ class _Reconciliation:
                 if not (self._root / path).exists():
                     del listing.images[path]
                 continue
-            data, picture = inspected
-            if SUFFIXES[picture.content_type] != name.suffix:
+            data, info = inspected
+            if SUFFIXES[info.content_type] != name.suffix:
                 listing.foreign += 1
                 continue
-            if picture.thumbnail:
-                self._write_thumbnail(path, picture)
-            self._index.add(make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest()))
+            if info.thumbnail:
+                self._write_thumbnail(path, info)
+            self._index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
             self._changes.found += 1
 
     def _remake_thumbnail(self, path: str, snapshot_id: str) -> bool:
@@ -156,7 +156,7 @@ class _Reconciliation:
         self._write_thumbnail(path, inspected[1])
         return True
 
-    def _inspect(self, path: str, *, has_thumbnail: bool = False) -> tuple[bytes, Picture] | None:
+    def _inspect(self, path: str, *, has_thumbnail: bool = False) -> tuple[bytes, ImageInfo] | None:
         """Return an image's bytes and content, or None if it can't be served.
 
         One that `has_thumbnail` was decoded when it was saved. It is only measured: decoding all would take minutes.
@@ -165,7 +165,7 @@ class _Reconciliation:
         """
         try:
             size = (self._root / path).stat().st_size
-            data = (self._root / path).read_bytes() if size <= LARGEST_PICTURE else None
+            data = (self._root / path).read_bytes() if size <= MAX_IMAGE_BYTES else None
         except OSError as error:
             if error.errno in TRANSIENT_ERRNOS:
                 raise
@@ -185,7 +185,7 @@ class _Reconciliation:
             log.warning("%s is incomplete and was moved to %s: %s %s", path, damaged, error.message, error.detail)
             return None
 
-    def _write_thumbnail(self, path: str, picture: Picture) -> None:
+    def _write_thumbnail(self, path: str, info: ImageInfo) -> None:
         files.replace_durably(
-            self._root / thumbnail_path(path), picture.thumbnail, temp_path=self._incoming / f"{make_id()}.thumbnail"
+            self._root / thumbnail_path(path), info.thumbnail, temp_path=self._incoming / f"{make_id()}.thumbnail"
         )

@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 from dog import __version__
 from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StorageError
-from dog.images import complete, inspect, load, walk
+from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import Stamp, write_exif
 from dog.protocol import Removal
 from dog.snapshots.album import Album
@@ -126,7 +126,7 @@ class SnapshotStore:
             # The start may be cancelled while the thread still opens: the folder must not stay locked.
             await self.close()
             raise
-        self._readers.submit(load)  # so that the first capture need not wait for it
+        self._readers.submit(load_simplejpeg)  # so that the first capture need not wait for it
 
     async def close(self) -> None:
         """Finish running work and release the folder. May be called again."""
@@ -297,8 +297,8 @@ class SnapshotStore:
 
         The inspecting thread waits for the album's thread, so that saves keep their order.
         """
-        data = complete(data)
-        content_type, _ = walk(data)
+        data = add_missing_end(data)
+        content_type, _ = walk_structure(data)
         snapshot_id = self._thread.submit(self._album.make_free_id).result()
         name = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
@@ -306,14 +306,14 @@ class SnapshotStore:
             data = write_exif(data, stamp)
         staging = self._thread.submit(self._stage, data)
         try:
-            picture = inspect(data)
+            info = inspect(data)
             digest = hashlib.sha256(data).hexdigest()
         except BaseException:
             if staging.exception() is None:
                 self._thread.submit(self._album.discard, staging.result()).result()
             raise
-        snapshot = make_snapshot(name, picture, len(data), digest, origin)
-        self._thread.submit(self._save_staged, staging.result(), snapshot, data, picture.thumbnail).result()
+        snapshot = make_snapshot(name, info, len(data), digest, origin)
+        self._thread.submit(self._save_staged, staging.result(), snapshot, data, info.thumbnail).result()
         return snapshot
 
     # ---- in the album's thread

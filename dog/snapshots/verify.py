@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dog.errors import BadImage, DogError, StartError, StorageError
-from dog.images import LARGEST_PICTURE, inspect_kept
+from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.folder import list_days
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
 from dog.snapshots.index import Index, is_environment_error
@@ -249,19 +249,17 @@ class Verification:
         """Add a new photo to the index if it is intact, as the next start would."""
         try:
             size = (self._root / path).stat().st_size
-            if size > LARGEST_PICTURE:
-                raise BadImage(f"It has more than {LARGEST_PICTURE // 1024**2} MiB.")
+            if size > MAX_IMAGE_BYTES:
+                raise BadImage(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB.")
             data = read_image(self._root / path, size)
-            picture = inspect_kept(data)
+            info = inspect_kept(data)
         except (OSError, StorageError, SnapshotGone) as error:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
         except BadImage as error:
             return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
-        if SUFFIXES[picture.content_type] != name.suffix:
-            return Finding(
-                "unknown", path, f"has a wrong suffix, because it is {picture.content_type}; move it elsewhere"
-            )
-        index.add(make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest()))
+        if SUFFIXES[info.content_type] != name.suffix:
+            return Finding("unknown", path, f"has a wrong suffix, because it is {info.content_type}; move it elsewhere")
+        index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
         return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
