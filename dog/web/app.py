@@ -43,12 +43,12 @@ from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
-from dog.web.middleware.origins import (
+from dog.web.middleware.origins import answer_preflight
+from dog.web.middleware.security_headers import (
     KEEPS_HTTPS,
     SECURITY_HEADERS,
     SECURITY_LINES,
     add_security_headers,
-    answer_preflight,
     make_security_headers,
     sends_hsts,
 )

@@ -28,7 +28,7 @@ from dog.web.app import create_app, drain, kill
 from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS
 from dog.web.middleware.access_log import AccessLog
 from dog.web.middleware.errors import patch_aiohttp_server
-from dog.web.middleware.origins import SECURITY_HEADERS
+from dog.web.middleware.security_headers import SECURITY_HEADERS
 from dog.web.service import SERVICE
 
 __all__ = ["find_network_address", "run"]

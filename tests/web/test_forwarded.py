@@ -27,8 +27,9 @@ from dog.settings import Settings
 from dog.web.connections.connection import CONNECTIONS, Connection, Connections
 from dog.web.connections.places import Client
 from dog.web.connections.refusals import RETRY_AFTER
-from dog.web.middleware.errors import Problem, error_middleware
+from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
+from dog.web.problems import Problem
 from tests.conftest import Run
 from tests.support.running import until
 from tests.support.server_process import ROOT

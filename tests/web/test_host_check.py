@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dog.settings import Settings
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.host_check import Hosts
+from dog.web.problems import Problem
 from tests.conftest import Run, Serve
 from tests.support.running import Running
 from tests.support.server_process import ServerProcess

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dog.settings import load
 from dog.web.app import create_app
 from dog.web.connections.refusals import MESSAGES, Reason, Refusals, build_refusals
-from dog.web.middleware.origins import SECURITY_HEADERS
+from dog.web.middleware.security_headers import SECURITY_HEADERS
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 HTML, JSON = "text/html; charset=utf-8", "application/problem+json"

@@ -17,7 +17,7 @@ from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import TOKEN_PATTERN
 from dog.web.http.bodies import FORM
 from dog.web.middleware.authorization import require_role
-from dog.web.middleware.errors import STATUS
+from dog.web.problems import STATUS
 
 __all__ = [
     "FILE_ERRORS",

@@ -15,7 +15,7 @@ from typing import Literal
 import jinja2
 
 from dog.protocol import encode
-from dog.web.middleware.errors import STATUS, problem_details
+from dog.web.problems import STATUS, problem_details
 
 __all__ = ["END_OF_HEAD", "MESSAGES", "RETRY_AFTER", "Reason", "Refusal", "Refusals", "build_refusals"]
 

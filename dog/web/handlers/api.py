@@ -21,7 +21,7 @@ from dog.snapshots import Snapshot
 from dog.web.handlers.images import check_place, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture import capture_and_wait, rate_limit_permit
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = [

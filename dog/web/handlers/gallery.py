@@ -13,7 +13,8 @@ from dog.snapshots import Snapshot
 from dog.web.handlers.images import check_place, find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form
-from dog.web.middleware.errors import Problem, relative_root
+from dog.web.middleware.errors import relative_root
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = ["GalleryQuery", "PinForm", "ask_deletion", "press_delete", "press_pin", "show_gallery"]

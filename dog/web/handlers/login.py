@@ -15,8 +15,9 @@ from dog.protocol import Role
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
 from dog.web.middleware.authentication import IDENTITY, find_cookie_path, name_cookie
-from dog.web.middleware.errors import STATUS, Problem, error_headers, relative_root
+from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
+from dog.web.problems import STATUS, Problem, error_headers
 from dog.web.service import SERVICE
 
 __all__ = [

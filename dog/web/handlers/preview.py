@@ -14,8 +14,8 @@ from dog.errors import RequestError
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.content import cut
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 

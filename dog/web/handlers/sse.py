@@ -17,7 +17,8 @@ from dog.push.hub import SILENCE, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOver, take_over
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.origins import SECURITY_LINES, allow_origin, check_origin
+from dog.web.middleware.origins import allow_origin, check_origin
+from dog.web.middleware.security_headers import SECURITY_LINES
 from dog.web.service import SERVICE
 
 __all__ = ["stream"]

@@ -23,8 +23,8 @@ from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
-from dog.web.middleware.errors import TEMPORARY, Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import TEMPORARY, Problem
 from dog.web.rate_limits import TokenBucket, client_key
 from dog.web.service import SERVICE
 

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Struct
 
 from dog.protocol import encode, explain_mismatch
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
 __all__ = ["BODY_PATIENCE", "read_body", "read_form", "respond_json"]
 

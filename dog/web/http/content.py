@@ -20,8 +20,9 @@ from aiohttp.abc import AbstractStreamWriter
 
 from dog.errors import DogError
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.errors import Problem
-from dog.web.middleware.origins import SECURITY_LINES, allow_origin
+from dog.web.middleware.origins import allow_origin
+from dog.web.middleware.security_headers import SECURITY_LINES
+from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 

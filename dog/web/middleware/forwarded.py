@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
 __all__ = ["ForwardedInfo", "forwarded_middleware", "parse_forwarded_headers"]
 

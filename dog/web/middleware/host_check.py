@@ -16,7 +16,7 @@ from aiohttp.typedefs import Middleware
 
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
 __all__ = ["Hosts", "make_host_check"]
 
