@@ -37,7 +37,7 @@ from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_PICTURES, SharedPictures
-from dog.web.http.content import READERS, READING, Content
+from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
 from dog.web.live_sessions import LiveSessions
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
@@ -45,9 +45,9 @@ from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import answer_preflight
 from dog.web.middleware.security_headers import (
-    KEEPS_HTTPS,
+    SENDS_HSTS,
     SECURITY_HEADERS,
-    SECURITY_LINES,
+    SECURITY_HEADER_LINES,
     add_security_headers,
     make_security_headers,
     sends_hsts,
@@ -61,14 +61,14 @@ __all__ = ["create_app", "drain", "kill"]
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-ANSWERED = dt.timedelta(seconds=KEY_TTL)
-OPENING = 3.0
+REPEATABLE_AGE = dt.timedelta(seconds=KEY_TTL)
+CAMERA_OPEN_TIMEOUT = 3.0
 """Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
-BODY_SIZE = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
 """Bytes of the longest body that anybody has reason to send."""
-DRAIN = 1.0
+CAPTURE_DRAIN_TIMEOUT = 1.0
 """Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
-PATIENCE = 2.5
+STOP_TIMEOUT = 2.5
 """Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
 
 
@@ -83,7 +83,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         make_host_check(settings),
         answer_preflight,
     ]
-    app = web.Application(middlewares=middlewares, client_max_size=BODY_SIZE)
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(find_folder("templates")),
@@ -97,13 +97,13 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     page = app[static_files.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
-    app[KEEPS_HTTPS] = sends_hsts(settings)
+    app[SENDS_HSTS] = sends_hsts(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[SHARED_PICTURES] = SharedPictures()
-    app[READING] = asyncio.Semaphore(READERS)
-    app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
+    app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
     app.on_shutdown.append(drain)
@@ -142,7 +142,7 @@ def _run_service(
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(app[CONNECTIONS].close)
-            stack.callback(_run_for_ever(app[CONNECTIONS].run(), "connections").cancel)
+            stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
             app[SERVICE] = await _start_service(settings, make_camera, metrics, stack)
             yield
 
@@ -178,16 +178,16 @@ async def _start_service(
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)
     access = await _open_access(settings, clock, stack) if settings.auth else None
-    presence = LiveSessions(access)
+    live_sessions = LiveSessions(access)
     if access is not None:
-        access.on_change = presence.recheck_roles
+        access.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
         latest = restore_latest(await store.latest(name), time.monotonic())
-        answered = restore_answered(await store.requested(name, utc_now() - ANSWERED), time.monotonic())
+        answered = restore_answered(await store.requested(name, utc_now() - REPEATABLE_AGE), time.monotonic())
         cameras[name] = CameraTask(
             name,
             await _make_driver(own, make_camera, store.incoming),
@@ -203,10 +203,10 @@ async def _start_service(
     album = RetentionTask(store, hub, cameras, metrics)
     stack.push_async_callback(album.settle)
     await _start_cameras(cameras.values())
-    stack.callback(_run_for_ever(album.run(), "album").cancel)
-    stack.callback(_run_for_ever(album.watch_clock(), "clock").cancel)
-    stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
-    stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
+    stack.callback(_start_background_task(album.run(), "album").cancel)
+    stack.callback(_start_background_task(album.watch_clock(), "clock").cancel)
+    stack.callback(_start_background_task(hub.keep_alive(), "pings").cancel)
+    stack.callback(_start_background_task(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return Service(
         settings,
         clock,
@@ -218,7 +218,7 @@ async def _start_service(
         metrics,
         access,
         anonymous_identity(settings),
-        presence,
+        live_sessions,
         RateLimits(settings, time.monotonic),
     )
 
@@ -257,21 +257,21 @@ async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
     """Open them all at once."""
     for camera in cameras:
         camera.start()
-    tries = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
-    await asyncio.wait(tries, timeout=OPENING)
-    for one in tries:
+    first_attempts = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
+    await asyncio.wait(first_attempts, timeout=CAMERA_OPEN_TIMEOUT)
+    for one in first_attempts:
         one.cancel()
 
 
-def _run_for_ever(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
     """A task that nobody waits for; if it ends all the same, the log says why."""
 
-    def tell(task: "asyncio.Task[None]") -> None:
+    def log_end(task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
             log.critical("the task %r has ended", name, exc_info=task.exception())
 
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(tell)
+    task.add_done_callback(log_end)
     return task
 
 
@@ -283,7 +283,7 @@ async def drain(app: web.Application) -> None:
     if SERVICE not in app:
         return
     service = app[SERVICE]
-    stops = [asyncio.create_task(camera.stop(DRAIN)) for camera in service.cameras.values()]
-    await asyncio.wait(stops, timeout=PATIENCE)
+    stops = [asyncio.create_task(camera.stop(CAPTURE_DRAIN_TIMEOUT)) for camera in service.cameras.values()]
+    await asyncio.wait(stops, timeout=STOP_TIMEOUT)
     service.hub.close(1012, "restarting")
     await service.hub.wait_closed()

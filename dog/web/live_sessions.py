@@ -6,14 +6,14 @@ from itertools import count
 
 from dog.auth import AuthService, Identity
 
-__all__ = ["CHANGED", "UNAUTHORIZED", "LiveSessions"]
+__all__ = ["ROLE_CHANGED", "UNAUTHORIZED", "LiveSessions"]
 
-CHANGED = 1012
+ROLE_CHANGED = 1012
 """Close code: come back, and be told anew what you may."""
 UNAUTHORIZED = 4401
 """Close code: do not."""
 
-End = Callable[[int, str], None]
+OnClose = Callable[[int, str], None]
 """What ends a presence, with a close code and a reason."""
 
 
@@ -22,33 +22,33 @@ class LiveSessions:
 
     def __init__(self, access: AuthService | None) -> None:
         self._access = access
-        self._present: dict[int, tuple[Identity, End]] = {}
+        self._live: dict[int, tuple[Identity, OnClose]] = {}
         self._numbers = count()
 
-    def enter(self, visitor: Identity, end: End) -> Callable[[], None]:
+    def register(self, identity: Identity, on_close: OnClose) -> Callable[[], None]:
         """`end` is called once, when the visitor's role is another. What is given back is to be called when they go."""
         number = next(self._numbers)
         if self._access is not None:
-            self._present[number] = (visitor, end)
-        return lambda: self._present.pop(number, None) and None
+            self._live[number] = (identity, on_close)
+        return lambda: self._live.pop(number, None) and None
 
     @contextlib.contextmanager
-    def registered(self, visitor: Identity, end: End) -> Iterator[None]:
-        leave = self.enter(visitor, end)
+    def registered(self, identity: Identity, on_close: OnClose) -> Iterator[None]:
+        unregister = self.register(identity, on_close)
         try:
             yield
         finally:
-            leave()
+            unregister()
 
     def recheck_roles(self) -> None:
         """The accounts have changed, or a session has ended."""
         assert self._access is not None
-        for number, (visitor, end) in tuple(self._present.items()):
-            role = self._access.role_now(visitor)
-            if role == visitor.role:
+        for number, (identity, on_close) in tuple(self._live.items()):
+            role = self._access.role_now(identity)
+            if role == identity.role:
                 continue
-            self._present.pop(number, None)
+            self._live.pop(number, None)
             if role is None:
-                end(UNAUTHORIZED, "logged out")
+                on_close(UNAUTHORIZED, "logged out")
             else:
-                end(CHANGED, "role changed")
+                on_close(ROLE_CHANGED, "role changed")

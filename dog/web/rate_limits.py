@@ -15,7 +15,7 @@ from dog.settings import Settings
 __all__ = ["RateLimits", "TokenBucket", "client_key"]
 
 MIB = 1024 * 1024
-MOST = 10_000
+MAX_CLIENTS = 10_000
 """Users and addresses that are remembered; those who had something last stay."""
 
 
@@ -49,20 +49,20 @@ class TokenBucket:
         self._tokens -= tokens
 
 
-class _Kind:
+class _ClientLimit:
     """One thing that there is so much of for each client, with the sentence for who has had it all."""
 
-    def __init__(self, rate: float, burst: float, sentence: str, clock: Callable[[], float]) -> None:
+    def __init__(self, rate: float, burst: float, message: str, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._burst = burst
-        self._sentence = sentence
+        self._message = message
         self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def check(self, client: str | None, request: str | None = None) -> None:
         """Raise RequestError `rate_limited` for who has had it all."""
         if wait := self._wait(client):
-            text = f"{self._sentence}. Try again in {_write(wait)}."
+            text = f"{self._message}. Try again in {_format_wait(wait)}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
 
     def take(self, client: str | None, request: str | None = None) -> None:
@@ -72,7 +72,7 @@ class _Kind:
 
     def spend(self, client: str | None, tokens: float) -> None:
         if client is not None:
-            bucket = self._find(client)
+            bucket = self._bucket(client)
             bucket.wait(self._clock())
             bucket.spend(tokens)
 
@@ -80,14 +80,14 @@ class _Kind:
         return self._wait(client) > 0
 
     def _wait(self, client: str | None) -> float:
-        return self._find(client).wait(self._clock()) if client in self._buckets else 0.0
+        return self._bucket(client).wait(self._clock()) if client in self._buckets else 0.0
 
-    def _find(self, client: str | None) -> TokenBucket:
+    def _bucket(self, client: str | None) -> TokenBucket:
         assert client is not None
         bucket = self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = TokenBucket(self._rate, self._burst)
-            if len(self._buckets) > MOST:
+            if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(client)
@@ -99,19 +99,19 @@ class RateLimits:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         presses, download = settings.presses_per_minute, settings.download_per_hour * MIB
-        many = f"You have reached the limit of {presses} new photo{'' if presses == 1 else 's'} per minute"
-        much = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
-        self.presses = _Kind(presses / 60, presses, many, clock)
-        self.download = _Kind(download / 3600, download, much, clock)
+        photos_message = f"You have reached the limit of {presses} new photo{'' if presses == 1 else 's'} per minute"
+        download_message = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
+        self.presses = _ClientLimit(presses / 60, presses, photos_message, clock)
+        self.download = _ClientLimit(download / 3600, download, download_message, clock)
 
 
-def client_key(visitor: Identity, address: str | None) -> str | None:
+def client_key(identity: Identity, address: str | None) -> str | None:
     """Who it is that is counted: a user or a token, else an address; None for this machine's own."""
-    if visitor.name is not None:
-        return f"{visitor.kind} {visitor.name}"
+    if identity.name is not None:
+        return f"{identity.kind} {identity.name}"
     return None if not address or is_here(address) else find_network(address)
 
 
-def _write(wait: float) -> str:
+def _format_wait(wait: float) -> str:
     """So many seconds, as a person says it."""
     return f"{max(1, round(wait))} s" if wait < 120 else f"{round(wait / 60)} minutes"

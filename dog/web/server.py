@@ -31,19 +31,19 @@ from dog.web.middleware.errors import patch_aiohttp_server
 from dog.web.middleware.security_headers import SECURITY_HEADERS
 from dog.web.service import SERVICE
 
-__all__ = ["find_network_address", "run"]
+__all__ = ["network_addresses", "run"]
 
-END_LIMIT = 4.5
+SHUTDOWN_TIMEOUT = 4.5
 """Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
-HANDLER_LIMIT = 0.5
+HANDLER_TIMEOUT = 0.5
 """Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
-DESCRIPTORS = 65536
+WANTED_DESCRIPTORS = 65536
 """The soft limit of open files that is asked for, where the hard one allows it."""
-MISHAP_INTERVAL = 10.0
+LOG_INTERVAL = 10.0
 """Seconds between two lines about the same trouble."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
-ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+UNREACHED_ADDRESSES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def run(settings: Settings, running: Log) -> int:
 async def _serve(settings: Settings, running: Log) -> int:
     check_exposure(settings)
     tls = await asyncio.to_thread(make_tls, settings)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hear_hangup, tls)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, tls)
     app = create_app(settings)
     access_log = logging.getLogger("aiohttp.access") if settings.log_level == "debug" else None
     http_log = logging.getLogger("dog.http")
@@ -69,7 +69,7 @@ async def _serve(settings: Settings, running: Log) -> int:
         access_log_class=AccessLog,
         logger=http_log,
         **HTTP_SETTINGS,
-        shutdown_timeout=HANDLER_LIMIT,
+        shutdown_timeout=HANDLER_TIMEOUT,
     )
     asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
     listening = asyncio.create_task(_listen(runner, settings, tls))
@@ -85,7 +85,7 @@ async def _serve(settings: Settings, running: Log) -> int:
     return 0
 
 
-def _hear_hangup(tls: Tls | None) -> None:
+def _reload_certificate(tls: Tls | None) -> None:
     if tls is not None:
         tls.reload()
     else:
@@ -104,15 +104,15 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
             guard, settings.host, settings.port, backlog=connections.backlog
         )
     except (OSError, UnicodeError) as error:  # a name that can't be one, such as `a..b`, is a UnicodeError
-        raise _explain(error, settings) from error
+        raise _listen_error(error, settings) from error
     listening = [listener.getsockname() for listener in server.sockets]
-    addresses = _addresses(settings, listening)
-    line = f"D.O.G. is at {' and '.join(addresses)}  (Ctrl-C ends it)"
+    urls = _urls(settings, listening)
+    line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    _print_setup_link(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else addresses)
-    for trap in find_warnings(settings):
-        log.warning("%s", trap)
+    _print_setup_link(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else urls)
+    for warning in find_warnings(settings):
+        log.warning("%s", warning)
     if settings.base_url and not settings.trusted_proxies:
         log.info(
             "Behind a proxy, all clients share its address and its limits: %d requests, %d viewers. "
@@ -126,7 +126,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
         server.close()
 
 
-def _print_setup_link(access: AuthService | None, addresses: list[str]) -> None:
+def _print_setup_link(access: AuthService | None, urls: list[str]) -> None:
     """Print the link that lets one browser in, as long as nobody has a password who may manage.
 
     It is in no file of ours; whoever reads what the service prints, as in systemd's journal, can be that one.
@@ -134,13 +134,13 @@ def _print_setup_link(access: AuthService | None, addresses: list[str]) -> None:
     if access is not None and access.needs_invitation:
         invitation = access.make_invitation()
         print_line("Nobody has a password yet who may manage. This link lets one browser in, once:")
-        print_line(" or ".join(f"{address}/enter/{invitation}" for address in addresses))
+        print_line(" or ".join(f"{address}/enter/{invitation}" for address in urls))
 
 
 def _raise_descriptor_limit() -> None:
     """Every viewer is a descriptor, and the usual 1,024 are soon used up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -151,27 +151,27 @@ class MalformedRequestFilter(logging.Filter):
     The line names the kind of mistake alone: aiohttp's own words quote the request, which may be somebody's cookie.
     """
 
-    said_at = -math.inf
-    unsaid = 0
+    logged_at = -math.inf
+    suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)):
             return True
-        if record.created - self.said_at < MISHAP_INTERVAL:
-            self.unsaid += 1
+        if record.created - self.logged_at < LOG_INTERVAL:
+            self.suppressed += 1
             return False
         reason = type(record.exc_info[1]).__name__
-        more = f" (and {self.unsaid} more before)" if self.unsaid else ""
+        more = f" (and {self.suppressed} more before)" if self.suppressed else ""
         record.msg, record.args, record.exc_info = "Not HTTP: %s%s", (reason, more), None
         record.levelno, record.levelname = logging.INFO, "INFO"
-        self.said_at, self.unsaid = record.created, 0
+        self.logged_at, self.suppressed = record.created, 0
         return True
 
 
 class LoopErrorHandler:
     """What the event loop could tell nobody. Used up descriptors would fill the log: they are said now and then."""
 
-    said_at = -math.inf
+    logged_at = -math.inf
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -181,13 +181,13 @@ class LoopErrorHandler:
             return  # it shuts the sending half of a connection whose other side has gone in this very moment
         if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
             loop.default_exception_handler(context)
-        elif loop.time() - self.said_at >= MISHAP_INTERVAL:
-            self.said_at = loop.time()
+        elif loop.time() - self.logged_at >= LOG_INTERVAL:
+            self.logged_at = loop.time()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             log.error("New connections can't be taken: all %d descriptors are in use (ulimit -n)", limit)
 
 
-def _explain(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
+def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
     """Which setting is to blame for not being able to listen, and what to do."""
     host, port = settings.host, settings.port
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -204,12 +204,12 @@ def _explain(error: OSError | UnicodeError, settings: Settings) -> SettingError 
     return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
 
 
-def _addresses(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
+def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
     """Addresses that a person can open: the first is for this machine, unless it is listened elsewhere only."""
     bound, port = listening[0][:2]
     if bound in ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in bound else socket.AF_INET
-        hosts = ["::1" if ":" in bound else "127.0.0.1", *find_network_address(family)]
+        hosts = ["::1" if ":" in bound else "127.0.0.1", *network_addresses(family)]
     else:
         hosts = [bound if settings.port == 0 else settings.host]  # a name may have a free port for each address
     scheme = "http" if settings.tls_certificate is None else "https"
@@ -217,11 +217,11 @@ def _addresses(settings: Settings, listening: list[tuple[str, int]]) -> list[str
     return [*urls, settings.base_url] if settings.base_url else urls
 
 
-def find_network_address(family: socket.AddressFamily) -> list[str]:
+def network_addresses(family: socket.AddressFamily) -> list[str]:
     """This machine's address in its network, where it has one. Nothing is sent to find out."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((ELSEWHERE[family], 9))
+            probe.connect((UNREACHED_ADDRESSES[family], 9))
             return [probe.getsockname()[0]]
     except OSError:
         return []
@@ -240,28 +240,30 @@ class Shutdown:
         self._running = running
         self._listening = listening
         self._loop = asyncio.get_running_loop()
-        self._asked = False
+        self._is_stopping = False
 
     def watch_signals(self) -> None:
         for number in SIGNALS:
             self._loop.add_signal_handler(number, lambda: None)
-            signal.signal(number, self._hear)
+            signal.signal(number, self._on_signal)
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self._asked:
-            self._force(128 + number, f"{name} again: ending at once")
-        self._asked = True
-        limit = threading.Timer(END_LIMIT, self._force, (1, f"The end took more than {END_LIMIT} s: ending at once"))
+        if self._is_stopping:
+            self._exit_now(128 + number, f"{name} again: ending at once")
+        self._is_stopping = True
+        limit = threading.Timer(
+            SHUTDOWN_TIMEOUT, self._exit_now, (1, f"The end took more than {SHUTDOWN_TIMEOUT} s: ending at once")
+        )
         limit.daemon = True
         limit.start()
-        self._loop.call_soon_threadsafe(self._begin, name)
+        self._loop.call_soon_threadsafe(self._stop_listening, name)
 
-    def _begin(self, name: str) -> None:
+    def _stop_listening(self, name: str) -> None:
         log.info("Stopping (%s)...", name)
         self._listening.cancel()
 
-    def _force(self, status: int, reason: str) -> None:
+    def _exit_now(self, status: int, reason: str) -> None:
         try:
             kill(self._app)
             log.error("%s", reason)

@@ -35,8 +35,8 @@ class Service:
     metrics: Metrics
     access: AuthService | None
     anonymous: Identity
-    presence: LiveSessions
-    allowances: RateLimits
+    live_sessions: LiveSessions
+    rate_limits: RateLimits
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""

@@ -346,7 +346,7 @@ def test_json_that_is_too_deep_too_large_or_none_is_refused_in_words(asked: Aske
 
 IMPATIENT = """
 import dog.web.http.bodies
-dog.web.http.bodies.BODY_PATIENCE = 0.5
+dog.web.http.bodies.BODY_TIMEOUT = 0.5
 from dog.cli import main
 main(prog_name="dog")
 """

@@ -16,7 +16,7 @@ from dog import __version__
 from dog.cli import main
 from dog.errors import SettingError, StartError
 from dog.settings import ALL_SETTINGS, COMMON_SETTINGS, SETTINGS, Setting, Settings, load
-from dog.web.server import _explain
+from dog.web.server import _listen_error
 from tests.conftest import Serve
 from tests.support.server_process import run_dog
 
@@ -149,10 +149,10 @@ def test_a_host_that_is_not_this_machine_is_named(host: str, problem: str, tmp_p
 def test_a_port_that_is_not_permitted_is_named_and_any_other_reason_told() -> None:
     """As these need a user without privileges and a broken network, the words alone are tested."""
     settings = Settings(port=80)
-    assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
+    assert str(_listen_error(PermissionError(13, "Permission denied"), settings)) == (
         "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
     )
-    other = _explain(OSError(105, "No buffer space available"), settings)
+    other = _listen_error(OSError(105, "No buffer space available"), settings)
     assert isinstance(other, StartError)
     assert str(other) == "Can't listen on 127.0.0.1 port 80: No buffer space available"
 

@@ -601,7 +601,7 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
 ) -> None:
     secured = await secure(max_connections=1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
-    secured.connections.refusals = 2
+    secured.connections.max_refusals = 2
     await secured.begin()
     silent = [await secured.knock() for _ in range(2)]
     await until(lambda: len(secured.connections._refused) == 2)

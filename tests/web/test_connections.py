@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS, OWN_DESCRIPTORS, Connection, Connections
+from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS, RESERVED_DESCRIPTORS, Connection, Connections
 from dog.web.connections.http_handler import Handler
 from dog.web.connections.places import ClientLimits, Places
 from dog.web.connections.refusals import RETRY_AFTER
@@ -310,12 +310,15 @@ def test_descriptors_are_kept_back_for_a_burst_and_for_the_service_itself(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (descriptors, descriptors))
     connections = Connections(Settings(max_connections=20_000), Metrics("test"), {})
-    assert 1 <= connections.most <= 20_000
+    assert 1 <= connections.max_connections <= 20_000
     assert connections.backlog >= 1
     if descriptors == resource.RLIM_INFINITY or descriptors == 1_000_000:
-        assert connections.most == 20_000
+        assert connections.max_connections == 20_000
     elif descriptors >= 256:
-        assert connections.most + 3 * connections.backlog + connections.refusals + OWN_DESCRIPTORS <= descriptors
+        assert (
+            connections.max_connections + 3 * connections.backlog + connections.max_refusals + RESERVED_DESCRIPTORS
+            <= descriptors
+        )
 
 
 # ---- the 503
@@ -325,7 +328,7 @@ def test_descriptors_are_kept_back_for_a_burst_and_for_the_service_itself(
 async def test_the_503_says_why_and_when_to_come_back_and_hangs_up(
     guard: Guard, head: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 1000.0 if head == REQUEST else 0.2)
+    monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 1000.0 if head == REQUEST else 0.2)
     guarded = await guard(max_connections=1)
     await guarded.begin()
     client = await guarded.come()
@@ -370,10 +373,10 @@ async def test_who_is_refused_and_stays_is_cut_off(guard: Guard, monkeypatch: py
     guarded = await guard(max_connections=1)
     await guarded.begin()
     for _ in range(5):
-        monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 1000.0)
+        monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 1000.0)
         client = await guarded.come()
         await until(lambda: len(guarded.connections._refused) == 1)
-        monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 0.05)
+        monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 0.05)
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while True:
@@ -385,7 +388,7 @@ async def test_who_is_refused_and_stays_is_cut_off(guard: Guard, monkeypatch: py
 
 async def test_where_too_many_are_being_told_the_next_is_refused_without_a_word(guard: Guard) -> None:
     guarded = await guard(max_connections=1)
-    guarded.connections.refusals = 2
+    guarded.connections.max_refusals = 2
     await guarded.begin()
     told = [await guarded.come() for _ in range(2)]
     await until(lambda: len(guarded.connections._refused) == 2)
@@ -586,7 +589,7 @@ async def test_a_head_that_does_not_end_is_refused_with_408(
     guard: Guard, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.HEAD_TIMEOUT", 0.2)
-    monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 0.2)
     guarded = await guard()
     client = await guarded.come()
     await client.say(said)

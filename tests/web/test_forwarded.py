@@ -292,7 +292,7 @@ def test_a_trusted_proxy_is_not_kept_out_by_its_neighbours() -> None:
     connections = Connections(settings, Metrics("test"), {})
 
     def enter(address: str) -> object:
-        return connections.enter(Connection(connections, make_no_handler), address)
+        return connections.register(Connection(connections, make_no_handler), address)
 
     assert isinstance(enter("2001:db8::2"), Client)
     assert enter("2001:db8::3") == "address"
@@ -352,7 +352,7 @@ async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
     with contextlib.suppress(ConnectionError):
         async with connections.hold_place(request):
             connections.count_as_viewer(request)
-            leave = connections.enter_viewer(address)
+            leave = connections.register_viewer(address)
             leave()
             raise ConnectionResetError
     assert connections.count == 0

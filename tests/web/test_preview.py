@@ -26,7 +26,7 @@ from dog.captures.preview import END, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
 from dog.web.connections.connection import CONNECTIONS, Connection
-from dog.web.http.content import PIECE
+from dog.web.http.content import CHUNK_BYTES
 from dog.web.service import SERVICE
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
@@ -310,7 +310,7 @@ async def test_who_is_slow_but_reads_stays_and_who_takes_nothing_is_cut_off(
     for frame in frames:
         show(viewing.camera, frame)
         await until(lambda: viewing.waiting > 0)
-        assert viewing.waiting <= PIECE, "who does not read costs a piece, and not a frame"
+        assert viewing.waiting <= CHUNK_BYTES, "who does not read costs a piece, and not a frame"
         timer = connection._stall_timer
         assert timer is not None
         reading = asyncio.create_task(slow.read_frame())

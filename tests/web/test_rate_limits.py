@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 from dog.auth import Identity
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.rate_limits import MOST, RateLimits, client_key
+from dog.web.rate_limits import MAX_CLIENTS, RateLimits, client_key
 from tests.attacks.test_requests import HERE, Said, add_token, ask, take_photo
 from tests.conftest import Run, Serve
 from tests.support.running import until
@@ -275,26 +275,26 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
 
 
 def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
-    allowances = RateLimits(Settings(open=True), Clock())
-    for number in range(2 * MOST):
-        allowances.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
-    assert len(allowances.presses._buckets) == MOST
+    rate_limits = RateLimits(Settings(open=True), Clock())
+    for number in range(2 * MAX_CLIENTS):
+        rate_limits.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
+    assert len(rate_limits.presses._buckets) == MAX_CLIENTS
 
 
 def test_a_family_never_meets_a_limit() -> None:
     """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
     clock = Clock()
-    allowances = RateLimits(Settings(open=True), clock)
+    rate_limits = RateLimits(Settings(open=True), clock)
     client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")
     photo, frame = 500_000, 100_000
     for second in range(24 * 3600):
         clock.now += 1
         for member in range(6):
             if (second + member) % 4 == 0:
-                assert refuse(allowances.presses, client) is None
-                allowances.presses.spend(client, 1)
-        assert refuse(allowances.download, client) is None
-        allowances.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
+                assert refuse(rate_limits.presses, client) is None
+                rate_limits.presses.spend(client, 1)
+        assert refuse(rate_limits.download, client) is None
+        rate_limits.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
     if way != "after":
         await running.camera.exposing.wait()
     changed = asyncio.Event()
-    recheck_roles = running.service.presence.recheck_roles
+    recheck_roles = running.service.live_sessions.recheck_roles
 
     def note() -> None:
         recheck_roles()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.web.server import END_LIMIT, LoopErrorHandler
+from dog.web.server import SHUTDOWN_TIMEOUT, LoopErrorHandler
 from tests.conftest import Serve
 from tests.load.health import measure_memory
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
@@ -138,8 +138,8 @@ def test_an_end_that_takes_too_long_is_cut_short_within_five_seconds(stick: str,
         assert server.stop() == 1
     finally:
         server.kill()
-    assert END_LIMIT < 5
-    line = f"The end took more than {END_LIMIT} s: ending at once"
+    assert SHUTDOWN_TIMEOUT < 5
+    line = f"The end took more than {SHUTDOWN_TIMEOUT} s: ending at once"
     assert line in server.stderr
     assert line in (tmp_path / "server.log").read_text()
 

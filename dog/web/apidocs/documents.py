@@ -18,7 +18,7 @@ from dog.web.apidocs.openapi import make_openapi
 from dog.web.apidocs.operation import Operation
 from dog.web.apidocs.schemas import Schema, name_of
 from dog.web.http.content import Content, respond
-from dog.web.middleware.authentication import describe_visitor
+from dog.web.middleware.authentication import describe_identity
 
 __all__ = ["DOCUMENTS", "Documents", "show_asyncapi", "show_openapi", "show_page"]
 
@@ -55,7 +55,7 @@ class Documents:
         context = {
             "root": "./",  # of /api
             "version": __version__,
-            **describe_visitor(None),
+            **describe_identity(None),
             "openapi": self._openapi,
             "asyncapi": self._asyncapi,
             "chapters": list(self._chapters()),

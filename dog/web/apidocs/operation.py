@@ -15,13 +15,13 @@ from msgspec import Meta, Struct
 from dog.protocol import Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import TOKEN_PATTERN
-from dog.web.http.bodies import FORM
+from dog.web.http.bodies import FORM_TYPE
 from dog.web.middleware.authorization import require_role
 from dog.web.problems import STATUS
 
 __all__ = [
     "FILE_ERRORS",
-    "FORM",
+    "FORM_TYPE",
     "JSON",
     "PARTS",
     "PICTURES",
@@ -39,7 +39,7 @@ COMMON = ("bad_request", "internal_error", "overloaded", "unknown_host")
 """Problems that anybody may meet anywhere."""
 JSON = "application/json"
 OF_A_FORM = ("bad_message", "request_timeout", "too_big")
-OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM: OF_A_FORM}
+OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM_TYPE: OF_A_FORM}
 """Problems that who sends a body may meet."""
 FILE_ERRORS = ("bad_range", "precondition_failed", "rate_limited")
 SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot")

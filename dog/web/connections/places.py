@@ -57,7 +57,7 @@ class Client:
         return len(self._waiting)
 
     @property
-    def is_gone(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.connections or self.requests or self.viewers or self._waiting)
 
     @property
@@ -155,5 +155,5 @@ class Places:
         """Forget the client of this address if nothing of it is left."""
         network = find_network(address)
         client = self._clients.get(network)
-        if client is not None and client.is_gone:
+        if client is not None and client.is_empty:
             del self._clients[network]

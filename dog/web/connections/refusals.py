@@ -26,7 +26,7 @@ RETRY_AFTER = 10
 """Seconds after which a client may try again that was one too many."""
 MAX_HEAD_BYTES = 16 * 1024
 """Bytes of a head that are read to choose the response."""
-LINGER_SECONDS = 1.0
+REFUSAL_TIMEOUT = 1.0
 """Time that a refused client has to send its head, and then again to read the response."""
 
 Reason = Literal["total", "address", "head_too_big", "head_timeout"]
@@ -57,7 +57,7 @@ class Refusals:
 
     page: bytes
     """If its status is 503, the page tries again by itself."""
-    page_of_form: bytes
+    form_page: bytes
     """The same for a method other than GET and HEAD, which a browser must not repeat by itself."""
     problem: bytes
 
@@ -72,7 +72,7 @@ class Refusals:
         if not path.startswith(b"/api/") and any(
             b"text/html" in accepted.lower() for accepted in ACCEPT.findall(fields)
         ):
-            response = self.page if method in (b"GET", b"HEAD") else self.page_of_form
+            response = self.page if method in (b"GET", b"HEAD") else self.form_page
         return response if method != b"HEAD" else response[: response.index(b"\r\n\r\n") + 4]
 
 
@@ -115,7 +115,7 @@ def build_refusals(
 
     return Refusals(
         page=build_page(repeats=True),
-        page_of_form=build_page(repeats=False),
+        form_page=build_page(repeats=False),
         problem=build(encode(problem_details(code, message)), "application/problem+json"),
     )
 
@@ -134,7 +134,7 @@ class Refusal(asyncio.Protocol):
         self._refusals = refusals
         self._received: bytes | None = b""
         self._on_end = on_end
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._respond)
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self._respond)
         transport.resume_reading()
         self.data_received(received)
 
@@ -157,7 +157,7 @@ class Refusal(asyncio.Protocol):
             return
         head, self._received = self._received, None
         self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self._transport.abort)
         self._transport.write(self._refusals.choose(head))
         if self._transport.can_write_eof():
             with contextlib.suppress(OSError):  # the client has closed the connection

@@ -14,7 +14,7 @@ from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
-from dog.web.middleware.authentication import IDENTITY, find_cookie_path, name_cookie
+from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.problems import STATUS, Problem, error_headers
@@ -98,7 +98,9 @@ async def press_logout(request: web.Request) -> web.StreamResponse:
     await _forget(request, access)
     response = _lead(request, "login")
     response.headers["Clear-Site-Data"] = '"cache"'  # photos are kept there for a year
-    response.del_cookie(name_cookie(request), path=find_cookie_path(request), secure=is_secure(request), httponly=True)
+    response.del_cookie(
+        session_cookie_name(request), path=cookie_path(request), secure=is_secure(request), httponly=True
+    )
     return response
 
 
@@ -158,10 +160,10 @@ async def _let_in(
     await _forget(request, access)
     response = _lead(request, where)
     response.set_cookie(
-        name_cookie(request),
+        session_cookie_name(request),
         secret,
         max_age=max(0, int((expires_at - utc_now()).total_seconds())),
-        path=find_cookie_path(request),
+        path=cookie_path(request),
         secure=is_secure(request),
         httponly=True,
         samesite="Lax",
@@ -171,7 +173,7 @@ async def _let_in(
 
 async def _forget(request: web.Request, access: AuthService) -> None:
     """The session that the browser came with ends."""
-    if secret := request.cookies.get(name_cookie(request)):
+    if secret := request.cookies.get(session_cookie_name(request)):
         await access.log_out(secret)
 
 

@@ -18,7 +18,7 @@ from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOver, take_over
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import allow_origin, check_origin
-from dog.web.middleware.security_headers import SECURITY_LINES
+from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.service import SERVICE
 
 __all__ = ["stream"]
@@ -46,9 +46,9 @@ class EventStreamViewer(Viewer):
         visitor = request[IDENTITY]
         service = request.app[SERVICE]
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
-        self._leave = service.presence.enter(visitor, self.close)
+        self._leave = service.live_sessions.register(visitor, self.close)
         self.heard_at = math.inf
-        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._leave_connections = request.app[CONNECTIONS].register_viewer(self.address)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
             with contextlib.suppress(OSError):
@@ -93,5 +93,5 @@ def _build_head(request: web.Request, headers: dict[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nConnection: close\r\n"
-        f"{lines}{request.app[SECURITY_LINES]}\r\nretry: {RETRY}\n\n"
+        f"{lines}{request.app[SECURITY_HEADER_LINES]}\r\nretry: {RETRY}\n\n"
     ).encode()

@@ -75,7 +75,7 @@ class WebSocketViewer(Viewer):
         self._leave: Callable[[], None] | None = None
         self._waiting: asyncio.TimerHandle | None = None
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
-        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._leave_connections = request.app[CONNECTIONS].register_viewer(self.address)
 
     def data_received(self, data: bytes) -> None:
         now = self.heard_at = self._service.hub.now()
@@ -111,7 +111,7 @@ class WebSocketViewer(Viewer):
 
     def _join(self, handshake: bytes = b"") -> None:
         service = self._service
-        self._leave = service.presence.enter(self._visitor, self.close)
+        self._leave = service.live_sessions.register(self._visitor, self.close)
         service.hub.join(self, service.statuses(), self._since, preface=handshake)
 
     def _stop_waiting(self) -> None:
@@ -142,7 +142,7 @@ class WebSocketViewer(Viewer):
         if not is_viewer:
             self._join()
             return
-        self._leave = self._service.presence.enter(visitor, self.close)
+        self._leave = self._service.live_sessions.register(visitor, self.close)
         self._service.hub.resume(self, self._service.statuses(), self._service.hub.cursor)
 
     def _tell(self, error: RequestError) -> None:
@@ -202,7 +202,7 @@ class WebSocketViewer(Viewer):
             raise access_denied(self._visitor, "capture", said.request)
         camera = self._service.find_camera(said.camera, request=said.request)
         client = client_key(self._visitor, self.address)
-        presses = self._service.allowances.presses
+        presses = self._service.rate_limits.presses
         return camera.request(said.max_age, said.request, functools.partial(presses.take, client, said.request))
 
 

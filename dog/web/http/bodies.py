@@ -12,12 +12,12 @@ from msgspec import Struct
 from dog.protocol import encode, explain_mismatch
 from dog.web.problems import Problem
 
-__all__ = ["BODY_PATIENCE", "read_body", "read_form", "respond_json"]
+__all__ = ["BODY_TIMEOUT", "read_body", "read_form", "respond_json"]
 
-BODY_PATIENCE = 20.0
+BODY_TIMEOUT = 20.0
 """Seconds that a body of a few bytes may take to come."""
-FORM = "application/x-www-form-urlencoded"
-MOST_FIELDS = 20
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
 
@@ -43,28 +43,26 @@ async def read_form(request: web.Request, kind: type[T]) -> T:
 
     Raises Problem `request_timeout` and `bad_message`.
     """
-    if request.body_exists and request.content_type != FORM:
-        raise Problem("bad_message", f"The body is not a form. Send it as {FORM}.")
+    if request.body_exists and request.content_type != FORM_TYPE:
+        raise Problem("bad_message", f"The body is not a form. Send it as {FORM_TYPE}.")
     body = await _read(request)
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
         return msgspec.convert(dict(fields), kind, strict=False)
     except msgspec.ValidationError as error:
         raise Problem("bad_message", explain_mismatch(error)) from None
     except ValueError:  # a UnicodeDecodeError is one
         raise Problem(
-            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MOST_FIELDS} fields."
+            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MAX_FORM_FIELDS} fields."
         ) from None
 
 
 async def _read(request: web.Request) -> bytes:
     try:
-        async with asyncio.timeout(BODY_PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             return await request.read()
     except TimeoutError:
-        raise Problem(
-            "request_timeout", f"The body did not arrive within {BODY_PATIENCE:g} s. Send it again."
-        ) from None
+        raise Problem("request_timeout", f"The body did not arrive within {BODY_TIMEOUT:g} s. Send it again.") from None
     except (web.RequestPayloadError, PayloadEncodingError) as error:
         raise Problem("bad_message", f"The body cannot be read: {error}. Send it again.") from None
 

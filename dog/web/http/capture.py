@@ -20,7 +20,7 @@ __all__ = ["capture_and_wait", "rate_limit_permit", "recheck_access"]
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
     """What CameraTask asks before it has a new photo taken; it raises RequestError `rate_limited`."""
-    presses = request.app[SERVICE].allowances.presses
+    presses = request.app[SERVICE].rate_limits.presses
     return functools.partial(presses.take, client_key(request[IDENTITY], request.remote), key)
 
 

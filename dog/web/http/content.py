@@ -21,28 +21,28 @@ from aiohttp.abc import AbstractStreamWriter
 from dog.errors import DogError
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import allow_origin
-from dog.web.middleware.security_headers import SECURITY_LINES
+from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
-__all__ = ["READERS", "READING", "Content", "cut", "hash_content", "respond"]
+__all__ = ["MAX_READERS", "READ_SLOTS", "Content", "chunks", "hash_content", "respond"]
 
-PIECE = 32 * 1024
+CHUNK_BYTES = 32 * 1024
 """Bytes of an answer that wait for one client at most."""
-READ_AHEAD = 512 * 1024
+READ_AHEAD_BYTES = 512 * 1024
 """Bytes that are read from the disk at once. Those that a client does not take at once are dropped, and read again."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
-READERS = 3
+MAX_READERS = 3
 """Responses that may have read ahead at the same time."""
-READING = web.AppKey("reading", asyncio.Semaphore)
+READ_SLOTS = web.AppKey("reading", asyncio.Semaphore)
 
 log = logging.getLogger(__name__)
 
 
-class PieceReader(Protocol):
+class ChunkReader(Protocol):
     """Bytes that are not in memory."""
 
     def __len__(self) -> int: ...
@@ -54,7 +54,7 @@ class PieceReader(Protocol):
 class Content(NamedTuple):
     """Bytes, their type, and `tag`, which changes when they do."""
 
-    data: bytes | PieceReader
+    data: bytes | ChunkReader
     content_type: str
     tag: str
 
@@ -75,17 +75,17 @@ class BytesResponse(web.StreamResponse):
     What everyone asks for at once is given to the kernel past aiohttp, whose way costs as much again as the request.
     """
 
-    def __init__(self, status: int, headers: dict[str, str], data: bytes | PieceReader, part: range) -> None:
+    def __init__(self, status: int, headers: dict[str, str], data: bytes | ChunkReader, part: range) -> None:
         super().__init__(status=status)
         self._lines = headers
         self._data = data
         self._part = part
         self._size = len(part)
-        self._quick = False
+        self._is_direct = False
 
     @property
     def keep_alive(self) -> bool | None:
-        return True if self._quick else super().keep_alive
+        return True if self._is_direct else super().keep_alive
 
     @property
     def body_length(self) -> int:
@@ -93,10 +93,10 @@ class BytesResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         assert isinstance(request, web.Request)
-        self._quick = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
+        self._is_direct = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
         try:
-            if self._quick:
-                await self._send(request)
+            if self._is_direct:
+                await self._send_directly(request)
                 return None
             self.headers.update(self._lines)
             self.content_length = self._size
@@ -114,17 +114,17 @@ class BytesResponse(web.StreamResponse):
             self._data = b""  # an answer may be forgotten late, but is not to keep a picture
 
     async def write_eof(self, data: bytes = b"") -> None:
-        if not self._quick:
+        if not self._is_direct:
             await super().write_eof(data)
 
-    async def _send(self, request: web.Request) -> None:
+    async def _send_directly(self, request: web.Request) -> None:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has gone.")
         lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
         head = (
-            f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_date(int(time.time()))}\r\n"
-            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
+            f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_http_date(int(time.time()))}\r\n"
+            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_HEADER_LINES]}\r\n"
         ).encode()
         taken = 0
         if isinstance(self._data, bytes):
@@ -138,32 +138,32 @@ class BytesResponse(web.StreamResponse):
         data, end = self._data, self._part.stop
         while start < end:
             if isinstance(data, bytes):
-                start += _write_some(request, memoryview(data)[start:end])
+                start += _write_chunks(request, memoryview(data)[start:end])
             else:
-                async with request.app[READING]:
-                    read = await data.read(start, min(start + READ_AHEAD, end))
-                    start += _write_some(request, memoryview(read))
+                async with request.app[READ_SLOTS]:
+                    read = await data.read(start, min(start + READ_AHEAD_BYTES, end))
+                    start += _write_chunks(request, memoryview(read))
                     del read
             await request.writer.drain()
 
 
-def _write_some(request: web.Request, data: memoryview) -> int:
+def _write_chunks(request: web.Request, data: memoryview) -> int:
     """Write pieces until the client has to be waited for. Return how many bytes that were."""
     written = 0
-    for piece in cut(data):
+    for chunk in chunks(data):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has gone.")
-        transport.write(piece)
-        written += len(piece)
+        transport.write(chunk)
+        written += len(chunk)
         if transport.get_write_buffer_size():
             break
     return written
 
 
-def cut(data: memoryview) -> Iterator[memoryview]:
+def chunks(data: memoryview) -> Iterator[memoryview]:
     """Cut bytes into pieces that may wait for a client."""
-    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+    return (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
 
 
 def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
@@ -185,15 +185,15 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     etag = f'"{content.tag}"'
     headers = {**headers, **allow_origin(request), "ETag": etag, "Accept-Ranges": "bytes"}
     asked = request.headers
-    if "If-Match" in asked and not _names(asked.getall("If-Match"), etag, weak=False):
+    if "If-Match" in asked and not _etag_matches(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "The file is not the one that If-Match names. Fetch it again.")
-    if "If-None-Match" in asked and _names(asked.getall("If-None-Match"), etag, weak=True):
+    if "If-None-Match" in asked and _etag_matches(asked.getall("If-None-Match"), etag, weak=True):
         return web.Response(status=304, headers=headers)
     size = len(content.data)
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
     headers["Content-Type"] = content.content_type
-    _count(request, size if part is None else len(part))
+    _charge_download(request, size if part is None else len(part))
     if part is None:
         return BytesResponse(200, headers, content.data, range(size))
     if not part:
@@ -206,22 +206,22 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     return BytesResponse(206, headers, content.data, part)
 
 
-def _count(request: web.Request, size: int) -> None:
+def _charge_download(request: web.Request, size: int) -> None:
     """So many bytes are sent to whoever asked."""
     client = client_key(request[IDENTITY], request.remote)
     if client is not None and request.method == "GET":
-        download = request.app[SERVICE].allowances.download
+        download = request.app[SERVICE].rate_limits.download
         download.check(client)
         download.spend(client, size)
 
 
 @functools.lru_cache(maxsize=1)
-def _date(now: int) -> str:
+def _http_date(now: int) -> str:
     """As HTTP writes seconds since 1970 (RFC 9110, section 5.6.7)."""
     return email.utils.formatdate(now, usegmt=True)
 
 
-def _names(conditions: list[str], etag: str, *, weak: bool) -> bool:
+def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
     """Whether a list of ETags has this one, or is `*`; a weak one counts where it may."""
     text = ",".join(conditions)
     if text.strip() == "*":

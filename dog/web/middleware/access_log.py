@@ -10,7 +10,7 @@ from dog.redaction import HIDDEN
 
 __all__ = ["AccessLog"]
 
-SECRET = re.compile(r"[\w.-]{40,}")
+SECRET_PATTERN = re.compile(r"[\w.-]{40,}")
 """What ends a link that lets in or shows a photo, wherever it stands; ids of photos are shorter."""
 
 
@@ -22,7 +22,7 @@ class AccessLog(AbstractAccessLogger):
             '%s "%s %s HTTP/%d.%d" %d %d %.3f "%s"',
             request.remote or "-",
             request.method,
-            _describe(request.path_qs),
+            _redact_target(request.path_qs),
             *request.version,
             response.status,
             response.body_length,
@@ -31,8 +31,8 @@ class AccessLog(AbstractAccessLogger):
         )
 
 
-def _describe(target: str) -> str:
+def _redact_target(target: str) -> str:
     """The path, decoded so that no secret hides in it, and the names of the query."""
     path, mark, query = target.partition("?")
     names = "&".join(part.partition("=")[0] for part in query.split("&"))
-    return SECRET.sub(HIDDEN, unquote(f"{path}{mark}{names}"))
+    return SECRET_PATTERN.sub(HIDDEN, unquote(f"{path}{mark}{names}"))

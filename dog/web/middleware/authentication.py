@@ -14,12 +14,12 @@ from dog.settings import Settings
 from dog.web.middleware.origins import COOKIE_AUTH, is_public, is_secure
 from dog.web.service import SERVICE
 
-__all__ = ["IDENTITY", "anonymous_identity", "describe_visitor", "find_cookie_path", "identify", "name_cookie"]
+__all__ = ["IDENTITY", "anonymous_identity", "describe_identity", "cookie_path", "identify", "session_cookie_name"]
 
-IDENTITY = web.RequestKey("visitor", Identity)
+IDENTITY = web.RequestKey("identity", Identity)
 """Whoever is behind a request, once its address is known to be one of ours."""
-COOKIE = "dog_session"
-FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+SESSION_COOKIE = "dog_session"
+PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 """Headers that a proxy adds, and nobody else has reason to."""
 
 
@@ -40,15 +40,15 @@ def identify(request: web.Request) -> Identity:
         return service.anonymous
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return _take(access.identify_token(token.strip()), "token")
+        return _require_identity(access.identify_token(token.strip()), "token")
     if "ticket=" in request.query_string and (ticket := request.query.get("ticket")) is not None:
-        return _take(access.use_ticket(ticket), "ticket")
-    return _find_session(request, access) or service.anonymous
+        return _require_identity(access.use_ticket(ticket), "ticket")
+    return _identify_session(request, access) or service.anonymous
 
 
 def _check_proxy(request: web.Request, settings: Settings) -> None:
     """Raises RequestError `forbidden` where a proxy lets others in, and nobody has said that they may come."""
-    if not settings.open and any(name in request.headers for name in FORWARDING):
+    if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
         raise RequestError(
             "forbidden",
             "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
@@ -56,39 +56,39 @@ def _check_proxy(request: web.Request, settings: Settings) -> None:
         )
 
 
-def _take(visitor: Identity | None, kind: str) -> Identity:
-    if visitor is None:
+def _require_identity(identity: Identity | None, kind: str) -> Identity:
+    if identity is None:
         raise RequestError("unauthorized", f"This {kind} is unknown or has expired. Send another one.")
-    return visitor
+    return identity
 
 
-def _find_session(request: web.Request, access: AuthService) -> Identity | None:
-    secret = request.cookies.get(name_cookie(request))
-    visitor = access.identify_session(secret) if secret else None
-    if visitor is not None:
+def _identify_session(request: web.Request, access: AuthService) -> Identity | None:
+    secret = request.cookies.get(session_cookie_name(request))
+    identity = access.identify_session(secret) if secret else None
+    if identity is not None:
         request[COOKIE_AUTH] = True
-    return visitor
+    return identity
 
 
-def name_cookie(request: web.Request) -> str:
+def session_cookie_name(request: web.Request) -> str:
     """The session's cookie. By HTTPS its name has browsers take it from nobody but this very host (RFC 6265bis)."""
     if not is_secure(request):
-        return COOKIE
-    return f"__Host-{COOKIE}" if find_cookie_path(request) == "/" else f"__Secure-{COOKIE}"
+        return SESSION_COOKIE
+    return f"__Host-{SESSION_COOKIE}" if cookie_path(request) == "/" else f"__Secure-{SESSION_COOKIE}"
 
 
-def find_cookie_path(request: web.Request) -> str:
+def cookie_path(request: web.Request) -> str:
     """What a cookie of ours is for: all below the public address; where one came by another way, all of that host."""
     if not is_public(request):
         return "/"
     return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
-def describe_visitor(visitor: Identity | None) -> dict[str, object]:
+def describe_identity(identity: Identity | None) -> dict[str, object]:
     """What every page shows of who sees it; None for anybody."""
     return {
-        "may": [role for role in ROLES if visitor and allows(visitor.role, role)],
-        "user": visitor.name if visitor else None,
-        "may_log_out": visitor is not None and visitor.kind == "session",
-        "may_log_in": visitor is not None and visitor.kind == "anonymous",
+        "may": [role for role in ROLES if identity and allows(identity.role, role)],
+        "user": identity.name if identity else None,
+        "may_log_out": identity is not None and identity.kind == "session",
+        "may_log_in": identity is not None and identity.kind == "anonymous",
     }

@@ -24,27 +24,27 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def answer(request: web.Request) -> web.StreamResponse:
-        visitor = request[IDENTITY] = identify(request)
+        identity = request[IDENTITY] = identify(request)
         if request.method not in SAFE_METHODS:
             check_origin(request)
-        if allows(visitor.role, needed):
+        if allows(identity.role, needed):
             return await handler(request)
         wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
-        if visitor.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
-            way = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
-            return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
-        raise access_denied(visitor, needed)
+        if identity.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
+            login_url = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
+            return web.Response(status=303, headers={"Location": login_url, "Cache-Control": "no-store"})
+        raise access_denied(identity, needed)
 
     return answer
 
 
-def access_denied(visitor: Identity, needed: Role | None, request: str | None = None) -> RequestError:
+def access_denied(identity: Identity, needed: Role | None, request: str | None = None) -> RequestError:
     """Why this visitor may not, and what would help. `request` is the key of a press."""
-    if visitor.kind == "anonymous":
+    if identity.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
-    if visitor.kind == "local":
+    if identity.kind == "local":
         text = "Only users who are logged in may do this. Start the service with --auth."
     else:
-        command = f"dog {'token' if visitor.kind == 'token' else 'user'} role"
-        text = f"{visitor.name} has the role {visitor.role}, but this requires {needed}. Change it with `{command}`."
+        command = f"dog {'token' if identity.kind == 'token' else 'user'} role"
+        text = f"{identity.name} has the role {identity.role}, but this requires {needed}. Change it with `{command}`."
     return RequestError("forbidden", text, request=request)

@@ -17,7 +17,7 @@ from yarl import URL
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.protocol import encode
-from dog.web.middleware.authentication import IDENTITY, describe_visitor
+from dog.web.middleware.authentication import IDENTITY, describe_identity
 from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
 __all__ = [
@@ -44,20 +44,22 @@ async def error_middleware(
     try:
         return await handler(request)
     except Problem as problem:
-        return _answer(request, problem.code, problem.message, headers=problem.headers)
+        return _error_response(request, problem.code, problem.message, headers=problem.headers)
     except RequestError as error:
-        return _answer(request, error.code, error.message, retry_after=error.retry_after)
+        return _error_response(request, error.code, error.message, retry_after=error.retry_after)
     except CaptureError as error:
-        return _answer(request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken")
+        return _error_response(
+            request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken"
+        )
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
-        return _answer_status(request, answer)
+        return _http_exception_response(request, answer)
     except ConnectionError:
         return web.Response(status=400)  # nobody is left to be answered
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _answer(request, "internal_error", "Internal error. See the server's log.")
+        return _error_response(request, "internal_error", "Internal error. See the server's log.")
 
 
 def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
@@ -72,15 +74,15 @@ def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
                 response.headers.update(headers)
             await super()._prepare_hook(response)
 
-    server.request_handler = _refuse_expectations(server.request_handler)
+    server.request_handler = _reject_expectations(server.request_handler)
     make: Callable[..., web.BaseRequest] = server.request_factory
-    server.request_factory = _replace_unreadable(functools.partial(make, _cls=Request))
+    server.request_factory = _replace_missing_urls(functools.partial(make, _cls=Request))
 
 
-def _refuse_expectations(handle: Handler) -> Handler:
+def _reject_expectations(handle: Handler) -> Handler:
     """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
 
-    async def refuse() -> web.StreamResponse:
+    async def reject() -> web.StreamResponse:
         body = encode(
             problem_details(
                 "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
@@ -91,13 +93,13 @@ def _refuse_expectations(handle: Handler) -> Handler:
     def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         expected = request.headers.get("Expect")
         if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
-            return refuse()
+            return reject()
         return handle(request)
 
     return answer
 
 
-def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
     """aiohttp reads on after an address that is none, and what it makes of that may have no address at all."""
 
     def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
@@ -108,24 +110,24 @@ def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callabl
     return make
 
 
-def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
+def _http_exception_response(request: web.Request, answer: web.HTTPException) -> web.Response:
     """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
     match answer.status:
         case 404:
-            return _answer(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
+            return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
         case 405:
             allowed = answer.headers.get("Allow", "")
             message = f"{request.method} is not allowed here. Use {allowed.replace(',', ' or ')}."
-            return _answer(request, "method_not_allowed", message, headers={"Allow": allowed})
+            return _error_response(request, "method_not_allowed", message, headers={"Allow": allowed})
         case 413:
-            return _answer(
+            return _error_response(
                 request, "too_big", f"The body is too large. Send at most {request.client_max_size // 1024} KiB."
             )
         case status:
-            return _answer(request, "bad_request", answer.reason, status=status)
+            return _error_response(request, "bad_request", answer.reason, status=status)
 
 
-def _answer(
+def _error_response(
     request: web.Request,
     code: str,
     message: str,
@@ -137,25 +139,25 @@ def _answer(
 ) -> web.Response:
     """The problem as JSON or as a page."""
     status = status or STATUS[code]
-    advice = error_headers(code, retry_after)
+    extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
         context = {
             "root": relative_root(request),
             "version": __version__,
-            **describe_visitor(request.get(IDENTITY)),
+            **describe_identity(request.get(IDENTITY)),
             "status": status,
             "title": title,
             "heading": heading or title,
             "detail": message,
             "code": code,
-            "retry_after": advice.get("Retry-After"),
+            "retry_after": extra.get("Retry-After"),
             "repeats": code == "overloaded" and request.method in ("GET", "HEAD"),
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
         body = encode(problem_details(code, message, status))
         response = web.Response(status=status, body=body, content_type="application/problem+json")
-    response.headers.update(advice)
+    response.headers.update(extra)
     response.headers.update(headers or {})
     return response

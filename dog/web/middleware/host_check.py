@@ -23,7 +23,7 @@ __all__ = ["Hosts", "make_host_check"]
 HOST = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?)\]|(?P<name>[\w-][\w.-]*?)\.?)(?::(?P<port>\d{0,5}))?", re.ASCII
 )
-SHOWN = 80
+MAX_SHOWN_CHARS = 80
 """Characters of a name that an answer repeats."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,7 +37,7 @@ class Hosts:
         short = own.partition(".")[0]
         public = urlsplit(settings.base_url or "").hostname
         names = {"localhost", own, short, f"{short}.local", public, settings.host, *settings.hosts}
-        self._names = frozenset(_encode(name) for name in names if name)
+        self._names = frozenset(_to_idna(name) for name in names if name)
         # Every request asks, and nearly always for the same.
         self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
@@ -47,7 +47,7 @@ class Hosts:
             return True
         found = HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > 65535 or (found["ipv6"] and not _is_address(found["ipv6"])):
-            raise Problem("bad_request", f"{host[:SHOWN]!r} is not a valid host. Correct the URL.")
+            raise Problem("bad_request", f"{host[:MAX_SHOWN_CHARS]!r} is not a valid host. Correct the URL.")
         if found["ipv6"] or _is_address(found["name"]):
             return True
         name = found["name"].lower()
@@ -63,13 +63,15 @@ def make_host_check(settings: Settings) -> Middleware:
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        named = request.headers.getall("Host", [])
-        if len(named) > 1 or (not named and (request.version >= HttpVersion11 or "Origin" in request.headers)):
+        hosts_sent = request.headers.getall("Host", [])
+        if len(hosts_sent) > 1 or (
+            not hosts_sent and (request.version >= HttpVersion11 or "Origin" in request.headers)
+        ):
             raise Problem("bad_request", "The request has no Host header, or several. Send exactly one.")
         if not hosts.allows(request.host):  # where none is named, it is the address that was connected to
             raise RequestError(
                 "unknown_host",
-                f"This service does not answer to the name {request.host[:SHOWN]!r}."
+                f"This service does not answer to the name {request.host[:MAX_SHOWN_CHARS]!r}."
                 " Use its IP address, or allow the name with the setting `hosts`.",
             )
         return await handler(request)
@@ -85,7 +87,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _encode(name: str) -> str:
+def _to_idna(name: str) -> str:
     """As a browser writes it."""
     try:
         return name.lower().encode("idna").decode()

@@ -16,11 +16,11 @@ __all__ = [
     "is_secure",
 ]
 
-EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
+EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """What a page of another origin may read beside the body and what every page may."""
 COOKIE_AUTH = web.RequestKey("by_cookie", bool)
 """Is there where a cookie alone says who asks: a browser sends it along, whoever makes it ask."""
-PREFLIGHT = {
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
     "Access-Control-Max-Age": "600",
@@ -92,7 +92,7 @@ def allow_origin(request: web.Request) -> dict[str, str]:
     origin = request.headers.get("Origin", "")
     if _strip_port(origin.lower()) not in origins:
         return {"Vary": "Origin"}
-    return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+    return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED_HEADERS}
 
 
 def _strip_port(origin: str) -> str:
@@ -111,4 +111,4 @@ async def answer_preflight(
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return await handler(request)
     allowed = "Access-Control-Allow-Origin" in allow_origin(request)
-    return web.Response(status=204, headers=PREFLIGHT if allowed else {})
+    return web.Response(status=204, headers=PREFLIGHT_HEADERS if allowed else {})

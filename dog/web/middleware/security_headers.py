@@ -11,21 +11,21 @@ from dog.settings import Settings
 from dog.web.middleware.origins import allow_origin, is_public
 
 __all__ = [
-    "KEEPS_HTTPS",
+    "SENDS_HSTS",
     "SECURITY_HEADERS",
-    "SECURITY_LINES",
+    "SECURITY_HEADER_LINES",
     "add_security_headers",
     "make_security_headers",
     "sends_hsts",
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
-SECURITY_LINES = web.AppKey("security_lines", str)
+SECURITY_HEADER_LINES = web.AppKey("security_lines", str)
 """The same as they stand in an answer."""
-KEEPS_HTTPS = web.AppKey("keeps_https", bool)
-UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
+SENDS_HSTS = web.AppKey("keeps_https", bool)
+DENIED_FEATURES = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
 """Powers of a browser that no page of ours asks for."""
-HALF_A_YEAR = 180 * 24 * 3600
+HSTS_MAX_AGE_SECONDS = 180 * 24 * 3600
 
 
 def make_security_headers(settings: Settings, inline_style: str, inline_script: str) -> dict[str, str]:
@@ -35,13 +35,13 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
     the pictures only if some are listed.
     """
     public = urlsplit(settings.base_url or "")
-    elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
+    public_source = f" {public.scheme}://{public.netloc}" if public.netloc else ""
     policy = "; ".join(
         (
             "default-src 'none'",
             f"script-src 'self' {_hash_source(inline_script)}",
             f"style-src 'self' {_hash_source(inline_style)}",
-            f"img-src 'self'{elsewhere}",
+            f"img-src 'self'{public_source}",
             "connect-src 'self'",
             "manifest-src 'self'",
             "form-action 'self'",
@@ -54,7 +54,7 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
-        "Permissions-Policy": ", ".join(f"{power}=()" for power in UNUSED),
+        "Permissions-Policy": ", ".join(f"{power}=()" for power in DENIED_FEATURES),
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
     }
@@ -78,12 +78,12 @@ def sends_hsts(settings: Settings) -> bool:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    stricter = response.headers.get("Referrer-Policy")
+    referrer_policy = response.headers.get("Referrer-Policy")
     response.headers.update(request.app[SECURITY_HEADERS])
-    if stricter is not None:
-        response.headers["Referrer-Policy"] = stricter
-    if request.app[KEEPS_HTTPS] and is_public(request):
-        response.headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
+    if referrer_policy is not None:
+        response.headers["Referrer-Policy"] = referrer_policy
+    if request.app[SENDS_HSTS] and is_public(request):
+        response.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}"
     response.headers.update(allow_origin(request))
     if response.status >= 400:
         response.headers["Cache-Control"] = "no-store"
