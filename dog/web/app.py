@@ -1,4 +1,4 @@
-"""The composition root: every part is made here, handed what it needs, started in order and stopped in the other."""
+"""The composition root: create all parts, start them in order, and stop them in reverse."""
 
 import asyncio
 import datetime as dt
@@ -43,11 +43,11 @@ from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
-from dog.web.middleware.origins import answer_preflight
+from dog.web.middleware.origins import preflight_middleware
 from dog.web.middleware.security_headers import (
-    SENDS_HSTS,
-    SECURITY_HEADERS,
     SECURITY_HEADER_LINES,
+    SECURITY_HEADERS,
+    SENDS_HSTS,
     add_security_headers,
     make_security_headers,
     sends_hsts,
@@ -63,25 +63,25 @@ log = logging.getLogger(__name__)
 MIB = 1024 * 1024
 REPEATABLE_AGE = dt.timedelta(seconds=KEY_TTL)
 CAMERA_OPEN_TIMEOUT = 3.0
-"""Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
+"""Seconds that the start waits for cameras. Slower ones open later."""
 MAX_BODY_BYTES = 16 * 1024
-"""Bytes of the longest body that anybody has reason to send."""
+"""The largest body of a request."""
 CAPTURE_DRAIN_TIMEOUT = 1.0
-"""Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
+"""Seconds that a running capture has to end at a stop, which takes at most five in all."""
 STOP_TIMEOUT = 2.5
-"""Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
+"""Seconds after which viewers are disconnected, even if a camera or the disk has not stopped."""
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
-    """The service as an application. It, or its startup, raises SettingError where a setting does not work out.
+    """Create the application. This or its startup raises SettingError for an unusable setting.
 
-    `make_camera` makes the driver of one camera from its settings, by default dog.cameras.factory.make_camera.
+    `make_camera` returns the driver of one camera from its settings.
     """
     middlewares: list[Middleware] = [
         error_middleware,
         forwarded_middleware,
         make_host_check(settings),
-        answer_preflight,
+        preflight_middleware,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
@@ -92,7 +92,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         undefined=jinja2.StrictUndefined,
     )
     for name in templates.list_templates(extensions=["html"]):
-        templates.get_template(name)  # read now: later the event loop touches no file
+        templates.get_template(name)  # read now, because the event loop must not read files later
     app[static_files.ASSETS] = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
     page = app[static_files.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
@@ -113,7 +113,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
 
 
 def _read_default_picture(settings: Settings) -> Content | None:
-    """Read the picture that the settings name. Raises SettingError if it is not one."""
+    """Read the image of the setting `default_picture`. Raise SettingError if it is not an image."""
     if settings.default_picture is None:
         return None
     try:
@@ -123,14 +123,14 @@ def _read_default_picture(settings: Settings) -> Content | None:
 
 
 def kill(app: web.Application) -> None:
-    """End at once what the cameras run, without waiting: the process is about to exit."""
+    """Kill the processes of the cameras without waiting. The service is about to exit."""
     if SERVICE in app:
         for camera in app[SERVICE].cameras.values():
             camera.kill()
 
 
 def find_folder(name: str) -> Path:
-    """The folder `templates` or `static`: inside the installed package, beside it in a checkout."""
+    """Return the folder `templates` or `static`, which a checkout has next to the package."""
     package = Path(dog.__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
@@ -152,7 +152,7 @@ def _run_service(
 async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
-    """Every part in order, each with its end put on the stack. Raises SettingError."""
+    """Start all parts in order, and push the end of each on the stack. Raises SettingError."""
     clock = Clock()
     store = SnapshotStore(
         settings.snapshots,
@@ -177,10 +177,10 @@ async def _start_service(
     metrics.snapshots.set_function(lambda: store.kept[0])
     metrics.snapshots_bytes.set_function(lambda: store.kept[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)
-    access = await _open_access(settings, clock, stack) if settings.auth else None
-    live_sessions = LiveSessions(access)
-    if access is not None:
-        access.on_change = live_sessions.recheck_roles
+    auth = await _open_auth(settings, clock, stack) if settings.auth else None
+    live_sessions = LiveSessions(auth)
+    if auth is not None:
+        auth.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = Links(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
@@ -200,11 +200,11 @@ async def _start_service(
             settings=encode(own.describe_camera()).decode(),
         )
         stack.push_async_callback(cameras[name].stop, 0)
-    album = RetentionTask(store, hub, cameras, metrics)
-    stack.push_async_callback(album.settle)
+    retention = RetentionTask(store, hub, cameras, metrics)
+    stack.push_async_callback(retention.settle)
     await _start_cameras(cameras.values())
-    stack.callback(_start_background_task(album.run(), "album").cancel)
-    stack.callback(_start_background_task(album.watch_clock(), "clock").cancel)
+    stack.callback(_start_background_task(retention.run(), "album").cancel)
+    stack.callback(_start_background_task(retention.watch_clock(), "clock").cancel)
     stack.callback(_start_background_task(hub.keep_alive(), "pings").cancel)
     stack.callback(_start_background_task(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return Service(
@@ -214,33 +214,33 @@ async def _start_service(
         store,
         hub,
         cameras,
-        album,
+        retention,
         metrics,
-        access,
+        auth,
         anonymous_identity(settings),
         live_sessions,
         RateLimits(settings, time.monotonic),
     )
 
 
-async def _open_access(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
-    """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
-    access = AuthService(
+async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
+    """Open the accounts and sessions. Raise SettingError if they can't be read."""
+    auth = AuthService(
         login_attempts=settings.login_attempts,
         session_days=settings.session_days,
         anonymous=anonymous_identity(settings).role,
         deletion_time=clock.deletion_time,
     )
     try:
-        await access.open(find_place(settings.snapshots))
+        await auth.open(find_place(settings.snapshots))
     except StartError as error:
         raise settings.error("auth", str(error)) from error
-    stack.push_async_callback(access.close)
-    return access
+    stack.push_async_callback(auth.close)
+    return auth
 
 
 async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:
-    """Raises SettingError, also for a program that is not there; a device that is not there may be plugged in later."""
+    """Create a camera's driver. Raise SettingError also if its program is missing."""
     driver = make_camera(settings, folder)
     if settings.camera_kind == "script":
         try:
@@ -254,7 +254,7 @@ async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path
 
 
 async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
-    """Open them all at once."""
+    """Start all cameras at once, and wait for the first attempt of each to open."""
     for camera in cameras:
         camera.start()
     first_attempts = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
@@ -264,7 +264,7 @@ async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
 
 
 def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-    """A task that nobody waits for; if it ends all the same, the log says why."""
+    """Start a task that runs until it is cancelled. If it ends by itself, log the reason."""
 
     def log_end(task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
@@ -276,9 +276,9 @@ def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "async
 
 
 async def drain(app: web.Application) -> None:
-    """The beginning of the end: no new captures, the running one ends, then the viewers are sent away to come back.
+    """Refuse new captures, finish the running one, then disconnect viewers with code 1012.
 
-    Called again, or before the startup is done, it does nothing.
+    A further call, or one before the startup is complete, does nothing.
     """
     if SERVICE not in app:
         return

@@ -1,6 +1,6 @@
-"""The problems of RFC 9457: the HTTP status of each error code, and the members of the JSON.
+"""Problems of HTTP (RFC 9457): the status of each error code, and the members of the JSON.
 
-The codes are those of docs/protocol.md, the same as in `error` and `failed`.
+The codes are those of docs/protocol.md, the same as in the events `error` and `failed`.
 """
 
 import math
@@ -47,11 +47,11 @@ STATUS = {
     "storage_full": 507,
 }
 TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
-"""What may be different in a moment: told with Retry-After."""
+"""Codes of errors that may be gone in a moment. Their responses have a Retry-After."""
 
 
 class Problem(RequestError):
-    """A RequestError with headers of its own for the answer."""
+    """A RequestError with additional headers for the response."""
 
     def __init__(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(code, message)
@@ -59,7 +59,7 @@ class Problem(RequestError):
 
 
 def error_headers(code: str, retry_after: float | None) -> dict[str, str]:
-    """The headers that say what to do: when to come back, where waiting helps, or how to say who one is."""
+    """Return the headers of an error: Retry-After if waiting helps, WWW-Authenticate for 401."""
     headers = {}
     if code in TEMPORARY:
         headers["Retry-After"] = str(math.ceil(max(retry_after or 0, 1)))
@@ -69,7 +69,7 @@ def error_headers(code: str, retry_after: float | None) -> dict[str, str]:
 
 
 def problem_details(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
-    """The members of RFC 9457, and our code."""
+    """Return the members of RFC 9457, and our code."""
     status = status or STATUS[code]
     title = HTTPStatus(status).phrase
     return {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}

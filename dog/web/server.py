@@ -1,7 +1,7 @@
-"""How the service begins and ends: the listening, the signals, and the limit to how long an end may take.
+"""Run the service: listen, handle signals, and shut down in time.
 
-The first SIGTERM or SIGINT cancels the listening, wherever it is, and the application is cleaned up; the second, or the
-time limit, kills what the cameras run and leaves the process without waiting for anything.
+The first SIGTERM or SIGINT stops listening and cleans the application up. The second one, or the time limit, kills the
+processes of the cameras and exits at once.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ from dog.web.service import SERVICE
 __all__ = ["network_addresses", "run"]
 
 SHUTDOWN_TIMEOUT = 4.5
-"""Seconds from the first signal until the process ends in any case: within five, with time to write that it did."""
+"""Seconds from the first signal until the process exits in any case. Below five."""
 HANDLER_TIMEOUT = 0.5
-"""Seconds that aiohttp waits, twice, for requests that are still being answered when the drain is done."""
+"""Seconds that aiohttp waits, twice, for requests that have no response after the drain."""
 WANTED_DESCRIPTORS = 65536
-"""The soft limit of open files that is asked for, where the hard one allows it."""
+"""The soft limit of open files that the service sets, if the hard limit allows it."""
 LOG_INTERVAL = 10.0
-"""Seconds between two lines about the same trouble."""
+"""Seconds between two log lines about the same kind of error."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# addresses kept for documentation (RFC 5737, RFC 3849): a way to them is the way to the network
-UNREACHED_ADDRESSES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+# Addresses for documentation (RFC 5737, RFC 3849). The route to them is the route to the network.
+DOCUMENTATION_ADDRESSES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, running: Log) -> int:
-    """Serve until a signal, and give the exit status. Raises SettingError or StartError where it can't start."""
+    """Serve until a signal. Return the exit status. Raises SettingError or StartError."""
     _raise_descriptor_limit()
     return asyncio.run(_serve(settings, running))
 
@@ -77,7 +77,7 @@ async def _serve(settings: Settings, running: Log) -> int:
     try:
         await asyncio.wait({listening})
     finally:
-        await drain(app)  # before the cleanup, which lets nobody speak any more
+        await drain(app)  # before the cleanup, which closes all connections
         await runner.cleanup()
     if not listening.cancelled():
         listening.result()
@@ -86,37 +86,38 @@ async def _serve(settings: Settings, running: Log) -> int:
 
 
 def _reload_certificate(tls: Tls | None) -> None:
+    """Handle SIGHUP."""
     if tls is not None:
         tls.reload()
     else:
-        log.info("SIGHUP: there is no certificate to read again; other settings count from the next start on")
+        log.info("SIGHUP reloads only a certificate, and there is none. Restart D.O.G. to apply other settings.")
 
 
 async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:
-    """Start the application, listen, say where, and go on until cancelled."""
+    """Start the application, listen, print its URLs, and serve until cancelled."""
     await runner.setup()
     assert runner.server is not None
     patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
     connections = runner.app[CONNECTIONS]
-    guard = connections.guard(runner.server, tls)
+    make_protocol_factory = connections.make_protocol_factory(runner.server, tls)
     try:
         server = await asyncio.get_running_loop().create_server(
-            guard, settings.host, settings.port, backlog=connections.backlog
+            make_protocol_factory, settings.host, settings.port, backlog=connections.backlog
         )
-    except (OSError, UnicodeError) as error:  # a name that can't be one, such as `a..b`, is a UnicodeError
+    except (OSError, UnicodeError) as error:  # an invalid host name, such as `a..b`, is a UnicodeError
         raise _listen_error(error, settings) from error
     listening = [listener.getsockname() for listener in server.sockets]
     urls = _urls(settings, listening)
     line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    _print_setup_link(runner.app[SERVICE].access, [settings.base_url] if settings.base_url else urls)
+    _print_setup_link(runner.app[SERVICE].auth, [settings.base_url] if settings.base_url else urls)
     for warning in find_warnings(settings):
         log.warning("%s", warning)
     if settings.base_url and not settings.trusted_proxies:
         log.info(
             "Behind a proxy, all clients share its address and its limits: %d requests, %d viewers. "
-            "List the proxy in trusted_proxies, and each client has its own.",
+            "List the proxy in trusted_proxies, so that each client has its own.",
             connections.limits.requests,
             connections.limits.viewers,
         )
@@ -126,19 +127,19 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
         server.close()
 
 
-def _print_setup_link(access: AuthService | None, urls: list[str]) -> None:
-    """Print the link that lets one browser in, as long as nobody has a password who may manage.
+def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
+    """Print a link that logs one browser in, while no user with the role `manage` has a password.
 
-    It is in no file of ours; whoever reads what the service prints, as in systemd's journal, can be that one.
+    It is in no file of ours. Anybody with access to the service's output, as in systemd's journal, can use it.
     """
-    if access is not None and access.needs_invitation:
-        invitation = access.make_invitation()
-        print_line("Nobody has a password yet who may manage. This link lets one browser in, once:")
-        print_line(" or ".join(f"{address}/enter/{invitation}" for address in urls))
+    if auth is not None and auth.needs_invitation:
+        invitation = auth.make_invitation()
+        print_line("No user who may manage D.O.G. has a password yet. Open this link in your browser; it works once:")
+        print_line(" or ".join(f"{url}/enter/{invitation}" for url in urls))
 
 
 def _raise_descriptor_limit() -> None:
-    """Every viewer is a descriptor, and the usual 1,024 are soon used up."""
+    """Raise the limit of open files: each viewer needs a descriptor, and the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -146,9 +147,9 @@ def _raise_descriptor_limit() -> None:
 
 
 class MalformedRequestFilter(logging.Filter):
-    """A request that is no HTTP is the sender's mistake: a line now and then, and not ours to trace.
+    """A log filter: malformed requests are one line at most every LOG_INTERVAL, without a traceback.
 
-    The line names the kind of mistake alone: aiohttp's own words quote the request, which may be somebody's cookie.
+    The line has only the kind of error: aiohttp's message quotes the request, which may contain a cookie.
     """
 
     logged_at = -math.inf
@@ -169,70 +170,71 @@ class MalformedRequestFilter(logging.Filter):
 
 
 class LoopErrorHandler:
-    """What the event loop could tell nobody. Used up descriptors would fill the log: they are said now and then."""
+    """The loop's exception handler. It logs a lack of descriptors at most every LOG_INTERVAL."""
 
     logged_at = -math.inf
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, ValueError) and "_start_serving" in context["message"]:
-            return  # asyncio wants to accept again what it could not before, and the end has come in between
+            return  # asyncio tries to accept again after an error, but the server has been closed
         if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-            return  # it shuts the sending half of a connection whose other side has gone in this very moment
+            return  # asyncio shuts down the sending half of a connection that the client has just closed
         if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
             loop.default_exception_handler(context)
         elif loop.time() - self.logged_at >= LOG_INTERVAL:
             self.logged_at = loop.time()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            log.error("New connections can't be taken: all %d descriptors are in use (ulimit -n)", limit)
+            log.error("New connections can't be accepted: all %d descriptors are in use (ulimit -n)", limit)
 
 
 def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
-    """Which setting is to blame for not being able to listen, and what to do."""
+    """Return the error for a failure to listen: the setting that caused it, and what to do."""
     host, port = settings.host, settings.port
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return settings.error("host", f"{host!r} is not known here; write an address or a name of this machine")
     match error.errno:
         case errno.EADDRINUSE:
             return settings.error(
-                "port", f"{port} is in use on {host}; end what uses it, or write another one (0: a free one)"
+                "port",
+                f"{port} is in use on {host}; stop the program that uses it, or write another one (0: a free one)",
             )
         case errno.EACCES | errno.EPERM:
             return settings.error("port", f"{port} is not permitted to this user; write one from 1024 to 65535")
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # none: from Python 3.13 on, asyncio sums it up
-            return settings.error("host", f"{host!r} is no address of this machine; write one that is, or 127.0.0.1")
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # None: from Python 3.13 on, asyncio wraps the error
+            return settings.error("host", f"{host!r} is not an address of this machine; write one, or 127.0.0.1")
     return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
 
 
 def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
-    """Addresses that a person can open: the first is for this machine, unless it is listened elsewhere only."""
+    """Return URLs to open the service: first that for this machine, if it listens there."""
     bound, port = listening[0][:2]
     if bound in ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in bound else socket.AF_INET
         hosts = ["::1" if ":" in bound else "127.0.0.1", *network_addresses(family)]
     else:
-        hosts = [bound if settings.port == 0 else settings.host]  # a name may have a free port for each address
+        hosts = [bound if settings.port == 0 else settings.host]  # with port 0, each address of a name has its own port
     scheme = "http" if settings.tls_certificate is None else "https"
     urls = [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}" for host in hosts]
     return [*urls, settings.base_url] if settings.base_url else urls
 
 
 def network_addresses(family: socket.AddressFamily) -> list[str]:
-    """This machine's address in its network, where it has one. Nothing is sent to find out."""
+    """Return this machine's address in its network, or an empty list. Nothing is sent to find it."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((UNREACHED_ADDRESSES[family], 9))
+            probe.connect((DOCUMENTATION_ADDRESSES[family], 9))
             return [probe.getsockname()[0]]
     except OSError:
         return []
 
 
 class Shutdown:
-    """The two ends: in order at the first signal, at once at the second or when the first took too long.
+    """The shutdown: in order at the first signal, at once at the second or after a timeout.
 
-    The handlers are plain ones, so that a second signal is heard and the limit holds even where the event loop is what
-    is stuck. The loop's own, which do nothing, are there to wake it: a signal that arrives just before it begins to
-    wait, or in another thread, would otherwise be heard when something else happens.
+    The signal handlers are plain ones, so that they work even if the event loop is stuck. The loop has handlers too,
+    which do nothing: they wake it up. Otherwise it would miss a signal that arrives just before it waits, or in another
+    thread, until something else happens.
     """
 
     def __init__(self, app: web.Application, running: Log, listening: "asyncio.Task[None]") -> None:
@@ -250,10 +252,10 @@ class Shutdown:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self._is_stopping:
-            self._exit_now(128 + number, f"{name} again: ending at once")
+            self._exit_now(128 + number, f"{name} again: exiting at once")
         self._is_stopping = True
         limit = threading.Timer(
-            SHUTDOWN_TIMEOUT, self._exit_now, (1, f"The end took more than {SHUTDOWN_TIMEOUT} s: ending at once")
+            SHUTDOWN_TIMEOUT, self._exit_now, (1, f"The shutdown took more than {SHUTDOWN_TIMEOUT} s: exiting at once")
         )
         limit.daemon = True
         limit.start()

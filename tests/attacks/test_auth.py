@@ -18,7 +18,7 @@ import pytest
 
 from dog import __version__
 from dog.auth import Accounts, find_place
-from dog.web.apidocs.operation import FORM
+from dog.web.apidocs.operation import FORM_TYPE
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import HERE, PASSWORD, Said, add_token, add_user, ask, fill, send, take_photo
 from tests.conftest import Run, Serve
@@ -40,7 +40,7 @@ def in_days(days: float) -> dt.datetime:
 
 def log_in(server: ServerProcess, name: str = "ada", password: str = PASSWORD, **headers: str) -> Said:
     form = urlencode({"name": name, "password": password}).encode()
-    return ask(server, "/login", "POST", {"Content-Type": FORM, **headers}, form)
+    return ask(server, "/login", "POST", {"Content-Type": FORM_TYPE, **headers}, form)
 
 
 def read_cookie(said: Said) -> str:
@@ -320,7 +320,7 @@ async def test_however_much_of_a_secret_is_right_its_hash_is_looked_up_once_and_
     accounts.add_user("ada", "view", PASSWORD)
     token, session = accounts.add_token("porch", "view", None), accounts.add_session("ada", in_days(1))
     running = await run(auth=True)
-    access = running.service.access
+    access = running.service.auth
     assert access is not None
     known, looked_for = access._known, list[object]()
     access._known = dataclasses.replace(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dog.web.apidocs.operation import FORM, JSON
+from dog.web.apidocs.operation import FORM_TYPE, JSON
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_auth import COOKIE, log_in, read_cookie
 from tests.attacks.test_requests import ENDLESS, HERE, Said, add_token, add_user, ask, fill, send, take_photo, write
@@ -103,7 +103,7 @@ def test_no_other_site_s_page_changes_anything_in_its_visitor_s_name(
         path = fill(operation.path, id=photo)
         for page in behind:
             for kind, body in (
-                (FORM, b"pinned=yes&expires_in=3600&name=ada&password=x"),
+                (FORM_TYPE, b"pinned=yes&expires_in=3600&name=ada&password=x"),
                 ("text/plain", b'{"max_age":0}'),
                 (JSON, b"{}"),
             ):

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from dog.auth import Accounts, Role, find_place
-from dog.web.apidocs.operation import FORM, JSON, PARTS, Operation
+from dog.web.apidocs.operation import FORM_TYPE, JSON, PARTS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
@@ -151,10 +151,10 @@ def put_everywhere(operation: Operation, bad: bytes) -> Iterator[Try]:
         yield Try(f"header {header}", path, operation.method, {header: value}, b"")
     text = unquote(bad.decode("latin-1"), errors="replace")
     for field in _fields(operation.body):
-        if operation.body_type == FORM:
+        if operation.body_type == FORM_TYPE:
             for written in (text, bad.decode("latin-1")):
                 body = urlencode({"name": "ada", "password": "wrong", field.encode_name: written}).encode()
-                yield Try(f"form {field.name}", path, operation.method, {"Content-Type": FORM}, body)
+                yield Try(f"form {field.name}", path, operation.method, {"Content-Type": FORM_TYPE}, body)
         else:
             body = json.dumps({field.encode_name: text}).encode()
             yield Try(f"body {field.name}", path, operation.method, {"Content-Type": JSON}, body)
@@ -447,7 +447,7 @@ async def test_the_login_leads_to_no_other_site(run: Run, tmp_path: Path, prefix
         form = "name=ada&password=" + quote(PASSWORD) + "&next=" + quote(where.encode(errors="surrogateescape"))
         if not cookie or where in ELSEWHERE[:4]:
             asked = running.client.post(
-                "/login", data=form, headers={**headers, "Content-Type": FORM}, allow_redirects=False
+                "/login", data=form, headers={**headers, "Content-Type": FORM_TYPE}, allow_redirects=False
             )
         else:
             query = {"next": where.encode(errors="surrogateescape").decode(errors="replace")}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dog.web.apidocs.operation import FORM, JSON
+from dog.web.apidocs.operation import FORM_TYPE, JSON
 from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, ask, send, take_photo
 from tests.conftest import Serve
 from tests.support.cameras import make_picture
@@ -217,7 +217,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 def test_a_form_without_an_end_is_refused_hung_up_on_and_takes_no_memory(asked: Asked, path: str, way: str) -> None:
     server, photo, token = asked
     before = read_peak(server)
-    kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM
+    kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM_TYPE
     length = f"Content-Length: {1_000_000 * MIB}" if way == "with a length" else "Transfer-Encoding: chunked"
     lines = (f"POST {path.replace('{id}', photo)} HTTP/1.1", f"Host: {HERE}", f"Content-Type: {kind}", length)
     part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' if way == "of parts" else b"name="
@@ -241,18 +241,18 @@ def test_a_form_without_an_end_is_refused_hung_up_on_and_takes_no_memory(asked: 
 
 
 NO_FORMS: dict[str, tuple[str, bytes]] = {
-    "1,000 fields": (FORM, b"&".join(b"field%d=1" % number for number in range(1000))),
-    "one name a thousand times": (FORM, b"&".join(b"name=%d" % number for number in range(1000))),
-    "nothing": (FORM, b""),
-    "only separators": (FORM, b"&" * 16_000),
-    "no UTF-8": (FORM, b"name=\xff\xfe&password=\xff"),
-    "half a character": (FORM, b"name=%ed%a0%80&password=%ff"),
-    "NUL": (FORM, b"name=%00&password=%00"),
-    "an unknown charset": (f"{FORM}; charset=klingon", b"name=ada&password=x"),
-    "a charset of two bytes": (f"{FORM}; charset=utf-16", b"name=ada&password=x"),
-    "a charset that is no text": (f"{FORM}; charset=hex", b"name=ada&password=x"),
-    "a charset that is a cipher": (f"{FORM}; charset=rot13", b"name=ada&password=x"),
-    "a charset that never ends": (f"{FORM}; charset={'x' * 4000}", b"name=ada&password=x"),
+    "1,000 fields": (FORM_TYPE, b"&".join(b"field%d=1" % number for number in range(1000))),
+    "one name a thousand times": (FORM_TYPE, b"&".join(b"name=%d" % number for number in range(1000))),
+    "nothing": (FORM_TYPE, b""),
+    "only separators": (FORM_TYPE, b"&" * 16_000),
+    "no UTF-8": (FORM_TYPE, b"name=\xff\xfe&password=\xff"),
+    "half a character": (FORM_TYPE, b"name=%ed%a0%80&password=%ff"),
+    "NUL": (FORM_TYPE, b"name=%00&password=%00"),
+    "an unknown charset": (f"{FORM_TYPE}; charset=klingon", b"name=ada&password=x"),
+    "a charset of two bytes": (f"{FORM_TYPE}; charset=utf-16", b"name=ada&password=x"),
+    "a charset that is no text": (f"{FORM_TYPE}; charset=hex", b"name=ada&password=x"),
+    "a charset that is a cipher": (f"{FORM_TYPE}; charset=rot13", b"name=ada&password=x"),
+    "a charset that never ends": (f"{FORM_TYPE}; charset={'x' * 4000}", b"name=ada&password=x"),
     "parts without a boundary": ("multipart/form-data", b"x"),
     "parts that are none": ("multipart/form-data; boundary=x", b"garbage"),
     "a part that has no end": (
@@ -279,7 +279,7 @@ NO_FORMS: dict[str, tuple[str, bytes]] = {
     ),
     "JSON": (JSON, b'{"name":"ada","password":"' + PASSWORD.encode() + b'"}'),
     "a page": ("text/html", SCRIPT),
-    "compressed": (f"{FORM}\r\nContent-Encoding: gzip", zlib.compress(bytes(10_000_000))),
+    "compressed": (f"{FORM_TYPE}\r\nContent-Encoding: gzip", zlib.compress(bytes(10_000_000))),
 }
 
 
@@ -366,7 +366,12 @@ def impatient(tmp_path: Path) -> Iterator[Asked]:
 
 def test_a_form_that_does_not_come_is_waited_for_no_longer_than_any_body(impatient: Asked) -> None:
     server, photo, token = impatient
-    paths = {"/login": FORM, f"/snapshots/{photo}/pin": FORM, f"/snapshots/{photo}/links": FORM, "/api/captures": JSON}
+    paths = {
+        "/login": FORM_TYPE,
+        f"/snapshots/{photo}/pin": FORM_TYPE,
+        f"/snapshots/{photo}/links": FORM_TYPE,
+        "/api/captures": JSON,
+    }
     for path, kind in paths.items():
         lines = (f"POST {path} HTTP/1.1", f"Host: {HERE}", f"Authorization: {token['Authorization']}")
         head = "\r\n".join((*lines, f"Content-Type: {kind}", "Content-Length: 100", "", "name=a"))

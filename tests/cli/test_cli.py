@@ -125,7 +125,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
-    problem = f"{taken} is in use on 127.0.0.1; end what uses it, or write another one (0: a free one)"
+    problem = f"{taken} is in use on 127.0.0.1; stop the program that uses it, or write another one (0: a free one)"
     assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
     assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
     (tmp_path / "dog.toml").write_text(f"port = {taken}")
@@ -137,7 +137,7 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("192.0.2.1", "'192.0.2.1' is no address of this machine; write one that is, or 127.0.0.1"),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine; write one, or 127.0.0.1"),
         ("a..b", "'a..b' is not known here; write an address or a name of this machine"),
     ],
 )

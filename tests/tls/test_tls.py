@@ -473,7 +473,7 @@ def test_without_tls_sighup_ends_nothing_and_says_that_there_is_nothing_to_reloa
     server = ServerProcess(cwd=tmp_path).start()
     try:
         server.send(signal.SIGHUP)
-        server.wait_for("SIGHUP: there is no certificate to read again")
+        server.wait_for("SIGHUP reloads only a certificate")
         assert urllib.request.urlopen(f"{server.url}/healthz", timeout=20).status == 200
         assert server.stop() == 0
     finally:
@@ -528,7 +528,7 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
         assert runner.server is not None
         connections = app[CONNECTIONS]
         server = await asyncio.get_running_loop().create_server(
-            connections.guard(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
+            connections.make_protocol_factory(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
         secured = Secured(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)

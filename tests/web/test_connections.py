@@ -163,7 +163,7 @@ async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
         assert runner.server is not None
         connections = app[CONNECTIONS]
         server = await asyncio.get_running_loop().create_server(
-            connections.guard(runner.server), HERE, 0, backlog=connections.backlog
+            connections.make_protocol_factory(runner.server), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
         return Guarded(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
@@ -658,7 +658,7 @@ async def test_a_mistake_of_ours_with_one_request_ends_no_other(
     assert await busy.ask(REST) == 200
     assert await unlucky.read_to_the_end() == b""
     assert await waiting.ask(REST) == 200
-    assert "127.0.0.1: dropped by a mistake of ours" in caplog.messages
+    assert "127.0.0.1: connection closed after an internal error" in caplog.messages
 
 
 async def test_a_client_is_counted_though_its_only_connection_made_room_for_the_next(guard: Guard) -> None:

@@ -153,7 +153,7 @@ async def run_viewing(folder: Path, *names: str, **settings: object) -> AsyncIte
     runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     assert runner.server is not None
-    guard = app[CONNECTIONS].guard(runner.server)
+    guard = app[CONNECTIONS].make_protocol_factory(runner.server)
     server = await asyncio.get_running_loop().create_server(guard, HERE, 0)
     viewing = Viewing(app, runner, server.sockets[0].getsockname()[1], cameras, [])
     try:

@@ -262,7 +262,7 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
     per_minute: int, pauses: list[float]
 ) -> None:
     clock = Clock()
-    presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).presses
+    presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).captures
     had, began = 0, clock.now
     for pause in pauses:
         clock.now += pause
@@ -277,8 +277,8 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
 def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
     rate_limits = RateLimits(Settings(open=True), Clock())
     for number in range(2 * MAX_CLIENTS):
-        rate_limits.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
-    assert len(rate_limits.presses._buckets) == MAX_CLIENTS
+        rate_limits.captures.spend(f"192.0.{number // 256}.{number % 256}", 1)
+    assert len(rate_limits.captures._buckets) == MAX_CLIENTS
 
 
 def test_a_family_never_meets_a_limit() -> None:
@@ -291,8 +291,8 @@ def test_a_family_never_meets_a_limit() -> None:
         clock.now += 1
         for member in range(6):
             if (second + member) % 4 == 0:
-                assert refuse(rate_limits.presses, client) is None
-                rate_limits.presses.spend(client, 1)
+                assert refuse(rate_limits.captures, client) is None
+                rate_limits.captures.spend(client, 1)
         assert refuse(rate_limits.download, client) is None
         rate_limits.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
 

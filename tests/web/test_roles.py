@@ -235,7 +235,7 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
         recheck_roles()
         changed.set()
 
-    access = running.service.access
+    access = running.service.auth
     assert access is not None
     access.on_change = note
     accounts.remove_token("one")

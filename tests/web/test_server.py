@@ -116,7 +116,7 @@ def test_the_second_signal_ends_at_once_all_that_the_camera_runs(
         server.wait_for(rf"Stopping \({number.name}\)")
         server.send(signal.SIGTERM)
         assert server.wait() == 128 + signal.SIGTERM, "it ended in order, or when its time was up"
-        assert "SIGTERM again: ending at once" in server.stderr
+        assert "SIGTERM again: exiting at once" in server.stderr
         assert select.select([camera], [], [], 5)[0], "the camera's program outlived the service"
     finally:
         os.close(camera)
@@ -139,7 +139,7 @@ def test_an_end_that_takes_too_long_is_cut_short_within_five_seconds(stick: str,
     finally:
         server.kill()
     assert SHUTDOWN_TIMEOUT < 5
-    line = f"The end took more than {SHUTDOWN_TIMEOUT} s: ending at once"
+    line = f"The shutdown took more than {SHUTDOWN_TIMEOUT} s: exiting at once"
     assert line in server.stderr
     assert line in (tmp_path / "server.log").read_text()
 

@@ -524,7 +524,7 @@ async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1
 
 
 async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
+    monkeypatch.setattr("dog.web.app.STOP_TIMEOUT", 0.05)
     running = await run(dead_time=0.0)
     go = asyncio.Event()
     save = running.service.store.save
@@ -546,7 +546,7 @@ async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkey
 
 
 async def test_a_stop_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.DRAIN", 0.05)
+    monkeypatch.setattr("dog.web.app.CAPTURE_DRAIN_TIMEOUT", 0.05)
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as events:

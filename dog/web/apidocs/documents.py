@@ -44,11 +44,11 @@ class Documents:
 
     @functools.cached_property
     def openapi(self) -> Content:
-        return Content.of(msgspec.json.encode(self._openapi), JSON)
+        return Content.from_bytes(msgspec.json.encode(self._openapi), JSON)
 
     @functools.cached_property
     def asyncapi(self) -> Content:
-        return Content.of(msgspec.json.encode(self._asyncapi), JSON)
+        return Content.from_bytes(msgspec.json.encode(self._asyncapi), JSON)
 
     @functools.cached_property
     def page(self) -> Content:
@@ -63,7 +63,7 @@ class Documents:
             "name_of": name_of,
             "show": _show,
         }
-        return Content.of(self._template.render(context).encode(), "text/html; charset=utf-8")
+        return Content.from_bytes(self._template.render(context).encode(), "text/html; charset=utf-8")
 
     @functools.cached_property
     def _openapi(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The open connections: limited in all and for each client, queued if they are too many, and closed if they are idle.
+"""Client connections: limited in all and for each client, queued if too many, closed if idle.
 
     accept -> Connection: idle -> waits for a place -> reads a head -> Handler responds -> idle -> ...
                    |                    |                 |               `-> a viewer takes it over (sockets.take_over)
@@ -37,30 +37,31 @@ from dog.web.connections.refusals import END_OF_HEAD, MESSAGES, RETRY_AFTER, Rea
 __all__ = ["CONNECTIONS", "HTTP_SETTINGS", "Connection", "Connections"]
 
 MAX_ACCEPT_BACKLOG = 1024
-"""Connections that may wait to be accepted: every viewer reconnects at once after a restart. asyncio accepts as many in
-a row."""
+"""Connections that may wait to be accepted, and that asyncio accepts in a row.
+
+They are many, because every viewer reconnects at once after a restart."""
 ACCEPT_ROUNDS = 3
-"""Backlogs that hold descriptors before the first connection is looked at, or closed: asyncio takes so many steps."""
+"""Backlogs of descriptors that asyncio may open before it handles the first connection."""
 RESERVED_DESCRIPTORS = 64
-"""Descriptors for everything that is not a connection: the index, images, the camera's pipes, the log."""
+"""Descriptors for all but connections: the index, images, the camera's pipes, the log."""
 
 MAX_IDLE_PER_CLIENT = 4096
-"""Connections of one client that may be idle or wait, besides those that are answered and its viewers."""
+"""Connections of one client that may be idle or wait, besides its requests and viewers."""
 MAX_QUEUE_SECONDS = 10.0
 """The time that a request may wait for a place."""
 IDLE_TIMEOUT = 10.0
 """Seconds until a connection without a request is closed."""
 PROXY_IDLE_TIMEOUT = 75.0
-"""The same for a trusted proxy. It must be longer than the proxy's own timeout, or requests are lost (nginx: 60 s)."""
+"""The same for a trusted proxy. It must exceed the proxy's own timeout (nginx: 60 s)."""
 HEAD_TIMEOUT = 20.0
 """Seconds that the head of a request may take to arrive."""
 SWEEP_INTERVAL = 0.5
-"""Seconds between two searches for connections whose time is over."""
+"""Seconds between two searches for connections past their deadline."""
 
 TRIM_MIN_CONNECTIONS = 64
-"""Connections that must have closed before their memory is returned to the system: up to 100 KiB each."""
+"""Connections that must close before their memory is trimmed: up to 100 KiB each."""
 TRIM_DELAY_SWEEPS = 4
-"""Searches after which that is done: aiohttp reads the rest of a body for a while."""
+"""Sweeps until memory is trimmed: aiohttp reads the rest of a body for a while."""
 
 READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
@@ -70,11 +71,11 @@ HTTP_SETTINGS: dict[str, Any] = {
     "max_line_size": MAX_HEAD_BYTES_WITH_COOKIE,  # `_read_head` limits the whole head
     "max_field_size": MAX_HEAD_BYTES_WITH_COOKIE,
     "read_bufsize": 4 * 1024,  # bytes of a body after which aiohttp waits for a reader; it keeps at most twice as many
-    "lingering_time": 0.5,  # seconds in which a body without a reader still arrives, so that its sender hears why
+    "lingering_time": 0.5,  # seconds in which an unread body still arrives, so that its sender gets the response
     "handler_cancellation": True,  # a client that hangs up gives its place back at once
     "auto_decompress": False,  # no client has a reason to compress a body
 }
-"""What dog.web.server and the tests tell aiohttp's handler."""
+"""Options for aiohttp's handler."""
 COOKIE = re.compile(rb"\ncookie:", re.IGNORECASE)
 REQUEST_START = re.compile(rb"[\r\n]*(?:[A-Za-z-]{0,32}\Z|[A-Za-z-]{1,32} )")
 """The beginning of a request line, as far as it has arrived."""
@@ -90,10 +91,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """All open connections, with their limits: `max_connections` in all, and those of ClientLimits for each client address.
+    """All open connections, with the limits in all and for each client address.
 
     A trusted proxy is not a client: its connections count in all alone, and its requests count for the address that
-    it names. `backlog` connections may wait to be accepted, and `max_refusals` may be told at once why they are refused.
+    it names. `backlog` connections may wait to be accepted, and `max_refusals` may get their refusal at the same time.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, responses: dict[Reason, Refusals]) -> None:
@@ -117,14 +118,14 @@ class Connections:
         self._proxies = Client(ClientLimits())
         self._trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._refused: set[asyncio.Transport] = set()
-        """Connections that are being told why they are refused."""
+        """Connections that are being sent a refusal."""
         self._logged_at = -math.inf
         self._metrics = metrics
         metrics.connections.set_function(lambda: self.count)
         metrics.requests_waiting.set_function(lambda: self._places.waiting)
 
-    def guard(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of each accepted connection. With `tls`, connections are encrypted."""
+    def make_protocol_factory(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
+        """Return the protocol factory for accepted connections, encrypted if `tls` is given."""
 
         def make_handler() -> Handler:
             return Handler(server, loop=asyncio.get_running_loop(), **server._kwargs)
@@ -136,19 +137,19 @@ class Connections:
         return make_connection
 
     async def run(self) -> None:
-        """Close connections whose time is over, and return the memory of those that have closed, until cancelled."""
+        """Close connections past their deadline and trim the memory of closed ones, until cancelled."""
         loop = asyncio.get_running_loop()
         trimmer = MemoryTrimmer(TRIM_MIN_CONNECTIONS, TRIM_DELAY_SWEEPS)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = loop.time()
             for connection in [connection for connection in self._open if connection.deadline <= now]:
-                if connection.deadline <= now:  # or it has got the place of the one before
+                if connection.deadline <= now:  # not if it got the place of the one before
                     connection.expire()
             trimmer.observe(self.count + len(self._refused))
 
     async def close(self) -> None:
-        """Close the connections that aiohttp does not know: they have no request, or are refused."""
+        """Close the connections that aiohttp does not close: those without a request, or refused."""
         for connection in [connection for connection in self._open if connection.deadline < math.inf]:
             connection.close_idle()
         for transport in tuple(self._refused):
@@ -158,7 +159,7 @@ class Connections:
     # ---- connections
 
     def register(self, connection: "Connection", address: str) -> Client | Reason:
-        """Count a new connection, for which an idle one is closed if need be. Return its client, or why not."""
+        """Count a new connection, after closing an idle one if needed. Return its client, or why it is refused."""
         client = self._find_client(address)
         if client.is_full and not _close_oldest(client.idle):
             return "address"
@@ -178,7 +179,7 @@ class Connections:
         self._places.forget(address)
 
     def register_viewer(self, address: str) -> Callable[[], None]:
-        """Count a viewer that has taken its connection over. Call what is returned once, when it has gone."""
+        """Count a viewer that has taken over its connection. Return a function to call when it ends."""
         client = self._places.find(address)
         self.count += 1
         client.connections += 1
@@ -206,9 +207,9 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
-        """Hold a place of the client that a trusted proxy names, while the request is answered.
+        """Hold a place of the client that a trusted proxy names, until the response.
 
-        Raises RequestError `overloaded` if there is none within MAX_QUEUE_SECONDS.
+        Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
         """
         address = request.remote or ""
         client = self._find_client(address)
@@ -228,7 +229,7 @@ class Connections:
             self._places.forget(address)
 
     def count_as_viewer(self, request: web.Request) -> None:
-        """Count a request as a viewer, since it will be open for long: its place is another request's then.
+        """Count a long-lived request as a viewer, and free its place for another request.
 
         Raises RequestError `overloaded` if its client has too many viewers.
         """
@@ -241,7 +242,7 @@ class Connections:
     # ---- refusals
 
     def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
-        """Count and log a refusal. Return what is to be called when it has ended; None if there is no room for one."""
+        """Count and log a refusal. Return a function to call at its end, or None if there are too many."""
         self._record_refusal(address, reason)
         if len(self._refused) >= self.max_refusals:
             return None
@@ -275,7 +276,7 @@ class Connections:
 
 
 class State(Enum):
-    """What a connection does. After IDLE, WAITS and READS it has a deadline."""
+    """The state of a connection. It has a deadline if it is IDLE, WAITING or READING."""
 
     IDLE = auto()
     WAITING = auto()
@@ -289,15 +290,15 @@ class State(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """One connection while it speaks HTTP. A client that does not read its response is disconnected."""
+    """One connection that speaks HTTP. A client that does not read its response is disconnected."""
 
     __slots__ = (
         "_address",
         "_client",
         "_connections",
-        "_on_end",
         "_handler",
         "_make_handler",
+        "_on_end",
         "_received",
         "_refusal",
         "_stall_timer",
@@ -324,7 +325,7 @@ class Connection(asyncio.Protocol):
         """The event loop's time at which `expire` is to be called."""
 
     def accept(self, transport: asyncio.Transport) -> None:
-        """Count the connection, or note that it is refused. Under TLS this is called before the handshake."""
+        """Register the connection, or refuse it. With TLS this is called before the handshake."""
         self._transport = transport
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's limit of one read, 256 KiB by default
         peer = transport.get_extra_info("peername")
@@ -382,13 +383,13 @@ class Connection(asyncio.Protocol):
             self._handler = None
 
     def take_received(self) -> bytes:
-        """Return the bytes that follow the request, and forget them: another protocol takes the connection over."""
+        """Return and forget the bytes that follow the request, for a protocol that takes over."""
         received, self._received = self._received, b""
         self._transport.resume_reading()
         return received
 
     def expire(self) -> None:
-        """End what took too long: being idle, waiting for a place, or sending a head."""
+        """End a connection that was idle, waited for a place, or sent its head for too long."""
         match self._state:
             case State.WAITING:
                 self._refuse("address")
@@ -434,7 +435,7 @@ class Connection(asyncio.Protocol):
         try:
             self._read_head()
         except Exception:  # the caller may be another connection, which has just released its place
-            log.exception("%s: dropped by a mistake of ours", self._address)
+            log.exception("%s: connection closed after an internal error", self._address)
             self._transport.abort()
 
     def _read_head(self) -> None:
@@ -493,7 +494,7 @@ class Connection(asyncio.Protocol):
             self._handler = None
 
     def _release_all(self) -> None:
-        """Give back what the connection has: its place, or that in the queue, and that among all connections."""
+        """Release the place, leave the queue, and unregister the connection."""
         self._state = State.CLOSED
         self.deadline = math.inf
         self._received = b""
@@ -532,7 +533,7 @@ class Connection(asyncio.Protocol):
 
 
 class _PlaceWaiter:
-    """The turn of a request that came by a trusted proxy."""
+    """A request through a trusted proxy that waits for its place."""
 
     def __init__(self) -> None:
         self.place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
@@ -549,7 +550,7 @@ class _PlaceWaiter:
 
 
 def _find_place(request: web.Request) -> Place | None:
-    """Return the place that a request has. None if it came by no Connection, as in tests of the application alone."""
+    """Return a request's place. None without a Connection, as in tests of the application alone."""
     if PLACE in request:
         return request[PLACE]
     connection = None if request.transport is None else request.transport.get_protocol()
@@ -565,7 +566,7 @@ def _close_oldest(idle: dict[Idle, None]) -> bool:
 
 
 def _skip_blank_lines(received: bytes) -> int:
-    """Return where the request line begins: blank lines before it are ignored (RFC 9112, section 2.2)."""
+    """Return the start of the request line: blank lines are ignored (RFC 9112, section 2.2)."""
     return len(received) - len(received.lstrip(b"\r\n"))
 
 
@@ -584,4 +585,4 @@ def _do_nothing() -> None:
 
 CONNECTIONS = web.AppKey("connections", Connections)
 PLACE = web.RequestKey("place", Place)
-"""The place of a request that came by a trusted proxy."""
+"""The place of a request through a trusted proxy."""

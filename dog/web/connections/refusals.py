@@ -1,4 +1,4 @@
-"""The responses to connections that are refused: a page for a browser that asks for one, or else JSON.
+"""Responses to refused connections: a page if the client accepts HTML, or else JSON.
 
 They are built at the start, so that a refusal costs no work, and chosen by the head of the request. It may be
 incomplete, or not HTTP at all.
@@ -23,7 +23,7 @@ END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 REQUEST_LINE = re.compile(rb"(?:\r?\n)*([A-Za-z]+) (?:https?://[^/ \r\n]*)?(/[^ \r\n]*) HTTP/")
 ACCEPT = re.compile(rb"^Accept:(.*)$", re.IGNORECASE | re.MULTILINE)
 RETRY_AFTER = 10
-"""Seconds after which a client may try again that was one too many."""
+"""Seconds after which a refused client may try again."""
 MAX_HEAD_BYTES = 16 * 1024
 """Bytes of a head that are read to choose the response."""
 REFUSAL_TIMEOUT = 1.0
@@ -62,7 +62,7 @@ class Refusals:
     problem: bytes
 
     def choose(self, head: bytes) -> bytes:
-        """Return the response to a request of which these bytes have arrived, a part of its head or more."""
+        """Choose the response by the bytes that have arrived: a part of the head, or more."""
         request = REQUEST_LINE.match(head)
         if request is None:
             return self.problem
@@ -82,7 +82,7 @@ def build_refusals(
     reason: Reason,
     retry_after: int = RETRY_AFTER,
 ) -> Refusals:
-    """Return the responses of one reason. `retry_after` is in whole seconds, and said in those with the status 503."""
+    """Return the responses of one reason. Those with status 503 have a Retry-After in seconds."""
     template = templates.get_template("refused.html")
     # The page has an empty icon, because a browser asks for /favicon.ico if there is none.
     policy = re.sub("img-src [^;]*", "img-src data:", security_headers["Content-Security-Policy"])
@@ -121,7 +121,7 @@ def build_refusals(
 
 
 class Refusal(asyncio.Protocol):
-    """A connection that is refused: its head is awaited, the response is sent, and the rest of the request discarded.
+    """A refused connection: wait for its head, send the response, and discard the rest.
 
     Closing the connection before the request was read would lose the response.
     """
@@ -129,7 +129,7 @@ class Refusal(asyncio.Protocol):
     def __init__(
         self, transport: asyncio.Transport, refusals: Refusals, received: bytes, on_end: Callable[[], None]
     ) -> None:
-        """`received` has the bytes that have arrived before; `on_end` is called when the connection is closed."""
+        """Start with the bytes that have arrived. `on_end` is called when the connection closes."""
         self._transport = transport
         self._refusals = refusals
         self._received: bytes | None = b""

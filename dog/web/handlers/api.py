@@ -174,7 +174,7 @@ async def _pin(request: web.Request, pinned: bool) -> web.Response:
 
 async def list_cameras(request: web.Request) -> web.Response:
     """GET /api/cameras: each as `hello` shows it."""
-    return respond_json(CameraList(request.app[SERVICE].statuses()))
+    return respond_json(CameraList(request.app[SERVICE].camera_statuses()))
 
 
 async def report_health(_request: web.Request) -> web.Response:

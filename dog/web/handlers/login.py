@@ -148,7 +148,7 @@ def _explain_invitation() -> Problem:
 
 def _find_access(request: web.Request) -> AuthService:
     """Raises Problem `not_found` where nobody has to log in."""
-    access = request.app[SERVICE].access
+    access = request.app[SERVICE].auth
     if access is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
     return access

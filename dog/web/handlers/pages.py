@@ -11,7 +11,7 @@ from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.handlers.images import find_snapshot
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture import capture_and_wait
-from dog.web.middleware.authentication import IDENTITY, describe_identity, cookie_path
+from dog.web.middleware.authentication import IDENTITY, cookie_path, describe_identity
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.service import SERVICE, Service
@@ -44,7 +44,7 @@ async def show_live(request: web.Request) -> web.Response:
             "strip_length": STRIP,
             "strip": [describe(snapshot) for snapshot in strip],
             "camera": camera.status(),
-            "cameras": service.statuses(),
+            "cameras": service.camera_statuses(),
             "viewers": service.hub.count,
             "default_picture": relative_root(request) + default,
         },

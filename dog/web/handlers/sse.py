@@ -17,7 +17,7 @@ from dog.push.hub import SILENCE, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOver, take_over
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.origins import allow_origin, check_origin
+from dog.web.middleware.origins import check_origin, cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.service import SERVICE
 
@@ -70,7 +70,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     It resumes by the header `Last-Event-ID`, which a browser sends when it comes back, or else by `since`.
     """
     check_origin(request)
-    headers = HEADERS | allow_origin(request)
+    headers = HEADERS | cors_headers(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)
     service = request.app[SERVICE]
@@ -79,7 +79,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     viewer = EventStreamViewer(request, transport)
     since = request.headers.get("Last-Event-ID") or request.query.get("since")
     try:
-        service.hub.join(viewer, service.statuses(), since, preface=_build_head(request, headers))
+        service.hub.join(viewer, service.camera_statuses(), since, preface=_build_head(request, headers))
         if early:
             viewer.data_received(early)
     except Exception:

@@ -112,7 +112,7 @@ class WebSocketViewer(Viewer):
     def _join(self, handshake: bytes = b"") -> None:
         service = self._service
         self._leave = service.live_sessions.register(self._visitor, self.close)
-        service.hub.join(self, service.statuses(), self._since, preface=handshake)
+        service.hub.join(self, service.camera_statuses(), self._since, preface=handshake)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -121,7 +121,7 @@ class WebSocketViewer(Viewer):
 
     def _introduce(self, said: Auth) -> None:
         """Who they are from now on. A viewer that may do more than before is told so by another `hello`."""
-        access = self._service.access
+        access = self._service.auth
         if access is None:
             return  # nobody asked for a token: whoever says one all the same is as welcome as before
         visitor = access.identify_token(said.token or "")
@@ -143,7 +143,7 @@ class WebSocketViewer(Viewer):
             self._join()
             return
         self._leave = self._service.live_sessions.register(visitor, self.close)
-        self._service.hub.resume(self, self._service.statuses(), self._service.hub.cursor)
+        self._service.hub.resume(self, self._service.camera_statuses(), self._service.hub.cursor)
 
     def _tell(self, error: RequestError) -> None:
         self.send(
@@ -188,7 +188,7 @@ class WebSocketViewer(Viewer):
                 case Capture():
                     self.send(self._capture(said))
                 case Resume():
-                    sent = service.hub.resume(self, service.statuses(), said.cursor)
+                    sent = service.hub.resume(self, service.camera_statuses(), said.cursor)
                     self._bucket.spend(sent / MESSAGE_SIZE)  # or it would draw a thousand times what it says
                 case Ping():
                     self.send(Pong(request=said.request))
@@ -202,8 +202,8 @@ class WebSocketViewer(Viewer):
             raise access_denied(self._visitor, "capture", said.request)
         camera = self._service.find_camera(said.camera, request=said.request)
         client = client_key(self._visitor, self.address)
-        presses = self._service.rate_limits.presses
-        return camera.request(said.max_age, said.request, functools.partial(presses.take, client, said.request))
+        captures = self._service.rate_limits.captures
+        return camera.request(said.max_age, said.request, functools.partial(captures.take, client, said.request))
 
 
 async def watch(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""JSON and forms that come as the body of a request, and JSON that goes as the body of an answer."""
+"""Request bodies, parsed from JSON and forms, and JSON responses."""
 
 import asyncio
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from dog.web.problems import Problem
 __all__ = ["BODY_TIMEOUT", "read_body", "read_form", "respond_json"]
 
 BODY_TIMEOUT = 20.0
-"""Seconds that a body of a few bytes may take to come."""
+"""Seconds that a body may take to arrive."""
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 20
 
@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Struct)
 
 
 async def read_body(request: web.Request, kind: type[T]) -> T:
-    """What was sent, as that type; none at all is one with all its defaults.
+    """Parse a JSON body as this type. An empty body gives its defaults.
 
     Raises Problem `request_timeout`, `bad_json` and `bad_message`.
     """
@@ -39,7 +39,7 @@ async def read_body(request: web.Request, kind: type[T]) -> T:
 
 
 async def read_form(request: web.Request, kind: type[T]) -> T:
-    """What a form sent, as that type; none at all is one with all its defaults. Only one way of writing it is known.
+    """Parse a URL-encoded form as this type. An empty body gives its defaults.
 
     Raises Problem `request_timeout` and `bad_message`.
     """

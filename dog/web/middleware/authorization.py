@@ -1,4 +1,4 @@
-"""Every handler stands behind this: it is asked by those who may, and by no other site's page in their name."""
+"""Wrap every handler: check the role and, for unsafe methods, the origin (CSRF)."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def require_role(needed: Role | None, handler: Handler) -> Handler:
-    """The handler for who has that role, or for everybody; it finds who asks in `request[VISITOR]`."""
+    """Wrap a handler to require a role (None: no role). It gets `request[IDENTITY]`."""
 
     @functools.wraps(handler)
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -39,7 +39,7 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
 
 
 def access_denied(identity: Identity, needed: Role | None, request: str | None = None) -> RequestError:
-    """Why this visitor may not, and what would help. `request` is the key of a press."""
+    """Return the error for a client without the needed role. `request` is a capture request's key."""
     if identity.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
     if identity.kind == "local":

@@ -1,7 +1,4 @@
-"""What went wrong, in HTTP: every error becomes RFC 9457 `application/problem+json`, or a page for who asks for pages.
-
-The codes are those of docs/protocol.md, the same as in `error` and `failed`.
-"""
+"""Turn every error into a response: JSON (RFC 9457), or a page for browsers."""
 
 import functools
 import logging
@@ -32,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def relative_root(request: web.BaseRequest) -> str:
-    """The way from the asked page to the site's root: pages work below any prefix that a proxy takes off."""
+    """Return the relative URL of the site's root, which works below any prefix of a proxy."""
     return "../" * (request.path.count("/") - 1) or "./"
 
 
@@ -40,7 +37,7 @@ def relative_root(request: web.BaseRequest) -> str:
 async def error_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Turn whatever a handler raised into an answer that says what was wrong and what to do."""
+    """Turn any exception of a handler into a response."""
     try:
         return await handler(request)
     except Problem as problem:
@@ -56,16 +53,16 @@ async def error_middleware(
             raise
         return _http_exception_response(request, answer)
     except ConnectionError:
-        return web.Response(status=400)  # nobody is left to be answered
+        return web.Response(status=400)  # the client has gone
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _error_response(request, "internal_error", "Internal error. See the server's log.")
 
 
 def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
-    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback.
+    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
 
-    What it answers itself gets these headers, too: its own would tell which version of it this is.
+    aiohttp's own responses get these headers too, instead of one with its version.
     """
 
     class Request(web.Request):
@@ -80,7 +77,7 @@ def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
 
 
 def _reject_expectations(handle: Handler) -> Handler:
-    """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
+    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
 
     async def reject() -> web.StreamResponse:
         body = encode(
@@ -100,7 +97,7 @@ def _reject_expectations(handle: Handler) -> Handler:
 
 
 def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """aiohttp reads on after an address that is none, and what it makes of that may have no address at all."""
+    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
 
     def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
         if message.url is None:
@@ -111,7 +108,7 @@ def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Calla
 
 
 def _http_exception_response(request: web.Request, answer: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
+    """Return the response to aiohttp's own errors: no such route, wrong method, body too large."""
     match answer.status:
         case 404:
             return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
@@ -137,7 +134,7 @@ def _error_response(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """The problem as JSON or as a page."""
+    """Return the problem as a page if the client accepts HTML, or else as JSON."""
     status = status or STATUS[code]
     extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase

@@ -1,7 +1,7 @@
-"""What a trusted proxy says of a request: who asked it, by which name, and whether by HTTPS.
+"""Forwarded and X-Forwarded-*: client address, host and scheme, as a trusted proxy reports them.
 
-It counts for requests whose connection comes from one of the setting `trusted_proxies`, and is put into the request
-itself (remote, host, scheme), so that everything else just asks the request. From anybody else it is not looked at.
+They are read only on connections from an address in the setting `trusted_proxies`. They replace the request's
+own remote, host and scheme, so that other code reads only those. From other clients they are ignored.
 """
 
 import ipaddress
@@ -18,26 +18,26 @@ from dog.web.problems import Problem
 __all__ = ["ForwardedInfo", "forwarded_middleware", "parse_forwarded_headers"]
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-"""Traefik says ws and wss of WebSockets."""
+"""Traefik sends ws and wss for WebSockets."""
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 PAIR = re.compile(
     rf"""[ \t]*(?:(?P<name>{TOKEN}+)=(?:(?P<plain>(?:{TOKEN}|[:\[\]])+)|"(?P<quoted>(?:[^"\\]|\\.)*)")[ \t]*)?"""
     r"(?P<end>[;,]|\Z)"
 )
-"""One `name=value` of Forwarded, or none, and what ends it (RFC 7239, section 4); colons are often left unquoted."""
+"""One `name=value` of Forwarded, or none, and its end (RFC 7239, section 4). Colons are often unquoted."""
 HIDDEN = r"_[A-Za-z0-9._-]{1,64}"
 NODE = re.compile(
     rf"(?:(?P<hidden>(?i:unknown)|{HIDDEN})|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<ipv4>[0-9.]+))(?::(?:\d{{1,5}}|{HIDDEN}))?",
     re.ASCII,
 )
-"""Who asked, with or without a port (RFC 7239, section 6)."""
+"""A client address, with or without a port (RFC 7239, section 6)."""
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 Trusts = Callable[[str], bool]
 
 
 class ForwardedInfo(NamedTuple):
-    """Of the request that the outermost trusted proxy was asked; None for what nobody said."""
+    """The values that the outermost trusted proxy reports. None: not reported."""
 
     address: str | None
     scheme: str | None
@@ -48,9 +48,9 @@ class ForwardedInfo(NamedTuple):
 async def forwarded_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Put what a trusted proxy says into the request, and count it by its visitor's address while it is answered.
+    """Apply a trusted proxy's headers to the request, and hold a place of the client they name.
 
-    Raises Problem `bad_request` for what can't be understood, and RequestError `overloaded` if there are too many.
+    Raises Problem `bad_request` for malformed headers, and RequestError `overloaded` for too many requests.
     """
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
@@ -61,7 +61,7 @@ async def forwarded_middleware(
 
 
 def _override_request(request: web.Request, info: ForwardedInfo) -> None:
-    """In this very request, as aiohttp's `clone` does in a new one: its answer and its line in the log come from it."""
+    """Set the values in the request itself: `clone` would not change its response and log line."""
     values: dict[str, Any] = {"remote": info.address, "scheme": info.scheme, "host": info.host}
     for derived in ("secure", "url"):
         request._cache.pop(derived, None)
@@ -69,9 +69,9 @@ def _override_request(request: web.Request, info: ForwardedInfo) -> None:
 
 
 def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
-    """What the headers say, to a service that trusts these addresses. Raises Problem `bad_request`.
+    """Parse the headers, with `trusts` to recognize trusted proxies. Raises Problem `bad_request`.
 
-    Both kinds of headers, where both are there, must say the same: one of them may be the visitor's own words.
+    If both kinds of headers are there, they must agree: one of them may be the client's.
     """
     forwarded = _parse_forwarded(headers.getall("Forwarded", ()), trusts)
     x_forwarded = _parse_x_forwarded(headers, trusts)
@@ -84,7 +84,7 @@ def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
 
 
 def _parse_forwarded(lines: Sequence[str], trusts: Trusts) -> ForwardedInfo | None:
-    """The element of the outermost trusted proxy (RFC 7239). None where there is none."""
+    """Parse Forwarded: return the element of the outermost trusted proxy (RFC 7239), or None."""
     elements = [element for line in lines for element in _split_forwarded(line) if element]
     if not elements:
         return None
@@ -116,7 +116,7 @@ def _split_forwarded(line: str) -> list[Mapping[str, str]]:
 
 
 def _parse_x_forwarded(headers: Headers, trusts: Trusts) -> ForwardedInfo | None:
-    """X-Forwarded-For, -Proto and -Host. None where there is none."""
+    """Parse X-Forwarded-For, -Proto and -Host. Return None if all are missing."""
     nodes, schemes, hosts = (_split(headers.getall(f"X-Forwarded-{name}", ())) for name in ("For", "Proto", "Host"))
     if not (nodes or schemes or hosts):
         return None
@@ -129,12 +129,15 @@ def _split(lines: Iterable[str]) -> list[str]:
 
 
 def _pick(values: list[str], depth: int) -> str | None:
-    """What the proxy at that place from the right said: each adds one at the end, or one says it for all."""
+    """Return the value of the proxy at this depth from the right, or the first if there are fewer."""
     return values[-min(depth, len(values))] if values else None
 
 
 def _find_client(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
-    """The rightmost that is no trusted proxy, and its place from the right. What stands left of it is hearsay."""
+    """Return the rightmost address that is not a trusted proxy, and its depth from the right.
+
+    Addresses further left can't be trusted.
+    """
     depth, address = 0, ""
     for depth, node in enumerate(reversed(nodes), 1):  # noqa: B007
         address = _parse_node(node)
@@ -144,7 +147,7 @@ def _find_client(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
 
 
 def _parse_node(text: str) -> str:
-    """An address without its port and zone, or what stands for one that is kept secret."""
+    """Return an address without its port and zone, or the name that a proxy uses to hide it."""
     found = NODE.fullmatch(text)
     if found and found["hidden"]:
         return found["hidden"].lower()
@@ -165,7 +168,7 @@ def _parse_scheme(text: str | None) -> str | None:
 
 
 def _normalize_host(text: str | None) -> str | None:
-    """Whether it may be asked is the business of dog.web.middleware.host_check."""
+    """Return the host in lower case. dog.web.middleware.host_check checks it."""
     return None if text is None else text.lower()
 
 

@@ -1,7 +1,7 @@
-"""By which names the service may be asked.
+"""The host check: refuse requests for host names that are not ours, against DNS rebinding.
 
-Any site can have its own name lead here (DNS rebinding), and its page would then read and press as if it were ours. An
-address is safe: no other site's page has it.
+Any site can let its own name resolve to this machine, and its page could then read photos and press as if it were ours.
+An IP address is safe, because no other site's page has it.
 """
 
 import functools
@@ -24,13 +24,13 @@ HOST = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?)\]|(?P<name>[\w-][\w.-]*?)\.?)(?::(?P<port>\d{0,5}))?", re.ASCII
 )
 MAX_SHOWN_CHARS = 80
-"""Characters of a name that an answer repeats."""
+"""Characters of a name that an error message repeats."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hosts:
-    """The names: this machine's, those of the settings `base_url`, `host` and `hosts`, and localhost."""
+    """The allowed names: localhost, this machine's, and those of `base_url`, `host` and `hosts`."""
 
     def __init__(self, settings: Settings, machine: str) -> None:
         own = machine.rstrip(".").lower()
@@ -38,12 +38,12 @@ class Hosts:
         public = urlsplit(settings.base_url or "").hostname
         names = {"localhost", own, short, f"{short}.local", public, settings.host, *settings.hosts}
         self._names = frozenset(_to_idna(name) for name in names if name)
-        # Every request asks, and nearly always for the same.
+        # Every request is checked, nearly always for the same name.
         self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
     def _allows(self, host: str) -> bool:
-        """Whether this may be asked for, with or without a port. Raises Problem `bad_request` where it is no host."""
-        if _is_address(host):  # as it stands in a whole address, which aiohttp has taken apart
+        """Return True if this host, with or without a port, is ours. Raises Problem `bad_request`."""
+        if _is_address(host):  # from an absolute URL, which aiohttp has parsed: IPv6 without brackets
             return True
         found = HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > 65535 or (found["ipv6"] and not _is_address(found["ipv6"])):
@@ -55,9 +55,9 @@ class Hosts:
 
 
 def make_host_check(settings: Settings) -> Middleware:
-    """A middleware that refuses requests for names that are not ours, after the proxies were believed.
+    """Return the middleware that refuses other names. It runs after `forwarded_middleware`.
 
-    This machine's name is what it calls itself; nothing is looked up.
+    This machine's name is its own host name. Nothing is looked up in DNS.
     """
     hosts = Hosts(settings, socket.gethostname())
 
@@ -68,7 +68,7 @@ def make_host_check(settings: Settings) -> Middleware:
             not hosts_sent and (request.version >= HttpVersion11 or "Origin" in request.headers)
         ):
             raise Problem("bad_request", "The request has no Host header, or several. Send exactly one.")
-        if not hosts.allows(request.host):  # where none is named, it is the address that was connected to
+        if not hosts.allows(request.host):  # without a Host header, it is the local IP address
             raise RequestError(
                 "unknown_host",
                 f"This service does not answer to the name {request.host[:MAX_SHOWN_CHARS]!r}."
@@ -88,7 +88,7 @@ def _is_address(text: str) -> bool:
 
 
 def _to_idna(name: str) -> str:
-    """As a browser writes it."""
+    """Return a name as browsers send it, in IDNA."""
     try:
         return name.lower().encode("idna").decode()
     except UnicodeError:

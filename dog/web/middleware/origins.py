@@ -1,4 +1,4 @@
-"""The browser's side of safety: which pages may talk to us, and what our own may do."""
+"""Origin checks (CSRF) and CORS: the pages that may send requests and read responses."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,17 +9,17 @@ from dog.web.service import SERVICE
 
 __all__ = [
     "COOKIE_AUTH",
-    "allow_origin",
-    "answer_preflight",
     "check_origin",
+    "cors_headers",
     "is_public",
     "is_secure",
+    "preflight_middleware",
 ]
 
 EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
-"""What a page of another origin may read beside the body and what every page may."""
+"""Headers that a page of another origin may read, besides the ones that CORS always allows."""
 COOKIE_AUTH = web.RequestKey("by_cookie", bool)
-"""Is there where a cookie alone says who asks: a browser sends it along, whoever makes it ask."""
+"""Set if only a cookie identifies the client: a browser sends it with any site's request."""
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
@@ -28,7 +28,7 @@ PREFLIGHT_HEADERS = {
 
 
 def is_public(request: web.Request) -> bool:
-    """Whether it was asked at the public address: by its visitor, as a proxy says, or passes on."""
+    """Return True if the request's host is that of the setting `base_url`."""
     public = request.app[SERVICE].settings.base_url
     if public is None:
         return False
@@ -37,17 +37,18 @@ def is_public(request: web.Request) -> bool:
 
 
 def is_secure(request: web.Request) -> bool:
-    """Whether the browser came by HTTPS: to us, to a proxy that says so, or to the public address."""
+    """Return True if the browser uses HTTPS: to us, a proxy that reports it, or the `base_url`."""
     public = request.app[SERVICE].settings.base_url or ""
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
 def check_origin(request: web.Request) -> None:
-    """Raise RequestError `forbidden` where another site's page is behind the request.
+    """Raise RequestError `forbidden` if another site's page sent the request (CSRF).
 
-    A browser says whose page it is: in Origin when it opens a WebSocket or posts, else in Sec-Fetch-Site or Referer. It
-    must be of the host that was asked, of the public address, or listed. A script says nothing and passes. Where a
-    cookie alone says who asks, silence does not do, for it may be a browser's, nor a listed page, which shows a token.
+    A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
+    Referer. It must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
+    passes. If only a cookie identifies the client, an origin is required, and `origins` does not count: pages listed
+    there send a token.
     """
     origin = request.headers.get("Origin")
     if origin is None:
@@ -74,17 +75,16 @@ def check_origin(request: web.Request) -> None:
 
 
 def _origin_of(url: str) -> str:
-    """An address's scheme, host and port; empty where it has none."""
+    """Return the scheme, host and port of a URL, or "" if it has no host."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0].partition("?")[0]
     return f"{scheme}://{host}" if host else ""
 
 
-def allow_origin(request: web.Request) -> dict[str, str]:
-    """What lets a page of a listed origin read the answer, and import a module (CORS); it never carries a cookie.
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """Return the CORS headers that let a page of a listed origin read the response, without cookies.
 
-    Whatever the origin, caches are told that the answer depends on it: a picture is kept for ever, and may have been
-    shown by a page before another one reads it.
+    `Vary: Origin` is always sent: an image is cached without a limit, and pages of several origins may read it.
     """
     origins = request.app[SERVICE].settings.origins
     if not origins:
@@ -96,7 +96,7 @@ def allow_origin(request: web.Request) -> dict[str, str]:
 
 
 def _strip_port(origin: str) -> str:
-    """Without the port that its scheme means anyway: browsers leave it out, some proxies write it."""
+    """Remove the default port of an origin's scheme: browsers omit it, but some proxies send it."""
     for scheme, port in (("http://", ":80"), ("https://", ":443")):
         if origin.startswith(scheme):
             return origin.removesuffix(port)
@@ -104,11 +104,11 @@ def _strip_port(origin: str) -> str:
 
 
 @web.middleware
-async def answer_preflight(
+async def preflight_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """A browser asks before a page of a listed origin sends what no form could (CORS)."""
+    """Respond to CORS preflight requests."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return await handler(request)
-    allowed = "Access-Control-Allow-Origin" in allow_origin(request)
+    allowed = "Access-Control-Allow-Origin" in cors_headers(request)
     return web.Response(status=204, headers=PREFLIGHT_HEADERS if allowed else {})

@@ -1,4 +1,4 @@
-"""The security headers of every response: CSP, HSTS and their like."""
+"""The security headers of every response, such as CSP and HSTS."""
 
 import base64
 import hashlib
@@ -8,12 +8,12 @@ from aiohttp import web
 
 from dog import __version__
 from dog.settings import Settings
-from dog.web.middleware.origins import allow_origin, is_public
+from dog.web.middleware.origins import cors_headers, is_public
 
 __all__ = [
-    "SENDS_HSTS",
     "SECURITY_HEADERS",
     "SECURITY_HEADER_LINES",
+    "SENDS_HSTS",
     "add_security_headers",
     "make_security_headers",
     "sends_hsts",
@@ -21,18 +21,18 @@ __all__ = [
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
 SECURITY_HEADER_LINES = web.AppKey("security_lines", str)
-"""The same as they stand in an answer."""
+"""The same as lines of a response's head."""
 SENDS_HSTS = web.AppKey("keeps_https", bool)
 DENIED_FEATURES = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
-"""Powers of a browser that no page of ours asks for."""
+"""Browser features that no page of ours uses."""
 HSTS_MAX_AGE_SECONDS = 180 * 24 * 3600
 
 
 def make_security_headers(settings: Settings, inline_style: str, inline_script: str) -> dict[str, str]:
-    """Return the headers of every response: nothing from elsewhere, no framing, no guessing of types.
+    """Return the headers: no content from other sites, no framing, no guessing of types.
 
-    Inside a page exactly one style and one script are allowed, these, by their hashes. Pages of other sites may show
-    the pictures only if some are listed.
+    The one inline style and script are allowed by their hashes. Pages of other sites may show images only if the
+    setting `origins` lists some.
     """
     public = urlsplit(settings.base_url or "")
     public_source = f" {public.scheme}://{public.netloc}" if public.netloc else ""
@@ -62,15 +62,15 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
 
 
 def _hash_source(text: str) -> str:
-    """Return what allows an inline script or style with this text (CSP Level 3, section 2.3.1)."""
+    """Return the source that allows this inline script or style (CSP Level 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def sends_hsts(settings: Settings) -> bool:
-    """Whether browsers that came to the public address are to come by HTTPS alone from then on: where it is a name.
+    """Return True if responses have HSTS: if `base_url` is https and a name, not an address.
 
-    By plain HTTP nobody may be told so (RFC 6797, section 7.2), and where there is no public address, the certificate
-    may be one that nobody vouches for, and HTTPS be given up again.
+    HSTS must not be sent over plain HTTP (RFC 6797, section 7.2). Without a `base_url` it is not sent, because the
+    certificate may be self-signed, and HTTPS may be given up again.
     """
     public = urlsplit(settings.base_url or "")
     host = public.hostname or ""
@@ -78,12 +78,13 @@ def sends_hsts(settings: Settings) -> bool:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the security and CORS headers to a response, which keeps its own Referrer-Policy."""
     referrer_policy = response.headers.get("Referrer-Policy")
     response.headers.update(request.app[SECURITY_HEADERS])
     if referrer_policy is not None:
         response.headers["Referrer-Policy"] = referrer_policy
     if request.app[SENDS_HSTS] and is_public(request):
         response.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}"
-    response.headers.update(allow_origin(request))
+    response.headers.update(cors_headers(request))
     if response.status >= 400:
         response.headers["Cache-Control"] = "no-store"
