@@ -92,7 +92,7 @@ def change_ways(secret: str) -> Iterator[str]:
 # ---- sessions
 
 
-def test_a_session_that_is_forged_foreign_old_or_ended_is_worth_nothing(
+def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     serve: Serve, tmp_path: Path, accounts: Accounts
 ) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
@@ -128,7 +128,7 @@ def test_a_session_that_is_forged_foreign_old_or_ended_is_worth_nothing(
     assert show(server, ended) == 401
 
 
-def test_what_a_browser_came_with_is_worth_nothing_once_somebody_has_logged_in(serve: Serve, tmp_path: Path) -> None:
+def test_a_login_replaces_the_session_that_the_browser_had(serve: Serve, tmp_path: Path) -> None:
     """Session fixation: neither a made-up cookie nor a stranger's own session is what the new one hangs on."""
     add_user(tmp_path, "ada", "manage")
     add_user(tmp_path, "mallory", "view")
@@ -143,7 +143,7 @@ def test_what_a_browser_came_with_is_worth_nothing_once_somebody_has_logged_in(s
         assert (show(server, mine), show(server, again)) == (401, 200)
 
 
-def test_the_session_s_cookie_is_kept_from_scripts_and_from_other_sites(serve: Serve, tmp_path: Path) -> None:
+def test_the_session_cookie_is_httponly_samesite_secure_and_prefixed(serve: Serve, tmp_path: Path) -> None:
     add_user(tmp_path, "ada", "view")
     server = serve("--auth", "--base-url", "https://dog.example.org", "--trusted-proxies", "127.0.0.1")
     said = log_in(server, **{"X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"})
@@ -153,7 +153,7 @@ def test_the_session_s_cookie_is_kept_from_scripts_and_from_other_sites(serve: S
     assert "Domain" not in cookie
 
 
-def test_below_a_path_one_can_log_in_at_the_machine_s_own_address_too(serve: Serve, tmp_path: Path) -> None:
+def test_a_login_at_the_local_address_works_with_a_base_url_below_a_path(serve: Serve, tmp_path: Path) -> None:
     add_user(tmp_path, "ada", "view")
     server = serve("--auth", "--base-url", "https://www.example.org/cam")
     said = log_in(server)
@@ -164,9 +164,7 @@ def test_below_a_path_one_can_log_in_at_the_machine_s_own_address_too(serve: Ser
 # ---- tokens, tickets and the first link
 
 
-def test_a_token_that_is_cut_padded_or_in_another_case_is_none(
-    serve: Serve, tmp_path: Path, accounts: Accounts
-) -> None:
+def test_truncated_padded_and_recased_tokens_are_invalid(serve: Serve, tmp_path: Path, accounts: Accounts) -> None:
     token, removed = accounts.add_token("porch", "manage", None), accounts.add_token("old", "manage", None)
     expired = accounts.add_token("expired", "manage", in_days(-0.001))
     accounts.remove_token("old")
@@ -199,7 +197,7 @@ def test_a_token_that_is_cut_padded_or_in_another_case_is_none(
         assert ask(server, path, headers={header: value}).status == 401, header
 
 
-def test_a_ticket_that_twenty_use_at_once_lets_one_in(serve: Serve, tmp_path: Path) -> None:
+def test_a_ticket_used_by_twenty_clients_at_once_works_for_one(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "porch", "view")
     server = serve("--auth")
     for _ in range(5):
@@ -208,7 +206,7 @@ def test_a_ticket_that_twenty_use_at_once_lets_one_in(serve: Serve, tmp_path: Pa
         assert ask(server, f"/api/cameras?ticket={ticket}").status == 401
 
 
-async def test_a_ticket_is_as_good_without_a_page(run: Run, accounts: Accounts) -> None:
+async def test_a_ticket_works_without_a_page(run: Run, accounts: Accounts) -> None:
     """For what shows neither a cookie nor a token, though it was asked for by a browser that has a cookie."""
     accounts.add_user("ada", "capture", PASSWORD)
     cookie = {"Cookie": f"{COOKIE}={accounts.add_session('ada', in_days(1))}", "Sec-Fetch-Site": "same-origin"}
@@ -223,7 +221,7 @@ async def test_a_ticket_is_as_good_without_a_page(run: Run, accounts: Accounts) 
         assert answer.status == 201
 
 
-def test_the_first_link_that_twenty_open_at_once_lets_one_in(serve: Serve, tmp_path: Path) -> None:
+def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serve, tmp_path: Path) -> None:
     server = serve("--auth")
     link = server.wait_for(r"/enter/([\w-]{43})")[0]
     for forged in change_ways(link.removeprefix("/enter/")):
@@ -243,7 +241,7 @@ def test_the_first_link_that_twenty_open_at_once_lets_one_in(serve: Serve, tmp_p
     assert "/enter/" not in serve("--auth").stderr, "somebody has"
 
 
-def test_nothing_that_lets_in_or_shows_a_photo_is_named_in_the_log(serve: Serve, tmp_path: Path) -> None:
+def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "capture")
     server = serve("--auth", "--log-level", "debug", "--dead-time", "0")
     invitation = server.wait_for(r"/enter/([\w-]{43})")[1]
@@ -313,9 +311,7 @@ class Noting(dict[bytes, Any]):
     items = values = keys = __iter__
 
 
-async def test_however_much_of_a_secret_is_right_its_hash_is_looked_up_once_and_nothing_is_compared(
-    run: Run, accounts: Accounts
-) -> None:
+async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, accounts: Accounts) -> None:
     """So that the time tells nothing of how near a guess was: near guesses have hashes that are as far as any."""
     accounts.add_user("ada", "view", PASSWORD)
     token, session = accounts.add_token("porch", "view", None), accounts.add_session("ada", in_days(1))
@@ -343,7 +339,7 @@ async def test_however_much_of_a_secret_is_right_its_hash_is_looked_up_once_and_
 # ---- who there is
 
 
-async def test_every_wrong_login_is_as_much_work_and_gets_the_same_answer_whether_there_is_such_a_user_or_not(
+async def test_wrong_logins_cost_and_respond_the_same_for_existing_and_unknown_users(
     run: Run, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
@@ -376,7 +372,7 @@ async def test_every_wrong_login_is_as_much_work_and_gets_the_same_answer_whethe
     assert thread.startswith("passwords")
 
 
-async def test_who_tries_too_often_waits_as_long_for_a_user_as_for_nobody(run: Run, accounts: Accounts) -> None:
+async def test_login_limits_are_the_same_for_existing_and_unknown_users(run: Run, accounts: Accounts) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
     running = await run(auth=True, login_attempts=1, trusted_proxies=("127.0.0.1",))
     told = []
@@ -394,7 +390,7 @@ async def test_who_tries_too_often_waits_as_long_for_a_user_as_for_nobody(run: R
 # ---- what somebody may
 
 
-async def test_nobody_gives_themselves_a_role_by_asking_for_it(run: Run, accounts: Accounts) -> None:
+async def test_a_role_in_a_request_is_ignored(run: Run, accounts: Accounts) -> None:
     accounts.add_user("guest", "view", PASSWORD)
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True, dead_time=0.0)
@@ -455,7 +451,7 @@ ASKED: tuple[dict[str, str], ...] = (
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND")
 
 
-def test_who_is_not_known_learns_of_no_camera_no_photo_no_path_and_no_version(serve: Serve, tmp_path: Path) -> None:
+def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve: Serve, tmp_path: Path) -> None:
     """Asked for a photo that is there they are told what they are told of one that is not, however they ask."""
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
@@ -490,7 +486,7 @@ def test_who_is_not_known_learns_of_no_camera_no_photo_no_path_and_no_version(se
                 assert told[0] == told[1], (method, path, headers)
 
 
-def test_no_condition_gets_an_answer_out_of_a_photo_that_one_may_not_see(serve: Serve, tmp_path: Path) -> None:
+def test_conditional_requests_reveal_nothing_about_a_forbidden_photo(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "capture")
     server = serve("--auth")
     photo = take_photo(server, token)
@@ -510,7 +506,7 @@ def test_no_condition_gets_an_answer_out_of_a_photo_that_one_may_not_see(serve: 
                 assert "etag" not in said.headers
 
 
-async def test_who_is_not_known_hears_nothing_of_what_happens(run: Run, accounts: Accounts) -> None:
+async def test_an_unauthenticated_push_gets_no_events(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with await open_push(running) as push:
@@ -534,7 +530,7 @@ async def test_who_is_not_known_hears_nothing_of_what_happens(run: Run, accounts
     assert running.service.hub.count == 0
 
 
-def test_a_request_that_is_no_http_is_not_told_what_the_service_is_made_of(serve: Serve) -> None:
+def test_the_response_to_a_malformed_request_has_no_version(serve: Serve) -> None:
     server = serve("--auth")
     for asked in (
         b"GET /\rx HTTP/1.1",

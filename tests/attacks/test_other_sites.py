@@ -70,7 +70,7 @@ def count_photos(server: ServerProcess, known: dict[str, str]) -> int:
     return len(json.loads(ask(server, "/api/snapshots", headers=known).body)["snapshots"])
 
 
-def test_no_other_site_s_page_opens_the_push_in_its_visitor_s_name(
+def test_no_page_of_another_site_opens_the_push_with_its_visitors_cookie(
     visited: tuple[ServerProcess, dict[str, str]],
 ) -> None:
     server, cookie = visited
@@ -82,7 +82,7 @@ def test_no_other_site_s_page_opens_the_push_in_its_visitor_s_name(
     assert shake_hands(server, {}) == 101, "a script, which has yet to show a token"
 
 
-def test_no_other_site_s_page_changes_anything_in_its_visitor_s_name(
+def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
     visited: tuple[ServerProcess, dict[str, str]],
 ) -> None:
     """Whatever it can send: a form, a fetch that asks nobody before, and what says nothing of where it comes from."""
@@ -116,7 +116,7 @@ def test_no_other_site_s_page_changes_anything_in_its_visitor_s_name(
     assert ask(server, "/?", "POST", own).status == 303
 
 
-def test_no_image_on_another_site_s_page_takes_a_photo(
+def test_no_image_on_a_page_of_another_site_takes_a_photo(
     visited: tuple[ServerProcess, dict[str, str]], serve: Serve
 ) -> None:
     """An address that presses when it is only looked at, with the cookie, and without a login on this machine."""
@@ -142,7 +142,9 @@ def test_no_image_on_another_site_s_page_takes_a_photo(
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["nobody is listed", "somebody is listed"])
-def test_only_pages_of_listed_sites_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
+def test_only_listed_origins_may_read_and_none_with_a_cookie(
+    serve: Serve, tmp_path: Path, listed: bool
+) -> None:
     add_user(tmp_path, "ada", "manage")
     token = add_token(tmp_path, "script", "manage")
     good = "https://good.example"
@@ -196,7 +198,7 @@ def share(server: ServerProcess, photo: dict[str, Any], known: dict[str, str]) -
     return path[path.index("/shared/") :]
 
 
-def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(serve: Serve, tmp_path: Path) -> None:
+def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "manage")
     elsewhere = tmp_path / "elsewhere"
     foreign = add_token(elsewhere, "script", "manage")

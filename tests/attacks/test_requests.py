@@ -164,7 +164,7 @@ def _fields(struct: Any) -> tuple[Any, ...]:
     return msgspec.structs.fields(struct) if struct is not None else ()
 
 
-def test_every_place_where_something_bad_can_stand_is_tried() -> None:
+def test_attacks_cover_every_parameter_of_every_operation() -> None:
     places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in put_everywhere(operation, b"x")}
     assert places > {
         "GET /snapshots/{id}.{suffix} part suffix",
@@ -204,7 +204,7 @@ def paths_to(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.timeout(300)
-def test_no_parameter_of_any_address_leads_to_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
+def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
     """Asked by who may do everything, at every address, in every place."""
     for folder in (tmp_path, tmp_path / "snapshots", tmp_path / "snapshots" / ".dog"):
         folder.mkdir(exist_ok=True)
@@ -227,7 +227,7 @@ def test_no_parameter_of_any_address_leads_to_a_file_that_is_not_a_photo(serve: 
     assert {path.name for path in tmp_path.iterdir()} == outside
 
 
-def test_a_link_in_the_folder_of_photos_leads_nowhere(serve: Serve, tmp_path: Path) -> None:
+def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path: Path) -> None:
     """Whoever can write there could read the rest by it: as a picture, as a thumbnail, as the folder of a day."""
     server = serve("--dead-time", "0", "--picture-cache", "0", "--exif", "false")
     photos = [take_photo(server) for _ in range(3)]
@@ -282,7 +282,7 @@ BREAKS = (
 )
 
 
-def test_no_parameter_of_any_address_becomes_a_header_or_a_second_answer(serve: Serve, tmp_path: Path) -> None:
+def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "manage")
     server = serve(
         "--auth",
@@ -326,7 +326,7 @@ def check_log(text: str) -> None:
         assert "all is well" not in line.partition("dog.cli")[0], line
 
 
-def test_nothing_that_is_sent_becomes_a_line_or_a_control_character_of_the_log(serve: Serve, tmp_path: Path) -> None:
+def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tmp_path: Path) -> None:
     """At the level that says most: with each request's address, and what the camera's program says."""
     script = tmp_path / "camera.sh"
     script.write_bytes(b"#!/bin/sh\ncat >&2 <<'END'\n" + STRANGE.replace("\0", "").encode() + b"\nEND\nexit 1\n")
@@ -435,7 +435,7 @@ def follow(base: str, location: str) -> str:
 
 
 @pytest.mark.parametrize("prefix", ["", "/cam"])
-async def test_the_login_leads_to_no_other_site(run: Run, tmp_path: Path, prefix: str) -> None:
+async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
     """Neither when the form is sent, nor when somebody who is in already opens it; below a path prefix, too."""
     with Accounts(find_place(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
@@ -464,7 +464,7 @@ async def test_the_login_leads_to_no_other_site(run: Run, tmp_path: Path, prefix
         assert location.isprintable(), (where, location)
 
 
-def test_who_must_log_in_first_is_led_back_here_and_nowhere_else(serve: Serve, tmp_path: Path) -> None:
+def test_the_redirect_after_a_required_login_stays_on_this_site(serve: Serve, tmp_path: Path) -> None:
     server = serve("--auth")
     page: dict[str, str | bytes] = {"Accept": "text/html"}
     for path in (
@@ -492,7 +492,7 @@ def test_who_must_log_in_first_is_led_back_here_and_nowhere_else(serve: Serve, t
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 
 
-def test_each_test_that_the_table_of_attacks_names_is_there() -> None:
+def test_every_test_named_in_the_table_of_attacks_exists() -> None:
     table = SECURITY.partition("## Attacks, and what comes of them")[2].partition("\n## ")[0]
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", table)
     for path, name in named:

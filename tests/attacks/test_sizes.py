@@ -54,9 +54,7 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("exif", ["true", "false"])
-def test_a_picture_that_is_also_a_page_a_script_and_an_archive_is_served_as_a_picture(
-    serve: Serve, tmp_path: Path, kind: str, exif: str
-) -> None:
+def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, kind: str, exif: str) -> None:
     polyglot, suffix = make_polyglot(kind), {"JPEG": "jpg", "PNG": "png"}[kind]
     (tmp_path / "polyglot").write_bytes(polyglot)
     server = serve("--camera", write_camera(tmp_path, "polyglot"), "--exif", exif, "--image-type", suffix)
@@ -167,9 +165,7 @@ def read_peak(server: ServerProcess) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell how much memory was used")
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_small_file_that_is_a_huge_picture_is_refused_and_takes_no_memory(
-    serve: Serve, tmp_path: Path, bomb: str
-) -> None:
+def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Path, bomb: str) -> None:
     make, words = BOMBS[bomb]
     picture = tmp_path / "picture"
     picture.write_bytes(make_picture(size=(640, 480)))
@@ -214,7 +210,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 
 @pytest.mark.parametrize("path", ["/login", "/api/captures", "/snapshots/{id}/pin", "/logout"])
 @pytest.mark.parametrize("way", ["chunked", "with a length", "of parts"])
-def test_a_form_without_an_end_is_refused_hung_up_on_and_takes_no_memory(asked: Asked, path: str, way: str) -> None:
+def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(asked: Asked, path: str, way: str) -> None:
     server, photo, token = asked
     before = read_peak(server)
     kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM_TYPE
@@ -284,7 +280,7 @@ NO_FORMS: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("what", NO_FORMS)
-def test_what_is_no_form_is_refused_in_words_by_every_form(asked: Asked, what: str) -> None:
+def test_every_form_refuses_a_malformed_body_with_a_message(asked: Asked, what: str) -> None:
     """By the login before anybody is known, and by those who may everything."""
     server, photo, token = asked
     kind, body = NO_FORMS[what]
@@ -332,7 +328,7 @@ def test_what_is_no_form_is_refused_in_words_by_every_form(asked: Asked, what: s
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_json_that_is_too_deep_too_large_or_none_is_refused_in_words(asked: Asked, body: bytes) -> None:
+def test_malformed_deep_and_large_json_is_refused_with_a_message(asked: Asked, body: bytes) -> None:
     server, photo, token = asked
     for path in ("/api/captures", f"/api/snapshots/{photo}/links"):
         said = ask(server, path, "POST", {**token, "Content-Type": JSON}, body)
@@ -364,7 +360,7 @@ def impatient(tmp_path: Path) -> Iterator[Asked]:
     assert "Traceback" not in server.stderr
 
 
-def test_a_form_that_does_not_come_is_waited_for_no_longer_than_any_body(impatient: Asked) -> None:
+def test_a_body_that_does_not_arrive_times_out(impatient: Asked) -> None:
     server, photo, token = impatient
     paths = {
         "/login": FORM_TYPE,

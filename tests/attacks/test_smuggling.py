@@ -192,7 +192,7 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield Front(request.param, there.server, there)
 
 
-def test_two_requests_that_are_two_are_seen_as_two(front: Front) -> None:
+def test_two_separate_requests_are_logged_as_two(front: Front) -> None:
     """Or what the other tests look at would never show one."""
     heard = front.say(front.ask("first") + f"GET /hidden-by-nobody HTTP/1.1\r\nHost: {front.host}\r\n\r\n".encode())
     assert heard.count(b"HTTP/1.1 200") == 2
@@ -202,7 +202,7 @@ def test_two_requests_that_are_two_are_seen_as_two(front: Front) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_second_request_is_never_answered(front: Front, shape: str) -> None:
+def test_the_smuggled_request_never_gets_a_response(front: Front, shape: str) -> None:
     name = str(list(SHAPES).index(shape))
     heard = front.say(write(SHAPES[shape], name, front.host))
     # Others ask: on connections of their own, but through the proxy's to the service. Each gets what they asked for.

@@ -1,4 +1,4 @@
-"""The service as a process, under a wall clock and a kernel that the test sets (clock_process.py)."""
+"""The service as a process, under a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
 
 import datetime as dt
 import http.client
@@ -15,7 +15,7 @@ import pytest
 from dog.auth import Accounts, find_place
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
-COMMAND = (sys.executable, str(ROOT / "tests" / "clock_process.py"))
+COMMAND = (sys.executable, str(ROOT / "tests" / "support" / "clock_process.py"))
 FAR = 45 * 365
 SENTENCE = "Nothing is deleted because of its age"
 
@@ -86,7 +86,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.mark.timeout(180)
-def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_the_clock(machine: Machine) -> None:
+def test_photos_survive_starts_with_a_clock_years_ahead_until_the_clock_is_confirmed(machine: Machine) -> None:
     machine.server.start()
     photos = [machine.take(), machine.take()][::-1]
     assert not machine.is_in_doubt()
@@ -116,7 +116,7 @@ def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_
 
 
 @pytest.mark.timeout(180)
-def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing_runs(machine: Machine) -> None:
+def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_lasts_over_a_restart(machine: Machine) -> None:
     machine.server.start()
     machine.take()
     machine.set_clock(-4)
@@ -146,7 +146,7 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
 
 
 @pytest.mark.timeout(180)
-def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(machine: Machine) -> None:
+def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) -> None:
     machine.set_clock(-60)
     machine.server.start()
     old = machine.take()
@@ -160,7 +160,7 @@ def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(m
 
 
 @pytest.mark.timeout(180)
-def test_sessions_tokens_and_links_outlive_a_wrong_clock_and_only_managers_see_that_it_waits(machine: Machine) -> None:
+def test_sessions_tokens_and_links_survive_a_wrong_clock_and_only_managers_see_the_notice(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
     with Accounts(find_place(machine.folder / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")

@@ -74,9 +74,7 @@ def read(*lines: tuple[str, str]) -> ForwardedInfo:
         ("for=203.0.113.7;;proto=https;", IDENTITY, "https", None),
     ],
 )
-def test_forwarded_is_read_as_rfc_7239_has_it(
-    said: str, address: str | None, scheme: str | None, host: str | None
-) -> None:
+def test_forwarded_is_parsed_by_rfc_7239(said: str, address: str | None, scheme: str | None, host: str | None) -> None:
     assert read(("Forwarded", said)) == (address, scheme, host)
 
 
@@ -138,14 +136,14 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("line", MALFORMED)
-def test_what_a_trusted_proxy_says_wrongly_is_told_in_plain_words(line: tuple[str, str]) -> None:
+def test_malformed_headers_of_a_trusted_proxy_are_a_bad_request(line: tuple[str, str]) -> None:
     with pytest.raises(Problem) as caught:
         read(line)
     assert caught.value.code == "bad_request"
     assert caught.value.message.startswith("The proxy sends headers that cannot be used: ")
 
 
-def test_both_kinds_count_where_they_agree() -> None:
+def test_both_kinds_of_headers_are_combined_if_they_agree() -> None:
     both = (("Forwarded", "for=203.0.113.7;proto=https"), ("X-Forwarded-For", IDENTITY), ("X-Forwarded-Host", "real"))
     assert read(*both) == (IDENTITY, "https", "real")
 
@@ -160,7 +158,7 @@ def test_both_kinds_count_where_they_agree() -> None:
         ("host=spoofed", "X-Forwarded-Host", "real"),
     ],
 )
-def test_both_kinds_that_contradict_each_other_are_refused(forwarded: str, name: str, other: str) -> None:
+def test_contradictory_headers_are_refused(forwarded: str, name: str, other: str) -> None:
     """One of them is the visitor's own words, and nobody here can tell which."""
     with pytest.raises(Problem, match="contradict"):
         read(("Forwarded", forwarded), (name, other))
@@ -170,7 +168,7 @@ HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled
 
 
 @given(HEADER)
-def test_whatever_a_visitor_writes_their_address_is_that_which_the_proxy_adds(text: str) -> None:
+def test_the_proxys_address_counts_whatever_header_the_client_sends(text: str) -> None:
     assert read(("X-Forwarded-For", f"{text}, {IDENTITY}")).address == IDENTITY
     assert read(("X-Forwarded-For", text), ("X-Forwarded-For", IDENTITY)).address == IDENTITY
     with contextlib.suppress(Problem):
@@ -178,7 +176,7 @@ def test_whatever_a_visitor_writes_their_address_is_that_which_the_proxy_adds(te
 
 
 @given(HEADER, HEADER, HEADER, HEADER)
-def test_any_text_is_understood_or_refused(forwarded: str, nodes: str, schemes: str, hosts: str) -> None:
+def test_any_header_text_is_parsed_or_refused(forwarded: str, nodes: str, schemes: str, hosts: str) -> None:
     lines = zip(
         ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"),
         (forwarded, nodes, schemes, hosts),
@@ -191,7 +189,7 @@ def test_any_text_is_understood_or_refused(forwarded: str, nodes: str, schemes: 
 @pytest.mark.parametrize(
     "line", ["for=" + " " * 8000 + "x", ";" * 8000 + "=", 'a="' + "\\" * 8000, "a=b;" * 2000 + " ="]
 )
-def test_a_long_header_is_read_once(line: str) -> None:
+def test_a_long_malformed_header_is_parsed_in_linear_time(line: str) -> None:
     with pytest.raises(Problem):
         read(("Forwarded", line))
 
@@ -235,7 +233,7 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
 ALL = {"X-Forwarded-For": IDENTITY, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
 
 
-async def test_what_a_trusted_proxy_says_is_in_the_request_whoever_looks_at_it(ask: Any) -> None:
+async def test_a_trusted_proxys_values_are_in_the_request_for_every_reader(ask: Any) -> None:
     """Also after the handler, where headers of safety are added: aiohttp hands the same request to both."""
     _, said = await ask(ALL, trusted_proxies=("127.0.0.1",))
     assert said["url"] == "https://dog.example.org/a?b=c"
@@ -244,13 +242,13 @@ async def test_what_a_trusted_proxy_says_is_in_the_request_whoever_looks_at_it(a
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.2",), ("10.0.0.0/8", "::1")])
-async def test_from_anybody_else_the_headers_are_ignored(ask: Any, trusted: tuple[str, ...]) -> None:
+async def test_headers_of_other_clients_are_ignored(ask: Any, trusted: tuple[str, ...]) -> None:
     for headers in (ALL, {"Forwarded": "for=203.0.113.7;proto=https;host=evil"}, {"Forwarded": '"'}):
         status, said = await ask(headers | {"Host": "127.0.0.1:7"}, trusted_proxies=trusted)
         assert (status, said["seen"]) == (200, "127.0.0.1 False 127.0.0.1:7")
 
 
-async def test_a_trusted_proxy_that_says_nothing_speaks_for_itself(ask: Any) -> None:
+async def test_a_trusted_proxy_without_headers_is_the_client(ask: Any) -> None:
     _, said = await ask({"Host": "127.0.0.1:7"}, trusted_proxies=("127.0.0.1",))
     assert said["seen"] == "127.0.0.1 False 127.0.0.1:7"
 
@@ -260,7 +258,7 @@ async def test_a_prefix_comes_from_base_url_alone(ask: Any) -> None:
     assert said["url"] == "https://dog.example.org/a?b=c"
 
 
-async def test_what_it_says_wrongly_is_a_400(run: Run) -> None:
+async def test_malformed_headers_are_a_400(run: Run) -> None:
     running = await run(trusted_proxies=PROXIES, open=True)
     for name, value in MALFORMED:
         if value.isascii():
@@ -272,7 +270,7 @@ async def test_what_it_says_wrongly_is_a_400(run: Run) -> None:
         assert answer.status == 421
 
 
-async def test_the_log_has_the_visitors_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_has_the_forwarded_client_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     running = await run(trusted_proxies=("127.0.0.1",), open=True)
     caplog.set_level("INFO", "aiohttp.access")
     async with running.client.get("/healthz?one", headers={"X-Forwarded-For": IDENTITY}):
@@ -287,7 +285,7 @@ def make_no_handler() -> Any:
     raise AssertionError
 
 
-def test_a_trusted_proxy_is_not_kept_out_by_its_neighbours() -> None:
+def test_a_trusted_proxy_is_not_limited_by_its_network() -> None:
     settings = Settings(trusted_proxies=("2001:db8::1",), max_connections=2, max_connections_per_address=1)
     connections = Connections(settings, Metrics("test"), {})
 
@@ -299,7 +297,7 @@ def test_a_trusted_proxy_is_not_kept_out_by_its_neighbours() -> None:
     assert isinstance(enter("2001:db8::1"), Client)
 
 
-async def test_the_requests_of_a_visitor_wait_through_all_proxies_and_a_proxys_own_do_not(
+async def test_requests_through_several_proxies_share_their_clients_limit(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.MAX_QUEUE_SECONDS", 0.2)
@@ -345,7 +343,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
 
 
 @pytest.mark.parametrize("address", [IDENTITY, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
-async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
+async def test_a_disconnected_client_is_not_counted(address: str) -> None:
     app = web.Application()
     connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"), {})
     request = make_mocked_request("GET", "/", app=app).clone(remote=address)
@@ -391,7 +389,7 @@ def press(there: Site) -> dict[str, Any]:
 
 
 @every_proxy
-def test_the_page_and_all_that_it_loads_come_through(there: Site) -> None:
+def test_the_page_and_its_files_load_through_the_proxy(there: Site) -> None:
     answer, page = there.ask()
     assert (answer.status, answer.getheader("Content-Type")) == (200, "text/html; charset=utf-8")
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -402,7 +400,7 @@ def test_the_page_and_all_that_it_loads_come_through(there: Site) -> None:
 
 
 @every_proxy
-def test_a_press_without_javascript_leads_to_the_photo_with_a_cookie_for_https(there: Site) -> None:
+def test_a_press_without_javascript_redirects_and_sets_a_secure_cookie(there: Site) -> None:
     answer, _ = there.ask("/", "POST", {"Origin": there.origin})
     assert answer.status == 303
     cookie = answer.headers["Set-Cookie"]
@@ -414,7 +412,7 @@ def test_a_press_without_javascript_leads_to_the_photo_with_a_cookie_for_https(t
 
 @pytest.mark.parametrize("below", [False, True], ids=["a name", "a path"])
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_who_logs_in_through_it_is_in_until_they_log_out(kind: str, below: bool, tmp_path: Path) -> None:
+def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool, tmp_path: Path) -> None:
     with Accounts(find_place(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
     with site(kind, tmp_path, "--trusted-proxies", "127.0.0.1", below=below, way="--auth") as there:
@@ -447,7 +445,7 @@ def test_who_logs_in_through_it_is_in_until_they_log_out(kind: str, below: bool,
 
 
 @every_proxy
-def test_a_press_over_the_push_gives_a_picture_whole_and_in_parts(there: Site) -> None:
+def test_a_press_on_the_push_gives_a_photo_that_supports_ranges(there: Site) -> None:
     ready = press(there)
     expected = there.url if there.path else ""
     assert ready["url"].startswith(f"{expected}/snapshots/")
@@ -463,7 +461,7 @@ def test_a_press_over_the_push_gives_a_picture_whole_and_in_parts(there: Site) -
 
 
 @every_proxy
-def test_events_come_while_they_happen(there: Site) -> None:
+def test_the_proxy_does_not_buffer_events(there: Site) -> None:
     with closing(there.begin("/events")) as connection:
         answer = connection.getresponse()
         assert (answer.status, answer.getheader("Content-Type")) == (200, "text/event-stream")
@@ -487,7 +485,7 @@ def read_event(answer: http.client.HTTPResponse, kind: bytes) -> bytes:
 
 
 @every_proxy
-def test_the_live_view_comes_frame_after_frame(there: Site) -> None:
+def test_the_proxy_does_not_buffer_the_live_view(there: Site) -> None:
     with closing(there.begin("/preview.mjpg?camera=main")) as connection:
         answer = connection.getresponse()
         assert answer.status == 200
@@ -500,7 +498,7 @@ def test_the_live_view_comes_frame_after_frame(there: Site) -> None:
 
 
 @every_proxy
-def test_what_a_visitor_says_of_themselves_is_not_believed(there: Site) -> None:
+def test_a_clients_own_forwarded_headers_are_not_trusted(there: Site) -> None:
     spoofed = {
         "X-Forwarded-For": "198.51.100.1",
         "X-Forwarded-Proto": "gopher",
@@ -522,7 +520,7 @@ def test_what_a_visitor_says_of_themselves_is_not_believed(there: Site) -> None:
 
 
 @every_proxy
-def test_another_sites_page_gets_no_push(there: Site) -> None:
+def test_a_page_of_another_site_cannot_open_the_push(there: Site) -> None:
     for origin in ("https://evil.example", there.origin.replace("https", "http")):
         with pytest.raises(InvalidStatus) as refused:
             there.watch(origin=origin)
@@ -531,13 +529,13 @@ def test_another_sites_page_gets_no_push(there: Site) -> None:
 
 
 @every_proxy
-def test_a_name_that_is_not_ours_is_answered_with_nothing_of_ours(there: Site) -> None:
+def test_an_unknown_host_name_gets_no_content_of_ours(there: Site) -> None:
     answer, body = there.ask(headers={"Host": "evil.example"})
     assert (answer.status, b"evil.example" in body) == (421, True) or body == b""
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_a_proxy_that_is_not_trusted_is_not_believed(kind: str, tmp_path: Any) -> None:
+def test_headers_of_an_untrusted_proxy_are_ignored(kind: str, tmp_path: Any) -> None:
     """Its address counts, and its pages are another site's: where `base_url` does not say that they are ours."""
     with site(kind, tmp_path, base_url=False) as there:
         assert there.ask("/healthz?who", address="127.0.0.2")[0].status == 200
@@ -546,7 +544,7 @@ def test_a_proxy_that_is_not_trusted_is_not_believed(kind: str, tmp_path: Any) -
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_behind_a_proxy_each_visitor_has_its_own_limits(kind: str, tmp_path: Any) -> None:
+def test_each_client_behind_a_proxy_has_its_own_limits(kind: str, tmp_path: Any) -> None:
     limits = ("--trusted-proxies", "127.0.0.1", "--max-viewers-per-address", "3")
     with site(kind, tmp_path, *limits) as there, ExitStack() as stack:
         for _ in range(2):
@@ -565,7 +563,7 @@ def test_behind_a_proxy_each_visitor_has_its_own_limits(kind: str, tmp_path: Any
             read_until(stack.enter_context(there.watch(address="127.0.0.3")), "hello")
 
 
-def test_the_configurations_name_every_header_that_is_believed() -> None:
+def test_the_proxy_configurations_set_every_trusted_header() -> None:
     nginx = (ROOT / "deploy" / "nginx.conf").read_text()
     for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
         assert len(re.findall(rf"^    proxy_set_header {name} ", nginx, re.MULTILINE)) == nginx.count("listen 443 ssl")

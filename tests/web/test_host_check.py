@@ -35,7 +35,7 @@ HOSTS = Hosts(OURS, "Kitchen.home.example")
         *("cellar", "dog.lan", "dog.lan:", "dog.lan:65535", "xn--bcher-kva.example"),
     ],
 )
-def test_an_address_and_our_own_names_are_allowed_with_any_port(host: str) -> None:
+def test_ip_addresses_and_our_own_names_are_allowed_with_any_port(host: str) -> None:
     assert HOSTS.allows(host)
 
 
@@ -47,7 +47,7 @@ def test_an_address_and_our_own_names_are_allowed_with_any_port(host: str) -> No
         *("dog.lan..", "1.2.3.4.5", "2130706433", "0x7f000001", "127.1", "home.example", "local", "-", "_"),
     ],
 )
-def test_any_other_name_is_not(host: str) -> None:
+def test_other_host_names_are_not_allowed(host: str) -> None:
     assert not HOSTS.allows(host)
 
 
@@ -61,20 +61,20 @@ def test_any_other_name_is_not(host: str) -> None:
         *("dog%2elan", "bücher.example", "\udcff", "dog.lan\x00", "dog\tlan"),
     ],
 )
-def test_what_is_no_host_at_all_is_refused_in_plain_words(host: str) -> None:
+def test_a_malformed_host_is_a_bad_request(host: str) -> None:
     with pytest.raises(Problem, match="is not a valid host") as caught:
         HOSTS.allows(host)
     assert caught.value.code == "bad_request"
 
 
 @given(st.text(max_size=40))
-def test_whatever_stands_before_another_sites_name_or_behind_ours_it_is_not_ours(text: str) -> None:
+def test_no_prefix_or_suffix_makes_a_foreign_name_ours(text: str) -> None:
     for host in (f"{text}.evil.example", f"{text}@evil.example", f"dog.lan.{text}.evil.example:{text}"):
         with contextlib.suppress(Problem):
             assert not HOSTS.allows(host)
 
 
-def test_a_machine_without_a_name_is_known_by_its_addresses() -> None:
+def test_a_machine_without_a_name_allows_ip_addresses() -> None:
     hosts = Hosts(Settings(), "")
     assert hosts.allows("127.0.0.1")
     assert not hosts.allows("evil.example")
@@ -92,7 +92,7 @@ async def ask(running: Running, request: str) -> tuple[int, bytes]:
     return int(said.split()[1]), said
 
 
-async def test_another_sites_name_that_leads_here_gets_nothing_and_takes_no_photo(run: Run) -> None:
+async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_photo(run: Run) -> None:
     """What a page of that name would send: to its browser all of it is of one origin."""
     running = await run()
     async with running.client.post("/api/captures") as answer:
@@ -120,7 +120,7 @@ async def test_another_sites_name_that_leads_here_gets_nothing_and_takes_no_phot
     assert running.camera.captures == before
 
 
-async def test_the_answer_says_which_name_it_was_and_which_setting_would_allow_it(run: Run) -> None:
+async def test_the_error_names_the_host_and_the_setting_that_allows_it(run: Run) -> None:
     running = await run()
     async with running.client.get("/api/cameras", headers={"Host": "dog." + "x" * 200}) as answer:
         problem = await answer.json(content_type=None)
@@ -130,7 +130,7 @@ async def test_the_answer_says_which_name_it_was_and_which_setting_would_allow_i
     assert len(problem["detail"]) < 220
 
 
-async def test_a_setting_allows_a_name(run: Run) -> None:
+async def test_the_setting_hosts_allows_a_name(run: Run) -> None:
     running = await run(hosts=("dog.lan",))
     headers = {"Host": "Dog.LAN:1", "Origin": "http://dog.lan:1"}
     async with running.client.post("/api/captures", headers=headers) as answer:
@@ -162,13 +162,13 @@ HEALTHZ = "GET /healthz HTTP/1.1\nConnection: close\n"
         ("OPTIONS * HTTP/1.1\nConnection: close\nHost: evil.example\n\n", 421),
     ],
 )
-async def test_a_request_names_its_host_once(run: Run, request_: str, status: int) -> None:
+async def test_a_request_must_have_exactly_one_host_header(run: Run, request_: str, status: int) -> None:
     """But for one of HTTP/1.0, which no browser sends. A whole address counts before the header (RFC 9112, 3.2.2)."""
     running = await run()
     assert (await ask(running, request_))[0] == status
 
 
-def test_a_browser_reaches_it_by_this_machines_name(serve: Serve) -> None:
+def test_the_service_is_reachable_by_this_machines_name(serve: Serve) -> None:
     server: ServerProcess = serve()
     for name, status in ((socket.gethostname(), 200), (f"{socket.gethostname()}.evil.example", 421)):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)

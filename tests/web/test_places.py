@@ -25,7 +25,7 @@ def begin(client: Client) -> Request:
     return request
 
 
-def test_requests_get_their_places_in_the_order_in_which_they_came() -> None:
+def test_requests_get_places_in_order() -> None:
     client = Client(ClientLimits(requests=2))
     first, second, third, fourth = (begin(client) for _ in range(4))
     assert first.place
@@ -60,7 +60,7 @@ class Refused(Request):
         place.release()
 
 
-def test_very_many_that_give_their_place_back_at_once_are_started_in_a_row() -> None:
+def test_10000_requests_that_release_their_place_at_once_all_start() -> None:
     client = Client(ClientLimits(requests=1))
     first, refused = begin(client), [Refused() for _ in range(10_000)]
     for request in refused:
@@ -73,7 +73,7 @@ def test_very_many_that_give_their_place_back_at_once_are_started_in_a_row() -> 
     assert (client.requests, client.waiting) == (1, 0)
 
 
-def test_a_request_that_becomes_a_viewer_leaves_its_place_to_the_next() -> None:
+def test_a_request_that_becomes_a_viewer_frees_its_place() -> None:
     client = Client(ClientLimits(requests=1, viewers=1))
     first, second = begin(client), begin(client)
     assert first.place
@@ -90,7 +90,7 @@ def test_a_request_that_becomes_a_viewer_leaves_its_place_to_the_next() -> None:
     assert not first.place.can_become_viewer, "it has ended"
 
 
-def test_the_limits_of_one_address_are_not_those_of_another() -> None:
+def test_each_address_has_its_own_limits() -> None:
     places = Places(ClientLimits(requests=1))
     here, elsewhere = begin(places.find(ADDRESS)), begin(places.find("192.0.2.2"))
     assert here.place
@@ -99,7 +99,7 @@ def test_the_limits_of_one_address_are_not_those_of_another() -> None:
     assert (waiting.place, places.waiting) == (None, 1)
 
 
-def test_a_client_is_forgotten_when_it_has_nothing_left() -> None:
+def test_a_client_is_forgotten_after_its_last_request() -> None:
     places = Places(ClientLimits(requests=1))
     client = places.find(ADDRESS)
     first, second = begin(client), begin(client)

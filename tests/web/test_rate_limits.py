@@ -81,7 +81,7 @@ PRESSES: list[Callable[[ServerProcess, dict[str, str]], Said]] = [
 
 
 @pytest.mark.parametrize("press", PRESSES)
-def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whichever_way_it_asks(
+def test_an_address_at_its_capture_limit_gets_retry_after_on_every_way_to_press(
     serve: Serve, press: Callable[[ServerProcess, dict[str, str]], Said]
 ) -> None:
     server = serve(*OPEN, "--presses-per-minute", "3")
@@ -104,7 +104,7 @@ def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whiche
         assert press(server, {}).status < 400, "this machine's own address"
 
 
-def test_an_error_on_the_push_names_the_press_that_it_answers(serve: Serve) -> None:
+def test_a_rate_limit_error_on_the_push_has_the_key_of_its_request(serve: Serve) -> None:
     server = serve(*OPEN, "--presses-per-minute", "1")
     with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=come("192.0.2.7")) as push:
         said: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def test_an_error_on_the_push_names_the_press_that_it_answers(serve: Serve) -> N
     assert 0 < said["retry_after"] <= 60
 
 
-def test_a_user_has_one_limit_from_wherever_they_come_and_others_have_theirs(serve: Serve, tmp_path: Path) -> None:
+def test_a_user_has_one_capture_limit_from_all_addresses(serve: Serve, tmp_path: Path) -> None:
     ada, bob = (add_token(tmp_path, name, "capture") for name in ("ada", "bob"))
     server = serve(*KNOWN, "--presses-per-minute", "2")
     assert press_by_api(server, come("192.0.2.1", ada)).status == 201
@@ -127,7 +127,7 @@ def test_a_user_has_one_limit_from_wherever_they_come_and_others_have_theirs(ser
     assert press_by_api(server, come("192.0.2.1", bob)).status == 201, "from the same address"
 
 
-def test_a_network_of_ipv6_is_one_address(serve: Serve) -> None:
+def test_an_ipv6_64_network_is_one_client(serve: Serve) -> None:
     server = serve(*OPEN, "--presses-per-minute", "1")
     assert press_by_api(server, come("2001:db8:0:1::1")).status == 201
     assert press_by_api(server, come("2001:db8:0:1:ffff::2")).status == 429
@@ -136,7 +136,7 @@ def test_a_network_of_ipv6_is_one_address(serve: Serve) -> None:
     assert press_by_api(server, come("192.0.2.1")).status == 429
 
 
-async def test_who_hangs_up_before_the_photo_is_there_has_asked_for_it_all_the_same(run: Run) -> None:
+async def test_a_client_that_disconnects_before_its_photo_is_counted(run: Run) -> None:
     running = await run(open=True, trusted_proxies=(HERE,), presses_per_minute=3, dead_time=0.0)
     running.camera.held = True
     headers = come("192.0.2.7")
@@ -162,7 +162,7 @@ async def connect_and_say(port: int | None, headers: dict[str, str]) -> AsyncIte
         writer.transport.abort()
 
 
-def test_a_photo_that_is_there_already_is_not_counted_and_not_refused(serve: Serve) -> None:
+def test_a_cached_photo_is_not_counted_and_not_refused(serve: Serve) -> None:
     server = serve(*OPEN, "--presses-per-minute", "1")
     assert press_by_api(server, come("192.0.2.7")).status == 201
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_a_photo_that_is_there_already_is_not_counted_and_not_refused(serve: Ser
 MIB = 1024 * 1024
 
 
-def test_an_address_that_was_sent_all_that_it_may_have_is_told_when_to_come_back(serve: Serve) -> None:
+def test_an_address_at_its_download_limit_gets_retry_after(serve: Serve) -> None:
     server = serve(*OPEN, "--download-per-hour", "1")
     photo = take_photo(server)
     sent = 0
@@ -204,7 +204,7 @@ def test_an_address_that_was_sent_all_that_it_may_have_is_told_when_to_come_back
         assert ask(server, photo["url"]).status == 200, "this machine's own address"
 
 
-def test_of_a_part_only_the_part_is_counted(serve: Serve) -> None:
+def test_only_the_bytes_of_a_range_are_counted(serve: Serve) -> None:
     server = serve(*OPEN, "--download-per-hour", "1")
     photo = take_photo(server)
     for _ in range(2 * MIB // photo["bytes"]):
@@ -212,7 +212,7 @@ def test_of_a_part_only_the_part_is_counted(serve: Serve) -> None:
         assert (said.status, len(said.body)) == (206, 10)
 
 
-def test_the_live_view_ends_when_all_was_sent_and_a_user_has_one_limit_for_all_windows(
+def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_share(
     serve: Serve, tmp_path: Path
 ) -> None:
     token = add_token(tmp_path, "ada", "view")
@@ -258,7 +258,7 @@ def refuse(allowance: Any, client: str | None) -> float | None:
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 120), min_size=1, max_size=60))
-def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_than_is_promised(
+def test_a_retry_after_the_given_time_succeeds_and_the_limit_is_never_exceeded(
     per_minute: int, pauses: list[float]
 ) -> None:
     clock = Clock()
@@ -274,14 +274,14 @@ def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_th
         assert refuse(presses, "somebody") is None
 
 
-def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
+def test_the_number_of_remembered_clients_is_limited() -> None:
     rate_limits = RateLimits(Settings(open=True), Clock())
     for number in range(2 * MAX_CLIENTS):
         rate_limits.captures.spend(f"192.0.{number // 256}.{number % 256}", 1)
     assert len(rate_limits.captures._buckets) == MAX_CLIENTS
 
 
-def test_a_family_never_meets_a_limit() -> None:
+def test_a_family_never_reaches_a_limit() -> None:
     """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
     clock = Clock()
     rate_limits = RateLimits(Settings(open=True), clock)
@@ -305,6 +305,6 @@ def test_a_family_never_meets_a_limit() -> None:
         *(("fe80::1%eth0", "fe80::/64"), ("unknown", ""), ("_hidden", "")),
     ],
 )
-def test_this_machine_alone_has_no_limits(address: str, client: str | None) -> None:
+def test_only_this_machine_has_no_limits(address: str, client: str | None) -> None:
     assert client_key(Identity(role="capture", name=None, kind="anonymous"), address) == client
     assert client_key(Identity(role="capture", name="ada", kind="session"), address) == "session ada"

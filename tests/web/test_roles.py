@@ -85,7 +85,7 @@ async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> 
         return answer.status
 
 
-def test_each_address_takes_the_role_that_it_should() -> None:
+def test_each_operation_requires_the_expected_role() -> None:
     taken = {write(operation): operation.role for operation in OPERATIONS}
     assert {name for name, role in taken.items() if role is None} == SAFE_FOR_ALL
     assert {name for name, role in taken.items() if role == "manage"} == CHANGING
@@ -93,9 +93,7 @@ def test_each_address_takes_the_role_that_it_should() -> None:
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])
-async def test_every_address_is_for_who_has_its_role_and_for_nobody_else(
-    run: Run, accounts: Accounts, role: Role | None
-) -> None:
+async def test_each_operation_is_allowed_exactly_for_its_role(run: Run, accounts: Accounts, role: Role | None) -> None:
     headers = {} if role is None else bearer(accounts.add_token("somebody", role, None))
     running = await run(auth=True, dead_time=0.0)
     for operation in OPERATIONS:
@@ -135,7 +133,7 @@ async def hear_end(push: ClientConnection) -> int:
     return push.close_code
 
 
-async def test_who_says_a_token_first_becomes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
+async def test_a_first_message_with_a_token_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
     async with await open_push(running) as push:
@@ -155,7 +153,7 @@ async def test_who_says_a_token_first_becomes_a_viewer_with_its_role(run: Run, a
     assert running.camera.captures == 0
 
 
-async def test_a_token_in_the_handshake_does_as_well(run: Run, accounts: Accounts) -> None:
+async def test_a_token_in_the_handshake_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with await open_push(running, token=token) as push:
@@ -165,7 +163,7 @@ async def test_a_token_in_the_handshake_does_as_well(run: Run, accounts: Account
         await hear(push, "ready")
 
 
-async def test_a_token_that_is_none_ends_the_connection(run: Run, accounts: Accounts) -> None:
+async def test_an_invalid_token_closes_the_connection(run: Run, accounts: Accounts) -> None:
     running = await run(auth=True)
     async with await open_push(running) as push:
         await say(push, type="auth", token="dog_" + 43 * "A")
@@ -173,7 +171,7 @@ async def test_a_token_that_is_none_ends_the_connection(run: Run, accounts: Acco
     assert running.service.hub.count == 0
 
 
-async def test_who_watches_anonymously_may_say_who_they_are_and_loses_nothing(run: Run, accounts: Accounts) -> None:
+async def test_an_anonymous_viewer_can_authenticate_and_loses_no_event(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, anonymous="view", dead_time=0.0)
     async with await open_push(running) as push:
@@ -190,7 +188,7 @@ async def test_who_watches_anonymously_may_say_who_they_are_and_loses_nothing(ru
 
 
 @pytest.mark.parametrize(("taken", "code"), [("removed", 4401), ("role", 1012)])
-async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
+async def test_a_role_change_closes_the_connections_that_use_it(
     run: Run, accounts: Accounts, taken: str, code: int
 ) -> None:
     token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
@@ -212,7 +210,9 @@ async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
 
 
 @pytest.mark.parametrize("way", ["after", "max_age", "the interface", "the page"])
-async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts, way: str) -> None:
+async def test_a_wait_for_a_photo_gets_401_if_the_token_is_revoked(
+    run: Run, accounts: Accounts, way: str
+) -> None:
     token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
     running = await run(auth=True, dead_time=0.0)
     async with running.client.post("/api/captures", headers=bearer(other)) as answer:
@@ -252,7 +252,7 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
 # ---- tickets
 
 
-async def test_a_ticket_is_good_for_one_request(run: Run, accounts: Accounts) -> None:
+async def test_a_ticket_works_for_one_request(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
     assert (await running.client.post("/api/tickets")).status == 401
@@ -265,7 +265,7 @@ async def test_a_ticket_is_good_for_one_request(run: Run, accounts: Accounts) ->
         assert (await running.client.get(address)).status == 401
 
 
-async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> None:
+async def test_api_visitor_returns_the_role_and_name(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("Porch", "capture", None)
     running = await run(auth=True)
     async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
@@ -274,7 +274,7 @@ async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> No
         assert await answer.json() == {}
 
 
-async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> None:
+async def test_logging_in_never_gives_fewer_rights_than_anonymous(run: Run, accounts: Accounts) -> None:
     watching, managing = (accounts.add_token(role, role, None) for role in ("view", "manage"))
     running = await run(auth=True, anonymous="capture", dead_time=0.0)
     for token, role in ((watching, "capture"), (managing, "manage")):
@@ -287,7 +287,7 @@ async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> N
 # ---- without accounts
 
 
-async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in(run: Run) -> None:
+async def test_without_auth_local_clients_have_all_rights_and_no_login_page(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         assert events.hello["role"] == "manage"
@@ -295,7 +295,7 @@ async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in
 
 
 @pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
-async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, name: str) -> None:
+async def test_requests_through_an_unlisted_local_proxy_are_refused(run: Run, name: str) -> None:
     running = await run()
     async with running.client.get("/api/cameras", headers={name: "192.0.2.1"}) as answer:
         assert answer.status == 403
@@ -313,7 +313,7 @@ async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, n
         assert answer.status == 200
 
 
-async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) -> None:
+async def test_an_open_service_lets_all_clients_press_and_none_manage(run: Run) -> None:
     running = await run(open=True, dead_time=0.0)
     async with running.watch() as events:
         assert events.hello["role"] == "capture"
@@ -331,7 +331,7 @@ async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) 
 # ---- dog.client, and the commands on it
 
 
-async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: Run, accounts: Accounts) -> None:
+async def test_the_client_library_sends_its_token_and_explains_a_missing_one(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("script", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with Client(running.url, token=token) as dog:
@@ -349,12 +349,12 @@ async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: R
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nX-Evil: 1"])
-def test_what_can_be_no_token_is_refused_at_once(token: str) -> None:
+def test_a_malformed_token_is_refused_by_the_client_library(token: str) -> None:
     with pytest.raises(ValueError, match="one word"):
         Client("http://127.0.0.1:1", token=token)
 
 
-def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
+def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
     with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
         token = accounts.add_token("script", "capture", None)
     server = serve("--auth", "--dead-time", "60")
@@ -386,7 +386,7 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
 # ---- pages of listed origins
 
 
-def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve, tmp_path: Path) -> None:
+def test_a_new_token_works_as_soon_as_its_command_has_ended(serve: Serve, tmp_path: Path) -> None:
     server = serve("--auth")
     for number in range(3):
         made = run_dog("token", "add", f"cron{number}", "--role", "view", cwd=tmp_path)
@@ -395,7 +395,7 @@ def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve,
             assert answer.status == 200
 
 
-async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_requests(
+async def test_a_page_of_a_listed_origin_needs_a_token_because_its_cookie_is_refused(
     run: Run, accounts: Accounts
 ) -> None:
     accounts.add_user("ada", "manage", None)
@@ -414,12 +414,12 @@ async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_r
     assert running.camera.captures == 0
 
 
-async def test_who_is_not_known_gets_no_tickets_that_others_would_lose(run: Run) -> None:
+async def test_an_anonymous_client_gets_no_ticket(run: Run) -> None:
     running = await run(auth=True, anonymous="view")
     assert (await running.client.post("/api/tickets")).status == 401
 
 
-async def test_another_sites_image_does_not_start_the_live_view(run: Run) -> None:
+async def test_an_image_on_another_site_does_not_start_the_live_view(run: Run) -> None:
     running = await run()
     foreign = {"Sec-Fetch-Site": "cross-site", "Referer": "https://evil.example/"}
     assert (await running.client.get("/preview.mjpg", headers=foreign)).status == 403

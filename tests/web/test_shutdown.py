@@ -59,7 +59,7 @@ def stop_during_a_capture(server: ServerProcess, viewer: ClientConnection) -> No
     server.wait_for("Stopping")
 
 
-def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> None:
+def test_sigterm_closes_viewers_with_1012_and_exits_with_0(serve: Serve) -> None:
     server = serve()
     with watch(server) as viewer:
         server.send(signal.SIGTERM)
@@ -67,7 +67,7 @@ def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> N
     assert server.wait() == 0
 
 
-def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> None:
+def test_the_running_capture_finishes_before_the_stop(serve: Serve, tmp_path: Path) -> None:
     server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
@@ -77,7 +77,7 @@ def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> 
     assert server.wait() == 0
 
 
-def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
+def test_a_hanging_camera_and_viewers_that_do_not_read_do_not_delay_the_stop(serve: Serve, tmp_path: Path) -> None:
     script = write_script(tmp_path, 'trap "" TERM\nwhile :; do sleep 1; done')
     server = serve("--camera", f"script:{script}", "--capture-timeout", "60", "--message-burst", "1000")
     resume = b'{"type":"resume"}'
@@ -107,7 +107,7 @@ def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end
         connection.close()
 
 
-def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: Path) -> None:
+def test_a_press_during_the_stop_gets_overloaded(serve: Serve, tmp_path: Path) -> None:
     server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
@@ -124,7 +124,7 @@ def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: 
     assert server.wait() == 0
 
 
-def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
+def test_a_waiting_script_gets_502_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
     script = write_script(tmp_path, "exec sleep 60")
     server = serve("--camera", f"script:{script}", "--capture-timeout", "60")
     with watch(server) as viewer, socket.create_connection(("127.0.0.1", server.port)) as waiting:
@@ -135,7 +135,7 @@ def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: 
     assert server.wait() == 0
 
 
-def test_after_a_crash_the_photos_are_there_and_nothing_runs_or_lies_about(serve: Serve, tmp_path: Path) -> None:
+def test_after_a_crash_photos_are_kept_and_no_process_or_temporary_file_is_left(serve: Serve, tmp_path: Path) -> None:
     for name in ("here", "go"):
         os.mkfifo(tmp_path / name)
     script = write_script(

@@ -51,12 +51,12 @@ def say_ping(request: str) -> bytes:
     return mask(1, json.dumps({"type": "ping", "request": request}).encode())
 
 
-def test_this_is_the_aiohttp_that_the_takeover_was_written_for() -> None:
+def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
     version = importlib.metadata.version("aiohttp")
     assert version.startswith("3.14."), f"aiohttp is {version}: read its web_protocol.py beside sockets.take_over again"
 
 
-async def test_what_follows_the_handshake_in_the_same_breath_is_heard(run: Run) -> None:
+async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Run) -> None:
     raw = await connect(await run())
     late = say_ping("late")
     raw.writer.write(UPGRADE + say_ping("early") + late[:5])
@@ -67,7 +67,7 @@ async def test_what_follows_the_handshake_in_the_same_breath_is_heard(run: Run) 
     raw.writer.close()
 
 
-async def test_more_early_bytes_than_aiohttp_holds_are_all_heard(run: Run) -> None:
+async def test_more_early_bytes_than_aiohttp_buffers_are_all_received(run: Run) -> None:
     raw = await connect(await run(message_burst=10_000))
     silent = mask(1, json.dumps({"type": "auth", "token": "t" * 90}).encode())
     raw.writer.write(UPGRADE + silent * 5000 + say_ping("last"))
@@ -76,7 +76,7 @@ async def test_more_early_bytes_than_aiohttp_holds_are_all_heard(run: Run) -> No
     raw.writer.close()
 
 
-async def test_answers_before_the_handshake_arrive_whole_and_first(run: Run) -> None:
+async def test_responses_before_the_handshake_arrive_complete_and_first(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.say(type="capture")
@@ -92,7 +92,7 @@ async def test_answers_before_the_handshake_arrive_whole_and_first(run: Run) -> 
     raw.writer.close()
 
 
-async def test_aiohttp_forgets_the_connection_and_does_not_close_it(run: Run) -> None:
+async def test_aiohttp_releases_the_connection_without_closing_it(run: Run) -> None:
     def count_handlers() -> int:
         gc.collect()
         return sum(type(found) is RequestHandler for found in gc.get_objects())
@@ -121,7 +121,7 @@ async def test_aiohttp_forgets_the_connection_and_does_not_close_it(run: Run) ->
     ],
     ids=["a body", "version", "short key", "odd key", "another protocol", "no upgrade", "no key"],
 )
-async def test_a_handshake_that_is_none_is_refused_with_426_and_http_goes_on(run: Run, handshake: bytes) -> None:
+async def test_an_invalid_handshake_gets_426_over_http(run: Run, handshake: bytes) -> None:
     raw = await connect(await run())
     raw.writer.write(handshake)
     status, body = await raw.read_answer()
@@ -129,14 +129,14 @@ async def test_a_handshake_that_is_none_is_refused_with_426_and_http_goes_on(run
     raw.writer.close()
 
 
-async def test_the_accepted_key_is_that_of_the_rfcs_example(run: Run) -> None:
+async def test_the_accept_key_matches_the_example_of_rfc_6455(run: Run) -> None:
     raw = await connect(await run())
     raw.writer.write(UPGRADE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"dGhlIHNhbXBsZSBub25jZQ=="))
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in await raw.reader.readuntil(b"\r\n\r\n")
     raw.writer.close()
 
 
-async def test_who_hangs_up_during_the_handshake_leaves_nothing_behind(
+async def test_a_disconnect_during_the_handshake_leaves_no_viewer_and_no_log(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = await run()
