@@ -24,7 +24,18 @@ from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-__all__ = ["HERE", "PASSWORD", "Said", "add_token", "add_user", "ask", "fill", "send", "take_photo", "write"]
+__all__ = [
+    "HERE",
+    "PASSWORD",
+    "Response",
+    "add_token",
+    "add_user",
+    "fetch",
+    "fill",
+    "send",
+    "take_photo",
+    "write",
+]
 
 HERE = "127.0.0.1"
 PASSWORD = "correct horse battery"
@@ -34,7 +45,7 @@ ENDLESS = {"/events": b'"type":"hello"', "/preview.mjpg": b"\xff\xd9"}
 # ---- how everything is asked here
 
 
-class Said(NamedTuple):
+class Response(NamedTuple):
     """An answer as it came: `head` are its lines, the first is its status line."""
 
     status: int
@@ -52,21 +63,21 @@ class Said(NamedTuple):
 
 def send(server: ServerProcess, data: bytes, until: bytes = b"") -> bytes:
     """All that is answered to those bytes, up to the end of the connection, or `until` this has come."""
-    said = b""
+    response = b""
     with closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall(data)
-        while not (until and until in said) and (more := connection.recv(65536)):
-            said += more
-    return said
+        while not (until and until in response) and (more := connection.recv(65536)):
+            response += more
+    return response
 
 
-def ask(
+def fetch(
     server: ServerProcess,
     path: str | bytes,
     method: str = "GET",
     headers: Mapping[str, str | bytes] | None = None,
     body: bytes = b"",
-) -> Said:
+) -> Response:
     """The path and the headers go out as they are: bytes as bytes, text in UTF-8."""
     lines = [b" ".join((method.encode(), _bytes(path), b"HTTP/1.1")), b"Connection: close"]
     fields: dict[str, str | bytes] = {"Host": f"{HERE}:{server.port}", **(headers or {})}
@@ -74,11 +85,11 @@ def ask(
         fields["Content-Length"] = str(len(body))
     lines += [name.encode() + b": " + _bytes(value) for name, value in fields.items()]
     until = ENDLESS.get(_bytes(path).partition(b"?")[0].decode("latin-1"), b"")
-    said = send(server, b"\r\n".join((*lines, b"", body)), until).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-    head, _, answered = said.partition(b"\r\n\r\n")
+    response = send(server, b"\r\n".join((*lines, b"", body)), until).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    head, _, body_bytes = response.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-    assert status, said[:200]
-    return Said(int(status[1]), head.decode("latin-1").split("\r\n"), answered)
+    assert status, response[:200]
+    return Response(int(status[1]), head.decode("latin-1").split("\r\n"), body_bytes)
 
 
 def _bytes(value: str | bytes) -> bytes:
@@ -86,9 +97,9 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None = None) -> dict[str, Any]:
-    said = ask(server, "/api/captures", "POST", headers, b'{"max_age":0}')
-    assert said.status == 201, said
-    photo: dict[str, Any] = json.loads(said.body)
+    response = fetch(server, "/api/captures", "POST", headers, b'{"max_age":0}')
+    assert response.status == 201, response
+    photo: dict[str, Any] = json.loads(response.body)
     return photo
 
 
@@ -113,7 +124,7 @@ def fill(path: str, **parts: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PARTS[name[1]].example)), path)
 
 
-class Try(NamedTuple):
+class Attempt(NamedTuple):
     """A request with something bad in one place."""
 
     place: str
@@ -123,41 +134,41 @@ class Try(NamedTuple):
     body: bytes
 
 
-BESIDE = ("Accept", "Accept-Language", "Cookie", "If-None-Match", "Prefer", "Range", "Referer", "User-Agent")
+COMMON_HEADERS = ("Accept", "Accept-Language", "Cookie", "If-None-Match", "Prefer", "Range", "Referer", "User-Agent")
 """Headers that are read, or logged, whatever is asked for."""
-REWRITING = ("Destination", "X-Forwarded-Prefix", "X-Original-URL", "X-Rewrite-URL", "X-Sendfile")
+PATH_HEADERS = ("Destination", "X-Forwarded-Prefix", "X-Original-URL", "X-Rewrite-URL", "X-Sendfile")
 """What other servers take for a path, or write into one."""
-MANY_READ = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suffix}"}
+WITH_COMMON_HEADERS = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suffix}"}
 """A page, a file, a photo: asked with those; they are read before it is known what is asked for, or not at all."""
 
 
-def put_everywhere(operation: Operation, bad: bytes) -> Iterator[Try]:
+def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
     """The operation with this in each part of its path, in each parameter, header, and field that it knows, and beside.
 
     In a path and a query it stands as it is, in a form encoded once, in JSON as text.
     """
     path = fill(operation.path).encode()
     for part in operation.parts:
-        yield Try(
+        yield Attempt(
             f"part {part}", fill(operation.path, **{part: "{}"}).encode().replace(b"{}", bad), operation.method, {}, b""
         )
-    known = list(operation.query.__struct_fields__) if operation.query else []
-    for name in dict.fromkeys((*known, "next", "path")):
-        yield Try(f"query {name}", path + b"?" + name.encode() + b"=" + bad, operation.method, {}, b"")
+    parameters = list(operation.query.__struct_fields__) if operation.query else []
+    for name in dict.fromkeys((*parameters, "next", "path")):
+        yield Attempt(f"query {name}", path + b"?" + name.encode() + b"=" + bad, operation.method, {}, b"")
     headers = [field.encode_name for field in _fields(operation.headers)]
-    beside = (*BESIDE, *REWRITING) if write(operation) in MANY_READ else ()
-    for header in dict.fromkeys((*headers, *beside)):
+    common_headers = (*COMMON_HEADERS, *PATH_HEADERS) if write(operation) in WITH_COMMON_HEADERS else ()
+    for header in dict.fromkeys((*headers, *common_headers)):
         value = b"dog_snapshot=" + bad + b"; dog_session=" + bad if header == "Cookie" else bad
-        yield Try(f"header {header}", path, operation.method, {header: value}, b"")
+        yield Attempt(f"header {header}", path, operation.method, {header: value}, b"")
     text = unquote(bad.decode("latin-1"), errors="replace")
     for field in _fields(operation.body):
         if operation.body_type == FORM_TYPE:
             for written in (text, bad.decode("latin-1")):
                 body = urlencode({"name": "ada", "password": "wrong", field.encode_name: written}).encode()
-                yield Try(f"form {field.name}", path, operation.method, {"Content-Type": FORM_TYPE}, body)
+                yield Attempt(f"form {field.name}", path, operation.method, {"Content-Type": FORM_TYPE}, body)
         else:
             body = json.dumps({field.encode_name: text}).encode()
-            yield Try(f"body {field.name}", path, operation.method, {"Content-Type": JSON}, body)
+            yield Attempt(f"body {field.name}", path, operation.method, {"Content-Type": JSON}, body)
 
 
 def _fields(struct: Any) -> tuple[Any, ...]:
@@ -165,7 +176,7 @@ def _fields(struct: Any) -> tuple[Any, ...]:
 
 
 def test_attacks_cover_every_parameter_of_every_operation() -> None:
-    places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in put_everywhere(operation, b"x")}
+    places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in make_attempts(operation, b"x")}
     assert places > {
         "GET /snapshots/{id}.{suffix} part suffix",
         "GET /latest.jpg query after",
@@ -184,7 +195,7 @@ def test_attacks_cover_every_parameter_of_every_operation() -> None:
 SECRET = b"the secret of this very run: " + secrets.token_hex(16).encode()
 
 
-def paths_to(folder: Path) -> list[bytes]:
+def traversal_paths(folder: Path) -> list[bytes]:
     """Ways to say the way to the secret file, from folders of several depths."""
     name, absolute = b"secret.txt", str(folder / "secret.txt").encode()
     ways = [b"../" + name, b"../../" + name, b"../../../" + name, absolute, b"/" + absolute, b"file://" + absolute]
@@ -212,18 +223,18 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
     token = add_token(tmp_path, "script", "manage")
     server = serve("--auth", "--dead-time", "0", "--login-attempts", "1", "--log-level", "warning")
     outside = {path.name for path in tmp_path.iterdir()}
-    tried = 0
+    attempts = 0
     for operation in OPERATIONS:
-        for number, bad in enumerate(paths_to(tmp_path)):
-            for index, one in enumerate(put_everywhere(operation, bad)):
+        for number, bad in enumerate(traversal_paths(tmp_path)):
+            for index, one in enumerate(make_attempts(operation, bad)):
                 if not one.place.startswith("part") and (number + index) % 12:
                     continue  # in paths each way is tried; the others are read by few lines, the same everywhere
-                tried += 1
-                said = ask(server, one.path, one.method, {**token, **one.headers}, one.body)
+                attempts += 1
+                response = fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
                 for hidden in (SECRET, b"SQLite format 3", b"root:x:0:"):
-                    assert hidden not in said.body, (write(operation), one)
-                assert said.status != 500, (write(operation), one, said)
-    assert tried > 2500
+                    assert hidden not in response.body, (write(operation), one)
+                assert response.status != 500, (write(operation), one, response)
+    assert attempts > 2500
     assert {path.name for path in tmp_path.iterdir()} == outside
 
 
@@ -250,23 +261,23 @@ def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path
     thumbnail.unlink(missing_ok=True)
     thumbnail.symlink_to(secret)
 
-    def look() -> set[str]:
+    def find_served() -> set[str]:
         """The ids of what is still served."""
         served = set()
         for snapshot in (*files, "a" * 24, "b" * 24):
             for path in (f"/snapshots/{snapshot}.jpg", f"/snapshots/{snapshot}/thumbnail.jpg", "/latest.jpg"):
-                said = ask(server, path)
-                assert SECRET not in said.body, path
-                assert said.status in (200, 404, 500), (path, said)
-            if ask(server, f"/snapshots/{snapshot}.jpg").status == 200:
+                response = fetch(server, path)
+                assert SECRET not in response.body, path
+                assert response.status in (200, 404, 500), (path, response)
+            if fetch(server, f"/snapshots/{snapshot}.jpg").status == 200:
                 served.add(snapshot)
         return served
 
-    assert look() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
+    assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
     server.stop()
     server = serve("--picture-cache", "0", "--exif", "false")  # which looks through all that is there
-    assert look() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
-    assert photos[1]["snapshot"] in look()
+    assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
+    assert photos[1]["snapshot"] in find_served()
 
 
 # ---- headers
@@ -297,14 +308,14 @@ def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Se
     )
     for operation in OPERATIONS:
         for bad in BREAKS:
-            for one in put_everywhere(operation, bad):
-                said = ask(
+            for one in make_attempts(operation, bad):
+                response = fetch(
                     server, one.path, one.method, {**token, "Origin": "https://a.example", **one.headers}, one.body
                 )
-                for line in re.split("[\r\n]", "\n".join(said.head)):
-                    assert not line.lower().startswith("x-evil"), (write(operation), one, said.head)
-                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", said.body), (write(operation), one)
-                assert said.status != 500, (write(operation), one, said)
+                for line in re.split("[\r\n]", "\n".join(response.head)):
+                    assert not line.lower().startswith("x-evil"), (write(operation), one, response.head)
+                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", response.body), (write(operation), one)
+                assert response.status != 500, (write(operation), one, response)
 
 
 # ---- the log
@@ -338,8 +349,8 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
     server = serve("--auth", "--log-level", "debug", "--trusted-proxies", "127.0.0.1", "--login-attempts", "1")
     bad = quote(STRANGE, safe="").encode()
     for operation in OPERATIONS:
-        for one in put_everywhere(operation, bad):
-            ask(server, one.path, one.method, {**token, **one.headers}, one.body)
+        for one in make_attempts(operation, bad):
+            fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
     raw = STRANGE.encode()
     taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # which may stand in a header
     for header in (
@@ -354,11 +365,11 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
         "Authorization",
     ):
         for value in (raw, taken, bad, b"\x1b[2J"):
-            ask(server, "/", headers={header: value})
+            fetch(server, "/", headers={header: value})
     for line in (b"GET /" + raw, raw, b"GET / " + raw + b" HTTP/1.1", b"\x1b[2J / HTTP/1.1"):
         send(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    said = ask(server, "/api/captures", "POST", token, b'{"camera":"broken","max_age":0}')
-    assert said.status in (502, 503)
+    response = fetch(server, "/api/captures", "POST", token, b'{"camera":"broken","max_age":0}')
+    assert response.status in (502, 503)
     server.wait_for("all is well")  # the camera's own words, at least, were logged
     server.stop()
     check_log(server.stderr)
@@ -367,7 +378,7 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
 
 # ---- where one is led to
 
-ELSEWHERE = (
+FOREIGN_URLS = (
     *(
         "//evil.example",
         "/\\evil.example",
@@ -443,25 +454,25 @@ async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Pat
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))
     headers = {"Host": "dog.example.org", "X-Forwarded-Proto": "https"}
     cookie = ""
-    for where in ELSEWHERE:
-        form = "name=ada&password=" + quote(PASSWORD) + "&next=" + quote(where.encode(errors="surrogateescape"))
-        if not cookie or where in ELSEWHERE[:4]:
-            asked = running.client.post(
+    for next_url in FOREIGN_URLS:
+        form = "name=ada&password=" + quote(PASSWORD) + "&next=" + quote(next_url.encode(errors="surrogateescape"))
+        if not cookie or next_url in FOREIGN_URLS[:4]:
+            pending = running.client.post(
                 "/login", data=form, headers={**headers, "Content-Type": FORM_TYPE}, allow_redirects=False
             )
         else:
-            query = {"next": where.encode(errors="surrogateescape").decode(errors="replace")}
-            asked = running.client.get(
+            query = {"next": next_url.encode(errors="surrogateescape").decode(errors="replace")}
+            pending = running.client.get(
                 "/login", params=query, headers={**headers, "Cookie": cookie}, allow_redirects=False
             )
-        async with asked as answer:
-            assert answer.status == 303, where
+        async with pending as answer:
+            assert answer.status == 303, next_url
             location = answer.headers["Location"]
             cookie = cookie or answer.headers["Set-Cookie"].partition(";")[0]
-        led = urlsplit(follow(base, location))
-        assert (led.scheme, led.netloc) == ("https", "dog.example.org"), (where, location)
-        assert not led.path.startswith("//"), (where, location)
-        assert location.isprintable(), (where, location)
+        target = urlsplit(follow(base, location))
+        assert (target.scheme, target.netloc) == ("https", "dog.example.org"), (next_url, location)
+        assert not target.path.startswith("//"), (next_url, location)
+        assert location.isprintable(), (next_url, location)
 
 
 def test_the_redirect_after_a_required_login_stays_on_this_site(serve: Serve, tmp_path: Path) -> None:
@@ -473,18 +484,18 @@ def test_the_redirect_after_a_required_login_stays_on_this_site(serve: Serve, tm
         "/snapshots/%0d%0aX-Evil:%201",
         "/?a=%26next%3d//evil",
     ):
-        said = ask(server, path, headers=page)
-        if said.status == 303:
-            led = urlsplit(
+        response = fetch(server, path, headers=page)
+        if response.status == 303:
+            target = urlsplit(
                 follow(
                     f"http://here{path if not path.startswith('//') else '/' + path.lstrip('/')}",
-                    said.headers["location"],
+                    response.headers["location"],
                 )
             )
-            assert led.netloc == "here", said
-            assert re.fullmatch(r"(?:\.\./|\./)+login\?next=[\w.%~-]*", said.headers["location"]), said
+            assert target.netloc == "here", response
+            assert re.fullmatch(r"(?:\.\./|\./)+login\?next=[\w.%~-]*", response.headers["location"]), response
         else:
-            assert said.status == 404, (path, said)
+            assert response.status == 404, (path, response)
 
 
 # ---- the table

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from dog.web.apidocs.operation import FORM_TYPE, JSON
-from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, ask, send, take_photo
+from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, fetch, send, take_photo
 from tests.conftest import Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
@@ -59,31 +59,31 @@ def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, ki
     (tmp_path / "polyglot").write_bytes(polyglot)
     server = serve("--camera", write_camera(tmp_path, "polyglot"), "--exif", exif, "--image-type", suffix)
     photo = take_photo(server)
-    link = json.loads(ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body=b"{}").body)["url"]
-    picture = ask(server, photo["url"]).body
+    link = json.loads(fetch(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body=b"{}").body)["url"]
+    picture = fetch(server, photo["url"]).body
     tags = Tags()
     tags.feed(picture.decode("latin-1"))
     assert "script" in tags.found, "it is no page"
     assert zipfile.ZipFile(io.BytesIO(picture)).namelist() == ["index.html"], "it is no archive"
     for path in (photo["url"], "/latest.jpg", link + f"/picture.{suffix}"):
         for headers in ({}, {"Accept": "text/html"}, {"Range": "bytes=2-"}, {"Sec-Fetch-Dest": "script"}):
-            said = ask(server, path, headers=dict(headers))
-            assert said.status in (200, 206)
-            assert said.headers["content-type"] == f"image/{kind.lower()}"
-            assert said.headers["x-content-type-options"] == "nosniff"
-            assert re.fullmatch(rf'inline; filename="dog-[\d-]+\.{suffix}"', said.headers["content-disposition"])
-            policy = said.headers["content-security-policy"]
+            response = fetch(server, path, headers=dict(headers))
+            assert response.status in (200, 206)
+            assert response.headers["content-type"] == f"image/{kind.lower()}"
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert re.fullmatch(rf'inline; filename="dog-[\d-]+\.{suffix}"', response.headers["content-disposition"])
+            policy = response.headers["content-security-policy"]
             assert re.match(r"default-src 'none'; script-src 'self' 'sha256-[^' ]+'; ", policy), policy
-            assert said.headers["cross-origin-resource-policy"] == "same-origin"
-    thumbnail = ask(server, photo["thumbnail"])
+            assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    thumbnail = fetch(server, photo["thumbnail"])
     assert thumbnail.headers["content-type"] == "image/jpeg"
     assert b"script" not in thumbnail.body
     assert b"PK\x03\x04" not in thumbnail.body
     for other in ("html", "js", "svg", "zip", "jpg" if suffix == "png" else "png"):
         for path in (f"/snapshots/{photo['snapshot']}.{other}", f"{link}/picture.{other}"):
-            assert ask(server, path).status == 404, path
+            assert fetch(server, path).status == 404, path
     for path in (photo["page"], "/", "/snapshots", "/api/snapshots"):
-        assert SCRIPT not in ask(server, path).body
+        assert SCRIPT not in fetch(server, path).body
 
 
 def write_camera(folder: Path, picture: str) -> str:
@@ -96,11 +96,11 @@ def write_camera(folder: Path, picture: str) -> str:
 
 # ---- a picture that is too much
 
-FLAT = 48 * 1024
+MAX_GROWTH_KIB = 48 * 1024
 """KiB that the peak of the memory may grow by; decoded, each of them takes twenty times as much."""
 
 
-def squeeze(pattern: bytes, count: int) -> bytes:
+def compress(pattern: bytes, count: int) -> bytes:
     """So many times the pattern, compressed."""
     compressor = zlib.compressobj(1)
     return b"".join([*(compressor.compress(pattern) for _ in range(count)), compressor.flush()])
@@ -132,22 +132,30 @@ def make_large_webp() -> bytes:
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a PNG of 1 GiB when decoded": (
-        lambda: make_png(16_384, 16_384, (b"IDAT", squeeze(b"\0" + bytes(4 * 16_384), 16_384))),
+        lambda: make_png(16_384, 16_384, (b"IDAT", compress(b"\0" + bytes(4 * 16_384), 16_384))),
         "16384 x 16384 pixels, more than 100 million",
     ),
     "a JPEG of 12 GB when decoded": (make_large_jpeg, "65500 x 65500 pixels, more than 100 million"),
     "a WebP of 1 GiB when decoded": (make_large_webp, "16383 x 16383 pixels|16384 x 16384 pixels|damaged"),
     "a small PNG with 1 GiB of pixels too many": (
-        lambda: make_png(64, 48, (b"IDAT", squeeze(bytes(MIB), 1024))),
+        lambda: make_png(64, 48, (b"IDAT", compress(bytes(MIB), 1024))),
         "",
     ),
     "a small PNG with a colour profile of 1 GiB": (
-        lambda: make_png(64, 48, (b"iCCP", b"x\0\0" + squeeze(bytes(MIB), 1024)), (b"IDAT", squeeze(bytes(257), 48))),
+        lambda: make_png(
+            64,
+            48,
+            (b"iCCP", b"x\0\0" + compress(bytes(MIB), 1024)),
+            (b"IDAT", compress(bytes(257), 48)),
+        ),
         "",
     ),
     "a small PNG with a comment of 1 GiB": (
         lambda: make_png(
-            64, 48, (b"zTXt", b"Comment\0\0" + squeeze(bytes(MIB), 1024)), (b"IDAT", squeeze(bytes(257), 48))
+            64,
+            48,
+            (b"zTXt", b"Comment\0\0" + compress(bytes(MIB), 1024)),
+            (b"IDAT", compress(bytes(257), 48)),
         ),
         "",
     ),
@@ -175,13 +183,13 @@ def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Pa
     picture.write_bytes(make())
     assert picture.stat().st_size < 6_000_000
     for _ in range(3):
-        said = ask(server, "/api/captures", "POST", body=b'{"max_age":0}')
+        response = fetch(server, "/api/captures", "POST", body=b'{"max_age":0}')
         if words:
-            assert (said.status, said.code) == (502, "bad_image"), said
-            assert re.search(words, json.loads(said.body)["detail"]), said
+            assert (response.status, response.code) == (502, "bad_image"), response
+            assert re.search(words, json.loads(response.body)["detail"]), response
         else:
-            assert said.status in (201, 502), said
-    assert read_peak(server) - before < FLAT
+            assert response.status in (201, 502), response
+    assert read_peak(server) - before < MAX_GROWTH_KIB
     picture.write_bytes(make_picture(size=(640, 480)))
     take_photo(server)
 
@@ -189,7 +197,7 @@ def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Pa
 # ---- a form that is too much
 
 
-class Asked(NamedTuple):
+class Target(NamedTuple):
     """A server that is asked again and again, a photo that it has, and what opens everything there."""
 
     server: ServerProcess
@@ -198,20 +206,20 @@ class Asked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("asked")
     add_user(folder, "ada", "manage")
     token = add_token(folder, "script", "manage")
     server = ServerProcess("--auth", "--dead-time", "0", "--login-attempts", "1000", cwd=folder).start()
-    yield Asked(server, take_photo(server, token)["snapshot"], token)
+    yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()
     assert "Traceback" not in server.stderr, server.stderr
 
 
 @pytest.mark.parametrize("path", ["/login", "/api/captures", "/snapshots/{id}/pin", "/logout"])
 @pytest.mark.parametrize("way", ["chunked", "with a length", "of parts"])
-def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(asked: Asked, path: str, way: str) -> None:
-    server, photo, token = asked
+def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(target: Target, path: str, way: str) -> None:
+    server, photo, token = target
     before = read_peak(server)
     kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM_TYPE
     length = f"Content-Length: {1_000_000 * MIB}" if way == "with a length" else "Transfer-Encoding: chunked"
@@ -220,7 +228,7 @@ def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(asked: Aske
     piece = part + bytes(65536)
     if way != "with a length":
         piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-    said, taken = b"", 0
+    response, taken = b"", 0
     with contextlib.closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall("\r\n".join((*lines, f"Authorization: {token['Authorization']}", "", "")).encode())
         with contextlib.suppress(ConnectionError):
@@ -229,14 +237,16 @@ def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(asked: Aske
                 taken += len(piece)
         with contextlib.suppress(ConnectionError):
             while more := connection.recv(65536):
-                said += more
+                response += more
     assert taken >= 16 * 1024
-    assert not said or re.match(rb"HTTP/1\.1 (?:413|400|303) ", said), said  # a reset may take the answer along
+    assert not response or re.match(rb"HTTP/1\.1 (?:413|400|303) ", response), (
+        response
+    )  # a reset may take the answer along
     assert read_peak(server) - before < 16 * 1024
-    assert ask(server, "/healthz").status == 200
+    assert fetch(server, "/healthz").status == 200
 
 
-NO_FORMS: dict[str, tuple[str, bytes]] = {
+MALFORMED_FORMS: dict[str, tuple[str, bytes]] = {
     "1,000 fields": (FORM_TYPE, b"&".join(b"field%d=1" % number for number in range(1000))),
     "one name a thousand times": (FORM_TYPE, b"&".join(b"name=%d" % number for number in range(1000))),
     "nothing": (FORM_TYPE, b""),
@@ -279,17 +289,17 @@ NO_FORMS: dict[str, tuple[str, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("what", NO_FORMS)
-def test_every_form_refuses_a_malformed_body_with_a_message(asked: Asked, what: str) -> None:
+@pytest.mark.parametrize("what", MALFORMED_FORMS)
+def test_every_form_refuses_a_malformed_body_with_a_message(target: Target, what: str) -> None:
     """By the login before anybody is known, and by those who may everything."""
-    server, photo, token = asked
-    kind, body = NO_FORMS[what]
+    server, photo, token = target
+    kind, body = MALFORMED_FORMS[what]
     for path in ("/login", f"/snapshots/{photo}/pin", f"/snapshots/{photo}/links"):
-        said = ask(server, path, "POST", {**token, "Content-Type": kind}, body)
-        assert said.status in (303, 400, 401, 413, 415), (path, said)  # a link is made without a form, too
-        if said.status != 303:
-            assert said.code in ("bad_message", "bad_request", "too_big", "wrong_password"), (path, said)
-        assert "set-cookie" not in said.headers
+        response = fetch(server, path, "POST", {**token, "Content-Type": kind}, body)
+        assert response.status in (303, 400, 401, 413, 415), (path, response)  # a link is made without a form, too
+        if response.status != 303:
+            assert response.code in ("bad_message", "bad_request", "too_big", "wrong_password"), (path, response)
+        assert "set-cookie" not in response.headers
     assert "Traceback" not in server.stderr
 
 
@@ -328,13 +338,16 @@ def test_every_form_refuses_a_malformed_body_with_a_message(asked: Asked, what: 
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_malformed_deep_and_large_json_is_refused_with_a_message(asked: Asked, body: bytes) -> None:
-    server, photo, token = asked
+def test_malformed_deep_and_large_json_is_refused_with_a_message(target: Target, body: bytes) -> None:
+    server, photo, token = target
     for path in ("/api/captures", f"/api/snapshots/{photo}/links"):
-        said = ask(server, path, "POST", {**token, "Content-Type": JSON}, body)
-        assert said.status in ((201, 400, 404) if b'"a":' in body[:6] or b'{"' in body[:3] else (400,)), (path, said)
-        if said.status != 201:
-            assert said.code in ("bad_json", "bad_message", "unknown_camera"), (path, said)
+        response = fetch(server, path, "POST", {**token, "Content-Type": JSON}, body)
+        assert response.status in ((201, 400, 404) if b'"a":' in body[:6] or b'{"' in body[:3] else (400,)), (
+            path,
+            response,
+        )
+        if response.status != 201:
+            assert response.code in ("bad_json", "bad_message", "unknown_camera"), (path, response)
     assert "Traceback" not in server.stderr
 
 
@@ -349,18 +362,18 @@ main(prog_name="dog")
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[Asked]:
+def impatient(tmp_path: Path) -> Iterator[Target]:
     """The real process, with a shorter time for bodies."""
     command = [sys.executable, "-c", IMPATIENT]
     token = add_token(tmp_path, "script", "manage")
     server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
     server.start()
-    yield Asked(server, take_photo(server, token)["snapshot"], token)
+    yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()
     assert "Traceback" not in server.stderr
 
 
-def test_a_body_that_does_not_arrive_times_out(impatient: Asked) -> None:
+def test_a_body_that_does_not_arrive_times_out(impatient: Target) -> None:
     server, photo, token = impatient
     paths = {
         "/login": FORM_TYPE,
@@ -371,5 +384,5 @@ def test_a_body_that_does_not_arrive_times_out(impatient: Asked) -> None:
     for path, kind in paths.items():
         lines = (f"POST {path} HTTP/1.1", f"Host: {HERE}", f"Authorization: {token['Authorization']}")
         head = "\r\n".join((*lines, f"Content-Type: {kind}", "Content-Length: 100", "", "name=a"))
-        said = send(server, head.encode(), b'"}')
-        assert re.match(rb"HTTP/1\.1 408 ", said), (path, said)
+        response = send(server, head.encode(), b'"}')
+        assert re.match(rb"HTTP/1\.1 408 ", response), (path, response)

@@ -133,12 +133,12 @@ def write(shape: str, name: str, host: str) -> bytes:
     """The shape with its lengths: `all` behind the head, and the `size` of what is hidden, as chunks have it."""
     hidden = HIDDEN.format(name=name, host=host)
     head, _, body = shape.partition("\r\n\r\n")
-    told = {"name": name, "host": host, "size": f"{len(hidden):x}"}
-    length = len(body.format(all=0, **told))
-    return f"{head}\r\n\r\n{body}".format(all=length, **told).encode()
+    values = {"name": name, "host": host, "size": f"{len(hidden):x}"}
+    length = len(body.format(all=0, **values))
+    return f"{head}\r\n\r\n{body}".format(all=length, **values).encode()
 
 
-class Front:
+class Target:
     """Where the bytes go to."""
 
     def __init__(self, kind: str, server: ServerProcess, site: Site | None = None) -> None:
@@ -152,20 +152,20 @@ class Front:
             return self._site.open()
         return socket.create_connection((HERE, self.server.port), timeout=20)
 
-    def say(self, said: bytes) -> bytes:
+    def send(self, data: bytes) -> bytes:
         """All that is answered until the connection ends, for nothing more comes from here."""
         with closing(self.open()) as connection:
             connection.settimeout(20)
-            heard = b""
+            received = b""
             with contextlib.suppress(ConnectionError, ssl.SSLError):
-                connection.sendall(said)
+                connection.sendall(data)
                 # a whole request that asks for the end: whoever still waits for more of a body is given it
-                connection.sendall(self.ask("last", "Connection: close\r\n"))
+                connection.sendall(self.write_request("last", "Connection: close\r\n"))
                 while data := connection.recv(65536):
-                    heard += data
-            return heard
+                    received += data
+            return received
 
-    def ask(self, name: str, more: str = "") -> bytes:
+    def write_request(self, name: str, more: str = "") -> bytes:
         return f"GET /healthz?{name} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode()
 
     def find_requests(self, word: str) -> list[str]:
@@ -177,46 +177,48 @@ class Front:
     scope="module",
     params=["itself", pytest.param("nginx", marks=needs("nginx")), pytest.param("caddy", marks=needs("caddy"))],
 )
-def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     options = ("--dead-time", "0", "--max-connections-per-address", "1000")
     if request.param == "itself":
         server = ServerProcess("--log-level", "debug", *options, cwd=folder).start()
         try:
-            yield Front(request.param, server)
+            yield Target(request.param, server)
         finally:
             server.kill()
         assert "Traceback" not in server.stderr, server.stderr
     else:
         with site(request.param, folder, *options, "--trusted-proxies", HERE) as there:
-            yield Front(request.param, there.server, there)
+            yield Target(request.param, there.server, there)
 
 
-def test_two_separate_requests_are_logged_as_two(front: Front) -> None:
+def test_two_separate_requests_are_logged_as_two(target: Target) -> None:
     """Or what the other tests look at would never show one."""
-    heard = front.say(front.ask("first") + f"GET /hidden-by-nobody HTTP/1.1\r\nHost: {front.host}\r\n\r\n".encode())
-    assert heard.count(b"HTTP/1.1 200") == 2
-    assert heard.count(b"HTTP/1.1 404") == 1
-    front.server.wait_for("/hidden-by-nobody")
-    assert front.find_requests("hidden-by-nobody")
+    received = target.send(
+        target.write_request("first") + f"GET /hidden-by-nobody HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode()
+    )
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert received.count(b"HTTP/1.1 404") == 1
+    target.server.wait_for("/hidden-by-nobody")
+    assert target.find_requests("hidden-by-nobody")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_smuggled_request_never_gets_a_response(front: Front, shape: str) -> None:
+def test_the_smuggled_request_never_gets_a_response(target: Target, shape: str) -> None:
     name = str(list(SHAPES).index(shape))
-    heard = front.say(write(SHAPES[shape], name, front.host))
+    received = target.send(write(SHAPES[shape], name, target.host))
     # Others ask: on connections of their own, but through the proxy's to the service. Each gets what they asked for.
     for number in range(4):
-        with closing(front.open()) as other:
+        with closing(target.open()) as other:
             other.settimeout(20)
-            other.sendall(front.ask(f"other-{name}-{number}", "Connection: close\r\n"))
+            other.sendall(target.write_request(f"other-{name}-{number}", "Connection: close\r\n"))
             answer = b"".join(iter(lambda: other.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200 "), answer
         assert answer.count(b"HTTP/1.1 ") == 1
-        front.server.wait_for(rf"/healthz\?other-{name}-{number} ")
-    seen = len(front.find_requests(f"hidden-{name} "))
-    if shape in SEEN_AS_TWO[front.kind]:
-        assert heard.count(b"HTTP/1.1 404 ") == seen, "an answer that its sender did not get"
+        target.server.wait_for(rf"/healthz\?other-{name}-{number} ")
+    seen = len(target.find_requests(f"hidden-{name} "))
+    if shape in SEEN_AS_TWO[target.kind]:
+        assert received.count(b"HTTP/1.1 404 ") == seen, "an answer that its sender did not get"
     else:
         assert seen == 0
-        assert heard.count(b"HTTP/1.1 ") <= 2, heard
+        assert received.count(b"HTTP/1.1 ") <= 2, received

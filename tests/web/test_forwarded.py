@@ -37,7 +37,7 @@ from tests.support.sites import Site, needs, site
 from tests.web.test_shutdown import read_until
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
-IDENTITY = "203.0.113.7"
+CLIENT_ADDRESS = "203.0.113.7"
 
 
 def trusts(address: str) -> bool:
@@ -54,42 +54,44 @@ def read(*lines: tuple[str, str]) -> ForwardedInfo:
 @pytest.mark.parametrize(
     ("said", "address", "scheme", "host"),
     [
-        ("for=203.0.113.7", IDENTITY, None, None),
-        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", IDENTITY, "https", "dog.example.org:8443"),
-        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', IDENTITY, "http", None),
-        ("for=203.0.113.7:4711", IDENTITY, None, None),
+        ("for=203.0.113.7", CLIENT_ADDRESS, None, None),
+        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", CLIENT_ADDRESS, "https", "dog.example.org:8443"),
+        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', CLIENT_ADDRESS, "http", None),
+        ("for=203.0.113.7:4711", CLIENT_ADDRESS, None, None),
         ('for="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17", None, None),
         ('for="[2001:DB8:cafe:0:0::17]";host="[2001:db8::1]:8443"', "2001:db8:cafe::17", None, "[2001:db8::1]:8443"),
-        ('for="[::ffff:203.0.113.7]"', IDENTITY, None, None),
-        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', IDENTITY, None, None),
+        ('for="[::ffff:203.0.113.7]"', CLIENT_ADDRESS, None, None),
+        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', CLIENT_ADDRESS, None, None),
         ("for=unknown;proto=https", "unknown", "https", None),
         ('for="_hidden:_port"', "_hidden", None, None),
         ("for=_SEVKISEK", "_sevkisek", None, None),
         ("proto=wss;host=dog.example.org", None, "https", "dog.example.org"),
-        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", IDENTITY, None, "real"),
-        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", IDENTITY, "https", "real"),
+        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", CLIENT_ADDRESS, None, "real"),
+        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", CLIENT_ADDRESS, "https", "real"),
         ('for=203.0.113.7;proto=https, proto=http, for="[2001:db8:ffff::1]"', "unknown", "http", None),
         ("for=10.1.2.3;proto=https, for=127.0.0.1;proto=http", "10.1.2.3", "https", None),
-        (" , for=203.0.113.7 ; proto=https ,, ", IDENTITY, "https", None),
-        ("for=203.0.113.7;;proto=https;", IDENTITY, "https", None),
+        (" , for=203.0.113.7 ; proto=https ,, ", CLIENT_ADDRESS, "https", None),
+        ("for=203.0.113.7;;proto=https;", CLIENT_ADDRESS, "https", None),
     ],
 )
-def test_forwarded_is_parsed_by_rfc_7239(said: str, address: str | None, scheme: str | None, host: str | None) -> None:
-    assert read(("Forwarded", said)) == (address, scheme, host)
+def test_forwarded_is_parsed_by_rfc_7239(
+    header: str, address: str | None, scheme: str | None, host: str | None
+) -> None:
+    assert read(("Forwarded", header)) == (address, scheme, host)
 
 
 @pytest.mark.parametrize(
     ("nodes", "schemes", "hosts", "expected"),
     [
-        ("203.0.113.7", "https", "Dog.Example.org", (IDENTITY, "https", "dog.example.org")),
-        ("198.51.100.1, 203.0.113.7", "https", None, (IDENTITY, "https", None)),
-        ("203.0.113.7, 10.1.2.3", "https", "real", (IDENTITY, "https", "real")),
-        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (IDENTITY, "https", "real")),
-        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (IDENTITY, "https", None)),
+        ("203.0.113.7", "https", "Dog.Example.org", (CLIENT_ADDRESS, "https", "dog.example.org")),
+        ("198.51.100.1, 203.0.113.7", "https", None, (CLIENT_ADDRESS, "https", None)),
+        ("203.0.113.7, 10.1.2.3", "https", "real", (CLIENT_ADDRESS, "https", "real")),
+        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (CLIENT_ADDRESS, "https", "real")),
+        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (CLIENT_ADDRESS, "https", None)),
         ("2001:db8:cafe::17", None, None, ("2001:db8:cafe::17", None, None)),
         ("fe80::1%eth0", None, None, ("fe80::1", None, None)),
         ("[2001:db8:cafe::17]:4711", None, None, ("2001:db8:cafe::17", None, None)),
-        ("203.0.113.7:4711", None, None, (IDENTITY, None, None)),
+        ("203.0.113.7:4711", None, None, (CLIENT_ADDRESS, None, None)),
         ("::ffff:10.1.2.3", None, None, ("10.1.2.3", None, None)),
         ("203.0.113.7, unknown", None, None, ("unknown", None, None)),
         ("10.1.2.3, 127.0.0.1", "wss", None, ("10.1.2.3", "https", None)),
@@ -100,13 +102,13 @@ def test_forwarded_is_parsed_by_rfc_7239(said: str, address: str | None, scheme:
 def test_x_forwarded_is_read_from_the_right(
     nodes: str | None, schemes: str | None, hosts: str | None, expected: tuple[str | None, ...]
 ) -> None:
-    said = {"X-Forwarded-For": nodes, "X-Forwarded-Proto": schemes, "X-Forwarded-Host": hosts}
-    assert read(*((name, value) for name, value in said.items() if value is not None)) == expected
+    headers = {"X-Forwarded-For": nodes, "X-Forwarded-Proto": schemes, "X-Forwarded-Host": hosts}
+    assert read(*((name, value) for name, value in headers.items() if value is not None)) == expected
 
 
 def test_several_lines_of_a_header_are_one_list() -> None:
-    assert read(("X-Forwarded-For", IDENTITY), ("X-Forwarded-For", "10.1.2.3")).address == IDENTITY
-    assert read(("Forwarded", f"for={IDENTITY}"), ("Forwarded", "for=10.1.2.3")).address == IDENTITY
+    assert read(("X-Forwarded-For", CLIENT_ADDRESS), ("X-Forwarded-For", "10.1.2.3")).address == CLIENT_ADDRESS
+    assert read(("Forwarded", f"for={CLIENT_ADDRESS}"), ("Forwarded", "for=10.1.2.3")).address == CLIENT_ADDRESS
 
 
 MALFORMED = [
@@ -144,15 +146,19 @@ def test_malformed_headers_of_a_trusted_proxy_are_a_bad_request(line: tuple[str,
 
 
 def test_both_kinds_of_headers_are_combined_if_they_agree() -> None:
-    both = (("Forwarded", "for=203.0.113.7;proto=https"), ("X-Forwarded-For", IDENTITY), ("X-Forwarded-Host", "real"))
-    assert read(*both) == (IDENTITY, "https", "real")
+    both = (
+        ("Forwarded", "for=203.0.113.7;proto=https"),
+        ("X-Forwarded-For", CLIENT_ADDRESS),
+        ("X-Forwarded-Host", "real"),
+    )
+    assert read(*both) == (CLIENT_ADDRESS, "https", "real")
 
 
 @pytest.mark.parametrize(
     ("forwarded", "name", "other"),
     [
-        ("for=198.51.100.1", "X-Forwarded-For", IDENTITY),
-        ("proto=https", "X-Forwarded-For", IDENTITY),
+        ("for=198.51.100.1", "X-Forwarded-For", CLIENT_ADDRESS),
+        ("proto=https", "X-Forwarded-For", CLIENT_ADDRESS),
         ("for=203.0.113.7", "X-Forwarded-Proto", "https"),
         ("proto=https", "X-Forwarded-Proto", "http"),
         ("host=spoofed", "X-Forwarded-Host", "real"),
@@ -164,18 +170,18 @@ def test_contradictory_headers_are_refused(forwarded: str, name: str, other: str
         read(("Forwarded", forwarded), (name, other))
 
 
-HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from('";,=\\_[]:. '), max_size=60)
+HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from('";,=\\_[]:. '), max_size=60)
 
 
-@given(HEADER)
+@given(HEADER_TEXT)
 def test_the_proxys_address_counts_whatever_header_the_client_sends(text: str) -> None:
-    assert read(("X-Forwarded-For", f"{text}, {IDENTITY}")).address == IDENTITY
-    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", IDENTITY)).address == IDENTITY
+    assert read(("X-Forwarded-For", f"{text}, {CLIENT_ADDRESS}")).address == CLIENT_ADDRESS
+    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", CLIENT_ADDRESS)).address == CLIENT_ADDRESS
     with contextlib.suppress(Problem):
-        assert read(("Forwarded", f"{text}, for={IDENTITY}")).address == IDENTITY
+        assert read(("Forwarded", f"{text}, for={CLIENT_ADDRESS}")).address == CLIENT_ADDRESS
 
 
-@given(HEADER, HEADER, HEADER, HEADER)
+@given(HEADER_TEXT, HEADER_TEXT, HEADER_TEXT, HEADER_TEXT)
 def test_any_header_text_is_parsed_or_refused(forwarded: str, nodes: str, schemes: str, hosts: str) -> None:
     lines = zip(
         ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"),
@@ -204,7 +210,7 @@ async def echo(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def look_early(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def read_early(request: web.Request, handler: Handler) -> web.StreamResponse:
     """aiohttp remembers what was looked at once."""
     assert (request.secure, request.url.scheme) == (False, "http")
     return await handler(request)
@@ -218,7 +224,7 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
         async def note(request: web.Request, response: web.StreamResponse) -> None:
             response.headers["X-Seen"] = f"{request.remote} {request.secure} {request.host}"
 
-        app = web.Application(middlewares=[error_middleware, look_early, forwarded_middleware])
+        app = web.Application(middlewares=[error_middleware, read_early, forwarded_middleware])
         app[CONNECTIONS] = Connections(Settings(**settings), Metrics("test"), {})
         app.add_routes([web.get("/a", echo)])
         app.on_response_prepare.append(note)
@@ -230,32 +236,32 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
     return run
 
 
-ALL = {"X-Forwarded-For": IDENTITY, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
+ALL = {"X-Forwarded-For": CLIENT_ADDRESS, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
 
 
 async def test_a_trusted_proxys_values_are_in_the_request_for_every_reader(ask: Any) -> None:
     """Also after the handler, where headers of safety are added: aiohttp hands the same request to both."""
-    _, said = await ask(ALL, trusted_proxies=("127.0.0.1",))
-    assert said["url"] == "https://dog.example.org/a?b=c"
-    assert (said["remote"], said["scheme"], said["host"]) == (IDENTITY, "https", "dog.example.org")
-    assert said["seen"] == f"{IDENTITY} True dog.example.org"
+    _, seen = await ask(ALL, trusted_proxies=("127.0.0.1",))
+    assert seen["url"] == "https://dog.example.org/a?b=c"
+    assert (seen["remote"], seen["scheme"], seen["host"]) == (CLIENT_ADDRESS, "https", "dog.example.org")
+    assert seen["seen"] == f"{CLIENT_ADDRESS} True dog.example.org"
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.2",), ("10.0.0.0/8", "::1")])
 async def test_headers_of_other_clients_are_ignored(ask: Any, trusted: tuple[str, ...]) -> None:
     for headers in (ALL, {"Forwarded": "for=203.0.113.7;proto=https;host=evil"}, {"Forwarded": '"'}):
-        status, said = await ask(headers | {"Host": "127.0.0.1:7"}, trusted_proxies=trusted)
-        assert (status, said["seen"]) == (200, "127.0.0.1 False 127.0.0.1:7")
+        status, seen = await ask(headers | {"Host": "127.0.0.1:7"}, trusted_proxies=trusted)
+        assert (status, seen["seen"]) == (200, "127.0.0.1 False 127.0.0.1:7")
 
 
 async def test_a_trusted_proxy_without_headers_is_the_client(ask: Any) -> None:
-    _, said = await ask({"Host": "127.0.0.1:7"}, trusted_proxies=("127.0.0.1",))
-    assert said["seen"] == "127.0.0.1 False 127.0.0.1:7"
+    _, seen = await ask({"Host": "127.0.0.1:7"}, trusted_proxies=("127.0.0.1",))
+    assert seen["seen"] == "127.0.0.1 False 127.0.0.1:7"
 
 
 async def test_a_prefix_comes_from_base_url_alone(ask: Any) -> None:
-    _, said = await ask(ALL | {"X-Forwarded-Prefix": "/evil"}, trusted_proxies=("127.0.0.1",))
-    assert said["url"] == "https://dog.example.org/a?b=c"
+    _, seen = await ask(ALL | {"X-Forwarded-Prefix": "/evil"}, trusted_proxies=("127.0.0.1",))
+    assert seen["url"] == "https://dog.example.org/a?b=c"
 
 
 async def test_malformed_headers_are_a_400(run: Run) -> None:
@@ -273,9 +279,9 @@ async def test_malformed_headers_are_a_400(run: Run) -> None:
 async def test_the_access_log_has_the_forwarded_client_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     running = await run(trusted_proxies=("127.0.0.1",), open=True)
     caplog.set_level("INFO", "aiohttp.access")
-    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": IDENTITY}):
+    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": CLIENT_ADDRESS}):
         pass
-    assert any(line.startswith(f"{IDENTITY} ") and "/healthz?one" in line for line in caplog.messages)
+    assert any(line.startswith(f"{CLIENT_ADDRESS} ") and "/healthz?one" in line for line in caplog.messages)
 
 
 # ---- who is counted
@@ -304,10 +310,10 @@ async def test_requests_through_several_proxies_share_their_clients_limit(
     running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=2)
     app = running.client.app
     assert app is not None
-    mine, other = ({"X-Forwarded-For": address} for address in (IDENTITY, "203.0.113.8"))
+    mine, other = ({"X-Forwarded-For": address} for address in (CLIENT_ADDRESS, "203.0.113.8"))
     connections = app[CONNECTIONS]
     async with AsyncExitStack() as stack:
-        for address in [IDENTITY] * 2 + ["127.0.0.1"] * 5:
+        for address in [CLIENT_ADDRESS] * 2 + ["127.0.0.1"] * 5:
             request = make_mocked_request("GET", "/", app=app).clone(remote=address)
             await stack.enter_async_context(connections.hold_place(request))
         for path in ("/healthz", "/events", "/ws", "/latest.jpg"):
@@ -332,7 +338,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
     running = await run(
         trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=1, max_viewers_per_address=2
     )
-    headers = {"X-Forwarded-For": IDENTITY}
+    headers = {"X-Forwarded-For": CLIENT_ADDRESS}
     async with running.client.get("/events", headers=headers) as events, running.watch(additional_headers=headers):
         assert events.status == 200
         await events.content.readuntil(b"event: hello")
@@ -342,7 +348,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
             assert answer.status == 503
 
 
-@pytest.mark.parametrize("address", [IDENTITY, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
+@pytest.mark.parametrize("address", [CLIENT_ADDRESS, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
 async def test_a_disconnected_client_is_not_counted(address: str) -> None:
     app = web.Application()
     connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"), {})
@@ -416,12 +422,12 @@ def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool
     with Accounts(find_place(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
     with site(kind, tmp_path, "--trusted-proxies", "127.0.0.1", below=below, way="--auth") as there:
-        said, _ = there.ask("/snapshots", headers={"Accept": "text/html"})
-        assert (said.status, said.headers["Location"]) == (303, "./login?next=snapshots")
+        response, _ = there.ask("/snapshots", headers={"Accept": "text/html"})
+        assert (response.status, response.headers["Location"]) == (303, "./login?next=snapshots")
         form = {"name": "ada", "password": "correct horse", "next": "snapshots"}
-        said, _ = there.ask("/login", "POST", {"Origin": there.origin}, form=form)
-        assert (said.status, said.headers["Location"]) == (303, "./snapshots")
-        cookie, *flags = said.headers["Set-Cookie"].split("; ")
+        response, _ = there.ask("/login", "POST", {"Origin": there.origin}, form=form)
+        assert (response.status, response.headers["Location"]) == (303, "./snapshots")
+        cookie, *flags = response.headers["Set-Cookie"].split("; ")
         # what browsers ask of these names (RFC 6265bis, section 4.1.3)
         assert cookie.startswith("__Secure-dog_session=" if below else "__Host-dog_session=")
         assert {"Secure", "HttpOnly", "SameSite=Lax", f"Path={there.path}/"} <= set(flags)

@@ -18,8 +18,8 @@ from tests.support.running import Running
 from tests.support.server_process import ServerProcess
 from tests.web.test_websocket import UPGRADE
 
-OURS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
-HOSTS = Hosts(OURS, "Kitchen.home.example")
+SETTINGS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
+HOSTS = Hosts(SETTINGS, "Kitchen.home.example")
 
 # ---- the names
 
@@ -83,13 +83,13 @@ def test_a_machine_without_a_name_allows_ip_addresses() -> None:
 # ---- asked of the service
 
 
-async def ask(running: Running, request: str) -> tuple[int, bytes]:
+async def fetch(running: Running, request: str) -> tuple[int, bytes]:
     """A request by hand: the status, and all that comes until the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(request.replace("\n", "\r\n").encode())
-    said = await reader.read()
+    response = await reader.read()
     writer.close()
-    return int(said.split()[1]), said
+    return int(response.split()[1]), response
 
 
 async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_photo(run: Run) -> None:
@@ -115,8 +115,8 @@ async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_p
             if method != "HEAD":
                 assert (await answer.json(content_type=None))["code"] == "unknown_host"
     upgrade = UPGRADE.decode().replace("\r\n", "\n").replace("Host: 127.0.0.1", "Connection: close\nHost: evil.example")
-    status, said = await ask(running, upgrade)
-    assert (status, b"evil.example" in said) == (421, True)
+    status, response = await fetch(running, upgrade)
+    assert (status, b"evil.example" in response) == (421, True)
     assert running.camera.captures == before
 
 
@@ -165,7 +165,7 @@ HEALTHZ = "GET /healthz HTTP/1.1\nConnection: close\n"
 async def test_a_request_must_have_exactly_one_host_header(run: Run, request_: str, status: int) -> None:
     """But for one of HTTP/1.0, which no browser sends. A whole address counts before the header (RFC 9112, 3.2.2)."""
     running = await run()
-    assert (await ask(running, request_))[0] == status
+    assert (await fetch(running, request_))[0] == status
 
 
 def test_the_service_is_reachable_by_this_machines_name(serve: Serve) -> None:

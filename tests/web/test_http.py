@@ -39,10 +39,10 @@ async def take(running: Running, **options: Any) -> dict[str, Any]:
 
 # ---- pictures
 
-wherever_it_is = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
+in_memory_and_on_disk = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
 
 
-@wherever_it_is
+@in_memory_and_on_disk
 async def test_an_image_is_served_bit_for_bit_and_cacheable_without_limit(run: Run, picture_cache: int) -> None:
     running = await run(picture_cache=picture_cache)
     picture = make_picture("teal", (320, 200))
@@ -105,15 +105,15 @@ async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
         ("bytes=" + "9" * 400 + "-", 200, 677),
     ],
 )
-@wherever_it_is
+@in_memory_and_on_disk
 async def test_ranges_are_served_refused_or_ignored_by_rfc_9110(
-    run: Run, asked: str, status: int, length: int | None, picture_cache: int
+    run: Run, range_header: str, status: int, length: int | None, picture_cache: int
 ) -> None:
     running = await run(picture_cache=picture_cache)
     picture = make_picture()
     assert len(picture) == 677
     taken = await take(running)
-    async with running.client.get(taken["url"], headers={"Range": asked}) as answer:
+    async with running.client.get(taken["url"], headers={"Range": range_header}) as answer:
         assert answer.status == status
         if length is not None:
             assert len(await answer.read()) == length
@@ -122,8 +122,8 @@ async def test_ranges_are_served_refused_or_ignored_by_rfc_9110(
 async def test_a_range_is_ignored_for_head(run: Run) -> None:
     running = await run()
     taken = await take(running)
-    for asked in ("bytes=0-3", "bytes=99999-"):
-        async with running.client.head(taken["url"], headers={"Range": asked}) as answer:
+    for range_header in ("bytes=0-3", "bytes=99999-"):
+        async with running.client.head(taken["url"], headers={"Range": range_header}) as answer:
             assert (answer.status, answer.headers["Content-Length"]) == (200, str(taken["bytes"]))
 
 
@@ -440,8 +440,8 @@ async def test_snapshots_are_listed_newest_first_and_by_pages(run: Run) -> None:
 async def test_cameras_are_listed_as_hello_shows_them(run: Run) -> None:
     running = await run()
     async with running.watch() as events, running.client.get("/api/cameras") as answer:
-        (told,), (listed,) = events.hello["cameras"], (await answer.json())["cameras"]
-        assert {**listed, "ready_at": ""} == {**told, "ready_at": ""}
+        (in_hello,), (listed,) = events.hello["cameras"], (await answer.json())["cameras"]
+        assert {**listed, "ready_at": ""} == {**in_hello, "ready_at": ""}
 
 
 # ---- health
@@ -522,8 +522,8 @@ async def test_hsts_is_sent_only_at_an_https_base_url_with_a_name(
     run: Run, public: str | None, host: str, scheme: str, keeps: bool
 ) -> None:
     running = await run(open=True, base_url=public, trusted_proxies=("127.0.0.1",), hosts=("dog.example.org",))
-    said = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
-    async with running.client.get("/nowhere", headers=said) as answer:
+    headers = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
+    async with running.client.get("/nowhere", headers=headers) as answer:
         assert answer.headers.get("Strict-Transport-Security") == ("max-age=15552000" if keeps else None)
 
 
@@ -630,7 +630,7 @@ async def test_the_error_page_of_an_overloaded_service_reloads_itself(
     assert ("tries again by itself in 12 s" in page) is repeats
 
 
-@wherever_it_is
+@in_memory_and_on_disk
 async def test_pipelined_photos_arrive_complete_at_any_reading_speed(run: Run, picture_cache: int) -> None:
     running = await run(dead_time=0.0, picture_cache=picture_cache)
     url, picture = await take_noise(running)

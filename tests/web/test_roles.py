@@ -25,7 +25,7 @@ from tests.support.running import Running
 from tests.support.server_process import run_dog
 
 SNAPSHOTS = "snapshots"
-SAFE_FOR_ALL = {
+PUBLIC_OPERATIONS = {
     "GET /api/visitor",
     "GET /enter/{invitation}",
     "GET /favicon.ico",
@@ -40,7 +40,7 @@ SAFE_FOR_ALL = {
     "POST /logout",
 }
 """What who is not known may ask for: the way in, what was given away, and that the process lives; /ws asks itself."""
-CHANGING = {
+MANAGE_OPERATIONS = {
     "DELETE /api/links/{link}",
     "DELETE /api/snapshots/{id}",
     "DELETE /api/snapshots/{id}/pin",
@@ -55,7 +55,7 @@ CHANGING = {
     "PUT /api/snapshots/{id}/pin",
 }
 """What takes the role manage."""
-PRESSING = {"POST /", "POST /api/captures"}
+CAPTURE_OPERATIONS = {"POST /", "POST /api/captures"}
 ENDLESS = {"/events", "/preview.mjpg"}
 
 
@@ -77,7 +77,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> int:
+async def get_status(running: Running, operation: Operation, headers: LooseHeaders) -> int:
     """The status. What goes on for ever is left as soon as that is there."""
     async with running.client.request(
         operation.method, fill(operation.path), headers=headers, allow_redirects=False
@@ -87,9 +87,9 @@ async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> 
 
 def test_each_operation_requires_the_expected_role() -> None:
     taken = {write(operation): operation.role for operation in OPERATIONS}
-    assert {name for name, role in taken.items() if role is None} == SAFE_FOR_ALL
-    assert {name for name, role in taken.items() if role == "manage"} == CHANGING
-    assert {name for name, role in taken.items() if role == "capture"} == PRESSING
+    assert {name for name, role in taken.items() if role is None} == PUBLIC_OPERATIONS
+    assert {name for name, role in taken.items() if role == "manage"} == MANAGE_OPERATIONS
+    assert {name for name, role in taken.items() if role == "capture"} == CAPTURE_OPERATIONS
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])
@@ -99,7 +99,7 @@ async def test_each_operation_is_allowed_exactly_for_its_role(run: Run, accounts
     for operation in OPERATIONS:
         if operation.path in ENDLESS and allows(role, operation.role):
             continue  # tests below
-        status = await ask(running, operation, headers)
+        status = await get_status(running, operation, headers)
         refusal = 401 if role is None else 403
         assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
 
@@ -112,7 +112,7 @@ async def open_push(running: Running, query: str = "", token: str | None = None)
     return await connect(f"{running.url.replace('http', 'ws', 1)}/ws{query}", additional_headers=headers)
 
 
-async def hear(push: ClientConnection, *types: str) -> dict[str, object]:
+async def receive(push: ClientConnection, *types: str) -> dict[str, object]:
     """The next message of one of these types."""
     while True:
         message: dict[str, object] = json.loads(await push.recv())
@@ -120,11 +120,11 @@ async def hear(push: ClientConnection, *types: str) -> dict[str, object]:
             return message
 
 
-async def say(push: ClientConnection, **message: object) -> None:
+async def send_message(push: ClientConnection, **message: object) -> None:
     await push.send(json.dumps(message))
 
 
-async def hear_end(push: ClientConnection) -> int:
+async def receive_close_code(push: ClientConnection) -> int:
     """The code that the server closes with."""
     with contextlib.suppress(ConnectionClosed):
         async for _message in push:
@@ -137,18 +137,18 @@ async def test_a_first_message_with_a_token_makes_a_viewer_with_its_role(run: Ru
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
     async with await open_push(running) as push:
-        first = await hear(push, "error", "hello")
+        first = await receive(push, "error", "hello")
         assert (first["type"], first["code"]) == ("error", "unauthorized")
         assert running.service.hub.count == 0
-        await say(push, type="capture", request="r")
-        assert (await hear(push, "error", "reply"))["code"] == "unauthorized"
-        await say(push, type="resume", cursor="0-0")
-        assert (await hear(push, "error", "hello"))["code"] == "unauthorized"
-        await say(push, type="auth", token=token)
-        assert (await hear(push, "hello"))["role"] == "view"
+        await send_message(push, type="capture", request="r")
+        assert (await receive(push, "error", "reply"))["code"] == "unauthorized"
+        await send_message(push, type="resume", cursor="0-0")
+        assert (await receive(push, "error", "hello"))["code"] == "unauthorized"
+        await send_message(push, type="auth", token=token)
+        assert (await receive(push, "hello"))["role"] == "view"
         assert running.service.hub.count == 1
-        await say(push, type="capture", request="r")
-        refused = await hear(push, "error", "reply")
+        await send_message(push, type="capture", request="r")
+        refused = await receive(push, "error", "reply")
         assert (refused["code"], refused["request"]) == ("forbidden", "r")
     assert running.camera.captures == 0
 
@@ -157,17 +157,17 @@ async def test_a_token_in_the_handshake_makes_a_viewer_with_its_role(run: Run, a
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with await open_push(running, token=token) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "capture"
-        await say(push, type="capture", request="r")
-        assert (await hear(push, "reply", "error"))["outcome"] == "started"
-        await hear(push, "ready")
+        assert (await receive(push, "hello", "error"))["role"] == "capture"
+        await send_message(push, type="capture", request="r")
+        assert (await receive(push, "reply", "error"))["outcome"] == "started"
+        await receive(push, "ready")
 
 
 async def test_an_invalid_token_closes_the_connection(run: Run, accounts: Accounts) -> None:
     running = await run(auth=True)
     async with await open_push(running) as push:
-        await say(push, type="auth", token="dog_" + 43 * "A")
-        assert await hear_end(push) == 4401
+        await send_message(push, type="auth", token="dog_" + 43 * "A")
+        assert await receive_close_code(push) == 4401
     assert running.service.hub.count == 0
 
 
@@ -175,15 +175,15 @@ async def test_an_anonymous_viewer_can_authenticate_and_loses_no_event(run: Run,
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, anonymous="view", dead_time=0.0)
     async with await open_push(running) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
-        await say(push, type="auth", token="dog_" + 43 * "A", request="a")
-        refused = await hear(push, "error", "hello")
+        assert (await receive(push, "hello", "error"))["role"] == "view"
+        await send_message(push, type="auth", token="dog_" + 43 * "A", request="a")
+        refused = await receive(push, "error", "hello")
         assert (refused["code"], refused["request"]) == ("unauthorized", "a")
-        await say(push, type="auth", token=token)
-        again = await hear(push, "hello", "error")
+        await send_message(push, type="auth", token=token)
+        again = await receive(push, "hello", "error")
         assert (again["role"], again["recovered"]) == ("capture", True)
-        await say(push, type="capture")
-        assert [(await hear(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
+        await send_message(push, type="capture")
+        assert [(await receive(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
     assert running.service.hub.count == 0
 
 
@@ -194,25 +194,23 @@ async def test_a_role_change_closes_the_connections_that_use_it(
     token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
     running = await run(auth=True)
     async with await open_push(running, token=token) as push, await open_push(running, token=other) as bystander:
-        await hear(push, "hello")
-        await hear(bystander, "hello")
+        await receive(push, "hello")
+        await receive(bystander, "hello")
         async with running.client.get("/events", headers=bearer(token)) as events:
             await events.content.readuntil(b"hello")
             if taken == "removed":
                 accounts.remove_token("one")
             else:
                 accounts.set_token_role("one", "view")
-            assert await hear_end(push) == code
+            assert await receive_close_code(push) == code
             await events.content.read()  # to its end
-        await say(bystander, type="ping", request="p")
-        assert (await hear(bystander, "pong"))["request"] == "p"
+        await send_message(bystander, type="ping", request="p")
+        assert (await receive(bystander, "pong"))["request"] == "p"
         assert running.service.hub.count == 1
 
 
 @pytest.mark.parametrize("way", ["after", "max_age", "the interface", "the page"])
-async def test_a_wait_for_a_photo_gets_401_if_the_token_is_revoked(
-    run: Run, accounts: Accounts, way: str
-) -> None:
+async def test_a_wait_for_a_photo_gets_401_if_the_token_is_revoked(run: Run, accounts: Accounts, way: str) -> None:
     token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
     running = await run(auth=True, dead_time=0.0)
     async with running.client.post("/api/captures", headers=bearer(other)) as answer:
@@ -258,10 +256,10 @@ async def test_a_ticket_works_for_one_request(run: Run, accounts: Accounts) -> N
     assert (await running.client.post("/api/tickets")).status == 401
     async with running.client.post("/api/tickets", headers=bearer(token)) as answer:
         assert answer.status == 201
-        said = await answer.json()
-    async with await open_push(running, f"?ticket={said['ticket']}") as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
-    for address in (f"/api/cameras?ticket={said['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
+        response = await answer.json()
+    async with await open_push(running, f"?ticket={response['ticket']}") as push:
+        assert (await receive(push, "hello", "error"))["role"] == "view"
+    for address in (f"/api/cameras?ticket={response['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
         assert (await running.client.get(address)).status == 401
 
 
@@ -360,13 +358,13 @@ def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     server = serve("--auth", "--dead-time", "60")
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    for mode, said in (
+    for mode, response in (
         (0o644, f"dog: {file} can be read by other users of this computer. Run: chmod 600 {file}\n"),
         (0o600, ""),
     ):
         file.chmod(mode)
         ended = run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path)
-        assert (ended.returncode, ended.stderr) == (0, said)
+        assert (ended.returncode, ended.stderr) == (0, response)
     listed = run_dog("gallery", server.url, "--json", cwd=tmp_path, env={"DOG_TOKEN": token})
     assert len(listed.stdout.splitlines()) == 1
     refused = run_dog("gallery", server.url, cwd=tmp_path)
@@ -410,7 +408,7 @@ async def test_a_page_of_a_listed_origin_needs_a_token_because_its_cookie_is_ref
     with pytest.raises(InvalidStatus, match="403"):
         await connect(handshake, origin=Origin(listed), additional_headers={"Cookie": page["Cookie"]})
     async with connect(handshake, origin=Origin(listed), additional_headers=bearer(token)) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
+        assert (await receive(push, "hello", "error"))["role"] == "view"
     assert running.camera.captures == 0
 
 

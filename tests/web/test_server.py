@@ -122,18 +122,18 @@ def test_the_second_signal_kills_the_cameras_processes_at_once(
         os.close(camera)
 
 
-def start_stuck(tmp_path: Path, stick: str) -> ServerProcess:
-    command = [sys.executable, "-c", STUCK_APP.format(stick=stick)]
+def start_stuck(tmp_path: Path, hang: str) -> ServerProcess:
+    command = [sys.executable, "-c", STUCK_APP.format(hang=hang)]
     return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
 
 
 # a task that never ends; an event loop that does not even run
-STICKS = ["await asyncio.Event().wait()", "time.sleep(1000)"]
+STUCK_BY = ["await asyncio.Event().wait()", "time.sleep(1000)"]
 
 
-@pytest.mark.parametrize("stick", STICKS)
-def test_a_stuck_shutdown_is_forced_within_five_seconds(stick: str, tmp_path: Path) -> None:
-    server = start_stuck(tmp_path, stick)
+@pytest.mark.parametrize("stick", STUCK_BY)
+def test_a_stuck_shutdown_is_forced_within_five_seconds(hang: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, hang)
     try:
         assert server.stop() == 1
     finally:
@@ -144,9 +144,9 @@ def test_a_stuck_shutdown_is_forced_within_five_seconds(stick: str, tmp_path: Pa
     assert line in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.parametrize("stick", STICKS)
-def test_the_second_signal_works_during_a_stuck_shutdown(stick: str, tmp_path: Path) -> None:
-    server = start_stuck(tmp_path, stick)
+@pytest.mark.parametrize("stick", STUCK_BY)
+def test_the_second_signal_works_during_a_stuck_shutdown(hang: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, hang)
     try:
         server.send(signal.SIGINT)
         server.wait_for("Stopping")
@@ -157,8 +157,8 @@ def test_the_second_signal_works_during_a_stuck_shutdown(stick: str, tmp_path: P
 
 
 def test_a_signal_during_the_start_stops_it_in_order(tmp_path: Path) -> None:
-    stick = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
-    script = STUCK_APP.format(stick=stick).replace("on_shutdown", "on_startup")
+    hang = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
+    script = STUCK_APP.format(hang=hang).replace("on_shutdown", "on_startup")
     server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script])
     server.launch()
     try:
@@ -171,7 +171,7 @@ def test_a_signal_during_the_start_stops_it_in_order(tmp_path: Path) -> None:
 
 
 def test_an_internal_error_is_logged_with_a_traceback_and_exit_status_1(tmp_path: Path) -> None:
-    script = STUCK_APP.format(stick="pass").replace("return app", "raise ZeroDivisionError('here')")
+    script = STUCK_APP.format(hang="pass").replace("return app", "raise ZeroDivisionError('here')")
     server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script]).launch()
     try:
         assert server.wait() == 1
@@ -216,12 +216,12 @@ def test_an_expect_header_other_than_100_continue_gets_417(serve: Serve, line: b
             head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + line
             connection.sendall(head + b"\r\nConnection: close\r\n\r\n")
             with connection.makefile("rb") as answer:
-                said = answer.read()
+                response = answer.read()
         if status == b"200 OK" and path == b"/nowhere":
             status = b"404 Not Found"
-        assert said.startswith(b"HTTP/1.1 " + status)
+        assert response.startswith(b"HTTP/1.1 " + status)
         if status.startswith(b"417"):
-            assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+            assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
 
 
 def test_a_client_that_disconnects_while_waiting_for_a_photo_frees_its_memory(serve: Serve, tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ from tests.support.running import Running, until
 from tests.web.test_websocket import UPGRADE, mask
 
 
-class Raw:
+class RawClient:
     """A client that writes what it wants, when it wants."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def read_answer(self) -> tuple[bytes, bytes]:
+    async def read_response(self) -> tuple[bytes, bytes]:
         """The status line, and the body where the answer has one."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
@@ -43,11 +43,11 @@ class Raw:
                 return message
 
 
-async def connect(running: Running) -> Raw:
-    return Raw(*await asyncio.open_connection("127.0.0.1", running.client.port))
+async def connect(running: Running) -> RawClient:
+    return RawClient(*await asyncio.open_connection("127.0.0.1", running.client.port))
 
 
-def say_ping(request: str) -> bytes:
+def write_ping(request: str) -> bytes:
     return mask(1, json.dumps({"type": "ping", "request": request}).encode())
 
 
@@ -58,9 +58,9 @@ def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
 
 async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Run) -> None:
     raw = await connect(await run())
-    late = say_ping("late")
-    raw.writer.write(UPGRADE + say_ping("early") + late[:5])
-    assert (await raw.read_answer())[0] == b"HTTP/1.1 101 Switching Protocols"
+    late = write_ping("late")
+    raw.writer.write(UPGRADE + write_ping("early") + late[:5])
+    assert (await raw.read_response())[0] == b"HTTP/1.1 101 Switching Protocols"
     assert (await raw.read_message("pong"))["request"] == "early"
     raw.writer.write(late[5:])
     assert (await raw.read_message("pong"))["request"] == "late"
@@ -70,8 +70,8 @@ async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Ru
 async def test_more_early_bytes_than_aiohttp_buffers_are_all_received(run: Run) -> None:
     raw = await connect(await run(message_burst=10_000))
     silent = mask(1, json.dumps({"type": "auth", "token": "t" * 90}).encode())
-    raw.writer.write(UPGRADE + silent * 5000 + say_ping("last"))
-    await raw.read_answer()
+    raw.writer.write(UPGRADE + silent * 5000 + write_ping("last"))
+    await raw.read_response()
     assert (await raw.read_message("pong"))["request"] == "last"
     raw.writer.close()
 
@@ -84,10 +84,10 @@ async def test_responses_before_the_handshake_arrive_complete_and_first(run: Run
     raw = await connect(running)
     raw.writer.write(f"GET {ready['url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 3 + UPGRADE)
     for _ in range(3):
-        status, body = await raw.read_answer()
+        status, body = await raw.read_response()
         assert status == b"HTTP/1.1 200 OK"
         assert len(body) == ready["bytes"]
-    assert b" 101 " in (await raw.read_answer())[0]
+    assert b" 101 " in (await raw.read_response())[0]
     assert (await raw.read_message("hello"))["viewers"] == 1
     raw.writer.close()
 
@@ -124,7 +124,7 @@ async def test_aiohttp_releases_the_connection_without_closing_it(run: Run) -> N
 async def test_an_invalid_handshake_gets_426_over_http(run: Run, handshake: bytes) -> None:
     raw = await connect(await run())
     raw.writer.write(handshake)
-    status, body = await raw.read_answer()
+    status, body = await raw.read_response()
     assert (status, json.loads(body)["code"]) == (b"HTTP/1.1 426 Upgrade Required", "upgrade_required")
     raw.writer.close()
 
