@@ -1,4 +1,4 @@
-"""Attacks on who somebody is: cookies, tokens, tickets, the first link, names, roles; and on what is told to nobody."""
+"""Attacks on authentication: cookies, tokens, tickets, setup links, users and roles."""
 
 import base64
 import dataclasses
@@ -60,13 +60,13 @@ def read_cookie(response: Response) -> str:
 
 
 def cookie_status(server: ServerProcess, secret: str | bytes, name: str = COOKIE) -> int:
-    """What who has this cookie gets where only the known get anything."""
+    """Return the status of a request that needs a login, with this cookie."""
     value = secret.encode() if isinstance(secret, str) else secret
     return fetch(server, "/api/cameras", headers={"Cookie": name.encode() + b"=" + value}).status
 
 
 def alter_secret(secret: str) -> Iterator[str]:
-    """Other texts that are nearly this one."""
+    """Yield texts that are nearly this secret."""
     yield from (
         secret[:-1],
         secret[1:],
@@ -95,7 +95,7 @@ def alter_secret(secret: str) -> Iterator[str]:
         "true",
     )
     yield from ("' OR 1=1 --", "../" + secret, json.dumps([secret]), secret.replace(secret[5], "%" + secret[5], 1))
-    # Base64 has several spellings of the same bytes: of the last character only four of six bits say anything
+    # Base64 has several spellings of the same bytes: only four of six bits of the last character count
     yield from (secret[:-1] + last for last in string.ascii_letters + string.digits + "-_" if last != secret[-1])
 
 
@@ -114,7 +114,7 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     server = serve("--auth")
     assert (
         cookie_status(server, old) == cookie_status(server, foreign) == 401
-    )  # before a login, which clears away what is over
+    )  # before a login, which deletes expired sessions
     secret = read_cookie(log_in(server))
     assert cookie_status(server, secret) == cookie_status(server, ended) == 200
     assert cookie_status(server, old) == cookie_status(server, foreign) == 401
@@ -135,13 +135,13 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     assert cookie_status(server, secret) == 401
     assert cookie_status(server, ended) == 200, "logging out ends one session"
     assert run_dog("user", "logout", "ada", cwd=tmp_path).returncode == 0
-    while cookie_status(server, ended) == 200:  # known here within half a second
+    while cookie_status(server, ended) == 200:  # the server reads it within half a second
         pass
     assert cookie_status(server, ended) == 401
 
 
 def test_a_login_replaces_the_session_that_the_browser_had(serve: Serve, tmp_path: Path) -> None:
-    """Session fixation: neither a made-up cookie nor a stranger's own session is what the new one hangs on."""
+    """Session fixation: neither an invented cookie nor another user's session survives the login."""
     add_user(tmp_path, "ada", "manage")
     add_user(tmp_path, "mallory", "view")
     server = serve("--auth")
@@ -150,7 +150,7 @@ def test_a_login_replaces_the_session_that_the_browser_had(serve: Serve, tmp_pat
         mine = read_cookie(log_in(server, Cookie=f"{COOKIE}={planted}", Origin=server.url))
         assert mine != planted
         assert cookie_status(server, mine) == 200
-        assert cookie_status(server, planted) == 401, "who planted it would be in, too"
+        assert cookie_status(server, planted) == 401, "the attacker would be logged in, too"
         again = read_cookie(log_in(server, Cookie=f"{COOKIE}={mine}", Origin=server.url))
         assert (cookie_status(server, mine), cookie_status(server, again)) == (401, 200)
 
@@ -173,7 +173,7 @@ def test_a_login_at_the_local_address_works_with_a_base_url_below_a_path(serve: 
     assert cookie_status(server, read_cookie(response)) == 200
 
 
-# ---- tokens, tickets and the first link
+# ---- tokens, tickets and the setup link
 
 
 def test_truncated_padded_and_recased_tokens_are_invalid(serve: Serve, tmp_path: Path, accounts: Accounts) -> None:
@@ -219,7 +219,7 @@ def test_a_ticket_used_by_twenty_clients_at_once_works_for_one(serve: Serve, tmp
 
 
 async def test_a_ticket_works_without_a_page(run: Run, accounts: Accounts) -> None:
-    """For what shows neither a cookie nor a token, though it was asked for by a browser that has a cookie."""
+    """A browser with a cookie requests the ticket. The request that uses it has no credentials."""
     accounts.add_user("ada", "capture", PASSWORD)
     cookie = {"Cookie": f"{COOKIE}={accounts.add_session('ada', in_days(1))}", "Sec-Fetch-Site": "same-origin"}
     running = await run(auth=True, dead_time=0.0)
@@ -240,17 +240,17 @@ def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serv
         assert fetch(server, f"/enter/{quote(forged, safe='%')}").status in (404, 410), forged
         assert fetch(server, f"/enter/{quote(forged, safe='%')}", "POST").status in (404, 410), forged
     for method in ("GET", "HEAD", "GET"):
-        assert fetch(server, link, method).status == 200, "a look uses nothing up"
+        assert fetch(server, link, method).status == 200, "opening the page does not use the link up"
     assert sorted(send_20_requests(server, link, "POST")) == [303] + [410] * 19
     assert fetch(server, link).status == 410
     server.stop()
     server = serve("--auth")
-    assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "nobody has a password who may manage"
+    assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "no manager has a password"
     assert fetch(server, link, "POST").status == 410
     server.stop()
     with Accounts(find_place(tmp_path / "snapshots")) as accounts:
         accounts.set_password("owner", PASSWORD)
-    assert "/enter/" not in serve("--auth").stderr, "somebody has"
+    assert "/enter/" not in serve("--auth").stderr, "a manager has one"
 
 
 def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Pa
     encoded = "".join(f"%{ord(letter):02X}" for letter in invitation)
     fetch(server, f"/enter/{encoded}")
     fetch(server, f"/latest.jpg?%74icket={encoded}")
-    long = "x" * 9000  # as other services of this host make a browser's cookies
+    long = "x" * 9000  # as cookies of other services on this host can be
     bearer = token["Authorization"]
     for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {bearer}{long}", f"Cookie : {cookie}", bearer):
         send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\n{line}\r\n\r\n".encode())
@@ -287,7 +287,7 @@ def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Pa
 
 
 def send_20_requests(server: ServerProcess, path: str, method: str = "GET") -> list[int]:
-    """Twenty that have all connected before the first asks; their statuses."""
+    """Send 20 requests at the same time. Return their statuses."""
     ready = threading.Barrier(20)
     statuses: list[int] = []
 
@@ -303,11 +303,11 @@ def send_20_requests(server: ServerProcess, path: str, method: str = "GET") -> l
     return statuses
 
 
-# ---- how a secret is looked for
+# ---- lookup of secrets
 
 
 class RecordingDict(dict[bytes, Any]):
-    """A dictionary that notes what is looked for in it."""
+    """A dictionary that records its lookups."""
 
     def __init__(self, known: dict[bytes, Any], lookups: list[object]) -> None:
         super().__init__(known)
@@ -318,13 +318,13 @@ class RecordingDict(dict[bytes, Any]):
         return super().get(key, default)
 
     def __iter__(self) -> Any:
-        raise AssertionError("they are gone through one by one")
+        raise AssertionError("the secrets are compared one by one")
 
     items = values = keys = __iter__
 
 
 async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, accounts: Accounts) -> None:
-    """So that the time tells nothing of how near a guess was: near guesses have hashes that are as far as any."""
+    """Then timing reveals nothing: nearly right guesses have completely different hashes."""
     accounts.add_user("ada", "view", PASSWORD)
     token, session = accounts.add_token("porch", "view", None), accounts.add_session("ada", in_days(1))
     running = await run(auth=True)
@@ -348,14 +348,14 @@ async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, account
     access._known = known
 
 
-# ---- who there is
+# ---- existing users
 
 
 async def test_wrong_logins_cost_and_respond_the_same_for_existing_and_unknown_users(
     run: Run, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
-    accounts.add_user("owner", "manage", None)  # as the first link makes one: without a password
+    accounts.add_user("owner", "manage", None)  # as the setup link creates it: without a password
     verified: list[tuple[str, str]] = []
     verify = argon2.PasswordHasher.verify
 
@@ -373,7 +373,7 @@ async def test_wrong_logins_cost_and_respond_the_same_for_existing_and_unknown_u
             form = {"name": name, "password": "wrong password"}
             async with running.client.post("/login", data=form, headers={"Accept": accept}) as answer:
                 headers = {key: value for key, value in answer.headers.items() if key not in ("Date", "Content-Length")}
-                response = (await answer.text()).replace(f'value="{name}"', "")  # it is there to be mended
+                response = (await answer.text()).replace(f'value="{name}"', "")  # the form shows the name again
             answers.add((accept, answer.status, tuple(sorted(headers.items())), response))
             assert len(verified) == 1, name
             work.update(verified)
@@ -399,7 +399,7 @@ async def test_login_limits_are_the_same_for_existing_and_unknown_users(run: Run
     assert seen[0] == seen[1] == [(401, None, "wrong_password"), (429, "1", "rate_limited")]
 
 
-# ---- what somebody may
+# ---- roles
 
 
 async def test_a_role_in_a_request_is_ignored(run: Run, accounts: Accounts) -> None:
@@ -449,7 +449,7 @@ async def test_a_role_in_a_request_is_ignored(run: Run, accounts: Accounts) -> N
     assert {user.name: user.role for user in accounts.users()} == {"guest": "view"}
 
 
-# ---- what nobody can see
+# ---- unauthenticated clients
 
 PROBES: tuple[dict[str, str], ...] = (
     *({}, {"Accept": "text/html"}, {"If-None-Match": "*"}, {"If-None-Match": '"{id}"'}, {"If-Match": '"nothing"'}),
@@ -464,7 +464,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", 
 
 
 def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve: Serve, tmp_path: Path) -> None:
-    """Asked for a photo that is there they are told what they are told of one that is not, however they ask."""
+    """Responses for an existing and for an unknown photo are the same."""
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
     token = add_token(tmp_path, "script", "manage")
@@ -544,7 +544,7 @@ async def test_an_unauthenticated_push_gets_no_events(run: Run, accounts: Accoun
             assert answer.status == 201
         await push.send('{"type":"ping"}')
         last = json.loads(await push.recv())
-        assert (last["type"], last["code"]) == ("error", "unauthorized"), "an event came before it"
+        assert (last["type"], last["code"]) == ("error", "unauthorized"), "an event was received before it"
     assert running.service.hub.count == 0
 
 

@@ -1,6 +1,6 @@
-"""Attacks by pages of other sites, on whose visitors the service looks kindly; and by who was given one photo.
+"""Attacks by pages of other sites (CSRF, CORS), and by holders of a share link.
 
-tests/browser/test_login.py looks at the browser itself, tests/web/test_host_check.py at names of this machine.
+tests/browser/test_login.py tests a real browser, tests/web/test_host_check.py names of this machine.
 """
 
 import json
@@ -63,7 +63,7 @@ def foreign_origins(server: ServerProcess) -> list[str]:
 
 
 def get_handshake_status(server: ServerProcess, headers: dict[str, str]) -> int:
-    """The status of a handshake."""
+    """Return the status of a handshake."""
     lines = [f"{name}: {value}" for name, value in {"Host": f"{HERE}:{server.port}", **UPGRADE, **headers}.items()]
     response = send(server, "\r\n".join(("GET /ws HTTP/1.1", *lines, "", "")).encode(), b"\r\n\r\n")
     return int(response.split()[1])
@@ -71,7 +71,7 @@ def get_handshake_status(server: ServerProcess, headers: dict[str, str]) -> int:
 
 @pytest.fixture
 def logged_in(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
-    """A server, and the cookie of somebody's browser that may do everything there."""
+    """Return a server, and the session cookie of a manager's browser."""
     add_user(tmp_path, "ada", "manage")
     server = serve("--auth", "--dead-time", "0")
     return server, {"Cookie": f"{COOKIE}={read_cookie(log_in(server))}"}
@@ -88,15 +88,15 @@ def test_no_page_of_another_site_opens_the_push_with_its_visitors_cookie(
     for origin in foreign_origins(server):
         assert get_handshake_status(server, {**cookie, "Origin": origin}) == 403, origin
         assert get_handshake_status(server, {"Origin": origin}) == 403, origin
-    assert get_handshake_status(server, cookie) == 403, "it has a cookie, and no page: no browser does that"
+    assert get_handshake_status(server, cookie) == 403, "a cookie without an origin, as no browser sends it"
     assert get_handshake_status(server, {**cookie, "Origin": server.url}) == 101
-    assert get_handshake_status(server, {}) == 101, "a script, which has yet to show a token"
+    assert get_handshake_status(server, {}) == 101, "a script, which has to send a token next"
 
 
 def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
     logged_in: tuple[ServerProcess, dict[str, str]],
 ) -> None:
-    """Whatever it can send: a form, a fetch that asks nobody before, and what says nothing of where it comes from."""
+    """The page sends forms, fetches without preflight, and requests without an origin."""
     server, cookie = logged_in
     own: dict[str, str] = {**cookie, "Origin": server.url}
     photo = json.loads(fetch(server, "/api/captures", "POST", own).body)["snapshot"]
@@ -137,7 +137,7 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
 def test_no_image_on_a_page_of_another_site_takes_a_photo(
     logged_in: tuple[ServerProcess, dict[str, str]], serve: Serve
 ) -> None:
-    """An address that presses when it is only looked at, with the cookie, and without a login on this machine."""
+    """A GET of /latest.jpg can press: with the cookie, and on a server without logins."""
     server, cookie = logged_in
     alone = serve("--dead-time", "0", "--snapshots", "others", "--log-file", "-")
     first = json.loads(fetch(server, "/api/captures", "POST", {**cookie, "Origin": server.url}).body)["snapshot"]
@@ -159,7 +159,7 @@ def test_no_image_on_a_page_of_another_site_takes_a_photo(
         assert (pressed.status, pressed.headers["x-snapshot"] != first) == (200, True)
 
 
-@pytest.mark.parametrize("listed", [False, True], ids=["nobody is listed", "somebody is listed"])
+@pytest.mark.parametrize("listed", [False, True], ids=["no origin is listed", "one origin is listed"])
 def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
     add_user(tmp_path, "ada", "manage")
     token = add_token(tmp_path, "script", "manage")
@@ -204,11 +204,11 @@ def check_cors(response: Response, origin: str | None) -> None:
     assert "access-control-allow-private-network" not in response.headers
 
 
-# ---- one photo that was given away
+# ---- share links
 
 
 def share(server: ServerProcess, photo: dict[str, Any], credentials: dict[str, str]) -> str:
-    """The link's path."""
+    """Create a share link, and return its path."""
     response = fetch(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", credentials, b"{}")
     path: str = json.loads(response.body)["url"]
     return path[path.index("/shared/") :]
@@ -270,7 +270,7 @@ def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: 
     ]
     for path in ways:
         assert fetch(server, path).status == 404, path
-    # what it opens names nothing else, and its holder is as unknown as before
+    # its page contains no other id, and its holder has no other rights
     page = fetch(server, first, headers={"Accept": "text/html"}).body.decode() + picture.body.decode("latin-1")
     for named in (mine["snapshot"], hers["snapshot"], other_id):
         assert named not in page

@@ -1,7 +1,6 @@
-"""Attacks on what the service reads: paths, headers, its log, where it leads to; on the real process, byte by byte.
+"""Attacks with paths, headers, log lines and redirects, as raw bytes to a real process.
 
-The other attacks are in tests/test_attacks_*.py. docs/security.md has the table of all, which the last test holds to
-the tests.
+docs/security.md has the table of all attacks. The last test compares it with the tests.
 """
 
 import json
@@ -40,13 +39,13 @@ __all__ = [
 HERE = "127.0.0.1"
 PASSWORD = "correct horse battery"
 ENDLESS = {"/events": b'"type":"hello"', "/preview.mjpg": b"\xff\xd9"}
-"""What goes on for ever is left when this has come."""
+"""Endless responses, and the bytes after which to stop reading."""
 
-# ---- how everything is asked here
+# ---- helpers
 
 
 class Response(NamedTuple):
-    """An answer as it came: `head` are its lines, the first is its status line."""
+    """A response. `head` has its lines, with the status line."""
 
     status: int
     head: list[str]
@@ -62,7 +61,7 @@ class Response(NamedTuple):
 
 
 def send(server: ServerProcess, data: bytes, until: bytes = b"") -> bytes:
-    """All that is answered to those bytes, up to the end of the connection, or `until` this has come."""
+    """Send raw bytes. Return the response, up to the end of the connection or to `until`."""
     response = b""
     with closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall(data)
@@ -78,7 +77,7 @@ def fetch(
     headers: Mapping[str, str | bytes] | None = None,
     body: bytes = b"",
 ) -> Response:
-    """The path and the headers go out as they are: bytes as bytes, text in UTF-8."""
+    """Send a request with an unchanged path and headers (text in UTF-8). Return the response."""
     lines = [b" ".join((method.encode(), _bytes(path), b"HTTP/1.1")), b"Connection: close"]
     fields: dict[str, str | bytes] = {"Host": f"{HERE}:{server.port}", **(headers or {})}
     if body or method not in ("GET", "HEAD", "OPTIONS"):
@@ -104,13 +103,13 @@ def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None 
 
 
 def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
-    """To the accounts of the server of that folder, which may run or not."""
+    """Add a user to the accounts of the server in a folder, which may be running."""
     with Accounts(find_place(folder / "snapshots")) as accounts:
         accounts.add_user(name, role, password)
 
 
 def add_token(folder: Path, name: str, role: Role) -> dict[str, str]:
-    """The header that shows it."""
+    """Add a token, and return the header that sends it."""
     with Accounts(find_place(folder / "snapshots")) as accounts:
         return {"Authorization": f"Bearer {accounts.add_token(name, role, None)}"}
 
@@ -120,12 +119,12 @@ def write(operation: Operation) -> str:
 
 
 def fill(path: str, **parts: str) -> str:
-    """The path with its parts: these, and examples."""
+    """Return the path with these parts, and examples for the others."""
     return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PARTS[name[1]].example)), path)
 
 
 class Attempt(NamedTuple):
-    """A request with something bad in one place."""
+    """A request with an attack in one place."""
 
     place: str
     path: bytes
@@ -135,17 +134,17 @@ class Attempt(NamedTuple):
 
 
 COMMON_HEADERS = ("Accept", "Accept-Language", "Cookie", "If-None-Match", "Prefer", "Range", "Referer", "User-Agent")
-"""Headers that are read, or logged, whatever is asked for."""
+"""Headers that are read or logged for any request."""
 PATH_HEADERS = ("Destination", "X-Forwarded-Prefix", "X-Original-URL", "X-Rewrite-URL", "X-Sendfile")
-"""What other servers take for a path, or write into one."""
+"""Headers that other servers use as a path."""
 WITH_COMMON_HEADERS = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suffix}"}
-"""A page, a file, a photo: asked with those; they are read before it is known what is asked for, or not at all."""
+"""A page, a file and a photo are attacked with those headers too: they are the same for all."""
 
 
 def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
-    """The operation with this in each part of its path, in each parameter, header, and field that it knows, and beside.
+    """Yield requests with the attack in each part, parameter, header and field of an operation.
 
-    In a path and a query it stands as it is, in a form encoded once, in JSON as text.
+    It is unchanged in paths and queries, encoded once in forms, and text in JSON.
     """
     path = fill(operation.path).encode()
     for part in operation.parts:
@@ -196,7 +195,7 @@ SECRET = b"the secret of this very run: " + secrets.token_hex(16).encode()
 
 
 def traversal_paths(folder: Path) -> list[bytes]:
-    """Ways to say the way to the secret file, from folders of several depths."""
+    """Return paths to the secret file, from several folders and in several encodings."""
     name, absolute = b"secret.txt", str(folder / "secret.txt").encode()
     ways = [b"../" + name, b"../../" + name, b"../../../" + name, absolute, b"/" + absolute, b"file://" + absolute]
     up = b"../"
@@ -216,7 +215,7 @@ def traversal_paths(folder: Path) -> list[bytes]:
 
 @pytest.mark.timeout(300)
 def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
-    """Asked by who may do everything, at every address, in every place."""
+    """A manager sends the paths to every operation, in every place."""
     for folder in (tmp_path, tmp_path / "snapshots", tmp_path / "snapshots" / ".dog"):
         folder.mkdir(exist_ok=True)
         (folder / "secret.txt").write_bytes(SECRET)
@@ -228,7 +227,7 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
         for number, bad in enumerate(traversal_paths(tmp_path)):
             for index, one in enumerate(make_attempts(operation, bad)):
                 if not one.place.startswith("part") and (number + index) % 12:
-                    continue  # in paths each way is tried; the others are read by few lines, the same everywhere
+                    continue  # every variant for paths; other places share little code, so a part is enough
                 attempts += 1
                 response = fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
                 for hidden in (SECRET, b"SQLite format 3", b"root:x:0:"):
@@ -239,14 +238,14 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
 
 
 def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path: Path) -> None:
-    """Whoever can write there could read the rest by it: as a picture, as a thumbnail, as the folder of a day."""
+    """Links are planted as an image, as a thumbnail, and as the folder of a day."""
     server = serve("--dead-time", "0", "--picture-cache", "0", "--exif", "false")
     photos = [take_photo(server) for _ in range(3)]
     files = {photo["snapshot"]: next((tmp_path / "snapshots").rglob(f"*_{photo['snapshot']}.jpg")) for photo in photos}
     first, second, third = files.values()
     secret = tmp_path / "secret.jpg"
     whole = make_picture("red")[:-2] + b"\xff\xfe" + (2 + len(SECRET)).to_bytes(2) + SECRET + b"\xff\xd9"
-    secret.write_bytes(whole.ljust(first.stat().st_size, b"\0"))  # by its size alone nobody can tell
+    secret.write_bytes(whole.ljust(first.stat().st_size, b"\0"))  # the size must not reveal it
     first.unlink()
     first.symlink_to(secret)
     planted = second.with_name(second.name.replace(second.stem[-24:], "a" * 24))
@@ -262,7 +261,7 @@ def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path
     thumbnail.symlink_to(secret)
 
     def find_served() -> set[str]:
-        """The ids of what is still served."""
+        """Return the ids of the photos that are served."""
         served = set()
         for snapshot in (*files, "a" * 24, "b" * 24):
             for path in (f"/snapshots/{snapshot}.jpg", f"/snapshots/{snapshot}/thumbnail.jpg", "/latest.jpg"):
@@ -275,7 +274,7 @@ def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path
 
     assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
     server.stop()
-    server = serve("--picture-cache", "0", "--exif", "false")  # which looks through all that is there
+    server = serve("--picture-cache", "0", "--exif", "false")  # a start without an image cache
     assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
     assert photos[1]["snapshot"] in find_served()
 
@@ -326,7 +325,7 @@ LINE = re.compile(
     r"(?:\d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.]+Z) +(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +[\w.]+ +\S.*"
     r"|D\.O\.G\. is at .*"
 )
-"""As dog/logs.py writes one. A traceback's lines are indented."""
+"""A line of dog/logs.py. A traceback's lines are indented."""
 
 
 def check_log(text: str) -> None:
@@ -338,7 +337,7 @@ def check_log(text: str) -> None:
 
 
 def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tmp_path: Path) -> None:
-    """At the level that says most: with each request's address, and what the camera's program says."""
+    """The level is debug: it logs each request's URL, and the output of the camera's program."""
     script = tmp_path / "camera.sh"
     script.write_bytes(b"#!/bin/sh\ncat >&2 <<'END'\n" + STRANGE.replace("\0", "").encode() + b"\nEND\nexit 1\n")
     script.chmod(0o755)
@@ -352,7 +351,7 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
         for one in make_attempts(operation, bad):
             fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
     raw = STRANGE.encode()
-    taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # which may stand in a header
+    taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # allowed in a header
     for header in (
         "User-Agent",
         "Referer",
@@ -370,13 +369,13 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
         send(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     response = fetch(server, "/api/captures", "POST", token, b'{"camera":"broken","max_age":0}')
     assert response.status in (502, 503)
-    server.wait_for("all is well")  # the camera's own words, at least, were logged
+    server.wait_for("all is well")  # at least the camera's output was logged
     server.stop()
     check_log(server.stderr)
     check_log((tmp_path / "server.log").read_text())
 
 
-# ---- where one is led to
+# ---- redirects
 
 FOREIGN_URLS = (
     *(
@@ -440,14 +439,14 @@ FOREIGN_URLS = (
 
 
 def follow(base: str, location: str) -> str:
-    """Where a browser goes: it forgets tabs and line ends, and takes a backslash for a slash (WHATWG URL, 4.4)."""
+    """Resolve a redirect like a browser, without tabs and line ends, `\\` as `/` (WHATWG URL, 4.4)."""
     location = location.strip("".join(map(chr, range(0x21)))).translate({9: None, 10: None, 13: None})
     return urljoin(base, location.partition("?")[0].partition("#")[0].replace("\\", "/"))
 
 
 @pytest.mark.parametrize("prefix", ["", "/cam"])
 async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
-    """Neither when the form is sent, nor when somebody who is in already opens it; below a path prefix, too."""
+    """Also if the user is logged in already, and below a path prefix."""
     with Accounts(find_place(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
@@ -510,4 +509,4 @@ def test_every_test_named_in_the_table_of_attacks_exists() -> None:
         assert re.search(rf"^(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
     assert len(named) >= 30
     rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| attack"))]
-    assert all("`tests/" in row for row in rows), "every attack has its test"
+    assert all("`tests/" in row for row in rows), "an attack has no test"

@@ -1,4 +1,4 @@
-"""Attacks with what is sent: pictures that are also something else or too much, and forms that are too much or none."""
+"""Attacks with bodies: polyglot images, image bombs, and endless or malformed forms and JSON."""
 
 import contextlib
 import html.parser
@@ -22,20 +22,20 @@ from tests.conftest import Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-# ---- a picture that is also something else
+# ---- polyglot images
 
 SCRIPT = b"<script>alert(document.cookie)</script>"
 
 
 def make_polyglot(kind: str) -> bytes:
-    """A whole picture that is also a page (a comment of it is), a script (its length is), and a ZIP (its end is)."""
+    """Return an image that is also a page (in its comment), a script, and a ZIP (at its end)."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("index.html", SCRIPT)
     page = b"/*<html><body>" + SCRIPT + b"</body></html><!--*/=alert(1)/*"
     if kind == "JPEG":
         rest = make_picture()[2:]
-        # read as Latin-1, the start, the comment's mark and its length are a name and the beginning of a comment
+        # in Latin-1, the start, the comment's marker and its length are a name and the start of a comment
         return b"\xff\xd8\xff\xfe" + b"/*" + page.ljust(0x2F2A - 2, b" ") + rest + archive.getvalue()
     whole = make_picture(kind="PNG")
     text = b"tEXt" + b"Comment\0" + page
@@ -63,8 +63,8 @@ def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, ki
     picture = fetch(server, photo["url"]).body
     tags = Tags()
     tags.feed(picture.decode("latin-1"))
-    assert "script" in tags.found, "it is no page"
-    assert zipfile.ZipFile(io.BytesIO(picture)).namelist() == ["index.html"], "it is no archive"
+    assert "script" in tags.found, "it is not a page"
+    assert zipfile.ZipFile(io.BytesIO(picture)).namelist() == ["index.html"], "it is not an archive"
     for path in (photo["url"], "/latest.jpg", link + f"/picture.{suffix}"):
         for headers in ({}, {"Accept": "text/html"}, {"Range": "bytes=2-"}, {"Sec-Fetch-Dest": "script"}):
             response = fetch(server, path, headers=dict(headers))
@@ -87,21 +87,21 @@ def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, ki
 
 
 def write_camera(folder: Path, picture: str) -> str:
-    """A camera whose picture is that file, as it is at each press."""
+    """Write a camera program that copies this file at each press."""
     script = folder / "camera.sh"
     script.write_text(f"#!/bin/sh\nexec cp '{folder / picture}' \"$1\"\n")
     script.chmod(0o755)
     return f"script:{script}"
 
 
-# ---- a picture that is too much
+# ---- image bombs
 
 MAX_GROWTH_KIB = 48 * 1024
-"""KiB that the peak of the memory may grow by; decoded, each of them takes twenty times as much."""
+"""The limit of the peak memory's growth. A decoded bomb takes twenty times as much."""
 
 
 def compress(pattern: bytes, count: int) -> bytes:
-    """So many times the pattern, compressed."""
+    """Return `count` times the pattern, compressed."""
     compressor = zlib.compressobj(1)
     return b"".join([*(compressor.compress(pattern) for _ in range(count)), compressor.flush()])
 
@@ -160,18 +160,18 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
         "",
     ),
 }
-"""What makes it, and what is said of it; nothing is where it may be taken, since the rest of it is not looked at."""
+"""The function that makes each bomb, and its error; "" if it may be accepted."""
 
 
 def read_peak(server: ServerProcess) -> int:
-    """KiB: the most that the process has ever had in memory."""
+    """Return the peak memory of the process in KiB."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
     return int(found[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell how much memory was used")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc/self/status")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Path, bomb: str) -> None:
     make, words = BOMBS[bomb]
@@ -194,11 +194,11 @@ def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Pa
     take_photo(server)
 
 
-# ---- a form that is too much
+# ---- forms and JSON
 
 
 class Target(NamedTuple):
-    """A server that is asked again and again, a photo that it has, and what opens everything there."""
+    """A server for several tests, the id of a photo, and a manager's token."""
 
     server: ServerProcess
     photo: str
@@ -232,16 +232,14 @@ def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(target: Tar
     with contextlib.closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall("\r\n".join((*lines, f"Authorization: {token['Authorization']}", "", "")).encode())
         with contextlib.suppress(ConnectionError):
-            while True:  # until the server hangs up
+            while True:  # until the server disconnects
                 connection.sendall(piece)
                 taken += len(piece)
         with contextlib.suppress(ConnectionError):
             while more := connection.recv(65536):
                 response += more
     assert taken >= 16 * 1024
-    assert not response or re.match(rb"HTTP/1\.1 (?:413|400|303) ", response), (
-        response
-    )  # a reset may take the answer along
+    assert not response or re.match(rb"HTTP/1\.1 (?:413|400|303) ", response), response  # a reset may lose the response
     assert read_peak(server) - before < 16 * 1024
     assert fetch(server, "/healthz").status == 200
 
@@ -291,12 +289,12 @@ MALFORMED_FORMS: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("what", MALFORMED_FORMS)
 def test_every_form_refuses_a_malformed_body_with_a_message(target: Target, what: str) -> None:
-    """By the login before anybody is known, and by those who may everything."""
+    """The login needs no role, the other forms have a manager's token."""
     server, photo, token = target
     kind, body = MALFORMED_FORMS[what]
     for path in ("/login", f"/snapshots/{photo}/pin", f"/snapshots/{photo}/links"):
         response = fetch(server, path, "POST", {**token, "Content-Type": kind}, body)
-        assert response.status in (303, 400, 401, 413, 415), (path, response)  # a link is made without a form, too
+        assert response.status in (303, 400, 401, 413, 415), (path, response)  # a share link needs no form
         if response.status != 303:
             assert response.code in ("bad_message", "bad_request", "too_big", "wrong_password"), (path, response)
         assert "set-cookie" not in response.headers
@@ -351,7 +349,7 @@ def test_malformed_deep_and_large_json_is_refused_with_a_message(target: Target,
     assert "Traceback" not in server.stderr
 
 
-# ---- a form that does not come
+# ---- bodies that do not arrive
 
 IMPATIENT = """
 import dog.web.http.bodies
@@ -363,7 +361,7 @@ main(prog_name="dog")
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Target]:
-    """The real process, with a shorter time for bodies."""
+    """Start a server with a shorter timeout for bodies."""
     command = [sys.executable, "-c", IMPATIENT]
     token = add_token(tmp_path, "script", "manage")
     server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)

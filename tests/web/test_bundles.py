@@ -1,4 +1,4 @@
-"""Bundles of the modules and stylesheets in static/: what they are made of, and what is refused."""
+"""Bundles of modules and stylesheets: their contents, and the syntax that is refused."""
 
 import pytest
 

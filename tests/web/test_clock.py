@@ -1,4 +1,4 @@
-"""The service as a process, under a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
+"""The service with a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
 
 import datetime as dt
 import http.client
@@ -27,7 +27,7 @@ class Response(NamedTuple):
 
 
 class Machine:
-    """A folder with an album, a clock, and the service and its commands under it."""
+    """A folder with an album and a clock, for the service and its commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Machine:
         return [each["snapshot"] for each in json.loads(self.fetch("/api/snapshots").text)["snapshots"]]
 
     def is_in_doubt(self) -> bool:
-        """What the metrics, the readiness and the pages say, which is the same."""
+        """Return True if the clock is in doubt. Metrics, readiness and pages must agree."""
         metrics = "dog_clock_trusted 0.0" in self.fetch("/metrics").text
         readiness = "clock" in json.loads(self.fetch("/readyz").text)
         pages = [NOTICE in self.fetch(page).text for page in ("/", "/snapshots")]

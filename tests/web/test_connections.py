@@ -1,6 +1,6 @@
-"""Who may be connected at once: the caps in all and by address, the 503 beyond them, and answers that nobody takes.
+"""Limits of connections, in all and for each address, refusals, heads, and unread responses.
 
-The real application behind its guard, on real sockets in the test's own event loop; the settings as a process.
+The real application, on real sockets in the test's own event loop. The last test starts a process.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ REQUEST_START, REQUEST_END = REQUEST[:-1], REQUEST[-1:]
 
 @dataclass
 class Client:
-    """One connection, by hand."""
+    """A client with one connection, which sends raw bytes."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -52,7 +52,7 @@ class Client:
         await self.writer.drain()
 
     async def read_response(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, header fields and body."""
+        """Read a response: status, header fields and body."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         status_line, *lines = head.strip().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -64,7 +64,7 @@ class Client:
         return (await self.read_response())[0]
 
     async def read_to_end(self) -> bytes:
-        """What comes until the server has hung up, however it did."""
+        """Read until the server closes or resets the connection."""
         received = b""
         with contextlib.suppress(ConnectionError):
             while data := await self.reader.read(65536):
@@ -81,7 +81,7 @@ class Client:
 
 @dataclass
 class Guarded:
-    """The service behind its guard."""
+    """The running service with its connections and clients."""
 
     app: web.Application
     camera: HandCamera
@@ -91,7 +91,7 @@ class Guarded:
 
     @property
     def waiting(self) -> int:
-        """Bytes of answers that the kernel has not taken yet."""
+        """Return the bytes of responses that the kernel has not taken yet."""
         transports = [handler.transport for handler in self.server.connections]
         return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
 
@@ -115,13 +115,13 @@ class Guarded:
         return client
 
     async def connect_and_request(self, address: str = HERE) -> Client:
-        """Come, and be answered, so that the place is taken for sure."""
+        """Connect and get a response, so that the connection is counted for sure."""
         client = await self.connect_client(address)
         assert await client.request() == 200
         return client
 
     async def begin_request(self, address: str = HERE) -> Client:
-        """Come, and begin a request, which takes a place or waits for one. `ask(REST)` ends it."""
+        """Connect and begin a request, which takes a place or waits. `request(REQUEST_END)` ends it."""
         client = await self.connect_client(address)
         busy, waiting = self.count_busy(), self.count_waiting()
         await client.send(REQUEST_START)
@@ -150,7 +150,7 @@ class Guard(Protocol):
 
 @pytest.fixture
 async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
-    """`await guard(max_connections=3)`: the service with those settings, as dog.web.server has it listen."""
+    """Return a function that starts the service: `await guard(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
 
@@ -189,7 +189,7 @@ async def test_a_connection_above_the_total_limit_is_refused_from_any_address(gu
 async def test_the_oldest_idle_connection_is_closed_for_a_new_one(guard: Guard) -> None:
     guarded = await guard(max_connections=3)
     idle = [await guarded.connect_and_request(address) for address in (HERE, OTHER_ADDRESS, HERE)]
-    assert await idle[0].request() == 200  # so it is the youngest now
+    assert await idle[0].request() == 200  # so it is the newest now
     newcomers = [await guarded.begin_request() for _ in range(2)]
     assert await idle[1].read_to_end() == await idle[2].read_to_end() == b""
     assert await idle[0].request() == 200
@@ -360,7 +360,7 @@ async def test_a_refused_browser_gets_a_page(guard: Guard) -> None:
 
 @pytest.mark.parametrize("size", [0, 100_000, 5_000_000])
 async def test_the_503_reaches_a_client_that_sends_its_whole_request_first(guard: Guard, size: int) -> None:
-    """Closing a socket with unread bytes resets the connection, and the answer would be lost with it."""
+    """Closing a socket with unread bytes resets the connection, which would lose the response."""
     guarded = await guard(max_connections=1)
     await guarded.begin_request()
     for _ in range(20):
@@ -383,7 +383,7 @@ async def test_a_refused_client_that_stays_is_disconnected(guard: Guard, monkeyp
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while True:
-                    await client.send(b"let me in")
+                    await client.send(b"more")
                     await asyncio.sleep(0)
         await until(lambda: len(guarded.connections._refused) == 0)
     assert guarded.connections.count == 1
@@ -411,7 +411,7 @@ async def test_many_refusals_are_logged_once(guard: Guard, caplog: pytest.LogCap
     assert len([record for record in caplog.records if "Refused a request" in record.message]) == 1
 
 
-# ---- every way out
+# ---- every way to end a connection
 
 
 async def _disconnect(client: Client, _guarded: Guarded) -> None:
@@ -620,7 +620,7 @@ BEGINNING_OF_A_LARGE_HEAD = b"GET /" + b"a" * 16_379
 
 
 async def test_a_queue_of_heads_that_are_too_large_is_refused(guard: Guard) -> None:
-    """Each gives its place to the next one: so many in a row were a RecursionError, and the places were lost."""
+    """Each passes its place to the next. This once raised RecursionError and lost the places."""
     guarded = await guard(max_connections_per_address=1)
     busy = await guarded.begin_request()
     clients = []
@@ -672,7 +672,7 @@ async def test_a_client_is_counted_if_its_only_connection_is_closed_for_its_next
     assert guarded.connections._places.find(HERE).connections == 1
     assert await guarded.is_refused(OTHER_ADDRESS)
     await until(lambda: not guarded.connections._refused)
-    assert len(guarded.connections._places) == 1, "the address that was refused is not remembered"
+    assert len(guarded.connections._places) == 1, "the refused address is not kept"
     assert await busy.request(REQUEST_END) == 200
 
 
@@ -695,7 +695,7 @@ async def test_a_content_length_with_5000_zeros_is_valid(guard: Guard, caplog: p
 
 
 def write_head(size: int, *fields: bytes) -> bytes:
-    """Return a head of so many bytes, in lines of at most 8000."""
+    """Return a head of this size, in lines of at most 8000 bytes."""
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"".join(fields)
     number = 0
     while size - len(head) - 2 > 8000:
@@ -762,7 +762,7 @@ async def test_pipelined_requests_are_handled_in_order_one_at_a_time(guard: Guar
 async def test_a_request_after_a_large_unread_body_gets_a_response(
     guard: Guard, path: bytes, status: int, size: int
 ) -> None:
-    """aiohttp stops reading such a body, goes on when the response is sent, and so meets its end within its parser."""
+    """aiohttp pauses such a body, resumes after the response, and reaches its end inside its parser."""
     client = await (await guard()).connect_client()
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, size)
     await client.send(head + bytes(size) + REQUEST * 3)
@@ -837,19 +837,19 @@ async def test_a_chunked_body_is_the_last_request_of_its_connection(
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-# ---- answers that nobody takes
+# ---- unread responses
 
 
 async def request_and_read_nothing(guarded: Guarded, path: bytes) -> Client:
-    """Until some bytes of an answer wait, however few."""
-    client = await guarded.connect_client(receive_buffer=1)  # the kernel makes it the least it can do
+    """Send requests without reading until a part of a response waits."""
+    client = await guarded.connect_client(receive_buffer=1)  # the kernel raises this to its minimum
     while not guarded.waiting:
         asked = guarded.server.requests_count
         await client.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
         while guarded.server.requests_count == asked and not guarded.waiting:  # noqa: ASYNC110 - as in `until`
             await asyncio.sleep(0.001)
         for _ in range(20):
-            await asyncio.sleep(0)  # for what is answered without a file or a thread
+            await asyncio.sleep(0)  # for responses without a file or a thread
     return client
 
 
@@ -868,7 +868,7 @@ async def test_a_response_that_is_never_read_to_its_end_is_cut_off(
 async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock is the test's: it looks at the connection's progress when so many bytes have been read."""
+    """The test itself calls the check of progress, after reading a number of bytes."""
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 1000.0)
     monkeypatch.setattr("dog.web.connections.connection.MIN_BYTES_PER_SECOND", 10)
     guarded = await guard()
@@ -879,7 +879,7 @@ async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
-    connection._check_progress(0)  # as when the head was written before the body: what waits has grown since
+    connection._check_progress(0)  # as if only the head had been written before: more bytes wait now
     for _ in range(5):
         while (waited := guarded.waiting) < 10 * 1000:
             await client.reader.readexactly(5_000)

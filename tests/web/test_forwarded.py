@@ -1,4 +1,4 @@
-"""Behind a proxy: who is believed, and what; and real nginx and Caddy with the files of deploy/."""
+"""Forwarded and X-Forwarded-*, and real nginx and Caddy with the files of deploy/."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ def read(*lines: tuple[str, str]) -> ForwardedInfo:
     return parse_forwarded_headers(CIMultiDict(lines), trusts)
 
 
-# ---- what the headers say
+# ---- parsing the headers
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_both_kinds_of_headers_are_combined_if_they_agree() -> None:
     ],
 )
 def test_contradictory_headers_are_refused(forwarded: str, name: str, other: str) -> None:
-    """One of them is the visitor's own words, and nobody here can tell which."""
+    """One of them comes from the client, and the service cannot tell which."""
     with pytest.raises(Problem, match="contradict"):
         read(("Forwarded", forwarded), (name, other))
 
@@ -211,14 +211,14 @@ async def echo(request: web.Request) -> web.Response:
 
 @web.middleware
 async def read_early(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """aiohttp remembers what was looked at once."""
+    """Read values before the middleware: aiohttp caches them."""
     assert (request.secure, request.url.scheme) == (False, "http")
     return await handler(request)
 
 
 @pytest.fixture
 def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
-    """`await ask(headers, trusted_proxies=...)`: how a request is seen by a handler, and by what ends its answer."""
+    """Return a function that sends a request and returns its values, as later code sees them."""
 
     async def run(headers: dict[str, str], path: str = "/a?b=c", **settings: Any) -> tuple[int, Any]:
         async def note(request: web.Request, response: web.StreamResponse) -> None:
@@ -240,7 +240,7 @@ ALL = {"X-Forwarded-For": CLIENT_ADDRESS, "X-Forwarded-Proto": "https", "X-Forwa
 
 
 async def test_a_trusted_proxys_values_are_in_the_request_for_every_reader(ask: Any) -> None:
-    """Also after the handler, where headers of safety are added: aiohttp hands the same request to both."""
+    """Code after the handler, such as the security headers, sees them too."""
     _, seen = await ask(ALL, trusted_proxies=("127.0.0.1",))
     assert seen["url"] == "https://dog.example.org/a?b=c"
     assert (seen["remote"], seen["scheme"], seen["host"]) == (CLIENT_ADDRESS, "https", "dog.example.org")
@@ -284,7 +284,7 @@ async def test_the_access_log_has_the_forwarded_client_address(run: Run, caplog:
     assert any(line.startswith(f"{CLIENT_ADDRESS} ") and "/healthz?one" in line for line in caplog.messages)
 
 
-# ---- who is counted
+# ---- limits
 
 
 def make_no_handler() -> Any:
@@ -368,7 +368,7 @@ async def test_a_disconnected_client_is_not_counted(address: str) -> None:
 
 @pytest.fixture(scope="module")
 def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The service behind a real proxy. At a name of its own it knows nothing but that name: the proxy says the rest."""
+    """Start the service behind a real proxy, without a path or with one."""
     kind, below = request.param
     folder = tmp_path_factory.mktemp(kind)
     trusted = ("--trusted-proxies", "127.0.0.1", "--dead-time", "0")
@@ -388,7 +388,7 @@ every_proxy = pytest.mark.parametrize(
 
 
 def press(there: Site) -> dict[str, Any]:
-    """A new photo, as the push tells of it."""
+    """Take a photo on the push, and return its `ready`."""
     with there.watch() as viewer:
         viewer.send('{"type": "capture", "max_age": 0}')
         return read_until(viewer, "ready")
@@ -428,7 +428,7 @@ def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool
         response, _ = there.ask("/login", "POST", {"Origin": there.origin}, form=form)
         assert (response.status, response.headers["Location"]) == (303, "./snapshots")
         cookie, *flags = response.headers["Set-Cookie"].split("; ")
-        # what browsers ask of these names (RFC 6265bis, section 4.1.3)
+        # requirements of browsers for these prefixes (RFC 6265bis, section 4.1.3)
         assert cookie.startswith("__Secure-dog_session=" if below else "__Host-dog_session=")
         assert {"Secure", "HttpOnly", "SameSite=Lax", f"Path={there.path}/"} <= set(flags)
         mine = {"Cookie": cookie, "Origin": there.origin}
@@ -480,7 +480,7 @@ def test_the_proxy_does_not_buffer_events(there: Site) -> None:
 
 
 def read_event(answer: http.client.HTTPResponse, kind: bytes) -> bytes:
-    """The data of the next event of that kind."""
+    """Return the data of the next event of this type."""
     found = b""
     for line in answer:
         if line.startswith(b"event: "):
@@ -542,7 +542,7 @@ def test_an_unknown_host_name_gets_no_content_of_ours(there: Site) -> None:
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
 def test_headers_of_an_untrusted_proxy_are_ignored(kind: str, tmp_path: Any) -> None:
-    """Its address counts, and its pages are another site's: where `base_url` does not say that they are ours."""
+    """The proxy is the client, and without a `base_url` its pages are another site's."""
     with site(kind, tmp_path, base_url=False) as there:
         assert there.ask("/healthz?who", address="127.0.0.2")[0].status == 200
         assert there.server.wait_for(r"(\S+) \"GET /healthz\?who ")[1] == "127.0.0.1"

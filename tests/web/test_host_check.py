@@ -1,4 +1,4 @@
-"""By which names the service may be asked: a page that has its own name lead here gets nothing (DNS rebinding)."""
+"""The check of host names, which protects from DNS rebinding."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ HOSTS = Hosts(SETTINGS, "Kitchen.home.example")
     "host",
     [
         *("127.0.0.1", "127.0.0.1:8080", "192.0.2.7", "[::1]", "[::1]:8080", "[2001:db8::7]", "[fe80::1%25eth0]:8080"),
-        *("::1", "2001:db8::7"),  # as aiohttp has them of a whole address
+        *("::1", "2001:db8::7"),  # as aiohttp parses them from an absolute URL
         *("localhost", "localhost:8080", "LocalHost", "localhost.", "dog.localhost", "a.b.localhost:1"),
         *("kitchen", "Kitchen", "kitchen.local", "kitchen.local.:8080", "kitchen.home.example"),
         *("dog.example.org", "dog.example.org:8443", "dog.example.org:1", "DOG.EXAMPLE.ORG."),
@@ -80,11 +80,11 @@ def test_a_machine_without_a_name_allows_ip_addresses() -> None:
     assert not hosts.allows("evil.example")
 
 
-# ---- asked of the service
+# ---- requests to the service
 
 
 async def fetch(running: Running, request: str) -> tuple[int, bytes]:
-    """A request by hand: the status, and all that comes until the connection ends."""
+    """Send a raw request. Return the status, and all bytes until the connection closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(request.replace("\n", "\r\n").encode())
     response = await reader.read()
@@ -93,7 +93,7 @@ async def fetch(running: Running, request: str) -> tuple[int, bytes]:
 
 
 async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_photo(run: Run) -> None:
-    """What a page of that name would send: to its browser all of it is of one origin."""
+    """These are the requests of a page with that name, which are same-origin for its browser."""
     running = await run()
     async with running.client.post("/api/captures") as answer:
         photo = (await answer.json())["url"]
@@ -163,7 +163,7 @@ HEALTHZ = "GET /healthz HTTP/1.1\nConnection: close\n"
     ],
 )
 async def test_a_request_must_have_exactly_one_host_header(run: Run, request_: str, status: int) -> None:
-    """But for one of HTTP/1.0, which no browser sends. A whole address counts before the header (RFC 9112, 3.2.2)."""
+    """HTTP/1.0 may have none. An absolute URL overrides the header (RFC 9112, section 3.2.2)."""
     running = await run()
     assert (await fetch(running, request_))[0] == status
 

@@ -1,4 +1,4 @@
-"""Everything over plain HTTP: pictures, the press without JavaScript, the API, health, errors and the headers."""
+"""HTTP: images, pages without JavaScript, the API, health, errors and headers."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ async def take(running: Running, **options: Any) -> dict[str, Any]:
         return body
 
 
-# ---- pictures
+# ---- images
 
 in_memory_and_on_disk = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
 
@@ -75,7 +75,7 @@ async def test_a_range_beyond_the_end_is_a_416_with_the_size(run: Run) -> None:
 
 
 async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
-    """Else /latest.jpg would be put together from two photos (RFC 9110, section 13.1.5)."""
+    """Otherwise /latest.jpg would be mixed from two photos (RFC 9110, section 13.1.5)."""
     running = await run(dead_time=0.0)
     await take(running)
     async with running.client.get("/latest.jpg") as answer:
@@ -176,7 +176,7 @@ async def test_a_photo_with_a_lost_or_truncated_file_is_a_404_that_is_not_cached
 ) -> None:
     running = await run()
     taken = await take(running)
-    await running.client.close()  # the newest photos are served from memory; the next start knows the files only
+    await running.client.close()  # the newest photos are served from memory; after a restart, from their files
     running = await run()
     for file in (tmp_path / "snapshots").rglob("2*/*.jpg"):
         harm(file)
@@ -511,11 +511,11 @@ async def test_every_response_has_the_security_headers(run: Run, path: str) -> N
         ("https://dog.example.org", "dog.example.org", "https", True),
         ("https://dog.example.org:8443/cam", "dog.example.org:8443", "https", True),
         ("https://dog.example.org", "dog.example.org:443", "https", True),
-        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # which nobody may be told so by
+        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # HSTS must not be sent over HTTP
         ("http://dog.example.org", "dog.example.org", "http", False),
         ("https://192.0.2.7", "192.0.2.7", "https", False),
         ("https://localhost", "localhost", "https", False),
-        (None, "dog.example.org", "https", False),  # its certificate may be one that nobody vouches for
+        (None, "dog.example.org", "https", False),  # its certificate may be self-signed
     ],
 )
 async def test_hsts_is_sent_only_at_an_https_base_url_with_a_name(
@@ -666,7 +666,7 @@ async def test_a_download_is_cut_off_if_its_file_is_lost(
 
 
 async def take_noise(running: Running) -> tuple[str, bytes]:
-    """The URL and the bytes of a photo of several hundred KB."""
+    """Return the URL and the bytes of a photo of several hundred KB."""
     noise = Image.frombytes("RGB", (600, 600), random.Random(1).randbytes(600 * 600 * 3))
     picture = encode(noise, "PNG")
     running.camera.results.append(picture)

@@ -1,4 +1,4 @@
-"""The limits of each client address, with plain values."""
+"""Tests of the limits of each client address, with plain values."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ ADDRESS = "192.0.2.1"
 
 
 class Request:
-    """A request that notes the place that it was given."""
+    """A request that keeps its place."""
 
     def __init__(self) -> None:
         self.place: Place | None = None
@@ -35,7 +35,7 @@ def test_requests_get_places_in_order() -> None:
     assert third.place
     assert not fourth.place
     second.place.release()
-    assert not fourth.place, "a place is given back once"
+    assert not fourth.place, "a place is released once"
     first.place.release()
     assert fourth.place
     assert (client.requests, client.waiting) == (2, 0)
@@ -53,7 +53,7 @@ def test_a_request_that_stops_waiting_is_not_started() -> None:
 
 
 class Refused(Request):
-    """A request that gives its place back at once, as one whose head is too large."""
+    """A request that releases its place at once, as one with a head that is too large."""
 
     def start(self, place: Place) -> None:
         super().start(place)

@@ -1,6 +1,6 @@
-"""The limits of photos and of downloads: whom they meet, what those are told, and that a family never meets them.
+"""Rate limits of captures and downloads: their clients, their errors, and normal use.
 
-Visitors come from addresses of their own through a trusted proxy, as this machine's own has no limits.
+Clients get their addresses from a trusted proxy, because this machine's own has no limits.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ def press_by_form(server: ServerProcess, headers: dict[str, str]) -> Response:
 
 
 def press_by_push(server: ServerProcess, headers: dict[str, str]) -> Response:
-    """Told as if it were an answer: what the push says is in the body."""
+    """Press on the push. Return the event as the body of a response."""
     with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=headers) as push:
         push.send(json.dumps({"type": "capture", "max_age": 0, "request": f"r{next(NUMBERS)}"}))
         while True:
@@ -98,8 +98,8 @@ def test_an_address_at_its_capture_limit_gets_retry_after_on_every_way_to_press(
         wait = float(response.headers["retry-after"]) if response.head else problem["retry_after"]
         assert 0 < wait <= 20, "a third of a minute"
         assert math.isclose(int(found[1]), wait, abs_tol=1.0)
-    assert press(server, forwarded_for("192.0.2.8")).status < 400, "somebody else"
-    assert fetch(server, "/latest.jpg", headers=forwarded_for("192.0.2.7")).status == 200, "looking is free"
+    assert press(server, forwarded_for("192.0.2.8")).status < 400, "another client"
+    assert fetch(server, "/latest.jpg", headers=forwarded_for("192.0.2.7")).status == 200, "viewing is not limited"
     for _ in range(5):
         assert press(server, {}).status < 400, "this machine's own address"
 
@@ -152,7 +152,7 @@ async def test_a_client_that_disconnects_before_its_photo_is_counted(run: Run) -
 
 @contextlib.asynccontextmanager
 async def press_and_disconnect(port: int | None, headers: dict[str, str]) -> AsyncIterator[None]:
-    """A press on a connection that is cut when the block ends."""
+    """Press on a connection that is aborted when the block ends."""
     _, writer = await asyncio.open_connection(HERE, port)
     lines = ["POST /api/captures HTTP/1.1", f"Host: {HERE}", *(f"{name}: {value}" for name, value in headers.items())]
     writer.write("\r\n".join((*lines, "Content-Length: 13", "", '{"max_age":0}')).encode())
@@ -240,7 +240,7 @@ def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_sha
     assert fetch(server, "/preview.mjpg", headers=forwarded_for("192.0.2.9", token)).status == 429
 
 
-# ---- by the clock that is handed in
+# ---- with a fake clock
 
 
 class Clock:
@@ -251,7 +251,7 @@ class Clock:
 
 
 def seconds_to_wait(limit: Any, client: str | None) -> float | None:
-    """Seconds until they may come back; None for who may now."""
+    """Return the seconds until the next try; None if the client is within the limit."""
     try:
         limit.check(client)
         return None
@@ -272,7 +272,7 @@ def test_a_retry_after_the_given_time_succeeds_and_the_limit_is_never_exceeded(
             presses.spend("somebody", 1)
             taken += 1
         assert taken <= per_minute + per_minute * (clock.now - began) / 60 + 1e-6
-        clock.now += wait + 0.001  # it is told in whole milliseconds
+        clock.now += wait + 0.001  # the time is rounded to milliseconds
         assert seconds_to_wait(presses, "somebody") is None
 
 
@@ -284,7 +284,7 @@ def test_the_number_of_remembered_clients_is_limited() -> None:
 
 
 def test_a_family_never_reaches_a_limit() -> None:
-    """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
+    """Six people behind one address press every four seconds all day. Two keep the live view open."""
     clock = Clock()
     rate_limits = RateLimits(Settings(open=True), clock)
     client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")

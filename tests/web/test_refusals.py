@@ -1,4 +1,4 @@
-"""The response to a connection that is one too many, chosen by the head of its request."""
+"""Responses to refused connections, chosen by the head of the request."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ def write_head(target: str, method: str = "GET", **fields: str) -> bytes:
 
 
 def parse(response: bytes, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    """Read a response as another library does. It must be all that there is."""
+    """Parse a response with http.client. No bytes may follow it."""
 
     class Socket:
         def makefile(self, *_: object) -> io.BytesIO:
@@ -49,7 +49,7 @@ def parse(response: bytes, method: str = "GET") -> tuple[http.client.HTTPRespons
     parsed.begin()
     body = parsed.read()
     rest = file.read() if not file.closed else b""
-    assert rest == b"", "nothing stands behind the body"
+    assert rest == b"", "bytes follow the body"
     return parsed, body
 
 

@@ -1,4 +1,4 @@
-"""Who may what: every address, asked by everybody there is. What it takes stands in the table of routes."""
+"""Roles: each operation, requested with each role, against the table of routes."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ PUBLIC_OPERATIONS = {
     "POST /login",
     "POST /logout",
 }
-"""What who is not known may ask for: the way in, what was given away, and that the process lives; /ws asks itself."""
+"""Operations without a role: logins, share links and health. /ws checks the role itself."""
 MANAGE_OPERATIONS = {
     "DELETE /api/links/{link}",
     "DELETE /api/snapshots/{id}",
@@ -54,7 +54,7 @@ MANAGE_OPERATIONS = {
     "POST /snapshots/{id}/pin",
     "PUT /api/snapshots/{id}/pin",
 }
-"""What takes the role manage."""
+"""Operations that require the role manage."""
 CAPTURE_OPERATIONS = {"POST /", "POST /api/captures"}
 ENDLESS = {"/events", "/preview.mjpg"}
 
@@ -78,7 +78,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def get_status(running: Running, operation: Operation, headers: LooseHeaders) -> int:
-    """The status. What goes on for ever is left as soon as that is there."""
+    """Return the status of a response, without reading its body."""
     async with running.client.request(
         operation.method, fill(operation.path), headers=headers, allow_redirects=False
     ) as answer:
@@ -98,7 +98,7 @@ async def test_each_operation_is_allowed_exactly_for_its_role(run: Run, accounts
     running = await run(auth=True, dead_time=0.0)
     for operation in OPERATIONS:
         if operation.path in ENDLESS and allows(role, operation.role):
-            continue  # tests below
+            continue  # tested below
         status = await get_status(running, operation, headers)
         refusal = 401 if role is None else 403
         assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
@@ -113,7 +113,7 @@ async def open_push(running: Running, query: str = "", token: str | None = None)
 
 
 async def receive(push: ClientConnection, *types: str) -> dict[str, object]:
-    """The next message of one of these types."""
+    """Return the next message of one of these types."""
     while True:
         message: dict[str, object] = json.loads(await push.recv())
         if message["type"] in types:
@@ -125,7 +125,7 @@ async def send_message(push: ClientConnection, **message: object) -> None:
 
 
 async def receive_close_code(push: ClientConnection) -> int:
-    """The code that the server closes with."""
+    """Return the server's close code."""
     with contextlib.suppress(ConnectionClosed):
         async for _message in push:
             pass

@@ -1,4 +1,4 @@
-"""How the service ends, as processes: by a first signal, by a second one, and where it is stuck."""
+"""Signals, stuck shutdowns, descriptors and malformed requests, with real processes."""
 
 import asyncio
 import ctypes
@@ -28,7 +28,7 @@ trap '' TERM INT
 echo $$ > started
 while :; do sleep 1000; done
 """
-"""Writes its process id into a pipe that the test reads, hangs, and does not listen to SIGTERM; nor does its child."""
+"""A camera that writes its process id into a FIFO, hangs, and ignores SIGTERM, as does its child."""
 
 STUCK_APP = """
 import asyncio, sys, time
@@ -44,7 +44,7 @@ dog.web.app.create_app = create_app
 from dog.cli import main
 main(prog_name="dog")
 """
-"""The real command with an application that never ends: no part of the real one is known to do so."""
+"""The real command, with an application that hangs. No real part is known to do so."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -62,8 +62,8 @@ def test_a_signal_stops_the_service_in_order(number: signal.Signals, serve: Serv
 
 
 def test_a_signal_is_handled_at_once_in_any_thread(serve: Serve) -> None:
-    """The kernel may give a process's signal to any thread; only the main one may act, and it sleeps."""
-    server = serve("--host", "localhost")  # looking up a name is done in a thread, which stays
+    """The kernel may deliver a signal to any thread, while the main thread sleeps."""
+    server = serve("--host", "localhost")  # a thread resolves the name, and stays
     others = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()} - {server.pid}
     ctypes.CDLL(None, use_errno=True).tgkill(server.pid, others.pop(), signal.SIGTERM)
     assert server.wait() == 0
@@ -115,7 +115,7 @@ def test_the_second_signal_kills_the_cameras_processes_at_once(
         server.send(number)
         server.wait_for(rf"Stopping \({number.name}\)")
         server.send(signal.SIGTERM)
-        assert server.wait() == 128 + signal.SIGTERM, "it ended in order, or when its time was up"
+        assert server.wait() == 128 + signal.SIGTERM, "it stopped in order, or at the time limit"
         assert "SIGTERM again: exiting at once" in server.stderr
         assert select.select([camera], [], [], 5)[0], "the camera's program outlived the service"
     finally:
@@ -127,7 +127,7 @@ def start_stuck(tmp_path: Path, hang: str) -> ServerProcess:
     return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
 
 
-# a task that never ends; an event loop that does not even run
+# a task that never ends; an event loop that is blocked
 STUCK_BY = ["await asyncio.Event().wait()", "time.sleep(1000)"]
 
 

@@ -1,7 +1,7 @@
-"""What sockets.take_over stands on: aiohttp lets a connection go, and forgets it.
+"""The behaviour of aiohttp that `take_over` in dog/web/handlers/websocket.py needs.
 
-It uses two things that aiohttp's documentation doesn't name: a handler's `set_parser`, and its `transport`. Two more
-are used by problems.harden, and tested in test_serving: a server's `request_handler` and `request_factory`.
+It uses two undocumented parts of aiohttp: a handler's `set_parser` and `transport`. Two more, a server's
+`request_handler` and `request_factory`, are used by `patch_aiohttp_server`, and tested in test_server.py.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from tests.web.test_websocket import UPGRADE, mask
 
 
 class RawClient:
-    """A client that writes what it wants, when it wants."""
+    """A client that writes raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def read_response(self) -> tuple[bytes, bytes]:
-        """The status line, and the body where the answer has one."""
+        """Read a response: its status line and body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         size = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
@@ -53,7 +53,7 @@ def write_ping(request: str) -> bytes:
 
 def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
     version = importlib.metadata.version("aiohttp")
-    assert version.startswith("3.14."), f"aiohttp is {version}: read its web_protocol.py beside sockets.take_over again"
+    assert version.startswith("3.14."), f"aiohttp is {version}: compare its web_protocol.py with take_over again"
 
 
 async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Run) -> None:
