@@ -125,8 +125,9 @@ SEEN_AS_TWO = {
     | {"CL.TE", "CL.TE, the length last", "TE.TE, a tab", "TE.TE, in capitals", "TE.TE, in a folded line"}
     | {"TE.TE, behind a bare LF", "a length of nothing", "a length folded into another"},
 }
-"""Shapes that the proxy itself splits in two, so that it and the service agree. nginx refuses a length and chunks at once.
-Caddy uses the chunks, as a recipient may (RFC 9112, section 6.3)."""
+"""Shapes that the proxy itself splits in two, so that it and the service agree.
+
+Caddy uses chunks even if there is a length, as a recipient may (RFC 9112, section 6.3). nginx refuses that."""
 
 
 def write(shape: str, name: str, host: str) -> bytes:

@@ -567,13 +567,13 @@ async def test_a_place_is_released_for_every_way_a_connection_can_end(
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-@pytest.mark.parametrize("said", [b"", REQUEST, REQUEST * 3])
-async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, received: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", REQUEST, REQUEST * 3])
+async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr("dog.web.connections.connection.IDLE_TIMEOUT", 0.1)
     guarded = await guard()
     client = await guarded.connect_client()
-    await client.send(received)
-    assert (await client.read_to_end()).count(b"HTTP/1.1 200 OK") == received.count(b"GET")
+    await client.send(sent)
+    assert (await client.read_to_end()).count(b"HTTP/1.1 200 OK") == sent.count(b"GET")
     await until(lambda: guarded.connections.count == 0)
 
 
@@ -587,17 +587,17 @@ async def test_an_idle_connection_of_a_trusted_proxy_stays_open_longer(
     assert await proxy.request() == 200
 
 
-@pytest.mark.parametrize("said", [b"G", b"\r\n\r", b"GET / HTTP/1.1\r\nHost: localhost\r\n", REQUEST + REQUEST[:-1]])
+@pytest.mark.parametrize("sent", [b"G", b"\r\n\r", b"GET / HTTP/1.1\r\nHost: localhost\r\n", REQUEST + REQUEST[:-1]])
 async def test_a_head_that_does_not_end_is_refused_with_408(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch, received: bytes
+    guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.HEAD_TIMEOUT", 0.2)
     monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 0.2)
     guarded = await guard()
     client = await guarded.connect_client()
-    await client.send(received)
+    await client.send(sent)
     answers = await client.read_to_end()
-    assert answers.count(b"HTTP/1.1 200 OK") == received.count(b"GET /healthz") // 2
+    assert answers.count(b"HTTP/1.1 200 OK") == sent.count(b"GET /healthz") // 2
     assert b"HTTP/1.1 408 Request Timeout\r\n" in answers
     await until(lambda: guarded.connections.count == 0)
     assert guarded.count_refused("head_timeout") == 1

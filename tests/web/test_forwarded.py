@@ -52,7 +52,7 @@ def read(*lines: tuple[str, str]) -> ForwardedInfo:
 
 
 @pytest.mark.parametrize(
-    ("said", "address", "scheme", "host"),
+    ("header", "address", "scheme", "host"),
     [
         ("for=203.0.113.7", CLIENT_ADDRESS, None, None),
         ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", CLIENT_ADDRESS, "https", "dog.example.org:8443"),

@@ -90,7 +90,7 @@ async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "length"),
+    ("range_header", "status", "length"),
     [
         ("bytes=0-", 206, 677),
         ("bytes=-9999", 206, 677),

@@ -36,9 +36,9 @@ import dog.web.app
 real_create_app = dog.web.app.create_app
 def create_app(settings):
     app = real_create_app(settings)
-    async def stick(app):
-        {stick}
-    app.on_shutdown.append(stick)
+    async def hang(app):
+        {hang}
+    app.on_shutdown.append(hang)
     return app
 dog.web.app.create_app = create_app
 from dog.cli import main
@@ -131,7 +131,7 @@ def start_stuck(tmp_path: Path, hang: str) -> ServerProcess:
 STUCK_BY = ["await asyncio.Event().wait()", "time.sleep(1000)"]
 
 
-@pytest.mark.parametrize("stick", STUCK_BY)
+@pytest.mark.parametrize("hang", STUCK_BY)
 def test_a_stuck_shutdown_is_forced_within_five_seconds(hang: str, tmp_path: Path) -> None:
     server = start_stuck(tmp_path, hang)
     try:
@@ -144,7 +144,7 @@ def test_a_stuck_shutdown_is_forced_within_five_seconds(hang: str, tmp_path: Pat
     assert line in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.parametrize("stick", STUCK_BY)
+@pytest.mark.parametrize("hang", STUCK_BY)
 def test_the_second_signal_works_during_a_stuck_shutdown(hang: str, tmp_path: Path) -> None:
     server = start_stuck(tmp_path, hang)
     try:
