@@ -43,9 +43,9 @@ class Service:
         if name is None:
             return next(iter(self.cameras.values()))
         if name not in self.cameras:
-            known = ", ".join(self.cameras)
+            names = ", ".join(self.cameras)
             raise RequestError(
-                "unknown_camera", f"There is no camera {name[:40]!r}. Choose one of: {known}.", request=request
+                "unknown_camera", f"There is no camera {name[:40]!r}. Choose one of: {names}.", request=request
             )
         return self.cameras[name]
 

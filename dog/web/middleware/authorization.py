@@ -23,7 +23,7 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
     """Wrap a handler to require a role (None: no role). It gets `request[IDENTITY]`."""
 
     @functools.wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def check_and_handle(request: web.Request) -> web.StreamResponse:
         identity = request[IDENTITY] = identify(request)
         if request.method not in SAFE_METHODS:
             check_origin(request)
@@ -35,7 +35,7 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
             return web.Response(status=303, headers={"Location": login_url, "Cache-Control": "no-store"})
         raise access_denied(identity, needed)
 
-    return answer
+    return check_and_handle
 
 
 def access_denied(identity: Identity, needed: Role | None, request: str | None = None) -> RequestError:

@@ -48,10 +48,10 @@ async def error_middleware(
         return _error_response(
             request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken"
         )
-    except web.HTTPException as answer:
-        if answer.status < 400:
+    except web.HTTPException as error:
+        if error.status < 400:
             raise
-        return _http_exception_response(request, answer)
+        return _http_exception_response(request, error)
     except ConnectionError:
         return web.Response(status=400)  # the client has gone
     except Exception:
@@ -87,13 +87,13 @@ def _reject_expectations(handle: Handler) -> Handler:
         )
         return web.Response(status=417, body=body, content_type="application/problem+json")
 
-    def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    def check_expect(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         expected = request.headers.get("Expect")
         if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
             return reject()
         return handle(request)
 
-    return answer
+    return check_expect
 
 
 def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
@@ -107,13 +107,13 @@ def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Calla
     return make
 
 
-def _http_exception_response(request: web.Request, answer: web.HTTPException) -> web.Response:
+def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.Response:
     """Return the response to aiohttp's own errors: no such route, wrong method, body too large."""
-    match answer.status:
+    match error.status:
         case 404:
             return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
         case 405:
-            allowed = answer.headers.get("Allow", "")
+            allowed = error.headers.get("Allow", "")
             message = f"{request.method} is not allowed here. Use {allowed.replace(',', ' or ')}."
             return _error_response(request, "method_not_allowed", message, headers={"Allow": allowed})
         case 413:
@@ -121,7 +121,7 @@ def _http_exception_response(request: web.Request, answer: web.HTTPException) ->
                 request, "too_big", f"The body is too large. Send at most {request.client_max_size // 1024} KiB."
             )
         case status:
-            return _error_response(request, "bad_request", answer.reason, status=status)
+            return _error_response(request, "bad_request", error.reason, status=status)
 
 
 def _error_response(
