@@ -1,7 +1,7 @@
 """Client connections: limited in all and for each client, queued if too many, closed if idle.
 
     accept -> Connection: idle -> waits for a place -> reads a head -> Handler responds -> idle -> ...
-                   |                    |                 |               `-> a viewer takes it over (websocket.take_over)
+                   |                    |                 |               `-> a viewer takes it over (take_over)
                    `--------------------+-----------------+-> Refusal: 503, 431 or 408, and the end
 
 places.py counts. If a client has no place left, its requests wait in a queue, and are not read before their turn.
