@@ -99,10 +99,10 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     assert runner.server is not None
     patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
     connections = runner.app[CONNECTIONS]
-    make_protocol_factory = connections.make_protocol_factory(runner.server, tls)
+    factory = connections.make_protocol_factory(runner.server, tls)
     try:
         server = await asyncio.get_running_loop().create_server(
-            make_protocol_factory, settings.host, settings.port, backlog=connections.backlog
+            factory, settings.host, settings.port, backlog=connections.backlog
         )
     except (OSError, UnicodeError) as error:  # an invalid host name, such as `a..b`, is a UnicodeError
         raise _listen_error(error, settings) from error

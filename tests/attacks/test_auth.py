@@ -20,17 +20,7 @@ from dog import __version__
 from dog.auth import Accounts, find_place
 from dog.web.apidocs.operation import FORM_TYPE
 from dog.web.routes import OPERATIONS
-from tests.attacks.test_requests import (
-    HERE,
-    PASSWORD,
-    Response,
-    add_token,
-    add_user,
-    fetch,
-    fill,
-    send,
-    take_photo,
-)
+from tests.attacks.test_requests import HERE, PASSWORD, Response, add_token, add_user, fetch, fill, send, take_photo
 from tests.conftest import Run, Serve
 from tests.support.server_process import ServerProcess, run_dog
 from tests.web.test_roles import bearer, open_push, receive, send_message

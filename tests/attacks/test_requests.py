@@ -23,18 +23,7 @@ from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-__all__ = [
-    "HERE",
-    "PASSWORD",
-    "Response",
-    "add_token",
-    "add_user",
-    "fetch",
-    "fill",
-    "send",
-    "take_photo",
-    "write",
-]
+__all__ = ["HERE", "PASSWORD", "Response", "add_token", "add_user", "fetch", "fill", "send", "take_photo", "write"]
 
 HERE = "127.0.0.1"
 PASSWORD = "correct horse battery"

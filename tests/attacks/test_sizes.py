@@ -137,25 +137,14 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a JPEG of 12 GB when decoded": (make_large_jpeg, "65500 x 65500 pixels, more than 100 million"),
     "a WebP of 1 GiB when decoded": (make_large_webp, "16383 x 16383 pixels|16384 x 16384 pixels|damaged"),
-    "a small PNG with 1 GiB of pixels too many": (
-        lambda: make_png(64, 48, (b"IDAT", compress(bytes(MIB), 1024))),
-        "",
-    ),
+    "a small PNG with 1 GiB of pixels too many": (lambda: make_png(64, 48, (b"IDAT", compress(bytes(MIB), 1024))), ""),
     "a small PNG with a colour profile of 1 GiB": (
-        lambda: make_png(
-            64,
-            48,
-            (b"iCCP", b"x\0\0" + compress(bytes(MIB), 1024)),
-            (b"IDAT", compress(bytes(257), 48)),
-        ),
+        lambda: make_png(64, 48, (b"iCCP", b"x\0\0" + compress(bytes(MIB), 1024)), (b"IDAT", compress(bytes(257), 48))),
         "",
     ),
     "a small PNG with a comment of 1 GiB": (
         lambda: make_png(
-            64,
-            48,
-            (b"zTXt", b"Comment\0\0" + compress(bytes(MIB), 1024)),
-            (b"IDAT", compress(bytes(257), 48)),
+            64, 48, (b"zTXt", b"Comment\0\0" + compress(bytes(MIB), 1024)), (b"IDAT", compress(bytes(257), 48))
         ),
         "",
     ),

@@ -190,8 +190,7 @@ def test_an_address_at_its_download_limit_gets_retry_after(serve: Serve) -> None
     problem = json.loads(response.body)
     assert problem["code"] == "rate_limited"
     assert re.fullmatch(
-        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.",
-        problem["detail"],
+        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.", problem["detail"]
     )
     assert 1 <= int(response.headers["retry-after"]) <= 3600 * (sent - MIB) / MIB + 2
     for path in ("/latest.jpg", photo["thumbnail"], "/preview.mjpg"):

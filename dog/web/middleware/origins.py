@@ -7,14 +7,7 @@ from aiohttp import web
 from dog.errors import RequestError
 from dog.web.service import SERVICE
 
-__all__ = [
-    "COOKIE_AUTH",
-    "check_origin",
-    "cors_headers",
-    "is_public",
-    "is_secure",
-    "preflight_middleware",
-]
+__all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_public", "is_secure", "preflight_middleware"]
 
 EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """Headers that a page of another origin may read, besides the ones that CORS always allows."""
