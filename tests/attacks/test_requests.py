@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from dog.auth import Accounts, Role, find_place
-from dog.web.apidocs.operation import FORM_TYPE, JSON, PARTS, Operation
+from dog.web.apidocs.operation import FORM_TYPE, JSON, PATH_PARAMS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
@@ -109,7 +109,7 @@ def write(operation: Operation) -> str:
 
 def fill(path: str, **parts: str) -> str:
     """Return the path with these parts, and examples for the others."""
-    return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PARTS[name[1]].example)), path)
+    return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PATH_PARAMS[name[1]].example)), path)
 
 
 class Attempt(NamedTuple):
@@ -136,7 +136,7 @@ def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
     It is unchanged in paths and queries, encoded once in forms, and text in JSON.
     """
     path = fill(operation.path).encode()
-    for part in operation.parts:
+    for part in operation.path_params:
         yield Attempt(
             f"part {part}", fill(operation.path, **{part: "{}"}).encode().replace(b"{}", bad), operation.method, {}, b""
         )
