@@ -158,9 +158,9 @@ def _find_names() -> list[str]:
 
 def _find_addresses() -> list[str]:
     """The addresses by which the network is reached, and on Linux the IPv4 one of each interface."""
-    from dog.web.server import find_network_address
+    from dog.web.server import network_addresses
 
-    found = find_network_address(socket.AF_INET) + find_network_address(socket.AF_INET6)
+    found = network_addresses(socket.AF_INET) + network_addresses(socket.AF_INET6)
     if sys.platform == "linux":
         import fcntl
 

@@ -16,7 +16,7 @@ from dog import __version__
 from dog.cli import main
 from dog.errors import SettingError, StartError
 from dog.settings import ALL_SETTINGS, COMMON_SETTINGS, SETTINGS, Setting, Settings, load
-from dog.web.server import _explain
+from dog.web.server import _listen_error
 from tests.conftest import Serve
 from tests.support.server_process import run_dog
 
@@ -125,7 +125,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
-    problem = f"{taken} is in use on 127.0.0.1; end what uses it, or write another one (0: a free one)"
+    problem = f"{taken} is in use on 127.0.0.1; stop the program that uses it, or write another one (0: a free one)"
     assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
     assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
     (tmp_path / "dog.toml").write_text(f"port = {taken}")
@@ -137,7 +137,7 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("192.0.2.1", "'192.0.2.1' is no address of this machine; write one that is, or 127.0.0.1"),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine; write one, or 127.0.0.1"),
         ("a..b", "'a..b' is not known here; write an address or a name of this machine"),
     ],
 )
@@ -149,10 +149,10 @@ def test_a_host_that_is_not_this_machine_is_named(host: str, problem: str, tmp_p
 def test_a_port_that_is_not_permitted_is_named_and_any_other_reason_told() -> None:
     """As these need a user without privileges and a broken network, the words alone are tested."""
     settings = Settings(port=80)
-    assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
+    assert str(_listen_error(PermissionError(13, "Permission denied"), settings)) == (
         "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
     )
-    other = _explain(OSError(105, "No buffer space available"), settings)
+    other = _listen_error(OSError(105, "No buffer space available"), settings)
     assert isinstance(other, StartError)
     assert str(other) == "Can't listen on 127.0.0.1 port 80: No buffer space available"
 

@@ -22,7 +22,7 @@ from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import fill, write
 from tests.conftest import Serve
 from tests.support.server_process import ROOT, ServerProcess, run_dog
-from tests.web.test_roles import SAFE_FOR_ALL
+from tests.web.test_roles import PUBLIC_OPERATIONS
 
 IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 THERE, BEYOND = "198.18.77.1", "198.18.77.2"
@@ -145,7 +145,7 @@ def test_with_a_login_a_newcomer_finds_one_port_and_there_nothing_but_the_login(
         asked = ask_all(cable, place, [*requests, *(("OPTIONS", path, {}) for _, path, _ in requests)])
         answers = {write(operation): answer for operation, answer in zip(OPERATIONS, asked, strict=False)}
         open_to_all = {name for name, (status, _) in answers.items() if status not in (401, 403)}
-        assert open_to_all <= SAFE_FOR_ALL
+        assert open_to_all <= PUBLIC_OPERATIONS
         served = {name for name, (status, _) in answers.items() if status < 300}
         assert served <= {"GET /api/visitor", "GET /healthz", "GET /login", "GET /static/{name}"}
         assert answers["GET /api/visitor"] == (200, "{}")

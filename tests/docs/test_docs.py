@@ -26,7 +26,7 @@ from dog.push.hub import BACKLOG, PING_INTERVAL, REPLAY_EVENTS, SILENCE
 from dog.settings import COMMON_SETTINGS, Settings, describe
 from dog.web.app import create_app
 from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
-from dog.web.middleware.errors import STATUS
+from dog.web.problems import STATUS
 from tests.conftest import Serve
 from tests.support.examples import DOCUMENTS
 from tests.support.server_process import ROOT

@@ -41,13 +41,13 @@ from tests.support.viewers import make_event
 from tests.web.test_connections import (
     HERE,
     REQUEST,
-    REST,
-    WAYS_OUT,
+    REQUEST_END,
+    WAYS_TO_END,
     Client,
     Guarded,
-    _say_goodbye_with_the_handshake,
+    _close_with_the_handshake,
     _shut_down_the_sending_half,
-    ask_and_read_nothing,
+    request_and_read_nothing,
 )
 from tests.web.test_shutdown import read_close_code, read_until
 from tests.web.test_websocket import UPGRADE, mask
@@ -473,7 +473,7 @@ def test_without_tls_sighup_ends_nothing_and_says_that_there_is_nothing_to_reloa
     server = ServerProcess(cwd=tmp_path).start()
     try:
         server.send(signal.SIGHUP)
-        server.wait_for("SIGHUP: there is no certificate to read again")
+        server.wait_for("SIGHUP reloads only a certificate")
         assert urllib.request.urlopen(f"{server.url}/healthz", timeout=20).status == 200
         assert server.stop() == 0
     finally:
@@ -492,7 +492,7 @@ class Secured(Guarded):
         """Connect, and say nothing."""
         return await asyncio.open_connection(HERE, self.port)
 
-    async def come(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
+    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
         connection = socket.socket()
         connection.setblocking(False)
         if receive_buffer:
@@ -528,7 +528,7 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
         assert runner.server is not None
         connections = app[CONNECTIONS]
         server = await asyncio.get_running_loop().create_server(
-            connections.guard(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
+            connections.make_protocol_factory(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
         secured = Secured(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
@@ -562,15 +562,15 @@ async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
 
 async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
     secured = await secure(max_connections=1)
-    busy = await secured.begin()
+    busy = await secured.begin_request()
     for _ in range(3):
-        client = await secured.come()
-        assert await client.ask() == 503
+        client = await secured.connect_client()
+        assert await client.request() == 503
         assert await client.reader.read() == b""
         client.close()
     await until(lambda: len(secured.connections._refused) == 0)
     assert secured.count_refused("total") == 3
-    assert await busy.ask(REST) == 200
+    assert await busy.request(REQUEST_END) == 200
 
 
 async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,7 +578,7 @@ async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: p
     secured = await secure(max_connections=1)
     reader, writer = await secured.knock()
     await until(lambda: secured.connections.count == 1)
-    assert await (await secured.come()).ask() == 200
+    assert await (await secured.connect_client()).request() == 200
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
     writer.close()
@@ -587,11 +587,11 @@ async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: p
 @pytest.mark.parametrize("size", [0, 5_000_000])
 async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first(secure: Secure, size: int) -> None:
     secured = await secure(max_connections=1)
-    await secured.begin()
+    await secured.begin_request()
     for _ in range(5):
-        client = await secured.come()
-        await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-        assert (await client.read_answer())[0] == 503
+        client = await secured.connect_client()
+        await client.send(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        assert (await client.read_response())[0] == 503
         assert await client.reader.read() == b""
         client.close()
 
@@ -601,8 +601,8 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
 ) -> None:
     secured = await secure(max_connections=1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
-    secured.connections.refusals = 2
-    await secured.begin()
+    secured.connections.max_refusals = 2
+    await secured.begin_request()
     silent = [await secured.knock() for _ in range(2)]
     await until(lambda: len(secured.connections._refused) == 2)
     reader, writer = await secured.knock()
@@ -617,7 +617,7 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
 
 
 # a client of asyncio's can't end its half alone under TLS: that is tested below, with another
-ENDS = [way for way in WAYS_OUT if way not in (_shut_down_the_sending_half, _say_goodbye_with_the_handshake)]
+ENDS = [way for way in WAYS_TO_END if way not in (_shut_down_the_sending_half, _close_with_the_handshake)]
 
 
 @pytest.mark.parametrize("leave", ENDS, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
@@ -626,13 +626,13 @@ async def test_a_place_is_free_again_however_its_connection_ended(
 ) -> None:
     secured = await secure(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
     for _ in range(3):
-        client = await secured.come()
+        client = await secured.connect_client()
         await until(lambda: secured.connections.count == 1)
         await leave(client, secured)
         client.close()
         await until(lambda: secured.connections.count == 0)
     assert len(secured.connections._places) == 0
-    await secured.come_in()
+    await secured.connect_and_request()
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -676,9 +676,9 @@ async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, s
     gc.collect()
     gc.disable()
     try:
-        client = await secured.come()
+        client = await secured.connect_client()
         if started_with:
-            await client.say(started_with)
+            await client.send(started_with)
             assert await client.reader.readline()
         else:
             await until(lambda: secured.connections.count == 1)
@@ -694,7 +694,7 @@ async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 0.2)
     caplog.set_level("INFO", "dog")
     secured = await secure()
-    await ask_and_read_nothing(secured, b"/static/icon-512.png")
+    await request_and_read_nothing(secured, b"/static/icon-512.png")
     await until(lambda: secured.connections.count == 0)
     assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
 
@@ -705,8 +705,8 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing
     caplog.set_level("INFO", "dog")
     secured = await secure()
     hub = secured.app[SERVICE].hub
-    deaf = await secured.come(receive_buffer=1)
-    await deaf.say(UPGRADE)
+    deaf = await secured.connect_client(receive_buffer=1)
+    await deaf.send(UPGRADE)
     await until(lambda: hub.count == 1)
     (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
     most = published = 0

@@ -18,8 +18,8 @@ from dog.web.http.capture import capture_and_wait, recheck_access
 from dog.web.http.content import Content, respond
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = ["Wait", "check_before", "find_snapshot", "show_image", "show_latest", "show_thumbnail"]
