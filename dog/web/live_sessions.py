@@ -44,7 +44,7 @@ class LiveSessions:
         """The accounts have changed, or a session has ended."""
         assert self._access is not None
         for number, (visitor, end) in tuple(self._present.items()):
-            role = self._access.role_now(visitor)
+            role = self._access.current_role(visitor)
             if role == visitor.role:
                 continue
             self._present.pop(number, None)

@@ -131,8 +131,8 @@ def _print_setup_link(access: AuthService | None, addresses: list[str]) -> None:
 
     It is in no file of ours; whoever reads what the service prints, as in systemd's journal, can be that one.
     """
-    if access is not None and access.needs_invitation:
-        invitation = access.make_invitation()
+    if access is not None and access.needs_setup:
+        invitation = access.make_setup_secret()
         print_line("Nobody has a password yet who may manage. This link lets one browser in, once:")
         print_line(" or ".join(f"{address}/enter/{invitation}" for address in addresses))
 

@@ -17,7 +17,7 @@ import argon2
 import pytest
 
 from dog import __version__
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from dog.web.apidocs.operation import FORM
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import HERE, PASSWORD, Said, add_token, add_user, ask, fill, send, take_photo
@@ -30,7 +30,7 @@ COOKIE = "dog_session"
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         yield accounts
 
 
@@ -98,7 +98,7 @@ def test_a_session_that_is_forged_foreign_old_or_ended_is_worth_nothing(
     accounts.add_user("ada", "manage", PASSWORD)
     elsewhere = tmp_path / "elsewhere"
     add_user(elsewhere, "ada", "manage")
-    with Accounts(find_place(elsewhere / "snapshots")) as others:
+    with Accounts(accounts_path(elsewhere / "snapshots")) as others:
         foreign = others.add_session("ada", in_days(1))
     ended, old = accounts.add_session("ada", in_days(1)), accounts.add_session("ada", in_days(-0.001))
     server = serve("--auth")
@@ -238,7 +238,7 @@ def test_the_first_link_that_twenty_open_at_once_lets_one_in(serve: Serve, tmp_p
     assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "nobody has a password who may manage"
     assert ask(server, link, "POST").status == 410
     server.stop()
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.set_password("owner", PASSWORD)
     assert "/enter/" not in serve("--auth").stderr, "somebody has"
 
@@ -322,8 +322,8 @@ async def test_however_much_of_a_secret_is_right_its_hash_is_looked_up_once_and_
     running = await run(auth=True)
     access = running.service.access
     assert access is not None
-    known, looked_for = access._known, list[object]()
-    access._known = dataclasses.replace(
+    known, looked_for = access._data, list[object]()
+    access._data = dataclasses.replace(
         known, tokens=Noting(known.tokens, looked_for), sessions=Noting(known.sessions, looked_for)
     )
     for secret, prefix, headers in (
@@ -337,7 +337,7 @@ async def test_however_much_of_a_secret_is_right_its_hash_is_looked_up_once_and_
             async with running.client.get("/api/visitor", headers=headers(guess)) as answer:
                 assert answer.status == (401 if prefix and right < 43 else 200)
             assert looked_for == [hashlib.sha256(guess.encode()).digest()]
-    access._known = known
+    access._data = known
 
 
 # ---- who there is

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, Role, find_place
+from dog.auth import Accounts, Role, accounts_path
 from dog.web.apidocs.operation import FORM, JSON, PARTS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
@@ -94,13 +94,13 @@ def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None 
 
 def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
     """To the accounts of the server of that folder, which may run or not."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         accounts.add_user(name, role, password)
 
 
 def add_token(folder: Path, name: str, role: Role) -> dict[str, str]:
     """The header that shows it."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         return {"Authorization": f"Bearer {accounts.add_token(name, role, None)}"}
 
 
@@ -437,7 +437,7 @@ def follow(base: str, location: str) -> str:
 @pytest.mark.parametrize("prefix", ["", "/cam"])
 async def test_the_login_leads_to_no_other_site(run: Run, tmp_path: Path, prefix: str) -> None:
     """Neither when the form is sent, nor when somebody who is in already opens it; below a path prefix, too."""
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from argon2.profiles import CHEAPEST
 
-from dog.auth import ROLES, AccessError, Accounts, NoAccounts, allows, find_place
-from dog.auth.accounts import MOST_SESSIONS
-from dog.auth.passwords import PARAMETERS, Hasher
+from dog.auth import ROLES, Accounts, AccountsError, NoAccounts, accounts_path, allows
+from dog.auth.accounts import MAX_SESSIONS_PER_USER
+from dog.auth.passwords import ARGON2_PARAMETERS, Hasher
 from dog.auth.secrets import secret_digest
 from dog.errors import StartError
 from dog.snapshots import SnapshotStore
@@ -80,13 +80,13 @@ def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
     )
 
 
-def open_accounts(path: Path, make: bool = True) -> Accounts:
-    return Accounts(path, make=make, hasher=Hasher(CHEAPEST))
+def open_accounts(path: Path, create: bool = True) -> Accounts:
+    return Accounts(path, create=create, hasher=Hasher(CHEAPEST))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return find_place(tmp_path / "snapshots")
+    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
@@ -124,16 +124,16 @@ def test_a_name_may_be(name: str, accounts: Accounts) -> None:
     "name", ["", " ", "-a", ".a", "_a", "@a", "a b", "a/b", "a\nb", "a\0", "a\u202eb", "a" * 65, "ﬀ" * 33, "a\ud800"]
 )
 def test_a_name_may_not_be(name: str, accounts: Accounts) -> None:
-    with pytest.raises(AccessError, match=r"^'.*' is no name; write a letter or a digit, then .*, 64 at most\.$"):
+    with pytest.raises(AccountsError, match=r"^'.*' is no name; write a letter or a digit, then .*, 64 at most\.$"):
         accounts.add_user(name, "view", PASSWORD)
-    with pytest.raises(AccessError, match="is no name"):
+    with pytest.raises(AccountsError, match="is no name"):
         accounts.add_token(name, "view", None)
 
 
 def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accounts: Accounts) -> None:
     accounts.add_user("Straße", "view", None)
     for name in "STRASSE", "strasse", "ｓｔｒａｓｓｅ":
-        with pytest.raises(AccessError, match=r"(?i)There is a user 'strasse' already"):
+        with pytest.raises(AccountsError, match=r"(?i)There is a user 'strasse' already"):
             accounts.add_user(name, "view", None)
     accounts.set_role("STRASSE", "manage")
     assert [(user.name, user.role) for user in accounts.users()] == [("Anna", "view"), ("Straße", "manage")]
@@ -155,13 +155,13 @@ def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accou
 def test_a_password_that_will_not_do_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
     accounts.add_user("BenJamin", "view", PASSWORD)
     known = accounts.find_user("benjamin")
-    with pytest.raises(AccessError, match=reason) as error:
+    with pytest.raises(AccountsError, match=reason) as error:
         accounts.set_password("benjamin", password)
     assert "\n" not in str(error.value)
     assert password not in str(error.value)
     assert accounts.find_user("benjamin") == known
     accounts.remove_user("benjamin")
-    with pytest.raises(AccessError, match=reason):
+    with pytest.raises(AccountsError, match=reason):
         accounts.add_user("benjamin", "view", password)
     assert [user.name for user in accounts.users()] == ["Anna"]
 
@@ -171,7 +171,7 @@ def test_any_other_password_is_one(password: str, accounts: Accounts) -> None:
     accounts.set_password("anna", password)
     known = accounts.find_user("anna").password
     assert known is not None
-    assert Hasher(CHEAPEST).is_right(known, unicodedata.normalize("NFKC", password).encode())
+    assert Hasher(CHEAPEST).matches(known, unicodedata.normalize("NFKC", password).encode())
 
 
 def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None:
@@ -180,7 +180,7 @@ def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None
         hashed = accounts.find_user("anna").password
     assert hashed is not None
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-    assert PARAMETERS.parallelism == 1
+    assert ARGON2_PARAMETERS.parallelism == 1
 
 
 def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(accounts: Accounts, path: Path) -> None:
@@ -216,10 +216,10 @@ def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
         lambda: accounts.remove_sessions("ben"),
     ]
     for act in acts:
-        with pytest.raises(AccessError, match=r"^There is no user 'ben'; `dog user list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^There is no user 'ben'; `dog user list` shows them\.$"):
             act()
     for act in (lambda: accounts.set_token_role("ben", "view"), lambda: accounts.remove_token("ben")):
-        with pytest.raises(AccessError, match=r"^There is no token 'ben'; `dog token list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^There is no token 'ben'; `dog token list` shows them\.$"):
             act()
     assert [user.name for user in accounts.users()] == ["Anna"]
 
@@ -237,7 +237,7 @@ def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accoun
     (token,) = accounts.tokens()
     assert (token.name, token.role, token.expires_at) == ("Anna", "capture", ends)
     assert token.hash == hashlib.sha256(secret.encode()).digest()
-    with pytest.raises(AccessError, match=r"^There is a token 'ANNA' already; remove it first, or"):
+    with pytest.raises(AccountsError, match=r"^There is a token 'ANNA' already; remove it first, or"):
         accounts.add_token("ANNA", "view", None)
     accounts.set_token_role("anna", "manage")
     assert accounts.tokens()[0].role == "manage"
@@ -274,9 +274,9 @@ def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name
 def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accounts: Accounts) -> None:
     for hours in -3, -1, 2:
         accounts.add_session("anna", later(hours))
-    accounts.remove_ended(later(-2))
+    accounts.remove_expired_sessions(later(-2))
     assert len(accounts.sessions()) == 2
-    accounts.remove_ended(later())
+    accounts.remove_expired_sessions(later())
     assert len(accounts.sessions()) == 1
 
 
@@ -285,12 +285,12 @@ def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, mon
     accounts.add_session("ben", later())
     start = dt.datetime.now(dt.UTC)
     secrets = []
-    for second in range(MOST_SESSIONS + 2):
+    for second in range(MAX_SESSIONS_PER_USER + 2):
         monkeypatch.setattr("dog.auth.accounts.now", lambda second=second: start + dt.timedelta(seconds=second))
         secrets.append(accounts.add_session("anna", later()))
     left = {session.hash for session in accounts.sessions() if session.user == "anna"}
     assert left == {secret_digest(secret) for secret in secrets[2:]}
-    assert len(accounts.sessions()) == MOST_SESSIONS + 1
+    assert len(accounts.sessions()) == MAX_SESSIONS_PER_USER + 1
 
 
 def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -> None:
@@ -342,7 +342,7 @@ async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_make
         for folder in ("accounts", "old", "older"):
             if folder != "accounts":
                 (tmp_path / folder / ".dog").mkdir(parents=True)
-        with open_accounts(find_place(tmp_path / "accounts")), open_accounts(find_place(tmp_path / "old")):
+        with open_accounts(accounts_path(tmp_path / "accounts")), open_accounts(accounts_path(tmp_path / "old")):
             pass
         older = SnapshotStore(tmp_path / "older")
         await older.open()
@@ -383,7 +383,7 @@ def test_where_there_are_no_accounts_none_are_made_unless_they_are_to_be(path: P
     with pytest.raises(
         NoAccounts, match=r"There are no accounts in '.*/snapshots'; `dog user add` makes the first one"
     ):
-        open_accounts(path, make=False)
+        open_accounts(path, create=False)
     assert not path.parent.parent.exists()
 
 
@@ -458,7 +458,7 @@ def test_who_changes_something_is_alone_from_the_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
-    with open_accounts(path) as others, accounts._changing(), pytest.raises(StartError, match="database is locked"):
+    with open_accounts(path) as others, accounts._transaction(), pytest.raises(StartError, match="database is locked"):
         others.set_role("anna", "manage")
     assert not accounts.has_manager()
 

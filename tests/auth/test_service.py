@@ -12,9 +12,9 @@ import pytest
 from argon2 import extract_parameters
 from argon2.profiles import CHEAPEST
 
-from dog.auth import Accounts, AuthService, Identity, Role, find_place
-from dog.auth.passwords import PARAMETERS, PLACES, PLACES_OF_ONE, Hasher
-from dog.auth.service import KNOWN_WITHIN, LOOK, MOST_TICKETS, MOST_TICKETS_OF_ONE
+from dog.auth import Accounts, AuthService, Identity, Role, accounts_path
+from dog.auth.passwords import ARGON2_PARAMETERS, MAX_CHECKS, MAX_CHECKS_PER_KEY, Hasher
+from dog.auth.service import MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY, POLL_INTERVAL_SECONDS
 from dog.errors import RequestError, StartError
 from tests.support.server_process import ROOT, clean_environment
 
@@ -48,7 +48,7 @@ class Changes:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return find_place(tmp_path / "snapshots")
+    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: Au
     await access.log_out(secret)
     await changes.wait()
     assert access.identify_session(secret) is None
-    assert access.role_now(visitor) is None
+    assert access.current_role(visitor) is None
     await access.log_out(secret)
 
 
@@ -148,15 +148,15 @@ async def test_what_is_no_secret_is_nobody(text: str, access: AuthService) -> No
     assert access.identify_session(text) is None
     assert access.identify_token(text) is None
     assert access.use_ticket(text) is None
-    assert await access.accept_invitation(text) is None
+    assert await access.accept_setup_secret(text) is None
     await access.log_out(text)
 
 
 async def test_who_is_in_no_accounts_keeps_the_role_they_had(access: AuthService) -> None:
     roles: list[Role | None] = [None, "view", "manage"]
     for role in roles:
-        assert access.role_now(Identity(role=role, name=None, kind="anonymous", key=b"")) == role
-        assert access.role_now(Identity(role=role, name=None, kind="local", key=b"")) == role
+        assert access.current_role(Identity(role=role, name=None, kind="anonymous", key=b"")) == role
+        assert access.current_role(Identity(role=role, name=None, kind="local", key=b"")) == role
 
 
 # ---- changes
@@ -171,10 +171,10 @@ async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_
     changes = Changes(access)
     await dog(path, "user", "role", "anna", "capture")
     await changes.wait()
-    assert access.role_now(visitor) == "capture"
+    assert access.current_role(visitor) == "capture"
     await dog(path, "user", "password", "anna", "--password-file", "-", stdin="another one\n")
     await changes.wait()
-    assert access.role_now(visitor) is None
+    assert access.current_role(visitor) is None
     assert (await fail(access, password=PASSWORD)).code == "wrong_password"
     secret, _ = await access.log_in("anna", "another one", "192.0.2.1")
     visitor = access.identify_session(secret)
@@ -182,7 +182,7 @@ async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_
     changes = Changes(access)
     await dog(path, "user", "remove", "anna")
     await changes.wait()
-    assert access.role_now(visitor) is None
+    assert access.current_role(visitor) is None
 
 
 async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_holds(
@@ -196,14 +196,14 @@ async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_hold
         assert visitor is not None
         accounts.set_token_role("cron", "manage")
         await changes.wait()
-        assert access.role_now(visitor) == "manage"
+        assert access.current_role(visitor) == "manage"
         accounts.remove_token("cron")
         await changes.wait()
-        assert access.role_now(visitor) is None
+        assert access.current_role(visitor) is None
         assert access.identify_token(token) is None
         accounts.add_token("cron", "manage", None)
         await changes.wait()
-        assert access.role_now(visitor) is None
+        assert access.current_role(visitor) is None
 
 
 async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path: Path) -> None:
@@ -217,7 +217,7 @@ async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path:
             visitors = [access.identify_session(secret), access.identify_token(token)]
             assert None not in visitors
             changes = Changes(access)
-            while any(visitor and access.role_now(visitor) for visitor in visitors):
+            while any(visitor and access.current_role(visitor) for visitor in visitors):
                 await changes.wait()
             assert (access.identify_session(secret), access.identify_token(token)) == (None, None)
             await access._run(lambda: None)  # after what its thread has to do
@@ -279,13 +279,13 @@ async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
     with open_accounts(path) as accounts:
         accounts.add_user("owner", "manage", None)
     checked = []
-    really = Hasher.is_right
+    really = Hasher.matches
 
     def note(hasher: Hasher, known: str, password: bytes) -> bool:
         checked.append(extract_parameters(known))
         return really(hasher, known, password)
 
-    monkeypatch.setattr(Hasher, "is_right", note)
+    monkeypatch.setattr(Hasher, "matches", note)
     told = set()
     tries = [("anna", "wrong"), ("nobody", "wrong"), ("owner", "wrong"), ("owner", ""), ("no name", PASSWORD)]
     tries += [("a" * 10_000_000, "wrong"), ("ben", "x" * 10_000_000), ("ben", "\ud800" * 9), ("\0", "\0")]
@@ -315,7 +315,7 @@ async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_se
         with open_accounts(path) as accounts:
             renewed = accounts.find_user("anna").password
             assert renewed is not None
-            assert extract_parameters(renewed) == PARAMETERS
+            assert extract_parameters(renewed) == ARGON2_PARAMETERS
             assert accounts.find_user("ben").password is not None
             assert extract_parameters(accounts.find_user("ben").password or "") == CHEAPEST
         assert await stronger.log_in("anna", PASSWORD, "192.0.2.1")
@@ -329,7 +329,7 @@ async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_se
 async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
     access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = Hasher.is_right
+    really = Hasher.matches
 
     def change_meanwhile(hasher: Hasher, known: str, password: bytes) -> bool:
         right = really(hasher, known, password)
@@ -338,7 +338,7 @@ async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
             accounts.set_password("anna", "another one")
         return right
 
-    monkeypatch.setattr(Hasher, "is_right", change_meanwhile)
+    monkeypatch.setattr(Hasher, "matches", change_meanwhile)
     assert (await fail(access, password=PASSWORD)).code == "wrong_password"
     with open_accounts(path) as accounts:
         assert accounts.sessions() == []
@@ -394,8 +394,8 @@ async def test_only_so_many_wait_for_their_password_to_be_checked_and_the_others
 ) -> None:
     tries = [fail(access, f"user{number}", address=ELSEWHERE.format(number)) for number in range(50)]
     errors = await asyncio.gather(*tries)
-    assert [error.code for error in errors] == ["wrong_password"] * PLACES + ["overloaded"] * (50 - PLACES)
-    assert all(error.retry_after for error in errors[PLACES:])
+    assert [error.code for error in errors] == ["wrong_password"] * MAX_CHECKS + ["overloaded"] * (50 - MAX_CHECKS)
+    assert all(error.retry_after for error in errors[MAX_CHECKS:])
     # who was turned away had no password looked at, and it counts for nothing
     for _ in range(3):
         assert (await fail(access, "user49", address=ELSEWHERE.format(49))).code == "wrong_password"
@@ -420,8 +420,8 @@ async def test_one_account_and_one_network_have_their_places_and_nobody_elses(pa
             of_anna = [try_to("ANNA", PASSWORD, ELSEWHERE.format(number)) for number in range(5)]
             of_network = [try_to(f"user{number}", "wrong", f"2001:db8::{number}") for number in range(5)]
             codes = await asyncio.gather(*of_anna, *of_network, try_to("ben", PASSWORD, "192.0.2.1"))
-            assert codes[:5] == ["in"] * PLACES_OF_ONE + ["overloaded"] * 2
-            assert codes[5:10] == ["wrong_password"] * PLACES_OF_ONE + ["overloaded"] * 2
+            assert codes[:5] == ["in"] * MAX_CHECKS_PER_KEY + ["overloaded"] * 2
+            assert codes[5:10] == ["wrong_password"] * MAX_CHECKS_PER_KEY + ["overloaded"] * 2
             assert codes[10] == "in"
     finally:
         await access.close()
@@ -476,9 +476,9 @@ async def test_a_ticket_ends_after_its_seconds(access: AuthService, clock: Clock
 
 
 async def test_however_many_tickets_are_made_only_so_many_are_remembered(access: AuthService, clock: Clock) -> None:
-    visitors = [Identity(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MOST_TICKETS)]
+    visitors = [Identity(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MAX_TICKETS)]
     tickets = [access.make_ticket(visitor)[0] for visitor in (*visitors, *visitors[:2])]
-    assert len(access._tickets) == MOST_TICKETS
+    assert len(access._tickets) == MAX_TICKETS
     assert [access.use_ticket(ticket) for ticket in tickets[1:3]] == [None, visitors[2]]
     clock.now += 60
     for visitor in visitors:
@@ -486,13 +486,13 @@ async def test_however_many_tickets_are_made_only_so_many_are_remembered(access:
     clock.now += 60
     access.make_ticket(visitors[0])
     access.make_ticket(visitors[1])
-    assert len(access._tickets) < MOST_TICKETS
+    assert len(access._tickets) < MAX_TICKETS
 
 
 async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_elses(access: AuthService) -> None:
     ben, anna = (Identity(role="view", name=name, kind="local", key=b"") for name in ("ben", "anna"))
     of_ben = access.make_ticket(ben)[0]
-    of_anna = [access.make_ticket(anna)[0] for _ in range(MOST_TICKETS_OF_ONE + 2)]
+    of_anna = [access.make_ticket(anna)[0] for _ in range(MAX_TICKETS_PER_IDENTITY + 2)]
     assert [access.use_ticket(ticket) for ticket in of_anna[:3]] == [None, None, anna]
     assert access.use_ticket(of_ben) == ben
 
@@ -504,43 +504,43 @@ async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
-        assert access.needs_invitation
-        void = access.make_invitation()
-        invitation = access.make_invitation()
-        assert await access.accept_invitation(void) is None
-        first, second = await asyncio.gather(*(access.accept_invitation(invitation) for _ in range(2)))
+        assert access.needs_setup
+        void = access.make_setup_secret()
+        invitation = access.make_setup_secret()
+        assert await access.accept_setup_secret(void) is None
+        first, second = await asyncio.gather(*(access.accept_setup_secret(invitation) for _ in range(2)))
         assert second is None
         assert first is not None
         visitor = access.identify_session(first[0])
         assert visitor is not None
         assert (visitor.name, visitor.role) == ("owner", "manage")
-        assert access.needs_invitation  # for the next start, as long as there is no password
+        assert access.needs_setup  # for the next start, as long as there is no password
         assert (await fail(access, "owner", "")).code == "wrong_password"
         with open_accounts(path) as accounts:
             accounts.remove_user("owner")
-        assert await access.accept_invitation(invitation) is None
+        assert await access.accept_setup_secret(invitation) is None
     finally:
         await access.close()
 
 
 def test_what_a_command_changed_is_known_within_a_second() -> None:
-    assert LOOK < KNOWN_WITHIN < 1
+    assert POLL_INTERVAL_SECONDS < MAX_PROPAGATION_SECONDS < 1
 
 
 async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
-        invitation = access.make_invitation()
+        invitation = access.make_setup_secret()
         changes = Changes(access)
         with open_accounts(path) as accounts:
             accounts.add_user("ben", "manage", PASSWORD)
             await changes.wait()
             accounts.remove_user("ben")
             await changes.wait()
-        assert access.needs_invitation
-        assert not access.is_invitation(invitation)
-        assert await access.accept_invitation(invitation) is None
+        assert access.needs_setup
+        assert not access.is_setup_secret(invitation)
+        assert await access.accept_setup_secret(invitation) is None
     finally:
         await access.close()
 
@@ -549,11 +549,11 @@ async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) 
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
-        invitation = access.make_invitation()
+        invitation = access.make_setup_secret()
         with open_accounts(path) as accounts:
             accounts.add_user("ben", "manage", PASSWORD)
-        assert await access.accept_invitation(invitation) is None
-        assert not access.needs_invitation
+        assert await access.accept_setup_secret(invitation) is None
+        assert not access.needs_setup
         with open_accounts(path) as accounts:
             assert [user.name for user in accounts.users()] == ["ben"]
     finally:
@@ -564,14 +564,14 @@ async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_w
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
-        invitation = access.make_invitation()
-        leaving = asyncio.create_task(access.accept_invitation(invitation))
+        invitation = access.make_setup_secret()
+        leaving = asyncio.create_task(access.accept_setup_secret(invitation))
         await asyncio.sleep(0)  # until it waits for the file
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        assert access.is_invitation(invitation)
-        assert await access.accept_invitation(invitation) is not None
+        assert access.is_setup_secret(invitation)
+        assert await access.accept_setup_secret(invitation) is not None
     finally:
         await access.close()
 
@@ -580,13 +580,13 @@ async def test_the_first_link_is_still_good_when_the_accounts_could_not_be_writt
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
-        invitation = access.make_invitation()
+        invitation = access.make_setup_secret()
         backup = move_away(path)
         with pytest.raises(RequestError) as error:
-            await access.accept_invitation(invitation)
+            await access.accept_setup_secret(invitation)
         assert error.value.code == "storage_error"
         backup.rename(path)
-        assert await access.accept_invitation(invitation) is not None
+        assert await access.accept_setup_secret(invitation) is not None
     finally:
         await access.close()
 
@@ -628,10 +628,10 @@ async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is
         await changes.wait()
         assert (access.identify_token(token), access.identify_session(session)) == (None, None)
         other, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")  # which reads and writes the file
-        await asyncio.sleep(2 * LOOK)
+        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)
         wall.ahead = dt.timedelta()
         assert (access.identify_token(token), access.identify_session(session)) == known
-        await asyncio.sleep(2 * LOOK)  # the clock that went back is noticed
+        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)  # the clock that went back is noticed
         changes = Changes(access)
         wall.ahead = dt.timedelta(days=500)
         await changes.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from dog.auth.passwords import Hasher
 from tests.conftest import Serve
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
@@ -33,7 +33,7 @@ def password_file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return find_place(tmp_path / "snapshots")
+    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_fil
     assert dog(tmp_path, "user", "role", "ANNA", "manage") == ("ANNA has the role manage.\n", "", 0)
     with Accounts(path) as accounts:
         secret = accounts.add_session("anna", accounts.users()[0].created_at.replace(year=2100))
-        assert Hasher().is_right(accounts.users()[0].password or "", PASSWORD.encode())
+        assert Hasher().matches(accounts.users()[0].password or "", PASSWORD.encode())
     (tmp_path / password_file).write_bytes("ein anderes Paßwort\r\n".encode())
     told, said, status = dog(tmp_path, "user", "list", "--json")
     user = json.loads(told)
@@ -96,7 +96,7 @@ def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_fil
     assert dog(tmp_path, *change) == ("anna has a new password and is logged out everywhere.\n", "", 0)
     with Accounts(path) as accounts:
         assert accounts.sessions() == []
-        assert Hasher().is_right(accounts.users()[0].password or "", "ein anderes Paßwort".encode())
+        assert Hasher().matches(accounts.users()[0].password or "", "ein anderes Paßwort".encode())
         assert secret
     assert dog(tmp_path, "user", "remove", "Anna") == (
         "Anna is removed and logged out everywhere.\n",
@@ -187,7 +187,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: P
         0,
     )
     with Accounts(path) as accounts:
-        assert Hasher().is_right(accounts.find_user("ben").password or "", PASSWORD.encode())
+        assert Hasher().matches(accounts.find_user("ben").password or "", PASSWORD.encode())
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_the_folder_is_that_of_the_settings(tmp_path: Path) -> None:
     assert dog(tmp_path, *add, "--snapshots", "from-flag")[2] == 0
     assert run_dog(*add, cwd=tmp_path, env={"DOG_SNAPSHOTS": "from-variable"}).returncode == 0
     for folder in "from-file", "from-flag", "from-variable":
-        assert find_place(tmp_path / folder).is_file()
+        assert accounts_path(tmp_path / folder).is_file()
 
 
 @pytest.mark.parametrize("command", [("user", "list"), ("token", "add", "cron", "--role", "view")])

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from dog.cli.cert import _write
+from dog.cli.cert import _write_files
 from dog.cli.exit_status import OutputError
 from tests.support.server_process import ROOT, ServerProcess, clean_environment, run_dog
 
@@ -176,7 +176,7 @@ def test_what_is_there_is_never_written_over_unless_that_is_said(there: str, tmp
 def test_what_comes_while_it_is_made_is_not_written_over_either(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("mine")
     with pytest.raises(OutputError, match="can't be written: file exists"):
-        _write({tmp_path / "key": (b"new", 0o600)}, overwrite=False)
+        _write_files({tmp_path / "key": (b"new", 0o600)}, overwrite=False)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("key", "mine")]
 
 

@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Path:
 
 def list_photos(url: str, folder: Path, *arguments: str) -> "list[dict[str, object]]":
     ended = run_dog("gallery", url, "--json", *arguments, cwd=folder)
-    assert ended.returncode == Status.WELL, ended.stderr
+    assert ended.returncode == Status.SUCCESS, ended.stderr
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
@@ -117,7 +117,7 @@ PRINTING = [
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str], serve: Serve, here: Path) -> None:
     url = serve().url
-    assert run_dog("snap", url, cwd=here).returncode == Status.WELL  # something to list
+    assert run_dog("snap", url, cwd=here).returncode == Status.SUCCESS  # something to list
     with open("/dev/full", "wb") as full:
         full_disk = print_into(full, *arguments, url, cwd=here)
     assert full_disk == ("dog: Standard output can't be written: no space left on device.\n", Status.FAILED)
@@ -142,7 +142,7 @@ def test_a_time_that_no_clock_here_shows_is_listed_as_it_was_told(here: Path) ->
     photo = make_body(1, captured_at="9999-12-31T23:59:59Z")
     with answer_json({"snapshots": [photo]}) as url:
         ended = run_dog("gallery", url, cwd=here, env={"TZ": "Asia/Tokyo"})
-    assert (ended.stderr, ended.returncode) == ("", Status.WELL)
+    assert (ended.stderr, ended.returncode) == ("", Status.SUCCESS)
     assert ended.stdout.splitlines()[1].startswith("9999-12-31T23:59:59Z  main")
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve
     assert run_dog("snap", url, "--force", "-o", "/dev/null", cwd=here).returncode == Status.USAGE
     assert (here / "photo.jpg").read_text() == "mine"
     assert list_photos(url, here) == []
-    assert run_dog("snap", url, "-o", "photo.jpg", "--force", cwd=here).returncode == Status.WELL
+    assert run_dog("snap", url, "-o", "photo.jpg", "--force", cwd=here).returncode == Status.SUCCESS
     assert (here / "photo.jpg").stat().st_size == list_photos(url, here)[0]["bytes"]
 
 
@@ -176,7 +176,7 @@ def test_the_photo_is_shown_by_the_desktops_viewer(serve: Serve, here: Path) -> 
     viewer.chmod(0o755)
     path = {"PATH": f"{programs}:{os.environ['PATH']}"}
     ended = run_dog("snap", url, "-o", "photo.jpg", "--open", cwd=here, env=path)
-    assert ended.returncode == Status.WELL
+    assert ended.returncode == Status.SUCCESS
     assert opened.read_text() == "photo.jpg\n"
     ended = run_dog("snap", url, "-o", "other.jpg", "--open", cwd=here, env={"PATH": "/nowhere"})
     assert "The program xdg-open is not installed. Open the photo yourself: 'other.jpg'." in ended.stderr

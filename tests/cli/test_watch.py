@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from dog.cli.exit_status import Status
-from dog.cli.watch_state import STATE
+from dog.cli.watch_state import STATE_FILE
 from tests.cli.test_cli import write_program
 from tests.client.test_client import delete, make_body, make_hello
 from tests.conftest import Serve
@@ -90,7 +90,7 @@ def press(server: ServerProcess) -> str:
 
 def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
     """Each of these photos is in the folder, whole and once, and nothing else is but the place, or the next one."""
-    files = [file for file in folder.iterdir() if STATE not in file.name]
+    files = [file for file in folder.iterdir() if STATE_FILE not in file.name]
     assert Counter(file.stem.rpartition("_")[2] for file in files) == Counter(taken)
     for file in files:
         with urllib.request.urlopen(f"{server.url}/snapshots/{file.stem.rpartition('_')[2]}.jpg") as answer:
@@ -172,18 +172,18 @@ def test_a_photo_whose_file_was_written_before_the_kill_is_not_had_twice(
     watcher.wait_for(taken[2])
     watcher.end()
     # as if it had been killed behind the file and before the place
-    place = json.loads((kept / STATE).read_text())
+    place = json.loads((kept / STATE_FILE).read_text())
     epoch, _, seq = place["cursor"].partition("-")
     ready_before = f"{epoch}-{int(seq) - (2 if place['had'][-1] == taken[2] else 0)}"
     place |= {"cursor": ready_before, "had": taken[:2]}
-    (kept / STATE).write_text(json.dumps(place))
+    (kept / STATE_FILE).write_text(json.dumps(place))
     (kept / f".20261122T000000.000Z_main_{taken[0]}.jpg.1.part").write_text("half")
     before = {file.name: file.stat().st_ino for file in kept.iterdir() if file.suffix == ".jpg"}
     again = watch(server.url, "--save", "kept")
     again.wait_for(taken[2])
     again.wait_for("watching")
     again.end()
-    assert {file.name: file.stat().st_ino for file in kept.iterdir() if file.name != STATE} == before
+    assert {file.name: file.stat().st_ino for file in kept.iterdir() if file.name != STATE_FILE} == before
     assert_kept(kept, server, taken)
 
 
@@ -197,7 +197,7 @@ def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
     taken = [press(server)]
     watcher.wait_for(f"had {taken[0]}")
     watcher.end()
-    state = tmp_path / "kept" / STATE
+    state = tmp_path / "kept" / STATE_FILE
     place = json.loads(state.read_text()) | {"had": taken}  # as if it was killed behind the catching up: it came
     epoch = place["cursor"].partition("-")[0]  # between the hello, whose cursor is kept, and the list
     state.write_text(json.dumps(place | {"cursor": f"{epoch}-0"}))
@@ -378,7 +378,7 @@ def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp
     ended = run_dog("watch", server.url.replace("127.0.0.1", "localhost"), "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
     assert f"has the photos of {server.url}. Name another folder" in ended.stderr
-    (tmp_path / "kept" / STATE).write_text("{")
+    (tmp_path / "kept" / STATE_FILE).write_text("{")
     ended = run_dog("watch", server.url, "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
     assert "can't be read" in ended.stderr

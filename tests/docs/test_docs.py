@@ -23,7 +23,7 @@ from dog.captures.queue import KEY_TTL, MEMORY_SIZE
 from dog.captures.results import MAX_REMEMBERED
 from dog.protocol import CameraStatus, Quality
 from dog.push.hub import BACKLOG, PING_INTERVAL, REPLAY_EVENTS, SILENCE
-from dog.settings import COMMON_SETTINGS, Settings, describe
+from dog.settings import COMMON_SETTINGS, Settings, settings_table
 from dog.web.app import create_app
 from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
 from dog.web.middleware.errors import STATUS
@@ -124,7 +124,7 @@ def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve
 
 
 def test_the_readme_has_the_table_of_the_common_settings_and_no_other() -> None:
-    assert describe(COMMON_SETTINGS) in README
+    assert settings_table(COMMON_SETTINGS) in README
     assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
 
 

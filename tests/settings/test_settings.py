@@ -18,8 +18,8 @@ from dog.settings import (
     Setting,
     Settings,
     Source,
-    describe,
     load,
+    settings_table,
     split_camera,
 )
 from tests.support.server_process import ROOT
@@ -579,16 +579,16 @@ def test_flags_count_before_variables_before_the_file_before_defaults(
 
 
 def test_the_table_in_the_docs_is_that_of_the_code() -> None:
-    assert describe(ALL_SETTINGS) in DOCS.read_text()
+    assert settings_table(ALL_SETTINGS) in DOCS.read_text()
 
 
 def test_the_table_has_every_setting_once() -> None:
-    rows = describe(ALL_SETTINGS).splitlines()[2:]
+    rows = settings_table(ALL_SETTINGS).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [setting.flag for setting in (*SETTINGS.values(), CONFIG)]
     assert {"sources", "warnings", "cameras", *SETTINGS} == set(Settings.__struct_fields__)
     assert (
         "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | Minimum time from the start of one exposure"
-        in describe(ALL_SETTINGS)
+        in settings_table(ALL_SETTINGS)
     )
 
 

@@ -28,7 +28,7 @@ import dog.client
 from dog.push.hub import BACKLOG
 from dog.settings import Settings
 from dog.tls import Tls, make_tls
-from dog.tls.self_signed import make_certificate, read_name
+from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
 from dog.web.connections.connection import CONNECTIONS, MAX_HEAD_BYTES
@@ -52,7 +52,7 @@ from tests.web.test_connections import (
 from tests.web.test_shutdown import read_close_code, read_until
 from tests.web.test_websocket import UPGRADE, mask
 
-SOON = dt.timedelta(days=13)
+EXPIRY_WARNING_TIME = dt.timedelta(days=13)
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_begin_and_end_of_a_certificate_are_read_whatever_the_century(authority:
 
 
 def test_a_certificate_that_dog_cert_made_is_as_good_as_any(authority: Authority) -> None:
-    made = make_certificate("itself", [read_name("localhost")])
+    made = make_certificate("itself", [parse_name("localhost")])
     authority.certificate.write_bytes(made.certificate)
     authority.key.write_bytes(made.key)
     assert Tls(authority.settings())._loaded.ends_at == made.ends_at
@@ -328,7 +328,7 @@ def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
     wrong = run_dog("watch", server.url, "--certificate", __file__, cwd=tmp_path)
     assert wrong.returncode == 2
     assert re.fullmatch(r"dog: .*--certificate.* contains no certificate in PEM format\. Name one .*\n", wrong.stderr)
-    other = make_certificate("another", [read_name("localhost"), read_name(HERE)])
+    other = make_certificate("another", [parse_name("localhost"), parse_name(HERE)])
     (tmp_path / "other.pem").write_bytes(other.certificate)
     assert run_dog("gallery", server.url, "--certificate", "other.pem", cwd=tmp_path).returncode == 3
 
@@ -399,7 +399,7 @@ def test_a_new_certificate_that_can_not_be_used_is_an_error_in_the_log_and_the_o
 def test_a_certificate_that_ends_soon_is_a_warning_at_the_start_and_when_it_is_read_again(
     serve_https: Serve, authority: Authority
 ) -> None:
-    ends_at = dt.datetime.now(dt.UTC) + SOON
+    ends_at = dt.datetime.now(dt.UTC) + EXPIRY_WARNING_TIME
     authority.issue(not_after=ends_at)
     server = serve_https()
     warning = rf"WARNING .*The certificate ends on {ends_at.date()}: renew it"
@@ -435,12 +435,12 @@ def test_a_key_that_everybody_can_read_is_a_warning(authority: Authority, caplog
 async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warning_once(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dog.tls.certificate.LOOK", 0.001)
+    monkeypatch.setattr("dog.tls.certificate.POLL_INTERVAL_SECONDS", 0.001)
     authority.issue(not_after=dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
     tls = Tls(authority.settings())
     assert caplog.messages == []
     running = asyncio.create_task(tls.run())
-    monkeypatch.setattr("dog.tls.certificate.SOON", dt.timedelta(days=30))
+    monkeypatch.setattr("dog.tls.certificate.EXPIRY_WARNING_TIME", dt.timedelta(days=30))
     await until(lambda: bool(caplog.messages))
     authority.issue()
     caplog.set_level("INFO", "dog")
@@ -545,10 +545,10 @@ async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured = await secure(max_connections_per_address=2)
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     _, staying = await secured.knock()
     await until(lambda: secured.connections.count == 1)
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 0.2)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 0.2)
     reader, writer = await secured.knock()
     writer.write(b"\x16\x03\x01")  # the beginning of a beginning
     await until(lambda: secured.connections.count == 2)
@@ -574,7 +574,7 @@ async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
 
 
 async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     secured = await secure(max_connections=1)
     reader, writer = await secured.knock()
     await until(lambda: secured.connections.count == 1)
@@ -600,7 +600,7 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured = await secure(max_connections=1)
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     secured.connections.refusals = 2
     await secured.begin()
     silent = [await secured.knock() for _ in range(2)]

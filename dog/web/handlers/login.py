@@ -103,7 +103,7 @@ async def press_logout(request: web.Request) -> web.StreamResponse:
 
 async def show_enter(request: web.Request) -> web.StreamResponse:
     """GET /enter/{invitation}: the link that a start prints. A look uses nothing up: mail programs take one."""
-    if not _find_access(request).is_invitation(request.match_info["invitation"]):
+    if not _find_access(request).is_setup_secret(request.match_info["invitation"]):
         raise _explain_invitation()
     response = render(request, "enter.html", {})
     response.headers["Referrer-Policy"] = "strict-origin"  # a proxy's log has what is referred to
@@ -113,7 +113,7 @@ async def show_enter(request: web.Request) -> web.StreamResponse:
 async def press_enter(request: web.Request) -> web.StreamResponse:
     """POST /enter/{invitation}: the button of that page; it lets one browser in."""
     access = _find_access(request)
-    accepted = await access.accept_invitation(request.match_info["invitation"])
+    accepted = await access.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _explain_invitation()
     secret, expires_at = accepted

@@ -37,5 +37,5 @@ async def capture_and_wait(
 def recheck_access(request: web.Request) -> None:
     """Raise RequestError `unauthorized` where what they came by was taken back while they waited."""
     access = request.app[SERVICE].access
-    if access is not None and not allows(access.role_now(request[IDENTITY]), "view"):
+    if access is not None and not allows(access.current_role(request[IDENTITY]), "view"):
         raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")
