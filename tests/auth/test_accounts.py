@@ -104,7 +104,7 @@ def later(hours: float = 1) -> dt.datetime:
 # ---- roles, names and passwords
 
 
-def test_each_role_may_what_the_ones_before_it_may() -> None:
+def test_each_role_has_the_rights_of_the_ones_before_it() -> None:
     table = [[allows(role, needed) for needed in (None, *ROLES)] for role in (None, *ROLES)]
     assert table == [
         [True, False, False, False],
@@ -115,7 +115,7 @@ def test_each_role_may_what_the_ones_before_it_may() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "anna.b-c_d@e", "Jürgen", "李", "a" * 64])
-def test_a_name_may_be(name: str, accounts: Accounts) -> None:
+def test_valid_names_are_accepted(name: str, accounts: Accounts) -> None:
     accounts.add_user(name, "view", PASSWORD)
     assert accounts.find_user(name.upper()).name == name
 
@@ -123,17 +123,17 @@ def test_a_name_may_be(name: str, accounts: Accounts) -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "-a", ".a", "_a", "@a", "a b", "a/b", "a\nb", "a\0", "a\u202eb", "a" * 65, "ﬀ" * 33, "a\ud800"]
 )
-def test_a_name_may_not_be(name: str, accounts: Accounts) -> None:
-    with pytest.raises(AccountsError, match=r"^'.*' is no name; write a letter or a digit, then .*, 64 at most\.$"):
+def test_invalid_names_are_refused(name: str, accounts: Accounts) -> None:
+    with pytest.raises(AccountsError, match=r"^'.*' is not a valid name\. Write a letter or a digit, then .*: at most 64 characters\.$"):
         accounts.add_user(name, "view", PASSWORD)
-    with pytest.raises(AccountsError, match="is no name"):
+    with pytest.raises(AccountsError, match="is not a valid name"):
         accounts.add_token(name, "view", None)
 
 
-def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accounts: Accounts) -> None:
+def test_names_are_compared_without_case_and_after_nfkc(accounts: Accounts) -> None:
     accounts.add_user("Straße", "view", None)
     for name in "STRASSE", "strasse", "ｓｔｒａｓｓｅ":
-        with pytest.raises(AccountsError, match=r"(?i)There is a user 'strasse' already"):
+        with pytest.raises(AccountsError, match=r"(?i)The user 'strasse' exists already"):
             accounts.add_user(name, "view", None)
     accounts.set_role("STRASSE", "manage")
     assert [(user.name, user.role) for user in accounts.users()] == [("Anna", "view"), ("Straße", "manage")]
@@ -152,7 +152,7 @@ def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accou
         ("ｂｅｎｊａｍｉｎ", "is the user's name"),
     ],
 )
-def test_a_password_that_will_not_do_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
+def test_a_password_that_is_not_allowed_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
     accounts.add_user("BenJamin", "view", PASSWORD)
     known = accounts.find_user("benjamin")
     with pytest.raises(AccountsError, match=reason) as error:
@@ -167,14 +167,14 @@ def test_a_password_that_will_not_do_is_refused_in_one_line(password: str, reaso
 
 
 @pytest.mark.parametrize("password", ["8 chars.", "\0" * 8, "ä" * 512, "a" * 1024, " " * 8, "line\nline", "🐶" * 8])
-def test_any_other_password_is_one(password: str, accounts: Accounts) -> None:
+def test_unusual_passwords_are_accepted(password: str, accounts: Accounts) -> None:
     accounts.set_password("anna", password)
     known = accounts.find_user("anna").password
     assert known is not None
     assert Hasher(CHEAPEST).matches(known, unicodedata.normalize("NFKC", password).encode())
 
 
-def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None:
+def test_passwords_are_hashed_with_the_parameters_of_rfc_9106_in_one_thread(path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
         hashed = accounts.find_user("anna").password
@@ -183,7 +183,7 @@ def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None
     assert ARGON2_PARAMETERS.parallelism == 1
 
 
-def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(accounts: Accounts, path: Path) -> None:
+def test_no_password_token_or_session_is_in_the_file_or_in_a_repr(accounts: Accounts, path: Path) -> None:
     secrets = [PASSWORD, accounts.add_token("cron", "view", None), accounts.add_session("anna", later())]
     shown = repr((accounts.users(), accounts.tokens(), accounts.sessions()))
     hashes = [accounts.find_user("anna").password or "", repr(accounts.tokens()[0].hash)]
@@ -195,7 +195,7 @@ def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(acc
         assert text not in shown
 
 
-def test_what_is_removed_does_not_stay_in_the_file(accounts: Accounts, path: Path) -> None:
+def test_removed_data_is_overwritten_in_the_file(accounts: Accounts, path: Path) -> None:
     hashed = accounts.find_user("anna").password
     assert hashed is not None
     assert hashed.encode() in path.read_bytes()
@@ -206,7 +206,7 @@ def test_what_is_removed_does_not_stay_in_the_file(accounts: Accounts, path: Pat
 # ---- users, tokens, sessions
 
 
-def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
+def test_changing_an_unknown_user_or_token_is_an_error(accounts: Accounts) -> None:
     acts: list[Callable[[], object]] = [
         lambda: accounts.set_role("ben", "manage"),
         lambda: accounts.set_password("ben", PASSWORD),
@@ -216,28 +216,28 @@ def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
         lambda: accounts.remove_sessions("ben"),
     ]
     for act in acts:
-        with pytest.raises(AccountsError, match=r"^There is no user 'ben'; `dog user list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^The user 'ben' does not exist\. `dog user list` shows all\.$"):
             act()
     for act in (lambda: accounts.set_token_role("ben", "view"), lambda: accounts.remove_token("ben")):
-        with pytest.raises(AccountsError, match=r"^There is no token 'ben'; `dog token list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^The token 'ben' does not exist\. `dog token list` shows all\.$"):
             act()
     assert [user.name for user in accounts.users()] == ["Anna"]
 
 
 @pytest.mark.parametrize("text", ["", "dog_", "a" * 42, "a" * 44, "a" * 43 + "\n", "ä" * 43, "\0" * 43, "\ud800" * 43])
-def test_what_is_no_secret_is_not_even_hashed(text: str) -> None:
+def test_an_invalid_secret_has_no_digest(text: str) -> None:
     assert secret_digest("a" * 43) == hashlib.sha256(b"a" * 43).digest()
     assert secret_digest(text) is secret_digest(f"dog_{text}", "dog_") is secret_digest("a" * 43, "dog_") is None
 
 
-def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accounts) -> None:
+def test_a_token_is_stored_by_its_digest_under_a_unique_name(accounts: Accounts) -> None:
     ends = later().replace(microsecond=0)
     secret = accounts.add_token("Anna", "capture", ends)
     assert re.fullmatch(r"dog_[\w-]{43}", secret, re.ASCII)
     (token,) = accounts.tokens()
     assert (token.name, token.role, token.expires_at) == ("Anna", "capture", ends)
     assert token.hash == hashlib.sha256(secret.encode()).digest()
-    with pytest.raises(AccountsError, match=r"^There is a token 'ANNA' already; remove it first, or"):
+    with pytest.raises(AccountsError, match=r"^The token 'ANNA' exists already\. Remove it first, or"):
         accounts.add_token("ANNA", "view", None)
     accounts.set_token_role("anna", "manage")
     assert accounts.tokens()[0].role == "manage"
@@ -245,7 +245,7 @@ def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accoun
     assert accounts.tokens() == []
 
 
-def test_a_new_password_and_a_removal_end_every_session_and_a_new_role_ends_none(accounts: Accounts) -> None:
+def test_a_new_password_or_a_removal_ends_all_sessions_and_a_new_role_ends_none(accounts: Accounts) -> None:
     accounts.add_user("ben", "view", PASSWORD)
     for name in ("anna", "ben", "anna"):
         accounts.add_session(name, later())
@@ -260,7 +260,7 @@ def test_a_new_password_and_a_removal_end_every_session_and_a_new_role_ends_none
     assert accounts.remove_sessions("anna") == 1
 
 
-def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name(
+def test_a_new_user_does_not_inherit_sessions_of_a_user_removed_by_hand(
     accounts: Accounts, path: Path
 ) -> None:
     accounts.add_session("anna", later())
@@ -271,7 +271,7 @@ def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name
     assert accounts.sessions() == []
 
 
-def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accounts: Accounts) -> None:
+def test_remove_expired_sessions_uses_the_given_time(accounts: Accounts) -> None:
     for hours in -3, -1, 2:
         accounts.add_session("anna", later(hours))
     accounts.remove_expired_sessions(later(-2))
@@ -280,7 +280,7 @@ def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accoun
     assert len(accounts.sessions()) == 1
 
 
-def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_beyond_the_limit_removes_the_users_oldest_one(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     accounts.add_user("ben", "view", PASSWORD)
     accounts.add_session("ben", later())
     start = dt.datetime.now(dt.UTC)
@@ -293,7 +293,7 @@ def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, mon
     assert len(accounts.sessions()) == MAX_SESSIONS_PER_USER + 1
 
 
-def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -> None:
+def test_has_manager_needs_a_user_with_a_password_or_a_valid_token(accounts: Accounts) -> None:
     def check(expected: bool) -> None:
         assert accounts.has_manager() is expected
 
@@ -312,7 +312,7 @@ def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -
     check(True)
 
 
-def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(accounts: Accounts) -> None:
+def test_create_owner_session_takes_no_other_users_password_or_session(accounts: Accounts) -> None:
     accounts.add_user("owner", "view", PASSWORD)
     accounts.add_user("Owner-2", "view", None)
     accounts.add_session("owner-2", later())
@@ -325,7 +325,7 @@ def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(a
     assert accounts.create_owner_session(later()) is None
 
 
-def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_before_stays(accounts: Accounts) -> None:
+def test_a_second_owner_session_is_of_the_same_user_and_keeps_the_first(accounts: Accounts) -> None:
     first = accounts.create_owner_session(later())
     second = accounts.create_owner_session(later())
     assert first != second
@@ -336,7 +336,7 @@ def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_be
 # ---- the file
 
 
-async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_makes_that(tmp_path: Path) -> None:
+async def test_the_private_folder_is_private_whichever_part_creates_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for folder in ("accounts", "old", "older"):
@@ -356,7 +356,7 @@ async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_make
         assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
 
 
-def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_and_half_a_change_is_none(
+def test_the_file_and_its_journal_are_created_private_and_a_killed_change_is_rolled_back(
     path: Path,
 ) -> None:
     with start(HALF, path) as half:
@@ -370,24 +370,24 @@ def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_
     assert [file.name for file in path.parent.iterdir()] == ["access.sqlite3"]
 
 
-def test_a_file_that_others_could_read_is_mended(
+def test_a_file_that_others_can_read_is_made_private(
     accounts: Accounts, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.chmod(0o644)
     with open_accounts(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert caplog.messages == [f"{path} could be read by others; now it can't."]
+    assert caplog.messages == [f"Other users could read {path}. Its permissions are now 0600."]
 
 
-def test_where_there_are_no_accounts_none_are_made_unless_they_are_to_be(path: Path) -> None:
+def test_accounts_are_not_created_without_create(path: Path) -> None:
     with pytest.raises(
-        NoAccounts, match=r"There are no accounts in '.*/snapshots'; `dog user add` makes the first one"
+        NoAccounts, match=r"There are no accounts in '.*/snapshots'\. Add the first user with `dog user add`\."
     ):
         open_accounts(path, create=False)
     assert not path.parent.parent.exists()
 
 
-def test_what_was_told_as_done_is_there_after_a_sigkill(path: Path) -> None:
+def test_a_finished_change_survives_a_sigkill(path: Path) -> None:
     told = -1
     for _ in range(8):
         with start(ENDLESS, path, told + 2) as process:  # one more may be there than was told
@@ -403,7 +403,7 @@ def test_what_was_told_as_done_is_there_after_a_sigkill(path: Path) -> None:
     assert len(names) >= 24
 
 
-def test_several_processes_at_once_make_one_file_and_lose_nothing(path: Path) -> None:
+def test_parallel_processes_create_one_file_and_lose_no_change(path: Path) -> None:
     path.parent.mkdir(parents=True)
     processes = [start(SEVERAL, path, letter) for letter in "abcd"]
     for process in processes:
@@ -414,7 +414,7 @@ def test_several_processes_at_once_make_one_file_and_lose_nothing(path: Path) ->
         assert [token.name for token in accounts.tokens()] == expected
 
 
-def test_the_version_is_another_when_somebody_else_changed_or_replaced_the_file(
+def test_the_version_changes_when_another_connection_changes_or_replaces_the_file(
     accounts: Accounts, path: Path, tmp_path: Path
 ) -> None:
     shutil.copy(path, tmp_path / "backup")
@@ -433,7 +433,7 @@ def test_the_version_is_another_when_somebody_else_changed_or_replaced_the_file(
         assert [user.name for user in others.users()] == ["Anna", "carla"]
 
 
-def test_a_file_that_is_gone_is_an_error_and_nothing_is_made_in_its_place(accounts: Accounts, path: Path) -> None:
+def test_a_deleted_file_is_an_error_and_is_not_created_again(accounts: Accounts, path: Path) -> None:
     path.unlink()
     acts: list[Callable[[], object]] = [accounts.version, accounts.read, lambda: accounts.set_role("anna", "manage")]
     for act in acts:
@@ -442,7 +442,7 @@ def test_a_file_that_is_gone_is_an_error_and_nothing_is_made_in_its_place(accoun
     assert not path.exists()
 
 
-def test_whoever_holds_the_file_for_too_long_is_an_error_in_one_line(
+def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
@@ -454,7 +454,7 @@ def test_whoever_holds_the_file_for_too_long_is_an_error_in_one_line(
         impatient.set_role("anna", "manage")
 
 
-def test_who_changes_something_is_alone_from_the_beginning(
+def test_a_transaction_locks_the_file_from_its_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
@@ -468,7 +468,7 @@ def add_tokens(accounts: Accounts, number: int) -> None:
         accounts.add_token(f"t{each}", "view", None)
 
 
-def test_a_full_disk_changes_nothing_and_is_told_in_one_line(accounts: Accounts) -> None:
+def test_a_full_disk_is_an_error_in_one_line_and_changes_nothing(accounts: Accounts) -> None:
     pages = accounts._database.execute("PRAGMA page_count").fetchone()[0]
     accounts._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StartError, match=r"can't be used: database or disk is full\. Make room"):
@@ -522,7 +522,7 @@ DAMAGES = [put_garbage, cut_off, wipe_a_page, put_another_database, make_newer, 
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_accounts_are_refused_with_what_to_do_and_stay_as_they_are(
+def test_damaged_accounts_are_refused_with_advice_and_are_not_changed(
     damage: Callable[[Path], None], accounts: Accounts, path: Path
 ) -> None:
     accounts.close()
@@ -531,7 +531,7 @@ def test_damaged_accounts_are_refused_with_what_to_do_and_stay_as_they_are(
     with pytest.raises(StartError) as error:
         open_accounts(path)
     assert re.fullmatch(
-        rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), and nobody is let in by them\."
+        rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), so nobody can log in\."
         r" Put the file back from a backup, or remove it and add the users again with `dog user add`\.",
         str(error.value),
     )
@@ -549,14 +549,14 @@ def put_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [put_folder, put_link])
-def test_what_is_no_file_is_refused(place: Callable[[Path], None], accounts: Accounts, path: Path) -> None:
+def test_a_folder_or_a_link_instead_of_the_file_is_refused(place: Callable[[Path], None], accounts: Accounts, path: Path) -> None:
     accounts.close()
     place(path)
     with pytest.raises(StartError, match=r"must be a file, and is none; remove it\.$"):
         open_accounts(path)
 
 
-def test_a_private_folder_elsewhere_is_refused(path: Path, tmp_path: Path) -> None:
+def test_a_link_instead_of_the_private_folder_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path.parent.parent.mkdir()
     path.parent.symlink_to(tmp_path / "elsewhere")
@@ -565,7 +565,7 @@ def test_a_private_folder_elsewhere_is_refused(path: Path, tmp_path: Path) -> No
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_no_flipped_bit_makes_a_manager_or_another_error_than_damage(accounts: Accounts, path: Path) -> None:
+def test_a_flipped_bit_never_makes_a_manager_or_an_error_other_than_damage(accounts: Accounts, path: Path) -> None:
     accounts.add_token("cron", "capture", later())
     accounts.add_session("anna", later())
     accounts.close()

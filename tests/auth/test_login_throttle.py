@@ -30,12 +30,12 @@ def waits(throttle: LoginThrottle, account: str, addresses: list[str], number: i
     return found
 
 
-def test_wrong_passwords_are_free_at_first_and_then_each_doubles_the_wait_up_to_a_minute_for_an_account() -> None:
+def test_wrong_passwords_after_the_free_ones_double_an_accounts_delay_up_to_a_minute() -> None:
     addresses = [f"192.0.2.{number}" for number in range(100)]
     assert waits(LoginThrottle(3), "anna", addresses, 12) == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
-def test_an_address_waits_up_to_a_quarter_of_an_hour_whatever_accounts_it_tries() -> None:
+def test_an_address_is_delayed_up_to_15_minutes_across_all_accounts() -> None:
     throttle, now, found = LoginThrottle(3), 0.0, []
     for number in range(15):
         throttle.count(f"user{number}", "192.0.2.1", now)
@@ -44,7 +44,7 @@ def test_an_address_waits_up_to_a_quarter_of_an_hour_whatever_accounts_it_tries(
     assert found == [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
 
 
-def test_names_that_nobody_can_have_count_for_the_address_alone() -> None:
+def test_an_attempt_with_an_invalid_name_counts_only_for_the_address() -> None:
     throttle = LoginThrottle(3)
     assert try_until_refused(throttle, None, "192.0.2.1") == 3
     assert try_until_refused(throttle, None, "192.0.2.2") == 3
@@ -59,7 +59,7 @@ def test_names_that_nobody_can_have_count_for_the_address_alone() -> None:
         ("", "no address"),
     ],
 )
-def test_who_has_one_address_of_a_network_has_them_all(one: str, other: str) -> None:
+def test_addresses_of_one_network_share_a_count(one: str, other: str) -> None:
     throttle = LoginThrottle(1)
     throttle.count("anna", one, 0)
     assert throttle.seconds_left("ben", other, 0) == 1
@@ -68,13 +68,13 @@ def test_who_has_one_address_of_a_network_has_them_all(one: str, other: str) -> 
 @pytest.mark.parametrize(
     ("one", "other"), [("2001:db8::1", "2001:db8:0:1::1"), ("192.0.2.1", "192.0.2.2"), ("::1", "127.0.0.1")]
 )
-def test_another_address_does_not_wait(one: str, other: str) -> None:
+def test_another_address_is_not_delayed(one: str, other: str) -> None:
     throttle = LoginThrottle(1)
     throttle.count("anna", one, 0)
     assert throttle.seconds_left("ben", other, 0) == 0
 
 
-def test_an_hour_without_a_wrong_password_makes_good_for_all_before() -> None:
+def test_an_hour_without_a_wrong_password_resets_the_count() -> None:
     throttle = LoginThrottle(1)
     for _ in range(50):
         throttle.count("anna", "192.0.2.1", 0)
@@ -83,7 +83,7 @@ def test_an_hour_without_a_wrong_password_makes_good_for_all_before() -> None:
     assert throttle.seconds_left("anna", "192.0.2.1", 3600) == 1
 
 
-def test_what_is_forgotten_takes_no_memory() -> None:
+def test_forgotten_keys_take_no_memory() -> None:
     throttle = LoginThrottle(1)
     for number in range(100):
         throttle.count(f"user{number}", f"192.0.2.{number}", number)
@@ -92,7 +92,7 @@ def test_what_is_forgotten_takes_no_memory() -> None:
     assert len(throttle) == 2
 
 
-def test_however_many_come_only_so_many_are_remembered_and_the_last_ones_are() -> None:
+def test_only_the_last_keys_up_to_the_limit_are_remembered() -> None:
     throttle = LoginThrottle(1, max_keys=100)
     for number in range(1000):
         throttle.count(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0)
@@ -100,7 +100,7 @@ def test_however_many_come_only_so_many_are_remembered_and_the_last_ones_are() -
     assert [throttle.seconds_left(f"user{number}", "192.0.2.1", 0) for number in (899, 900, 999)] == [0, 1, 1]
 
 
-def test_whose_last_wrong_password_is_the_oldest_is_forgotten_first() -> None:
+def test_the_least_recently_tried_account_is_forgotten_first() -> None:
     throttle = LoginThrottle(1, max_keys=2)
     for number, name in enumerate(("anna", "ben", "anna", "carla")):
         throttle.count(name, ELSEWHERE.format(number), 0)
@@ -119,7 +119,7 @@ def test_whose_last_wrong_password_is_the_oldest_is_forgotten_first() -> None:
         max_size=60,
     ),
 )
-def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
+def test_no_sequence_of_attempts_exceeds_the_limits(
     free: int, attempts: list[tuple[str | None, str, float, bool]]
 ) -> None:
     throttle, now = LoginThrottle(free), 0.0
@@ -151,7 +151,7 @@ def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
             homes.add((account, address))
 
 
-def test_who_has_logged_in_from_a_place_is_not_kept_out_there_by_what_others_try_elsewhere() -> None:
+def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_network_they_logged_in_from() -> None:
     throttle = LoginThrottle(2)
     throttle.count("anna", "192.0.2.1", 0)
     throttle.record_success("anna", "192.0.2.1", 0)
@@ -164,7 +164,7 @@ def test_who_has_logged_in_from_a_place_is_not_kept_out_there_by_what_others_try
     assert throttle.seconds_left("anna", "192.0.2.1", 100) == 2
 
 
-def test_who_has_an_account_does_not_take_back_what_they_tried_of_others() -> None:
+def test_a_login_does_not_reset_the_addresss_attempts_on_other_accounts() -> None:
     throttle = LoginThrottle(3)
     for name in ("anna", "ben", "carla"):
         throttle.count(name, "192.0.2.1", 0)
@@ -173,7 +173,7 @@ def test_who_has_an_account_does_not_take_back_what_they_tried_of_others() -> No
     assert throttle.seconds_left("dora", "192.0.2.1", 0) == 1
 
 
-def test_right_passwords_make_nobody_of_their_address_wait() -> None:
+def test_correct_passwords_do_not_delay_their_address() -> None:
     throttle = LoginThrottle(1)
     for number in range(20):
         throttle.count("anna", "192.0.2.1", number)
@@ -186,7 +186,7 @@ def test_right_passwords_make_nobody_of_their_address_wait() -> None:
     assert throttle.seconds_left("frank", "192.0.2.1", 1000) == 900
 
 
-def test_a_wrong_password_while_a_right_one_is_looked_at_counts_from_when_it_was_tried() -> None:
+def test_a_wrong_password_during_a_correct_attempt_counts_from_its_own_time() -> None:
     throttle = LoginThrottle(1)
     throttle.count("me", "192.0.2.1", 0)
     throttle.count("anna", "192.0.2.1", 0.5)
@@ -194,7 +194,7 @@ def test_a_wrong_password_while_a_right_one_is_looked_at_counts_from_when_it_was
     assert throttle.seconds_left("ben", "192.0.2.1", 0.5) == 1
 
 
-def test_what_a_neighbour_tries_keeps_nobody_out_who_has_logged_in_from_there() -> None:
+def test_attempts_from_the_same_address_do_not_delay_a_user_who_logged_in_from_it() -> None:
     throttle = LoginThrottle(1)
     throttle.count("anna", "192.0.2.1", 0)
     throttle.record_success("anna", "192.0.2.1", 0)

@@ -104,7 +104,7 @@ async def dog(path: Path, *arguments: str, stdin: str = "") -> None:
 # ---- who is it
 
 
-async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: AuthService) -> None:
+async def test_a_session_identifies_the_user_until_logout(access: AuthService) -> None:
     secret, expires_at = await access.log_in("ANNA", PASSWORD, "192.0.2.1")
     visitor = access.identify_session(secret)
     assert visitor is not None
@@ -119,14 +119,14 @@ async def test_who_logs_in_is_known_by_the_session_until_they_log_out(access: Au
     await access.log_out(secret)
 
 
-async def test_each_login_is_a_session_of_its_own(access: AuthService) -> None:
+async def test_each_login_creates_its_own_session(access: AuthService) -> None:
     first, second = [(await access.log_in("anna", PASSWORD, "192.0.2.1"))[0] for _ in range(2)]
     await access.log_out(first)
     assert access.identify_session(first) is None
     assert access.identify_session(second) is not None
 
 
-async def test_a_session_and_a_token_are_there_after_a_restart(access: AuthService, path: Path) -> None:
+async def test_sessions_and_tokens_survive_a_restart(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         token = accounts.add_token("cron", "capture", later())
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
@@ -144,7 +144,7 @@ async def test_a_session_and_a_token_are_there_after_a_restart(access: AuthServi
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
-async def test_what_is_no_secret_is_nobody(text: str, access: AuthService) -> None:
+async def test_an_invalid_secret_identifies_nobody(text: str, access: AuthService) -> None:
     assert access.identify_session(text) is None
     assert access.identify_token(text) is None
     assert access.use_ticket(text) is None
@@ -152,7 +152,7 @@ async def test_what_is_no_secret_is_nobody(text: str, access: AuthService) -> No
     await access.log_out(text)
 
 
-async def test_who_is_in_no_accounts_keeps_the_role_they_had(access: AuthService) -> None:
+async def test_current_role_keeps_the_role_of_an_identity_without_account(access: AuthService) -> None:
     roles: list[Role | None] = [None, "view", "manage"]
     for role in roles:
         assert access.current_role(Identity(role=role, name=None, kind="anonymous", key=b"")) == role
@@ -162,7 +162,7 @@ async def test_who_is_in_no_accounts_keeps_the_role_they_had(access: AuthService
 # ---- changes
 
 
-async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_is_told(
+async def test_a_running_server_applies_changes_of_commands(
     access: AuthService, path: Path
 ) -> None:
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
@@ -185,7 +185,7 @@ async def test_what_commands_change_beside_a_running_server_holds_as_soon_as_it_
     assert access.current_role(visitor) is None
 
 
-async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_holds(
+async def test_a_running_server_applies_a_tokens_new_role_and_removal(
     access: AuthService, path: Path
 ) -> None:
     changes = Changes(access)
@@ -206,7 +206,7 @@ async def test_a_token_that_a_command_takes_away_is_nobody_and_its_new_role_hold
         assert access.current_role(visitor) is None
 
 
-async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path: Path) -> None:
+async def test_sessions_and_tokens_expire_while_the_server_runs(path: Path) -> None:
     access = AuthService(session_days=1 / 86400, parameters=CHEAPEST)
     with open_accounts(path) as accounts:
         accounts.add_user("anna", "view", PASSWORD)
@@ -226,7 +226,7 @@ async def test_sessions_and_tokens_end_by_their_time_while_the_server_runs(path:
             await access.close()
 
 
-async def test_what_a_listener_gets_wrong_does_not_end_the_watch(access: AuthService, path: Path) -> None:
+async def test_an_error_in_on_change_does_not_stop_the_polling(access: AuthService, path: Path) -> None:
     failed = asyncio.Event()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
     access.on_change = lambda: 1 / 0
@@ -238,7 +238,7 @@ async def test_what_a_listener_gets_wrong_does_not_end_the_watch(access: AuthSer
         await changes.wait()
 
 
-async def test_accounts_that_get_lost_meanwhile_are_told_once_and_let_nobody_new_in(
+async def test_a_deleted_accounts_file_is_logged_once_and_allows_no_new_login(
     access: AuthService, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -247,7 +247,7 @@ async def test_accounts_that_get_lost_meanwhile_are_told_once_and_let_nobody_new
     assert (await fail(access, password=PASSWORD)).code == "storage_error"
     assert (await fail(access, password=PASSWORD)).code == "storage_error"
     assert access.identify_session(secret) is not None
-    lost = [message for message in caplog.messages if message.endswith("holds until they can be read.")]
+    lost = [message for message in caplog.messages if message.endswith("stay in use until the file can be read.")]
     assert len(lost) == 1
     with open_accounts(backup) as accounts:
         accounts.remove_user("anna")
@@ -262,10 +262,10 @@ def put_garbage(path: Path) -> None:
     path.write_bytes(b"no database " * 1000)
 
 
-async def test_damaged_accounts_end_the_start(path: Path) -> None:
+async def test_damaged_accounts_fail_the_start(path: Path) -> None:
     put_garbage(path)
     access = AuthService(parameters=CHEAPEST)
-    with pytest.raises(StartError, match=r"are damaged \(file is not a database\), and nobody is let in by them"):
+    with pytest.raises(StartError, match=r"are damaged \(file is not a database\), so nobody can log in"):
         await access.open(path)
     await access.close()
 
@@ -273,7 +273,7 @@ async def test_damaged_accounts_end_the_start(path: Path) -> None:
 # ---- passwords
 
 
-async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
+async def test_neither_the_response_nor_the_work_reveals_if_a_user_exists(
     access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_accounts(path) as accounts:
@@ -296,14 +296,14 @@ async def test_no_answer_and_no_work_tells_whether_there_is_such_a_user(
     assert checked == [CHEAPEST] * len(tries)
 
 
-async def test_a_password_is_the_same_however_it_is_typed(access: AuthService, path: Path) -> None:
+async def test_passwords_are_compared_after_nfkc(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         accounts.set_password("anna", "Fußgänger ①")
     assert await access.log_in("anna", "Fußga\u0308nger 1", "192.0.2.1")
     assert (await fail(access, password="fußgänger 1")).code == "wrong_password"
 
 
-async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_session(
+async def test_a_login_renews_an_outdated_hash_and_ends_no_session(
     access: AuthService, path: Path
 ) -> None:
     before, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
@@ -326,7 +326,7 @@ async def test_a_hash_of_other_parameters_is_renewed_by_the_login_and_ends_no_se
         await stronger.close()
 
 
-async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
+async def test_a_password_that_changes_during_the_login_is_refused(
     access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = Hasher.matches
@@ -344,7 +344,7 @@ async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
         assert accounts.sessions() == []
 
 
-async def test_a_hash_that_can_not_be_read_is_a_wrong_password(access: AuthService, path: Path) -> None:
+async def test_an_unreadable_hash_is_a_wrong_password(access: AuthService, path: Path) -> None:
     with open_accounts(path) as accounts:
         accounts._database.execute("UPDATE users SET password = 'plain' WHERE key = 'anna'")
     assert (await fail(access, password="plain")).code == "wrong_password"
@@ -354,7 +354,7 @@ async def test_a_hash_that_can_not_be_read_is_a_wrong_password(access: AuthServi
 # ---- too many
 
 
-async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: AuthService, clock: Clock) -> None:
+async def test_after_too_many_wrong_passwords_the_correct_one_is_delayed_too(access: AuthService, clock: Clock) -> None:
     for _ in range(3):
         assert (await fail(access)).code == "wrong_password"
     error = await fail(access, password=PASSWORD, address="198.51.100.1")
@@ -378,18 +378,18 @@ async def test_after_too_many_wrong_passwords_the_right_one_waits_too(access: Au
         assert (await fail(access)).code == "wrong_password"
 
 
-async def test_names_that_there_are_not_wait_as_those_do_that_there_are(access: AuthService) -> None:
+async def test_unknown_names_are_delayed_like_known_ones(access: AuthService) -> None:
     codes = [(await fail(access, "nobody", address=ELSEWHERE.format(number))).code for number in range(5)]
     assert codes == ["wrong_password"] * 3 + ["rate_limited"] * 2
 
 
-async def test_many_attempts_at_once_get_no_more_looked_at_than_one_after_the_other(access: AuthService) -> None:
+async def test_parallel_attempts_do_not_exceed_the_limit_of_sequential_ones(access: AuthService) -> None:
     tries = [fail(access, address=ELSEWHERE.format(number)) for number in range(50)]
     codes = [error.code for error in await asyncio.gather(*tries)]
     assert codes == ["wrong_password"] * 3 + ["rate_limited"] * 47
 
 
-async def test_only_so_many_wait_for_their_password_to_be_checked_and_the_others_are_told_when_to_come_back(
+async def test_logins_beyond_the_queue_are_refused_with_a_retry_after(
     access: AuthService,
 ) -> None:
     tries = [fail(access, f"user{number}", address=ELSEWHERE.format(number)) for number in range(50)]
@@ -401,7 +401,7 @@ async def test_only_so_many_wait_for_their_password_to_be_checked_and_the_others
         assert (await fail(access, "user49", address=ELSEWHERE.format(49))).code == "wrong_password"
 
 
-async def test_one_account_and_one_network_have_their_places_and_nobody_elses(path: Path) -> None:
+async def test_one_account_or_network_can_not_fill_the_login_queue(path: Path) -> None:
     with open_accounts(path) as accounts:
         for name in ("anna", "ben"):
             accounts.add_user(name, "view", PASSWORD)
@@ -427,7 +427,7 @@ async def test_one_account_and_one_network_have_their_places_and_nobody_elses(pa
         await access.close()
 
 
-async def test_the_event_loop_goes_on_while_passwords_are_checked(path: Path) -> None:
+async def test_the_event_loop_is_not_blocked_while_passwords_are_verified(path: Path) -> None:
     access = AuthService()
     await access.open(path)
     try:
@@ -444,7 +444,7 @@ async def test_the_event_loop_goes_on_while_passwords_are_checked(path: Path) ->
 # ---- tickets
 
 
-async def test_a_ticket_is_good_once_for_whoever_asked_as_they_are_now(
+async def test_a_ticket_is_valid_once_and_returns_the_current_identity(
     access: AuthService, path: Path, clock: Clock
 ) -> None:
     secret, _ = await access.log_in("anna", PASSWORD, "192.0.2.1")
@@ -465,7 +465,7 @@ async def test_a_ticket_is_good_once_for_whoever_asked_as_they_are_now(
     assert access.use_ticket(tickets[2]) is None
 
 
-async def test_a_ticket_ends_after_its_seconds(access: AuthService, clock: Clock) -> None:
+async def test_a_ticket_expires_after_its_lifetime(access: AuthService, clock: Clock) -> None:
     visitor = Identity(role="view", name=None, kind="anonymous", key=b"")
     ticket, seconds = access.make_ticket(visitor)
     late, _ = access.make_ticket(visitor)
@@ -475,7 +475,7 @@ async def test_a_ticket_ends_after_its_seconds(access: AuthService, clock: Clock
     assert access.use_ticket(late) is None
 
 
-async def test_however_many_tickets_are_made_only_so_many_are_remembered(access: AuthService, clock: Clock) -> None:
+async def test_tickets_beyond_the_limit_replace_the_oldest(access: AuthService, clock: Clock) -> None:
     visitors = [Identity(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MAX_TICKETS)]
     tickets = [access.make_ticket(visitor)[0] for visitor in (*visitors, *visitors[:2])]
     assert len(access._tickets) == MAX_TICKETS
@@ -489,7 +489,7 @@ async def test_however_many_tickets_are_made_only_so_many_are_remembered(access:
     assert len(access._tickets) < MAX_TICKETS
 
 
-async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_elses(access: AuthService) -> None:
+async def test_one_identitys_tickets_replace_only_its_own(access: AuthService) -> None:
     ben, anna = (Identity(role="view", name=name, kind="local", key=b"") for name in ("ben", "anna"))
     of_ben = access.make_ticket(ben)[0]
     of_anna = [access.make_ticket(anna)[0] for _ in range(MAX_TICKETS_PER_IDENTITY + 2)]
@@ -500,7 +500,7 @@ async def test_one_s_many_tickets_take_the_place_of_their_own_and_of_nobody_else
 # ---- the first one
 
 
-async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
+async def test_the_setup_secret_gives_one_session_with_the_role_manage(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
@@ -523,11 +523,11 @@ async def test_the_first_link_lets_one_in_who_may_manage(path: Path) -> None:
         await access.close()
 
 
-def test_what_a_command_changed_is_known_within_a_second() -> None:
+def test_a_commands_change_is_applied_within_a_second() -> None:
     assert POLL_INTERVAL_SECONDS < MAX_PROPAGATION_SECONDS < 1
 
 
-async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: Path) -> None:
+async def test_a_revoked_setup_secret_stays_revoked_after_the_manager_is_removed(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
@@ -545,7 +545,7 @@ async def test_a_void_link_stays_void_when_whoever_may_manage_is_removed(path: P
         await access.close()
 
 
-async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) -> None:
+async def test_the_setup_secret_is_revoked_once_there_is_another_manager(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
@@ -560,7 +560,7 @@ async def test_the_first_link_is_void_once_somebody_else_may_manage(path: Path) 
         await access.close()
 
 
-async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_was_in(path: Path) -> None:
+async def test_the_setup_secret_stays_valid_if_the_browser_disconnects(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
@@ -576,7 +576,7 @@ async def test_the_first_link_is_still_good_when_the_browser_hung_up_before_it_w
         await access.close()
 
 
-async def test_the_first_link_is_still_good_when_the_accounts_could_not_be_written(path: Path) -> None:
+async def test_the_setup_secret_stays_valid_if_the_accounts_can_not_be_written(path: Path) -> None:
     access = AuthService(parameters=CHEAPEST)
     await access.open(path)
     try:
@@ -610,7 +610,7 @@ class WallClock:
         return None if self.is_in_doubt else self.now()
 
 
-async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is_deleted_only_by_a_trusted_one(
+async def test_a_session_expired_by_a_wrong_clock_is_valid_again_and_deleted_only_by_a_trusted_clock(
     access: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await access.close()
@@ -647,7 +647,7 @@ async def test_what_seemed_expired_is_valid_again_when_the_clock_is_right_and_is
         await access.close()
 
 
-async def test_who_logs_out_of_a_session_that_seems_expired_is_out_for_good(
+async def test_logout_ends_a_session_that_a_wrong_clock_calls_expired(
     access: AuthService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wall = WallClock(monkeypatch)

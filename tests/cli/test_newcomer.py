@@ -118,7 +118,7 @@ def ask_all(cable: Cable, place: tuple[str, int], requests: list[Request]) -> li
     return [(status, body) for status, body in cable.run(ASK, (*place, requests))]  # type: ignore[attr-defined]
 
 
-def test_of_a_default_start_a_newcomer_finds_nothing(cable: Cable, tmp_path: Path) -> None:
+def test_a_default_start_has_no_port_that_another_machine_can_reach(cable: Cable, tmp_path: Path) -> None:
     server = cable.serve(tmp_path)
     try:
         ports = find_ports(server)
@@ -133,7 +133,7 @@ def test_of_a_default_start_a_newcomer_finds_nothing(cable: Cable, tmp_path: Pat
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", THERE])
-def test_with_a_login_a_newcomer_finds_one_port_and_there_nothing_but_the_login(
+def test_with_auth_another_machine_reaches_one_port_and_only_the_login(
     cable: Cable, tmp_path: Path, host: str
 ) -> None:
     server = cable.serve(tmp_path, "--auth", "--host", host, "--dead-time", "0")
@@ -159,7 +159,7 @@ def test_with_a_login_a_newcomer_finds_one_port_and_there_nothing_but_the_login(
         server.kill()
 
 
-def test_without_a_login_a_newcomer_finds_no_server_since_it_does_not_start(cable: Cable, tmp_path: Path) -> None:
+def test_without_auth_a_server_for_other_machines_does_not_start(cable: Cable, tmp_path: Path) -> None:
     ended = subprocess.run(
         [*cable.inside, sys.executable, "-m", "dog", "serve", "--host", THERE, "--port", "0"],
         cwd=tmp_path,
@@ -193,7 +193,7 @@ WAYS: dict[str, tuple[Settings, str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_way_in_is_open_until_somebody_has_said_who_may_come(way: str) -> None:
+def test_check_exposure_requires_auth_or_open_for_other_machines(way: str) -> None:
     settings, named = WAYS[way]
     with pytest.raises(SettingError) as caught:
         check_exposure(settings)
@@ -211,7 +211,7 @@ NAMES = ("host", "base_url", "trusted_proxies")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "localhost."])
-def test_this_machine_alone_is_no_way_in(host: str) -> None:
+def test_check_exposure_allows_loopback_without_auth(host: str) -> None:
     check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, base_url=f"http://{f'[{host}]' if ':' in host else host}:8080"))
 
@@ -224,7 +224,7 @@ def test_this_machine_alone_is_no_way_in(host: str) -> None:
         (Settings(anonymous="view", open=True), "anonymous"),
     ],
 )
-def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> None:
+def test_check_exposure_refuses_contradictory_settings(settings: Settings, flag: str) -> None:
     with pytest.raises(SettingError) as caught:
         check_exposure(settings)
     assert caught.value.setting == f"--{flag}"
@@ -245,13 +245,13 @@ def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> No
         (Settings(auth=True, anonymous="capture"), []),
     ],
 )
-def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> None:
+def test_find_warnings_reports_likely_mistakes(settings: Settings, said: list[str]) -> None:
     traps = find_warnings(settings)
     assert len(traps) == len(said)
     assert all(word in trap for word, trap in zip(said, traps, strict=True))
 
 
-def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
+def test_the_start_logs_warnings_about_settings(serve: Serve) -> None:
     serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share photos without logging in")
 
 
@@ -264,7 +264,7 @@ def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
         ["--trusted-proxies", "127.0.0.1"],
     ],
 )
-def test_the_program_itself_ends_with_one_line_that_names_both_ways(tmp_path: Path, way: list[str]) -> None:
+def test_an_exposed_start_fails_with_one_line_that_names_auth_and_open(tmp_path: Path, way: list[str]) -> None:
     ended = run_dog("serve", *way, cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     [line] = ended.stderr.splitlines()

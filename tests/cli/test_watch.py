@@ -97,7 +97,7 @@ def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
             assert file.read_bytes() == answer.read()
 
 
-def test_a_server_that_is_killed_and_started_again_costs_no_photo(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_misses_no_photo_if_the_server_is_killed_and_restarted(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     press(server)  # before anybody watches
     watcher = watch(server.url, "--save", "kept", "--exec", "echo had {id}")
@@ -114,7 +114,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_photo(serve: Serve, 
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_watcher_that_is_killed_goes_on_where_it_was(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_continues_where_it_was_killed(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     arguments = (server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher = watch(*arguments)
@@ -132,7 +132,7 @@ def test_a_watcher_that_is_killed_goes_on_where_it_was(serve: Serve, watch: Watc
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_both_killed_the_photos_of_the_time_between_are_caught_up(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_catches_up_after_both_were_killed(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     arguments = (server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher = watch(*arguments)
@@ -157,7 +157,7 @@ def test_both_killed_the_photos_of_the_time_between_are_caught_up(serve: Serve, 
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_photo_whose_file_was_written_before_the_kill_is_not_had_twice(
+def test_watch_does_not_repeat_a_photo_whose_file_was_written_before_the_kill(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     server = serve(*STILL)
@@ -187,7 +187,7 @@ def test_a_photo_whose_file_was_written_before_the_kill_is_not_had_twice(
     assert_kept(kept, server, taken)
 
 
-def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
+def test_watch_does_not_repeat_a_caught_up_photo_whose_event_follows(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     server = serve(*STILL)
@@ -208,7 +208,7 @@ def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_photo_that_was_deleted_meanwhile_is_told_and_passed_over(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_reports_and_skips_a_photo_that_was_deleted(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     watcher = watch(server.url, "--save", "kept")
     watcher.wait_for("connected")
@@ -227,7 +227,7 @@ def test_a_photo_that_was_deleted_meanwhile_is_told_and_passed_over(serve: Serve
     assert list((tmp_path / "kept").glob(f"*_{first}.jpg"))
 
 
-def test_commands_run_one_after_the_other_without_a_shell_and_failures_are_told(
+def test_watch_runs_commands_in_sequence_without_a_shell_and_reports_failures(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     program = write_program(
@@ -300,7 +300,7 @@ def number(seq: int, **fields: object) -> dict[str, Any]:
     return {"seq": seq, "cursor": f"7-{seq}", "at": "2026-11-22T11:14:38.123Z", "camera": "main"} | fields
 
 
-def test_a_time_that_is_none_or_no_clock_shows_is_printed_as_it_was_told(
+def test_watch_prints_an_invalid_or_out_of_range_time_unchanged(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -313,7 +313,7 @@ def test_a_time_that_is_none_or_no_clock_shows_is_printed_as_it_was_told(
     assert [line.partition("  ")[0] for line in watcher.lines[1:]] == ["garbage\\x1b[31m", *times[1:]]
 
 
-def test_a_photo_that_comes_damaged_is_told_and_passed_over(watch: Watch, tmp_path: Path) -> None:
+def test_watch_reports_and_skips_a_damaged_photo(watch: Watch, tmp_path: Path) -> None:
     bodies = [make_body(seq, bytes=5, type="ready", sha256=sha256) for seq, sha256 in ((1, "0" * 64), (2, ""))]
     events = [number(seq, **body) for seq, body in enumerate(bodies, 1)]
     with StandIn([make_hello(), *events], picture=b"12345") as server:
@@ -324,14 +324,14 @@ def test_a_photo_that_comes_damaged_is_told_and_passed_over(watch: Watch, tmp_pa
     assert [file.read_bytes() for file in (tmp_path / "kept").glob("*.jpg")] == [b"12345"]
 
 
-def test_ctrl_c_ends_it_quietly(serve: Serve, watch: Watch) -> None:
+def test_ctrl_c_ends_watch_without_a_message(serve: Serve, watch: Watch) -> None:
     watcher = watch(serve().url)
     watcher.wait_for("watching")
     assert watcher.end(signal.SIGINT) == Status.INTERRUPTED
     assert [line.split("  ")[-1].split()[-1] for line in watcher.lines] == ["main", "watching"]
 
 
-def test_events_are_json_objects_where_that_is_asked_for(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_prints_events_as_json(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     watcher = watch(server.url, "--json", "--save", "kept")
     watcher.wait_for("hello")
@@ -349,7 +349,7 @@ def test_events_are_json_objects_where_that_is_asked_for(serve: Serve, watch: Wa
     assert told["capturing"]["capture"] == told["ready"]["capture"]
 
 
-def test_only_the_named_camera_is_watched(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_shows_only_the_selected_camera(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.front]\ncamera = "test"\n[cameras.back]\ncamera = "test"\n')
     server = serve(*STILL)
     watcher = watch(server.url, "--camera", "back", "--save", "kept")
@@ -365,7 +365,7 @@ def test_only_the_named_camera_is_watched(serve: Serve, watch: Watch, tmp_path: 
     assert "the server has no camera 'nope'. Name one of front, back." in ended.stderr
 
 
-def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_refuses_a_folder_of_another_watcher_or_server(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve()
     watcher = watch(server.url, "--save", "kept")
     watcher.wait_for("connected")
@@ -385,7 +385,7 @@ def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp
 
 
 @pytest.mark.parametrize("command", ["no-such-program {path}", "'", ""])
-def test_a_command_that_can_not_be_run_is_told_before_anything_begins(command: str, tmp_path: Path) -> None:
+def test_watch_refuses_a_command_that_can_not_be_run_before_it_connects(command: str, tmp_path: Path) -> None:
     ended = run_dog("watch", "127.0.0.1:1", "--exec", command, cwd=tmp_path)
     assert ended.stderr.startswith("dog: --exec: ")
     assert ended.returncode == Status.USAGE

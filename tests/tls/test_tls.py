@@ -162,22 +162,22 @@ def write_ended(authority: Authority) -> None:
 
 
 WRONG = [
-    (write_missing, "tls-certificate", r"can't be read: no such file or directory; name a file that can"),
-    (write_no_key, "tls-key", r"can't be read: no such file or directory; name a file that can"),
-    (write_folder, "tls-certificate", r"can't be read: .*; name a file that can"),
-    (write_pipe, "tls-key", r"can't be read: it is not a regular file; name a file that can"),
-    (write_no_pem, "tls-certificate", r"has no certificate in PEM; name a file that has"),
-    (write_certificate_as_key, "tls-key", r"has no private key in PEM; name a file that has"),
-    (write_damaged, "tls-certificate", r"make or fetch it anew"),
-    (write_other_key, "tls-key", r"is not that of the certificate in .*; name its own"),
-    (write_key_of_another_kind, "tls-key", r"is not that of the certificate in .*; name its own"),
-    (write_encrypted_key, "tls-key", r"is encrypted, .*; openssl pkey writes one without"),
-    (write_ended, "tls-certificate", r"has ended on \d{4}-\d\d-\d\d; renew it"),
+    (write_missing, "tls-certificate", r"can't be read: no such file or directory\. Name a file that can be read"),
+    (write_no_key, "tls-key", r"can't be read: no such file or directory\. Name a file that can be read"),
+    (write_folder, "tls-certificate", r"can't be read: .*\. Name a file that can be read"),
+    (write_pipe, "tls-key", r"can't be read: it is not a regular file\. Name a file that can be read"),
+    (write_no_pem, "tls-certificate", r"contains no certificate in PEM format\. Name a file that does\."),
+    (write_certificate_as_key, "tls-key", r"contains no private key in PEM format\. Name a file that does\."),
+    (write_damaged, "tls-certificate", r"Make or fetch a new certificate\."),
+    (write_other_key, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
+    (write_key_of_another_kind, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
+    (write_encrypted_key, "tls-key", r"is encrypted with a password\. Decrypt it with openssl pkey\."),
+    (write_ended, "tls-certificate", r"expired on \d{4}-\d\d-\d\d\. Renew it"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "flag", "said"), WRONG, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_certificate_that_can_not_be_used_ends_the_start_with_one_line(
+def test_an_unusable_certificate_fails_the_start_with_one_line(
     spoil: Callable[[Authority], None], flag: str, said: str, authority: Authority, tmp_path: Path
 ) -> None:
     authority.issue()
@@ -187,27 +187,27 @@ def test_a_certificate_that_can_not_be_used_ends_the_start_with_one_line(
     assert re.fullmatch(rf"dog: --{flag} \(command line\): .*{said}.*\n", ended.stderr), ended.stderr
 
 
-def test_a_key_in_no_file_or_without_a_certificate_is_told_so(authority: Authority, tmp_path: Path) -> None:
+def test_a_missing_key_or_certificate_fails_the_start(authority: Authority, tmp_path: Path) -> None:
     authority.issue()
     without_key = run_dog("serve", "--tls-certificate", str(authority.certificate), cwd=tmp_path)
     assert without_key.returncode == 2
-    assert "has no private key in PEM; name its file with tls_key" in without_key.stderr
+    assert "contains no private key in PEM format. Name its file with tls_key." in without_key.stderr
     alone = run_dog("serve", "--tls-key", str(authority.key), cwd=tmp_path)
     assert alone.returncode == 2
     assert (
-        "dog: --tls-key (command line): there is no certificate to it; name its file with tls_certificate"
+        "dog: --tls-key (command line): the key has no certificate. Name its file with tls_certificate."
         in alone.stderr
     )
 
 
-def test_the_key_may_stand_in_the_certificate_s_file(authority: Authority) -> None:
+def test_the_key_may_be_in_the_certificates_file(authority: Authority) -> None:
     authority.certificate.write_bytes(authority.make().private_key_and_cert_chain_pem.bytes())
     assert make_tls(Settings(tls_certificate=authority.certificate)) is not None
     assert make_tls(Settings()) is None
 
 
 @pytest.mark.parametrize("year", [2049, 2050], ids=["as UTCTime", "as GeneralizedTime"])
-def test_begin_and_end_of_a_certificate_are_read_whatever_the_century(authority: Authority, year: int) -> None:
+def test_the_validity_of_a_certificate_is_read_in_both_time_formats(authority: Authority, year: int) -> None:
     begins_at = dt.datetime(1999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
     ends_at = dt.datetime(year, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
     authority.issue(not_before=begins_at, not_after=ends_at)
@@ -215,7 +215,7 @@ def test_begin_and_end_of_a_certificate_are_read_whatever_the_century(authority:
     assert (loaded.begins_at, loaded.ends_at) == (begins_at, ends_at)
 
 
-def test_a_certificate_that_dog_cert_made_is_as_good_as_any(authority: Authority) -> None:
+def test_a_certificate_of_dog_cert_can_be_loaded(authority: Authority) -> None:
     made = make_certificate("itself", [parse_name("localhost")])
     authority.certificate.write_bytes(made.certificate)
     authority.key.write_bytes(made.key)
@@ -225,7 +225,7 @@ def test_a_certificate_that_dog_cert_made_is_as_good_as_any(authority: Authority
 # ---- what is spoken
 
 
-def test_the_page_the_push_and_a_photo_come_by_https(serve_https: Serve, authority: Authority) -> None:
+def test_https_serves_the_page_the_push_and_a_photo(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     assert b"<html" in fetch(server, "/", authority.client)
@@ -236,7 +236,7 @@ def test_the_page_the_push_and_a_photo_come_by_https(serve_https: Serve, authori
     assert server.stop() == 0
 
 
-def test_it_speaks_tls_1_2_and_1_3_and_http_1_1_alone_and_resumes_nothing(
+def test_the_server_accepts_only_tls_1_2_and_1_3_and_http_1_1_without_session_resumption(
     serve_https: Serve, authority: Authority
 ) -> None:
     authority.issue()
@@ -264,7 +264,7 @@ def test_it_speaks_tls_1_2_and_1_3_and_http_1_1_alone_and_resumes_nothing(
         shake_hands(server, old)
 
 
-def test_who_speaks_http_to_it_is_told_in_http(serve_https: Serve, authority: Authority) -> None:
+def test_plain_http_gets_a_400_in_plain_http(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     with socket.create_connection((HERE, server.port), timeout=20) as connection:
@@ -276,7 +276,7 @@ def test_who_speaks_http_to_it_is_told_in_http(serve_https: Serve, authority: Au
     assert b"https://" in body
 
 
-def test_the_end_sends_viewers_away_with_1012_and_says_goodbye(serve_https: Serve, authority: Authority) -> None:
+def test_shutdown_closes_viewers_with_1012_and_sends_close_notify(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     with watch(server, authority.client) as viewer, shake_hands(server, authority.client) as script:
@@ -302,7 +302,7 @@ def made(authority: Authority, tmp_path: Path) -> Path:
     return authority.certificate
 
 
-def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
+def test_the_commands_trust_only_the_given_certificate(
     serve_https: Serve, made: Path, tmp_path: Path
 ) -> None:
     server = serve_https()
@@ -333,7 +333,7 @@ def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
     assert run_dog("gallery", server.url, "--certificate", "other.pem", cwd=tmp_path).returncode == 3
 
 
-async def test_a_client_that_trusts_the_certificate_hears_what_happens(serve_https: Serve, made: Path) -> None:
+async def test_a_client_with_the_certificate_receives_events(serve_https: Serve, made: Path) -> None:
     server = await asyncio.to_thread(serve_https)
     async with dog.client.Client(server.url, certificate=made) as client:
         async for event in client.events():
@@ -350,7 +350,7 @@ async def test_a_client_that_trusts_the_certificate_hears_what_happens(serve_htt
 
 
 @pytest.mark.parametrize("by", ["SIGHUP", "the file alone"])
-def test_a_new_certificate_is_shown_to_whoever_comes_and_a_viewer_stays(
+def test_a_new_certificate_is_used_for_new_connections_and_viewers_stay(
     by: str, serve_https: Serve, authority: Authority
 ) -> None:
     first = authority.issue()
@@ -360,7 +360,7 @@ def test_a_new_certificate_is_shown_to_whoever_comes_and_a_viewer_stays(
         second = authority.issue()
         if by == "SIGHUP":
             server.send(signal.SIGHUP)
-        server.wait_for(r"The certificate was read again; it ends on \d{4}-\d\d-\d\d")
+        server.wait_for(r"The certificate was loaded again\. It expires on \d{4}-\d\d-\d\d\.")
         assert see_certificate(server, authority.client) == second != first
         viewer.send('{"type":"capture"}')
         assert read_until(viewer, "ready")["seq"] == 2
@@ -369,40 +369,40 @@ def test_a_new_certificate_is_shown_to_whoever_comes_and_a_viewer_stays(
     assert server.stop() == 0
 
 
-def test_sighup_reads_the_certificate_again_also_where_nothing_has_changed(
+def test_sighup_reloads_an_unchanged_certificate(
     serve_https: Serve, authority: Authority
 ) -> None:
     first = authority.issue()
     server = serve_https()
     server.send(signal.SIGHUP)
-    server.wait_for("The certificate was read again")
+    server.wait_for("The certificate was loaded again")
     assert see_certificate(server, authority.client) == first
 
 
-def test_a_new_certificate_that_can_not_be_used_is_an_error_in_the_log_and_the_old_one_stays(
+def test_an_unusable_new_certificate_is_logged_and_the_old_one_stays(
     serve_https: Serve, authority: Authority
 ) -> None:
     first = authority.issue()
     server = serve_https()
     write_other_key(authority)
-    server.wait_for(r"ERROR .*--tls-key \(command line\): .* is not that .*; the certificate from before stays in use")
+    server.wait_for(r"ERROR .*--tls-key \(command line\): .* does not belong .* The previous certificate stays in use\.")
     assert see_certificate(server, authority.client) == first
     authority.certificate.unlink()
     server.wait_for(r"ERROR .*--tls-certificate \(command line\): .* can't be read: no such file")
     assert see_certificate(server, authority.client) == first
     second = authority.issue()
-    server.wait_for("The certificate was read again")
+    server.wait_for("The certificate was loaded again")
     assert see_certificate(server, authority.client) == second
     assert server.stop() == 0
 
 
-def test_a_certificate_that_ends_soon_is_a_warning_at_the_start_and_when_it_is_read_again(
+def test_a_certificate_that_expires_soon_is_a_warning_at_the_start_and_at_a_reload(
     serve_https: Serve, authority: Authority
 ) -> None:
     ends_at = dt.datetime.now(dt.UTC) + EXPIRY_WARNING_TIME
     authority.issue(not_after=ends_at)
     server = serve_https()
-    warning = rf"WARNING .*The certificate ends on {ends_at.date()}: renew it"
+    warning = rf"WARNING .*The certificate expires on {ends_at.date()}\. Renew it"
     server.wait_for(warning)
     server.send(signal.SIGHUP)
     server.wait_for(rf"(?s){warning}.*read again.*{warning}")
@@ -412,27 +412,29 @@ def test_a_certificate_that_ends_soon_is_a_warning_at_the_start_and_when_it_is_r
     assert len(re.findall(warning, server.stderr)) == 2
 
 
-def test_a_certificate_of_tomorrow_is_served_with_a_warning_for_the_clock_may_be_wrong(
+def test_a_certificate_that_is_not_valid_yet_is_used_with_a_warning(
     serve_https: Serve, authority: Authority
 ) -> None:
     tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     authority.issue(not_before=tomorrow)
     server = serve_https()
-    server.wait_for(rf"WARNING .*good only from {tomorrow.date()} on; is the clock right\?")
+    server.wait_for(rf"WARNING .*not valid before {tomorrow.date()}\. Check the clock\.")
     with pytest.raises(ssl.SSLCertVerificationError, match="not yet valid"):
         shake_hands(server, authority.client)
 
 
-def test_a_key_that_everybody_can_read_is_a_warning(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_world_readable_key_is_a_warning(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
     authority.issue()
     for mode, warnings in ((0o640, 0), (0o644, 1)):
         authority.key.chmod(mode)
         Tls(authority.settings())
         assert len(caplog.messages) == warnings
-    assert caplog.messages == [f"{authority.key} can be read by everybody on this computer; chmod 600 ends that"]
+    assert caplog.messages == [
+        f"Everybody on this computer can read the key in {authority.key}. Run: chmod 600 {authority.key}"
+    ]
 
 
-async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warning_once(
+async def test_an_expiry_that_comes_near_while_the_server_runs_is_one_warning(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dog.tls.certificate.POLL_INTERVAL_SECONDS", 0.001)
@@ -449,7 +451,7 @@ async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warnin
     running.cancel()
 
 
-def test_a_sighup_at_any_moment_of_the_start_ends_nothing(tmp_path: Path) -> None:
+def test_a_sighup_during_the_start_does_not_end_the_server(tmp_path: Path) -> None:
     server = ServerProcess("--log-level", "debug", cwd=tmp_path).launch()
     try:
         sent = 0
@@ -469,7 +471,7 @@ def caught(pid: int, number: signal.Signals) -> bool:
     return bool(int(re.findall(r"SigCgt:\t(\w+)", status)[0], 16) & 1 << number - 1)
 
 
-def test_without_tls_sighup_ends_nothing_and_says_that_there_is_nothing_to_reload(tmp_path: Path) -> None:
+def test_sighup_without_tls_is_logged_and_does_not_end_the_server(tmp_path: Path) -> None:
     server = ServerProcess(cwd=tmp_path).start()
     try:
         server.send(signal.SIGHUP)
@@ -541,7 +543,7 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
             client.writer.transport.abort()
 
 
-async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
+async def test_an_unfinished_handshake_takes_a_place_and_times_out(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured = await secure(max_connections_per_address=2)
@@ -560,7 +562,7 @@ async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
     writer.close()
 
 
-async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
+async def test_a_connection_beyond_the_limit_gets_503_over_tls(secure: Secure) -> None:
     secured = await secure(max_connections=1)
     busy = await secured.begin()
     for _ in range(3):
@@ -573,7 +575,7 @@ async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
     assert await busy.ask(REST) == 200
 
 
-async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_open_handshake_is_closed_for_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     secured = await secure(max_connections=1)
     reader, writer = await secured.knock()
@@ -585,7 +587,7 @@ async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: p
 
 
 @pytest.mark.parametrize("size", [0, 5_000_000])
-async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first(secure: Secure, size: int) -> None:
+async def test_a_client_that_sends_its_whole_request_first_can_read_the_503(secure: Secure, size: int) -> None:
     secured = await secure(max_connections=1)
     await secured.begin()
     for _ in range(5):
@@ -596,7 +598,7 @@ async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first
         client.close()
 
 
-async def test_handshakes_of_those_who_are_refused_are_bounded_too(
+async def test_handshakes_of_refused_connections_are_limited(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured = await secure(max_connections=1)
@@ -621,7 +623,7 @@ ENDS = [way for way in WAYS_OUT if way not in (_shut_down_the_sending_half, _say
 
 
 @pytest.mark.parametrize("leave", ENDS, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
-async def test_a_place_is_free_again_however_its_connection_ended(
+async def test_a_closed_connection_frees_its_place(
     secure: Secure, leave: Callable[[Client, Guarded], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     secured = await secure(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
@@ -637,7 +639,7 @@ async def test_a_place_is_free_again_however_its_connection_ended(
 
 
 @pytest.mark.parametrize("before", ["", "handshake"])
-async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authority, before: str) -> None:
+async def test_a_clients_close_notify_gets_one_in_return(secure: Secure, authority: Authority, before: str) -> None:
     secured = await secure()
 
     def come_and_go() -> None:
@@ -670,7 +672,7 @@ async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authorit
         pytest.param(UPGRADE, id="a handshake"),
     ],
 )
-async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, started_with: bytes) -> None:
+async def test_a_closed_connection_is_released_without_the_garbage_collector(secure: Secure, started_with: bytes) -> None:
     """Without the garbage collector, which comes late: a connection under TLS has 80 KiB."""
     secured = await secure()
     gc.collect()
@@ -688,7 +690,7 @@ async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, s
         gc.enable()
 
 
-async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
+async def test_a_response_that_is_not_read_is_cut_off(
     secure: Secure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 0.2)
@@ -699,7 +701,7 @@ async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
     assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
 
 
-async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing(
+async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_nothing(
     secure: Secure, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "dog")
@@ -733,7 +735,7 @@ async def connect_async(secured: Secured) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("code", [1012, 4401])
-async def test_the_farewell_arrives_and_the_connection_ends_by_itself(secure: Secure, code: int) -> None:
+async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, code: int) -> None:
     secured = await secure()
     hub = secured.app[SERVICE].hub
     async with connect_async(secured) as hearing:
@@ -797,7 +799,7 @@ async def echo(authority: Authority) -> AsyncIterator[tuple[int, list[Echo]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_byte_arrives_in_order_whatever_waits(authority: Authority, seed: int) -> None:
+async def test_every_byte_arrives_in_order_under_backpressure(authority: Authority, seed: int) -> None:
     chance = random.Random(seed)
     data = chance.randbytes(3_000_000)
     async with echo(authority) as (port, echoes):
@@ -822,7 +824,7 @@ async def test_every_byte_arrives_in_order_whatever_waits(authority: Authority, 
 
 
 @pytest.mark.parametrize("junk", [b"\x17\x03\x03\x00\x20" + bytes(32), b"GET / HTTP/1.1\r\n\r\n", bytes(1000)])
-async def test_bytes_that_are_no_tls_end_the_connection_and_nothing_of_them_is_heard(
+async def test_invalid_tls_data_closes_the_connection_and_is_not_delivered(
     authority: Authority, junk: bytes
 ) -> None:
     async with echo(authority) as (port, echoes):
