@@ -1,4 +1,4 @@
-"""The accounts in their file: what may be in them, who may read it, and what a crash, a neighbour or damage does."""
+"""The accounts file: its contents, its permissions, and crashes, other processes and damage."""
 
 import datetime as dt
 import hashlib
@@ -37,7 +37,7 @@ with Accounts(pathlib.Path(sys.argv[1])) as accounts:
         accounts.add_token(f"t{number}", "view", None)
         print(number, flush=True)
 """
-"""Adds one token after the other, and says of each when it is there."""
+"""A program that adds one token after the other and prints the number of each that is stored."""
 SEVERAL = """
 import pathlib, sys
 from dog.auth import Accounts
@@ -68,7 +68,7 @@ with accounts._changing() as database:
     sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
-"""Dies in the middle of a change that is on the disk in part, with no umask; says before who may read the files."""
+"""A program without a umask that prints the files' modes and is killed during a partly written change."""
 
 
 def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -91,7 +91,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def accounts(path: Path) -> Iterator[Accounts]:
-    """With one user, Anna, who may look."""
+    """Accounts with one user: Anna with the role view."""
     with open_accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
         yield accounts
@@ -124,7 +124,9 @@ def test_valid_names_are_accepted(name: str, accounts: Accounts) -> None:
     "name", ["", " ", "-a", ".a", "_a", "@a", "a b", "a/b", "a\nb", "a\0", "a\u202eb", "a" * 65, "ﬀ" * 33, "a\ud800"]
 )
 def test_invalid_names_are_refused(name: str, accounts: Accounts) -> None:
-    with pytest.raises(AccountsError, match=r"^'.*' is not a valid name\. Write a letter or a digit, then .*: at most 64 characters\.$"):
+    with pytest.raises(
+        AccountsError, match=r"^'.*' is not a valid name\. Write a letter or a digit, then .*: at most 64 characters\.$"
+    ):
         accounts.add_user(name, "view", PASSWORD)
     with pytest.raises(AccountsError, match="is not a valid name"):
         accounts.add_token(name, "view", None)
@@ -142,24 +144,24 @@ def test_names_are_compared_without_case_and_after_nfkc(accounts: Accounts) -> N
 @pytest.mark.parametrize(
     ("password", "reason"),
     [
-        ("7 chars", "too short; it has 8 characters at least"),
+        ("7 chars", r"too short\. Use at least 8 characters"),
         ("a\u0308" * 7, "too short"),
         ("a" * 1025, "too long"),
         ("ä" * 513, "too long"),
         ("\ufdfa" * 100, "too long"),
-        ("half \ud800 a character", "no text"),
+        ("half \ud800 a character", "not text"),
         ("Benjamin", "is the user's name"),
         ("ｂｅｎｊａｍｉｎ", "is the user's name"),
     ],
 )
 def test_a_password_that_is_not_allowed_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
     accounts.add_user("BenJamin", "view", PASSWORD)
-    known = accounts.find_user("benjamin")
+    before = accounts.find_user("benjamin")
     with pytest.raises(AccountsError, match=reason) as error:
         accounts.set_password("benjamin", password)
     assert "\n" not in str(error.value)
     assert password not in str(error.value)
-    assert accounts.find_user("benjamin") == known
+    assert accounts.find_user("benjamin") == before
     accounts.remove_user("benjamin")
     with pytest.raises(AccountsError, match=reason):
         accounts.add_user("benjamin", "view", password)
@@ -169,9 +171,9 @@ def test_a_password_that_is_not_allowed_is_refused_in_one_line(password: str, re
 @pytest.mark.parametrize("password", ["8 chars.", "\0" * 8, "ä" * 512, "a" * 1024, " " * 8, "line\nline", "🐶" * 8])
 def test_unusual_passwords_are_accepted(password: str, accounts: Accounts) -> None:
     accounts.set_password("anna", password)
-    known = accounts.find_user("anna").password
-    assert known is not None
-    assert Hasher(CHEAPEST).matches(known, unicodedata.normalize("NFKC", password).encode())
+    before = accounts.find_user("anna").password
+    assert before is not None
+    assert Hasher(CHEAPEST).matches(before, unicodedata.normalize("NFKC", password).encode())
 
 
 def test_passwords_are_hashed_with_the_parameters_of_rfc_9106_in_one_thread(path: Path) -> None:
@@ -250,7 +252,7 @@ def test_a_new_password_or_a_removal_ends_all_sessions_and_a_new_role_ends_none(
     for name in ("anna", "ben", "anna"):
         accounts.add_session(name, later())
     accounts.set_role("anna", "manage")
-    users = sorted(session.user for session in accounts.sessions())  # two may begin in the same millisecond
+    users = sorted(session.user for session in accounts.sessions())  # two may start in the same millisecond
     assert users == ["anna", "anna", "ben"]
     accounts.set_password("anna", "another one")
     assert [session.user for session in accounts.sessions()] == ["ben"]
@@ -260,9 +262,7 @@ def test_a_new_password_or_a_removal_ends_all_sessions_and_a_new_role_ends_none(
     assert accounts.remove_sessions("anna") == 1
 
 
-def test_a_new_user_does_not_inherit_sessions_of_a_user_removed_by_hand(
-    accounts: Accounts, path: Path
-) -> None:
+def test_a_new_user_does_not_inherit_sessions_of_a_user_removed_by_hand(accounts: Accounts, path: Path) -> None:
     accounts.add_session("anna", later())
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("DELETE FROM users")
@@ -280,7 +280,9 @@ def test_remove_expired_sessions_uses_the_given_time(accounts: Accounts) -> None
     assert len(accounts.sessions()) == 1
 
 
-def test_a_session_beyond_the_limit_removes_the_users_oldest_one(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_beyond_the_limit_removes_the_users_oldest_one(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accounts.add_user("ben", "view", PASSWORD)
     accounts.add_session("ben", later())
     start = dt.datetime.now(dt.UTC)
@@ -303,7 +305,7 @@ def test_has_manager_needs_a_user_with_a_password_or_a_valid_token(accounts: Acc
     accounts.remove_user("anna")
     accounts.add_user("owner", "manage", None)
     check(False)
-    accounts.add_session("owner", later())  # which is lost with its cookie
+    accounts.add_session("owner", later())  # can be lost with its cookie
     check(False)
     accounts.add_token("ended", "manage", later(-1))
     accounts.add_token("view", "view", None)
@@ -388,9 +390,9 @@ def test_accounts_are_not_created_without_create(path: Path) -> None:
 
 
 def test_a_finished_change_survives_a_sigkill(path: Path) -> None:
-    told = -1
+    printed = -1
     for _ in range(8):
-        with start(ENDLESS, path, told + 2) as process:  # one more may be there than was told
+        with start(ENDLESS, path, printed + 2) as process:  # one more may be stored than was printed
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(3)]
             process.kill()
@@ -399,7 +401,7 @@ def test_a_finished_change_survives_a_sigkill(path: Path) -> None:
         with open_accounts(path) as accounts:
             names = {token.name for token in accounts.tokens()}
         assert {f"t{number}" for number in whole} <= names
-        told = max(whole)
+        printed = max(whole)
     assert len(names) >= 24
 
 
@@ -445,7 +447,7 @@ def test_a_deleted_file_is_an_error_and_is_not_created_again(accounts: Accounts,
 def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
+    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
@@ -457,7 +459,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
 def test_a_transaction_locks_the_file_from_its_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
+    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as others, accounts._transaction(), pytest.raises(StartError, match="database is locked"):
         others.set_role("anna", "manage")
     assert not accounts.has_manager()
@@ -532,7 +534,7 @@ def test_damaged_accounts_are_refused_with_advice_and_are_not_changed(
         open_accounts(path)
     assert re.fullmatch(
         rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), so nobody can log in\."
-        r" Put the file back from a backup, or remove it and add the users again with `dog user add`\.",
+        r" Restore the file from a backup, or remove it and add the users again with `dog user add`\.",
         str(error.value),
     )
     assert path.read_bytes() == data
@@ -549,10 +551,12 @@ def put_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [put_folder, put_link])
-def test_a_folder_or_a_link_instead_of_the_file_is_refused(place: Callable[[Path], None], accounts: Accounts, path: Path) -> None:
+def test_a_folder_or_a_link_instead_of_the_file_is_refused(
+    place: Callable[[Path], None], accounts: Accounts, path: Path
+) -> None:
     accounts.close()
     place(path)
-    with pytest.raises(StartError, match=r"must be a file, and is none; remove it\.$"):
+    with pytest.raises(StartError, match=r"is not a file\. Remove it\.$"):
         open_accounts(path)
 
 
@@ -560,7 +564,7 @@ def test_a_link_instead_of_the_private_folder_is_refused(path: Path, tmp_path: P
     (tmp_path / "elsewhere").mkdir()
     path.parent.parent.mkdir()
     path.parent.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StartError, match="is a symbolic link, and must be a folder; remove it"):
+    with pytest.raises(StartError, match=r"is a symbolic link, not a folder\. Remove it\."):
         open_accounts(path)
     assert not list((tmp_path / "elsewhere").iterdir())
 

@@ -1,4 +1,4 @@
-"""Who may try a password now, with a clock of our own."""
+"""Delays after wrong passwords, with a made-up clock."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
 
 
 def try_until_refused(throttle: LoginThrottle, account: str | None, address: str, now: float = 0.0) -> int:
-    """How many wrong passwords are looked at in one moment."""
+    """Return how many wrong passwords may be tried at one time."""
     count = 0
     while not throttle.seconds_left(account, address, now):
         throttle.count(account, address, now)
@@ -20,8 +20,8 @@ def try_until_refused(throttle: LoginThrottle, account: str | None, address: str
     return count
 
 
-def waits(throttle: LoginThrottle, account: str, addresses: list[str], number: int) -> list[float]:
-    """How long each wrong password makes the next one wait, where each comes as soon as it may."""
+def delays(throttle: LoginThrottle, account: str, addresses: list[str], number: int) -> list[float]:
+    """Return the delay after each wrong password, if each is tried as early as possible."""
     now, found = 0.0, []
     for index in range(number):
         throttle.count(account, addresses[index % len(addresses)], now)
@@ -32,7 +32,7 @@ def waits(throttle: LoginThrottle, account: str, addresses: list[str], number: i
 
 def test_wrong_passwords_after_the_free_ones_double_an_accounts_delay_up_to_a_minute() -> None:
     addresses = [f"192.0.2.{number}" for number in range(100)]
-    assert waits(LoginThrottle(3), "anna", addresses, 12) == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert delays(LoginThrottle(3), "anna", addresses, 12) == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
 def test_an_address_is_delayed_up_to_15_minutes_across_all_accounts() -> None:
@@ -124,31 +124,31 @@ def test_no_sequence_of_attempts_exceeds_the_limits(
 ) -> None:
     throttle, now = LoginThrottle(free), 0.0
     counted: dict[object, list[float]] = {}
-    homes: set[tuple[str | None, str]] = set()
-    for account, address, pause, right in attempts:
+    logged_in_from: set[tuple[str | None, str]] = set()
+    for account, address, pause, is_correct in attempts:
         now += pause
         wait = throttle.seconds_left(account, address, now)
         expected = 0.0
-        is_home = (account, address) in homes
-        of_account = (account, address) if is_home else account
-        for key, longest in (of_account, 60.0), (address, 900.0):
+        has_own_count = (account, address) in logged_in_from
+        account_key = (account, address) if has_own_count else account
+        for key, longest in (account_key, 60.0), (address, 900.0):
             times = counted.setdefault(key, [])
             if times and now - times[-1] >= 3600:
                 times.clear()
-            if len(times) >= free and key is not None and not (is_home and key == address):
+            if len(times) >= free and key is not None and not (has_own_count and key == address):
                 expected = max(expected, times[-1] + min(longest, 2.0 ** (len(times) - free)) - now)
         assert wait == pytest.approx(expected)
         if wait:
             assert wait <= 900
             continue
         throttle.count(account, address, now)
-        for each in of_account, address:
+        for each in account_key, address:
             counted[each].append(now)
-        if right and account is not None:
+        if is_correct and account is not None:
             throttle.record_success(account, address, now)
-            counted[of_account].clear()
+            counted[account_key].clear()
             counted[address].pop()
-            homes.add((account, address))
+            logged_in_from.add((account, address))
 
 
 def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_network_they_logged_in_from() -> None:

@@ -1,4 +1,4 @@
-"""`dog user` and `dog token` as processes, beside a server and without one."""
+"""`dog user` and `dog token` as processes, with and without a running server."""
 
 import json
 import os
@@ -20,8 +20,8 @@ PASSWORD = "correct horse"
 NO_MANAGER = (
     "dog: No user with the role manage can log in any more. The service prints a setup link when it starts next.\n"
 )
-FIRST = "dog: These are the first accounts in {!r}. Only a service that stores its photos there uses them.\n"
-NOBODY = "There are no accounts in '{}'. Add the first user with `dog user add`."
+FIRST_ACCOUNTS = "dog: These are the first accounts in {!r}. Only a service that stores its photos there uses them.\n"
+NO_ACCOUNTS = "There are no accounts in '{}'. Add the first user with `dog user add`."
 UNKNOWN = "The {0} 'ben' does not exist. `dog {0} list` shows all."
 
 
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def anna(path: Path) -> None:
-    """There is a user Anna, who may manage."""
+    """Add the user Anna with the role manage."""
     with Accounts(path) as accounts:
         accounts.add_user("Anna", "manage", PASSWORD)
 
@@ -53,7 +53,7 @@ def assert_refused(ended: tuple[str, str, int], line: str, status: int = 1) -> N
 
 
 def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) -> tuple[str, int]:
-    """The command at a terminal, where each answer is typed once it is asked for; all that is to be seen there."""
+    """Run the command at a terminal and type each answer at its prompt. Return the screen and the status."""
     process_id, terminal = pty.fork()
     if process_id == 0:
         os.chdir(tmp_path)
@@ -76,7 +76,7 @@ def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) 
 
 def test_user_commands_add_list_change_and_remove_a_user(tmp_path: Path, password_file: str, path: Path) -> None:
     add = ("user", "add", "Anna", "--role", "view", "--password-file", password_file)
-    first = FIRST.format(str(tmp_path / "snapshots"))
+    first = FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))
     assert dog(tmp_path, *add) == ("Anna can log in with the role view.\n", first, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dog(tmp_path, "user", "role", "ANNA", "manage") == ("ANNA has the role manage.\n", "", 0)
@@ -84,13 +84,13 @@ def test_user_commands_add_list_change_and_remove_a_user(tmp_path: Path, passwor
         secret = accounts.add_session("anna", accounts.users()[0].created_at.replace(year=2100))
         assert Hasher().matches(accounts.users()[0].password or "", PASSWORD.encode())
     (tmp_path / password_file).write_bytes("ein anderes Paßwort\r\n".encode())
-    told, said, status = dog(tmp_path, "user", "list", "--json")
-    user = json.loads(told)
+    output, errors, status = dog(tmp_path, "user", "list", "--json")
+    user = json.loads(output)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:.]{12}Z", user.pop("created_at"))
-    assert (user, said, status) == ({"name": "Anna", "role": "manage", "has_password": True, "sessions": 1}, "", 0)
-    told, said, status = dog(tmp_path, "user", "list")
+    assert (user, errors, status) == ({"name": "Anna", "role": "manage", "has_password": True, "sessions": 1}, "", 0)
+    output, errors, status = dog(tmp_path, "user", "list")
     assert re.fullmatch(
-        r"Name +Role +Password +Created +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", told
+        r"Name +Role +Password +Created +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", output
     )
     change = ("user", "password", "anna", "--password-file", password_file)
     assert dog(tmp_path, *change) == ("anna has a new password and is logged out everywhere.\n", "", 0)
@@ -121,10 +121,12 @@ def test_an_unknown_user_is_one_line(arguments: tuple[str, ...], tmp_path: Path,
 
 
 @pytest.mark.parametrize("arguments", [("user", "role", "ben", "view"), ("token", "remove", "ben")])
-def test_commands_without_an_accounts_file_print_a_note_and_create_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    assert_refused(dog(tmp_path, *arguments), NOBODY.format(tmp_path / "snapshots"))
-    said = NOBODY.format(tmp_path / "snapshots")
-    assert dog(tmp_path, arguments[0], "list", "--json") == ("", f"dog: {said}\n", 0)
+def test_commands_without_an_accounts_file_print_a_note_and_create_nothing(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert_refused(dog(tmp_path, *arguments), NO_ACCOUNTS.format(tmp_path / "snapshots"))
+    errors = NO_ACCOUNTS.format(tmp_path / "snapshots")
+    assert dog(tmp_path, arguments[0], "list", "--json") == ("", f"dog: {errors}\n", 0)
     assert not (tmp_path / "snapshots").exists()
 
 
@@ -174,14 +176,14 @@ def test_user_add_reads_a_password_from_stdin_and_stores_only_its_hash(tmp_path:
         check=False,
     )
     assert (ended.stdout, ended.returncode) == ("ben can log in with the role capture.\n", 0)
-    assert ended.stderr == FIRST.format(str(tmp_path / "snapshots"))
+    assert ended.stderr == FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))
     assert PASSWORD.encode() not in path.read_bytes()
 
 
 def test_a_terminal_asks_twice_for_the_password_without_showing_it(tmp_path: Path, path: Path) -> None:
     arguments = ("user", "add", "ben", "--role", "view")
     seen, status = type_in(tmp_path, arguments, [b"correct horse\n"] * 2)
-    first = FIRST.format(str(tmp_path / "snapshots"))[:-1]
+    first = FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))[:-1]
     assert (seen.split("\r\n"), status) == (
         ["Password: ", "Repeat the password: ", first, "ben can log in with the role view.", ""],
         0,
@@ -229,13 +231,13 @@ def test_removing_the_last_manager_prints_a_warning(tmp_path: Path, path: Path, 
 
 
 def test_token_add_prints_only_the_token_and_only_once(tmp_path: Path, path: Path) -> None:
-    told, said, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
-    assert re.fullmatch(r"dog_[\w-]{43}\n", told, re.ASCII)
+    output, errors, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
+    assert re.fullmatch(r"dog_[\w-]{43}\n", output, re.ASCII)
     assert re.fullmatch(
         r"dog: This is the token cron\. It is shown only this once: store it where only the script can read it,"
         r" and send"
         r" it as 'Authorization: Bearer TOKEN'\. It expires at [\d-]{10} [\d:]{8}\.\n",
-        said.removeprefix(FIRST.format(str(tmp_path / "snapshots"))),
+        errors.removeprefix(FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))),
     )
     assert status == 0
     with Accounts(path) as accounts:
@@ -243,7 +245,7 @@ def test_token_add_prints_only_the_token_and_only_once(tmp_path: Path, path: Pat
         assert token.expires_at is not None
         assert round((token.expires_at - token.created_at).total_seconds() / 86400, 3) == 2.5
     listed = [dog(tmp_path, "token", "list", *more) for more in ([], ["--json"])]
-    assert all(told.strip() not in line for line, _, _ in listed)
+    assert all(output.strip() not in line for line, _, _ in listed)
     assert json.loads(listed[1][0]).keys() == {"name", "role", "created_at", "expires_at"}
     assert re.fullmatch(
         r"Name +Role +Created +Expires *\ncron +view +[\d-]{10} [\d:]{8} +[\d-]{10} [\d:]{8} *\n", listed[0][0]
@@ -276,8 +278,8 @@ def test_token_add_removes_the_token_if_it_can_not_print_it(tmp_path: Path, path
 def test_user_logout_warns_if_the_user_has_no_password(tmp_path: Path, path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_user("owner", "manage", None)
-    said = "dog: owner has no password and can't log in again. Set one with `dog user password`.\n"
-    assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", said, 0)
+    errors = "dog: owner has no password and can't log in again. Set one with `dog user password`.\n"
+    assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", errors, 0)
 
 
 def test_a_missing_option_is_one_line(tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_token_add_refuses_an_invalid_number_of_days(days: str, tmp_path: Path) 
     )
 
 
-# ---- where
+# ---- the file
 
 
 def test_the_accounts_are_in_the_folder_of_the_settings(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`dog album verify|rebuild|export` as processes, on albums that the store itself made."""
+"""`dog album verify`, `rebuild` and `export` as processes, on albums that the store made."""
 
 import dataclasses
 import datetime as dt
@@ -61,7 +61,7 @@ def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data:
 
 
 class Album:
-    """The folder `snapshots` of a test, with six photos of three days and two cameras."""
+    """A test's folder `snapshots` with six photos of three days and two cameras."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,8 +114,8 @@ def album(tmp_path: Path) -> Album:
     return Album(tmp_path)
 
 
-def said(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
-    """The lines of standard output but for the sum, where standard error had nothing."""
+def findings_of(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
+    """Return the lines of standard output without the totals, and the status. Standard error must be empty."""
     assert ended.stderr == ""
     return ended.stdout.splitlines()[:-1], ended.returncode
 
@@ -137,7 +137,7 @@ def test_verify_prints_only_totals_for_an_intact_album(album: Album) -> None:
 def test_verify_reports_one_flipped_bit_in_a_photo_and_nothing_else(album: Album, place: float) -> None:
     album.flip(3, place)
     line = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-    assert said(album.run("verify")) == ([f"{picture_name(album.photos[3])} {line}"], 1)
+    assert findings_of(album.run("verify")) == ([f"{picture_name(album.photos[3])} {line}"], 1)
 
 
 def remove_both(album: Album) -> None:
@@ -235,7 +235,7 @@ def test_verify_reports_each_wrong_file_once_with_the_problem(album: Album, deed
         "SIZE": str(album.photos[1].bytes),
     }
     change(album)
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     expected = [re.sub("[A-Z]{4,}", lambda found: words.get(found[0], found[0]), line) for line in expected]
     assert [re.sub("(?<=be added: ).*", "REASON", line) for line in lines] == expected
     assert status == (1 if expected else 0)
@@ -246,11 +246,11 @@ def test_verify_adds_a_photo_that_was_copied_in_and_checks_its_hash_from_then_on
     shutil.copy(album.path(2), stranger)
     shutil.copy(album.thumbnail(2), str(stranger).replace(".jpg", ".thumbnail.jpg"))
     path = str(stranger.relative_to(album.root))
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert (lines, status) == ([f"{path} was not in the index; it was added with its present hash"], 0)
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
     stranger.write_bytes(stranger.read_bytes()[:-3] + b"\0\xff\xd9")
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert [line.split()[:5] for line in lines] == [[path, "is", "not", "as", "it"]]
     assert status == 1
 
@@ -260,7 +260,7 @@ def test_verify_adds_a_hash_that_is_missing_in_the_index(album: Album) -> None:
     with album.indexed() as index:
         index.forget([photo.id])
         index.add(dataclasses.replace(photo, sha256=""))
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert (lines, status) == (
         [f"{picture_name(photo)} had no hash in the index; its present hash was added"],
         0,
@@ -310,7 +310,7 @@ def test_verify_finds_the_album_by_the_settings_of_the_server(album: Album, tmp_
 
 def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: Album) -> None:
     photo = dataclasses.replace(album.photos[5], bytes=2**40)
-    os.truncate(album.path(5), photo.bytes)  # it takes hours to read
+    os.truncate(album.path(5), photo.bytes)  # takes hours to read
     with album.indexed() as index:
         index.forget([photo.id])
         index.add(photo)
@@ -318,7 +318,7 @@ def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: Album) -> None:
     verifying = album.start("verify", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     descriptors = Path(f"/proc/{verifying.pid}/fd")
     while verifying.poll() is None:
-        with suppress(FileNotFoundError):  # one that was closed meanwhile
+        with suppress(FileNotFoundError):  # a descriptor that was just closed
             if album.path(5) in [path.readlink() for path in descriptors.iterdir()]:
                 break
     verifying.send_signal(signal.SIGINT)
@@ -328,7 +328,7 @@ def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: Album) -> None:
 
 
 def on_terminal(album: Album, *arguments: str) -> tuple[str, int]:
-    """What a terminal is sent, and the status."""
+    """Run the command at a terminal. Return what it shows and the status."""
     ours, its = pty.openpty()
     process = album.start(*arguments, stdout=its, stderr=its, env={"TERM": "xterm", "COLUMNS": "80"})
     os.close(its)
@@ -354,7 +354,7 @@ def test_commands_show_progress_on_a_terminal(album: Album) -> None:
         assert (text in shown, "100%" in shown, ended) == (True, True, status), shown
 
 
-# ---- beside a server
+# ---- with a running server
 
 
 def capture(url: str) -> dict[str, Any]:
@@ -363,9 +363,7 @@ def capture(url: str) -> dict[str, Any]:
     return told
 
 
-def test_verify_refuses_and_export_works_while_a_server_takes_photos(
-    album: Album, serve: Serve
-) -> None:
+def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: Album, serve: Serve) -> None:
     make_large(album)
     server = serve("--camera", "test", "--dead-time", "0")
     first = capture(server.url)
@@ -463,9 +461,7 @@ def test_export_writes_the_same_photos_to_a_pipe_and_to_a_file(album: Album, kin
         (("--camera", "porch", "--from", "2026-11-22"), [4, 5]),
     ],
 )
-def test_export_selects_days_and_a_camera(
-    album: Album, arguments: tuple[str, ...], numbers: list[int]
-) -> None:
+def test_export_selects_days_and_a_camera(album: Album, arguments: tuple[str, ...], numbers: list[int]) -> None:
     assert album.run("export", *arguments, "-o", "some.zip").returncode == 0
     with zipfile.ZipFile(album.folder / "some.zip") as archive:
         assert archive.namelist() == [picture_name(album.photos[number]) for number in numbers]
@@ -512,7 +508,7 @@ def test_export_with_force_replaces_a_file_and_the_target_of_a_link(album: Album
 
 
 def make_large(album: Album) -> None:
-    """Two more photos, the first of which no pipe holds."""
+    """Add two photos. The first is too large for a pipe's buffer."""
     large = encode(draw(1280, 960).effect_spread(40), quality=95)
     assert len(large) > 2**18
     with album.opened() as archive:
@@ -568,7 +564,7 @@ def interrupted(*arguments, **options):
 setattr(os, name, interrupted)
 main()
 """
-"""Dog, which is sent a signal just before it first calls that function."""
+"""Run dog and send it a signal just before its first call of a function."""
 
 
 def interrupted(album: Album, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
@@ -635,7 +631,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: Album, comma
 
 
 def decide(album: Album) -> tuple[str, str]:
-    """Pin one photo, give away a link to another, and delete the newest: the link and the secret."""
+    """Pin one photo, share another and delete the newest. Return the share link and its secret."""
     with album.opened() as archive:
         with archive._indexed() as index:
             with index.ledger.durably():
@@ -673,7 +669,7 @@ def test_rebuild_keeps_decisions_and_data_that_only_the_index_has(album: Album) 
         "index.sqlite3",
         "lock",
     ]
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: Album) -> None:
@@ -684,11 +680,11 @@ def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: Album) 
     assert ended.stdout.splitlines()[0] == f"{name} {line}"
     assert "The index has 6 photos, 5 of them" in ended.stdout
     assert ended.returncode == 1
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert [each.split()[0] for each in lines] == [name]
     assert status == 1
     album.flip(2)
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 def test_rebuild_reports_missing_photos_and_photos_that_were_set_aside(album: Album) -> None:
@@ -702,7 +698,7 @@ def test_rebuild_reports_missing_photos_and_photos_that_were_set_aside(album: Al
     )
     assert total.startswith("The index has 4 photos, 4 of them")
     assert ended.returncode == 1
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 LOST = "the old index can't be read, or not all of it, and what it alone knew is lost: "
@@ -710,7 +706,7 @@ LOST = "the old index can't be read, or not all of it, and what it alone knew is
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "another version", "by_time", "snapshots"])
 def test_rebuild_makes_an_index_from_any_damaged_one(album: Album, damage: str) -> None:
-    """`by_time` and `snapshots` are what has a broken page: the first can be done without."""
+    """`by_time` and `snapshots` have a broken page. Only the second one is needed."""
     path = album.root / ".dog" / "index.sqlite3"
     if damage == "gone":
         path.unlink()
@@ -735,7 +731,7 @@ def test_rebuild_makes_an_index_from_any_damaged_one(album: Album, damage: str) 
         kept = "" if damage == "gone" else r", 0 of them with data from the old index, which is kept as \S+"
         assert re.fullmatch(rf"The index has 6 photos{kept}\n", ended.stdout)
         assert (LOST in ended.stderr) == (damage == "garbage")
-        assert said(album.run("verify")) == ([], 0)
+        assert findings_of(album.run("verify")) == ([], 0)
         return
     known = 0 if damage == "snapshots" else 4
     assert f"The index has 5 photos, {known} of them with data from the old index" in ended.stdout
@@ -764,7 +760,7 @@ def test_rebuild_refuses_while_another_process_has_the_index_open(album: Album) 
 def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_one(
     album: Album, number: signal.Signals
 ) -> None:
-    """When the new index is whole, and the old one still put aside."""
+    """Interrupt it when the new index is complete and the old one is still set aside."""
     decide(album)
     with album.indexed() as index:
         before = index.recent(10)
@@ -782,7 +778,7 @@ def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_o
     assert ended.returncode == 0
     with album.indexed() as index:
         assert index.recent(10) == before
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 def test_a_server_finishes_a_rebuild_that_was_killed(album: Album, serve: Serve) -> None:
@@ -793,7 +789,7 @@ def test_a_server_finishes_a_rebuild_that_was_killed(album: Album, serve: Serve)
     assert [each["snapshot"] for each in listed] == [photo.id for photo in album.photos[4::-1]]
     assert [each.get("pinned", False) for each in listed] == [False, False, False, False, True]
     assert server.stop() == 0
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 def test_a_server_continues_a_rebuilt_album(album: Album, serve: Serve) -> None:

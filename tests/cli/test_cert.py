@@ -1,4 +1,4 @@
-"""`dog cert`, as a process: the files that it leaves, what it says of them, and who trusts them."""
+"""`dog cert` as a process: its files, its output, and clients that trust the certificate."""
 
 import ipaddress
 import os
@@ -28,7 +28,7 @@ CERTIFICATE, KEY = "dog-certificate.pem", "dog-key.pem"
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`dog cert ARGUMENTS`, which ends well."""
+    """Run `dog cert`, which must succeed."""
     ended = run_dog("cert", *arguments, cwd=folder)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended
@@ -127,7 +127,7 @@ def test_only_the_owner_can_read_the_key_with_any_umask(tmp_path: Path) -> None:
 
 
 def test_the_key_file_is_created_private(tmp_path: Path) -> None:
-    """Every call that could make the file, as the kernel is asked: none allows anybody else to read it."""
+    """Check the mode in each call that can create the file."""
     trace = tmp_path / "trace"
     command = [sys.executable, "-c", WATCHED, str(trace)]
     environment = clean_environment({"PYTHONPATH": str(ROOT)})

@@ -1,4 +1,4 @@
-"""The command line, as processes: what it says and with which status it ends."""
+"""The command line as processes: output and exit status."""
 
 import inspect
 import json
@@ -119,7 +119,7 @@ def test_a_missing_or_invalid_settings_file_fails_the_start(tmp_path: Path) -> N
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that another process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
@@ -147,7 +147,7 @@ def test_a_host_that_is_not_of_this_machine_fails_the_start(host: str, problem: 
 
 
 def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
-    """As these need a user without privileges and a broken network, the words alone are tested."""
+    """Test only the messages: the errors need an unprivileged user and a broken network."""
     settings = Settings(port=80)
     assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
         "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
@@ -192,9 +192,7 @@ def test_a_log_file_that_can_not_be_opened_fails_the_start(tmp_path: Path) -> No
         (["serve", "--port"], "'--port'"),
     ],
 )
-def test_an_unknown_option_or_command_is_one_line(
-    arguments: list[str], named: str, tmp_path: Path
-) -> None:
+def test_an_unknown_option_or_command_is_one_line(arguments: list[str], named: str, tmp_path: Path) -> None:
     ended = run_dog(*arguments, cwd=tmp_path)
     assert ended.returncode == 2
     assert re.fullmatch(rf"dog: [^\n]*{named}[^\n]* See dog( serve)? --help\.\n", ended.stderr)

@@ -1,4 +1,4 @@
-"""`dog snap` and `dog gallery`, as processes against the real server: files, words and statuses."""
+"""`dog snap` and `dog gallery` as processes with a real server: files, output and exit statuses."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.web.test_shutdown import read_until, start_waiting, watch, write_scri
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A folder for the command, beside the server's."""
+    """The command's working directory, separate from the server's."""
     folder = tmp_path / "here"
     folder.mkdir()
     return folder
@@ -38,7 +38,7 @@ def list_photos(url: str, folder: Path, *arguments: str) -> "list[dict[str, obje
 
 @contextmanager
 def answer_json(body: object) -> Iterator[str]:
-    """The address of a server that answers everything with this."""
+    """The URL of a server that responds to every request with this body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -92,7 +92,7 @@ def test_snap_prints_the_photo_as_one_json_object(serve: Serve, here: Path) -> N
 
 
 def print_into(output: "int | IO[bytes] | None", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
-    """Run dog with this as its standard output: what it said on standard error, and its status."""
+    """Run dog with this standard output. Return its standard error and its status."""
     ended = subprocess.run(
         [*PYTHON_M_DOG, *arguments],
         cwd=cwd,

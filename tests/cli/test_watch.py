@@ -1,5 +1,4 @@
-"""`dog watch`, as a process beside the real server: whichever of the two is killed, no photo is missing and none is
-there twice."""
+"""`dog watch` as a process with a real server. If either is killed, no photo is missing or saved twice."""
 
 import asyncio
 import json
@@ -26,11 +25,11 @@ STILL = ("--dead-time", "0")
 
 
 class Watcher:
-    """`dog watch URL ARGUMENTS`: its lines are read by a thread, which wakes whoever waits for one."""
+    """A `dog watch` process. A thread reads its lines and notifies `wait_for`."""
 
     def __init__(self, *arguments: str, cwd: Path) -> None:
         self.lines: list[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self.process = subprocess.Popen(
             [*PYTHON_M_DOG, "watch", *arguments],
             cwd=cwd,
@@ -47,14 +46,14 @@ class Watcher:
         assert self.process.stdout is not None
         with self.process.stdout as pipe:
             for line in pipe:
-                with self._said:
+                with self._changed:
                     self.lines.append(line.rstrip("\n"))
-                    self._said.notify_all()
+                    self._changed.notify_all()
 
     def wait_for(self, text: str, count: int = 1) -> None:
-        """Until so many lines have the text."""
-        with self._said:
-            assert self._said.wait_for(lambda: sum(text in line for line in self.lines) >= count, 30), self.lines
+        """Wait until at least `count` lines contain the text."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: sum(text in line for line in self.lines) >= count, 30), self.lines
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         self.process.send_signal(number)
@@ -89,7 +88,7 @@ def press(server: ServerProcess) -> str:
 
 
 def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
-    """Each of these photos is in the folder, whole and once, and nothing else is but the place, or the next one."""
+    """Check that the folder has each photo once, complete, and nothing else but the state file."""
     files = [file for file in folder.iterdir() if STATE_FILE not in file.name]
     assert Counter(file.stem.rpartition("_")[2] for file in files) == Counter(taken)
     for file in files:
@@ -97,9 +96,11 @@ def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
             assert file.read_bytes() == answer.read()
 
 
-def test_watch_misses_no_photo_if_the_server_is_killed_and_restarted(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_misses_no_photo_if_the_server_is_killed_and_restarted(
+    serve: Serve, watch: Watch, tmp_path: Path
+) -> None:
     server = serve(*STILL)
-    press(server)  # before anybody watches
+    press(server)  # before dog watch runs
     watcher = watch(server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher.wait_for("connected")
     taken = [press(server), press(server)]
@@ -248,7 +249,7 @@ def test_watch_runs_commands_in_sequence_without_a_shell_and_reports_failures(
 
 
 class StandIn(threading.Thread):
-    """A server whose push says these messages to whoever comes, and whose pictures are all `picture`."""
+    """A server whose push sends these messages to every client, and whose images are all `picture`."""
 
     def __init__(self, messages: list[dict[str, Any]], picture: bytes = b"") -> None:
         super().__init__()
@@ -300,9 +301,7 @@ def number(seq: int, **fields: object) -> dict[str, Any]:
     return {"seq": seq, "cursor": f"7-{seq}", "at": "2026-11-22T11:14:38.123Z", "camera": "main"} | fields
 
 
-def test_watch_prints_an_invalid_or_out_of_range_time_unchanged(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_prints_an_invalid_or_out_of_range_time_unchanged(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     times = ["garbage\x1b[31m", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+05:00"]
     events = [number(seq, type="capturing", capture=seq, at=at) for seq, at in enumerate(times, 1)]

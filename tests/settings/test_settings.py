@@ -1,4 +1,4 @@
-"""Settings from flags, variables and dog.toml: which counts, what is refused and in which words."""
+"""Settings from flags, variables and dog.toml: priority, limits and error messages."""
 
 import os
 import re
@@ -222,7 +222,7 @@ def write_toml(folder: Path, text: str) -> Path:
 
 
 def as_toml(setting: Setting, text: str) -> str:
-    """A line of dog.toml with what a flag would say as `text`."""
+    """Return the line of dog.toml for the text of a flag."""
     if setting.kind == tuple[str, ...]:
         return f"{setting.name} = [{', '.join(repr(part.strip()) for part in text.split(','))}]"
     if setting.name == "controls":
@@ -738,9 +738,7 @@ def test_no_error_shows_the_password_of_a_cameras_url(camera: str, tmp_path: Pat
         "http://192.0.2.7/snap?size=4;loginpassword=secret",
     ],
 )
-def test_a_password_in_the_cameras_url_is_refused_only_on_the_command_line(
-    camera: str, tmp_path: Path
-) -> None:
+def test_a_password_in_the_cameras_url_is_refused_only_on_the_command_line(camera: str, tmp_path: Path) -> None:
     assert str(refuse({"camera": camera}, {}, tmp_path)) == (
         "--camera (command line): everybody on this computer can read a password on the command line. Remove it"
         " and name"

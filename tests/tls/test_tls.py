@@ -1,4 +1,4 @@
-"""HTTPS by the service itself: its certificates, as processes; its connections, in the test's own loop."""
+"""HTTPS without a proxy: certificates, with a server process; connections, in the test's event loop."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve_https(tmp_path: Path, authority: Authority) -> Iterator[Serve]:
-    """`serve_https()`: a server with the authority's certificate, once it listens."""
+    """Start a server with the authority's certificate: `serve_https()`."""
     servers: list[ServerProcess] = []
 
     def start(*arguments: str) -> ServerProcess:
@@ -81,8 +81,8 @@ def serve_https(tmp_path: Path, authority: Authority) -> Iterator[Serve]:
         assert "Traceback" not in server.stderr, server.stderr
 
 
-def see_certificate(server: ServerProcess, client: ssl.SSLContext) -> bytes:
-    """What a new connection is shown."""
+def get_certificate(server: ServerProcess, client: ssl.SSLContext) -> bytes:
+    """Return the certificate of a new connection."""
     with shake_hands(server, client) as connection:
         certificate = connection.getpeercert(binary_form=True)
     assert certificate is not None
@@ -157,7 +157,7 @@ def write_encrypted_key(authority: Authority) -> None:
     )
 
 
-def write_ended(authority: Authority) -> None:
+def write_expired(authority: Authority) -> None:
     authority.issue(not_after=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1))
 
 
@@ -172,7 +172,7 @@ WRONG = [
     (write_other_key, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
     (write_key_of_another_kind, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
     (write_encrypted_key, "tls-key", r"is encrypted with a password\. Decrypt it with openssl pkey\."),
-    (write_ended, "tls-certificate", r"expired on \d{4}-\d\d-\d\d\. Renew it"),
+    (write_expired, "tls-certificate", r"expired on \d{4}-\d\d-\d\d\. Renew it"),
 ]
 
 
@@ -195,8 +195,7 @@ def test_a_missing_key_or_certificate_fails_the_start(authority: Authority, tmp_
     alone = run_dog("serve", "--tls-key", str(authority.key), cwd=tmp_path)
     assert alone.returncode == 2
     assert (
-        "dog: --tls-key (command line): the key has no certificate. Name its file with tls_certificate."
-        in alone.stderr
+        "dog: --tls-key (command line): the key has no certificate. Name its file with tls_certificate." in alone.stderr
     )
 
 
@@ -216,13 +215,13 @@ def test_the_validity_of_a_certificate_is_read_in_both_time_formats(authority: A
 
 
 def test_a_certificate_of_dog_cert_can_be_loaded(authority: Authority) -> None:
-    made = make_certificate("itself", [parse_name("localhost")])
+    made = make_certificate("own", [parse_name("localhost")])
     authority.certificate.write_bytes(made.certificate)
     authority.key.write_bytes(made.key)
     assert Tls(authority.settings())._loaded.ends_at == made.ends_at
 
 
-# ---- what is spoken
+# ---- protocols
 
 
 def test_https_serves_the_page_the_push_and_a_photo(serve_https: Serve, authority: Authority) -> None:
@@ -251,7 +250,7 @@ def test_the_server_accepts_only_tls_1_2_and_1_3_and_http_1_1_without_session_re
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
             while connection.recv(4096):
-                pass  # to the server's goodbye: without one this raises SSLEOFError
+                pass  # until close_notify; without one this raises SSLEOFError
             assert connection.session is None or not connection.session.has_ticket
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
@@ -281,30 +280,28 @@ def test_shutdown_closes_viewers_with_1012_and_sends_close_notify(serve_https: S
     server = serve_https()
     with watch(server, authority.client) as viewer, shake_hands(server, authority.client) as script:
         script.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        heard = script.recv(65536)
-        while b"event: hello" not in heard:
-            heard += script.recv(65536)
+        received = script.recv(65536)
+        while b"event: hello" not in received:
+            received += script.recv(65536)
         server.send(signal.SIGTERM)
         assert read_close_code(viewer) == 1012
         while script.recv(65536):
-            pass  # an end without the goodbye would raise SSLEOFError
+            pass  # an end without close_notify would raise SSLEOFError
         assert server.wait() == 0
 
 
-# ---- those who ask it
+# ---- clients
 
 
 @pytest.fixture
 def made(authority: Authority, tmp_path: Path) -> Path:
-    """A certificate that nobody vouches for, to be served with."""
+    """A self-signed certificate of `dog cert`."""
     files = ("--certificate", str(authority.certificate), "--key", str(authority.key))
     assert run_dog("cert", *files, cwd=tmp_path).returncode == 0
     return authority.certificate
 
 
-def test_the_commands_trust_only_the_given_certificate(
-    serve_https: Serve, made: Path, tmp_path: Path
-) -> None:
+def test_the_commands_trust_only_the_given_certificate(serve_https: Serve, made: Path, tmp_path: Path) -> None:
     server = serve_https()
     trust = ("--certificate", str(made))
     untrusting = run_dog("snap", server.url, cwd=tmp_path)
@@ -346,7 +343,7 @@ async def test_a_client_with_the_certificate_receives_events(serve_https: Serve,
         dog.client.Client(server.url, certificate=__file__)
 
 
-# ---- the next certificate
+# ---- reloading
 
 
 @pytest.mark.parametrize("by", ["SIGHUP", "the file alone"])
@@ -356,12 +353,12 @@ def test_a_new_certificate_is_used_for_new_connections_and_viewers_stay(
     first = authority.issue()
     server = serve_https()
     with watch(server, authority.client) as viewer:
-        assert see_certificate(server, authority.client) == first
+        assert get_certificate(server, authority.client) == first
         second = authority.issue()
         if by == "SIGHUP":
             server.send(signal.SIGHUP)
         server.wait_for(r"The certificate was loaded again\. It expires on \d{4}-\d\d-\d\d\.")
-        assert see_certificate(server, authority.client) == second != first
+        assert get_certificate(server, authority.client) == second != first
         viewer.send('{"type":"capture"}')
         assert read_until(viewer, "ready")["seq"] == 2
         with watch(server, authority.client) as another:
@@ -369,30 +366,28 @@ def test_a_new_certificate_is_used_for_new_connections_and_viewers_stay(
     assert server.stop() == 0
 
 
-def test_sighup_reloads_an_unchanged_certificate(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_sighup_reloads_an_unchanged_certificate(serve_https: Serve, authority: Authority) -> None:
     first = authority.issue()
     server = serve_https()
     server.send(signal.SIGHUP)
     server.wait_for("The certificate was loaded again")
-    assert see_certificate(server, authority.client) == first
+    assert get_certificate(server, authority.client) == first
 
 
-def test_an_unusable_new_certificate_is_logged_and_the_old_one_stays(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_an_unusable_new_certificate_is_logged_and_the_old_one_stays(serve_https: Serve, authority: Authority) -> None:
     first = authority.issue()
     server = serve_https()
     write_other_key(authority)
-    server.wait_for(r"ERROR .*--tls-key \(command line\): .* does not belong .* The previous certificate stays in use\.")
-    assert see_certificate(server, authority.client) == first
+    server.wait_for(
+        r"ERROR .*--tls-key \(command line\): .* does not belong .* The previous certificate stays in use\."
+    )
+    assert get_certificate(server, authority.client) == first
     authority.certificate.unlink()
     server.wait_for(r"ERROR .*--tls-certificate \(command line\): .* can't be read: no such file")
-    assert see_certificate(server, authority.client) == first
+    assert get_certificate(server, authority.client) == first
     second = authority.issue()
     server.wait_for("The certificate was loaded again")
-    assert see_certificate(server, authority.client) == second
+    assert get_certificate(server, authority.client) == second
     assert server.stop() == 0
 
 
@@ -405,16 +400,14 @@ def test_a_certificate_that_expires_soon_is_a_warning_at_the_start_and_at_a_relo
     warning = rf"WARNING .*The certificate expires on {ends_at.date()}\. Renew it"
     server.wait_for(warning)
     server.send(signal.SIGHUP)
-    server.wait_for(rf"(?s){warning}.*read again.*{warning}")
+    server.wait_for(rf"(?s){warning}.*loaded again.*{warning}")
     authority.issue()
-    server.wait_for(r"(?s)read again.*read again")
+    server.wait_for(r"(?s)loaded again.*loaded again")
     assert server.stop() == 0
     assert len(re.findall(warning, server.stderr)) == 2
 
 
-def test_a_certificate_that_is_not_valid_yet_is_used_with_a_warning(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_a_certificate_that_is_not_valid_yet_is_used_with_a_warning(serve_https: Serve, authority: Authority) -> None:
     tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     authority.issue(not_before=tomorrow)
     server = serve_https()
@@ -446,7 +439,7 @@ async def test_an_expiry_that_comes_near_while_the_server_runs_is_one_warning(
     await until(lambda: bool(caplog.messages))
     authority.issue()
     caplog.set_level("INFO", "dog")
-    await until(lambda: "was read again" in caplog.messages[-1])
+    await until(lambda: "was loaded again" in caplog.messages[-1])
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     running.cancel()
 
@@ -455,18 +448,18 @@ def test_a_sighup_during_the_start_does_not_end_the_server(tmp_path: Path) -> No
     server = ServerProcess("--log-level", "debug", cwd=tmp_path).launch()
     try:
         sent = 0
-        while "asyncio" not in server.stderr:  # its first line, from before there is anything to reload
+        while "asyncio" not in server.stderr:  # its first log line, before anything can be reloaded
             if caught(server.pid, signal.SIGHUP):
                 server.send(signal.SIGHUP)
                 sent += 1
-        assert sent, "there was none who would have heard it"
+        assert sent, "no SIGHUP was sent"
         server.wait_for(r"D\.O\.G\. is at ", 30)
     finally:
         server.kill()
 
 
 def caught(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal by now."""
+    """Return True if the process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     return bool(int(re.findall(r"SigCgt:\t(\w+)", status)[0], 16) & 1 << number - 1)
 
@@ -482,16 +475,16 @@ def test_sighup_without_tls_is_logged_and_does_not_end_the_server(tmp_path: Path
         server.kill()
 
 
-# ---- connections and their places
+# ---- connections
 
 
 class Secured(Guarded):
-    """The service behind its guard and under TLS."""
+    """The service with its connection guard and TLS."""
 
     client_context: ssl.SSLContext
 
     async def knock(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, and say nothing."""
+        """Connect without a handshake."""
         return await asyncio.open_connection(HERE, self.port)
 
     async def come(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
@@ -515,7 +508,7 @@ class Secure(Protocol):
 
 @pytest.fixture
 async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
-    """`await secure(max_connections=3)`: the service with those settings, as dog.web.server has it listen."""
+    """Start the service with these settings, as dog.web.server does: `await secure(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
     authority.issue()
@@ -552,7 +545,7 @@ async def test_an_unfinished_handshake_takes_a_place_and_times_out(
     await until(lambda: secured.connections.count == 1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 0.2)
     reader, writer = await secured.knock()
-    writer.write(b"\x16\x03\x01")  # the beginning of a beginning
+    writer.write(b"\x16\x03\x01")  # part of a ClientHello
     await until(lambda: secured.connections.count == 2)
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
@@ -598,9 +591,7 @@ async def test_a_client_that_sends_its_whole_request_first_can_read_the_503(secu
         client.close()
 
 
-async def test_handshakes_of_refused_connections_are_limited(
-    secure: Secure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_handshakes_of_refused_connections_are_limited(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
     secured = await secure(max_connections=1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     secured.connections.refusals = 2
@@ -609,7 +600,7 @@ async def test_handshakes_of_refused_connections_are_limited(
     await until(lambda: len(secured.connections._refused) == 2)
     reader, writer = await secured.knock()
     with contextlib.suppress(ConnectionError):
-        assert await reader.read() == b""  # without a word, and without a handshake's work
+        assert await reader.read() == b""  # closed at once, without a handshake
     writer.close()
     assert len(secured.connections._refused) == 2
     for _, one in silent:
@@ -618,7 +609,7 @@ async def test_handshakes_of_refused_connections_are_limited(
     assert secured.connections.count == 1
 
 
-# a client of asyncio's can't end its half alone under TLS: that is tested below, with another
+# An asyncio client can't close only its half of a TLS connection. A test below does it with another client.
 ENDS = [way for way in WAYS_OUT if way not in (_shut_down_the_sending_half, _say_goodbye_with_the_handshake)]
 
 
@@ -642,19 +633,21 @@ async def test_a_closed_connection_frees_its_place(
 async def test_a_clients_close_notify_gets_one_in_return(secure: Secure, authority: Authority, before: str) -> None:
     secured = await secure()
 
-    def come_and_go() -> None:
+    def connect_and_close() -> None:
         with (
             socket.create_connection((HERE, secured.port), timeout=20) as plain,
             authority.client.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as client,
         ):
             if before:
                 client.sendall(UPGRADE + mask(1, b'{"type":"ping"}'))
-                heard = b""
-                while not (b'"pong"' in heard and b'"type":"viewers"' in heard):  # then there is nothing more to say
-                    heard += client.recv(65536)
-            client.unwrap().close()  # raises where the other side's goodbye does not come
+                received = b""
+                while not (
+                    b'"pong"' in received and b'"type":"viewers"' in received
+                ):  # then the server has sent everything
+                    received += client.recv(65536)
+            client.unwrap().close()  # raises if the server sends no close_notify
 
-    await asyncio.to_thread(come_and_go)
+    await asyncio.to_thread(connect_and_close)
     await until(lambda: secured.connections.count == 0)
 
 
@@ -672,8 +665,10 @@ async def test_a_clients_close_notify_gets_one_in_return(secure: Secure, authori
         pytest.param(UPGRADE, id="a handshake"),
     ],
 )
-async def test_a_closed_connection_is_released_without_the_garbage_collector(secure: Secure, started_with: bytes) -> None:
-    """Without the garbage collector, which comes late: a connection under TLS has 80 KiB."""
+async def test_a_closed_connection_is_released_without_the_garbage_collector(
+    secure: Secure, started_with: bytes
+) -> None:
+    """A TLS connection has 80 KiB, and the garbage collector runs late."""
     secured = await secure()
     gc.collect()
     gc.disable()
@@ -707,20 +702,20 @@ async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_no
     caplog.set_level("INFO", "dog")
     secured = await secure()
     hub = secured.app[SERVICE].hub
-    deaf = await secured.come(receive_buffer=1)
-    await deaf.say(UPGRADE)
+    slow = await secured.come(receive_buffer=1)
+    await slow.say(UPGRADE)
     await until(lambda: hub.count == 1)
     (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
     most = published = 0
-    async with connect_async(secured) as hearing:
+    async with connect_async(secured) as client:
         while hub.count == 2 or not published:
             hub.publish(make_event(published := published + 1))
             most = max(most, viewer._transport.get_write_buffer_size())
             await asyncio.sleep(0)
-        heard = 0
-        while heard < published:
-            message = json.loads(await hearing.recv())
-            heard = message["seq"] if message["type"] == "capturing" else heard
+        received = 0
+        while received < published:
+            message = json.loads(await client.recv())
+            received = message["seq"] if message["type"] == "capturing" else received
     assert BACKLOG / 2 < most < BACKLOG + 1024
     assert f"viewer {HERE} is slow: dropped" in caplog.messages
 
@@ -729,22 +724,22 @@ async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_no
 async def connect_async(secured: Secured) -> AsyncIterator[Any]:
     from websockets.asyncio.client import connect
 
-    async with connect(f"wss://{HERE}:{secured.port}/ws", ssl=secured.client_context) as hearing:
-        assert json.loads(await hearing.recv())["type"] == "hello"
-        yield hearing
+    async with connect(f"wss://{HERE}:{secured.port}/ws", ssl=secured.client_context) as client:
+        assert json.loads(await client.recv())["type"] == "hello"
+        yield client
 
 
 @pytest.mark.parametrize("code", [1012, 4401])
 async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, code: int) -> None:
     secured = await secure()
     hub = secured.app[SERVICE].hub
-    async with connect_async(secured) as hearing:
+    async with connect_async(secured) as client:
         (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
         viewer.close(code, "because")
         with contextlib.suppress(ConnectionClosed):
-            async for _message in hearing:
+            async for _message in client:
                 pass
-        assert (hearing.close_code, hearing.close_reason) == (code, "because")
+        assert (client.close_code, client.close_reason) == (code, "because")
     await until(lambda: hub.count == 0 and secured.connections.count == 0)
 
 
@@ -752,7 +747,7 @@ async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, c
 
 
 class Echo(asyncio.Protocol):
-    """Says what it hears, and reads no more while that waits."""
+    """Send back what is received, and pause reading while the send buffer is not empty."""
 
     def __init__(self) -> None:
         self.paused = 0
@@ -763,7 +758,7 @@ class Echo(asyncio.Protocol):
         self.transport = transport
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         transport.set_write_buffer_limits(0)
-        assert self.paused == 0, "it was told that something waits, where nothing does"
+        assert self.paused == 0, "pause_writing was called with an empty send buffer"
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -815,21 +810,19 @@ async def test_every_byte_arrives_in_order_under_backpressure(authority: Authori
                 await writer.drain()
                 at += size
 
-        saying = asyncio.create_task(say())
+        sending = asyncio.create_task(say())
         assert await reader.readexactly(len(data)) == data
-        await saying
-        assert echoes[0].paused > 0, "nothing ever waited: the test tests nothing"
+        await sending
+        assert echoes[0].paused > 0, "writing was never paused, so the test tests nothing"
         writer.close()
         await until(lambda: echoes[0].lost == [None])
 
 
 @pytest.mark.parametrize("junk", [b"\x17\x03\x03\x00\x20" + bytes(32), b"GET / HTTP/1.1\r\n\r\n", bytes(1000)])
-async def test_invalid_tls_data_closes_the_connection_and_is_not_delivered(
-    authority: Authority, junk: bytes
-) -> None:
+async def test_invalid_tls_data_closes_the_connection_and_is_not_delivered(authority: Authority, junk: bytes) -> None:
     async with echo(authority) as (port, echoes):
 
-        def come_and_say_junk() -> bytes:
+        def send_junk() -> bytes:
             with (
                 socket.create_connection((HERE, port), timeout=20) as plain,
                 authority.client.wrap_socket(plain, server_hostname="localhost") as client,
@@ -841,6 +834,6 @@ async def test_invalid_tls_data_closes_the_connection_and_is_not_delivered(
                     return client.recv(4096)
                 return b""
 
-        assert await asyncio.to_thread(come_and_say_junk) == b""
+        assert await asyncio.to_thread(send_junk) == b""
         await until(lambda: len(echoes[0].lost) == 1)
         assert echoes[0].transport.is_closing()
