@@ -1,4 +1,6 @@
-"""Users with passwords, tokens, sessions, and their roles. Each file imports only files above it.
+"""Users with passwords, tokens, sessions, and their roles.
+
+Each file imports only files above it.
 
 roles.py                    the roles, in order
 name_and_password_rules.py  which names and passwords are allowed

@@ -1,4 +1,4 @@
-"""Users, tokens and sessions, in one SQLite file that only its owner can read.
+"""Users, tokens and sessions in one SQLite file.
 
     <snapshots>/.dog/access.sqlite3    unlike the index next to it, it can't be rebuilt
 
@@ -10,7 +10,7 @@ import datetime as dt
 import sqlite3
 from pathlib import Path
 
-from dog.auth.accounts_data import AccountsData, Session, Token, User, milliseconds, now, read_accounts_data
+from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts, milliseconds, now
 from dog.auth.database import AccountsFile, NoAccounts, accounts_path
 from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
 from dog.auth.passwords import Hasher
@@ -26,9 +26,10 @@ MAX_SESSIONS_PER_USER = 50
 
 
 class Accounts(AccountsFile):
-    """The accounts, read and changed. Names are compared without case; times are stored in milliseconds.
+    """The accounts, read and changed.
 
-    Methods raise AccountsError with one line for a person's mistake, and StartError if the file can't be used.
+    Names are compared without case; times are stored in milliseconds. Methods raise AccountsError with one line for a
+    person's mistake, and StartError if the file can't be used.
     """
 
     def __init__(self, path: Path, *, create: bool = True, hasher: Hasher | None = None) -> None:
@@ -132,9 +133,10 @@ class Accounts(AccountsFile):
             return _insert_session(database, _name_key(name), expires_at)
 
     def log_in(self, user: User, renewed: str | None, expires_at: dt.datetime) -> str | None:
-        """Add a session after the password was verified. Return None if the password has changed since.
+        """Add a session after the password was verified.
 
-        `renewed` is a newer hash of the same password, which replaces the stored one.
+        Return None if the password has changed since. `renewed` is a newer hash of the same password, which replaces
+        the stored one.
         """
         with self._transaction() as database:
             condition = "key = ? AND password = ?", (user.key, user.password)
@@ -145,12 +147,13 @@ class Accounts(AccountsFile):
             return _insert_session(database, user.key, expires_at)
 
     def create_owner_session(self, expires_at: dt.datetime) -> str | None:
-        """Add a session of a user with the role manage. Return None if somebody can already log in with that role.
+        """Add a session of a user with the role manage.
 
-        The user of an earlier setup link is used again. Any other user with that name is left unchanged.
+        Return None if somebody can already log in with that role. The user of an earlier setup link is used again. Any
+        other user with that name is left unchanged.
         """
         with self._transaction() as database:
-            data = read_accounts_data(database)
+            data = load_accounts(database)
             if data.has_manager(now()):
                 return None
             names = (OWNER_NAME, *(f"{OWNER_NAME}-{number}" for number in range(2, len(data.users) + 3)))
@@ -199,7 +202,7 @@ def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.date
 
 
 def _name_key(name: str) -> str:
-    """Return the key of a user's or a token's name. It is empty, and matches none, for an invalid name."""
+    """Return the key of a user's or a token's name; empty if it is invalid."""
     return fold_name(name) or ""
 
 

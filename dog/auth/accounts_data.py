@@ -15,9 +15,9 @@ __all__ = [
     "Session",
     "Token",
     "User",
+    "load_accounts",
     "milliseconds",
     "now",
-    "read_accounts_data",
 ]
 
 _ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
@@ -54,7 +54,7 @@ class DamagedDatabase(sqlite3.DatabaseError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `key` is the name for comparison; `password` is the hash, None if the user can't log in."""
+    """A user. `key` is the folded name, `password` a hash or None."""
 
     key: str
     name: str
@@ -65,7 +65,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A script's token. `key` is the name for comparison, `hash` the digest of the secret."""
+    """A script's token. `key` is the folded name, `hash` the digest."""
 
     key: str
     name: str
@@ -97,10 +97,7 @@ class AccountsData:
     sessions: dict[bytes, Session]
 
     def has_manager(self, moment: dt.datetime) -> bool:
-        """Return True if somebody can log in with the role manage, or has a token with it.
-
-        Sessions do not count, because a cookie may be lost.
-        """
+        """Return True if a user with a password, or a token, has the role manage."""
         return any(each.role == "manage" and each.password is not None for each in self.users.values()) or any(
             each.role == "manage" and not each.is_expired(moment) for each in self.tokens.values()
         )
@@ -114,14 +111,14 @@ class AccountsData:
         )
 
     def next_expiry(self) -> float:
-        """Return when the next session or token expires, in seconds since 1970; infinity if none does."""
+        """Return the time of the next expiry in seconds since 1970, or infinity."""
         expiries = [session.expires_at for session in self.sessions.values()]
         expiries += [token.expires_at for token in self.tokens.values() if token.expires_at is not None]
         return min(expiries).timestamp() if expiries else math.inf
 
 
-def read_accounts_data(database: sqlite3.Connection) -> AccountsData:
-    """Read all accounts. Raise sqlite3.Error; DamagedDatabase if a row is invalid."""
+def load_accounts(database: sqlite3.Connection) -> AccountsData:
+    """Read all accounts, or raise sqlite3.Error."""
     users = database.execute("SELECT key, name, role, password, created_at FROM users")
     tokens = database.execute("SELECT key, name, role, hash, created_at, expires_at FROM tokens")
     sessions = database.execute("SELECT hash, user, created_at, expires_at FROM sessions")

@@ -1,7 +1,8 @@
-"""The SQLite file of the accounts: readable only by its owner, changed in transactions, reopened if replaced.
+"""The SQLite file of the accounts, readable only by its owner.
 
-Commands and the server have it open at the same time. It uses a rollback journal, to which SQLite gives the file's own
-mode, and no shared memory. Deleted data is overwritten. A damaged or foreign file is refused, never replaced.
+It is changed in transactions, and opened again if it was replaced. Commands and the server have it open at the same
+time. It uses a rollback journal, to which SQLite gives the file's own mode, and no shared memory. Deleted data is
+overwritten. A damaged or foreign file is refused, never replaced.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dog.auth.accounts_data import SCHEMA, AccountsData, DamagedDatabase, read_accounts_data
+from dog.auth.accounts_data import SCHEMA, AccountsData, DamagedDatabase, load_accounts
 from dog.auth.name_and_password_rules import AccountsError
 from dog.errors import StartError
 from dog.files import make_private_folder, sync_folder
@@ -42,9 +43,10 @@ class NoAccounts(AccountsError):
 
 
 class AccountsFile:
-    """The open accounts file. If there is none, create it; without `create`, raise NoAccounts.
+    """The open accounts file.
 
-    Methods raise StartError with one line if the file can't be read or written.
+    If there is none, create it; without `create`, raise NoAccounts. Methods raise StartError with one line if the file
+    can't be read or written.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -156,7 +158,7 @@ class AccountsFile:
             replaced.close()
 
     def version(self) -> tuple[int, int]:
-        """Return a value that changes when another connection changes or replaces the file."""
+        """Return a value that changes if another process changes the file."""
         with self._translate_errors():
             self._reopen_if_replaced()
             (version,) = self._database.execute("PRAGMA data_version").fetchone()
@@ -168,7 +170,7 @@ class AccountsFile:
             self._reopen_if_replaced()
             self._database.execute("BEGIN")
             try:
-                return read_accounts_data(self._database)
+                return load_accounts(self._database)
             finally:
                 self._database.execute("ROLLBACK")
 
@@ -195,7 +197,7 @@ def _prepare_database(database: sqlite3.Connection) -> None:
     verdict = _fetch_value(database, "PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise DamagedDatabase(" ".join(str(verdict).split()))
-    read_accounts_data(database)
+    load_accounts(database)
 
 
 def _is_damaged(error: sqlite3.Error | UnicodeDecodeError) -> bool:
@@ -204,10 +206,10 @@ def _is_damaged(error: sqlite3.Error | UnicodeDecodeError) -> bool:
 
 
 def _describe(error: sqlite3.Error | UnicodeDecodeError) -> str:
-    """Return the reason in one line, without the bytes of a UnicodeDecodeError: they may be a password's hash."""
+    """Return the reason in one line, without data from the file."""
     if hasattr(error, "sqlite_errorcode") or isinstance(error, DamagedDatabase):
         return " ".join(str(error).split())
-    return "a text in it is not UTF-8"
+    return "a text in it is not UTF-8"  # str(error) has its bytes, perhaps a password's hash
 
 
 def _fetch_value(database: sqlite3.Connection, query: str) -> object:

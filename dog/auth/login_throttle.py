@@ -1,8 +1,8 @@
-"""Delay logins after wrong passwords, by account and by client address. The caller passes the monotonic time.
+"""Delay logins after wrong passwords, by account and client address.
 
-An attempt is counted before the password is verified, so that parallel attempts count, too. A correct password resets
-the account's count. The first wrong passwords are free; each further one doubles the delay. An attempt during the delay
-is not counted, so that it does not extend the delay.
+The caller passes the monotonic time. An attempt is counted before the password is verified, so that parallel attempts
+count, too. A correct password resets the account's count. The first wrong passwords are free; each further one doubles
+the delay. An attempt during the delay is not counted, so that it does not extend the delay.
 """
 
 from itertools import islice
@@ -22,10 +22,11 @@ attacker must try as many others, each at the cost of verifying a password."""
 
 
 class LoginThrottle:
-    """The delays of login attempts. The first `free` wrong passwords of an account or an address have none.
+    """The delays of login attempts.
 
-    An account is a folded name; None if no user can have the name. If a user has logged in from a network before, their
-    account has a count of its own for it: attempts from elsewhere, or for other accounts, do not delay them there.
+    The first `free` wrong passwords of an account or an address have none. An account is a folded name; None if no user
+    can have the name. If a user has logged in from a network before, their account has a count of its own for it:
+    attempts from elsewhere, or for other accounts, do not delay them there.
     """
 
     def __init__(self, free: int, *, max_keys: int = MAX_REMEMBERED_KEYS) -> None:
@@ -35,7 +36,7 @@ class LoginThrottle:
         self._max_keys = max_keys
 
     def seconds_left(self, account: str | None, address: str, now: float) -> float:
-        """Return the seconds until a password for this account may be tried from this address."""
+        """Return the seconds until this address may try this account."""
         network = find_network(address)
         by_address = self._addresses.seconds_left(network, now)
         if account is None:
@@ -52,7 +53,7 @@ class LoginThrottle:
         self._addresses.count(network, now)
 
     def record_success(self, account: str, address: str, counted_at: float) -> None:
-        """Reset the account after the correct password of the attempt that was counted at that time.
+        """Reset the account: the attempt of that time had the correct password.
 
         The address gets back only this attempt: a user with an account may still attack others.
         """
@@ -75,7 +76,7 @@ class LoginThrottle:
 
 
 class _FailureCounts:
-    """For each key: the number of attempts and the times of the last two. The last tried key is the last."""
+    """For each key, the number of attempts and the times of the last two."""
 
     def __init__(self, free: int, max_delay: float, max_keys: int) -> None:
         self._free = free

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[^\W_][\w.@-]*")
 
 
 class AccountsError(DogError):
-    """A change to the accounts is refused. `str()` is one line with the reason."""
+    """A change to the accounts is refused. `str()` is one line."""
 
 
 def fold_name(name: str) -> str | None:
@@ -32,7 +32,7 @@ def fold_name(name: str) -> str | None:
 
 
 def check_name(name: str) -> tuple[str, str]:
-    """Return the name for storage and for comparison. Raise AccountsError if it is invalid."""
+    """Return the name and the folded name, or raise AccountsError."""
     folded = fold_name(name)
     if folded is None:
         shown = repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")
@@ -44,7 +44,7 @@ def check_name(name: str) -> tuple[str, str]:
 
 
 def encode_password(password: str) -> bytes | None:
-    """Return the password's bytes for hashing; None if it is too long or not valid Unicode."""
+    """Return the password's bytes for hashing; None if it is not valid."""
     if len(password) > MAX_PASSWORD_BYTES:
         return None
     try:
@@ -55,7 +55,7 @@ def encode_password(password: str) -> bytes | None:
 
 
 def check_password(password: str, name: str) -> bytes:
-    """Return a new password's bytes for hashing. Raise AccountsError if it is not allowed for this user."""
+    """Return a new password's bytes for hashing, or raise AccountsError."""
     encoded = encode_password(password)
     if encoded is None:
         raise AccountsError(f"The password is too long or not text. Use at most {MAX_PASSWORD_BYTES} bytes of UTF-8.")

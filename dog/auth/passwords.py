@@ -1,4 +1,4 @@
-"""Hash passwords with Argon2id, and verify them in a thread, one at a time with a short queue.
+"""Hash passwords with Argon2id, and verify them in a thread.
 
 Verifying takes as long if the user does not exist or has no password, so that timing does not reveal names.
 """
@@ -48,7 +48,7 @@ class Hasher:
         return self._argon2.hash(password)
 
     def matches(self, hashed: str, password: bytes) -> bool:
-        """Return True if the password matches the hash. Raise VerificationError if memory is short."""
+        """Return True if the password matches, or raise VerificationError."""
         try:
             return self._argon2.verify(hashed, password)
         except VerifyMismatchError:
@@ -58,12 +58,12 @@ class Hasher:
             return False
 
     def rehash_if_outdated(self, hashed: str, password: bytes) -> str | None:
-        """Return a new hash of the password if the hash has old parameters; None if not."""
+        """Return a new hash if this one has old parameters."""
         return self.hash(password) if self._argon2.check_needs_rehash(hashed) else None
 
 
 class PasswordVerifier:
-    """The queue and the thread that verify passwords, one after the other, from `open` to `close`."""
+    """The queue and the thread that verify passwords, one at a time."""
 
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
@@ -79,7 +79,7 @@ class PasswordVerifier:
 
     @contextlib.contextmanager
     def reserve(self, account: str | None, network: str) -> Iterator[None]:
-        """Reserve a place in the queue for one `verify`. Raise RequestError `overloaded` if there is none."""
+        """Reserve a place in the queue, or raise RequestError `overloaded`."""
         limits = {"": MAX_CHECKS, f"network {network}": MAX_CHECKS_PER_KEY}
         if account is not None:
             limits[f"account {account}"] = MAX_CHECKS_PER_KEY
@@ -95,7 +95,7 @@ class PasswordVerifier:
             self._taken += Counter()  # remove zero counts
 
     async def verify(self, hashed: str | None, password: str) -> tuple[bool, str | None]:
-        """Return if the password matches the hash, and a new hash if that one is outdated. None never matches."""
+        """Verify a password. Return the result and, if it is due, a new hash."""
         try:
             return await self._run(self._verify, hashed, password)
         except VerificationError as error:

@@ -1,4 +1,4 @@
-"""The roles, in order: each has the rights of the ones before it, and more."""
+"""The roles in order: each has the rights of the ones before it."""
 
 from typing import get_args
 

@@ -1,6 +1,7 @@
-"""Random secrets of 256 bits for tokens, sessions and tickets. Only their SHA-256 digest is stored.
+"""Random secrets of 256 bits, stored as SHA-256 digests.
 
-They can't be guessed, so a fast hash is enough. A lookup by digest does not leak by its timing how close a guess was.
+They can't be guessed, so a fast hash is enough. The timing of a lookup by digest does not reveal how close a guess was.
+Texts of another length are rejected without hashing.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ def make_secret(prefix: str = "") -> str:
 
 
 def secret_digest(text: str, prefix: str = "") -> bytes | None:
-    """Return the digest of a secret; None if the text is not a secret. Fast for long texts, too."""
+    """Return the digest of a secret; None if the text is not a secret."""
     if not (text.startswith(prefix) and _SECRET.fullmatch(text, len(prefix))):
         return None
     return hashlib.sha256(text.encode()).digest()

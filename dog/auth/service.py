@@ -1,4 +1,4 @@
-"""The accounts in the server: identify tokens and sessions, log in and out, and follow changes by commands.
+"""The accounts in the server: identities, logins and changes.
 
 All accounts are in memory, so that identifying a client never waits. One thread has the file and checks twice a second
 if another process has changed it.
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An authenticated or anonymous client. `name` is of the user or token; `key` is the digest of the secret."""
+    """An authenticated or anonymous client. `key` is the secret's digest."""
 
     role: Role | None
     name: str | None
@@ -94,7 +94,7 @@ class AuthService:
         self._closed = False
 
     async def open(self, path: Path) -> None:
-        """Open the accounts and follow changes. Raise StartError with one line if they can't be read."""
+        """Open the accounts and follow changes, or raise StartError."""
         self._loop = asyncio.get_running_loop()
         try:
             await self._verifier.open()
@@ -120,7 +120,7 @@ class AuthService:
     # ---- identities: nothing here waits
 
     def identify_token(self, text: str) -> Identity | None:
-        """Return the identity of a token; None if it is unknown or expired. Fast for long texts, too."""
+        """Return the identity of a token; None if it is unknown or expired."""
         return self._find_token(secret_digest(text, TOKEN_PREFIX) or b"")
 
     def identify_session(self, text: str) -> Identity | None:
@@ -128,7 +128,7 @@ class AuthService:
         return self._find_session(secret_digest(text) or b"")
 
     def current_role(self, identity: Identity) -> Role | None:
-        """Return the identity's current role; None if its session or token has ended."""
+        """Return the identity's current role; None if it has ended."""
         found = self._refresh_identity(identity)
         return None if found is None else found.role
 
@@ -155,7 +155,7 @@ class AuthService:
     # ---- tickets
 
     def make_ticket(self, identity: Identity) -> tuple[str, float]:
-        """Return a single-use ticket for the identity, and its lifetime in seconds. It is only kept in memory."""
+        """Return a single-use ticket and its lifetime in seconds."""
         moment = self._clock()
         for oldest, (_, ends) in tuple(islice(self._tickets.items(), 2)):
             if ends <= moment or len(self._tickets) >= MAX_TICKETS:
@@ -169,7 +169,7 @@ class AuthService:
         return ticket, TICKET_LIFETIME_SECONDS
 
     def use_ticket(self, text: str) -> Identity | None:
-        """Use up a ticket and return its identity as it is now; None if the ticket or the identity is not valid."""
+        """Use up a ticket. Return its identity, or None if it is not valid."""
         identity, ends = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
         return None if identity is None or ends <= self._clock() else self._refresh_identity(identity)
 
@@ -201,7 +201,7 @@ class AuthService:
         return session, ends
 
     async def log_out(self, secret: str) -> None:
-        """End the session, if there is one. Raise RequestError `storage_error` if that fails."""
+        """End the session, if there is one, or raise RequestError."""
         if secret_digest(secret) in self._data.sessions:  # also an expired one: the clock may be wrong
             await self._change(lambda accounts: accounts.remove_session(secret))
 
@@ -213,7 +213,7 @@ class AuthService:
         return not self._data.has_manager(now())
 
     def make_setup_secret(self) -> str:
-        """Return the setup link's secret: one session with the role manage. It revokes an earlier one."""
+        """Return a new secret for the setup link. It revokes the earlier one."""
         secret = make_secret()
         self._setup_digest = secret_digest(secret)
         return secret
@@ -223,7 +223,7 @@ class AuthService:
         return self._setup_digest is not None and secret_digest(text) == self._setup_digest
 
     async def accept_setup_secret(self, text: str) -> tuple[str, dt.datetime] | None:
-        """Return a session of the user `owner`, and when it expires; None if the secret is not valid.
+        """Return a session of `owner` and its expiry; None for a wrong secret.
 
         Raise RequestError `storage_error`. The secret stays valid then, and if the browser has disconnected.
         """
@@ -254,7 +254,7 @@ class AuthService:
         self._loop.call_soon_threadsafe(self._apply_data, accounts.read())
 
     def _reload_if_changed(self) -> None:
-        """Read the file again if another process has changed it. If that fails, keep the accounts in memory."""
+        """Read the file again if another process has changed it."""
         if self._accounts is None:
             return
         try:
@@ -310,7 +310,7 @@ class AuthService:
             await self._change(lambda accounts: accounts.remove_expired_sessions(moment))
 
     def _apply_data(self, data: AccountsData) -> None:
-        """Apply the data that was read. Keep expired entries, too: the clock may be wrong."""
+        """Apply the new data, with expired entries: the clock may be wrong."""
         is_same = (self._data.users, self._data.tokens) == (data.users, data.tokens)
         self._data = data
         if not self.needs_setup:
@@ -318,7 +318,7 @@ class AuthService:
         self._update_valid(is_same=is_same)
 
     def _update_valid(self, *, is_same: bool = True) -> None:
-        """Update the entries that have not expired. Call `on_change` if there is a change."""
+        """Update the valid entries, and call `on_change` if they changed."""
         before, self._valid_at = self._valid, now()
         self._valid = self._data.without_expired(self._valid_at)
         self._next_expiry = self._valid.next_expiry()

@@ -1,4 +1,4 @@
-"""Open the accounts file for `dog user` and `dog token`. A running server sees a change within a second."""
+"""Open the accounts file for `dog user` and `dog token`."""
 
 import contextlib
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def change_accounts(snapshots: str | None, config: str | None, *, create: bool =
 
 @contextlib.contextmanager
 def read_accounts(snapshots: str | None, config: str | None) -> "Iterator[Accounts | None]":
-    """Open the accounts to list them. If there are none, print a note and yield None."""
+    """Open the accounts to list them; yield None if there are none."""
     from dog.auth import Accounts, NoAccounts
 
     try:

@@ -1,4 +1,4 @@
-"""Manage the stored photos: `dog album verify`, `rebuild`, `export` and `purge`."""
+"""Manage the stored photos: `dog album`."""
 
 import contextlib
 import datetime as dt
@@ -14,12 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.exit_status import OutputError, Status
-from dog.cli.formatting import format_size
+from dog.cli.formatting import format_size, print_json
 from dog.cli.options import SettingOption, find_folder, folder_options
 from dog.cli.output_path import check_output
 from dog.errors import StartError
 from dog.logs import escape
-from dog.protocol import encode
 from dog.settings import SETTINGS, load
 
 if TYPE_CHECKING:
@@ -92,8 +91,7 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
     if not as_json:
         click.echo(f"{_escape_path(finding.path)} {escape(finding.said)}")
         return
-    fields = {"type": finding.kind, "path": _escape_path(finding.path), "message": finding.said}
-    click.echo(encode(fields).decode())
+    print_json(type=finding.kind, path=_escape_path(finding.path), message=finding.said)
 
 
 # ---- the commands
@@ -113,9 +111,8 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
                 _print_finding(finding, as_json)
                 wrong += finding.is_wrong
                 taken += not finding.is_wrong
-    sums = {"photos": verification.photos, "bytes": verification.bytes, "wrong": wrong, "taken": taken}
     if as_json:
-        click.echo(encode({"type": "verified"} | sums).decode())
+        print_json(type="verified", photos=verification.photos, bytes=verification.bytes, wrong=wrong, taken=taken)
     else:
         more = f"; taken in: {taken}" if taken else ""
         click.echo(

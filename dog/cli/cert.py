@@ -121,9 +121,10 @@ def _check_path(path: Path, overwrite: bool) -> None:
 
 
 def _write_files(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
-    """Write each file under a temporary name with its final mode, then rename all of them.
+    """Write each file under a temporary name, then rename all of them.
 
-    Readers see only complete files. If one can't be written, none is changed. Raise OutputError then.
+    The temporary files have the final mode from the start. Readers see only complete files. If one can't be written,
+    none is changed. Raise OutputError then.
     """
     written: dict[Path, Path] = {}
     path = Path()
@@ -150,14 +151,14 @@ def _write_files(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
 
 
 def _machine_names() -> list[str]:
-    """Return the names and addresses of this machine, the most usual name first."""
+    """Return this machine's names and addresses, the most usual first."""
     host = socket.gethostname()
     short = host.split(".")[0]
     return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_machine_addresses()]
 
 
 def _machine_addresses() -> list[str]:
-    """Return the addresses of the default routes and, on Linux, the IPv4 address of each interface."""
+    """Return this machine's addresses in its networks."""
     from dog.web.server import find_network_address
 
     found = find_network_address(socket.AF_INET) + find_network_address(socket.AF_INET6)

@@ -8,7 +8,7 @@ __all__ = ["MEANINGS", "STATUSES_HELP", "OutputError", "Status", "exit_status"]
 
 
 class Status(IntEnum):
-    """Exit statuses of all commands. `dog serve` and `dog check` use only the first three."""
+    """Exit statuses of all commands."""
 
     SUCCESS = 0
     FAILED = 1
@@ -29,7 +29,7 @@ STATUSES_HELP = "Exit status: " + "; ".join(f"{status:d} {meaning}" for status, 
 
 
 class OutputError(DogError):
-    """A photo or an archive can't be written or shown. `str()` is one line that says what to do."""
+    """A photo or an archive can't be written. `str()` is one line."""
 
 
 def exit_status(error: DogError) -> Status:

@@ -1,4 +1,4 @@
-"""Format times, sizes and tables for people."""
+"""Format and print times, sizes, tables and JSON."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 import click
 
 from dog.logs import escape
-from dog.protocol import parse_timestamp
+from dog.protocol import encode, parse_timestamp
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["format_size", "format_time", "print_table"]
+__all__ = ["format_size", "format_time", "print_json", "print_table"]
 
 PIPE_WIDTH = 200
 """Columns of a table that is not printed on a terminal: wide enough for every row."""
 
 
 def format_time(timestamp: str) -> str:
-    """Return a timestamp in local time; one that is invalid or out of range as it is."""
+    """Return a timestamp in local time, or unchanged if it is invalid."""
     try:
         return f"{parse_timestamp(timestamp).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):
@@ -32,6 +32,11 @@ def format_size(size: float) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.0f} GB"
+
+
+def print_json(**fields: object) -> None:
+    """Print one JSON object on a line."""
+    click.echo(encode(fields).decode())
 
 
 def print_table(

@@ -65,7 +65,7 @@ def gallery(
 
 
 def _format_row(photo: "Photo") -> "list[str | Text]":
-    """Return the cells of a photo. The id is a link in terminals that support links."""
+    """Return the cells of a photo. The id is a link to its page."""
     from rich.style import Style
     from rich.text import Text
 

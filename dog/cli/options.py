@@ -1,4 +1,4 @@
-"""Options that several commands share: settings, seconds, and the token and certificate for a server."""
+"""Options that several commands share."""
 
 import math
 import os
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class SettingOption(click.Option):
-    """A setting as an option whose value is plain text. A boolean one also works without a value."""
+    """A setting as an option whose value is plain text."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -41,12 +41,12 @@ class SettingOption(click.Option):
 
 
 def folder_options() -> list[click.Parameter]:
-    """Return the options that choose the folder of snapshots, as in `dog serve`."""
+    """Return the options that choose the folder of snapshots."""
     return [SettingOption(SETTINGS["snapshots"]), SettingOption(CONFIG)]
 
 
 def find_folder(snapshots: str | None, config: str | None) -> Path:
-    """Return the folder that these options choose. Raise SettingError if one is wrong."""
+    """Return the folder that these options choose, or raise SettingError."""
     return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
@@ -62,9 +62,9 @@ def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool
 
 
 class SettingsCommand(click.Command):
-    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all.
+    """A command whose options are settings, in groups.
 
-    Neither shows the retired settings, which are still accepted.
+    --help shows the common ones, --help-all shows all. Neither shows the retired settings, which are still accepted.
     """
 
     def __init__(self, *, params: Iterable[click.Parameter], **attributes: Any) -> None:
@@ -158,7 +158,7 @@ def _read_first_bytes(file: Path) -> str:
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token in the file or in DOG_TOKEN. Raise click.UsageError if it is not valid."""
+    """Return the token in the file or in DOG_TOKEN, if it is valid."""
     source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
     try:
         text = os.environ.get("DOG_TOKEN", "") if file is None else _read_first_bytes(file)

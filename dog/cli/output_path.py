@@ -1,4 +1,4 @@
-"""Check where a command writes its output: a file, a folder, or standard output."""
+"""Check the file, folder or standard output that a command writes."""
 
 import sys
 from pathlib import Path

@@ -13,7 +13,7 @@ __all__ = ["encode_photo", "photo_urls"]
 
 
 def encode_photo(photo: "Photo", **more: object) -> str:
-    """Return a photo as one JSON object, with those of the values `more` that are not None."""
+    """Return a photo and the values `more` that are not None as JSON."""
     more = {name: value for name, value in more.items() if value is not None}
     return encode(msgspec.to_builtins(photo.body) | photo_urls(photo) | more).decode()
 

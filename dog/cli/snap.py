@@ -79,7 +79,7 @@ def snap(
 
 
 async def _save(photo: "Photo", output: str | None, force: bool) -> Path | None:
-    """Save the photo and return its path, or write it to standard output and return None."""
+    """Save the photo and return its path; None for standard output."""
     if output == "-":
         sys.stdout.buffer.write(await photo.read())
         sys.stdout.buffer.flush()
@@ -102,7 +102,7 @@ def _output_path(output: str | None, photo: "Photo") -> Path:
 
 
 def _open_viewer(path: Path) -> None:
-    """Open the file in the desktop's image viewer, without waiting for it. Raise OutputError if that fails."""
+    """Open the file in the desktop's image viewer, or raise OutputError."""
     program = "open" if sys.platform == "darwin" else "xdg-open"
     nothing = subprocess.DEVNULL  # a pipe from this command must not stay open until the viewer is closed
     try:

@@ -15,11 +15,11 @@ __all__ = ["StdoutFailed", "report_stdout_failures"]
 
 
 class StdoutFailed(Exception):
-    """Standard output can't be written. Not an OSError, which handlers would blame on another file."""
+    """Standard output failed. Handlers of OSError must not catch it."""
 
 
 class _Output(io.FileIO):
-    """Standard output's descriptor. After a failure, it discards the rest of the buffers."""
+    """Standard output's descriptor. After a failure, it discards data."""
 
     _failed = False
 
@@ -35,7 +35,7 @@ class _Output(io.FileIO):
 
 @contextlib.contextmanager
 def report_stdout_failures() -> Iterator[None]:
-    """Exit with one line and Status.FAILED if standard output fails; without the line if its reader is gone."""
+    """Exit with one line if standard output fails; silently if it is closed."""
     before = sys.stdout
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY) if before is None else before.fileno()

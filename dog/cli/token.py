@@ -7,11 +7,11 @@ import time
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.formatting import format_time, print_table
+from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import folder_options
 from dog.cli.stdout import StdoutFailed
 from dog.clock import utc_now
-from dog.protocol import Role, encode, timestamp
+from dog.protocol import Role, timestamp
 
 __all__ = ["token"]
 
@@ -80,13 +80,12 @@ def list_tokens(snapshots: str | None, config: str | None, as_json: bool) -> Non
     now = utc_now()
     if as_json:
         for each in tokens:
-            fields = {
-                "name": each.name,
-                "role": each.role,
-                "created_at": timestamp(each.created_at),
-                "expires_at": None if each.expires_at is None else timestamp(each.expires_at),
-            }
-            click.echo(encode(fields).decode())
+            print_json(
+                name=each.name,
+                role=each.role,
+                created_at=timestamp(each.created_at),
+                expires_at=None if each.expires_at is None else timestamp(each.expires_at),
+            )
         return
     print_table(
         ("Name", "Role", "Created", "Expires"),

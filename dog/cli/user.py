@@ -6,11 +6,11 @@ import sys
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.formatting import format_time, print_table
+from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import folder_options
 from dog.clock import utc_now
 from dog.errors import StartError
-from dog.protocol import Role, encode, timestamp
+from dog.protocol import Role, timestamp
 
 __all__ = ["user"]
 
@@ -21,11 +21,8 @@ _LIST = EXIT_STATUSES.format("standard output can't be written")
 _MAX_FILE_BYTES = 65_536
 
 
-# ---- passwords
-
-
 def _read_password(file: str | None) -> str:
-    """Return the password of the file, without the line end. Raise AccountsError or StartError."""
+    """Return the password in the file. Raise AccountsError or StartError."""
     from dog.auth import AccountsError
 
     if file is None:
@@ -78,9 +75,6 @@ _password_file = click.option(
 )
 
 
-# ---- commands
-
-
 @click.group(no_args_is_help=False)
 def user() -> None:
     """Manage the users who can log in, if the setting auth is on."""
@@ -108,14 +102,13 @@ def list_users(snapshots: str | None, config: str | None, as_json: bool) -> None
         sessions = [each.user for each in accounts.sessions() if each.expires_at > now] if accounts else []
     if as_json:
         for each in users:
-            fields = {
-                "name": each.name,
-                "role": each.role,
-                "has_password": each.password is not None,
-                "created_at": timestamp(each.created_at),
-                "sessions": sessions.count(each.key),
-            }
-            click.echo(encode(fields).decode())
+            print_json(
+                name=each.name,
+                role=each.role,
+                has_password=each.password is not None,
+                created_at=timestamp(each.created_at),
+                sessions=sessions.count(each.key),
+            )
         return
     print_table(
         ("Name", "Role", "Password", "Created", "Logged in"),

@@ -89,7 +89,7 @@ def watch(
 
 
 def _split_command(command: str | None) -> list[str]:
-    """Split the command into words. Raise click.UsageError if it is invalid or its program does not exist."""
+    """Split the command into words, or raise click.UsageError."""
     if command is None:
         return []
     try:
@@ -106,7 +106,7 @@ def _split_command(command: str | None) -> list[str]:
 
 
 class Watch:
-    """The loop of `dog watch`: print each event, save each new photo and run the command for it."""
+    """The loop of `dog watch`: print events, save photos, run the command."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Watch:
     # ---- photos
 
     async def _catch_up(self, hello: Hello) -> None:
-        """Process the photos whose events the server no longer has, oldest first. Continue after `hello`."""
+        """Process the photos whose events the server no longer has."""
         missed: list[Photo] = []
         for status in hello.cameras:
             if self._is_selected(status.name):
@@ -182,7 +182,7 @@ class Watch:
         await self._save_state()
 
     async def _process_photo(self, event: Ready) -> None:
-        """Save a new photo, print its line, run its command, and then save the state."""
+        """Save a photo, print its line, run its command, and save the state."""
         from dog.client import PhotoDamaged, PhotoGone
 
         photo = self._dog.photo(event)
@@ -225,7 +225,7 @@ class Watch:
             await asyncio.to_thread(self._folder.write_state)
 
     async def _run_command(self, photo: "Photo", path: Path | None) -> None:
-        """Run the command and wait for its end. Values are filled in once, without a shell."""
+        """Run the command, without a shell, and wait for its end."""
         values = {"path": str(path), "url": photo.address, "id": photo.id, "camera": photo.camera}
         words = [_FIELD.sub(lambda found: values[found[1]], word) for word in self._command]
         try:
@@ -305,7 +305,7 @@ def _describe(event: Any, dog: "Client") -> str | None:
 
 
 def _track(photos: Sequence[T], stack: ExitStack) -> Iterator[T]:
-    """Iterate over the photos, with a progress bar if there are many and standard error is a terminal."""
+    """Iterate over the photos; show progress if there are many."""
     if len(photos) < 10 or not sys.stderr.isatty():
         return iter(photos)
     from rich.console import Console

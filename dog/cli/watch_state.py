@@ -1,4 +1,4 @@
-"""The state of `dog watch`: in memory, or in the folder of the photos, so that the next run continues there.
+"""The state of `dog watch`: in memory, or in the folder of the photos.
 
 The state is written after the photo's file. If `dog watch` is killed between the two, the next run finds the file, so
 that no photo is missing or saved twice.
@@ -46,20 +46,20 @@ class WatchState(msgspec.Struct):
         self.cursor = hello.cursor
 
     def mark_seen(self, photo: "Photo", cursor: str | None) -> None:
-        """Mark a photo as processed. `cursor` is that of its event; None if it had none."""
+        """Mark a photo as processed. `cursor` is that of its event, if any."""
         self.captures[photo.camera] = photo.capture
         self.seen_ids = [*self.seen_ids, photo.id][-MAX_SEEN_IDS:]
         self.cursor = cursor or self.cursor
 
     def last_capture(self, camera: str) -> int:
-        """Return the capture after which the photos of a camera are still to be processed."""
+        """Return the number of the last processed capture of a camera."""
         return self.captures.get(camera, self.started)
 
 
 class WatchFolder:
-    """A folder of photos with its state file, locked for one `dog watch`: `with WatchFolder(path, server) as folder:`
+    """A folder of photos and its state file, locked for one `dog watch`.
 
-    Raise StartError if the folder can't be used or has photos of another server.
+    Use it as a context manager. Raise StartError if the folder can't be used or has photos of another server.
     """
 
     def __init__(self, path: Path, server: str) -> None:
@@ -85,7 +85,7 @@ class WatchFolder:
         os.close(self._descriptor)
 
     async def save_photo(self, photo: "Photo") -> Path:
-        """Download a photo unless its file exists, and return its path. Raise OutputError, or as `Photo.save`."""
+        """Download a photo unless its file exists, and return its path."""
         path = self.path / photo.name
         try:
             if not (path.is_file() and path.stat().st_size == photo.bytes):

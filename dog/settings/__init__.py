@@ -1,9 +1,10 @@
-"""Settings from flags, DOG_* variables and dog.toml. The earlier of the three has priority.
+"""Settings from flags, DOG_* variables and dog.toml.
 
-Each setting is one field of Settings with its type, default, help and limits (fields.py). The options and the help of
-`dog serve`, the errors and the table in docs/settings.md are made from these fields. A wrong setting is a SettingError
-with its name and place as the person wrote it, and what to write instead (loading.py). The only I/O here is reading the
-file: other modules check folders and programs, and report problems with `Settings.error`.
+The earlier of the three has priority. Each setting is one field of Settings with its type, default, help and limits
+(fields.py). The options and the help of `dog serve`, the errors and the table in docs/settings.md are made from these
+fields. A wrong setting is a SettingError with its name and place as the person wrote it, and what to write instead
+(loading.py). The only I/O here is reading the file: other modules check folders and programs, and report problems with
+`Settings.error`.
 """
 
 from dog.settings.docs_table import settings_table

@@ -8,7 +8,7 @@ __all__ = ["settings_table"]
 
 
 def settings_table(settings: Iterable[Setting]) -> str:
-    """Return a table of settings in Markdown. docs/settings.md has all of them, the README the common ones."""
+    """Return a table of settings in Markdown."""
     lines = ["| flag | variable | in dog.toml | default | meaning | what to write |", "| --- " * 6 + "|"]
     for one in settings:
         key = f"`{one.name}`" if one.in_file else ""

@@ -1,4 +1,4 @@
-"""Check settings that together could expose the service, or its traffic, by mistake."""
+"""Check settings that together could expose the service by mistake."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ __all__ = ["check_exposure", "find_warnings"]
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise SettingError if other machines can reach the service and neither auth nor open is set.
+    """Raise SettingError if the service is exposed without auth or open.
 
     They can reach it through a proxy on this machine, too.
     """
@@ -54,5 +54,5 @@ def _external_url(base_url: str | None) -> str | None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach the host. Any name but localhost may be another machine."""
+    """Return True if only this machine can reach the host."""
     return is_here(host) or host.lower().rstrip(".") == "localhost"

@@ -44,7 +44,7 @@ MAIN_CAMERA = "main"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All settings, as `load` returns them. The constructor does not check values.
+    """All settings. The constructor, unlike `load`, does not check values.
 
     `sources` has the source of each value that is not a default, `warnings` the texts to log at the start.
     `cameras` has the settings of each camera by name; it is empty if there are no cameras' tables.
@@ -521,15 +521,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     cameras: "dict[str, Settings]" = msgspec.field(default_factory=dict)
 
     def by_camera(self) -> "dict[str, Settings]":
-        """Return the settings of each camera by name. The first is the default camera."""
+        """Return the settings of each camera by name, the default one first."""
         return self.cameras or {MAIN_CAMERA: self}
 
     def source_of(self, name: str) -> Source:
-        """Return the source of a setting's value. A default's source is the flag that would change it."""
+        """Return the source of a setting's value; its flag for a default."""
         return self.sources.get(name) or Source(flag_of(name), "default")
 
     def error(self, name: str, problem: str) -> SettingError:
-        """Return the error for a value that fails later, such as a port in use or a folder that can't be written."""
+        """Return the error for a value that fails later, such as a used port."""
         source = self.source_of(name)
         return SettingError(source.written, source.place, problem)
 
@@ -540,11 +540,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def camera_argument(self) -> str:
-        """The part after the colon: a program's path for `script`, nothing for `test`, `//...` of a URL."""
+        """The part after the colon, such as a path or `//...` of a URL."""
         return split_camera(self.camera)[1]
 
     def describe_camera(self) -> dict[str, object]:
-        """Return the camera's settings that are not defaults, without passwords and their files."""
+        """Return the camera's settings that are not defaults or secrets."""
         default = Settings()
         values = {name: getattr(self, name) for name in CAMERA_SETTINGS if name not in ("camera", "password_file")}
         differing = {name: value for name, value in values.items() if value != getattr(default, name)}
@@ -552,7 +552,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _read_fields() -> dict[str, Setting]:
-    """Return the settings by name, group by group. Fields without a SettingInfo are not settings."""
+    """Return the settings by name, group by group."""
     found: dict[str, Setting] = {}
     for field in msgspec.structs.fields(Settings):
         for info in getattr(field.type, "__metadata__", ()):

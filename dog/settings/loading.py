@@ -1,4 +1,4 @@
-"""Load Settings from flags, variables and dog.toml. Every mistake is a SettingError of one line."""
+"""Load Settings from flags, variables and dog.toml."""
 
 import contextlib
 import os
@@ -72,7 +72,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
 
 
 def _convert_all(given: Iterable[GivenValue]) -> tuple[dict[str, Any], dict[str, Source]]:
-    """Convert all values. Later ones override earlier ones. Return the values and their sources by name."""
+    """Return the values and sources by name. Later ones override others."""
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for setting, value, source, start in given:
@@ -84,7 +84,7 @@ def _convert_all(given: Iterable[GivenValue]) -> tuple[dict[str, Any], dict[str,
 def _given_texts(
     setting: Setting, flags: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Source]]:
-    """Yield the texts of a setting with their sources. The last one has priority."""
+    """Yield the texts of a setting and their sources, the last one to use."""
     if (text := environ.get(setting.variable)) is not None:
         yield text, Source(setting.variable, _ENVIRONMENT)
     if (text := flags.get(setting.name)) is not None:
@@ -106,7 +106,7 @@ def _given_retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) 
 def _find_config_file(
     flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path
 ) -> tuple[Path, Source] | None:
-    """Return the file to read and the source of its name; None if there is none."""
+    """Return the file to read and the source of its name, if any."""
     named = list(_given_texts(CONFIG, flags, environ))
     if named:
         text, source = named[-1]
@@ -116,7 +116,7 @@ def _find_config_file(
 
 
 class ConfigFile:
-    """A settings file. Raise SettingError if it can't be read or parsed, or has an unknown setting."""
+    """A settings file. Raise SettingError if it has a mistake."""
 
     def __init__(self, path: Path, source: Source) -> None:
         self._path = path
@@ -129,7 +129,7 @@ class ConfigFile:
                 yield self._given_value(SETTINGS, name, value)
 
     def cameras(self) -> Iterator[tuple[str, Source, list[GivenValue]]]:
-        """Yield each table [cameras.NAME]: the name, its source, and the values in it."""
+        """Yield the name, the source and the values of each [cameras.NAME]."""
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
             raise SettingError(
@@ -154,7 +154,7 @@ class ConfigFile:
             )
 
     def retired(self) -> Iterator[Source]:
-        """Yield the retired settings of the file. `cameras` has checked the tables."""
+        """Yield the retired settings of the file, which `cameras` has checked."""
         tables = {"": self._table} | {
             f"cameras.{name}.": table for name, table in self._table.get("cameras", {}).items()
         }
@@ -220,7 +220,7 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a regular file of limited size, or /dev/null. Raise OSError for anything else."""
+    """Read a regular file of limited size, or raise OSError."""
     # O_NONBLOCK: opening a pipe must not wait for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
@@ -237,7 +237,7 @@ def _reason(error: OSError) -> str:
 
 
 def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
-    """Yield a warning for each file with a camera's password that all users of this computer can read."""
+    """Yield a warning for each world-readable file with a password."""
     found = {one.password_file for one in cameras if one.password_file is not None}
     from_file = (one.camera for one in cameras if one.source_of("camera").place not in (_COMMAND_LINE, _ENVIRONMENT))
     if file is not None and any(map(has_password, from_file)):
@@ -270,7 +270,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _parse(setting: Setting, text: str) -> Any:
-    """Parse the text of a flag or a variable into the type that dog.toml would have."""
+    """Parse the text of a flag or a variable as dog.toml has it."""
     if setting.kind == tuple[str, ...]:
         return [part.strip() for part in text.split(",")] if text.strip() else []
     if setting.kind in (int, float, bool):
@@ -297,7 +297,7 @@ def _parse_control(text: str) -> bool | int | float | str:
 
 
 def _convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
-    """Convert a value to the setting's type and check its limits. Paths start at `start`. Raise SettingError."""
+    """Convert a value and check its limits. Paths start at `start`."""
     info = setting.info
     shown = redact_camera(given) if setting.name == "camera" else shorten(given)
     if isinstance(given, str) and given in info.none_texts:
@@ -337,7 +337,7 @@ def _resolve_camera_path(camera: str, start: Path) -> str:
 
 
 def _to_path(kind: type, value: Any) -> Any:
-    """Convert a string to a path for msgspec. Raise ValueError if it is not one."""
+    """Convert a string to a path for msgspec, or raise ValueError."""
     if not isinstance(value, str):
         raise ValueError
     try:

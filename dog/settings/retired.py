@@ -1,4 +1,4 @@
-"""Settings that have become constants. Setting one is only a warning, so that old setups still start."""
+"""Settings that have become constants and give only a warning."""
 
 from dog.settings.setting import Source
 

@@ -34,16 +34,17 @@ GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
 
 
 class Source(Struct, frozen=True):
-    """The source of a value: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
+    """The source of a value: the setting as it was written, and the place."""
 
     written: str
     place: str
 
 
 class SettingInfo(Struct, frozen=True, kw_only=True):
-    """The help of a setting. `expected` says what to write; `none_texts` are the texts for None.
+    """The help of a setting.
 
-    `common` marks the dozen settings that people change: `dog serve --help` and the README show only these.
+    `expected` says what to write; `none_texts` are the texts for None. `common` marks the dozen settings that people
+    change: `dog serve --help` and the README show only these.
     """
 
     group: str
@@ -64,9 +65,10 @@ def variable_of(name: str) -> str:
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """A setting. `default` is its text in the help; `type` has the limits, `kind` has not.
+    """A setting: its names, types and help.
 
-    `in_file` is False only for `config`, which names the file.
+    `default` is its text in the help; `type` has the limits, `kind` has not. `in_file` is False only for `config`,
+    which names the file.
     """
 
     name: str

@@ -48,14 +48,14 @@ def shorten(value: object) -> str:
 
 
 def redact_camera(value: object) -> str:
-    """Return a camera for an error message, without what may be a password, even if it is mistyped."""
+    """Return a camera for an error message, without its password."""
     if not isinstance(value, str):
         return shorten(value)
     return shorten(re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL))
 
 
 def split_camera(text: str) -> tuple[str, str]:
-    """Split a camera such as `script:./camera_access.sh` into kind and argument, which is empty for `test`.
+    """Split a camera such as `script:./snap.sh` into kind and argument.
 
     Raise ValueError with a message if the kind is unknown, or the argument is missing, wrong or not allowed.
     """
@@ -89,7 +89,7 @@ def check_camera(value: str) -> str:
 
 
 def has_password(camera: str) -> bool:
-    """Return True if the camera's URL has a password before its host or in its query."""
+    """Return True if the camera's URL has a password, even in its query."""
     parts = urlsplit(camera)
     return bool(parts.password) or bool(_PASSWORD.search(parts.query))
 
@@ -158,7 +158,7 @@ def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """Split an http(s) URL into the origin, as browsers write it in `Origin`, and the path."""
+    """Split an http(s) URL into the origin, as browsers send it, and path."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

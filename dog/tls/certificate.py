@@ -1,4 +1,4 @@
-"""The server's certificate: loaded at the start, and again when its files change (docs/deploying.md)."""
+"""The server's certificate, loaded again when its files change."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def make_tls(settings: Settings) -> "Tls | None":
-    """Load the certificate of the settings; None for plain HTTP. Raise SettingError if it can't be used."""
+    """Load the certificate, or raise SettingError. None for plain HTTP."""
     if settings.tls_certificate is not None:
         return Tls(settings)
     if settings.tls_key is not None:
@@ -42,7 +42,7 @@ def make_tls(settings: Settings) -> "Tls | None":
 
 
 class Tls:
-    """The certificate of new connections. Open connections keep the one that they started with."""
+    """The certificate of new connections. Open ones keep theirs."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,7 +57,7 @@ class Tls:
         return self._loaded.context
 
     def wrap(self, protocol: asyncio.Protocol, on_accepted: Callable[[asyncio.Transport], None]) -> "TlsTransport":
-        """Return the TLS transport of an accepted connection. It calls `on_accepted` before the handshake."""
+        """Return the transport, which calls `on_accepted` before the handshake."""
         return TlsTransport(self.context, protocol, on_accepted)
 
     def reload(self) -> None:
@@ -134,7 +134,7 @@ def _file_state(path: Path | None) -> tuple[int, ...] | None:
 
 
 def _load(settings: Settings) -> _LoadedCertificate:
-    """Load the certificate and its key. Raise SettingError if they can't be used."""
+    """Load the certificate and its key, or raise SettingError."""
     path = settings.tls_certificate
     assert path is not None
     key_file: File = "tls_certificate" if settings.tls_key is None else "tls_key"
@@ -173,7 +173,7 @@ def _load(settings: Settings) -> _LoadedCertificate:
 
 
 def _read(settings: Settings, name: File) -> bytes:
-    """Read a regular file of limited size. Raise SettingError for anything else."""
+    """Read a regular file of limited size, or raise SettingError."""
     path: Path = getattr(settings, name)
     try:
         # O_NONBLOCK: opening a pipe must not wait for a writer.
@@ -216,7 +216,7 @@ def _make_context() -> ssl.SSLContext:
 
 
 def _read_period(der: bytes) -> tuple[dt.datetime, dt.datetime]:
-    """Return begin and end of a certificate that OpenSSL has accepted (RFC 5280, section 4.1)."""
+    """Return begin and end of a valid certificate (RFC 5280, section 4.1)."""
     _, begin, _ = _read_value(der, 0)  # the certificate
     _, at, _ = _read_value(der, begin)  # the signed part
     tag, _, end = _read_value(der, at)
@@ -232,7 +232,7 @@ def _read_period(der: bytes) -> tuple[dt.datetime, dt.datetime]:
 
 
 def _read_value(der: bytes, at: int) -> tuple[int, int, int]:
-    """Return the tag of the DER value at that offset, and the offsets of its content and its end."""
+    """Return the tag of a DER value, and where its content begins and ends."""
     tag, size = der[at], der[at + 1]
     at += 2
     if size >= 0x80:

@@ -1,4 +1,4 @@
-"""Make a self-signed certificate for the names of a machine at home (`dog cert`).
+"""Make a self-signed certificate for a machine at home (`dog cert`).
 
 It meets the requirements of browsers and Apple's systems: subject alternative names, a purpose, SHA-256, at most 825
 days (https://support.apple.com/103769; shorter limits are for public authorities). It is not an authority: trusting it
@@ -29,7 +29,7 @@ Name = x509.DNSName | x509.IPAddress
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """The contents of both files in PEM, the fingerprint as browsers show it, and the expiry."""
+    """Both files in PEM, the fingerprint as browsers show it, and the end."""
 
     certificate: bytes
     key: bytes
@@ -38,7 +38,7 @@ class CertificateFiles:
 
 
 def parse_name(text: str) -> Name:
-    """Parse a host name or an IP address for a certificate. Raise ValueError if it is neither."""
+    """Parse a host name or an IP address, or raise ValueError."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -52,7 +52,7 @@ def parse_name(text: str) -> Name:
 
 
 def make_certificate(title: str, names: Iterable[Name]) -> CertificateFiles:
-    """Make a new key (EC P-256) and its certificate for these names. `title` is the common name."""
+    """Make a key (EC P-256) and its certificate. `title` is the common name."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title[:64])])
     begins_at = dt.datetime.now(dt.UTC).replace(microsecond=0) - CLOCK_TOLERANCE

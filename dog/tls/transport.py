@@ -1,4 +1,4 @@
-"""The transport of a TLS connection, with the interface of TCP's transport.
+"""The transport of a TLS connection, used like TCP's transport.
 
     accept -> TlsTransport calls on_accepted -> handshake -> the protocol's connection_made
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
-    """A server's TLS connection: the protocol of a TCP transport, and the transport of its own protocol.
+    """A server's TLS connection, between TCP's transport and its protocol.
 
     Data is encrypted at once and sent by TCP, so the send buffer and its limits are TCP's. `on_accepted` is called with
     the new connection and may abort it. The protocol's connection_made follows after the handshake, its connection_lost
@@ -145,7 +145,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._flush()
 
     def _notify_eof(self) -> bool:
-        """Call the protocol's eof_received once. Return True if it keeps its own half open."""
+        """Call eof_received once. Return True if our half stays open."""
         if self._eof:
             return False
         self._eof = True
@@ -157,7 +157,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._tcp.write(self._outgoing.read())
 
     def _send_close_notify(self) -> None:
-        """Send close_notify, so that the client knows that the response is complete."""
+        """Send close_notify: the client knows that the response is complete."""
         if self._open and not self._sent_close_notify:
             self._sent_close_notify = True
             with contextlib.suppress(ssl.SSLError):  # it expects the client's close_notify
@@ -209,7 +209,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._tcp.pause_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading. Data that is already decrypted follows in a later callback."""
+        """Resume reading. Decrypted data follows in a later callback."""
         if self._paused:
             self._paused = False
             self._tcp.resume_reading()
