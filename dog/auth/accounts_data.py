@@ -6,19 +6,8 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from dog.auth.roles import ROLES, Role
-from dog.clock import utc_now as now
 
-__all__ = [
-    "SCHEMA",
-    "AccountsData",
-    "DamagedDatabase",
-    "Session",
-    "Token",
-    "User",
-    "load_accounts",
-    "milliseconds",
-    "now",
-]
+__all__ = ["SCHEMA", "AccountsData", "DamagedDatabase", "Session", "Token", "User", "load_accounts", "milliseconds"]
 
 _ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
 _HASH = "BLOB {} CHECK (typeof(hash) = 'blob' AND length(hash) = 32)"

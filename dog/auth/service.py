@@ -19,13 +19,14 @@ from typing import Literal, TypeVar
 from argon2 import Parameters
 
 from dog.auth.accounts import Accounts
-from dog.auth.accounts_data import AccountsData, now
+from dog.auth.accounts_data import AccountsData
 from dog.auth.login_throttle import LoginThrottle
 from dog.auth.name_and_password_rules import AccountsError, fold_name
 from dog.auth.passwords import ARGON2_PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.client_addresses import find_network
+from dog.clock import utc_now as now
 from dog.errors import RequestError, StartError
 
 __all__ = ["MAX_PROPAGATION_SECONDS", "AuthService", "Identity"]

@@ -60,7 +60,7 @@ path = pathlib.Path(sys.argv[1])
 accounts = Accounts(path)
 accounts.add_token("whole", "view", None)
 accounts._database.execute("PRAGMA cache_size = 5")
-with accounts._changing() as database:
+with accounts._transaction() as database:
     database.execute("UPDATE tokens SET role = 'manage'")
     for number in range(500):
         database.execute("INSERT INTO users VALUES (?, ?, 'manage', NULL, 0)", (f"u{number}", "x" * 100))
@@ -208,7 +208,7 @@ def test_removed_data_is_overwritten_in_the_file(accounts: Accounts, path: Path)
 # ---- users, tokens, sessions
 
 
-def test_changing_an_unknown_user_or_token_is_an_error(accounts: Accounts) -> None:
+def test_transaction_an_unknown_user_or_token_is_an_error(accounts: Accounts) -> None:
     acts: list[Callable[[], object]] = [
         lambda: accounts.set_role("ben", "manage"),
         lambda: accounts.set_password("ben", PASSWORD),
