@@ -108,9 +108,9 @@ class AuthService:
     async def close(self) -> None:
         """Stop the thread and close the file. A second call does nothing."""
         if self._poll_task is not None:
-            watching, self._poll_task = self._poll_task, None
-            watching.cancel()
-            await asyncio.wait([watching])
+            task, self._poll_task = self._poll_task, None
+            task.cancel()
+            await asyncio.wait([task])
         self._verifier.close()
         if not self._closed:
             self._closed = True
@@ -158,8 +158,8 @@ class AuthService:
     def make_ticket(self, identity: Identity) -> tuple[str, float]:
         """Return a single-use ticket and its lifetime in seconds."""
         moment = self._clock()
-        for oldest, (_, ends) in tuple(islice(self._tickets.items(), 2)):
-            if ends <= moment or len(self._tickets) >= MAX_TICKETS:
+        for oldest, (_, expires_at) in tuple(islice(self._tickets.items(), 2)):
+            if expires_at <= moment or len(self._tickets) >= MAX_TICKETS:
                 del self._tickets[oldest]
         owner = identity.kind, identity.name
         own = [key for key, (holder, _) in self._tickets.items() if (holder.kind, holder.name) == owner]
@@ -171,8 +171,8 @@ class AuthService:
 
     def use_ticket(self, text: str) -> Identity | None:
         """Use up a ticket. Return its identity, or None if it is not valid."""
-        identity, ends = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
-        return None if identity is None or ends <= self._clock() else self._refresh_identity(identity)
+        identity, expires_at = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
+        return None if identity is None or expires_at <= self._clock() else self._refresh_identity(identity)
 
     # ---- logging in and out
 
@@ -192,14 +192,14 @@ class AuthService:
             matches, renewed = await self._verifier.verify(user.password if user else None, password)
         session = None
         if matches and user is not None:
-            ends = now() + self._session
-            session = await self._change(lambda accounts: accounts.log_in(user, renewed, ends))
+            expires_at = now() + self._session
+            session = await self._change(lambda accounts: accounts.log_in(user, renewed, expires_at))
         if session is None or user is None:
             log.info("Wrong password for %s from %s", user.name if user else "an unknown user", address)
             raise RequestError("wrong_password", "The name or the password is wrong. Try again.")
         self._throttle.record_success(user.key, address, moment)
         log.info("%s logged in from %s", user.name, address)
-        return session, ends
+        return session, expires_at
 
     async def log_out(self, secret: str) -> None:
         """End the session, if there is one, or raise RequestError."""
@@ -231,10 +231,10 @@ class AuthService:
         async with self._setup_lock:  # one at a time: the secret is valid once
             if not self.is_setup_secret(text):
                 return None
-            ends = now() + self._session
-            session = await self._change(lambda accounts: accounts.create_owner_session(ends))
+            expires_at = now() + self._session
+            session = await self._change(lambda accounts: accounts.create_owner_session(expires_at))
             self._setup_digest = None
-            return None if session is None else (session, ends)
+            return None if session is None else (session, expires_at)
 
     # ---- the file, in its thread
 

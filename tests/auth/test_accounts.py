@@ -1,4 +1,4 @@
-"""The accounts file: its contents, its permissions, and crashes, other processes and damage."""
+"""The accounts file: contents, permissions, crashes and damage."""
 
 import datetime as dt
 import hashlib

@@ -21,7 +21,7 @@ def try_until_refused(throttle: LoginThrottle, account: str | None, address: str
 
 
 def delays(throttle: LoginThrottle, account: str, addresses: list[str], number: int) -> list[float]:
-    """Return the delay after each wrong password, if each is tried as early as possible."""
+    """Return the delay after each wrong password, tried without a pause."""
     now, found = 0.0, []
     for index in range(number):
         throttle.count(account, addresses[index % len(addresses)], now)

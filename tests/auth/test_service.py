@@ -1,4 +1,4 @@
-"""AuthService in this event loop, while other connections and processes change the accounts."""
+"""AuthService, while connections and processes change the accounts."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""`dog user` and `dog token` as processes, with and without a running server."""
+"""`dog user` and `dog token`, as processes."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def assert_refused(ended: tuple[str, str, int], line: str, status: int = 1) -> N
 
 
 def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) -> tuple[str, int]:
-    """Run the command at a terminal and type each answer at its prompt. Return the screen and the status."""
+    """Run the command at a terminal. Return the screen and the status."""
     process_id, terminal = pty.fork()
     if process_id == 0:
         os.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`dog album verify`, `rebuild` and `export` as processes, on albums that the store made."""
+"""`dog album`, as processes, on albums that the store made."""
 
 import dataclasses
 import datetime as dt
@@ -61,7 +61,7 @@ def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data:
 
 
 class Album:
-    """A test's folder `snapshots` with six photos of three days and two cameras."""
+    """A folder of six photos, of three days and two cameras."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +115,7 @@ def album(tmp_path: Path) -> Album:
 
 
 def findings_of(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
-    """Return the lines of standard output without the totals, and the status. Standard error must be empty."""
+    """Return the lines of standard output without totals, and the status."""
     assert ended.stderr == ""
     return ended.stdout.splitlines()[:-1], ended.returncode
 
@@ -631,7 +631,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: Album, comma
 
 
 def decide(album: Album) -> tuple[str, str]:
-    """Pin one photo, share another and delete the newest. Return the share link and its secret."""
+    """Pin, share and delete one photo each. Return the link and secret."""
     with album.opened() as archive:
         with archive._indexed() as index:
             with index.ledger.durably():
@@ -706,7 +706,7 @@ LOST = "the old index can't be read, or not all of it, and what it alone knew is
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "another version", "by_time", "snapshots"])
 def test_rebuild_makes_an_index_from_any_damaged_one(album: Album, damage: str) -> None:
-    """`by_time` and `snapshots` have a broken page. Only the second one is needed."""
+    """Only the second of `by_time` and `snapshots`, if broken, is needed."""
     path = album.root / ".dog" / "index.sqlite3"
     if damage == "gone":
         path.unlink()
@@ -760,7 +760,7 @@ def test_rebuild_refuses_while_another_process_has_the_index_open(album: Album) 
 def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_one(
     album: Album, number: signal.Signals
 ) -> None:
-    """Interrupt it when the new index is complete and the old one is still set aside."""
+    """Interrupt it when the old index is still set aside."""
     decide(album)
     with album.indexed() as index:
         before = index.recent(10)

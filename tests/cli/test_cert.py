@@ -1,4 +1,4 @@
-"""`dog cert` as a process: its files, its output, and clients that trust the certificate."""
+"""`dog cert`, as a process: its files, its output, and its clients."""
 
 import ipaddress
 import os

@@ -147,7 +147,7 @@ def test_a_host_that_is_not_of_this_machine_fails_the_start(host: str, problem: 
 
 
 def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
-    """Test only the messages: the errors need an unprivileged user and a broken network."""
+    """Test only the messages: the errors need a broken network."""
     settings = Settings(port=80)
     assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
         "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"

@@ -61,7 +61,7 @@ def run_ip(*arguments: str) -> None:
 
 
 class Cable(NamedTuple):
-    """Two machines. The command `inside` runs a program on the service's, `beyond` on the other one."""
+    """Two machines, and the commands that run a program on each."""
 
     inside: tuple[str, ...]
     beyond: tuple[str, ...]
@@ -106,7 +106,7 @@ def cable() -> Iterator[Cable]:
 
 
 def find_ports(server: ServerProcess) -> set[int]:
-    """Return all TCP and UDP ports with a listener on the service's machine, from the kernel's tables."""
+    """Return all ports with a listener on the service's machine."""
     ports = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{server.pid}/net/{table}").read_text().splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""`dog snap` and `dog gallery` as processes with a real server: files, output and exit statuses."""
+"""`dog snap` and `dog gallery`, as processes with a real server."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_snap_prints_the_photo_as_one_json_object(serve: Serve, here: Path) -> N
 
 
 def print_into(output: "int | IO[bytes] | None", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
-    """Run dog with this standard output. Return its standard error and its status."""
+    """Run dog with this standard output. Return its errors and its status."""
     ended = subprocess.run(
         [*PYTHON_M_DOG, *arguments],
         cwd=cwd,

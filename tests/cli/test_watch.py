@@ -1,4 +1,4 @@
-"""`dog watch` as a process with a real server. If either is killed, no photo is missing or saved twice."""
+"""`dog watch`, as a process with a real server. Both are killed."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ def press(server: ServerProcess) -> str:
 
 
 def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
-    """Check that the folder has each photo once, complete, and nothing else but the state file."""
+    """Check that the folder has each photo once and nothing else."""
     files = [file for file in folder.iterdir() if STATE_FILE not in file.name]
     assert Counter(file.stem.rpartition("_")[2] for file in files) == Counter(taken)
     for file in files:
@@ -249,7 +249,7 @@ def test_watch_runs_commands_in_sequence_without_a_shell_and_reports_failures(
 
 
 class StandIn(threading.Thread):
-    """A server whose push sends these messages to every client, and whose images are all `picture`."""
+    """A server that sends these messages, and `picture` as each image."""
 
     def __init__(self, messages: list[dict[str, Any]], picture: bytes = b"") -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Settings from flags, variables and dog.toml: priority, limits and error messages."""
+"""Settings from flags, variables and dog.toml."""
 
 import os
 import re

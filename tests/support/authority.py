@@ -14,7 +14,7 @@ NAMES = ("localhost", "127.0.0.1")
 
 
 class Authority:
-    """A certificate authority that `client` trusts. It writes certificates into the two files of the settings."""
+    """A certificate authority that `client` trusts."""
 
     def __init__(self, folder: Path) -> None:
         self._ca = trustme.CA()
@@ -30,7 +30,7 @@ class Authority:
         return self._ca.issue_cert(*NAMES, **options)
 
     def issue(self, **options: Any) -> bytes:
-        """Write a new certificate and its key atomically. Return the certificate as DER."""
+        """Write a new certificate and its key. Return the certificate as DER."""
         leaf = self.make(**options)
         self._write(self.key, leaf.private_key_pem.bytes())
         self.key.chmod(0o600)

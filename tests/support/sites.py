@@ -1,4 +1,4 @@
-"""A real nginx or Caddy in front of a real server, with the files of deploy/ except for ports and paths."""
+"""A real nginx or Caddy in front of a server, with deploy/'s files."""
 
 import http.client
 import os
@@ -130,7 +130,7 @@ class Site(NamedTuple):
 def site(
     kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True, way: str = "--open"
 ) -> Iterator[Site]:
-    """Run the service behind nginx or Caddy, at its own name or `below` a path of another site."""
+    """Run the service behind nginx or Caddy, perhaps `below` a path."""
     name, path = (OTHER, "/cam") if below else (NAME, "")
     plain, secure = _find_ports(2)
     public = f"https://{name}:{secure}{path}"
@@ -152,7 +152,7 @@ def site(
 def proxy_before(
     port: int, kind: str, folder: Path, plain: int, secure: int, authority: trustme.CA | None = None
 ) -> Iterator[None]:
-    """Run nginx or Caddy in front of the server at `port`, on the ports `plain` and `secure`."""
+    """Run nginx or Caddy in front of `port`, on two other ports."""
     certificate = (authority or trustme.CA()).issue_cert(NAME, OTHER)
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
     paths = {"/etc/dog/certificate.pem": f"{folder}/both.pem", "/etc/dog/key.pem": f"{folder}/both.pem"}

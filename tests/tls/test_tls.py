@@ -1,4 +1,4 @@
-"""HTTPS without a proxy: certificates, with a server process; connections, in the test's event loop."""
+"""HTTPS without a proxy: certificates, connections and the transport."""
 
 import asyncio
 import contextlib
@@ -508,7 +508,7 @@ class Secure(Protocol):
 
 @pytest.fixture
 async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
-    """Start the service with these settings, as dog.web.server does: `await secure(max_connections=3)`."""
+    """Start the service with these settings: `secure(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
     authority.issue()
@@ -747,7 +747,7 @@ async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, c
 
 
 class Echo(asyncio.Protocol):
-    """Send back what is received, and pause reading while the send buffer is not empty."""
+    """Echo data, and pause reading while the send buffer is not empty."""
 
     def __init__(self) -> None:
         self.paused = 0
