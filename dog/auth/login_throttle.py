@@ -45,7 +45,7 @@ class LoginThrottle:
         by_account = self._accounts.seconds_left(key, now)
         return by_account if key != account else max(by_account, by_address)
 
-    def count(self, account: str | None, address: str, now: float) -> None:
+    def count_attempt(self, account: str | None, address: str, now: float) -> None:
         """Count an attempt. It counts as a wrong password until `record_success`."""
         network = find_network(address)
         if account is not None:

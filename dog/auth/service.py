@@ -186,7 +186,7 @@ class AuthService:
         if seconds := self._throttle.seconds_left(key, address, moment):
             raise _rate_limited(seconds)
         with self._verifier.reserve(key, find_network(address)):
-            self._throttle.count(key, address, moment)
+            self._throttle.count_attempt(key, address, moment)
             await self._run(self._reload_if_changed)  # a command may just have added the user
             user = self._data.users.get(key or "")
             matches, renewed = await self._verifier.verify(user.password if user else None, password)

@@ -114,10 +114,10 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(type="verified", photos=verification.photos, bytes=verification.bytes, wrong=wrong, taken=taken)
     else:
-        more = f"; taken in: {taken}" if taken else ""
+        added = f"; {_count(taken, 'file')} added to the index" if taken else ""
         click.echo(
             f"{_count(verification.photos, 'photo')}, {format_size(verification.bytes)}:"
-            f" {_count(wrong, 'problem') if wrong else 'all is well'}{more}"
+            f" {_count(wrong, 'problem') if wrong else 'no problems'}{added}"
         )
     sys.exit(Status.FAILED if wrong else Status.SUCCESS)
 

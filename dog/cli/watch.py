@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_FIELD = re.compile(r"\{(path|url|id|camera)\}")
+_PLACEHOLDER = re.compile(r"\{(path|url|id|camera)\}")
 
 T = TypeVar("T")
 
@@ -227,7 +227,7 @@ class Watch:
     async def _run_command(self, photo: "Photo", path: Path | None) -> None:
         """Run the command, without a shell, and wait for its end."""
         values = {"path": str(path), "url": photo.address, "id": photo.id, "camera": photo.camera}
-        words = [_FIELD.sub(lambda found: values[found[1]], word) for word in self._command]
+        words = [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in self._command]
         try:
             process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
         except OSError as error:

@@ -21,7 +21,7 @@ from dog.settings.setting import (
     Source,
     flag_of,
     format_default,
-    strip,
+    strip_limits,
 )
 from dog.settings.validation import (
     CAMERA_KINDS,
@@ -562,7 +562,7 @@ def _read_fields() -> dict[str, Setting]:
                     info=info,
                     default=format_default(field),
                     type=field.type,
-                    kind=strip(field.type),
+                    kind=strip_limits(field.type),
                 )
     return dict(sorted(found.items(), key=lambda item: GROUPS.index(item[1].info.group)))
 

@@ -20,7 +20,7 @@ __all__ = [
     "Source",
     "flag_of",
     "format_default",
-    "strip",
+    "strip_limits",
     "variable_of",
 ]
 
@@ -87,11 +87,11 @@ class Setting(Struct, frozen=True, kw_only=True):
         return variable_of(self.name)
 
 
-def strip(kind: Any) -> Any:
+def strip_limits(kind: Any) -> Any:
     """Return a type without its limits and without None."""
     if get_origin(kind) in (Union, types.UnionType):
-        return strip(next(one for one in get_args(kind) if one is not types.NoneType))
-    return strip(kind.__origin__) if get_origin(kind) is Annotated else kind
+        return strip_limits(next(one for one in get_args(kind) if one is not types.NoneType))
+    return strip_limits(kind.__origin__) if get_origin(kind) is Annotated else kind
 
 
 def format_default(field: msgspec.structs.FieldInfo) -> str:

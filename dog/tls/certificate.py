@@ -154,7 +154,7 @@ def _load(settings: Settings) -> _LoadedCertificate:
         problem = "is encrypted with a password. Decrypt it with openssl pkey."
         raise settings.error(key_file, f"the key in {getattr(settings, key_file)} {problem}") from None
     except ssl.SSLError as error:
-        raise _explain(error, settings, key_file) from None
+        raise _openssl_error(error, settings, key_file) from None
     except OSError as error:  # removed since it was read
         raise settings.error(
             "tls_certificate", f"{path} can't be read: {(error.strerror or str(error)).lower()}. Check the file."
@@ -192,7 +192,7 @@ def _refuse_password() -> str:
     raise _KeyEncrypted
 
 
-def _explain(error: ssl.SSLError, settings: Settings, key_file: File) -> SettingError:
+def _openssl_error(error: ssl.SSLError, settings: Settings, key_file: File) -> SettingError:
     path, reason = settings.tls_certificate, error.reason or ""
     if "MISMATCH" in reason or reason == "NO_CERTIFICATE_ASSIGNED":  # no certificate for this type of key: RSA or EC
         problem = f"does not belong to the certificate in {path}. Name the right one."

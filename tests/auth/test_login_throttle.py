@@ -15,7 +15,7 @@ def try_until_refused(throttle: LoginThrottle, account: str | None, address: str
     """Return how many wrong passwords may be tried at one time."""
     count = 0
     while not throttle.seconds_left(account, address, now):
-        throttle.count(account, address, now)
+        throttle.count_attempt(account, address, now)
         count += 1
     return count
 
@@ -24,7 +24,7 @@ def delays(throttle: LoginThrottle, account: str, addresses: list[str], number: 
     """Return the delay after each wrong password, tried without a pause."""
     now, found = 0.0, []
     for index in range(number):
-        throttle.count(account, addresses[index % len(addresses)], now)
+        throttle.count_attempt(account, addresses[index % len(addresses)], now)
         found.append(throttle.seconds_left(account, addresses[(index + 1) % len(addresses)], now))
         now += found[-1]
     return found
@@ -38,7 +38,7 @@ def test_wrong_passwords_after_the_free_ones_double_an_accounts_delay_up_to_a_mi
 def test_an_address_is_delayed_up_to_15_minutes_across_all_accounts() -> None:
     throttle, now, found = LoginThrottle(3), 0.0, []
     for number in range(15):
-        throttle.count(f"user{number}", "192.0.2.1", now)
+        throttle.count_attempt(f"user{number}", "192.0.2.1", now)
         found.append(throttle.seconds_left("anna", "192.0.2.1", now))
         now += found[-1]
     assert found == [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
@@ -61,7 +61,7 @@ def test_an_attempt_with_an_invalid_name_counts_only_for_the_address() -> None:
 )
 def test_addresses_of_one_network_share_a_count(one: str, other: str) -> None:
     throttle = LoginThrottle(1)
-    throttle.count("anna", one, 0)
+    throttle.count_attempt("anna", one, 0)
     assert throttle.seconds_left("ben", other, 0) == 1
 
 
@@ -70,32 +70,32 @@ def test_addresses_of_one_network_share_a_count(one: str, other: str) -> None:
 )
 def test_another_address_is_not_delayed(one: str, other: str) -> None:
     throttle = LoginThrottle(1)
-    throttle.count("anna", one, 0)
+    throttle.count_attempt("anna", one, 0)
     assert throttle.seconds_left("ben", other, 0) == 0
 
 
 def test_an_hour_without_a_wrong_password_resets_the_count() -> None:
     throttle = LoginThrottle(1)
     for _ in range(50):
-        throttle.count("anna", "192.0.2.1", 0)
+        throttle.count_attempt("anna", "192.0.2.1", 0)
     assert throttle.seconds_left("anna", "192.0.2.1", 0) == 900
-    throttle.count("anna", "192.0.2.1", 3600)
+    throttle.count_attempt("anna", "192.0.2.1", 3600)
     assert throttle.seconds_left("anna", "192.0.2.1", 3600) == 1
 
 
 def test_forgotten_keys_take_no_memory() -> None:
     throttle = LoginThrottle(1)
     for number in range(100):
-        throttle.count(f"user{number}", f"192.0.2.{number}", number)
+        throttle.count_attempt(f"user{number}", f"192.0.2.{number}", number)
     for number in range(100):
-        throttle.count("anna", "198.51.100.1", 4000 + number)
+        throttle.count_attempt("anna", "198.51.100.1", 4000 + number)
     assert len(throttle) == 2
 
 
 def test_only_the_last_keys_up_to_the_limit_are_remembered() -> None:
     throttle = LoginThrottle(1, max_keys=100)
     for number in range(1000):
-        throttle.count(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0)
+        throttle.count_attempt(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0)
     assert len(throttle) == 200
     assert [throttle.seconds_left(f"user{number}", "192.0.2.1", 0) for number in (899, 900, 999)] == [0, 1, 1]
 
@@ -103,7 +103,7 @@ def test_only_the_last_keys_up_to_the_limit_are_remembered() -> None:
 def test_the_least_recently_tried_account_is_forgotten_first() -> None:
     throttle = LoginThrottle(1, max_keys=2)
     for number, name in enumerate(("anna", "ben", "anna", "carla")):
-        throttle.count(name, ELSEWHERE.format(number), 0)
+        throttle.count_attempt(name, ELSEWHERE.format(number), 0)
     assert [throttle.seconds_left(name, "192.0.2.1", 0) for name in ("anna", "ben", "carla")] == [2, 0, 1]
 
 
@@ -141,7 +141,7 @@ def test_no_sequence_of_attempts_exceeds_the_limits(
         if wait:
             assert wait <= 900
             continue
-        throttle.count(account, address, now)
+        throttle.count_attempt(account, address, now)
         for each in account_key, address:
             counted[each].append(now)
         if is_correct and account is not None:
@@ -153,22 +153,22 @@ def test_no_sequence_of_attempts_exceeds_the_limits(
 
 def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_network_they_logged_in_from() -> None:
     throttle = LoginThrottle(2)
-    throttle.count("anna", "192.0.2.1", 0)
+    throttle.count_attempt("anna", "192.0.2.1", 0)
     throttle.record_success("anna", "192.0.2.1", 0)
     for number in range(20):
-        throttle.count("anna", ELSEWHERE.format(number), 100)
+        throttle.count_attempt("anna", ELSEWHERE.format(number), 100)
     assert throttle.seconds_left("anna", "192.0.2.1", 100) == 0
     assert throttle.seconds_left("anna", "192.0.2.2", 100) == 60
     for _ in range(3):
-        throttle.count("anna", "192.0.2.1", 100)
+        throttle.count_attempt("anna", "192.0.2.1", 100)
     assert throttle.seconds_left("anna", "192.0.2.1", 100) == 2
 
 
 def test_a_login_does_not_reset_the_addresss_attempts_on_other_accounts() -> None:
     throttle = LoginThrottle(3)
     for name in ("anna", "ben", "carla"):
-        throttle.count(name, "192.0.2.1", 0)
-    throttle.count("me", "192.0.2.1", 0)
+        throttle.count_attempt(name, "192.0.2.1", 0)
+    throttle.count_attempt("me", "192.0.2.1", 0)
     throttle.record_success("me", "192.0.2.1", 0)
     assert throttle.seconds_left("dora", "192.0.2.1", 0) == 1
 
@@ -176,29 +176,29 @@ def test_a_login_does_not_reset_the_addresss_attempts_on_other_accounts() -> Non
 def test_correct_passwords_do_not_delay_their_address() -> None:
     throttle = LoginThrottle(1)
     for number in range(20):
-        throttle.count("anna", "192.0.2.1", number)
+        throttle.count_attempt("anna", "192.0.2.1", number)
     assert throttle.seconds_left("ben", "192.0.2.1", 19) == 900
     for name in ("ben", "carla", "dora"):
         assert throttle.seconds_left(name, "192.0.2.1", 1000) == 0
-        throttle.count(name, "192.0.2.1", 1000)
+        throttle.count_attempt(name, "192.0.2.1", 1000)
         throttle.record_success(name, "192.0.2.1", 1000)
-    throttle.count("emil", "192.0.2.1", 1000)
+    throttle.count_attempt("emil", "192.0.2.1", 1000)
     assert throttle.seconds_left("frank", "192.0.2.1", 1000) == 900
 
 
 def test_a_wrong_password_during_a_correct_attempt_counts_from_its_own_time() -> None:
     throttle = LoginThrottle(1)
-    throttle.count("me", "192.0.2.1", 0)
-    throttle.count("anna", "192.0.2.1", 0.5)
+    throttle.count_attempt("me", "192.0.2.1", 0)
+    throttle.count_attempt("anna", "192.0.2.1", 0.5)
     throttle.record_success("me", "192.0.2.1", 0)
     assert throttle.seconds_left("ben", "192.0.2.1", 0.5) == 1
 
 
 def test_attempts_from_the_same_address_do_not_delay_a_user_who_logged_in_from_it() -> None:
     throttle = LoginThrottle(1)
-    throttle.count("anna", "192.0.2.1", 0)
+    throttle.count_attempt("anna", "192.0.2.1", 0)
     throttle.record_success("anna", "192.0.2.1", 0)
     for number in range(20):
-        throttle.count("nobody", "192.0.2.1", number)
+        throttle.count_attempt("nobody", "192.0.2.1", number)
     assert throttle.seconds_left("anna", "192.0.2.1", 19) == 0
     assert throttle.seconds_left("ben", "192.0.2.1", 19) == 900
