@@ -114,7 +114,7 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(type="verified", photos=verification.photos, bytes=verification.bytes, wrong=wrong, taken=taken)
     else:
-        added = f"; {_count(taken, 'file')} added to the index" if taken else ""
+        added = f"; added to the index: {taken}" if taken else ""
         click.echo(
             f"{_count(verification.photos, 'photo')}, {format_size(verification.bytes)}:"
             f" {_count(wrong, 'problem') if wrong else 'no problems'}{added}"
