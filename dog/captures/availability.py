@@ -121,7 +121,7 @@ class Availability:
 
     async def _wait_for_sign(self) -> None:
         try:
-            await self._camera.wait_for_sign()
+            await self._camera.wait_for_device()
         except Exception:
             log.exception("the driver of camera %s failed to wait for it", self._name)
             await asyncio.Event().wait()

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from dog.cameras import Camera, Still
+from dog.cameras import Camera, CapturedImage
 from dog.captures.availability import RETRY_FIRST, Availability, utc_now
 from dog.captures.preview import Preview
 from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permit
@@ -94,7 +94,7 @@ class CameraTask:
         self._failed_at = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
-        self._exposure: asyncio.Task[Still] | None = None
+        self._exposure: asyncio.Task[CapturedImage] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
     # ---- what is asked
@@ -294,7 +294,7 @@ class CameraTask:
         damaged = 0
         while True:
             still = await self._expose()
-            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            late = 0.0 if still.exposure_start is None else max(0.0, still.exposure_start - running.started_at)
             captured_at = began + dt.timedelta(seconds=late)
             try:
                 snapshot = await self._store.save(
@@ -311,7 +311,7 @@ class CameraTask:
                 continue
             return snapshot, late
 
-    def _trace(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
+    def _trace(self, running: Running, captured_at: dt.datetime, still: CapturedImage, damaged: int) -> Origin:
         """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
         quality = still.quality
         if damaged and quality is not None:
@@ -326,7 +326,7 @@ class CameraTask:
             quality=quality,
         )
 
-    async def _expose(self) -> Still:
+    async def _expose(self) -> CapturedImage:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())
         try:
             async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):

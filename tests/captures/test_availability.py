@@ -119,7 +119,7 @@ async def test_a_driver_that_fails_to_wait_for_a_sign_is_not_asked_without_end(
         raise ZeroDivisionError
 
     await kept.tried.wait()
-    monkeypatch.setattr(kept.camera, "wait_for_sign", fail)
+    monkeypatch.setattr(kept.camera, "wait_for_device", fail)
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: "failed to wait" in caplog.text)
     for _ in range(20):

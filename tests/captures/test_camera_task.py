@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dog.cameras import Still
+from dog.cameras import CapturedImage
 from dog.captures import camera_task
 from dog.captures import results as outcomes
 from dog.captures.availability import utc_now
@@ -211,7 +211,7 @@ async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_
     parts = await make()
     whole, damaged = make_picture(), b"no picture"
     seen = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
-    parts.camera.results += [Still(data=damaged, quality=seen)] * 2 + [Still(data=whole, quality=seen)]
+    parts.camera.results += [CapturedImage(data=damaged, quality=seen)] * 2 + [CapturedImage(data=whole, quality=seen)]
     await parts.task.take()
     assert parts.hub.types == ["capturing", "ready"]
     assert parts.hub.events[-1]["quality"] == {

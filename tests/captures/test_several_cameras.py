@@ -146,9 +146,9 @@ def test_a_setting_that_a_camera_has_no_use_for_is_said_at_the_start(serve: Serv
     (tmp_path / "dog.toml").write_text('[cameras.card]\ncamera = "test"\nresolution = "640x480"\nimage_type = "png"\n')
     server = serve()
     assert server.stop() == 0
-    line = "cameras.card.resolution (dog.toml line 3): a test camera has no use for it"
+    line = "cameras.card.resolution (dog.toml line 3): a test camera does not use this setting"
     assert line in server.stderr
-    assert server.stderr.count("has no use for it") == 1
+    assert server.stderr.count("does not use this setting") == 1
 
 
 def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
