@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import dog
-from dog.auth import AuthService, find_place
+from dog.auth import AuthService, accounts_path
 from dog.cameras import Camera
 from dog.cameras.factory import make_camera
 from dog.captures.availability import utc_now
@@ -232,7 +232,7 @@ async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) ->
         deletion_time=clock.deletion_time,
     )
     try:
-        await auth.open(find_place(settings.snapshots))
+        await auth.open(accounts_path(settings.snapshots))
     except StartError as error:
         raise settings.error("auth", str(error)) from error
     stack.push_async_callback(auth.close)

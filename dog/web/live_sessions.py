@@ -45,7 +45,7 @@ class LiveSessions:
         """Close connections with a changed role. Called when accounts change or a session ends."""
         assert self._auth is not None
         for number, (identity, on_close) in tuple(self._live.items()):
-            role = self._auth.role_now(identity)
+            role = self._auth.current_role(identity)
             if role == identity.role:
                 continue
             self._live.pop(number, None)

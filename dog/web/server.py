@@ -132,8 +132,8 @@ def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
 
     It is in no file of ours. Anybody with access to the service's output, as in systemd's journal, can use it.
     """
-    if auth is not None and auth.needs_invitation:
-        invitation = auth.make_invitation()
+    if auth is not None and auth.needs_setup:
+        invitation = auth.make_setup_secret()
         print_line("No user who may manage D.O.G. has a password yet. Open this link in your browser; it works once:")
         print_line(" or ".join(f"{url}/enter/{invitation}" for url in urls))
 

@@ -17,7 +17,7 @@ import argon2
 import pytest
 
 from dog import __version__
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from dog.web.apidocs.operation import FORM_TYPE
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import HERE, PASSWORD, Response, add_token, add_user, fetch, fill, send, take_photo
@@ -30,7 +30,7 @@ COOKIE = "dog_session"
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         yield accounts
 
 
@@ -98,7 +98,7 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     accounts.add_user("ada", "manage", PASSWORD)
     elsewhere = tmp_path / "elsewhere"
     add_user(elsewhere, "ada", "manage")
-    with Accounts(find_place(elsewhere / "snapshots")) as others:
+    with Accounts(accounts_path(elsewhere / "snapshots")) as others:
         foreign = others.add_session("ada", in_days(1))
     ended, old = accounts.add_session("ada", in_days(1)), accounts.add_session("ada", in_days(-0.001))
     server = serve("--auth")
@@ -238,7 +238,7 @@ def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serv
     assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "no manager has a password"
     assert fetch(server, link, "POST").status == 410
     server.stop()
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.set_password("owner", PASSWORD)
     assert "/enter/" not in serve("--auth").stderr, "a manager has one"
 
@@ -320,8 +320,8 @@ async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, account
     running = await run(auth=True)
     access = running.service.auth
     assert access is not None
-    known, lookups = access._known, list[object]()
-    access._known = dataclasses.replace(
+    known, lookups = access._data, list[object]()
+    access._data = dataclasses.replace(
         known, tokens=RecordingDict(known.tokens, lookups), sessions=RecordingDict(known.sessions, lookups)
     )
     for secret, prefix, headers in (
@@ -335,7 +335,7 @@ async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, account
             async with running.client.get("/api/visitor", headers=headers(guess)) as answer:
                 assert answer.status == (401 if prefix and right < 43 else 200)
             assert lookups == [hashlib.sha256(guess.encode()).digest()]
-    access._known = known
+    access._data = known
 
 
 # ---- existing users

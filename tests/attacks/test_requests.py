@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, Role, find_place
+from dog.auth import Accounts, Role, accounts_path
 from dog.web.apidocs.operation import FORM_TYPE, JSON, PATH_PARAMS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
@@ -93,13 +93,13 @@ def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None 
 
 def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
     """Add a user to the accounts of the server in a folder, which may be running."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         accounts.add_user(name, role, password)
 
 
 def add_token(folder: Path, name: str, role: Role) -> dict[str, str]:
     """Add a token, and return the header that sends it."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         return {"Authorization": f"Bearer {accounts.add_token(name, role, None)}"}
 
 
@@ -436,7 +436,7 @@ def follow(base: str, location: str) -> str:
 @pytest.mark.parametrize("prefix", ["", "/cam"])
 async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
     """Also if the user is logged in already, and below a path prefix."""
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))

@@ -313,7 +313,7 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
             await anext(aiter(dog.events()))
 
 
-async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+async def test_snap_gives_up_on_a_silent_server_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         async with Client(f"127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2) as dog:
             with pytest.raises(Unreachable, match=r"gave no answer in 0\.2 s"):

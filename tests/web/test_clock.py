@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 COMMAND = (sys.executable, str(ROOT / "tests" / "support" / "clock_process.py"))
@@ -162,7 +162,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
 @pytest.mark.timeout(180)
 def test_sessions_tokens_and_links_survive_a_wrong_clock_and_only_managers_see_the_notice(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
-    with Accounts(find_place(machine.folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
         session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
         token = accounts.add_token("cron", "manage", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))

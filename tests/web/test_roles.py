@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from dog.auth import ROLES, Accounts, Role, allows, find_place
+from dog.auth import ROLES, Accounts, Role, accounts_path, allows
 from dog.client import Client, Forbidden
 from dog.protocol import Hello
 from dog.web.apidocs.operation import PATH_PARAMS, Operation
@@ -69,7 +69,7 @@ def fill(path: str) -> str:
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
         yield accounts
 
 
@@ -353,7 +353,7 @@ def test_a_malformed_token_is_refused_by_the_client_library(token: str) -> None:
 
 
 def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
-    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
         token = accounts.add_token("script", "capture", None)
     server = serve("--auth", "--dead-time", "60")
     file = tmp_path / "token"

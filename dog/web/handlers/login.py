@@ -106,7 +106,7 @@ async def log_out_browser(request: web.Request) -> web.StreamResponse:
 
 async def show_setup_page(request: web.Request) -> web.StreamResponse:
     """Show the page of the setup link, without using it up (GET /enter/{invitation})."""
-    if not _require_auth_service(request).is_invitation(request.match_info["invitation"]):
+    if not _require_auth_service(request).is_setup_secret(request.match_info["invitation"]):
         raise _gone_invitation()
     response = render(request, "enter.html", {})
     response.headers["Referrer-Policy"] = "strict-origin"  # proxies log the Referer
@@ -116,7 +116,7 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
 async def submit_setup_form(request: web.Request) -> web.StreamResponse:
     """Log one browser in by the setup link (POST /enter/{invitation})."""
     access = _require_auth_service(request)
-    accepted = await access.accept_invitation(request.match_info["invitation"])
+    accepted = await access.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _gone_invitation()
     secret, expires_at = accepted

@@ -37,5 +37,5 @@ async def capture_and_wait(
 def recheck_access(request: web.Request) -> None:
     """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
     auth = request.app[SERVICE].auth
-    if auth is not None and not allows(auth.role_now(request[IDENTITY]), "view"):
+    if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
         raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")
