@@ -1,6 +1,6 @@
 /* Write the state into the document of the live page. Writing the same state twice changes nothing. */
 
-import { loginAddress } from "./login.js";
+import { loginUrl } from "./login.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
@@ -85,7 +85,7 @@ export class View {
     element("press").hidden = !mayPress(state);
     element("log-in-again").hidden = !isOut;
     document.querySelector(".leaving")?.toggleAttribute("hidden", isOut);
-    if (isOut) element("log-in-again").href = loginAddress();
+    if (isOut) element("log-in-again").href = loginUrl();
     const next = parts.find((part) => !part.closest("[hidden]"));
     if (isFocused && document.activeElement !== next) next.focus({ preventScroll: true });
   }
