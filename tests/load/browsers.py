@@ -148,11 +148,11 @@ class Crowd:
 class Browser:
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[Connection] = []
         self._socket: Connection | None = None
         self._events = FrameReader()
-        self._early: list[Any] = []
+        self._buffered: list[Any] = []
 
     @property
     def connections(self) -> int:
@@ -178,16 +178,16 @@ class Browser:
 
     async def fetch(self, path: str, *more: str) -> bytes:
         """The body of a 200. Raises LostFileError."""
-        async with self._places:
+        async with self._slots:
             try:
-                status, body = await self._ask(self._crowd.build_head(path, *more))
+                status, body = await self._request(self._crowd.build_head(path, *more))
             except (ClosedError, EOFError, OSError) as error:
                 raise LostFileError(f"{path}: {error!r}") from error
         if status != 200:
             raise LostFileError(f"{path}: {status} {body[:200]!r}")
         return body
 
-    async def _ask(self, head: bytes) -> tuple[int, bytes]:
+    async def _request(self, head: bytes) -> tuple[int, bytes]:
         for retries in range(MAX_RETRIES + 1):
             connection, has_waited = await self._take_connection()
             try:
@@ -269,8 +269,8 @@ class Browser:
     async def _read(self) -> AsyncIterator[dict[str, Any]]:
         assert self._socket is not None
         while True:
-            while self._early:
-                frame = self._early.pop(0)
+            while self._buffered:
+                frame = self._buffered.pop(0)
                 if frame.opcode == PING:
                     await self._write(build_masked(PONG, frame.payload))
                 elif frame.opcode == TEXT:
@@ -280,7 +280,7 @@ class Browser:
             data = await self._socket.reader.read(65536)
             if not data:
                 raise EOFError("the WebSocket was cut off")
-            self._early += self._events.feed(data)
+            self._buffered += self._events.feed(data)
 
     async def _write(self, frames: bytes) -> None:
         assert self._socket is not None
@@ -302,11 +302,11 @@ async def visit(crowd: Crowd, count: int, presses: int) -> Report:
     browsers = [Browser(crowd) for _ in range(count)]
     began = loop.time()
 
-    async def come(number: int, browser: Browser) -> None:
+    async def arrive(number: int, browser: Browser) -> None:
         await asyncio.sleep(began + number / count - loop.time())
         await browser.open_page()
 
-    await asyncio.gather(*(come(number, browser) for number, browser in enumerate(browsers)))
+    await asyncio.gather(*(arrive(number, browser) for number, browser in enumerate(browsers)))
     report.connections = sum(browser.connections for browser in browsers)
     for number in range(presses if not report.lost else 0):
         report.ready.append([])

@@ -17,7 +17,7 @@ from playwright.async_api import Page, Request, Response
 
 from tests.browser.windows import launch_chromium
 from tests.load.browsers import Report
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.health import HealthyViewer, get, read_metric
 from tests.support.authority import Authority
 from tests.support.pictures import encode
@@ -61,7 +61,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def take_photo(server: ServerProcess) -> dict[str, Any]:
     """Have one photo before anybody comes, so that the page has one to load."""
-    with HealthyViewer.come(server, ELSEWHERE) as viewer:
+    with HealthyViewer.open_viewer(server, ELSEWHERE) as viewer:
         viewer.press()
     return read_newest(server)
 
@@ -107,7 +107,7 @@ SIZES = [
 @pytest.mark.parametrize(("count", "presses"), SIZES)
 @pytest.mark.parametrize("way", WAYS)
 def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
-    start: Start, tmp_path: Path, tell: Tell, way: str, count: int, presses: int
+    start: Start, tmp_path: Path, progress: Progress, way: str, count: int, presses: int
 ) -> None:
     """The second photo comes when the server has closed all connections that waited: everybody has to come back."""
     arguments, tls, more = WAYS[way]
@@ -119,11 +119,13 @@ def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
     assert report.lost == []
     assert read_metric(server, "dog_connections_refused_total", ELSEWHERE) == 0
     assert len(report.page) == count
-    tell(f"{report.connections} connections, {report.retries} requests asked again; the page: {describe(report.page)}")
+    progress(
+        f"{report.connections} connections, {report.retries} requests asked again; the page: {describe(report.page)}"
+    )
     for ready, photo in zip(report.ready, report.photo, strict=True):
         assert len(ready) == len(photo) == count
-        tell(f"a press to `ready`: {describe(ready)}; to the photo: {describe(photo)}")
-    with HealthyViewer.come(server, ELSEWHERE) as viewer:
+        progress(f"a press to `ready`: {describe(ready)}; to the photo: {describe(photo)}")
+    with HealthyViewer.open_viewer(server, ELSEWHERE) as viewer:
         viewer.check()
 
 
@@ -164,17 +166,17 @@ class Visit:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.mistakes: list[str] = []
+        self.problems: list[str] = []
         page.on("requestfailed", self._note_failure)
         page.on("response", self._note_status)
-        page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
 
     def _note_failure(self, request: Request) -> None:
-        self.mistakes.append(f"{request.url}: {request.failure}")
+        self.problems.append(f"{request.url}: {request.failure}")
 
     def _note_status(self, response: Response) -> None:
         if response.status >= 400:
-            self.mistakes.append(f"{response.url}: {response.status}")
+            self.problems.append(f"{response.url}: {response.status}")
 
     async def open(self, url: str, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -189,9 +191,7 @@ class Visit:
 
 @pytest.mark.load
 @pytest.mark.timeout(900)
-async def test_60_pages_of_chromium_that_arrive_within_a_second_all_draw_the_photo_that_one_of_them_takes(
-    start: Start, tell: Tell
-) -> None:
+async def test_60_chromium_pages_opened_within_a_second_all_draw_a_new_photo(start: Start, progress: Progress) -> None:
     server = start()
     old = await asyncio.to_thread(take_photo, server)
     loop = asyncio.get_running_loop()
@@ -204,15 +204,15 @@ async def test_60_pages_of_chromium_that_arrive_within_a_second_all_draw_the_pho
             visits.append(Visit(await context.new_page()))
         began = loop.time()
         await asyncio.gather(*(visit.open(server.url, number / PAGES) for number, visit in enumerate(visits)))
-        tell(f"{PAGES} pages were live after {loop.time() - began:.1f} s")
+        progress(f"{PAGES} pages were live after {loop.time() - began:.1f} s")
         looking = [asyncio.create_task(visit.look(old["snapshot"])) for visit in visits]
         began = loop.time()
         await visits[7].page.get_by_role("button", name="Take a photo").click(timeout=0)
         drawn = await asyncio.gather(*looking)
-        tell(f"{PAGES} pages had drawn the photo {loop.time() - began:.1f} s after the press")
+        progress(f"{PAGES} pages had drawn the photo {loop.time() - began:.1f} s after the press")
         new = await asyncio.to_thread(read_newest, server)
         assert new["snapshot"] != old["snapshot"]
         assert drawn == [[server.url + new["url"], *PHOTO_SIZE]] * PAGES
-        assert [visit.mistakes for visit in visits] == [[]] * PAGES
+        assert [visit.problems for visit in visits] == [[]] * PAGES
         assert [await visit.page.evaluate("window.losses") for visit in visits] == [[]] * PAGES
     assert read_metric(server, "dog_connections_refused_total", ELSEWHERE) == 0

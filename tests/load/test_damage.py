@@ -11,7 +11,7 @@ import pytest
 
 from dog.errors import BadImage
 from dog.images import complete, inspect
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.support.damages import KINDS, Damage, cut, drop, pad_restarts, zero
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
@@ -41,7 +41,7 @@ def is_refused(data: bytes) -> bool:
     ],
 )
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
+def test_damage_is_found(name: str, rounds: int, progress: Progress) -> None:
     damage, least = DAMAGES[name]
     found: dict[str, int] = {}
     for kind, make in KINDS.items():
@@ -51,7 +51,7 @@ def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
         found[kind] = sum(map(is_refused, damaged))
     share = sum(found.values()) / (rounds * len(KINDS))
     missed = {kind: rounds - count for kind, count in found.items() if count < rounds}
-    tell(f"{share:.1%} of {rounds * len(KINDS)} found; missed, by kind: {missed}")
+    progress(f"{share:.1%} of {rounds * len(KINDS)} found; missed, by kind: {missed}")
     assert share >= least
 
 
@@ -62,12 +62,12 @@ def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
         pytest.param(300, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
     ],
 )
-def test_damage_is_found_behind_padding(rounds: int, tell: Tell) -> None:
+def test_damage_is_found_behind_padding(rounds: int, progress: Progress) -> None:
     """As Logitech's webcams have it before restart markers."""
     kinds: list[Any] = [KINDS["restart markers by lines"], KINDS["restart markers by blocks"]]
     wholes = [pad_restarts(make(seed)) for make in kinds for seed in range(5)]
     assert not any(map(is_refused, wholes))
     damaged = [drop(1024)(wholes[seed % 10], random.Random(seed)) for seed in range(rounds)]
     share = sum(map(is_refused, damaged)) / rounds
-    tell(f"{share:.1%} of {rounds} found")
+    progress(f"{share:.1%} of {rounds} found")
     assert share >= 0.98

@@ -48,7 +48,7 @@ class Connection:
         self._socket = connection
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
-        self._early: list[Frame] = []
+        self._buffered: list[Frame] = []
 
     @classmethod
     async def open(cls, port: int, query: str = "", *, receive_buffer: int = 0) -> Self:
@@ -60,13 +60,13 @@ class Connection:
         self = cls(connection)
         try:
             await self._loop.sock_connect(connection, ("127.0.0.1", port))
-            await self._shake_hands(query)
+            await self._handshake(query)
         except BaseException:
             connection.close()
             raise
         return self
 
-    async def _shake_hands(self, query: str) -> None:
+    async def _handshake(self, query: str) -> None:
         key = base64.b64encode(os.urandom(16))
         lines = (
             f"GET /ws{query} HTTP/1.1",
@@ -83,7 +83,7 @@ class Connection:
         head, _, rest = said.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), said
         assert base64.b64encode(hashlib.sha1(key + _GUID).digest()) in head
-        self._early = self._reader.feed(rest)
+        self._buffered = self._reader.feed(rest)
 
     async def _receive(self, size: int) -> bytes:
         data = await self._loop.sock_recv(self._socket, size)
@@ -93,14 +93,14 @@ class Connection:
 
     async def read(self, size: int = 65536) -> list[Frame]:
         """The frames that are whole once at most so many more bytes have come; often none. Pings are answered here."""
-        early, self._early = self._early, []
+        early, self._buffered = self._buffered, []
         frames = early or self._reader.feed(await self._receive(size))
         for frame in frames:
             if frame.opcode == PING:
                 await self.send(build_masked(PONG, frame.payload))
         return [frame for frame in frames if frame.opcode != PING]
 
-    async def say(self, **message: object) -> None:
+    async def send_json(self, **message: object) -> None:
         await self.send(build_masked(TEXT, json.dumps(message).encode()))
 
     async def send(self, frames: bytes) -> None:
@@ -155,7 +155,7 @@ class Listener:
     def __init__(self, story: Story) -> None:
         self.first = 0
         self.cursors: list[str] = []
-        self.heard = 0
+        self.received = 0
         self.answers: collections.deque[Message] = collections.deque()
         self.pongs: collections.deque[bytes] = collections.deque()
         self._story = story
@@ -176,28 +176,28 @@ class Listener:
     def expect_hello(self, cursor: str | None) -> None:
         self.answers.append({"type": "hello", "recovered": cursor is not None} | ({"cursor": cursor} if cursor else {}))
 
-    def hear(self, frame: Frame) -> None:
+    def receive(self, frame: Frame) -> None:
         if frame.opcode == PONG:
             assert frame.payload == self.pongs.popleft()
             return
         assert frame.opcode == TEXT, frame
         message = self._story.read(frame.payload)
         if message["type"] == "hello":
-            self._answered(message)
+            self._check_answer(message)
             if not self.cursors:
                 self.first, self.cursors = message["seq"], [message["cursor"]]
             self._at = message["seq"]
         elif "seq" in message:
             assert self._at is not None, f"{message} came before hello"
             assert message["seq"] == self._at + 1, f"{message} follows {self._at}"
-            self.heard += 1
+            self.received += 1
             self._at = message["seq"]
             if self._at > self.last:
                 self.cursors.append(message["cursor"])
         elif message["type"] != "viewers":
-            self._answered(message)
+            self._check_answer(message)
 
-    def _answered(self, message: Message) -> None:
+    def _check_answer(self, message: Message) -> None:
         assert self.answers, f"nobody asked for {message}"
         expected = self.answers.popleft()
         assert message | expected == message, f"{message} is no answer to what {expected} answers"
@@ -218,7 +218,7 @@ class Published:
             if not future.done():
                 future.set_result(None)
 
-    async def reach(self, seq: int) -> None:
+    async def wait_for(self, seq: int) -> None:
         if seq > self.seq:
             future = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (seq, next(self._order), future))

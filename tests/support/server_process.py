@@ -77,13 +77,13 @@ class ServerProcess:
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
 
     @property
     def stderr(self) -> str:
         """All that it has said on standard error so far."""
-        with self._said:
+        with self._changed:
             return "".join(self._lines)
 
     @property
@@ -127,12 +127,12 @@ class ServerProcess:
         assert process.stderr is not None
         with process.stderr as pipe:
             for line in pipe:
-                with self._said:
+                with self._changed:
                     self._lines.append(line)
-                    self._said.notify_all()
-        with self._said:
+                    self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._said.notify_all()
+            self._changed.notify_all()
 
     def wait_for(self, pattern: str | re.Pattern[str], timeout: float = 15) -> re.Match[str]:
         """Wait until standard error has the pattern (a regular expression); what was said before counts.
@@ -140,14 +140,14 @@ class ServerProcess:
         Raises AssertionError with all that it said when it ends without, or `timeout` seconds pass.
         """
         deadline = time.monotonic() + timeout
-        with self._said:
+        with self._changed:
             while True:
                 text = "".join(self._lines)
                 if found := re.search(pattern, text):
                     return found
                 if self._ended:
                     raise AssertionError(f"The server ended without saying {pattern!r}. It said:\n{text}")
-                if not self._said.wait(deadline - time.monotonic()):
+                if not self._changed.wait(deadline - time.monotonic()):
                     raise AssertionError(f"{timeout} s without {pattern!r}. The server said:\n{text}")
 
     def send(self, number: signal.Signals) -> None:
@@ -156,8 +156,8 @@ class ServerProcess:
     def wait(self, timeout: float = 15) -> int:
         """Wait for its end; the exit status, negative for a signal. `stderr` is complete then."""
         status = self._process.wait(timeout)
-        with self._said:
-            self._said.wait_for(lambda: self._ended, timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended, timeout)
         return status
 
     def stop(self, timeout: float = 15) -> int:
