@@ -13,7 +13,7 @@ Progress = Callable[[str], None]
 
 @pytest.fixture
 def progress(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Progress:
-    """`tell("half is done")`: a line on the terminal, in the long forms."""
+    """Print a line on the terminal in the long forms: `progress("half is done")`."""
 
     def print_line(line: str) -> None:
         if request.node.get_closest_marker("load"):

@@ -1,4 +1,4 @@
-"""Many viewers behind one address with the default settings: a classroom, or a proxy that nobody said to trust."""
+"""Many viewers behind one address with the default settings: a classroom, or a proxy that is not trusted."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(tls=True)`: a server with its default limits, whose camera gives photos of about a megabyte."""
+    """Start a server with its default limits and photos of about a megabyte: `start(tls=True)`."""
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     noise = Image.effect_noise(PHOTO_SIZE, 60).convert("RGB")
     (tmp_path / "picture.jpg").write_bytes(encode(noise, quality=80))
@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def take_photo(server: ServerProcess) -> dict[str, Any]:
-    """Have one photo before anybody comes, so that the page has one to load."""
+    """Take a photo before the test, so that the page has one to load."""
     with HealthyViewer.open_viewer(server, ELSEWHERE) as viewer:
         viewer.press()
     return read_newest(server)
@@ -75,7 +75,7 @@ def describe(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.2f} s in the median, {max(seconds):.2f} s at most"
 
 
-# ---- simulated browsers: all of them, in every way to come
+# ---- simulated browsers
 
 
 def run_browsers(server: ServerProcess, *arguments: str) -> Report:
@@ -97,7 +97,7 @@ WAYS: dict[str, tuple[list[str], bool, list[str]]] = {
     "https": ([], True, []),
     "trusted proxy": (PROXY, False, ["--header", "X-Forwarded-For: 203.0.113.5"]),
 }
-"""How they come: the server's arguments, if it speaks HTTPS, and the browsers' arguments."""
+"""The server's arguments, True for HTTPS, and the browsers' arguments."""
 SIZES = [
     pytest.param(50, 1, id="short"),
     pytest.param(500, 2, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
@@ -109,7 +109,7 @@ SIZES = [
 def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
     start: Start, tmp_path: Path, progress: Progress, way: str, count: int, presses: int
 ) -> None:
-    """The second photo comes when the server has closed all connections that waited: everybody has to come back."""
+    """The second photo is taken when the server has closed all idle connections: every browser has to reconnect."""
     arguments, tls, more = WAYS[way]
     server = start(*arguments, tls=tls)
     take_photo(server)
@@ -119,9 +119,7 @@ def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
     assert report.lost == []
     assert read_metric(server, "dog_connections_refused_total", ELSEWHERE) == 0
     assert len(report.page) == count
-    progress(
-        f"{report.connections} connections, {report.retries} requests asked again; the page: {describe(report.page)}"
-    )
+    progress(f"{report.connections} connections, {report.retries} requests repeated; the page: {describe(report.page)}")
     for ready, photo in zip(report.ready, report.photo, strict=True):
         assert len(ready) == len(photo) == count
         progress(f"a press to `ready`: {describe(ready)}; to the photo: {describe(photo)}")
@@ -129,7 +127,7 @@ def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
         viewer.check()
 
 
-# ---- real ones
+# ---- Chromium
 
 WATCH_LOSSES = """
 window.losses = [];
@@ -158,11 +156,11 @@ NEW_PHOTO = """
   look();
 })
 """
-"""Resolves when another photo than the old one is drawn."""
+"""Resolves when a newer photo than `old` is drawn."""
 
 
 class Visit:
-    """A page of a browser of its own (each context has its own connections), and what went wrong with its requests."""
+    """A page in a browser context with its own connections, and the problems of its requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -184,7 +182,7 @@ class Visit:
         await self.page.evaluate(IS_LIVE)
 
     async def look(self, old: str) -> list[Any]:
-        """The URL and the size of the new photo, once it is drawn."""
+        """Return the URL and the size of the new photo when it is drawn."""
         drawn: list[Any] = await self.page.evaluate(NEW_PHOTO, old)
         return drawn
 

@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour while the server runs: order and dead time hold, and nothing old is given as new."""
+"""Jumps of the wall clock by an hour: order, dead time and max_age must hold."""
 
 import datetime as dt
 import itertools
@@ -18,13 +18,13 @@ from tests.web.test_shutdown import read_until, watch
 
 HOUR_SECONDS = 3600
 DEAD_TIME_SECONDS = 60.0
-"""Seconds; long enough that a test is over before."""
+"""Longer than a test takes."""
 TOLERANCE = dt.timedelta(minutes=10)
-"""Two times that differ by less are the same here."""
+"""Times that differ by less are equal in these tests."""
 
 
 class WallClock:
-    """A server's wall clock, which the test sets: libfaketime reads the difference from a file at each look."""
+    """A server's wall clock that the test sets. libfaketime reads the difference from a file each time."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
@@ -34,7 +34,7 @@ class WallClock:
     def environment(self) -> dict[str, str]:
         libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
         if not libraries:
-            pytest.skip("libfaketime is not here (Debian's package libfaketime)")
+            pytest.skip("libfaketime is not installed (Debian's package libfaketime)")
         return {
             "LD_PRELOAD": str(libraries[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -43,7 +43,7 @@ class WallClock:
         }
 
     def set(self, difference: int) -> None:
-        """So many seconds from the true time."""
+        """Set the difference to the real time, in seconds."""
         self.difference = difference
         temp_path = self._file.with_suffix(".new")
         temp_path.write_text(f"{difference:+}\n")
@@ -62,7 +62,7 @@ def clock(tmp_path: Path) -> WallClock:
 
 
 def press(server: ServerProcess, max_age: float) -> list[dict[str, Any]]:
-    """What a new viewer is told: hello, the reply and, of a capture that begins at once, both events."""
+    """Return the messages to a new viewer: hello, reply and, if its capture starts at once, both events."""
     with watch(server) as viewer:
         times = [json.loads(viewer.recv(timeout=20))]
         viewer.send(json.dumps({"type": "capture", "max_age": max_age}))
@@ -90,10 +90,10 @@ def test_numbers_rise_and_the_newest_photo_is_the_last_one_after_the_clock_jumps
     newest = None
     for difference in (0, -HOUR_SECONDS, HOUR_SECONDS, 0):
         clock.set(difference)
-        # A photo that was taken an hour from now is not young: its exposure began more than a millisecond ago.
+        # A photo with a time in the future is not fresh: its exposure began more than a millisecond ago.
         hello, reply, capturing, ready = press(server, max_age=0.001)
         times = [message["at"] for message in (hello, capturing, ready)]
-        assert any(map(clock.is_now, times)), (times, difference)  # libfaketime errs now and then, with several threads
+        assert any(map(clock.is_now, times)), (times, difference)  # with threads, libfaketime is sometimes wrong
         assert [hello["seq"], capturing["seq"], ready["seq"]] == [seq, seq + 1, seq + 2]
         assert (hello["cameras"][0]["latest"] or {}).get("snapshot") == newest
         assert [reply["capture"], capturing["capture"], ready["capture"]] == [capture + 1] * 3

@@ -1,7 +1,7 @@
-"""How much damage is found: hundreds of random losses in JPEGs of every kind, counted.
+"""Detection rates of damage: hundreds of random losses in JPEGs of every kind.
 
-The figures of docs/cameras.md are those of the long form. Not all can be found: after a loss, what follows may decode
-to other blocks, and end where it should.
+docs/cameras.md has the figures of the long form. Not every loss can be detected: the data after it may decode to other
+blocks and end correctly.
 """
 
 import random
@@ -22,7 +22,7 @@ DAMAGES: dict[str, tuple[Damage, float]] = {
     "512 bytes zeroed": (zero(512), 0.98),
     "64 bytes zeroed": (zero(64), 0.4),
 }
-"""By what was done: the share that must be found."""
+"""By kind of damage: the function that makes it, and the share that must be found."""
 
 
 def is_refused(data: bytes) -> bool:
@@ -63,7 +63,7 @@ def test_damage_is_found(name: str, rounds: int, progress: Progress) -> None:
     ],
 )
 def test_damage_is_found_behind_padding(rounds: int, progress: Progress) -> None:
-    """As Logitech's webcams have it before restart markers."""
+    """Logitech's webcams write padding before restart markers."""
     kinds: list[Any] = [KINDS["restart markers by lines"], KINDS["restart markers by blocks"]]
     wholes = [pad_restarts(make(seed)) for make in kinds for seed in range(5)]
     assert not any(map(is_refused, wholes))

@@ -1,4 +1,4 @@
-"""With few file descriptors: who is too many is refused with 503, who is inside notices nothing, and none is lost."""
+"""A server with few file descriptors: it refuses further clients with 503, does not disturb others, and leaks none."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tests.web.test_websocket import UPGRADE
 MAX_DESCRIPTORS = 256
 CLIENTS = 500
 PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz", "/readyz")
-SIZES = [  # how often, and how many in a row: more than may wait to be accepted come again after a second
+SIZES = [  # rounds, and connections in a row: above the listen backlog, clients retry after a second
     pytest.param(1, 10, id="short"),
     pytest.param(10, CLIENTS, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
 ]
@@ -26,7 +26,7 @@ SIZES = [  # how often, and how many in a row: more than may wait to be accepted
 
 @pytest.fixture
 def few_descriptors(tmp_path: Path) -> Iterator[ServerProcess]:
-    """The service where there are few descriptors."""
+    """Start the service with few descriptors."""
     command = ("sh", "-c", f'ulimit -n {MAX_DESCRIPTORS}; exec "$0" -m dog "$@"', sys.executable)
     server = ServerProcess(
         *("--dead-time", "0.1", "--max-connections-per-address", "1000"),
@@ -46,7 +46,7 @@ def open_handshake(port: int) -> socket.socket:
 
 
 def read_status(client: socket.socket) -> int:
-    """That of the handshake's answer; 0 where there was none, for too many are being told so already."""
+    """Return the status of the handshake; 0 without a response, if too many are being refused already."""
     with contextlib.suppress(ConnectionError):
         said = client.recv(12)
         return int(said[9:]) if said else 0
@@ -54,7 +54,7 @@ def read_status(client: socket.socket) -> int:
 
 
 def read_until_ready(client: socket.socket) -> None:
-    """Events until there is a photo, and that all frames are whole."""
+    """Read events until a photo is ready, and check that all frames are whole."""
     said = b""
     while b"\r\n\r\n" not in said:
         said += client.recv(65536)
@@ -83,15 +83,15 @@ def test_500_clients_at_once_with_256_descriptors_are_served_or_refused_with_503
                 assert min(statuses.count(503), len(inside)) >= 32
                 for client in set(clients) - set(inside):
                     client.close()
-                for _ in range(20):  # one after the other, each is told
+                for _ in range(20):  # each connection is refused with a response
                     assert get(few_descriptors, "/healthz")[0] == 503
                 viewer.press()
                 viewer.check()
                 for client in inside:
                     read_until_ready(client)
             while get(few_descriptors, "/healthz")[0] == 503:
-                pass  # until those who have left are forgotten
+                pass  # until the closed connections are released
             for path in PAGES:
                 status, body = get(few_descriptors, path)[:2]
                 assert (status, bool(body)) == (200, True)
-            progress(f"{number + 1} times {CLIENTS}, {len(inside)} inside, {statuses.count(503)} told so")
+            progress(f"{number + 1} times {CLIENTS}, {len(inside)} served, {statuses.count(503)} refused with 503")

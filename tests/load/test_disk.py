@@ -1,4 +1,4 @@
-"""The running server when its disk fills up, turns read-only, or damages the index: it says so, and is well again."""
+"""A running server whose disk fills up, turns read-only, or damages the index: it reports that, and recovers."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.web.test_shutdown import watch, write_script
 
 
 def press(viewer: ClientConnection) -> dict[str, Any]:
-    """The `ready` or `failed` of a new capture."""
+    """Return the `ready` or `failed` of a new capture."""
     viewer.send('{"type":"capture","max_age":0}')
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
@@ -185,7 +185,7 @@ def test_a_damaged_index_is_rebuilt_with_every_photo(
     server.stop()
     server.start()
     damage(index)
-    # The capture that finds it out may fail, and none after it.
+    # Only the capture that discovers the damage may fail.
     assert press_all(server, photos) <= 1
     server.kill()
     server.start()
@@ -193,7 +193,7 @@ def test_a_damaged_index_is_rebuilt_with_every_photo(
 
 
 def press_all(server: ServerProcess, photos: set[str]) -> int:
-    """Take photos and note them, look whether all are there, and the pages. Returns how many captures failed."""
+    """Take photos, add them to `photos`, and check the list and the pages. Return how many captures failed."""
     failures = 0
     with watch(server) as viewer:
         (camera,) = json.loads(viewer.recv(timeout=20))["cameras"]
@@ -211,7 +211,7 @@ def press_all(server: ServerProcess, photos: set[str]) -> int:
 
 
 def save_many(folder: Path, count: int) -> str:
-    """One picture under so many names, and the index of them. Returns the oldest's id."""
+    """Save one image under many names, with an index. Return the id of the oldest."""
     whole = folder / ".dog" / "picture.jpg"
     whole.parent.mkdir(parents=True)
     whole.write_bytes(make_picture())

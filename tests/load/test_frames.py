@@ -1,4 +1,4 @@
-"""Frames stay whole: every byte that is sent is read on the other side, however slowly, whatever else is said."""
+"""WebSocket frames stay whole for slow readers, with messages of every kind in between."""
 
 import asyncio
 import contextlib
@@ -20,23 +20,23 @@ SIZES = [
     pytest.param(40, 100_000, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
 ]
 VIEWERS_PER_NON_READER = 4
-"""One viewer of so many asks for more than it reads until it is dropped, and comes back."""
+"""One of so many viewers requests replays without reading until it is disconnected, and reconnects."""
 MAX_LAG_EVENTS = {True: 130, False: 40}
-"""Events that a viewer may be behind before nobody presses until it has read on, for a quiet one and for others.
+"""Events that a quiet viewer, or another one, may be behind; then captures pause until it has read on.
 
-Of 600 bytes each, as WORDS makes them: a quiet viewer is behind by more than the kernel takes, and both by less than
-what they are dropped for, the answers to a flood included.
+CAMERA_MESSAGE makes them 600 bytes each. So a quiet viewer is behind by more than the kernel buffers. Both stay below
+the limit for slow viewers, with the answers to a flood of pings.
 """
 CAMERA_MESSAGE = "\N{DOG FACE}" * 200
-"""What the camera program says when it fails: as much as viewers are told."""
+"""The error of the camera program, as long as viewers receive it."""
 MAX_REPLAY_EVENTS = 60
-"""Events that a viewer asks for again at most."""
+"""Maximum length of a replay that a viewer requests."""
 PINGS_AFTER_RESUME = 20
-"""Pings that a viewer sends after such a resume; their answers have 500 bytes each."""
+"""Pings after such a resume; their answers have 500 bytes each."""
 RESUMES_WITHOUT_READING = 1000
-"""Times that a viewer asks for the newest events and reads nothing."""
+"""Replays that a viewer requests without reading."""
 EVENTS_BETWEEN = 40
-"""Events before that, and after it."""
+"""Events before and after that."""
 BROKEN: list[tuple[bytes, dict[str, Any]]] = [
     (b"{", {"code": "bad_json"}),
     (b"[]", {"code": "bad_message"}),
@@ -48,7 +48,7 @@ BROKEN: list[tuple[bytes, dict[str, Any]]] = [
 
 
 class Room:
-    """What the viewers share."""
+    """The state that all viewers share."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -60,14 +60,14 @@ class Room:
 
     @property
     def is_too_far_behind(self) -> bool:
-        """Whether somebody is so far behind that no more events should be made."""
+        """True if a viewer is so far behind that captures should pause."""
         return any(self.published.seq - viewer.position > MAX_LAG_EVENTS[viewer.quiet] for viewer in self.readers)
 
 
 class SlowViewer:
-    """Reads in pieces of any size, stops now and then, and says something of every kind meanwhile.
+    """A viewer that reads in pieces of any size, pauses, and sends messages of every kind.
 
-    A quiet one asks for nothing that is long, and stops for longer.
+    A quiet one requests nothing that is long, and pauses for longer.
     """
 
     def __init__(self, room: Room, chance: random.Random, *, quiet: bool = False) -> None:
@@ -80,14 +80,14 @@ class SlowViewer:
 
     @property
     def position(self) -> int:
-        """The `seq` that it has, or had when it asked for a replay that has not come yet."""
+        """The last `seq`, or that before a replay that is still to come."""
         answers = self.listener.answers
         return self._resumed_at if answers and answers[0]["type"] == "hello" else self.listener.last
 
     async def connect(self) -> Connection:
         self.listener = Listener(self.room.story)
         self.listener.connect(None)
-        # smaller ones fall to a window of 0, and then the kernel's timers have the word
+        # a smaller buffer gives a TCP window of 0, and then the kernel's timers decide
         buffer = 4096 if self.quiet else self.chance.choice((4096, 8192, 16384))
         self.connection = await Connection.open(self.room.port, receive_buffer=buffer)
         return self.connection
@@ -147,7 +147,7 @@ class SlowViewer:
                 await self.connection.send(build_masked(TEXT, message))
 
     async def _pause(self) -> None:
-        """Read nothing until there are some more events, but no more than this viewer may be behind."""
+        """Pause reading for some events, but stay within the maximum lag."""
         published = self.room.published
         left = MAX_LAG_EVENTS[self.quiet] - (published.seq - self.position)
         if left > 0:
@@ -160,10 +160,7 @@ class SlowViewer:
 
 
 async def resume_without_reading(viewer: SlowViewer) -> int:
-    """Ask for the newest events again and again, and read only then; the server has hung up in the middle.
-
-    Returns how often that was.
-    """
+    """Request replays without reading until the server disconnects. Return how often that happened."""
     published = viewer.room.published
     dropped = 0
     while not viewer.room.finished:
@@ -183,13 +180,13 @@ async def resume_without_reading(viewer: SlowViewer) -> int:
                 while listener.answers:
                     for frame in await connection.read(int(2 ** viewer.chance.uniform(0, 16))):
                         listener.receive(frame)
-            assert listener.answers, "it was told all that it asked for, and not dropped"
+            assert listener.answers, "it received every replay, and was not disconnected"
         dropped += 1
     return dropped
 
 
 async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], progress: Progress) -> None:
-    """Read at once what comes, and press until so many events were heard by all, and all viewers are done."""
+    """Press until the viewers have received so many events, and all are done. Read everything at once."""
     listener = Listener(room.story)
     listener.connect(None)
     told = 0
@@ -232,4 +229,4 @@ async def test_slow_viewers_receive_whole_frames_and_others_are_cut_off_only_wit
     dropped = sum(task.result() for task in dropping)
     assert received >= events
     assert dropped >= len(non_readers)
-    progress(f"{received} events, {dropped} times a viewer that did not read was dropped\n")
+    progress(f"{received} events, {dropped} times a viewer that did not read was disconnected\n")

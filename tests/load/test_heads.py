@@ -1,4 +1,4 @@
-"""Floods of requests that one client address sends and does not read: what the service's memory grows by."""
+"""Memory of the service during floods of requests from one client address."""
 
 import asyncio
 import json
@@ -22,9 +22,9 @@ FLOODING_ADDRESS, HEALTHY_ADDRESS = "127.0.0.7", "127.0.0.9"
 CONNECTIONS = 256
 MAX_GROWTH_BYTES = 50 * 10**6
 MAX_LEFT_BYTES = 20 * 10**6
-"""Bytes that may be left when all connections are closed. The healthy viewer's photos are in memory, too."""
+"""Growth after all connections are closed. It includes the healthy viewer's photos."""
 MIN_ROUNDS = 3
-"""Rounds of the healthy viewer while the flood is there: each a photo, two pages and a ping."""
+"""Rounds of the healthy viewer during the flood: each a photo, two pages and a ping."""
 QUICK_CONNECTIONS = 100
 QUICK = ["heads of 1 MB behind a response that is not read", "heads of 1 MB that do not end", "viewers that send heads"]
 SETTINGS = """
@@ -38,13 +38,13 @@ camera = "script:{script}"
 
 @pytest.fixture(scope="module")
 def large_photo() -> bytes:
-    """Some 12 MB: more than the sockets of a connection hold."""
+    """Return an image of about 12 MB, more than the buffers of a connection."""
     return encode(Image.effect_noise((4000, 3000), 60).convert("RGB"), quality=95)
 
 
 @pytest.fixture
 def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """The service with its default limits, by HTTP or HTTPS, and with a camera that takes large photos."""
+    """Start the service with its default limits, HTTP or HTTPS, and a camera with large photos."""
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     (tmp_path / "picture.jpg").write_bytes(large_photo)
     (tmp_path / "dog.toml").write_text(SETTINGS.format(script=script))
@@ -59,7 +59,7 @@ def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -
 
 
 def use_service(viewer: HealthyViewer) -> None:
-    """One round of a viewer: its photo is announced and taken, pages come, and it is answered."""
+    """Take a photo, load pages, and ping."""
     events = len(viewer.events)
     viewer.press()
     viewer.load("/", "/latest.jpg")
@@ -68,7 +68,7 @@ def use_service(viewer: HealthyViewer) -> None:
 
 
 def take_large_photo(server: ServerProcess, where: str) -> str:
-    """Its path."""
+    """Take a large photo, and return the path of its image."""
     status, body = send_request(server, "POST", "/api/captures", b'{"camera":"large","max_age":0}')
     assert status == 201, body
     photo = json.loads(body)
@@ -83,7 +83,7 @@ def take_large_photo(server: ServerProcess, where: str) -> str:
 
 
 def wait_until_the_flood_is_gone(server: ServerProcess) -> None:
-    while read_metric(server, "dog_connections", HEALTHY_ADDRESS) > 2:  # the viewer, and this very request
+    while read_metric(server, "dog_connections", HEALTHY_ADDRESS) > 2:  # the viewer, and this request
         time.sleep(0.02)
 
 
@@ -107,7 +107,7 @@ def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> 
 async def test_a_flood_from_one_address_takes_less_than_50_mb_and_does_not_disturb_other_viewers(
     server: ServerProcess, name: str, count: int, progress: Progress
 ) -> None:
-    """Of the floods, those that read go on until the service has closed all of their connections."""
+    """Floods that read continue until the service has closed all of their connections."""
     flood = FLOODS[name]
     photo = await asyncio.to_thread(take_large_photo, server, flood.where)
     with HealthyViewer.open_viewer(server, HEALTHY_ADDRESS) as viewer:

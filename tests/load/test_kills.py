@@ -1,4 +1,4 @@
-"""The server is killed at any moment of a capture, and begins again: no photo is torn, lost or invented."""
+"""SIGKILL at any moment of a capture, and a restart: no photo is torn, lost or invented."""
 
 import contextlib
 import hashlib
@@ -30,28 +30,28 @@ SIZES = [
 ]
 PICTURES = 7
 MAX_KILL_DELAYS = {"taken": 0.01, "half": 0.02, "ready": 0.03, "capturing": 0.03, "reply": 0.03}
-"""What the kill comes after, and in how many seconds at most: the picture is read and about to be saved, half of it is
-written, it is saved and the next one begins, the exposure begins, the press is answered."""
+"""Maximum seconds from an event to the kill: the image is read and about to be saved, half of it is written, it is
+saved and the next capture starts, the exposure begins, the press is answered."""
 
 
 class ServerFolder:
-    """The folder of a server that is killed again and again, and what is known of its photos."""
+    """The folder of a server that is killed repeatedly, and the expected photos."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.snapshots = folder / "snapshots"
         self.incoming = self.snapshots / ".dog" / "incoming"
         self.photos: dict[str, str] = {}
-        """What each snapshot's picture must be, by id."""
+        """The hash of each snapshot's image, by id."""
         self.unannounced: set[str] = set()
-        """The ids of those whose `ready` the kill came before."""
+        """The ids of snapshots that were saved, but not announced before the kill."""
         self.epoch = 0
         for number in range(PICTURES):
             size = 40 + 90 * number
             (folder / f"{number}.jpg").write_bytes(make_picture(seed=number, width=size, height=size))
         (folder / "n").write_text("0\n")
         os.mkfifo(folder / "half")
-        self._half = os.open(folder / "half", os.O_RDWR)  # so that the script need not wait for us
+        self._half = os.open(folder / "half", os.O_RDWR)  # so that the script does not wait for a reader
         self.script = write_script(
             folder,
             f"""read n < n; n=$(((n + 1) % {PICTURES})); echo $n > n
@@ -73,11 +73,11 @@ class ServerFolder:
         os.set_blocking(self._half, True)
 
     def newest_picture(self) -> str:
-        """The hash of what the camera took last."""
+        """Return the hash of the camera's last image."""
         return digest((self.folder / f"{(self.folder / 'n').read_text().strip()}.jpg").read_bytes())
 
     def index(self) -> set[str]:
-        """The paths that the index has, read from a copy: the server alone may open it."""
+        """Return the paths in the index. Read a copy, because only the server may open it."""
         copy = self.folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
@@ -87,7 +87,7 @@ class ServerFolder:
             return {path for (path,) in database.execute("SELECT path FROM snapshots")}
 
     def pictures(self) -> set[str]:
-        """The paths of all files in the folder but the server's own and the thumbnails."""
+        """Return the paths of all images in the folder, without thumbnails."""
         files = (file.relative_to(self.snapshots) for file in self.snapshots.rglob("*") if file.is_file())
         return {str(file) for file in files if file.parts[0] != ".dog" and not file.match("*.thumbnail.jpg")}
 
@@ -97,7 +97,7 @@ def digest(data: bytes) -> str:
 
 
 def press_and_kill(server_folder: ServerFolder, server: ServerProcess, moment: str, chance: random.Random) -> None:
-    """Some whole captures, and one that is cut off; what was said to be ready is noted."""
+    """Complete some captures, and kill the server in another. Record the snapshots that were announced."""
     with watch(server) as viewer:
         for _ in range(chance.randrange(3)):
             press(viewer)
@@ -141,7 +141,7 @@ def record_ready(server_folder: ServerFolder, ready: dict[str, Any]) -> None:
 
 
 def check_all(server_folder: ServerFolder, server: ServerProcess) -> int:
-    """What must hold after every start. Returns how many photos there are that nobody was told of."""
+    """Check the server after a start. Return how many photos were saved but not announced."""
     with watch(server) as viewer:
         hello = json.loads(viewer.recv(timeout=20))
     assert hello["epoch"] > server_folder.epoch
@@ -159,12 +159,12 @@ def check_all(server_folder: ServerFolder, server: ServerProcess) -> int:
             del photo["pinned"]
             ends[photo["snapshot"]] = photo.pop("exposed_until", None)
         assert camera["latest"] == (listed[0] if listed else None)
-        # What was saved when the kill came, and told to nobody, is the last picture that the camera took.
+        # A photo that was saved but not announced before the kill is the camera's last image.
         unknown = [photo["snapshot"] for photo in listed if photo["snapshot"] not in server_folder.photos]
         assert len(unknown) <= 1
         server_folder.photos.update((snapshot, server_folder.newest_picture()) for snapshot in unknown)
         server_folder.unannounced.update(unknown)
-        # Only the index has the end of the exposure. A kill between the rename of a picture and its row loses it.
+        # Only the index has the end of the exposure. A kill between the rename and the row loses it.
         for photo in listed:
             end = ends[photo["snapshot"]]
             assert photo["snapshot"] in server_folder.unannounced if end is None else photo["captured_at"] <= end
@@ -207,6 +207,6 @@ def test_kills_at_random_moments_leave_no_photo_torn_lost_or_invented_and_no_cap
             server.start()
             unknown += check_all(server_folder, server)
             if number % 10 == 0:
-                progress(f"{number} kills, {len(server_folder.photos)} photos, {unknown} of them told to nobody")
+                progress(f"{number} kills, {len(server_folder.photos)} photos, {unknown} of them not announced")
         assert server.stop() == 0
         assert server_folder.index() == server_folder.pictures()

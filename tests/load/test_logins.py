@@ -1,6 +1,6 @@
-"""Wrong passwords by the thousand, from everywhere, for everybody: viewers notice nothing, and who is right gets in.
+"""Thousands of wrong passwords from many addresses: viewers are not disturbed, and the right password works.
 
-Argon2 notes where it runs, in the real process; the healthy are known by nothing, as the service lets everybody press.
+In the server process, Argon2 logs its thread. The healthy viewers are anonymous, with the role `capture`.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ argon2.PasswordHasher.verify = note
 from dog.cli import main
 main(prog_name="dog")
 """
-"""The program itself, which says of each password that is looked at in which thread, and how many are at once."""
+"""The server, which logs the thread of each password check, and how many run at once."""
 ARGUMENTS = ("--auth", "--anonymous", "capture", "--trusted-proxies", LOOPBACK, "--dead-time", "0.1")
 HIGH_LIMITS = ("--message-rate", "1000", "--message-burst", "10000", "--presses-per-minute", "100000")
 VIEWERS = 20
 LOGINS_PER_MINUTE = 1000
 MAX_GROWTH_BYTES = 160 * 2**20
-"""Bytes: the 64 MiB of the one password that is looked at, and what malloc keeps of it and of requests."""
+"""64 MiB for the one password check, and memory that malloc keeps."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def log_in(server: ServerProcess, name: str, password: str, address: str) -> tuple[int, str, float]:
-    """The status, the code, and when to come back."""
+    """Return the status, the code, and Retry-After in seconds."""
     connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     with contextlib.closing(connection):
         headers = {"X-Forwarded-For": address, "Content-Type": "application/x-www-form-urlencoded"}
@@ -71,7 +71,7 @@ def log_in(server: ServerProcess, name: str, password: str, address: str) -> tup
 
 
 class Flood:
-    """So many wrong logins a minute, each from another address, for users that there are and for others."""
+    """Wrong logins at a fixed rate, each from another address, for existing and unknown users."""
 
     def __init__(self, server: ServerProcess, names: tuple[str, ...]) -> None:
         self.answers: Counter[str] = Counter()
@@ -121,20 +121,20 @@ class Flood:
 
 
 def log_in_after_waits(server: ServerProcess, name: str) -> list[tuple[str, float]]:
-    """Log in with the right password, and come back whenever that is said; what was said until it worked."""
+    """Log in with the right password, waiting as the server says. Return the refusals before."""
     refusals: list[tuple[str, float]] = []
     while True:
         status, code, wait = log_in(server, name, PASSWORD, "203.0.113.9")
         if status == 303:
             return refusals
         assert code in ("rate_limited", "overloaded"), code
-        assert 1 <= wait <= 60, "nobody is kept from their account for longer than a minute at a time"
+        assert 1 <= wait <= 60, "an account is blocked for at most a minute at a time"
         refusals.append((code, wait))
         time.sleep(wait)
 
 
 def check_argon2(server: ServerProcess) -> int:
-    """How many passwords were looked at: one at a time, never where the event loop runs."""
+    """Check that passwords are checked one at a time and off the event loop. Return how many."""
     notes = re.findall(r"^argon2 in (\S+) (\d+)$", server.stderr, re.MULTILINE)
     assert {thread.rstrip("0123456789_") for thread, _ in notes} == {"passwords"}
     assert {at_once for _, at_once in notes} == {"1"}
@@ -142,7 +142,7 @@ def check_argon2(server: ServerProcess) -> int:
 
 
 def flood(server: ServerProcess, rounds: int, progress: Progress) -> float:
-    """How many logins a minute there were."""
+    """Flood the login, and return the number of attempts per minute."""
     attack = Flood(server, ("ada", *(f"user{number}" for number in range(49))))
     with undisturbed_viewer(server, "127.0.0.2", growth=MAX_GROWTH_BYTES) as viewer, contextlib.ExitStack() as stack:
         others = [
@@ -162,16 +162,16 @@ def flood(server: ServerProcess, rounds: int, progress: Progress) -> float:
             per_minute = attack.per_minute
             refusals = log_in_after_waits(server, "grace")
             memory = measure_memory(server) / 2**20
-            progress(f"grace was in after {refusals}, {attack.per_minute:.0f} a minute, RSS {memory:.0f} MiB")
+            progress(f"grace logged in after {refusals}, {attack.per_minute:.0f} a minute, RSS {memory:.0f} MiB")
         for each, before in zip(others, seen, strict=True):
-            each.check()  # which is behind all events
+            each.check()  # its answer follows all events
             assert each.events[before:] == viewer.events[-len(each.events[before:]) :]
             assert len(each.events) - before == 2 * 10 * rounds
     assert not attack.problems
     looked_at = check_argon2(server)
-    progress(f"{attack.attempts} logins, {looked_at} passwords looked at\n")
+    progress(f"{attack.attempts} logins, {looked_at} passwords checked\n")
     assert looked_at <= attack.answers["wrong_password"] + len(refusals) + 1
-    assert attack.answers["overloaded"] > 0, "it was no flood"
+    assert attack.answers["overloaded"] > 0, "the flood was too small"
     return per_minute
 
 
@@ -186,11 +186,11 @@ def test_wrong_passwords_from_many_addresses_disturb_no_viewer_and_block_no_logi
 def test_a_thousand_wrong_passwords_a_minute_disturb_no_viewer_and_block_no_login(
     server: ServerProcess, progress: Progress
 ) -> None:
-    assert flood(server, 40, progress) >= LOGINS_PER_MINUTE, "it was no thousand"
+    assert flood(server, 40, progress) >= LOGINS_PER_MINUTE, "the flood was too slow"
 
 
 def test_the_owner_of_an_attacked_account_waits_at_most_a_minute(server: ServerProcess) -> None:
-    """Their own account is the one that is attacked, from addresses that are not theirs."""
+    """The attack on the account comes from other addresses."""
     for number in range(10):
         assert log_in(server, "ada", "wrong", f"198.51.100.{number}")[0] == 401
     refusals = log_in_after_waits(server, "ada")

@@ -1,4 +1,4 @@
-"""Viewers that are cut off at any byte come back with their cursor, and miss nothing."""
+"""Viewers that are disconnected at any byte resume with their cursor, and miss no event."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ SIZES = [
     pytest.param(2000, 300, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
 ]
 MAX_LAG_EVENTS = 200
-"""Events that the slowest viewer may be behind before the next press: the server keeps 256."""
+"""Maximum lag of the slowest viewer before the next press: the server keeps 256 events."""
 MAX_AWAY_EVENTS_PER_CAPTURE = 1 / 3
-"""Events for each capture of the test that a viewer stays away for at most: fewer than the lag allows."""
+"""Maximum events that a viewer is away for, per capture of the test: fewer than the maximum lag."""
 MAX_BYTES_PER_CAPTURE = 200
-"""Bytes a capture that a viewer reads at most before it is cut off: each has several connections."""
+"""Maximum bytes that a viewer reads before a disconnection, per capture of the test."""
 
 
 async def press(
     connection: Connection, captures: int, published: Published, slowest: "SlowestViewer", progress: Progress
 ) -> None:
-    """One script presses, says each request twice, and waits for all who are too far behind."""
+    """Press as a script does, send each request twice, and wait for viewers that are too far behind."""
     listener = Listener(Story())
     listener.connect(None)
     for number in range(captures + 1):
@@ -46,14 +46,14 @@ async def press(
 
 
 class SlowestViewer:
-    """How far the slowest viewer is."""
+    """The position of the slowest viewer."""
 
     def __init__(self, listeners: list[Listener]) -> None:
         self.listeners = listeners
         self.moved = asyncio.Event()
 
     async def wait_for(self, seq: int) -> None:
-        """Wait until every viewer has had its first hello, and all events up to this."""
+        """Wait until every viewer has received its first hello and all events up to this."""
         while any(listener.last < max(seq, 0) for listener in self.listeners):
             self.moved.clear()
             await self.moved.wait()
@@ -62,10 +62,10 @@ class SlowestViewer:
 async def watch_and_disconnect(
     port: int, listener: Listener, captures: int, published: Published, slowest: SlowestViewer, chance: random.Random
 ) -> int:
-    """Until it has heard the last event of all. Returns how often it was connected."""
+    """Watch until the last event. Return the number of connections."""
     last = 2 * captures
     for connections in itertools.count(1):
-        # Some saved an older cursor than that of the newest event they have: what they have already is told again.
+        # Some resume from an older cursor than their newest event, and receive events again.
         cursor = listener.cursors[max(-len(listener.cursors), -chance.choice((1, 1, 3)))] if listener.cursors else None
         listener.connect(cursor)
         connection = await Connection.open(port, f"?since={cursor}" if cursor else "")
@@ -115,4 +115,4 @@ async def test_viewers_disconnected_at_random_resume_and_receive_every_event_in_
     connections = sum(task.result() for task in watching)
     assert connections > 2 * viewers
     assert sum(listener.received for listener in listeners) > sum(len(listener.cursors) - 1 for listener in listeners)
-    progress(f"{viewers} viewers came {connections} times\n")
+    progress(f"{viewers} viewers connected {connections} times\n")

@@ -1,4 +1,4 @@
-"""Shooting onto a small disk: its free space is kept, whatever was pinned stays, and every viewer hears what went."""
+"""Captures on a small disk: retention keeps its free space and pinned photos, and announces each removal."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def take_photo(viewer: ClientConnection, removed: list[str]) -> dict[str, Any]:
-    """The `ready` of a new photo; and what was removed meanwhile is put to the rest."""
+    """Take a photo and return its `ready`. Append the ids of removed photos to `removed`."""
     viewer.send('{"type":"capture","max_age":0}')
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
@@ -61,7 +61,7 @@ def pin(server: ServerProcess, photo: dict[str, Any]) -> None:
 def test_retention_keeps_the_free_space_during_captures_and_keeps_pinned_photos(
     serve: Serve, disk: Path, photos: int, seconds: float
 ) -> None:
-    """At least so many photos, and for at least so many seconds: several times what the disk holds."""
+    """Take at least so many photos in at least so many seconds: several times the size of the disk."""
     server = serve(
         *("--snapshots", str(disk / "snapshots"), "--keep-free", str(MIN_FREE_MIB)),
         *("--dead-time", "0", "--message-rate", "1000"),
@@ -78,7 +78,7 @@ def test_retention_keeps_the_free_space_during_captures_and_keeps_pinned_photos(
                 pin(server, photo)
             least_free = min(least_free, shutil.disk_usage(disk).free)
     assert sum(photo["bytes"] for photo in shot) > 1.5 * DISK_MIB * MIB, "it was never full"
-    # What is removed is chosen by the pictures' bytes, and the new thumbnail and the index come on top.
+    # Retention counts the bytes of images; the new thumbnail and the index are extra.
     assert least_free > (MIN_FREE_MIB - 1) * MIB
     ids = [photo["snapshot"] for photo in shot]
     assert removed == ids[PINNED : PINNED + len(removed)], "the oldest went first, and no pinned one"

@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose hold their own places only, and lose those: slow heads, bodies and reading."""
+"""Clients with slow heads, slow bodies or slow reading take only their own places, and lose them in the end."""
 
 import contextlib
 import json
@@ -24,21 +24,21 @@ PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
 ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
 SLOW_CLIENTS = 200
 MAX_GROWTH_BYTES = SLOW_CLIENTS * 384 * 2**10
-"""Bytes that the service may have more after slow readers: each has a photo of a quarter of a MiB, read from the disk
-as none is kept in memory here, and 64 KiB of it wait. What malloc keeps of that afterwards, a second attack uses."""
+"""Growth of the service's memory after slow readers. Each has a photo of a quarter of a MiB, read from disk because the
+cache is off, of which 64 KiB wait. A second attack reuses the memory that malloc keeps."""
 BYTE_INTERVAL_SECONDS = 0.01
-"""Seconds from one byte of a slow client to the next. A faster machine must not make it a faster client: it sends 100
-bytes a second, which no limit to the size of a head is near, and reads 500, which is less than the service asks for."""
+"""Time between two bytes of a slow client, on any machine. It sends 100 bytes per second, far from the size limit of a
+head, and reads 500, less than the minimum that the service requires."""
 HEALTHY_CONNECTIONS = 2
-"""Connections of the healthy: the viewer, and whoever asks how many there are."""
+"""Connections of the healthy viewer, and of the request for the number of connections."""
 
 
 class SlowClient:
-    """Says a little at a time, or reads a little at a time, for ever."""
+    """A client that sends or reads a few bytes at a time, without end."""
 
     def __init__(self, server: ServerProcess, address: str, start: bytes, more: bytes, *, reads: bool) -> None:
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel makes it the least it can do
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel uses its minimum
         self._socket.settimeout(20)
         self._socket.bind((address, 0))
         self._socket.connect((LOOPBACK, server.port))
@@ -49,7 +49,7 @@ class SlowClient:
         self._try(lambda: self._socket.sendall(start))
 
     def send_or_read_some(self) -> None:
-        """A little more, or the end, where the server has hung up."""
+        """Send or read a few bytes, or notice that the server has closed the connection."""
         if not self.is_closed and self._more:
             self._try(lambda: self._socket.sendall(self._more))
         readable = not self.is_closed and select.select([self._socket], [], [], 0)[0]
@@ -147,7 +147,7 @@ def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_
             viewer.load(*PAGES)
             viewer.check()
         assert read_metric(server, "dog_connections", HEALTHY_ADDRESS) > 40 * len(SLOW), (
-            "they have gone before they were slow"
+            "they were disconnected too early"
         )
 
 
@@ -171,7 +171,7 @@ def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit_and_viewers_
         server_with_short_limits.wait_for(f"{LOOPBACK} reads its response too slowly: disconnected")
 
 
-# ---- the tool that is known for it
+# ---- slowhttptest
 
 TOOL = shutil.which("slowhttptest")
 MODES = {
@@ -206,8 +206,8 @@ def test_slowhttptest_takes_only_its_own_places_and_does_not_disturb_viewers(
                     progress(f"{rounds} photos, {most:.0f} connections at most")
         refused = read_metric(server, "dog_connections_refused_total", HEALTHY_ADDRESS)
         progress(f"{rounds} photos, {most:.0f} connections at most, {refused:.0f} refused\n")
-        # "many ranges" gives up where a range is not copied for each time it is asked for, and "slow bodies" is refused
-        # at its head, for the tool says that a page is behind it (Referer). Slow bodies that wait are above.
+        # "many ranges" gives up if the server does not copy each range. "slow bodies" is refused at its head, because
+        # the tool sends a Referer. The test above has slow bodies that wait.
         if mode in ("slow heads", "slow reading"):
-            assert most >= SLOW_CLIENTS, "it was no attack"
+            assert most >= SLOW_CLIENTS, "the attack was too small"
             assert refused >= 500

@@ -1,6 +1,6 @@
-"""Hours of ordinary days in minutes: viewers come, press, load, resume, are slow, are cut off; nothing piles up.
+"""A soak test: viewers connect, press, load, resume, are slow and are disconnected; memory stays flat.
 
-`make soak` runs it for an hour, or MINUTES; a few seconds of it are in `make test`, for the mechanism and descriptors.
+`make soak` runs it for an hour, or MINUTES. `make test` runs it for seconds, which checks descriptors only.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ SIZES = [
     pytest.param(300, MINUTES, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(60 * MINUTES + 300)]),
 ]
 MAX_STAY_EVENTS = 40
-"""Events at most that a guest stays for, or stays away for."""
+"""Maximum events that a guest stays for, or is away for."""
 SAMPLES = 60
-"""Measurements in all, a minute apart in an hour."""
+"""Number of measurements: one per minute in an hour."""
 MAX_GROWTH_BYTES = 3 * 2**20
-"""Bytes that the median of the last third of the samples may be above that of the second.
+"""Maximum growth from the median of the second third of the samples to that of the last third.
 
-malloc's own breathing is about one MiB. In the twenty minutes from third to third there are some fifty thousand
-visits: a leak of a hundred bytes a visit would show, and whatever a viewer costs is two KiB at least.
+malloc varies by about one MiB. Between the thirds there are 20 minutes with some 50,000 visits, so a leak of 100 bytes
+per visit fails. A viewer costs at least two KiB.
 """
 
 
 class Room:
-    """What the guests share."""
+    """The state that all guests share."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -53,7 +53,7 @@ class Room:
         self.over = False
 
     async def wait(self, chance: random.Random) -> None:
-        """Until some more events were published."""
+        """Wait until some more events were published."""
         await self.published.wait_for(self.published.seq + chance.randrange(MAX_STAY_EVENTS))
 
 
@@ -67,7 +67,7 @@ async def connected(room: Room, query: str = "", *, receive_buffer: int = 0) -> 
 
 
 async def read_events(connection: Connection, listener: Listener, events: int, size: int = 65536) -> None:
-    """Until so many more events were heard, and all answers."""
+    """Read until so many more events and all answers are received."""
     last = listener.last + events
     while listener.last < last or listener.answers:
         for frame in await connection.read(size):
@@ -87,7 +87,7 @@ def make_listener(room: Room) -> Listener:
 
 
 async def watch(room: Room, chance: random.Random) -> None:
-    """Come, be cut off, and come back with the cursor."""
+    """Connect, disconnect, and resume with the cursor."""
     listener = Listener(room.story)
     for _ in range(chance.randrange(1, 4)):
         cursor = listener.cursors[-1] if listener.cursors else None
@@ -125,7 +125,7 @@ async def read_slowly(room: Room, chance: random.Random) -> None:
 
 
 async def read_nothing(room: Room, chance: random.Random) -> None:
-    """Ask until too much waits, and be dropped."""
+    """Request replays without reading until the server disconnects."""
     async with connected(room, receive_buffer=1) as connection:
         with contextlib.suppress(ConnectionError):
             while True:
@@ -134,7 +134,7 @@ async def read_nothing(room: Room, chance: random.Random) -> None:
 
 
 async def load(room: Room, chance: random.Random) -> None:
-    """The page and what belongs to it, and a photo or two, on one connection."""
+    """Load pages, files and photos on one connection."""
     reader, writer = await asyncio.open_connection(LOOPBACK, room.port)
     try:
         paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
@@ -172,7 +172,7 @@ async def visit_repeatedly(room: Room, chance: random.Random) -> None:
 
 
 async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
-    """One photo after the other, until the last guest has gone."""
+    """Take photos until the last guest has left."""
     listener = make_listener(room)
     async with connected(room) as connection:
         while not all(guest.done() for guest in guests):
@@ -186,7 +186,7 @@ async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
 
 
 async def measure(room: Room, server: ServerProcess, minutes: float, progress: Progress) -> list[tuple[int, int]]:
-    """Memory and descriptors, so many times in so many minutes; then the guests are told that it is over."""
+    """Measure memory and descriptors SAMPLES times in so many minutes, then end the visits."""
     samples = []
     for number in range(1, SAMPLES + 1):
         await asyncio.sleep(minutes * 60 / SAMPLES)

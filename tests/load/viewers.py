@@ -1,7 +1,7 @@
-"""Light viewers, thousands in one event loop, which check each byte that they are sent.
+"""Light viewers, thousands in one event loop, which check each byte that they receive.
 
-Each one's Listener knows what may come next on its connection; all share one Story, as every viewer must be told the
-same. Who waits, waits for events that the others have seen, never for time.
+The Listener of each viewer knows which message may come next. All share one Story, because every viewer must receive
+the same events. They wait for events that others have seen, never for time.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def serve_arguments(viewers: int, folder: Path) -> list[str]:
-    """What `dog serve` is told so that so many busy viewers may come from one address. Raises our own limit, too."""
+    """Return arguments of `dog serve` for so many busy viewers of one address. Raise our own limit of descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2 * viewers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * viewers + 1000), hard))
@@ -42,7 +42,7 @@ def serve_arguments(viewers: int, folder: Path) -> list[str]:
 
 
 class Connection:
-    """One WebSocket. `read` raises EOFError, or ConnectionError, where the server has ended it."""
+    """A WebSocket. `read` raises EOFError or ConnectionError after the server has closed it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -92,7 +92,7 @@ class Connection:
         return data
 
     async def read(self, size: int = 65536) -> list[Frame]:
-        """The frames that are whole once at most so many more bytes have come; often none. Pings are answered here."""
+        """Read at most so many bytes, and return the frames that are complete, often none. Answer pings."""
         early, self._buffered = self._buffered, []
         frames = early or self._reader.feed(await self._receive(size))
         for frame in frames:
@@ -110,13 +110,13 @@ class Connection:
         self._socket.close()
 
     def reset(self) -> None:
-        """Cut it off with RST, as a router that forgot it does."""
+        """Disconnect by RST, as a router that lost its state does."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
 
 class Story:
-    """Every event by its `seq`, as it was told first: each viewer must be told the same bytes."""
+    """Every event by its `seq`, as it was received first: each viewer must receive the same bytes."""
 
     def __init__(self) -> None:
         self.events: dict[int, Message] = {}
@@ -128,12 +128,12 @@ class Story:
             message = json.loads(payload)
             assert isinstance(message, dict)
             if "seq" in message and message["type"] != "hello":
-                assert message["seq"] not in self.events, f"told in two ways: {message}"
+                assert message["seq"] not in self.events, f"sent in two forms: {message}"
                 self.events[message["seq"]] = self._read[payload] = message
         return message
 
     def check(self, last: int) -> collections.Counter[str]:
-        """All from 1 to `last` were told, and every `capturing` has one end. Returns how many there were of each."""
+        """Check events 1 to `last`: every `capturing` has one end. Return the number of each type."""
         assert set(self.events) >= set(range(1, last + 1))
         events = [self.events[seq] for seq in range(1, last + 1)]
         for capturing, ended in zip(events[::2], events[1::2], strict=True):
@@ -146,10 +146,10 @@ class Story:
 
 
 class Listener:
-    """What one viewer has heard, over all its connections.
+    """The messages that one viewer has received, over all its connections.
 
-    `cursors` are those of all events from `first` on, the one before the first included; `answers` and `pongs` are
-    what it has asked for on this connection and not been told yet, in order.
+    `cursors` are those before and after each event from `first` on. `answers` and `pongs` are expected on this
+    connection, in this order.
     """
 
     def __init__(self, story: Story) -> None:
@@ -163,11 +163,11 @@ class Listener:
 
     @property
     def last(self) -> int:
-        """The `seq` of the newest event it has; -1 before its first hello."""
+        """The `seq` of the newest event; -1 before the first hello."""
         return self.first + len(self.cursors) - 1
 
     def connect(self, cursor: str | None) -> None:
-        """A new connection, with this cursor: `hello` comes first."""
+        """Expect a new connection with this cursor: `hello` comes first."""
         self._at = None
         self.pongs.clear()
         self.answers.clear()
@@ -198,13 +198,13 @@ class Listener:
             self._check_answer(message)
 
     def _check_answer(self, message: Message) -> None:
-        assert self.answers, f"nobody asked for {message}"
+        assert self.answers, f"unexpected answer {message}"
         expected = self.answers.popleft()
-        assert message | expected == message, f"{message} is no answer to what {expected} answers"
+        assert message | expected == message, f"{message} is not the expected answer {expected}"
 
 
 class Published:
-    """How many events there are, as far as the fastest viewer knows, for those who wait for one."""
+    """The number of events that the fastest viewer has received, to wait for one."""
 
     def __init__(self) -> None:
         self.seq = 0

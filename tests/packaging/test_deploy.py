@@ -1,4 +1,4 @@
-"""What is in deploy/: `make install` as packagers use it, the unit as systemd reads it, and the container's recipe."""
+"""The files of deploy/: `make install` as packagers use it, the systemd unit, and the Containerfile."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 UNIT = (ROOT / "deploy" / "dog.service").read_text()
 MAX_EXPOSURE = 1.7
-"""What systemd-analyze gives the unit, from 0 (shut off) to 10 (systemd 252; a later one may look at more)."""
+"""Exposure level by systemd-analyze, from 0 (safe) to 10 (systemd 252; a later one may check more)."""
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 def copy_checkout(folder: Path) -> Path:
-    """What is in the repository, and nothing that lies about."""
+    """Copy the files of the repository, without ignored files. Return the folder."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -33,7 +33,7 @@ def copy_checkout(folder: Path) -> Path:
 
 
 class Installed:
-    """The folder that stands for / and a checkout to install from, whose environment is the one that runs the tests."""
+    """A folder in place of /, and a checkout to install from. Its environment is that of the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
@@ -48,7 +48,7 @@ class Installed:
         (environment / "run").touch()
 
     def make(self, target: str, *variables: str, fails: bool = False) -> str:
-        """By somebody who keeps their files to themselves."""
+        """Run make with a umask that keeps files private. Return its output."""
         command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}", f"DESTDIR={self.root}"]
         environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
         ended = subprocess.run(
@@ -64,7 +64,7 @@ class Installed:
         return ended.stdout
 
     def files(self) -> set[str]:
-        """All but the folder of the service itself, whose files are its packages'."""
+        """Return the installed files, without those of the packages."""
         lib = self.root / "usr/local/lib/dog"
         found = (path for path in self.root.rglob("*") if not path.is_relative_to(lib))
         return {str(path.relative_to(self.root)) for path in found if path.is_symlink() or path.is_file()}
@@ -74,7 +74,7 @@ class Installed:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     one = Installed(tmp_path_factory.mktemp("installed"))
     packages = f"usr/local/lib/dog/lib/python3.{sys.version_info.minor}/site-packages"
-    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package had the name dog
+    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package name was dog
     old.mkdir(parents=True)
     (old / "METADATA").write_text("Metadata-Version: 2.4\nName: dog\nVersion: 0.0.9\n")
     one.make("install")
@@ -175,7 +175,7 @@ def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) 
     with (one.source / "requirements/service.txt").open("a") as requirements:
         requirements.write("dog-that-there-is-not==1 --hash=sha256:" + 64 * "0" + "\n")
     one.make("install", "PREFIX=/opt/dog", fails=True)
-    assert list_modes(lib) == installed, "what was there stays until the new one is whole"
+    assert list_modes(lib) == installed, "the old installation stays until the new one is complete"
     assert [path.name for path in lib.parent.iterdir()] == ["dog"]
     one.make("uninstall", "PREFIX=/opt/dog")
     assert one.files() == SETTINGS_FILES
@@ -200,9 +200,9 @@ def test_the_unit_limits_the_memory_as_the_docs_say() -> None:
 def test_the_unit_allows_reading_the_clock_s_state_but_not_setting_it() -> None:
     assert "ProtectClock=" not in re.sub("^#.*$", "", UNIT, flags=re.MULTILINE)
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
-    assert "~@privileged" in " ".join(filters[:-1]).split(), "it removes what is allowed after it"
+    assert "~@privileged" in " ".join(filters[:-1]).split(), "it would remove system calls that are allowed after it"
     assert {"adjtimex", "clock_adjtime", "clock_adjtime64"} <= set(filters[-1].split())
-    assert "CapabilityBoundingSet=\n" in UNIT, "nobody may set it"
+    assert "CapabilityBoundingSet=\n" in UNIT, "the service must not set the clock"
 
 
 @needs_systemd
@@ -234,13 +234,13 @@ def test_the_exposure_level_of_the_unit_is_at_most_that_of_the_docs(tmp_path: Pa
 
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.split()[1]) < 250:
-        pytest.skip("this systemd can't look at a file")
+        pytest.skip("this systemd can't analyze a file")
     assert measure(UNIT) <= MAX_EXPOSURE
     assert measure(re.sub(r"^SystemCallFilter=.*\n", "", UNIT, flags=re.MULTILINE)) > MAX_EXPOSURE
 
 
 def test_the_container_runs_without_root_and_has_a_health_check() -> None:
-    """That it does was seen by hand: a container needs an image to begin with, which tests can't fetch."""
+    """Building it was tried by hand: tests can't fetch the base image."""
     recipe = (ROOT / "deploy" / "Containerfile").read_text()
     stage = recipe.rpartition("\nFROM ")[2]
     user = re.search(r"^USER (\d+):(\d+)$", stage, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the service is made of: each dependency is named with why, held to its hashes, and looked up."""
+"""Dependencies: each has a reason, locked hashes, and an audit for known vulnerabilities; and the SBOM."""
 
 import configparser
 import contextlib
@@ -33,7 +33,7 @@ def normalize(name: str) -> str:
 
 
 def read_wanted() -> dict[str, set[str]]:
-    """What setup.cfg asks for: by extra, the service's own under the empty name."""
+    """Return the dependencies in setup.cfg by extra; the service's own have the empty name."""
     parser = configparser.ConfigParser()
     parser.read_string(SETUP)
     wanted = {"": parser["options"]["install_requires"], **parser["options.extras_require"]}
@@ -44,7 +44,7 @@ def read_wanted() -> dict[str, set[str]]:
 
 
 def read_locked(text: str) -> dict[str, dict[str, set[str]]]:
-    """By name: the hashes of each version. There are several where a later Python gets a later version."""
+    """Return the hashes of each version by name. A later Python may have a later version."""
     found = re.findall(
         r"^([a-z0-9-]+)==([^\s;]+)([^\\\n]*(?:\\\n +--hash=sha256:[0-9a-f]{64}[^\\\n]*)*)", text, re.MULTILINE
     )
@@ -92,7 +92,7 @@ def test_setup_cfg_lists_every_package() -> None:
     assert listed - {"dog.templates", "dog.static"} == found
 
 
-# ---- pip-audit, beside a source of advisories of our own
+# ---- pip-audit, with a local source of advisories
 
 
 class Advisories(http.server.BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def serve_advisory(vulnerable: str) -> Iterator[str]:
 
 
 def audit(*arguments: str, proxy: str = "") -> tuple[int, list[str]]:
-    """Nothing but the loopback is reached: whatever is elsewhere is asked of a proxy that is not there."""
+    """Run the audit. With `proxy`, everything except the loopback is requested from an unreachable proxy."""
     environment = {"https_proxy": proxy, "no_proxy": "127.0.0.1", "HOME": "/nonexistent"} if proxy else None
     ended = subprocess.run(
         [sys.executable, AUDIT, "requirements/build.txt", "--", *arguments],
@@ -174,12 +174,12 @@ def test_the_audit_passes_with_a_message_if_no_source_can_be_reached() -> None:
     ]
 
 
-# ---- the list of what it is made of
+# ---- the SBOM
 
 
 @needs_cyclonedx
 def test_the_sbom_lists_the_installed_packages_with_licences(tmp_path: Path) -> None:
-    """Of this very environment, which has more than the service; the tool holds the list to CycloneDX's schema."""
+    """Use the environment of the tests, which has more packages. The tool validates by CycloneDX's schema."""
     installed = tmp_path / "installed"
     (installed / "bin").mkdir(parents=True)
     program = installed / "bin" / "python"

@@ -1,4 +1,4 @@
-"""The wheel: its licence, what it takes to run elsewhere, and another project's package `dog` beside it."""
+"""The wheel: its licence, running in another environment, and with another project's package `dog`."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ LICENSE = (ROOT / "LICENSE").read_bytes()
 
 @dataclass(frozen=True)
 class Built:
-    """What is in the repository, without anything that lies about, and what is built of it."""
+    """The files of the repository, and the archives that are built from them."""
 
     source: Path
     wheel: Path
@@ -97,7 +97,7 @@ def test_the_wheel_serves_and_takes_a_photo_in_another_environment(built: Built,
 
 
 class Environment:
-    """A virtual environment that finds what the service needs where the tests have it."""
+    """A virtual environment with the dependencies of the tests' environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class Environment:
         self.pip("install", "--no-deps", "--no-index", "--no-build-isolation", *what)
 
     def run(self, command: str) -> tuple[int, str, list[str]]:
-        """The status, what is on standard output, and the lines on standard error."""
+        """Return the status, standard output, and the lines of standard error."""
         program = [str(self.folder / "bin" / command), "--version"]
         environment = clean_environment()
         environment.pop("PYTHONPATH", None)
@@ -128,9 +128,9 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def make_other_dog(folder: Path, *modules: str) -> Path:
-    """A wheel like that of PyPI's package `dog`: with these modules, and a script `dog`."""
+    """Make a wheel like that of PyPI's package `dog`, with these modules and a script `dog`."""
     info = "dog-77.3.dist-info"
-    files = dict.fromkeys(modules, "def setup_tools_main():\n    print('a stranger')\n")
+    files = dict.fromkeys(modules, "def setup_tools_main():\n    print('another dog')\n")
     files |= {
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: dog\nVersion: 77.3\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
