@@ -3,7 +3,7 @@
  * fails too, the field stays, with the link selected.
  */
 
-const CONFIRMATION_MS = 2000; // for which the button says "Copied"
+const CONFIRMATION_MS = 2000; // the button shows "Copied" for this time
 
 export class CopyLink {
   #button;

@@ -25,8 +25,8 @@ export function statusOf(state, now) {
   }
   if (phase === "offline") {
     const since = camera.since ? ` since ${shortTime(camera.since - state.ahead, now)}` : "";
-    const said = state.notice?.text === camera.reason;
-    return { text: `Camera offline${since}`, detail: said ? "" : (camera.reason ?? "") };
+    const isShown = state.notice?.text === camera.reason;
+    return { text: `Camera offline${since}`, detail: isShown ? "" : (camera.reason ?? "") };
   }
   if (press) {
     const wait = Math.max(left, (press.startsAt ?? 0) - now);

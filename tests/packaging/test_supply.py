@@ -96,7 +96,7 @@ def test_setup_cfg_lists_every_package() -> None:
 
 
 class Advisories(http.server.BaseHTTPRequestHandler):
-    """Answers as OSV does: one weakness of the package in `weak`."""
+    """A source of advisories like OSV, with one vulnerability of the package `vulnerable`."""
 
     vulnerable = ""
 
@@ -120,7 +120,7 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve_advisory(vulnerable: str) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Telling", (Advisories,), {"weak": vulnerable}))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Advisory", (Advisories,), {"vulnerable": vulnerable}))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -52,8 +52,8 @@ def run_dog(
 class ServerProcess:
     """A process `dog serve ARGUMENTS` in the folder `cwd`.
 
-    It listens on a free port (`--port 0`) unless the arguments have one. `command` runs dog: by default this interpreter
-    and checkout. `env` is added to `clean_environment()`. `tls` is for its clients if it serves HTTPS.
+    It listens on a free port (`--port 0`) unless the arguments have one. `command` runs dog: by default this
+    interpreter and checkout. `env` is added to `clean_environment()`. `tls` is for its clients if it serves HTTPS.
     """
 
     def __init__(
