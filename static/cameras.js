@@ -1,15 +1,15 @@
-/* The chooser, where there are several cameras: a link for each, marked with what its camera does. */
+/* The links to the cameras, with the state of each. There are none for a single camera. */
 
 export class Cameras {
   #links;
 
-  /** `nav` is null where there is one camera alone. */
+  /** `nav` is null for a single camera. */
   constructor(nav) {
     this.#links = nav ? [...nav.querySelectorAll("a")] : [];
     nav?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
 
-  /** `cameras` are by name; with `live` the links lead to the live view too. */
+  /** `cameras` are by name; if `live`, the links open the live view. */
   write(cameras, live) {
     for (const link of this.#links) {
       const state = cameras[link.dataset.camera]?.state;

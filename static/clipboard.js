@@ -1,9 +1,9 @@
 /*
- * A link to copy. Where the clipboard can't be had (a page without TLS on the local network has none), it is copied the
- * old way, out of a field; and where a browser does not do that any more, the field stays, with the link selected.
+ * A button that copies a link. Without the clipboard API, which needs HTTPS, the link is copied from a field. If that
+ * fails too, the field stays, with the link selected.
  */
 
-const CONFIRMED = 2000; // ms that "Copied" stands
+const CONFIRMATION_MS = 2000; // the button shows "Copied" for this time
 
 export class CopyLink {
   #button;
@@ -11,20 +11,20 @@ export class CopyLink {
   #field;
   #timer = null;
 
-  /** `address()` gives the link; `onCopied(sentence)` is told what happened. */
-  constructor({ button, label, field }, address, onCopied) {
+  /** `getUrl()` returns the link; `onCopied(sentence)` receives the result for people. */
+  constructor({ button, label, field }, getUrl, onCopied) {
     this.#button = button;
     this.#label = label;
     this.#field = field;
     button.addEventListener("click", async () => {
-      const link = new URL(address(), location.href).href;
+      const link = new URL(getUrl(), location.href).href;
       const copied = await this.#copy(link);
       if (copied) this.#confirm();
       onCopied(copied ? "Link copied." : "The link is selected. Copy it from here.");
     });
   }
 
-  /** Take the field away: the photo is another one now. */
+  /** Hide the field, because the photo has changed. */
   clear() {
     this.#field.hidden = true;
   }
@@ -52,6 +52,6 @@ export class CopyLink {
     this.#timer = setTimeout(() => {
       this.#label.textContent = "Copy link";
       delete this.#button.dataset.copied;
-    }, CONFIRMED);
+    }, CONFIRMATION_MS);
   }
 }

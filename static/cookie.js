@@ -1,13 +1,13 @@
-/* The cookie `dog_snapshot`: the id of the visitor's last snapshot and nothing else. It gives no right. */
+/* The cookie `dog_snapshot`: only the id of the visitor's last snapshot. It gives no rights. */
 
-const YEAR = 31_536_000; // seconds
+const YEAR_S = 31_536_000;
 
-/** Remember this snapshot for the whole site; `root` is the address of its root. */
+/** Set the cookie for the whole site; `root` is the URL of its root. */
 export function rememberSnapshot(id, root) {
-  write(id, YEAR, root);
+  write(id, YEAR_S, root);
 }
 
-/** Forget it where it is one of these, which are there no more. */
+/** Delete the cookie if its snapshot is one of these, which were removed. */
 export function forgetSnapshots(ids, root) {
   const known = /(?:^|; )dog_snapshot=(\w+)/.exec(document.cookie)?.[1];
   if (ids.includes(known)) write("", 0, root);

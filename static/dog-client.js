@@ -1,103 +1,103 @@
 /*
- * D.O.G. in a browser: one connection to a server (docs/protocol.md) that heals itself, as a module without others.
- * The live page stands on it, and so may any page that the server's setting `origins` names (docs/clients.md).
+ * A browser client for D.O.G.: one connection to a server (docs/protocol.md) that reconnects. It needs no other module.
+ * The live page uses it, and so can any page that the server's setting `origins` names (docs/clients.md).
  *
  *     const dog = new DogClient("https://camera.example");
  *     dog.addEventListener("ready", ({ detail }) => { image.src = detail.url; });
  *     const photo = await dog.capture();
  *
- * - After a loss it comes back with full jitter: a random part of 0.5 s, doubling to 20 s. Codes 4401 and 4403 end it.
- * - A token is said on the connection and with each fetch, never in an address: those are kept in histories and logs.
- * - It resumes by the cursor of the last message it handed on, so that nothing is lost; `seq` tells repeats, which are
- *   dropped. What can't be had again is told as `missed`.
- * - A press whose connection dies is said again with its key, and gets the photo it would have got.
- * - A browser can't see WebSocket pings, so after 20 s of silence it asks with a `ping` of its own, and gives the
- *   connection up when nothing comes in 10 s. An ended connection is left at once, without waiting for its farewell.
+ * - It reconnects with full jitter: a random part of 0.5 s, doubling to 20 s. Close codes 4401 and 4403 are final.
+ * - A token is sent in a message and in the header of each fetch, never in a URL: histories and logs keep URLs.
+ * - It resumes by the cursor of the last message that it dispatched, so no event is lost. Repeated events are dropped by
+ *   their `seq`. If the server has no replay, `missed` is dispatched.
+ * - If a connection is lost during a press, the request is sent again with its key, and receives the same photo.
+ * - A browser can't see WebSocket pings. So after 20 s of silence the client sends a `ping`, and drops the connection if
+ *   no message arrives in 10 s. It does not wait for the closing handshake.
  */
 
-const FIRST_DELAY = 500; // ms, and the ones below too
-const LAST_DELAY = 20_000;
-const STEADY = 10_000; // a connection that lasted this long starts the delays anew
-const SILENCE = 20_000;
-const PATIENCE = 10_000;
-const MEMORY = 600_000; // a server knows the key of a press for so long
-const UNAUTHORIZED = 4401;
-/** What ends the trying, by its close code. */
-const REFUSALS = new Map([
-  [UNAUTHORIZED, ["unauthorized", "You must log in, or send a token."]],
+const MIN_RETRY_DELAY_MS = 500;
+const MAX_RETRY_DELAY_MS = 20_000;
+const STABLE_CONNECTION_MS = 10_000; // after a connection that lasted this long, the delay begins with the minimum
+const PING_AFTER_SILENCE_MS = 20_000;
+const RESPONSE_TIMEOUT_MS = 10_000;
+const REQUEST_KEY_TTL_MS = 600_000; // a server remembers the key of a press for 10 minutes
+const CLOSE_UNAUTHORIZED = 4401;
+/** Close codes after which the client does not reconnect, with the code and the message of the DogError. */
+const FINAL_CLOSE_CODES = new Map([
+  [CLOSE_UNAUTHORIZED, ["unauthorized", "You must log in, or send a token."]],
   [4403, ["forbidden", "The server does not allow this page to connect."]],
 ]);
 
 /**
- * A photo, in the words of the protocol; the addresses are whole.
+ * A photo, with the protocol's field names and absolute URLs.
  * @typedef {object} Photo
- * @property {string} camera its name
- * @property {number} capture its number; a later photo of any camera has a higher one
+ * @property {string} camera the camera's name
+ * @property {number} capture the capture's number; a later photo of any camera has a higher one
  * @property {string} snapshot the photo's id
- * @property {string} url of the picture
- * @property {string} page of the photo, for people
- * @property {string} thumbnail at most 320 by 320 pixels
+ * @property {string} url URL of the image
+ * @property {string} page URL of the photo's page
+ * @property {string} thumbnail URL of an image of at most 320 by 320 pixels
  * @property {string} captured_at when the exposure began: RFC 3339, UTC, milliseconds
  * @property {number} width pixels
  * @property {number} height pixels
- * @property {number} bytes of the picture
+ * @property {number} bytes size of the image
  * @property {string} content_type such as image/jpeg
  * @property {number} [exposure] seconds
- * @property {string} [sha256] of the picture, 64 hex digits
- * @property {boolean} [pinned] among those that `snapshots()` gives
+ * @property {string} [sha256] hash of the image, 64 hex digits
+ * @property {boolean} [pinned] only in the photos from `snapshots()`
  * @property {{verdict: "good" | "black", brightness: number, retaken?: number, found?: string[]}} [quality]
  */
 
 /**
- * What a press gave. `age` is in seconds, from the beginning of the exposure to the answer.
+ * The result of `capture()`. `age` is the time from the beginning of the exposure to the answer, in seconds.
  * @typedef {Photo & {outcome: "started" | "joined" | "queued" | "cached", age?: number}} CapturedPhoto
  */
 
 /**
- * A camera as it is now. `dead_time` is in seconds; `ready_at` is when the next exposure may begin.
+ * A camera's status. `dead_time` is in seconds; `ready_at` is when the next exposure may begin.
  * @typedef {object} CameraStatus
  * @property {string} name
  * @property {"idle" | "capturing" | "cooling" | "offline"} state
  * @property {number} dead_time
  * @property {string} ready_at
  * @property {Photo | null} latest
- * @property {number} [capture] the running one's number
+ * @property {number} [capture] number of the running capture
  * @property {string} [since] when it went offline
  * @property {string} [reason] why it is offline, for people
- * @property {boolean} [preview] whether /preview.mjpg shows it
+ * @property {boolean} [preview] true if /preview.mjpg shows it
  */
 
 /**
- * What this viewer may do, each with those before: watch, take photos, delete and pin and share them.
+ * The viewer's role: watch; also take photos; also pin, delete and share them.
  * @typedef {"view" | "capture" | "manage"} Role
  */
 
 /**
- * What the server's `dog token add` printed, or a function that gives it each time it is shown.
+ * The token that `dog token add` printed on the server, or a function that returns it each time it is sent.
  * @typedef {string | null | undefined | (() => string | null | undefined | Promise<string | null | undefined>)} Token
  */
 
 /**
- * The events by their type; each one's `detail` is this. Those of the server are its messages, in the words of
- * docs/protocol.md, and more may come; `statechange` and `missed` are said on this side.
+ * The `detail` of each type of event. The server's messages (docs/protocol.md) are dispatched as they are, and a newer
+ * server may send more types. `statechange` and `missed` come from this client.
  * @typedef {{seq: number, cursor: string, at: string, camera: string}} Numbered
  * @typedef {object} DogEvents
  * @property {{at: string, epoch: number, seq: number, cursor: string, recovered: boolean, server: string,
- *   role: Role, cameras: CameraStatus[], viewers: number}} hello the whole state, each time the connection is there, and
- *   when a token says more of who this is
- * @property {Numbered & {capture: number}} capturing the exposure begins
- * @property {Numbered & Photo} ready the photo is there
+ *   role: Role, cameras: CameraStatus[], viewers: number}} hello the whole state, after each connection, and after a
+ *   token changed the role
+ * @property {Numbered & {capture: number}} capturing an exposure begins
+ * @property {Numbered & Photo} ready the photo is saved
  * @property {Numbered & {capture: number, code: string, message: string, retry_after?: number}} failed
- * @property {Numbered & {state: string, reason?: string}} camera it went offline, or came back
+ * @property {Numbered & {state: string, reason?: string}} camera a camera went offline, or is back
  * @property {Numbered & {snapshots: string[], reason: "deleted" | "retention"}} removed
- * @property {{count: number}} viewers how many are watching
- * @property {{state: State, code?: number}} statechange `code` is the close code that ended it, where it is `refused`
- * @property {{since: string}} missed after a `hello`: the events after that cursor are lost, but not their photos
+ * @property {{count: number}} viewers the number of viewers
+ * @property {{state: State, code?: number}} statechange `code` is the close code if the state is `refused`
+ * @property {{since: string}} missed after a `hello`: the events after this cursor can't be replayed; `snapshots()` has their photos
  */
 
 /**
- * `connecting` until the first `hello`, then `live`; `lost` while it tries to come back. `refused` (the server does not
- * let this page watch, or asks who this is) and `closed` are for good.
+ * `connecting` until the first `hello`, then `live`; `lost` while it reconnects. `refused` (the server does not allow
+ * this page, or requires a login) and `closed` are final.
  * @typedef {"connecting" | "live" | "lost" | "refused" | "closed"} State
  */
 
@@ -106,18 +106,18 @@ const REFUSALS = new Map([
  * @property {string} request
  * @property {string | null} [camera]
  * @property {number} [maxAge]
- * @property {number} at when the server was first told of it, in ms; `maxAge` counts from then
- * @property {number | null} epoch of the server that was told
- * @property {WebSocket | null} socket on which it was said last
- * @property {number | null} capture that serves it
+ * @property {number} at when it was first sent, in ms; `maxAge` counts from then
+ * @property {number | null} epoch of the server that it was sent to
+ * @property {WebSocket | null} socket on which it was sent last
+ * @property {number | null} capture number of the capture that serves it
  * @property {CapturedPhoto["outcome"] | null} outcome
  * @property {(photo: CapturedPhoto) => void} resolve
  * @property {(error: unknown) => void} reject
  */
 
 /**
- * What went wrong, with a message for people. `code` is one of docs/protocol.md's, or on this side: `closed`, the
- * client was; `unreachable`, the server can't be asked. `retryAfter` is in seconds, where waiting helps.
+ * An error with a message for people. `code` is one of docs/protocol.md, or `closed` after `close()`, or `unreachable`
+ * if the server can't be reached. `retryAfter` is in seconds, and set if waiting helps.
  */
 export class DogError extends Error {
   /**
@@ -133,7 +133,7 @@ export class DogError extends Error {
   }
 }
 
-/** A key for a press: it is the same press for whoever says it again. */
+/** Return a random idempotency key for a press. */
 export function randomRequest() {
   return crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-");
 }
@@ -142,39 +142,39 @@ export class DogClient extends EventTarget {
   #root;
   /** @type {Token} */
   #token;
-  #introduction = randomRequest(); // the key of what says the token
-  #isAsking = false; // for a token, before the connection is opened
+  #authRequest = randomRequest(); // the key of the `auth` message
+  #isGettingToken = false;
   /** @type {State} */
   #state = "connecting";
   /** @type {DogError | null} */
-  #ended = null;
+  #stopError = null;
   /** @type {WebSocket | null} */
-  #socket = null; // none while it waits for the next try
+  #socket = null; // null while it waits for the next attempt
   #liveSince = 0;
   #attempts = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #listening = new AbortController();
+  #windowListeners = new AbortController();
   /** @type {number | null} */
   #epoch = null;
   #seq = 0;
   /** @type {string | null} */
   #cursor = null;
   /** @type {CameraStatus[]} */
-  #cameras = []; // as the last `hello` had them
+  #cameras = []; // of the last `hello`
   /** @type {Map<string, Photo>} */
   #latest = new Map(); // by camera
   /** @type {Set<Press>} */
-  #presses = new Set(); // that have no photo yet
+  #presses = new Set(); // without a result so far
   /** @type {(Press | null)[]} */
-  #asked = []; // what the server has to answer, which it does in this order; null is a ping
+  #unanswered = []; // messages that the server answers in this order; null is a ping
 
   /**
-   * Connects at once, and goes on until `close`.
-   * @param {string | URL} [url] of the server, where its live page is; without one, where this module came from.
-   *   Throws a TypeError where it is none.
+   * Connect, and reconnect until `close()`.
+   * @param {string | URL} [url] of the server's live page; left out, the server that this module is from.
+   *   Throws a TypeError if it is not an HTTP URL.
    * @param {object} [more]
-   * @param {Token} [more.token] for a server that asks who this is; in its own pages whoever logged in needs none
+   * @param {Token} [more.token] for a server that requires a login; the server's own pages use the session cookie
    */
   constructor(url = new URL("..", import.meta.url), { token } = {}) {
     super();
@@ -186,15 +186,15 @@ export class DogClient extends EventTarget {
     root.search = root.hash = "";
     if (!root.pathname.endsWith("/")) root.pathname += "/";
     this.#root = root;
-    const { signal } = this.#listening;
-    const hurry = () => this.#hurry();
-    globalThis.addEventListener?.("online", hurry, { signal });
-    globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && hurry(), { signal });
-    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || hurry(), { signal });
+    const { signal } = this.#windowListeners;
+    const reconnect = () => this.#reconnectNow();
+    globalThis.addEventListener?.("online", reconnect, { signal });
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && reconnect(), { signal });
+    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || reconnect(), { signal });
     this.#open();
   }
 
-  /** The server's address, with a slash at its end. */
+  /** The server's URL, with a slash at its end. */
   get url() {
     return this.#root.href;
   }
@@ -205,20 +205,20 @@ export class DogClient extends EventTarget {
   }
 
   /**
-   * Take a photo, or get one that is fresh enough: its exposure began no earlier than `maxAge` seconds before the press.
-   * 0 is a new one, and left out it is the camera's dead time. While the connection is lost the press waits for it:
-   * `signal: AbortSignal.timeout(15_000)` is a limit. An aborted press is not said again, but may have been heard.
-   * @param {object} [wish]
-   * @param {string | null} [wish.camera] its name; the first where left out
-   * @param {number} [wish.maxAge] seconds
-   * @param {string} [wish.request] makes it the same press for whoever says it; chosen at random where left out
-   * @param {AbortSignal} [wish.signal]
+   * Take a photo, or return one that is fresh enough: its exposure began at most `maxAge` seconds before the press.
+   * 0 means a new photo. While the connection is lost, the press waits for it: set a limit such as
+   * `signal: AbortSignal.timeout(15_000)`. An aborted press is not sent again, but the server may have received it.
+   * @param {object} [options]
+   * @param {string | null} [options.camera] name of the camera; the first one if left out
+   * @param {number} [options.maxAge] seconds; the camera's dead time if left out
+   * @param {string} [options.request] idempotency key; random if left out
+   * @param {AbortSignal} [options.signal]
    * @returns {Promise<CapturedPhoto>} rejects with a DogError, a RangeError, or the signal's reason
    */
   capture({ camera, maxAge, request = randomRequest(), signal } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      if (this.#ended) throw this.#ended;
+      if (this.#stopError) throw this.#stopError;
       if (maxAge !== undefined && !(maxAge >= 0 && maxAge < Infinity)) {
         throw new RangeError("maxAge is a number of seconds, 0 or more");
       }
@@ -235,39 +235,39 @@ export class DogClient extends EventTarget {
       };
       signal?.addEventListener("abort", () => press.reject(signal.reason), { signal: settled.signal });
       this.#presses.add(press);
-      if (this.#state === "live") this.#sayPress(press);
+      if (this.#state === "live") this.#sendPress(press);
     });
   }
 
   /**
-   * The photos that there are, newest first; `before` is the id of one to go on from.
-   * @param {{camera?: string | null, before?: string | null, limit?: number}} [wish] `limit` is at most 200
+   * List the photos, newest first; `before` is the id of the photo to continue from.
+   * @param {{camera?: string | null, before?: string | null, limit?: number}} [options] `limit` is at most 200
    * @returns {Promise<Photo[]>} rejects with a DogError
    */
-  async snapshots(wish = {}) {
+  async snapshots(options = {}) {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(wish)) if (value != null) query.set(name, String(value));
-    const { snapshots } = await this.#read(`api/snapshots?${query}`);
-    return snapshots.map((/** @type {Photo} */ photo) => this.#makeWhole(photo));
+    for (const [name, value] of Object.entries(options)) if (value != null) query.set(name, String(value));
+    const { snapshots } = await this.#fetchJson(`api/snapshots?${query}`);
+    return snapshots.map((/** @type {Photo} */ photo) => this.#completeUrls(photo));
   }
 
   /**
-   * The platform's fetch, which shows the token where the address is one of the server's: for what an element would have
-   * to be let in for, such as a picture, and for the rest of the interface. `url` may be relative to the server's.
+   * Fetch a URL, and send the token if it is a URL of the server: for images, which an element can't load with a token,
+   * and for the rest of the API. `url` may be relative to the server's.
    * @param {string | URL} url
-   * @param {RequestInit} [how]
+   * @param {RequestInit} [options]
    */
-  async fetch(url, how = {}) {
-    const whole = new URL(url, this.#root);
-    const headers = new Headers(how.headers);
-    const token = whole.href.startsWith(this.#root.href) && (await this.#findToken());
+  async fetch(url, options = {}) {
+    const full = new URL(url, this.#root);
+    const headers = new Headers(options.headers);
+    const token = full.href.startsWith(this.#root.href) && (await this.#getToken());
     if (token) headers.set("Authorization", `Bearer ${token}`);
-    return fetch(whole, { ...how, headers });
+    return fetch(full, { ...options, headers });
   }
 
-  /** Leave for good: nothing comes any more but a `statechange`, and presses under way are rejected with `closed`. */
+  /** Close the connection for good. The last event is a `statechange`; running presses are rejected with `closed`. */
   close() {
-    this.#end("closed", new DogError("closed", "The connection was closed by this page."));
+    this.#stop("closed", new DogError("closed", "The connection was closed by this page."));
   }
 
   /**
@@ -301,15 +301,15 @@ export class DogClient extends EventTarget {
       this.#connect(this.#token);
       return;
     }
-    if (this.#isAsking) return;
-    this.#isAsking = true;
+    if (this.#isGettingToken) return;
+    this.#isGettingToken = true;
     clearTimeout(this.#timer);
-    this.#findToken()
-      .finally(() => (this.#isAsking = false))
-      .then((token) => this.#ended ?? this.#connect(token), () => this.#ended ?? this.#lose(1006));
+    this.#getToken()
+      .finally(() => (this.#isGettingToken = false))
+      .then((token) => this.#stopError ?? this.#connect(token), () => this.#stopError ?? this.#handleClose(1006));
   }
 
-  async #findToken() {
+  async #getToken() {
     return typeof this.#token === "function" ? this.#token() : this.#token;
   }
 
@@ -319,31 +319,31 @@ export class DogClient extends EventTarget {
     if (this.#cursor) url.searchParams.set("since", this.#cursor);
     const socket = new WebSocket(url);
     this.#socket = socket;
-    this.#asked = [];
-    if (token) socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token, request: this.#introduction }));
+    this.#unanswered = [];
+    if (token) socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token, request: this.#authRequest }));
     socket.onmessage = ({ data }) => this.#receive(data);
-    socket.onclose = ({ code }) => this.#lose(code);
-    this.#expect(PATIENCE);
+    socket.onclose = ({ code }) => this.#handleClose(code);
+    this.#setDeadline(RESPONSE_TIMEOUT_MS);
   }
 
-  /** The network or the window came back: try now rather than later, or see whether the connection still lives. */
-  #hurry() {
+  /** Reconnect now, or check the connection, because the network or the window is back. */
+  #reconnectNow() {
     if (!this.#socket) this.#open();
-    else if (this.#state === "live") this.#ask();
+    else if (this.#state === "live") this.#sendPing();
   }
 
-  #ask() {
-    if (this.#say({ type: "ping" }, null)) this.#expect(PATIENCE);
-    else this.#lose(1006);
+  #sendPing() {
+    if (this.#send({ type: "ping" }, null)) this.#setDeadline(RESPONSE_TIMEOUT_MS);
+    else this.#handleClose(1006);
   }
 
-  /** Something must be heard within this time. */
-  #expect(/** @type {number} */ time, then = () => this.#lose(1006)) {
+  /** Wait for a message for so many milliseconds; without one, close the connection or do `then`. */
+  #setDeadline(/** @type {number} */ time, then = () => this.#handleClose(1006)) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(then, time);
   }
 
-  #leave() {
+  #disconnect() {
     clearTimeout(this.#timer);
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
@@ -351,63 +351,63 @@ export class DogClient extends EventTarget {
     this.#socket = null;
   }
 
-  #lose(/** @type {number} */ code) {
-    const refusal = REFUSALS.get(code);
+  #handleClose(/** @type {number} */ code) {
+    const refusal = FINAL_CLOSE_CODES.get(code);
     if (refusal) {
-      this.#end("refused", new DogError(refusal[0], refusal[1]), code);
+      this.#stop("refused", new DogError(refusal[0], refusal[1]), code);
       return;
     }
-    if (this.#state === "live" && Date.now() - this.#liveSince > STEADY) this.#attempts = 0;
-    this.#leave();
-    const delay = Math.random() * Math.min(LAST_DELAY, FIRST_DELAY * 2 ** this.#attempts);
+    if (this.#state === "live" && Date.now() - this.#liveSince > STABLE_CONNECTION_MS) this.#attempts = 0;
+    this.#disconnect();
+    const delay = Math.random() * Math.min(MAX_RETRY_DELAY_MS, MIN_RETRY_DELAY_MS * 2 ** this.#attempts);
     this.#attempts += 1;
-    this.#expect(delay, () => this.#open());
-    this.#change("lost");
+    this.#setDeadline(delay, () => this.#open());
+    this.#setState("lost");
   }
 
   /** @param {State} state @param {DogError} error @param {number} [code] */
-  #end(state, error, code) {
-    if (this.#ended) return;
-    this.#ended = error;
-    this.#listening.abort();
-    this.#leave();
+  #stop(state, error, code) {
+    if (this.#stopError) return;
+    this.#stopError = error;
+    this.#windowListeners.abort();
+    this.#disconnect();
     for (const press of this.#presses) press.reject(error);
-    this.#change(state, code);
+    this.#setState(state, code);
   }
 
   /** @param {State} state @param {number} [code] */
-  #change(state, code) {
+  #setState(state, code) {
     if (state === this.#state) return;
     this.#state = state;
-    this.#tell("statechange", code === undefined ? { state } : { state, code });
+    this.#dispatch("statechange", code === undefined ? { state } : { state, code });
   }
 
-  #tell(/** @type {string} */ type, /** @type {object} */ detail) {
+  #dispatch(/** @type {string} */ type, /** @type {object} */ detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  /** False when it can't be said, because the connection is not live. */
-  #say(/** @type {object} */ message, /** @type {Press | null} */ press) {
+  /** Send a message. Return false if the connection is not live. */
+  #send(/** @type {object} */ message, /** @type {Press | null} */ press) {
     if (this.#state !== "live" || this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(message));
-    this.#asked.push(press);
+    this.#unanswered.push(press);
     return true;
   }
 
-  // ---- what the server says
+  // ---- messages of the server
 
   #receive(/** @type {string} */ data) {
-    let said;
+    let parsed;
     try {
-      said = JSON.parse(data);
+      parsed = JSON.parse(data);
     } catch {
-      // not ours; the silence timer judges the connection
+      // not a message of the protocol
     }
-    if (typeof said?.type !== "string") return;
-    this.#expect(SILENCE, () => this.#ask());
-    const message = this.#makeWhole(said);
+    if (typeof parsed?.type !== "string") return;
+    this.#setDeadline(PING_AFTER_SILENCE_MS, () => this.#sendPing());
+    const message = this.#completeUrls(parsed);
     if (message.type === "hello") {
-      this.#greet(message);
+      this.#handleHello(message);
       return;
     }
     if (Number.isInteger(message.seq)) {
@@ -416,70 +416,70 @@ export class DogClient extends EventTarget {
     }
     if (typeof message.cursor === "string") this.#cursor = message.cursor;
     if (message.type === "ready") this.#latest.set(message.camera, photoOf(message));
-    const isAnswer = ["reply", "error", "pong"].includes(message.type) && message.request !== this.#introduction;
-    const asked = isAnswer ? this.#asked.shift() : null;
-    this.#tell(message.type, message);
-    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token) this.#lose(UNAUTHORIZED);
-    if (message.type === "reply") this.#hearReply(message);
-    else if (message.type === "error") this.#hearError(message, asked);
-    else if (message.type === "ready" || message.type === "failed") this.#hearEnd(message);
+    const isAnswer = ["reply", "error", "pong"].includes(message.type) && message.request !== this.#authRequest;
+    const asked = isAnswer ? this.#unanswered.shift() : null;
+    this.#dispatch(message.type, message);
+    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token) this.#handleClose(CLOSE_UNAUTHORIZED);
+    if (message.type === "reply") this.#handleReply(message);
+    else if (message.type === "error") this.#handleError(message, asked);
+    else if (message.type === "ready" || message.type === "failed") this.#handleCaptureEnd(message);
   }
 
-  #greet(/** @type {any} */ hello) {
+  #handleHello(/** @type {any} */ hello) {
     const since = this.#cursor;
     const resumed = hello.recovered && hello.epoch === this.#epoch;
-    if (!resumed) this.#seq = hello.seq; // else what was heard last still says which events are new
+    if (!resumed) this.#seq = hello.seq; // after a replay, the last `seq` still shows which events are new
     this.#epoch = hello.epoch;
     this.#cursor = hello.cursor;
     this.#cameras = hello.cameras = hello.cameras.map((/** @type {CameraStatus} */ camera) => ({
       ...camera,
-      latest: camera.latest && this.#makeWhole(camera.latest),
+      latest: camera.latest && this.#completeUrls(camera.latest),
     }));
     for (const { name, latest } of this.#cameras) if (latest) this.#latest.set(name, latest);
     this.#liveSince = Date.now();
-    this.#change("live");
-    if (!this.#ended) this.#tell("hello", hello);
-    if (!this.#ended && since && !hello.recovered) this.#tell("missed", { since });
+    this.#setState("live");
+    if (!this.#stopError) this.#dispatch("hello", hello);
+    if (!this.#stopError && since && !hello.recovered) this.#dispatch("missed", { since });
     for (const press of this.#presses) {
-      const replayed = resumed && press.capture !== null; // what became of it is told by its events
-      if (press.socket !== this.#socket && !replayed) this.#sayPress(press);
+      const replayed = resumed && press.capture !== null; // the replayed events have its result
+      if (press.socket !== this.#socket && !replayed) this.#sendPress(press);
     }
   }
 
-  #hearReply(/** @type {any} */ reply) {
+  #handleReply(/** @type {any} */ reply) {
     for (const press of this.#presses) {
       if (press.request !== reply.request) continue;
       press.capture = reply.capture;
       press.outcome ??= reply.outcome;
       if (reply.outcome !== "cached") continue;
-      this.#find(reply.snapshot).then((photo) => finish(press, photo, reply.age), press.reject);
+      this.#findPhoto(reply.snapshot).then((photo) => resolvePress(press, photo, reply.age), press.reject);
     }
   }
 
-  /** One that names no request is about what has waited longest for its answer. */
-  #hearError(/** @type {any} */ error, /** @type {Press | null | undefined} */ asked) {
+  /** Reject the press that an error is about. Without a `request`, it is the oldest unanswered message. */
+  #handleError(/** @type {any} */ error, /** @type {Press | null | undefined} */ asked) {
     for (const press of this.#presses) {
       if (error.request === undefined ? press === asked : press.request === error.request) press.reject(errorOf(error));
     }
   }
 
-  #hearEnd(/** @type {any} */ event) {
+  #handleCaptureEnd(/** @type {any} */ event) {
     for (const press of this.#presses) {
       if (press.capture !== event.capture) continue;
       if (event.type === "failed") press.reject(errorOf(event));
-      else finish(press, photoOf(event), (Date.parse(event.at) - Date.parse(event.captured_at)) / 1000);
+      else resolvePress(press, photoOf(event), (Date.parse(event.at) - Date.parse(event.captured_at)) / 1000);
     }
   }
 
   // ---- presses and photos
 
   /**
-   * Say it, again or for the first time. To a server that was started anew, or has forgotten the key, it is a new press:
-   * that one allows what the first one allowed, and so the photo that the first one took.
+   * Send a press, for the first time or again. A server that was restarted, or has forgotten the key, takes it as a new
+   * one. So `maxAge` grows by the time since, which allows the photo that the first request took.
    */
-  #sayPress(/** @type {Press} */ press) {
+  #sendPress(/** @type {Press} */ press) {
     const now = Date.now();
-    if (press.epoch !== this.#epoch || now - press.at > MEMORY) {
+    if (press.epoch !== this.#epoch || now - press.at > REQUEST_KEY_TTL_MS) {
       if (press.epoch !== null) {
         const camera = this.#cameras.find(({ name }) => name === (press.camera ?? name));
         press.maxAge = (press.maxAge ?? camera?.dead_time ?? 0) + Math.max(0, now - press.at) / 1000;
@@ -488,16 +488,16 @@ export class DogClient extends EventTarget {
       press.at = now;
     }
     const { request, camera, maxAge } = press;
-    if (this.#say({ type: "capture", request, camera, max_age: maxAge }, press)) press.socket = this.#socket;
+    if (this.#send({ type: "capture", request, camera, max_age: maxAge }, press)) press.socket = this.#socket;
   }
 
   /** @returns {Promise<Photo>} */
-  async #find(/** @type {string} */ snapshot) {
+  async #findPhoto(/** @type {string} */ snapshot) {
     for (const photo of this.#latest.values()) if (photo.snapshot === snapshot) return photo;
-    return this.#makeWhole(await this.#read(`api/snapshots/${encodeURIComponent(snapshot)}`));
+    return this.#completeUrls(await this.#fetchJson(`api/snapshots/${encodeURIComponent(snapshot)}`));
   }
 
-  async #read(/** @type {string} */ path) {
+  async #fetchJson(/** @type {string} */ path) {
     try {
       const response = await this.fetch(path);
       const body = await response.json();
@@ -511,13 +511,13 @@ export class DogClient extends EventTarget {
     }
   }
 
-  /** A server that does not know its public address tells paths from its root: they lie below the address we use. */
-  #makeWhole(/** @type {any} */ said) {
-    const whole = { ...said };
+  /** Make the URLs absolute. A server without the setting `base_url` sends paths, which are relative to its URL. */
+  #completeUrls(/** @type {any} */ message) {
+    const complete = { ...message };
     for (const field of ["url", "page", "thumbnail"]) {
-      if (typeof said[field] === "string") whole[field] = new URL(said[field].replace(/^\//, ""), this.#root).href;
+      if (typeof message[field] === "string") complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
     }
-    return whole;
+    return complete;
   }
 }
 
@@ -526,12 +526,12 @@ function photoOf(/** @type {any} */ { type, seq, cursor, at, ...photo }) {
   return photo;
 }
 
-/** What the server told of in an `error` or a `failed`. */
+/** Return the DogError of an `error` or a `failed`. */
 function errorOf(/** @type {any} */ { code, message, retry_after: retryAfter }) {
   return new DogError(code, message, { retryAfter });
 }
 
-function finish(/** @type {Press} */ press, /** @type {Photo} */ photo, /** @type {number | undefined} */ age) {
+function resolvePress(/** @type {Press} */ press, /** @type {Photo} */ photo, /** @type {number | undefined} */ age) {
   const outcome = /** @type {CapturedPhoto["outcome"]} */ (press.outcome);
   press.resolve({ ...photo, outcome, ...(age !== undefined && { age }) });
 }

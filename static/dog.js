@@ -1,7 +1,6 @@
 /*
- * The live page, put together. What the server says and what the visitor does go into the state (state.js); each change
- * is written to the page (view.js), spoken where it is worth hearing, and followed up here: the cookie, the pictures
- * that were missed, a press that has to be said again.
+ * The live page. The server's messages and the visitor's actions change the state (state.js). Each change is written to
+ * the page (view.js) and announced to screen readers. This module also sets the cookie and fetches missed photos.
  */
 
 import { Cameras } from "./cameras.js";
@@ -15,9 +14,9 @@ import { Strip } from "./strip.js";
 import { View } from "./view.js";
 import { announcementOf } from "./words.js";
 
-const TICK = 250; // ms; a countdown in whole seconds and its ring
-const HEARD = ["hello", "reply", "error", "viewers", "capturing", "ready", "failed", "camera", "removed"];
-const UNANSWERED = 5000; // ms after which a press may be said anew
+const REDRAW_INTERVAL_MS = 250; // for the countdown and its ring
+const STATE_EVENTS = ["hello", "reply", "error", "viewers", "capturing", "ready", "failed", "camera", "removed"];
+const MIN_REPEAT_MS = 5000; // an unanswered press may be repeated after this
 const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
 
 document.documentElement.classList.add("js");
@@ -25,7 +24,7 @@ const element = (id) => document.getElementById(id);
 const root = new URL(document.body.dataset.root, location.href);
 const speech = new Speech(element("speech"));
 
-element("for-capture")?.replaceWith(element("for-capture").content); // for when the visitor may press
+element("for-capture")?.replaceWith(element("for-capture").content); // the parts for visitors who may take photos later
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const shutter = new Shutter(element("press"), element("shutter"), press);
@@ -49,7 +48,7 @@ let state = initialState({
 });
 
 const dog = new DogClient(root);
-for (const type of HEARD) dog.addEventListener(type, ({ detail }) => change(receive, detail));
+for (const type of STATE_EVENTS) dog.addEventListener(type, ({ detail }) => change(receive, detail));
 dog.addEventListener("hello", catchUp);
 dog.addEventListener("missed", () => state.missed || fetchPhotos());
 dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots, root));
@@ -57,7 +56,7 @@ dog.addEventListener("statechange", ({ detail }) => {
   if (detail.state === "lost") change(act, { act: "lost" });
   if (detail.state === "refused") change(act, { act: "refused", code: detail.code });
 });
-let pressing = new AbortController(); // ends the saying again of the last press
+let pressAbort = new AbortController(); // keeps the client from sending the last press again
 
 function change(reduce, what) {
   const before = state;
@@ -75,25 +74,25 @@ function change(reduce, what) {
 
 function press() {
   if (!mayPress(state)) return;
-  const heard = state.press;
-  if (heard && (heard.outcome || Date.now() - heard.at < UNANSWERED)) return;
-  const early = state.connection.state === "connecting"; // said as soon as the connection is there
+  const last = state.press;
+  if (last && (last.outcome || Date.now() - last.at < MIN_REPEAT_MS)) return;
+  const early = state.connection.state === "connecting"; // the client sends it when it is connected
   if (!early && dog.state !== "live") {
     change(act, { act: "unsent" });
     return;
   }
   const request = randomRequest();
-  pressing.abort();
-  pressing = new AbortController();
-  dog.capture({ request, camera: state.camera, signal: pressing.signal }).catch(() => {}); // the events tell
+  pressAbort.abort();
+  pressAbort = new AbortController();
+  dog.capture({ request, camera: state.camera, signal: pressAbort.signal }).catch(() => {}); // the events have the result
   change(act, { act: "press", request });
 }
 
-/** What a `hello` leaves to do: photos that were missed, and a press that had its answer or is of a server that is gone. */
+/** Fetch missed photos after a `hello`, and do not repeat a press that was answered, or was sent to an earlier server. */
 function catchUp() {
   if (state.missed) fetchPhotos();
-  const { press: said } = state;
-  if (!said || said.outcome || said.epoch !== state.epoch) pressing.abort();
+  const { press: sent } = state;
+  if (!sent || sent.outcome || sent.epoch !== state.epoch) pressAbort.abort();
 }
 
 async function fetchPhotos() {
@@ -102,7 +101,7 @@ async function fetchPhotos() {
     const photos = await dog.snapshots({ limit: strip.length, camera: state.camera });
     change(act, { act: "photos", photos: photos.map(snapshotOf), asked });
   } catch {
-    // The connection is gone again; its next `hello` asks anew.
+    // The connection is lost again; the next `hello` repeats this.
   }
 }
 
@@ -112,7 +111,7 @@ function turnLive(on) {
 }
 
 element("live-view").addEventListener("click", ({ detail, currentTarget }) => {
-  if (detail) currentTarget.blur(); // by a pointer: Space takes a photo again
+  if (detail) currentTarget.blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);
 });
 element("newest").addEventListener("click", () => change(act, { act: "newest" }));
@@ -139,11 +138,11 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("visibilitychange", () => change(act, { act: "seen", seen: !document.hidden }));
 
-const readLost = () => change(act, { act: "complete", complete: !("lost" in document.documentElement.dataset) });
-addEventListener("lostchange", readLost); // of lost.js
+const updateComplete = () => change(act, { act: "complete", complete: !("lost" in document.documentElement.dataset) });
+addEventListener("lostchange", updateComplete); // from lost.js
 
-setInterval(() => view.write(state, Date.now()), TICK);
+setInterval(() => view.write(state, Date.now()), REDRAW_INTERVAL_MS);
 change(act, { act: "seen", seen: !document.hidden });
-readLost();
+updateComplete();
 if (location.hash === "#live") turnLive(true);
 view.write(state, Date.now());

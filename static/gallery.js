@@ -1,19 +1,19 @@
 /*
- * The gallery goes on by itself. What stands in it is always what the server says: its own pages are fetched again, and
- * their tiles merged by the numbers of their captures. So new photos come, gaps after a lost connection heal, and older
- * photos follow when their link comes near, all in one way; the push only says when. One page is read after the other.
+ * The gallery updates itself. It fetches the server's pages again, one after the other, and merges their tiles by capture
+ * number. New photos, gaps after a lost connection, and older photos near the end of the page all come in this way; the
+ * push only says when.
  *
- * New photos come in for whoever is at the top. Whoever looks further down is told of them, and nothing moves there.
- * Whoever was logged out keeps what is here, and is told the way to log in.
+ * New photos are shown to a visitor at the top. A visitor further down sees their number, and nothing moves. A visitor
+ * who was logged out keeps the photos, and sees the link to log in.
  */
 
 import { DogClient } from "./dog-client.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { Speech } from "./speech.js";
 
-const NEAR = "900px"; // below the window: there the link to older photos has them fetched
-const PATIENCE = 20_000; // ms for one page
-const FEW = 300; // photos that may be new after a loss, for the others to be looked at again nonetheless
+const LOAD_MARGIN = "900px"; // older photos are loaded when their link is this close to the window
+const FETCH_TIMEOUT_MS = 20_000;
+const MAX_NEW_PHOTOS = 300; // after missed events, reload everything if at most so many photos are new
 
 document.documentElement.classList.add("js");
 const element = (id) => document.getElementById(id);
@@ -22,10 +22,10 @@ const speech = new Speech(element("speech"));
 const dog = new DogClient(new URL(document.body.dataset.root, location.href));
 const { before, camera } = album.dataset;
 
-const gone = new Set(); // ids: a page that was asked for earlier may still name them
+const gone = new Set(); // ids of removed photos: a page that was requested before may still have them
 let queue = Promise.resolve();
-let isDue = false; // the newest are about to be read
-let isLoading = false; // older ones are being read
+let isNewestQueued = false;
+let isLoadingOlder = false;
 
 // ---- a page and its tiles
 
@@ -37,20 +37,20 @@ const sectionOf = (tile) => tile.closest(".day");
 const findTile = (snapshot) => album.querySelector(`.tiles [data-snapshot="${snapshot}"]`)?.parentElement;
 const write = (count, kind) => `${count} ${kind} photo${count === 1 ? "" : "s"}`;
 
-/** Whether the newest photos are where the visitor looks. */
+/** Return true if the visitor is at the newest photos. */
 const isAtTop = () => element("choice").getBoundingClientRect().bottom > 0;
 
-async function fetchPage(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
-  if (asksToLogIn(response)) tellLoggedOut();
-  if (!response.ok) throw new Error(`${address} answered ${response.status}`);
+async function fetchPage(url) {
+  const response = await fetch(url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+  if (asksToLogIn(response)) showLoggedOut();
+  if (!response.ok) throw new Error(`${url} answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  if (!page.getElementById("album")) throw new Error(`${address} is no gallery`);
+  if (!page.getElementById("album")) throw new Error(`${url} is no gallery`);
   const tiles = tilesOf(page).filter((tile) => !gone.has(idOf(tile)));
   return { page, tiles, older: page.getElementById("older") };
 }
 
-function tellLoggedOut() {
+function showLoggedOut() {
   if (element("out")) return;
   const text = document.createElement("p");
   text.textContent = `${LOGGED_OUT}.`;
@@ -64,22 +64,22 @@ function tellLoggedOut() {
 
 const fetchOwnPage = () => fetchPage(location.pathname + location.search);
 
-/** After what was asked before. What goes wrong is let be: the next `hello`, or coming near again, asks anew. */
+/** Run a task after the earlier ones. Errors are ignored: the next `hello`, or the next scrolling, tries again. */
 function enqueue(task) {
   queue = queue.then(task).catch(() => {});
   return queue;
 }
 
-// ---- what comes and goes
+// ---- adding and removing
 
-/** Put those that are new where they belong, and mark what is pinned by now. How many were new. */
+/** Insert the new tiles in order, and update the pins of the others. Return the number of new ones. */
 function merge(tiles) {
   const here = tilesOf(album);
   let added = 0;
   for (const tile of tiles) {
     const known = findTile(idOf(tile));
     if (known) {
-      mark(known, tile);
+      updatePin(known, tile);
       continue;
     }
     const after = here.findIndex((other) => captureOf(other) < captureOf(tile));
@@ -91,7 +91,7 @@ function merge(tiles) {
   return added;
 }
 
-/** Between its neighbours; their days go on where it is of one of them. */
+/** Insert a tile between its neighbours, in the day of one of them or in a new one. */
 function place(tile, newer, older) {
   const section = sectionOf(tile);
   const isOfDay = (other) => other && sectionOf(other).dataset.day === section.dataset.day;
@@ -106,7 +106,7 @@ function place(tile, newer, older) {
   }
 }
 
-function mark(tile, fresh) {
+function updatePin(tile, fresh) {
   const [link, { dataset, lastElementChild }] = [linkOf(tile), linkOf(fresh)];
   if (link.dataset.pinned === dataset.pinned) return;
   link.querySelector(".pinned")?.remove();
@@ -116,30 +116,30 @@ function mark(tile, fresh) {
   link.append(lastElementChild);
 }
 
-/** Take them away, and days that are empty then. The focus goes to a neighbour, and what is looked at stays in place. */
+/** Remove tiles and empty days. The focus moves to a neighbour, and the view does not scroll. */
 function remove(tiles) {
   if (!tiles.length) return;
   const left = tilesOf(album).filter((tile) => !tiles.includes(tile));
   const focused = tiles.find((tile) => tile.contains(document.activeElement));
-  const heir = focused && (left.find((tile) => captureOf(tile) < captureOf(focused)) ?? left.at(-1));
+  const next = focused && (left.find((tile) => captureOf(tile) < captureOf(focused)) ?? left.at(-1));
   const seen = left.find((tile) => tile.getBoundingClientRect().bottom > 0);
   const top = seen?.getBoundingClientRect().top;
   const days = new Set(tiles.map(sectionOf));
   for (const tile of tiles) tile.remove();
   for (const day of days) if (!tilesOf(day).length) day.remove();
   if (seen && !isAtTop()) scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
-  if (focused) (heir ? linkOf(heir) : element("choice").querySelector("select, input")).focus({ preventScroll: true });
+  if (focused) (next ? linkOf(next) : element("choice").querySelector("select, input")).focus({ preventScroll: true });
 }
 
-/** Those that the server would have named in its page, had it them still; the page before it reached to `from`. */
+/** Return the tiles that are missing in the server's page, which begins before the capture `from`. */
 function findMissing({ tiles, older }, from = Infinity) {
   const named = new Set(tiles.map(idOf));
   const until = older ? Math.min(...tiles.map(captureOf)) : -Infinity;
   return tilesOf(album).filter((tile) => captureOf(tile) < from && captureOf(tile) >= until && !named.has(idOf(tile)));
 }
 
-/** The end as that of this page, which is now the last: a link to older photos, or that there are none at all. */
-function end({ page }) {
+/** Copy the end of this page, which is now the last: a link to older photos, or the text that there are no photos. */
+function updateEnd({ page }) {
   for (const id of ["older", "none"]) {
     const [old, fresh] = [element(id), page.getElementById(id)];
     if (!fresh) old?.closest("p").remove();
@@ -151,35 +151,35 @@ function end({ page }) {
 
 // ---- the newest
 
-function readNewest() {
-  if (isDue) return;
-  isDue = true;
+function loadNewest() {
+  if (isNewestQueued) return;
+  isNewestQueued = true;
   enqueue(async () => {
-    isDue = false;
-    if (document.hidden) return; // it is read when the page is seen again
+    isNewestQueued = false;
+    if (document.hidden) return; // it is loaded when the page is visible again
     const fetched = await fetchOwnPage();
-    if (fetched.older && !fetched.tiles.length) return readNewest(); // all that it names were deleted meanwhile
+    if (fetched.older && !fetched.tiles.length) return loadNewest(); // all its photos were deleted since
     const news = fetched.tiles.filter((tile) => !findTile(idOf(tile)));
     const wasEmpty = !tilesOf(album).length;
     remove(findMissing(fetched));
-    if (wasEmpty || isAtTop()) bringIn(fetched, news);
+    if (wasEmpty || isAtTop()) mergeNewest(fetched, news);
     else announce(news.length, news.length === fetched.tiles.length && fetched.older !== null);
   });
 }
 
-/** Merge the first page. Where it knows nothing of what is here, more than it was missed: the gallery begins anew. */
-function bringIn(fetched, news) {
+/** Merge the first page. If all its photos are new, there may be a gap below: keep only this page. */
+function mergeNewest(fetched, news) {
   const here = tilesOf(album);
   merge(fetched.tiles);
   if (news.length === fetched.tiles.length) {
     remove(here);
-    end(fetched);
+    updateEnd(fetched);
   }
   announce(0);
   if (news.length) speech.say(`${write(news.length, "new")}.`);
 }
 
-/** Tell of new photos that wait at the top, and may be more than are known. */
+/** Show the number of new photos at the top. */
 function announce(count, mayBeMore = false) {
   const [button, label] = [element("newest"), element("newest-label")];
   const text = write(mayBeMore ? `${count}+` : count, "new");
@@ -192,10 +192,10 @@ function announce(count, mayBeMore = false) {
   speech.say(`${text} at the top.`);
 }
 
-/** After events were lost: what is there no more goes, as far down as the gallery has been read. */
-function readAll() {
+/** Reload all pages that are shown, to remove deleted photos after events were missed. */
+function reloadAll() {
   enqueue(async () => {
-    const most = tilesOf(album).length + FEW;
+    const most = tilesOf(album).length + MAX_NEW_PHOTOS;
     let fetched = await fetchOwnPage();
     let from = Infinity;
     for (let read = fetched.tiles.length; ; read += fetched.tiles.length) {
@@ -213,34 +213,34 @@ function readAll() {
 async function appendOlder() {
   const fetched = await fetchPage(element("older").href);
   const added = merge(fetched.tiles);
-  end(fetched);
+  updateEnd(fetched);
   if (added) speech.say(`${write(added, "older")}.`);
 }
 
-function readOlder() {
+function loadOlder() {
   const link = element("older");
-  if (isLoading || !link || link === document.activeElement) return; // who is on it may follow it
-  isLoading = true;
-  enqueue(() => appendOlder().finally(() => (isLoading = false)));
+  if (isLoadingOlder || !link || link === document.activeElement) return; // a focused link stays
+  isLoadingOlder = true;
+  enqueue(() => appendOlder().finally(() => (isLoadingOlder = false)));
 }
 
-const nearing = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && readOlder(), {
-  rootMargin: `0px 0px ${NEAR} 0px`,
+const linkObserver = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && loadOlder(), {
+  rootMargin: `0px 0px ${LOAD_MARGIN} 0px`,
 });
 
-/** Have it told anew whether the link is near. */
+/** Observe the link again, which reports its distance at once. */
 function watchLink() {
-  nearing.disconnect();
-  if (element("older")) nearing.observe(element("older"));
+  linkObserver.disconnect();
+  if (element("older")) linkObserver.observe(element("older"));
 }
 
-// ---- the place, for whoever comes back
+// ---- the scroll position, for visitors who come back
 
 history.scrollRestoration = "manual";
 if (!history.state?.gallery) history.replaceState({ gallery: String(Math.random()) }, "");
-const KEY = `dog gallery ${history.state.gallery}`;
+const PLACE_KEY = `dog gallery ${history.state.gallery}`;
 
-/** The photo that has the focus, or the first that is seen, and where in the window it is; null at the very top. */
+/** Return the focused or the first visible photo, and its position; null at the top. */
 function findPlace() {
   const bar = document.querySelector(".bar").getBoundingClientRect().bottom;
   const isSeen = ({ bottom, top }) => bottom > bar && top < innerHeight;
@@ -251,7 +251,7 @@ function findPlace() {
   return { capture: captureOf(tile), top: tile.getBoundingClientRect().top, isFocused: Boolean(focused) };
 }
 
-/** Read on until it is there, unless the visitor goes elsewhere meanwhile. Where its photo is gone, the next one is it. */
+/** Load older photos until this one, or the next older one, is there. Scroll to it unless the visitor scrolled. */
 async function returnTo({ capture, top, isFocused }) {
   const began = scrollY;
   const find = () => tilesOf(album).find((tile) => captureOf(tile) <= capture);
@@ -263,14 +263,14 @@ async function returnTo({ capture, top, isFocused }) {
 }
 
 try {
-  const place = JSON.parse(sessionStorage.getItem(KEY));
+  const place = JSON.parse(sessionStorage.getItem(PLACE_KEY));
   if (place) enqueue(() => returnTo(place));
-  addEventListener("pagehide", () => sessionStorage.setItem(KEY, JSON.stringify(findPlace())));
+  addEventListener("pagehide", () => sessionStorage.setItem(PLACE_KEY, JSON.stringify(findPlace())));
 } catch {
-  // a browser that keeps nothing for us
+  // session storage is disabled
 }
 
-// ---- the choice of camera and day: at once by a pointer; what is typed is applied by Enter, or by going on from it
+// ---- the choice of camera and day: a pointer applies it at once, the keyboard by Enter or by leaving the form
 
 const choice = element("choice");
 let isTyping = false;
@@ -295,16 +295,16 @@ choice.addEventListener("formdata", ({ formData }) => {
   for (const [name, value] of [...formData]) if (!value) formData.delete(name);
 });
 
-// ---- what tells that something is to be read
+// ---- events
 
 dog.addEventListener("hello", () => {
-  readNewest();
+  loadNewest();
   watchLink();
 });
-dog.addEventListener("missed", readAll);
-dog.addEventListener("statechange", ({ detail: { code } }) => code === 4401 && tellLoggedOut());
+dog.addEventListener("missed", reloadAll);
+dog.addEventListener("statechange", ({ detail: { code } }) => code === 4401 && showLoggedOut());
 dog.addEventListener("ready", ({ detail }) => {
-  if (!before && (!camera || detail.camera === camera)) readNewest();
+  if (!before && (!camera || detail.camera === camera)) loadNewest();
 });
 dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
   for (const snapshot of snapshots) gone.add(snapshot);
@@ -312,11 +312,11 @@ dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
   remove(tiles);
   const how = reason === "retention" ? (tiles.length === 1 ? "was removed to make room" : "were removed to make room") : tiles.length === 1 ? "was deleted" : "were deleted";
   if (tiles.length) speech.say(`${tiles.length} photo${tiles.length === 1 ? "" : "s"} ${how}.`);
-  if (!tilesOf(album).length || !element("newest").hidden) readNewest();
+  if (!tilesOf(album).length || !element("newest").hidden) loadNewest();
 });
-document.addEventListener("visibilitychange", () => document.hidden || readNewest());
+document.addEventListener("visibilitychange", () => document.hidden || loadNewest());
 album.addEventListener("focusout", ({ target }) => target.id === "older" && watchLink());
 
 element("newest").addEventListener("click", () => scrollTo({ top: 0, behavior: "instant" }));
-new IntersectionObserver(() => isAtTop() && !element("newest").hidden && readNewest()).observe(choice);
+new IntersectionObserver(() => isAtTop() && !element("newest").hidden && loadNewest()).observe(choice);
 watchLink();

@@ -1,28 +1,28 @@
 /*
- * The way to log in, for a page that was open when its visitor was logged out. It leads back to the same page; whoever has
- * logged in elsewhere meanwhile is led on at once.
+ * The link to log in, for a page whose visitor was logged out. It leads back to the same page, at once if the visitor
+ * has logged in elsewhere.
  */
 
 export const LOGGED_OUT = "You are logged out";
 
 const rootOf = () => new URL(document.body.dataset.root, location.href);
 
-export function loginAddress() {
+export function loginUrl() {
   const root = rootOf();
-  const address = new URL("login", root);
-  address.searchParams.set("next", location.href.slice(root.href.length).split("#")[0]);
-  return address.href;
+  const url = new URL("login", root);
+  url.searchParams.set("next", location.href.slice(root.href.length).split("#")[0]);
+  return url.href;
 }
 
 export function createLoginLink() {
   const link = document.createElement("a");
   link.className = "action solid";
-  link.href = loginAddress();
+  link.href = loginUrl();
   link.textContent = "Log in";
   return link;
 }
 
-/** Whether an answer says so: to who asks for a page by leading there, else by its status. */
+/** Return true if a response is a 401, or a redirect to the login page. */
 export function asksToLogIn({ status, redirected, url }) {
   return status === 401 || (redirected && new URL(url).pathname === new URL("login", rootOf()).pathname);
 }

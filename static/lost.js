@@ -1,63 +1,63 @@
 /*
- * Files that did not load. The text of this file is in every page, before all that the page loads, so that it can't get
- * lost itself. A script, a stylesheet or an image that fails is loaded again: after a random pause that doubles, or when
- * the server says, and at once when the visitor wants it or the network is back. While something is missing, a notice
- * says so, and <html> has `data-lost`; a "lostchange" event tells of each change of that.
+ * Load files again that did not load. The text of this file is inside every page, before everything that the page loads,
+ * so it can't be lost itself. A script, a stylesheet or an image that failed is loaded again after a random delay that
+ * doubles, or after the server's Retry-After, or at once if the visitor presses the button or the network is back. While
+ * a file is missing, the page shows a notice and <html> has `data-lost`; each change dispatches "lostchange".
  *
- * An element says only that it failed. So its file is fetched first, which tells why, and puts it into the cache. An
- * image that is gone, or that this visitor may not see, is given up. A script or a stylesheet that is gone means that
- * the server has another version by now: then the whole page is loaded again.
+ * The error event of an element has no reason. So the file is fetched first, which gives the status and fills the cache.
+ * An image that is gone or forbidden is given up. A script or a stylesheet that is gone means that the server has
+ * another version now, so the whole page is reloaded.
  */
 
-const FIRST_PAUSE = 1000; // ms before the first try, doubling
-const LAST_PAUSE = 20_000;
-const LONGEST_ADVICE = 120_000; // ms; a server that says to wait for longer is asked then
-const PATIENCE = 20_000; // ms for one answer
-const TICK = 250; // ms
-const FINAL = [401, 403, 404, 410];
-const PATIENT_TRIES = 4; // before a page that was reloaded already is reloaded again
+const MIN_RETRY_DELAY_MS = 1000; // doubles
+const MAX_RETRY_DELAY_MS = 20_000;
+const MAX_RETRY_AFTER_MS = 120_000; // a longer Retry-After is not obeyed
+const FETCH_TIMEOUT_MS = 20_000;
+const REDRAW_INTERVAL_MS = 250;
+const FINAL_STATUSES = [401, 403, 404, 410];
+const TRIES_BEFORE_RELOAD = 4; // for a page that was reloaded already
 
 const html = document.documentElement;
 const wasReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
-const files = new Map(); // element -> whether it is being loaded again
+const files = new Map(); // element -> true while it is loaded again
 let tries = 0;
 let jitter = Math.random();
 let timer = null;
-let dueAt = 0; // by performance.now(), and the next one too
-let notBefore = 0; // as the server said
-let ticking = null;
+let dueAt = 0; // performance.now()
+let notBefore = 0; // from Retry-After
+let redrawTimer = null;
 let notice = null;
 let status = null; // {line, nodes}: the live page's status line, and what the server wrote there
 
 const isImage = (element) => element.tagName === "IMG";
-const isPart = (element) => !isImage(element);
-const isSpoken = (element) => isPart(element) || element.alt !== ""; // decoration is loaded again without a word
+const isPageFile = (element) => !isImage(element);
+const isAnnounced = (element) => isPageFile(element) || element.alt !== ""; // decoration is loaded again silently
 
 function kindOf(element) {
   if (element.tagName === "SCRIPT" && element.src) return "script";
   if (element.tagName === "LINK" && element.rel === "stylesheet") return "style";
-  return isImage(element) && !element.closest("#viewfinder") ? "image" : null; // the live view has tries of its own
+  return isImage(element) && !element.closest("#viewfinder") ? "image" : null; // the live view retries by itself
 }
 
-document.addEventListener("error", ({ target }) => kindOf(target) && lose(target), true);
-document.addEventListener("load", ({ target }) => files.has(target) && forget(target), true);
+document.addEventListener("error", ({ target }) => kindOf(target) && addLost(target), true);
+document.addEventListener("load", ({ target }) => files.has(target) && removeLost(target), true);
 addEventListener("online", tryAgain);
 
-function lose(element) {
+function addLost(element) {
   if (!files.has(element)) tries = 0;
   files.set(element, false);
   schedule();
   write();
 }
 
-function forget(element) {
+function removeLost(element) {
   files.delete(element);
   write();
 }
 
 function schedule() {
   const now = performance.now();
-  const at = Math.max(notBefore, now + Math.min(LAST_PAUSE, FIRST_PAUSE * 2 ** tries) * (1 + jitter));
+  const at = Math.max(notBefore, now + Math.min(MAX_RETRY_DELAY_MS, MIN_RETRY_DELAY_MS * 2 ** tries) * (1 + jitter));
   if (timer && dueAt <= at && notBefore <= dueAt) return;
   clearTimeout(timer);
   timer = setTimeout(tryAgain, at - now);
@@ -77,16 +77,16 @@ async function load(element) {
   files.set(element, true);
   const url = new URL(isImage(element) ? element.currentSrc || element.src : (element.src ?? element.href));
   if (url.origin === location.origin) {
-    const answer = await ask(url);
+    const answer = await fetchFile(url);
     if (!files.has(element)) return;
     if (!answer?.ok) {
-      judge(element, answer);
+      handleFailure(element, answer);
       return;
     }
   }
   if (isImage(element)) {
     element.loading = "eager";
-    element.src = element.src; // which has it loaded again
+    element.src = element.src; // loads it again
     return;
   }
   const copy = document.createElement(element.tagName);
@@ -96,24 +96,24 @@ async function load(element) {
   element.replaceWith(copy);
 }
 
-/** What the answer, or that there is none, means for a file. */
-function judge(element, answer) {
-  if (FINAL.includes(answer?.status)) {
+/** Give the file up, reload the page, or schedule another try. */
+function handleFailure(element, answer) {
+  if (FINAL_STATUSES.includes(answer?.status)) {
     if (isImage(element)) {
-      forget(element);
+      removeLost(element);
       return;
     }
-    if (!wasReloaded || tries > PATIENT_TRIES) location.reload();
+    if (!wasReloaded || tries > TRIES_BEFORE_RELOAD) location.reload();
   }
   const seconds = Number(answer?.headers.get("Retry-After")) || 0;
-  notBefore = performance.now() + Math.min(LONGEST_ADVICE, 1000 * seconds) * (1 + jitter);
-  lose(element);
+  notBefore = performance.now() + Math.min(MAX_RETRY_AFTER_MS, 1000 * seconds) * (1 + jitter);
+  addLost(element);
 }
 
-/** The answer with its body read, or null if there is none. */
-async function ask(url) {
+/** Return the response after reading its body, or null. */
+async function fetchFile(url) {
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout?.(PATIENCE) });
+    const answer = await fetch(url, { signal: AbortSignal.timeout?.(FETCH_TIMEOUT_MS) });
     await answer.blob();
     return answer;
   } catch {
@@ -121,17 +121,17 @@ async function ask(url) {
   }
 }
 
-// ---- what is said
+// ---- the notice
 
 function write() {
-  for (const element of files.keys()) if (!element.isConnected) files.delete(element); // it is not wanted any more
+  for (const element of files.keys()) if (!element.isConnected) files.delete(element);
   const elements = [...files.keys()];
   if (!elements.length) {
     clearTimeout(timer);
     timer = null;
   }
-  writeKinds([...new Set(elements.filter(isPart).map(kindOf))].join(" "));
-  if (document.body) writeNotice(elements.filter(isSpoken));
+  writeKinds([...new Set(elements.filter(isPageFile).map(kindOf))].join(" "));
+  if (document.body) writeNotice(elements.filter(isAnnounced));
   else addEventListener("DOMContentLoaded", write, { once: true });
 }
 
@@ -146,24 +146,24 @@ function writeNotice(elements) {
   writeStatus(elements.some((element) => kindOf(element) === "script"));
   if (!elements.length) {
     notice?.remove();
-    clearInterval(ticking);
-    notice = ticking = null;
+    clearInterval(redrawTimer);
+    notice = redrawTimer = null;
     return;
   }
   notice ??= createNotice();
-  ticking ??= setInterval(write, TICK);
-  const isIncomplete = elements.some(isPart);
-  const [said, next] = notice.children;
+  redrawTimer ??= setInterval(write, REDRAW_INTERVAL_MS);
+  const isIncomplete = elements.some(isPageFile);
+  const [problem, next] = notice.children;
   if (!notice.isConnected) document.body.append(notice);
-  said.setAttribute("role", isIncomplete ? "alert" : "status");
-  put(said, isIncomplete ? "Part of this page did not load." : `${count(elements.length)} did not load.`);
+  problem.setAttribute("role", isIncomplete ? "alert" : "status");
+  setText(problem, isIncomplete ? "Part of this page did not load." : `${count(elements.length)} did not load.`);
   const left = Math.max(1, Math.ceil((dueAt - performance.now()) / 1000));
-  put(next, timer ? `Trying again in ${left} s.` : "Trying again…");
+  setText(next, timer ? `Trying again in ${left} s.` : "Trying again…");
 }
 
 const count = (photos) => (photos === 1 ? "A photo" : `${photos} photos`);
 
-function put(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -178,7 +178,7 @@ function createNotice() {
   return created;
 }
 
-/** Without its script the live page is not live, and nothing else changes the status line that the server wrote. */
+/** Write into the live page's status line while its script is missing. Nothing else changes that line then. */
 function writeStatus(isLost) {
   const line = document.getElementById("status");
   if (isLost && line && !status) {

@@ -1,8 +1,7 @@
 /*
- * The page of one photo: its time in the visitor's own way, the link to copy, the arrow keys, and what a person decides
- * of it, without leaving the page; who may not decide has no buttons for it. Where somebody else deleted it, or the
- * visitor was logged out, that is said as soon as the server is asked; where a role was given or taken away, the page
- * is loaded again.
+ * The page of one photo: local times, the link to copy, the arrow keys, and pinning and deleting without leaving the
+ * page, if the visitor's role allows it. Each request to the server also shows if the photo was deleted or the visitor
+ * was logged out. If the visitor's role changed, the page is reloaded.
  */
 
 import { CopyLink } from "./clipboard.js";
@@ -11,7 +10,7 @@ import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
 
-const PATIENCE = 20_000; // ms for one answer
+const FETCH_TIMEOUT_MS = 20_000;
 
 document.documentElement.classList.add("js");
 const element = (id) => document.getElementById(id);
@@ -36,9 +35,9 @@ const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Da
 writeTime();
 setInterval(writeTime, 10_000);
 
-// ---- what the server knows of it
+// ---- requests
 
-function tell(sentence, ...more) {
+function showNotice(sentence, ...more) {
   element("notice-text").textContent = sentence;
   element("notice").replaceChildren(element("notice-text"), ...more);
   element("notice").hidden = !sentence;
@@ -47,35 +46,35 @@ function tell(sentence, ...more) {
 
 let isGone = false;
 
-/** The answer; null where it is none that helps, which is told. */
-async function ask(method, address) {
+/** Return the response; show the error and return null if it failed. */
+async function request(method, url) {
   try {
-    const answer = await fetch(address, { method, signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(url, { method, signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
     if (answer.ok) {
-      tell("");
+      showNotice("");
       return answer;
     }
     if (asksToLogIn(answer)) {
-      tell(`${LOGGED_OUT}.`, createLoginLink());
+      showNotice(`${LOGGED_OUT}.`, createLoginLink());
       return null;
     }
     const { code, detail } = await answer.json();
-    tell(detail);
+    showNotice(detail);
     isGone = code === "gone_snapshot";
     document.querySelector(".caption .actions").hidden = isGone;
     if (code === "forbidden") for (const id of ["share", "pin", "delete"]) element(id)?.closest("form, a").remove();
   } catch {
-    tell("The server can’t be reached. Try again.");
+    showNotice("The server can’t be reached. Try again.");
   }
   return null;
 }
 
 document.addEventListener("visibilitychange", async () => {
   if (document.hidden || isGone) return;
-  const answer = await ask("GET", api);
+  const answer = await request("GET", api);
   if (!answer) return;
   writePin((await answer.json()).pinned === true);
-  const visitor = await ask("GET", new URL("../visitor", api));
+  const visitor = await request("GET", new URL("../visitor", api));
   if (visitor && ((await visitor.json()).role === "manage") !== (element("pin") !== null)) location.reload();
 });
 
@@ -93,12 +92,12 @@ function writePin(pinned) {
 pin?.form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const pinned = pin.value === "yes";
-  if (!(await ask(pinned ? "PUT" : "DELETE", `${api}/pin`))) return;
+  if (!(await request(pinned ? "PUT" : "DELETE", `${api}/pin`))) return;
   writePin(pinned);
   speech.say(pinned ? "Pinned." : "Not pinned any more.");
 });
 
-// ---- deleting: the question of the page that the link leads to, over this one
+// ---- deleting: a dialog with the question of the linked page
 
 const dialog = document.createElement("dialog");
 dialog.className = "deletion";
@@ -108,7 +107,7 @@ document.body.append(dialog);
 element("delete")?.addEventListener("click", async (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  const answer = await ask("GET", event.currentTarget.href);
+  const answer = await request("GET", event.currentTarget.href);
   if (!answer || dialog.open) return;
   const asked = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
   asked.querySelector("h1").id = "question";

@@ -1,19 +1,19 @@
 /*
- * The photo in its frame. A new one is loaded and decoded out of sight and then laid over the old one, so that nobody
- * ever sees half a picture. The frame takes the picture's proportions. The new one is in the frame from the beginning, but
- * hidden: lost.js loads every image of the page again until it is there.
+ * The photo in its frame. A new photo is loaded and decoded while it is hidden, and then covers the old one, so that a
+ * half-loaded image is never visible. The frame takes its proportions. The hidden image is in the document, because
+ * lost.js loads images of the document again if they fail.
  */
 
-/** What stands for the drawing, which is shown where there is no photo, in the place of a photo's id. */
+/** The id of the drawing that is shown before the first photo. */
 export const DRAWING = "drawing";
 
 export class Picture {
   #frame;
   #onShown;
   #wanted = "";
-  #coming = null; // the image that is loading
+  #loading = null; // the image that is loading
 
-  /** `onShown(photo)` is told when a photo that was wanted has come onto the page. */
+  /** `onShown(photo)` is called when a photo has been inserted. */
   constructor(frame, onShown = () => {}) {
     this.#frame = frame;
     this.#onShown = onShown;
@@ -22,13 +22,13 @@ export class Picture {
     else image.addEventListener("load", () => this.#fit(image), { once: true });
   }
 
-  /** Show this photo, unless it is there or on its way; one that was wanted before and is still loading is given up. */
+  /** Show this photo, unless it is shown or loading. An earlier one that is still loading is dropped. */
   async show(photo, alt) {
     if (this.#wanted === photo.snapshot) return;
     this.#wanted = photo.snapshot;
-    this.#coming?.remove();
+    this.#loading?.remove();
     const image = new Image();
-    this.#coming = image;
+    this.#loading = image;
     image.alt = alt;
     image.hidden = true;
     image.decoding = "async";
@@ -37,18 +37,18 @@ export class Picture {
     this.#frame.append(image);
     await loaded;
     await decode(image);
-    if (this.#coming !== image) return;
-    this.#coming = null;
+    if (this.#loading !== image) return;
+    this.#loading = null;
     this.#onShown(photo);
-    await this.#lay(image);
+    await this.#insert(image);
   }
 
-  /** The photo with this id is there already: the page came with it. */
+  /** Record that the server's page has the photo with this id. */
   keep(id) {
     this.#wanted = id;
   }
 
-  async #lay(image) {
+  async #insert(image) {
     const before = this.#images();
     image.className = "photo arriving";
     image.hidden = false;
@@ -70,7 +70,7 @@ export class Picture {
   }
 }
 
-/** Decode an image if the page can be seen: a hidden one may never decode. */
+/** Decode an image if the page is visible: a hidden page may never decode it. */
 async function decode(image) {
   if (document.hidden) return;
   await Promise.race([image.decode().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 500))]);

@@ -1,4 +1,4 @@
-/* The page that a link opens: the photo as large as the window lets it be, and times in the visitor's own way. */
+/* The page of a share link: the photo as large as the window, and local times. */
 
 import { Picture } from "./picture.js";
 import { exactTime, fullTime, writeMoment } from "./time.js";

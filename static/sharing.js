@@ -1,6 +1,6 @@
 /*
- * Links to give away. Their page works by itself; the photo's page shows the same section of it in a dialog. In both,
- * what is pressed is sent without leaving the page, a new link is copied at once, and times are the visitor's own.
+ * Share links. They have a page of their own; the photo's page shows the section of that page in a dialog. In both, forms
+ * are sent without leaving the page, a new link is copied at once, and times are local.
  */
 
 import { CopyLink } from "./clipboard.js";
@@ -13,13 +13,13 @@ class Sharing {
   #speech;
   #busy = false;
 
-  /** `place` holds the section, `status` is where is said what became of a press. */
+  /** `place` contains the section, `status` shows results. */
   constructor(place, status) {
     this.#place = place;
     this.#speech = new Speech(status);
   }
 
-  /** Show the section of an answer, which is the page of a photo's links. Throws an Error that can be shown. */
+  /** Show the section of a response, the page of a photo's links. Throws an Error with a message for people. */
   async show(answer) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const section = page.getElementById("sharing");
@@ -32,11 +32,11 @@ class Sharing {
     const before = this.#place.querySelector("#sharing");
     if (before) before.replaceWith(section);
     else this.#place.prepend(section);
-    this.equip();
+    this.addHandlers();
   }
 
-  /** Make what is shown do its work here. */
-  equip() {
+  /** Add the event handlers, and local times. */
+  addHandlers() {
     for (const form of this.#place.querySelectorAll("form")) {
       form.addEventListener("submit", (event) => {
         event.preventDefault();
@@ -47,22 +47,22 @@ class Sharing {
       const at = Date.parse(time.dateTime);
       [time.textContent, time.title] = [exactTime(at, Date.now()), fullTime(at)];
     }
-    for (const row of this.#place.querySelectorAll("[data-link]")) this.#equipRow(row);
+    for (const row of this.#place.querySelectorAll("[data-link]")) this.#addRowHandlers(row);
   }
 
-  #equipRow(row) {
-    const address = row.querySelector("a");
-    address.textContent = address.href;
+  #addRowHandlers(row) {
+    const link = row.querySelector("a");
+    link.textContent = link.href;
     const button = row.querySelector(".copy");
     if (!button) return;
     const parts = { button, label: button.querySelector("span"), field: row.querySelector("input") };
-    new CopyLink(parts, () => address.href, (sentence) => this.#speech.say(sentence));
+    new CopyLink(parts, () => link.href, (sentence) => this.#speech.say(sentence));
   }
 
   async #send(form) {
     if (this.#busy) return;
     this.#busy = true;
-    const before = this.#links();
+    const before = this.#linkIds();
     try {
       const body = new URLSearchParams(new FormData(form));
       const chosen = this.#place.querySelector("select").value;
@@ -73,7 +73,7 @@ class Sharing {
       }
       await this.show(answer);
       this.#place.querySelector("select").value = chosen;
-      this.#finish([...this.#links()].find((link) => !before.has(link)));
+      this.#showResult([...this.#linkIds()].find((link) => !before.has(link)));
     } catch (error) {
       this.#speech.say(error instanceof TypeError ? "The server can’t be reached. Try again." : error.message);
     } finally {
@@ -81,8 +81,8 @@ class Sharing {
     }
   }
 
-  /** What was pressed is not there any more: the focus goes to what can be pressed next. */
-  #finish(made) {
+  /** Copy a new link, or confirm a revocation, and focus the next button. */
+  #showResult(made) {
     if (made) {
       const copy = this.#place.querySelector(`[data-link="${made}"] .copy`);
       copy.focus();
@@ -93,12 +93,12 @@ class Sharing {
     }
   }
 
-  #links() {
+  #linkIds() {
     return new Set([...this.#place.querySelectorAll("[data-link]")].map((row) => row.dataset.link));
   }
 }
 
-/** The dialog on a photo's page; its link leads to the page of the links, which is where it goes when that fails. */
+/** Open the section in a dialog on a photo's page; if that fails, follow the link to its page. */
 function openInDialog(share) {
   const dialog = document.createElement("dialog");
   dialog.className = "giving";
@@ -140,7 +140,7 @@ function openInDialog(share) {
 }
 
 document.documentElement.classList.add("js");
-const share = document.getElementById("share"); // none where the visitor may not share
+const share = document.getElementById("share"); // null if the visitor may not share
 const page = document.querySelector("main.giving");
 if (share) openInDialog(share);
-else if (page) new Sharing(page, document.querySelector(".said")).equip();
+else if (page) new Sharing(page, document.querySelector(".said")).addHandlers();

@@ -1,9 +1,9 @@
-/* The round button: it says at once that a press was heard, and its ring counts the dead time down. */
+/* The shutter button. It shows a press at once, and its ring counts the dead time down. */
 
 export class Shutter {
   #button;
 
-  /** `onPress()` is told of a click, a tap, Enter or Space on it: all of them submit its form. */
+  /** `onPress()` is called after a click, a tap, Enter or Space on the button: all of them submit the form. */
   constructor(form, button, onPress) {
     this.#button = button;
     form.addEventListener("submit", (event) => {
@@ -12,7 +12,7 @@ export class Shutter {
     });
   }
 
-  /** `phase` is the camera's; `heard` while a press of ours is under way; `share` the part of the dead time that is left. */
+  /** `phase` is the camera's; `heard` is true during a press of this visitor; `share` is the part of the dead time that is left. */
   write({ phase, heard, ready, share }) {
     const { dataset, style } = this.#button;
     dataset.phase = phase;

@@ -1,4 +1,4 @@
-/* The polite live region: what changes is spoken, once. */
+/* The polite live region, which screen readers announce. */
 
 export class Speech {
   #element;
@@ -7,7 +7,7 @@ export class Speech {
     this.#element = element;
   }
 
-  /** Say a sentence; the same one twice is heard twice, for its element is a new one. `more` stands behind it. */
+  /** Announce a sentence. A new element makes a repeated sentence audible. `more` are elements after it. */
   say(sentence, ...more) {
     if (!sentence) return;
     const line = document.createElement("span");

@@ -1,77 +1,77 @@
 /*
- * What the page knows, as one plain object, and how it changes. Nothing here touches the document, the network or the
- * clock: `receive` takes what the server said, `act` what happened on this side, and both return the next state. The
- * state that is given is never changed. Numbered events that were seen before (after a resume) are ignored by `seq`.
+ * The state of the live page, as one plain object, and its transitions. Nothing here uses the document, the network or
+ * the clock. `receive` takes a message of the server, `act` an action on this side. Both return the next state and leave
+ * the given one unchanged. Events that are repeated after a resume are ignored by their `seq`.
  *
- * Which photo is shown: whoever did not walk the strip `follows`, and every new photo is shown to them, also where their
- * own older one was shown when they came. Whoever walked stays where they are and is told how many are new. A press is
- * a wish to see its photo, so it follows again. The live view covers whatever is shown: what comes meanwhile is new too.
+ * Which photo is shown: a visitor who did not choose a photo in the strip is `following`, and sees every new photo. A
+ * visitor who chose one keeps it, and sees the number of new ones. A press follows again, to show its photo. The live
+ * view covers the photo, so photos that arrive during it count as new, too.
  */
 
-const ANSWER_DUE = 15_000; // ms; a press that nobody answered for this long is not sent again: it would surprise
+const MAX_PRESS_WAIT_MS = 15_000; // an unanswered press is not sent again later: the photo would be a surprise
 
 const SNAPSHOT_TYPES = {
   camera: String, capture: Number, snapshot: String, url: String, page: String, thumbnail: String,
   captured_at: String, width: Number, height: Number, bytes: Number, content_type: String,
 };
 
-/** A snapshot from anything that has its fields: a `ready` event, an HTTP answer, an element's dataset. */
+/** Return a snapshot from an object with its fields: a `ready` event, a response, an element's dataset. */
 export function snapshotOf(source) {
   const snapshot = {};
   for (const [field, type] of Object.entries(SNAPSHOT_TYPES)) snapshot[field] = type(source[field]);
   return snapshot;
 }
 
-/** The state before the first word from the server: what the page came with. `photos` are newest first; `stripLength` is how many are kept. */
+/** Return the state before the first message. `photos` are those of the page, newest first; `stripLength` is their maximum number. */
 export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", role = null, stripLength }) {
   return {
     connection: { state: "connecting", since: null, code: null },
     epoch: null,
     seq: 0,
-    ahead: 0, // ms that the server's clock is ahead of ours
+    ahead: 0, // of the server's clock, in ms
     viewers: null,
     cameras: {}, // by name
-    camera: camera ?? photos[0]?.camera ?? null, // the name of the one that is shown
+    camera: camera ?? photos[0]?.camera ?? null, // name of the shown one
     photos: photos.filter((photo) => camera === null || photo.camera === camera),
-    name, // of the page
-    role, // what the visitor may do here: "view", "capture" or "manage"
+    name, // title of the page
+    role, // "view", "capture" or "manage"
     stripLength,
-    complete: true, // whether all scripts and stylesheets of the page are there
+    complete: true, // false while a script or a stylesheet is missing
     shown,
-    live: false, // whether the live view is wanted
-    seen: true, // whether the page can be seen
+    live: false, // true while the live view is on
+    seen: true, // false while the page is hidden
     following: true,
     unseen: 0,
     own, // ids, the latest last
-    wanted: null, // the id of a photo to show as soon as it is known
-    missed: false, // photos came while nobody listened: they have to be asked for
-    press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; one before the first `hello` waits for it
-    notice: null, // {kind, text, camera}; `camera` where a failure of one is told
+    wanted: null, // id of a photo to show as soon as it is in `photos`
+    missed: false, // true if photos have to be fetched, because their events were missed
+    press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; before the first `hello`, it waits
+    notice: null, // {kind, text, camera}; `camera` only for a failure
   };
 }
 
-// ---- questions
+// ---- selectors
 
 export const currentCamera = (state) => state.cameras[state.camera] ?? null;
 
-/** Whether the visitor has to log in before anything else can be had. */
+/** Return true if the visitor has to log in. */
 export const isLoggedOut = ({ connection }) => connection.code === 4401;
 
-/** Whether a press would be heard: who may only watch has no shutter. */
+/** Return true if the visitor may take photos. */
 export const mayPress = (state) => state.role !== "view" && !isLoggedOut(state);
 
 export const isOwn = (state, photo) => photo !== null && state.own.includes(photo.snapshot);
 
 export const latestPhoto = (state) => state.photos[0] ?? null;
 
-/** Whether the live view's frames are to be had: it is wanted, and there is somebody to see and something to be seen. */
+/** Return true if the live view should stream: it is on, the page is visible and connected, and the camera has one. */
 export function streams(state) {
   const camera = currentCamera(state);
   const isThere = camera !== null && camera.preview && camera.state !== "offline";
   return state.live && state.seen && state.connection.state === "live" && isThere;
 }
 
-/** What the camera does at `now`: {phase, left, share}; `left` is in ms, `share` the part of the dead time that is left. */
+/** Return a camera's {phase, left, share} at `now`; `left` is in ms, `share` the part of the dead time that is left. */
 export function cameraPhase(camera, state, now) {
   if (!camera) return { phase: "unknown", left: 0, share: 0 };
   if (camera.state === "offline") return { phase: "offline", left: 0, share: 0 };
@@ -81,9 +81,9 @@ export function cameraPhase(camera, state, now) {
   return { phase: "cooling", left, share: Math.min(1, left / Math.max(1, camera.deadTime)) };
 }
 
-// ---- what the server said
+// ---- messages of the server
 
-/** The state after one message of the server; messages and fields that are not known change nothing. */
+/** Return the state after a message. Unknown messages and fields change nothing. */
 export function receive(state, message, now) {
   const handler = Object.hasOwn(HANDLERS, message.type) ? HANDLERS[message.type] : null;
   if (!handler) return state;
@@ -102,7 +102,7 @@ const HANDLERS = {
       ...state,
       connection: { state: "live", since: now, code: null },
       epoch: hello.epoch,
-      // After a replay has been promised, what was seen last still says which events are new.
+      // If a replay follows, the last `seq` still shows which events are new.
       seq: hello.recovered && !restarted ? state.seq : hello.seq,
       ahead: Date.parse(hello.at) - now,
       viewers: hello.viewers,
@@ -131,7 +131,7 @@ const HANDLERS = {
   },
 
   error(state, error) {
-    // One that names no request is about the last message, and that was the press if it has no answer yet.
+    // Without a `request`, it is about the last message: the press, if that is unanswered.
     const ours = state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
     return { ...state, press: ours ? null : state.press, notice: { kind: error.code, text: error.message } };
   },
@@ -145,7 +145,7 @@ const HANDLERS = {
       capture: event.capture,
       readyAt: Date.parse(event.at) + camera.deadTime,
     }));
-    return { ...next, notice: isShown(state, event) ? null : state.notice };
+    return { ...next, notice: isOfShownCamera(state, event) ? null : state.notice };
   },
 
   ready(state, event) {
@@ -158,7 +158,7 @@ const HANDLERS = {
       since: null,
       reason: null,
     }));
-    const shown = arrive({ ...next, notice: isShown(state, event) ? null : state.notice }, photo);
+    const shown = arrive({ ...next, notice: isOfShownCamera(state, event) ? null : state.notice }, photo);
     return own ? claim(shown, photo.snapshot) : shown;
   },
 
@@ -175,7 +175,7 @@ const HANDLERS = {
     }));
     const press = isPressed(state, event) ? null : state.press;
     const notice = { kind: "failed", text: event.message, camera: event.camera };
-    return { ...next, press, notice: isShown(state, event) ? notice : state.notice };
+    return { ...next, press, notice: isOfShownCamera(state, event) ? notice : state.notice };
   },
 
   camera(state, event) {
@@ -209,12 +209,12 @@ function change(state, name, changed) {
   return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
 }
 
-/** Whether it is about the camera that is shown: another one's troubles are told on its own page. */
-const isShown = ({ camera }, event) => event.camera === camera;
+/** Return true if an event is about the shown camera. Failures of others are shown on their own pages. */
+const isOfShownCamera = ({ camera }, event) => event.camera === camera;
 
 const isFailure = ({ notice }, camera = notice?.camera) => notice?.kind === "failed" && notice.camera === camera;
 
-/** Drop the notice of this camera's failure if the camera was offline before and is not any more. */
+/** Drop the notice of this camera's failure if the camera is back. */
 function forgetFailure(before, after, camera) {
   const isOffline = ({ cameras }) => cameras[camera]?.state === "offline";
   return isOffline(before) && !isOffline(after) && isFailure(after, camera) ? { ...after, notice: null } : after;
@@ -223,7 +223,7 @@ function forgetFailure(before, after, camera) {
 const isPressed = ({ press }, event) =>
   press !== null && press.camera === event.camera && press.capture === event.capture;
 
-/** A photo that may be new: into the strip, and shown to whoever follows. */
+/** Add a photo to the strip if it is new, and show it to a visitor who is following. */
 function arrive(state, photo) {
   if (photo.camera !== state.camera || state.photos.some(({ snapshot }) => snapshot === photo.snapshot)) return state;
   const photos = [photo, ...state.photos].slice(0, state.stripLength);
@@ -231,13 +231,13 @@ function arrive(state, photo) {
   return { ...state, photos, shown: photo, unseen: state.live ? state.unseen + 1 : 0 };
 }
 
-const REMOVED = {
+const REMOVED_TEXTS = {
   deleted: "This photo was deleted.",
   retention: "This photo was removed to make room.",
   unheard: "This photo no longer exists.",
 };
 
-/** Photos that are there no more. Where the shown one is among them, the newest that is left takes its place. */
+/** Remove photos. If the shown one is removed, show the newest one. */
 function forget(state, ids, reason) {
   const isGone = ({ snapshot }) => ids.includes(snapshot);
   const isKnown = state.own.some((id) => ids.includes(id)) || ids.includes(state.wanted) || state.photos.some(isGone);
@@ -252,11 +252,11 @@ function forget(state, ids, reason) {
   };
   if (!isShownGone) return next;
   const unseen = state.live ? next.unseen : 0;
-  const notice = { kind: "removed", text: REMOVED[reason] ?? REMOVED.deleted };
+  const notice = { kind: "removed", text: REMOVED_TEXTS[reason] ?? REMOVED_TEXTS.deleted };
   return { ...next, shown: latestPhoto(next), following: true, unseen, notice };
 }
 
-/** The press is answered by this snapshot: it is the visitor's own, and shown as soon as it is known. */
+/** Answer the press with a snapshot: it becomes the visitor's own, and is shown as soon as it is in `photos`. */
 function claim(state, id) {
   const photo = state.photos.find(({ snapshot }) => snapshot === id) ?? null;
   const next = {
@@ -270,14 +270,14 @@ function claim(state, id) {
   return photo ? { ...next, shown: photo, wanted: null } : { ...next, wanted: id };
 }
 
-/** What becomes of a press that was under way when the connection was lost and nothing is replayed. */
+/** Finish or keep a press after a lost connection without a replay. */
 function settlePress(state, now) {
   const { press } = state;
   if (!press) return state;
   const photo = press.outcome && photoOf(state, press);
   if (photo) return claim(state, photo.snapshot);
   const latest = latestPhoto(state)?.capture ?? 0;
-  const comes = press.outcome ? latest < press.capture : now - press.at < ANSWER_DUE;
+  const comes = press.outcome ? latest < press.capture : now - press.at < MAX_PRESS_WAIT_MS;
   if (comes && press.epoch === state.epoch) return state;
   const text = "The connection was lost before your photo arrived. Press again.";
   return { ...state, press: null, notice: { kind: "lost", text } };
@@ -286,10 +286,10 @@ function settlePress(state, now) {
 const photoOf = (state, { camera, capture }) =>
   state.photos.find((photo) => photo.camera === camera && photo.capture === capture) ?? null;
 
-// ---- what happened on this side
+// ---- actions on this side
 
-/** The state after something that happened here. */
-export const act = (state, done, now) => ACTS[done.act](state, done, now);
+/** Return the state after an action. */
+export const act = (state, action, now) => ACTS[action.act](state, action, now);
 
 const ACTS = {
   lost(state, _, now) {
@@ -306,7 +306,6 @@ const ACTS = {
     return { ...state, press, notice: null, following: true, unseen: 0, shown };
   },
 
-  /** The live view, on or off. */
   live: (state, { on }) => ({ ...state, live: on, unseen: state.following ? 0 : state.unseen }),
 
   seen: (state, { seen }) => ({ ...state, seen }),
@@ -318,17 +317,17 @@ const ACTS = {
     notice: { kind: "unsent", text: "The page is not connected, so no photo was taken. Press again when it is live." },
   }),
 
-  /** The newest photos by HTTP, after events were missed; they are the truth, up to the capture that was the last when they were `asked` for. */
+  /** Merge the newest photos, fetched after events were missed. Photos up to capture `asked`, the last one at the request, that are not among them are gone. */
   photos(state, { photos, asked = Infinity }, now) {
     const known = new Map(state.photos.map((photo) => [photo.snapshot, photo]));
-    const told = photos
+    const listed = photos
       .filter(({ camera }) => camera === state.camera || state.camera === null)
-      .map((photo) => known.get(photo.snapshot) ?? photo); // what was pushed says more
-    const isTold = ({ snapshot }) => told.some((photo) => photo.snapshot === snapshot);
-    const later = state.photos.filter((photo) => photo.capture > asked && !isTold(photo));
-    const ours = [...later, ...told].slice(0, state.stripLength);
-    const reach = told.length < state.stripLength ? 0 : told.at(-1).capture;
-    const isGone = (photo) => photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isTold(photo);
+      .map((photo) => known.get(photo.snapshot) ?? photo); // a pushed photo has more fields
+    const isListed = ({ snapshot }) => listed.some((photo) => photo.snapshot === snapshot);
+    const later = state.photos.filter((photo) => photo.capture > asked && !isListed(photo));
+    const ours = [...later, ...listed].slice(0, state.stripLength);
+    const reach = listed.length < state.stripLength ? 0 : listed.at(-1).capture;
+    const isGone = (photo) => photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isListed(photo);
     const gone = [...state.photos, ...(state.shown ? [state.shown] : [])].filter(isGone);
     state = forget(state, gone.map(({ snapshot }) => snapshot), "unheard");
     const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
@@ -346,7 +345,7 @@ const ACTS = {
     return { ...state, live: false, shown: state.photos[place], following, unseen: following ? 0 : state.unseen };
   },
 
-  /** `by` +1 is one photo older, -1 one newer. What is live is newer than all. */
+  /** Show an older photo (`by` is 1) or a newer one (-1). The live view counts as the newest. */
   walk(state, { by }) {
     if (!state.photos.length || (state.live && by < 0)) return state;
     const place = state.live ? -1 : state.photos.findIndex(({ snapshot }) => snapshot === state.shown?.snapshot);

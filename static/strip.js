@@ -1,16 +1,16 @@
-/* The strip of the last photos, newest first. An item is a link to the photo's page; pressed plainly, it is shown here. */
+/* The strip of the last photos, newest first. Each is a link to the photo's page; a plain click shows the photo here. */
 
 import { snapshotOf } from "./state.js";
 import { exactTime, fullTime } from "./time.js";
 
-const MARGIN = 8; // pixels beside the current one
+const SCROLL_MARGIN_PX = 8;
 
 export class Strip {
   #nav;
   #list;
   #current = "";
 
-  /** `onChoose(id)` is told which photo was pressed. */
+  /** `onChoose(id)` is called for a click on a photo. */
   constructor(nav, list, onChoose) {
     this.#nav = nav;
     this.#list = list;
@@ -22,12 +22,12 @@ export class Strip {
     });
   }
 
-  /** How many photos it holds, as the server says. */
+  /** The maximum number of photos, from the server. */
   get length() {
     return Number(this.#nav.dataset.length);
   }
 
-  /** The photos that the page came with. */
+  /** Return the photos of the server's page. */
   read() {
     return [...this.#list.querySelectorAll("a")].map(({ dataset }) => snapshotOf(dataset));
   }
@@ -57,7 +57,7 @@ export class Strip {
     else link.removeAttribute("aria-current");
   }
 
-  /** Bring the current one into sight, and the focus along where it was in the strip. */
+  /** Scroll to the current photo, and focus it if the focus was in the strip. */
   #reveal(current) {
     this.#current = current;
     const link = this.#list.querySelector("[aria-current]");
@@ -65,17 +65,17 @@ export class Strip {
     const photo = link.getBoundingClientRect();
     const strip = this.#list.getBoundingClientRect();
     this.#list.scrollBy(
-      way(photo.left - strip.left, photo.right - strip.right),
-      way(photo.top - strip.top, photo.bottom - strip.bottom),
+      scrollDistance(photo.left - strip.left, photo.right - strip.right),
+      scrollDistance(photo.top - strip.top, photo.bottom - strip.bottom),
     );
     if (this.#list.contains(document.activeElement)) link.focus({ preventScroll: true });
   }
 }
 
-/** How far to scroll for what reaches this far over the strip's beginning (below 0) or its end (above 0). */
-function way(beginning, end) {
-  if (beginning < 0) return beginning - MARGIN;
-  return end > 0 ? end + MARGIN : 0;
+/** Return how far to scroll for an item this far beyond the strip's beginning (below 0) or end (above 0). */
+function scrollDistance(beginning, end) {
+  if (beginning < 0) return beginning - SCROLL_MARGIN_PX;
+  return end > 0 ? end + SCROLL_MARGIN_PX : 0;
 }
 
 function createItem(photo) {
@@ -84,7 +84,7 @@ function createItem(photo) {
   link.href = photo.page;
   Object.assign(link.dataset, snapshotOf(photo));
   const image = new Image(60, 60);
-  image.loading = "lazy"; // only the beginning of the strip is seen
+  image.loading = "lazy"; // most of the strip is out of view
   image.decoding = "async";
   image.src = photo.thumbnail;
   link.append(image);

@@ -1,4 +1,4 @@
-/* Moments in the visitor's own language and time zone, exact and relative. Times are milliseconds since 1970. */
+/* Exact and relative times in the visitor's language and time zone. Arguments are milliseconds since 1970. */
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const SHORT_CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -14,23 +14,23 @@ const STEPS = [
 
 const isSameDay = (one, other) => new Date(one).toDateString() === new Date(other).toDateString();
 
-/** The time of day, with the date where it is not today. */
+/** Return the time of day, with the date if it is not today. */
 export const exactTime = (at, now) => (isSameDay(at, now) ? CLOCK : DAY_AND_CLOCK).format(at);
 
-/** The same without seconds, for "since". */
+/** Return the same without seconds, for "since". */
 export const shortTime = (at, now) => (isSameDay(at, now) ? SHORT_CLOCK : DAY_AND_CLOCK).format(at);
 
-/** The whole date, time and zone, for a tooltip. */
+/** Return the full date, time and zone, for a tooltip. */
 export const fullTime = (at) => FULL.format(at);
 
-/** How long ago; in steps of ten seconds at first, so that it does not flicker. */
+/** Return how long ago a time was; in steps of ten seconds at first, so that it does not flicker. */
 export function relativeTime(at, now) {
   const ago = Math.max(0, now - at);
   for (const [unit, length] of STEPS) if (ago >= length) return RELATIVE.format(-Math.floor(ago / length), unit);
   return RELATIVE.format(-Math.floor(ago / 10_000) * 10, "second");
 }
 
-/** Fill an element with `<time>` for a moment: exact, and how long ago. */
+/** Fill an element with a `<time>`: exact, and how long ago. */
 export function writeMoment(element, at, now) {
   let time = element.querySelector("time");
   if (!time) element.replaceChildren((time = document.createElement("time")));

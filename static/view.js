@@ -1,6 +1,6 @@
-/* The live page: writes the state into the document, and nothing else. Writing the same state twice changes nothing. */
+/* Write the state into the document of the live page. Writing the same state twice changes nothing. */
 
-import { loginAddress } from "./login.js";
+import { loginUrl } from "./login.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
@@ -21,10 +21,10 @@ export class View {
   #copyLink;
   #cameras;
   #viewfinder = new Viewfinder(element("viewfinder"));
-  #state = null; // written last
-  #captioned; // the photo that is on the page, which the caption is about
+  #state = null; // the last one written
+  #captioned; // the photo on the page, or null
 
-  /** `shown` is the photo that the page came with, or null. */
+  /** `shown` is the photo in the server's page, or null. */
   constructor({ shutter, strip, copyLink, cameras, shown }) {
     this.#cameras = cameras;
     this.#shutter = shutter;
@@ -66,7 +66,7 @@ export class View {
     const live = state.connection.state === "live";
     const heard = (live || connecting) && state.press !== null;
     this.#shutter.write({ phase: live ? phase : "unknown", heard, ready: live || connecting, share: live ? share : 0 });
-    if (connecting && !heard) return; // what the server wrote still stands
+    if (connecting && !heard) return; // keep the text of the server's page
     const { text, detail } = statusOf(state, now);
     const line = document.createElement("span");
     line.textContent = text;
@@ -76,7 +76,7 @@ export class View {
     if (status.textContent !== text + detail) status.replaceChildren(line, ...(detail ? [small] : []));
   }
 
-  /** What can be pressed in the middle: the shutter, or the way to log in. The focus stays where that is said. */
+  /** Show the shutter, or the link to log in. The focus moves to the one that is shown. */
   #writeRole(state) {
     const isOut = isLoggedOut(state);
     const parts = [element("shutter"), element("log-in-again"), element("status")];
@@ -85,9 +85,9 @@ export class View {
     element("press").hidden = !mayPress(state);
     element("log-in-again").hidden = !isOut;
     document.querySelector(".leaving")?.toggleAttribute("hidden", isOut);
-    if (isOut) element("log-in-again").href = loginAddress();
-    const heir = parts.find((part) => !part.closest("[hidden]"));
-    if (isFocused && document.activeElement !== heir) heir.focus({ preventScroll: true });
+    if (isOut) element("log-in-again").href = loginUrl();
+    const next = parts.find((part) => !part.closest("[hidden]"));
+    if (isFocused && document.activeElement !== next) next.focus({ preventScroll: true });
   }
 
   #writeLive(state) {
@@ -114,7 +114,7 @@ export class View {
     if (this.#captioned) this.#writeCaption(state, this.#captioned, now);
   }
 
-  /** The caption is about what is seen: a photo, the drawing, or the live view. */
+  /** Show the caption of the photo, or a text for the drawing or the live view. */
   #writeAbout(state) {
     const { live } = state;
     const photo = this.#captioned && !live;

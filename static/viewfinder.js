@@ -1,10 +1,10 @@
 /*
- * The live view, over the photo: an image that the server goes on with, frame after frame. It is let go of by taking its
- * address away, which ends the connection. Where it can't be had it is asked for again, with growing pauses.
+ * The live view, over the photo: an image that the server replaces frame by frame. Removing its URL ends the connection.
+ * If it fails, it is requested again, with growing delays.
  */
 
-const FIRST_PAUSE = 500; // ms before it is asked for again, doubling
-const LAST_PAUSE = 8000;
+const MIN_RETRY_DELAY_MS = 500; // doubles
+const MAX_RETRY_DELAY_MS = 8000;
 
 export class Viewfinder {
   #element;
@@ -12,14 +12,14 @@ export class Viewfinder {
   #image = null;
   #url = null;
   #timer = null;
-  #pause = FIRST_PAUSE;
+  #retryDelay = MIN_RETRY_DELAY_MS;
 
   constructor(element) {
     this.#element = element;
     this.#main = element.closest("main");
   }
 
-  /** `on` while it covers the photo; `url` is its stream's, or null while there is none; `text` is said until it is seen. */
+  /** `on` shows it over the photo; `url` is the stream's, or null for none; `text` is shown until the first frame. */
   write({ on, url, text, alt }) {
     this.#element.hidden = !on;
     this.#main.dataset.live = on ? "yes" : "no";
@@ -28,7 +28,7 @@ export class Viewfinder {
     if (line.textContent !== text) line.textContent = text;
     if (url === this.#url) return;
     this.#url = url;
-    this.#pause = FIRST_PAUSE;
+    this.#retryDelay = MIN_RETRY_DELAY_MS;
     this.#end();
     if (url) this.#begin(alt);
   }
@@ -40,8 +40,8 @@ export class Viewfinder {
     image.onload = () => this.#fit(image);
     image.onerror = () => {
       this.#end();
-      this.#timer = setTimeout(() => this.#begin(alt), this.#pause);
-      this.#pause = Math.min(LAST_PAUSE, this.#pause * 2);
+      this.#timer = setTimeout(() => this.#begin(alt), this.#retryDelay);
+      this.#retryDelay = Math.min(MAX_RETRY_DELAY_MS, this.#retryDelay * 2);
     };
     image.src = this.#url;
     this.#element.append(image);
@@ -57,9 +57,9 @@ export class Viewfinder {
     this.#image = null;
   }
 
-  /** The first frame is there: the frame takes its proportions. */
+  /** Show the first frame, and take its proportions. */
   #fit(image) {
-    this.#pause = FIRST_PAUSE;
+    this.#retryDelay = MIN_RETRY_DELAY_MS;
     image.hidden = false;
     this.#main.style.setProperty("--live", image.naturalWidth / image.naturalHeight);
   }

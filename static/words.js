@@ -1,4 +1,4 @@
-/* Everything the live page says, as sentences made from the state. No document here. */
+/* The texts of the live page, made from the state. Nothing here uses the document. */
 
 import { LOGGED_OUT } from "./login.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, latestPhoto, mayPress } from "./state.js";
@@ -6,7 +6,7 @@ import { exactTime, shortTime } from "./time.js";
 
 const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
 
-/** The line under the shutter: {text, detail}. */
+/** Return the {text, detail} of the status line. */
 export function statusOf(state, now) {
   const { connection, press } = state;
   if (isLoggedOut(state)) return { text: LOGGED_OUT, detail: "" };
@@ -25,8 +25,8 @@ export function statusOf(state, now) {
   }
   if (phase === "offline") {
     const since = camera.since ? ` since ${shortTime(camera.since - state.ahead, now)}` : "";
-    const said = state.notice?.text === camera.reason;
-    return { text: `Camera offline${since}`, detail: said ? "" : (camera.reason ?? "") };
+    const isShown = state.notice?.text === camera.reason;
+    return { text: `Camera offline${since}`, detail: isShown ? "" : (camera.reason ?? "") };
   }
   if (press) {
     const wait = Math.max(left, (press.startsAt ?? 0) - now);
@@ -43,14 +43,14 @@ export const badgeOf = ({ connection }) =>
 
 export const viewersOf = ({ viewers }) => `${viewers} watching`;
 
-/** What is said in the place of the live view while there is none. */
+/** Return the text in place of the live view while it has no frame. */
 export function liveTextOf(state) {
   if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
   if (isLoggedOut(state)) return LOGGED_OUT;
   return state.connection.state === "live" ? "Waiting for the camera’s next picture…" : "Not live — reconnecting…";
 }
 
-/** What a person should know of how a photo came about; "" where all is well. */
+/** Return a note about a photo's quality; "" if it is good. */
 export function qualityOf({ quality }) {
   if (!quality) return "";
   if (quality.verdict === "black") return "It is dark: the picture is black";
@@ -62,7 +62,7 @@ export function qualityOf({ quality }) {
 
 const FAULTS = { damaged: "cut off", black: "black", frozen: "frozen" };
 
-/** The way to the newest photo, or nothing where it is the one that is shown. */
+/** Return the label of the button to the newest photo; "" if that is shown. */
 export function newestOf(state) {
   const newest = latestPhoto(state);
   if (state.live && state.unseen && isOwn(state, newest)) return "See your photo";
@@ -85,7 +85,7 @@ export function titleOf(state, now) {
 export const altOf = (photo, now) =>
   `Photo by the camera ${photo.camera}, taken at ${exactTime(Date.parse(photo.captured_at), now)}`;
 
-/** What a screen reader is told of a change; "" where there is nothing worth hearing. Countdowns are not. */
+/** Return what a screen reader announces after a change; "" for nothing. Countdowns are not announced. */
 export function announcementOf(before, after, now) {
   const camera = cameraNews(before, after, now);
   const isSaid = after.notice === before.notice || (after.notice && camera.includes(after.notice.text));

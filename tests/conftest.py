@@ -1,4 +1,4 @@
-"""Fixtures for every test: the real server as a process (server_process.py), and inside the test (running.py)."""
+"""Fixtures for all tests: the server as a process (server_process.py) or inside the test (running.py)."""
 
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
@@ -17,13 +17,13 @@ from tests.support.viewers import Connect
 
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
-)  # a busy machine is no mistake of the code
+)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def every_message_is_checked() -> Iterator[None]:
-    """What a test hears at /ws is what the AsyncAPI document says."""
+    """Check every message that a test receives at /ws against the AsyncAPI document."""
     with checked_messages():
         yield
 
@@ -36,7 +36,7 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """`serve("--camera", "test")`: a server that listens on a free port in the test's own folder."""
+    """Start a server on a free port in the test's folder: `serve("--camera", "test")`."""
     servers: list[ServerProcess] = []
 
     def start(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> ServerProcess:
@@ -53,14 +53,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[None]:
-    """For a test that makes deeper trees than pytest can remove: what a failure leaves would end every later run."""
+    """Remove trees that are too deep for pytest, which would fail every later run."""
     yield
     subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=False)
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """`await connect(hub)`: a viewer of that hub on a real socket, and the other end of it."""
+    """Connect a viewer to a hub over a real socket: `await connect(hub)` returns it and the other end."""
     connecting = Connect()
     yield connecting
     await connecting.stop()
@@ -72,9 +72,9 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path, aiohttp_client: AiohttpClient) -> Run:
-    """`await run(dead_time=0.0)`: the service in this event loop, with those settings and a HandCamera.
+    """Run the service in this event loop with these settings and a HandCamera: `await run(dead_time=0.0)`.
 
-    Without `exif`, so that what the camera gave is what is kept, bit for bit.
+    `exif` is off, so that the image is saved bit for bit.
     """
 
     async def start(**settings: object) -> Running:

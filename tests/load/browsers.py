@@ -1,10 +1,10 @@
-"""Many browsers behind one address, in one event loop; as a program, so that they have a processor of their own.
+"""Many simulated browsers behind one address, in one event loop. It is a program, so that it has its own processor.
 
     python -m tests.load.browsers URL --count 500 --from 127.0.0.8
 
-Each does what Chromium does. It loads the page and its files over up to six connections that stay open, one of which
-it opens ahead, and it has one more for the WebSocket. If a connection that waited was closed, it asks again on another
-one; an answer that is lost in any other way is a lost file. The program prints a `Report` as JSON.
+Each behaves like Chromium. It loads the page and its files over up to six persistent connections, one of which it opens
+ahead, and has one more for the WebSocket. If an idle connection was closed, it repeats the request on another one. A
+response that is lost in any other way is a lost file. The program prints a `Report` as JSON.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from tests.load.frames import PING, PONG, TEXT, FrameReader, build_masked
 __all__ = ["Report"]
 
 CONNECTIONS = 6
-"""Of one browser to one server, besides WebSockets."""
+"""Connections of one browser to one server, without WebSockets."""
 MAX_RETRIES = 2
-"""Of one request whose connection had waited, and was closed."""
+"""For a request whose idle connection was closed."""
 HEADERS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36",
     "Accept-Encoding: gzip, deflate, br, zstd",
@@ -41,29 +41,29 @@ HEADERS = (
 
 @dataclasses.dataclass
 class Report:
-    """What became of the browsers; times are in seconds, each from when the browser came or from the press."""
+    """The results. Times are in seconds since the browser started, or since the press."""
 
     lost: list[str] = dataclasses.field(default_factory=list)
-    """Files that a browser did not get, and why."""
+    """Files that a browser did not receive, with the reason."""
     retries: int = 0
     connections: int = 0
-    """How many were open when every browser had its page."""
+    """Open connections when every browser had its page."""
     page: list[float] = dataclasses.field(default_factory=list)
     ready: list[list[float]] = dataclasses.field(default_factory=list)
     photo: list[list[float]] = dataclasses.field(default_factory=list)
-    """Of each press, when the browsers had the event and the photo."""
+    """For each press, when each browser had the photo."""
 
 
 class LostFileError(Exception):
-    """A file that did not come. `str()` says why."""
+    """A file that was not received. `str()` is the reason."""
 
 
 class ClosedError(Exception):
-    """The server closed the connection before it answered."""
+    """The server closed the connection before its response."""
 
 
 class PageFiles(HTMLParser):
-    """The files that a browser loads with a page."""
+    """Find the files that a browser loads with a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Connection:
         return not (self.reader.at_eof() or self.reader.exception() or self.writer.is_closing())
 
     async def get(self, head: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers in lower case, and body. Raises ClosedError, and EOFError in the middle of an answer."""
+        """Return status, headers in lower case, and body. Raises ClosedError, or EOFError within a response."""
         try:
             self.writer.write(head)
             await self.writer.drain()
@@ -106,7 +106,7 @@ class Connection:
         return int(lines[0].split()[1]), headers, body
 
     async def wait_for_end(self) -> None:
-        """Until the server has closed it."""
+        """Wait until the server closes the connection."""
         with contextlib.suppress(OSError):
             await self.reader.read(1)
         self.close()
@@ -116,7 +116,7 @@ class Connection:
 
 
 class Crowd:
-    """What the browsers have in common."""
+    """The state that all browsers share."""
 
     def __init__(self, url: str, address: str, headers: list[str], tls: ssl.SSLContext | None) -> None:
         self.url = url
@@ -148,18 +148,18 @@ class Crowd:
 class Browser:
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[Connection] = []
         self._socket: Connection | None = None
         self._events = FrameReader()
-        self._early: list[Any] = []
+        self._buffered: list[Any] = []
 
     @property
     def connections(self) -> int:
         return len(self._idle) + (self._socket is not None)
 
     async def open_page(self) -> None:
-        """Load the page and all its files, and watch. A file that is lost is in the report, and the rest goes on."""
+        """Load the page and all its files, and open the WebSocket. Add a lost file to the report."""
         began = time.monotonic()
         ahead = asyncio.create_task(self._connect_ahead())
         try:
@@ -177,17 +177,17 @@ class Browser:
             await ahead
 
     async def fetch(self, path: str, *more: str) -> bytes:
-        """The body of a 200. Raises LostFileError."""
-        async with self._places:
+        """Return the body of a 200. Raises LostFileError."""
+        async with self._slots:
             try:
-                status, body = await self._ask(self._crowd.build_head(path, *more))
+                status, body = await self._request(self._crowd.build_head(path, *more))
             except (ClosedError, EOFError, OSError) as error:
                 raise LostFileError(f"{path}: {error!r}") from error
         if status != 200:
             raise LostFileError(f"{path}: {status} {body[:200]!r}")
         return body
 
-    async def _ask(self, head: bytes) -> tuple[int, bytes]:
+    async def _request(self, head: bytes) -> tuple[int, bytes]:
         for retries in range(MAX_RETRIES + 1):
             connection, has_waited = await self._take_connection()
             try:
@@ -209,7 +209,7 @@ class Browser:
         raise AssertionError
 
     async def _take_connection(self) -> tuple[Connection, bool]:
-        """A connection, and if it waited: the one that was used last and is still open, or else a new one."""
+        """Return the last used connection that is open, or a new one; and True if it was idle."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
@@ -218,12 +218,12 @@ class Browser:
         return await self._crowd.connect(), False
 
     async def _connect_ahead(self) -> None:
-        """Have one more connection than is needed, as Chromium does for a page that it has been told of."""
-        with contextlib.suppress(OSError):  # it does without
+        """Open one more connection than is needed, as Chromium does when it opens a page."""
+        with contextlib.suppress(OSError):
             self._idle.insert(0, await self._crowd.connect())
 
     async def wait_until_all_is_closed(self) -> None:
-        """Until the server has closed every connection that waits."""
+        """Wait until the server has closed every idle connection."""
         await asyncio.gather(*(connection.wait_for_end() for connection in self._idle))
 
     # ---- the push
@@ -244,7 +244,7 @@ class Browser:
         await self._write(build_masked(TEXT, b'{"type":"capture","max_age":0}'))
 
     async def show_new_photo(self, number: int, pressed: asyncio.Future[float]) -> None:
-        """Wait for the `ready` of this press, and get its photo and its thumbnail, at once."""
+        """Wait for the `ready` of this press, then fetch its photo and its thumbnail at once."""
         report = self._crowd.report
         try:
             ready = await self._read_until("ready")
@@ -269,8 +269,8 @@ class Browser:
     async def _read(self) -> AsyncIterator[dict[str, Any]]:
         assert self._socket is not None
         while True:
-            while self._early:
-                frame = self._early.pop(0)
+            while self._buffered:
+                frame = self._buffered.pop(0)
                 if frame.opcode == PING:
                     await self._write(build_masked(PONG, frame.payload))
                 elif frame.opcode == TEXT:
@@ -280,7 +280,7 @@ class Browser:
             data = await self._socket.reader.read(65536)
             if not data:
                 raise EOFError("the WebSocket was cut off")
-            self._early += self._events.feed(data)
+            self._buffered += self._events.feed(data)
 
     async def _write(self, frames: bytes) -> None:
         assert self._socket is not None
@@ -293,20 +293,20 @@ class Browser:
 
 
 async def visit(crowd: Crowd, count: int, presses: int) -> Report:
-    """Have all browsers come within a second, and one of them press when all have their page.
+    """Open all browsers within a second, and press in one of them when all have their page.
 
-    The next presses each follow when the server has closed all connections that waited.
+    Each further press follows when the server has closed all idle connections.
     """
     loop = asyncio.get_running_loop()
     report = crowd.report
     browsers = [Browser(crowd) for _ in range(count)]
     began = loop.time()
 
-    async def come(number: int, browser: Browser) -> None:
+    async def arrive(number: int, browser: Browser) -> None:
         await asyncio.sleep(began + number / count - loop.time())
         await browser.open_page()
 
-    await asyncio.gather(*(come(number, browser) for number, browser in enumerate(browsers)))
+    await asyncio.gather(*(arrive(number, browser) for number, browser in enumerate(browsers)))
     report.connections = sum(browser.connections for browser in browsers)
     for number in range(presses if not report.lost else 0):
         report.ready.append([])
@@ -328,9 +328,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--presses", type=int, default=1)
-    parser.add_argument("--from", dest="address", required=True, help="the address of this machine that they have")
-    parser.add_argument("--header", action="append", default=[], help="a line that every request has")
-    parser.add_argument("--certificate", help="the file of the authority that the server's certificate is of")
+    parser.add_argument("--from", dest="address", required=True, help="the local address of the browsers")
+    parser.add_argument("--header", action="append", default=[], help="a header of every request")
+    parser.add_argument("--certificate", help="the file with the certificate authority of the server")
     chosen = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

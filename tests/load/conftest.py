@@ -6,18 +6,18 @@ import pytest
 
 from tests.snapshots.test_store_disk import small_disk
 
-__all__ = ["Tell", "small_disk", "tell"]
+__all__ = ["Progress", "progress", "small_disk"]
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Tell:
-    """`tell("half is done")`: a line on the terminal, in the long forms."""
+def progress(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Progress:
+    """Print a line on the terminal in the long forms: `progress("half is done")`."""
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         if request.node.get_closest_marker("load"):
             with capsys.disabled():
                 print(f"\n{request.node.name}: {line}", end="", flush=True)
 
-    return say
+    return print_line

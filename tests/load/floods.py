@@ -1,4 +1,4 @@
-"""Clients that want the service to keep as much as it can for them: each kind of flood, and one connection of it."""
+"""Floods that make the service buffer as much as possible: each kind, and one connection of it."""
 
 import asyncio
 import contextlib
@@ -9,38 +9,38 @@ import ssl
 from typing import Literal
 
 from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
-from tests.load.health import HERE
+from tests.load.health import LOOPBACK
 from tests.support.server_process import ServerProcess
 
 __all__ = ["FLOODS", "Attacker", "Flood"]
 
 KIB, MIB = 1024, 1024 * 1024
 RECEIVE_BUFFER = 4 * KIB
-"""Bytes of SO_RCVBUF of those who do not read."""
-PIECE = 64 * KIB
+"""SO_RCVBUF of clients that do not read."""
+PIECE_BYTES = 64 * KIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flood:
-    """What each connection sends, with `{photo}` for the path of a large photo.
+    """The bytes that each connection sends, with `{photo}` for the path of a large photo.
 
-    `handshake` comes first, and its response is read. `repeated` is sent again and again after `start`, until so many
-    bytes (`most`) are sent; with a `pause`, one byte at a time.
+    `handshake` is sent first, and its response is read. After `start`, `repeated` is sent until `max_bytes` are sent;
+    with a `pause`, one byte at a time.
     """
 
     start: bytes = b""
     repeated: bytes = b""
-    most: int = 2 * MIB
+    max_bytes: int = 2 * MIB
     pause: float = 0.0
     handshake: bytes = b""
     reads: bool = False
-    """Whether it reads what the service sends, until the service closes the connection."""
-    most_read: int = 0
-    """Up to so many bytes are read by each connection, a random number, and no more."""
+    """True to read everything until the service closes the connection."""
+    max_read_bytes: int = 0
+    """Each connection reads a random number of bytes up to this."""
     status: int = 0
-    """The status of the response that each connection must read. 0 if it is of no interest."""
+    """The status that each connection must receive; 0 for any."""
     where: Literal["memory", "disk", "link"] = "memory"
-    """Where the photo comes from: `link` is a share link."""
+    """Source of the photo: `link` is a share link."""
 
 
 def build_request(*lines: bytes, path: bytes = b"/healthz", method: bytes = b"GET", ends: bool = True) -> bytes:
@@ -49,7 +49,7 @@ def build_request(*lines: bytes, path: bytes = b"/healthz", method: bytes = b"GE
 
 
 def build_fields(size: int, name: bytes = b"X", value: int = 8000) -> bytes:
-    """Header lines of so many bytes in all, or a little less."""
+    """Return header lines of so many bytes in all, or a little less."""
     lines = (b"%b-%06d: %b" % (name, number, b"a" * value) for number in range(size // (value + len(name) + 11)))
     return b"\r\n".join(lines)
 
@@ -84,7 +84,7 @@ FLOODS: dict[str, Flood] = {
         start=ALLOWED_COOKIE[:-2], reads=True, status=408
     ),
     "heads just below the limit that come slowly": Flood(
-        start=ALLOWED_HEAD[: 12 * KIB], repeated=b"a", most=4 * KIB, pause=0.05, reads=True, status=408
+        start=ALLOWED_HEAD[: 12 * KIB], repeated=b"a", max_bytes=4 * KIB, pause=0.05, reads=True, status=408
     ),
     "heads just below the limit, one after the other": Flood(repeated=ALLOWED_HEAD),
     "heads just below the limit behind a response that is not read": Flood(start=PHOTO, repeated=ALLOWED_COOKIE),
@@ -96,23 +96,25 @@ FLOODS: dict[str, Flood] = {
     "a large document that is not read": Flood(start=build_request(path=b"/api/openapi.json")),
     "pages that are not read": Flood(start=build_request(path=b"/snapshots")),
     "bodies that nobody wants": Flood(
-        start=build_request(b"Content-Length: %d" % (1 << 40)), repeated=b"a" * PIECE, most=2 * MIB
+        start=build_request(b"Content-Length: %d" % (1 << 40)), repeated=b"a" * PIECE_BYTES, max_bytes=2 * MIB
     ),
     "bodies behind a response that is not read": Flood(
-        start=build_request(b"Content-Length: %d" % (1 << 40), path=b"{photo}"), repeated=b"a" * PIECE
+        start=build_request(b"Content-Length: %d" % (1 << 40), path=b"{photo}"), repeated=b"a" * PIECE_BYTES
     ),
     "a body that is too large": Flood(
         start=build_request(b"Content-Length: %d" % (1 << 40), path=b"/api/captures", method=b"POST"),
-        repeated=b" " * PIECE,
+        repeated=b" " * PIECE_BYTES,
         reads=True,
     ),
     "extensions of chunks": Flood(start=CHUNKED, repeated=b"1;a=" + b"a" * 4000 + b"\r\n \r\n", reads=True),
-    "one endless extension of a chunk": Flood(start=CHUNKED + b"1;a=", repeated=b"a" * PIECE, reads=True),
+    "one endless extension of a chunk": Flood(start=CHUNKED + b"1;a=", repeated=b"a" * PIECE_BYTES, reads=True),
     "chunks of one byte": Flood(start=CHUNKED, repeated=b"1\r\n \r\n" * 1000, reads=True),
     "trailers": Flood(start=CHUNKED + b"0\r\n", repeated=b"X: " + b"a" * 4000 + b"\r\n", reads=True),
     "live views that are not read": Flood(start=PREVIEW),
-    "live views that stop at different frames": Flood(start=PREVIEW, most_read=2 * MIB),
-    "viewers that send huge messages": Flood(handshake=UPGRADE, start=HUGE_FRAME, repeated=b"a" * PIECE, reads=True),
+    "live views that stop at different frames": Flood(start=PREVIEW, max_read_bytes=2 * MIB),
+    "viewers that send huge messages": Flood(
+        handshake=UPGRADE, start=HUGE_FRAME, repeated=b"a" * PIECE_BYTES, reads=True
+    ),
     "viewers that send fragments": Flood(
         handshake=UPGRADE,
         start=build_masked(TEXT, b" " * 100, final=False),
@@ -143,8 +145,8 @@ class Attacker:
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(self, photo: str) -> None:
-        """Send all, and, if the flood reads, read until the service has closed the connection."""
-        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):  # it has been closed
+        """Send everything, and read until the service closes the connection if the flood reads."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             reader = await self._connect()
             if self._flood.handshake:
                 await self._send(self._flood.handshake)
@@ -152,13 +154,13 @@ class Attacker:
                 assert head.startswith((b"HTTP/1.1 101 ", b"HTTP/1.1 200 ")), head
             if not self._flood.reads:
                 await self._send_all(photo)
-                await reader.readexactly(random.randint(0, self._flood.most_read))
+                await reader.readexactly(random.randint(0, self._flood.max_read_bytes))
                 return
             sending = asyncio.create_task(self._send_all(photo))
             try:
                 if self._flood.status:
                     self.status = int((await reader.readline()).split()[1])
-                while await reader.read(PIECE):
+                while await reader.read(PIECE_BYTES):
                     pass
             finally:
                 sending.cancel()
@@ -171,9 +173,9 @@ class Attacker:
             if not self._flood.reads:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             client.bind((self._address, 0))
-            await asyncio.get_running_loop().sock_connect(client, (HERE, self._server.port))
+            await asyncio.get_running_loop().sock_connect(client, (LOOPBACK, self._server.port))
             reader, self._writer = await asyncio.open_connection(
-                sock=client, limit=4 * KIB, ssl=tls, server_hostname=HERE if tls else None
+                sock=client, limit=4 * KIB, ssl=tls, server_hostname=LOOPBACK if tls else None
             )
         except BaseException:
             client.close()
@@ -184,15 +186,15 @@ class Attacker:
         flood = self._flood
         await self._send(flood.start.replace(b"{photo}", photo.encode()))
         repeated = flood.repeated.replace(b"{photo}", photo.encode())
-        while repeated and self.sent < flood.most:
+        while repeated and self.sent < flood.max_bytes:
             await self._send(repeated)
             if flood.pause:
                 await asyncio.sleep(flood.pause)
 
     async def _send(self, data: bytes) -> None:
         assert self._writer is not None
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
+        for start in range(0, len(data), PIECE_BYTES):
+            piece = data[start : start + PIECE_BYTES]
             self._writer.write(piece)
             await self._writer.drain()
             self.sent += len(piece)

@@ -1,4 +1,4 @@
-"""A client's frames (RFC 6455, section 5), read as strictly as a server can be held to them. No I/O."""
+"""WebSocket frames of a client (RFC 6455, section 5). Those of the server are checked strictly. No I/O."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Frame:
 
 
 class FrameReader:
-    """Bytes in, whole frames out. Raises AssertionError for any that this server may not send."""
+    """Parse bytes into frames. Raises AssertionError for a frame that this server must not send."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -54,7 +54,7 @@ class FrameReader:
 
 
 def build_masked(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
-    """One frame as a client sends it."""
+    """Return a masked frame, as clients send it."""
     size, mask = len(payload), os.urandom(4)
     header = bytes(((0x80 if final else 0) | opcode, 0x80 | (size if size < 126 else 126)))
     if size >= 126:

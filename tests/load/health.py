@@ -1,4 +1,4 @@
-"""What must stay well while others misbehave: a viewer that does nothing wrong, and the process itself."""
+"""The health of a service while other clients misbehave: a viewer, memory and descriptors."""
 
 import contextlib
 import http.client
@@ -19,22 +19,22 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.server_process import ServerProcess
 
 __all__ = [
-    "HERE",
+    "LOOPBACK",
     "HealthyViewer",
     "PeakMemory",
-    "ask",
     "count_descriptors",
     "get",
     "measure_memory",
     "read_metric",
-    "unhurt",
+    "send_request",
+    "undisturbed_viewer",
 ]
 
-HERE = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class HealthyViewer:
-    """Watches, presses, and is answered: every event once and in order, every ping."""
+    """A viewer that receives every event once and in order, and every answer."""
 
     def __init__(self, server: ServerProcess, connection: ClientConnection, address: str) -> None:
         self.server = server
@@ -44,13 +44,13 @@ class HealthyViewer:
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._seq = json.loads(connection.recv(timeout=20))["seq"]
-        self._mistake = ""
+        self._problem = ""
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     @classmethod
     @contextlib.contextmanager
-    def come(cls, server: ServerProcess, address: str = HERE) -> Iterator[Self]:
+    def open_viewer(cls, server: ServerProcess, address: str = LOOPBACK) -> Iterator[Self]:
         url = f"{server.url.replace('http', 'ws', 1)}/ws"
         with connect(url, ssl=server.tls, source_address=(address, 0), ping_interval=None) as connection:
             viewer = cls(server, connection, address)
@@ -66,14 +66,14 @@ class HealthyViewer:
                 message = json.loads(said)
                 if "seq" in message:
                     if message["seq"] != self._seq + 1:
-                        self._mistake = f"{message} came after {self._seq}"
+                        self._problem = f"{message} came after {self._seq}"
                     self._seq = message["seq"]
                     self.events.append(message["type"])
                 if message["type"] in ("pong", "ready", "error", "failed"):
                     self._answers.put(message["type"])
 
     def check(self) -> None:
-        """That it is still heard, and pinged back."""
+        """Check that messages and pings are answered."""
         self._connection.send(f'{{"type":"ping","request":"{next(self._numbers)}"}}')
         self._wait_for("pong")
         assert self._connection.ping().wait(20)
@@ -83,30 +83,30 @@ class HealthyViewer:
         self._wait_for("ready")
 
     def load(self, *paths: str) -> None:
-        """Pages and pictures, each a 200."""
+        """Load pages and images; each must be a 200."""
         for path in paths:
             assert get(self.server, path, self.address)[0] == 200
 
     def _wait_for(self, kind: str) -> None:
         while (said := self._answers.get(timeout=20)) != kind:
-            assert said == "ready", said  # another's press
-        assert not self._mistake
+            assert said == "ready", said  # of another viewer's press
+        assert not self._problem
 
 
-def get(server: ServerProcess, path: str, address: str = HERE) -> tuple[int, bytes]:
-    """Status and body, asked for from that address of this machine."""
-    return ask(server, "GET", path, address=address)
+def get(server: ServerProcess, path: str, address: str = LOOPBACK) -> tuple[int, bytes]:
+    """Return status and body of a GET from this local address."""
+    return send_request(server, "GET", path, address=address)
 
 
-def ask(
-    server: ServerProcess, method: str, path: str, body: bytes | None = None, *, address: str = HERE
+def send_request(
+    server: ServerProcess, method: str, path: str, body: bytes | None = None, *, address: str = LOOPBACK
 ) -> tuple[int, bytes]:
     connection: http.client.HTTPConnection
     if server.tls is None:
-        connection = http.client.HTTPConnection(HERE, server.port, timeout=20, source_address=(address, 0))
+        connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=20, source_address=(address, 0))
     else:
         connection = http.client.HTTPSConnection(
-            HERE, server.port, timeout=20, source_address=(address, 0), context=server.tls
+            LOOPBACK, server.port, timeout=20, source_address=(address, 0), context=server.tls
         )
     with contextlib.closing(connection):
         connection.request(method, path, body)
@@ -114,8 +114,8 @@ def ask(
         return answer.status, answer.read()
 
 
-def read_metric(server: ServerProcess, name: str, address: str = HERE) -> float:
-    """The sum of a metric's samples."""
+def read_metric(server: ServerProcess, name: str, address: str = LOOPBACK) -> float:
+    """Return the sum of a metric's samples."""
     families = text_string_to_metric_families(get(server, "/metrics", address)[1].decode())
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
@@ -125,19 +125,19 @@ def count_descriptors(server: ServerProcess) -> int:
 
 
 def measure_memory(server: ServerProcess) -> int:
-    """Resident bytes."""
+    """Return the resident memory in bytes."""
     with open(f"/proc/{server.pid}/smaps_rollup") as file:
         return 1024 * int(re.findall(r"^Rss: +(\d+) kB", file.read(), re.MULTILINE)[0])
 
 
 class PeakMemory:
-    """The most resident bytes of a server since this was made (VmHWM), and how many there were then."""
+    """The peak of a server's resident memory (VmHWM) since this object was made, and the memory at that time."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
         self.before = measure_memory(server)
         with open(f"/proc/{server.pid}/clear_refs", "w") as file:
-            file.write("5")  # VmHWM begins again at what is resident now (man 5 proc)
+            file.write("5")  # sets VmHWM to the current memory (man 5 proc)
 
     @property
     def growth(self) -> int:
@@ -147,13 +147,15 @@ class PeakMemory:
 
 
 @contextlib.contextmanager
-def unhurt(server: ServerProcess, address: str = HERE, *, growth: int = 32 * 2**20) -> Iterator[HealthyViewer]:
-    """A viewer who is not disturbed, and a service that is in the end as it was in the beginning.
+def undisturbed_viewer(
+    server: ServerProcess, address: str = LOOPBACK, *, growth: int = 32 * 2**20
+) -> Iterator[HealthyViewer]:
+    """Check that a viewer is not disturbed, and that memory and descriptors are the same at the end.
 
-    But for `growth` bytes: what malloc keeps for later, and what is remembered of requests. A long form has 60,000
-    cases and more: half a KiB that is lost for each would show.
+    Memory may grow by `growth` bytes: malloc keeps some, and requests are remembered. The long forms have at least
+    60,000 cases, so a leak of half a KiB per case fails.
     """
-    with HealthyViewer.come(server, address) as viewer:
+    with HealthyViewer.open_viewer(server, address) as viewer:
         viewer.press()
         viewer.load("/", "/latest.jpg", "/api/snapshots", "/metrics")
         viewer.check()

@@ -1,4 +1,4 @@
-"""Many viewers behind one address with the default settings: a classroom, or a proxy that nobody said to trust."""
+"""Many viewers behind one address with the default settings: a classroom, or a proxy that is not trusted."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from playwright.async_api import Page, Request, Response
 
 from tests.browser.windows import launch_chromium
 from tests.load.browsers import Report
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.health import HealthyViewer, get, read_metric
 from tests.support.authority import Authority
 from tests.support.pictures import encode
@@ -34,7 +34,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(tls=True)`: a server with its default limits, whose camera gives photos of about a megabyte."""
+    """Start a server with its default limits and photos of about a megabyte: `start(tls=True)`."""
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     noise = Image.effect_noise(PHOTO_SIZE, 60).convert("RGB")
     (tmp_path / "picture.jpg").write_bytes(encode(noise, quality=80))
@@ -60,8 +60,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def take_photo(server: ServerProcess) -> dict[str, Any]:
-    """Have one photo before anybody comes, so that the page has one to load."""
-    with HealthyViewer.come(server, ELSEWHERE) as viewer:
+    """Take a photo before the test, so that the page has one to load."""
+    with HealthyViewer.open_viewer(server, ELSEWHERE) as viewer:
         viewer.press()
     return read_newest(server)
 
@@ -75,7 +75,7 @@ def describe(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.2f} s in the median, {max(seconds):.2f} s at most"
 
 
-# ---- simulated browsers: all of them, in every way to come
+# ---- simulated browsers
 
 
 def run_browsers(server: ServerProcess, *arguments: str) -> Report:
@@ -97,7 +97,7 @@ WAYS: dict[str, tuple[list[str], bool, list[str]]] = {
     "https": ([], True, []),
     "trusted proxy": (PROXY, False, ["--header", "X-Forwarded-For: 203.0.113.5"]),
 }
-"""How they come: the server's arguments, if it speaks HTTPS, and the browsers' arguments."""
+"""The server's arguments, True for HTTPS, and the browsers' arguments."""
 SIZES = [
     pytest.param(50, 1, id="short"),
     pytest.param(500, 2, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
@@ -107,9 +107,9 @@ SIZES = [
 @pytest.mark.parametrize(("count", "presses"), SIZES)
 @pytest.mark.parametrize("way", WAYS)
 def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
-    start: Start, tmp_path: Path, tell: Tell, way: str, count: int, presses: int
+    start: Start, tmp_path: Path, progress: Progress, way: str, count: int, presses: int
 ) -> None:
-    """The second photo comes when the server has closed all connections that waited: everybody has to come back."""
+    """The second photo is taken when the server has closed all idle connections: every browser has to reconnect."""
     arguments, tls, more = WAYS[way]
     server = start(*arguments, tls=tls)
     take_photo(server)
@@ -119,15 +119,15 @@ def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
     assert report.lost == []
     assert read_metric(server, "dog_connections_refused_total", ELSEWHERE) == 0
     assert len(report.page) == count
-    tell(f"{report.connections} connections, {report.retries} requests asked again; the page: {describe(report.page)}")
+    progress(f"{report.connections} connections, {report.retries} requests repeated; the page: {describe(report.page)}")
     for ready, photo in zip(report.ready, report.photo, strict=True):
         assert len(ready) == len(photo) == count
-        tell(f"a press to `ready`: {describe(ready)}; to the photo: {describe(photo)}")
-    with HealthyViewer.come(server, ELSEWHERE) as viewer:
+        progress(f"a press to `ready`: {describe(ready)}; to the photo: {describe(photo)}")
+    with HealthyViewer.open_viewer(server, ELSEWHERE) as viewer:
         viewer.check()
 
 
-# ---- real ones
+# ---- Chromium
 
 WATCH_LOSSES = """
 window.losses = [];
@@ -156,25 +156,25 @@ NEW_PHOTO = """
   look();
 })
 """
-"""Resolves when another photo than the old one is drawn."""
+"""Resolves when a newer photo than `old` is drawn."""
 
 
 class Visit:
-    """A page of a browser of its own (each context has its own connections), and what went wrong with its requests."""
+    """A page in a browser context with its own connections, and the problems of its requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.mistakes: list[str] = []
+        self.problems: list[str] = []
         page.on("requestfailed", self._note_failure)
         page.on("response", self._note_status)
-        page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
 
     def _note_failure(self, request: Request) -> None:
-        self.mistakes.append(f"{request.url}: {request.failure}")
+        self.problems.append(f"{request.url}: {request.failure}")
 
     def _note_status(self, response: Response) -> None:
         if response.status >= 400:
-            self.mistakes.append(f"{response.url}: {response.status}")
+            self.problems.append(f"{response.url}: {response.status}")
 
     async def open(self, url: str, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -182,16 +182,14 @@ class Visit:
         await self.page.evaluate(IS_LIVE)
 
     async def look(self, old: str) -> list[Any]:
-        """The URL and the size of the new photo, once it is drawn."""
+        """Return the URL and the size of the new photo when it is drawn."""
         drawn: list[Any] = await self.page.evaluate(NEW_PHOTO, old)
         return drawn
 
 
 @pytest.mark.load
 @pytest.mark.timeout(900)
-async def test_60_pages_of_chromium_that_arrive_within_a_second_all_draw_the_photo_that_one_of_them_takes(
-    start: Start, tell: Tell
-) -> None:
+async def test_60_chromium_pages_opened_within_a_second_all_draw_a_new_photo(start: Start, progress: Progress) -> None:
     server = start()
     old = await asyncio.to_thread(take_photo, server)
     loop = asyncio.get_running_loop()
@@ -204,15 +202,15 @@ async def test_60_pages_of_chromium_that_arrive_within_a_second_all_draw_the_pho
             visits.append(Visit(await context.new_page()))
         began = loop.time()
         await asyncio.gather(*(visit.open(server.url, number / PAGES) for number, visit in enumerate(visits)))
-        tell(f"{PAGES} pages were live after {loop.time() - began:.1f} s")
+        progress(f"{PAGES} pages were live after {loop.time() - began:.1f} s")
         looking = [asyncio.create_task(visit.look(old["snapshot"])) for visit in visits]
         began = loop.time()
         await visits[7].page.get_by_role("button", name="Take a photo").click(timeout=0)
         drawn = await asyncio.gather(*looking)
-        tell(f"{PAGES} pages had drawn the photo {loop.time() - began:.1f} s after the press")
+        progress(f"{PAGES} pages had drawn the photo {loop.time() - began:.1f} s after the press")
         new = await asyncio.to_thread(read_newest, server)
         assert new["snapshot"] != old["snapshot"]
         assert drawn == [[server.url + new["url"], *PHOTO_SIZE]] * PAGES
-        assert [visit.mistakes for visit in visits] == [[]] * PAGES
+        assert [visit.problems for visit in visits] == [[]] * PAGES
         assert [await visit.page.evaluate("window.losses") for visit in visits] == [[]] * PAGES
     assert read_metric(server, "dog_connections_refused_total", ELSEWHERE) == 0

@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour while the server runs: order and dead time hold, and nothing old is given as new."""
+"""Jumps of the wall clock by an hour: order, dead time and max_age must hold."""
 
 import datetime as dt
 import itertools
@@ -16,15 +16,15 @@ from tests.conftest import Serve
 from tests.support.server_process import ServerProcess
 from tests.web.test_shutdown import read_until, watch
 
-HOUR = 3600
-DEAD_TIME = 60.0
-"""Seconds; long enough that a test is over before."""
-CLOSE = dt.timedelta(minutes=10)
-"""Two times that differ by less are the same here."""
+HOUR_SECONDS = 3600
+DEAD_TIME_SECONDS = 60.0
+"""Longer than a test takes."""
+TOLERANCE = dt.timedelta(minutes=10)
+"""Times that differ by less are equal in these tests."""
 
 
 class WallClock:
-    """A server's wall clock, which the test sets: libfaketime reads the difference from a file at each look."""
+    """A server's wall clock that the test sets. libfaketime reads the difference from a file each time."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
@@ -34,7 +34,7 @@ class WallClock:
     def environment(self) -> dict[str, str]:
         libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
         if not libraries:
-            pytest.skip("libfaketime is not here (Debian's package libfaketime)")
+            pytest.skip("libfaketime is not installed (Debian's package libfaketime)")
         return {
             "LD_PRELOAD": str(libraries[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -43,15 +43,15 @@ class WallClock:
         }
 
     def set(self, difference: int) -> None:
-        """So many seconds from the true time."""
+        """Set the difference to the real time, in seconds."""
         self.difference = difference
-        beside = self._file.with_suffix(".new")
-        beside.write_text(f"{difference:+}\n")
-        os.replace(beside, self._file)
+        temp_path = self._file.with_suffix(".new")
+        temp_path.write_text(f"{difference:+}\n")
+        os.replace(temp_path, self._file)
 
-    def is_now(self, told: str) -> bool:
+    def is_now(self, times: str) -> bool:
         now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.difference)
-        return abs(parse_timestamp(told) - now) < CLOSE
+        return abs(parse_timestamp(times) - now) < TOLERANCE
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def clock(tmp_path: Path) -> WallClock:
 
 
 def press(server: ServerProcess, max_age: float) -> list[dict[str, Any]]:
-    """What a new viewer is told: hello, the reply and, of a capture that begins at once, both events."""
+    """Return the messages to a new viewer: hello, reply and, if its capture starts at once, both events."""
     with watch(server) as viewer:
-        told = [json.loads(viewer.recv(timeout=20))]
+        times = [json.loads(viewer.recv(timeout=20))]
         viewer.send(json.dumps({"type": "capture", "max_age": max_age}))
-        told.append(read_until(viewer, "reply"))
-        if told[1]["outcome"] == "started":
-            told += [read_until(viewer, "capturing"), read_until(viewer, "ready")]
-        return told
+        times.append(read_until(viewer, "reply"))
+        if times[1]["outcome"] == "started":
+            times += [read_until(viewer, "capturing"), read_until(viewer, "ready")]
+        return times
 
 
 def fetch(server: ServerProcess, path: str) -> str:
@@ -82,24 +82,24 @@ def fetch_newest(server: ServerProcess, query: str = "") -> str:
         return str(answer.headers["X-Snapshot"])
 
 
-def test_numbers_rise_and_the_newest_photo_is_the_last_one_wherever_the_clock_jumps(
+def test_numbers_rise_and_the_newest_photo_is_the_last_one_after_the_clock_jumps(
     serve: Serve, clock: WallClock
 ) -> None:
     server = serve("--dead-time", "0", env=clock.environment)
     seq = capture = 0
     newest = None
-    for difference in (0, -HOUR, HOUR, 0):
+    for difference in (0, -HOUR_SECONDS, HOUR_SECONDS, 0):
         clock.set(difference)
-        # A photo that was taken an hour from now is not young: its exposure began more than a millisecond ago.
+        # A photo with a time in the future is not fresh: its exposure began more than a millisecond ago.
         hello, reply, capturing, ready = press(server, max_age=0.001)
-        told = [message["at"] for message in (hello, capturing, ready)]
-        assert any(map(clock.is_now, told)), (told, difference)  # libfaketime errs now and then, with several threads
+        times = [message["at"] for message in (hello, capturing, ready)]
+        assert any(map(clock.is_now, times)), (times, difference)  # with threads, libfaketime is sometimes wrong
         assert [hello["seq"], capturing["seq"], ready["seq"]] == [seq, seq + 1, seq + 2]
         assert (hello["cameras"][0]["latest"] or {}).get("snapshot") == newest
         assert [reply["capture"], capturing["capture"], ready["capture"]] == [capture + 1] * 3
         newest, seq, capture = ready["snapshot"], ready["seq"], ready["capture"]
         assert fetch_newest(server) == newest
-    clock.set(-2 * HOUR)
+    clock.set(-2 * HOUR_SECONDS)
     server.kill()
     server.start()
     again, reply, *_ = press(server, max_age=0.001)
@@ -108,32 +108,28 @@ def test_numbers_rise_and_the_newest_photo_is_the_last_one_wherever_the_clock_ju
     assert reply["capture"] == capture + 1
 
 
-@pytest.mark.parametrize("difference", [-HOUR, HOUR])
-def test_the_dead_time_is_as_long_as_ever_and_a_young_photo_is_given_wherever_the_clock_jumps(
-    serve: Serve, clock: WallClock, difference: int
-) -> None:
-    server = serve("--dead-time", str(DEAD_TIME), env=clock.environment)
+@pytest.mark.parametrize("difference", [-HOUR_SECONDS, HOUR_SECONDS])
+def test_the_dead_time_and_max_age_hold_after_the_clock_jumps(serve: Serve, clock: WallClock, difference: int) -> None:
+    server = serve("--dead-time", str(DEAD_TIME_SECONDS), env=clock.environment)
     *_, ready = press(server, max_age=0)
     clock.set(difference)
-    hello, reply = press(server, max_age=DEAD_TIME)
+    hello, reply = press(server, max_age=DEAD_TIME_SECONDS)
     assert clock.is_now(hello["at"])
     assert not clock.is_now(ready["at"])
     (camera,) = hello["cameras"]
     assert camera["state"] == "cooling"
-    assert 0 < (parse_timestamp(camera["ready_at"]) - parse_timestamp(hello["at"])).total_seconds() <= DEAD_TIME
+    assert 0 < (parse_timestamp(camera["ready_at"]) - parse_timestamp(hello["at"])).total_seconds() <= DEAD_TIME_SECONDS
     assert (reply["outcome"], reply["snapshot"]) == ("cached", ready["snapshot"])
-    assert fetch_newest(server, f"?max_age={DEAD_TIME}") == ready["snapshot"]
+    assert fetch_newest(server, f"?max_age={DEAD_TIME_SECONDS}") == ready["snapshot"]
     _, reply = press(server, max_age=0)
     assert reply["outcome"] == "queued"
-    assert 0 < reply["retry_after"] <= DEAD_TIME
+    assert 0 < reply["retry_after"] <= DEAD_TIME_SECONDS
 
 
-def test_photos_are_listed_in_the_order_in_which_they_were_taken_wherever_the_clock_jumps(
-    serve: Serve, clock: WallClock
-) -> None:
+def test_photos_are_listed_in_the_order_of_capture_after_the_clock_jumps(serve: Serve, clock: WallClock) -> None:
     server = serve("--dead-time", "0", env=clock.environment)
     taken: list[str] = []
-    for difference in (0, -HOUR, HOUR, 0):
+    for difference in (0, -HOUR_SECONDS, HOUR_SECONDS, 0):
         clock.set(difference)
         taken.insert(0, press(server, max_age=0)[-1]["snapshot"])
     for _ in range(2):

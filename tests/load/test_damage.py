@@ -1,7 +1,7 @@
-"""How much damage is found: hundreds of random losses in JPEGs of every kind, counted.
+"""Detection rates of damage: hundreds of random losses in JPEGs of every kind.
 
-The figures of docs/cameras.md are those of the long form. Not all can be found: after a loss, what follows may decode
-to other blocks, and end where it should.
+docs/cameras.md has the figures of the long form. Not every loss can be detected: the data after it may decode to other
+blocks and end correctly.
 """
 
 import random
@@ -11,7 +11,7 @@ import pytest
 
 from dog.errors import BadImage
 from dog.images import add_missing_end, inspect
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.support.damages import KINDS, Damage, cut, drop, pad_restarts, zero
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
@@ -22,7 +22,7 @@ DAMAGES: dict[str, tuple[Damage, float]] = {
     "512 bytes zeroed": (zero(512), 0.98),
     "64 bytes zeroed": (zero(64), 0.4),
 }
-"""By what was done: the share that must be found."""
+"""By kind of damage: the function that makes it, and the share that must be found."""
 
 
 def is_refused(data: bytes) -> bool:
@@ -41,7 +41,7 @@ def is_refused(data: bytes) -> bool:
     ],
 )
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
+def test_damage_is_found(name: str, rounds: int, progress: Progress) -> None:
     damage, least = DAMAGES[name]
     found: dict[str, int] = {}
     for kind, make in KINDS.items():
@@ -51,7 +51,7 @@ def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
         found[kind] = sum(map(is_refused, damaged))
     share = sum(found.values()) / (rounds * len(KINDS))
     missed = {kind: rounds - count for kind, count in found.items() if count < rounds}
-    tell(f"{share:.1%} of {rounds * len(KINDS)} found; missed, by kind: {missed}")
+    progress(f"{share:.1%} of {rounds * len(KINDS)} found; missed, by kind: {missed}")
     assert share >= least
 
 
@@ -62,12 +62,12 @@ def test_damage_is_found(name: str, rounds: int, tell: Tell) -> None:
         pytest.param(300, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
     ],
 )
-def test_damage_is_found_behind_padding(rounds: int, tell: Tell) -> None:
-    """As Logitech's webcams have it before restart markers."""
+def test_damage_is_found_behind_padding(rounds: int, progress: Progress) -> None:
+    """Logitech's webcams write padding before restart markers."""
     kinds: list[Any] = [KINDS["restart markers by lines"], KINDS["restart markers by blocks"]]
     wholes = [pad_restarts(make(seed)) for make in kinds for seed in range(5)]
     assert not any(map(is_refused, wholes))
     damaged = [drop(1024)(wholes[seed % 10], random.Random(seed)) for seed in range(rounds)]
     share = sum(map(is_refused, damaged)) / rounds
-    tell(f"{share:.1%} of {rounds} found")
+    progress(f"{share:.1%} of {rounds} found")
     assert share >= 0.98

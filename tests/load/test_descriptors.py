@@ -1,4 +1,4 @@
-"""With few file descriptors: who is too many is refused with 503, who is inside notices nothing, and none is lost."""
+"""A server with few file descriptors: it refuses further clients with 503, does not disturb others, and leaks none."""
 
 import contextlib
 import json
@@ -9,25 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.frames import TEXT, FrameReader
-from tests.load.health import HERE, get, unhurt
+from tests.load.health import LOOPBACK, get, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
 from tests.web.test_websocket import UPGRADE
 
-DESCRIPTORS = 256
-CROWD = 500
+MAX_DESCRIPTORS = 256
+CLIENTS = 500
 PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz", "/readyz")
-SIZES = [  # how often, and how many in a row: more than may wait to be accepted come again after a second
+SIZES = [  # rounds, and connections in a row: above the listen backlog, clients retry after a second
     pytest.param(1, 10, id="short"),
-    pytest.param(10, CROWD, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
+    pytest.param(10, CLIENTS, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
 ]
 
 
 @pytest.fixture
-def poor(tmp_path: Path) -> Iterator[ServerProcess]:
-    """The service where there are few descriptors."""
-    command = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" -m dog "$@"', sys.executable)
+def few_descriptors(tmp_path: Path) -> Iterator[ServerProcess]:
+    """Start the service with few descriptors."""
+    command = ("sh", "-c", f'ulimit -n {MAX_DESCRIPTORS}; exec "$0" -m dog "$@"', sys.executable)
     server = ServerProcess(
         *("--dead-time", "0.1", "--max-connections-per-address", "1000"),
         cwd=tmp_path,
@@ -38,15 +38,15 @@ def poor(tmp_path: Path) -> Iterator[ServerProcess]:
     server.kill()
 
 
-def knock(port: int) -> socket.socket:
-    client = socket.create_connection((HERE, port), timeout=20)
+def open_handshake(port: int) -> socket.socket:
+    client = socket.create_connection((LOOPBACK, port), timeout=20)
     with contextlib.suppress(ConnectionError):
         client.sendall(UPGRADE)
     return client
 
 
 def read_status(client: socket.socket) -> int:
-    """That of the handshake's answer; 0 where there was none, for too many are being told so already."""
+    """Return the status of the handshake; 0 without a response, if too many are being refused already."""
     with contextlib.suppress(ConnectionError):
         said = client.recv(12)
         return int(said[9:]) if said else 0
@@ -54,7 +54,7 @@ def read_status(client: socket.socket) -> int:
 
 
 def read_until_ready(client: socket.socket) -> None:
-    """Events until there is a photo, and that all frames are whole."""
+    """Read events until a photo is ready, and check that all frames are whole."""
     said = b""
     while b"\r\n\r\n" not in said:
         said += client.recv(65536)
@@ -67,31 +67,31 @@ def read_until_ready(client: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(("rounds", "row"), SIZES)
-def test_of_500_that_come_at_once_where_there_are_256_descriptors_some_are_inside_and_the_rest_refused(
-    poor: ServerProcess, rounds: int, row: int, tell: Tell
+def test_500_clients_at_once_with_256_descriptors_are_served_or_refused_with_503(
+    few_descriptors: ServerProcess, rounds: int, row: int, progress: Progress
 ) -> None:
-    with unhurt(poor) as viewer:
+    with undisturbed_viewer(few_descriptors) as viewer:
         for number in range(rounds):
             with contextlib.ExitStack() as stack:
-                crowd: list[socket.socket] = []
+                clients: list[socket.socket] = []
                 statuses: list[int] = []
-                while len(crowd) < CROWD:
-                    crowd += [stack.enter_context(knock(poor.port)) for _ in range(row)]
-                    statuses += [read_status(client) for client in crowd[-row:]]
-                inside = [client for client, status in zip(crowd, statuses, strict=True) if status == 101]
+                while len(clients) < CLIENTS:
+                    clients += [stack.enter_context(open_handshake(few_descriptors.port)) for _ in range(row)]
+                    statuses += [read_status(client) for client in clients[-row:]]
+                inside = [client for client, status in zip(clients, statuses, strict=True) if status == 101]
                 assert set(statuses) <= {101, 503, 0}
                 assert min(statuses.count(503), len(inside)) >= 32
-                for client in set(crowd) - set(inside):
+                for client in set(clients) - set(inside):
                     client.close()
-                for _ in range(20):  # one after the other, each is told
-                    assert get(poor, "/healthz")[0] == 503
+                for _ in range(20):  # each connection is refused with a response
+                    assert get(few_descriptors, "/healthz")[0] == 503
                 viewer.press()
                 viewer.check()
                 for client in inside:
                     read_until_ready(client)
-            while get(poor, "/healthz")[0] == 503:
-                pass  # until those who have left are forgotten
+            while get(few_descriptors, "/healthz")[0] == 503:
+                pass  # until the closed connections are released
             for path in PAGES:
-                status, body = get(poor, path)[:2]
+                status, body = get(few_descriptors, path)[:2]
                 assert (status, bool(body)) == (200, True)
-            tell(f"{number + 1} times {CROWD}, {len(inside)} inside, {statuses.count(503)} told so")
+            progress(f"{number + 1} times {CLIENTS}, {len(inside)} served, {statuses.count(503)} refused with 503")

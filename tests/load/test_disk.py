@@ -1,4 +1,4 @@
-"""The running server when its disk fills up, turns read-only, or damages the index: it says so, and is well again."""
+"""A running server whose disk fills up, turns read-only, or damages the index: it reports that, and recovers."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.web.test_shutdown import watch, write_script
 
 
 def press(viewer: ClientConnection) -> dict[str, Any]:
-    """The `ready` or `failed` of a new capture."""
+    """Return the `ready` or `failed` of a new capture."""
     viewer.send('{"type":"capture","max_age":0}')
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
@@ -38,7 +38,7 @@ def press(viewer: ClientConnection) -> dict[str, Any]:
             return message
 
 
-def ask(server: ServerProcess, path: str) -> tuple[int, bytes]:
+def send_request(server: ServerProcess, path: str) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(server.url + path, timeout=20) as answer:
             return answer.status, answer.read()
@@ -48,14 +48,14 @@ def ask(server: ServerProcess, path: str) -> tuple[int, bytes]:
 
 
 def list_ids(server: ServerProcess) -> list[str]:
-    status, body = ask(server, "/api/snapshots")
+    status, body = send_request(server, "/api/snapshots")
     assert status == 200, body
     return [snapshot["snapshot"] for snapshot in json.loads(body)["snapshots"]]
 
 
 def check_pages(server: ServerProcess, photo: dict[str, Any]) -> None:
     for path in ("/", photo["page"], photo["url"], photo["thumbnail"], "/latest.jpg", "/healthz"):
-        assert ask(server, path)[0] == 200, path
+        assert send_request(server, path)[0] == 200, path
 
 
 # ---- full, read-only
@@ -88,7 +88,7 @@ def read_only(disk: Path) -> Iterator[None]:
         ("script", read_only, "storage_error"),
     ],
 )
-def test_a_disk_in_trouble_fails_captures_by_name_keeps_the_pages_up_and_is_used_again_when_it_is_well(
+def test_a_full_or_read_only_disk_fails_captures_by_code_keeps_the_pages_up_and_is_used_again_later(
     serve: Serve,
     tmp_path: Path,
     small_disk: Path,
@@ -107,12 +107,12 @@ def test_a_disk_in_trouble_fails_captures_by_name_keeps_the_pages_up_and_is_used
                 failed = press(viewer)
                 assert (failed["type"], failed.get("code")) == ("failed", code), failed
                 check_pages(server, kept)
-            status, body = ask(server, "/readyz")
+            status, body = send_request(server, "/readyz")
             assert status >= 500
             assert json.loads(body)["code"] == code
         saved = press(viewer)
     check_pages(server, saved)
-    assert ask(server, "/readyz")[0] == 200
+    assert send_request(server, "/readyz")[0] == 200
     assert list_ids(server) == [saved["snapshot"], kept["snapshot"]]
     assert list((small_disk / "snapshots" / ".dog" / "incoming").iterdir()) == []
     server.stop()
@@ -141,7 +141,7 @@ def cut_in_half(index: Path) -> None:
     os.truncate(index, index.stat().st_size // 2)
 
 
-def replace_by_another_s(index: Path) -> None:
+def replace_by_foreign_database(index: Path) -> None:
     index.unlink()
     with contextlib.closing(sqlite3.connect(index)) as database:
         database.execute("CREATE TABLE snapshots (id)")
@@ -152,7 +152,7 @@ def replace_by_folder(index: Path) -> None:
     index.mkdir()
 
 
-async def keep_photos(folder: Path) -> set[str]:
+async def save_photos(folder: Path) -> set[str]:
     store = SnapshotStore(folder)
     await store.open()
     snapshots = [await save(store, number, camera="main") for number in range(1, 4)]
@@ -166,18 +166,18 @@ DAMAGES = [
     replace_by_folder,
     *(
         pytest.param(damage, marks=pytest.mark.load)
-        for damage in (Path.unlink, overwrite_all, cut_in_half, replace_by_another_s)
+        for damage in (Path.unlink, overwrite_all, cut_in_half, replace_by_foreign_database)
     ),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_an_index_that_is_damaged_is_made_again_and_no_photo_is_missed(
+def test_a_damaged_index_is_rebuilt_with_every_photo(
     serve: Serve, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     snapshots = tmp_path / "snapshots"
     index = snapshots / ".dog" / "index.sqlite3"
-    photos = asyncio.run(keep_photos(snapshots))
+    photos = asyncio.run(save_photos(snapshots))
     damage(index)
     server = serve("--dead-time", "0")
     assert press_all(server, photos) == 0
@@ -185,7 +185,7 @@ def test_an_index_that_is_damaged_is_made_again_and_no_photo_is_missed(
     server.stop()
     server.start()
     damage(index)
-    # The capture that finds it out may fail, and none after it.
+    # Only the capture that discovers the damage may fail.
     assert press_all(server, photos) <= 1
     server.kill()
     server.start()
@@ -193,7 +193,7 @@ def test_an_index_that_is_damaged_is_made_again_and_no_photo_is_missed(
 
 
 def press_all(server: ServerProcess, photos: set[str]) -> int:
-    """Take photos and note them, look whether all are there, and the pages. Returns how many captures failed."""
+    """Take photos, add them to `photos`, and check the list and the pages. Return how many captures failed."""
     failures = 0
     with watch(server) as viewer:
         (camera,) = json.loads(viewer.recv(timeout=20))["cameras"]
@@ -210,8 +210,8 @@ def press_all(server: ServerProcess, photos: set[str]) -> int:
     return failures
 
 
-def keep_many(folder: Path, count: int) -> str:
-    """One picture under so many names, and the index of them. Returns the oldest's id."""
+def save_many(folder: Path, count: int) -> str:
+    """Save one image under many names, with an index. Return the id of the oldest."""
     whole = folder / ".dog" / "picture.jpg"
     whole.parent.mkdir(parents=True)
     whole.write_bytes(make_picture())
@@ -231,9 +231,9 @@ def keep_many(folder: Path, count: int) -> str:
 
 @pytest.mark.load
 @pytest.mark.timeout(300)
-def test_the_pages_stay_up_while_a_damaged_index_of_20000_photos_is_made_again(serve: Serve, tmp_path: Path) -> None:
+def test_the_pages_stay_up_while_a_damaged_index_of_20000_photos_is_rebuilt(serve: Serve, tmp_path: Path) -> None:
     snapshots = tmp_path / "snapshots"
-    oldest = keep_many(snapshots, 20_000)
+    oldest = save_many(snapshots, 20_000)
     server = serve("--dead-time", "0")
     overwrite_all(snapshots / ".dog" / "index.sqlite3")
     page = f"/snapshots/{oldest}"

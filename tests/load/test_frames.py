@@ -1,4 +1,4 @@
-"""Frames stay whole: every byte that is sent is read on the other side, however slowly, whatever else is said."""
+"""WebSocket frames stay whole for slow readers, with messages of every kind in between."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
 from tests.web.test_shutdown import write_script
@@ -19,24 +19,24 @@ SIZES = [
     pytest.param(6, 1_500, id="short"),
     pytest.param(40, 100_000, id="long", marks=[pytest.mark.load, pytest.mark.timeout(900)]),
 ]
-DEAF = 4
-"""One viewer of so many asks for more than it reads until it is dropped, and comes back."""
-LAG = {True: 130, False: 40}
-"""Events that a viewer may be behind before nobody presses until it has read on, for a quiet one and for others.
+VIEWERS_PER_NON_READER = 4
+"""One of so many viewers requests replays without reading until it is disconnected, and reconnects."""
+MAX_LAG_EVENTS = {True: 130, False: 40}
+"""Events that a quiet viewer, or another one, may be behind; then captures pause until it has read on.
 
-Of 600 bytes each, as WORDS makes them: a quiet viewer is behind by more than the kernel takes, and both by less than
-what they are dropped for, the answers to a flood included.
+CAMERA_MESSAGE makes them 600 bytes each. So a quiet viewer is behind by more than the kernel buffers. Both stay below
+the limit for slow viewers, with the answers to a flood of pings.
 """
-WORDS = "\N{DOG FACE}" * 200
-"""What the camera program says when it fails: as much as viewers are told."""
-REPLAY = 60
-"""Events that a viewer asks for again at most."""
-FLOOD = 20
-"""Pings that a viewer sends after such a resume; their answers have 500 bytes each."""
-ASKED = 1000
-"""Times that a viewer asks for the newest events and reads nothing."""
-AWHILE = 40
-"""Events before that, and after it."""
+CAMERA_MESSAGE = "\N{DOG FACE}" * 200
+"""The error of the camera program, as long as viewers receive it."""
+MAX_REPLAY_EVENTS = 60
+"""Maximum length of a replay that a viewer requests."""
+PINGS_AFTER_RESUME = 20
+"""Pings after such a resume; their answers have 500 bytes each."""
+RESUMES_WITHOUT_READING = 1000
+"""Replays that a viewer requests without reading."""
+EVENTS_BETWEEN = 40
+"""Events before and after that."""
 BROKEN: list[tuple[bytes, dict[str, Any]]] = [
     (b"{", {"code": "bad_json"}),
     (b"[]", {"code": "bad_message"}),
@@ -48,7 +48,7 @@ BROKEN: list[tuple[bytes, dict[str, Any]]] = [
 
 
 class Room:
-    """What the viewers share."""
+    """The state that all viewers share."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -59,15 +59,15 @@ class Room:
         self.finished = False
 
     @property
-    def crowded(self) -> bool:
-        """Whether somebody is so far behind that no more events should be made."""
-        return any(self.published.seq - viewer.position > LAG[viewer.quiet] for viewer in self.readers)
+    def is_too_far_behind(self) -> bool:
+        """True if a viewer is so far behind that captures should pause."""
+        return any(self.published.seq - viewer.position > MAX_LAG_EVENTS[viewer.quiet] for viewer in self.readers)
 
 
 class SlowViewer:
-    """Reads in pieces of any size, stops now and then, and says something of every kind meanwhile.
+    """A viewer that reads in pieces of any size, pauses, and sends messages of every kind.
 
-    A quiet one asks for nothing that is long, and stops for longer.
+    A quiet one requests nothing that is long, and pauses for longer.
     """
 
     def __init__(self, room: Room, chance: random.Random, *, quiet: bool = False) -> None:
@@ -75,19 +75,19 @@ class SlowViewer:
         self.listener = Listener(room.story)
         self.room = room
         self.chance = chance
-        self._said = 0
-        self._asked_at = -1
+        self._sent = 0
+        self._resumed_at = -1
 
     @property
     def position(self) -> int:
-        """The `seq` that it has, or had when it asked for a replay that has not come yet."""
+        """The last `seq`, or that before a replay that is still to come."""
         answers = self.listener.answers
-        return self._asked_at if answers and answers[0]["type"] == "hello" else self.listener.last
+        return self._resumed_at if answers and answers[0]["type"] == "hello" else self.listener.last
 
     async def connect(self) -> Connection:
         self.listener = Listener(self.room.story)
         self.listener.connect(None)
-        # smaller ones fall to a window of 0, and then the kernel's timers have the word
+        # a smaller buffer gives a TCP window of 0, and then the kernel's timers decide
         buffer = 4096 if self.quiet else self.chance.choice((4096, 8192, 16384))
         self.connection = await Connection.open(self.room.port, receive_buffer=buffer)
         return self.connection
@@ -97,23 +97,23 @@ class SlowViewer:
             while not self.room.finished:
                 await self._read()
                 if self.chance.random() < 0.2:
-                    await self._say()
+                    await self._send_something()
                 if self.chance.random() < 0.1:
                     await self._pause()
             self.listener.answers.append({"type": "pong", "request": "the last"})
-            await self.connection.say(type="ping", request="the last")
+            await self.connection.send_json(type="ping", request="the last")
             while self.listener.answers or self.listener.pongs:
                 await self._read()
 
     async def _read(self) -> None:
         for frame in await self.connection.read(int(2 ** self.chance.uniform(0, 16))):
-            self.listener.hear(frame)
+            self.listener.receive(frame)
         self.room.moved.set()
 
-    async def _say(self) -> None:
+    async def _send_something(self) -> None:
         listener, chance = self.listener, self.chance
-        self._said += 1
-        name = f"{id(self)} {self._said}"
+        self._sent += 1
+        name = f"{id(self)} {self._sent}"
         match chance.choice(("ping frame", "ping", "fragments", "capture", "resume", "flood", "broken")):
             case "ping frame":
                 payload = chance.randbytes(chance.randrange(126))
@@ -121,7 +121,7 @@ class SlowViewer:
                 await self.connection.send(build_masked(PING, payload))
             case "ping":
                 listener.answers.append({"type": "pong", "request": name})
-                await self.connection.say(type="ping", request=name)
+                await self.connection.send_json(type="ping", request=name)
             case "fragments":
                 listener.answers.append({"type": "pong", "request": "whole"})
                 listener.pongs.append(b"between")
@@ -130,16 +130,16 @@ class SlowViewer:
                     + build_masked(PING, b"between")
                     + build_masked(CONTINUATION, b'uest":"whole"}')
                 )
-            case "capture" if not self.room.crowded:
+            case "capture" if not self.room.is_too_far_behind:
                 listener.answers.append({"type": "reply", "request": name})
-                await self.connection.say(type="capture", request=name, max_age=chance.choice((0, 0, 3600)))
+                await self.connection.send_json(type="capture", request=name, max_age=chance.choice((0, 0, 3600)))
             case "resume" if listener.cursors and not listener.answers and not self.quiet:
-                await self._resume(chance.choice(listener.cursors[-REPLAY:]))
-            case "flood" if len(listener.cursors) > REPLAY and not listener.answers and not self.quiet:
-                await self._resume(listener.cursors[-REPLAY:][0])
-                for _ in range(FLOOD):
-                    listener.answers.append({"type": "pong", "request": WORDS[:128]})
-                    await self.connection.say(type="ping", request=WORDS[:128])
+                await self._resume(chance.choice(listener.cursors[-MAX_REPLAY_EVENTS:]))
+            case "flood" if len(listener.cursors) > MAX_REPLAY_EVENTS and not listener.answers and not self.quiet:
+                await self._resume(listener.cursors[-MAX_REPLAY_EVENTS:][0])
+                for _ in range(PINGS_AFTER_RESUME):
+                    listener.answers.append({"type": "pong", "request": CAMERA_MESSAGE[:128]})
+                    await self.connection.send_json(type="ping", request=CAMERA_MESSAGE[:128])
                 await self._pause()
             case "broken":
                 message, error = chance.choice(BROKEN)
@@ -147,23 +147,20 @@ class SlowViewer:
                 await self.connection.send(build_masked(TEXT, message))
 
     async def _pause(self) -> None:
-        """Read nothing until there are some more events, but no more than this viewer may be behind."""
+        """Pause reading for some events, but stay within the maximum lag."""
         published = self.room.published
-        left = LAG[self.quiet] - (published.seq - self.position)
+        left = MAX_LAG_EVENTS[self.quiet] - (published.seq - self.position)
         if left > 0:
-            await published.reach(published.seq + self.chance.randint(left // 2, left))
+            await published.wait_for(published.seq + self.chance.randint(left // 2, left))
 
     async def _resume(self, cursor: str) -> None:
-        self._asked_at = self.listener.last
+        self._resumed_at = self.listener.last
         self.listener.expect_hello(cursor)
-        await self.connection.say(type="resume", cursor=cursor)
+        await self.connection.send_json(type="resume", cursor=cursor)
 
 
-async def ask_and_not_read(viewer: SlowViewer) -> int:
-    """Ask for the newest events again and again, and read only then; the server has hung up in the middle.
-
-    Returns how often that was.
-    """
+async def resume_without_reading(viewer: SlowViewer) -> int:
+    """Request replays without reading until the server disconnects. Return how often that happened."""
     published = viewer.room.published
     dropped = 0
     while not viewer.room.finished:
@@ -171,63 +168,65 @@ async def ask_and_not_read(viewer: SlowViewer) -> int:
             listener = viewer.listener
             while listener.answers:
                 for frame in await connection.read():
-                    listener.hear(frame)
-            await published.reach(listener.last + viewer.chance.randrange(AWHILE))
+                    listener.receive(frame)
+            await published.wait_for(listener.last + viewer.chance.randrange(EVENTS_BETWEEN))
             cursor = listener.cursors[-1]
             with contextlib.suppress(ConnectionError):
-                for _ in range(ASKED):
+                for _ in range(RESUMES_WITHOUT_READING):
                     listener.expect_hello(cursor)
-                    await connection.say(type="resume", cursor=cursor)
-            await published.reach(published.seq + AWHILE)
+                    await connection.send_json(type="resume", cursor=cursor)
+            await published.wait_for(published.seq + EVENTS_BETWEEN)
             with contextlib.suppress(ConnectionError, EOFError):
                 while listener.answers:
                     for frame in await connection.read(int(2 ** viewer.chance.uniform(0, 16))):
-                        listener.hear(frame)
-            assert listener.answers, "it was told all that it asked for, and not dropped"
+                        listener.receive(frame)
+            assert listener.answers, "it received every replay, and was not disconnected"
         dropped += 1
     return dropped
 
 
-async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], tell: Tell) -> None:
-    """Read at once what comes, and press until so many events were heard by all, and all viewers are done."""
+async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], progress: Progress) -> None:
+    """Press until the viewers have received so many events, and all are done. Read everything at once."""
     listener = Listener(room.story)
     listener.connect(None)
     told = 0
     with contextlib.closing(await Connection.open(room.port)) as connection:
         while not all(task.done() for task in watching):
             listener.answers.append({"type": "reply"})
-            await connection.say(type="capture", max_age=0)
+            await connection.send_json(type="capture", max_age=0)
             pressed = listener.last
             while listener.answers or listener.last < pressed + 2:
                 for frame in await connection.read():
-                    listener.hear(frame)
+                    listener.receive(frame)
                 room.published.advance(listener.last)
-            heard = sum(viewer.listener.heard for viewer in room.readers)
-            room.finished = heard >= events
-            if heard >= told + 10_000:
-                told = heard
-                tell(f"{heard} events")
-            while room.crowded and not room.finished:
+            received = sum(viewer.listener.received for viewer in room.readers)
+            room.finished = received >= events
+            if received >= told + 10_000:
+                told = received
+                progress(f"{received} events")
+            while room.is_too_far_behind and not room.finished:
                 room.moved.clear()
                 await room.moved.wait()
 
 
 @pytest.mark.parametrize(("viewers", "events"), SIZES)
-async def test_frames_are_whole_for_slow_readers_and_who_does_not_read_is_cut_off_at_most_within_its_last(
-    serve: Serve, tmp_path: Path, viewers: int, events: int, tell: Tell
+async def test_slow_viewers_receive_whole_frames_and_others_are_cut_off_only_within_their_last_frame(
+    serve: Serve, tmp_path: Path, viewers: int, events: int, progress: Progress
 ) -> None:
     arguments = serve_arguments(viewers, tmp_path)
-    script = write_script(tmp_path, f"echo '{WORDS}' >&2; exit 1")
+    script = write_script(tmp_path, f"echo '{CAMERA_MESSAGE}' >&2; exit 1")
     server = await asyncio.to_thread(serve, "--camera", f"script:{script}", "--log-level", "error", *arguments)
     room = Room(server.port)
     room.readers = [SlowViewer(room, random.Random(number), quiet=number % 3 == 0) for number in range(viewers)]
-    deaf = [SlowViewer(room, random.Random(-number)) for number in range(1, viewers // DEAF + 1)]
+    non_readers = [
+        SlowViewer(room, random.Random(-number)) for number in range(1, viewers // VIEWERS_PER_NON_READER + 1)
+    ]
     async with asyncio.TaskGroup() as group:
         watching = [group.create_task(viewer.watch()) for viewer in room.readers]
-        dropping = [group.create_task(ask_and_not_read(viewer)) for viewer in deaf]
-        group.create_task(press(room, events, [*watching, *dropping], tell))
-    heard = sum(viewer.listener.heard for viewer in room.readers)
+        dropping = [group.create_task(resume_without_reading(viewer)) for viewer in non_readers]
+        group.create_task(press(room, events, [*watching, *dropping], progress))
+    received = sum(viewer.listener.received for viewer in room.readers)
     dropped = sum(task.result() for task in dropping)
-    assert heard >= events
-    assert dropped >= len(deaf)
-    tell(f"{heard} events, {dropped} times a viewer that did not read was dropped\n")
+    assert received >= events
+    assert dropped >= len(non_readers)
+    progress(f"{received} events, {dropped} times a viewer that did not read was disconnected\n")

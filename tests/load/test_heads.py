@@ -1,4 +1,4 @@
-"""Floods of requests that one client address sends and does not read: what the service's memory grows by."""
+"""Memory of the service during floods of requests from one client address."""
 
 import asyncio
 import json
@@ -10,21 +10,21 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.floods import FLOODS, Attacker
-from tests.load.health import HealthyViewer, PeakMemory, ask, measure_memory, read_metric
+from tests.load.health import HealthyViewer, PeakMemory, measure_memory, read_metric, send_request
 from tests.support.authority import Authority
 from tests.support.pictures import encode
 from tests.support.server_process import ServerProcess
 from tests.web.test_shutdown import write_script
 
-FLOODING, HEALTHY = "127.0.0.7", "127.0.0.9"
+FLOODING_ADDRESS, HEALTHY_ADDRESS = "127.0.0.7", "127.0.0.9"
 CONNECTIONS = 256
-MAX_GROWTH = 50 * 10**6
-MAX_LEFT = 20 * 10**6
-"""Bytes that may be left when all connections are closed. The healthy viewer's photos are in memory, too."""
+MAX_GROWTH_BYTES = 50 * 10**6
+MAX_LEFT_BYTES = 20 * 10**6
+"""Growth after all connections are closed. It includes the healthy viewer's photos."""
 MIN_ROUNDS = 3
-"""Rounds of the healthy viewer while the flood is there: each a photo, two pages and a ping."""
+"""Rounds of the healthy viewer during the flood: each a photo, two pages and a ping."""
 QUICK_CONNECTIONS = 100
 QUICK = ["heads of 1 MB behind a response that is not read", "heads of 1 MB that do not end", "viewers that send heads"]
 SETTINGS = """
@@ -38,13 +38,13 @@ camera = "script:{script}"
 
 @pytest.fixture(scope="module")
 def large_photo() -> bytes:
-    """Some 12 MB: more than the sockets of a connection hold."""
+    """Return an image of about 12 MB, more than the buffers of a connection."""
     return encode(Image.effect_noise((4000, 3000), 60).convert("RGB"), quality=95)
 
 
 @pytest.fixture
 def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """The service with its default limits, by HTTP or HTTPS, and with a camera that takes large photos."""
+    """Start the service with its default limits, HTTP or HTTPS, and a camera with large photos."""
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     (tmp_path / "picture.jpg").write_bytes(large_photo)
     (tmp_path / "dog.toml").write_text(SETTINGS.format(script=script))
@@ -58,8 +58,8 @@ def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -
     assert "Traceback" not in server.stderr, server.stderr
 
 
-def look_around(viewer: HealthyViewer) -> None:
-    """One round of a viewer: its photo is announced and taken, pages come, and it is answered."""
+def use_service(viewer: HealthyViewer) -> None:
+    """Take a photo, load pages, and ping."""
     events = len(viewer.events)
     viewer.press()
     viewer.load("/", "/latest.jpg")
@@ -68,27 +68,27 @@ def look_around(viewer: HealthyViewer) -> None:
 
 
 def take_large_photo(server: ServerProcess, where: str) -> str:
-    """Its path."""
-    status, body = ask(server, "POST", "/api/captures", b'{"camera":"large","max_age":0}')
+    """Take a large photo, and return the path of its image."""
+    status, body = send_request(server, "POST", "/api/captures", b'{"camera":"large","max_age":0}')
     assert status == 201, body
     photo = json.loads(body)
     if where == "disk":
         server.stop()
         server.start()
     if where == "link":
-        status, body = ask(server, "POST", f"/api/snapshots/{photo['snapshot']}/links", b"{}")
+        status, body = send_request(server, "POST", f"/api/snapshots/{photo['snapshot']}/links", b"{}")
         assert status == 201, body
         return f"{urlsplit(json.loads(body)['url']).path}/picture.jpg"
     return str(photo["url"])
 
 
 def wait_until_the_flood_is_gone(server: ServerProcess) -> None:
-    while read_metric(server, "dog_connections", HEALTHY) > 2:  # the viewer, and this very request
+    while read_metric(server, "dog_connections", HEALTHY_ADDRESS) > 2:  # the viewer, and this request
         time.sleep(0.02)
 
 
 def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> int:
-    while (left := measure_memory(server) - memory.before) > MAX_LEFT:
+    while (left := measure_memory(server) - memory.before) > MAX_LEFT_BYTES:
         time.sleep(0.02)
     return left
 
@@ -104,22 +104,22 @@ def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> 
     ],
 )
 @pytest.mark.parametrize("server", ["http", "https"], indirect=True)
-async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsewhere_notices_nothing(
-    server: ServerProcess, name: str, count: int, tell: Tell
+async def test_a_flood_from_one_address_takes_less_than_50_mb_and_does_not_disturb_other_viewers(
+    server: ServerProcess, name: str, count: int, progress: Progress
 ) -> None:
-    """Of the floods, those that read go on until the service has closed all of their connections."""
+    """Floods that read continue until the service has closed all of their connections."""
     flood = FLOODS[name]
     photo = await asyncio.to_thread(take_large_photo, server, flood.where)
-    with HealthyViewer.come(server, HEALTHY) as viewer:
-        await asyncio.to_thread(look_around, viewer)
+    with HealthyViewer.open_viewer(server, HEALTHY_ADDRESS) as viewer:
+        await asyncio.to_thread(use_service, viewer)
         memory = PeakMemory(server)
         began = time.monotonic()
-        attackers = [Attacker(server, flood, FLOODING) for _ in range(count)]
+        attackers = [Attacker(server, flood, FLOODING_ADDRESS) for _ in range(count)]
         running = [asyncio.create_task(attacker.run(photo)) for attacker in attackers]
         try:
             sent, rounds = -1, 0
             while sent < (sent := sum(attacker.sent for attacker in attackers)) or rounds < MIN_ROUNDS:
-                await asyncio.to_thread(look_around, viewer)
+                await asyncio.to_thread(use_service, viewer)
                 rounds += 1
             if flood.reads:
                 await asyncio.gather(*running)
@@ -131,14 +131,14 @@ async def test_a_flood_from_one_address_takes_less_than_50_mb_and_a_viewer_elsew
                 attacker.close()
         seconds = time.monotonic() - began
         await asyncio.to_thread(wait_until_the_flood_is_gone, server)
-        await asyncio.to_thread(look_around, viewer)
+        await asyncio.to_thread(use_service, viewer)
         growth = memory.growth
         left = await asyncio.to_thread(wait_until_memory_is_released, server, memory)
-    tell(
+    progress(
         f"{growth / 1e6:.0f} MB more at the peak, {left / 1e6:.0f} MB at the end;"
         f" {sent / 1e6:,.0f} MB were taken in {seconds:.0f} s and {rounds} rounds"
     )
     assert [error for error in ended if isinstance(error, Exception)] == []
     assert {attacker.status for attacker in attackers} == {flood.status}
     assert sent > 0
-    assert growth < MAX_GROWTH
+    assert growth < MAX_GROWTH_BYTES

@@ -1,8 +1,8 @@
-"""Junk of every kind hurts nobody but who sends it: messages, frames and HTTP that are wrong, or almost right.
+"""Malformed messages, frames and HTTP requests, and nearly valid ones, disturb only their sender.
 
-Each case is a connection, or a message on one. A viewer that does nothing wrong watches all along, and the service must
-be as it was when the junk is over. Messages are Hypothesis'; frames and requests come from seeded generators, for a
-hundred thousand of them are wanted, and Hypothesis would take longer to think of them than the service to answer.
+Each case is a connection, or a message on one. A healthy viewer watches during the test, and the service must be in the
+same state afterwards. Messages come from Hypothesis. Frames and requests come from seeded generators: Hypothesis is too
+slow for a hundred thousand of them.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Ping, Resume, parse_request
 from tests.conftest import Serve
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.frames import CLOSE, PING, PONG, TEXT, Frame, FrameReader
-from tests.load.health import get, unhurt
+from tests.load.health import get, undisturbed_viewer
 from tests.push.test_websocket_frames import frame, mutate, read
 from tests.support.server_process import ServerProcess
 from tests.web.test_websocket import UPGRADE
@@ -38,9 +38,9 @@ def sizes(short: int, long: int) -> list[Any]:
 
 
 BATCH = 50
-"""Connections at once, and messages on one."""
+"""Simultaneous connections, and messages on one connection."""
 ROUNDS = 4
-"""Requests at most on one connection, and so answers that are waited for."""
+"""Maximum number of requests on one connection."""
 ARGUMENTS = (
     *("--dead-time", "0.5", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000"),
     *("--max-connections-per-address", "1000"),
@@ -48,13 +48,13 @@ ARGUMENTS = (
 
 
 class Connection:
-    """One that says anything."""
+    """A connection that can send any bytes."""
 
     def __init__(self, port: int, data: bytes) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self.say(data)
+        self.send(data)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(data)
 
@@ -62,34 +62,34 @@ class Connection:
         return self._socket.recv(65536)
 
     def read_to_the_end(self) -> bytes:
-        """Say no more, and read until the other side has hung up."""
-        said = b""
+        """Stop sending, and read until the server closes the connection."""
+        received = b""
         with self._socket, contextlib.suppress(ConnectionError):
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
             while data := self._socket.recv(65536):
-                said += data
-        return said
+                received += data
+        return received
 
     def reset(self) -> None:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
 
-# ---- what a viewer must be answered
+# ---- expected answers
 
 
-def read_frames(said: bytes) -> list[Frame]:
-    """What came after the handshake and `hello`: whole frames, none after a close."""
-    head, _, rest = said.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 "), said
+def read_frames(received: bytes) -> list[Frame]:
+    """Return the frames after the handshake and `hello`. All are whole, and none follows a close frame."""
+    head, _, rest = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 "), received
     first, *frames = FrameReader().feed(rest)
     assert json.loads(first.payload)["type"] == "hello"
     return frames
 
 
 def describe_answers(frames: list[Frame]) -> list[object]:
-    """Pongs by their payload, messages by their type or code, a close frame by its code; without events."""
+    """Return pongs by payload, messages by type or code, and a close frame by its code. Leave out events."""
     answers: list[object] = []
     for answer in frames:
         if answer.opcode == PONG:
@@ -107,10 +107,10 @@ def describe_answers(frames: list[Frame]) -> list[object]:
 
 
 def expect_answers(sent: bytes) -> list[object]:
-    """The same, from what was sent."""
-    heard, code = read([sent])
+    """Return the expected answers to the sent bytes, in the same form."""
+    received, code = read([sent])
     expected: list[object] = []
-    for opcode, payload in heard:
+    for opcode, payload in received:
         if opcode == PING:
             expected.append(payload)
         elif opcode == TEXT:
@@ -126,7 +126,9 @@ def expect_answer(message: str) -> list[object]:
             case Capture(request=None, camera=None | "main"):
                 return [("reply", None)]
             case Capture(request=request, camera=None | "main"):
-                return [{("reply", request), ("bad_message", request)}]  # it was said before, with another max_age
+                return [
+                    {("reply", request), ("bad_message", request)}
+                ]  # the request was sent before, with another max_age
             case Capture(request=request):
                 return [("unknown_camera", request)]
             case Resume():
@@ -138,15 +140,15 @@ def expect_answer(message: str) -> list[object]:
 
 
 def converse(server: ServerProcess, sent: list[bytes]) -> None:
-    """Each on a connection of its own, all at once, and each is answered as it has to be."""
-    cuts = [zlib.crc32(data) % (len(data) + 1) for data in sent]  # so much of it comes with the handshake
+    """Send each on a connection of its own, all at once, and check the answers."""
+    cuts = [zlib.crc32(data) % (len(data) + 1) for data in sent]  # so many bytes are sent with the handshake
     connections = [Connection(server.port, UPGRADE + data[:cut]) for data, cut in zip(sent, cuts, strict=True)]
-    heard = [connection.read() for connection in connections]
+    heads = [connection.read() for connection in connections]
     for connection, data, cut in zip(connections, sent, cuts, strict=True):
-        connection.say(data[cut:])
-    heard = [said + connection.read_to_the_end() for said, connection in zip(heard, connections, strict=True)]
-    for said, data in zip(heard, sent, strict=True):
-        answers, expected = describe_answers(read_frames(said)), expect_answers(data)
+        connection.send(data[cut:])
+    streams = [head + connection.read_to_the_end() for head, connection in zip(heads, connections, strict=True)]
+    for received, data in zip(streams, sent, strict=True):
+        answers, expected = describe_answers(read_frames(received)), expect_answers(data)
         for answer, right in zip(answers, expected, strict=False):
             assert answer == right or (isinstance(right, set) and answer in right), data
         assert len(answers) == len(expected), data
@@ -167,7 +169,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=8,
 )
-RIGHT = st.fixed_dictionaries(
+VALID = st.fixed_dictionaries(
     {"type": st.sampled_from(["capture", "resume", "auth", "ping"])},
     optional={
         "request": st.text(max_size=129) | st.uuids().map(str),
@@ -177,15 +179,15 @@ RIGHT = st.fixed_dictionaries(
         "token": st.text(max_size=9),
     },
 )
-ALMOST = st.builds(lambda right, wrong: right | wrong, RIGHT, st.dictionaries(NAMES, VALUES, max_size=2))
+NEARLY_VALID = st.builds(lambda right, wrong: right | wrong, VALID, st.dictionaries(NAMES, VALUES, max_size=2))
 
 
 def write(value: object, ascii_only: bool) -> bytes:
-    """JSON, or almost: NaN and Infinity are written so, and surrogates as they are where not all is ASCII."""
+    """Return JSON, but with NaN, Infinity and, unless `ascii_only`, raw surrogates."""
     return json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
 
 
-WRITTEN = st.builds(write, RIGHT | ALMOST | VALUES | st.dictionaries(NAMES, VALUES), st.booleans())
+WRITTEN = st.builds(write, VALID | NEARLY_VALID | VALUES | st.dictionaries(NAMES, VALUES), st.booleans())
 NESTED = st.builds(
     lambda opening, closing, depth, wrong: opening * depth + b"1" + closing * (depth - wrong),
     *(
@@ -202,11 +204,11 @@ MESSAGES = WRITTEN | WRITTEN | BROKEN | NESTED | st.binary(max_size=50)
 
 
 @pytest.mark.parametrize("cases", sizes(400, 60_000))
-def test_whatever_a_message_holds_it_is_answered_as_the_protocol_says_and_hurts_nobody(
-    serve: Serve, tell: Tell, cases: int
+def test_malformed_messages_get_the_answers_of_the_protocol_and_disturb_nobody(
+    serve: Serve, progress: Progress, cases: int
 ) -> None:
     server = serve(*ARGUMENTS)
-    said = itertools.count(1)
+    numbers = itertools.count(1)
 
     @hypothesis.settings(
         max_examples=cases // BATCH,
@@ -216,19 +218,19 @@ def test_whatever_a_message_holds_it_is_answered_as_the_protocol_says_and_hurts_
     )
     @hypothesis.given(st.lists(MESSAGES, min_size=BATCH, max_size=BATCH))
     @hypothesis.example([b"[" * 4000, b'{"type":' * 500, b'{"type":"ping","x":' + b"[" * 2000 + b"]" * 2000 + b"}"])
-    def say(messages: list[bytes]) -> None:
+    def send(messages: list[bytes]) -> None:
         converse(server, [b"".join(frame(TEXT, message) for message in messages)])
         viewer.check()
-        if not (cased := next(said) * BATCH) % 5000:
-            tell(f"{cased} messages")
+        if not (cased := next(numbers) * BATCH) % 5000:
+            progress(f"{cased} messages")
 
-    with unhurt(server) as viewer:
-        say()
+    with undisturbed_viewer(server) as viewer:
+        send()
 
 
 # ---- frames
 
-SAID = [
+MESSAGE_BYTES = [
     b'{"type":"ping","request":"p"}',
     b'{"type":"resume"}',
     b'{"type":"capture"}',
@@ -244,7 +246,7 @@ SAID = [
 
 
 def make_frames(chance: random.Random) -> bytes:
-    """Some frames of which one or the other has something wrong, cut off anywhere."""
+    """Return frames with some errors, cut off anywhere."""
     sent = b"".join(_make_message(chance) for _ in range(chance.randrange(1, 8)))
     match chance.randrange(4):
         case 0:
@@ -257,7 +259,7 @@ def make_frames(chance: random.Random) -> bytes:
 
 
 def _make_message(chance: random.Random) -> bytes:
-    payload = chance.choice(SAID)
+    payload = chance.choice(MESSAGE_BYTES)
     opcode, width = TEXT, chance.choice((0, 0, 0, 16, 64))
     match chance.randrange(12):
         case 0:
@@ -284,19 +286,19 @@ def _make_message(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("cases", sizes(500, 80_000))
-def test_whatever_frames_a_viewer_sends_only_it_is_closed_and_told_the_right_code(
-    serve: Serve, tell: Tell, cases: int
+def test_malformed_frames_close_only_their_own_connection_with_the_right_code(
+    serve: Serve, progress: Progress, cases: int
 ) -> None:
     server = serve(*ARGUMENTS)
     chance = random.Random(cases)
-    with unhurt(server) as viewer:
+    with undisturbed_viewer(server) as viewer:
         for number in range(0, cases, BATCH):
             converse(server, [make_frames(chance) for _ in range(BATCH - 5)])
             for _ in range(5):
                 Connection(server.port, UPGRADE + make_frames(chance)).reset()
             viewer.check()
             if not number % 5000:
-                tell(f"{number} frames")
+                progress(f"{number} frames")
 
 
 # ---- HTTP
@@ -439,7 +441,7 @@ CHUNKS = [
 
 
 GZIP = b"Host: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
-KNOWN = [  # what has been found so, each a traceback or worse
+KNOWN = [  # found by this test: each was a traceback or worse
     b"CONNECT \r\n\r\n",
     b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n",
     b"POST / HTTP/1.1\r\n" + GZIP + b"abc",
@@ -450,7 +452,7 @@ KNOWN = [  # what has been found so, each a traceback or worse
 
 
 def make_requests(chance: random.Random) -> bytes:
-    """Some requests in a row, with this or that wrong, and the last perhaps cut off."""
+    """Return pipelined requests with some errors; the last one may be cut off."""
     sent = b"".join(_make_request(chance) for _ in range(chance.choice((1, 1, 1, 2, ROUNDS))))
     match chance.randrange(6):
         case 0:
@@ -491,30 +493,30 @@ def _make_request(chance: random.Random) -> bytes:
     return end.join((*lines, b"", b"")) + body
 
 
-def check_answers(said: bytes, sent: bytes) -> None:
-    assert not said or re.match(rb"HTTP/\d\.\d \d{3} ", said), (sent, said)
-    statuses = [int(status) for status in re.findall(rb"(?:^|\n|})HTTP/\d\.\d (\d{3}) ", said)]
+def check_answers(received: bytes, sent: bytes) -> None:
+    assert not received or re.match(rb"HTTP/\d\.\d \d{3} ", received), (sent, received)
+    statuses = [int(status) for status in re.findall(rb"(?:^|\n|})HTTP/\d\.\d (\d{3}) ", received)]
     assert all(status < 500 for status in statuses), (sent, statuses)
 
 
 @pytest.mark.parametrize("cases", sizes(500, 60_000))
-def test_whatever_is_sent_as_http_the_answer_is_no_500_and_others_notice_nothing(
-    serve: Serve, tell: Tell, cases: int
+def test_malformed_http_is_never_answered_with_500_and_disturbs_nobody(
+    serve: Serve, progress: Progress, cases: int
 ) -> None:
     server = serve(*ARGUMENTS)
     chance = random.Random(cases)
-    with unhurt(server) as viewer:
+    with undisturbed_viewer(server) as viewer:
         for number in range(0, cases, BATCH):
             sent = [*KNOWN, *(make_requests(chance) for _ in range(BATCH - len(KNOWN)))]
             connections = [Connection(server.port, data) for data in sent]
-            for _ in range(ROUNDS):  # whoever came before has been answered when this is, where it can be
+            for _ in range(ROUNDS):  # when this is answered, the requests before it are, too
                 get(server, "/api/snapshots?limit=1")
             viewer.check()
             for connection in connections[-5:]:
                 connection.reset()
-            for data, said in zip(
+            for data, received in zip(
                 sent, [connection.read_to_the_end() for connection in connections[:-5]], strict=False
             ):
-                check_answers(said, data)
+                check_answers(received, data)
             if not number % 5000:
-                tell(f"{number} requests")
+                progress(f"{number} requests")

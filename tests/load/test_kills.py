@@ -1,4 +1,4 @@
-"""The server is killed at any moment of a capture, and begins again: no photo is torn, lost or invented."""
+"""SIGKILL at any moment of a capture, and a restart: no photo is torn, lost or invented."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection
 
 from dog.images import inspect
 from tests.conftest import Serve
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.support.pictures import make_picture
 from tests.support.server_process import ServerProcess
 from tests.web.test_shutdown import watch, write_script
@@ -29,29 +29,29 @@ SIZES = [
     pytest.param(200, id="long", marks=[pytest.mark.load, pytest.mark.timeout(1800)]),
 ]
 PICTURES = 7
-MOMENTS = {"taken": 0.01, "half": 0.02, "ready": 0.03, "capturing": 0.03, "reply": 0.03}
-"""What the kill comes after, and in how many seconds at most: the picture is read and about to be saved, half of it is
-written, it is saved and the next one begins, the exposure begins, the press is answered."""
+MAX_KILL_DELAYS = {"taken": 0.01, "half": 0.02, "ready": 0.03, "capturing": 0.03, "reply": 0.03}
+"""Maximum seconds from an event to the kill: the image is read and about to be saved, half of it is written, it is
+saved and the next capture starts, the exposure begins, the press is answered."""
 
 
-class Kennel:
-    """The folder of a server that is killed again and again, and what is known of its photos."""
+class ServerFolder:
+    """The folder of a server that is killed repeatedly, and the expected photos."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.snapshots = folder / "snapshots"
         self.incoming = self.snapshots / ".dog" / "incoming"
         self.photos: dict[str, str] = {}
-        """What each snapshot's picture must be, by id."""
-        self.untold: set[str] = set()
-        """The ids of those whose `ready` the kill came before."""
+        """The hash of each snapshot's image, by id."""
+        self.unannounced: set[str] = set()
+        """The ids of snapshots that were saved, but not announced before the kill."""
         self.epoch = 0
         for number in range(PICTURES):
             size = 40 + 90 * number
             (folder / f"{number}.jpg").write_bytes(make_picture(seed=number, width=size, height=size))
         (folder / "n").write_text("0\n")
         os.mkfifo(folder / "half")
-        self._half = os.open(folder / "half", os.O_RDWR)  # so that the script need not wait for us
+        self._half = os.open(folder / "half", os.O_RDWR)  # so that the script does not wait for a reader
         self.script = write_script(
             folder,
             f"""read n < n; n=$(((n + 1) % {PICTURES})); echo $n > n
@@ -66,18 +66,18 @@ class Kennel:
     def wait_for_half(self) -> None:
         os.read(self._half, 1)
 
-    def forget_halves(self) -> None:
+    def drain_halves(self) -> None:
         os.set_blocking(self._half, False)
         with contextlib.suppress(BlockingIOError):
             os.read(self._half, 4096)
         os.set_blocking(self._half, True)
 
     def newest_picture(self) -> str:
-        """The hash of what the camera took last."""
+        """Return the hash of the camera's last image."""
         return digest((self.folder / f"{(self.folder / 'n').read_text().strip()}.jpg").read_bytes())
 
     def index(self) -> set[str]:
-        """The paths that the index has, read from a copy: the server alone may open it."""
+        """Return the paths in the index. Read a copy, because only the server may open it."""
         copy = self.folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
@@ -87,7 +87,7 @@ class Kennel:
             return {path for (path,) in database.execute("SELECT path FROM snapshots")}
 
     def pictures(self) -> set[str]:
-        """The paths of all files in the folder but the server's own and the thumbnails."""
+        """Return the paths of all images in the folder, without thumbnails."""
         files = (file.relative_to(self.snapshots) for file in self.snapshots.rglob("*") if file.is_file())
         return {str(file) for file in files if file.parts[0] != ".dog" and not file.match("*.thumbnail.jpg")}
 
@@ -96,24 +96,24 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def press_and_kill(kennel: Kennel, server: ServerProcess, moment: str, chance: random.Random) -> None:
-    """Some whole captures, and one that is cut off; what was said to be ready is noted."""
+def press_and_kill(server_folder: ServerFolder, server: ServerProcess, moment: str, chance: random.Random) -> None:
+    """Complete some captures, and kill the server in another. Record the snapshots that were announced."""
     with watch(server) as viewer:
         for _ in range(chance.randrange(3)):
             press(viewer)
-            note_ready(kennel, wait_for(viewer, "ready"))
-        kennel.forget_halves()
+            record_ready(server_folder, wait_for(viewer, "ready"))
+        server_folder.drain_halves()
         press(viewer)
         if moment in ("half", "taken"):
-            kennel.wait_for_half()
-            while moment == "taken" and any(kennel.incoming.glob("capture-*")):
+            server_folder.wait_for_half()
+            while moment == "taken" and any(server_folder.incoming.glob("capture-*")):
                 pass
         else:
             told = wait_for(viewer, moment)
             if moment == "ready":
-                note_ready(kennel, told)
+                record_ready(server_folder, told)
                 press(viewer)
-        until = time.perf_counter() + chance.uniform(0, MOMENTS[moment])
+        until = time.perf_counter() + chance.uniform(0, MAX_KILL_DELAYS[moment])
         while time.perf_counter() < until:
             pass
         server.kill()
@@ -121,7 +121,7 @@ def press_and_kill(kennel: Kennel, server: ServerProcess, moment: str, chance: r
             while True:
                 message = json.loads(viewer.recv(timeout=20))
                 if message["type"] == "ready":
-                    note_ready(kennel, message)
+                    record_ready(server_folder, message)
 
 
 def press(viewer: ClientConnection) -> None:
@@ -136,40 +136,40 @@ def wait_for(viewer: ClientConnection, kind: str) -> dict[str, Any]:
             return message
 
 
-def note_ready(kennel: Kennel, ready: dict[str, Any]) -> None:
-    kennel.photos[ready["snapshot"]] = kennel.newest_picture()
+def record_ready(server_folder: ServerFolder, ready: dict[str, Any]) -> None:
+    server_folder.photos[ready["snapshot"]] = server_folder.newest_picture()
 
 
-def check_all(kennel: Kennel, server: ServerProcess) -> int:
-    """What must hold after every start. Returns how many photos there are that nobody was told of."""
+def check_all(server_folder: ServerFolder, server: ServerProcess) -> int:
+    """Check the server after a start. Return how many photos were saved but not announced."""
     with watch(server) as viewer:
         hello = json.loads(viewer.recv(timeout=20))
-    assert hello["epoch"] > kennel.epoch
-    kennel.epoch = hello["epoch"]
+    assert hello["epoch"] > server_folder.epoch
+    server_folder.epoch = hello["epoch"]
     (camera,) = hello["cameras"]
     assert (camera["state"], camera.get("capture")) == ("idle", None)
-    assert list(kennel.incoming.iterdir()) == []
-    assert kennel.index() == kennel.pictures()
+    assert list(server_folder.incoming.iterdir()) == []
+    assert server_folder.index() == server_folder.pictures()
 
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
         listed = list_all(connection)
-        assert len({photo["snapshot"] for photo in listed}) == len(listed) == len(kennel.pictures())
+        assert len({photo["snapshot"] for photo in listed}) == len(listed) == len(server_folder.pictures())
         ends = {}
         for photo in listed:  # the list has two fields more than `hello`
             del photo["pinned"]
             ends[photo["snapshot"]] = photo.pop("exposed_until", None)
         assert camera["latest"] == (listed[0] if listed else None)
-        # What was saved when the kill came, and told to nobody, is the last picture that the camera took.
-        unknown = [photo["snapshot"] for photo in listed if photo["snapshot"] not in kennel.photos]
+        # A photo that was saved but not announced before the kill is the camera's last image.
+        unknown = [photo["snapshot"] for photo in listed if photo["snapshot"] not in server_folder.photos]
         assert len(unknown) <= 1
-        kennel.photos.update((snapshot, kennel.newest_picture()) for snapshot in unknown)
-        kennel.untold.update(unknown)
-        # Only the index has the end of the exposure. A kill between the rename of a picture and its row loses it.
+        server_folder.photos.update((snapshot, server_folder.newest_picture()) for snapshot in unknown)
+        server_folder.unannounced.update(unknown)
+        # Only the index has the end of the exposure. A kill between the rename and the row loses it.
         for photo in listed:
             end = ends[photo["snapshot"]]
-            assert photo["snapshot"] in kennel.untold if end is None else photo["captured_at"] <= end
+            assert photo["snapshot"] in server_folder.unannounced if end is None else photo["captured_at"] <= end
         served = {photo["snapshot"]: digest(fetch(connection, photo["url"])) for photo in listed}
-        assert served == kennel.photos
+        assert served == server_folder.photos
         for photo in listed[:5]:
             assert len(fetch(connection, photo["url"])) == photo["bytes"]
             assert inspect(fetch(connection, photo["thumbnail"]))
@@ -195,18 +195,18 @@ def fetch(connection: http.client.HTTPConnection, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("kills", SIZES)
-def test_killed_at_random_moments_no_photo_is_torn_lost_or_invented_and_nothing_seems_to_run(
-    serve: Serve, tmp_path: Path, kills: int, tell: Tell
+def test_kills_at_random_moments_leave_no_photo_torn_lost_or_invented_and_no_capture_running(
+    serve: Serve, tmp_path: Path, kills: int, progress: Progress
 ) -> None:
     chance = random.Random(kills)
     unknown = 0
-    with contextlib.closing(Kennel(tmp_path)) as kennel:
-        server = serve("--camera", f"script:{kennel.script}", "--dead-time", "0", "--exif", "false")
-        for number, moment in enumerate(itertools.islice(itertools.cycle(MOMENTS), kills), 1):
-            press_and_kill(kennel, server, moment, chance)
+    with contextlib.closing(ServerFolder(tmp_path)) as server_folder:
+        server = serve("--camera", f"script:{server_folder.script}", "--dead-time", "0", "--exif", "false")
+        for number, moment in enumerate(itertools.islice(itertools.cycle(MAX_KILL_DELAYS), kills), 1):
+            press_and_kill(server_folder, server, moment, chance)
             server.start()
-            unknown += check_all(kennel, server)
+            unknown += check_all(server_folder, server)
             if number % 10 == 0:
-                tell(f"{number} kills, {len(kennel.photos)} photos, {unknown} of them told to nobody")
+                progress(f"{number} kills, {len(server_folder.photos)} photos, {unknown} of them not announced")
         assert server.stop() == 0
-        assert kennel.index() == kennel.pictures()
+        assert server_folder.index() == server_folder.pictures()

@@ -1,4 +1,4 @@
-"""Shooting onto a small disk: its free space is kept, whatever was pinned stays, and every viewer hears what went."""
+"""Captures on a small disk: retention keeps its free space and pinned photos, and announces each removal."""
 
 import json
 import shutil
@@ -13,13 +13,13 @@ from websockets.sync.client import ClientConnection
 
 from dog.images import inspect
 from tests.conftest import Serve
-from tests.load.test_disk import ask
+from tests.load.test_disk import send_request
 from tests.snapshots.test_store_disk import run_mount, unmount
 from tests.support.server_process import ServerProcess
 from tests.web.test_shutdown import watch
 
 MIB = 1024 * 1024
-SIZE, KEPT_FREE = 12, 4
+DISK_MIB, MIN_FREE_MIB = 12, 4
 PINNED = 5
 
 
@@ -27,13 +27,13 @@ PINNED = 5
 def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    run_mount("-t", "tmpfs", "-o", f"size={SIZE}m", "dog-test", str(folder))
+    run_mount("-t", "tmpfs", "-o", f"size={DISK_MIB}m", "dog-test", str(folder))
     yield folder
     unmount(folder)
 
 
-def shoot(viewer: ClientConnection, removed: list[str]) -> dict[str, Any]:
-    """The `ready` of a new photo; and what was removed meanwhile is put to the rest."""
+def take_photo(viewer: ClientConnection, removed: list[str]) -> dict[str, Any]:
+    """Take a photo and return its `ready`. Append the ids of removed photos to `removed`."""
     viewer.send('{"type":"capture","max_age":0}')
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
@@ -58,37 +58,37 @@ def pin(server: ServerProcess, photo: dict[str, Any]) -> None:
         pytest.param(0, 60, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),
     ],
 )
-def test_the_free_space_is_kept_while_shooting_and_pinned_photos_stay(
+def test_retention_keeps_the_free_space_during_captures_and_keeps_pinned_photos(
     serve: Serve, disk: Path, photos: int, seconds: float
 ) -> None:
-    """At least so many photos, and for at least so many seconds: several times what the disk holds."""
+    """Take at least so many photos in at least so many seconds: several times the size of the disk."""
     server = serve(
-        *("--snapshots", str(disk / "snapshots"), "--keep-free", str(KEPT_FREE)),
+        *("--snapshots", str(disk / "snapshots"), "--keep-free", str(MIN_FREE_MIB)),
         *("--dead-time", "0", "--message-rate", "1000"),
     )
     shot: list[dict[str, Any]] = []
-    least_free = SIZE * MIB
+    least_free = DISK_MIB * MIB
     end = time.monotonic() + seconds
     removed: list[str] = []
     with watch(server) as viewer:
         while len(shot) < photos or time.monotonic() < end:
-            photo = shoot(viewer, removed)
+            photo = take_photo(viewer, removed)
             shot.append(photo)
             if len(shot) <= PINNED:
                 pin(server, photo)
             least_free = min(least_free, shutil.disk_usage(disk).free)
-    assert sum(photo["bytes"] for photo in shot) > 1.5 * SIZE * MIB, "it was never full"
-    # What is removed is chosen by the pictures' bytes, and the new thumbnail and the index come on top.
-    assert least_free > (KEPT_FREE - 1) * MIB
+    assert sum(photo["bytes"] for photo in shot) > 1.5 * DISK_MIB * MIB, "it was never full"
+    # Retention counts the bytes of images; the new thumbnail and the index are extra.
+    assert least_free > (MIN_FREE_MIB - 1) * MIB
     ids = [photo["snapshot"] for photo in shot]
     assert removed == ids[PINNED : PINNED + len(removed)], "the oldest went first, and no pinned one"
     for photo in shot[:PINNED]:
-        status, data = ask(server, photo["url"])
+        status, data = send_request(server, photo["url"])
         assert (status, len(data)) == (200, photo["bytes"])
         assert inspect(data).width == photo["width"]
-    assert ask(server, f"/snapshots/{removed[-1]}")[0] == 410
-    assert ask(server, shot[-1]["url"])[0] == 200
+    assert send_request(server, f"/snapshots/{removed[-1]}")[0] == 410
+    assert send_request(server, shot[-1]["url"])[0] == 200
     server.stop()
     server.start()
-    assert ask(server, shot[0]["url"])[0] == 200
-    assert ask(server, f"/api/snapshots/{removed[-1]}")[0] == 410
+    assert send_request(server, shot[0]["url"])[0] == 200
+    assert send_request(server, f"/api/snapshots/{removed[-1]}")[0] == 410

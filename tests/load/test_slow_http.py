@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose hold their own places only, and lose those: slow heads, bodies and reading."""
+"""Clients with slow heads, slow bodies or slow reading take only their own places, and lose them in the end."""
 
 import contextlib
 import json
@@ -15,60 +15,60 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.load.conftest import Tell
-from tests.load.health import HERE, read_metric, unhurt
+from tests.load.conftest import Progress
+from tests.load.health import LOOPBACK, read_metric, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
 
-HEALTHY = "127.0.0.2"
+HEALTHY_ADDRESS = "127.0.0.2"
 PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
 ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
-PLACES = 200
-GROWTH = PLACES * 384 * 2**10
-"""Bytes that the service may have more after slow readers: each has a photo of a quarter of a MiB, read from the disk
-as none is kept in memory here, and 64 KiB of it wait. What malloc keeps of that afterwards, a second attack uses."""
-PACE = 0.01
-"""Seconds from one byte of a slow client to the next. A faster machine must not make it a faster client: it sends 100
-bytes a second, which no limit to the size of a head is near, and reads 500, which is less than the service asks for."""
-WATCHING = 2
-"""Connections of the healthy: the viewer, and whoever asks how many there are."""
+SLOW_CLIENTS = 200
+MAX_GROWTH_BYTES = SLOW_CLIENTS * 384 * 2**10
+"""Growth of the service's memory after slow readers. Each has a photo of a quarter of a MiB, read from disk because the
+cache is off, of which 64 KiB wait. A second attack reuses the memory that malloc keeps."""
+BYTE_INTERVAL_SECONDS = 0.01
+"""Time between two bytes of a slow client, on any machine. It sends 100 bytes per second, far from the size limit of a
+head, and reads 500, less than the minimum that the service requires."""
+HEALTHY_CONNECTIONS = 2
+"""Connections of the healthy viewer, and of the request for the number of connections."""
 
 
 class SlowClient:
-    """Says a little at a time, or reads a little at a time, for ever."""
+    """A client that sends or reads a few bytes at a time, without end."""
 
     def __init__(self, server: ServerProcess, address: str, start: bytes, more: bytes, *, reads: bool) -> None:
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel makes it the least it can do
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel uses its minimum
         self._socket.settimeout(20)
         self._socket.bind((address, 0))
-        self._socket.connect((HERE, server.port))
+        self._socket.connect((LOOPBACK, server.port))
         self._more = more
         self._reads = reads
-        self.said = b""
-        self.ended = False
+        self.received = b""
+        self.is_closed = False
         self._try(lambda: self._socket.sendall(start))
 
-    def go_on(self) -> None:
-        """A little more, or the end, where the server has hung up."""
-        if not self.ended and self._more:
+    def send_or_read_some(self) -> None:
+        """Send or read a few bytes, or notice that the server has closed the connection."""
+        if not self.is_closed and self._more:
             self._try(lambda: self._socket.sendall(self._more))
-        readable = not self.ended and select.select([self._socket], [], [], 0)[0]
+        readable = not self.is_closed and select.select([self._socket], [], [], 0)[0]
         if readable:
-            self._try(lambda: self._hear(self._socket.recv(5 if self._reads else 65536)))
+            self._try(lambda: self._receive(self._socket.recv(5 if self._reads else 65536)))
 
     def close(self) -> None:
-        self.ended = True
+        self.is_closed = True
         self._socket.close()
 
-    def _hear(self, data: bytes) -> None:
-        self.said += data
-        self.ended = not data
+    def _receive(self, data: bytes) -> None:
+        self.received += data
+        self.is_closed = not data
 
     def _try(self, act: Callable[[], object]) -> None:
         try:
             act()
         except ConnectionError:
-            self.ended = True
+            self.is_closed = True
 
 
 SLOW: dict[str, dict[str, Any]] = {
@@ -116,53 +116,62 @@ def serve_with_limits(folder: Path, limit: float, *arguments: str) -> Iterator[S
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Iterator[ServerProcess]:
+def server_without_limits(tmp_path: Path) -> Iterator[ServerProcess]:
     with serve_with_limits(tmp_path, 1000, *ARGUMENTS, "--max-connections-per-address", "40") as server:
         yield server
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[ServerProcess]:
+def server_with_short_limits(tmp_path: Path) -> Iterator[ServerProcess]:
     with serve_with_limits(tmp_path, 0.5) as server:
         yield server
 
 
-def test_hundreds_that_are_slow_in_every_way_take_their_own_places_and_healthy_viewers_notice_nothing(
-    patient: ServerProcess,
+def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_viewers(
+    server_without_limits: ServerProcess,
 ) -> None:
-    server = patient
-    with unhurt(server, HEALTHY, growth=GROWTH) as viewer, contextlib.ExitStack() as stack:
+    server = server_without_limits
+    with (
+        undisturbed_viewer(server, HEALTHY_ADDRESS, growth=MAX_GROWTH_BYTES) as viewer,
+        contextlib.ExitStack() as stack,
+    ):
         clients: list[SlowClient] = []
         for number, kind in enumerate(SLOW):
             clients += stack.enter_context(slow_clients(server, kind, f"127.0.0.{number + 3}", 60))
-        while read_metric(server, "dog_requests_waiting", HEALTHY) < 20 * len(SLOW):
-            time.sleep(PACE)
+        while read_metric(server, "dog_requests_waiting", HEALTHY_ADDRESS) < 20 * len(SLOW):
+            time.sleep(BYTE_INTERVAL_SECONDS)
         for _ in range(3):
             for client in clients:
-                client.go_on()
+                client.send_or_read_some()
             viewer.press()
             viewer.load(*PAGES)
             viewer.check()
-        assert read_metric(server, "dog_connections", HEALTHY) > 40 * len(SLOW), "they have gone before they were slow"
+        assert read_metric(server, "dog_connections", HEALTHY_ADDRESS) > 40 * len(SLOW), (
+            "they were disconnected too early"
+        )
 
 
-def test_each_way_of_being_slow_ends_at_its_time_limit_and_a_viewer_has_none(impatient: ServerProcess) -> None:
-    with unhurt(impatient, HEALTHY), contextlib.ExitStack() as stack:
-        clients = {kind: stack.enter_context(slow_clients(impatient, kind, HERE, 1))[0] for kind in SLOW}
-        while read_metric(impatient, "dog_connections", HEALTHY) > WATCHING:
+def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit_and_viewers_are_not(
+    server_with_short_limits: ServerProcess,
+) -> None:
+    with undisturbed_viewer(server_with_short_limits, HEALTHY_ADDRESS), contextlib.ExitStack() as stack:
+        clients = {
+            kind: stack.enter_context(slow_clients(server_with_short_limits, kind, LOOPBACK, 1))[0] for kind in SLOW
+        }
+        while read_metric(server_with_short_limits, "dog_connections", HEALTHY_ADDRESS) > HEALTHY_CONNECTIONS:
             for client in clients.values():
-                client.go_on()
-            if clients["slow bodies"].said:
+                client.send_or_read_some()
+            if clients["slow bodies"].received:
                 clients["slow bodies"].close()
-            time.sleep(PACE)
-        assert clients["slow heads"].said[:13] in (b"", b"HTTP/1.1 408 ")
-        head, _, body = clients["slow bodies"].said.partition(b"\r\n\r\n")
+            time.sleep(BYTE_INTERVAL_SECONDS)
+        assert clients["slow heads"].received[:13] in (b"", b"HTTP/1.1 408 ")
+        head, _, body = clients["slow bodies"].received.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")
         assert json.loads(body)["code"] == "request_timeout"
-        impatient.wait_for(f"{HERE} reads its response too slowly: disconnected")
+        server_with_short_limits.wait_for(f"{LOOPBACK} reads its response too slowly: disconnected")
 
 
-# ---- the tool that is known for it
+# ---- slowhttptest
 
 TOOL = shutil.which("slowhttptest")
 MODES = {
@@ -178,27 +187,27 @@ ADDRESSES = {"slow bodies": "/api/captures", "slow reading": "/latest.jpg", "man
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(TOOL is None, reason="slowhttptest is missing (a Debian package)")
 @pytest.mark.parametrize("mode", MODES)
-def test_slowhttptest_takes_its_own_places_and_healthy_viewers_notice_nothing(
-    serve: Serve, tmp_path: Path, tell: Tell, mode: str
+def test_slowhttptest_takes_only_its_own_places_and_does_not_disturb_viewers(
+    serve: Serve, tmp_path: Path, progress: Progress, mode: str
 ) -> None:
-    server = serve(*ARGUMENTS, "--max-connections-per-address", str(PLACES))
+    server = serve(*ARGUMENTS, "--max-connections-per-address", str(SLOW_CLIENTS))
     url = server.url + ADDRESSES.get(mode, "/")
     command = [str(TOOL), *MODES[mode], "-u", url, "-c", "1000", "-r", "200", "-l", "60", "-p", "5", "-v", "1"]
-    with unhurt(server, HEALTHY, growth=GROWTH) as viewer:
+    with undisturbed_viewer(server, HEALTHY_ADDRESS, growth=MAX_GROWTH_BYTES) as viewer:
         most, rounds = 0.0, 0
         with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as attack:
             while attack.poll() is None:
                 viewer.press()
                 viewer.load(*PAGES)
                 viewer.check()
-                most = max(most, read_metric(server, "dog_connections", HEALTHY))
+                most = max(most, read_metric(server, "dog_connections", HEALTHY_ADDRESS))
                 rounds += 1
                 if rounds % 20 == 0:
-                    tell(f"{rounds} photos, {most:.0f} connections at most")
-        refused = read_metric(server, "dog_connections_refused_total", HEALTHY)
-        tell(f"{rounds} photos, {most:.0f} connections at most, {refused:.0f} refused\n")
-        # "many ranges" gives up where a range is not copied for each time it is asked for, and "slow bodies" is refused
-        # at its head, for the tool says that a page is behind it (Referer). Slow bodies that wait are above.
+                    progress(f"{rounds} photos, {most:.0f} connections at most")
+        refused = read_metric(server, "dog_connections_refused_total", HEALTHY_ADDRESS)
+        progress(f"{rounds} photos, {most:.0f} connections at most, {refused:.0f} refused\n")
+        # "many ranges" gives up if the server does not copy each range. "slow bodies" is refused at its head, because
+        # the tool sends a Referer. The test above has slow bodies that wait.
         if mode in ("slow heads", "slow reading"):
-            assert most >= PLACES, "it was no attack"
+            assert most >= SLOW_CLIENTS, "the attack was too small"
             assert refused >= 500

@@ -1,6 +1,6 @@
-"""Hours of ordinary days in minutes: viewers come, press, load, resume, are slow, are cut off; nothing piles up.
+"""A soak test: viewers connect, press, load, resume, are slow and are disconnected; memory stays flat.
 
-`make soak` runs it for an hour, or MINUTES; a few seconds of it are in `make test`, for the mechanism and descriptors.
+`make soak` runs it for an hour, or MINUTES. `make test` runs it for seconds, which checks descriptors only.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Serve
-from tests.load.conftest import Tell
+from tests.load.conftest import Progress
 from tests.load.frames import CLOSE, build_masked
-from tests.load.health import HERE, count_descriptors, get, measure_memory
+from tests.load.health import LOOPBACK, count_descriptors, get, measure_memory
 from tests.load.test_junk import make_frames
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
 from tests.support.running import until
@@ -30,20 +30,20 @@ SIZES = [
     pytest.param(60, 0.02, id="short"),
     pytest.param(300, MINUTES, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(60 * MINUTES + 300)]),
 ]
-STAY = 40
-"""Events at most that a guest stays for, or stays away for."""
+MAX_STAY_EVENTS = 40
+"""Maximum events that a guest stays for, or is away for."""
 SAMPLES = 60
-"""Measurements in all, a minute apart in an hour."""
-MORE_MEMORY = 3 * 2**20
-"""Bytes that the median of the last third of the samples may be above that of the second.
+"""Number of measurements: one per minute in an hour."""
+MAX_GROWTH_BYTES = 3 * 2**20
+"""Maximum growth from the median of the second third of the samples to that of the last third.
 
-malloc's own breathing is about one MiB. In the twenty minutes from third to third there are some fifty thousand
-visits: a leak of a hundred bytes a visit would show, and whatever a viewer costs is two KiB at least.
+malloc varies by about one MiB. Between the thirds there are 20 minutes with some 50,000 visits, so a leak of 100 bytes
+per visit fails. A viewer costs at least two KiB.
 """
 
 
 class Room:
-    """What the guests share."""
+    """The state that all guests share."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -53,12 +53,12 @@ class Room:
         self.over = False
 
     async def wait(self, chance: random.Random) -> None:
-        """Until some more events were published."""
-        await self.published.reach(self.published.seq + chance.randrange(STAY))
+        """Wait until some more events were published."""
+        await self.published.wait_for(self.published.seq + chance.randrange(MAX_STAY_EVENTS))
 
 
 @contextlib.asynccontextmanager
-async def come(room: Room, query: str = "", *, receive_buffer: int = 0) -> AsyncIterator[Connection]:
+async def connected(room: Room, query: str = "", *, receive_buffer: int = 0) -> AsyncIterator[Connection]:
     connection = await Connection.open(room.port, query, receive_buffer=receive_buffer)
     try:
         yield connection
@@ -66,12 +66,12 @@ async def come(room: Room, query: str = "", *, receive_buffer: int = 0) -> Async
         connection.close()
 
 
-async def listen(connection: Connection, listener: Listener, events: int, size: int = 65536) -> None:
-    """Until so many more events were heard, and all answers."""
+async def read_events(connection: Connection, listener: Listener, events: int, size: int = 65536) -> None:
+    """Read until so many more events and all answers are received."""
     last = listener.last + events
     while listener.last < last or listener.answers:
         for frame in await connection.read(size):
-            listener.hear(frame)
+            listener.receive(frame)
 
 
 async def read_to_the_end(connection: Connection) -> None:
@@ -87,55 +87,55 @@ def make_listener(room: Room) -> Listener:
 
 
 async def watch(room: Room, chance: random.Random) -> None:
-    """Come, be cut off, and come back with the cursor."""
+    """Connect, disconnect, and resume with the cursor."""
     listener = Listener(room.story)
     for _ in range(chance.randrange(1, 4)):
         cursor = listener.cursors[-1] if listener.cursors else None
         listener.connect(cursor)
-        async with come(room, f"?since={cursor}" if cursor else "") as connection:
-            await listen(connection, listener, chance.randrange(STAY))
+        async with connected(room, f"?since={cursor}" if cursor else "") as connection:
+            await read_events(connection, listener, chance.randrange(MAX_STAY_EVENTS))
             if chance.random() < 0.5:
                 connection.reset()
         await room.wait(chance)
 
 
-async def say_goodbye(room: Room, chance: random.Random) -> None:
-    async with come(room) as connection:
-        await listen(connection, make_listener(room), chance.randrange(STAY))
+async def send_close(room: Room, chance: random.Random) -> None:
+    async with connected(room) as connection:
+        await read_events(connection, make_listener(room), chance.randrange(MAX_STAY_EVENTS))
         await connection.send(build_masked(CLOSE, b"\x03\xe8"))
         await read_to_the_end(connection)
 
 
 async def press(room: Room, chance: random.Random) -> None:
     listener = make_listener(room)
-    async with come(room) as connection:
+    async with connected(room) as connection:
         for _ in range(chance.randrange(1, 5)):
             key = str(uuid.UUID(int=chance.getrandbits(128)))
             listener.answers.append({"type": "reply", "request": key})
-            await connection.say(type="capture", request=key, max_age=chance.choice((0, 1, 10)))
-            await listen(connection, listener, chance.randrange(6))
+            await connection.send_json(type="capture", request=key, max_age=chance.choice((0, 1, 10)))
+            await read_events(connection, listener, chance.randrange(6))
 
 
 async def read_slowly(room: Room, chance: random.Random) -> None:
     listener = make_listener(room)
-    async with come(room, receive_buffer=1) as connection:
+    async with connected(room, receive_buffer=1) as connection:
         for _ in range(chance.randrange(1, 5)):
-            await listen(connection, listener, chance.randrange(6), size=chance.randrange(1, 200))
-            await room.published.reach(listener.last + 6)
+            await read_events(connection, listener, chance.randrange(6), size=chance.randrange(1, 200))
+            await room.published.wait_for(listener.last + 6)
 
 
 async def read_nothing(room: Room, chance: random.Random) -> None:
-    """Ask until too much waits, and be dropped."""
-    async with come(room, receive_buffer=1) as connection:
+    """Request replays without reading until the server disconnects."""
+    async with connected(room, receive_buffer=1) as connection:
         with contextlib.suppress(ConnectionError):
             while True:
-                await connection.say(type="resume")
+                await connection.send_json(type="resume")
     await room.wait(chance)
 
 
 async def load(room: Room, chance: random.Random) -> None:
-    """The page and what belongs to it, and a photo or two, on one connection."""
-    reader, writer = await asyncio.open_connection(HERE, room.port)
+    """Load pages, files and photos on one connection."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, room.port)
     try:
         paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
         for path in chance.choices(paths, k=chance.randrange(1, 8)):
@@ -152,7 +152,7 @@ async def load(room: Room, chance: random.Random) -> None:
 
 
 async def send_junk(room: Room, chance: random.Random) -> None:
-    async with come(room) as connection:
+    async with connected(room) as connection:
         with contextlib.suppress(ConnectionError):
             await connection.send(make_frames(chance) + build_masked(CLOSE, b"") + bytes(5000))
         await read_to_the_end(connection)
@@ -160,11 +160,11 @@ async def send_junk(room: Room, chance: random.Random) -> None:
 
 
 VISITS: list[Callable[[Room, random.Random], Awaitable[None]]] = [
-    *(watch, watch, say_goodbye, press, press, read_slowly, read_nothing, load, load, send_junk)
+    *(watch, watch, send_close, press, press, read_slowly, read_nothing, load, load, send_junk)
 ]
 
 
-async def visit_again_and_again(room: Room, chance: random.Random) -> None:
+async def visit_repeatedly(room: Room, chance: random.Random) -> None:
     while not room.over:
         visit = chance.choice(VISITS)
         await visit(room, chance)
@@ -172,27 +172,27 @@ async def visit_again_and_again(room: Room, chance: random.Random) -> None:
 
 
 async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
-    """One photo after the other, until the last guest has gone."""
+    """Take photos until the last guest has left."""
     listener = make_listener(room)
-    async with come(room) as connection:
+    async with connected(room) as connection:
         while not all(guest.done() for guest in guests):
             listener.answers.append({"type": "reply"})
-            await connection.say(type="capture", max_age=0)
+            await connection.send_json(type="capture", max_age=0)
             pressed = listener.last
             while listener.answers or listener.last < pressed + 2:
                 for frame in await connection.read():
-                    listener.hear(frame)
+                    listener.receive(frame)
                 room.published.advance(listener.last)
 
 
-async def measure(room: Room, server: ServerProcess, minutes: float, tell: Tell) -> list[tuple[int, int]]:
-    """Memory and descriptors, so many times in so many minutes; then the guests are told that it is over."""
+async def measure(room: Room, server: ServerProcess, minutes: float, progress: Progress) -> list[tuple[int, int]]:
+    """Measure memory and descriptors SAMPLES times in so many minutes, then end the visits."""
     samples = []
     for number in range(1, SAMPLES + 1):
         await asyncio.sleep(minutes * 60 / SAMPLES)
         samples.append((measure_memory(server), count_descriptors(server)))
         memory, descriptors = samples[-1]
-        tell(
+        progress(
             f"{number * minutes / SAMPLES:.1f} of {minutes:g} minutes, {room.visits.total()} visits,"
             f" {room.published.seq} events, {memory / 2**20:.1f} MiB, {descriptors} descriptors"
         )
@@ -201,7 +201,7 @@ async def measure(room: Room, server: ServerProcess, minutes: float, tell: Tell)
 
 
 @pytest.mark.parametrize(("guests", "minutes"), SIZES)
-async def test_whoever_comes_and_goes_for_however_long_memory_and_descriptors_stay_flat(
+async def test_memory_and_descriptors_stay_flat_while_viewers_come_and_go(
     serve: Serve,
     tmp_path: Path,
     guests: int,
@@ -211,7 +211,7 @@ async def test_whoever_comes_and_goes_for_however_long_memory_and_descriptors_st
 ) -> None:
     long = request.node.get_closest_marker("soak") is not None
 
-    def tell(line: str) -> None:
+    def progress(line: str) -> None:
         if long:
             with capsys.disabled():
                 print(f"\n{line}", end="", flush=True)
@@ -224,14 +224,14 @@ async def test_whoever_comes_and_goes_for_however_long_memory_and_descriptors_st
     await asyncio.to_thread(get, server, "/latest.jpg?max_age=0")
     before = count_descriptors(server)
     async with asyncio.TaskGroup() as group:
-        visiting = [group.create_task(visit_again_and_again(room, random.Random(number))) for number in range(guests)]
+        visiting = [group.create_task(visit_repeatedly(room, random.Random(number))) for number in range(guests)]
         group.create_task(press_steadily(room, visiting))
-        measuring = group.create_task(measure(room, server, minutes, tell))
+        measuring = group.create_task(measure(room, server, minutes, progress))
     await until(lambda: count_descriptors(server) <= before)
     third = SAMPLES // 3
     memory = [[sample[0] for sample in measuring.result()[part * third : (part + 1) * third]] for part in (1, 2)]
     grown = statistics.median(memory[1]) - statistics.median(memory[0])
-    tell(f"{dict(room.visits)}; {grown / 2**20:+.2f} MiB from the second third to the last\n")
+    progress(f"{dict(room.visits)}; {grown / 2**20:+.2f} MiB from the second third to the last\n")
     assert set(room.visits) == {visit.__name__ for visit in VISITS}
     if long:
-        assert grown < MORE_MEMORY
+        assert grown < MAX_GROWTH_BYTES

@@ -1,7 +1,7 @@
-"""Light viewers, thousands in one event loop, which check each byte that they are sent.
+"""Light viewers, thousands in one event loop, which check each byte that they receive.
 
-Each one's Listener knows what may come next on its connection; all share one Story, as every viewer must be told the
-same. Who waits, waits for events that the others have seen, never for time.
+The Listener of each viewer knows which message may come next. All share one Story, because every viewer must receive
+the same events. They wait for events that others have seen, never for time.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def serve_arguments(viewers: int, folder: Path) -> list[str]:
-    """What `dog serve` is told so that so many busy viewers may come from one address. Raises our own limit, too."""
+    """Return arguments of `dog serve` for so many busy viewers of one address. Raise our own limit of descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2 * viewers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * viewers + 1000), hard))
@@ -42,13 +42,13 @@ def serve_arguments(viewers: int, folder: Path) -> list[str]:
 
 
 class Connection:
-    """One WebSocket. `read` raises EOFError, or ConnectionError, where the server has ended it."""
+    """A WebSocket. `read` raises EOFError or ConnectionError after the server has closed it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
-        self._early: list[Frame] = []
+        self._buffered: list[Frame] = []
 
     @classmethod
     async def open(cls, port: int, query: str = "", *, receive_buffer: int = 0) -> Self:
@@ -60,13 +60,13 @@ class Connection:
         self = cls(connection)
         try:
             await self._loop.sock_connect(connection, ("127.0.0.1", port))
-            await self._shake_hands(query)
+            await self._handshake(query)
         except BaseException:
             connection.close()
             raise
         return self
 
-    async def _shake_hands(self, query: str) -> None:
+    async def _handshake(self, query: str) -> None:
         key = base64.b64encode(os.urandom(16))
         lines = (
             f"GET /ws{query} HTTP/1.1",
@@ -83,7 +83,7 @@ class Connection:
         head, _, rest = said.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), said
         assert base64.b64encode(hashlib.sha1(key + _GUID).digest()) in head
-        self._early = self._reader.feed(rest)
+        self._buffered = self._reader.feed(rest)
 
     async def _receive(self, size: int) -> bytes:
         data = await self._loop.sock_recv(self._socket, size)
@@ -92,15 +92,15 @@ class Connection:
         return data
 
     async def read(self, size: int = 65536) -> list[Frame]:
-        """The frames that are whole once at most so many more bytes have come; often none. Pings are answered here."""
-        early, self._early = self._early, []
+        """Read at most so many bytes, and return the frames that are complete, often none. Answer pings."""
+        early, self._buffered = self._buffered, []
         frames = early or self._reader.feed(await self._receive(size))
         for frame in frames:
             if frame.opcode == PING:
                 await self.send(build_masked(PONG, frame.payload))
         return [frame for frame in frames if frame.opcode != PING]
 
-    async def say(self, **message: object) -> None:
+    async def send_json(self, **message: object) -> None:
         await self.send(build_masked(TEXT, json.dumps(message).encode()))
 
     async def send(self, frames: bytes) -> None:
@@ -110,13 +110,13 @@ class Connection:
         self._socket.close()
 
     def reset(self) -> None:
-        """Cut it off with RST, as a router that forgot it does."""
+        """Disconnect by RST, as a router that lost its state does."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
 
 class Story:
-    """Every event by its `seq`, as it was told first: each viewer must be told the same bytes."""
+    """Every event by its `seq`, as it was received first: each viewer must receive the same bytes."""
 
     def __init__(self) -> None:
         self.events: dict[int, Message] = {}
@@ -128,12 +128,12 @@ class Story:
             message = json.loads(payload)
             assert isinstance(message, dict)
             if "seq" in message and message["type"] != "hello":
-                assert message["seq"] not in self.events, f"told in two ways: {message}"
+                assert message["seq"] not in self.events, f"sent in two forms: {message}"
                 self.events[message["seq"]] = self._read[payload] = message
         return message
 
     def check(self, last: int) -> collections.Counter[str]:
-        """All from 1 to `last` were told, and every `capturing` has one end. Returns how many there were of each."""
+        """Check events 1 to `last`: every `capturing` has one end. Return the number of each type."""
         assert set(self.events) >= set(range(1, last + 1))
         events = [self.events[seq] for seq in range(1, last + 1)]
         for capturing, ended in zip(events[::2], events[1::2], strict=True):
@@ -146,16 +146,16 @@ class Story:
 
 
 class Listener:
-    """What one viewer has heard, over all its connections.
+    """The messages that one viewer has received, over all its connections.
 
-    `cursors` are those of all events from `first` on, the one before the first included; `answers` and `pongs` are
-    what it has asked for on this connection and not been told yet, in order.
+    `cursors` are those before and after each event from `first` on. `answers` and `pongs` are expected on this
+    connection, in this order.
     """
 
     def __init__(self, story: Story) -> None:
         self.first = 0
         self.cursors: list[str] = []
-        self.heard = 0
+        self.received = 0
         self.answers: collections.deque[Message] = collections.deque()
         self.pongs: collections.deque[bytes] = collections.deque()
         self._story = story
@@ -163,11 +163,11 @@ class Listener:
 
     @property
     def last(self) -> int:
-        """The `seq` of the newest event it has; -1 before its first hello."""
+        """The `seq` of the newest event; -1 before the first hello."""
         return self.first + len(self.cursors) - 1
 
     def connect(self, cursor: str | None) -> None:
-        """A new connection, with this cursor: `hello` comes first."""
+        """Expect a new connection with this cursor: `hello` comes first."""
         self._at = None
         self.pongs.clear()
         self.answers.clear()
@@ -176,35 +176,35 @@ class Listener:
     def expect_hello(self, cursor: str | None) -> None:
         self.answers.append({"type": "hello", "recovered": cursor is not None} | ({"cursor": cursor} if cursor else {}))
 
-    def hear(self, frame: Frame) -> None:
+    def receive(self, frame: Frame) -> None:
         if frame.opcode == PONG:
             assert frame.payload == self.pongs.popleft()
             return
         assert frame.opcode == TEXT, frame
         message = self._story.read(frame.payload)
         if message["type"] == "hello":
-            self._answered(message)
+            self._check_answer(message)
             if not self.cursors:
                 self.first, self.cursors = message["seq"], [message["cursor"]]
             self._at = message["seq"]
         elif "seq" in message:
             assert self._at is not None, f"{message} came before hello"
             assert message["seq"] == self._at + 1, f"{message} follows {self._at}"
-            self.heard += 1
+            self.received += 1
             self._at = message["seq"]
             if self._at > self.last:
                 self.cursors.append(message["cursor"])
         elif message["type"] != "viewers":
-            self._answered(message)
+            self._check_answer(message)
 
-    def _answered(self, message: Message) -> None:
-        assert self.answers, f"nobody asked for {message}"
+    def _check_answer(self, message: Message) -> None:
+        assert self.answers, f"unexpected answer {message}"
         expected = self.answers.popleft()
-        assert message | expected == message, f"{message} is no answer to what {expected} answers"
+        assert message | expected == message, f"{message} is not the expected answer {expected}"
 
 
 class Published:
-    """How many events there are, as far as the fastest viewer knows, for those who wait for one."""
+    """The number of events that the fastest viewer has received, to wait for one."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -218,7 +218,7 @@ class Published:
             if not future.done():
                 future.set_result(None)
 
-    async def reach(self, seq: int) -> None:
+    async def wait_for(self, seq: int) -> None:
         if seq > self.seq:
             future = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (seq, next(self._order), future))

@@ -1,4 +1,4 @@
-"""What is in deploy/: `make install` as packagers use it, the unit as systemd reads it, and the container's recipe."""
+"""The files of deploy/: `make install` as packagers use it, the systemd unit, and the Containerfile."""
 
 import json
 import os
@@ -15,14 +15,14 @@ import pytest
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 UNIT = (ROOT / "deploy" / "dog.service").read_text()
-EXPOSURE = 1.7
-"""What systemd-analyze gives the unit, from 0 (shut off) to 10 (systemd 252; a later one may look at more)."""
+MAX_EXPOSURE = 1.7
+"""Exposure level by systemd-analyze, from 0 (safe) to 10 (systemd 252; a later one may check more)."""
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 def copy_checkout(folder: Path) -> Path:
-    """What is in the repository, and nothing that lies about."""
+    """Copy the files of the repository, without ignored files. Return the folder."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -33,7 +33,7 @@ def copy_checkout(folder: Path) -> Path:
 
 
 class Installed:
-    """The folder that stands for / and a checkout to install from, whose environment is the one that runs the tests."""
+    """A folder in place of /, and a checkout to install from. Its environment is that of the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
@@ -48,7 +48,7 @@ class Installed:
         (environment / "run").touch()
 
     def make(self, target: str, *variables: str, fails: bool = False) -> str:
-        """By somebody who keeps their files to themselves."""
+        """Run make with a umask that keeps files private. Return its output."""
         command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}", f"DESTDIR={self.root}"]
         environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
         ended = subprocess.run(
@@ -64,7 +64,7 @@ class Installed:
         return ended.stdout
 
     def files(self) -> set[str]:
-        """All but the folder of the service itself, whose files are its packages'."""
+        """Return the installed files, without those of the packages."""
         lib = self.root / "usr/local/lib/dog"
         found = (path for path in self.root.rglob("*") if not path.is_relative_to(lib))
         return {str(path.relative_to(self.root)) for path in found if path.is_symlink() or path.is_file()}
@@ -74,14 +74,14 @@ class Installed:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     one = Installed(tmp_path_factory.mktemp("installed"))
     packages = f"usr/local/lib/dog/lib/python3.{sys.version_info.minor}/site-packages"
-    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package had the name dog
+    old = one.root / packages / "dog-0.0.9.dist-info"  # of a version whose package name was dog
     old.mkdir(parents=True)
     (old / "METADATA").write_text("Metadata-Version: 2.4\nName: dog\nVersion: 0.0.9\n")
     one.make("install")
     return one
 
 
-SETTINGS = {"etc/dog/dog.toml", "etc/dog/dog.toml.example"}
+SETTINGS_FILES = {"etc/dog/dog.toml", "etc/dog/dog.toml.example"}
 FILES = {
     "usr/local/bin/dog",
     "usr/local/bin/dog-camera",
@@ -92,8 +92,8 @@ FILES = {
 
 
 @pytest.mark.timeout(300)
-def test_make_install_puts_everything_below_destdir_with_the_real_paths_in_it(installed: Installed) -> None:
-    assert installed.files() == FILES | SETTINGS
+def test_make_install_writes_everything_below_destdir_with_real_paths(installed: Installed) -> None:
+    assert installed.files() == FILES | SETTINGS_FILES
     lib = installed.root / "usr/local/lib/dog"
     assert os.readlink(installed.root / "usr/local/bin/dog") == "/usr/local/lib/dog/bin/dog"
     assert (lib / "bin/dog").read_text().startswith("#!/usr/local/lib/dog/bin/python -I\n")
@@ -110,11 +110,11 @@ def test_make_install_puts_everything_below_destdir_with_the_real_paths_in_it(in
 
 
 @pytest.mark.timeout(300)
-def test_what_is_installed_is_what_was_locked_and_no_tool_to_build_with(installed: Installed) -> None:
+def test_make_install_installs_the_locked_versions_and_no_build_tools(installed: Installed) -> None:
     listing = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
     python = installed.root / "usr/local/lib/dog/bin/python"
-    said = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout
-    found = {re.sub("[-_.]+", "-", name).lower(): version for name, version in json.loads(said).items()}
+    output = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout
+    found = {re.sub("[-_.]+", "-", name).lower(): version for name, version in json.loads(output).items()}
     assert found.pop("dog-camera")
     locked = re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
     assert found.items() <= set(locked)
@@ -123,7 +123,7 @@ def test_what_is_installed_is_what_was_locked_and_no_tool_to_build_with(installe
 
 
 @pytest.mark.timeout(300)
-def test_the_installed_service_starts_with_the_example_of_its_settings(installed: Installed, tmp_path: Path) -> None:
+def test_the_installed_service_starts_with_the_example_settings(installed: Installed, tmp_path: Path) -> None:
     example = (installed.root / "etc/dog/dog.toml.example").read_text()
     (tmp_path / "dog.toml").write_text(example.replace("/var/lib/dog", str(tmp_path)).replace("8080", "0"))
     lib = installed.root / "usr/local/lib/dog"
@@ -139,7 +139,7 @@ def test_the_installed_service_starts_with_the_example_of_its_settings(installed
     assert list((tmp_path / "snapshots").rglob("*.jpg"))
 
 
-def test_the_cameras_in_the_example_can_be_taken(tmp_path: Path) -> None:
+def test_the_cameras_in_the_example_settings_are_valid(tmp_path: Path) -> None:
     from dog.settings import load
 
     example = (ROOT / "deploy/dog.toml.example").read_text()
@@ -162,7 +162,7 @@ def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) 
     mine.write_text("port = 81\n")
     one.make("install", "PREFIX=/opt/dog")
     elsewhere = {re.sub(r"usr/local/lib/s|usr/local/lib/t", lambda m: f"etc/{m[0][-1]}", name) for name in FILES}
-    assert one.files() - {n for n in one.files() if "/lib/dog/" in n} == SETTINGS | {
+    assert one.files() - {n for n in one.files() if "/lib/dog/" in n} == SETTINGS_FILES | {
         name.replace("usr/local", "opt/dog") for name in elsewhere
     }
     unit = (one.root / "etc/systemd/system/dog.service").read_text()
@@ -175,14 +175,14 @@ def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) 
     with (one.source / "requirements/service.txt").open("a") as requirements:
         requirements.write("dog-that-there-is-not==1 --hash=sha256:" + 64 * "0" + "\n")
     one.make("install", "PREFIX=/opt/dog", fails=True)
-    assert list_modes(lib) == installed, "what was there stays until the new one is whole"
+    assert list_modes(lib) == installed, "the old installation stays until the new one is complete"
     assert [path.name for path in lib.parent.iterdir()] == ["dog"]
     one.make("uninstall", "PREFIX=/opt/dog")
-    assert one.files() == SETTINGS
+    assert one.files() == SETTINGS_FILES
     assert mine.read_text() == "port = 81\n"
 
 
-def test_the_service_starts_when_the_clock_has_been_set() -> None:
+def test_the_unit_starts_after_time_synchronisation() -> None:
     for key in ("Wants", "After"):
         targets = re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
         assert "time-sync.target" in " ".join(targets).split()
@@ -197,17 +197,17 @@ def test_the_unit_limits_the_memory_as_the_docs_say() -> None:
     assert "2.5 GiB (`MemoryMax`)" in docs
 
 
-def test_the_service_may_ask_if_the_clock_is_synchronised() -> None:
+def test_the_unit_allows_reading_the_clock_s_state_but_not_setting_it() -> None:
     assert "ProtectClock=" not in re.sub("^#.*$", "", UNIT, flags=re.MULTILINE)
     filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
-    assert "~@privileged" in " ".join(filters[:-1]).split(), "it removes what is allowed after it"
+    assert "~@privileged" in " ".join(filters[:-1]).split(), "it would remove system calls that are allowed after it"
     assert {"adjtimex", "clock_adjtime", "clock_adjtime64"} <= set(filters[-1].split())
-    assert "CapabilityBoundingSet=\n" in UNIT, "nobody may set it"
+    assert "CapabilityBoundingSet=\n" in UNIT, "the service must not set the clock"
 
 
 @needs_systemd
 @pytest.mark.timeout(300)
-def test_systemd_takes_the_unit_without_a_word(installed: Installed, tmp_path: Path) -> None:
+def test_systemd_verifies_the_unit_without_warnings(installed: Installed, tmp_path: Path) -> None:
     unit = tmp_path / "dog.service"
     place = installed.root / "usr/local/lib/dog"
     unit.write_text(UNIT.replace("/usr/local/lib/dog/bin/dog", str(place / "bin/python")))
@@ -217,7 +217,7 @@ def test_systemd_takes_the_unit_without_a_word(installed: Installed, tmp_path: P
 
 
 @needs_systemd
-def test_the_unit_is_as_shut_off_as_the_docs_say(tmp_path: Path) -> None:
+def test_the_exposure_level_of_the_unit_is_at_most_that_of_the_docs(tmp_path: Path) -> None:
     def measure(unit: str) -> float:
         (tmp_path / "dog.service").write_text(unit)
         command: list[str | Path] = [
@@ -227,20 +227,20 @@ def test_the_unit_is_as_shut_off_as_the_docs_say(tmp_path: Path) -> None:
             "--offline=yes",
             tmp_path / "dog.service",
         ]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = re.search(r"Overall exposure level for dog.service: ([\d.]+)", said)
-        assert found, said
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = re.search(r"Overall exposure level for dog.service: ([\d.]+)", output)
+        assert found, output
         return float(found[1])
 
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.split()[1]) < 250:
-        pytest.skip("this systemd can't look at a file")
-    assert measure(UNIT) <= EXPOSURE
-    assert measure(re.sub(r"^SystemCallFilter=.*\n", "", UNIT, flags=re.MULTILINE)) > EXPOSURE
+        pytest.skip("this systemd can't analyze a file")
+    assert measure(UNIT) <= MAX_EXPOSURE
+    assert measure(re.sub(r"^SystemCallFilter=.*\n", "", UNIT, flags=re.MULTILINE)) > MAX_EXPOSURE
 
 
-def test_the_container_runs_as_nobody_and_asks_itself_how_it_is() -> None:
-    """That it does was seen by hand: a container needs an image to begin with, which tests can't fetch."""
+def test_the_container_runs_without_root_and_has_a_health_check() -> None:
+    """Building it was tried by hand: tests can't fetch the base image."""
     recipe = (ROOT / "deploy" / "Containerfile").read_text()
     stage = recipe.rpartition("\nFROM ")[2]
     user = re.search(r"^USER (\d+):(\d+)$", stage, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What `make` says to a newcomer: what there is, and what is missing."""
+"""The output of `make` for newcomers: its targets, and missing programs."""
 
 import re
 import shutil
@@ -13,15 +13,17 @@ from tests.support.server_process import ROOT, clean_environment
 
 
 def test_plain_make_prints_every_target_and_does_nothing() -> None:
-    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert re.findall(r"^make ([a-z-]+) ", said, re.MULTILINE) == targets
+    assert re.findall(r"^make ([a-z-]+) ", output, re.MULTILINE) == targets
     assert {"run", "test", "check"} <= set(targets)
 
 
 @pytest.mark.parametrize("user", ["1000", "0"])
-def test_without_chromium_the_package_is_named_or_the_failure(tmp_path: Path, user: str) -> None:
-    """As somebody without root, and as root where the distribution gives no package."""
+def test_without_chromium_make_test_names_the_package_or_the_failure(tmp_path: Path, user: str) -> None:
+    """Run the script without root, and as root without a package of the distribution."""
     for name, body in {"id": f"echo {user}", "apt-get": "echo no network >&2; exit 100"}.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{body}\n")
@@ -37,8 +39,8 @@ def test_without_chromium_the_package_is_named_or_the_failure(tmp_path: Path, us
     ) in ended.stderr
 
 
-def test_without_promtool_the_tests_go_on_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    """As root where the distribution gives no package."""
+def test_without_promtool_the_tests_go_on_and_no_files_stay(tmp_path: Path) -> None:
+    """Run the script as root without a package of the distribution."""
     for name, body in {"id": "echo 0", "apt-get": "echo no network >&2; exit 100"}.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{body}\n")
@@ -82,7 +84,7 @@ def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_acc
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
-def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(target: str, tmp_path: Path) -> None:
+def test_make_uninstalls_the_package_of_the_old_name_first(target: str, tmp_path: Path) -> None:
     source = copy_checkout(tmp_path / "source")
     for name in ("service", "develop"):  # what builds the package is enough here
         (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
@@ -91,7 +93,7 @@ def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(ta
     environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
 
     def make() -> tuple[str, set[str]]:
-        """Run make as after an update. Return what it says of uninstalling, and the packages named dog*."""
+        """Run make as after an update. Return its message about uninstalling, and the packages named dog*."""
         (source / target).unlink(missing_ok=True)
         command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
         ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
@@ -102,8 +104,8 @@ def test_an_environment_with_the_package_s_old_name_gets_it_uninstalled_first(ta
     setup.write_text(today.replace("name = dog-camera\nversion = attr: dog.__version__", "name = dog\nversion = 0.0.9"))
     assert make() == ("", {"dog==0.0.9"})
     setup.write_text(today)
-    said, packages = make()
-    assert said.startswith("Uninstalling dog==0.0.9 from .venv")
+    output, packages = make()
+    assert output.startswith("Uninstalling dog==0.0.9 from .venv")
     assert [one.partition("==")[0] for one in packages] == ["dog-camera"]
     assert not (source / "dog.egg-info").exists()
     for name in ("dog", "dog-camera"):

@@ -1,4 +1,4 @@
-"""What the service is made of: each dependency is named with why, held to its hashes, and looked up."""
+"""Dependencies: each has a reason, locked hashes, and an audit for known vulnerabilities; and the SBOM."""
 
 import configparser
 import contextlib
@@ -33,7 +33,7 @@ def normalize(name: str) -> str:
 
 
 def read_wanted() -> dict[str, set[str]]:
-    """What setup.cfg asks for: by extra, the service's own under the empty name."""
+    """Return the dependencies in setup.cfg by extra; the service's own have the empty name."""
     parser = configparser.ConfigParser()
     parser.read_string(SETUP)
     wanted = {"": parser["options"]["install_requires"], **parser["options.extras_require"]}
@@ -44,7 +44,7 @@ def read_wanted() -> dict[str, set[str]]:
 
 
 def read_locked(text: str) -> dict[str, dict[str, set[str]]]:
-    """By name: the hashes of each version. There are several where a later Python gets a later version."""
+    """Return the hashes of each version by name. A later Python may have a later version."""
     found = re.findall(
         r"^([a-z0-9-]+)==([^\s;]+)([^\\\n]*(?:\\\n +--hash=sha256:[0-9a-f]{64}[^\\\n]*)*)", text, re.MULTILINE
     )
@@ -54,7 +54,7 @@ def read_locked(text: str) -> dict[str, dict[str, set[str]]]:
     return locked
 
 
-def test_setup_cfg_says_of_every_dependency_why_it_is_there() -> None:
+def test_setup_cfg_explains_every_dependency() -> None:
     comments = " ".join(re.findall(r"^# ?(.*)$", SETUP, re.MULTILINE)).lower()
     for extra, names in read_wanted().items():
         for name in names:
@@ -64,14 +64,14 @@ def test_setup_cfg_says_of_every_dependency_why_it_is_there() -> None:
 @pytest.mark.parametrize("name", ["build", "service", "develop"])
 def test_every_requirement_has_a_version_and_hashes_and_names_no_host(name: str) -> None:
     text = REQUIREMENTS[name]
-    said = [line for line in text.splitlines() if line and not line.lstrip().startswith(("#", "--hash"))]
+    output = [line for line in text.splitlines() if line and not line.lstrip().startswith(("#", "--hash"))]
     locked = [hashes for versions in read_locked(text).values() for hashes in versions.values()]
-    assert len(said) == len(locked)
+    assert len(output) == len(locked)
     assert all(locked)
     assert not re.search(r"://|--(extra-)?index|--find-links", text)
 
 
-def test_what_setup_cfg_asks_for_is_locked() -> None:
+def test_the_lock_files_have_every_dependency_of_setup_cfg() -> None:
     wanted = read_wanted()
     makefile = (ROOT / "Makefile").read_text()
     extras = re.findall(r"^EXTRAS := (.*)$", makefile, re.MULTILINE)[0].split()
@@ -84,28 +84,28 @@ def test_what_setup_cfg_asks_for_is_locked() -> None:
         assert locked[name].items() <= locked["develop"].items(), "make lock"
 
 
-def test_every_package_of_ours_is_installed() -> None:
+def test_setup_cfg_lists_every_package() -> None:
     parser = configparser.ConfigParser()
     parser.read_string(SETUP)
-    told = set(parser["options"]["packages"].split())
+    listed = set(parser["options"]["packages"].split())
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "dog").rglob("*.py")}
-    assert told - {"dog.templates", "dog.static"} == found
+    assert listed - {"dog.templates", "dog.static"} == found
 
 
-# ---- pip-audit, beside a source of advisories of our own
+# ---- pip-audit, with a local source of advisories
 
 
 class Advisories(http.server.BaseHTTPRequestHandler):
-    """Answers as OSV does: one weakness of the package in `weak`."""
+    """A source of advisories like OSV, with one vulnerability of the package `vulnerable`."""
 
-    weak = ""
+    vulnerable = ""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found: dict[str, Any] = {}
-        if asked["package"]["name"] == self.weak:
+        if asked["package"]["name"] == self.vulnerable:
             ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.1"}]}]
-            affected = [{"package": {"name": self.weak, "ecosystem": "PyPI"}, "ranges": ranges}]
+            affected = [{"package": {"name": self.vulnerable, "ecosystem": "PyPI"}, "ranges": ranges}]
             found = {"vulns": [{"id": "TEST-2026-1", "summary": "It is weak.", "affected": affected}]}
         answer = json.dumps(found).encode()
         self.send_response(200)
@@ -119,8 +119,10 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def tell_of(weak: str) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Telling", (Advisories,), {"weak": weak}))
+def serve_advisory(vulnerable: str) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Advisory", (Advisories,), {"vulnerable": vulnerable})
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -132,7 +134,7 @@ def tell_of(weak: str) -> Iterator[str]:
 
 
 def audit(*arguments: str, proxy: str = "") -> tuple[int, list[str]]:
-    """Nothing but the loopback is reached: whatever is elsewhere is asked of a proxy that is not there."""
+    """Run the audit. With `proxy`, everything except the loopback is requested from an unreachable proxy."""
     environment = {"https_proxy": proxy, "no_proxy": "127.0.0.1", "HOME": "/nonexistent"} if proxy else None
     ended = subprocess.run(
         [sys.executable, AUDIT, "requirements/build.txt", "--", *arguments],
@@ -146,40 +148,40 @@ def audit(*arguments: str, proxy: str = "") -> tuple[int, list[str]]:
     return ended.returncode, ended.stdout.splitlines()
 
 
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 
 
 @needs_audit
-def test_a_known_weakness_ends_the_check_and_is_named_with_what_mends_it() -> None:
+def test_the_audit_fails_for_a_known_vulnerability_and_names_the_fixed_version() -> None:
     [version] = read_locked(REQUIREMENTS["build"])["setuptools"]
-    with tell_of("setuptools") as url:
-        status, lines = audit("--vulnerability-service", "osv", "--osv-url", url, proxy=NOBODY)
+    with serve_advisory("setuptools") as url:
+        status, lines = audit("--vulnerability-service", "osv", "--osv-url", url, proxy=UNREACHABLE_URL)
     assert (status, lines[0]) == (1, f"pip-audit: setuptools {version} has TEST-2026-1, mended in 99.1")
 
 
 @needs_audit
-def test_where_nothing_is_known_the_check_goes_on_and_says_so() -> None:
-    with tell_of("another") as url:
-        status, lines = audit("--vulnerability-service", "osv", "--osv-url", url, proxy=NOBODY)
+def test_the_audit_passes_without_known_vulnerabilities() -> None:
+    with serve_advisory("another") as url:
+        status, lines = audit("--vulnerability-service", "osv", "--osv-url", url, proxy=UNREACHABLE_URL)
     assert status == 0
     assert re.fullmatch(r"pip-audit: \w+ knows weaknesses of 0 of 1 packages", lines[-1])
 
 
 @needs_audit
-def test_where_no_source_of_advisories_is_reached_the_check_goes_on_and_says_so() -> None:
-    status, lines = audit("--osv-url", f"{NOBODY}/v1/query", proxy=NOBODY)
+def test_the_audit_passes_with_a_message_if_no_source_can_be_reached() -> None:
+    status, lines = audit("--osv-url", f"{UNREACHABLE_URL}/v1/query", proxy=UNREACHABLE_URL)
     assert status == 0
     assert lines == [
         "pip-audit: no source of advisories can be reached; whether weaknesses are known was not looked up"
     ]
 
 
-# ---- the list of what it is made of
+# ---- the SBOM
 
 
 @needs_cyclonedx
-def test_the_list_of_what_it_is_made_of_names_what_is_installed_with_licences(tmp_path: Path) -> None:
-    """Of this very environment, which has more than the service; the tool holds the list to CycloneDX's schema."""
+def test_the_sbom_lists_the_installed_packages_with_licences(tmp_path: Path) -> None:
+    """Use the environment of the tests, which has more packages. The tool validates by CycloneDX's schema."""
     installed = tmp_path / "installed"
     (installed / "bin").mkdir(parents=True)
     program = installed / "bin" / "python"
@@ -187,22 +189,24 @@ def test_the_list_of_what_it_is_made_of_names_what_is_installed_with_licences(tm
     program.chmod(0o755)
     file = tmp_path / "dist" / "dog.cdx.json"
     subprocess.run([sys.executable, ROOT / ".ci" / "sbom.py", installed, file], cwd=tmp_path, check=True)
-    told = json.loads(file.read_text())
-    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == ("CycloneDX", "dog-camera")
-    [licence] = told["metadata"]["component"]["licenses"]
+    listed = json.loads(file.read_text())
+    assert (listed["bomFormat"], listed["metadata"]["component"]["name"]) == ("CycloneDX", "dog-camera")
+    [licence] = listed["metadata"]["component"]["licenses"]
     assert licence["license"]["id"] == "MIT"
-    named = {normalize(one["name"]): one for one in told["components"]}
+    named = {normalize(one["name"]): one for one in listed["components"]}
     assert read_wanted()[""] <= named.keys()
     assert all(named[name].get("licenses") for name in read_wanted()[""])
     assert named["linuxpy"]["licenses"][0]["license"]["id"] == "GPL-3.0-or-later"
     contained = {one["name"]: one["licenses"][0]["license"]["id"] for one in named["av"]["components"]}
     assert contained == {"x264": "GPL-2.0-or-later", "x265": "GPL-2.0-or-later"}
-    [own] = [one for one in told["dependencies"] if one["ref"] == told["metadata"]["component"]["bom-ref"]]
+    [own] = [one for one in listed["dependencies"] if one["ref"] == listed["metadata"]["component"]["bom-ref"]]
     assert read_wanted()[""] <= {normalize(ref.partition("==")[0]) for ref in own["dependsOn"]}
     assert str(tmp_path) not in file.read_text()
 
 
-def test_make_says_how_each_is_made() -> None:
-    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {"install", "uninstall", "lock", "sbom"} <= set(re.findall(r"^make ([a-z-]+) ", said, re.MULTILINE))
+def test_make_lists_the_targets_for_packagers() -> None:
+    output = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert {"install", "uninstall", "lock", "sbom"} <= set(re.findall(r"^make ([a-z-]+) ", output, re.MULTILINE))
     assert shutil.which("make")

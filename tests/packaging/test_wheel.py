@@ -1,4 +1,4 @@
-"""The wheel: its licence, what it takes to run elsewhere, and another project's package `dog` beside it."""
+"""The wheel: its licence, running in another environment, and with another project's package `dog`."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ LICENSE = (ROOT / "LICENSE").read_bytes()
 
 @dataclass(frozen=True)
 class Built:
-    """What is in the repository, without anything that lies about, and what is built of it."""
+    """The files of the repository, and the archives that are built from them."""
 
     source: Path
     wheel: Path
@@ -46,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(source, wheel, archive)
 
 
-def test_the_wheel_and_the_source_archive_have_the_licence_and_say_which_it_is(built: Built) -> None:
+def test_the_wheel_and_the_source_archive_contain_and_name_the_licence(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         (folder,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
         assert wheel.read(f"{folder}/licenses/LICENSE") == LICENSE
@@ -63,7 +63,7 @@ def test_the_wheel_and_the_source_archive_have_the_licence_and_say_which_it_is(b
 
 
 @pytest.mark.timeout(240)
-def test_the_wheel_serves_and_takes_a_photo_elsewhere(built: Built, tmp_path: Path) -> None:
+def test_the_wheel_serves_and_takes_a_photo_in_another_environment(built: Built, tmp_path: Path) -> None:
     names = zipfile.ZipFile(built.wheel).namelist()
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     assert [name for name in names if name.endswith("share/dog/camera_access.sh")]
@@ -97,7 +97,7 @@ def test_the_wheel_serves_and_takes_a_photo_elsewhere(built: Built, tmp_path: Pa
 
 
 class Environment:
-    """A virtual environment that finds what the service needs where the tests have it."""
+    """A virtual environment with the dependencies of the tests' environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class Environment:
         self.pip("install", "--no-deps", "--no-index", "--no-build-isolation", *what)
 
     def run(self, command: str) -> tuple[int, str, list[str]]:
-        """The status, what is on standard output, and the lines on standard error."""
+        """Return the status, standard output, and the lines of standard error."""
         program = [str(self.folder / "bin" / command), "--version"]
         environment = clean_environment()
         environment.pop("PYTHONPATH", None)
@@ -127,10 +127,10 @@ def environment(tmp_path: Path) -> Environment:
     return Environment(tmp_path / "environment")
 
 
-def make_stranger(folder: Path, *modules: str) -> Path:
-    """A wheel like that of PyPI's package `dog`: with these modules, and a script `dog`."""
+def make_other_dog(folder: Path, *modules: str) -> Path:
+    """Make a wheel like that of PyPI's package `dog`, with these modules and a script `dog`."""
     info = "dog-77.3.dist-info"
-    files = dict.fromkeys(modules, "def setup_tools_main():\n    print('a stranger')\n")
+    files = dict.fromkeys(modules, "def setup_tools_main():\n    print('another dog')\n")
     files |= {
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: dog\nVersion: 77.3\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -158,15 +158,15 @@ def check_line(lines: list[str], environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_both_commands_work_and_name_another_package_dog_that_is_installed_beside(
+def test_both_commands_work_and_report_another_installed_package_dog(
     first: str, built: Built, environment: Environment, tmp_path: Path
 ) -> None:
-    wheels = [built.wheel, make_stranger(tmp_path, "dog.py")]
+    wheels = [built.wheel, make_other_dog(tmp_path, "dog.py")]
     for wheel in wheels if first == "ours" else reversed(wheels):
         environment.install(wheel)
     for command in ("dog", "dog-camera"):
-        status, said, lines = environment.run(command)
-        assert (status, said) == WORKS
+        status, output, lines = environment.run(command)
+        assert (status, output) == WORKS
         check_line(lines, environment)
     environment.pip("uninstall", "--yes", "dog")
     environment.install("--force-reinstall", built.wheel)
@@ -178,19 +178,19 @@ def test_dog_camera_works_from_a_checkout_whose_package_another_module_dog_hides
 ) -> None:
     environment.install("--editable", built.source)
     assert environment.run("dog-camera") == (*WORKS, [])
-    environment.install(make_stranger(tmp_path, "dog.py"))
-    status, said, lines = environment.run("dog-camera")
-    assert (status, said) == WORKS
+    environment.install(make_other_dog(tmp_path, "dog.py"))
+    status, output, lines = environment.run("dog-camera")
+    assert (status, output) == WORKS
     check_line(lines, environment)
 
 
-def test_dog_camera_ends_with_one_line_where_another_package_has_replaced_files_of_ours(
+def test_dog_camera_prints_one_line_if_another_package_replaced_its_files(
     built: Built, environment: Environment, tmp_path: Path
 ) -> None:
     environment.install(built.wheel)
-    environment.install(make_stranger(tmp_path, "dog/__init__.py"))
-    status, said, lines = environment.run("dog-camera")
-    assert (status, said) == (1, "")
+    environment.install(make_other_dog(tmp_path, "dog/__init__.py"))
+    status, output, lines = environment.run("dog-camera")
+    assert (status, output) == (1, "")
     check_line(lines, environment)
     environment.pip("uninstall", "--yes", "dog")
     missing = "dog: Files of D.O.G. are missing. Install it again, with pip's option --force-reinstall."

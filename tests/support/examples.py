@@ -1,4 +1,4 @@
-"""The examples in the docs, read the way a reader finds them: fenced blocks, and indented lines."""
+"""Read the examples in the docs: fenced blocks, and indented lines."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _INDENTED = re.compile(r"(?<=\n\n)(?: {4}[^\n]+\n)+")
 
 @dataclass(frozen=True)
 class Example:
-    """A fenced block with its language, or one indented line (which has its comment no more)."""
+    """A fenced block with its language, or an indented line without its comment."""
 
     document: str
     language: str
@@ -29,7 +29,7 @@ class Example:
 
     @property
     def name(self) -> str:
-        """What it is known by in its document: blocks by their language, a line by its words."""
+        """Its name in the document: the language of a block, or the words of a line."""
         return " ".join(self.text.split()) if self.language == INDENTED else self.language
 
 
@@ -47,7 +47,7 @@ def strip_examples(text: str) -> str:
 
 
 def make_dog(folder: Path) -> Path:
-    """A folder of programs in that one, with a program `dog` that is this checkout."""
+    """Make a folder of programs with a program `dog` that runs this checkout."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     program = programs / "dog"
@@ -57,5 +57,5 @@ def make_dog(folder: Path) -> Path:
 
 
 def use_dog(programs: Path) -> dict[str, str]:
-    """The environment in which a shell finds it."""
+    """Return an environment whose PATH has these programs."""
     return clean_environment({"PYTHONPATH": str(ROOT), "PATH": f"{programs}:{os.environ['PATH']}"})

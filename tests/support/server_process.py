@@ -1,7 +1,7 @@
-"""The real server as a process of its own: started on a free port, watched through a pipe, ended by its id.
+"""The server as a process: start it on a free port, read its standard error, and stop it.
 
-Nothing here sleeps to wait: a thread reads the process's standard error (so that the pipe never fills) and wakes
-whoever waits for a line. Blocks its caller; an async test may say `await asyncio.to_thread(server.stop)`.
+A thread reads standard error, so that the pipe never fills, and notifies callers that wait for a line. The methods
+block; an async test can use `await asyncio.to_thread(server.stop)`.
 """
 
 import os
@@ -24,7 +24,7 @@ _LISTENING = re.compile(r"D\.O\.G\. is at (https?://\S+:(\d+))")
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without any DOG_* of the developer's, and with the changes."""
+    """Return this process's environment without DOG_* variables, and with these changes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")}
     return environment | dict(changes or {})
 
@@ -36,7 +36,7 @@ def _with_checkout(environment: dict[str, str]) -> dict[str, str]:
 def run_dog(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 30
 ) -> subprocess.CompletedProcess[str]:
-    """`dog ARGUMENTS` run to its end, with what it printed as text; for commands that end by themselves."""
+    """Run `dog ARGUMENTS` to its end, and return its status and output."""
     return subprocess.run(
         [*PYTHON_M_DOG, *arguments],
         cwd=cwd,
@@ -50,11 +50,10 @@ def run_dog(
 
 
 class ServerProcess:
-    """`dog serve ARGUMENTS` in the folder `cwd`.
+    """A process `dog serve ARGUMENTS` in the folder `cwd`.
 
-    Listens on a free port (`--port 0`) unless the arguments name one. `command` is what runs dog: this interpreter
-    and this checkout, or e.g. the installed program. `env` is added to `clean_environment()`. `tls` is what its clients
-    need if it is told to speak HTTPS.
+    It listens on a free port (`--port 0`) unless the arguments have one. `command` runs dog: by default this
+    interpreter and checkout. `env` is added to `clean_environment()`. `tls` is for its clients if it serves HTTPS.
     """
 
     def __init__(
@@ -77,13 +76,13 @@ class ServerProcess:
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
 
     @property
     def stderr(self) -> str:
-        """All that it has said on standard error so far."""
-        with self._said:
+        """Its standard error so far."""
+        with self._changed:
             return "".join(self._lines)
 
     @property
@@ -96,18 +95,18 @@ class ServerProcess:
         return self.process
 
     def start(self, timeout: float = 30) -> Self:
-        """Start it and wait until it listens; `url` and `port` are known then. Can be called again later.
+        """Start it and wait until it listens, then set `url` and `port`. It can be started again after its end.
 
-        Raises AssertionError with all that it said when it ended instead, or does not listen in `timeout` seconds.
+        Raises AssertionError with its standard error if it ends, or does not listen within `timeout` seconds.
         """
         self.launch()
-        said = self.wait_for(_LISTENING, timeout)
-        self.url = said[1]
-        self.port = int(said[2])
+        found = self.wait_for(_LISTENING, timeout)
+        self.url = found[1]
+        self.port = int(found[2])
         return self
 
     def launch(self) -> Self:
-        """Start it and wait for nothing."""
+        """Start it without waiting."""
         self._lines = []
         self._ended = False
         self.process = subprocess.Popen(
@@ -127,46 +126,46 @@ class ServerProcess:
         assert process.stderr is not None
         with process.stderr as pipe:
             for line in pipe:
-                with self._said:
+                with self._changed:
                     self._lines.append(line)
-                    self._said.notify_all()
-        with self._said:
+                    self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._said.notify_all()
+            self._changed.notify_all()
 
     def wait_for(self, pattern: str | re.Pattern[str], timeout: float = 15) -> re.Match[str]:
-        """Wait until standard error has the pattern (a regular expression); what was said before counts.
+        """Wait until standard error, from the start on, matches a regular expression.
 
-        Raises AssertionError with all that it said when it ends without, or `timeout` seconds pass.
+        Raises AssertionError with its standard error if it ends without a match, or after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        with self._said:
+        with self._changed:
             while True:
                 text = "".join(self._lines)
                 if found := re.search(pattern, text):
                     return found
                 if self._ended:
-                    raise AssertionError(f"The server ended without saying {pattern!r}. It said:\n{text}")
-                if not self._said.wait(deadline - time.monotonic()):
-                    raise AssertionError(f"{timeout} s without {pattern!r}. The server said:\n{text}")
+                    raise AssertionError(f"The server ended without printing {pattern!r}. It printed:\n{text}")
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"{timeout} s without {pattern!r}. The server printed:\n{text}")
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def wait(self, timeout: float = 15) -> int:
-        """Wait for its end; the exit status, negative for a signal. `stderr` is complete then."""
+        """Wait for its end, and return the exit status, negative for a signal. `stderr` is complete then."""
         status = self._process.wait(timeout)
-        with self._said:
-            self._said.wait_for(lambda: self._ended, timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended, timeout)
         return status
 
     def stop(self, timeout: float = 15) -> int:
-        """SIGTERM, the orderly end; its exit status."""
+        """Send SIGTERM, and return the exit status."""
         self.send(signal.SIGTERM)
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would; without harm when it has ended already or was never started."""
+        """Send SIGKILL if it is running, and wait for its end."""
         if self.process is not None:
             self.process.kill()
             self.wait()
