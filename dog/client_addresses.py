@@ -3,11 +3,11 @@
 import functools
 import ipaddress
 
-__all__ = ["find_network", "is_here"]
+__all__ = ["client_network", "is_loopback"]
 
 
 @functools.lru_cache(maxsize=4096)
-def find_network(address: str) -> str:
+def client_network(address: str) -> str:
     """An IPv4 address, or the /64 network that a client of IPv6 has to itself; "" for all that is no address."""
     parsed = _parse(address)
     if parsed is None or parsed.version == 4:
@@ -16,7 +16,7 @@ def find_network(address: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def is_here(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether it is an address that this machine alone has for itself."""
     parsed = _parse(address)
     return parsed is not None and parsed.is_loopback

@@ -24,12 +24,12 @@ from dog.protocol import timestamp
 
 __all__ = ["Log", "escape", "print_line", "start_logging"]
 
-FILE_SIZE = 1_000_000
+MAX_FILE_BYTES = 1_000_000
 """Bytes after which the file starts anew."""
-OLD_FILES = 5
-WAITING_LINES = 10_000
+MAX_OLD_FILES = 5
+MAX_QUEUED_RECORDS = 10_000
 """How many records may wait to be written; the terminal can be stopped (Ctrl-S), the memory shall not fill."""
-LAST_LINES = 1.0
+FLUSH_TIMEOUT = 1.0
 """Seconds that the last lines have to be written when the log stops."""
 
 # beside the control characters: what starts a line elsewhere (U+2028, U+2029) and what turns the writing around
@@ -74,7 +74,7 @@ class _Queue(QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self.queue.qsize() < WAITING_LINES:
+        if self.queue.qsize() < MAX_QUEUED_RECORDS:
             self.queue.put_nowait(record)
         else:
             self.lost += 1
@@ -88,7 +88,7 @@ class _Writer(QueueListener):
     def stop(self) -> None:
         self.enqueue_sentinel()
         if self._thread is not None:
-            self._thread.join(LAST_LINES)
+            self._thread.join(FLUSH_TIMEOUT)
             self.ended = not self._thread.is_alive()
 
 
@@ -160,7 +160,7 @@ class Log:
 
     def __init__(self, handlers: list[logging.Handler], level: int) -> None:
         self._root = logging.getLogger()
-        self._before = self._root.level
+        self._previous_level = self._root.level
         self._handlers = handlers
         self.handler = _Queue(queue.SimpleQueue())
         self._writer = _Writer(self.handler.queue, *handlers)
@@ -174,7 +174,7 @@ class Log:
         if self.handler not in self._root.handlers:
             return
         self._root.removeHandler(self.handler)
-        self._root.setLevel(self._before)
+        self._root.setLevel(self._previous_level)
         self._writer.stop()
         if not self._writer.ended:
             return
@@ -202,7 +202,7 @@ def start_logging(file: Path | None, level: str) -> Log:
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
     if file is not None:
         handlers.append(
-            _File(file, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8", errors="backslashreplace")
+            _File(file, maxBytes=MAX_FILE_BYTES, backupCount=MAX_OLD_FILES, encoding="utf-8", errors="backslashreplace")
         )
         handlers[1].setFormatter(_FileFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     return Log(handlers, logging.getLevelName(level.upper()))

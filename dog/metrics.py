@@ -31,11 +31,11 @@ DropReason = Literal["slow", "silent"]
 
 CAPTURE_OUTCOMES = ("ready", *sorted({error.code for error in CaptureError.__subclasses__()}))
 
-QUICK = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+FAST_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds: the fan-out to one viewer takes some microseconds, to ten thousand some fifty milliseconds."""
-SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
+SLOW_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 """Seconds: a camera that is open takes a tenth, one that has to warm up some seconds."""
-LOOP_INTERVAL = 1.0
+LOOP_CHECK_INTERVAL = 1.0
 """Seconds between two looks at how late the event loop is."""
 
 
@@ -66,7 +66,7 @@ class Metrics:
             "dog_capture_duration_seconds",
             "From capturing to ready or failed.",
             ("camera",),
-            buckets=SLOW,
+            buckets=SLOW_BUCKETS,
             registry=registry,
         )
         self.camera_up = Gauge(
@@ -91,19 +91,19 @@ class Metrics:
         self.fanout = Histogram(
             "dog_fanout_duration_seconds",
             "How long it took to hand one event to all viewers.",
-            buckets=QUICK,
+            buckets=FAST_BUCKETS,
             registry=registry,
         )
         self.event_lag = Histogram(
             "dog_event_lag_seconds",
             "How long viewers whose line was full took to have everything again.",
-            buckets=SLOW,
+            buckets=SLOW_BUCKETS,
             registry=registry,
         )
         self.loop_lag = Histogram(
             "dog_loop_lag_seconds",
             "How late the event loop came to a timer, looked at once a second.",
-            buckets=QUICK,
+            buckets=FAST_BUCKETS,
             registry=registry,
         )
         self.connections = Gauge("dog_connections", "Open connections, viewers among them.", registry=registry)
@@ -151,8 +151,8 @@ class Metrics:
     async def watch_loop(self, clock: Callable[[], float]) -> None:
         """Look for ever at how late the event loop is, by a clock in seconds."""
         while True:
-            due = clock() + LOOP_INTERVAL
-            await asyncio.sleep(LOOP_INTERVAL)
+            due = clock() + LOOP_CHECK_INTERVAL
+            await asyncio.sleep(LOOP_CHECK_INTERVAL)
             self.loop_lag.observe(max(0.0, clock() - due))
 
     async def render(self, accept: str) -> tuple[bytes, str]:

@@ -15,9 +15,9 @@ from msgspec import Meta, Struct
 from dog.errors import RequestError
 
 __all__ = [
+    "FIELD_RULES",
+    "MAX_REQUEST_LENGTH",
     "PROTOCOL",
-    "REQUEST_LENGTH",
-    "RIGHT",
     "Auth",
     "CameraChanged",
     "CameraState",
@@ -59,8 +59,8 @@ Removal = Literal["deleted", "retention"]
 """Why snapshots went: somebody deleted them, or they made room."""
 Role = Literal["view", "capture", "manage"]
 """What somebody may do; each holds the ones before it."""
-REQUEST_LENGTH = 128
-RequestKey = Annotated[str, Meta(max_length=REQUEST_LENGTH)]
+MAX_REQUEST_LENGTH = 128
+RequestKey = Annotated[str, Meta(max_length=MAX_REQUEST_LENGTH)]
 """Chosen by the viewer, at random: it is the same request for whoever says it again. A UUID has 36 characters."""
 MaxAge = Annotated[float, Meta(ge=0)]
 """Seconds."""
@@ -249,7 +249,7 @@ class Viewers(Message, frozen=True, kw_only=True, tag="viewers"):
 encode = msgspec.json.Encoder().encode
 _decode: Callable[[str], Request] = msgspec.json.Decoder(Request).decode
 _decode_anything = msgspec.json.Decoder(dict[str, Any]).decode
-RIGHT = {
+FIELD_RULES = {
     "before": "`before` must be the id of a snapshot.",
     "camera": "`camera` must be the name of a camera, as text.",
     "cursor": "`cursor` must be the cursor of an event, as text.",
@@ -259,7 +259,7 @@ RIGHT = {
     "name": "`name` must be your name, as text.",
     "password": "`password` must be text.",
     "pinned": "`pinned` must be yes or no.",
-    "request": f"`request` must be text of at most {REQUEST_LENGTH} characters.",
+    "request": f"`request` must be text of at most {MAX_REQUEST_LENGTH} characters.",
     "token": "`token` must be text.",
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
@@ -276,12 +276,12 @@ def parse_request(text: str) -> Request:
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        raise _explain(text, explain_mismatch(error)) from None
+        raise _request_error(text, explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RequestError("bad_json", f"The message is not valid JSON: {error}. Send a JSON object.") from None
 
 
-def _explain(text: str, problem: str) -> RequestError:
+def _request_error(text: str, problem: str) -> RequestError:
     """Why JSON that parses is no request of ours."""
     try:
         said = _decode_anything(text)
@@ -290,7 +290,7 @@ def _explain(text: str, problem: str) -> RequestError:
             return RequestError("bad_message", problem)
         return RequestError("bad_message", 'The message is not a JSON object. Send one such as {"type":"capture"}.')
     key = said.get("request")
-    request = key if isinstance(key, str) and len(key) <= REQUEST_LENGTH else None
+    request = key if isinstance(key, str) and len(key) <= MAX_REQUEST_LENGTH else None
     known = ", ".join(_REQUEST_TYPES)
     match said.get("type"):
         case None:
@@ -305,7 +305,7 @@ def _explain(text: str, problem: str) -> RequestError:
 def explain_mismatch(error: msgspec.ValidationError) -> str:
     """What would have been right, in words for whoever wrote it."""
     field = re.search(r"\$\.(\w+)", str(error))
-    return RIGHT.get(field[1], f"{error}.") if field else f"{error}."
+    return FIELD_RULES.get(field[1], f"{error}.") if field else f"{error}."
 
 
 def timestamp(moment: dt.datetime) -> str:

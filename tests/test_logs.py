@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.logs import FILE_SIZE, OLD_FILES, WAITING_LINES, escape, start_logging
+from dog.logs import MAX_FILE_BYTES, MAX_OLD_FILES, MAX_QUEUED_RECORDS, escape, start_logging
 from tests.support.server_process import ROOT, clean_environment
 
 log = logging.getLogger("dog.tests")
@@ -122,14 +122,14 @@ def test_a_file_that_can_not_be_opened_is_an_error_and_starts_nothing(tmp_path: 
 
 def test_the_file_starts_anew_at_its_size_and_five_old_ones_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
-    lines = FILE_SIZE * (OLD_FILES + 2) // 1000
-    assert lines < WAITING_LINES
+    lines = MAX_FILE_BYTES * (MAX_OLD_FILES + 2) // 1000
+    assert lines < MAX_QUEUED_RECORDS
     with start_logging(file, "debug"):
         for number in range(lines):
             log.debug("%d %s", number, "x" * 950, extra={"terminal": False})
-    files = [file, *(tmp_path / f"server.log.{number}" for number in range(1, OLD_FILES + 1))]
+    files = [file, *(tmp_path / f"server.log.{number}" for number in range(1, MAX_OLD_FILES + 1))]
     assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert all(0 < each.stat().st_size <= FILE_SIZE for each in files)
+    assert all(0 < each.stat().st_size <= MAX_FILE_BYTES for each in files)
     numbers = [int(line.split()[3]) for each in reversed(files) for line in each.read_text().splitlines()]
     assert numbers == list(range(numbers[0], lines))
 
@@ -193,11 +193,11 @@ def test_a_terminal_that_takes_nothing_stops_neither_the_service_nor_its_end() -
     """Nobody reads the pipe that is standard error, as with Ctrl-S; far more lines than may wait are logged."""
     script = """
 import logging
-from dog.logs import WAITING_LINES, start_logging
+from dog.logs import MAX_QUEUED_RECORDS, start_logging
 running = start_logging(None, "info")
-for number in range(2 * WAITING_LINES):
+for number in range(2 * MAX_QUEUED_RECORDS):
     logging.info("%s", "x" * 100)
-print(running.handler.queue.qsize() <= WAITING_LINES, running.handler.lost > 0, flush=True)
+print(running.handler.queue.qsize() <= MAX_QUEUED_RECORDS, running.handler.lost > 0, flush=True)
 running.stop()
 print("stopped")
 """

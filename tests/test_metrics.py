@@ -32,7 +32,7 @@ from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, Capture
 from dog.metrics import Metrics
 from dog.protocol import Capturing, Outcome, timestamp
 from dog.push import hub as hub_module
-from dog.push.hub import SILENCE
+from dog.push.hub import SILENCE_TIMEOUT
 from dog.snapshots import SnapshotStore
 from dog.web.connections.refusals import Reason
 from tests.conftest import Run, Serve
@@ -184,7 +184,7 @@ async def test_a_capture_lasts_from_capturing_to_its_end(
 async def test_a_camera_is_up_until_it_goes_offline_and_again_when_it_is_back(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.captures.camera_task.RETRY_FIRST", 0.001)
+    monkeypatch.setattr("dog.captures.camera_task.MIN_RETRY_INTERVAL", 0.001)
     running = await run(dead_time=0.0)
     name = 'dog_camera_up{camera="main"}'
     async with running.watch() as events:
@@ -292,7 +292,7 @@ async def test_a_viewer_that_says_nothing_is_counted_as_dropped_for_being_silent
     hub = running.service.hub
     now = hub.now()
     async with watch_without_reading(running):
-        monkeypatch.setattr(hub, "now", lambda: now + SILENCE + 60)
+        monkeypatch.setattr(hub, "now", lambda: now + SILENCE_TIMEOUT + 60)
         await until(lambda: hub.count == 0)
         assert changes(before, await read_numbers(running)) == {'dog_viewers_dropped_total{reason="silent"}': 1}
 
@@ -305,11 +305,11 @@ async def test_a_viewer_that_falls_behind_lags_until_it_has_everything_again(
     now = hub.now()
     monkeypatch.setattr(hub, "now", lambda: now)
     async with watch_without_reading(running) as connection:
-        while not hub._others:
+        while not hub._buffered:
             hub.publish(make_event())
         now += 3.0
         assert (await read_numbers(running))["dog_event_lag_seconds_count"] == 0
-        while hub._others:
+        while hub._buffered:
             await asyncio.get_running_loop().sock_recv(connection, 65536)
         numbers = await read_numbers(running)
         assert numbers["dog_event_lag_seconds_sum"] == 3
@@ -399,7 +399,7 @@ async def test_an_index_that_is_made_again_counts_anew(tmp_path: Path) -> None:
 
 
 async def test_the_loop_is_as_late_as_its_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module, "LOOP_INTERVAL", 0.0)
+    monkeypatch.setattr(metrics_module, "LOOP_CHECK_INTERVAL", 0.0)
     metrics = Metrics("test")
     times = [10.0, 10.0, 20.0, 20.3, 30.0, 29.0]  # asleep at the first of each two, awake at the second
     times.reverse()
@@ -413,7 +413,7 @@ async def test_the_loop_is_as_late_as_its_clock_says(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_running_service_looks_at_its_loop_again_and_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module, "LOOP_INTERVAL", 0.001)
+    monkeypatch.setattr(metrics_module, "LOOP_CHECK_INTERVAL", 0.001)
     running = await run()
     while (await read_numbers(running))["dog_loop_lag_seconds_count"] < 3:
         pass

@@ -7,7 +7,7 @@ by address. While one waits, nothing is counted, so that nobody is kept out for 
 
 from itertools import islice
 
-from dog.client_addresses import find_network
+from dog.client_addresses import client_network
 
 __all__ = ["Throttle"]
 
@@ -36,7 +36,7 @@ class Throttle:
 
     def wait(self, account: str | None, address: str, now: float) -> float:
         """How many seconds are left until a password for this account may be tried from this address; 0: none."""
-        network = find_network(address)
+        network = client_network(address)
         of_address = self._addresses.wait(network, now)
         if account is None:
             return of_address
@@ -46,7 +46,7 @@ class Throttle:
 
     def count(self, account: str | None, address: str, now: float) -> None:
         """A password is about to be tried; it counts as a wrong one until `clear`."""
-        network = find_network(address)
+        network = client_network(address)
         if account is not None:
             self._accounts.count(self._find_key(account, network), now)
         self._addresses.count(network, now)
@@ -57,7 +57,7 @@ class Throttle:
         The address gets this attempt back alone, and waits as if it had not been: who has an account may try others',
         too.
         """
-        network = find_network(address)
+        network = client_network(address)
         self._accounts.clear(self._find_key(account, network))
         self._addresses.take_back(network, counted_at)
         home = _name_home(account, network)

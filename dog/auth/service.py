@@ -25,7 +25,7 @@ from dog.auth.name_and_password_rules import AccessError, fold_name
 from dog.auth.passwords import PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
 from dog.auth.secrets import TOKEN, make_secret, secret_digest
-from dog.client_addresses import find_network
+from dog.client_addresses import client_network
 from dog.errors import RequestError, StartError
 
 __all__ = ["KNOWN_WITHIN", "AuthService", "Identity"]
@@ -185,7 +185,7 @@ class AuthService:
         key, moment = fold_name(name), self._clock()
         if wait := self._throttle.wait(key, address, moment):
             raise _say_when(wait)
-        with self._desk.place(key, find_network(address)):
+        with self._desk.place(key, client_network(address)):
             self._throttle.count(key, address, moment)
             await self._run(self._look)  # so that who was added just now is known
             user = self._known.users.get(key or "")

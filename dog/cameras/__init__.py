@@ -51,7 +51,7 @@ class Camera(Protocol):
         `lost` is called when the open camera goes by itself. Raises CameraOffline, with what to do.
         """
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         """Wait until a closed camera gives a sign that it may be opened again, such as being plugged in.
 
         Where there are no such signs, for ever.

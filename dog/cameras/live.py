@@ -103,7 +103,7 @@ class LiveCamera:
         if reader is not self._reader and self._why is not None:  # gone again in the same moment
             raise self._why
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         was_there = await self._look()
         while True:
             await asyncio.sleep(SIGN)

@@ -60,7 +60,7 @@ class ScriptCamera:
         """Raises CameraOffline unless the program is an executable file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         await asyncio.get_running_loop().create_future()
 
     def show(self, show: OnFrame | None) -> None:

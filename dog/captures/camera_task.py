@@ -19,7 +19,7 @@ from collections.abc import Callable
 import msgspec
 
 from dog.cameras import Camera, Still
-from dog.captures.availability import RETRY_FIRST, Availability, utc_now
+from dog.captures.availability import MIN_RETRY_INTERVAL, Availability, utc_now
 from dog.captures.preview import Preview
 from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permit
 from dog.captures.results import CaptureResults
@@ -41,16 +41,16 @@ from dog.urls import Links
 
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
-OPENING = 30.0
+OPEN_TIMEOUT = 30.0
 """Seconds after which a driver is cut off that forgets its time limit for opening."""
 TIMEOUT_GRACE = 3.0
 """Seconds that a driver has to notice its own time limit, before it is cut off from here."""
-STOPPED = "The server stopped during this capture. Press again when it is back."
+STOPPED_MESSAGE = "The server stopped during this capture. Press again when it is back."
 
 log = logging.getLogger(__name__)
 
 
-def stopping(request: str | None = None) -> RequestError:
+def stopping_error(request: str | None = None) -> RequestError:
     """What is said to a press that comes, or still waits, when the server stops."""
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
@@ -77,9 +77,11 @@ class CameraTask:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
+        self.availability = Availability(
+            name, camera, limit=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+        )
         self.preview = Preview(camera)
-        self.outcomes = CaptureResults()
+        self.results = CaptureResults()
         self._camera = camera
         self._queue = queue
         self._store = store
@@ -93,7 +95,7 @@ class CameraTask:
         self._stopping = False
         self._failed_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._availability_task: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[Still] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
@@ -106,22 +108,22 @@ class CameraTask:
         """
         return self._request(max_age, key, permit)[0]
 
-    async def take(
+    async def capture_and_wait(
         self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> tuple[Reply, Snapshot]:
         """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
         reply, snapshot = self._request(max_age, key, permit)
         if snapshot is None:
-            snapshot = await asyncio.shield(self.outcomes.expect(reply.capture))
+            snapshot = await asyncio.shield(self.results.expect(reply.capture))
         return reply, snapshot
 
     def _request(self, max_age: float | None, key: str | None, permit: Permit) -> tuple[Reply, Snapshot | None]:
         if self._stopping:
-            raise stopping(key)
+            raise stopping_error(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key, permit=permit)
         self._metrics.presses.labels(self.name, decision.outcome).inc()
         if decision.snapshot is None:
-            self.outcomes.expect(decision.capture)
+            self.results.expect(decision.capture)
             self._wake.set()
         reply = Reply(
             request=key,
@@ -142,7 +144,7 @@ class CameraTask:
     @property
     def offline(self) -> CaptureError | None:
         """Why the camera is not there, also because it is still being opened; None while it is."""
-        if not self.availability.tried.is_set():
+        if not self.availability.first_attempt_done.is_set():
             return CameraOffline("The camera is being opened. Try again in a moment.")
         return self.availability.offline
 
@@ -156,7 +158,7 @@ class CameraTask:
         captures = {snapshot.capture for snapshot in snapshots}
         running = self._queue.running
         if running is not None and running.capture in captures:  # kept already, and not told yet
-            await asyncio.wait({self.outcomes.expect(running.capture)})
+            await asyncio.wait({self.results.expect(running.capture)})
         latest = self._queue.latest
         if latest is None or latest.capture not in captures:
             self._queue.forget(captures, latest)
@@ -202,31 +204,31 @@ class CameraTask:
 
     def start(self) -> None:
         """Begin to open the camera, and to serve."""
-        self._upkeep = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
+        self._availability_task = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
-        for task in (self._upkeep, self._task):
-            task.add_done_callback(self._note_end)
+        for task in (self._availability_task, self._task):
+            task.add_done_callback(self._log_unexpected_end)
 
-    async def stop(self, patience: float) -> None:
+    async def stop(self, timeout: float) -> None:
         """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
         self._stopping = True
         self._wake.set()
         self.preview.close()
-        if self._task is None or self._upkeep is None:
+        if self._task is None or self._availability_task is None:
             return
-        self._upkeep.cancel()
-        done, _ = await asyncio.wait({self._task}, timeout=patience)
+        self._availability_task.cancel()
+        done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done and self._exposure is not None:
             self._exposure.cancel()  # a picture that is being saved, though, is saved
         try:
-            for task in (self._task, self._upkeep):
+            for task in (self._task, self._availability_task):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         finally:
-            self.outcomes.close(stopping())
+            self.results.close(stopping_error())
             await self._camera.close()
 
-    def _note_end(self, task: "asyncio.Task[None]") -> None:
+    def _log_unexpected_end(self, task: "asyncio.Task[None]") -> None:
         """A mistake of ours must not end a camera in silence."""
         if not task.cancelled() and task.exception() is not None:
             log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
@@ -238,15 +240,15 @@ class CameraTask:
     async def _run(self) -> None:
         while not self._stopping:
             start = self._queue.next_start()
-            wait = None if start is None else max(start, self._rests_until()) - self._clock()
+            wait = None if start is None else max(start, self._backoff_until()) - self._clock()
             if wait is not None and wait <= 0:
                 await self._capture()
             else:
                 await self._sleep(wait)
 
-    def _rests_until(self) -> float:
+    def _backoff_until(self) -> float:
         """Who presses again and again at an offline camera shares a failure with all others who do."""
-        return self._failed_at + RETRY_FIRST if self.availability.offline is not None else -math.inf
+        return self._failed_at + MIN_RETRY_INTERVAL if self.availability.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until somebody asks for something, or for so many seconds."""
@@ -261,7 +263,7 @@ class CameraTask:
         was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            snapshot, late = await self._take(running, began)
+            snapshot, delay = await self._capture_and_save(running, began)
         except CaptureError as error:
             self._fail(running, error)
         except OSError as error:
@@ -271,22 +273,22 @@ class CameraTask:
                 CameraFault(f"The operating system refused the capture: {reason}. Press again."),
             )
         except asyncio.CancelledError:
-            self._fail(running, CameraFault(STOPPED))
+            self._fail(running, CameraFault(STOPPED_MESSAGE))
             raise
         except Exception:
             log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
             self._fail(running, CameraFault("The camera's driver failed. See the server's log."))
         else:
-            self._queue.finish(snapshot, late=late)
+            self._queue.finish(snapshot, delay=delay)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
-            self.outcomes.succeed(running.capture, snapshot)
+            self.results.succeed(running.capture, snapshot)
             if self.availability.offline is was_offline:  # not lost while the picture was saved
-                self.availability.note(None)
+                self.availability.set_state(None)
 
-    async def _take(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
+    async def _capture_and_save(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
         """The snapshot, and how many seconds after the capture its exposure began.
 
         A camera that gives frames gives another one where the store finds damage that a quick look does not see.
@@ -294,24 +296,24 @@ class CameraTask:
         damaged = 0
         while True:
             still = await self._expose()
-            late = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
-            captured_at = began + dt.timedelta(seconds=late)
+            delay = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            captured_at = began + dt.timedelta(seconds=delay)
             try:
                 snapshot = await self._store.save(
                     still.data,
                     camera=self.name,
                     capture=running.capture,
                     captured_at=captured_at,
-                    origin=self._trace(running, captured_at, still, damaged),
+                    origin=self._make_origin(running, captured_at, still, damaged),
                 )
             except BadImage:
-                if still.quality is None or self._stopping or late >= self._capture_timeout:
+                if still.quality is None or self._stopping or delay >= self._capture_timeout:
                     raise
                 damaged += 1
                 continue
-            return snapshot, late
+            return snapshot, delay
 
-    def _trace(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
+    def _make_origin(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
         """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
         quality = still.quality
         if damaged and quality is not None:
@@ -319,7 +321,7 @@ class CameraTask:
             quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
         known = still.exposure is not None
         return Origin(
-            request=self._queue.asked_by(running.capture),
+            request=self._queue.first_key(running.capture),
             exposed_until=captured_at + dt.timedelta(seconds=still.exposure or 0.0) if known else utc_now(),
             exposure=still.exposure,
             settings=self._settings,
@@ -337,7 +339,7 @@ class CameraTask:
             ) from None
         except asyncio.CancelledError:
             if self._stopping and exposure.cancelled():
-                raise CameraFault(STOPPED) from None
+                raise CameraFault(STOPPED_MESSAGE) from None
             raise
         finally:
             self._exposure = None
@@ -347,7 +349,7 @@ class CameraTask:
         if self.availability.offline is not None:
             self._failed_at = self._clock()
         went_offline = isinstance(error, CameraOffline)
-        error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
+        error.retry_after = round(max(self.retry_after, MIN_RETRY_INTERVAL if went_offline else 0), 3)
         self._count(running, error.code)
         log.warning(
             "capture %d failed, %s: %s%s",
@@ -366,15 +368,15 @@ class CameraTask:
                 retry_after=error.retry_after,
             )
         )
-        self.outcomes.fail(running.capture, error)
+        self.results.fail(running.capture, error)
         if went_offline:
-            self.availability.note(error)
+            self.availability.set_state(error)
 
     def _count(self, ended: Running, outcome: str) -> None:
         self._metrics.captures.labels(self.name, outcome).inc()
         self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
 
-    def _tell_availability(self) -> None:
+    def _publish_availability(self) -> None:
         """Tell all viewers that the camera went offline or came back."""
         since, offline = self.availability.since, self.availability.offline
         state: CameraState = "offline" if offline else self.status().state

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from dog.cameras import Camera
 
-__all__ = ["BOUNDARY", "END", "NEXT", "Part", "Preview", "Watcher"]
+__all__ = ["BOUNDARY", "END", "NEXT_HEADER", "Part", "Preview", "Watcher"]
 
 BOUNDARY = "frame"
 DELIMITER = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
-NEXT = DELIMITER + b"\r\n"
+NEXT_HEADER = DELIMITER + b"\r\n"
 """The header of a part whose length is not known yet."""
 END = f"--{BOUNDARY}--\r\n".encode()
 
@@ -24,7 +24,7 @@ END = f"--{BOUNDARY}--\r\n".encode()
 class Part:
     """A frame as a part of a multipart answer (RFC 2046, section 5.1), in two forms that are views of the same bytes.
 
-    `whole` is the part with its header. `ahead` begins after the header, which has been sent by then, and ends with the
+    `with_header` is the part with its header. `ahead` begins after the header, which has been sent by then, and ends with the
     next one's.
     """
 
@@ -32,9 +32,9 @@ class Part:
 
     def __init__(self, frame: bytes) -> None:
         header = b"%bContent-Length: %d\r\n\r\n" % (DELIMITER, len(frame))
-        view = memoryview(b"%b%b\r\n%b" % (header, frame, NEXT))
-        self.whole = view[: -len(NEXT)]
-        self.ahead = view[len(header) :]
+        view = memoryview(b"%b%b\r\n%b" % (header, frame, NEXT_HEADER))
+        self.with_header = view[: -len(NEXT_HEADER)]
+        self.after_header = view[len(header) :]
 
 
 class Watcher:
@@ -99,16 +99,16 @@ class Preview:
         try:
             yield watcher
         finally:
-            self._leave(watcher)
+            self._remove(watcher)
 
     def close(self) -> None:
         """Send everybody away: the server stops."""
         self._closed = True
         for watcher in list(self._watchers):
             watcher.end()
-            self._leave(watcher)
+            self._remove(watcher)
 
-    def _leave(self, watcher: Watcher) -> None:
+    def _remove(self, watcher: Watcher) -> None:
         if watcher in self._watchers:
             self._watchers.remove(watcher)
             if not self._watchers:

@@ -25,7 +25,7 @@ SnapshotT = TypeVar("SnapshotT")
 
 KEY_TTL = 600.0
 """Seconds for which a request's key is remembered (docs/protocol.md: 10 minutes)."""
-MEMORY_SIZE = 4096
+MAX_REMEMBERED_KEYS = 4096
 """Keys remembered at most, the oldest go first: a flood of presses must not grow the memory."""
 Permit = Callable[[], object]
 """Called before a capture is asked for that nobody has asked for yet; it may raise."""
@@ -62,7 +62,7 @@ class Decision(Generic[SnapshotT]):
 
 @dataclass(slots=True)
 class _Remembered(Generic[SnapshotT]):
-    asked_at: float
+    requested_at: float
     max_age: float | None
     capture: int
     finished: Finished[SnapshotT] | None
@@ -119,7 +119,7 @@ class CaptureQueue(Generic[SnapshotT]):
                     "This `request` was used within the last ten minutes with another `max_age`. Choose a new one.",
                     request=key,
                 )
-            return self._repeat(now, before)
+            return self._decide_again(now, before)
         decision = self._decide(now, now - (self.dead_time if max_age is None else max_age), permit)
         if key is not None:
             finished = self.latest if decision.outcome == "cached" else None
@@ -139,20 +139,20 @@ class CaptureQueue(Generic[SnapshotT]):
         self.ready_at = now + self.dead_time
         return self.running
 
-    def finish(self, snapshot: SnapshotT, *, late: float = 0.0) -> None:
+    def finish(self, snapshot: SnapshotT, *, delay: float = 0.0) -> None:
         """The running capture left a snapshot, whose exposure began so many seconds after the capture did."""
-        ended = self._end()
-        self.latest = Finished(ended.capture, ended.started_at + late, snapshot)
+        ended = self._end_running()
+        self.latest = Finished(ended.capture, ended.started_at + delay, snapshot)
         for remembered in self._remembered.values():
             if remembered.capture == ended.capture:
                 remembered.finished = self.latest
 
     def fail(self) -> None:
         """The running capture left nothing: it serves nobody, and who asked for it may ask again."""
-        ended = self._end()
+        ended = self._end_running()
         self._remembered = {k: r for k, r in self._remembered.items() if r.capture != ended.capture}
 
-    def asked_by(self, capture: int) -> str | None:
+    def first_key(self, capture: int) -> str | None:
         """The key of the press that asked for a capture first, where one had a key."""
         return next((key for key, remembered in self._remembered.items() if remembered.capture == capture), None)
 
@@ -166,16 +166,16 @@ class CaptureQueue(Generic[SnapshotT]):
             if remembered.finished is None or remembered.capture not in captures
         }
 
-    def _end(self) -> Running:
+    def _end_running(self) -> Running:
         if self.running is None:
             raise RuntimeError("no capture is running")
         ended, self.running = self.running, None
         return ended
 
-    def _decide(self, now: float, oldest: float, permit: Permit) -> Decision[SnapshotT]:
-        if self.latest is not None and self.latest.started_at >= oldest:
+    def _decide(self, now: float, earliest: float, permit: Permit) -> Decision[SnapshotT]:
+        if self.latest is not None and self.latest.started_at >= earliest:
             return Decision("cached", self.latest.capture, self.latest.snapshot)
-        if self.running is not None and self.running.started_at >= oldest:
+        if self.running is not None and self.running.started_at >= earliest:
             return Decision("joined", self.running.capture)
         first = self.pending is None
         if self.pending is None:
@@ -189,7 +189,7 @@ class CaptureQueue(Generic[SnapshotT]):
             return Decision("queued", capture, wait=wait)
         return Decision(at_once, capture)
 
-    def _repeat(self, now: float, before: _Remembered[SnapshotT]) -> Decision[SnapshotT]:
+    def _decide_again(self, now: float, before: _Remembered[SnapshotT]) -> Decision[SnapshotT]:
         if before.finished is not None:
             return Decision("cached", before.capture, before.finished.snapshot)
         if before.capture == self.pending:
@@ -200,6 +200,6 @@ class CaptureQueue(Generic[SnapshotT]):
         """Drop the oldest keys: the mapping keeps them in the order in which they came."""
         while self._remembered:
             key = next(iter(self._remembered))
-            if len(self._remembered) < MEMORY_SIZE and now - self._remembered[key].asked_at <= KEY_TTL:
+            if len(self._remembered) < MAX_REMEMBERED_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:
                 return
             del self._remembered[key]

@@ -10,7 +10,7 @@ __all__ = ["CaptureResults"]
 MAX_REMEMBERED = 256
 """Captures that are remembered for those who ask what became of them."""
 
-Outcome = asyncio.Future[Snapshot]
+SnapshotFuture = asyncio.Future[Snapshot]
 """Of a snapshot, or its CaptureError; a RequestError where the server stopped before. Everybody's: to be awaited behind
 a shield.
 """
@@ -21,9 +21,9 @@ class CaptureResults:
 
     def __init__(self) -> None:
         self.next_snapshot = _make_future()
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[int, SnapshotFuture] = {}
 
-    def expect(self, capture: int) -> Outcome:
+    def expect(self, capture: int) -> SnapshotFuture:
         """The capture's outcome, which is not there yet."""
         outcome = self._outcomes.get(capture)
         if outcome is None:
@@ -32,7 +32,7 @@ class CaptureResults:
                 del self._outcomes[next(iter(self._outcomes))]
         return outcome
 
-    def find(self, capture: int) -> Outcome | None:
+    def find(self, capture: int) -> SnapshotFuture | None:
         """None where it was not asked for, or is forgotten."""
         return self._outcomes.get(capture)
 
@@ -53,7 +53,7 @@ class CaptureResults:
                 outcome.set_exception(error)
 
 
-def _make_future() -> Outcome:
-    future: Outcome = asyncio.get_running_loop().create_future()
+def _make_future() -> SnapshotFuture:
+    future: SnapshotFuture = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody has to ask
     return future

@@ -15,14 +15,14 @@ from dog.client.errors import AddressError
 from dog.client.http import Server
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Push, PushEvent
-from dog.client.server_url import parse_address
+from dog.client.server_url import parse_server_url
 from dog.protocol import CameraStatus, Outcome, SnapshotBody, encode
 
 __all__ = ["Client"]
 
-WAITING = 1000
+MAX_QUEUED_EVENTS = 1000
 """Events that may wait for who reads slowly. Then the server's patience ends, and they are had by the cursor later."""
-PAGE = 200
+PAGE_SIZE = 200
 """Photos listed at once, the most that a server gives."""
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Client:
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        address = parse_address(url)
+        address = parse_server_url(url)
         if token is not None and address.user is not None:
             raise AddressError("the address has a user and a password, and there is a token: leave one of them out")
         self._server = Server(address, timeout, token, certificate)
@@ -78,7 +78,7 @@ class Client:
     @property
     def url(self) -> str:
         """The server's address, without a password or a last slash."""
-        return self._server.shown
+        return self._server.display_url
 
     async def capture(
         self, *, max_age: float | None = None, camera: str | None = None, request: str | None = None
@@ -96,7 +96,7 @@ class Client:
         if max_age is not None and not (math.isfinite(max_age) and max_age >= 0):
             raise ValueError("max_age is a number of seconds, 0 or more")
         wish = {"camera": camera, "max_age": max_age}
-        answer = await self._server.press(
+        answer = await self._server.capture(
             encode({name: value for name, value in wish.items() if value is not None}), request or str(uuid.uuid4())
         )
         body = self._decode(answer.body, _PhotoBody)
@@ -110,7 +110,7 @@ class Client:
         or, where the server can't tell that any more, Missed.
         Raises Unreachable where the server was never reached, and Forbidden.
         """
-        heard: asyncio.Queue[PushEvent | Exception] = asyncio.Queue(WAITING)
+        heard: asyncio.Queue[PushEvent | Exception] = asyncio.Queue(MAX_QUEUED_EVENTS)
 
         async def listen() -> None:
             try:
@@ -140,12 +140,12 @@ class Client:
         Raises PhotoGone where there is no `before`, Refused for an unknown camera, Unreachable and Forbidden.
         """
         while True:  # also from a photo that is deleted meanwhile, a server goes on
-            query = {"limit": str(PAGE), "camera": camera, "before": before}
+            query = {"limit": str(PAGE_SIZE), "camera": camera, "before": before}
             answer = await self._server.get("api/snapshots", {k: v for k, v in query.items() if v is not None})
             page = self._decode(answer, _PhotoList).snapshots
             for body in page:
                 yield make_photo(self._server, body)
-            if len(page) != PAGE:
+            if len(page) != PAGE_SIZE:
                 return
             before = page[-1].snapshot
 

@@ -27,33 +27,33 @@ from dog.client.errors import (
     Refused,
     Unreachable,
 )
-from dog.client.server_url import show_address
+from dog.client.server_url import display_url
 
-__all__ = ["LARGEST_PICTURE", "PATIENCE", "Answer", "Server", "delays", "read_retry_after"]
+__all__ = ["CONNECT_TIMEOUT", "MAX_IMAGE_BYTES", "Answer", "Server", "read_retry_after", "retry_delays"]
 
-FIRST_DELAY = 0.5
+INITIAL_MAX_DELAY = 0.5
 """Seconds; the longest first wait before coming back (docs/protocol.md), doubling to LAST_DELAY."""
-LAST_DELAY = 20.0
-PATIENCE = 10.0
+MAX_DELAY = 20.0
+CONNECT_TIMEOUT = 10.0
 """Seconds in which a connection has to be made."""
-SILENCE = 20.0
+READ_TIMEOUT = 20.0
 """Seconds without a byte of an answer that was begun, or of one that needs no camera."""
-LARGEST_PICTURE = 64 * 1024 * 1024
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """Bytes, more than which no server of ours has a picture of."""
-LARGEST_TEXT = 8 * 1024 * 1024
+MAX_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of any other answer."""
-TRIES = 3
+MAX_FETCH_ATTEMPTS = 3
 """How often a picture is fetched that comes damaged."""
-_IN_BETWEEN = (502, 503, 504)
+_RESTART_STATUSES = (502, 503, 504)
 """What a proxy says while the server behind it starts again."""
 
 
-def delays() -> Iterator[float]:
+def retry_delays() -> Iterator[float]:
     """Seconds to wait before each next try: full jitter, so that not everybody comes back at once."""
-    longest = FIRST_DELAY
+    longest = INITIAL_MAX_DELAY
     while True:
         yield random.uniform(0, longest)
-        longest = min(LAST_DELAY, 2 * longest)
+        longest = min(MAX_DELAY, 2 * longest)
 
 
 def _check_token(token: str) -> str:
@@ -76,7 +76,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
-class _Again(Exception):
+class _RetryLater(Exception):
     """It may be asked again, but not before so many seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -103,7 +103,7 @@ class Server:
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
         self.address = address
-        self.shown = show_address(address)
+        self.display_url = display_url(address)
         self.reached = False
         self._timeout = timeout
         self._headers = {"Accept-Encoding": "identity"}
@@ -119,7 +119,7 @@ class Server:
         return self._session
 
     def open(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._trust),
             timeout=timeout,
@@ -137,19 +137,19 @@ class Server:
         path: str,
         query: Mapping[str, str] | None = None,
         *,
-        largest: int = LARGEST_TEXT,
-        is_whole: Callable[[bytes], bool] | None = None,
+        max_bytes: int = MAX_TEXT_BYTES,
+        is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
-        """What is at the path, in at most `largest` bytes. What `is_whole` denies is fetched again.
+        """What is at the path, in at most `max_bytes` bytes. What `is_intact` denies is fetched again.
 
         Raises Unreachable, Forbidden, Refused or PhotoGone, and PhotoDamaged.
         """
-        return (await self._ask("GET", path, query=query, largest=largest, is_whole=is_whole)).body
+        return (await self._request("GET", path, query=query, max_bytes=max_bytes, is_intact=is_intact)).body
 
-    async def press(self, body: bytes, key: str) -> Answer:
+    async def capture(self, body: bytes, key: str) -> Answer:
         """The answer to a press, which comes when its photo is there. Raises CaptureFailed beside what `get` does."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        return await self._ask("POST", "api/captures", headers=headers, body=body)
+        return await self._request("POST", "api/captures", headers=headers, body=body)
 
     def unreachable(self, error: BaseException) -> Unreachable:
         """What is told of a connection that could not be made, or died."""
@@ -163,19 +163,19 @@ class Server:
             ):
                 why = f"{os.strerror(number).lower()}; look whether the server runs and at the address"
             case TimeoutError():
-                why = f"no answer in {PATIENCE:g} s; look whether the server runs and at the address"
+                why = f"no answer in {CONNECT_TIMEOUT:g} s; look whether the server runs and at the address"
             case _:
                 why = "the connection broke off; look whether it is a D.O.G., and at http or https"
-        return Unreachable(f"{self.shown} can't be reached: {why}.")
+        return Unreachable(f"{self.display_url} can't be reached: {why}.")
 
     def forbidden(self, why: str) -> Forbidden:
-        return Forbidden(f"{self.shown} lets nobody in like this: {why}")
+        return Forbidden(f"{self.display_url} lets nobody in like this: {why}")
 
     def not_a_dog_server(self) -> Unreachable:
         """What is told of a server that speaks HTTP and is not ours."""
-        return Unreachable(f"{self.shown} answers, but not as a D.O.G. does; look at the address and its path.")
+        return Unreachable(f"{self.display_url} answers, but not as a D.O.G. does; look at the address and its path.")
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -183,26 +183,26 @@ class Server:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        largest: int = LARGEST_TEXT,
-        is_whole: Callable[[bytes], bool] | None = None,
+        max_bytes: int = MAX_TEXT_BYTES,
+        is_intact: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=PATIENCE, sock_read=SILENCE if method == "GET" else None
+            total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT if method == "GET" else None
         )
-        asking = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
-        asking["headers"] = {"Accept": "application/json", **(headers or {})}
+        options = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
+        options["headers"] = {"Accept": "application/json", **(headers or {})}
         damaged = 0
         try:
             async with asyncio.timeout(self._timeout):
-                for wait in delays():
+                for wait in retry_delays():
                     try:
-                        answer = await self._try(method, path, asking, largest)
-                        if is_whole is None or is_whole(answer.body):
+                        answer = await self._request_once(method, path, options, max_bytes)
+                        if is_intact is None or is_intact(answer.body):
                             return answer
                         damaged += 1
-                        if damaged == TRIES:
+                        if damaged == MAX_FETCH_ATTEMPTS:
                             raise self._damaged(path)
-                    except _Again as again:
+                    except _RetryLater as again:
                         wait = max(wait, again.seconds)
                     except (aiohttp.ClientError, OSError) as error:
                         if not self.reached:
@@ -211,36 +211,36 @@ class Server:
         except TimeoutError:
             pass
         raise Unreachable(
-            f"{self.shown} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
+            f"{self.display_url} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
         )
 
     def _damaged(self, path: str) -> PhotoDamaged:
         return PhotoDamaged(
-            f"{self.shown} told of another picture than what it gives as {path}, {TRIES} times; "
+            f"{self.display_url} told of another picture than what it gives as {path}, {MAX_FETCH_ATTEMPTS} times; "
             "look what is between here and there, and say `dog album verify` there."
         )
 
-    async def _try(self, method: str, path: str, asking: dict[str, Any], largest: int) -> Answer:
+    async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:
         """One try. Raises _Again where the answer is only for now."""
-        async with self.session.request(method, self.address / path, **asking) as response:
-            data = await self._read(response, largest)
+        async with self.session.request(method, self.address / path, **options) as response:
+            data = await self._read(response, max_bytes)
         problem = self._find_problem(response, data)
         if problem is None:
             self.reached = True
             return Answer(response.status, data)
         its_word = isinstance(problem, Refused) and method != "GET"  # what a press got is for who pressed to judge
-        if self.reached and response.status in _IN_BETWEEN and not its_word:
-            raise _Again(read_retry_after(response.headers) or 0.0)
+        if self.reached and response.status in _RESTART_STATUSES and not its_word:
+            raise _RetryLater(read_retry_after(response.headers) or 0.0)
         raise problem
 
-    async def _read(self, response: aiohttp.ClientResponse, largest: int) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         """The answer's body. Raises Unreachable for one that has no end."""
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
-            if len(data) > largest:
+            if len(data) > max_bytes:
                 raise Unreachable(
-                    f"{self.shown} answers with more than {largest // 1024**2} MiB, as no D.O.G. does; "
+                    f"{self.display_url} answers with more than {max_bytes // 1024**2} MiB, as no D.O.G. does; "
                     "look at the address and its path."
                 )
         return bytes(data)
@@ -252,7 +252,7 @@ class Server:
             return self.not_a_dog_server() if encoded else None  # nobody asked for that, and it may be of any size
         location = response.headers.get("Location")
         if response.status < 400 and location:
-            return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
+            return AddressError(f"{self.display_url} sends whoever asks to {location}; write that address.")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yarl import URL
 
-from dog.client.http import LARGEST_PICTURE, Server
+from dog.client.http import MAX_IMAGE_BYTES, Server
 from dog.client.save_files import write_durably
 from dog.protocol import Outcome, SnapshotBody, parse_timestamp
 
@@ -17,7 +17,7 @@ __all__ = ["Photo"]
 
 _SUFFIXES = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 _Data = bytes  # Photo has a field of that name
-_UNFIT = re.compile(r"[^A-Za-z0-9-]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Photo:
     @property
     def address(self) -> str:
         """Where the picture is below the address that the client was given, whatever the server calls itself."""
-        return f"{self._server.shown}/{self._path}"
+        return f"{self._server.display_url}/{self._path}"
 
     @property
     def _path(self) -> str:
@@ -67,9 +67,9 @@ class Photo:
 
     async def read(self) -> _Data:
         """The picture's bytes, as the camera made them. Raises PhotoGone, PhotoDamaged, Unreachable and Forbidden."""
-        return await self._server.get(self._path, largest=LARGEST_PICTURE, is_whole=self._is_whole)
+        return await self._server.get(self._path, max_bytes=MAX_IMAGE_BYTES, is_intact=self._is_intact)
 
-    def _is_whole(self, data: _Data) -> bool:
+    def _is_intact(self, data: _Data) -> bool:
         """Whether that is the picture which the server told of."""
         told = self.body.sha256
         return len(data) == self.bytes and (not told or hashlib.sha256(data).hexdigest() == told.lower())
@@ -88,12 +88,12 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
     """The photo that a server told of. Raises Unreachable for what no D.O.G. says."""
     try:
         captured_at = parse_timestamp(body.captured_at)
-        url, page, thumbnail = (_make_whole(server, path) for path in (body.url, body.page, body.thumbnail))
+        url, page, thumbnail = (_absolute_url(server, path) for path in (body.url, body.page, body.thumbnail))
     except (ValueError, OverflowError) as error:
         raise server.not_a_dog_server() from error
     return Photo(
-        id=_clean(body.snapshot),
-        camera=_clean(body.camera),
+        id=_sanitize_name(body.snapshot),
+        camera=_sanitize_name(body.camera),
         capture=body.capture,
         url=url,
         page=page,
@@ -109,12 +109,12 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
     )
 
 
-def _clean(word: str) -> str:
+def _sanitize_name(word: str) -> str:
     """A name as it may stand in a path and on a command line: D.O.G.'s own names are so already."""
-    clean = _UNFIT.sub("_", word)
+    clean = _UNSAFE.sub("_", word)
     return (f"_{clean}" if clean.startswith("-") else clean)[:64]  # which a command would read as an option
 
 
-def _make_whole(server: Server, url: str) -> str:
+def _absolute_url(server: Server, url: str) -> str:
     """A server that does not know its public address tells paths from its root: they lie below the address we use."""
-    return url if URL(url).absolute else server.shown + url
+    return url if URL(url).absolute else server.display_url + url

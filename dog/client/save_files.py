@@ -22,17 +22,17 @@ def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         path = path.resolve()  # a link stays one, and what it leads to is replaced
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temp_path = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(beside, data)
+        _write(temp_path, data)
         if overwrite:
-            os.replace(beside, path)
+            os.replace(temp_path, path)
         else:
-            link_new(beside, path)
+            link_new(temp_path, path)
         sync_folder(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+            os.unlink(temp_path)
 
 
 def _write(path: Path, data: bytes) -> None:

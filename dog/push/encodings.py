@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dog.protocol import Event, Message
 from dog.push.websocket_frames import PING, TEXT, build_close, build_frame
 
-__all__ = ["EVENT_STREAM", "FORMS", "WEBSOCKET", "Encoding"]
+__all__ = ["ENCODINGS", "EVENT_STREAM", "WEBSOCKET", "Encoding"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,4 +38,4 @@ EVENT_STREAM = Encoding(
     build_close=lambda _code, _reason: b"",  # it ends, and a browser comes back
     ping=b":\n\n",
 )
-FORMS = (WEBSOCKET, EVENT_STREAM)
+ENCODINGS = (WEBSOCKET, EVENT_STREAM)

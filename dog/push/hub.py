@@ -2,7 +2,7 @@
 
 After the handshake nobody else writes to a viewer's connection: frames are built here, once in each form that viewers
 take (dog.push.encodings), and handed over whole.
-`publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `BACKLOG` bytes
+`publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `MAX_BACKLOG_BYTES` bytes
 wait for it; so no viewer delays another. One timer pings all viewers.
 
 Most of an event's way to ten thousand viewers is the kernel's send, and touching ten thousand scattered objects costs
@@ -27,24 +27,24 @@ import msgspec
 from dog.clock import utc_now
 from dog.metrics import DropReason, Metrics
 from dog.protocol import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
-from dog.push.encodings import FORMS, WEBSOCKET, Encoding
+from dog.push.encodings import ENCODINGS, WEBSOCKET, Encoding
 from dog.push.websocket_frames import PONG, build_frame
 
 __all__ = ["Hub", "Viewer"]
 
 REPLAY_EVENTS = 256
 """Events kept for those who resume (docs/protocol.md)."""
-BACKLOG = 64 * 1024
+MAX_BACKLOG_BYTES = 64 * 1024
 """Bytes that may wait for a viewer before it is dropped (docs/protocol.md)."""
-SEND_BUFFER = 64 * 1024
+SEND_BUFFER_BYTES = 64 * 1024
 """Bytes of a viewer's socket buffer: left to itself, Linux hides megabytes of lag in it before the backlog shows."""
 PING_INTERVAL = 25.0
 """Seconds between two pings to one viewer (docs/protocol.md)."""
 PING_GROUPS = 25
 """Shares of the viewers that are pinged one after the other: ten thousand pongs at once would delay an event."""
-SILENCE = 60.0
+SILENCE_TIMEOUT = 60.0
 """Seconds after which a viewer that said nothing, not even a pong, is gone (docs/protocol.md)."""
-LINGER = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds a viewer has to take its close frame and hang up."""
 
 log = logging.getLogger(__name__)
@@ -56,47 +56,49 @@ class Viewer(asyncio.Protocol):
     Every method is done before it returns. Who reads from the connection overrides `data_received`.
     """
 
-    form: ClassVar[Encoding] = WEBSOCKET
+    encoding: ClassVar[Encoding] = WEBSOCKET
 
     __slots__ = (
-        "_end_timer",
+        "_close_timer",
         "_hub",
-        "_limit",
+        "_max_backlog",
         "_transport",
         "address",
         "behind_since",
         "closing",
         "descriptor",
-        "heard_at",
+        "last_received_at",
         "ping_group",
-        "place",
         "role",
+        "slot",
     )
 
     def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
         self.address = address
         self.role = role
-        self.heard_at = hub.now()
+        self.last_received_at = hub.now()
         self.behind_since: float | None = None
         self.closing = False
         self.descriptor = -1
         self.ping_group: set[Viewer] | None = None
-        self.place = -1
-        self._end_timer: asyncio.TimerHandle | None = None
+        self.slot = -1
+        self._close_timer: asyncio.TimerHandle | None = None
         self._hub = hub
-        self._limit = BACKLOG
+        self._max_backlog = MAX_BACKLOG_BYTES
         self._transport = transport
         connection = transport.get_extra_info("socket")
         if connection is not None:
             with contextlib.suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER // 2)  # the kernel doubles it
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES // 2
+                )  # the kernel doubles it
             if transport.get_extra_info("sslcontext") is None:
                 self.descriptor = connection.fileno()
         transport.set_protocol(self)
         transport.set_write_buffer_limits(0)  # it tells when the first byte waits, and when the last one is gone
 
     @property
-    def clear(self) -> bool:
+    def can_write_directly(self) -> bool:
         """Whether nothing waits for it, so that its socket may be written to."""
         return self.behind_since is None and not self.closing and self.descriptor >= 0
 
@@ -104,7 +106,7 @@ class Viewer(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Say something to this viewer alone."""
-        self.write(self.form.build(message, encode(message)))
+        self.write(self.encoding.build(message, encode(message)))
 
     def pong(self, payload: bytes) -> None:
         self.write(build_frame(PONG, payload))
@@ -114,28 +116,28 @@ class Viewer(asyncio.Protocol):
         if self.closing or self._transport.is_closing():
             return
         self._transport.write(frame)
-        if self._transport.get_write_buffer_size() > self._limit:
+        if self._transport.get_write_buffer_size() > self._max_backlog:
             self._hub.drop(self, "slow")
 
-    def write_greeting(self, frames: bytes) -> None:
+    def write_hello(self, frames: bytes) -> None:
         """Hand over a `hello` and its replay. They don't count as a backlog: a slow line must be able to catch up."""
-        self._limit = max(self._limit, BACKLOG + len(frames))
+        self._max_backlog = max(self._max_backlog, MAX_BACKLOG_BYTES + len(frames))
         self.write(frames)
         if self.behind_since is None:
-            self._limit = BACKLOG
+            self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send the farewell and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
+        """Send the farewell and hang up once it is gone. Who does not take it within CLOSE_TIMEOUT seconds is cut off.
 
         Only the sending half is shut, and what still comes in is read and thrown away: closing a socket with unread
         bytes resets the connection, and the farewell would be lost with it.
         """
         if self.closing:
             return
-        self.write(self.form.build_close(code, reason))
+        self.write(self.encoding.build_close(code, reason))
         if self._transport.is_closing():
             return
-        self._end()
+        self._close_later()
         if self._transport.can_write_eof():
             try:
                 self._transport.write_eof()
@@ -148,11 +150,11 @@ class Viewer(asyncio.Protocol):
         self._hub.update_write_path(self)
         self._transport.abort()
 
-    def _end(self) -> None:
-        """Nothing more is to be said; what waits has LINGER seconds to be taken."""
+    def _close_later(self) -> None:
+        """Nothing more is to be said; what waits has CLOSE_TIMEOUT seconds to be taken."""
         self.closing = True
         self._hub.update_write_path(self)
-        self._end_timer = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     # ---- what the transport says
 
@@ -161,17 +163,17 @@ class Viewer(asyncio.Protocol):
         self._hub.update_write_path(self)
 
     def resume_writing(self) -> None:
-        self._limit = BACKLOG
+        self._max_backlog = MAX_BACKLOG_BYTES
         self._hub.catch_up(self)
 
     def eof_received(self) -> None:
         if not self.closing:
-            self._end()
+            self._close_later()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self._hub.leave(self)
 
 
@@ -183,32 +185,32 @@ class _DirectWriters:
         self._viewers: list[Viewer] = []
 
     def add(self, viewer: Viewer) -> None:
-        viewer.place = len(self._viewers)
+        viewer.slot = len(self._viewers)
         self._viewers.append(viewer)
         self._descriptors.append(viewer.descriptor)
 
     def remove(self, viewer: Viewer) -> None:
         """Put the last one at its place. One that is not here stays so."""
-        place, viewer.place = viewer.place, -1
-        if place < 0:
+        slot, viewer.slot = viewer.slot, -1
+        if slot < 0:
             return
         last, descriptor = self._viewers.pop(), self._descriptors.pop()
         if last is not viewer:
-            self._viewers[place], self._descriptors[place] = last, descriptor
-            last.place = place
+            self._viewers[slot], self._descriptors[slot] = last, descriptor
+            last.slot = slot
 
     def write(self, frame: bytes) -> list[tuple[Viewer, bytes]]:
         """Write the frame to all. Who did not take it whole is given, with what is left of it."""
         size = len(frame)
         left = []
         write = os.write
-        for place, descriptor in enumerate(self._descriptors):
+        for slot, descriptor in enumerate(self._descriptors):
             try:
                 taken = write(descriptor, frame)
             except OSError:  # it takes nothing now, or has gone: its transport finds out which
                 taken = 0
             if taken != size:
-                left.append((self._viewers[place], frame[taken:]))
+                left.append((self._viewers[slot], frame[taken:]))
         return left
 
 
@@ -218,7 +220,7 @@ Frames = dict[Encoding, bytes]
 
 def _build(message: Message | Event) -> Frames:
     text = encode(message)
-    return {form: form.build(message, text) for form in FORMS}
+    return {encoding: encoding.build(message, text) for encoding in ENCODINGS}
 
 
 class Hub:
@@ -234,16 +236,16 @@ class Hub:
         self.now = clock
         self._server = server
         self._metrics = metrics
-        self._lanes: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
-        self._next_lane = cycle(self._lanes)
-        self._clear = {form: _DirectWriters() for form in FORMS}
-        self._others: set[Viewer] = set()
+        self._ping_groups: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
+        self._next_ping_group = cycle(self._ping_groups)
+        self._direct_writers = {encoding: _DirectWriters() for encoding in ENCODINGS}
+        self._buffered: set[Viewer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._replay: deque[Frames] = deque(maxlen=REPLAY_EVENTS)
-        self._count_told_at = -1.0
+        self._count_sent_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
-        self._farewell: tuple[int, str] | None = None
+        self._closed_with: tuple[int, str] | None = None
         metrics.viewers.set_function(lambda: self.count)
 
     @property
@@ -268,17 +270,17 @@ class Hub:
 
         That is one step: no event falls between. `preface` goes before all, the answer to its handshake.
         """
-        if self._farewell is not None:
+        if self._closed_with is not None:
             viewer.write(preface)
-            viewer.close(*self._farewell)
+            viewer.close(*self._closed_with)
             return
-        viewer.ping_group = next(self._next_lane)
+        viewer.ping_group = next(self._next_ping_group)
         viewer.ping_group.add(viewer)
         self.count += 1
         self._empty.clear()
         self.update_write_path(viewer)
         self.resume(viewer, cameras, since, preface=preface)
-        self._tell_count()
+        self._schedule_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
         """Tell a viewer that is here the whole state, and all events after the cursor: so many bytes."""
@@ -298,9 +300,11 @@ class Hub:
             viewers=self.count,
             role=viewer.role,
         )
-        form = viewer.form
-        greeting = b"".join((preface, form.build(hello, encode(hello)), *(frames[form] for frames in missed or ())))
-        viewer.write_greeting(greeting)
+        encoding = viewer.encoding
+        greeting = b"".join(
+            (preface, encoding.build(hello, encode(hello)), *(frames[encoding] for frames in missed or ()))
+        )
+        viewer.write_hello(greeting)
         return len(greeting)
 
     def leave(self, viewer: Viewer) -> None:
@@ -313,7 +317,7 @@ class Hub:
         self.count -= 1
         if self.count == 0:
             self._empty.set()
-        self._tell_count()
+        self._schedule_count()
 
     def drop(self, viewer: Viewer, reason: DropReason) -> None:
         """Cut off a viewer that does not read (`slow`) or has not said anything for too long (`silent`)."""
@@ -323,42 +327,42 @@ class Hub:
 
     def close(self, code: int, reason: str) -> None:
         """Send everybody away, and whoever still comes."""
-        self._farewell = (code, reason)
+        self._closed_with = (code, reason)
         if self._count_timer is not None:
             self._count_timer.cancel()
-        for ping_group in self._lanes:
+        for ping_group in self._ping_groups:
             for viewer in tuple(ping_group):
                 viewer.close(code, reason)
 
     async def wait_closed(self) -> None:
-        """Until the last viewer is gone: after `close()` that is LINGER seconds at most."""
+        """Until the last viewer is gone: after `close()` that is CLOSE_TIMEOUT seconds at most."""
         await self._empty.wait()
 
     async def keep_alive(self) -> None:
         """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
-        for ping_group in cycle(self._lanes):
+        for ping_group in cycle(self._ping_groups):
             await asyncio.sleep(PING_INTERVAL / PING_GROUPS)
-            silent_since = self.now() - SILENCE
+            silent_since = self.now() - SILENCE_TIMEOUT
             for viewer in tuple(ping_group):
-                if viewer.heard_at < silent_since:
+                if viewer.last_received_at < silent_since:
                     self.drop(viewer, "silent")
                 else:
-                    viewer.write(viewer.form.ping)
+                    viewer.write(viewer.encoding.ping)
 
     # ---- which way a viewer is written to
 
     def update_write_path(self, viewer: Viewer) -> None:
         """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
-        if viewer.ping_group is not None and viewer.clear:
-            if viewer.place < 0:
-                self._clear[viewer.form].add(viewer)
-            self._others.discard(viewer)
+        if viewer.ping_group is not None and viewer.can_write_directly:
+            if viewer.slot < 0:
+                self._direct_writers[viewer.encoding].add(viewer)
+            self._buffered.discard(viewer)
             return
-        self._clear[viewer.form].remove(viewer)
+        self._direct_writers[viewer.encoding].remove(viewer)
         if viewer.ping_group is not None:
-            self._others.add(viewer)
+            self._buffered.add(viewer)
         else:
-            self._others.discard(viewer)
+            self._buffered.discard(viewer)
 
     def catch_up(self, viewer: Viewer) -> None:
         """The viewer has taken all that waited for it."""
@@ -368,9 +372,9 @@ class Hub:
         self.update_write_path(viewer)
 
     def _write_to_all(self, frames: Frames) -> None:
-        left = [one for form, clear in self._clear.items() for one in clear.write(frames[form])]
-        for viewer in tuple(self._others):
-            viewer.write(frames[viewer.form])
+        left = [one for encoding, clear in self._direct_writers.items() for one in clear.write(frames[encoding])]
+        for viewer in tuple(self._buffered):
+            viewer.write(frames[viewer.encoding])
         for viewer, rest in left:
             viewer.write(rest)
 
@@ -384,14 +388,14 @@ class Hub:
             return None
         return list(islice(self._replay, len(self._replay) - behind, None))
 
-    def _tell_count(self) -> None:
+    def _schedule_count(self) -> None:
         """Tell all how many are watching, at most once a second."""
-        if self._count_timer is None and self._farewell is None:
+        if self._count_timer is None and self._closed_with is None:
             loop = asyncio.get_running_loop()
-            wait = max(0.0, self._count_told_at + 1.0 - self.now())
+            wait = max(0.0, self._count_sent_at + 1.0 - self.now())
             self._count_timer = loop.call_later(wait, self._send_count)
 
     def _send_count(self) -> None:
         self._count_timer = None
-        self._count_told_at = self.now()
+        self._count_sent_at = self.now()
         self._write_to_all(_build(Viewers(count=self.count)))

@@ -17,15 +17,15 @@ __all__ = [
     "FrameReader",
     "build_close",
     "build_frame",
-    "closing_answer",
+    "close_reply_code",
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, RESERVED, MASKED, CONTROL = 0x80, 0x70, 0x80, 0x8
-LONGEST_CONTROL = 125
+MAX_CONTROL_BYTES = 125
 
 PROTOCOL_ERROR, UNSUPPORTED_DATA, INVALID_TEXT, TOO_BIG = 1002, 1003, 1007, 1009
-NEVER_SENT = (1004, 1005, 1006, 1015)
+RESERVED_CODES = (1004, 1005, 1006, 1015)
 """Codes that stand for something else than a close frame (RFC 6455, section 7.4.1)."""
 
 
@@ -52,16 +52,16 @@ def build_frame(opcode: int, payload: bytes) -> bytes:
 
 def build_close(code: int, reason: str = "") -> bytes:
     """A close frame; a reason that is too long for one is cut off."""
-    text = reason.encode()[: LONGEST_CONTROL - 2].decode(errors="ignore")
+    text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
     return build_frame(CLOSE, code.to_bytes(2, "big") + text.encode())
 
 
-def closing_answer(payload: bytes) -> int:
+def close_reply_code(payload: bytes) -> int:
     """The code that answers a close frame: its own, 1000 where it has none. Raises FrameError."""
     if not payload:
         return 1000
     code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in NEVER_SENT:
+    if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in RESERVED_CODES:
         raise FrameError(PROTOCOL_ERROR, "invalid close code")
     _check_text(payload[2:])
     return code
@@ -115,7 +115,7 @@ class FrameReader:
         size = data[start + 1] & 0x7F
         if not data[start + 1] & MASKED:
             raise FrameError(PROTOCOL_ERROR, "unmasked frame")
-        if first & CONTROL and size > LONGEST_CONTROL:
+        if first & CONTROL and size > MAX_CONTROL_BYTES:
             raise FrameError(PROTOCOL_ERROR, "control frame too long")
         body = start + 2
         if size > 125:

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from dog.client_addresses import is_here
+from dog.client_addresses import is_loopback
 from dog.settings.fields import Settings
 
 __all__ = ["check_exposure", "find_warnings"]
@@ -55,4 +55,4 @@ def _find_elsewhere(base_url: str | None) -> str | None:
 
 def _is_here(host: str) -> bool:
     """Whether only this machine gets there. A name that is not localhost may be anything."""
-    return is_here(host) or host.lower().rstrip(".") == "localhost"
+    return is_loopback(host) or host.lower().rstrip(".") == "localhost"

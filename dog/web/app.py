@@ -201,7 +201,7 @@ async def _start_service(
         )
         stack.push_async_callback(cameras[name].stop, 0)
     album = RetentionTask(store, hub, cameras, metrics)
-    stack.push_async_callback(album.settle)
+    stack.push_async_callback(album.wait_published)
     await _start_cameras(cameras.values())
     stack.callback(_run_for_ever(album.run(), "album").cancel)
     stack.callback(_run_for_ever(album.watch_clock(), "clock").cancel)
@@ -257,7 +257,7 @@ async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
     """Open them all at once."""
     for camera in cameras:
         camera.start()
-    tries = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
+    tries = [asyncio.create_task(camera.availability.first_attempt_done.wait()) for camera in cameras]
     await asyncio.wait(tries, timeout=OPENING)
     for one in tries:
         one.cancel()

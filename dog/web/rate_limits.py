@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from dog.auth import Identity
-from dog.client_addresses import find_network, is_here
+from dog.client_addresses import client_network, is_loopback
 from dog.errors import RequestError
 from dog.settings import Settings
 
@@ -109,7 +109,7 @@ def client_key(visitor: Identity, address: str | None) -> str | None:
     """Who it is that is counted: a user or a token, else an address; None for this machine's own."""
     if visitor.name is not None:
         return f"{visitor.kind} {visitor.name}"
-    return None if not address or is_here(address) else find_network(address)
+    return None if not address or is_loopback(address) else client_network(address)
 
 
 def _write(wait: float) -> str:

@@ -365,7 +365,7 @@ async def test_the_caption_says_what_was_found_when_the_photo_was_taken(
     await expect(window.part("quality")).to_have_text(said)
     assert await window.part("quality").is_visible() == bool(said)
     other = await window.photos.count()
-    await viewing.app[SERVICE].find_camera(None).take(max_age=0)
+    await viewing.app[SERVICE].find_camera(None).capture_and_wait(max_age=0)
     await expect(window.photos).to_have_count(other + 1)
     await window.wait_for_photo(other_than=shown)
     await expect(window.part("quality")).to_be_hidden()

@@ -486,7 +486,7 @@ async def test_a_source_whose_look_fails_gives_no_sign(
     camera = make()
     await camera.start()
     monkeypatch.setattr(camera.source, "is_back", lambda: 1 / 0)
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     await until(lambda: "ZeroDivisionError" in caplog.text)
     assert not sign.done()
     sign.cancel()
@@ -601,7 +601,7 @@ async def test_a_sign_is_a_device_that_is_there_again(make: Make, monkeypatch: p
     camera = make()
     await camera.start()
     camera.source.there = False
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     for _ in range(20):
         await asyncio.sleep(0.001)
     assert not sign.done()

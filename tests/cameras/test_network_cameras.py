@@ -179,7 +179,7 @@ async def test_a_camera_that_listens_again_gives_a_sign() -> None:
     camera = LiveCamera(lambda: Looking(f"http://127.0.0.1:{process.port}/stream"))
     await camera.open(lambda _error: None)
     process.kill()
-    sign = asyncio.create_task(camera.wait_for_sign())
+    sign = asyncio.create_task(camera.wait_for_device())
     await asyncio.to_thread(looked.wait)
     process.start()
     await sign

@@ -22,7 +22,7 @@ class Kept(Availability):
         self.told: list[str | None] = []
         self.pauses: list[float] = []
         self.hasty = False
-        super().__init__("main", camera, limit=60.0, tell=self._remember)
+        super().__init__("main", camera, limit=60.0, on_change=self._remember)
 
     def _remember(self) -> None:
         self.told.append(self.offline.message if self.offline else None)
@@ -43,20 +43,20 @@ async def kept() -> AsyncIterator[Kept]:
 
 
 async def test_it_opens_the_camera_once_and_tells_nobody_while_all_is_well(kept: Kept) -> None:
-    await kept.tried.wait()
-    kept.note(None)
+    await kept.first_attempt_done.wait()
+    kept.set_state(None)
     await asyncio.sleep(0)
     assert (kept.camera.opened, kept.told, kept.offline, kept.since, kept.retry_after) == (1, [], None, None, 0)
 
 
 async def test_a_camera_that_is_lost_is_told_at_once_with_since_when_and_why(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     before = availability.utc_now()
     kept.camera.lost(CameraOffline("Unplugged."))
     assert kept.told == ["Unplugged."]
     assert kept.since is not None
     assert before <= kept.since <= availability.utc_now()
-    assert 0 < kept.retry_after <= availability.RETRY_FIRST
+    assert 0 < kept.retry_after <= availability.MIN_RETRY_INTERVAL
     kept.camera.sign.set()
     await until(lambda: kept.offline is None)
     assert kept.told == ["Unplugged.", None]
@@ -64,7 +64,7 @@ async def test_a_camera_that_is_lost_is_told_at_once_with_since_when_and_why(kep
 
 
 async def test_an_offline_camera_is_tried_again_with_growing_waits(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     kept.camera.offline = kept.hasty = True
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: kept.camera.opened >= 9)
@@ -75,7 +75,7 @@ async def test_an_offline_camera_is_tried_again_with_growing_waits(kept: Kept) -
 
 
 async def test_the_waits_begin_anew_when_the_camera_is_gone_once_more(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     for _ in range(2):
         kept.pauses.clear()
         kept.camera.offline = kept.hasty = True
@@ -87,7 +87,7 @@ async def test_the_waits_begin_anew_when_the_camera_is_gone_once_more(kept: Kept
 
 
 async def test_a_sign_of_the_camera_ends_the_wait(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     kept.camera.offline = True
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: len(kept.pauses) == 1)
@@ -118,8 +118,8 @@ async def test_a_driver_that_fails_to_wait_for_a_sign_is_not_asked_without_end(
     async def fail() -> None:
         raise ZeroDivisionError
 
-    await kept.tried.wait()
-    monkeypatch.setattr(kept.camera, "wait_for_sign", fail)
+    await kept.first_attempt_done.wait()
+    monkeypatch.setattr(kept.camera, "wait_for_device", fail)
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: "failed to wait" in caplog.text)
     for _ in range(20):
@@ -128,7 +128,7 @@ async def test_a_driver_that_fails_to_wait_for_a_sign_is_not_asked_without_end(
 
 
 async def test_a_camera_that_gave_a_sign_and_was_not_ready_is_tried_again_soon(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     kept.camera.offline = kept.hasty = True
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: len(kept.pauses) >= 6)
@@ -136,11 +136,11 @@ async def test_a_camera_that_gave_a_sign_and_was_not_ready_is_tried_again_soon(k
     await until(lambda: kept.pauses[-1] == 10)
     kept.camera.sign.set()
     await until(lambda: kept.pauses[-1] != 10)
-    assert kept.pauses[-1] == availability.RETRY_FIRST
+    assert kept.pauses[-1] == availability.MIN_RETRY_INTERVAL
 
 
 async def test_a_driver_may_say_when_to_try_again(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     error = CameraOffline("The password is wrong.")
     error.next_try = 60.0
     kept.camera.lost(error)
@@ -150,26 +150,26 @@ async def test_a_driver_may_say_when_to_try_again(kept: Kept) -> None:
 
 
 async def test_a_capture_that_found_the_camera_ends_the_wait(kept: Kept) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     kept.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: len(kept.pauses) == 1)
-    kept.note(None)
+    kept.set_state(None)
     for _ in range(10):
         await asyncio.sleep(0)
     assert (kept.camera.opened, kept.told) == (1, ["Unplugged.", None])
 
 
 async def test_the_newest_reason_is_the_one_that_is_known(kept: Kept) -> None:
-    await kept.tried.wait()
-    kept.note(CameraOffline("Unplugged."))
+    await kept.first_attempt_done.wait()
+    kept.set_state(CameraOffline("Unplugged."))
     since = kept.since
-    kept.note(CameraBusy("Another program has it."))
+    kept.set_state(CameraBusy("Another program has it."))
     assert isinstance(kept.offline, CameraBusy)
     assert (kept.told, kept.since) == (["Unplugged.", "Another program has it."], since)
 
 
 async def test_a_driver_that_breaks_is_tried_again(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    await kept.tried.wait()
+    await kept.first_attempt_done.wait()
     troubles: list[Exception] = [ZeroDivisionError(), CameraFault("Odd."), TimeoutError()]
     reasons: list[str] = []
     opened = kept.camera.open
@@ -207,4 +207,4 @@ async def test_a_driver_that_hangs_while_it_opens_holds_up_no_end(monkeypatch: p
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not one.tried.is_set()
+    assert not one.first_attempt_done.is_set()

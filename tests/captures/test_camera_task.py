@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from dog.cameras import Still
-from dog.captures import camera_task
-from dog.captures import results as outcomes
+from dog.captures import camera_task, results
 from dog.captures.availability import utc_now
 from dog.captures.camera_task import CameraTask, restore_latest
 from dog.captures.queue import CaptureQueue
@@ -86,7 +85,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
 async def test_what_is_asked_for_comes_with_its_two_events(make: Make) -> None:
     parts = await make()
-    reply, snapshot = await parts.task.take()
+    reply, snapshot = await parts.task.capture_and_wait()
     assert (reply.outcome, reply.capture) == ("started", 1)
     assert parts.hub.types == ["capturing", "ready"]
     assert parts.hub.events[1]["snapshot"] == snapshot.id
@@ -98,7 +97,7 @@ async def test_everybody_who_waits_for_a_failed_capture_is_told_why(make: Make) 
     parts = await make()
     parts.camera.held = True
     parts.camera.results.append(CameraFault("No light."))
-    waiting = [asyncio.create_task(parts.task.take()) for _ in range(3)]
+    waiting = [asyncio.create_task(parts.task.capture_and_wait()) for _ in range(3)]
     await parts.camera.release()
     for one in waiting:
         with pytest.raises(CameraFault, match="No light"):
@@ -109,7 +108,7 @@ async def test_everybody_who_waits_for_a_failed_capture_is_told_why(make: Make) 
 async def test_who_gives_up_waiting_takes_the_photo_from_nobody(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
-    patient, hasty = (asyncio.create_task(parts.task.take()) for _ in range(2))
+    patient, hasty = (asyncio.create_task(parts.task.capture_and_wait()) for _ in range(2))
     await parts.camera.exposing.wait()
     hasty.cancel()
     await parts.camera.release()
@@ -122,20 +121,20 @@ async def test_a_driver_that_forgets_its_time_limit_is_cut_off(make: Make, monke
     parts = await make(capture_timeout=0.01)
     parts.camera.held = True
     with pytest.raises(CaptureError, match=r"did not answer within 0\.01 s"):
-        await parts.task.take()
+        await parts.task.capture_and_wait()
     assert parts.hub.events[-1]["code"] == "timeout"
     parts.camera.held = False
-    await parts.task.take()
+    await parts.task.capture_and_wait()
 
 
 async def test_a_driver_that_breaks_is_an_end_like_any_other(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     parts = await make()
     parts.camera.results.append(ZeroDivisionError("inside"))
     with pytest.raises(CameraFault, match="See the server's log"):
-        await parts.task.take()
+        await parts.task.capture_and_wait()
     assert parts.hub.types == ["capturing", "failed"]
     assert "inside" in caplog.text
-    await parts.task.take()
+    await parts.task.capture_and_wait()
 
 
 async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> None:
@@ -143,8 +142,8 @@ async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> 
     parts = await make()
     parts.camera.results.append(b"no picture" * 1000)
     with pytest.raises(BadImage):
-        await parts.task.take()
-    future = parts.task.outcomes.find(1)
+        await parts.task.capture_and_wait()
+    future = parts.task.results.find(1)
     assert future is not None
     error = future.exception()
     assert error is not None
@@ -157,25 +156,25 @@ async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:
     parts = await make()
     parts.camera.results.append(OSError(24, "Too many open files"))
     with pytest.raises(CameraFault, match="Too many open files"):
-        await parts.task.take()
+        await parts.task.capture_and_wait()
 
 
 async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ever(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(results, "MAX_REMEMBERED", 3)
     parts = await make()
     for _ in range(5):
-        await parts.task.take(max_age=0)
-    assert [parts.task.outcomes.find(number) is None for number in range(1, 6)] == [True, True, False, False, False]
+        await parts.task.capture_and_wait(max_age=0)
+    assert [parts.task.results.find(number) is None for number in range(1, 6)] == [True, True, False, False, False]
 
 
 async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_camera(make: Make) -> None:
     parts = await make()
-    await parts.task.take()
+    await parts.task.capture_and_wait()
     parts.camera.offline = True
     with pytest.raises(CameraOffline):
-        await parts.task.take(max_age=0)
+        await parts.task.capture_and_wait(max_age=0)
     for _ in range(50):
         assert parts.task.request(max_age=3600).outcome == "cached"
         await asyncio.sleep(0)
@@ -195,7 +194,7 @@ async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
         return await save(data, **about)
 
     monkeypatch.setattr(parts.store, "save", save_slowly)
-    press = asyncio.create_task(parts.task.take())
+    press = asyncio.create_task(parts.task.capture_and_wait())
     await saving.wait()
     stop = asyncio.create_task(parts.task.stop(0))
     await until(lambda: parts.task._stopping)
@@ -209,10 +208,10 @@ async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
 
 async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_gives_frames(make: Make) -> None:
     parts = await make()
-    whole, damaged = make_picture(), b"no picture"
+    with_header, damaged = make_picture(), b"no picture"
     seen = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
-    parts.camera.results += [Still(data=damaged, quality=seen)] * 2 + [Still(data=whole, quality=seen)]
-    await parts.task.take()
+    parts.camera.results += [Still(data=damaged, quality=seen)] * 2 + [Still(data=with_header, quality=seen)]
+    await parts.task.capture_and_wait()
     assert parts.hub.types == ["capturing", "ready"]
     assert parts.hub.events[-1]["quality"] == {
         "verdict": "good",
@@ -222,16 +221,16 @@ async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_
     }
     parts.camera.results.append(damaged)  # a program takes one picture, and that is it
     with pytest.raises(BadImage):
-        await parts.task.take(max_age=0)
+        await parts.task.capture_and_wait(max_age=0)
 
 
 async def test_presses_at_an_offline_camera_share_their_failures(make: Make) -> None:
     parts = await make()
-    await parts.task.availability.tried.wait()
+    await parts.task.availability.first_attempt_done.wait()
     parts.camera.offline = True
     parts.camera.lost(CameraOffline("Unplugged."))
     for _ in range(3):
-        presses = [asyncio.create_task(parts.task.take(max_age=0)) for _ in range(100)]
+        presses = [asyncio.create_task(parts.task.capture_and_wait(max_age=0)) for _ in range(100)]
         for press in presses:
             with pytest.raises(CameraOffline):
                 await press
@@ -242,7 +241,7 @@ async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = await make()
-    await parts.task.availability.tried.wait()
+    await parts.task.availability.first_attempt_done.wait()
     save = parts.store.save
 
     async def save_and_lose(data: bytes, **about: Any) -> Snapshot:
@@ -250,7 +249,7 @@ async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(
         return await save(data, **about)
 
     monkeypatch.setattr(parts.store, "save", save_and_lose)
-    await parts.task.take()
+    await parts.task.capture_and_wait()
     assert parts.hub.types == ["capturing", "camera", "ready"]
     assert parts.task.status().state == "offline"
 
@@ -275,9 +274,9 @@ async def test_a_mistake_that_ends_the_task_is_in_the_log_and_the_camera_is_clos
 async def test_a_stop_ends_the_exposure_as_failed_and_sends_away_who_waits_for_the_next(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
-    first = asyncio.create_task(parts.task.take())
+    first = asyncio.create_task(parts.task.capture_and_wait())
     await parts.camera.exposing.wait()
-    second = asyncio.create_task(parts.task.take(max_age=0))
+    second = asyncio.create_task(parts.task.capture_and_wait(max_age=0))
     await until(lambda: parts.task._queue.pending is not None)
     await parts.task.stop(0)
     with pytest.raises(CameraFault, match="stopped during"):

@@ -8,7 +8,7 @@ import pytest
 
 import dog.captures.preview
 from dog.cameras import OnFrame
-from dog.captures.preview import END, NEXT, Part, Preview, Watcher
+from dog.captures.preview import END, NEXT_HEADER, Part, Preview, Watcher
 from tests.support.pictures import make_picture
 
 
@@ -43,7 +43,7 @@ def preview(camera: ShownCamera) -> Preview:
 
 def read(part: Part) -> bytes:
     """The frame in a part."""
-    return bytes(part.whole).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+    return bytes(part.with_header).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
 
 
 async def watch(watcher: Watcher) -> bytes:
@@ -144,8 +144,8 @@ async def _count(watcher: Watcher) -> int:
 @pytest.mark.parametrize(
     "as_stream",
     [
-        lambda parts: b"".join(bytes(part.whole) for part in parts) + END,
-        lambda parts: NEXT + b"".join(bytes(part.ahead) for part in parts) + END,
+        lambda parts: b"".join(bytes(part.with_header) for part in parts) + END,
+        lambda parts: NEXT_HEADER + b"".join(bytes(part.after_header) for part in parts) + END,
     ],
     ids=["whole", "ahead"],
 )

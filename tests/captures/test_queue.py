@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dog.captures.queue import KEY_TTL, MEMORY_SIZE, CaptureQueue, Finished
+from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS, CaptureQueue, Finished
 from dog.errors import RequestError
 
 
@@ -150,9 +150,9 @@ def test_a_key_is_forgotten_after_ten_minutes() -> None:
 
 def test_a_flood_of_keys_does_not_grow_the_memory() -> None:
     queue = make_queue()
-    for number in range(3 * MEMORY_SIZE):
+    for number in range(3 * MAX_REMEMBERED_KEYS):
         queue.request(10, key=str(number))
-    assert len(queue._remembered) == MEMORY_SIZE
+    assert len(queue._remembered) == MAX_REMEMBERED_KEYS
 
 
 @dataclass

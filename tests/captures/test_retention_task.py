@@ -298,7 +298,7 @@ async def test_who_asks_for_the_next_photo_waits_until_it_is_taken(run: Run) -> 
     last = (await take(running))["snapshot"]
     camera = next(iter(running.service.cameras.values()))
     waiting = [asyncio.create_task(running.client.get(f"/latest.jpg?after={last}")) for _ in range(3)]
-    await until(lambda: len(getattr(camera.outcomes.next_snapshot, "_callbacks", ())) > 1)
+    await until(lambda: len(getattr(camera.results.next_snapshot, "_callbacks", ())) > 1)
     photo = await take(running)
     for answer in await asyncio.gather(*waiting):
         async with answer:
@@ -311,7 +311,7 @@ async def test_who_waits_for_the_next_photo_is_told_when_the_server_stops(run: R
     last = (await take(running))["snapshot"]
     camera = next(iter(running.service.cameras.values()))
     waiting = asyncio.create_task(running.client.get(f"/latest.jpg?after={last}"))
-    await until(lambda: len(getattr(camera.outcomes.next_snapshot, "_callbacks", ())) > 1)
+    await until(lambda: len(getattr(camera.results.next_snapshot, "_callbacks", ())) > 1)
     assert running.client.app is not None
     await drain(running.client.app)
     async with await waiting as answer:

@@ -37,8 +37,8 @@ from dog.client import (
     Unreachable,
     Viewers,
 )
-from dog.client.http import delays
-from dog.client.server_url import parse_address
+from dog.client.http import retry_delays
+from dog.client.server_url import parse_server_url
 from tests.conftest import Serve
 from tests.support.cutting_proxy import start_proxy
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
@@ -204,7 +204,7 @@ async def test_events_are_typed_in_order_and_go_on_behind_a_cut(serve: Serve) ->
 
 
 async def test_a_connection_that_has_gone_silent_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.client.push.SILENCE", 0.2)
+    monkeypatch.setattr("dog.client.push.READ_TIMEOUT", 0.2)
     async with start_proxy(serve().port) as proxy, Client(proxy.url) as dog:
         events = dog.events()
         await read_until(events, Hello)
@@ -264,7 +264,7 @@ def test_addresses_are_understood_as_people_write_them() -> None:
         "https://example.org/cam/": "https://example.org/cam",
         "[::1]:8080": "http://[::1]:8080",
     }.items():
-        assert str(parse_address(text)).rstrip("/") == whole
+        assert str(parse_server_url(text)).rstrip("/") == whole
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ async def test_what_a_proxy_says_between_is_waited_out_and_the_press_keeps_its_k
 
 
 async def test_an_answer_without_an_end_is_not_read_on(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.client.photos.LARGEST_PICTURE", 2**20)
+    monkeypatch.setattr("dog.client.photos.MAX_IMAGE_BYTES", 2**20)
     ended: asyncio.Queue[bool] = asyncio.Queue()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -555,7 +555,7 @@ async def test_a_photo_that_no_server_of_ours_would_tell_of_is_refused(
 
 
 def test_waits_grow_to_20_seconds_with_full_jitter() -> None:
-    waits = [wait for _, wait in zip(range(300), delays(), strict=False)]
+    waits = [wait for _, wait in zip(range(300), retry_delays(), strict=False)]
     for number, wait in enumerate(waits):
         assert 0 <= wait <= min(20, 0.5 * 2**number)
     assert max(waits) > 10
@@ -581,7 +581,7 @@ def make_body(number: int, **changes: object) -> dict[str, object]:
 async def test_a_list_goes_on_when_photos_in_it_are_deleted_meanwhile(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.client.client.PAGE", 2)
+    monkeypatch.setattr("dog.client.client.PAGE_SIZE", 2)
     server = serve("--dead-time", "0")
     async with Client(server.url) as dog:
         newest, last, next_page, *older = [(await dog.capture(max_age=0)).id for _ in range(6)][::-1]

@@ -65,7 +65,7 @@ async def test_under_tls_every_byte_goes_through_the_transport(
 async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
     hub = make_hub()
     slow, well = await connect(hub, receive_buffer=1024), await connect(hub)
     for connection in (slow, well):
@@ -73,7 +73,7 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
         await connection.read()
     published = 0
     for _ in range(3):  # falls behind and catches up, and the next time it is the same
-        while slow.viewer.clear:
+        while slow.viewer.can_write_directly:
             published += 1
             hub.publish(make_event(published))
         rest = slow.transport.get_write_buffer_size()
@@ -82,7 +82,7 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
             hub.publish(make_event(published))
             slow.viewer.send(Pong())
         assert slow.transport.get_write_buffer_size() > rest
-        while not slow.viewer.clear:
+        while not slow.viewer.can_write_directly:
             await slow.read()
     assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
     while (await slow.read()).get("seq") != published:
@@ -97,7 +97,7 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
 async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_order(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
     chance = random.Random(7)
     hub = make_hub()
     slow = await connect(hub, receive_buffer=1024)
@@ -106,7 +106,7 @@ async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_ord
     received, behind, sent = bytearray(), 0, 0
     for number in range(1, 4001):
         hub.publish(make_event(number))
-        behind += not slow.viewer.clear
+        behind += not slow.viewer.can_write_directly
         if chance.random() < 0.2:
             slow.viewer.send(Pong(request=str(sent)))
             sent += 1
@@ -141,11 +141,11 @@ async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> 
     connection = await connect(hub, receive_buffer=4096, waiting=50_000)
     hub.join(connection.viewer, [])
     hub.publish(make_event(1))
-    assert not connection.viewer.clear
+    assert not connection.viewer.can_write_directly
     assert await connection.reader.readexactly(50_000) == bytes(50_000)
     assert (await connection.read())["type"] == "hello"
     assert (await connection.read())["seq"] == 1
-    await until(lambda: connection.viewer.clear)
+    await until(lambda: connection.viewer.can_write_directly)
 
 
 async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: Connect) -> None:
@@ -154,10 +154,10 @@ async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: 
     hub = Hub(1000, "dog/test", metrics, clock=lambda: now)
     slow = await connect(hub, receive_buffer=1024)
     hub.join(slow.viewer, [])
-    while slow.viewer.clear:
+    while slow.viewer.can_write_directly:
         hub.publish(make_event(1))
     now = 107.0
-    while not slow.viewer.clear:
+    while not slow.viewer.can_write_directly:
         await slow.read()
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_count") == 1
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_sum") == 7
@@ -200,7 +200,7 @@ async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connec
         def connection_lost(self, error: Exception | None) -> None:
             os.fstat(self.descriptor)  # still open
             super().connection_lost(error)
-            lost.set_result((self.place, hub.count))
+            lost.set_result((self.slot, hub.count))
 
     connection = await connect(hub, make=Last)
     hub.join(connection.viewer, [])
@@ -239,13 +239,13 @@ async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Conne
 async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_behind(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.1)
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     hub = make_hub()
     connection = await connect(hub, receive_buffer=1024)
     hub.join(connection.viewer, [])
-    while connection.viewer.clear:
+    while connection.viewer.can_write_directly:
         hub.publish(make_event(1))
     connection.writer.write_eof()
     await until(lambda: connection.viewer.closing)
@@ -259,7 +259,7 @@ async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_b
 
 
 async def test_the_hub_waits_until_the_last_viewer_is_gone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
     connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]

@@ -10,7 +10,7 @@ import pytest
 
 from dog.protocol import Pong
 from dog.push import hub as hub_module
-from dog.push.hub import BACKLOG, REPLAY_EVENTS
+from dog.push.hub import MAX_BACKLOG_BYTES, REPLAY_EVENTS
 from dog.push.websocket_frames import build_frame
 from tests.support.viewers import Connect, make_event, make_hub
 
@@ -114,7 +114,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_everyth
         seq += 1
         hub.publish(make_event(seq))
         assert (await well.read())["seq"] == seq
-        assert deaf.transport.get_write_buffer_size() <= BACKLOG + 1024
+        assert deaf.transport.get_write_buffer_size() <= MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
     assert deaf.transport.is_closing()
     hub.publish(make_event(seq + 1))
@@ -124,7 +124,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_everyth
 async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 2048)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 2048)
     hub = make_hub()
     for capture in range(1, REPLAY_EVENTS + 1):
         hub.publish(make_event(capture))
@@ -140,7 +140,7 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
 async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 20_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 20_000)
     hub = make_hub()
     for capture in range(1, 201):
         hub.publish(make_event(capture))
@@ -155,7 +155,7 @@ async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
     assert rest > 10_000
     assert slow.transport.get_write_buffer_size() > 30_000
     assert not slow.viewer.closing
-    while not slow.viewer.clear:
+    while not slow.viewer.can_write_directly:
         await slow.reader.read(1000)
     waiting = 0
     while not slow.viewer.closing:  # and then the usual limit is in force again
@@ -226,7 +226,7 @@ async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -
 async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
     connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()
@@ -241,7 +241,7 @@ async def test_one_timer_pings_all_and_drops_the_silent(connect: Connect, monkey
     for connection in (talking, silent):
         hub.join(connection.viewer, [])
         await connection.read()
-    silent.viewer.heard_at -= hub_module.SILENCE + 1
+    silent.viewer.last_received_at -= hub_module.SILENCE_TIMEOUT + 1
     pings = asyncio.create_task(hub.keep_alive())
     opcode = 1
     while opcode == 1:

@@ -21,12 +21,12 @@ from dog.push.websocket_frames import (
     FrameReader,
     build_close,
     build_frame,
-    closing_answer,
+    close_reply_code,
 )
 
 LIMIT = 4096
 CONTINUATION, BINARY = 0x0, 0x2
-LONGEST_CONTROL = 125
+MAX_CONTROL_BYTES = 125
 MASK = b"\x37\xfa\x21\x3d"
 
 Heard = list[tuple[int, bytes]]
@@ -61,7 +61,7 @@ def read(chunks: Iterable[bytes], limit: int = LIMIT) -> tuple[Heard, int | None
                 if opcode == CONTINUATION:
                     continue
                 if opcode == CLOSE:
-                    return heard, closing_answer(payload)
+                    return heard, close_reply_code(payload)
                 heard.append((opcode, payload))
     except FrameError as error:
         return heard, error.code
@@ -113,7 +113,7 @@ def test_any_mask_is_taken_off_a_payload_of_any_length(key: bytes, size: int) ->
 
 
 def test_control_frames_may_come_between_fragments_and_the_longest_does_not_count_to_the_message() -> None:
-    long = b"p" * LONGEST_CONTROL
+    long = b"p" * MAX_CONTROL_BYTES
     whole = b"m" * LIMIT
     parts = [
         frame(TEXT, whole[:-1], final=False),
@@ -214,19 +214,19 @@ def test_a_mistake_is_told_as_soon_as_its_byte_is_there() -> None:
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4999])
 def test_a_code_that_may_be_sent_is_answered_with_itself(code: int) -> None:
-    assert closing_answer(code.to_bytes(2, "big")) == code
-    assert closing_answer(code.to_bytes(2, "big") + "tschüß".encode()) == code
+    assert close_reply_code(code.to_bytes(2, "big")) == code
+    assert close_reply_code(code.to_bytes(2, "big") + "tschüß".encode()) == code
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 def test_a_code_that_must_not_be_sent_is_answered_with_1002(code: int) -> None:
     with pytest.raises(FrameError) as refused:
-        closing_answer(code.to_bytes(2, "big"))
+        close_reply_code(code.to_bytes(2, "big"))
     assert refused.value.code == 1002
 
 
 def test_a_close_without_a_code_is_normal_and_half_a_code_is_a_mistake() -> None:
-    assert closing_answer(b"") == 1000
+    assert close_reply_code(b"") == 1000
     assert read([frame(CLOSE, b"\x03")]) == ([], 1002)
     assert read([frame(CLOSE, b"\x03\xe8\xff")]) == ([], 1007)
 
@@ -239,11 +239,11 @@ def test_a_close_may_come_between_fragments() -> None:
 def test_a_close_frame_is_never_too_long_and_its_reason_never_cut_within_a_character(code: int, reason: str) -> None:
     built = build_close(code, reason)
     assert built[:1] == b"\x88"
-    assert len(built) == 2 + built[1] <= 2 + LONGEST_CONTROL
+    assert len(built) == 2 + built[1] <= 2 + MAX_CONTROL_BYTES
     assert int.from_bytes(built[2:4], "big") == code
     text = built[4:].decode()
     assert reason.startswith(text)
-    assert text == reason or len(built) > LONGEST_CONTROL - 3
+    assert text == reason or len(built) > MAX_CONTROL_BYTES - 3
 
 
 # ---- whatever the pieces
@@ -254,7 +254,7 @@ def conversations(draw: st.DrawFn) -> tuple[Heard, bytes]:
     """Messages, some in fragments with control frames between, and the bytes they are sent as."""
     heard: Heard = []
     sent = b""
-    controls = st.lists(st.tuples(st.sampled_from((PING, PONG)), st.binary(max_size=LONGEST_CONTROL)), max_size=2)
+    controls = st.lists(st.tuples(st.sampled_from((PING, PONG)), st.binary(max_size=MAX_CONTROL_BYTES)), max_size=2)
     keys = st.binary(min_size=4, max_size=4)
     for text in draw(st.lists(st.text(max_size=40) | st.text(min_size=100, max_size=300), max_size=5)):
         message = text.encode()
@@ -324,7 +324,7 @@ def test_a_reader_keeps_no_more_than_one_message_and_one_control_frame(sent: byt
         for start in range(0, len(sent), size):
             list(reader.read(sent[start : start + size]))
             kept = sum(len(getattr(reader, slot) or b"") for slot in reader.__slots__ if slot != "_limit")
-            assert kept <= LIMIT + 2 + 4 + LONGEST_CONTROL
+            assert kept <= LIMIT + 2 + 4 + MAX_CONTROL_BYTES
     except FrameError:
         pass
 

@@ -48,7 +48,7 @@ class HandCamera:
         if self.offline:
             raise CameraOffline("The camera is not plugged in.")
 
-    async def wait_for_sign(self) -> None:
+    async def wait_for_device(self) -> None:
         await self.sign.wait()
         self.sign.clear()
 

@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import dog.client
-from dog.push.hub import BACKLOG
+from dog.push.hub import MAX_BACKLOG_BYTES
 from dog.settings import Settings
 from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, read_name
@@ -708,7 +708,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing
     deaf = await secured.come(receive_buffer=1)
     await deaf.say(UPGRADE)
     await until(lambda: hub.count == 1)
-    (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
+    (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
     most = published = 0
     async with connect_async(secured) as hearing:
         while hub.count == 2 or not published:
@@ -719,7 +719,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing
         while heard < published:
             message = json.loads(await hearing.recv())
             heard = message["seq"] if message["type"] == "capturing" else heard
-    assert BACKLOG / 2 < most < BACKLOG + 1024
+    assert MAX_BACKLOG_BYTES / 2 < most < MAX_BACKLOG_BYTES + 1024
     assert f"viewer {HERE} is slow: dropped" in caplog.messages
 
 
@@ -737,7 +737,7 @@ async def test_the_farewell_arrives_and_the_connection_ends_by_itself(secure: Se
     secured = await secure()
     hub = secured.app[SERVICE].hub
     async with connect_async(secured) as hearing:
-        (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
+        (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
         viewer.close(code, "because")
         with contextlib.suppress(ConnectionClosed):
             async for _message in hearing:

@@ -507,7 +507,7 @@ async def _watch_and_say_what_no_viewer_may(client: Client, _guarded: Guarded) -
 
 async def _watch_and_be_dropped(client: Client, guarded: Guarded) -> None:
     await _shake_hands(client)
-    (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._lanes for viewer in lane)
+    (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._ping_groups for viewer in lane)
     guarded.app[SERVICE].hub.drop(viewer, "silent")
     await client.read_to_the_end()
 

@@ -242,7 +242,7 @@ async def test_a_camera_that_is_not_there_or_shows_nothing_is_a_problem(view: Vi
     viewing.cameras["yard"].offline = True
     task = viewing.app[SERVICE].cameras["yard"]
     with contextlib.suppress(Exception):
-        await task.take(max_age=0)
+        await task.capture_and_wait(max_age=0)
     assert task.offline is not None
     eye = await (await viewing.come()).ask("/preview.mjpg?camera=yard")
     assert await eye.read_problem() == (503, "camera_offline")
@@ -387,7 +387,7 @@ async def test_an_offline_camera_keeps_its_viewers_and_goes_on_with_them_when_it
     viewing.camera.offline = True
     task = viewing.app[SERVICE].find_camera(None)
     with contextlib.suppress(Exception):
-        await task.take(max_age=0)
+        await task.capture_and_wait(max_age=0)
     assert task.offline is not None
     viewing.camera.offline = False
     viewing.camera.sign.set()
@@ -400,7 +400,7 @@ async def test_frames_go_on_while_a_photo_is_taken(view: View) -> None:
     viewing = await view(dead_time=0.0)
     viewing.camera.held = True
     eye = await viewing.watch()
-    press = asyncio.create_task(viewing.app[SERVICE].find_camera(None).take(max_age=0))
+    press = asyncio.create_task(viewing.app[SERVICE].find_camera(None).capture_and_wait(max_age=0))
     await viewing.camera.exposing.wait()
     for frame in SMALL:
         show(viewing.camera, frame)

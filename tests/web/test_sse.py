@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dog.push import hub as hub_module
-from dog.push.encodings import EVENT_STREAM, FORMS, WEBSOCKET, Encoding
+from dog.push.encodings import ENCODINGS, EVENT_STREAM, WEBSOCKET, Encoding
 from dog.push.hub import Viewer
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
@@ -299,7 +299,7 @@ async def test_a_reader_that_does_not_read_is_dropped_when_the_backlog_waits_and
         hub.publish(make_event(seq))
         await well.reader.readuntil(f"id: 1000-{seq}\n".encode())
         assert (await viewer.read())["seq"] == seq
-        assert deaf.transport.get_write_buffer_size() <= hub_module.BACKLOG + 1024
+        assert deaf.transport.get_write_buffer_size() <= hub_module.MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
     assert deaf.transport.is_closing()
 
@@ -309,7 +309,7 @@ async def test_a_reader_that_does_not_read_does_not_hold_up_the_stop(connect: Co
     deaf = await connect(hub, receive_buffer=4096, make=Listener)
     hub.join(deaf.viewer, [])
     seq = 0
-    while deaf.viewer.clear:
+    while deaf.viewer.can_write_directly:
         seq += 1
         hub.publish(make_event(seq))
     hub.close(1012, "restarting")
@@ -341,7 +341,7 @@ async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: 
         hub.publish(make_event(1))
     for listener in listeners:
         await listener.reader.readuntil(b"id: 1000-1\n")
-    assert sorted(built, key=FORMS.index) == list(FORMS)
+    assert sorted(built, key=ENCODINGS.index) == list(ENCODINGS)
 
 
 async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_silent(
@@ -352,7 +352,7 @@ async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_sil
     reader, writer = await asyncio.open_connection(*address_of(running))
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"event: hello\n")
-    monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE)
+    monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE_TIMEOUT)
     for _ in range(3):
         await reader.readuntil(b"\n:\n\n")
     assert running.service.hub.count == 1

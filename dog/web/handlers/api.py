@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
 from dog.protocol import (
-    REQUEST_LENGTH,
+    MAX_REQUEST_LENGTH,
     CameraStatus,
     MaxAge,
     Outcome,
@@ -214,7 +214,7 @@ def _detail(service: Service, snapshot: Snapshot) -> SnapshotDetails:
 
 def _describe_capture(service: Service, number: int) -> CaptureBody:
     for name, camera in service.cameras.items():
-        future = camera.outcomes.find(number)
+        future = camera.results.find(number)
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
             return _describe_future(service, name, number, future, "capturing" if running else "pending")
@@ -240,8 +240,8 @@ def _read_key(request: web.Request) -> str | None:
     if key is None:
         return None
     key = key.strip().strip('"')
-    if not 0 < len(key) <= REQUEST_LENGTH or not key.isprintable():  # nor are bytes that are no UTF-8
+    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # nor are bytes that are no UTF-8
         raise Problem(
-            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {REQUEST_LENGTH} printable characters."
+            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {MAX_REQUEST_LENGTH} printable characters."
         )
     return key

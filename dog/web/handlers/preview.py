@@ -9,7 +9,7 @@ import socket
 
 from aiohttp import web
 
-from dog.captures.preview import BOUNDARY, END, NEXT
+from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.content import cut
@@ -73,9 +73,9 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
         _limit_buffer(request)
         with contextlib.suppress(ConnectionError):  # it has gone
             if ahead:
-                await answer.write(NEXT)
+                await answer.write(NEXT_HEADER)
             async for part in parts:
-                data = part.ahead if ahead else part.whole
+                data = part.after_header if ahead else part.with_header
                 for piece in cut(data):
                     await answer.write(piece)
                     await request.writer.drain()  # waits for the last byte: see Connection

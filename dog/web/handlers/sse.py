@@ -13,7 +13,7 @@ import socket
 from aiohttp import web
 
 from dog.push.encodings import EVENT_STREAM
-from dog.push.hub import SILENCE, Viewer
+from dog.push.hub import SILENCE_TIMEOUT, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOver, take_over
 from dog.web.middleware.authentication import IDENTITY
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class EventStreamViewer(Viewer):
     """A viewer that only listens. That it is gone is known by what it does not acknowledge."""
 
-    form = EVENT_STREAM
+    encoding = EVENT_STREAM
 
     __slots__ = ("_leave", "_leave_connections")
 
@@ -46,12 +46,12 @@ class EventStreamViewer(Viewer):
         service = request.app[SERVICE]
         super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
         self._leave = service.presence.enter(visitor, self.close)
-        self.heard_at = math.inf
+        self.last_received_at = math.inf
         self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
             with contextlib.suppress(OSError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE * 1000))
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_TIMEOUT * 1000))
 
     def data_received(self, _data: bytes) -> None:
         """Another request, where `Connection: close` was said: nobody answers it, and nobody is to read it for ever."""

@@ -29,7 +29,7 @@ async def capture_and_wait(
 ) -> tuple[Reply, Snapshot]:
     """A press that waits for its photo, as CameraTask.take has it, and for as long as they may see that."""
     request.app[CONNECTIONS].count_as_viewer(request)
-    reply, snapshot = await camera.take(max_age, key, rate_limit_permit(request, key))
+    reply, snapshot = await camera.capture_and_wait(max_age, key, rate_limit_permit(request, key))
     recheck_access(request)
     return reply, snapshot
 
