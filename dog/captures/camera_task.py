@@ -1,11 +1,11 @@
-"""The one task that owns a camera: it takes the captures that the queue asks for, one at a time.
+"""The camera task: it owns a camera, and takes the captures of its queue one at a time.
 
     request -> queue -> (wake) -> capturing -> camera -> store -> ready
                                            `--------`-------> failed
 
-Every `capturing` is followed by exactly one `ready` or `failed`, whatever happens, a stop included.
-The task alone changes the queue. Beside it runs the camera's Availability, which opens it, and opens it again when it
-is gone; captures meet only a camera that is there, or fail.
+Every `capturing` is followed by exactly one `ready` or `failed`, also when the server stops.
+Only this task changes the queue. The camera's Availability runs in another task, which opens the camera and reopens
+it when it is lost. A capture of an offline camera fails.
 """
 
 import asyncio
@@ -42,24 +42,24 @@ from dog.urls import Links
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
 OPEN_TIMEOUT = 30.0
-"""Seconds after which a driver is cut off that forgets its time limit for opening."""
+"""Seconds after which opening is cancelled if a driver misses its own time limit."""
 TIMEOUT_GRACE = 3.0
-"""Seconds that a driver has to notice its own time limit, before it is cut off from here."""
+"""Seconds beyond a driver's own time limit after which its capture is cancelled."""
 STOPPED_MESSAGE = "The server stopped during this capture. Press again when it is back."
 
 log = logging.getLogger(__name__)
 
 
 def stopping_error(request: str | None = None) -> RequestError:
-    """What is said to a press that comes, or still waits, when the server stops."""
+    """Return the error for capture requests that arrive, or still wait, when the server stops."""
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
 class CameraTask:
-    """One camera: what it is asked, what it does, and what became of it.
+    """One camera: its capture requests, its captures and their results.
 
-    `capture_timeout` is in seconds; the queue holds the dead time. `settings` are the camera's, as JSON, and kept with
-    each snapshot. `start()` begins its tasks; `stop()` ends them.
+    `capture_timeout` is in seconds; the queue has the dead time. `settings` are the camera's, as JSON, and are saved
+    with each snapshot. `start()` starts its tasks; `stop()` ends them.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CameraTask:
     ) -> None:
         self.name = name
         self.availability = Availability(
-            name, camera, limit=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+            name, camera, open_timeout=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
         )
         self.preview = Preview(camera)
         self.results = CaptureResults()
@@ -99,19 +99,19 @@ class CameraTask:
         self._exposure: asyncio.Task[Still] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
-    # ---- what is asked
+    # ---- requests
 
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
-        """A press: which capture serves it. `max_age` is in seconds, None the dead time.
+        """Decide which capture serves a request. `max_age` is in seconds; None is the dead time.
 
-        Raises RequestError: `overloaded` once the server is stopping, and as CaptureQueue.request does.
+        Raise RequestError as CaptureQueue.request does, and `overloaded` while the server is stopping.
         """
         return self._request(max_age, key, permit)[0]
 
     async def capture_and_wait(
         self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> tuple[Reply, Snapshot]:
-        """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
+        """Request a capture and wait for its snapshot. Raise CaptureError, or RequestError like `request`."""
         reply, snapshot = self._request(max_age, key, permit)
         if snapshot is None:
             snapshot = await asyncio.shield(self.results.expect(reply.capture))
@@ -143,21 +143,21 @@ class CameraTask:
 
     @property
     def offline(self) -> CaptureError | None:
-        """Why the camera is not there, also because it is still being opened; None while it is."""
+        """The error while the camera is offline or is being opened for the first time, else None."""
         if not self.availability.first_attempt_done.is_set():
             return CameraOffline("The camera is being opened. Try again in a moment.")
         return self.availability.offline
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next exposure may begin, or an offline camera is tried again."""
+        """Seconds until the next exposure may begin, or an offline camera is opened again."""
         return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
 
     async def forget(self, snapshots: list[Snapshot]) -> None:
-        """These were removed: they serve nobody any more, and the newest that is left is the latest."""
+        """Forget removed snapshots: they serve no request, and the newest one that is left is the latest."""
         captures = {snapshot.capture for snapshot in snapshots}
         running = self._queue.running
-        if running is not None and running.capture in captures:  # kept already, and not told yet
+        if running is not None and running.capture in captures:  # saved, but not published yet
             await asyncio.wait({self.results.expect(running.capture)})
         latest = self._queue.latest
         if latest is None or latest.capture not in captures:
@@ -171,14 +171,14 @@ class CameraTask:
         return self._queue.latest.snapshot if self._queue.latest else None
 
     def age_of(self, snapshot: Snapshot) -> float:
-        """Seconds since its exposure began: for the latest by a clock that never jumps, else by what it was then."""
+        """Return the seconds since its exposure began: monotonic for the latest, else by the wall clock."""
         latest = self._queue.latest
         if latest is not None and latest.snapshot.id == snapshot.id:
             return self._clock() - latest.started_at
         return (utc_now() - snapshot.captured_at).total_seconds()
 
     def status(self) -> CameraStatus:
-        """The camera as `hello` shows it."""
+        """Return the camera's status for `hello`."""
         running, wait = self._queue.running, self.retry_after
         ready_at = utc_now() + dt.timedelta(seconds=wait)
         state: CameraState = "idle"
@@ -200,17 +200,19 @@ class CameraTask:
             preview=self._camera.has_preview,
         )
 
-    # ---- what it does
+    # ---- captures
 
     def start(self) -> None:
-        """Begin to open the camera, and to serve."""
-        self._availability_task = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
+        """Start the tasks that open the camera and take captures."""
+        self._availability_task = asyncio.create_task(
+            self.availability.run(), name=f"availability of camera {self.name}"
+        )
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
         for task in (self._availability_task, self._task):
             task.add_done_callback(self._log_unexpected_end)
 
     async def stop(self, timeout: float) -> None:
-        """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
+        """Refuse new requests. Let the running capture end for `timeout` seconds, then make it fail."""
         self._stopping = True
         self._wake.set()
         self.preview.close()
@@ -219,7 +221,7 @@ class CameraTask:
         self._availability_task.cancel()
         done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done and self._exposure is not None:
-            self._exposure.cancel()  # a picture that is being saved, though, is saved
+            self._exposure.cancel()  # an image that is being saved is still saved
         try:
             for task in (self._task, self._availability_task):
                 with contextlib.suppress(asyncio.CancelledError):
@@ -229,12 +231,12 @@ class CameraTask:
             await self._camera.close()
 
     def _log_unexpected_end(self, task: "asyncio.Task[None]") -> None:
-        """A mistake of ours must not end a camera in silence."""
+        """Log it if a camera's task ended by an exception."""
         if not task.cancelled() and task.exception() is not None:
             log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
 
     def kill(self) -> None:
-        """End what the camera runs, without waiting."""
+        """Kill the camera's processes, without waiting."""
         self._camera.kill()
 
     async def _run(self) -> None:
@@ -247,11 +249,11 @@ class CameraTask:
                 await self._sleep(wait)
 
     def _backoff_until(self) -> float:
-        """Who presses again and again at an offline camera shares a failure with all others who do."""
+        """Return when an offline camera may fail again: requests until then share one failure."""
         return self._failed_at + MIN_RETRY_INTERVAL if self.availability.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
-        """Until somebody asks for something, or for so many seconds."""
+        """Wait for a request, or for so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -285,13 +287,13 @@ class CameraTask:
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
             self.results.succeed(running.capture, snapshot)
-            if self.availability.offline is was_offline:  # not lost while the picture was saved
+            if self.availability.offline is was_offline:  # not lost while the image was saved
                 self.availability.set_state(None)
 
     async def _capture_and_save(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
-        """The snapshot, and how many seconds after the capture its exposure began.
+        """Return the snapshot, and how many seconds after the capture's start its exposure began.
 
-        A camera that gives frames gives another one where the store finds damage that a quick look does not see.
+        If the store finds damage that the frame inspector missed, a camera with frames takes another one.
         """
         damaged = 0
         while True:
@@ -314,7 +316,7 @@ class CameraTask:
             return snapshot, delay
 
     def _make_origin(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
-        """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
+        """Return how the image was made. If the driver does not know the exposure, it ended before now."""
         quality = still.quality
         if damaged and quality is not None:
             found = tuple(dict.fromkeys((*quality.found, "damaged")))
@@ -377,7 +379,7 @@ class CameraTask:
         self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
 
     def _publish_availability(self) -> None:
-        """Tell all viewers that the camera went offline or came back."""
+        """Publish that the camera went offline or came back."""
         since, offline = self.availability.since, self.availability.offline
         state: CameraState = "offline" if offline else self.status().state
         self._hub.publish(
@@ -391,9 +393,9 @@ class CameraTask:
 
 
 def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] | None:
-    """An earlier run's newest snapshot, on this run's clock.
+    """Convert an earlier run's newest snapshot to this run's monotonic clock.
 
-    The wall clock is all that is known of its age; where that says the future, it is older than anybody allows.
+    Its age is by the wall clock. If it lies in the future, the snapshot is too old for any `max_age`.
     """
     if snapshot is None:
         return None
@@ -402,6 +404,6 @@ def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] 
 
 
 def restore_answered(snapshots: list[Snapshot], now: float) -> dict[str, Finished[Snapshot]]:
-    """What an earlier run answered presses with, by their keys."""
+    """Return the captures that served an earlier run's requests, by their keys."""
     restored = ((snapshot.origin.request, restore_latest(snapshot, now)) for snapshot in snapshots)
     return {key: finished for key, finished in restored if key is not None and finished is not None}

@@ -1,6 +1,6 @@
-"""The album: photos are deleted and make room for others, and everybody who watches is told.
+"""The retention task: delete old snapshots, and publish every removal.
 
-somebody, or the limits -> store -> Album -> the camera forgets it -> `removed` -> hub -> every viewer
+a user, or retention -> store -> RetentionTask -> the camera forgets it -> `removed` -> hub -> every viewer
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from dog.snapshots import Snapshot, SnapshotStore
 __all__ = ["RetentionTask"]
 
 CLOCK_CHECK_INTERVAL = 1.0
-"""Seconds between two looks at the clock, and if it is in doubt, for a person's confirmation."""
+"""Seconds between two checks of the wall clock and, if it is in doubt, for a user's confirmation."""
 PURGE_INTERVAL = 60.0
-"""Seconds between two looks for photos that have become too old, or too many for what others left of the disk."""
+"""Seconds between two checks for snapshots that are too old, or too many for the free space."""
 MAX_IDS_PER_EVENT = 100
-"""Ids in one event (docs/protocol.md)."""
+"""Maximum number of ids in one event (docs/protocol.md)."""
 
 log = logging.getLogger(__name__)
 
 
 class RetentionTask:
-    """Deletion and retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
+    """Retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store
@@ -41,26 +41,26 @@ class RetentionTask:
         store.removed = self._on_removed
 
     async def run(self) -> None:
-        """Keep to the limits for ever; each new photo does so, too."""
+        """Delete snapshots beyond the limits until cancelled. The store also does so with each new one."""
         while True:
             try:
                 await self._store.purge()
             except CaptureError as error:
-                log.warning("the album can't be kept to its limits: %s (%s)", error.message, error.detail)
+                log.warning("old photos can't be deleted: %s (%s)", error.message, error.detail)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PURGE_INTERVAL):
                     await self._purge_due.wait()
             self._purge_due.clear()
 
     async def watch_clock(self) -> None:
-        """Look at the clock for ever. When it was corrected, delete at once what is too old."""
+        """Check the wall clock until cancelled. After a correction, start a purge at once."""
         corrections, is_failing = self._store.clock.corrections, False
         while True:
             try:
                 await self._store.check_clock()
             except CaptureError as error:
                 if not is_failing:
-                    log.warning("the clock can't be remembered: %s (%s)", error.message, error.detail)
+                    log.warning("the state of the clock can't be saved: %s (%s)", error.message, error.detail)
                 is_failing = True
             else:
                 is_failing = False
@@ -70,7 +70,7 @@ class RetentionTask:
             await asyncio.sleep(CLOCK_CHECK_INTERVAL)
 
     async def wait_published(self) -> None:
-        """Until all that was removed has been told."""
+        """Wait until all removals are published."""
         while self._notifications:
             await asyncio.wait(self._notifications)
 
@@ -80,8 +80,8 @@ class RetentionTask:
         if reason == "deleted":
             log.info("snapshot %s was deleted", first.id)
         else:
-            log.info("%d photos made room, from %s to %s", len(snapshots), first.captured_at, last.captured_at)
-        task = asyncio.create_task(self._publish(snapshots, reason), name="telling of removed photos")
+            log.info("%d old photos were deleted, from %s to %s", len(snapshots), first.captured_at, last.captured_at)
+        task = asyncio.create_task(self._publish(snapshots, reason), name="publish removed photos")
         self._notifications.add(task)
         task.add_done_callback(self._notifications.discard)
 

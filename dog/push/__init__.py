@@ -1,1 +1,1 @@
-"""The push: every event to every viewer, over WebSockets and Server-Sent Events."""
+"""The push: send every event to every viewer, over WebSockets and Server-Sent Events."""

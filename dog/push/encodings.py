@@ -1,6 +1,6 @@
-"""The forms in which the push goes out: what a message is on the wire of a WebSocket, and as a Server-Sent Event.
+"""Encodings of the push: WebSocket frames and Server-Sent Events.
 
-What is written to all viewers of one form is the same, so it is built once for all of them.
+All viewers with one encoding get the same bytes, so a message is built once for all of them.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ __all__ = ["ENCODINGS", "EVENT_STREAM", "WEBSOCKET", "Encoding"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """`build` makes bytes of a message and its JSON, `build_close` those of a farewell; `ping` keeps a line open."""
+    """Functions that build a message (from it and its JSON) and a close, and the bytes of a ping."""
 
     build: Callable[[Message | Event, bytes], bytes]
     build_close: Callable[[int, str], bytes]
@@ -22,7 +22,7 @@ class Encoding:
 
 
 def _build_event(message: Message | Event, text: bytes) -> bytes:
-    """As the HTML standard has it (9.2.5). What is not numbered has no id: the last one stays the reader's own."""
+    """Build a Server-Sent Event (HTML standard, 9.2.5), with the cursor, if any, as its id."""
     cursor = getattr(message, "cursor", None)
     head = f"id: {cursor}\n" if cursor is not None else ""
     return f"{head}event: {message.__struct_config__.tag}\ndata: ".encode() + text + b"\n\n"
@@ -35,7 +35,7 @@ WEBSOCKET = Encoding(
 )
 EVENT_STREAM = Encoding(
     build=_build_event,
-    build_close=lambda _code, _reason: b"",  # it ends, and a browser comes back
+    build_close=lambda _code, _reason: b"",  # the stream ends, and a browser reconnects
     ping=b":\n\n",
 )
 ENCODINGS = (WEBSOCKET, EVENT_STREAM)

@@ -22,7 +22,7 @@ class Kept(Availability):
         self.told: list[str | None] = []
         self.pauses: list[float] = []
         self.hasty = False
-        super().__init__("main", camera, limit=60.0, on_change=self._remember)
+        super().__init__("main", camera, open_timeout=60.0, on_change=self._remember)
 
     def _remember(self) -> None:
         self.told.append(self.offline.message if self.offline else None)
