@@ -1,4 +1,4 @@
-"""D.O.G.: a realtime camera on a web page. A press anywhere, the photo everywhere."""
+"""D.O.G.: a realtime camera service. One person takes a photo, and every viewer sees it at once."""
 
 __version__ = "0.1.0"
 

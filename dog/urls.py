@@ -1,6 +1,6 @@
-"""Where things are on the web: the addresses that events, pages and replies give away.
+"""URLs of snapshots, share links and captures in events, pages and replies.
 
-With a public address (the setting `base_url`) they are absolute, else absolute paths on whatever host was asked.
+With the setting `base_url` they are absolute URLs, else absolute paths on the request's host.
 """
 
 from dog.protocol import SnapshotBody, timestamp
@@ -10,7 +10,7 @@ __all__ = ["Links"]
 
 
 class Links:
-    """The addresses below `base_url`, which has no trailing slash; None is the asked host's root."""
+    """Builder of URLs below `base_url`, which has no trailing slash. None is the root of the request's host."""
 
     def __init__(self, base_url: str | None) -> None:
         self._base = base_url or ""
@@ -25,14 +25,14 @@ class Links:
         return f"{self._base}/snapshots/{snapshot.id}"
 
     def shared(self, token: str) -> str:
-        """The page of a photo for whoever was given the link with this token."""
+        """Return the URL of a share link, by its token."""
         return f"{self._base}/shared/{token}"
 
     def capture(self, number: int) -> str:
         return f"{self._base}/api/captures/{number}"
 
     def describe(self, snapshot: Snapshot) -> SnapshotBody:
-        """The snapshot as viewers and scripts are told of it."""
+        """Return the snapshot as events, pages and the API describe it, with its URLs."""
         return SnapshotBody(
             camera=snapshot.camera,
             capture=snapshot.capture,

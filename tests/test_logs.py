@@ -149,7 +149,7 @@ def test_a_full_disk_is_told_once_and_stops_nothing(capfd: pytest.CaptureFixture
     said = capfd.readouterr().err.splitlines()
     assert [line[-6:] for line in said if "INFO" in line] == ["line 0", "line 1", "line 2"]
     assert [line for line in said if "INFO" not in line] == [
-        "dog: the log file /dev/full can't be written, lines are lost: [Errno 28] No space left on device"
+        "dog: the log file /dev/full can't be written, and lines are lost: [Errno 28] No space left on device"
     ]
 
 
@@ -183,8 +183,8 @@ with start_logging(Path(sys.argv[1]), "info"):
     assert status == 0, said
     own = [line for line in said.splitlines() if line.startswith("dog:")]
     assert own == [
-        f"dog: the log file {file} can't be written, lines are lost: [Errno 27] File too large",
-        f"dog: the log file {file} is written again",
+        f"dog: the log file {file} can't be written, and lines are lost: [Errno 27] File too large",
+        f"dog: the log file {file} can be written again",
     ]
     assert "third" in file.read_text()
 

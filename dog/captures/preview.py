@@ -28,7 +28,7 @@ class Part:
     follows a header that was sent before.
     """
 
-    __slots__ = ("ahead", "whole")
+    __slots__ = ("after_header", "with_header")
 
     def __init__(self, frame: bytes) -> None:
         header = b"%bContent-Length: %d\r\n\r\n" % (DELIMITER, len(frame))

@@ -85,10 +85,10 @@ class Client:
     ) -> Photo:
         """Take a photo, and wait for it.
 
-        Its exposure began no earlier than `max_age` seconds before the request: 0 takes a new photo, None allows one that
-        is no older than the camera's dead time. `camera` is a name; None is the first camera. One call takes one photo,
-        even if the connection is lost or the server restarts and the request is repeated. With the same `request` (up
-        to 128 random characters, an idempotency key), several calls take one photo.
+        Its exposure began at most `max_age` seconds before the request: 0 takes a new photo, None allows one up to the
+        camera's dead time old. `camera` is a name; None is the first camera. One call takes one photo, even if the
+        connection is lost or the server restarts and the request is repeated. With the same `request` (up to 128 random
+        characters, an idempotency key), several calls take one photo.
         Raise ValueError for an invalid `max_age`, CaptureFailed if the photo fails, Refused, Unreachable and Forbidden.
         """
         if max_age is not None and not (math.isfinite(max_age) and max_age >= 0):

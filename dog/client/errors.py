@@ -48,7 +48,7 @@ class PhotoDamaged(ClientError):
 
 
 class Refused(ClientError):
-    """The server refused the request. `code` is in docs/protocol.md; `retry_after`, if any, is in seconds."""
+    """The server refused the request. `code` is in docs/protocol.md; `retry_after` is in seconds."""
 
     def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

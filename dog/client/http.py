@@ -1,7 +1,7 @@
-"""The server, seen from here: what is asked of it over HTTP, and asked again when a connection dies.
+"""HTTP requests to a server, with retries after a lost connection.
 
-All that is asked here may be said twice: reading changes nothing, and a press has its key. A server that was never
-reached is not waited for: a wrong address stays wrong. One that was is, as long as the caller's time lasts.
+Every request may be repeated: reading changes nothing, and a capture request has an idempotency key. Requests to a
+server that was never reached are not retried, because its URL may be wrong. Others are, until the caller's timeout.
 """
 
 import asyncio
@@ -32,52 +32,52 @@ from dog.client.server_url import display_url
 __all__ = ["CONNECT_TIMEOUT", "MAX_IMAGE_BYTES", "Answer", "Server", "read_retry_after", "retry_delays"]
 
 INITIAL_MAX_DELAY = 0.5
-"""Seconds; the longest first wait before coming back (docs/protocol.md), doubling to LAST_DELAY."""
+"""Maximum delay of the first retry, in seconds (docs/protocol.md). It doubles up to MAX_DELAY."""
 MAX_DELAY = 20.0
 CONNECT_TIMEOUT = 10.0
-"""Seconds in which a connection has to be made."""
+"""Seconds in which a connection must be established."""
 READ_TIMEOUT = 20.0
-"""Seconds without a byte of an answer that was begun, or of one that needs no camera."""
+"""Seconds without a byte of a response. A capture's response may take longer to begin."""
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
-"""Bytes, more than which no server of ours has a picture of."""
+"""Maximum size of an image, as on the server."""
 MAX_TEXT_BYTES = 8 * 1024 * 1024
-"""Bytes of any other answer."""
+"""Maximum size of any other response."""
 MAX_FETCH_ATTEMPTS = 3
-"""How often a picture is fetched that comes damaged."""
+"""Attempts to fetch an image that arrives damaged."""
 _RESTART_STATUSES = (502, 503, 504)
-"""What a proxy says while the server behind it starts again."""
+"""Status codes of a proxy whose server is restarting."""
 
 
 def retry_delays() -> Iterator[float]:
-    """Seconds to wait before each next try: full jitter, so that not everybody comes back at once."""
-    longest = INITIAL_MAX_DELAY
+    """Yield the delays before retries: full jitter, so that clients do not reconnect all at once."""
+    limit = INITIAL_MAX_DELAY
     while True:
-        yield random.uniform(0, longest)
-        longest = min(MAX_DELAY, 2 * longest)
+        yield random.uniform(0, limit)
+        limit = min(MAX_DELAY, 2 * limit)
 
 
 def _check_token(token: str) -> str:
-    """Raises ValueError for what could not stand in a header, or is none."""
+    """Raise ValueError if the token is empty or can't be sent in a header."""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("a token is one word, without spaces, such as `dog token add` prints")
+        raise ValueError("the token is not one word; use one that `dog token add` printed")
     return token
 
 
 class _ProblemBody(msgspec.Struct):
-    """RFC 9457, with our code."""
+    """Problem details (RFC 9457), with the code of docs/protocol.md."""
 
     code: str
     detail: str
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server wants to be left alone, where it says so."""
+    """Return the seconds of a Retry-After header, or None."""
     seconds = headers.get("Retry-After", "")
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
 class _RetryLater(Exception):
-    """It may be asked again, but not before so many seconds."""
+    """The request may be repeated after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -90,20 +90,21 @@ class Answer:
 
 
 class Server:
-    """One server and the connections to it; `reached` is whether it has ever answered. `token` is shown each time.
+    """A server and the HTTP connections to it. `reached` is True once it has answered.
 
-    `certificate` is a PEM file with the only ones, or authorities, that are trusted. Raises OSError where it is none.
+    `token` is sent with each request. `certificate` is a PEM file with the only certificates, or authorities, to trust.
+    Raise OSError if it is not one.
     """
 
     def __init__(
         self,
-        address: URL,
+        base_url: URL,
         timeout: float | None,
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.address = address
-        self.display_url = display_url(address)
+        self.base_url = base_url
+        self.display_url = display_url(base_url)
         self.reached = False
         self._timeout = timeout
         self._headers = {"Accept-Encoding": "identity"}
@@ -115,7 +116,7 @@ class Server:
     @property
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the client is not open: use it as `async with Client(url) as dog:`")
+            raise RuntimeError("the client is not open; use it as `async with Client(url) as dog:`")
         return self._session
 
     def open(self) -> None:
@@ -140,40 +141,40 @@ class Server:
         max_bytes: int = MAX_TEXT_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
-        """What is at the path, in at most `max_bytes` bytes. What `is_intact` denies is fetched again.
+        """Fetch a path: at most `max_bytes`, and again if `is_intact` returns False.
 
-        Raises Unreachable, Forbidden, Refused or PhotoGone, and PhotoDamaged.
+        Raise Unreachable, Forbidden, Refused, PhotoGone or PhotoDamaged.
         """
         return (await self._request("GET", path, query=query, max_bytes=max_bytes, is_intact=is_intact)).body
 
     async def capture(self, body: bytes, key: str) -> Answer:
-        """The answer to a press, which comes when its photo is there. Raises CaptureFailed beside what `get` does."""
+        """Send a capture request, and wait for its photo. Raise CaptureFailed, and the errors of `get`."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         return await self._request("POST", "api/captures", headers=headers, body=body)
 
     def unreachable(self, error: BaseException) -> Unreachable:
-        """What is told of a connection that could not be made, or died."""
+        """Return the error for a connection that failed or was lost."""
         match error:
             case aiohttp.ClientConnectorCertificateError():
-                why = "its certificate is not one that is trusted here, or not for this name; --certificate trusts one"
+                why = "its certificate is not trusted, or has another name; to trust it, use --certificate"
             case aiohttp.ClientConnectorDNSError():
-                why = "nobody knows a machine of that name; look at the address"
+                why = "its host name is unknown; check the URL"
             case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(
                 error, aiohttp.ClientSSLError
             ):
-                why = f"{os.strerror(number).lower()}; look whether the server runs and at the address"
+                why = f"{os.strerror(number).lower()}; check the URL, and that the server runs"
             case TimeoutError():
-                why = f"no answer in {CONNECT_TIMEOUT:g} s; look whether the server runs and at the address"
+                why = f"no response in {CONNECT_TIMEOUT:g} s; check the URL, and that the server runs"
             case _:
-                why = "the connection broke off; look whether it is a D.O.G., and at http or https"
+                why = "the connection was lost; check that it is a D.O.G. server, and http or https in the URL"
         return Unreachable(f"{self.display_url} can't be reached: {why}.")
 
     def forbidden(self, why: str) -> Forbidden:
-        return Forbidden(f"{self.display_url} lets nobody in like this: {why}")
+        return Forbidden(f"{self.display_url} refused access: {why}")
 
     def not_a_dog_server(self) -> Unreachable:
-        """What is told of a server that speaks HTTP and is not ours."""
-        return Unreachable(f"{self.display_url} answers, but not as a D.O.G. does; look at the address and its path.")
+        """Return the error for an HTTP server that is not a D.O.G. server."""
+        return Unreachable(f"{self.display_url} is not a D.O.G. server; check the URL and its path.")
 
     async def _request(
         self,
@@ -202,8 +203,8 @@ class Server:
                         damaged += 1
                         if damaged == MAX_FETCH_ATTEMPTS:
                             raise self._damaged(path)
-                    except _RetryLater as again:
-                        wait = max(wait, again.seconds)
+                    except _RetryLater as later:
+                        wait = max(wait, later.seconds)
                     except (aiohttp.ClientError, OSError) as error:
                         if not self.reached:
                             raise self.unreachable(error) from error
@@ -211,48 +212,48 @@ class Server:
         except TimeoutError:
             pass
         raise Unreachable(
-            f"{self.display_url} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
+            f"{self.display_url} did not respond in {self._timeout:g} s; check that it runs, or raise the timeout."
         )
 
     def _damaged(self, path: str) -> PhotoDamaged:
         return PhotoDamaged(
-            f"{self.display_url} told of another picture than what it gives as {path}, {MAX_FETCH_ATTEMPTS} times; "
-            "look what is between here and there, and say `dog album verify` there."
+            f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times; "
+            "check the proxies in between, and run `dog album verify` on the server."
         )
 
     async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:
-        """One try. Raises _Again where the answer is only for now."""
-        async with self.session.request(method, self.address / path, **options) as response:
+        """Send one request. Raise _RetryLater if the server's proxy reports a temporary failure."""
+        async with self.session.request(method, self.base_url / path, **options) as response:
             data = await self._read(response, max_bytes)
         problem = self._find_problem(response, data)
         if problem is None:
             self.reached = True
             return Answer(response.status, data)
-        its_word = isinstance(problem, Refused) and method != "GET"  # what a press got is for who pressed to judge
-        if self.reached and response.status in _RESTART_STATUSES and not its_word:
+        is_final = isinstance(problem, Refused) and method != "GET"  # the caller decides whether to repeat a capture
+        if self.reached and response.status in _RESTART_STATUSES and not is_final:
             raise _RetryLater(read_retry_after(response.headers) or 0.0)
         raise problem
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-        """The answer's body. Raises Unreachable for one that has no end."""
+        """Read a response's body. Raise Unreachable if it is too large."""
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
             if len(data) > max_bytes:
                 raise Unreachable(
-                    f"{self.display_url} answers with more than {max_bytes // 1024**2} MiB, as no D.O.G. does; "
-                    "look at the address and its path."
+                    f"{self.display_url} sent more than {max_bytes // 1024**2} MiB, and is not a D.O.G. server; "
+                    "check the URL and its path."
                 )
         return bytes(data)
 
     def _find_problem(self, response: aiohttp.ClientResponse, data: bytes) -> ClientError | None:
-        """What the answer says went wrong; None where all is well."""
+        """Return the error that a response reports, or None."""
         if response.status < 300:
             encoded = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-            return self.not_a_dog_server() if encoded else None  # nobody asked for that, and it may be of any size
+            return self.not_a_dog_server() if encoded else None  # not requested, and its size has no limit
         location = response.headers.get("Location")
         if response.status < 400 and location:
-            return AddressError(f"{self.display_url} sends whoever asks to {location}; write that address.")
+            return AddressError(f"{self.display_url} redirects to {location}; use that URL.")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

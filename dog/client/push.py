@@ -1,9 +1,9 @@
-"""The push, as one stream that heals itself: it comes back after a loss and goes on behind the last event it had.
+"""The push as one stream of events: it reconnects after a loss, and resumes after the last event.
 
-    connect -> hello -> events ... lost -> (full jitter) -> connect with the cursor -> hello, and what was missed
+    connect -> hello -> events ... lost -> (full jitter) -> connect with the cursor -> hello, missed events
 
-An event is handed on once, in order: `seq` tells repeats. What can't be had again is told as Missed. Messages and
-fields that are not known are ignored. The close codes 4401 and 4403 end it, every other loss is temporary.
+Each event is passed on once, in order; repeats are detected by `seq`. Events that can't be replayed are reported as
+Missed. Unknown messages and fields are ignored. Only the close codes 4401 and 4403 end the stream.
 """
 
 import asyncio
@@ -21,26 +21,26 @@ from dog.protocol import Error, Event, Hello, Viewers
 __all__ = ["Lost", "Missed", "Push", "PushEvent"]
 
 STABLE_SECONDS = 10.0
-"""Seconds after which a connection counts as a good one: the waits begin anew behind it."""
+"""Seconds after which a connection counts as stable, and the retry delays start again at the first."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds that the server has to answer our close."""
+"""Seconds that the server has to reply to our close frame."""
 _FORBIDDEN = (4401, 4403)
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Bytes of the longest message that is taken: a `hello` of very many cameras."""
+"""Maximum size of a message, such as a `hello` of very many cameras."""
 
 log = logging.getLogger(__name__)
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
-    """Said on this side: the connection is gone, and is being made again. `reason` is for a person."""
+    """The client (not the server) reports a lost connection, and reconnects. `reason` is for people."""
 
     reason: str
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True, tag="missed"):
-    """Said on this side, right behind a Hello: the events after the cursor `since` can't be had again.
+    """The client (not the server) reports that events after the cursor `since` can't be replayed.
 
-    The Hello is the state that they led to; `Client.snapshots` lists the photos among them.
+    It follows a Hello, which has the state after them. `Client.snapshots` lists the photos among them.
     """
 
     since: str
@@ -51,7 +51,7 @@ _EVENT_TYPES: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind i
 
 
 class _Envelope(msgspec.Struct):
-    """What is read of every message, known or not."""
+    """The fields that every message may have, also an unknown one."""
 
     type: str
     seq: int | None = None
@@ -59,7 +59,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Push:
-    """The events after the cursor `since`, or from now on, handed on one by one."""
+    """The events after the cursor `since`, or from now on, passed to `on_event` one by one."""
 
     def __init__(
         self, server: Server, on_event: Callable[[PushEvent], Awaitable[None]], since: str | None = None
@@ -70,11 +70,11 @@ class Push:
         self._epoch = -1
         self._seq = -1
         self._has_hello = False
-        self._lost_reported = False  # that the connection is lost
+        self._lost_reported = False
         self._delays = retry_delays()
 
     async def run(self) -> None:
-        """Go on until cancelled. Raises Unreachable where the server was never reached, and Forbidden."""
+        """Receive events until cancelled. Raise Forbidden, or Unreachable if no server was ever reached."""
         while True:
             wait = 0.0
             try:
@@ -93,21 +93,21 @@ class Push:
             await asyncio.sleep(max(wait, next(self._delays)))
 
     def _classify(self, error: aiohttp.WSServerHandshakeError) -> tuple[str, float]:
-        """A server that did not let us in: why, and how many seconds it wants to be left alone."""
+        """Return why a handshake failed, and its Retry-After. Raise an error if it is permanent."""
         if error.status in (401, 403):
             raise self._server.forbidden(f"status {error.status}.") from None
         seconds = read_retry_after(error.headers or {}) or 0.0
-        full = f"{self._server.display_url} has no room for another viewer now; try again later."
+        full = f"{self._server.display_url} has too many viewers; try again later."
         if not self._server.reached:
             raise (Unreachable(full) if error.status == 503 else self._server.not_a_dog_server()) from None
         return full, seconds
 
     async def _listen(self) -> str:
-        """One connection, until it is lost: why it was."""
+        """Receive events of one connection until it is lost. Return the reason."""
         loop = asyncio.get_running_loop()
         query = {} if self._cursor is None else {"since": self._cursor}
         connecting = self._server.session.ws_connect(
-            self._server.address / "ws",
+            self._server.base_url / "ws",
             params=query,
             heartbeat=READ_TIMEOUT,
             max_msg_size=_MAX_MESSAGE_BYTES,
@@ -115,7 +115,7 @@ class Push:
         )
         async with asyncio.timeout(CONNECT_TIMEOUT):
             socket = await connecting
-        since = loop.time()
+        connected_at = loop.time()
         try:
             while True:
                 message = await socket.receive(None if self._has_hello else CONNECT_TIMEOUT)
@@ -124,7 +124,7 @@ class Push:
                 elif message.type is not aiohttp.WSMsgType.BINARY:
                     break
         finally:
-            if self._has_hello and loop.time() - since > STABLE_SECONDS:
+            if self._has_hello and loop.time() - connected_at > STABLE_SECONDS:
                 self._delays = retry_delays()
             await socket.close()
         if socket.close_code in _FORBIDDEN:
@@ -132,9 +132,9 @@ class Push:
         return f"The connection to {self._server.display_url} was lost."
 
     async def _on_message(self, text: str) -> None:
-        """Hand on what is new to whoever listens. Raises msgspec.DecodeError for what no D.O.G. says."""
+        """Pass on a new event. Raise msgspec.DecodeError if the server is not a D.O.G. server."""
         envelope = msgspec.json.decode(text, type=_Envelope)
-        if envelope.type == "error" and not self._has_hello:  # it says nothing else to who does not say who they are
+        if envelope.type == "error" and not self._has_hello:  # sent to clients that must authenticate
             raise self._server.forbidden(msgspec.json.decode(text, type=Error).message)
         if envelope.type == "hello":
             await self._on_hello(msgspec.json.decode(text, type=Hello))
@@ -151,7 +151,7 @@ class Push:
         try:
             message: PushEvent = msgspec.json.decode(text, type=kind)
         except msgspec.ValidationError as error:
-            log.warning("A message %r of %s can't be understood: %s", envelope.type, self._server.display_url, error)
+            log.warning("A message %r of %s is not valid: %s", envelope.type, self._server.display_url, error)
             message = Missed(since=before or "")
         await self._on_event(message)
 

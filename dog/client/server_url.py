@@ -13,7 +13,7 @@ _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 
 def parse_server_url(text: str) -> URL:
-    """Parse the base URL of a server. The default scheme is http. Raise AddressError if it is invalid."""
+    """Parse a server's base URL; the default scheme is http. Raise AddressError if it is invalid."""
     try:
         url = URL(text if "://" in text else f"http://{text}")
         valid = url.scheme in ("http", "https") and url.host and url.port and not (url.query_string or url.fragment)

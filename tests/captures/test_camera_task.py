@@ -137,7 +137,7 @@ async def test_a_driver_that_breaks_is_an_end_like_any_other(make: Make, caplog:
     await parts.task.capture_and_wait()
 
 
-async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> None:
+async def test_a_failed_capture_keeps_its_message_but_no_frames(make: Make) -> None:
     """Its frames hold the refused picture, and 256 of them would fill the memory."""
     parts = await make()
     parts.camera.results.append(b"no picture" * 1000)
@@ -149,7 +149,7 @@ async def test_of_a_failed_capture_only_the_words_are_remembered(make: Make) -> 
     assert error is not None
     assert (error.__cause__, error.__context__) == (None, None)
     frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
-    assert frames <= {"take", "test_of_a_failed_capture_only_the_words_are_remembered"}
+    assert frames <= {"capture_and_wait", "test_a_failed_capture_keeps_its_message_but_no_frames"}
 
 
 async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:

@@ -271,7 +271,7 @@ def test_addresses_are_understood_as_people_write_them() -> None:
     "text", ["", "ftp://a", "http://", "http://a b", "http://a:99999", "http://a/?x=1", "a:b:c", "http:///x", "a\n"]
 )
 def test_what_is_no_address_is_named(text: str) -> None:
-    with pytest.raises(AddressError, match=r"is no address of a server; write one such as http://camera\.local:8080"):
+    with pytest.raises(AddressError, match=r"is not the URL of a server; write one such as http://camera\.local:8080"):
         Client(text)
 
 
@@ -307,7 +307,7 @@ def free_port() -> int:
 
 async def test_a_server_that_is_not_there_is_told_at_once() -> None:
     async with Client(f"127.0.0.1:{free_port()}", timeout=None) as dog:
-        with pytest.raises(Unreachable, match="connection refused; look whether the server runs"):
+        with pytest.raises(Unreachable, match="connection refused; check the URL"):
             await dog.capture()
         with pytest.raises(Unreachable, match="connection refused"):
             await anext(aiter(dog.events()))
@@ -316,7 +316,7 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
 async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         async with Client(f"127.0.0.1:{deaf.getsockname()[1]}", timeout=0.2) as dog:
-            with pytest.raises(Unreachable, match=r"gave no answer in 0\.2 s"):
+            with pytest.raises(Unreachable, match=r"did not respond in 0\.2 s"):
                 await dog.capture()
 
 
@@ -358,7 +358,7 @@ async def test_another_kind_of_server_is_told_apart(status: int, stand_in: Stand
     url = await stand_in(answer)
     async with Client(url) as dog:
         for asking in (dog.capture(), dog.cameras(), list_ids(dog), first_event(url)):
-            with pytest.raises(Unreachable, match=r"answers, but not as a D\.O\.G\. does"):
+            with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
                 await asking
 
 
@@ -367,7 +367,7 @@ async def test_a_server_that_moved_says_where_to(stand_in: StandIn) -> None:
         raise web.HTTPMovedPermanently("https://dog.example.org/")
 
     async with Client(await stand_in(answer)) as dog:
-        with pytest.raises(AddressError, match=r"https://dog\.example\.org/; write that address"):
+        with pytest.raises(AddressError, match=r"redirects to https://dog\.example\.org/; use that URL"):
             await dog.capture()
 
 
@@ -476,10 +476,10 @@ async def test_an_answer_without_an_end_is_not_read_on(stand_in: StandIn, monkey
 
     async with Client(await stand_in(answer)) as dog:
         photo = await dog.capture()
-        with pytest.raises(Unreachable, match=r"more than 1 MiB, as no D\.O\.G\. does"):
+        with pytest.raises(Unreachable, match=r"more than 1 MiB, and is not a D\.O\.G\. server"):
             await photo.read()
         assert await ended.get()
-        with pytest.raises(Unreachable, match=r"more than 8 MiB, as no D\.O\.G\. does"):
+        with pytest.raises(Unreachable, match=r"more than 8 MiB, and is not a D\.O\.G\. server"):
             await dog.cameras()
 
 
@@ -491,7 +491,7 @@ async def test_what_comes_packed_was_not_asked_for_and_is_not_unpacked(stand_in:
         return web.Response(body=gzip.compress(b'{"cameras":[]}'), headers={"Content-Encoding": "gzip"})
 
     async with Client(await stand_in(answer)) as dog:
-        with pytest.raises(Unreachable, match=r"answers, but not as a D\.O\.G\. does"):
+        with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
             await dog.cameras()
     assert asked == ["identity"]
 
@@ -501,7 +501,7 @@ async def test_json_that_is_too_deep_is_refused(stand_in: StandIn) -> None:
         return web.Response(text='{"cameras":[],"more":' + "[" * 100_000, content_type="application/json")
 
     async with Client(await stand_in(answer)) as dog:
-        with pytest.raises(Unreachable, match="but not as a"):
+        with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
             await dog.cameras()
 
 
@@ -529,7 +529,7 @@ async def test_a_picture_that_comes_damaged_is_fetched_again_and_then_refused(
         if times == 2:
             assert await photo.read() == PICTURE
         else:
-            with pytest.raises(PhotoDamaged, match=r"another picture than what it gives as snapshots/p1\.jpg, 3 times"):
+            with pytest.raises(PhotoDamaged, match=r"^snapshots/p1\.jpg of .+ arrived damaged 3 times"):
                 await photo.read()
     assert len(given) == 3
 
@@ -550,7 +550,7 @@ async def test_a_photo_that_no_server_of_ours_would_tell_of_is_refused(
         return web.json_response(make_body(1, **wrong), status=201)
 
     async with Client(await stand_in(answer)) as dog:
-        with pytest.raises(Unreachable, match="but not as a"):
+        with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
             await dog.capture()
 
 

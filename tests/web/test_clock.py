@@ -107,7 +107,7 @@ def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_
     assert (confirmed.returncode, confirmed.stderr) == (0, "")
     assert confirmed.stdout.startswith("The clock is confirmed.\nA running server uses these photos")
     machine.server.wait_for("is trusted: you confirmed it")
-    machine.server.wait_for("2 photos made room")
+    machine.server.wait_for("2 old photos were deleted")
     assert machine.photos() == photos[:2]
     assert not machine.is_in_doubt()
     machine.server.kill()
@@ -141,7 +141,7 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
     assert len(machine.photos()) == 1
     machine.set_clock(32, synchronised=True)
     machine.server.wait_for("is trusted: the kernel says that it is synchronised")
-    machine.server.wait_for("1 photos made room")
+    machine.server.wait_for("1 old photos were deleted")
     assert machine.photos() == []
 
 
@@ -155,7 +155,7 @@ def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(m
     photo = machine.take()
     assert machine.photos() == [photo, old]
     machine.set_clock(0, synchronised=True)
-    machine.server.wait_for("1 photos made room")
+    machine.server.wait_for("1 old photos were deleted")
     assert machine.photos() == [photo]
 
 
