@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def setup_tools_main() -> None:
-    """Run the command. PyPI's package `dog`, another project, replaces our script with one that calls this name."""
+    """Run the command `dog`, if the script of PyPI's package `dog`, another project, replaced ours."""
     from dog_camera import main
 
     main()

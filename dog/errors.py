@@ -48,7 +48,7 @@ class DogError(Exception):
 
 
 class SettingError(DogError):
-    """A wrong setting. `str()` is one line: the setting, its source, the problem and the expected value."""
+    """A wrong setting. `str()` is one line: the setting, its source, what is wrong and what is expected."""
 
     def __init__(self, setting: str, source: str, problem: str) -> None:
         super().__init__(f"{setting} ({source}): {problem}")
@@ -99,7 +99,7 @@ class CameraFault(CaptureError):
 
 
 class CameraOffline(CaptureError):
-    """The camera is offline. `next_try`: seconds until the next attempt, if the driver overrides the default."""
+    """The camera is offline. A driver may set `next_try`, the seconds until the next attempt."""
 
     code = "camera_offline"
     next_try: float | None = None

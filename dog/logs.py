@@ -1,4 +1,4 @@
-"""The log: short lines on standard error, full lines in a file of 1 MB that is rotated, with five old files.
+"""The log: short lines on standard error, full lines in a rotated file (1 MB, and five old files).
 
 A logger only puts a record in a queue. One thread writes, so that the event loop never waits for a disk or a terminal.
 If the log can't be written (a full disk, a closed terminal), lines are lost and the service continues. A record is one
@@ -81,7 +81,7 @@ class _Queue(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """The thread that writes records. Its stop has a timeout: a stopped terminal must not block the process."""
+    """The thread that writes records. Its stop has a timeout, because a stopped terminal blocks it."""
 
     ended = False
 
@@ -100,7 +100,7 @@ class _FileFormatter(logging.Formatter):
 
 
 class _File(RotatingFileHandler):
-    """Rotated log file. It reports on standard error once that it can't be written, and once that it can again."""
+    """The rotated log file. It reports once on standard error when writing fails, or works again."""
 
     broken = False
     _failed = False
@@ -156,7 +156,7 @@ class _Terminal(logging.Handler):
 
 
 class Log:
-    """The running log. `stop`, or the end of the context, writes queued records and restores the root logger."""
+    """The running log. `stop`, or leaving the context, writes queued records and restores the root logger."""
 
     def __init__(self, handlers: list[logging.Handler], level: int) -> None:
         self._root = logging.getLogger()

@@ -6,16 +6,16 @@ With the setting `base_url` they are absolute URLs, else absolute paths on the r
 from dog.protocol import SnapshotBody, timestamp
 from dog.snapshots import Snapshot
 
-__all__ = ["Links"]
+__all__ = ["UrlBuilder"]
 
 
-class Links:
-    """Builder of URLs below `base_url`, which has no trailing slash. None is the root of the request's host."""
+class UrlBuilder:
+    """Builder of URLs below `base_url` (without a trailing slash), or below the request's host (None)."""
 
     def __init__(self, base_url: str | None) -> None:
         self._base = base_url or ""
 
-    def picture(self, snapshot: Snapshot) -> str:
+    def image(self, snapshot: Snapshot) -> str:
         return f"{self._base}/snapshots/{snapshot.id}.{snapshot.suffix}"
 
     def thumbnail(self, snapshot: Snapshot) -> str:
@@ -24,7 +24,7 @@ class Links:
     def page(self, snapshot: Snapshot) -> str:
         return f"{self._base}/snapshots/{snapshot.id}"
 
-    def shared(self, token: str) -> str:
+    def share_link(self, token: str) -> str:
         """Return the URL of a share link, by its token."""
         return f"{self._base}/shared/{token}"
 
@@ -37,7 +37,7 @@ class Links:
             camera=snapshot.camera,
             capture=snapshot.capture,
             snapshot=snapshot.id,
-            url=self.picture(snapshot),
+            url=self.image(snapshot),
             page=self.page(snapshot),
             thumbnail=self.thumbnail(snapshot),
             captured_at=timestamp(snapshot.captured_at),

@@ -35,8 +35,8 @@ def utc_now() -> dt.datetime:
 class Availability:
     """Availability of one camera.
 
-    `offline` is the error while the camera is offline, else None; `since` is when it went offline. `open_timeout` is the
-    time limit of one attempt, in seconds. `on_change` is called after every change, and if the reason changes.
+    `offline` is the error while the camera is offline, else None; `since` is when it went offline. `open_timeout` is
+    the time limit of one attempt, in seconds. `on_change` is called after every change, also of the error's message.
     """
 
     def __init__(

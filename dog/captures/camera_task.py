@@ -37,7 +37,7 @@ from dog.protocol import (
 )
 from dog.push.hub import Hub
 from dog.snapshots import Origin, Snapshot, SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
@@ -70,7 +70,7 @@ class CameraTask:
         queue: CaptureQueue[Snapshot],
         store: SnapshotStore,
         hub: Hub,
-        links: Links,
+        links: UrlBuilder,
         metrics: Metrics,
         capture_timeout: float,
         settings: str | None = None,
@@ -130,7 +130,7 @@ class CameraTask:
             outcome=decision.outcome,
             capture=decision.capture,
             snapshot=decision.snapshot.id if decision.snapshot else None,
-            url=self._links.picture(decision.snapshot) if decision.snapshot else None,
+            url=self._links.image(decision.snapshot) if decision.snapshot else None,
             captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
             age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
             retry_after=None if decision.wait is None else round(decision.wait, 3),

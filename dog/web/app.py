@@ -31,7 +31,7 @@ from dog.protocol import encode
 from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
 from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
@@ -182,7 +182,7 @@ async def _start_service(
     if access is not None:
         access.on_change = presence.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
-    links = Links(settings.base_url)
+    links = UrlBuilder(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():

@@ -22,7 +22,7 @@ from dog.metrics import Metrics
 from dog.protocol import Event, Quality
 from dog.push.hub import Hub
 from dog.snapshots import Snapshot, SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 from tests.support.cameras import HandCamera, make_picture
 from tests.support.running import until
 
@@ -57,7 +57,7 @@ class Parts:
             queue=CaptureQueue(dead_time, itertools.count(1).__next__),
             store=store,
             hub=self.hub,
-            links=Links(None),
+            links=UrlBuilder(None),
             metrics=self.metrics,
             capture_timeout=capture_timeout,
         )
