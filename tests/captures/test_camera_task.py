@@ -27,7 +27,7 @@ from tests.support.cameras import HandCamera, make_picture
 from tests.support.running import until
 
 
-class Told(Hub):
+class RecordingHub(Hub):
     """A hub without viewers that remembers what it was told."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -49,7 +49,7 @@ class Parts:
     def __init__(self, store: SnapshotStore, dead_time: float, capture_timeout: float) -> None:
         self.camera = HandCamera()
         self.metrics = Metrics("test")
-        self.hub = Told(self.metrics)
+        self.hub = RecordingHub(self.metrics)
         self.store = store
         self.task = CameraTask(
             "main",
@@ -83,7 +83,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         await parts.store.close()
 
 
-async def test_what_is_asked_for_comes_with_its_two_events(make: Make) -> None:
+async def test_a_capture_publishes_two_events_and_returns_its_snapshot(make: Make) -> None:
     parts = await make()
     reply, snapshot = await parts.task.capture_and_wait()
     assert (reply.outcome, reply.capture) == ("started", 1)
@@ -93,7 +93,7 @@ async def test_what_is_asked_for_comes_with_its_two_events(make: Make) -> None:
     assert parts.task.latest == snapshot
 
 
-async def test_everybody_who_waits_for_a_failed_capture_is_told_why(make: Make) -> None:
+async def test_all_requests_of_a_failed_capture_get_its_error(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
     parts.camera.results.append(CameraFault("No light."))
@@ -105,7 +105,7 @@ async def test_everybody_who_waits_for_a_failed_capture_is_told_why(make: Make) 
     assert parts.hub.types == ["capturing", "failed"]
 
 
-async def test_who_gives_up_waiting_takes_the_photo_from_nobody(make: Make) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_capture_of_others(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
     patient, hasty = (asyncio.create_task(parts.task.capture_and_wait()) for _ in range(2))
@@ -116,7 +116,7 @@ async def test_who_gives_up_waiting_takes_the_photo_from_nobody(make: Make) -> N
     assert hasty.cancelled()
 
 
-async def test_a_driver_that_forgets_its_time_limit_is_cut_off(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_driver_that_misses_its_time_limit_is_cancelled(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_task, "TIMEOUT_GRACE", 0.01)
     parts = await make(capture_timeout=0.01)
     parts.camera.held = True
@@ -127,7 +127,7 @@ async def test_a_driver_that_forgets_its_time_limit_is_cut_off(make: Make, monke
     await parts.task.capture_and_wait()
 
 
-async def test_a_driver_that_breaks_is_an_end_like_any_other(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_of_a_driver_fails_the_capture(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     parts = await make()
     parts.camera.results.append(ZeroDivisionError("inside"))
     with pytest.raises(CameraFault, match="See the server's log"):
@@ -152,14 +152,14 @@ async def test_a_failed_capture_keeps_its_message_but_no_frames(make: Make) -> N
     assert frames <= {"capture_and_wait", "test_a_failed_capture_keeps_its_message_but_no_frames"}
 
 
-async def test_what_the_system_refuses_is_told_in_its_words(make: Make) -> None:
+async def test_an_os_error_is_reported_with_its_text(make: Make) -> None:
     parts = await make()
     parts.camera.results.append(OSError(24, "Too many open files"))
     with pytest.raises(CameraFault, match="Too many open files"):
         await parts.task.capture_and_wait()
 
 
-async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ever(
+async def test_only_the_results_of_the_last_captures_are_remembered(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "MAX_REMEMBERED", 3)
@@ -169,7 +169,7 @@ async def test_what_became_of_a_capture_is_remembered_for_a_while_and_not_for_ev
     assert [parts.task.results.find(number) is None for number in range(1, 6)] == [True, True, False, False, False]
 
 
-async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_camera(make: Make) -> None:
+async def test_cached_requests_do_not_open_an_offline_camera(make: Make) -> None:
     parts = await make()
     await parts.task.capture_and_wait()
     parts.camera.offline = True
@@ -181,7 +181,7 @@ async def test_presses_that_an_existing_photo_answers_do_not_bother_an_offline_c
     assert parts.camera.opened == 1
 
 
-async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
+async def test_a_snapshot_that_is_being_saved_at_the_stop_is_saved_and_published(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = await make()
@@ -206,7 +206,7 @@ async def test_a_photo_that_is_being_saved_at_the_stop_is_saved_and_told(
     assert parts.hub.types == ["capturing", "ready"]
 
 
-async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_gives_frames(make: Make) -> None:
+async def test_a_camera_with_frames_retakes_an_image_that_the_store_rejects(make: Make) -> None:
     parts = await make()
     with_header, damaged = make_picture(), b"no picture"
     seen = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
@@ -224,7 +224,7 @@ async def test_damage_that_only_the_store_finds_is_taken_again_where_the_camera_
         await parts.task.capture_and_wait(max_age=0)
 
 
-async def test_presses_at_an_offline_camera_share_their_failures(make: Make) -> None:
+async def test_requests_to_an_offline_camera_share_a_failure(make: Make) -> None:
     parts = await make()
     await parts.task.availability.first_attempt_done.wait()
     parts.camera.offline = True
@@ -237,7 +237,7 @@ async def test_presses_at_an_offline_camera_share_their_failures(make: Make) -> 
     assert parts.camera.captures <= 6
 
 
-async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(
+async def test_a_camera_lost_while_its_image_is_saved_stays_offline(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = await make()
@@ -254,7 +254,7 @@ async def test_a_camera_that_goes_while_its_picture_is_saved_is_gone(
     assert parts.task.status().state == "offline"
 
 
-async def test_a_mistake_that_ends_the_task_is_in_the_log_and_the_camera_is_closed_at_the_stop(
+async def test_an_exception_that_ends_the_task_is_logged_and_the_camera_is_closed_at_the_stop(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = await make()
@@ -271,7 +271,7 @@ async def test_a_mistake_that_ends_the_task_is_in_the_log_and_the_camera_is_clos
     parts.task._task = None  # the fixture stops it again
 
 
-async def test_a_stop_ends_the_exposure_as_failed_and_sends_away_who_waits_for_the_next(make: Make) -> None:
+async def test_a_stop_fails_the_running_capture_and_refuses_waiting_requests(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
     first = asyncio.create_task(parts.task.capture_and_wait())
@@ -295,14 +295,14 @@ def make_snapshot(captured_at: dt.datetime) -> Snapshot:
     return Snapshot("a" * 24, "main", 7, captured_at, 1, 1, 1, "image/jpeg")
 
 
-def test_a_photo_of_an_earlier_run_is_as_old_as_the_clock_says() -> None:
+def test_a_snapshot_of_an_earlier_run_has_its_age_by_the_wall_clock() -> None:
     restored = restore_latest(make_snapshot(utc_now() - dt.timedelta(seconds=30)), 1000.0)
     assert restored is not None
     assert restored.started_at == pytest.approx(970, abs=5)
     assert restore_latest(None, 1000.0) is None
 
 
-def test_a_photo_from_the_future_is_older_than_anybody_allows() -> None:
+def test_a_snapshot_from_the_future_is_too_old_for_any_max_age() -> None:
     restored = restore_latest(make_snapshot(utc_now() + dt.timedelta(hours=1)), 1000.0)
     queue = CaptureQueue(1.0, itertools.count(8).__next__, restored)
     assert queue.request(1000.0, max_age=1e9).outcome == "started"

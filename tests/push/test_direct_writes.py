@@ -1,4 +1,4 @@
-"""The hub's way past the transports: who takes it, who leaves it, and that frames stay whole."""
+"""The hub's direct writes to descriptors, and its switch to buffered writes and back."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.support.viewers import Connect, Connection, make_event, make_hub
 
 
 class Spy:
-    """Counts what goes through a transport, and lets it through."""
+    """Records what is written to a transport, and passes it on."""
 
     def __init__(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         self.written: list[bytes] = []
@@ -32,7 +32,7 @@ class Spy:
         self._write(data)
 
 
-async def test_an_event_reaches_a_viewer_that_keeps_up_without_its_transport(
+async def test_events_bypass_the_transport_of_a_viewer_that_keeps_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = make_hub()
@@ -47,7 +47,7 @@ async def test_an_event_reaches_a_viewer_that_keeps_up_without_its_transport(
     assert [spy.written for spy in spies] == [[], [], []]
 
 
-async def test_under_tls_every_byte_goes_through_the_transport(
+async def test_tls_viewers_are_written_to_through_their_transport(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = make_hub()
@@ -62,7 +62,7 @@ async def test_under_tls_every_byte_goes_through_the_transport(
     assert len([frame for frame in spy.written if b"capturing" in frame]) == 2
 
 
-async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
+async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
@@ -72,7 +72,7 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
         hub.join(connection.viewer, [])
         await connection.read()
     published = 0
-    for _ in range(3):  # falls behind and catches up, and the next time it is the same
+    for _ in range(3):  # falls behind and catches up, three times
         while slow.viewer.can_write_directly:
             published += 1
             hub.publish(make_event(published))
@@ -87,14 +87,14 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
     assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
     while (await slow.read()).get("seq") != published:
         pass
-    assert (await slow.read())["type"] == "pong"  # said after the last event
+    assert (await slow.read())["type"] == "pong"  # sent after the last event
     spy = Spy(slow, monkeypatch)
     hub.publish(make_event(published + 1))
     assert (await slow.read())["seq"] == published + 1
     assert spy.written == [], "it has caught up, and is still written to through its transport"
 
 
-async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_order(
+async def test_a_viewer_that_reads_in_small_pieces_gets_every_frame_whole_and_in_order(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
@@ -122,10 +122,10 @@ async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_ord
 
 
 def take_messages(received: bytearray) -> list[dict[str, Any]]:
-    """The whole messages at the beginning of what was received, which are taken away from it."""
+    """Remove and return the complete messages at the start of the received bytes."""
     messages = []
     while len(received) >= 4:
-        assert received[0] == 0x81, "this is not where a frame begins"
+        assert received[0] == 0x81, "a frame does not begin here"
         head, size = (4, int.from_bytes(received[2:4], "big")) if received[1] == 126 else (2, received[1])
         if len(received) < head + size:
             break
@@ -136,9 +136,9 @@ def take_messages(received: bytearray) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> None:
+async def test_bytes_buffered_before_the_handshake_are_sent_first(connect: Connect) -> None:
     hub = make_hub()
-    connection = await connect(hub, receive_buffer=4096, waiting=50_000)
+    connection = await connect(hub, receive_buffer=4096, unsent=50_000)
     hub.join(connection.viewer, [])
     hub.publish(make_event(1))
     assert not connection.viewer.can_write_directly
@@ -148,7 +148,7 @@ async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> 
     await until(lambda: connection.viewer.can_write_directly)
 
 
-async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: Connect) -> None:
+async def test_the_time_until_a_slow_viewer_catches_up_is_measured(connect: Connect) -> None:
     metrics = Metrics("test")
     now = 100.0
     hub = Hub(1000, "dog/test", metrics, clock=lambda: now)
@@ -163,9 +163,7 @@ async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: 
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_sum") == 7
 
 
-async def test_a_descriptor_that_is_used_again_gets_nothing_that_was_for_the_viewer(
-    connect: Connect, tmp_path: Path
-) -> None:
+async def test_a_reused_descriptor_gets_no_events_of_the_old_viewer(connect: Connect, tmp_path: Path) -> None:
     hub = make_hub()
     staying = [await connect(hub) for _ in range(3)]
     for round_ in range(30):
@@ -191,8 +189,8 @@ async def test_a_descriptor_that_is_used_again_gets_nothing_that_was_for_the_vie
         hub.leave(staying[0].viewer)
 
 
-async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connect) -> None:
-    """What the hub stands on: the transport says that the connection is lost, and closes the socket afterwards."""
+async def test_a_viewer_leaves_before_its_descriptor_is_closed(connect: Connect) -> None:
+    """The hub relies on this: the transport reports a lost connection before it closes the socket."""
     hub = make_hub()
     lost = asyncio.get_running_loop().create_future()
 
@@ -208,20 +206,20 @@ async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connec
     assert await lost == (-1, 0)
 
 
-async def test_any_viewer_may_leave_and_the_others_go_on(connect: Connect) -> None:
+async def test_the_other_viewers_get_events_after_one_leaves(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(8)]
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    for seq, place in enumerate((3, 0, -1, 2, 0, 0, 0), 1):  # in the middle, first, last, ...
-        connections.pop(place).viewer.abort()
+    for seq, index in enumerate((3, 0, -1, 2, 0, 0, 0), 1):  # in the middle, first, last, ...
+        connections.pop(index).viewer.abort()
         hub.publish(make_event(seq))
         for connection in connections:
             assert (await connection.read())["seq"] == seq
 
 
-async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Connect) -> None:
+async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
@@ -236,9 +234,7 @@ async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Conne
             assert (await connection.read())["seq"] == seq
 
 
-async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_behind(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
@@ -253,12 +249,12 @@ async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_b
         pass
     await hub.wait_closed()
     ended = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.2, ended.set)  # behind the timer that would have cut it off
+    asyncio.get_running_loop().call_later(0.2, ended.set)  # after the timer that would have aborted it
     await ended.wait()
     assert errors == []
 
 
-async def test_the_hub_waits_until_the_last_viewer_is_gone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_hub_waits_until_the_last_viewer_has_left(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
