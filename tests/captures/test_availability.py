@@ -1,4 +1,4 @@
-"""Whether a camera is there: what is noted and told, and when it is tried again."""
+"""Availability: the state of a camera, its notifications and its retries."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from tests.support.running import until
 
 
 class RecordingAvailability(Availability):
-    """One that remembers what it told, and how long it paused; its pauses end when the camera gives a sign."""
+    """Records its notifications and pauses. A pause ends when the device appears."""
 
     def __init__(self, camera: HandCamera) -> None:
         self.camera = camera
@@ -107,7 +107,7 @@ async def test_the_wait_ends_when_the_device_appears(recording: RecordingAvailab
 async def test_a_camera_that_is_offline_at_the_start_is_retried_after_the_first_delay(
     recording: RecordingAvailability,
 ) -> None:
-    """The first look is not followed by another one at once."""
+    """The first attempt is not followed by another one at once."""
     other = RecordingAvailability(HandCamera())
     other.camera.offline = True
     task = asyncio.create_task(other.run())

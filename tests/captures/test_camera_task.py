@@ -1,4 +1,4 @@
-"""The one task that owns a camera: what it tells, what it does when things go wrong, and how it ends."""
+"""The camera task: its events, its errors and its stop."""
 
 import asyncio
 import datetime as dt
@@ -28,7 +28,7 @@ from tests.support.running import until
 
 
 class RecordingHub(Hub):
-    """A hub without viewers that remembers what it was told."""
+    """A hub without viewers that records its events."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(1, "dog/test", metrics, clock=time.monotonic)
@@ -97,23 +97,23 @@ async def test_all_requests_of_a_failed_capture_get_its_error(make: Make) -> Non
     parts = await make()
     parts.camera.held = True
     parts.camera.results.append(CameraFault("No light."))
-    waiting = [asyncio.create_task(parts.task.capture_and_wait()) for _ in range(3)]
+    requests = [asyncio.create_task(parts.task.capture_and_wait()) for _ in range(3)]
     await parts.camera.release()
-    for one in waiting:
+    for request in requests:
         with pytest.raises(CameraFault, match="No light"):
-            await one
+            await request
     assert parts.hub.types == ["capturing", "failed"]
 
 
 async def test_a_cancelled_request_does_not_cancel_the_capture_of_others(make: Make) -> None:
     parts = await make()
     parts.camera.held = True
-    patient, hasty = (asyncio.create_task(parts.task.capture_and_wait()) for _ in range(2))
+    waiting, cancelled = (asyncio.create_task(parts.task.capture_and_wait()) for _ in range(2))
     await parts.camera.exposing.wait()
-    hasty.cancel()
+    cancelled.cancel()
     await parts.camera.release()
-    assert (await patient)[0].capture == 1
-    assert hasty.cancelled()
+    assert (await waiting)[0].capture == 1
+    assert cancelled.cancelled()
 
 
 async def test_a_driver_that_misses_its_time_limit_is_cancelled(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ async def test_an_exception_of_a_driver_fails_the_capture(make: Make, caplog: py
 
 
 async def test_a_failed_capture_keeps_its_message_but_no_frames(make: Make) -> None:
-    """Its frames hold the refused picture, and 256 of them would fill the memory."""
+    """Its stack frames refer to the refused image, and 256 of them would fill the memory."""
     parts = await make()
     parts.camera.results.append(b"no picture" * 1000)
     with pytest.raises(BadImage):
@@ -208,9 +208,9 @@ async def test_a_snapshot_that_is_being_saved_at_the_stop_is_saved_and_published
 
 async def test_a_camera_with_frames_retakes_an_image_that_the_store_rejects(make: Make) -> None:
     parts = await make()
-    with_header, damaged = make_picture(), b"no picture"
-    seen = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
-    parts.camera.results += [Still(data=damaged, quality=seen)] * 2 + [Still(data=with_header, quality=seen)]
+    whole, damaged = make_picture(), b"no picture"
+    quality = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
+    parts.camera.results += [Still(data=damaged, quality=quality)] * 2 + [Still(data=whole, quality=quality)]
     await parts.task.capture_and_wait()
     assert parts.hub.types == ["capturing", "ready"]
     assert parts.hub.events[-1]["quality"] == {
@@ -219,7 +219,7 @@ async def test_a_camera_with_frames_retakes_an_image_that_the_store_rejects(make
         "retaken": 3,
         "found": ["black", "damaged"],
     }
-    parts.camera.results.append(damaged)  # a program takes one picture, and that is it
+    parts.camera.results.append(damaged)  # a program takes only one image
     with pytest.raises(BadImage):
         await parts.task.capture_and_wait(max_age=0)
 

@@ -1,4 +1,4 @@
-"""The viewfinder by itself: the newest frame for whoever watches, and none when nobody does."""
+"""The live view of a camera: the newest frame for each watcher, and no frames without one."""
 
 import asyncio
 import email
@@ -13,7 +13,7 @@ from tests.support.pictures import make_picture
 
 
 class ShownCamera:
-    """The part of a camera that shows: `shown` is all that `show` was called with, as whether it was to show."""
+    """The live view of a camera. `shown` records each call of `show`: True with a function, else False."""
 
     has_preview = True
 
@@ -26,7 +26,7 @@ class ShownCamera:
         self.give = show
 
     def film(self, *frames: bytes) -> None:
-        assert self.give is not None, "nobody wants a frame"
+        assert self.give is not None, "there is no watcher"
         for frame in frames:
             self.give(frame)
 
@@ -42,7 +42,7 @@ def preview(camera: ShownCamera) -> Preview:
 
 
 def read(part: Part) -> bytes:
-    """The frame in a part."""
+    """Return the frame of a part."""
     return bytes(part.with_header).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
 
 
@@ -125,7 +125,7 @@ async def test_closing_the_live_view_ends_all_watchers(camera: ShownCamera, prev
         task = asyncio.create_task(_count(waiting))
         camera.film(b"one")
         preview.close()
-        assert await task == 0  # an end comes before what was not asked for yet
+        assert await task == 0  # the end comes before a frame that was not read yet
         assert await _count(late) == 0
         assert camera.shown == [True, False]
     assert camera.shown == [True, False]
@@ -145,7 +145,7 @@ async def _count(watcher: Watcher) -> int:
         lambda parts: b"".join(bytes(part.with_header) for part in parts) + END,
         lambda parts: NEXT_HEADER + b"".join(bytes(part.after_header) for part in parts) + END,
     ],
-    ids=["whole", "ahead"],
+    ids=["with_header", "after_header"],
 )
 def test_both_forms_of_a_part_are_parsed_by_another_library(
     as_stream: Callable[[list[Part]], bytes],

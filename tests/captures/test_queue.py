@@ -1,4 +1,4 @@
-"""CaptureQueue: who gets which capture. Examples first, then every history that Hypothesis can think of."""
+"""The capture queue: examples first, then random histories (Hypothesis)."""
 
 import itertools
 import math
@@ -163,7 +163,7 @@ class CaptureRequest:
 
 
 class Histories(RuleBasedStateMachine):
-    """Any order of presses, beginnings and ends, held against the promises of docs/protocol.md."""
+    """Requests, starts and ends of captures in any order, checked against the rules of docs/protocol.md."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class Histories(RuleBasedStateMachine):
                 assert decision.capture == pending
                 self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
         if decision.outcome != "cached":
-            assert latest is None or latest.started_at < oldest, "an existing one would have done"
+            assert latest is None or latest.started_at < oldest, "an existing one would have served it"
 
     @precondition(lambda self: self.queue.next_start() is not None)
     @rule()
@@ -246,7 +246,7 @@ class Histories(RuleBasedStateMachine):
             self.queue.finish(f"snapshot {capture}")
             self.ended[capture] = f"snapshot {capture}"
             for asked in served:
-                assert self.began[capture] >= asked.at - asked.max_age, "a picture older than allowed"
+                assert self.began[capture] >= asked.at - asked.max_age, "an image older than allowed"
         else:
             self.queue.fail()
             self.ended[capture] = "failed"

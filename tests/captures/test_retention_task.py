@@ -1,4 +1,4 @@
-"""The album: the gallery, deleting, pinning, and whoever waits for the next photo."""
+"""Retention and the gallery: deletion, pins, lists of photos, and requests for the next photo."""
 
 import asyncio
 import datetime as dt
@@ -33,11 +33,11 @@ async def fetch(running: Running, path: str, method: str = "GET", **options: Any
 
 
 def listed_ids(page: str) -> list[str]:
-    """The photos of a gallery's page, in their order."""
+    """Return the ids of the photos on a gallery page, in order."""
     return re.findall(r'data-snapshot="(\w+)"', page)
 
 
-# ---- deleting
+# ---- deletion
 
 
 async def test_a_deleted_photo_is_410_everywhere_and_an_unknown_one_404(run: Run) -> None:
@@ -79,7 +79,7 @@ async def test_a_deletion_is_published_and_the_previous_photo_is_the_latest_agai
 
 
 async def test_a_removal_is_published_after_its_photo(run: Run) -> None:
-    """One that makes room for another camera's may go before it was told."""
+    """Retention may remove it, for another camera's photo, before it was published."""
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as viewer:
@@ -151,7 +151,7 @@ async def test_a_page_of_another_site_cannot_delete_or_pin(run: Run, path: str) 
     assert (await fetch(running, photo["url"]))[0] == 200
 
 
-# ---- pinning
+# ---- pins
 
 
 async def test_a_photo_is_pinned_and_unpinned_by_the_api_and_by_its_page(run: Run) -> None:
@@ -180,7 +180,7 @@ async def test_a_photo_is_pinned_and_unpinned_by_the_api_and_by_its_page(run: Ru
 
 
 async def fill(running: Running, *moments: dt.datetime, camera: str = "main") -> list[str]:
-    """Photos of those moments; their ids."""
+    """Save photos with these times, and return their ids."""
     return [
         (
             await running.service.store.save(
@@ -195,7 +195,7 @@ async def fill(running: Running, *moments: dt.datetime, camera: str = "main") ->
 
 
 def noon(day: int, hour: int = 12) -> dt.datetime:
-    """Of a day in June, where this machine stands."""
+    """Return a time on a day in June, in the local time zone."""
     return dt.datetime(2026, 6, day, hour).astimezone()
 
 
@@ -208,7 +208,7 @@ async def test_the_gallery_shows_photos_by_day_newest_first(run: Run) -> None:
     assert "Tuesday, 2 June 2026" in page
     assert "12:00:00" in page
     assert f"/snapshots/{ids[0]}/thumbnail.jpg" in page
-    assert f'/snapshots/{ids[0]}.jpg"' not in re.sub(r'data-url="[^"]*"', "", page), "thumbnails alone are fetched"
+    assert f'/snapshots/{ids[0]}.jpg"' not in re.sub(r'data-url="[^"]*"', "", page), "only thumbnails are fetched"
 
 
 async def test_the_gallery_of_a_day_has_the_photos_of_that_day(run: Run) -> None:
@@ -290,7 +290,7 @@ async def test_requests_for_the_next_photo_return_all_photos_in_order(run: Run) 
     assert await fetch(running, f"/latest.jpg?after={ids[3]}&wait=0") == (204, "")
     assert await fetch(running, f"/latest.jpg?after={ids[3]}&wait=0.05") == (204, "")
     async with running.client.get(f"/latest.jpg?after={ids[1]}&wait=0") as answer:
-        assert answer.headers["X-Snapshot"] == ids[2], "one that is deleted has its place still"
+        assert answer.headers["X-Snapshot"] == ids[2], "a deleted photo still has its place in the order"
 
 
 async def test_a_request_for_the_next_photo_waits_until_it_is_taken(run: Run) -> None:

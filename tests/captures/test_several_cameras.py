@@ -1,4 +1,4 @@
-"""Several cameras in one service, by name: none waits for another, whatever is wrong with it."""
+"""Several cameras in one service, by name: a broken camera does not delay another."""
 
 import json
 import urllib.error
@@ -14,7 +14,7 @@ from tests.support.server_process import ServerProcess
 Serve = Callable[..., ServerProcess]
 
 RESPONSE_TIMEOUT = 20.0
-"""Seconds for whatever the service is asked."""
+"""Seconds to wait for a response or message."""
 
 
 def start(serve: Serve, tmp_path: Path, **cameras: str) -> ServerProcess:
@@ -28,7 +28,7 @@ def watch(server: ServerProcess) -> ClientConnection:
 
 
 def read(viewer: ClientConnection, *types: str, camera: str | None = None) -> dict[str, Any]:
-    """The next message of these types, of that camera where one is named."""
+    """Read the next message of these types, and of the camera if one is named."""
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(RESPONSE_TIMEOUT))
         if message["type"] in types and camera in (None, message.get("camera")):

@@ -1,4 +1,4 @@
-"""WebSocket frames as plain bytes: each rule of RFC 6455, any fragments and chunks, and another library's result."""
+"""WebSocket frames as bytes: the rules of RFC 6455, fragments, chunks, and another library."""
 
 import itertools
 import struct
@@ -37,7 +37,7 @@ def mask(payload: bytes, key: bytes = MASK) -> bytes:
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True, key: bytes = MASK, width: int = 0) -> bytes:
-    """Build one frame as a client sends it. Its length has `width` bits (7, 16 or 64), by default the fewest."""
+    """Build a client's frame, whose length has `width` bits (7, 16 or 64; by default the fewest)."""
     size = len(payload)
     width = width or (7 if size < 126 else 16 if size < 65536 else 64)
     first = (0x80 if final else 0) | opcode
@@ -344,8 +344,9 @@ KNOWN_DIFFERENCES = {
 
 
 def read_with_websockets(sent: bytes) -> tuple[Received, int]:
-    """What `websockets` hears in bytes that END ends, and the close code it says. It leaves to its upper half to
-    decode text, and to its users to refuse binary; an empty close frame it answers with an empty one.
+    """Return the messages that `websockets` parses from bytes that end with END, and its close code.
+
+    The text is decoded and binary is refused here, because its protocol class leaves that to its callers.
     """
     protocol = ServerProtocol(state=OPEN, max_size=LIMIT)
     protocol.receive_data(sent)
@@ -407,11 +408,11 @@ def is_wide_control(sent: bytes) -> bool:
 @example(frame(TEXT, b"x" * (LIMIT + 1)), [])
 def test_the_library_websockets_parses_any_bytes_in_the_same_way(sent: bytes, cuts: list[int]) -> None:
     received, code = read(cut(sent + END, cuts))
-    theirs, their_code = read_with_websockets(sent + END)
+    other_received, other_code = read_with_websockets(sent + END)
     if is_wide_control(sent + END):
-        assert (received, code) == (theirs[: len(received)], 1002), (
+        assert (received, code) == (other_received[: len(received)], 1002), (
             "`websockets` accepts a short control frame whose length has more bytes; we do not"
         )
         return
-    assert received == theirs
-    assert code == their_code or (code, their_code) in KNOWN_DIFFERENCES
+    assert received == other_received
+    assert code == other_code or (code, other_code) in KNOWN_DIFFERENCES

@@ -1,4 +1,4 @@
-"""The service in the test's own event loop, with a camera that the test controls, and clients for it."""
+"""The service in the test's own event loop, with a controlled camera, and clients for it."""
 
 import asyncio
 import json
