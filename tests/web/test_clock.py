@@ -15,7 +15,7 @@ import pytest
 from dog.auth import Accounts, find_place
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
-COMMAND = (sys.executable, str(ROOT / "tests" / "clock_process.py"))
+COMMAND = (sys.executable, str(ROOT / "tests" / "support" / "clock_process.py"))
 FAR = 45 * 365
 SENTENCE = "Nothing is deleted because of its age"
 

@@ -279,7 +279,7 @@ async def test_who_comes_during_the_stop_is_sent_away_with_a_200_so_that_it_come
 
 
 class Listener(Viewer):
-    form = EVENT_STREAM
+    encoding = EVENT_STREAM
 
     __slots__ = ()
 
