@@ -63,7 +63,7 @@ MAX_REQUEST_LENGTH = 128
 RequestKey = Annotated[str, Meta(max_length=MAX_REQUEST_LENGTH)]
 """Idempotency key, chosen by the client at random: a repeated key is the same request. A UUID has 36 characters."""
 MaxAge = Annotated[float, Meta(ge=0)]
-"""Seconds."""
+"""Maximum age of a snapshot, in seconds."""
 
 
 class Message(Struct, tag_field="type", omit_defaults=True, frozen=True, kw_only=True):

@@ -90,12 +90,12 @@ def test_a_traceback_keeps_its_lines_and_can_not_forge_one(tmp_path: Path, capfd
 
 
 def test_a_log_level_hides_lower_levels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for level, said in (("debug", "deiwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")):
+    for level, output in (("debug", "deiwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")):
         with start_logging(None, level):
             for letter, number in (("d", 10), ("e", 40), ("i", 20), ("w", 30), ("e", 40)):
                 log.log(number, letter)
-        heard = "".join(sorted(line[-1] for line in capfd.readouterr().err.splitlines()))
-        assert heard == "".join(sorted(said + "e" * (level != "debug")))
+        lines = "".join(sorted(line[-1] for line in capfd.readouterr().err.splitlines()))
+        assert lines == "".join(sorted(output + "e" * (level != "debug")))
 
 
 def test_a_record_may_be_for_the_log_file_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -146,9 +146,9 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(capfd: pytest.CaptureFix
     with start_logging(Path("/dev/full"), "info"):
         for number in range(3):
             log.info("line %d", number)
-    said = capfd.readouterr().err.splitlines()
-    assert [line[-6:] for line in said if "INFO" in line] == ["line 0", "line 1", "line 2"]
-    assert [line for line in said if "INFO" not in line] == [
+    output = capfd.readouterr().err.splitlines()
+    assert [line[-6:] for line in output if "INFO" in line] == ["line 0", "line 1", "line 2"]
+    assert [line for line in output if "INFO" not in line] == [
         "dog: the log file /dev/full can't be written, and lines are lost: [Errno 28] No space left on device"
     ]
 
@@ -179,9 +179,9 @@ with start_logging(Path(sys.argv[1]), "info"):
     read_until(b"again")
 """
     file = tmp_path / "server.log"
-    status, _, said = run_script(script, file)
-    assert status == 0, said
-    own = [line for line in said.splitlines() if line.startswith("dog:")]
+    status, _, output = run_script(script, file)
+    assert status == 0, output
+    own = [line for line in output.splitlines() if line.startswith("dog:")]
     assert own == [
         f"dog: the log file {file} can't be written, and lines are lost: [Errno 27] File too large",
         f"dog: the log file {file} can be written again",

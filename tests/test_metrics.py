@@ -319,22 +319,22 @@ async def test_the_event_lag_is_the_time_until_a_slow_viewer_catches_up(
 def test_open_and_refused_connections_are_counted(serve: Serve, setting: str, reason: str, path: str) -> None:
     server = serve(setting, "2")
 
-    def ask(path: str) -> tuple[int, str]:
+    def fetch(path: str) -> tuple[int, str]:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    before = parse(ask("/metrics")[1])
+    before = parse(fetch("/metrics")[1])
     assert before["dog_connections"] == 1
     address = f"ws://127.0.0.1:{server.port}/ws"
     with connect(address) as first:
         first.recv()
-        assert changes(before, parse(ask("/metrics")[1])) == {"dog_connections": 1, "dog_viewers": 1}
+        assert changes(before, parse(fetch("/metrics")[1])) == {"dog_connections": 1, "dog_viewers": 1}
         with connect(address) as second:
             second.recv()
-            assert [ask(path)[0] for _ in range(2)] == [503, 503]
-        while (after := parse(ask("/metrics")[1]))["dog_viewers"] > 1:
+            assert [fetch(path)[0] for _ in range(2)] == [503, 503]
+        while (after := parse(fetch("/metrics")[1]))["dog_viewers"] > 1:
             pass
     assert changes(before, after) == {
         f'dog_connections_refused_total{{reason="{reason}"}}': 2,
@@ -553,17 +553,17 @@ def test_a_metric_that_ends_in_a_unit_has_that_unit_in_the_docs() -> None:
 @requires_linux
 async def test_the_queries_in_the_docs_use_existing_metrics(run: Run) -> None:
     names = {name.split("{")[0] for name in await read_numbers(await run())}
-    asked = set(
+    used = set(
         re.findall(r"\b(?:dog|process)_\w+", " ".join(re.findall(r"```(?:promql|yaml)\n(.*?)```", DOCS, re.DOTALL)))
     )
-    assert len(asked) > 5
-    assert asked <= names
+    assert len(used) > 5
+    assert used <= names
 
 
 def check(arguments: list[str | Path], text: str = "") -> None:
     assert PROMTOOL
-    ended = subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @requires_promtool

@@ -233,7 +233,8 @@ class CameraTask:
     def _log_unexpected_end(self, task: "asyncio.Task[None]") -> None:
         """Log it if a camera's task ended by an exception."""
         if not task.cancelled() and task.exception() is not None:
-            log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
+            name = task.get_name()
+            log.critical("the task %r has ended with an error; restart D.O.G.", name, exc_info=task.exception())
 
     def kill(self) -> None:
         """Kill the camera's processes, without waiting."""

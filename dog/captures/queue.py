@@ -183,11 +183,11 @@ class CaptureQueue(Generic[SnapshotT]):
             self.pending = self._take_number()
         return self._decide_pending(now, self.pending, "started" if first else "joined")
 
-    def _decide_pending(self, now: float, capture: int, at_once: Outcome) -> Decision[SnapshotT]:
+    def _decide_pending(self, now: float, capture: int, outcome_now: Outcome) -> Decision[SnapshotT]:
         wait = max(0.0, self.ready_at - now)
         if self.running is not None or wait > 0:
             return Decision("queued", capture, wait=wait)
-        return Decision(at_once, capture)
+        return Decision(outcome_now, capture)
 
     def _decide_again(self, now: float, earlier: _Remembered[SnapshotT]) -> Decision[SnapshotT]:
         if earlier.finished is not None:
@@ -197,7 +197,7 @@ class CaptureQueue(Generic[SnapshotT]):
         return Decision("joined", earlier.capture)
 
     def _forget_old(self, now: float) -> None:
-        """Drop expired keys. The mapping is in the order of the requests."""
+        """Drop expired and excess keys. The mapping is in the order of the requests."""
         while self._remembered:
             key = next(iter(self._remembered))
             if len(self._remembered) < MAX_REMEMBERED_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:

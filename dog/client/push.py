@@ -24,7 +24,7 @@ STABLE_SECONDS = 10.0
 """Seconds after which a connection counts as stable, and the retry delays start again at the first."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that the server has to reply to our close frame."""
-_FORBIDDEN = (4401, 4403)
+_FORBIDDEN_CODES = (4401, 4403)
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Maximum size of a message, such as a `hello` of very many cameras."""
 
@@ -127,7 +127,7 @@ class Push:
             if self._has_hello and loop.time() - connected_at > STABLE_SECONDS:
                 self._delays = retry_delays()
             await socket.close()
-        if socket.close_code in _FORBIDDEN:
+        if socket.close_code in _FORBIDDEN_CODES:
             raise self._server.forbidden(f"close code {socket.close_code}.")
         return f"The connection to {self._server.display_url} was lost."
 

@@ -34,9 +34,9 @@ class RecordingAvailability(Availability):
 
 @pytest.fixture
 async def recording() -> AsyncIterator[RecordingAvailability]:
-    one = RecordingAvailability(HandCamera())
-    task = asyncio.create_task(one.run())
-    yield one
+    camera_availability = RecordingAvailability(HandCamera())
+    task = asyncio.create_task(camera_availability.run())
+    yield camera_availability
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -180,18 +180,18 @@ async def test_a_driver_that_raises_is_opened_again(
     recording: RecordingAvailability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await recording.first_attempt_done.wait()
-    troubles: list[Exception] = [ZeroDivisionError(), CameraFault("Odd."), TimeoutError()]
+    errors: list[Exception] = [ZeroDivisionError(), CameraFault("Odd."), TimeoutError()]
     reasons: list[str] = []
     opened = recording.camera.open
 
-    async def open_oddly(lost: OnLost) -> None:
+    async def open_with_errors(lost: OnLost) -> None:
         assert recording.offline is not None
         reasons.append(recording.offline.message)
-        if troubles:
-            raise troubles.pop(0)
+        if errors:
+            raise errors.pop(0)
         await opened(lost)
 
-    monkeypatch.setattr(recording.camera, "open", open_oddly)
+    monkeypatch.setattr(recording.camera, "open", open_with_errors)
     recording.skip_pauses = True
     recording.camera.lost(CameraOffline("Gone."))
     await until(lambda: recording.offline is None)
@@ -204,17 +204,17 @@ async def test_a_driver_that_raises_is_opened_again(
 
 
 async def test_a_driver_that_hangs_during_open_does_not_delay_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = RecordingAvailability(HandCamera())
+    camera_availability = RecordingAvailability(HandCamera())
     opening = asyncio.Event()
 
     async def hang(_lost: OnLost) -> None:
         opening.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(one.camera, "open", hang)
-    task = asyncio.create_task(one.run())
+    monkeypatch.setattr(camera_availability.camera, "open", hang)
+    task = asyncio.create_task(camera_availability.run())
     await opening.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not one.first_attempt_done.is_set()
+    assert not camera_availability.first_attempt_done.is_set()

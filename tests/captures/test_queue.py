@@ -82,8 +82,8 @@ def test_a_thousand_requests_during_a_capture_cause_one_more_at_most() -> None:
     queue = make_queue()
     queue.request(10)
     queue.begin(10)
-    asked = {queue.request(10 + i / 100, max_age=0).capture for i in range(1, 1000)}
-    assert asked == {2}
+    captures = {queue.request(10 + i / 100, max_age=0).capture for i in range(1, 1000)}
+    assert captures == {2}
 
 
 def test_a_failed_capture_serves_no_request_and_the_pending_one_still_begins() -> None:
@@ -157,7 +157,7 @@ def test_the_number_of_remembered_keys_is_limited() -> None:
 
 @dataclass
 class CaptureRequest:
-    at: float
+    requested_at: float
     max_age: float
     capture: int
 
@@ -184,7 +184,7 @@ class Histories(RuleBasedStateMachine):
         key=st.none() | st.sampled_from(["a", "b"]),
     )
     def press(self, max_age: float | None, key: str | None) -> None:
-        oldest = self.now - (self.dead_time if max_age is None else max_age)
+        earliest = self.now - (self.dead_time if max_age is None else max_age)
         running, pending, latest = self.queue.running, self.queue.pending, self.queue.latest
         try:
             decision = self.queue.request(self.now, max_age=max_age, key=key)
@@ -192,8 +192,8 @@ class Histories(RuleBasedStateMachine):
             assert key in self.keys
             return
         if key is not None and key in self.keys:
-            first_asked, capture = self.keys[key]
-            if self.now - first_asked <= KEY_TTL and self.ended.get(capture) != "failed":
+            first_requested_at, capture = self.keys[key]
+            if self.now - first_requested_at <= KEY_TTL and self.ended.get(capture) != "failed":
                 assert decision.capture == capture
                 return
         if key is not None:
@@ -202,10 +202,10 @@ class Histories(RuleBasedStateMachine):
         match decision.outcome:
             case "cached":
                 assert latest is not None
-                assert self.began[decision.capture] >= oldest
+                assert self.began[decision.capture] >= earliest
                 assert decision.snapshot == self.ended[decision.capture] == latest.snapshot
             case "joined" if running is not None and decision.capture == running.capture:
-                assert running.started_at >= oldest
+                assert running.started_at >= earliest
                 self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
             case "started":
                 assert running is None
@@ -220,7 +220,7 @@ class Histories(RuleBasedStateMachine):
                 assert decision.capture == pending
                 self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
         if decision.outcome != "cached":
-            assert latest is None or latest.started_at < oldest, "an existing one would have served it"
+            assert latest is None or latest.started_at < earliest, "an existing one would have served it"
 
     @precondition(lambda self: self.queue.next_start() is not None)
     @rule()
@@ -235,18 +235,18 @@ class Histories(RuleBasedStateMachine):
         self.began[running.capture] = self.now
 
     @precondition(lambda self: self.queue.running is not None)
-    @rule(well=st.booleans())
-    def end(self, well: bool) -> None:
+    @rule(succeeds=st.booleans())
+    def end(self, succeeds: bool) -> None:
         assert self.queue.running is not None
         capture = self.queue.running.capture
         assert capture not in self.ended
-        served = [asked for asked in self.waiting if asked.capture == capture]
-        self.waiting = [asked for asked in self.waiting if asked.capture != capture]
-        if well:
+        served = [request for request in self.waiting if request.capture == capture]
+        self.waiting = [request for request in self.waiting if request.capture != capture]
+        if succeeds:
             self.queue.finish(f"snapshot {capture}")
             self.ended[capture] = f"snapshot {capture}"
-            for asked in served:
-                assert self.began[capture] >= asked.at - asked.max_age, "an image older than allowed"
+            for request in served:
+                assert self.began[capture] >= request.requested_at - request.max_age, "an image older than allowed"
         else:
             self.queue.fail()
             self.ended[capture] = "failed"
@@ -271,8 +271,8 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def every_request_waits_for_a_running_or_pending_capture(self) -> None:
-        coming = {self.queue.pending} | ({self.queue.running.capture} if self.queue.running else set())
-        assert {asked.capture for asked in self.waiting} <= coming
+        active = {self.queue.pending} | ({self.queue.running.capture} if self.queue.running else set())
+        assert {request.capture for request in self.waiting} <= active
 
 
 TestHistories = Histories.TestCase

@@ -157,18 +157,18 @@ async def test_a_page_of_another_site_cannot_delete_or_pin(run: Run, path: str) 
 async def test_a_photo_is_pinned_and_unpinned_by_the_api_and_by_its_page(run: Run) -> None:
     running = await run(dead_time=0.0)
     photo = await capture(running)
-    address = f"/api/snapshots/{photo['snapshot']}"
+    url = f"/api/snapshots/{photo['snapshot']}"
 
     async def is_pinned() -> bool:
-        async with running.client.get(address) as answer:
+        async with running.client.get(url) as answer:
             pinned: bool = (await answer.json())["pinned"]
             return pinned
 
     for method, after in ("PUT", True), ("PUT", True), ("DELETE", False), ("DELETE", False):
-        assert await fetch(running, f"{address}/pin", method) == (204, "")
+        assert await fetch(running, f"{url}/pin", method) == (204, "")
         assert await is_pinned() is after
-    for said, after in ("yes", True), ("no", False):
-        async with running.client.post(f"/snapshots/{photo['snapshot']}/pin", data={"pinned": said}) as answer:
+    for value, after in ("yes", True), ("no", False):
+        async with running.client.post(f"/snapshots/{photo['snapshot']}/pin", data={"pinned": value}) as answer:
             assert answer.url.path == photo["page"]
             assert f'aria-pressed="{str(after).lower()}"' in await answer.text()
         assert await is_pinned() is after
@@ -241,15 +241,15 @@ async def test_the_gallery_of_a_camera_has_only_its_photos_even_of_a_removed_cam
 async def test_the_gallery_pages_reach_the_last_photo_and_end(run: Run) -> None:
     running = await run()
     ids = await fill(running, *(noon(1) + dt.timedelta(seconds=number) for number in range(130)))
-    seen, address, pages = [], "/snapshots?camera=main", 0
-    while address:
-        status, page = await fetch(running, address)
+    seen, url, pages = [], "/snapshots?camera=main", 0
+    while url:
+        status, page = await fetch(running, url)
         assert status == 200
         seen += listed_ids(page)
         pages += 1
         found = re.search(r'id="older" rel="next" href="\./([^"]*)"', page)
-        address = "/" + found[1].replace("&amp;", "&") if found else ""
-        assert "camera=main" in address or not address
+        url = "/" + found[1].replace("&amp;", "&") if found else ""
+        assert "camera=main" in url or not url
     assert (seen, pages) == (ids[::-1], 3)
     assert "Newest photos" in page
 
@@ -333,8 +333,8 @@ async def test_a_request_for_the_next_photo_is_refused_when_the_server_stops(run
 async def test_an_invalid_request_for_the_next_photo_is_refused(run: Run, query: str, status: int, word: str) -> None:
     running = await run(dead_time=0.0)
     photo = await capture(running)
-    answered, text = await fetch(running, f"/latest.jpg?{query.format(photo['snapshot'])}")
-    assert (answered, word in text) == (status, True)
+    actual, text = await fetch(running, f"/latest.jpg?{query.format(photo['snapshot'])}")
+    assert (actual, word in text) == (status, True)
 
 
 async def test_an_image_requested_with_max_age_has_its_outcome_in_a_header(run: Run) -> None:

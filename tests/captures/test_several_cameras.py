@@ -39,7 +39,7 @@ def press(viewer: ClientConnection, camera: str) -> None:
     viewer.send(json.dumps({"type": "capture", "camera": camera, "max_age": 0}))
 
 
-def ask(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
+def fetch(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
     request = urllib.request.Request(f"{server.url}/{path}", method=method, data=b"{}" if method == "POST" else None)
     try:
         with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT) as answer:
@@ -74,10 +74,10 @@ def test_an_offline_camera_is_published_with_its_reason_and_reconnects(serve: Se
         failed = read(viewer, "failed")
         assert failed["code"] == "camera_offline"
         assert failed["retry_after"] > 0
-        status, headers, problem = ask(server, "api/captures", "POST")
+        status, headers, problem = fetch(server, "api/captures", "POST")
         assert (status, problem["code"]) == (503, "camera_offline")
         assert int(headers["Retry-After"]) >= 1
-        assert ask(server, "readyz")[0] == 503
+        assert fetch(server, "readyz")[0] == 503
         with watch(server) as late:
             (camera,) = read(late, "hello")["cameras"]
             assert camera["state"] == "offline"
@@ -134,10 +134,10 @@ def test_each_camera_has_its_own_photos(serve: Serve, tmp_path: Path) -> None:
         for camera in ("one", "two", "two"):
             press(viewer, camera)
             assert read(viewer, "ready")["camera"] == camera
-    listed = ask(server, "api/snapshots?camera=two")[2]["snapshots"]
+    listed = fetch(server, "api/snapshots?camera=two")[2]["snapshots"]
     assert [snapshot["camera"] for snapshot in listed] == ["two", "two"]
-    assert [camera["latest"]["camera"] for camera in ask(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
-    status, _, problem = ask(server, "api/snapshots?camera=three")
+    assert [camera["latest"]["camera"] for camera in fetch(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
+    status, _, problem = fetch(server, "api/snapshots?camera=three")
     assert (status, problem["code"]) == (404, "unknown_camera")
     assert server.stop() == 0
 
@@ -164,8 +164,8 @@ def test_a_camera_lost_after_its_first_frame_is_not_reported_online(serve: Serve
 
 def test_a_camera_that_is_being_opened_is_reported_offline(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:hang", good="test")
-    (porch, good) = ask(server, "api/cameras")[2]["cameras"]
+    (porch, good) = fetch(server, "api/cameras")[2]["cameras"]
     assert (porch["state"], porch["reason"]) == ("offline", "The camera is being opened. Try again in a moment.")
     assert good["state"] == "idle"
-    assert ask(server, "readyz")[0] == 503
+    assert fetch(server, "readyz")[0] == 503
     server.stop()

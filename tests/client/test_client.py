@@ -114,9 +114,9 @@ async def test_save_replaces_a_file_only_with_overwrite_and_leaves_no_temporary_
 
 async def test_a_capture_whose_connection_is_lost_takes_one_photo(serve: Serve, tmp_path: Path) -> None:
     server = start_waiting(serve, tmp_path)
-    async with start_proxy(server.port) as proxy, Client(server.url) as beside, Client(proxy.url) as dog:
+    async with start_proxy(server.port) as proxy, Client(server.url) as other_client, Client(proxy.url) as dog:
         await dog.cameras()
-        events = beside.events()
+        events = other_client.events()
         await read_until(events, Hello)
         pressing = asyncio.create_task(dog.capture(max_age=0))  # as another request, it would take another photo
         capturing, _ = await read_until(events, Capturing)
@@ -126,8 +126,8 @@ async def test_a_capture_whose_connection_is_lost_takes_one_photo(serve: Serve, 
         await asyncio.to_thread((tmp_path / "go").write_text, "now\n")
         photo = await pressing
         assert photo.capture == capturing.capture
-        await beside.capture(max_age=60)  # after any other capture
-        assert await list_ids(beside) == [photo.id]
+        await other_client.capture(max_age=60)  # after any other capture
+        assert await list_ids(other_client) == [photo.id]
 
 
 async def test_errors_of_a_camera_or_server_are_raised_with_their_message(serve: Serve, tmp_path: Path) -> None:
@@ -176,19 +176,19 @@ async def test_a_deleted_photo_is_reported_and_raises_photo_gone(serve: Serve) -
 
 async def test_events_are_typed_ordered_and_resume_after_a_lost_connection(serve: Serve) -> None:
     server = serve("--dead-time", "0")
-    async with start_proxy(server.port) as proxy, Client(server.url) as beside, Client(proxy.url) as dog:
+    async with start_proxy(server.port) as proxy, Client(server.url) as other_client, Client(proxy.url) as dog:
         events = dog.events()
         hello, before = await read_until(events, Hello)
         assert before == []
         assert not hello.recovered
-        first = await beside.capture(max_age=0)
+        first = await other_client.capture(max_age=0)
         ready, before = await read_until(events, Ready)
         assert [type(event) for event in before] == [Capturing]
         assert dog.photo(ready).id == first.id
         proxy.shut = True
         proxy.cut()
         await read_until(events, Lost)
-        missed = [await beside.capture(max_age=0) for _ in range(3)]
+        missed = [await other_client.capture(max_age=0) for _ in range(3)]
         proxy.shut = False
         back, before = await read_until(events, Hello)
         assert before == []
@@ -359,9 +359,9 @@ async def test_another_http_server_is_not_a_dog_server(status: int, stand_in: St
 
     url = await stand_in(answer)
     async with Client(url) as dog:
-        for asking in (dog.capture(), dog.cameras(), list_ids(dog), first_event(url)):
+        for call in (dog.capture(), dog.cameras(), list_ids(dog), first_event(url)):
             with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
-                await asking
+                await call
 
 
 async def test_a_redirect_names_the_new_url(stand_in: StandIn) -> None:
@@ -410,17 +410,17 @@ def make_hello(**changes: object) -> dict[str, object]:
 
 
 async def test_unknown_messages_are_ignored_and_repeats_are_dropped(stand_in: StandIn) -> None:
-    asked = []
+    requested = []
     common = {"at": "2026-11-22T11:14:38.123Z", "camera": "main"}
 
     def number(seq: int, **fields: object) -> dict[str, object]:
         return common | {"seq": seq, "cursor": f"7-{seq}"} | fields
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        asked.append(request.query.get("since"))
+        requested.append(request.query.get("since"))
         response = web.WebSocketResponse()
         await response.prepare(request)
-        if len(asked) == 1:
+        if len(requested) == 1:
             await response.send_json(make_hello(mood="fine"))
             await response.send_json({"type": "sung", "song": 1})
             await response.send_json(number(1, type="capturing", capture=1, flash=True))
@@ -440,7 +440,7 @@ async def test_unknown_messages_are_ignored_and_repeats_are_dropped(stand_in: St
         events = dog.events()
         received = [await anext(events) for _ in range(7)]
     assert [type(event) for event in received] == [Hello, Capturing, Lost, Hello, Failed, CameraChanged, Missed]
-    assert asked == [None, "7-2"]
+    assert requested == [None, "7-2"]
 
 
 async def test_a_capture_is_retried_with_its_key_while_a_proxy_reports_an_error(stand_in: StandIn) -> None:
@@ -486,16 +486,16 @@ async def test_an_endless_response_is_aborted(stand_in: StandIn, monkeypatch: py
 
 
 async def test_a_compressed_response_is_refused(stand_in: StandIn) -> None:
-    asked = []
+    requested = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        asked.append(request.headers["Accept-Encoding"])
+        requested.append(request.headers["Accept-Encoding"])
         return web.Response(body=gzip.compress(b'{"cameras":[]}'), headers={"Content-Encoding": "gzip"})
 
     async with Client(await stand_in(answer)) as dog:
         with pytest.raises(Unreachable, match=r"is not a D\.O\.G\. server"):
             await dog.cameras()
-    assert asked == ["identity"]
+    assert requested == ["identity"]
 
 
 async def test_json_that_is_too_deep_is_refused(stand_in: StandIn) -> None:
@@ -512,17 +512,17 @@ SHA256 = hashlib.sha256(PICTURE).hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"), [(b"a picturE", {"sha256": SHA256}), (b"a pict", {"sha256": SHA256}), (b"a pict", {})]
+    ("wrong", "metadata"), [(b"a picturE", {"sha256": SHA256}), (b"a pict", {"sha256": SHA256}), (b"a pict", {})]
 )
 @pytest.mark.parametrize("times", [2, 3])
 async def test_a_damaged_image_is_fetched_again_and_then_refused(
-    wrong: bytes, told: dict[str, str], times: int, stand_in: StandIn
+    wrong: bytes, metadata: dict[str, str], times: int, stand_in: StandIn
 ) -> None:
     given: list[bytes] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "POST":
-            return web.json_response(make_body(1, bytes=len(PICTURE), **told), status=201)
+            return web.json_response(make_body(1, bytes=len(PICTURE), **metadata), status=201)
         given.append(wrong if len(given) < times else PICTURE)
         return web.Response(body=given[-1], content_type="image/jpeg")
 

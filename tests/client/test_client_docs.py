@@ -122,7 +122,7 @@ def test_a_script_does_what_the_docs_say(
 ) -> None:
     script = script.replace(SERVER, f"127.0.0.1:{server.port}")
     capturing_in_background.set()
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
         cwd=folder,
         env=environment(folder),
@@ -131,8 +131,8 @@ def test_a_script_does_what_the_docs_say(
         timeout=60,
         check=False,
     )
-    assert (ended.stderr, ended.returncode) == ("", 0)
-    assert ended.stdout
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert result.stdout
     if "save(" in script:
         (photo,) = folder.glob("*.jpg")
         assert photo.read_bytes().startswith(b"\xff\xd8")
@@ -144,7 +144,7 @@ def test_the_capture_script_prints_one_line_if_there_is_no_photo(trouble: str, s
     server = serve("--camera", "faulty:cut", "--capture-timeout", "1", "--auth", str(trouble == "forbidden").lower())
     if trouble == "gone":
         server.kill()
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script.replace(SERVER, f"127.0.0.1:{server.port}")],
         cwd=folder,
         env=environment(folder),
@@ -153,8 +153,8 @@ def test_the_capture_script_prints_one_line_if_there_is_no_photo(trouble: str, s
         timeout=60,
         check=False,
     )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.fullmatch(r"No photo\. .+\n", ended.stderr), ended.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"No photo\. .+\n", result.stderr), result.stderr
     assert not list(folder.glob("*.jpg"))
 
 

@@ -67,8 +67,8 @@ async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
     hub = make_hub()
-    slow, well = await connect(hub, receive_buffer=1024), await connect(hub)
-    for connection in (slow, well):
+    slow, reading = await connect(hub, receive_buffer=1024), await connect(hub)
+    for connection in (slow, reading):
         hub.join(connection.viewer, [])
         await connection.read()
     published = 0
@@ -84,7 +84,7 @@ async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
         assert slow.transport.get_write_buffer_size() > rest
         while not slow.viewer.can_write_directly:
             await slow.read()
-    assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
+    assert [(await reading.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
     while (await slow.read()).get("seq") != published:
         pass
     assert (await slow.read())["type"] == "pong"  # sent after the last event
@@ -225,9 +225,9 @@ async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connec
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    gone = connections[1].writer.get_extra_info("socket")
-    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # the kernel resets the connection at once
+    peer_socket = connections[1].writer.get_extra_info("socket")
+    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.dup2(os.open(os.devnull, os.O_RDWR), peer_socket.fileno())  # the kernel resets the connection at once
     for seq in (1, 2):
         hub.publish(make_event(seq))
         for connection in (connections[0], connections[2]):

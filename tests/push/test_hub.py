@@ -103,20 +103,20 @@ async def test_a_connected_viewer_may_resume(connect: Connect) -> None:
 
 async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_all_events(connect: Connect) -> None:
     hub = make_hub()
-    deaf, well = await connect(hub, receive_buffer=4096), await connect(hub)
-    hub.join(deaf.viewer, [])
-    hub.join(well.viewer, [])
-    await well.read()
+    stalled, reading = await connect(hub, receive_buffer=4096), await connect(hub)
+    hub.join(stalled.viewer, [])
+    hub.join(reading.viewer, [])
+    await reading.read()
     seq = 0
-    while not deaf.viewer.closing:
+    while not stalled.viewer.closing:
         seq += 1
         hub.publish(make_event(seq))
-        assert (await well.read())["seq"] == seq
-        assert deaf.transport.get_write_buffer_size() <= MAX_BACKLOG_BYTES + 1024
+        assert (await reading.read())["seq"] == seq
+        assert stalled.transport.get_write_buffer_size() <= MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
-    assert deaf.transport.is_closing()
+    assert stalled.transport.is_closing()
     hub.publish(make_event(seq + 1))
-    assert (await well.read())["seq"] == seq + 1
+    assert (await reading.read())["seq"] == seq + 1
 
 
 async def test_a_slow_viewer_is_not_dropped_because_of_its_replay(
@@ -200,10 +200,10 @@ async def test_a_simultaneous_disconnect_does_not_stop_the_close_of_the_others(c
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    gone = connections[1].writer.get_extra_info("socket")
-    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    os.close(os.dup(gone.fileno()))
-    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # closes it, and the kernel resets the connection at once
+    peer_socket = connections[1].writer.get_extra_info("socket")
+    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.close(os.dup(peer_socket.fileno()))
+    os.dup2(os.open(os.devnull, os.O_RDWR), peer_socket.fileno())  # the kernel resets the connection at once
     hub.close(1012, "restarting")
     for connection in (connections[0], connections[2]):
         opcode = 1
