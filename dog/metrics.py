@@ -123,7 +123,7 @@ class Metrics:
         )
         self.snapshots_removed = Counter(
             "dog_snapshots_removed",
-            "Snapshots removed by users (deleted) or by retention.",
+            "Snapshots removed by users or retention.",
             ["reason"],
             registry=registry,
         )

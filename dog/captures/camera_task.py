@@ -204,9 +204,7 @@ class CameraTask:
 
     def start(self) -> None:
         """Start the tasks that open the camera and take captures."""
-        self._availability_task = asyncio.create_task(
-            self.availability.run(), name=f"availability of camera {self.name}"
-        )
+        self._availability_task = asyncio.create_task(self.availability.run(), name=f"availability {self.name}")
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
         for task in (self._availability_task, self._task):
             task.add_done_callback(self._log_unexpected_end)

@@ -14,8 +14,8 @@ from tests.support.cameras import HandCamera
 from tests.support.running import until
 
 
-class RecordingAvailability(Availability):
-    """Records its notifications and pauses. A pause ends when the device appears."""
+class Recorder(Availability):
+    """An Availability that records its notifications and pauses. A pause ends when the device appears."""
 
     def __init__(self, camera: HandCamera) -> None:
         self.camera = camera
@@ -33,20 +33,20 @@ class RecordingAvailability(Availability):
 
 
 @pytest.fixture
-async def recording() -> AsyncIterator[RecordingAvailability]:
-    camera_availability = RecordingAvailability(HandCamera())
-    task = asyncio.create_task(camera_availability.run())
-    yield camera_availability
+async def recorder() -> AsyncIterator[Recorder]:
+    recorder = Recorder(HandCamera())
+    task = asyncio.create_task(recorder.run())
+    yield recorder
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
-async def test_a_working_camera_is_opened_once_and_nothing_is_published(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.set_state(None)
+async def test_a_working_camera_is_opened_once_and_nothing_is_published(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.set_state(None)
     await asyncio.sleep(0)
-    assert (recording.camera.opened, recording.changes, recording.offline, recording.since, recording.retry_after) == (
+    assert (recorder.camera.opened, recorder.changes, recorder.offline, recorder.since, recorder.retry_after) == (
         1,
         [],
         None,
@@ -55,60 +55,60 @@ async def test_a_working_camera_is_opened_once_and_nothing_is_published(recordin
     )
 
 
-async def test_a_lost_camera_is_published_at_once_with_time_and_reason(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
+async def test_a_lost_camera_is_published_at_once_with_time_and_reason(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
     before = availability.utc_now()
-    recording.camera.lost(CameraOffline("Unplugged."))
-    assert recording.changes == ["Unplugged."]
-    assert recording.since is not None
-    assert before <= recording.since <= availability.utc_now()
-    assert 0 < recording.retry_after <= availability.MIN_RETRY_INTERVAL
-    recording.camera.sign.set()
-    await until(lambda: recording.offline is None)
-    assert recording.changes == ["Unplugged.", None]
-    await until(lambda: recording.since is None)
+    recorder.camera.lost(CameraOffline("Unplugged."))
+    assert recorder.changes == ["Unplugged."]
+    assert recorder.since is not None
+    assert before <= recorder.since <= availability.utc_now()
+    assert 0 < recorder.retry_after <= availability.MIN_RETRY_INTERVAL
+    recorder.camera.sign.set()
+    await until(lambda: recorder.offline is None)
+    assert recorder.changes == ["Unplugged.", None]
+    await until(lambda: recorder.since is None)
 
 
-async def test_an_offline_camera_is_opened_again_with_growing_delays(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.camera.offline = recording.skip_pauses = True
-    recording.camera.lost(CameraOffline("Unplugged."))
-    await until(lambda: recording.camera.opened >= 9)
-    recording.camera.offline = False
-    await until(lambda: recording.offline is None)
-    assert recording.pauses[:8] == [0.5, 1, 2, 4, 8, 10, 10, 10]
-    assert recording.changes == ["Unplugged.", "The camera is not plugged in.", None]
+async def test_an_offline_camera_is_opened_again_with_growing_delays(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.camera.offline = recorder.skip_pauses = True
+    recorder.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: recorder.camera.opened >= 9)
+    recorder.camera.offline = False
+    await until(lambda: recorder.offline is None)
+    assert recorder.pauses[:8] == [0.5, 1, 2, 4, 8, 10, 10, 10]
+    assert recorder.changes == ["Unplugged.", "The camera is not plugged in.", None]
 
 
-async def test_the_retry_delays_restart_when_the_camera_is_lost_again(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
+async def test_the_retry_delays_restart_when_the_camera_is_lost_again(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
     for _ in range(2):
-        recording.pauses.clear()
-        recording.camera.offline = recording.skip_pauses = True
-        recording.camera.lost(CameraOffline("Unplugged."))
-        await until(lambda: len(recording.pauses) >= 3)
-        recording.camera.offline = False
-        await until(lambda: recording.offline is None)
-        assert recording.pauses[:3] == [0.5, 1, 2]
+        recorder.pauses.clear()
+        recorder.camera.offline = recorder.skip_pauses = True
+        recorder.camera.lost(CameraOffline("Unplugged."))
+        await until(lambda: len(recorder.pauses) >= 3)
+        recorder.camera.offline = False
+        await until(lambda: recorder.offline is None)
+        assert recorder.pauses[:3] == [0.5, 1, 2]
 
 
-async def test_the_wait_ends_when_the_device_appears(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.camera.offline = True
-    recording.camera.lost(CameraOffline("Unplugged."))
-    await until(lambda: len(recording.pauses) == 1)
-    assert recording.camera.opened == 1
-    recording.camera.offline = False
-    recording.camera.sign.set()
-    await until(lambda: recording.offline is None)
-    assert recording.camera.opened == 2
+async def test_the_wait_ends_when_the_device_appears(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.camera.offline = True
+    recorder.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: len(recorder.pauses) == 1)
+    assert recorder.camera.opened == 1
+    recorder.camera.offline = False
+    recorder.camera.sign.set()
+    await until(lambda: recorder.offline is None)
+    assert recorder.camera.opened == 2
 
 
 async def test_a_camera_that_is_offline_at_the_start_is_retried_after_the_first_delay(
-    recording: RecordingAvailability,
+    recorder: Recorder,
 ) -> None:
     """The first attempt is not followed by another one at once."""
-    other = RecordingAvailability(HandCamera())
+    other = Recorder(HandCamera())
     other.camera.offline = True
     task = asyncio.create_task(other.run())
     await until(lambda: len(other.pauses) == 1)
@@ -121,80 +121,78 @@ async def test_a_camera_that_is_offline_at_the_start_is_retried_after_the_first_
 
 
 async def test_a_driver_that_fails_to_wait_for_the_device_is_not_called_in_a_loop(
-    recording: RecordingAvailability, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 
-    await recording.first_attempt_done.wait()
-    monkeypatch.setattr(recording.camera, "wait_for_device", fail)
-    recording.camera.lost(CameraOffline("Unplugged."))
+    await recorder.first_attempt_done.wait()
+    monkeypatch.setattr(recorder.camera, "wait_for_device", fail)
+    recorder.camera.lost(CameraOffline("Unplugged."))
     await until(lambda: "failed to wait" in caplog.text)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert len(recording.pauses) == 1
+    assert len(recorder.pauses) == 1
 
 
-async def test_a_device_that_appeared_but_was_not_ready_is_retried_soon(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.camera.offline = recording.skip_pauses = True
-    recording.camera.lost(CameraOffline("Unplugged."))
-    await until(lambda: len(recording.pauses) >= 6)
-    recording.skip_pauses = False
-    await until(lambda: recording.pauses[-1] == 10)
-    recording.camera.sign.set()
-    await until(lambda: recording.pauses[-1] != 10)
-    assert recording.pauses[-1] == availability.MIN_RETRY_INTERVAL
+async def test_a_device_that_appeared_but_was_not_ready_is_retried_soon(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.camera.offline = recorder.skip_pauses = True
+    recorder.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: len(recorder.pauses) >= 6)
+    recorder.skip_pauses = False
+    await until(lambda: recorder.pauses[-1] == 10)
+    recorder.camera.sign.set()
+    await until(lambda: recorder.pauses[-1] != 10)
+    assert recorder.pauses[-1] == availability.MIN_RETRY_INTERVAL
 
 
-async def test_a_driver_may_set_the_retry_delay(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
+async def test_a_driver_may_set_the_retry_delay(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
     error = CameraOffline("The password is wrong.")
     error.next_try = 60.0
-    recording.camera.lost(error)
-    await until(lambda: len(recording.pauses) == 1)
-    assert recording.pauses == [60.0]
-    assert 59 < recording.retry_after <= 60
+    recorder.camera.lost(error)
+    await until(lambda: len(recorder.pauses) == 1)
+    assert recorder.pauses == [60.0]
+    assert 59 < recorder.retry_after <= 60
 
 
-async def test_a_successful_capture_ends_the_wait(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.camera.lost(CameraOffline("Unplugged."))
-    await until(lambda: len(recording.pauses) == 1)
-    recording.set_state(None)
+async def test_a_successful_capture_ends_the_wait(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.camera.lost(CameraOffline("Unplugged."))
+    await until(lambda: len(recorder.pauses) == 1)
+    recorder.set_state(None)
     for _ in range(10):
         await asyncio.sleep(0)
-    assert (recording.camera.opened, recording.changes) == (1, ["Unplugged.", None])
+    assert (recorder.camera.opened, recorder.changes) == (1, ["Unplugged.", None])
 
 
-async def test_the_latest_error_is_the_reason(recording: RecordingAvailability) -> None:
-    await recording.first_attempt_done.wait()
-    recording.set_state(CameraOffline("Unplugged."))
-    since = recording.since
-    recording.set_state(CameraBusy("Another program has it."))
-    assert isinstance(recording.offline, CameraBusy)
-    assert (recording.changes, recording.since) == (["Unplugged.", "Another program has it."], since)
+async def test_the_latest_error_is_the_reason(recorder: Recorder) -> None:
+    await recorder.first_attempt_done.wait()
+    recorder.set_state(CameraOffline("Unplugged."))
+    since = recorder.since
+    recorder.set_state(CameraBusy("Another program has it."))
+    assert isinstance(recorder.offline, CameraBusy)
+    assert (recorder.changes, recorder.since) == (["Unplugged.", "Another program has it."], since)
 
 
-async def test_a_driver_that_raises_is_opened_again(
-    recording: RecordingAvailability, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await recording.first_attempt_done.wait()
+async def test_a_driver_that_raises_is_opened_again(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    await recorder.first_attempt_done.wait()
     errors: list[Exception] = [ZeroDivisionError(), CameraFault("Odd."), TimeoutError()]
     reasons: list[str] = []
-    opened = recording.camera.open
+    opened = recorder.camera.open
 
     async def open_with_errors(lost: OnLost) -> None:
-        assert recording.offline is not None
-        reasons.append(recording.offline.message)
+        assert recorder.offline is not None
+        reasons.append(recorder.offline.message)
         if errors:
             raise errors.pop(0)
         await opened(lost)
 
-    monkeypatch.setattr(recording.camera, "open", open_with_errors)
-    recording.skip_pauses = True
-    recording.camera.lost(CameraOffline("Gone."))
-    await until(lambda: recording.offline is None)
+    monkeypatch.setattr(recorder.camera, "open", open_with_errors)
+    recorder.skip_pauses = True
+    recorder.camera.lost(CameraOffline("Gone."))
+    await until(lambda: recorder.offline is None)
     assert reasons == [
         "Gone.",
         "The camera's driver failed. See the server's log.",
@@ -204,17 +202,17 @@ async def test_a_driver_that_raises_is_opened_again(
 
 
 async def test_a_driver_that_hangs_during_open_does_not_delay_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    camera_availability = RecordingAvailability(HandCamera())
+    recorder = Recorder(HandCamera())
     opening = asyncio.Event()
 
     async def hang(_lost: OnLost) -> None:
         opening.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(camera_availability.camera, "open", hang)
-    task = asyncio.create_task(camera_availability.run())
+    monkeypatch.setattr(recorder.camera, "open", hang)
+    task = asyncio.create_task(recorder.run())
     await opening.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not camera_availability.first_attempt_done.is_set()
+    assert not recorder.first_attempt_done.is_set()
