@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAMES]: measure the figures, and write them into benchmarks/results.json and the docs."""
+"""Command line: measure figures, and write them into results.json and the docs."""
 
 import argparse
 import datetime as dt
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.album import measure_album
-from benchmarks.bench import HERE, ROOT, SPARE, Bench, raise_descriptor_limit
+from benchmarks.bench import HERE, ROOT, SPARE_DESCRIPTORS, Bench, raise_descriptor_limit
 from benchmarks.chart import draw_chart
 from benchmarks.handshakes import measure_handshakes
 from benchmarks.logins import measure_logins
@@ -43,19 +43,19 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
 RESULTS = HERE / "results.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 QUOTING = [ROOT / "README.md", ROOT / "docs" / "architecture.md"]
-"""Other documents with figures between markers."""
+"""Other documents that have figures between markers."""
 CHART = ROOT / "docs" / "images" / "push.svg"
 
 
 def main() -> int:
     chosen = _parse_arguments()
     limit = raise_descriptor_limit()
-    viewers = min(chosen.viewers, limit - SPARE)
+    viewers = min(chosen.viewers, limit - SPARE_DESCRIPTORS)
     for line in find_missing():
         print(line, file=sys.stderr)
     if viewers < chosen.viewers:
         print(
-            f"ulimit -n allows {limit:,} files: {viewers:,} viewers instead of {chosen.viewers:,}",
+            f"ulimit -n allows {limit:,} files, so {viewers:,} of {chosen.viewers:,} viewers connect. Raise it.",
             file=sys.stderr,
         )
     measured = {}
@@ -65,30 +65,30 @@ def main() -> int:
             measured[name] = _measure(bench, name)
             print(f"\n{make_table(measured[name])}\n", flush=True)
     if not chosen.quick or chosen.write:
-        _keep(measured)
+        _write_results(measured)
     else:
-        print("Nothing was written: that takes a run without --quick, or with --write.", file=sys.stderr)
+        print("Nothing was written. Run it without --quick, or with --write.", file=sys.stderr)
     return any(row.skipped.startswith(FAILED) for figure in measured.values() for row in figure.rows)
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the figures of docs/benchmarks.md, each beside its rival. All take about ten minutes.",
+        description="Measure the figures of docs/benchmarks.md, in turn with their rivals. All take about ten minutes.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(FIGURES)}")
-    parser.add_argument("--quick", action="store_true", help="few rounds; nothing is written")
-    parser.add_argument("--write", action="store_true", help="write the results of a quick run, too")
-    parser.add_argument("--viewers", type=int, help="how many watch (10000; 2000 if quick)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"measure only these: {', '.join(FIGURES)}")
+    parser.add_argument("--quick", action="store_true", help="run few rounds and write nothing")
+    parser.add_argument("--write", action="store_true", help="write the results of a quick run")
+    parser.add_argument("--viewers", type=int, help="number of viewers (default: 10000, or 2000 if quick)")
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(FIGURES):
-        parser.error(f"there is no figure {', '.join(sorted(unknown))}; known are {', '.join(FIGURES)}")
+        parser.error(f"unknown figure: {', '.join(sorted(unknown))}. Use {', '.join(FIGURES)}.")
     if chosen.viewers is None:
         chosen.viewers = 2_000 if chosen.quick else 10_000
     if chosen.viewers < 10:
-        parser.error("--viewers: at least 10")
+        parser.error("--viewers is too low. Use at least 10.")
     if sys.platform != "linux":
-        parser.error("the figures are measured on Linux: the load needs epoll, and the memory is read from /proc")
+        parser.error("this needs Linux: the load uses epoll, and memory is read from /proc")
     return chosen
 
 
@@ -99,9 +99,9 @@ def _measure(bench: Bench, name: str) -> Figure:
     try:
         rows = FIGURES[name](bench)
     except Skipped as reason:
-        rows = [Row(what=name, skipped=str(reason))]
+        rows = [Row(label=name, skipped=str(reason))]
     except (Broken, OSError, subprocess.SubprocessError) as reason:
-        rows = [Row(what=name, skipped=f"{FAILED}{reason}")]
+        rows = [Row(label=name, skipped=f"{FAILED}{reason}")]
     busy_then, ours_then = read_processor_seconds()
     others = (busy_then - busy - (ours_then - ours)) / (time.monotonic() - started) / len(CORES)
     return Figure(
@@ -114,8 +114,8 @@ def _measure(bench: Bench, name: str) -> Figure:
     )
 
 
-def _keep(measured: dict[str, Figure]) -> None:
-    """Write what was measured, beside what was measured before."""
+def _write_results(measured: dict[str, Figure]) -> None:
+    """Merge the figures into results.json, and write them into the docs and the chart."""
     results = Results(machine=describe_machine(), versions=find_versions(), figures=measured)
     if RESULTS.exists():
         results = merge(read(RESULTS.read_bytes()), results)

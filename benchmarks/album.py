@@ -1,4 +1,4 @@
-"""An album of 100,000 photos: how long its pages take, what the start takes beside an empty one, and making room."""
+"""Times of an album of 100,000 photos: pages, start, rebuild, retention."""
 
 import datetime as dt
 import http.client
@@ -24,27 +24,27 @@ from dog.snapshots.names import SnapshotName, make_id, picture_name, thumbnail_n
 __all__ = ["measure_album"]
 
 PHOTOS, DAYS = 100_000, 100
-LIKE = 500
-"""Photos that share one file, by links: what a file system holds at most is more."""
-LIMIT = 600.0
+PHOTOS_PER_FILE = 500
+"""Hard links to one file. File systems allow more."""
+TIMEOUT_SECONDS = 600.0
 
 
 def measure_album(bench: Bench) -> list[Row]:
     photos = PHOTOS // 10 if bench.quick else PHOTOS
     rounds = bench.rounds(50, 20)
     album = bench.new_folder("album")
-    bench.say(f"making {photos:,} photos")
+    bench.show_progress(f"making {photos:,} photos")
     ids = make_album(album / "snapshots", photos)
-    bench.say("making the index")
+    bench.show_progress("rebuilding the index")
     indexed = time_index(album / "snapshots")
     with dog(bench, None, "--snapshots", str(album / "snapshots")):
-        pass  # a day that was made a moment ago is looked into once more
+        pass  # this start reads the new folders once more, so that the measured ones do not
     starts = [
         (time_start(bench, album / "snapshots"), time_start(bench, bench.new_folder("empty")))
         for _ in range(bench.rounds(7, 3))
     ]
     with dog(bench, None, "--snapshots", str(album / "snapshots")) as server:
-        bench.say("pages")
+        bench.show_progress("pages")
         first, deep, photo = (
             time_pages(server, rounds, path)
             for path in (
@@ -53,42 +53,42 @@ def measure_album(bench: Bench) -> list[Row]:
                 lambda number: f"/snapshots/{ids[number * len(ids) // rounds]}",
             )
         )
-    bench.say("making room")
+    bench.show_progress("removing photos")
     removing = time_removing(bench, album / "snapshots", photos - photos // 10)
     shutil.rmtree(album)
     many = f"{photos:,} photos"
     full, empty = zip(*starts, strict=True)
     return [
-        page_row(f"the gallery's first page, of {many}", first, target=50),
-        page_row("a page from anywhere in it", deep),
-        page_row("a photo's page, with its neighbours", photo),
+        page_row(f"first page of the gallery, {many}", first, target=50),
+        page_row("any other page of it", deep),
+        page_row("a photo's page with its neighbours", photo),
         Row(
-            what=f"the start with a sound index of {many} / that of an empty folder",
+            label=f"start with an intact index of {many} / with an empty folder",
             dog=Spread.of(full),
-            beside="an empty folder",
+            rival_name="an empty folder",
             rival=Spread.of(empty),
-            measured="ms",
+            measured_unit="ms",
             value=ratios(full, empty),
         ),
-        Row(what=f"`dog album rebuild` of {many}", value=round(indexed, 1), unit="s"),
-        Row(what=f"removing {photos // 10:,} photos to make room", value=round(removing * 1000, 2), unit="ms a photo"),
+        Row(label=f"`dog album rebuild` of {many}", value=round(indexed, 1), unit="s"),
+        Row(label=f"retention removes {photos // 10:,} photos", value=round(removing * 1000, 2), unit="ms per photo"),
     ]
 
 
-def page_row(what: str, taken: list[float], target: float | None = None) -> Row:
+def page_row(label: str, taken: list[float], target: float | None = None) -> Row:
     spread = Spread.of(taken)
-    return Row(what=what, dog=spread, measured="ms", value=round(spread.median, 1), unit="ms", target=target)
+    return Row(label=label, dog=spread, measured_unit="ms", value=round(spread.median, 1), unit="ms", target=target)
 
 
 def make_album(folder: Path, count: int) -> list[str]:
-    """So many photos over some days, the oldest first; their ids."""
+    """Write `count` photos over DAYS days, the oldest first, and return their ids."""
     originals = folder.parent / "originals"
     originals.mkdir()
     ids: list[str] = []
     first = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     for number in range(count):
-        original = originals / f"{number // LIKE}.jpg"
-        if number % LIKE == 0:
+        original = originals / f"{number // PHOTOS_PER_FILE}.jpg"
+        if number % PHOTOS_PER_FILE == 0:
             make_original(original, number)
         at = first + dt.timedelta(days=number * DAYS // count, seconds=number % (count // DAYS) * 10)
         taken = SnapshotName(make_id(), "main", number + 1, at, "jpg")
@@ -102,7 +102,7 @@ def make_album(folder: Path, count: int) -> list[str]:
 
 
 def make_original(path: Path, number: int) -> None:
-    colour = (number // LIKE % 256, number // 256 % 256, 128)
+    colour = (number // PHOTOS_PER_FILE % 256, number // 256 % 256, 128)
     Image.linear_gradient("L").resize((640, 480)).convert("RGB").point(
         list(itertools.chain.from_iterable([min(255, value + part // 4) for value in range(256)] for part in colour))
     ).save(path, quality=80)
@@ -110,7 +110,7 @@ def make_original(path: Path, number: int) -> None:
 
 
 def time_index(folder: Path) -> float:
-    """Seconds that the index takes to be made of the files."""
+    """Return the seconds that `dog album rebuild` takes."""
     began = time.perf_counter()
     words = [sys.executable, "-m", "dog", "album", "rebuild", "--snapshots", str(folder)]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
@@ -118,46 +118,46 @@ def time_index(folder: Path) -> float:
 
 
 def time_start(bench: Bench, folder: Path) -> float:
-    """Milliseconds until it listens."""
+    """Return the milliseconds until the server listens."""
     server = dog(bench, None, "--snapshots", str(folder))
     began = time.perf_counter()
     with server:
         return (time.perf_counter() - began) * 1000
 
 
-def time_pages(server: Server, rounds: int, address: Callable[[int], str]) -> list[float]:
-    """Milliseconds from asking to the last byte, over one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LIMIT)
+def time_pages(server: Server, rounds: int, make_path: Callable[[int], str]) -> list[float]:
+    """Return the milliseconds of each response, over one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
     taken = []
     for number in range(rounds):
         began = time.perf_counter()
-        connection.request("GET", address(number))
+        connection.request("GET", make_path(number))
         answer = connection.getresponse()
         answer.read()
         taken.append((time.perf_counter() - began) * 1000)
         if answer.status != http.client.OK:
-            raise Broken(f"{address(number)} answers {answer.status}")
+            raise Broken(f"{make_path(number)} has the status {answer.status}")
     connection.close()
     return taken
 
 
 def time_removing(bench: Bench, folder: Path, keep: int) -> float:
-    """Seconds a photo, from the first look at the number of photos until it is what is to be kept."""
+    """Return the seconds per photo that retention takes to remove all but `keep` photos."""
     with dog(bench, None, "--snapshots", str(folder), "--keep-photos", str(keep)) as server:
         began, before = time.perf_counter(), count_photos(server)
         while (left := count_photos(server)) > keep:
-            if time.perf_counter() - began > LIMIT:
-                raise Broken(f"{left:,} photos are still there")
+            if time.perf_counter() - began > TIMEOUT_SECONDS:
+                raise Broken(f"{left:,} photos are left after {TIMEOUT_SECONDS:.0f} s")
             time.sleep(0.05)
         return (time.perf_counter() - began) / max(1, before - left)
 
 
 def count_photos(server: Server) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LIMIT)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
     connection.request("GET", "/metrics")
-    said = connection.getresponse().read().decode()
+    output = connection.getresponse().read().decode()
     connection.close()
-    found = re.search(r"^dog_snapshots (\S+)", said, re.MULTILINE)
+    found = re.search(r"^dog_snapshots (\S+)", output, re.MULTILINE)
     if found is None:
-        raise Broken("/metrics does not say how many photos there are")
+        raise Broken("/metrics has no dog_snapshots")
     return int(float(found[1]))

@@ -1,4 +1,4 @@
-"""The chart of docs/benchmarks.md: how long the last viewer waits, as an SVG."""
+"""The chart of docs/benchmarks.md: the time to the last viewer, as an SVG."""
 
 from html import escape
 
@@ -22,11 +22,11 @@ text { fill: #f0f6fc }
 .dog { fill: #fb923c }
 .rival { fill: #6e7681 }
 }"""
-"""The picture has a page of its own, so that it can be read on whatever it is put, and follows the reader's colours."""
+"""Colours for light and dark mode. A background makes it legible on any page."""
 
 
 def draw_chart(results: Results) -> str:
-    """The time to the last viewer as an SVG: a pair of bars for each that D.O.G. was measured beside."""
+    """Return an SVG with a pair of bars for each rival of D.O.G."""
     rows = [
         row
         for name in ("push", "rivals")
@@ -39,7 +39,7 @@ def draw_chart(results: Results) -> str:
     bars = "\n".join(_draw_pair(row, TOP + index * (2 * BAR + GAP), scale) for index, row in enumerate(rows))
     height = TOP + len(rows) * (2 * BAR + GAP) + 8
     viewers = results.figures["push"].viewers if "push" in results.figures else 0
-    title = f"From a press until the last of {viewers:,} viewers knows"
+    title = f"From a press until the last of {viewers:,} viewers has the event"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">
 <style>{STYLE}
 </style>
@@ -48,18 +48,18 @@ def draw_chart(results: Results) -> str:
 <rect class="dog" x="20" y="49" width="12" height="12" rx="2"/>
 <text x="38" y="60">D.O.G.</text>
 <rect class="rival" x="104" y="49" width="12" height="12" rx="2"/>
-<text x="122" y="60">the other, in turn with it</text>
+<text x="122" y="60">the other server, measured in turn</text>
 {bars}
 </svg>
 """
 
 
 def _draw_pair(row: Row, top: int, scale: float) -> str:
-    parts = [f'<text x="{LABEL - 12}" y="{top + BAR + 5}" text-anchor="end">{escape(row.beside)}</text>']
+    parts = [f'<text x="{LABEL - 12}" y="{top + BAR + 5}" text-anchor="end">{escape(row.rival_name)}</text>']
     for line, (kind, side) in enumerate((("dog", row.dog), ("rival", row.rival))):
         if side:
             y, length = top + line * BAR, round(side.median * scale, 1)
-            text = f"{format_number(side.median)} {row.measured}"
+            text = f"{format_number(side.median)} {row.measured_unit}"
             parts.append(f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{length}" height="{BAR - 2}" rx="2"/>')
             parts.append(f'<text class="quiet" x="{LABEL + length + 8}" y="{y + 13}">{text}</text>')
     return "\n".join(parts)

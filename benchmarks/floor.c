@@ -1,9 +1,9 @@
-// floor: what the kernel itself costs. It upgrades WebSocket viewers; on a message from one of them that is not `fill`,
-// it sends one prebuilt text frame of BYTES bytes in all, which holds "capturing", to every viewer with send(2): one
-// loop, one thread. `fill` has it send that frame to whoever said it until no more goes into the socket. A viewer whose
-// socket is full gets nothing any more: the least that a server can do for one that does not read.
+// floor: the cost of the kernel alone. It upgrades WebSocket viewers. On any message except `fill`, it sends one
+// prebuilt text frame of BYTES bytes, which contains "capturing", to every viewer with send(2): one loop, one thread.
+// On `fill`, it sends that frame to the sender until the socket is full. A viewer with a full socket is not sent to any
+// more: the least that a server can do for a viewer that does not read.
 //
-//   floor BYTES        It listens on a free port of 127.0.0.1 and prints "listening on PORT".
+//   floor BYTES        Listen on a free port of 127.0.0.1 and print "listening on PORT".
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,14 +17,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST = 100000, LONGEST = 4096, SEND_BUFFER = 32 * 1024 }; // the send buffer that D.O.G. gives a viewer, too
+enum { MAX_VIEWERS = 100000, MAX_BYTES = 4096, SEND_BUFFER_BYTES = 32 * 1024 }; // the send buffer is that of D.O.G.
 
 static const char UPGRADE[] =
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"; // for the key that wsload always sends
 
-static int viewers[MOST], many;
-static unsigned char frame[LONGEST];
+static int viewers[MAX_VIEWERS], many;
+static unsigned char frame[MAX_BYTES];
 static int frame_size;
 
 static void build_frame(int size) {
@@ -52,14 +52,14 @@ static void forget(int viewer) {
     close(viewer);
 }
 
-static void hear(int viewer) {
-    char said[LONGEST];
-    int size = read(viewer, said, sizeof said);
+static void receive(int viewer) {
+    char data[MAX_BYTES];
+    int size = read(viewer, data, sizeof data);
     if (size <= 0) {
         forget(viewer);
-    } else if (!memcmp(said, "GET ", 4)) {
+    } else if (!memcmp(data, "GET ", 4)) {
         if (send(viewer, UPGRADE, sizeof UPGRADE - 1, MSG_NOSIGNAL) > 0) viewers[many++] = viewer;
-    } else if (memmem(said, size, "fill", 4)) {
+    } else if (memmem(data, size, "fill", 4)) {
         while (push(viewer)) {}
     } else {
         push_to_all();
@@ -67,9 +67,9 @@ static void hear(int viewer) {
 }
 
 int main(int argc, char **argv) {
-    int size = argc == 2 ? atoi(argv[1]) : 0, one = 1, buffer = SEND_BUFFER;
-    if (size < 16 || size > LONGEST) {
-        fprintf(stderr, "usage: floor BYTES (16 to %d)\n", LONGEST);
+    int size = argc == 2 ? atoi(argv[1]) : 0, one = 1, buffer = SEND_BUFFER_BYTES;
+    if (size < 16 || size > MAX_BYTES) {
+        fprintf(stderr, "usage: floor BYTES (16 to %d)\n", MAX_BYTES);
         return 1;
     }
     struct rlimit files;
@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
         int ready = epoll_wait(poller, events, 256, -1);
         for (int i = 0; i < ready; i++) {
             if (events[i].data.fd != listener) {
-                hear(events[i].data.fd);
+                receive(events[i].data.fd);
                 continue;
             }
             int viewer = accept(listener, NULL, NULL);

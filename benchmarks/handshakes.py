@@ -1,4 +1,4 @@
-"""Handshakes a second, beside a bare aiohttp WebSocket server, in turn."""
+"""Handshakes per second, in turn with a bare aiohttp WebSocket server."""
 
 from benchmarks.bench import Bench
 from benchmarks.load import Load
@@ -9,7 +9,7 @@ from benchmarks.servers import BARE_AIOHTTP, CAPTURE, dog
 __all__ = ["measure_handshakes"]
 
 VIEWERS = 4000
-"""So many come at once, 256 of them at a time, and go again."""
+"""Viewers of a round: wsload opens 256 at a time."""
 
 
 def measure_handshakes(bench: Bench) -> list[Row]:
@@ -19,18 +19,18 @@ def measure_handshakes(bench: Bench) -> list[Row]:
         for number in range(rounds + 1):
             theirs.append(_handshakes(bench, bare))
             mine.append(_handshakes(bench, own))
-            bench.say(f"{bare.name} and D.O.G. in turn", number, rounds)
+            bench.show_progress(f"{bare.name} and D.O.G. in turn", number, rounds)
     mine, theirs = mine[1:], theirs[1:]  # the first round is to warm up
     return [
         Row(
-            what="handshakes a second",
+            label="handshakes per second",
             dog=Spread.of(mine),
-            beside=bare.name,
+            rival_name=bare.name,
             rival=Spread.of(theirs),
-            measured="/s",
+            measured_unit="/s",
             value=ratios(mine, theirs),
             target=0.8,
-            beyond=1.0,
+            stretch=1.0,
             at_least=True,
         )
     ]

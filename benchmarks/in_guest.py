@@ -1,10 +1,10 @@
-"""What the figure "webcam" measures inside the guest: presses on one webcam, by three programs in turn; JSON lines.
+"""Presses on one webcam in the guest, by three programs in turn (JSON lines).
 
     in_guest.py DEVICE FOLDER ROUNDS
 
-Each press comes at another moment of a frame. The webcam writes into each frame when it was made; who gets one that is
-older than the press asks again, until it is not. The driver's presses are made in the loop that its camera lives in, as
-the service's are; both programs are asked over one connection that stays.
+Each press is at a random moment of a frame. The webcam writes its time into each frame. If a frame is older than the
+press, the request is repeated. The driver is called in the event loop that its camera runs in, as in the service. Both
+programs are called over one open connection.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from dog.cameras.live import LiveCamera
 from dog.cameras.v4l2 import V4l2Source
 
 TURNS = 3
-IDLE = 5.0
-"""Seconds for which an idle program's processor time is looked at."""
+IDLE_SECONDS = 5.0
+"""Time for which an idle program's CPU time is measured."""
 PORT = 9000
-PATIENCE = 60.0
-MADE = re.compile(rb"t=([\d.]+)")
+REQUEST_TIMEOUT = 60.0
+FRAME_TIME = re.compile(rb"t=([\d.]+)")
 
 Take = Callable[[], Awaitable[bytes]]
 
@@ -48,7 +48,7 @@ def measure_ustreamer(device: str, rounds: int, turn: int) -> None:
     try:
         asyncio.run(measure("ustreamer", process.pid, Client("/snapshot").fetch, rounds, turn))
     finally:
-        end(process)
+        stop(process)
 
 
 def measure_service(device: str, folder: Path, rounds: int, turn: int) -> None:
@@ -61,7 +61,7 @@ def measure_service(device: str, folder: Path, rounds: int, turn: int) -> None:
     try:
         asyncio.run(measure("dog serve", process.pid, Client("/latest.jpg?max_age=0").fetch, rounds, turn))
     finally:
-        end(process)
+        stop(process)
 
 
 async def measure_driver(device: str, rounds: int, turn: int) -> None:
@@ -75,29 +75,29 @@ async def measure_driver(device: str, rounds: int, turn: int) -> None:
     await camera.close()
 
 
-async def measure(what: str, process: int, take: Take, rounds: int, turn: int) -> None:
-    """Tell of each press: seconds to a frame made after it, and how often it was asked for; then of being idle."""
+async def measure(label: str, process: int, take: Take, rounds: int, turn: int) -> None:
+    """Print the seconds and requests of each press, and then the idle CPU time."""
     await wait_for_first(take)
     chance = random.Random(turn)
     for _ in range(rounds):
         await asyncio.sleep(0.05 + chance.random() / 10)
         pressed, began = time.time(), time.perf_counter()
-        asked = 1
+        attempts = 1
         while not is_newer(await take(), pressed):
-            asked += 1
-        tell(what, seconds=time.perf_counter() - began, asked=asked)
+            attempts += 1
+        print_measurement(label, seconds=time.perf_counter() - began, attempts=attempts)
     before, since = read_processor_time(process), time.monotonic()
-    await asyncio.sleep(IDLE)
-    tell(what, idle=(read_processor_time(process) - before) / (time.monotonic() - since))
+    await asyncio.sleep(IDLE_SECONDS)
+    print_measurement(label, idle=(read_processor_time(process) - before) / (time.monotonic() - since))
 
 
 def is_newer(picture: bytes, pressed: float) -> bool:
-    made = MADE.search(picture[:4096])  # behind the EXIF
+    made = FRAME_TIME.search(picture[:4096])  # after the EXIF
     return made is not None and float(made[1]) >= pressed
 
 
 async def wait_for_first(take: Take) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + REQUEST_TIMEOUT
     while True:
         try:
             await take()
@@ -110,11 +110,11 @@ async def wait_for_first(take: Take) -> None:
 
 
 class Client:
-    """Asks the program for one path, over one connection for as long as the program keeps it."""
+    """An HTTP client for one path, over one connection as long as the program keeps it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
+        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=REQUEST_TIMEOUT)
 
     async def fetch(self) -> bytes:
         try:
@@ -129,19 +129,19 @@ class Client:
         return body
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
     process.wait()
 
 
 def read_processor_time(process: int) -> float:
-    """Seconds, of all its threads."""
+    """Return the CPU seconds of all threads."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def tell(what: str, **values: object) -> None:
-    print("measured:", json.dumps({"what": what, **values}), flush=True)
+def print_measurement(label: str, **values: object) -> None:
+    print("measured:", json.dumps({"what": label, **values}), flush=True)
 
 
 if __name__ == "__main__":

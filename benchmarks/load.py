@@ -1,4 +1,4 @@
-"""The viewers: wsload (wsload.c) as a process on LOAD_CORE, told over a pipe when a round begins."""
+"""Viewers: wsload (wsload.c) as a process on LOAD_CORE, controlled over a pipe."""
 
 import contextlib
 import json
@@ -15,15 +15,15 @@ from benchmarks.servers import Trigger
 
 __all__ = ["Load", "Round"]
 
-PAUSE = 0.2
+ROUND_INTERVAL = 0.2
 """Seconds between the end of one round and the next trigger."""
-ARRIVAL = 1.5
-"""Seconds until everybody has been told how many are watching, which D.O.G. says once a second while viewers come."""
+SETTLE_SECONDS = 1.5
+"""D.O.G. sends the number of viewers once a second while they connect."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Milliseconds from the trigger until the first, half, 99 % and all of the viewers had it; the frame's bytes."""
+    """Milliseconds until the first, half, 99 % and all viewers had the message."""
 
     first: float
     p50: float
@@ -33,16 +33,16 @@ class Round:
 
 
 class Load:
-    """`viewers` viewers of a server, and `stuck` more that never read, until the `with` block ends.
+    """Viewers of a server, and `stuck` more that never read, until the `with` block ends.
 
-    `seconds` is how long the handshakes took; `stuck` at the end how many of the stuck are still connected.
+    `seconds` is the time of all handshakes. At the end, `stuck` is the number of stuck viewers still connected.
     """
 
     def __init__(
         self, bench: Bench, server: Server, trigger: Trigger, *, viewers: int, stuck: int = 0, fillings: int = 0
     ) -> None:
         self.server = server
-        self.pause = PAUSE
+        self.pause = ROUND_INTERVAL
         self.seconds = 0.0
         self.stuck = stuck
         options = ["-s", str(stuck), "-f", str(fillings), "-F", trigger.filling]
@@ -59,7 +59,7 @@ class Load:
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
             )
         try:
-            self.seconds = self._answer()["seconds"]
+            self.seconds = self._read_result()["seconds"]
         except BaseException:
             self._end()
             raise
@@ -70,7 +70,7 @@ class Load:
             if error is None:
                 assert self._process.stdin
                 self._process.stdin.close()
-                self.stuck = self._answer()["stuck"]
+                self.stuck = self._read_result()["stuck"]
         finally:
             self._end()
 
@@ -78,18 +78,18 @@ class Load:
         with self._process:
             self._process.kill()
 
-    def wait_until_all_is_said(self) -> None:
-        time.sleep(ARRIVAL)
+    def wait_until_settled(self) -> None:
+        time.sleep(SETTLE_SECONDS)
         self.server.wait_until_idle()
 
     def round(self) -> Round:
         time.sleep(self.pause)
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer says why
+        with contextlib.suppress(BrokenPipeError):  # wsload has ended: its output says why
             self._process.stdin.write(b"go\n")
-        return Round(**self._answer())
+        return Round(**self._read_result())
 
-    def _answer(self) -> dict[str, Any]:
+    def _read_result(self) -> dict[str, Any]:
         assert self._process.stdout
         assert self._process.stderr
         line = self._process.stdout.readline()

@@ -1,4 +1,4 @@
-"""The push while a thousand wrong passwords a minute come, beside it in peace; and what it takes to refuse a guess."""
+"""The push during wrong passwords, and the time to refuse a wrong token."""
 
 import contextlib
 import http.client
@@ -18,8 +18,8 @@ __all__ = ["measure_logins"]
 
 VIEWERS = 1000
 PER_MINUTE = 1000
-ASKING = 18
-"""Threads that log in, each from another address every time; nine of them wait for their turn."""
+LOGIN_THREADS = 18
+"""Threads that log in, each time with a new client address. Nine of them wait."""
 GUESSES = 20_000
 CAPTURE = Trigger('{"type":"capture","max_age":0}', '"type":"capturing"', '"type":"ready"')
 ARGUMENTS = ("--auth", "--anonymous", "capture", "--trusted-proxies", "127.0.0.1", "--login-attempts", "10000")
@@ -35,7 +35,7 @@ def _measure_push(bench: Bench) -> Row:
     server = dog(bench, f"exec cp '{photo}' \"$1\"", *ARGUMENTS)
     peace, flood = [], []
     with server, Load(bench, server, CAPTURE, viewers=viewers) as load:
-        load.wait_until_all_is_said()
+        load.wait_until_settled()
         tried = 0
         seconds = 0.0
         for number in range(rounds + 1):
@@ -44,21 +44,21 @@ def _measure_push(bench: Bench) -> Row:
                 flood.append(load.round().last)
             tried, seconds = tried + wrong.tried, seconds + wrong.seconds
             server.wait_until_idle()
-            bench.say("in peace and under wrong passwords in turn", number, rounds)
+            bench.show_progress("without and with wrong passwords in turn", number, rounds)
     peace, flood = peace[1:], flood[1:]  # the first round is to warm up
     return Row(
-        what=f"the last of {viewers:,} viewers, under wrong passwords",
+        label=f"the last of {viewers:,} viewers, during wrong passwords",
         dog=Spread.of(flood),
-        beside="the same in peace",
+        rival_name="without wrong passwords",
         rival=Spread.of(peace),
-        measured="ms",
+        measured_unit="ms",
         value=ratios(flood, peace),
-        note=f"{60 * tried / seconds:,.0f} wrong passwords a minute; Argon2 has its share of the one core",
+        note=f"{60 * tried / seconds:,.0f} wrong passwords per minute; Argon2 uses part of the one core",
     )
 
 
 class _Flood:
-    """Wrong passwords, from the moment on that more come than there are places for until the block ends."""
+    """Wrong passwords during a `with` block, which begins when the queue for passwords is full."""
 
     def __init__(self, server: Server) -> None:
         self.tried = 0
@@ -67,7 +67,7 @@ class _Flood:
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._begun = threading.Event()
-        self._threads = [threading.Thread(target=self._try) for _ in range(ASKING)]
+        self._threads = [threading.Thread(target=self._log_in) for _ in range(LOGIN_THREADS)]
 
     def __enter__(self) -> "_Flood":
         self._began = time.monotonic()
@@ -75,7 +75,7 @@ class _Flood:
             for thread in self._threads:
                 thread.start()
         if not self._begun.wait(30):
-            raise Broken("no login is answered")
+            raise Broken("the queue for passwords was not full after 30 s")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,7 +84,7 @@ class _Flood:
         for thread in self._threads:
             thread.join()
 
-    def _try(self) -> None:
+    def _log_in(self) -> None:
         while not self._stop.is_set():
             number = next(self._numbers)
             if self._stop.wait(max(0.0, self._began + number * 60 / PER_MINUTE - time.monotonic())):
@@ -98,15 +98,16 @@ class _Flood:
                 connection.request("POST", "/login", form, headers)
                 status = connection.getresponse().status
             if status not in (401, 503):
-                raise Broken(f"a wrong password is answered with {status}")
+                raise Broken(f"a wrong password has the status {status}")
             if status == 503:
                 self._begun.set()
 
 
 def _measure_guesses(bench: Bench) -> Row:
-    """Inside this process, as a network would hide far more than there is to see."""
+    """Measure within this process, because a network's noise would hide any difference."""
     right = make_secret(TOKEN)
-    near, far = right[:-1] + _other(right[-1]), TOKEN + "".join(map(_other, right.removeprefix(TOKEN)))
+    near = right[:-1] + _other_character(right[-1])
+    far = TOKEN + "".join(map(_other_character, right.removeprefix(TOKEN)))
     tokens = {secret_digest(secret, TOKEN): None for secret in (right, *(make_secret(TOKEN) for _ in range(100)))}
     rounds = bench.rounds(41, 11)
     times: dict[str, list[float]] = {near: [], far: []}
@@ -117,14 +118,14 @@ def _measure_guesses(bench: Bench) -> Row:
                 tokens.get(secret_digest(guess, TOKEN))
             times[guess].append((time.perf_counter() - began) / GUESSES * 1e6)
     return Row(
-        what="to refuse a token that is right but for its last character",
+        label="time to refuse a token with only its last character wrong",
         dog=Spread.of(times[near]),
-        beside="one that is wrong from the first on",
+        rival_name="one that is all wrong",
         rival=Spread.of(times[far]),
-        measured="µs",
+        measured_unit="µs",
         value=ratios(times[near], times[far]),
     )
 
 
-def _other(character: str) -> str:
+def _other_character(character: str) -> str:
     return "A" if character != "A" else "B"

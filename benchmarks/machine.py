@@ -1,4 +1,4 @@
-"""What the figures were measured on, and with."""
+"""The machine and the versions that the figures were measured with."""
 
 import importlib.metadata
 import os
@@ -31,14 +31,14 @@ def describe_machine() -> Machine:
 
 
 def read_processor_seconds() -> tuple[float, float]:
-    """Seconds that all processors were busy since the machine's start, and how many of those were for this program."""
+    """Return the CPU seconds of the machine, and of this program and its children."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
     return busy, sum(os.times()[:4])
 
 
 def find_versions() -> dict[str, str]:
-    """Of D.O.G. and its rivals; what is not there is left out."""
+    """Return the versions of D.O.G. and the rivals that are installed."""
     versions = {"dog": __version__}
     for package in PACKAGES:
         try:
@@ -60,22 +60,22 @@ def find_versions() -> dict[str, str]:
 
 
 def find_commit() -> str:
-    """The last that changed the service; "" outside of a checkout."""
+    """Return the last commit that changed the service, or "" outside of a checkout."""
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "dog"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def find_missing() -> list[str]:
-    """One line for each program that is not here, with the rows that go without it."""
+    """Return a line for each missing program, with the rows that are skipped."""
     missing = []
     if not (shutil.which("cc") or shutil.which("gcc")):
-        missing.append("no C compiler: all that needs many viewers is skipped (Debian: gcc and libc6-dev)")
+        missing.append("A C compiler is missing, so rows with many viewers are skipped. Install gcc and libc6-dev.")
     if find_nginx() is None:
-        missing.append("no nginx: its rows are skipped (Debian: nginx and libnginx-mod-nchan)")
+        missing.append("nginx is missing, so its rows are skipped. Install nginx and libnginx-mod-nchan.")
     elif find_nchan() is None:
-        missing.append("nginx has no nchan: its push is skipped (Debian: libnginx-mod-nchan)")
+        missing.append("nginx has no nchan, so its push is skipped. Install libnginx-mod-nchan.")
     if not shutil.which("wrk"):
-        missing.append("no wrk: the photo's rows are skipped (Debian: wrk)")
+        missing.append("wrk is missing, so the photo's rows are skipped. Install wrk.")
     if len(CORES) < 2:
-        missing.append("one core only: the server and the load share it, and no figure says much")
+        missing.append("There is only one core, which the server and the load share. Use a machine with two.")
     return missing

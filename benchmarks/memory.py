@@ -1,4 +1,4 @@
-"""What an idle viewer costs in memory: resident with all viewers, less what there was before, for each server."""
+"""Resident memory per idle viewer, for each server."""
 
 from benchmarks.bench import Bench
 from benchmarks.load import Load
@@ -10,57 +10,57 @@ __all__ = ["measure_memory"]
 
 
 def measure_memory(bench: Bench) -> list[Row]:
-    what = f"memory a viewer, {bench.viewers:,} idle"
+    label = f"memory per viewer, {bench.viewers:,} idle"
     rss, pss = _measure(bench, dog(bench))
     own = Spread.of([rss])
     rows = [
         Row(
-            what=what,
+            label=label,
             dog=own,
-            measured="KiB",
+            measured_unit="KiB",
             value=own.median,
             unit="KiB",
             target=15,
-            beyond=12,
-            note=_note("D.O.G.", pss),
+            stretch=12,
+            note=_pss_note("D.O.G.", pss),
         )
     ]
     for rival in RIVALS:
         try:
             rss, pss = _measure(bench, rival.start(bench))
         except Skipped as reason:
-            rows.append(Row(what=what, beside=rival.name, skipped=str(reason)))
+            rows.append(Row(label=label, rival_name=rival.name, skipped=str(reason)))
         except Broken as reason:
-            rows.append(Row(what=what, beside=rival.name, skipped=f"{FAILED}{reason}"))
+            rows.append(Row(label=label, rival_name=rival.name, skipped=f"{FAILED}{reason}"))
         else:
             theirs = Spread.of([rss])
             ratio = round(own.median / theirs.median, 3)
             rows.append(
                 Row(
-                    what=what,
+                    label=label,
                     dog=own,
-                    beside=rival.name,
+                    rival_name=rival.name,
                     rival=theirs,
-                    measured="KiB",
+                    measured_unit="KiB",
                     value=ratio,
-                    note=_note(rival.name, pss),
+                    note=_pss_note(rival.name, pss),
                 )
             )
     return rows
 
 
-def _note(name: str, pss: float) -> str:
+def _pss_note(name: str, pss: float) -> str:
     return f"PSS of {name}: {pss:.1f} KiB"
 
 
 def _measure(bench: Bench, server: Server) -> tuple[float, float]:
-    """KiB of RSS and of PSS for each viewer."""
-    bench.say(f"the viewers of {server.name} come")
+    """Return the KiB of RSS and of PSS per viewer."""
+    bench.show_progress(f"connecting viewers to {server.name}")
     with server:
         server.wait_until_idle()
         before = server.memory()
         with Load(bench, server, CAPTURE, viewers=bench.viewers) as load:
-            load.wait_until_all_is_said()
+            load.wait_until_settled()
             after = server.memory()
     viewers_kib = bench.viewers * 1024
     return (after.rss - before.rss) / viewers_kib, (after.pss - before.pss) / viewers_kib

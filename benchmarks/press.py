@@ -1,4 +1,4 @@
-"""From a press to `ready`, beside the run of the camera's program alone, in turn."""
+"""Time from a press to `ready`, in turn with the camera program alone."""
 
 import subprocess
 import time
@@ -24,28 +24,28 @@ def measure_press(bench: Bench) -> list[Row]:
     pairs = []
     with dog(bench, body) as server, Load(bench, server, READY, viewers=1) as viewer:
         for number in range(rounds + 1):
-            pairs.append((_run(script, alone / "picture.jpg"), viewer.round().last))
-            bench.say("the script and a press in turn", number, rounds)
+            pairs.append((_time_script(script, alone / "picture.jpg"), viewer.round().last))
+            bench.show_progress("the script and a press in turn", number, rounds)
     scripts, presses = zip(*pairs[1:], strict=True)  # the first round is to warm up
     beyond_script = Spread.of([press - script for script, press in pairs[1:]])
     return [
         Row(
-            what="a press to `ready`, beyond the script's own time",
+            label="from a press to `ready`, minus the script's own time",
             dog=Spread.of(presses),
-            beside="the script alone",
+            rival_name="the script alone",
             rival=Spread.of(scripts),
-            measured="ms",
+            measured_unit="ms",
             value=beyond_script.median,
             unit="ms",
             target=15,
-            beyond=8,
+            stretch=8,
             note=f"from {beyond_script.minimum:.1f} to {beyond_script.maximum:.1f} ms",
         )
     ]
 
 
-def _run(script: Path, picture: Path) -> float:
-    """Milliseconds from the start of the program to its end, on the server's core."""
+def _time_script(script: Path, picture: Path) -> float:
+    """Return the milliseconds that the program runs, on the server's core."""
     picture.unlink(missing_ok=True)
     with pinned(SERVER_CORE):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, on a core of their own: started, watched through a pipe, ended by their ids."""
+"""Servers as processes on their own core."""
 
 import contextlib
 import os
@@ -16,21 +16,21 @@ __all__ = ["CORES", "LOAD_CORE", "SERVER_CORE", "Broken", "Memory", "Server", "S
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
-_PATH = re.compile(r"/\S*/")
-"""What is written into the results has no folders of this machine in it."""
+_FOLDERS = re.compile(r"/\S*/")
+"""Folders of this machine, which are removed from texts in the results."""
 
 
 class Skipped(Exception):
-    """A figure that can't be measured here; says what is missing."""
+    """A figure that can't be measured here. The message names what is missing."""
 
 
 class Broken(Exception):
-    """A measurement that did not come to its end; says what happened."""
+    """A measurement that failed. The message says why."""
 
 
 @contextlib.contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """What is started within runs on that core; so does this process."""
+    """Run this process, and those that it starts, on one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -41,14 +41,14 @@ def pinned(core: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a process and its children, in bytes. `pss` shares out what several of them have in common."""
+    """Bytes of a process and its children. `pss` divides shared memory."""
 
     rss: int
     pss: int
 
 
 class Server:
-    """A server on SERVER_CORE, for the time of a `with` block. It says which port it listens on; `port` if it can't."""
+    """A server on SERVER_CORE for a `with` block. It prints its port if `port` is 0."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Server:
         self._cwd = cwd
         self._env = env
         self._listening = re.compile(listening)
-        self._said = threading.Condition()
+        self._output_changed = threading.Condition()
 
     def __enter__(self) -> Self:
         self._lines: list[str] = []
@@ -98,8 +98,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def said(self) -> str:
-        with self._said:
+    def output(self) -> str:
+        with self._output_changed:
             return "".join(self._lines)
 
     def stop(self) -> None:
@@ -114,22 +114,22 @@ class Server:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             for line in pipe:
-                with self._said:
+                with self._output_changed:
                     self._lines.append(line)
-                    self._said.notify_all()
-        with self._said:
+                    self._output_changed.notify_all()
+        with self._output_changed:
             self._ended = True
-            self._said.notify_all()
+            self._output_changed.notify_all()
 
     def _wait_until_it_listens(self) -> None:
-        with self._said:
+        with self._output_changed:
             while not (found := self._listening.search("".join(self._lines))):
-                if self._ended or not self._said.wait(30):
+                if self._ended or not self._output_changed.wait(30):
                     last = self._lines[-1].strip() if self._lines else "nothing"
-                    raise Broken(f"{self.name} does not listen; it said last: {_PATH.sub('', last)}")
+                    raise Broken(f"{self.name} does not listen; its last line is: {_FOLDERS.sub('', last)}")
         self.port = self._given_port or int(found[1])
 
-    # ---- what it costs
+    # ---- memory and CPU time
 
     def memory(self) -> Memory:
         sizes = {"Rss": 0, "Pss": 0}
@@ -141,7 +141,7 @@ class Server:
         return Memory(sizes["Rss"], sizes["Pss"])
 
     def wait_until_idle(self) -> None:
-        """Until it has used no processor time for half a second."""
+        """Wait until the server has used no CPU time for half a second."""
         quiet_since, used = time.monotonic(), self._processor_ticks()
         while time.monotonic() - quiet_since < 0.5:
             time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""What the docs show of the results: tables and figures between markers. The words around are written by hand.
+"""Tables and results for the docs, between markers. The text around them is written by hand.
 
-A marker is `<!-- NAME -->`, up to `<!-- end -->`, where NAME is a figure, or `machine`: a table. Within a line,
-`<!-- NAME ROW -->` is the result of one row of that figure, the first being 0.
+`<!-- NAME -->` to `<!-- end -->` is the table of the figure NAME, or the machine if NAME is `machine`. Within a line,
+`<!-- NAME ROW -->` is the result of one row of the figure. The first row is 0.
 """
 
 import re
@@ -12,13 +12,13 @@ __all__ = ["fill", "format_number", "make_table"]
 
 SECTION = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULT = re.compile(r"(<!-- (\w+) (\d+) -->)[^<]*(<!-- end -->)")
-BUSY = 0.05
-"""The share of the processors' time from which on it is said that others took it."""
-HEAD = "| what | D.O.G. | beside it | result | to reach | beyond | |\n| --- | --- | --- | --- | --- | --- | --- |"
+MIN_OTHERS_SHARE = 0.05
+"""The CPU time of other programs is reported from this share on."""
+HEAD = "| figure | D.O.G. | compared with | result | target | stretch target | |\n" + "| --- " * 7 + "|"
 
 
 def fill(document: str, results: Results) -> str:
-    """The document with its generated parts made anew."""
+    """Return the document with its generated parts replaced."""
 
     def make(section: re.Match[str]) -> str:
         return f"{section[1]}{_make_part(section[2], results)}\n{section[3]}"
@@ -38,7 +38,7 @@ def _make_part(name: str, results: Results) -> str:
 
 def _find_result(name: str, row: int, results: Results) -> str:
     figure = results.figures.get(name)
-    measured = figure.rows[row] if figure and row < len(figure.rows) else Row(what=name)
+    measured = figure.rows[row] if figure and row < len(figure.rows) else Row(label=name)
     return _value(measured.value, measured.unit) or "(not measured yet)"
 
 
@@ -49,32 +49,33 @@ def _describe(results: Results) -> str:
 
 
 def make_table(figure: Figure) -> str:
-    """The figure's rows as a Markdown table, and when they were measured."""
+    """Return the rows of a figure as a table in Markdown, with the date and the notes."""
     lines = [HEAD, *(_make_row(row) for row in figure.rows)]
     commit = f" of commit {figure.commit}" if figure.commit else ""
     notes = [f"Measured {figure.measured_at}{commit}" + (" in a quick run" if figure.quick else "")]
-    if figure.others >= BUSY:
-        notes.append(f"other programs took {figure.others:.0%} of the processors meanwhile")
+    if figure.others >= MIN_OTHERS_SHARE:
+        notes.append(f"other programs used {figure.others:.0%} of the CPU time")
     for row in figure.rows:
         if row.note and row.note not in notes:
             notes.append(row.note)
-    return "\n".join(lines) + f"\n\n{'; '.join(notes)}."
+    sentences = [f"{note[0].upper()}{note[1:]}." for note in notes]
+    return "\n".join(lines) + f"\n\n{' '.join(sentences)}"
 
 
 def _make_row(row: Row) -> str:
-    beside = row.beside
+    rival_name = row.rival_name
     if row.rival is not None:
-        beside += f": {_spread(row.rival, row.measured)}"
+        rival_name += f": {_spread(row.rival, row.measured_unit)}"
     if row.skipped:
-        cells = [row.what, "", beside, f"skipped: {row.skipped}", "", "", ""]
+        cells = [row.label, "", rival_name, f"skipped: {row.skipped}", "", "", ""]
     else:
         cells = [
-            row.what,
-            _spread(row.dog, row.measured) if row.dog else "",
-            beside,
+            row.label,
+            _spread(row.dog, row.measured_unit) if row.dog else "",
+            rival_name,
             _value(row.value, row.unit),
             _limit(row.target, row),
-            _limit(row.beyond, row),
+            _limit(row.stretch, row),
             row.verdict,
         ]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -98,7 +99,7 @@ def _spread(spread: Spread, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, or all of them where it is 100 or more."""
+    """Return a number with three significant digits, or without decimals from 100 on."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

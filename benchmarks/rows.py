@@ -1,4 +1,4 @@
-"""A figure's rows, as they are measured, kept in results.json, and judged."""
+"""Figures and their rows, as they are stored in results.json."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from msgspec import Struct
 __all__ = ["FAILED", "Figure", "Machine", "Results", "Row", "Spread", "merge", "ratios", "read", "write"]
 
 FAILED = "failed: "
-"""So begins why a row was skipped when it is not something that is missing here."""
+"""Prefix of `skipped` if the measurement failed, and nothing was missing."""
 
 
 class Spread(Struct, frozen=True, kw_only=True):
-    """Of several measurements."""
+    """Median, minimum and maximum of several measurements."""
 
     median: float
     minimum: float
@@ -26,22 +26,25 @@ class Spread(Struct, frozen=True, kw_only=True):
         return cls(median=rounded[0], minimum=rounded[1], maximum=rounded[2], count=len(values))
 
 
-class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row: what was measured of D.O.G. and beside it (in `measured`, e.g. ms), and what that makes.
+_NAMES_IN_FILE = {"label": "what", "rival_name": "beside", "measured_unit": "measured", "stretch": "beyond"}
 
-    `value` (in `unit`, none for a ratio) is held against `target` and `beyond`: at most those, or at least where
-    `at_least`. A row that was not measured says in `skipped` why.
+
+class Row(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_NAMES_IN_FILE):
+    """One row: measurements of D.O.G. and a rival (in `measured_unit`, such as ms), and the result.
+
+    The result `value` (in `unit`, empty for a ratio) should be at most `target` and `stretch`, or at least if
+    `at_least`. For a row that was not measured, `skipped` says why.
     """
 
-    what: str
+    label: str
     dog: Spread | None = None
-    beside: str = ""
+    rival_name: str = ""
     rival: Spread | None = None
-    measured: str = ""
+    measured_unit: str = ""
     value: float | None = None
     unit: str = ""
     target: float | None = None
-    beyond: float | None = None
+    stretch: float | None = None
     at_least: bool = False
     note: str = ""
     skipped: str = ""
@@ -50,8 +53,8 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def verdict(self) -> str:
         if self.value is None or self.target is None:
             return ""
-        if self.beyond is not None and self._meets(self.beyond):
-            return "beyond"
+        if self.stretch is not None and self._meets(self.stretch):
+            return "stretch reached"
         return "reached" if self._meets(self.target) else "not reached"
 
     def _meets(self, limit: float) -> bool:
@@ -60,10 +63,10 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Figure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`measured_at` is RFC 3339 in UTC; `viewers` how many there were; `quick` says that the rounds were few.
+    """One figure. `measured_at` is RFC 3339 in UTC, and `quick` means few rounds.
 
-    `commit` is the last that changed dog/; `others` the share of the processors' time that other programs took
-    meanwhile, from 0 to 1.
+    `commit` is the last one that changed dog/. `others` is the share of the CPU time that other programs used, from 0
+    to 1.
     """
 
     measured_at: str
@@ -82,7 +85,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """What results.json holds."""
+    """The contents of results.json."""
 
     machine: Machine
     versions: dict[str, str]
@@ -90,14 +93,14 @@ class Results(Struct, frozen=True, kw_only=True):
 
 
 def merge(before: Results, now: Results) -> Results:
-    """Today's figures, and with them those of before where they are of the same machine and versions."""
+    """Add the old figures if the machine and the versions are the same."""
     if (before.machine, before.versions) != (now.machine, now.versions):
         return now
     return msgspec.structs.replace(now, figures=before.figures | now.figures)
 
 
 def ratios(dog: Sequence[float], rival: Sequence[float]) -> float:
-    """The median of what was measured in turn, one by the other: the machine's drift falls out."""
+    """Return the median ratio of pairs, which cancels the machine's drift."""
     return round(statistics.median(mine / theirs for mine, theirs in zip(dog, rival, strict=True)), 3)
 
 

@@ -1,4 +1,4 @@
-"""D.O.G. and its rivals, ready to be started, and what makes each push."""
+"""D.O.G. and its rivals as servers, and the messages that make each push."""
 
 import functools
 import importlib.util
@@ -31,29 +31,29 @@ __all__ = [
     "find_nchan",
     "find_nginx",
     "floor",
+    "make_message",
     "make_photo",
-    "message_of",
     "nginx",
     "write_script",
 ]
 
 PHOTO_SIZE = (1280, 960)
 PHOTO_BYTES = 200_000
-ROOMY = {
+HIGH_LIMITS = {
     "--message-rate": "1000",
     "--message-burst": "10000",
     "--max-connections": "60000",
     "--max-connections-per-address": "60000",
 }
-"""Limits of D.O.G. that would be met because all viewers come from one address and press as fast as they can."""
+"""Higher limits for D.O.G., because all viewers have one client address."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """What a viewer says (or what is POSTed to `post`) to make a server push, and what the pushed message holds.
+    """A message `text` that makes a server push a message with `match`.
 
-    A round is over when everybody has a message that holds `settled`, too. `filling` is what a viewer that never reads
-    says before, to be answered.
+    A viewer sends it, or it is POSTed to `post`. A round ends when each viewer has a message with `settled`, too. A
+    stuck viewer first sends `filling`, so that the replies fill its socket.
     """
 
     text: str
@@ -67,25 +67,25 @@ CAPTURE = Trigger('{"type":"capture","max_age":0}', '"type":"capturing"', '"type
 FLOOR = Trigger("go", "capturing", filling="fill")
 
 
-def message_of(frame_bytes: int) -> str:
-    """A message whose frame has so many bytes."""
+def make_message(frame_bytes: int) -> str:
+    """Return a message whose WebSocket frame has `frame_bytes` bytes."""
     return "capturing".ljust(frame_bytes - (2 if frame_bytes < 128 else 4), "x")
 
 
 @dataclass(frozen=True)
 class Rival:
-    """`start` gives the server, or raises Skipped where it is not installed; `post` is where messages are POSTed."""
+    """A rival. `start` may raise Skipped; `post` is the path for messages by POST."""
 
     name: str
     start: Callable[[Bench], Server]
     post: str = ""
 
     def trigger(self, frame_bytes: int) -> Trigger:
-        return Trigger(message_of(frame_bytes), "capturing", post=self.post)
+        return Trigger(make_message(frame_bytes), "capturing", post=self.post)
 
 
 def _environment() -> dict[str, str]:
-    """Ours without any DOG_* of the developer's, and with this checkout."""
+    """Return the environment without DOG_* variables, and with this checkout."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")}
     return clean | {"PYTHONPATH": str(ROOT)}
 
@@ -94,9 +94,9 @@ def _environment() -> dict[str, str]:
 
 
 def dog(bench: Bench, script: str | None = None, *options: str) -> Server:
-    """`dog serve` in a folder of its own; its camera is a program that runs the lines of `script` ($1: the path)."""
+    """Return `dog serve` in a new folder. Its camera runs the shell lines `script`."""
     folder = bench.new_folder("dog")
-    arguments = ["--port", "0", "--dead-time", "0", *_roomy_limits(), *options]
+    arguments = ["--port", "0", "--dead-time", "0", *_limit_arguments(), *options]
     if script is not None:
         arguments += ["--camera", f"script:{write_script(folder, script)}"]
     command = [sys.executable, "-m", "dog", "serve", *arguments]
@@ -111,15 +111,15 @@ def write_script(folder: Path, body: str) -> Path:
 
 
 @functools.cache
-def _roomy_limits() -> list[str]:
-    """As arguments; only those that this version of D.O.G. has."""
+def _limit_arguments() -> list[str]:
+    """Return the arguments for HIGH_LIMITS that this version of D.O.G. has."""
     command = [sys.executable, "-m", "dog", "serve", "--help-all"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout.split()
-    return [word for flag, value in ROOMY.items() if flag in said for word in (flag, value)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout.split()
+    return [word for flag, value in HIGH_LIMITS.items() if flag in output for word in (flag, value)]
 
 
 def make_photo(path: Path) -> Path:
-    """Write a JPEG of about 200 kB at 1280 by 960, the same each time: patches of colour under a little noise."""
+    """Write a JPEG of 1280 by 960 and about 200 kB, always the same."""
     chance = random.Random(1)
     width, height = PHOTO_SIZE
     patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(
@@ -136,7 +136,7 @@ def make_photo(path: Path) -> Path:
     return path
 
 
-# ---- the others
+# ---- the rivals
 
 
 def floor(bench: Bench, frame_bytes: int) -> Server:
@@ -144,12 +144,12 @@ def floor(bench: Bench, frame_bytes: int) -> Server:
 
 
 def rival(name: str, module: str, *packages: str) -> Rival:
-    """A server of benchmarks/rivals."""
+    """Return a rival from benchmarks/rivals."""
 
     def start(bench: Bench) -> Server:
         for package in packages:
             if importlib.util.find_spec(package) is None:
-                raise Skipped(f"the package {package} is not installed (make bench does that)")
+                raise Skipped(f"the package {package} is not installed (make bench installs it)")
         command = [sys.executable, "-m", f"benchmarks.rivals.{module}"]
         return Server(name, command, cwd=bench.folder, env=_environment())
 
@@ -157,13 +157,13 @@ def rival(name: str, module: str, *packages: str) -> Rival:
 
 
 def nginx(bench: Bench, *, push: bool = True, file: Path | None = None) -> Server:
-    """nginx with one worker: nchan at /ws and /publish if `push`, and `file` at its name."""
+    """Return nginx with one worker, `file`, and, if `push`, nchan at /ws and /publish."""
     program = find_nginx()
     if program is None:
         raise Skipped("nginx is not installed (Debian: nginx)")
     module = find_nchan()
     if push and module is None:
-        raise Skipped("nginx has no nchan here (Debian: libnginx-mod-nchan)")
+        raise Skipped("nginx has no nchan (Debian: libnginx-mod-nchan)")
     folder = bench.new_folder("nginx")
     (folder / "files").mkdir()
     if file is not None:

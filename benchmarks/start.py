@@ -1,4 +1,4 @@
-"""How long until `dog serve` listens, beside the time of importing what it stands on: whole processes, in turn."""
+"""Time until `dog serve` listens, in turn with the imports of its packages."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from benchmarks.servers import dog
 __all__ = ["measure_start"]
 
 IMPORTS = "import asyncio, sqlite3, aiohttp.web, aiohttp_jinja2, click, jinja2, msgspec, PIL.Image"
-"""The packages that the service stands on, and nothing of its own."""
+"""The packages that the service uses, without its own modules."""
 
 
 def measure_start(bench: Bench) -> list[Row]:
@@ -21,15 +21,15 @@ def measure_start(bench: Bench) -> list[Row]:
     pairs = []
     for number in range(rounds + 1):
         pairs.append((_time_imports(), _time_listening(server)))
-        bench.say("bare imports and D.O.G. in turn", number, rounds)
+        bench.show_progress("imports and D.O.G. in turn", number, rounds)
     imports, listening = zip(*pairs[1:], strict=True)
     return [
         Row(
-            what="from the start until it listens",
+            label="from the start until `dog serve` listens",
             dog=Spread.of(listening),
-            beside="the bare imports",
+            rival_name="the imports alone",
             rival=Spread.of(imports),
-            measured="ms",
+            measured_unit="ms",
             value=ratios(listening, imports),
             target=2,
         )

@@ -1,6 +1,7 @@
-"""A press on a webcam that is open, to the picture's bytes, beside ustreamer: in a guest with the kernel's uvcvideo.
+"""Time from a press to the image of an open webcam, compared with ustreamer.
 
-The guest's processor is emulated, so that both are slower than anywhere else; they are so in the same run.
+Both run in a guest with the kernel's uvcvideo, in the same run. The guest's processor is emulated, so both are slower
+than on a real machine.
 """
 
 import json
@@ -23,60 +24,60 @@ from tests.rig.guest import find_missing
 
 __all__ = ["measure_webcam"]
 
-INTERVAL = 1000 / 15
-"""Milliseconds from frame to frame of the rig's webcam."""
-LIMIT = "900"
-"""Seconds for all of it."""
+FRAME_INTERVAL_MS = 1000 / 15
+"""The rig's webcam sends 15 frames per second."""
+GUEST_TIMEOUT = "900"
+"""Seconds for the whole run of the guest."""
 
 
 def measure_webcam(bench: Bench) -> list[Row]:
     missing = [*find_missing(), *([] if shutil.which("ustreamer") else ["ustreamer"])]
     if missing:
-        raise Skipped(f"it needs {', '.join(missing)}")
+        raise Skipped(f"not installed: {', '.join(missing)}")
     rounds = bench.rounds(50, 10)
-    bench.say("presses in the guest")
-    told = _run_guest(bench, rounds)
+    bench.show_progress("presses in the guest")
+    measured = _run_guest(bench, rounds)
     driver, service, rival = (
-        [entry["seconds"] * 1000 for entry in told[what] if "seconds" in entry]
-        for what in ("driver", "dog serve", "ustreamer")
+        [entry["seconds"] * 1000 for entry in measured[label] if "seconds" in entry]
+        for label in ("driver", "dog serve", "ustreamer")
     )
-    again = {what: sum(entry.get("asked", 1) > 1 for entry in told[what]) for what in told}
-    idle = {what: [entry["idle"] * 100 for entry in told[what] if "idle" in entry] for what in told}
-    note = f"of {len(driver)} presses each, asked again for a frame made after the press: {again['driver']}"
-    note += f" of the driver's, {again['dog serve']} of the service's, {again['ustreamer']} of ustreamer's"
+    again = {label: sum(entry.get("attempts", 1) > 1 for entry in measured[label]) for label in measured}
+    idle = {label: [entry["idle"] * 100 for entry in measured[label] if "idle" in entry] for label in measured}
+    note = f"{len(driver)} presses each; requests repeated for a frame made after the press: {again['driver']} of the"
+    note += f" driver, {again['dog serve']} of the service, {again['ustreamer']} of ustreamer"
     return [
         Row(
-            what="a press to the bytes, of an open webcam, beyond one frame's interval (66.7 ms)",
+            label="from a press to the image of an open webcam, minus one frame interval (66.7 ms)",
             dog=Spread.of(driver),
-            measured="ms",
-            value=round(statistics.median(driver) - INTERVAL, 1),
+            measured_unit="ms",
+            value=round(statistics.median(driver) - FRAME_INTERVAL_MS, 1),
             unit="ms",
             target=10,
             note=note,
         ),
         Row(
-            what="a press to the bytes / ustreamer's snapshot",
+            label="from a press to the image / ustreamer's snapshot",
             dog=Spread.of(driver),
-            beside="ustreamer",
+            rival_name="ustreamer",
             rival=Spread.of(rival),
-            measured="ms",
+            measured_unit="ms",
             value=round(statistics.median(driver) / statistics.median(rival), 2),
             target=1,
         ),
         Row(
-            what="the same through the whole service, saved and synced / ustreamer's snapshot",
+            label="the same through the whole service, saved and synced / ustreamer's snapshot",
             dog=Spread.of(service),
-            beside="ustreamer",
+            rival_name="ustreamer",
             rival=Spread.of(rival),
-            measured="ms",
+            measured_unit="ms",
             value=round(statistics.median(service) / statistics.median(rival), 2),
         ),
         Row(
-            what="processor time while the webcam is open and nobody asks / ustreamer's",
+            label="CPU time with an open webcam and no requests / ustreamer's",
             dog=Spread.of(idle["dog serve"]),
-            beside="ustreamer",
+            rival_name="ustreamer",
             rival=Spread.of(idle["ustreamer"]),
-            measured="% of a core",
+            measured_unit="% of a core",
             value=round(statistics.median(idle["dog serve"]) / statistics.median(idle["ustreamer"]), 2),
         ),
     ]
@@ -96,7 +97,7 @@ def _run_guest(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
             "CAM": "uvc",
             "UVCCAM": f"--jpeg {share}/frame.jpg",
             "SHARE": str(share),
-            "LIMIT": str(LIMIT),
+            "LIMIT": str(GUEST_TIMEOUT),
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -104,11 +105,11 @@ def _run_guest(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
         errors="replace",
         check=False,
     )
-    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in guest.stdout.splitlines():
         if line.startswith("measured: "):
             entry = json.loads(line.removeprefix("measured: "))
-            told[entry["what"]].append(entry)
-    if guest.returncode or len(told) != 3:
-        raise Broken(f"the guest ended with status {guest.returncode}: {guest.stdout[-500:]}{guest.stderr[-500:]}")
-    return told
+            measured[entry["what"]].append(entry)
+    if guest.returncode or len(measured) != 3:
+        raise Broken(f"the guest exited with status {guest.returncode}: {guest.stdout[-500:]}{guest.stderr[-500:]}")
+    return measured

@@ -2,17 +2,17 @@
 //
 //   wsload [-s STUCK] [-f TIMES] [-F TEXT] [-w SETTLED] HOST PORT PATH N TRIGGER MATCH [POST_PATH]
 //
-// It opens N viewers and prints {"viewers": N, "seconds": S}, the time that all handshakes took. Then each line on
-// standard input is one round: a viewer sends TRIGGER as a text message (or, with POST_PATH, TRIGGER is POSTed there),
-// and the round ends when every viewer has got a text message that holds MATCH and, with -w, another one that holds SETTLED.
-// It prints {"first": MS, "p50": MS, "p99": MS, "last": MS, "bytes": B}: milliseconds from the trigger until the first,
-// half, 99 % and all of the viewers had MATCH, and the bytes of that frame. At the end of standard input it prints
-// {"stuck": HOW MANY OF THEM ARE STILL CONNECTED} and ends.
-//   -s STUCK  so many more connections that upgrade and then never read again
-//   -f TIMES  what each stuck one says before that, so that the answers fill its socket: so many times ...
-//   -F TEXT   ... this text message
-// Exit status: 0; 1 usage or connect; 2 nothing came for 20 s; 3 a viewer was cut off; 4 no upgrade; 5 a close frame.
-// All connections end with a reset, so that no port is left waiting for the next run.
+// It opens N viewers and prints {"viewers": N, "seconds": S}, the time of all handshakes. Then each line on standard
+// input is one round: a viewer sends TRIGGER as a text message (with POST_PATH, TRIGGER is POSTed there). The round ends
+// when every viewer has a text message that contains MATCH and, with -w, another one that contains SETTLED. It prints
+// {"first": MS, "p50": MS, "p99": MS, "last": MS, "bytes": B}: milliseconds from the trigger until the first, half, 99 %
+// and all of the viewers had MATCH, and the bytes of that frame. At the end of standard input, it prints {"stuck": N}, the
+// number of stuck viewers that are still connected, and ends.
+//   -s STUCK  open STUCK more connections, which upgrade and then never read
+//   -f TIMES  each stuck one first sends TEXT so many times, so that the replies fill its socket
+//   -F TEXT   the text message for -f
+// Exit status: 0; 1 usage or connect; 2 nothing received for 20 s; 3 a viewer was cut off; 4 no upgrade; 5 a close frame.
+// All connections end with a reset, so that no port is in TIME_WAIT for the next run.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,13 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_FLIGHT = 256, PATIENCE_MS = 20000, SMALLEST_BUFFER = 4096, LONGEST = 65536, COMMANDS = -1, PUBLISHER = -2 };
+enum { IN_FLIGHT = 256, TIMEOUT_MS = 20000, MIN_BUFFER_BYTES = 4096, MAX_BYTES = 65536, COMMANDS = -1, PUBLISHER = -2 };
 enum { OPENING, IDLE, PUSHING };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 typedef struct {
     int fd, upgraded, matched, settled, left;
-    unsigned char *rest; // the beginning of a frame whose end has not come yet, `left` bytes
+    unsigned char *rest; // the beginning of an incomplete frame, `left` bytes
 } Viewer;
 
 static struct sockaddr_in server;
@@ -77,7 +77,7 @@ static void put(int fd, const void *data, size_t size) {
     if (send(fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) fail(3, "send", strerror(errno));
 }
 
-// One masked frame, with a mask of zeroes. Gives its size.
+// Build a masked frame, with a mask of zeroes, and return its size.
 static int build_frame(unsigned char *frame, int opcode, const void *data, int size) {
     int start = size < 126 ? 6 : 8;
     memset(frame, 0, start);
@@ -88,32 +88,32 @@ static int build_frame(unsigned char *frame, int opcode, const void *data, int s
     return start + size;
 }
 
-static void say(int fd, int opcode, const void *data, int size) {
-    static unsigned char frame[LONGEST + 8];
+static void send_frame(int fd, int opcode, const void *data, int size) {
+    static unsigned char frame[MAX_BYTES + 8];
     put(fd, frame, build_frame(frame, opcode, data, size));
 }
 
-// A viewer that never reads: its upgrade is read, it says `text` so many times in one go, and that was it.
+// Connect a viewer that never reads: it reads its upgrade and sends `text` so many times in one call.
 static int dial_stuck(int times, const char *text) {
-    static unsigned char *said;
+    static unsigned char *frames;
     static int size;
-    if (!said && times) {
-        said = malloc((size_t)times * (strlen(text) + 8));
-        for (int i = 0; i < times; i++) size += build_frame(said + size, TEXT, text, strlen(text));
+    if (!frames && times) {
+        frames = malloc((size_t)times * (strlen(text) + 8));
+        for (int i = 0; i < times; i++) size += build_frame(frames + size, TEXT, text, strlen(text));
     }
-    int fd = dial(SMALLEST_BUFFER), got = 0;
+    int fd = dial(MIN_BUFFER_BYTES), got = 0;
     char answer[2048];
     put(fd, head, head_size);
-    while (!memmem(answer, got, "\r\n\r\n", 4)) { // a byte at a time: what follows stays where it is
+    while (!memmem(answer, got, "\r\n\r\n", 4)) { // one byte at a time, so that the rest stays in the socket
         if (got == sizeof answer || read(fd, answer + got, 1) != 1) fail(4, "no upgrade of a stuck viewer", strerror(errno));
         got++;
     }
-    if (times) put(fd, said, size);
+    if (times) put(fd, frames, size);
     return fd;
 }
 
-static void hear(Viewer *viewer, int opcode, unsigned char *payload, long size, int whole) {
-    if (opcode == PING) say(viewer->fd, PONG, payload, size);
+static void handle_frame(Viewer *viewer, int opcode, unsigned char *payload, long size, int whole) {
+    if (opcode == PING) send_frame(viewer->fd, PONG, payload, size);
     if (opcode == CLOSE) {
         char code[16];
         snprintf(code, sizeof code, "%d", size >= 2 ? payload[0] << 8 | payload[1] : 0);
@@ -130,8 +130,8 @@ static void hear(Viewer *viewer, int opcode, unsigned char *payload, long size, 
     }
 }
 
-// Take the whole frames, and give back how many bytes they were.
-static int take_frames(Viewer *viewer, unsigned char *data, int size) {
+// Handle the complete frames, and return their number of bytes.
+static int handle_frames(Viewer *viewer, unsigned char *data, int size) {
     int taken = 0;
     while (size - taken >= 2) {
         unsigned char *frame = data + taken;
@@ -144,13 +144,13 @@ static int take_frames(Viewer *viewer, unsigned char *data, int size) {
             start = 4;
         }
         if (size - taken < start + length) break;
-        hear(viewer, frame[0] & 15, frame + start, length, start + length);
+        handle_frame(viewer, frame[0] & 15, frame + start, length, start + length);
         taken += start + length;
     }
     return taken;
 }
 
-static int take_upgrade(Viewer *viewer, unsigned char *data, int size) {
+static int handle_upgrade(Viewer *viewer, unsigned char *data, int size) {
     unsigned char *end = memmem(data, size, "\r\n\r\n", 4);
     if (!end) return 0;
     if (memcmp(data, "HTTP/1.1 101", 12)) {
@@ -162,17 +162,17 @@ static int take_upgrade(Viewer *viewer, unsigned char *data, int size) {
     return end + 4 - data;
 }
 
-// One buffer for all: ten thousand of them would cost the measuring side more than the reading does.
-static void take(Viewer *viewer) {
-    static unsigned char data[2 * LONGEST + 1];
+// All viewers share one buffer: ten thousand buffers would cost more than the reading.
+static void receive(Viewer *viewer) {
+    static unsigned char data[2 * MAX_BYTES + 1];
     int size = viewer->left;
     memcpy(data, viewer->rest, size);
-    int got = read(viewer->fd, data + size, LONGEST);
+    int got = read(viewer->fd, data + size, MAX_BYTES);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) fail(3, "a viewer was cut off", got ? strerror(errno) : "end of stream");
     size += got;
-    int taken = viewer->upgraded ? 0 : take_upgrade(viewer, data, size);
-    if (viewer->upgraded) taken += take_frames(viewer, data + taken, size - taken);
+    int taken = viewer->upgraded ? 0 : handle_upgrade(viewer, data, size);
+    if (viewer->upgraded) taken += handle_frames(viewer, data + taken, size - taken);
     viewer->left = size - taken;
     free(viewer->rest);
     viewer->rest = NULL;
@@ -191,7 +191,7 @@ static void start_round(int publisher) {
             post_path, host, port, strlen(trigger), trigger);
         put(publisher, request, size);
     } else {
-        say(viewers[0].fd, TEXT, trigger, strlen(trigger));
+        send_frame(viewers[0].fd, TEXT, trigger, strlen(trigger));
     }
 }
 
@@ -256,15 +256,15 @@ int main(int argc, char **argv) {
             event.data.u64 = started++;
             epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
         }
-        int ready = epoll_wait(poller, events, 512, state == IDLE ? -1 : PATIENCE_MS);
+        int ready = epoll_wait(poller, events, 512, state == IDLE ? -1 : TIMEOUT_MS);
         if (ready == 0) {
-            fprintf(stderr, "nothing came for 20 s: %d of %d viewers are open, %d have their message\n", opened, wanted, matches);
+            fprintf(stderr, "nothing received for 20 s: %d of %d viewers are open, %d have their message\n", opened, wanted, matches);
             return 2;
         }
         for (int i = 0; i < ready; i++) {
             long which = (long)events[i].data.u64;
             char text[4096];
-            if (which == COMMANDS) { // a line at a time: whoever writes it waits for the answer
+            if (which == COMMANDS) { // one line at a time: its writer waits for the result
                 if (read(0, text, sizeof text) <= 0) {
                     printf("{\"stuck\": %d}\n", count_connected(stuck, many_stuck));
                     return 0;
@@ -273,7 +273,7 @@ int main(int argc, char **argv) {
             } else if (which == PUBLISHER) {
                 if (read(publisher, text, sizeof text) <= 0) fail(3, "the publisher was cut off", strerror(errno));
             } else {
-                take(&viewers[which]);
+                receive(&viewers[which]);
             }
         }
         if (state == OPENING && opened == wanted) {

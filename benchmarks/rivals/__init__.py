@@ -1,4 +1,4 @@
-"""What the push is held against: the same push in other servers, each as its own documentation has it.
+"""Rivals of the push: other servers, each written as its own documentation shows.
 
-What a viewer says is told to all of them. Each is a process that prints `listening on PORT` once it does.
+Each sends a viewer's message to all viewers. Each is a process that prints `listening on PORT` when it listens.
 """

@@ -1,4 +1,4 @@
-"""aiohttp's WebSocket server in its simplest form: it upgrades, and throws away what it is told."""
+"""aiohttp's simplest WebSocket server: it upgrades, and discards all messages."""
 
 from aiohttp import web
 

@@ -1,4 +1,4 @@
-"""aiohttp, `await send_str` to one after the other: what its own demos do."""
+"""aiohttp with `await send_str` to one viewer after the other, as in its own demos."""
 
 from aiohttp import web
 

@@ -1,19 +1,19 @@
-"""A free port, a queue in which everybody may wait at once, and saying which port it is."""
+"""Listening sockets of the rivals: on a free port, which is printed, with a long queue."""
 
 import asyncio
 import socket
 
 from aiohttp import web
 
-__all__ = ["BACKLOG", "listen", "serve_aiohttp"]
+__all__ = ["MAX_PENDING_CONNECTIONS", "listen", "serve_aiohttp"]
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted, as many as at D.O.G."""
+MAX_PENDING_CONNECTIONS = 1024
+"""Connections that may wait to be accepted, as many as in D.O.G."""
 
 
 def listen() -> socket.socket:
-    """A listening socket on a free port of this machine, which is told."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    """Return a listening socket on a free local port, and print the port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=MAX_PENDING_CONNECTIONS)
     print("listening on", listener.getsockname()[1], flush=True)
     return listener
 
@@ -25,5 +25,5 @@ def serve_aiohttp(app: web.Application) -> None:
 async def _serve(app: web.Application) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.SockSite(runner, listen(), backlog=BACKLOG).start()
+    await web.SockSite(runner, listen(), backlog=MAX_PENDING_CONNECTIONS).start()
     await asyncio.Event().wait()

@@ -1,6 +1,6 @@
-"""picows on uvloop, `transport.send` to each viewer, in the callback that the frame came to."""
+"""picows on uvloop, with `transport.send` to each viewer in the callback of the received frame."""
 
-# Only `make bench` installs these two; mypy also runs where they are missing.
+# Only `make bench` installs these two. mypy also runs without them.
 import uvloop  # type: ignore[import-not-found, unused-ignore]
 from picows import (  # type: ignore[import-not-found, unused-ignore]
     WSFrame,
@@ -11,7 +11,7 @@ from picows import (  # type: ignore[import-not-found, unused-ignore]
     ws_create_server,
 )
 
-from benchmarks.rivals.listening import BACKLOG, listen
+from benchmarks.rivals.listening import MAX_PENDING_CONNECTIONS, listen
 
 VIEWERS: set[WSTransport] = set()
 
@@ -35,7 +35,7 @@ def accept(_: WSUpgradeRequest) -> Viewer:
 
 
 async def main() -> None:
-    server = await ws_create_server(accept, sock=listen(), backlog=BACKLOG)
+    server = await ws_create_server(accept, sock=listen(), backlog=MAX_PENDING_CONNECTIONS)
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""websockets, `broadcast()`. Without compression or keepalive, which would only cost it time here."""
+"""websockets with `broadcast()`, without compression or keepalive, which would only cost time here."""
 
 import asyncio
 import contextlib

@@ -36,7 +36,7 @@ from dog.web.apidocs import documents
 from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
-from dog.web.handlers.share_links import SHARED_PICTURES, SharedPictures
+from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
 from dog.web.http.content import READERS, READING, Content
 from dog.web.live_sessions import LiveSessions
 from dog.web.middleware.authentication import anonymous_identity
@@ -101,7 +101,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
-    app[SHARED_PICTURES] = SharedPictures()
+    app[SHARED_IMAGES] = SharedImages()
     app[READING] = asyncio.Semaphore(READERS)
     app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)

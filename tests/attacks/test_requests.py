@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from dog.auth import Accounts, Role, find_place
-from dog.web.apidocs.operation import FORM, JSON, PARTS, Operation
+from dog.web.apidocs.operation import FORM, JSON, PATH_PARAMS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
@@ -110,7 +110,7 @@ def write(operation: Operation) -> str:
 
 def fill(path: str, **parts: str) -> str:
     """The path with its parts: these, and examples."""
-    return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PARTS[name[1]].example)), path)
+    return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PATH_PARAMS[name[1]].example)), path)
 
 
 class Try(NamedTuple):
@@ -137,7 +137,7 @@ def put_everywhere(operation: Operation, bad: bytes) -> Iterator[Try]:
     In a path and a query it stands as it is, in a form encoded once, in JSON as text.
     """
     path = fill(operation.path).encode()
-    for part in operation.parts:
+    for part in operation.path_params:
         yield Try(
             f"part {part}", fill(operation.path, **{part: "{}"}).encode().replace(b"{}", bad), operation.method, {}, b""
         )

@@ -1,1 +1,1 @@
-"""The pages in a real Chromium, against the real server. Each test waits for what it expects to see, never for time."""
+"""The pages in Chromium, against a real server. Tests wait for events, never for time."""

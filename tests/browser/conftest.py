@@ -1,4 +1,4 @@
-"""One browser for all the tests here, a fresh context for each window, and a camera program that the test commands."""
+"""Fixtures: one browser, a context for each window, and a controlled camera."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,11 @@ from tests.browser.windows import Window, launch_chromium
 from tests.support.pictures import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-PATIENCE = 30_000  # ms; a slow machine makes the tests slow, but fails none
-expect.set_options(timeout=PATIENCE)
+TIMEOUT_MS = 30_000  # long enough for a slow machine
+expect.set_options(timeout=TIMEOUT_MS)
 
 PROGRAM = """#!/bin/sh
-# Waits for the test's word, then leaves the picture or fails.
+# Waits for the test's command, then saves the image or fails.
 read -r word < "$0.gate"
 [ "$word" = fail ] && { echo "the lens cap is on" >&2; exit 3; }
 cp "$0.jpg" "$1"
@@ -37,7 +37,7 @@ class OpenWindow(Protocol):
 
 
 class CommandedCamera:
-    """A camera program that waits in the middle of each capture until `say` lets it go on."""
+    """A camera program that waits in each capture until the test sends a `command`."""
 
     size = (640, 400)
 
@@ -54,13 +54,13 @@ class CommandedCamera:
     def setting(self) -> str:
         return f"script:{self.program}"
 
-    async def say(self, word: str = "go") -> None:
-        """`go` or `fail`, to the capture that runs or is about to."""
+    async def command(self, word: str = "go") -> None:
+        """Send `go` or `fail` to the present or next capture."""
         await asyncio.to_thread(self._gate.write_text, f"{word}\n")
 
     def release(self) -> None:
-        """End a capture that still waits: a test that failed half-way leaves no process behind."""
-        with contextlib.suppress(OSError):  # nobody waits
+        """End a capture that still waits, so that a failed test leaves no process behind."""
+        with contextlib.suppress(OSError):
             gate = os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
             os.write(gate, b"fail\n")
             os.close(gate)
@@ -75,7 +75,7 @@ def camera(tmp_path: Path) -> Iterator[CommandedCamera]:
 
 @pytest.fixture
 def quick_camera(tmp_path: Path) -> str:
-    """The setting of a camera program that is done at once; its picture is a small one, of 120 x 90 pixels."""
+    """The setting of a camera program that returns an image of 120 x 90 pixels at once."""
     program = tmp_path / "quick.sh"
     program.write_text(QUICK_PROGRAM)
     program.chmod(0o755)
@@ -85,7 +85,7 @@ def quick_camera(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for all tests that only need its pages: nobody may take a photo on it, or stop it."""
+    """One server for all tests that only load its pages. They must not take photos or stop it."""
     server = ServerProcess(cwd=tmp_path_factory.mktemp("idle"))
     try:
         yield server.start()
@@ -95,7 +95,7 @@ def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def site() -> AsyncIterator[str]:
-    """Another site, of another origin: an empty page and a copy of the module."""
+    """Another site, with another origin: an empty page and a copy of the module."""
     page = '<!doctype html><link rel="icon" href="data:,"><title>Another site</title>'
 
     async def show(_: web.Request) -> web.Response:
@@ -121,9 +121,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
-    """`await open_window(url, viewport=...)`: a window that has loaded; in a context of its own unless one is given.
+    """`await open_window(url, viewport=...)`: a loaded window, by default in its own context.
 
-    Nothing moves in it unless `reduced_motion` says otherwise, so that no test waits for an animation to end.
+    Animations are off unless `reduced_motion` allows them, so that no test waits for one.
     """
     windows: list[Window] = []
     contexts: list[BrowserContext] = []
@@ -133,7 +133,7 @@ async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
             context = await browser.new_context(**{"reduced_motion": "reduce", **options})
             contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT_MS)
         window = Window(page)
         windows.append(window)
         await page.goto(url)

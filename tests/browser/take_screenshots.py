@@ -1,7 +1,7 @@
-"""Take README's pictures: `python -m tests.browser.take_screenshots`.
+"""Take README's screenshots: `python -m tests.browser.take_screenshots`.
 
 Each shows two windows of Chromium, a computer's and a phone's. A press on the phone has just sent both the same photo.
-test_screenshots.py takes the same pictures into its own folder.
+test_screenshots.py takes the same ones into its own folder.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""static/dog-client.js, which others import: photos, events, and what becomes of both when a connection dies."""
+"""static/dog-client.js: captures, events, and recovery from lost connections."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import WebSocketRoute, expect
 from websockets.asyncio.client import ClientConnection
 
-from tests.browser.conftest import PATIENCE, CommandedCamera, OpenWindow
+from tests.browser.conftest import TIMEOUT_MS, CommandedCamera, OpenWindow
 from tests.browser.test_connection import HELLO
 from tests.browser.test_live import UNREACHABLE, push, read_until, take_photo, take_photos
 from tests.browser.windows import Window
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DOCUMENT = ROOT / "docs" / "clients.md"
 EMPTY = "/healthz"
-"""A page of the service without a script, so that nothing but the test's client is connected."""
+"""A URL of the service without a script, so that only the test's client is connected."""
 
-BEGIN = """async ([module, url, token]) => {
+START_CLIENT = """async ([module, url, token]) => {
     const { DogClient } = await import(module);
-    window.heard = [];
+    window.received = [];
     window.ends = [];
-    window.asked = []; // the client's state each time that it asked for its token
+    window.asked = []; // the client's state each time that it requested its token
     const give = async (fails) => {
         if (asked.push(window.dog?.state) === 1 && fails) throw new Error("away");
         await new Promise((resolve) => setTimeout(resolve));
@@ -39,7 +39,7 @@ BEGIN = """async ([module, url, token]) => {
     const ways = { text: token?.[1], later: () => give(false), failing: () => give(true) };
     window.dog = new DogClient(url ?? undefined, token ? { token: ways[token[0]] } : undefined);
     const types = ["hello", "reply", "error", "capturing", "ready", "failed", "news", "missed", "statechange"];
-    for (const type of types) dog.addEventListener(type, ({ detail }) => heard.push({ ...detail, type }));
+    for (const type of types) dog.addEventListener(type, ({ detail }) => received.push({ ...detail, type }));
     window.press = (wish) => dog.capture(wish).then(
         (photo) => ends.push({ photo }),
         ({ name, code = null, message, retryAfter = null }) => ends.push({ name, code, message, retryAfter }),
@@ -47,53 +47,53 @@ BEGIN = """async ([module, url, token]) => {
 }"""
 
 
-class Visitor:
-    """A window with a client of its own, and all that it hears."""
+class ClientWindow:
+    """A window with a DogClient, and all events that it received."""
 
     def __init__(self, window: Window) -> None:
         self.window = window
         window.accepted.append(UNREACHABLE)
 
     @classmethod
-    async def begin(
+    async def start(
         cls,
         window: Window,
         *,
         module: str = "./static/dog-client.js",
         url: str | None = None,
         token: tuple[str, str] | None = None,
-    ) -> "Visitor":
-        """`token` is its text, and how the client is given it: BEGIN has the ways."""
-        visitor = cls(window)
-        await window.read(BEGIN, [module, url, token])
-        return visitor
+    ) -> "ClientWindow":
+        """Start the client. `token` is the way to give it the token (see START_CLIENT), and the token."""
+        client = cls(window)
+        await window.read(START_CLIENT, [module, url, token])
+        return client
 
     async def wait_until(self, state: str) -> None:
-        await self.window.page.wait_for_function("(state) => dog.state === state", arg=state, timeout=PATIENCE)
+        await self.window.page.wait_for_function("(state) => dog.state === state", arg=state, timeout=TIMEOUT_MS)
 
-    async def press(self, **wish: Any) -> None:
-        """Say it and don't wait for its end."""
-        await self.window.read("(wish) => { press(wish); }", wish)
+    async def press(self, **options: Any) -> None:
+        """Request a capture without waiting for its end."""
+        await self.window.read("(wish) => { press(wish); }", options)
 
     async def wait_for_end(self, number: int = 0) -> dict[str, Any]:
-        """What became of a press: `photo`, or the error's `name`, `code`, `message` and `retryAfter`."""
-        await self.window.page.wait_for_function("(number) => ends.length > number", arg=number, timeout=PATIENCE)
+        """Return the result of a capture: `photo`, or the error's `name`, `code`, `message` and `retryAfter`."""
+        await self.window.page.wait_for_function("(number) => ends.length > number", arg=number, timeout=TIMEOUT_MS)
         ended: dict[str, Any] = await self.window.read("(number) => ends[number]", number)
         return ended
 
-    async def capture(self, **wish: Any) -> dict[str, Any]:
-        photo: dict[str, Any] = await self.window.read("(wish) => dog.capture(wish)", wish)
+    async def capture(self, **options: Any) -> dict[str, Any]:
+        photo: dict[str, Any] = await self.window.read("(wish) => dog.capture(wish)", options)
         return photo
 
-    async def heard(self, kind: str | None = None) -> list[dict[str, Any]]:
-        heard: list[dict[str, Any]] = await self.window.read("() => heard")
-        return [one for one in heard if kind in (None, one["type"])]
+    async def received(self, kind: str | None = None) -> list[dict[str, Any]]:
+        received: list[dict[str, Any]] = await self.window.read("() => received")
+        return [one for one in received if kind in (None, one["type"])]
 
     async def wait_for(self, kind: str, count: int = 1, **fields: Any) -> dict[str, Any]:
-        """The event of this type, and with these fields, that makes `count` of them."""
-        found = """([kind, count, fields]) => heard.filter((one) => one.type === kind
+        """Return the `count`th event of this type and with these fields."""
+        found = """([kind, count, fields]) => received.filter((one) => one.type === kind
             && Object.entries(fields).every(([name, value]) => one[name] === value))[count - 1]"""
-        handle = await self.window.page.wait_for_function(found, arg=[kind, count, fields], timeout=PATIENCE)
+        handle = await self.window.page.wait_for_function(found, arg=[kind, count, fields], timeout=TIMEOUT_MS)
         event: dict[str, Any] = await handle.json_value()
         return event
 
@@ -114,25 +114,25 @@ async def wait_for_viewers(script: ClientConnection, count: int) -> None:
 
 
 async def restart(serve: Serve, server: ServerProcess, *arguments: str) -> ServerProcess:
-    """SIGKILL, and the same server again where it was."""
+    """Kill the server by SIGKILL, and start it again on its port."""
     await asyncio.to_thread(server.kill)
     return await asyncio.to_thread(serve, *arguments, "--port", str(server.port))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(open_window: OpenWindow) -> Any:
-    """`await visit(url)`: a visitor with a client of the server there."""
+async def open_client(open_window: OpenWindow) -> Any:
+    """`await open_client(url)`: a window with a client of that server."""
 
-    async def begin(url: str) -> Visitor:
-        return await Visitor.begin(await open_window(url + EMPTY))
+    async def start(url: str) -> ClientWindow:
+        return await ClientWindow.start(await open_window(url + EMPTY))
 
-    return begin
+    return start
 
 
-async def test_a_press_resolves_with_the_photo_and_its_whole_address(serve: Serve, visit: Any) -> None:
+async def test_capture_resolves_with_the_photo_and_absolute_urls(serve: Serve, open_client: Any) -> None:
     server = serve("--dead-time", "0")
-    visitor = await visit(server.url)
-    photo = await visitor.capture()
+    client = await open_client(server.url)
+    photo = await client.capture()
     (kept,) = await list_photos(server.url)
     for name in ("camera", "capture", "snapshot", "captured_at", "width", "height", "bytes", "content_type"):
         assert photo[name] == kept[name]
@@ -142,21 +142,21 @@ async def test_a_press_resolves_with_the_photo_and_its_whole_address(serve: Serv
     assert photo["outcome"] == "started"
     assert photo["age"] >= 0
     read = "async (url) => [(await (await fetch(url)).blob()).size, (await fetch(url)).headers.get('content-type')]"
-    assert await visitor.window.read(read, photo["url"]) == [photo["bytes"], photo["content_type"]]
-    assert (await visitor.heard("ready"))[0]["url"] == photo["url"]
+    assert await client.window.read(read, photo["url"]) == [photo["bytes"], photo["content_type"]]
+    assert (await client.received("ready"))[0]["url"] == photo["url"]
 
-    # A fresh one serves the next, also a client that came later.
-    later = await visit(server.url)
+    # A fresh photo serves later requests, also of another client.
+    later = await open_client(server.url)
     await later.wait_for("hello")
-    for one in (visitor, later):
+    for one in (client, later):
         again = await one.capture(maxAge=3600)
         assert (again["snapshot"], again["url"], again["outcome"]) == (photo["snapshot"], photo["url"], "cached")
 
-    # A key names one press, whoever says it: its photo need not be the latest.
-    keyed = await visitor.capture(maxAge=0, request="the same")
-    newest = await visitor.capture(maxAge=0)
+    # A repeated key returns the same photo to every client, also if it is not the latest.
+    keyed = await client.capture(maxAge=0, request="the same")
+    newest = await client.capture(maxAge=0)
     assert (await later.capture(maxAge=0, request="the same"))["snapshot"] == keyed["snapshot"]
-    stranger = await visit(server.url)
+    stranger = await open_client(server.url)
     same = await stranger.capture(maxAge=0, request="the same")
     assert (same["snapshot"], same["page"]) == (keyed["snapshot"], keyed["page"])
     photos = await stranger.window.read("() => dog.snapshots({ limit: 2 })")
@@ -164,270 +164,264 @@ async def test_a_press_resolves_with_the_photo_and_its_whole_address(serve: Serv
     assert len(await list_photos(server.url)) == 3
 
 
-async def test_two_clients_hear_the_same_events_once_and_in_order(
-    serve: Serve, camera: CommandedCamera, visit: Any
+async def test_two_clients_receive_the_same_events_once_and_in_order(
+    serve: Serve, camera: CommandedCamera, open_client: Any
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
-    visitors = [await visit(server.url) for _ in range(2)]
-    for visitor in visitors:
-        await visitor.wait_for("hello")
-    await visitors[0].press(maxAge=0)
-    await camera.say("go")
-    assert "photo" in await visitors[0].wait_for_end()
-    await visitors[1].press(maxAge=0)
-    await camera.say("fail")
-    assert (await visitors[1].wait_for_end())["code"] == "camera_error"
-    heard = []
-    for visitor in visitors:
-        await visitor.wait_for("failed")
-        heard.append([one for one in await visitor.heard() if "seq" in one and one["type"] != "hello"])
-    assert [one["type"] for one in heard[0]] == ["capturing", "ready", "capturing", "failed"]
-    assert heard[0] == heard[1]
+    clients = [await open_client(server.url) for _ in range(2)]
+    for client in clients:
+        await client.wait_for("hello")
+    await clients[0].press(maxAge=0)
+    await camera.command("go")
+    assert "photo" in await clients[0].wait_for_end()
+    await clients[1].press(maxAge=0)
+    await camera.command("fail")
+    assert (await clients[1].wait_for_end())["code"] == "camera_error"
+    received = []
+    for client in clients:
+        await client.wait_for("failed")
+        received.append([one for one in await client.received() if "seq" in one and one["type"] != "hello"])
+    assert [one["type"] for one in received[0]] == ["capturing", "ready", "capturing", "failed"]
+    assert received[0] == received[1]
 
 
-async def test_what_happened_while_the_connection_was_cut_is_heard_once(serve: Serve, visit: Any) -> None:
+async def test_events_missed_during_a_disconnect_are_replayed_once(serve: Serve, open_client: Any) -> None:
     server = serve("--dead-time", "0")
     async with start_proxy(server.port) as proxy:
-        visitor = await visit(proxy.url)
-        await visitor.wait_for("hello")
+        client = await open_client(proxy.url)
+        await client.wait_for("hello")
         taken = await take_photos(server.url, 2)
-        await visitor.wait_for("ready", 2)
+        await client.wait_for("ready", 2)
         for number in (2, 3):
             proxy.shut = True
             proxy.cut()
-            await visitor.wait_for("statechange", number - 1, state="lost")
+            await client.wait_for("statechange", number - 1, state="lost")
             taken = await take_photos(server.url, 2) + taken
             proxy.shut = False
-            assert (await visitor.wait_for("hello", number))["recovered"]
-            await visitor.wait_for("ready", len(taken))
-        assert [one["snapshot"] for one in await visitor.heard("ready")] == [one["snapshot"] for one in taken][::-1]
-        assert await visitor.heard("missed") == []
-        states = [one["state"] for one in await visitor.heard("statechange")]
+            assert (await client.wait_for("hello", number))["recovered"]
+            await client.wait_for("ready", len(taken))
+        assert [one["snapshot"] for one in await client.received("ready")] == [one["snapshot"] for one in taken][::-1]
+        assert await client.received("missed") == []
+        states = [one["state"] for one in await client.received("statechange")]
         assert states == ["live", "lost", "live", "lost", "live"]
 
 
-async def test_a_server_killed_and_started_again_leaves_no_photo_out_and_tells_none_twice(
-    serve: Serve, visit: Any
-) -> None:
+async def test_client_misses_and_repeats_no_photo_after_a_server_kill(serve: Serve, open_client: Any) -> None:
     server = serve("--dead-time", "0")
     async with start_proxy(server.port) as proxy:
-        visitor = await visit(proxy.url)
-        first = await visitor.wait_for("hello")
+        client = await open_client(proxy.url)
+        first = await client.wait_for("hello")
         known = [one["snapshot"] for one in await take_photos(server.url, 2)]
-        since = (await visitor.wait_for("ready", 2))["cursor"]
+        since = (await client.wait_for("ready", 2))["cursor"]
         proxy.shut = True
         proxy.cut()
-        await visitor.wait_for("statechange", state="lost")
+        await client.wait_for("statechange", state="lost")
         unheard = (await take_photo(server.url))["snapshot"]
         server = await restart(serve, server, "--dead-time", "0")
         proxy.shut = False
-        hello = await visitor.wait_for("hello", 2)
+        hello = await client.wait_for("hello", 2)
         assert (hello["recovered"], hello["epoch"] > first["epoch"]) == (False, True)
-        assert (await visitor.wait_for("missed"))["since"] == since
+        assert (await client.wait_for("missed"))["since"] == since
         assert hello["cameras"][0]["latest"]["snapshot"] == unheard
-        photos = await visitor.window.read("() => dog.snapshots()")
+        photos = await client.window.read("() => dog.snapshots()")
         assert [one["snapshot"] for one in photos] == [unheard, *known]
         new = (await take_photo(server.url))["snapshot"]
-        await visitor.wait_for("ready", 3)
-        assert [one["snapshot"] for one in await visitor.heard("ready")] == [*known[::-1], new]
-        assert len(await visitor.heard("missed")) == 1
+        await client.wait_for("ready", 3)
+        assert [one["snapshot"] for one in await client.received("ready")] == [*known[::-1], new]
+        assert len(await client.received("missed")) == 1
 
 
-async def test_a_press_whose_connection_is_cut_while_the_camera_works_gets_its_photo_or_hears_why_not(
+async def test_capture_gets_its_result_after_a_disconnect_during_the_exposure(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
-    said: list[Any] = []
+    sent: list[Any] = []
     async with start_proxy(server.port) as proxy, push(server.url) as script:
         window = await open_window(proxy.url + EMPTY)
-        window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(frame)))
-        visitor = await Visitor.begin(window)
-        await visitor.wait_for("hello")
+        window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+        client = await ClientWindow.start(window)
+        await client.wait_for("hello")
         for cut, (while_away, word) in enumerate([(True, "go"), (False, "go"), (True, "fail")], 1):
-            await visitor.press(maxAge=0)
-            await visitor.wait_for("reply", cut)
+            await client.press(maxAge=0)
+            await client.wait_for("reply", cut)
             await read_until(script, "capturing")
             proxy.shut = True
             proxy.cut()
-            await visitor.wait_for("statechange", cut, state="lost")
+            await client.wait_for("statechange", cut, state="lost")
             if while_away:
-                await camera.say(word)
+                await camera.command(word)
                 await read_until(script, "ready" if word == "go" else "failed")
             proxy.shut = False
-            assert (await visitor.wait_for("hello", 1 + cut))["recovered"]
+            assert (await client.wait_for("hello", 1 + cut))["recovered"]
             if not while_away:
-                await camera.say(word)
-            ended = await visitor.wait_for_end(cut - 1)
+                await camera.command(word)
+            ended = await client.wait_for_end(cut - 1)
             assert ended["photo"]["outcome"] == "started" if word == "go" else ended["code"] == "camera_error"
         photos = await list_photos(server.url)
-        assert [one["snapshot"] for one in await visitor.heard("ready")] == [one["snapshot"] for one in photos][::-1]
+        assert [one["snapshot"] for one in await client.received("ready")] == [one["snapshot"] for one in photos][::-1]
         assert len(photos) == 2
-        assert len(said) == 3  # one that was answered is not said again: it would be a new press where it failed
+        assert len(sent) == 3  # an answered request is not repeated: after a failure it would be a new one
 
 
-async def test_a_press_that_was_heard_but_never_answered_is_said_again_and_takes_one_photo(
+async def test_unanswered_capture_request_is_repeated_and_takes_one_photo(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
-    said: list[dict[str, Any]] = []
+    sent: list[dict[str, Any]] = []
     routes: list[WebSocketRoute] = []
 
-    async def swallow_what_the_first_says(route: WebSocketRoute) -> None:
+    async def drop_replies_to_the_first(route: WebSocketRoute) -> None:
         routes.append(route)
         first = len(routes) == 1
         server_side = route.connect_to_server()
 
-        def hear(message: str | bytes) -> None:
-            said.append(json.loads(message))
+        def on_client_message(message: str | bytes) -> None:
+            sent.append(json.loads(message))
             server_side.send(message)
 
-        def tell(message: str | bytes) -> None:
+        def on_server_message(message: str | bytes) -> None:
             if not first or json.loads(message)["type"] == "hello":
                 route.send(message)
 
-        route.on_message(hear)
-        server_side.on_message(tell)
+        route.on_message(on_client_message)
+        server_side.on_message(on_server_message)
 
     window = await open_window(server.url + EMPTY)
-    await window.page.route_web_socket("**/ws*", swallow_what_the_first_says)
-    visitor = await Visitor.begin(window)
-    await visitor.wait_for("hello")
+    await window.page.route_web_socket("**/ws*", drop_replies_to_the_first)
+    client = await ClientWindow.start(window)
+    await client.wait_for("hello")
     async with push(server.url) as script:
-        await visitor.press(maxAge=0)
+        await client.press(maxAge=0)
         ready = await read_until(script, "ready")
     await routes[0].close(code=1012)
-    ended = await visitor.wait_for_end()
+    ended = await client.wait_for_end()
     assert (ended["photo"]["snapshot"], ended["photo"]["outcome"]) == (ready["snapshot"], "cached")
-    assert [one["type"] for one in said] == ["capture", "capture"]
-    assert said[0] == said[1]
+    assert [one["type"] for one in sent] == ["capture", "capture"]
+    assert sent[0] == sent[1]
     assert [one["snapshot"] for one in await list_photos(server.url)] == [ready["snapshot"]]
 
 
-async def test_a_press_that_waits_when_the_server_is_killed_is_served_by_the_next_one(serve: Serve, visit: Any) -> None:
+async def test_queued_capture_is_served_after_a_server_kill(serve: Serve, open_client: Any) -> None:
     server = serve("--dead-time", "3600")
     await take_photo(server.url)
-    visitor = await visit(server.url)
-    await visitor.wait_for("hello")
-    await visitor.press(maxAge=0)
-    assert (await visitor.wait_for("reply"))["outcome"] == "queued"
+    client = await open_client(server.url)
+    await client.wait_for("hello")
+    await client.press(maxAge=0)
+    assert (await client.wait_for("reply"))["outcome"] == "queued"
     await restart(serve, server, "--dead-time", "0")
-    photo = (await visitor.wait_for_end())["photo"]
+    photo = (await client.wait_for_end())["photo"]
     assert photo["outcome"] == "queued"
     photos = await list_photos(server.url)
     assert (len(photos), photos[0]["snapshot"]) == (2, photo["snapshot"])
 
 
-async def test_a_photo_that_a_killed_server_had_saved_is_the_answer_when_its_press_is_said_again(
+async def test_repeated_request_gets_the_photo_that_a_killed_server_had_saved(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
     routes: list[WebSocketRoute] = []
 
-    async def swallow_what_the_first_says(route: WebSocketRoute) -> None:
+    async def drop_replies_to_the_first(route: WebSocketRoute) -> None:
         routes.append(route)
         first = len(routes) == 1
         server_side = route.connect_to_server()
         server_side.on_message(lambda message: route.send(message) if not first or '"hello"' in str(message) else None)
 
     window = await open_window(server.url + EMPTY)
-    await window.page.route_web_socket("**/ws*", swallow_what_the_first_says)
+    await window.page.route_web_socket("**/ws*", drop_replies_to_the_first)
     await window.page.clock.install()
-    visitor = await Visitor.begin(window)
-    await visitor.wait_for("hello")
+    client = await ClientWindow.start(window)
+    await client.wait_for("hello")
     async with push(server.url) as script:
-        await visitor.press(maxAge=0)
+        await client.press(maxAge=0)
         ready = await read_until(script, "ready")
-    await window.page.clock.fast_forward(5000)  # no machine is so slow to tell the next server
+    await window.page.clock.fast_forward(5000)  # long enough for a new epoch
     await restart(serve, server, "--dead-time", "0")
-    ended = await visitor.wait_for_end()
+    ended = await client.wait_for_end()
     assert (ended["photo"]["snapshot"], ended["photo"]["outcome"]) == (ready["snapshot"], "cached")
     assert len(await list_photos(server.url)) == 1
 
 
-async def test_a_press_that_gives_no_photo_says_why_and_when_to_try_again(
-    serve: Serve, camera: CommandedCamera, visit: Any
+async def test_failed_capture_rejects_with_the_reason_and_retry_time(
+    serve: Serve, camera: CommandedCamera, open_client: Any
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
-    visitor = await visit(server.url)
-    await visitor.press(camera="nowhere")
-    ended = await visitor.wait_for_end()
+    client = await open_client(server.url)
+    await client.press(camera="nowhere")
+    ended = await client.wait_for_end()
     assert (ended["name"], ended["code"]) == ("DogError", "unknown_camera")
     assert "'nowhere'" in ended["message"]
     for number, age in enumerate(("-1", "NaN", "Infinity"), 1):
-        await visitor.window.read(f"() => press({{ maxAge: {age} }})")
-        assert (await visitor.wait_for_end(number))["name"] == "RangeError"
-    await visitor.press()
-    await camera.say("fail")
-    ended = await visitor.wait_for_end(4)
+        await client.window.read(f"() => press({{ maxAge: {age} }})")
+        assert (await client.wait_for_end(number))["name"] == "RangeError"
+    await client.press()
+    await camera.command("fail")
+    ended = await client.wait_for_end(4)
     assert (ended["code"], "3" in ended["message"]) == ("camera_error", True)
     camera.program.rename(camera.program.with_suffix(".gone"))
-    await visitor.press()
-    ended = await visitor.wait_for_end(5)
+    await client.press()
+    ended = await client.wait_for_end(5)
     assert (ended["code"], ended["retryAfter"] > 0) == ("camera_offline", True)
     for url in ("ftp://camera.example", "http://"):
         complaint = "(url) => { try { new dog.constructor(url); } catch (error) { return error.name; } }"
-        assert await visitor.window.read(complaint, url) == "TypeError"
+        assert await client.window.read(complaint, url) == "TypeError"
 
 
-async def test_who_presses_too_often_is_told_so_and_the_presses_before_keep_their_photo(
-    serve: Serve, visit: Any
-) -> None:
+async def test_rate_limited_captures_reject_and_earlier_ones_keep_their_photo(serve: Serve, open_client: Any) -> None:
     server = serve("--message-burst", "5", "--message-rate", "0.01")
-    visitor = await visit(server.url)
-    await visitor.wait_for("hello")
-    said = """() => Promise.all(Array.from({ length: 10 }, () => dog.capture().then(
+    client = await open_client(server.url)
+    await client.wait_for("hello")
+    sent = """() => Promise.all(Array.from({ length: 10 }, () => dog.capture().then(
         ({ snapshot }) => snapshot,
         ({ code, retryAfter }) => retryAfter > 0 && code,
     )))"""
-    ends = await visitor.window.read(said)
+    ends = await client.window.read(sent)
     (photo,) = await list_photos(server.url)
     served = ends.count(photo["snapshot"])
-    assert served in (4, 5)  # where the answer to a ping took a place
+    assert served in (4, 5)  # 4 if a ping used a token
     assert ends == [photo["snapshot"]] * served + ["rate_limited"] * (10 - served)
 
 
-async def test_a_closed_client_stays_away_for_good(
-    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
-) -> None:
+async def test_closed_client_does_not_reconnect(serve: Serve, camera: CommandedCamera, open_window: OpenWindow) -> None:
     server = serve("--camera", camera.setting)
     window = await open_window(server.url + EMPTY)
     await window.page.clock.install()
     sockets: list[str] = []
     window.page.on("websocket", lambda socket: sockets.append(socket.url))
-    visitor = await Visitor.begin(window)
+    client = await ClientWindow.start(window)
     async with push(server.url) as script:
         await wait_for_viewers(script, 2)
-        await visitor.press()
-        await visitor.wait_for("capturing")
+        await client.press()
+        await client.wait_for("capturing")
         await window.read("() => { dog.close(); dog.close(); }")
         await wait_for_viewers(script, 1)
-        await camera.say("go")
+        await camera.command("go")
         await read_until(script, "ready")
-    assert (await visitor.wait_for_end())["code"] == "closed"
-    await visitor.press()
-    assert (await visitor.wait_for_end(1))["code"] == "closed"
+    assert (await client.wait_for_end())["code"] == "closed"
+    await client.press()
+    assert (await client.wait_for_end(1))["code"] == "closed"
     await window.read("() => { dispatchEvent(new Event('online')); }")
     await window.page.clock.run_for(60_000)
     assert await window.read("() => dog.state") == "closed"
     assert len(sockets) == 1
-    assert (await visitor.heard())[-1] == {"type": "statechange", "state": "closed"}
-    assert await visitor.heard("ready") == []
+    assert (await client.received())[-1] == {"type": "statechange", "state": "closed"}
+    assert await client.received("ready") == []
 
 
-async def test_an_aborted_press_rejects_with_its_reason_and_is_not_said_again(
+async def test_aborted_capture_rejects_and_is_not_repeated(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
-    said: list[str] = []
+    sent: list[str] = []
     async with start_proxy(server.port) as proxy, push(server.url) as script:
         window = await open_window(proxy.url + EMPTY)
         window.page.on(
-            "websocket", lambda socket: socket.on("framesent", lambda frame: said.append(json.loads(frame)["request"]))
+            "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(json.loads(frame)["request"]))
         )
-        visitor = await Visitor.begin(window)
-        await visitor.wait_for("hello")
+        client = await ClientWindow.start(window)
+        await client.wait_for("hello")
         await window.read("() => press({ request: 'never', signal: AbortSignal.abort() })")
-        assert (await visitor.wait_for_end())["name"] == "AbortError"
+        assert (await client.wait_for_end())["name"] == "AbortError"
         aborted = """() => {
             window.aborting = new AbortController();
             for (const request of ["half-way", "also"]) press({ request, signal: aborting.signal });
@@ -436,24 +430,24 @@ async def test_an_aborted_press_rejects_with_its_reason_and_is_not_said_again(
         await read_until(script, "capturing")
         await window.read("() => aborting.abort(new Error('no more'))")
         for number in (1, 2):
-            assert (await visitor.wait_for_end(number))["message"] == "no more"
+            assert (await client.wait_for_end(number))["message"] == "no more"
         proxy.shut = True
         proxy.cut()
-        await visitor.wait_for("statechange", state="lost")
+        await client.wait_for("statechange", state="lost")
         await window.read("() => press({ request: 'unsaid', signal: AbortSignal.timeout(0) })")
-        assert (await visitor.wait_for_end(3))["name"] == "TimeoutError"
-        await visitor.press(request="waits")
+        assert (await client.wait_for_end(3))["name"] == "TimeoutError"
+        await client.press(request="waits")
         proxy.shut = False
-        await visitor.wait_for("reply", request="waits")
+        await client.wait_for("reply", request="waits")
         for _ in ("half-way", "waits"):
-            await camera.say("go")
+            await camera.command("go")
             ready = await read_until(script, "ready")
-        assert (await visitor.wait_for_end(4))["photo"]["snapshot"] == ready["snapshot"]
-        assert said == ["half-way", "also", "waits"]
+        assert (await client.wait_for_end(4))["photo"]["snapshot"] == ready["snapshot"]
+        assert sent == ["half-way", "also", "waits"]
         assert len(await list_photos(server.url)) == 2
 
 
-async def test_what_is_not_known_is_passed_on_and_what_is_no_message_is_ignored(
+async def test_unknown_events_are_passed_on_and_invalid_messages_ignored(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     news = json.dumps({"type": "news", "seq": 4, "cursor": "7-4", "text": "There is a new camera."})
@@ -461,7 +455,7 @@ async def test_what_is_not_known_is_passed_on_and_what_is_no_message_is_ignored(
     refusal = json.dumps({"type": "error", "code": "unknown_type", "message": "What?", "temporary": False})
     routes: list[WebSocketRoute] = []
 
-    async def tell(route: WebSocketRoute) -> None:
+    async def on_server_message(route: WebSocketRoute) -> None:
         routes.append(route)
         if len(routes) == 2:
             await route.close(code=4403)
@@ -471,60 +465,56 @@ async def test_what_is_not_known_is_passed_on_and_what_is_no_message_is_ignored(
         route.send(json.dumps({"type": "news", "text": "Not numbered."}))
 
     window = await open_window(idle_server.url + EMPTY)
-    await window.page.route_web_socket("**/ws*", tell)
-    visitor = await Visitor.begin(window)
-    await visitor.wait_for("news", 2)
-    assert [one["text"] for one in await visitor.heard("news")] == ["There is a new camera.", "Not numbered."]
-    assert len(await visitor.heard("error")) == 1
+    await window.page.route_web_socket("**/ws*", on_server_message)
+    client = await ClientWindow.start(window)
+    await client.wait_for("news", 2)
+    assert [one["text"] for one in await client.received("news")] == ["There is a new camera.", "Not numbered."]
+    assert len(await client.received("error")) == 1
     assert await window.read("() => dog.state") == "live"
 
-    # Who is refused is told so, and so are the presses that wait.
-    await visitor.press()
+    # A refusal is reported, and waiting captures reject.
+    await client.press()
     await routes[0].close(code=1012)
-    assert (await visitor.wait_for_end())["code"] == "forbidden"
-    assert (await visitor.heard())[-1] == {"type": "statechange", "state": "refused", "code": 4403}
+    assert (await client.wait_for_end())["code"] == "forbidden"
+    assert (await client.received())[-1] == {"type": "statechange", "state": "refused", "code": 4403}
     assert "since=7-4" in routes[1].url
 
 
-async def test_below_a_path_the_client_finds_the_server_that_its_module_came_from(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_client_finds_the_server_of_its_module_below_a_prefix(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     async with start_proxy(server.port, prefix="/dog") as proxy:
         window = await open_window(f"{proxy.url}/dog{EMPTY}")
-        window.accepted.append("404")  # the browser's own wish for an icon
-        visitor = await Visitor.begin(window, module="/dog/static/dog-client.js")
+        window.accepted.append("404")  # the browser's request for an icon
+        client = await ClientWindow.start(window, module="/dog/static/dog-client.js")
         assert await window.read("() => dog.url") == f"{proxy.url}/dog/"
-        photo = await visitor.capture()
+        photo = await client.capture()
         assert photo["url"].startswith(f"{proxy.url}/dog/snapshots/")
         assert await window.read("async (url) => (await fetch(url)).status", photo["url"]) == 200
 
 
-async def test_a_page_of_another_site_watches_and_presses_only_where_the_setting_origins_names_it(
+async def test_page_of_another_site_connects_only_if_origins_lists_it(
     serve: Serve, site: str, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "closed").mkdir()
     open_server, closed_server = serve("--origins", site), serve(cwd=tmp_path / "closed")
-    visitor = await Visitor.begin(await open_window(site), module="./dog-client.js", url=open_server.url)
-    photo = await visitor.capture()
+    client = await ClientWindow.start(await open_window(site), module="./dog-client.js", url=open_server.url)
+    photo = await client.capture()
     shown = """async (url) => {
         const image = new Image();
         image.src = url;
         await image.decode();
         return [image.naturalWidth, image.naturalHeight];
     }"""
-    assert await visitor.window.read(shown, photo["url"]) == [photo["width"], photo["height"]]
-    stranger = await Visitor.begin(await open_window(site), module="./dog-client.js", url=closed_server.url)
+    assert await client.window.read(shown, photo["url"]) == [photo["width"], photo["height"]]
+    stranger = await ClientWindow.start(await open_window(site), module="./dog-client.js", url=closed_server.url)
     await stranger.press()
     await stranger.wait_for("statechange", state="lost")
-    assert await stranger.heard("hello") == []
+    assert await stranger.received("hello") == []
     assert await stranger.window.read("() => ends") == []
     assert await list_photos(closed_server.url) == []
 
 
-async def test_the_example_of_the_document_shows_every_photo_and_takes_one(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_example_in_the_docs_shows_photos_and_takes_one(serve: Serve, open_window: OpenWindow) -> None:
     found = re.search(r"^## In a browser$.*?```html\n(.*?)```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     assert found, "docs/clients.md has an example in its section `In a browser`"
     server = serve("--dead-time", "0")
@@ -546,16 +536,16 @@ async def test_the_example_of_the_document_shows_every_photo_and_takes_one(
     await expect(status).to_contain_text("lost")
 
 
-async def test_a_page_of_another_site_that_origins_names_imports_the_module_from_the_server_and_reads_its_photos(
+async def test_listed_origin_imports_the_module_and_reads_photos(
     serve: Serve, site: str, open_window: OpenWindow
 ) -> None:
     server = serve("--origins", site)
     window = await open_window(site)
     module = f"{server.url}/static/dog-client.js"
-    visitor = await Visitor.begin(window, module=module)
-    photo = await visitor.capture()
+    client = await ClientWindow.start(window, module=module)
+    photo = await client.capture()
     assert photo["url"].startswith(f"{server.url}/snapshots/")
-    # First as an image, which a browser keeps, and then its bytes: that one was told not to mix the two up.
+    # First as an image, then its bytes: the cache must not mix responses with and without CORS.
     read = """async ({ url }) => {
         const image = new Image();
         image.src = url;
@@ -567,9 +557,7 @@ async def test_a_page_of_another_site_that_origins_names_imports_the_module_from
     assert [one["snapshot"] for one in listed] == [photo["snapshot"]]
 
 
-async def test_a_page_of_another_site_that_origins_does_not_name_reads_nothing(
-    serve: Serve, site: str, open_window: OpenWindow
-) -> None:
+async def test_unlisted_origin_reads_nothing(serve: Serve, site: str, open_window: OpenWindow) -> None:
     server = serve("--origins", "https://example.org")
     window = await open_window(site)
     window.accepted.append("CORS policy|Failed to load resource")

@@ -1,4 +1,4 @@
-"""The page's connection: it resumes, tells repeats, asks when it hears nothing, and knows when to stop."""
+"""The page's connection: resuming, pinging, and stopping after a refusal."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ HELLO = {
 }  # fmt: skip
 
 
-async def test_photos_missed_while_away_are_replayed_by_cursor_and_shown_once(
+async def test_photos_missed_during_a_disconnect_are_replayed_and_shown_once(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -51,7 +51,7 @@ async def test_photos_missed_while_away_are_replayed_by_cursor_and_shown_once(
     assert "since" in parse_qs(urlsplit(routes[1].url).query)
 
 
-async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_window: OpenWindow) -> None:
+async def test_photos_older_than_the_replay_buffer_are_fetched(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     routes: list[WebSocketRoute] = []
     back = asyncio.Event()
@@ -62,14 +62,14 @@ async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_win
             await back.wait()
         server_side = route.connect_to_server()
 
-        def tell(message: str | bytes) -> None:
-            said = json.loads(message)
-            if said["type"] == "hello":
-                said["recovered"] = False
-            if said["type"] in ("hello", "viewers") or len(routes) == 1:
-                route.send(json.dumps(said))
+        def on_server_message(message: str | bytes) -> None:
+            data = json.loads(message)
+            if data["type"] == "hello":
+                data["recovered"] = False
+            if data["type"] in ("hello", "viewers") or len(routes) == 1:
+                route.send(json.dumps(data))
 
-        server_side.on_message(tell)
+        server_side.on_message(on_server_message)
 
     window = await open_window("about:blank")
     await window.page.route_web_socket("**/ws*", forget_the_cursor)
@@ -85,18 +85,20 @@ async def test_photos_that_are_past_replaying_are_fetched(serve: Serve, open_win
     await expect(window.photos).to_have_count(3)
 
 
-async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerProcess, open_window: OpenWindow) -> None:
-    heard: list[str] = []
+async def test_silent_server_is_pinged_and_then_disconnected(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
+    received: list[str] = []
     asked, left = asyncio.Event(), asyncio.Event()
 
-    def hear(message: str | bytes) -> None:
-        heard.append(json.loads(message)["type"])
+    def on_client_message(message: str | bytes) -> None:
+        received.append(json.loads(message)["type"])
         asked.set()
 
     async def fall_silent(route: WebSocketRoute) -> None:
-        if heard:
+        if received:
             left.set()
-        route.on_message(hear)
+        route.on_message(on_client_message)
         route.send(json.dumps(HELLO))
 
     window = await open_window("about:blank")
@@ -106,21 +108,21 @@ async def test_a_server_gone_silent_is_asked_and_then_left(idle_server: ServerPr
     await window.page.goto(idle_server.url)
     await window.wait_until_live()
     await window.page.clock.run_for(19_000)
-    assert heard == []
+    assert received == []
     await window.page.clock.run_for(2_000)
     await asyncio.wait_for(asked.wait(), 30)
-    assert heard == ["ping"]
+    assert received == ["ping"]
     await expect(window.part("badge")).to_have_text("Live")
-    await window.page.clock.run_for(12_000)  # ten to lose patience, and less than one to come back
+    await window.page.clock.run_for(12_000)  # ten until the timeout, and less than one to reconnect
     await asyncio.wait_for(left.wait(), 30)
     await window.wait_until_live()
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
+    ("code", "expected"), [(4401, "You are logged out"), (4403, "does not allow this page to connect")]
 )
-async def test_a_refusal_ends_the_trying_and_is_told(
-    idle_server: ServerProcess, open_window: OpenWindow, code: int, said: str
+async def test_refusal_is_shown_and_stops_reconnecting(
+    idle_server: ServerProcess, open_window: OpenWindow, code: int, expected: str
 ) -> None:
     opened: list[str] = []
 
@@ -132,14 +134,12 @@ async def test_a_refusal_ends_the_trying_and_is_told(
     await window.page.clock.install()
     await window.page.route_web_socket("**/ws*", refuse)
     await window.page.goto(idle_server.url)
-    await expect(window.part("status")).to_contain_text(said)
+    await expect(window.part("status")).to_contain_text(expected)
     await window.page.clock.run_for(60_000)
     assert len(opened) == 1
 
 
-async def test_the_network_coming_back_ends_the_waiting_at_once(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_restored_network_reconnects_at_once(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     opened: list[str] = []
 
     async def close_the_first(route: WebSocketRoute) -> None:

@@ -1,4 +1,4 @@
-"""A browser's own EventSource on /events, and the page at /api in a browser."""
+"""EventSource on /events, and the page at /api, in a browser."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from tests.support.server_process import ServerProcess
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LISTEN = """path => {
-    window.heard = [];
+    window.received = [];
     const source = new EventSource(path);
     for (const type of ["hello", "capturing", "ready"]) {
-        source.addEventListener(type, (event) => window.heard.push([event.lastEventId, event.type, event.data]));
+        source.addEventListener(type, (event) => window.received.push([event.lastEventId, event.type, event.data]));
     }
 }"""
 
@@ -32,18 +32,18 @@ def press(server: ServerProcess) -> str:
 
 
 async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:
-    """Until the condition holds of what was `heard`; all of it, each held to its schema."""
-    await window.page.wait_for_function(f"() => {{ const heard = window.heard; return {condition}; }}")
+    """Wait until `received` meets the condition. Return all messages, checked against their schemas."""
+    await window.page.wait_for_function(f"() => {{ const received = window.received; return {condition}; }}")
     found = []
-    for cursor, kind, text in await window.read("() => window.heard"):
+    for cursor, kind, text in await window.read("() => window.received"):
         check_message(text)
-        said = json.loads(text)
-        assert (said["cursor"], said["type"]) == (cursor, kind)
-        found.append(said)
+        message = json.loads(text)
+        assert (message["cursor"], message["type"]) == (cursor, kind)
+        found.append(message)
     return found
 
 
-async def test_an_event_source_whose_line_was_cut_comes_back_and_misses_nothing(
+async def test_event_source_reconnects_and_misses_no_event(
     serve: Serve, open_window: OpenWindow, quick_camera: str
 ) -> None:
     server = await asyncio.to_thread(serve, "--camera", quick_camera, "--dead-time", "0")
@@ -51,21 +51,21 @@ async def test_an_event_source_whose_line_was_cut_comes_back_and_misses_nothing(
         window = await open_window(f"{proxy.url}/api")
         window.accepted = [r"net::ERR_"]
         await window.read(LISTEN, "/events")
-        await wait_for(window, "heard.length === 1")
+        await wait_for(window, "received.length === 1")
         taken = [await asyncio.to_thread(press, server)]
-        await wait_for(window, "heard.length === 3")
+        await wait_for(window, "received.length === 3")
         proxy.shut = True
         proxy.cut()
         taken += [await asyncio.to_thread(press, server) for _ in range(3)]
         proxy.shut = False
-        heard = await wait_for(window, "heard.filter(([, type]) => type === 'ready').length === 4")
-    assert [one["recovered"] for one in heard if one["type"] == "hello"] == [False, True]
-    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == taken
-    numbered = [one["seq"] for one in heard if one["type"] != "hello"]
+        received = await wait_for(window, "received.filter(([, type]) => type === 'ready').length === 4")
+    assert [one["recovered"] for one in received if one["type"] == "hello"] == [False, True]
+    assert [one["snapshot"] for one in received if one["type"] == "ready"] == taken
+    numbered = [one["seq"] for one in received if one["type"] != "hello"]
     assert numbered == list(range(1, 9))
 
 
-async def test_an_event_source_survives_the_servers_crash_and_is_told_the_truth(
+async def test_event_source_receives_the_state_after_a_server_crash(
     serve: Serve, open_window: OpenWindow, quick_camera: str
 ) -> None:
     settings = ("--camera", quick_camera, "--dead-time", "0")
@@ -73,22 +73,22 @@ async def test_an_event_source_survives_the_servers_crash_and_is_told_the_truth(
     window = await open_window(f"{server.url}/api")
     window.accepted = [r"net::ERR_"]
     await window.read(LISTEN, "/events")
-    await wait_for(window, "heard.length === 1")
+    await wait_for(window, "received.length === 1")
     before = await asyncio.to_thread(press, server)
-    await wait_for(window, "heard.length === 3")
+    await wait_for(window, "received.length === 3")
     await asyncio.to_thread(server.kill)
     again = await asyncio.to_thread(serve, *settings, "--port", str(server.port))
-    heard = await wait_for(window, "heard.length === 4")
-    assert (heard[3]["type"], heard[3]["recovered"]) == ("hello", False)
-    assert heard[3]["cameras"][0]["latest"]["snapshot"] == before
+    received = await wait_for(window, "received.length === 4")
+    assert (received[3]["type"], received[3]["recovered"]) == ("hello", False)
+    assert received[3]["cameras"][0]["latest"]["snapshot"] == before
     after = await asyncio.to_thread(press, again)
-    heard = await wait_for(window, "heard.length === 6")
-    assert [one["snapshot"] for one in heard if one["type"] == "ready"] == [before, after]
+    received = await wait_for(window, "received.length === 6")
+    assert [one["snapshot"] for one in received if one["type"] == "ready"] == [before, after]
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_the_page_of_the_interface_fits_the_window_and_opens_without_javascript(
+async def test_api_page_fits_the_window_and_works_without_javascript(
     idle_server: ServerProcess, open_window: OpenWindow, width: int, scripts: bool
 ) -> None:
     size = {"width": width, "height": 700}
@@ -105,9 +105,7 @@ async def test_the_page_of_the_interface_fits_the_window_and_opens_without_javas
         assert await window.read("() => document.documentElement.scrollWidth") <= width
 
 
-async def test_the_page_and_the_documents_work_below_a_prefix(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_api_page_and_documents_work_below_a_prefix(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     async with start_proxy(idle_server.port, prefix="/garden") as proxy:
         window = await open_window(f"{proxy.url}/garden/api")
         link = window.page.get_by_role("link", name="OpenAPI", exact=True)

@@ -1,7 +1,7 @@
-"""Another site's page, in a browser whose visitor may do all here: it presses, deletes and reads nothing.
+"""A page of another site in a user's browser changes and reads nothing (CSRF).
 
-It is on this machine at another port, which to a browser is the same site, so that cookies are sent; and under another
-name, so that they are not. The server asks who is there, or lets this machine do all, which is then what protects it.
+It is at another port, which is the same site, so that cookies are sent; and at another host, so that they are not.
+The server has logins, or allows this machine everything.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_login import enter, make_accounts
+from tests.browser.test_login import log_in, make_accounts
 from tests.browser.windows import Window
 from tests.conftest import Serve
 
@@ -62,7 +62,7 @@ WATCH = """([kind, url]) => new Promise((resolve) => {
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def foreign_port() -> AsyncIterator[int]:
-    """Of another site with two pages: one says where it is from, `/silent` does not."""
+    """The port of another site with two pages. `/silent` sends no Referer."""
 
     async def show(request: web.Request) -> web.Response:
         silent = '<meta name="referrer" content="no-referrer">' if request.path == "/silent" else ""
@@ -79,7 +79,7 @@ async def foreign_port() -> AsyncIterator[int]:
 
 
 class Victim:
-    """Somebody who may do all on the server, and has another site's page open beside it."""
+    """A browser of a user with all rights, which also opens a page of another site."""
 
     def __init__(self, url: str, window: Window, photo: str, site: str) -> None:
         self.url = url
@@ -91,14 +91,14 @@ class Victim:
     def context(self) -> BrowserContext:
         return self.window.context
 
-    async def lure(self, path: str = "/") -> Page:
-        """To the other site's page, in a tab of the same browser."""
+    async def open_other_site(self, path: str = "/") -> Page:
+        """Open a page of the other site in another tab."""
         page = await self.context.new_page()
         await page.goto(self.site + path)
         return page
 
-    async def check_that_nothing_happened(self) -> None:
-        """The one photo is there, neither pinned nor given away, and no capture was taken; they are still logged in."""
+    async def check_unchanged(self) -> None:
+        """Check that there is one photo, not pinned and not shared, and that the user is still logged in."""
         read = """async (photo) => {
             const read = async (path) => (await fetch(path)).json();
             const { snapshots } = await read("/api/snapshots");
@@ -123,7 +123,7 @@ async def victim(
     if has_login:
         make_accounts(tmp_path, users={"ada": "manage"})
         server = serve("--auth", "true", "--dead-time", "0")
-        window = await enter(open_window, f"{server.url}/", "ada")
+        window = await log_in(open_window, f"{server.url}/", "ada")
     else:
         server = serve("--dead-time", "0")
         window = await open_window(f"{server.url}/")
@@ -133,7 +133,7 @@ async def victim(
 
 
 @pytest.mark.parametrize("path", ["/", "/silent"])
-async def test_its_forms_do_nothing(victim: Victim, path: str) -> None:
+async def test_forms_of_another_site_change_nothing(victim: Victim, path: str) -> None:
     photo = f"/snapshots/{victim.photo}"
     forms: list[tuple[str, dict[str, str]]] = [
         ("/", {}),
@@ -144,20 +144,20 @@ async def test_its_forms_do_nothing(victim: Victim, path: str) -> None:
         ("/login", {"name": "ada", "password": "another one"}),
     ]
     for action, fields in forms:
-        page = await victim.lure(path)
+        page = await victim.open_other_site(path)
         async with page.expect_response(victim.url + action) as answer:
             await page.evaluate(FORM, [victim.url + action, fields])
         assert (await answer.value).status in ((403, 404) if action in ("/logout", "/login") else (403,)), action
         await page.close()
-    await victim.check_that_nothing_happened()
+    await victim.check_unchanged()
 
 
-async def test_its_fetches_do_nothing_and_read_nothing(victim: Victim) -> None:
+async def test_fetches_of_another_site_change_and_read_nothing(victim: Victim) -> None:
     api, photo = f"{victim.url}/api", f"{victim.url}/api/snapshots/{victim.photo}"
-    page = await victim.lure()
+    page = await victim.open_other_site()
     body = {"method": "POST", "body": '{"max_age":0}'}
     simple = {**body, "mode": "no-cors", "headers": {"Content-Type": "text/plain"}}
-    for address, how in [
+    for url, how in [
         (f"{api}/captures", body),
         (f"{api}/captures", {**body, "headers": {"Content-Type": "application/json"}}),
         (f"{victim.url}/", {"method": "POST", "body": ""}),
@@ -170,54 +170,54 @@ async def test_its_fetches_do_nothing_and_read_nothing(victim: Victim) -> None:
         (f"{victim.url}/latest.jpg", {}),
         (f"{victim.url}/latest.jpg?max_age=0", {}),
     ]:
-        assert await page.evaluate(FETCH, [address, how]) == "TypeError", (address, how)
-    # What a browser sends without asking, and keeps the answer of to itself.
-    for address, how in [
+        assert await page.evaluate(FETCH, [url, how]) == "TypeError", (url, how)
+    # A browser sends these without a preflight, and hides the response.
+    for url, how in [
         (f"{api}/captures", simple),
         (f"{victim.url}/", simple),
         (f"{victim.url}/snapshots/{victim.photo}/delete", simple),
         (f"{victim.url}/logout", simple),
         (f"{victim.url}/latest.jpg?max_age=0", {"mode": "no-cors"}),
     ]:
-        assert await page.evaluate(FETCH, [address, how]) in ("TypeError", "opaque"), address
-    await victim.check_that_nothing_happened()
+        assert await page.evaluate(FETCH, [url, how]) in ("TypeError", "opaque"), url
+    await victim.check_unchanged()
 
 
 @pytest.mark.parametrize("path", ["/", "/silent"])
-async def test_its_images_scripts_and_links_press_nothing_and_show_no_photo(victim: Victim, path: str) -> None:
-    page = await victim.lure(path)
-    for name, address in product(
+async def test_images_scripts_and_links_of_another_site_take_and_show_no_photo(victim: Victim, path: str) -> None:
+    page = await victim.open_other_site(path)
+    for name, url in product(
         ("img", "script"),
         ("/latest.jpg?max_age=0", "/latest.jpg", f"/snapshots/{victim.photo}.jpg", "/api/snapshots", "/preview.mjpg"),
     ):
-        assert await page.evaluate(LOAD, [name, victim.url + address]) == "error", (name, address)
+        assert await page.evaluate(LOAD, [name, victim.url + url]) == "error", (name, url)
     async with page.expect_response("**/latest.jpg?max_age=0") as answer:
         await page.evaluate("(url) => { location.href = url; }", f"{victim.url}/latest.jpg?max_age=0")
     assert (await answer.value).status == 403
-    await victim.check_that_nothing_happened()
+    await victim.check_unchanged()
 
 
-async def test_it_watches_nothing(victim: Victim) -> None:
-    page = await victim.lure()
+async def test_another_site_receives_no_events(victim: Victim) -> None:
+    page = await victim.open_other_site()
     assert await page.evaluate(WATCH, ["socket", f"{victim.url.replace('http', 'ws', 1)}/ws"]) == 1006
     assert await page.evaluate(WATCH, ["source", f"{victim.url}/events"]) == "error"
     async with page.expect_response("**/events") as answer:
         await page.evaluate("(url) => { location.href = url; }", f"{victim.url}/events")
     assert (await answer.value).status == 403
-    await victim.check_that_nothing_happened()
+    await victim.check_unchanged()
 
 
-async def test_it_holds_no_page_in_a_frame(victim: Victim) -> None:
-    page = await victim.lure()
+async def test_another_site_cannot_embed_pages_in_a_frame(victim: Victim) -> None:
+    page = await victim.open_other_site()
     for path in ("/", f"/snapshots/{victim.photo}", f"/snapshots/{victim.photo}/delete", "/snapshots", "/login"):
         async with page.expect_event("framenavigated", lambda frame: frame.url not in ("", "about:blank")) as frame:
             await page.evaluate(LOAD, ["iframe", victim.url + path])
         assert (await frame.value).url.startswith("chrome-error:"), path
-    await victim.check_that_nothing_happened()
+    await victim.check_unchanged()
 
 
-async def test_the_same_done_by_a_page_of_ours_works(victim: Victim) -> None:
-    """What the others show would be worth nothing if these addresses did nothing at all."""
+async def test_own_page_can_do_what_another_site_cannot(victim: Victim) -> None:
+    """Check that the same requests work, or the other tests would prove nothing."""
     page = victim.window.page
     assert await page.evaluate(LOAD, ["img", f"{victim.url}/latest.jpg?max_age=0"]) == "load"
     assert (

@@ -1,4 +1,4 @@
-"""The gallery and the photo's page in a browser: they follow what others do, and nothing needs JavaScript."""
+"""The gallery and the photo page, with live updates and without JavaScript."""
 
 import asyncio
 import datetime as dt
@@ -25,13 +25,13 @@ from tests.support.server_process import ServerProcess
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFUSED = r"Failed to load resource"
-"""What Chromium itself says of an answer that is an error, or of none."""
+"""Chromium's console message about an error response, or about none."""
 PICTURE = make_picture(width=120, height=90)
 NOON = dt.datetime(2026, 6, 1, 12).astimezone()
 
 
 async def change_folder(folder: Path, change: Callable[[SnapshotStore], Any]) -> Any:
-    """What the change does with the store, while no server has it."""
+    """Change the store while no server runs. Return the result."""
     store = SnapshotStore(folder / "snapshots")
     await store.open()
     try:
@@ -41,7 +41,7 @@ async def change_folder(folder: Path, change: Callable[[SnapshotStore], Any]) ->
 
 
 async def save(store: SnapshotStore, moments: Sequence[dt.datetime], camera: str = "main") -> list[str]:
-    """Photos of these moments; their ids."""
+    """Save photos taken at these times. Return their ids."""
     first = store.last_capture + 1
     return [
         (await store.save(PICTURE, camera=camera, capture=number, captured_at=moment)).id
@@ -50,13 +50,13 @@ async def save(store: SnapshotStore, moments: Sequence[dt.datetime], camera: str
 
 
 async def fill(folder: Path, count: int, *, step: dt.timedelta = dt.timedelta(minutes=30)) -> list[str]:
-    """So many photos, the newest first; by default 48 of them make a day."""
+    """Save `count` photos, by default 48 per day. Return their ids, newest first."""
     moments = [NOON + step * number for number in range(count)]
     ids: list[str] = await change_folder(folder, lambda store: save(store, moments))
     return ids[::-1]
 
 
-async def ask(url: str, path: str, method: str = "GET") -> Any:
+async def send_request(url: str, path: str, method: str = "GET") -> Any:
     def send() -> Any:
         with urllib.request.urlopen(urllib.request.Request(url + path, method=method), timeout=30) as answer:
             return json.loads(answer.read() or b"null")
@@ -65,7 +65,7 @@ async def ask(url: str, path: str, method: str = "GET") -> Any:
 
 
 async def delete(url: str, snapshot: str) -> None:
-    await ask(url, f"/api/snapshots/{snapshot}", "DELETE")
+    await send_request(url, f"/api/snapshots/{snapshot}", "DELETE")
 
 
 def tiles(window: Window) -> Locator:
@@ -97,7 +97,7 @@ async def read_days(window: Window) -> list[str]:
 
 
 async def open_gallery(open_window: OpenWindow, url: str, query: str = "", **options: Any) -> Window:
-    """A gallery that hears of what happens, and would be noticed if it were loaded anew."""
+    """Open a connected gallery. `isTheSame` shows that it was not reloaded."""
     window = await open_window("about:blank", **options)
     await window.page.add_init_script("window.loads = (window.loads ?? 0) + 1;")
     async with window.page.expect_websocket() as connecting:
@@ -109,7 +109,7 @@ async def open_gallery(open_window: OpenWindow, url: str, query: str = "", **opt
 
 
 async def read_to_the_end(window: Window) -> None:
-    """Scroll down as often as there is more."""
+    """Scroll down until there are no more photos."""
     while await window.part("older").count():
         count = await tiles(window).count()
         await window.read("() => { scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' }); }")
@@ -119,8 +119,8 @@ async def read_to_the_end(window: Window) -> None:
         )
 
 
-async def look_at(window: Window, snapshot: str) -> float:
-    """Scroll so that this photo stands at the window's middle; how high it stands."""
+async def scroll_to(window: Window, snapshot: str) -> float:
+    """Scroll this photo to the window's middle. Return its height in the window."""
     await tile(window, snapshot).evaluate("(link) => link.scrollIntoView({ block: 'center', behavior: 'instant' })")
     return await read_height(window, snapshot)
 
@@ -130,10 +130,10 @@ async def read_height(window: Window, snapshot: str) -> float:
     return height
 
 
-# ---- what comes
+# ---- new photos
 
 
-async def test_a_gallery_grows_by_itself_while_another_window_shoots(serve: Serve, open_window: OpenWindow) -> None:
+async def test_gallery_adds_photos_taken_in_another_window(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     gallery = await open_gallery(open_window, server.url)
     await expect(gallery.part("none")).to_contain_text("No photos yet")
@@ -159,11 +159,11 @@ async def test_a_gallery_grows_by_itself_while_another_window_shoots(serve: Serv
     await gallery.wait_for_photo(second)
 
 
-async def test_a_new_photo_stands_under_its_day_where_the_server_is(
+async def test_new_photo_is_shown_under_its_day_in_the_servers_time_zone(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 1)
-    zone = "Pacific/Kiritimati"  # 14 hours before UTC; the visitor is 10 behind it
+    zone = "Pacific/Kiritimati"  # 14 hours ahead of UTC; the browser is 10 behind it
     server = serve("--dead-time", "0", env={"TZ": zone})
     gallery = await open_gallery(open_window, server.url, timezone_id="Pacific/Honolulu")
     await expect(gallery.part("zone")).to_have_text("Times in the server’s time zone (+14)")
@@ -186,7 +186,7 @@ async def test_a_new_photo_stands_under_its_day_where_the_server_is(
     assert days[0] == days[1]
 
 
-async def test_a_gallery_of_one_camera_or_day_takes_in_only_what_belongs_there(
+async def test_filtered_gallery_adds_only_matching_photos(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text(
@@ -203,19 +203,19 @@ async def test_a_gallery_of_one_camera_or_day_takes_in_only_what_belongs_there(
     own = (await take_photo(server.url, camera="yard"))["snapshot"]
     await wait_for_ids(everything, [own, main, *old])
     await wait_for_ids(yard, [own])
-    await delete(server.url, old[1])  # whatever came before it has been heard then
+    await delete(server.url, old[1])  # the events before it were received then
     for window, ids in ((everything, [own, main, old[0]]), (yard, [own]), (june, old[:1]), (later, [])):
         await wait_for_ids(window, ids)
 
 
-async def test_whoever_looks_further_down_is_told_of_new_photos_and_nothing_moves(
+async def test_scrolled_gallery_announces_new_photos_without_moving(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 50)
     server = serve("--dead-time", "0")
     gallery = await open_gallery(open_window, server.url)
     await gallery.record_speech()
-    height = await look_at(gallery, ids[35])
+    height = await scroll_to(gallery, ids[35])
     await tile(gallery, ids[36]).focus()
     new = [photo["snapshot"] for photo in await take_photos(server.url, 2)]
     await expect(gallery.part("newest-label")).to_have_text("2 new photos")
@@ -224,7 +224,7 @@ async def test_whoever_looks_further_down_is_told_of_new_photos_and_nothing_move
     await expect(tile(gallery, ids[36])).to_be_focused()
     assert await read_ids(gallery) == ids
 
-    # One above is deleted: what is looked at stays.
+    # A photo above is deleted: the visible ones stay.
     await delete(server.url, ids[1])
     await wait_for_ids(gallery, [ids[0], *ids[2:]])
     box = await tile(gallery, ids[35]).bounding_box()
@@ -240,10 +240,10 @@ async def test_whoever_looks_further_down_is_told_of_new_photos_and_nothing_move
     assert await gallery.read("() => window.isTheSame")
 
 
-# ---- what goes
+# ---- removed photos
 
 
-async def test_a_photo_that_is_deleted_in_one_window_leaves_the_other_and_its_day_with_it(
+async def test_deleted_photo_and_its_empty_day_leave_other_windows(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 3, step=dt.timedelta(hours=13))  # the last is alone on its day
@@ -253,7 +253,7 @@ async def test_a_photo_that_is_deleted_in_one_window_leaves_the_other_and_its_da
     assert await read_days(gallery) == ["2026-06-02", "2026-06-01"]
     await tile(gallery, ids[2]).focus()
     other = await open_window(f"{server.url}/snapshots/{ids[2]}")
-    other.accepted.append(REFUSED)  # Chromium may ask for the photo once more while it leaves the page
+    other.accepted.append(REFUSED)  # Chromium may request the photo again while it leaves the page
     await other.part("delete").click()
     await other.page.get_by_role("dialog").get_by_role("button", name="Delete the photo").click()
     await other.page.wait_for_url(f"{server.url}/snapshots")  # there is no older one
@@ -269,7 +269,9 @@ async def test_a_photo_that_is_deleted_in_one_window_leaves_the_other_and_its_da
     assert await gallery.read("() => window.isTheSame")
 
 
-async def test_photos_that_make_room_vanish_as_well(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_photos_removed_by_retention_leave_the_gallery(
+    serve: Serve, open_window: OpenWindow, tmp_path: Path
+) -> None:
     ids = await fill(tmp_path, 5)
     server = serve("--dead-time", "0", "--keep-photos", "5")
     gallery = await open_gallery(open_window, server.url)
@@ -277,10 +279,10 @@ async def test_photos_that_make_room_vanish_as_well(serve: Serve, open_window: O
     await wait_for_ids(gallery, [new, *ids[:4]])
 
 
-# ---- older ones
+# ---- older photos
 
 
-async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_place(
+async def test_older_photos_load_on_scrolling_and_back_restores_the_position(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 150)
@@ -293,7 +295,7 @@ async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_
     assert days == sorted(set(days), reverse=True)
     assert await gallery.read("() => window.isTheSame")
 
-    height = await look_at(gallery, ids[130])
+    height = await scroll_to(gallery, ids[130])
     await tile(gallery, ids[130]).click()
     await gallery.wait_for_photo(ids[130])
     await gallery.page.go_back()
@@ -305,7 +307,7 @@ async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_
     )
     await expect(tile(gallery, ids[130])).to_be_focused()
 
-    # Also where that very photo is gone by then.
+    # Also if that photo was deleted.
     await tile(gallery, ids[130]).click()
     await gallery.wait_for_photo(ids[130])
     await delete(server.url, ids[130])
@@ -315,7 +317,7 @@ async def test_older_photos_follow_by_themselves_to_the_last_and_back_keeps_the_
     assert await read_ids(gallery) == [*ids[:130], *ids[131:]]
 
 
-async def test_the_link_to_older_photos_works_on_when_they_could_not_be_fetched(
+async def test_link_to_older_photos_works_after_a_failed_fetch(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 70)
@@ -335,7 +337,7 @@ async def test_the_link_to_older_photos_works_on_when_they_could_not_be_fetched(
     assert await read_ids(window) == ids[60:]
 
 
-async def test_older_photos_follow_also_when_the_last_one_that_is_shown_was_deleted(
+async def test_older_photos_load_after_the_last_shown_one_was_deleted(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 70)
@@ -352,7 +354,7 @@ async def test_older_photos_follow_also_when_the_last_one_that_is_shown_was_dele
 
 
 @pytest.mark.parametrize("new", [2, 70])
-async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
+async def test_gallery_is_complete_after_a_server_kill(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, new: int
 ) -> None:
     ids = await fill(tmp_path, 130)
@@ -363,7 +365,7 @@ async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
         window.accepted += [UNREACHABLE, REFUSED]
         await read_to_the_end(window)
     await top.read("() => { scrollTo({ top: 0, behavior: 'instant' }); }")
-    await look_at(below, ids[100])
+    await scroll_to(below, ids[100])
     await asyncio.to_thread(server.kill)
 
     async def change(store: SnapshotStore) -> list[str]:
@@ -388,7 +390,7 @@ async def test_a_gallery_heals_after_the_server_was_killed_and_started_again(
 # ---- the choice of camera and day
 
 
-async def test_a_choice_applies_at_once_by_a_pointer_and_a_typed_day_when_it_is_whole(
+async def test_filter_applies_at_once_and_a_typed_day_when_complete(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
@@ -418,9 +420,7 @@ async def test_a_choice_applies_at_once_by_a_pointer_and_a_typed_day_when_it_is_
 # ---- without JavaScript
 
 
-async def test_without_javascript_there_are_pages_the_choice_pins_and_deleting(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_gallery_works_without_javascript(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
     ids = await fill(tmp_path, 130)
     yard = await change_folder(tmp_path, lambda store: save(store, [NOON], "yard"))
@@ -446,7 +446,7 @@ async def test_without_javascript_there_are_pages_the_choice_pins_and_deleting(
     await tile(window, day[0]).click()
     await page.get_by_role("button", name="Pin").click()
     await expect(window.part("pin")).to_have_text("Pinned")
-    assert (await ask(server.url, f"/api/snapshots/{day[0]}"))["pinned"] is True
+    assert (await send_request(server.url, f"/api/snapshots/{day[0]}"))["pinned"] is True
     await page.get_by_role("link", name="Delete").click()
     await page.get_by_role("link", name="Keep it").click()
     await page.get_by_role("link", name="Delete").click()
@@ -459,7 +459,7 @@ async def test_without_javascript_there_are_pages_the_choice_pins_and_deleting(
 # ---- the photo's page
 
 
-async def test_a_pin_is_set_and_taken_without_leaving_the_page(
+async def test_photo_is_pinned_and_unpinned_without_leaving_the_page(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 2)
@@ -473,7 +473,7 @@ async def test_a_pin_is_set_and_taken_without_leaving_the_page(
     await expect(window.part("pin")).to_have_attribute("aria-pressed", "true")
     await expect(window.part("pin")).to_have_text("Pinned")
     await window.wait_for_speech("^Pinned")
-    assert (await ask(server.url, f"/api/snapshots/{ids[0]}"))["pinned"] is True
+    assert (await send_request(server.url, f"/api/snapshots/{ids[0]}"))["pinned"] is True
     assert await window.read("() => window.isTheSame")
     await window.page.go_back()
     await expect(tile(window, ids[0]).locator(".pinned")).to_have_count(1)
@@ -481,10 +481,10 @@ async def test_a_pin_is_set_and_taken_without_leaving_the_page(
     await window.part("pin").click()
     await expect(window.part("pin")).to_have_text("Pin")
     await expect(window.part("pin")).to_have_attribute("value", "yes")
-    assert (await ask(server.url, f"/api/snapshots/{ids[0]}"))["pinned"] is False
+    assert (await send_request(server.url, f"/api/snapshots/{ids[0]}"))["pinned"] is False
 
 
-async def test_deleting_asks_in_a_dialog_and_leads_on_to_the_next_older_photo(
+async def test_delete_asks_in_a_dialog_and_opens_the_next_older_photo(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 3)
@@ -498,7 +498,7 @@ async def test_deleting_asks_in_a_dialog_and_leads_on_to_the_next_older_photo(
         await expect(dialog).to_be_visible()
         assert [await dialog.locator("h1").inner_text(), await dialog.locator(".detail").inner_text()] == words
         await expect(window.part("keep")).to_be_focused()
-        await window.page.keyboard.press("ArrowRight")  # this is not the time to go to another photo
+        await window.page.keyboard.press("ArrowRight")  # the dialog must ignore it
         await window.page.keyboard.press(leave)
         await expect(dialog).to_be_hidden()
         await expect(window.part("delete")).to_be_focused()
@@ -507,11 +507,14 @@ async def test_deleting_asks_in_a_dialog_and_leads_on_to_the_next_older_photo(
     await dialog.get_by_role("button", name="Delete the photo").click()
     await window.page.wait_for_url(f"**/snapshots/{ids[2]}")
     await window.wait_for_photo(ids[2])
-    assert [one["snapshot"] for one in (await ask(server.url, "/api/snapshots"))["snapshots"]] == [ids[0], ids[2]]
+    assert [one["snapshot"] for one in (await send_request(server.url, "/api/snapshots"))["snapshots"]] == [
+        ids[0],
+        ids[2],
+    ]
 
 
 @pytest.mark.parametrize("touch", ["pin", "delete", "return"])
-async def test_a_photo_that_somebody_else_deleted_says_so(
+async def test_open_photo_page_reports_that_the_photo_was_deleted(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, touch: str
 ) -> None:
     ids = await fill(tmp_path, 2)
@@ -530,13 +533,11 @@ async def test_a_photo_that_somebody_else_deleted_says_so(
     await window.wait_for_photo(ids[1])
 
 
-async def test_whoever_comes_back_to_a_photo_finds_whether_it_is_pinned_by_now(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_photo_page_updates_its_pin_on_return(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     window = await open_window(f"{server.url}/snapshots/{ids[0]}")
-    await ask(server.url, f"/api/snapshots/{ids[0]}/pin", "PUT")
+    await send_request(server.url, f"/api/snapshots/{ids[0]}/pin", "PUT")
     await window.read("() => { document.dispatchEvent(new Event('visibilitychange')); }")
     await expect(window.part("pin")).to_have_text("Pinned")
 
@@ -544,7 +545,7 @@ async def test_whoever_comes_back_to_a_photo_finds_whether_it_is_pinned_by_now(
 # ---- the live page
 
 
-async def test_a_deleted_photo_leaves_the_strip_and_the_newest_that_is_left_is_shown(
+async def test_deleted_photo_leaves_the_strip_and_the_newest_remaining_is_shown(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve("--dead-time", "0")
@@ -566,8 +567,8 @@ async def test_a_deleted_photo_leaves_the_strip_and_the_newest_that_is_left_is_s
     await expect(window.part("notice")).to_have_text(re.compile("This photo was deleted."))
     await expect(window.part("whose")).to_be_empty()
     assert await window.read_cookie() is None
-    said = await window.wait_for_speech("This photo was deleted")
-    assert not any("New photo" in sentence for sentence in said[-1:])
+    sentences = await window.wait_for_speech("This photo was deleted")
+    assert not any("New photo" in sentence for sentence in sentences[-1:])
 
     await delete(server.url, older[0])
     await expect(window.page.get_by_role("img", name="A drawing of a dog")).to_be_visible()
@@ -579,7 +580,7 @@ async def test_a_deleted_photo_leaves_the_strip_and_the_newest_that_is_left_is_s
     await expect(window.part("notice")).to_be_hidden()
 
 
-async def test_a_full_strip_is_filled_up_again_with_older_photos(
+async def test_strip_is_refilled_with_older_photos_after_deletions(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 30)
@@ -594,7 +595,7 @@ async def test_a_full_strip_is_filled_up_again_with_older_photos(
     assert await window.read("() => document.getElementById('strip-list').contains(document.activeElement)")
 
 
-async def test_photos_deleted_while_nobody_listened_leave_the_live_page_too(
+async def test_photos_deleted_during_a_disconnect_leave_the_live_page(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     ids = await fill(tmp_path, 4)
@@ -612,7 +613,9 @@ async def test_photos_deleted_while_nobody_listened_leave_the_live_page_too(
     await expect(window.part("notice")).to_contain_text("This photo no longer exists.")
 
 
-async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_forgets_removed_photos_and_keeps_others(
+    idle_server: ServerProcess, open_window: OpenWindow
+) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
 
@@ -622,12 +625,12 @@ async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProce
     three = [HELLO, ready(1, 1), ready(2, 2), ready(3, 3)]
     show = {"act": "show", "snapshot": "s1"}
 
-    # One that is not shown goes without a word; who walked stays there.
+    # A photo that is not shown is removed without a notice; the shown one stays.
     state = await run(*three, show, removed(4, 2))
     assert ([one["snapshot"] for one in state["photos"]], state["shown"]["snapshot"]) == (["s3", "s1"], "s1")
     assert (state["notice"], state["following"]) == (None, False)
 
-    # The shown one is told, and why; the newest takes its place and is followed.
+    # A removed shown photo gives a notice with the reason; the newest replaces it.
     for reason, words in (
         ("deleted", "This photo was deleted."),
         ("retention", "This photo was removed to make room."),
@@ -636,16 +639,16 @@ async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProce
         assert (state["shown"]["snapshot"], state["following"], state["notice"]["text"]) == ("s3", True, words)
     assert (await run(*three, removed(4, 1, 2, 3)))["shown"] is None
 
-    # A new one that nobody saw is not counted any more.
+    # A removed new photo is not counted any more.
     state = await run(HELLO, ready(1, 1), ready(2, 2), show, ready(3, 3), removed(4, 3))
     assert (state["unseen"], state["shown"]["snapshot"]) == (0, "s1")
     assert (await run(HELLO, ready(1, 1), LIVE, ready(2, 2), ready(3, 3), removed(4, 2)))["unseen"] == 1
 
-    # Neither is it anybody's own, and what is not known here changes nothing.
+    # A removed photo is no longer an own one, and an unknown one changes nothing.
     assert (await run(HELLO, PRESS, reply("started", 1), ready(1, 1), removed(2, 1)))["own"] == []
     assert {**await run(*three), "seq": 4} == await run(*three, removed(4, 9))
 
-    # Photos by HTTP say what is gone, but nothing of one that came after they were asked for.
+    # A list by HTTP shows which photos are gone, except those that arrived after its request.
     listed = {"act": "photos", "photos": [photo(3), photo(1)], "asked": 3}
     state = await run(*three, {"act": "show", "snapshot": "s2"}, listed)
     assert ([one["snapshot"] for one in state["photos"]], state["shown"]["snapshot"]) == (["s3", "s1"], "s3")
@@ -654,10 +657,10 @@ async def test_what_the_state_forgets_and_what_it_keeps(idle_server: ServerProce
     assert (state["shown"]["snapshot"], state["notice"]) == ("s3", None)
 
 
-# ---- how it looks
+# ---- layout
 
 
-async def test_the_gallery_fits_a_phone_and_a_desk_and_every_control_a_finger(
+async def test_gallery_fits_phone_and_desktop_with_large_controls(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.main]\ncamera = "test"\n[cameras.yard]\ncamera = "test"\n')
@@ -687,10 +690,10 @@ async def test_the_gallery_fits_a_phone_and_a_desk_and_every_control_a_finger(
     assert dot["width"] == dot["height"] == 9
     everything = await window.page.get_by_role("link", name="All photos").bounding_box()
     assert everything is not None
-    assert everything["width"] == 44, "its icon speaks for it"
+    assert everything["width"] == 44, "only its icon is shown"
 
 
-async def test_a_tile_says_its_time_once(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_tile_has_its_time_once(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     gallery = await open_gallery(open_window, server.url)
@@ -699,7 +702,7 @@ async def test_a_tile_says_its_time_once(serve: Serve, open_window: OpenWindow, 
     await expect(tile(gallery, ids[0]).locator(".at")).to_have_text(time)
 
 
-async def test_an_empty_days_way_out_has_the_accent(serve: Serve, open_window: OpenWindow) -> None:
+async def test_link_on_an_empty_day_has_the_accent_color(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(f"{server.url}/snapshots?day=2026-06-01")
     colour, accent = await window.page.get_by_role("link", name="See all photos").evaluate(
@@ -712,9 +715,7 @@ async def test_an_empty_days_way_out_has_the_accent(serve: Serve, open_window: O
     assert colour == accent
 
 
-async def test_the_page_that_asks_before_it_deletes_has_all_in_its_middle(
-    serve: Serve, open_window: OpenWindow, tmp_path: Path
-) -> None:
+async def test_delete_page_is_centered(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     ids = await fill(tmp_path, 1)
     server = serve()
     window = await open_window(f"{server.url}/snapshots/{ids[0]}/delete")
@@ -731,7 +732,7 @@ async def test_the_page_that_asks_before_it_deletes_has_all_in_its_middle(
         assert abs(2 * heading["x"] + heading["width"] - width) <= 2
 
 
-async def test_whoever_follows_the_name_of_a_type_finds_what_it_has(serve: Serve, open_window: OpenWindow) -> None:
+async def test_types_on_the_api_page_are_expanded(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(f"{server.url}/api", java_script_enabled=False)
     types = window.page.locator('details[id^="type-"]')
@@ -739,7 +740,7 @@ async def test_whoever_follows_the_name_of_a_type_finds_what_it_has(serve: Serve
     assert await types.evaluate_all("(types) => types.every(({ open }) => open)")
 
 
-async def test_what_has_the_focus_is_seen_to_have_it(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
+async def test_focus_is_visible(serve: Serve, open_window: OpenWindow, tmp_path: Path) -> None:
     await fill(tmp_path, 2)
     server = serve()
     window = await open_gallery(open_window, server.url)
@@ -753,4 +754,4 @@ async def test_what_has_the_focus_is_seen_to_have_it(serve: Serve, open_window: 
             break
         seen.append(name)
         assert style == "solid", name
-    assert seen.count("a") == 4  # the brand, the way to the live page, and both photos
+    assert seen.count("a") == 4  # the brand, the link to the live page, and both photos

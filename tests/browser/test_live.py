@@ -15,11 +15,11 @@ from tests.conftest import Serve
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNREACHABLE = r"WebSocket connection to .* failed"
-"""What Chromium itself says while the server is away."""
+"""Chromium's console message while the server cannot be reached."""
 
 
 def push(url: str) -> connect:
-    """A script that watches. It may leave without reading all: a full queue would hold it for ten seconds."""
+    """Connect a script. Its queue is unlimited, because a full one would delay closing by ten seconds."""
     return connect(f"{url.replace('http', 'ws', 1)}/ws", max_queue=None)
 
 
@@ -31,15 +31,15 @@ async def read_until(script: ClientConnection, kind: str) -> dict[str, Any]:
     raise AssertionError(f"The push ended without {kind}.")
 
 
-async def take_photo(url: str, **wish: Any) -> dict[str, Any]:
-    """A script's press; the `ready` that came of it."""
+async def take_photo(url: str, **options: Any) -> dict[str, Any]:
+    """Take a photo from a script. Return its `ready`."""
     async with push(url) as script:
-        await script.send(json.dumps({"type": "capture", "max_age": 0, **wish}))
+        await script.send(json.dumps({"type": "capture", "max_age": 0, **options}))
         return await read_until(script, "ready")
 
 
 async def take_photos(url: str, count: int) -> list[dict[str, Any]]:
-    """Several, one after the other; each one's `ready`, the newest first."""
+    """Take photos one after the other. Return each `ready`, newest first."""
     taken: list[dict[str, Any]] = []
     async with push(url) as script:
         for _ in range(count):
@@ -48,7 +48,7 @@ async def take_photos(url: str, count: int) -> list[dict[str, Any]]:
     return taken
 
 
-async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_everyone_watching(
+async def test_press_shows_capturing_and_then_the_photo_in_all_windows(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting)
@@ -62,7 +62,7 @@ async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_
         await expect(pressing.part("status")).to_have_text("Taking your photo…")
         await expect(watching.part("status")).to_have_text("Taking a photo…")
         await expect(watching.page).to_have_title(re.compile("^Taking a photo"))
-        await camera.say("go")
+        await camera.command("go")
         ready = await read_until(script, "ready")
     assert ready["capture"] == capturing["capture"]
     for window in (pressing, watching):
@@ -76,9 +76,7 @@ async def test_a_press_in_one_window_shows_capturing_and_then_the_same_photo_to_
     await expect(watching.part("whose")).to_be_empty()
 
 
-async def test_who_comes_back_finds_their_own_photo_and_a_way_to_the_newest(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_returning_visitor_sees_own_photo_and_a_link_to_the_newest(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     first = await open_window(server.url)
     await first.wait_until_live()
@@ -102,10 +100,10 @@ async def test_who_comes_back_finds_their_own_photo_and_a_way_to_the_newest(
     await expect(stranger.part("whose")).to_be_empty()
 
 
-async def test_a_press_within_the_dead_time_gives_the_photo_that_is_there_and_the_countdown_is_shown(
+async def test_press_within_the_dead_time_shows_the_latest_photo_and_a_countdown(
     serve: Serve, open_window: OpenWindow
 ) -> None:
-    server = serve("--dead-time", "3600")  # no machine is too slow for an hour
+    server = serve("--dead-time", "3600")  # an hour is enough for a slow machine
     pressing, late = await open_window("about:blank"), await open_window(server.url)
     await pressing.page.clock.install()
     await pressing.page.goto(server.url)
@@ -128,9 +126,7 @@ async def test_a_press_within_the_dead_time_gives_the_photo_that_is_there_and_th
     await expect(pressing.shutter).to_have_attribute("data-phase", "idle")
 
 
-async def test_both_windows_come_back_by_themselves_after_a_restart_and_show_the_next_photo(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_windows_reconnect_after_a_restart_and_show_the_next_photo(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     windows = [await open_window(server.url) for _ in range(2)]
     for window in windows:
@@ -159,7 +155,9 @@ async def test_both_windows_come_back_by_themselves_after_a_restart_and_show_the
         await expect(window.photos).to_have_count(2)
 
 
-async def test_a_press_while_not_connected_takes_no_photo_and_says_so(serve: Serve, open_window: OpenWindow) -> None:
+async def test_press_while_disconnected_takes_no_photo_and_shows_an_error(
+    serve: Serve, open_window: OpenWindow
+) -> None:
     server = serve()
     window = await open_window(server.url)
     window.accepted.append(UNREACHABLE)
@@ -170,9 +168,7 @@ async def test_a_press_while_not_connected_takes_no_photo_and_says_so(serve: Ser
     await expect(window.part("notice-text")).to_contain_text("not connected, so no photo was taken")
 
 
-async def test_without_javascript_the_button_is_a_form_that_ends_on_the_photos_page(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_press_without_javascript_opens_the_photo_page(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url, java_script_enabled=False)
     await expect(window.part("status")).to_have_text("Ready")
@@ -192,7 +188,7 @@ async def test_without_javascript_the_button_is_a_form_that_ends_on_the_photos_p
     await expect(window.part("whose")).to_have_text("Your photo")
 
 
-async def test_space_takes_a_photo_and_the_arrows_walk_the_strip(serve: Serve, open_window: OpenWindow) -> None:
+async def test_space_takes_a_photo_and_arrows_move_along_the_strip(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -217,13 +213,11 @@ async def test_space_takes_a_photo_and_the_arrows_walk_the_strip(serve: Serve, o
     await window.wait_for_photo(other_than=taken[0])
     await window.photos.first.focus()
     await expect(window.shutter).to_have_attribute("data-heard", "no")
-    await window.page.keyboard.press("Space")  # with the focus on a link it is no press
+    await window.page.keyboard.press("Space")  # does not press while a link has the focus
     assert await window.shutter.get_attribute("data-heard") == "no"
 
 
-async def test_who_walked_the_strip_is_not_taken_away_by_a_new_photo_but_told_of_it(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_new_photo_is_announced_without_replacing_the_chosen_one(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     oldest = (await take_photo(server.url))["snapshot"]
     await take_photo(server.url)
@@ -245,7 +239,7 @@ async def test_who_walked_the_strip_is_not_taken_away_by_a_new_photo_but_told_of
     await window.wait_for_photo(following)
 
 
-async def test_the_live_region_speaks_what_happens_and_not_the_countdown(
+async def test_live_region_announces_events_and_not_the_countdown(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "1")
@@ -254,20 +248,20 @@ async def test_the_live_region_speaks_what_happens_and_not_the_countdown(
     await window.record_speech()
     await window.shutter.click()
     await window.wait_for_speech("Taking your photo")
-    await camera.say("go")
+    await camera.command("go")
     await window.wait_for_speech(r"^Your photo is here, taken at .*\d")
     await expect(window.part("status")).to_have_text("Ready")
     async with push(server.url) as script:
         await script.send('{"type":"capture","max_age":0}')
         await window.wait_for_speech(r"^Taking a photo\.$")
-        await camera.say("fail")
+        await camera.command("fail")
         await read_until(script, "failed")
-    said = await window.wait_for_speech("status 3|exit")
-    assert len(said) == 4, said
+    sentences = await window.wait_for_speech("status 3|exit")
+    assert len(sentences) == 4, sentences
     await expect(window.part("speech")).to_have_attribute("aria-live", "polite")
 
 
-async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
+async def test_failed_press_shows_its_error_and_the_next_one_works(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -275,7 +269,7 @@ async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
     await window.wait_until_live()
     await other.wait_until_live()
     await window.shutter.click()
-    await camera.say("fail")
+    await camera.command("fail")
     await expect(window.part("notice-text")).to_contain_text("3")
     await expect(other.part("notice")).to_be_visible()
     await expect(window.part("status")).to_have_text("Ready")
@@ -284,11 +278,11 @@ async def test_a_failed_press_says_what_was_wrong_and_the_next_one_works(
     await expect(other.part("notice")).to_be_hidden()
     await window.shutter.click()
     await expect(window.part("notice")).to_be_hidden()
-    await camera.say("go")
+    await camera.command("go")
     await window.wait_for_photo()
 
 
-async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_back(
+async def test_offline_camera_is_shown_with_time_and_reason_until_it_is_back(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
@@ -315,7 +309,7 @@ async def test_an_offline_camera_is_shown_with_since_when_and_why_until_it_is_ba
         await expect(one.part("notice")).to_be_hidden()
 
 
-async def test_the_strip_has_one_length_however_its_photos_came(
+async def test_strip_has_the_same_length_for_loaded_and_received_photos(
     serve: Serve, quick_camera: str, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", quick_camera, "--dead-time", "0")
@@ -329,13 +323,13 @@ async def test_the_strip_has_one_length_however_its_photos_came(
             await back.wait()
         server_side = route.connect_to_server()
 
-        def tell(message: str | bytes) -> None:
-            said = json.loads(message)
-            if said["type"] == "hello":
-                said["recovered"] = False
-            route.send(json.dumps(said))
+        def on_server_message(message: str | bytes) -> None:
+            data = json.loads(message)
+            if data["type"] == "hello":
+                data["recovered"] = False
+            route.send(json.dumps(data))
 
-        server_side.on_message(tell)
+        server_side.on_message(on_server_message)
 
     window = await open_window("about:blank")
     await window.page.route_web_socket("**/ws*", replay_nothing)
@@ -355,9 +349,7 @@ async def test_the_strip_has_one_length_however_its_photos_came(
     await expect(window.photos).to_have_count(24)
 
 
-async def test_before_the_first_photo_a_drawing_is_shown_and_marked_as_one(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_default_image_is_shown_and_marked_before_the_first_photo(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -372,9 +364,7 @@ async def test_before_the_first_photo_a_drawing_is_shown_and_marked_as_one(
     await expect(window.part("copy")).to_be_visible()
 
 
-async def test_the_link_is_copied_or_shown_selected_where_there_is_no_clipboard(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_link_is_copied_or_selected_without_a_clipboard(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     ready = await take_photo(server.url)
     link = f"{server.url}{ready['page']}"
@@ -401,9 +391,7 @@ async def test_the_link_is_copied_or_shown_selected_where_there_is_no_clipboard(
     assert await bare.read("() => String(getSelection())") == link
 
 
-async def test_the_photos_page_tells_of_it_and_leads_to_its_neighbours_and_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_page_has_details_and_links_to_its_neighbours(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     pages = [photo["page"] for photo in reversed(await take_photos(server.url, 3))]
     window = await open_window(server.url + pages[1])
@@ -423,9 +411,7 @@ async def test_the_photos_page_tells_of_it_and_leads_to_its_neighbours_and_back(
     await window.page.wait_for_url(server.url + "/")
 
 
-async def test_an_error_is_a_page_with_a_way_back(
-    serve: Serve, camera: CommandedCamera, open_window: OpenWindow
-) -> None:
+async def test_error_page_has_a_link_back(serve: Serve, camera: CommandedCamera, open_window: OpenWindow) -> None:
     server = serve("--camera", camera.setting)
     window = await open_window(server.url + "/nothing/at/all", java_script_enabled=False)
     window.accepted.append("404|502")
@@ -433,7 +419,7 @@ async def test_an_error_is_a_page_with_a_way_back(
     await expect(window.page.locator(".code")).to_have_text("Not Found · 404 · not_found")
     await window.page.get_by_role("link", name="Back to live").click()
     await window.page.wait_for_url(server.url + "/")
-    await asyncio.gather(window.shutter.click(), camera.say("fail"))
+    await asyncio.gather(window.shutter.click(), camera.command("fail"))
     await expect(window.page.get_by_role("heading")).to_have_text("No photo was taken")
     await expect(window.page.locator(".detail").first).to_contain_text("3")
     await expect(window.page.locator(".code")).to_have_text("Bad Gateway · 502 · camera_error")

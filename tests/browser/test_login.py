@@ -1,4 +1,4 @@
-"""Who comes in, and what they may then: the page to log in, roles that change while a page is open, and logging out."""
+"""Login and logout in a browser, and roles that change while a page is open."""
 
 import asyncio
 import re
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PASSWORD = "correct horse battery"
 UNAUTHORIZED = r"status of 401 \(Unauthorized\)"
-"""What Chromium itself says of an answer that a page asked for."""
+"""Chromium's console message about a response that a page requested."""
 PHONE = {"width": 390, "height": 844}
 
 
 def make_accounts(
     folder: Path, *, users: dict[str, Role] | None = None, tokens: dict[str, Role] | None = None
 ) -> list[str]:
-    """These users, all with one password, and these tokens: the tokens' texts."""
+    """Add users, all with PASSWORD, and tokens. Return the tokens' secrets."""
     private = folder / "snapshots" / ".dog"
     private.mkdir(parents=True, exist_ok=True)
     with Accounts(private / "access.sqlite3") as accounts:
@@ -37,28 +37,28 @@ def make_accounts(
         return [accounts.add_token(name, role, None) for name, role in (tokens or {}).items()]
 
 
-async def run_user(server: ServerProcess, *arguments: str) -> None:
-    """`dog user ARGUMENTS` beside the running server."""
+async def run_dog_user(server: ServerProcess, *arguments: str) -> None:
+    """Run `dog user ARGUMENTS` while the server runs."""
     ended = await asyncio.to_thread(run_dog, "user", *arguments, cwd=server.cwd)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> ServerProcess:
-    """A server where ada may manage, cleo take photos, and vera watch; nobody else may anything."""
+    """A server where ada may manage, cleo may take photos, and vera may watch."""
     make_accounts(tmp_path, users={"ada": "manage", "cleo": "capture", "vera": "view"})
     return serve("--auth", "true", "--dead-time", "0")
 
 
 async def type_login(window: Window, name: str, password: str = PASSWORD) -> None:
-    """The name and the password into the page to log in, and Enter; it may take a moment until that is answered."""
+    """Type the name and the password on the login page, and press Enter."""
     await window.page.get_by_label("Name").fill(name)
     await window.page.get_by_label("Password").fill(password)
     await window.page.keyboard.press("Enter")
 
 
-async def enter(open_window: OpenWindow, url: str, name: str, **options: Any) -> Window:
-    """A window of somebody who has logged in to see this address."""
+async def log_in(open_window: OpenWindow, url: str, name: str, **options: Any) -> Window:
+    """Open a window that logs in and is redirected to this URL."""
     window = await open_window(url, **options)
     await type_login(window, name)
     await window.page.wait_for_url(url)
@@ -66,7 +66,7 @@ async def enter(open_window: OpenWindow, url: str, name: str, **options: Any) ->
 
 
 async def take_own_photo(window: Window) -> str:
-    """A press on the live page; the id of its photo."""
+    """Press the shutter on the live page. Return the photo's id."""
     await window.wait_until_live()
     before = await window.part("frame").get_attribute("data-snapshot")
     await window.shutter.click()
@@ -74,7 +74,7 @@ async def take_own_photo(window: Window) -> str:
 
 
 async def end_session(window: Window) -> None:
-    """Log out in a tab of its own, and leave this one as it is."""
+    """Log out in another tab, and leave this one open."""
     tab = await window.context.new_page()
     await tab.goto(window.page.url)
     await tab.get_by_role("button", name="Log out").click()
@@ -87,7 +87,7 @@ async def read_session(window: Window) -> dict[str, Any] | None:
 
 
 async def follow_login(window: Window, link: Locator, name: str, back: str) -> None:
-    """The link is there to be seen and reached by keyboard, and leads through the login back to where one was."""
+    """Follow the login link by keyboard, log in, and check that this returns to `back`."""
     await link.focus()
     await expect(link).to_be_focused()
     await window.page.keyboard.press("Enter")
@@ -97,12 +97,12 @@ async def follow_login(window: Window, link: Locator, name: str, back: str) -> N
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
+async def test_setup_link_logs_one_browser_in_with_all_rights(
     serve: Serve, open_window: OpenWindow, has_script: bool
 ) -> None:
     server = serve("--auth", "true", "--dead-time", "0")
     link = server.wait_for(r"http://\S+/enter/\S+")[0]
-    other = await open_window(link)  # and looks only
+    other = await open_window(link)  # opens the page only
     window = await open_window(link, java_script_enabled=has_script)
     await expect(window.part("enter")).to_be_focused()
     await window.page.keyboard.press("Enter")
@@ -126,10 +126,10 @@ async def test_the_link_of_the_start_lets_one_browser_in_who_may_do_all(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that_was_asked_for(
+async def test_wrong_password_shows_an_error_and_the_right_one_redirects_to_next(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
-    snapshot = await take_own_photo(await enter(open_window, f"{guarded.url}/", "cleo"))
+    snapshot = await take_own_photo(await log_in(open_window, f"{guarded.url}/", "cleo"))
     wanted = f"{guarded.url}/snapshots/{snapshot}"
     window = await open_window(wanted, java_script_enabled=has_script)
     window.accepted.append(UNAUTHORIZED)
@@ -140,7 +140,7 @@ async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that
     await expect(page.get_by_role("alert")).to_have_count(0)
     await expect(page.locator("#log-in")).to_have_count(0)
     for field, kind in ((name, "username"), (password, "current-password")):
-        await expect(field).to_have_attribute("autocomplete", kind)  # what a password manager looks for
+        await expect(field).to_have_attribute("autocomplete", kind)  # for password managers
 
     await page.keyboard.type("vera")
     await page.keyboard.press("Tab")
@@ -158,13 +158,13 @@ async def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_page_that
     await page.wait_for_url(wanted)
     await expect(page.locator("#frame img")).to_be_visible()
     await page.goto(f"{guarded.url}/login?next=snapshots")
-    assert page.url == f"{guarded.url}/snapshots", "who is in is led on"
+    assert page.url == f"{guarded.url}/snapshots", "a logged-in browser is redirected"
 
 
-async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one(
+async def test_session_cookie_is_hidden_from_scripts_and_new_at_each_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    window = await enter(open_window, f"{guarded.url}/", "cleo")
+    window = await log_in(open_window, f"{guarded.url}/", "cleo")
     own = await take_own_photo(window)
     session = await read_session(window)
     assert session is not None
@@ -172,7 +172,7 @@ async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one
     assert await window.read("() => document.cookie") == f"dog_snapshot={own}"
 
     await end_session(window)
-    again = await enter(open_window, f"{guarded.url}/", "cleo", context=window.context)
+    again = await log_in(open_window, f"{guarded.url}/", "cleo", context=window.context)
     renewed = await read_session(window)
     assert renewed is not None
     assert renewed["value"] != session["value"]
@@ -180,7 +180,7 @@ async def test_no_page_of_ours_can_read_the_session_and_a_new_login_is_a_new_one
     await expect(again.part("whose")).to_have_text("Your photo")
 
 
-async def test_after_the_login_nobody_is_led_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
+async def test_login_never_redirects_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
     for way in ("https://example.org/", "//example.org/", "/\\example.org/", "\t//example.org", "javascript:alert(1)"):
         window = await open_window("about:blank")
         window.accepted.append("status of 404")
@@ -191,7 +191,7 @@ async def test_after_the_login_nobody_is_led_to_another_site(guarded: ServerProc
         assert window.page.url.startswith(f"{guarded.url}/"), way
 
 
-async def test_too_many_wrong_passwords_are_told_when_to_come_back(
+async def test_too_many_wrong_passwords_show_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     make_accounts(tmp_path, users={"vera": "view"})
@@ -199,21 +199,21 @@ async def test_too_many_wrong_passwords_are_told_when_to_come_back(
     window = await open_window(server.url)
     window.accepted += [UNAUTHORIZED, r"status of 429"]
     alert = window.page.get_by_role("alert")
-    async with asyncio.timeout(60):  # each wrong one makes the next wait longer, so that one of them is too early
-        while "in" not in (said := await alert.inner_text() if await alert.count() else "").split():
+    async with asyncio.timeout(60):  # each wrong password makes the next wait longer, until one is too early
+        while "in" not in (text := await alert.inner_text() if await alert.count() else "").split():
             async with window.page.expect_navigation():
                 await type_login(window, "vera", "something else")
-    assert re.fullmatch(r"Too many wrong passwords were sent\. Try again in \d+ seconds?\.", said)
+    assert re.fullmatch(r"Too many wrong passwords were sent\. Try again in \d+ seconds?\.", text)
     await expect(window.page.get_by_label("Name")).to_have_value("vera")
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
+async def test_exhausted_capture_limit_shows_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
     make_accounts(tmp_path, users={"cleo": "capture"})
     server = serve("--auth", "--dead-time", "0", "--presses-per-minute", "1")
-    window = await enter(open_window, f"{server.url}/", "cleo", java_script_enabled=has_script)
+    window = await log_in(open_window, f"{server.url}/", "cleo", java_script_enabled=has_script)
     window.accepted.append(r"status of 429")
     if has_script:
         await take_own_photo(window)
@@ -227,14 +227,14 @@ async def test_who_has_had_all_their_photos_is_told_when_to_come_back(
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
+async def test_view_role_sees_no_controls_that_would_be_refused(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
-    owner = await enter(open_window, f"{guarded.url}/", "ada")
+    owner = await log_in(open_window, f"{guarded.url}/", "ada")
     snapshot = await take_own_photo(owner)
-    window = await enter(open_window, f"{guarded.url}/", "vera", java_script_enabled=has_script)
-    said: list[str] = []
-    window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(str(frame))))
+    window = await log_in(open_window, f"{guarded.url}/", "vera", java_script_enabled=has_script)
+    sent: list[str] = []
+    window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
     await window.page.reload()
     await window.wait_for_photo(snapshot)
     await expect(window.shutter).to_have_count(0)
@@ -242,11 +242,11 @@ async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
     if has_script:
         await window.wait_until_live()
         await window.page.keyboard.press("Space")
-        await window.page.keyboard.press("ArrowRight")  # what is pressed is heard
+        await window.page.keyboard.press("ArrowRight")  # the page handles keys
         other = await take_own_photo(owner)
         await window.wait_for_photo(other)
-        assert await window.photos.count() == 2, "Space took none"
-        assert said == [], "nor was it said to the server"
+        assert await window.photos.count() == 2, "Space takes no photo"
+        assert sent == [], "no request is sent"
     else:
         await expect(window.page.locator("#press")).to_have_count(0)
         await expect(window.page.locator("form")).to_have_count(1)  # to log out
@@ -257,24 +257,24 @@ async def test_who_may_only_watch_is_shown_nothing_that_would_be_refused(
         await expect(owner.part(name)).to_be_visible()
         await expect(window.part(name)).to_have_count(0)
     if has_script:
-        await expect(window.part("when").locator(".ago")).to_be_visible()  # the page's module did its work
+        await expect(window.part("when").locator(".ago")).to_be_visible()  # the page's module has run
 
 
-async def test_a_role_given_or_taken_away_counts_at_once_on_the_open_page_and_the_focus_stays(
+async def test_role_change_applies_at_once_on_an_open_page_and_keeps_the_focus(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    window = await enter(open_window, f"{guarded.url}/", "cleo")
+    window = await log_in(open_window, f"{guarded.url}/", "cleo")
     await window.record_speech()
     await take_own_photo(window)
     await window.part("live-view").evaluate("button => button.parentElement.querySelector('#shutter').focus()")
-    await run_user(guarded, "role", "cleo", "view")
+    await run_dog_user(guarded, "role", "cleo", "view")
     await expect(window.shutter).to_be_hidden()
     await expect(window.part("status")).to_have_text("Watching")
     await expect(window.part("status")).to_be_focused()
     await window.wait_for_speech("You can only watch now")
     await window.page.keyboard.press("Space")
 
-    await run_user(guarded, "role", "cleo", "capture")
+    await run_dog_user(guarded, "role", "cleo", "capture")
     await expect(window.shutter).to_be_visible()
     await expect(window.shutter).to_be_focused()
     await window.wait_for_speech("You can take photos now")
@@ -284,27 +284,27 @@ async def test_a_role_given_or_taken_away_counts_at_once_on_the_open_page_and_th
     await window.wait_for_photo(other_than=before)
     await expect(window.photos).to_have_count(2)
 
-    # Who came when they might only watch is given a shutter too.
-    watcher = await enter(open_window, f"{guarded.url}/", "vera")
+    # A page that was opened with the role view gets a shutter, too.
+    watcher = await log_in(open_window, f"{guarded.url}/", "vera")
     await watcher.wait_until_live()
-    await run_user(guarded, "role", "vera", "capture")
+    await run_dog_user(guarded, "role", "vera", "capture")
     await expect(watcher.shutter).to_be_visible()
     await take_own_photo(watcher)
 
-    # A user who is there no more is out, wherever they were.
-    await run_user(guarded, "remove", "vera")
+    # A removed user is logged out on all pages.
+    await run_dog_user(guarded, "remove", "vera")
     await expect(watcher.part("status")).to_have_text("You are logged out")
 
 
-async def test_a_role_taken_away_or_given_counts_on_a_photo_s_open_page_as_soon_as_it_is_used_or_looked_at(
+async def test_role_change_applies_to_an_open_photo_page_on_use_or_focus(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    window = await enter(open_window, f"{guarded.url}/", "ada")
+    window = await log_in(open_window, f"{guarded.url}/", "ada")
     snapshot = await take_own_photo(window)
     await window.page.goto(f"{guarded.url}/snapshots/{snapshot}")
     buttons = [window.part(name) for name in ("pin", "delete", "share")]
 
-    await run_user(guarded, "role", "ada", "capture")
+    await run_dog_user(guarded, "role", "ada", "capture")
     await wait_for_role(window, "capture")
     window.accepted.append(r"status of 403")
     await window.part("pin").click()
@@ -312,10 +312,10 @@ async def test_a_role_taken_away_or_given_counts_on_a_photo_s_open_page_as_soon_
     for button in buttons:
         await expect(button).to_have_count(0)
 
-    await run_user(guarded, "role", "ada", "manage")
+    await run_dog_user(guarded, "role", "ada", "manage")
     await wait_for_role(window, "manage")
     for role, count in (("manage", 1), ("view", 0)):
-        await run_user(guarded, "role", "ada", role)
+        await run_dog_user(guarded, "role", "ada", role)
         await wait_for_role(window, role)
         await window.read("() => document.dispatchEvent(new Event('visibilitychange'))")
         for button in buttons:
@@ -323,19 +323,19 @@ async def test_a_role_taken_away_or_given_counts_on_a_photo_s_open_page_as_soon_
 
 
 async def wait_for_role(window: Window, role: str) -> None:
-    """Until the server knows that the visitor has it."""
+    """Wait until the browser's identity has this role."""
     async with asyncio.timeout(30):
         while await window.read("async () => (await (await fetch('/api/visitor')).json()).role") != role:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
 
 
-async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_way_back(
+async def test_logout_ends_all_windows_of_the_session_and_links_to_the_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    address = f"{guarded.url}/?camera=main"
-    window = await enter(open_window, address, "cleo")
+    url = f"{guarded.url}/?camera=main"
+    window = await log_in(open_window, url, "cleo")
     await window.wait_until_live()
-    other = await enter(open_window, f"{guarded.url}/", "cleo")
+    other = await log_in(open_window, f"{guarded.url}/", "cleo")
     await other.wait_until_live()
     await window.record_speech()
     await window.shutter.focus()
@@ -348,17 +348,17 @@ async def test_logging_out_ends_every_window_of_the_session_and_each_shows_the_w
     await expect(window.page.get_by_role("button", name="Log out")).to_be_hidden()
     link = window.page.get_by_role("link", name="Log in")
     await expect(link).to_be_focused()
-    await follow_login(window, link, "cleo", address)
+    await follow_login(window, link, "cleo", url)
     await take_own_photo(window)
 
-    # Another session of the same user is not touched by one, and is by `dog user logout`.
+    # A logout keeps other sessions of the same user; `dog user logout` ends them.
     await expect(other.part("badge")).to_have_text("Live")
-    await run_user(guarded, "logout", "cleo")
+    await run_dog_user(guarded, "logout", "cleo")
     for one in (window, other):
         await expect(one.part("status")).to_have_text("You are logged out")
 
 
-async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
+async def test_anonymous_view_watches_and_users_take_photos(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     make_accounts(tmp_path, users={"cleo": "capture"})
@@ -377,7 +377,7 @@ async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
         await follow_login(stranger, link, "cleo", server.url + path)
         await stranger.context.clear_cookies(name="dog_session")
 
-    # Who logs out looks on.
+    # A page that was logged out can still watch.
     await end_session(window)
     await expect(window.shutter).to_be_hidden()
     await expect(window.part("status")).to_have_text("You are logged out")
@@ -386,48 +386,48 @@ async def test_all_may_look_and_the_known_shoot_where_anonymous_is_view(
     await expect(window.part("status")).to_have_text("Watching")
 
 
-async def test_on_a_photos_page_who_was_logged_out_is_told_and_shown_the_way_back(
+async def test_photo_page_reports_the_logout_and_links_to_the_login(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    window = await enter(open_window, f"{guarded.url}/", "ada")
-    address = f"{guarded.url}/snapshots/{await take_own_photo(window)}"
+    window = await log_in(open_window, f"{guarded.url}/", "ada")
+    url = f"{guarded.url}/snapshots/{await take_own_photo(window)}"
     window.accepted.append(UNAUTHORIZED)
-    await window.page.goto(address)
+    await window.page.goto(url)
     notice = window.part("notice")
     for press in ("pin", "delete"):
         await end_session(window)
         await window.part(press).click()
         await expect(notice).to_contain_text("You are logged out.")
-        await follow_login(window, notice.get_by_role("link", name="Log in"), "ada", address)
+        await follow_login(window, notice.get_by_role("link", name="Log in"), "ada", url)
     await window.part("pin").click()
     await expect(window.part("pin")).to_have_text("Pinned")
 
-    # Where the links of the dialog can't be had, the way leads to their own page; and a press in it says why not.
+    # If the dialog cannot load the share links, their page opens. The dialog's button shows the error.
     await window.part("share").click()
     dialog = window.page.get_by_role("dialog")
     await expect(dialog).to_be_visible()
     await end_session(window)
     await dialog.get_by_role("button", name="Make a link").click()
-    said = dialog.get_by_role("status")
-    await expect(said).to_contain_text("You are logged out.")
-    await follow_login(window, said.get_by_role("link", name="Log in"), "ada", address)
+    status = dialog.get_by_role("status")
+    await expect(status).to_contain_text("You are logged out.")
+    await follow_login(window, status.get_by_role("link", name="Log in"), "ada", url)
     await end_session(window)
     await window.part("share").click()
     await type_login(window, "ada")
-    await window.page.wait_for_url(f"{address}/links")
+    await window.page.wait_for_url(f"{url}/links")
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["by the push", "by the page that it fetches"])
-async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_photos(
+@pytest.mark.parametrize("is_told", [True, False], ids=["by the push", "by a page that it fetches"])
+async def test_gallery_reports_the_logout_and_keeps_its_photos(
     guarded: ServerProcess, open_window: OpenWindow, is_told: bool
 ) -> None:
-    address = f"{guarded.url}/snapshots?camera=main"
-    window = await enter(open_window, f"{guarded.url}/", "ada")
+    url = f"{guarded.url}/snapshots?camera=main"
+    window = await log_in(open_window, f"{guarded.url}/", "ada")
     await take_own_photo(window)
     await take_own_photo(window)
     if not is_told:
         await window.page.route_web_socket("**/ws*", lambda _: None)
-    await window.page.goto(address)
+    await window.page.goto(url)
     await window.record_speech()
     await end_session(window)
     if not is_told:
@@ -435,15 +435,15 @@ async def test_a_gallery_whose_visitor_was_logged_out_says_so_and_keeps_its_phot
     await window.wait_for_speech("You are logged out. Log in to continue.")
     await expect(window.page.locator(".tiles > li")).to_have_count(2)
     await expect(window.part("out")).to_be_in_viewport(ratio=1)
-    await follow_login(window, window.part("out").get_by_role("link", name="Log in"), "ada", address)
+    await follow_login(window, window.part("out").get_by_role("link", name="Log in"), "ada", url)
     await expect(window.page.locator(".tiles > li")).to_have_count(2)
     await expect(window.part("out")).to_have_count(0)
 
 
-async def test_without_javascript_a_press_after_the_session_has_ended_leads_to_the_login(
+async def test_press_without_javascript_after_the_session_opens_the_login_page(
     guarded: ServerProcess, open_window: OpenWindow
 ) -> None:
-    window = await enter(open_window, f"{guarded.url}/", "cleo", java_script_enabled=False)
+    window = await log_in(open_window, f"{guarded.url}/", "cleo", java_script_enabled=False)
     window.accepted.append(UNAUTHORIZED)
     await end_session(window)
     await window.shutter.click()
@@ -457,10 +457,10 @@ async def test_without_javascript_a_press_after_the_session_has_ended_leads_to_t
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_the_login_and_a_page_without_a_shutter_fit_every_window(
+async def test_login_page_and_live_page_without_shutter_fit_every_window(
     guarded: ServerProcess, open_window: OpenWindow, has_script: bool
 ) -> None:
-    owner = await enter(open_window, f"{guarded.url}/", "ada")
+    owner = await log_in(open_window, f"{guarded.url}/", "ada")
     await take_own_photo(owner)
     window = await open_window(f"{guarded.url}/", java_script_enabled=has_script)
     window.accepted.append(UNAUTHORIZED)
@@ -486,7 +486,7 @@ async def test_the_login_and_a_page_without_a_shutter_fit_every_window(
         await check_layout(window, *parts)
     if not has_script:
         return
-    await run_user(guarded, "logout", "vera")
+    await run_dog_user(guarded, "logout", "vera")
     await expect(window.part("log-in-again")).to_be_visible()
     for width, height in SIZES:
         await window.page.set_viewport_size({"width": width, "height": height})
@@ -499,7 +499,7 @@ CAMERAS = "".join(f'[cameras.{name}]\ncamera = "test"\n' for name in ("front-doo
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["log out", "log in"])
-async def test_the_bar_has_room_for_the_login_beside_several_cameras(
+async def test_navigation_bar_fits_the_login_and_several_cameras(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, is_known: bool
 ) -> None:
     (tmp_path / "dog.toml").write_text(CAMERAS)

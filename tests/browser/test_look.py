@@ -1,4 +1,4 @@
-"""What the pages look like and how they can be used: sizes, contrast, names, motion, and the policy they live under."""
+"""Layout, accessibility and CSP of the pages."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from tests.support.server_process import ROOT
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SIZES = [(320, 568), (390, 844), (568, 320), (640, 400), (844, 390), (820, 1180), (1280, 800), (1920, 1080)]
-"""Among them 1280 x 800 at 200 %, which is 640 x 400."""
+"""640 x 400 is 1280 x 800 at 200 %."""
 PAIRS = [
     ("ink", "paper"),
     ("soft", "paper"),
@@ -32,7 +32,7 @@ PAIRS = [
 
 
 async def check_layout(window: Window, *parts: str) -> None:
-    """Nothing scrolls, and these parts lie wholly inside the window and on no other."""
+    """Check that nothing scrolls, and that these parts are inside the window and do not overlap."""
     width, height = await window.read("() => [innerWidth, innerHeight]")
     scrolled = await window.read("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert scrolled[0] <= width
@@ -54,16 +54,14 @@ async def check_layout(window: Window, *parts: str) -> None:
 
 
 async def check_strip(window: Window) -> None:
-    """Its first photo is there to be seen, and so is the last as soon as one goes there."""
+    """Check that the strip's first photo is visible, and its last one after scrolling."""
     assert await window.photos.count() > 1
     for link in (window.photos.last, window.photos.first):
-        await link.click(trial=True)  # it can be pressed, and nothing lies over it
+        await link.click(trial=True)  # nothing covers it
         await expect(link).to_be_in_viewport(ratio=1)
 
 
-async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_photo_and_shutter_fit_every_window_without_scrolling(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     window = await open_window(server.url)
     await window.wait_until_live()
@@ -85,7 +83,7 @@ async def test_the_photo_and_the_shutter_fit_every_window_without_scrolling(
         await check_layout(window, "#frame", ".about", ".actions", ".neighbours")
 
 
-async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_window: OpenWindow) -> None:
+async def test_layout_fits_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 9)
     window = await open_window(server.url, java_script_enabled=False)
@@ -95,9 +93,7 @@ async def test_without_javascript_the_layout_fits_as_well(serve: Serve, open_win
         await check_strip(window)
 
 
-async def test_the_current_photo_is_brought_into_sight_whichever_way_the_strip_runs(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_strip_scrolls_to_the_current_photo_in_both_directions(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 9)
     window = await open_window(server.url)
@@ -113,7 +109,7 @@ async def test_the_current_photo_is_brought_into_sight_whichever_way_the_strip_r
         await expect(window.photos.first).to_be_in_viewport(ratio=1)
 
 
-async def test_a_small_photo_is_shown_as_large_without_javascript_as_with_it(
+async def test_small_photo_has_the_same_size_without_javascript(
     serve: Serve, quick_camera: str, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", quick_camera)
@@ -125,12 +121,12 @@ async def test_a_small_photo_is_shown_as_large_without_javascript_as_with_it(
             for window in windows:
                 await window.page.set_viewport_size({"width": width, "height": height})
                 async with asyncio.timeout(20):
-                    while not await fills_its_room(window.page):  # once it is laid out anew
+                    while not await has_largest_size(window.page):  # until the layout has changed
                         pass
 
 
-async def fills_its_room(page: Page) -> bool:
-    """Whether a photo of 120 by 90 is as large as it can be."""
+async def has_largest_size(page: Page) -> bool:
+    """Return True if a photo of 120 by 90 is as large as possible."""
     box = await page.locator("#frame img").bounding_box()
     room = await page.locator(".stage").bounding_box()
     assert box is not None
@@ -139,7 +135,7 @@ async def fills_its_room(page: Page) -> bool:
     return [box["width"], box["height"]] == pytest.approx([largest, largest * 90 / 120], abs=1)
 
 
-async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: Serve, open_window: OpenWindow) -> None:
+async def test_controls_have_a_name_and_are_large_enough_to_touch(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     pages = [photo["page"] for photo in await take_photos(server.url, 2)]
     phone = {"width": 390, "height": 844}
@@ -163,7 +159,7 @@ async def test_every_control_has_a_name_and_is_large_enough_for_a_finger(serve: 
         assert small == []
 
 
-async def test_nothing_moves_where_the_system_asks_for_no_motion(
+async def test_reduced_motion_disables_animations(
     serve: Serve, camera: CommandedCamera, open_window: OpenWindow
 ) -> None:
     server = serve("--camera", camera.setting)
@@ -179,13 +175,13 @@ async def test_nothing_moves_where_the_system_asks_for_no_motion(
     )
     assert await moving.read(animations) > 0
     assert await calm.read(animations) == 0
-    await camera.say("go")
+    await camera.command("go")
     await moving.wait_for_photo()
     await calm.wait_for_photo()
     assert await calm.read(animations) == 0
 
 
-async def test_the_policy_allows_one_inline_style_and_script_by_their_hashes_and_pages_have_just_those(
+async def test_csp_allows_exactly_the_inline_style_and_script_of_the_pages(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server = serve()
@@ -217,8 +213,8 @@ async def test_the_policy_allows_one_inline_style_and_script_by_their_hashes_and
 
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(("pair", "scheme"), list(product(PAIRS, ["light", "dark"])))
-async def test_text_stands_out_from_its_ground(pair: tuple[str, str], scheme: str) -> None:
-    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+async def test_text_has_enough_contrast(pair: tuple[str, str], scheme: str) -> None:
+    """Check a contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
     light, dark = (ROOT / "static" / "inline.css").read_text().split("prefers-color-scheme: dark", 1)
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", light))
     if scheme == "dark":
@@ -228,7 +224,7 @@ async def test_text_stands_out_from_its_ground(pair: tuple[str, str], scheme: st
 
 
 def measure_luminance(colour: str) -> float:
-    """WCAG 2.2's relative luminance of `#rrggbb`."""
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,4 +1,4 @@
-"""Pages that lose a file on its way: they say so, try again, and are whole in the end."""
+"""Pages that lose a file: they show a notice, retry, and recover."""
 
 import asyncio
 import re
@@ -17,51 +17,51 @@ from tests.support.cutting_proxy import start_proxy
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FAILED = "Failed to load resource"
-"""What Chromium itself says of a file that is lost."""
+"""Chromium's console message about a lost file."""
 SCRIPT, STYLE = re.compile(r"/static/\w+-page-\w+\.js"), re.compile(r"/static/\w+-?\w*-\w+\.css")
 PHOTO, THUMBNAIL = re.compile(r"/snapshots/\w+\.jpg"), re.compile(r"/thumbnail\.jpg")
 INCOMPLETE = "Part of this page did not load."
 AGAIN = re.compile(r"^Trying again in \d+ s\.$")
-LOOK = "getComputedStyle(document.body).display"
+BODY_DISPLAY = "getComputedStyle(document.body).display"
 
 
 class Losses:
-    """What becomes of requests: they are cut off, or answered with `status`, until `mend`."""
+    """Lose requests, by a reset or with `status`, until `repair`."""
 
     def __init__(self, status: int | None = None, headers: dict[str, str] | None = None) -> None:
         self.lost: list[str] = []
         self._status = status
         self._headers = headers
-        self._mended = False
-        self._asked = asyncio.Condition()
+        self._repaired = False
+        self._lost_one = asyncio.Condition()
 
     async def handle(self, route: Route) -> None:
-        if self._mended:
+        if self._repaired:
             await route.continue_()
             return
         if self._status is None:
             await route.abort("connectionreset")
         else:
             await route.fulfill(status=self._status, headers=self._headers, content_type="text/plain", body="no")
-        async with self._asked:
+        async with self._lost_one:
             self.lost.append(route.request.url)
-            self._asked.notify_all()
+            self._lost_one.notify_all()
 
     async def wait_for(self, count: int) -> None:
-        """Until so many requests were lost."""
-        async with asyncio.timeout(60), self._asked:
-            await self._asked.wait_for(lambda: len(self.lost) >= count)
+        """Wait until `count` requests were lost."""
+        async with asyncio.timeout(60), self._lost_one:
+            await self._lost_one.wait_for(lambda: len(self.lost) >= count)
 
-    def mend(self) -> None:
-        self._mended = True
+    def repair(self) -> None:
+        self._repaired = True
 
 
 async def open_blank(
     open_window: OpenWindow, pattern: re.Pattern[str], losses: Losses, context: BrowserContext | None = None
 ) -> Window:
-    """Open a window that will lose what matches. Its clock stands still: the test lets time pass.
+    """Open a window that loses matching requests. Its clock stands still until the test moves it.
 
-    Where a lot passes at once the push gives up, as no real time has passed in which the server could answer.
+    A long step makes the push time out, because the server had no real time to answer.
     """
     window = await open_window("about:blank", context=context)
     window.accepted += [FAILED, UNREACHABLE]
@@ -82,7 +82,7 @@ async def expect_photo(window: Window) -> None:
 
 @pytest.mark.parametrize("status", [None, 503, 500])
 @pytest.mark.parametrize("part", [SCRIPT, STYLE], ids=["script", "style"])
-async def test_a_page_without_its_script_or_stylesheet_says_so_and_loads_it_again_with_growing_pauses(
+async def test_page_reports_a_lost_script_or_stylesheet_and_retries_with_backoff(
     serve: Serve, open_window: OpenWindow, part: re.Pattern[str], status: int | None
 ) -> None:
     server = serve()
@@ -104,24 +104,24 @@ async def test_a_page_without_its_script_or_stylesheet_says_so_and_loads_it_agai
         await window.page.clock.run_for(pause // 2 + 1)
     await losses.wait_for(4)
     await expect(notice(window).locator("p").nth(1)).to_have_text(AGAIN)
-    losses.mend()
+    losses.repair()
     await window.page.clock.run_for(16_000)
     await window.page.clock.resume()
     await window.wait_until_live()
     await expect(notice(window)).to_have_count(0)
     await expect(window.part("status")).to_have_text("Ready")
-    assert await window.read(LOOK) == "grid"
+    assert await window.read(BODY_DISPLAY) == "grid"
     await expect_photo(window)
 
 
-async def test_the_button_tries_at_once_and_is_reached_by_keyboard(serve: Serve, open_window: OpenWindow) -> None:
+async def test_retry_button_loads_at_once_and_works_by_keyboard(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     losses = Losses()
     window = await open_blank(open_window, SCRIPT, losses)
     await window.page.goto(server.url)
     again = window.page.get_by_role("button", name="Try again now")
     await expect(again).to_be_visible()
-    losses.mend()
+    losses.repair()
     await window.page.keyboard.press("Shift+Tab")
     await expect(again).to_be_focused()
     await window.page.keyboard.press("Enter")
@@ -129,9 +129,7 @@ async def test_the_button_tries_at_once_and_is_reached_by_keyboard(serve: Serve,
     await expect(notice(window)).to_have_count(0)
 
 
-async def test_a_page_whose_files_tear_on_a_real_connection_is_whole_in_the_end(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_page_recovers_from_interrupted_downloads(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     await take_photo(server.url)
     async with start_proxy(server.port) as proxy:
@@ -144,15 +142,13 @@ async def test_a_page_whose_files_tear_on_a_real_connection_is_whole_in_the_end(
         proxy.torn = None
         await expect(notice(window)).to_have_count(0)
         await expect(window.part("status")).to_have_text("Ready")
-        assert await window.read(LOOK) == "grid"
+        assert await window.read(BODY_DISPLAY) == "grid"
 
 
-async def test_a_script_of_another_version_has_the_page_loaded_again_but_not_in_a_loop(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_script_of_another_version_reloads_the_page_once(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     losses = Losses(404)
-    window = await open_window("about:blank")  # a clock of its own would hide that a page was reloaded
+    window = await open_window("about:blank")  # a paused clock would hide a reload
     window.accepted.append(FAILED)
     pages: list[Request] = []
     window.page.on("request", lambda request: pages.append(request) if request.is_navigation_request() else None)
@@ -160,14 +156,14 @@ async def test_a_script_of_another_version_has_the_page_loaded_again_but_not_in_
     await window.page.goto(server.url)
     await losses.wait_for(5)  # the script and its fetch, and after the reload the script and two fetches
     await expect(notice(window)).to_contain_text(INCOMPLETE)
-    losses.mend()
+    losses.repair()
     await window.page.get_by_role("button", name="Try again now").click()
     await window.wait_until_live()
     assert len(pages) == 2
 
 
 @pytest.mark.parametrize("status", [None, 503])
-async def test_every_viewer_draws_a_new_photo_though_its_first_fetches_fail(
+async def test_new_photo_is_drawn_in_all_windows_after_failed_fetches(
     serve: Serve, open_window: OpenWindow, status: int | None
 ) -> None:
     server = serve("--dead-time", "0")
@@ -187,15 +183,13 @@ async def test_every_viewer_draws_a_new_photo_though_its_first_fetches_fail(
         await window.page.clock.run_for(2000)
         await one.wait_for(2)
         await expect(notice(window)).to_contain_text(re.compile(r"in \d+ s"))
-        one.mend()
+        one.repair()
         await window.page.clock.run_for(4000)
         await window.wait_for_photo(snapshot)
         await expect(notice(window)).to_have_count(0)
 
 
-async def test_the_newest_photo_is_shown_though_an_older_one_is_still_lost(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_newest_photo_is_shown_while_an_older_one_is_lost(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     losses = Losses()
     window = await open_blank(open_window, PHOTO, losses)
@@ -204,7 +198,7 @@ async def test_the_newest_photo_is_shown_though_an_older_one_is_still_lost(
     lost = (await take_photo(server.url))["snapshot"]
     await losses.wait_for(1)
     await expect(notice(window)).to_be_visible()
-    losses.mend()
+    losses.repair()
     newest = (await take_photo(server.url))["snapshot"]
     await window.wait_for_photo(newest)
     await window.page.clock.run_for(1000)
@@ -213,9 +207,7 @@ async def test_the_newest_photo_is_shown_though_an_older_one_is_still_lost(
 
 
 @pytest.mark.parametrize("status", [404, 410, 401])
-async def test_a_photo_that_is_gone_is_asked_for_once_more_and_then_no_more(
-    serve: Serve, open_window: OpenWindow, status: int
-) -> None:
+async def test_deleted_photo_is_retried_only_once(serve: Serve, open_window: OpenWindow, status: int) -> None:
     server = serve()
     losses = Losses(status)
     window = await open_blank(open_window, PHOTO, losses)
@@ -230,9 +222,7 @@ async def test_a_photo_that_is_gone_is_asked_for_once_more_and_then_no_more(
     assert len(losses.lost) == 2
 
 
-async def test_lost_thumbnails_are_told_as_one_and_the_server_says_when_to_come_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_lost_thumbnails_share_one_notice_and_honor_retry_after(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 3)
     losses = Losses(503, {"Retry-After": "45"})
@@ -246,14 +236,14 @@ async def test_lost_thumbnails_are_told_as_one_and_the_server_says_when_to_come_
     )
     await window.page.clock.run_for(44_000)
     assert len(losses.lost) == 6
-    losses.mend()
+    losses.repair()
     await window.page.clock.run_for(46_000)
     await expect(notice(window)).to_have_count(0)
     for image in await window.page.locator(".tiles img").all():
         await expect(image).to_have_js_property("naturalWidth", 320)
 
 
-async def test_without_a_part_the_rest_of_the_page_keeps_its_place(serve: Serve, browser: Browser) -> None:
+async def test_lost_file_does_not_move_the_rest_of_the_page(serve: Serve, browser: Browser) -> None:
     server = serve()
     await take_photo(server.url)
     for width, height in ((320, 568), (390, 844), (844, 390), (1280, 800)):
@@ -267,7 +257,7 @@ async def test_without_a_part_the_rest_of_the_page_keeps_its_place(serve: Serve,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_without_its_stylesheet_a_narrow_page_can_be_read_and_its_notice_is_in_sight(
+async def test_narrow_page_without_stylesheet_is_readable_and_shows_its_notice(
     serve: Serve, open_window: OpenWindow, scheme: str
 ) -> None:
     server = serve()

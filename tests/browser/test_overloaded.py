@@ -1,4 +1,4 @@
-"""The page of a browser that is one too many, as the browser has it."""
+"""The page that a browser gets when the server has too many connections."""
 
 import asyncio
 import re
@@ -19,11 +19,11 @@ from tests.browser.conftest import OpenWindow
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFUSED = "503"
-"""In what Chromium itself says of it."""
+"""Part of Chromium's console message."""
 
 
 class FullServer:
-    """A server that refuses everybody until there is `room`, and notes the request lines."""
+    """A server that refuses all requests until there is `room`, and records their first lines."""
 
     def __init__(self, folder: Path, retry_after: int) -> None:
         app = create_app(load({}, {}, folder))
@@ -42,7 +42,7 @@ class FullServer:
             writer.write(welcome if self.room else self._refusals.choose(head))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # Chromium opens connections ahead, and closes them unused
+            pass  # Chromium also opens connections that it does not use
         finally:
             writer.close()
 
@@ -56,7 +56,7 @@ async def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.parametrize("refusing", [1], indirect=True)
-async def test_a_refused_browser_comes_in_by_itself_as_soon_as_there_is_room(
+async def test_refused_browser_reloads_when_the_server_has_room(
     refusing: tuple[FullServer, str], open_window: OpenWindow
 ) -> None:
     full, url = refusing
@@ -71,7 +71,7 @@ async def test_a_refused_browser_comes_in_by_itself_as_soon_as_there_is_room(
 
 @pytest.mark.parametrize("refusing", [600], indirect=True)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_refusal_fits_a_narrow_window_in_both_schemes_and_its_link_works_by_keyboard(
+async def test_refusal_page_fits_a_narrow_window_and_works_by_keyboard(
     refusing: tuple[FullServer, str], open_window: OpenWindow, scheme: str
 ) -> None:
     full, url = refusing
@@ -95,7 +95,7 @@ async def test_the_refusal_fits_a_narrow_window_in_both_schemes_and_its_link_wor
 
 
 @pytest.mark.parametrize("refusing", [1], indirect=True)
-async def test_a_refused_form_is_not_sent_again_by_itself(
+async def test_refused_form_is_not_resent_automatically(
     refusing: tuple[FullServer, str], open_window: OpenWindow
 ) -> None:
     full, url = refusing

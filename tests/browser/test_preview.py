@@ -1,4 +1,4 @@
-"""The live view on the page: what the camera sees, told apart from a photo, and only while somebody looks."""
+"""The live view on the page: marked as such, and running only while the page is visible."""
 
 import asyncio
 import contextlib
@@ -22,26 +22,32 @@ from tests.browser.windows import Window
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera, make_picture
 from tests.support.running import until
-from tests.web.test_preview import Viewing, run_viewing, show, wait_for_no_watchers, wait_for_watchers
+from tests.web.test_preview import (
+    PreviewService,
+    run_preview_service,
+    send_frame,
+    wait_for_no_preview,
+    wait_for_preview,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED, BLUE = (254, 0, 0), (0, 0, 254)
-"""As a browser reads them out of a JPEG."""
+"""The colors that a browser decodes from the JPEG."""
 
 
 class View(Protocol):
-    def __call__(self, *names: str, **settings: object) -> Awaitable[Viewing]: ...
+    def __call__(self, *names: str, **settings: object) -> Awaitable[PreviewService]: ...
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """`await view("main", "porch")`: a service whose cameras' frames and photos are the test's to give."""
+    """`await view("main", "porch")`: a service whose cameras are under the test's control."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def start(*names: str, **settings: object) -> Awaitable[Viewing]:
+        def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
             own = {"dead_time": 0.0, **settings}
-            return stack.enter_async_context(run_viewing(tmp_path, *(names or ("main",)), **own))
+            return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **own))
 
         yield start
 
@@ -55,7 +61,7 @@ def find_image(window: Window) -> Locator:
 
 
 async def read_colour(window: Window) -> tuple[int, ...]:
-    """Of the live view's middle."""
+    """Return the color at the live view's middle."""
     colour = await window.read(
         """() => {
             const context = document.createElement("canvas").getContext("2d");
@@ -66,23 +72,23 @@ async def read_colour(window: Window) -> tuple[int, ...]:
     return tuple(colour)
 
 
-async def turn(window: Window, *, by_key: bool) -> None:
+async def toggle_live_view(window: Window, *, by_key: bool) -> None:
     if by_key:
         await window.page.keyboard.press("v")
     else:
         await find_switch(window).click()
 
 
-async def look(window: Window, camera: HandCamera, colour: str = "red", **picture: Any) -> None:
-    """Turn the live view on and see the first frame."""
+async def start_live_view(window: Window, camera: HandCamera, colour: str = "red", **picture: Any) -> None:
+    """Turn the live view on, and wait for the first frame."""
     await find_switch(window).click()
-    await wait_for_watchers(camera)
-    show(camera, make_picture(colour, **picture))
+    await wait_for_preview(camera)
+    send_frame(camera, make_picture(colour, **picture))
     await expect(find_image(window)).to_be_visible()
 
 
 async def hide(window: Window, hidden: bool) -> None:
-    """Have the page believe that its window was hidden, or is seen again: a headless one is always seen."""
+    """Simulate that the window was hidden or shown: a headless one is always visible."""
     await window.read(
         """(hidden) => {
             Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
@@ -92,21 +98,19 @@ async def hide(window: Window, hidden: bool) -> None:
     )
 
 
-async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    photo = (await take_photo(viewing.url))["snapshot"]
-    window = await open_window(viewing.url)
+async def test_live_view_covers_the_photo_while_it_is_on_and_is_marked(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    photo = (await take_photo(service.url))["snapshot"]
+    window = await open_window(service.url)
     await window.wait_until_live()
     await window.wait_for_photo(photo)
-    assert viewing.camera.shown_to is None
+    assert service.camera.shown_to is None
     for by_key in (False, True):
-        await turn(window, by_key=by_key)
-        await wait_for_watchers(viewing.camera)
+        await toggle_live_view(window, by_key=by_key)
+        await wait_for_preview(service.camera)
         await expect(find_switch(window)).to_have_attribute("aria-pressed", "true")
         await expect(window.part("viewfinder-text")).to_have_text("Waiting for the camera’s next picture…")
-        show(viewing.camera, make_picture("red"))
+        send_frame(service.camera, make_picture("red"))
         await expect(find_image(window)).to_be_visible()
         await expect(find_image(window)).to_have_attribute("alt", "What the camera main sees now")
         await expect(window.page.locator(".mark")).to_have_text("Live view")
@@ -114,8 +118,8 @@ async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
         for photos_own in ("about", "actions", "viewfinder-text"):
             await expect(window.part(photos_own)).to_be_hidden()
         await expect(window.page.locator("#strip [aria-current]")).to_have_count(0)
-        await turn(window, by_key=by_key)
-        await wait_for_no_watchers(viewing.camera)
+        await toggle_live_view(window, by_key=by_key)
+        await wait_for_no_preview(service.camera)
         await expect(find_switch(window)).to_have_attribute("aria-pressed", "false")
         await expect(find_image(window)).to_have_count(0)
         await expect(window.part("viewfinder")).to_be_hidden()
@@ -124,15 +128,13 @@ async def test_the_live_view_covers_the_photo_while_it_is_wanted_and_is_marked(
         await expect(window.photos.first).to_have_attribute("aria-current", "true")
 
 
-async def test_each_frame_is_seen_when_it_comes_and_not_when_the_next_one_does(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    window = await open_window(viewing.url)
+async def test_each_frame_is_shown_without_waiting_for_the_next(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    window = await open_window(service.url)
     await window.wait_until_live()
-    await look(window, viewing.camera, "red", size=(90, 120))
+    await start_live_view(window, service.camera, "red", size=(90, 120))
     for colour, name in ((BLUE, "blue"), (RED, "red")):
-        show(viewing.camera, make_picture(name, size=(90, 120)))
+        send_frame(service.camera, make_picture(name, size=(90, 120)))
         async with asyncio.timeout(20):
             while await read_colour(window) != colour:
                 pass
@@ -141,46 +143,42 @@ async def test_each_frame_is_seen_when_it_comes_and_not_when_the_next_one_does(
     assert box["width"] / box["height"] == pytest.approx(90 / 120, rel=0.01)
 
 
-async def test_a_press_takes_the_photo_and_the_live_view_goes_on_and_tells_of_it(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    viewing.camera.held = True
-    window = await open_window(viewing.url)
+async def test_press_takes_a_photo_and_the_live_view_continues(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    service.camera.held = True
+    window = await open_window(service.url)
     await window.wait_until_live()
     await window.record_speech()
-    await look(window, viewing.camera)
+    await start_live_view(window, service.camera)
     await window.page.keyboard.press("Space")
-    await viewing.camera.exposing.wait()
-    show(viewing.camera, make_picture("blue"))
-    await viewing.camera.release()
+    await service.camera.exposing.wait()
+    send_frame(service.camera, make_picture("blue"))
+    await service.camera.release()
     await expect(window.part("newest-label")).to_have_text("See your photo")
     await window.wait_for_speech("Your photo is in the strip, taken at")
     await expect(window.photos).to_have_count(1)
-    show(viewing.camera, make_picture("red"))
+    send_frame(service.camera, make_picture("red"))
     async with asyncio.timeout(20):
         while await read_colour(window) != RED:
             pass
     await window.part("newest").click()
-    await wait_for_no_watchers(viewing.camera)
+    await wait_for_no_preview(service.camera)
     await window.wait_for_photo(await window.read_cookie())
     await expect(window.part("whose")).to_have_text("Your photo")
     await expect(window.part("newest")).to_be_hidden()
 
 
-async def test_photos_of_others_are_counted_while_one_looks_and_the_newest_is_there_afterwards(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    before = (await take_photo(viewing.url))["snapshot"]
-    window = await open_window(viewing.url)
+async def test_live_view_counts_new_photos_and_shows_the_newest_afterwards(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    before = (await take_photo(service.url))["snapshot"]
+    window = await open_window(service.url)
     await window.wait_until_live()
     await window.wait_for_photo(before)
-    await look(window, viewing.camera)
+    await start_live_view(window, service.camera)
     await expect(window.part("newest")).to_be_hidden()
-    await take_photo(viewing.url)
+    await take_photo(service.url)
     await expect(window.part("newest-label")).to_have_text("1 new photo")
-    newest = (await take_photo(viewing.url))["snapshot"]
+    newest = (await take_photo(service.url))["snapshot"]
     await expect(window.part("newest-label")).to_have_text("2 new photos")
     await window.page.keyboard.press("v")
     await window.wait_for_photo(newest)
@@ -188,90 +186,84 @@ async def test_photos_of_others_are_counted_while_one_looks_and_the_newest_is_th
 
 
 @pytest.mark.parametrize("way", ["the strip", "an arrow", "Escape"])
-async def test_who_chooses_a_photo_is_shown_it_and_the_live_view_ends(
-    view: View, open_window: OpenWindow, way: str
-) -> None:
-    viewing = await view()
-    newest, older = [photo["snapshot"] for photo in await take_photos(viewing.url, 2)]
-    window = await open_window(viewing.url)
+async def test_choosing_a_photo_ends_the_live_view(view: View, open_window: OpenWindow, way: str) -> None:
+    service = await view()
+    newest, older = [photo["snapshot"] for photo in await take_photos(service.url, 2)]
+    window = await open_window(service.url)
     await window.wait_until_live()
-    await look(window, viewing.camera)
-    await window.page.keyboard.press("ArrowLeft")  # nothing is newer than what is seen now
+    await start_live_view(window, service.camera)
+    await window.page.keyboard.press("ArrowLeft")  # nothing is newer than the live view
     await expect(find_switch(window)).to_have_attribute("aria-pressed", "true")
     if way == "the strip":
         await window.photos.nth(1).click()
     else:
         await window.page.keyboard.press("ArrowRight" if way == "an arrow" else "Escape")
-    await wait_for_no_watchers(viewing.camera)
+    await wait_for_no_preview(service.camera)
     await expect(window.part("viewfinder")).to_be_hidden()
     await window.wait_for_photo(older if way == "the strip" else newest)
 
 
-async def test_the_live_view_of_an_offline_camera_says_so_and_comes_back_by_itself(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    window = await open_window(viewing.url)
+async def test_live_view_reports_an_offline_camera_and_reconnects(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    window = await open_window(service.url)
     await window.wait_until_live()
-    await look(window, viewing.camera)
-    viewing.camera.offline = True
-    viewing.camera.lost(CameraOffline("It was unplugged."))
+    await start_live_view(window, service.camera)
+    service.camera.offline = True
+    service.camera.lost(CameraOffline("It was unplugged."))
     await expect(window.part("viewfinder-text")).to_contain_text("The camera is offline")
     await expect(find_image(window)).to_have_count(0)
     await expect(window.part("status")).to_contain_text("It was unplugged.")
     await expect(window.page.locator(".mark")).to_be_visible()
-    await wait_for_no_watchers(viewing.camera)
-    late = await open_window(f"{viewing.url}/#live")
+    await wait_for_no_preview(service.camera)
+    late = await open_window(f"{service.url}/#live")
     await expect(late.part("viewfinder-text")).to_contain_text("The camera is offline")
-    viewing.camera.offline = False
-    viewing.camera.sign.set()
-    await until(lambda: viewing.preview().count == 2)
-    show(viewing.camera, make_picture("blue"))
+    service.camera.offline = False
+    service.camera.sign.set()
+    await until(lambda: service.preview().count == 2)
+    send_frame(service.camera, make_picture("blue"))
     for one in (window, late):
         await expect(find_image(one)).to_be_visible()
         assert await read_colour(one) == BLUE
 
 
-async def test_a_hidden_page_looks_at_nothing_and_goes_on_when_it_is_seen_again(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view()
-    window = await open_window(viewing.url)
+async def test_hidden_page_pauses_the_live_view(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    window = await open_window(service.url)
     await window.wait_until_live()
-    await look(window, viewing.camera)
+    await start_live_view(window, service.camera)
     await hide(window, True)
-    await wait_for_no_watchers(viewing.camera)
+    await wait_for_no_preview(service.camera)
     await hide(window, False)
-    await wait_for_watchers(viewing.camera)
-    show(viewing.camera, make_picture("blue"))
+    await wait_for_preview(service.camera)
+    send_frame(service.camera, make_picture("blue"))
     await expect(find_image(window)).to_be_visible()
     await hide(window, True)
-    await wait_for_no_watchers(viewing.camera)
+    await wait_for_no_preview(service.camera)
     await window.page.keyboard.press("v")
     await hide(window, False)
     await expect(find_switch(window)).to_have_attribute("aria-pressed", "false")
-    assert viewing.camera.shown_to is None
+    assert service.camera.shown_to is None
 
 
-async def test_a_window_that_is_closed_or_goes_elsewhere_looks_no_more(view: View, open_window: OpenWindow) -> None:
-    viewing = await view()
-    photo = await take_photo(viewing.url)
-    window, closed = await open_window(viewing.url), await open_window(viewing.url)
+async def test_closed_window_ends_its_live_view(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    photo = await take_photo(service.url)
+    window, closed = await open_window(service.url), await open_window(service.url)
     for one in (window, closed):
         await one.wait_until_live()
         await find_switch(one).click()
-    await until(lambda: viewing.preview().count == 2)
+    await until(lambda: service.preview().count == 2)
     await closed.page.close()
-    await until(lambda: viewing.preview().count == 1)
-    await window.page.goto(viewing.url + photo["page"])
-    await wait_for_no_watchers(viewing.camera)
+    await until(lambda: service.preview().count == 1)
+    await window.page.goto(service.url + photo["page"])
+    await wait_for_no_preview(service.camera)
     await window.page.go_back()  # to the live view that was left
-    await wait_for_watchers(viewing.camera)
+    await wait_for_preview(service.camera)
 
 
-async def test_a_stream_that_can_not_be_had_is_asked_for_again(view: View, open_window: OpenWindow) -> None:
-    viewing = await view()
-    window = await open_window(viewing.url)
+async def test_failed_live_view_request_is_retried(view: View, open_window: OpenWindow) -> None:
+    service = await view()
+    window = await open_window(service.url)
     window.accepted.append("503")
     refused = asyncio.Event()
 
@@ -287,12 +279,12 @@ async def test_a_stream_that_can_not_be_had_is_asked_for_again(view: View, open_
     await find_switch(window).click()
     await asyncio.wait_for(refused.wait(), 30)
     await expect(window.part("viewfinder-text")).to_be_visible()
-    await wait_for_watchers(viewing.camera)
-    show(viewing.camera, make_picture("red"))
+    await wait_for_preview(service.camera)
+    send_frame(service.camera, make_picture("red"))
     await expect(find_image(window)).to_be_visible()
 
 
-async def test_the_live_view_goes_on_after_the_server_was_started_anew(serve: Serve, open_window: OpenWindow) -> None:
+async def test_live_view_continues_after_a_server_restart(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url)
     window.accepted.append(UNREACHABLE)
@@ -307,29 +299,27 @@ async def test_the_live_view_goes_on_after_the_server_was_started_anew(serve: Se
     await expect(find_image(window)).to_be_visible()
 
 
-async def test_there_is_no_switch_where_the_camera_shows_nothing_or_javascript_does_not_run(
-    view: View, open_window: OpenWindow
-) -> None:
-    viewing = await view("main", "mute")
-    viewing.cameras["mute"].has_preview = False
-    mute = await open_window(f"{viewing.url}/?camera=mute#live")
+async def test_live_view_switch_is_missing_without_preview_or_javascript(view: View, open_window: OpenWindow) -> None:
+    service = await view("main", "mute")
+    service.cameras["mute"].has_preview = False
+    mute = await open_window(f"{service.url}/?camera=mute#live")
     await mute.wait_until_live()
     await mute.page.keyboard.press("v")
     await expect(mute.part("live-view")).to_be_hidden()
     await expect(mute.part("viewfinder")).to_be_hidden()
-    plain = await open_window(viewing.url, java_script_enabled=False)
+    plain = await open_window(service.url, java_script_enabled=False)
     await expect(plain.part("live-view")).to_be_hidden()
     await expect(plain.part("viewfinder")).to_be_hidden()
-    assert all(camera.shown_to is None for camera in viewing.cameras.values())
+    assert all(camera.shown_to is None for camera in service.cameras.values())
 
 
-async def test_the_live_view_fits_every_window(view: View, open_window: OpenWindow) -> None:
-    viewing = await view("main", "porch", "a-name-as-long-as-people-make-them")
-    await take_photos(viewing.url, 9)
-    window = await open_window(viewing.url)
+async def test_live_view_fits_every_window(view: View, open_window: OpenWindow) -> None:
+    service = await view("main", "porch", "a-name-as-long-as-people-make-them")
+    await take_photos(service.url, 9)
+    window = await open_window(service.url)
     await window.wait_until_live()
-    await look(window, viewing.camera, size=(1280, 720))
-    await take_photo(viewing.url)
+    await start_live_view(window, service.camera, size=(1280, 720))
+    await take_photo(service.url)
     await expect(window.part("newest")).to_be_visible()
     for width, height in SIZES:
         await window.page.set_viewport_size({"width": width, "height": height})
@@ -339,7 +329,7 @@ async def test_the_live_view_fits_every_window(view: View, open_window: OpenWind
 
 
 @pytest.mark.parametrize(
-    ("quality", "said"),
+    ("quality", "expected"),
     [
         (Quality(verdict="good", brightness=0.5), ""),
         (Quality(verdict="black", brightness=0.0), "It is dark: the picture is black"),
@@ -351,24 +341,24 @@ async def test_the_live_view_fits_every_window(view: View, open_window: OpenWind
         ),
     ],
 )
-async def test_the_caption_says_what_was_found_when_the_photo_was_taken(
-    view: View, open_window: OpenWindow, quality: Quality, said: str
+async def test_caption_shows_the_result_of_the_frame_checks(
+    view: View, open_window: OpenWindow, quality: Quality, expected: str
 ) -> None:
-    viewing = await view()
-    window = await open_window(viewing.url)
+    service = await view()
+    window = await open_window(service.url)
     await window.wait_until_live()
     await window.record_speech()
-    viewing.camera.results.append(Still(data=make_picture(), quality=quality))
+    service.camera.results.append(Still(data=make_picture(), quality=quality))
     await window.shutter.click()
     shown = await window.wait_for_photo()
-    await window.wait_for_speech(f"Your photo is here.*{re.escape(said)}")
-    await expect(window.part("quality")).to_have_text(said)
-    assert await window.part("quality").is_visible() == bool(said)
+    await window.wait_for_speech(f"Your photo is here.*{re.escape(expected)}")
+    await expect(window.part("quality")).to_have_text(expected)
+    assert await window.part("quality").is_visible() == bool(expected)
     other = await window.photos.count()
-    await viewing.app[SERVICE].find_camera(None).capture_and_wait(max_age=0)
+    await service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0)
     await expect(window.photos).to_have_count(other + 1)
     await window.wait_for_photo(other_than=shown)
     await expect(window.part("quality")).to_be_hidden()
     await window.photos.nth(1).click()
     await window.wait_for_photo(shown)
-    await expect(window.part("quality")).to_have_text(said)
+    await expect(window.part("quality")).to_have_text(expected)

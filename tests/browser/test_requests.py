@@ -1,4 +1,4 @@
-"""The files that a page loads: how many, and that a browser that has them asks for none."""
+"""The number of files that a page loads, first and again with a filled cache."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class Traffic:
-    """The requests of a page that reach the server, as Chromium's network log has them."""
+    """The requests of a page that reach the server, from Chromium's network log."""
 
     def __init__(self) -> None:
         self._paths: dict[str, str] = {}
@@ -48,16 +48,14 @@ class Traffic:
 
 
 async def visit(open_window: OpenWindow, url: str, context: BrowserContext | None = None) -> tuple[Window, Traffic]:
-    """Open a page in a browser, by default one that was never here, and wait until its files are loaded."""
+    """Open a page, by default in a browser without a cache, and wait until its files are loaded."""
     window, traffic = await open_window("about:blank", context=context), Traffic()
     await traffic.watch(window.page)
     await window.page.goto(url, wait_until="networkidle")
     return window, traffic
 
 
-async def test_the_live_page_with_a_photo_takes_seven_requests_and_two_when_it_is_opened_again(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_live_page_needs_seven_requests_and_two_when_reopened(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     await take_photo(server.url)
     first, traffic = await visit(open_window, server.url)
@@ -69,9 +67,7 @@ async def test_the_live_page_with_a_photo_takes_seven_requests_and_two_when_it_i
     assert traffic.paths == ["", "ws"]
 
 
-async def test_the_strip_loads_what_is_seen_of_it_and_the_rest_when_it_is_moved(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_strip_loads_visible_thumbnails_and_others_on_scrolling(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     await take_photos(server.url, 20)
     window, traffic = await visit(open_window, server.url)
@@ -92,7 +88,7 @@ async def test_the_strip_loads_what_is_seen_of_it_and_the_rest_when_it_is_moved(
         ("nowhere", {"static/page.css", "static/icon.svg"}),
     ],
 )
-async def test_every_other_page_loads_one_stylesheet_and_one_script_at_most(
+async def test_other_pages_load_at_most_one_stylesheet_and_one_script(
     serve: Serve, open_window: OpenWindow, path: str, parts: set[str]
 ) -> None:
     server = serve()
@@ -102,7 +98,7 @@ async def test_every_other_page_loads_one_stylesheet_and_one_script_at_most(
     assert {one for one in traffic.paths if one.startswith("static/")} == parts
 
 
-async def test_a_bundle_does_what_its_modules_do(open_window: OpenWindow, serve: Serve) -> None:
+async def test_bundle_behaves_like_its_modules(open_window: OpenWindow, serve: Serve) -> None:
     where = """
 import { NAME } from "./base.js";
 export const where = () => import.meta.url;

@@ -1,4 +1,4 @@
-"""README's pictures: the same code takes them, into the test's own folder."""
+"""README's screenshots, taken by the same code into the test's folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 HEIGHT = max(height for _, height in SIZES.values())
 
 
-async def test_each_picture_shows_a_photo_in_both_windows(browser: Browser, tmp_path: Path) -> None:
+async def test_screenshots_show_a_photo_in_both_windows(browser: Browser, tmp_path: Path) -> None:
     taken = [path.name async for path in take_screenshots(browser, tmp_path)]
     assert sorted(taken) == sorted(path.name for path in (ROOT / "docs" / "images").glob("*.png"))
     grounds = []

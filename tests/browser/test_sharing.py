@@ -1,4 +1,4 @@
-"""Links to give away, in Chromium: made in the photo's dialog or by forms, opened by a stranger, taken back."""
+"""Share links in Chromium: creating, opening and revoking them."""
 
 import asyncio
 import datetime as dt
@@ -33,8 +33,8 @@ async def open_dialog(window: Window) -> Locator:
     return dialog
 
 
-async def make_link(dialog: Locator, time: str = "a week") -> str:
-    """The address of the new link, which stands above the others."""
+async def create_link(dialog: Locator, time: str = "a week") -> str:
+    """Create a share link. Return its URL, which is the first in the list."""
     links = dialog.locator("[data-link]")
     before = await links.count()
     await dialog.get_by_label("The link works for").select_option(time)
@@ -44,15 +44,15 @@ async def make_link(dialog: Locator, time: str = "a week") -> str:
 
 
 async def open_photo(serve: Serve, open_window: OpenWindow, **options: Any) -> tuple[ServerProcess, str, Window]:
-    """A server, the id of its one photo, and a window with that photo's page."""
+    """Return a server, the id of its one photo, and a window with the photo's page."""
     server = serve("--dead-time", "0")
     photo = await take_photo(server.url)
     window = await open_window(f"{server.url.rstrip('/')}{photo['page']}", **options)
     return server, photo["snapshot"], window
 
 
-async def check_that_it_fits(window: Window, part: Locator) -> None:
-    """It lies inside the window from side to side, and what is pressed in it is as large as a finger needs."""
+async def check_fits(window: Window, part: Locator) -> None:
+    """Check that a part is inside the window, and that its buttons are large enough to touch."""
     width = await window.read("() => innerWidth")
     assert await window.read("() => document.documentElement.scrollWidth") <= width
     box = await part.bounding_box()
@@ -68,7 +68,7 @@ async def check_that_it_fits(window: Window, part: Locator) -> None:
         assert box["x"] + box["width"] <= width
 
 
-async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_stranger(
+async def test_share_link_is_created_by_keyboard_copied_and_opened_by_a_stranger(
     serve: Serve, open_window: OpenWindow
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
@@ -86,14 +86,14 @@ async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_s
     copy = dialog.get_by_role("button", name="Copied")
     await expect(copy).to_be_focused()
     await expect(dialog.get_by_label("The link works for")).to_have_value("3600")
-    address = await window.read("() => navigator.clipboard.readText()")
-    assert re.fullmatch(re.escape(server.url.rstrip("/")) + r"/shared/[a-z2-7]{24}\.[\w-]{43}", address)
-    await expect(dialog.locator("[data-link] a")).to_have_text(address)
+    url = await window.read("() => navigator.clipboard.readText()")
+    assert re.fullmatch(re.escape(server.url.rstrip("/")) + r"/shared/[a-z2-7]{24}\.[\w-]{43}", url)
+    await expect(dialog.locator("[data-link] a")).to_have_text(url)
 
     stranger = await open_window("about:blank")
     requests: list[Request] = []
     stranger.page.on("request", lambda request: requests.append(request))
-    await stranger.page.goto(address)
+    await stranger.page.goto(url)
     picture = stranger.page.get_by_role("img", name="Photo taken at")
     await expect(picture).to_have_js_property("complete", True)
     assert await picture.evaluate("image => image.naturalWidth") > 0
@@ -114,11 +114,11 @@ async def test_a_link_is_made_by_keyboard_and_copied_and_opens_the_photo_for_a_s
     ]
 
 
-async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Serve, open_window: OpenWindow) -> None:
+async def test_revoked_share_link_ends_an_open_page_and_its_image(serve: Serve, open_window: OpenWindow) -> None:
     _, _, window = await open_photo(serve, open_window)
     dialog = await open_dialog(window)
-    other, address = await make_link(dialog, "a year"), await make_link(dialog, "an hour")
-    stranger = await open_window(address)
+    other, url = await create_link(dialog, "a year"), await create_link(dialog, "an hour")
+    stranger = await open_window(url)
     picture = str(await stranger.page.locator("#frame img").evaluate("image => image.currentSrc"))
     await dialog.locator("[data-link]").first.get_by_role("button", name="Revoke").click()
     await expect(dialog.locator("[data-link]")).to_have_count(1)
@@ -134,51 +134,49 @@ async def test_an_open_page_ends_with_its_link_and_so_does_its_picture(serve: Se
     await expect(stranger.page.get_by_role("link")).to_have_count(0)
     answer = await stranger.page.goto(picture)
     assert answer is not None
-    assert answer.status == 410, "a browser that has it asks again"
+    assert answer.status == 410, "the cache must revalidate"
     answer = await stranger.page.goto(other)
     assert answer is not None
     assert answer.status == 200
 
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
-async def test_a_link_whose_time_is_over_says_until_when_it_worked_and_shows_nothing(
+async def test_expired_share_link_shows_its_expiry_and_no_photo(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
     dialog = await open_dialog(window)
-    other, address = await make_link(dialog, "a year"), await make_link(dialog, "an hour")
-    stranger = await open_window(address, java_script_enabled=has_script, **PHONE)
+    other, url = await create_link(dialog, "a year"), await create_link(dialog, "an hour")
+    stranger = await open_window(url, java_script_enabled=has_script, **PHONE)
     await expect(stranger.part("until")).to_contain_text("This link works until")
     picture = str(await stranger.page.locator("#frame img").evaluate("image => image.currentSrc"))
     await window.page.close()
 
     assert await asyncio.to_thread(server.stop) == 0
-    over, link = dt.datetime(2025, 11, 1, 12, 30, tzinfo=dt.UTC), address.rpartition("/")[2].partition(".")[0]
+    over, link = dt.datetime(2025, 11, 1, 12, 30, tzinfo=dt.UTC), url.rpartition("/")[2].partition(".")[0]
     change_index(tmp_path, "UPDATE shares SET expires_at = ? WHERE id = ?", int(over.timestamp() * 1000), link)
-    server.arguments[-1] = str(server.port)  # the same address
+    server.arguments[-1] = str(server.port)  # the same URL
     await asyncio.to_thread(server.start)
 
-    async def visit(address: str) -> int:
-        answer = await stranger.page.goto(address)
+    async def visit(url: str) -> int:
+        answer = await stranger.page.goto(url)
         assert answer is not None
         return answer.status
 
     stranger.accepted.append(GONE)
-    assert await visit(address) == 410
+    assert await visit(url) == 410
     page = stranger.page.get_by_role("main")
     await expect(page.get_by_role("heading")).to_have_text("This link does not work")
     await expect(page).to_contain_text("It expired on 1 November 2025, 12:30 UTC. Ask for a new one.")
     await expect(stranger.page.get_by_role("link")).to_have_count(0)
-    assert await visit(picture) == 410, "a browser that has it asks again"
+    assert await visit(picture) == 410, "the cache must revalidate"
     assert await visit(other) == 200
     owner = (await open_window(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")).page
     await expect(owner.locator(f'[data-link="{link}"]')).to_contain_text("Expired ")
     await expect(owner.get_by_text("Works until")).to_have_count(1)
 
 
-async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_dialog_captures_keys_and_restores_the_focus(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
     photos = [await take_photo(server.url) for _ in range(3)]
     page = f"{server.url.rstrip('/')}{photos[1]['page']}"
@@ -187,7 +185,7 @@ async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
         dialog = await open_dialog(window)
         for key in "ArrowLeft", "ArrowRight":
             await window.page.keyboard.press(key)
-        await dialog.get_by_role("heading").first.click()  # the focus is on nothing then
+        await dialog.get_by_role("heading").first.click()  # this removes the focus
         await window.page.keyboard.press("ArrowRight")
         if close == "Escape":
             await window.page.keyboard.press("Escape")
@@ -202,20 +200,20 @@ async def test_the_dialog_keeps_the_keys_to_itself_and_gives_the_focus_back(
     await window.page.wait_for_url(f"**{photos[0]['page']}")
 
 
-async def test_a_link_is_copied_where_a_page_has_no_clipboard(serve: Serve, open_window: OpenWindow) -> None:
+async def test_share_link_is_copied_without_a_clipboard(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, _ = await open_photo(serve, open_window)
     window = await open_window("about:blank")
     await window.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}")
     await window.read("() => document.addEventListener('copy', () => (window.copied = String(getSelection())))")
     dialog = await open_dialog(window)
-    address = await make_link(dialog)
+    url = await create_link(dialog)
     await expect(dialog.get_by_role("status")).to_have_text("Link copied.")
-    assert await window.read("() => window.copied") == address
+    assert await window.read("() => window.copied") == url
     await expect(dialog.get_by_role("textbox")).to_have_count(0)
 
 
-async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: OpenWindow) -> None:
+async def test_dialog_shows_errors(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, window = await open_photo(serve, open_window)
     window.accepted += [GONE, "ERR_CONNECTION_REFUSED"]
     dialog = await open_dialog(window)
@@ -227,7 +225,7 @@ async def test_what_goes_wrong_is_said_in_the_dialog(serve: Serve, open_window: 
     await expect(dialog.get_by_role("status")).to_have_text("The server can’t be reached. Try again.")
 
 
-async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
+async def test_share_links_work_without_javascript(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, window = await open_photo(serve, open_window, java_script_enabled=False, **PHONE)
     page = window.page
     await page.get_by_role("link", name="Share").click()
@@ -237,9 +235,9 @@ async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve
     link = page.locator("[data-link]")
     await expect(link).to_have_count(1)
     await expect(page.get_by_role("button", name="Copy link")).to_have_count(0)
-    address = str(await link.locator("a").get_attribute("href"))
+    url = str(await link.locator("a").get_attribute("href"))
 
-    stranger = await open_window(f"{server.url.rstrip('/')}{address}", java_script_enabled=False, **PHONE)
+    stranger = await open_window(f"{server.url.rstrip('/')}{url}", java_script_enabled=False, **PHONE)
     await expect(stranger.page.get_by_role("img", name="Photo taken at")).to_be_in_viewport(ratio=1)
     await expect(stranger.part("until")).to_contain_text("UTC")
     await expect(stranger.part("download")).to_be_in_viewport(ratio=1)
@@ -253,17 +251,15 @@ async def test_links_are_made_revoked_and_opened_without_javascript(serve: Serve
     assert page.url == f"{server.url.rstrip('/')}/snapshots/{snapshot}"
 
 
-async def test_the_page_of_the_links_does_with_javascript_what_the_dialog_does(
-    serve: Serve, open_window: OpenWindow
-) -> None:
+async def test_share_links_page_works_like_the_dialog(serve: Serve, open_window: OpenWindow) -> None:
     server, snapshot, _ = await open_photo(serve, open_window)
     window = await open_window("about:blank")
     await window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")
     main = window.page.get_by_role("main")
-    address = await make_link(main, "a month")
+    url = await create_link(main, "a month")
     await expect(main.get_by_role("status")).to_have_text("Link copied.")
-    assert await window.read("() => navigator.clipboard.readText()") == address
+    assert await window.read("() => navigator.clipboard.readText()") == url
     await expect(main.get_by_label("The link works for")).to_have_value(str(30 * 24 * 3600))
     await expect(main.get_by_role("img")).to_be_visible()
     await main.get_by_role("button", name="Revoke").click()
@@ -271,23 +267,23 @@ async def test_the_page_of_the_links_does_with_javascript_what_the_dialog_does(
 
 
 @pytest.mark.parametrize("options", [PHONE, {"viewport": {"width": 1280, "height": 800}}], ids=["phone", "desktop"])
-async def test_all_that_sharing_shows_fits_its_window(
+async def test_share_link_pages_fit_every_window(
     serve: Serve, open_window: OpenWindow, options: dict[str, Any]
 ) -> None:
     server, snapshot, window = await open_photo(serve, open_window, **options)
     await expect(window.part("share")).to_be_in_viewport(ratio=1)
     dialog = await open_dialog(window)
     for _ in range(6):
-        address = await make_link(dialog)
-    await check_that_it_fits(window, dialog)
+        url = await create_link(dialog)
+    await check_fits(window, dialog)
     assert await dialog.evaluate("dialog => dialog.getBoundingClientRect().bottom <= innerHeight")
     last = dialog.get_by_role("button", name="Revoke").last
     await last.scroll_into_view_if_needed()
     await last.click(trial=True)
     await window.page.goto(f"{server.url.rstrip('/')}/snapshots/{snapshot}/links")
-    await check_that_it_fits(window, window.page.get_by_role("main"))
-    stranger = await open_window(address, **options)
+    await check_fits(window, window.page.get_by_role("main"))
+    stranger = await open_window(url, **options)
     await expect(stranger.part("download")).to_be_in_viewport(ratio=1)
     await expect(stranger.part("until")).to_be_in_viewport(ratio=1)
     await expect(stranger.page.locator("#frame img")).to_be_in_viewport(ratio=1)
-    await check_that_it_fits(stranger, stranger.page.get_by_role("main"))
+    await check_fits(stranger, stranger.page.get_by_role("main"))

@@ -1,4 +1,4 @@
-"""static/state.js by itself: a pure function, run where it runs, with plain values."""
+"""static/state.js, run in a browser: pure functions of the page's state."""
 
 import json
 from typing import Any
@@ -58,24 +58,24 @@ class Reducer:
         self.window = window
 
     async def run(self, *steps: dict[str, Any], times: dict[int, int] | None = None) -> dict[str, Any]:
-        """The state after these steps, each at CLOCK plus `times` (ms, by the step's place)."""
+        """Return the state after these steps, each at CLOCK plus `times` (ms, by the step's index)."""
         timed = [[CLOCK + (times or {}).get(place, 0), step] for place, step in enumerate(steps)]
         state: dict[str, Any] = await self.window.read(RUN, json.loads(json.dumps(timed)))
         return state
 
 
-async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_applies_events_and_replies(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
 
-    # A repeat changes nothing.
+    # A repeated event changes nothing.
     once = await run(HELLO, event("capturing", 1, capture=1), ready(2, 1))
     assert once == await run(HELLO, event("capturing", 1, capture=1), ready(2, 1), event("capturing", 1, capture=1))
     assert [one["snapshot"] for one in once["photos"]] == ["s1"]
     assert once["shown"]["snapshot"] == "s1"
     assert once["own"] == []
 
-    # What is not known is ignored, and so is a name that every object has.
+    # Unknown types are ignored, also the name of a method of all objects.
     assert once == await run(
         HELLO, event("capturing", 1, capture=1), ready(2, 1), {"type": "news"}, {"type": "toString"}
     )
@@ -83,18 +83,18 @@ async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_win
     # The dead time runs from the exposure's start.
     assert once["cameras"]["main"]["readyAt"] == CLOCK + 5000
 
-    # A press owns the photo of its capture, whether the answer or the photo comes first, and none but that.
+    # A press owns only the photo of its capture, also if the photo comes before the reply.
     for steps in ([reply("started", 1), ready(1, 1)], [ready(1, 1), reply("joined", 1)]):
         state = await run(HELLO, PRESS, *steps)
         assert (state["own"], state["press"]) == (["s1"], None)
     state = await run(HELLO, PRESS, reply("queued", 2, retry_after=3), ready(1, 1))
     assert (state["own"], state["press"]["startsAt"]) == ([], CLOCK + 3000)
 
-    # An answer to somebody else's request is not ours.
+    # A reply to another request is ignored.
     state = await run(HELLO, PRESS, {**reply("cached", 1, snapshot="s1"), "request": "other"})
     assert state["own"] == []
 
-    # An existing photo that is not known yet is wanted, and shown when it comes.
+    # A cached photo that was not received yet is wanted, and shown when it arrives.
     state = await run(HELLO, PRESS, reply("cached", 1, snapshot="s1"))
     assert (state["wanted"], state["own"]) == ("s1", ["s1"])
     state = await run(
@@ -102,7 +102,7 @@ async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_win
     )
     assert (state["wanted"], state["shown"]["snapshot"]) == (None, "s1")
 
-    # A refusal without a request's name is about the press that waits for its answer.
+    # A refusal without `request` ends the press that waits for its reply.
     refusal = {"type": "error", "code": "rate_limited", "message": "Slower.", "temporary": True}
     state = await run(HELLO, PRESS, refusal)
     assert (state["press"], state["notice"]["text"]) == (None, "Slower.")
@@ -114,20 +114,18 @@ async def test_the_state_keeps_its_promises(idle_server: ServerProcess, open_win
     assert (state["press"]["epoch"], state["press"]["camera"], state["press"]["outcome"]) == (1, "main", None)
 
 
-async def test_a_press_is_not_forgotten_when_the_connection_is_lost(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_press_is_kept_when_the_connection_is_lost(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
     again = {**HELLO, "seq": 9}
     restarted = {**HELLO, "epoch": 2}
 
-    # Unanswered, it is kept for a while to be said again; later it would surprise.
+    # An unanswered press is repeated after a short loss, and dropped after a long one.
     assert (await run(HELLO, PRESS, LOST, again))["press"] is not None
     state = await run(HELLO, PRESS, LOST, again, times={2: 20_000, 3: 20_000})
     assert (state["press"], state["notice"]["kind"]) == (None, "lost")
 
-    # Answered, it waits for its capture, or finds it among what was missed.
+    # An answered press waits for its capture, or finds it in the missed photos.
     state = await run(HELLO, PRESS, reply("queued", 4), LOST, again)
     assert state["press"]["capture"] == 4
     newer = {**again, "cameras": [{**CAMERA, "latest": photo(5)}]}
@@ -136,26 +134,24 @@ async def test_a_press_is_not_forgotten_when_the_connection_is_lost(
     state = await run(HELLO, PRESS, reply("queued", 4), LOST, newer, {"act": "photos", "photos": [photo(5), photo(4)]})
     assert (state["own"], state["shown"]["snapshot"], state["missed"]) == (["s4"], "s4", False)
 
-    # A restart ends what was not taken, and says so.
+    # A restart ends a waiting press, with a notice.
     state = await run(HELLO, PRESS, reply("queued", 4), LOST, restarted)
     assert (state["press"], state["notice"]["kind"]) == (None, "lost")
 
-    # A restart begins the numbers anew; a promised replay goes on where they were.
+    # A restart resets the event numbers; a recovered connection continues them.
     assert (await run(HELLO, ready(8, 1), LOST, {**restarted, "seq": 2}, ready(3, 2)))["shown"]["snapshot"] == "s2"
     promised = {**HELLO, "seq": 12, "recovered": True}
     assert (await run(HELLO, ready(8, 1), LOST, promised, ready(9, 2)))["shown"]["snapshot"] == "s2"
     assert (await run(HELLO, ready(8, 1), LOST, promised, ready(8, 2)))["shown"]["snapshot"] == "s1"
 
 
-async def test_a_failures_notice_does_not_outlive_its_cause(
-    idle_server: ServerProcess, open_window: OpenWindow
-) -> None:
+async def test_failure_notice_ends_with_its_cause(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
     gone = event("failed", 2, capture=1, code="camera_offline", message="It is gone.", retry_after=0)
     failed = [HELLO, event("capturing", 1, capture=1), gone]
 
-    # It stands while the camera is away, also over a short loss, and goes when the camera is back.
+    # The notice stays while the camera is offline, also after a short loss, and ends when it is back.
     assert (await run(*failed))["notice"]["text"] == "It is gone."
     away = {**HELLO, "seq": 2, "cameras": [{**CAMERA, "state": "offline", "reason": "It is gone."}]}
     assert (await run(*failed, LOST, away))["notice"]["text"] == "It is gone."
@@ -163,12 +159,12 @@ async def test_a_failures_notice_does_not_outlive_its_cause(
     assert (await run(*failed, camera_is("idle", 3)))["notice"] is None
     assert (await run(*failed, LOST, {**HELLO, "seq": 3}))["notice"] is None
 
-    # Another server knows nothing of it; what it knows itself stands beside the camera.
+    # A restarted server does not repeat the failure, but reports the camera's reason.
     assert (await run(*failed, LOST, {**HELLO, "epoch": 2}))["notice"] is None
     restarted = await run(*failed, LOST, {**away, "epoch": 2})
     assert (restarted["notice"], restarted["cameras"]["main"]["reason"]) == (None, "It is gone.")
 
-    # One camera coming back says nothing of another's failure, and nothing of what is no failure.
+    # Another camera's return does not end the notice, and a camera's return does not end other notices.
     both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
     yard = {**camera_is("idle", 3), "camera": "yard"}
     assert (await run(both, *failed[1:], yard))["notice"]["text"] == "It is gone."
@@ -176,7 +172,7 @@ async def test_a_failures_notice_does_not_outlive_its_cause(
     assert (await run(*failed, refusal, camera_is("idle", 3)))["notice"]["text"] == "Slower."
 
 
-async def test_the_dead_time_ends_by_the_servers_clock(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_dead_time_ends_by_the_servers_clock(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     hello = {**HELLO, "at": "2026-01-01T00:00:02.000Z"}  # the server's clock is 2 s ahead
     state = await Reducer(window).run(hello, event("capturing", 1, capture=1), ready(2, 1))
@@ -195,13 +191,13 @@ async def test_the_dead_time_ends_by_the_servers_clock(idle_server: ServerProces
     ]
 
 
-async def test_the_strip_keeps_to_its_length(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_strip_keeps_its_length(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     state = await Reducer(window).run(HELLO, *(ready(number, number) for number in range(1, 6)))
     assert [one["snapshot"] for one in state["photos"]] == ["s5", "s4", "s3"]
 
 
-async def test_two_cameras_do_not_mix(idle_server: ServerProcess, open_window: OpenWindow) -> None:
+async def test_state_keeps_two_cameras_apart(idle_server: ServerProcess, open_window: OpenWindow) -> None:
     window = await open_window(idle_server.url)
     both = {**HELLO, "cameras": [CAMERA, {**CAMERA, "name": "yard"}]}
     capturing = {**event("capturing", 2, capture=2), "camera": "yard"}
@@ -213,7 +209,7 @@ async def test_two_cameras_do_not_mix(idle_server: ServerProcess, open_window: O
     assert state["shown"]["snapshot"] == "s1"
     assert state["cameras"]["yard"]["state"] == "idle"
 
-    # Another camera's troubles are not told here, and what it does takes no notice away.
+    # Another camera's failure gives no notice here, and its events end none.
     gone = {**event("failed", 3, capture=2, code="camera_error", message="It is gone."), "camera": "yard"}
     assert (await run(both, ready(1, 1), capturing, gone))["notice"] is None
     ours = event("failed", 2, capture=1, code="camera_error", message="The lens cap is on.")
@@ -226,29 +222,29 @@ LIVE = {"act": "live", "on": True}
 OFF = {"act": "live", "on": False}
 
 
-async def test_the_live_view_covers_what_is_shown_and_counts_what_comes(
+async def test_live_view_state_covers_the_photo_and_counts_new_ones(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)
     run = Reducer(window).run
 
-    # What comes is new, whoever took it, until the live view is left.
+    # Every photo counts as new until the live view ends.
     state = await run(HELLO, ready(1, 1), LIVE, ready(2, 2), ready(3, 3))
     assert (state["live"], state["unseen"], state["shown"]["snapshot"]) == (True, 2, "s3")
     state = await run(HELLO, ready(1, 1), LIVE, ready(2, 2), OFF)
     assert (state["live"], state["unseen"], state["shown"]["snapshot"]) == (False, 0, "s2")
 
-    # A press goes on with it, and its photo is one that was not seen, also one that was there already.
+    # A press keeps the live view on, and its photo counts as new, also a cached one.
     state = await run(HELLO, ready(1, 1), LIVE, PRESS, reply("started", 2), ready(2, 2))
     assert (state["live"], state["unseen"], state["own"]) == (True, 1, ["s2"])
     state = await run(HELLO, ready(1, 1), LIVE, PRESS, reply("cached", 1, snapshot="s1"))
     assert (state["live"], state["unseen"], state["own"]) == (True, 1, ["s1"])
 
-    # Photos that were missed are new as well.
+    # Missed photos count as new, too.
     state = await run(HELLO, ready(1, 1), LIVE, {"act": "photos", "photos": [photo(3), photo(2), photo(1)]})
     assert (state["live"], state["unseen"]) == (True, 2)
 
-    # Who chooses a photo leaves it, and who walks begins at the newest: what is live is newer than all.
+    # Choosing a photo ends the live view; walking starts at the newest photo.
     for step, shown in (
         ({"act": "show", "snapshot": "s1"}, "s1"),
         ({"act": "walk", "by": 1}, "s2"),
@@ -261,13 +257,13 @@ async def test_the_live_view_covers_what_is_shown_and_counts_what_comes(
     state = await run(HELLO, LIVE, {"act": "walk", "by": 1})
     assert state["live"], "there is no photo to walk to"
 
-    # Who was at an older photo is there again afterwards, and told what came.
+    # After the live view, an older photo is shown again, and new ones are counted.
     walked = [HELLO, ready(1, 1), ready(2, 2), {"act": "walk", "by": 1}, LIVE, ready(3, 3), OFF]
     state = await run(*walked)
     assert (state["shown"]["snapshot"], state["unseen"]) == ("s1", 1)
 
 
-async def test_frames_are_had_only_while_there_is_somebody_to_see_and_something_to_be_seen(
+async def test_frames_are_requested_only_while_visible_and_available(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)
@@ -293,7 +289,7 @@ async def test_frames_are_had_only_while_there_is_somebody_to_see_and_something_
     assert await has_frames(shows, LIVE, hidden, {"act": "seen", "seen": True})
 
 
-async def test_what_was_found_on_a_photo_is_kept_though_the_list_of_photos_says_nothing_of_it(
+async def test_quality_of_a_photo_is_kept_when_the_photo_list_lacks_it(
     idle_server: ServerProcess, open_window: OpenWindow
 ) -> None:
     window = await open_window(idle_server.url)

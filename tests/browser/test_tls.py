@@ -1,4 +1,4 @@
-"""The page by HTTPS in Chromium, with the certificate that `dog cert` makes."""
+"""The page by HTTPS in Chromium, with a certificate of `dog cert`."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """Serves with a certificate of its own making."""
+    """A server with a certificate of `dog cert`."""
     made = run_dog("cert", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     flags = ("--tls-certificate", "dog-certificate.pem", "--tls-key", "dog-key.pem")
@@ -32,24 +32,22 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def trusting(server: ServerProcess) -> AsyncIterator[Browser]:
-    """A Chromium whose owner has looked at the certificate's key and said yes; no other is taken."""
+async def trusting_browser(server: ServerProcess) -> AsyncIterator[Browser]:
+    """A Chromium that trusts only the key of the server's certificate."""
     certificate = x509.load_pem_x509_certificate((server.cwd / "dog-certificate.pem").read_bytes())
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    known = base64.b64encode(hashlib.sha256(key).digest()).decode()
+    fingerprint = base64.b64encode(hashlib.sha256(key).digest()).decode()
     path = next(filter(None, map(shutil.which, NAMES)))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=path, args=[*ARGUMENTS, f"--ignore-certificate-errors-spki-list={known}"]
+            executable_path=path, args=[*ARGUMENTS, f"--ignore-certificate-errors-spki-list={fingerprint}"]
         )
         yield browser
         await browser.close()
 
 
-async def test_a_browser_that_took_the_certificate_watches_and_presses_over_wss(
-    server: ServerProcess, trusting: Browser
-) -> None:
-    context = await trusting.new_context(reduced_motion="reduce")
+async def test_browser_that_trusts_the_certificate_uses_wss(server: ServerProcess, trusting_browser: Browser) -> None:
+    context = await trusting_browser.new_context(reduced_motion="reduce")
     window = Window(await context.new_page())
     sockets: list[str] = []
     window.page.on("websocket", lambda opened: sockets.append(opened.url))
@@ -64,7 +62,7 @@ async def test_a_browser_that_took_the_certificate_watches_and_presses_over_wss(
     await context.close()
 
 
-async def test_a_browser_that_was_told_nothing_warns_of_the_authority(
+async def test_browser_warns_of_an_untrusted_certificate(
     server: ServerProcess, browser: Browser, open_window: OpenWindow
 ) -> None:
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):

@@ -1,4 +1,4 @@
-"""static/dog-client.js where the server asks who is there: a token, none, and one that is taken away."""
+"""static/dog-client.js on a server with logins, with and without a token."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from playwright.async_api import Route, WebSocketRoute, expect
 
 from dog.auth.accounts import Accounts
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_client import DOCUMENT, EMPTY, Visitor
+from tests.browser.test_client import DOCUMENT, EMPTY, ClientWindow
 from tests.browser.test_login import UNAUTHORIZED, make_accounts
 from tests.conftest import Serve
 from tests.support.server_process import ServerProcess, run_dog
@@ -23,24 +23,26 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 UNKNOWN = "dog_" + "x" * 43
 
 
-async def run_token(server: ServerProcess, *arguments: str) -> None:
+async def run_dog_token(server: ServerProcess, *arguments: str) -> None:
     ended = await asyncio.to_thread(run_dog, "token", *arguments, cwd=server.cwd)
     assert ended.returncode == 0, ended.stderr
 
 
-async def begin(open_window: OpenWindow, server: ServerProcess, token: tuple[str, str] | None = None) -> Visitor:
-    return await Visitor.begin(await open_window(server.url + EMPTY), token=token)
+async def open_client(
+    open_window: OpenWindow, server: ServerProcess, token: tuple[str, str] | None = None
+) -> ClientWindow:
+    return await ClientWindow.start(await open_window(server.url + EMPTY), token=token)
 
 
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, str]:
-    """A server that lets nobody in but by the token `page`, which may take photos."""
+    """A server that only the token `page` can use. It may take photos."""
     (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
     return serve("--auth", "true", "--dead-time", "0"), token
 
 
 @pytest.mark.parametrize("way", ["text", "later"])
-async def test_a_token_lets_the_client_watch_press_and_fetch_and_stands_in_no_address(
+async def test_token_allows_push_captures_and_fetches_and_is_in_no_url(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow, way: str
 ) -> None:
     server, token = guarded
@@ -49,10 +51,10 @@ async def test_a_token_lets_the_client_watch_press_and_fetch_and_stands_in_no_ad
     addresses: list[str] = []
     window.page.on("request", lambda request: addresses.append(request.url))
     window.page.on("websocket", lambda socket: addresses.append(socket.url))
-    visitor = await Visitor.begin(window, token=(way, token))
+    client = await ClientWindow.start(window, token=(way, token))
     early = "() => dog.capture().then(({ snapshot }) => snapshot)"
     snapshot = await window.read(early)
-    assert (await visitor.wait_for("hello"))["role"] == "capture"
+    assert (await client.wait_for("hello"))["role"] == "capture"
     photos = await window.read("() => dog.snapshots()")
     assert [one["snapshot"] for one in photos] == [snapshot]
     read = "async ({ url }) => (await (await dog.fetch(url)).blob()).size"
@@ -60,11 +62,11 @@ async def test_a_token_lets_the_client_watch_press_and_fetch_and_stands_in_no_ad
     assert await window.read("async ({ url }) => (await fetch(url, { cache: 'no-store' })).status", photos[0]) == 401
     assert any(address.startswith("ws") for address in addresses)
     assert not [address for address in addresses if token in address]
-    assert await visitor.heard("missed") == []
-    assert [one["type"] for one in await visitor.heard("error") if one["code"] != "unauthorized"] == []
+    assert await client.received("missed") == []
+    assert [one["type"] for one in await client.received("error") if one["code"] != "unauthorized"] == []
 
 
-async def test_without_a_token_the_client_is_refused_at_once_and_so_are_its_presses(
+async def test_client_without_a_token_is_refused_at_once(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, _ = guarded
@@ -73,46 +75,44 @@ async def test_without_a_token_the_client_is_refused_at_once_and_so_are_its_pres
         route.connect_to_server().on_close(lambda code, reason: None)
 
     window = await open_window(server.url + EMPTY)
-    await window.page.clock.install()  # so that nothing is waited for on this side either
+    await window.page.clock.install()  # so that the client's own timeouts do not run
     await window.page.route_web_socket("**/ws*", never_close)
-    visitor = await Visitor.begin(window)
-    await visitor.press()
-    ended = await visitor.wait_for_end()
+    client = await ClientWindow.start(window)
+    await client.press()
+    ended = await client.wait_for_end()
     assert (ended["name"], ended["code"]) == ("DogError", "unauthorized")
-    assert (await visitor.heard())[-1] == {"type": "statechange", "state": "refused", "code": 4401}
-    await visitor.press()
-    assert (await visitor.wait_for_end(1))["code"] == "unauthorized"
+    assert (await client.received())[-1] == {"type": "statechange", "state": "refused", "code": 4401}
+    await client.press()
+    assert (await client.wait_for_end(1))["code"] == "unauthorized"
 
 
-async def test_an_unknown_token_is_refused_by_the_server(
-    guarded: tuple[ServerProcess, str], open_window: OpenWindow
-) -> None:
+async def test_unknown_token_is_refused(guarded: tuple[ServerProcess, str], open_window: OpenWindow) -> None:
     server, _ = guarded
     for way in ("text", "later"):
-        visitor = await begin(open_window, server, (way, UNKNOWN))
-        await visitor.press()
-        assert (await visitor.wait_for("statechange", state="refused"))["code"] == 4401
-        assert (await visitor.wait_for_end())["code"] == "unauthorized"
-        visitor.window.accepted.append(UNAUTHORIZED)
+        client = await open_client(open_window, server, (way, UNKNOWN))
+        await client.press()
+        assert (await client.wait_for("statechange", state="refused"))["code"] == 4401
+        assert (await client.wait_for_end())["code"] == "unauthorized"
+        client.window.accepted.append(UNAUTHORIZED)
         listed = "() => dog.snapshots().then(() => '', ({ code }) => code)"
-        assert await visitor.window.read(listed) == "unauthorized"
+        assert await client.window.read(listed) == "unauthorized"
 
 
-async def test_a_token_that_cant_be_had_is_asked_for_again(
+async def test_failing_token_function_is_called_again(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, token = guarded
-    visitor = await begin(open_window, server, ("failing", token))
-    assert (await visitor.wait_for("hello"))["role"] == "capture"
-    assert await visitor.window.read("() => asked") == [None, "lost"], "first while the client is made"
+    client = await open_client(open_window, server, ("failing", token))
+    assert (await client.wait_for("hello"))["role"] == "capture"
+    assert await client.window.read("() => asked") == [None, "lost"], "first in the constructor"
 
 
-async def test_who_watches_anonymously_and_shows_a_token_misses_nothing_and_hears_nothing_twice(
+async def test_authentication_on_an_open_connection_loses_and_repeats_no_event(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
     server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
-    said = asyncio.Event()
+    token_sent = asyncio.Event()
     go_on = asyncio.Event()
 
     async def hold_the_token_back(route: WebSocketRoute) -> None:
@@ -120,99 +120,101 @@ async def test_who_watches_anonymously_and_shows_a_token_misses_nothing_and_hear
 
         async def pass_on(message: str | bytes) -> None:
             if '"auth"' in str(message):
-                said.set()
+                token_sent.set()
                 await go_on.wait()
             server_side.send(message)
 
         route.on_message(lambda message: asyncio.ensure_future(pass_on(message)) and None)
 
-    other = await begin(open_window, server, ("text", token))
+    other = await open_client(open_window, server, ("text", token))
     window = await open_window(server.url + EMPTY)
     await window.page.route_web_socket("**/ws*", hold_the_token_back)
-    visitor = await Visitor.begin(window, token=("text", token))
-    assert (await visitor.wait_for("hello"))["role"] == "view"
-    await said.wait()
+    client = await ClientWindow.start(window, token=("text", token))
+    assert (await client.wait_for("hello"))["role"] == "view"
+    await token_sent.wait()
     first = await other.capture(maxAge=0)
-    await visitor.wait_for("ready")
+    await client.wait_for("ready")
     go_on.set()
-    hello = await visitor.wait_for("hello", 2)
+    hello = await client.wait_for("hello", 2)
     assert (hello["role"], hello["recovered"]) == ("capture", True)
-    assert hello["cursor"] == (await visitor.heard("ready"))[-1]["cursor"]
-    own = await visitor.capture(maxAge=0)
+    assert hello["cursor"] == (await client.received("ready"))[-1]["cursor"]
+    own = await client.capture(maxAge=0)
     last = await other.capture(maxAge=0)
-    await visitor.wait_for("ready", 3)
-    assert [one["snapshot"] for one in await visitor.heard("ready")] == [one["snapshot"] for one in (first, own, last)]
-    assert await visitor.heard("missed") == []
-    assert [one["state"] for one in await visitor.heard("statechange")] == ["live"]
+    await client.wait_for("ready", 3)
+    assert [one["snapshot"] for one in await client.received("ready")] == [
+        one["snapshot"] for one in (first, own, last)
+    ]
+    assert await client.received("missed") == []
+    assert [one["state"] for one in await client.received("statechange")] == ["live"]
 
 
-async def test_a_press_that_is_not_allowed_is_refused_alone_and_a_wrong_token_answers_no_press(
+async def test_forbidden_capture_is_refused_alone_and_wrong_token_answers_no_capture(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     watch, _ = make_accounts(tmp_path, tokens={"watch": "view", "page": "capture"})
     server = serve("--auth", "true", "--anonymous", "view", "--message-burst", "3", "--message-rate", "0.01")
-    visitor = await begin(open_window, server, ("text", watch))
-    await visitor.wait_for("hello", role="view")
-    await visitor.press()
-    ended = await visitor.wait_for_end()
+    client = await open_client(open_window, server, ("text", watch))
+    await client.wait_for("hello", role="view")
+    await client.press()
+    ended = await client.wait_for_end()
     assert (ended["name"], ended["code"]) == ("DogError", "forbidden")
     assert "watch has the role view" in ended["message"]
 
-    # Its refusal comes while presses wait for theirs, and one of those names no request: there were too many.
-    said = """(token) => {
+    # The token's refusal arrives while captures wait. `rate_limited` has no `request`.
+    capture_thrice = """(token) => {
         window.other = new dog.constructor(dog.url, { token });
         return Promise.all([1, 2, 3].map(() => other.capture().then(() => "photo", ({ code }) => code)));
     }"""
-    assert await visitor.window.read(said, UNKNOWN) == ["unauthorized", "unauthorized", "rate_limited"]
-    assert await visitor.window.read("() => other.state") == "live"
+    assert await client.window.read(capture_thrice, UNKNOWN) == ["unauthorized", "unauthorized", "rate_limited"]
+    assert await client.window.read("() => other.state") == "live"
 
 
-async def test_a_token_that_is_taken_away_ends_the_client_and_another_role_only_its_connection(
+async def test_revoked_token_ends_the_client_and_a_role_change_reconnects_it(
     guarded: tuple[ServerProcess, str], open_window: OpenWindow
 ) -> None:
     server, token = guarded
-    visitor = await begin(open_window, server, ("later", token))
-    await visitor.wait_for("hello", role="capture")
+    client = await open_client(open_window, server, ("later", token))
+    await client.wait_for("hello", role="capture")
     with Accounts(server.cwd / "snapshots" / ".dog" / "access.sqlite3") as accounts:
         accounts.set_token_role("page", "view")
-    assert (await visitor.wait_for("hello", role="view"))["recovered"]
-    await visitor.press()
-    assert (await visitor.wait_for_end())["code"] == "forbidden"
-    await run_token(server, "remove", "page")
-    assert (await visitor.wait_for("statechange", state="refused"))["code"] == 4401
-    await visitor.press()
-    assert (await visitor.wait_for_end(1))["code"] == "unauthorized"
+    assert (await client.wait_for("hello", role="view"))["recovered"]
+    await client.press()
+    assert (await client.wait_for_end())["code"] == "forbidden"
+    await run_dog_token(server, "remove", "page")
+    assert (await client.wait_for("statechange", state="refused"))["code"] == 4401
+    await client.press()
+    assert (await client.wait_for_end(1))["code"] == "unauthorized"
 
 
-async def test_a_server_that_asks_for_no_token_takes_one_as_none(serve: Serve, open_window: OpenWindow) -> None:
+async def test_server_without_logins_ignores_a_token(serve: Serve, open_window: OpenWindow) -> None:
     server = serve("--dead-time", "0")
-    visitor = await begin(open_window, server, ("text", UNKNOWN))
-    assert (await visitor.wait_for("hello"))["role"] == "manage"
-    photo = await visitor.capture(maxAge=0)
-    assert (await visitor.window.read("() => dog.snapshots()"))[0]["snapshot"] == photo["snapshot"]
-    assert await visitor.heard("error") == []
+    client = await open_client(open_window, server, ("text", UNKNOWN))
+    assert (await client.wait_for("hello"))["role"] == "manage"
+    photo = await client.capture(maxAge=0)
+    assert (await client.window.read("() => dog.snapshots()"))[0]["snapshot"] == photo["snapshot"]
+    assert await client.received("error") == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def listener() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """A site of somebody else's, which lets everybody read it, and the headers that it was sent."""
-    heard: list[dict[str, Any]] = []
+    """Another site that allows all origins, and the headers of the requests to it."""
+    received: list[dict[str, Any]] = []
 
-    async def hear(request: web.Request) -> web.Response:
-        heard.append(dict(request.headers))
+    async def record(request: web.Request) -> web.Response:
+        received.append(dict(request.headers))
         allowed = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "Authorization"}
         return web.Response(text="{}", headers=allowed)
 
     app = web.Application()
-    app.add_routes([web.route("*", "/{path:.*}", hear)])
+    app.add_routes([web.route("*", "/{path:.*}", record)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}", heard
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", received
     await runner.cleanup()
 
 
-async def test_a_page_of_another_site_uses_its_token_and_shows_it_to_the_server_alone(
+async def test_page_of_another_site_sends_its_token_only_to_the_server(
     serve: Serve,
     site: str,
     listener: tuple[str, list[dict[str, Any]]],
@@ -222,22 +224,22 @@ async def test_a_page_of_another_site_uses_its_token_and_shows_it_to_the_server_
     (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
     server = serve("--auth", "true", "--origins", site, "--dead-time", "0")
     module = f"{server.url}/static/dog-client.js"
-    visitor = await Visitor.begin(await open_window(site), module=module, token=("later", token))
-    photo = await visitor.capture()
+    client = await ClientWindow.start(await open_window(site), module=module, token=("later", token))
+    photo = await client.capture()
     shown = """async ({ url }) => {
         const image = new Image();
         image.src = URL.createObjectURL(await (await dog.fetch(url)).blob());
         await image.decode();
         return [image.naturalWidth, image.naturalHeight];
     }"""
-    assert await visitor.window.read(shown, photo) == [photo["width"], photo["height"]]
-    address, heard = listener
-    assert await visitor.window.read("async (url) => (await dog.fetch(url)).status", f"{address}/x") == 200
-    assert heard
-    assert not [one for one in heard if "Authorization" in one]
+    assert await client.window.read(shown, photo) == [photo["width"], photo["height"]]
+    address, received = listener
+    assert await client.window.read("async (url) => (await dog.fetch(url)).status", f"{address}/x") == 200
+    assert received
+    assert not [one for one in received if "Authorization" in one]
 
 
-async def test_the_example_of_the_document_shows_photos_where_the_server_asks_who_is_there(
+async def test_example_in_the_docs_works_on_a_server_with_logins(
     serve: Serve, site: str, open_window: OpenWindow, tmp_path: Path
 ) -> None:
     token, other = make_accounts(tmp_path, tokens={"page": "view", "script": "capture"})
@@ -253,15 +255,17 @@ async def test_the_example_of_the_document_shows_photos_where_the_server_asks_wh
 
     window = await open_window(site)
     await window.page.route(f"{site}/camera-token", give_token)
-    window.page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: heard.put_nowait(str(frame))))
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    window.page.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda frame: received.put_nowait(str(frame)))
+    )
+    received: asyncio.Queue[str] = asyncio.Queue()
     script = found[1].replace("https://camera.example", server.url)
     await window.page.set_content('<!doctype html><link rel="icon" href="data:,"><img id="photo" alt="The photo">')
     await window.page.add_script_tag(content=script, type="module")
     async with asyncio.timeout(30):
-        while '"hello"' not in await heard.get():
+        while '"hello"' not in await received.get():
             pass
-    photo = await (await begin(open_window, server, ("text", other))).capture(maxAge=0)
+    photo = await (await open_client(open_window, server, ("text", other))).capture(maxAge=0)
     picture = window.page.get_by_role("img")
     await expect(picture).to_have_attribute("src", re.compile("^blob:"))
     await expect(picture).to_have_js_property("naturalWidth", photo["width"])
@@ -272,7 +276,7 @@ async def test_the_example_of_the_document_shows_photos_where_the_server_asks_wh
 
     await window.page.route(f"{server.url}/snapshots/*", answer_gone)
     window.accepted += ["status of 500", "status of 410", "answered 410"]
-    async with window.page.expect_event("pageerror") as told:
-        await (await begin(open_window, server, ("text", other))).capture(maxAge=0)
-    assert "answered 410" in str(await told.value)
+    async with window.page.expect_event("pageerror") as page_error:
+        await (await open_client(open_window, server, ("text", other))).capture(maxAge=0)
+    assert "answered 410" in str(await page_error.value)
     assert await picture.get_attribute("src") == shown

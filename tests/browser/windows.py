@@ -1,4 +1,4 @@
-"""Chromium, and windows of it that take offence: whatever a page complains of in the console fails its test."""
+"""Chromium and its windows. An unexpected console error fails the test."""
 
 import asyncio
 import re
@@ -19,10 +19,10 @@ ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking"
 
 @asynccontextmanager
 async def launch_chromium() -> AsyncIterator[Browser]:
-    """The distribution's Chromium. Raises RuntimeError that names the missing package where there is none."""
+    """Start the distribution's Chromium, or raise RuntimeError."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        raise RuntimeError("The browser tests need Chromium; install the package chromium (apt-get install chromium).")
+        raise RuntimeError("Chromium is missing. Install the package chromium (apt-get install chromium).")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -30,28 +30,28 @@ async def launch_chromium() -> AsyncIterator[Browser]:
 
 
 class Window:
-    """One page in its context, with short words for the parts that tests look at."""
+    """A page in its context, with short names for the parts that tests check."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.accepted: list[str] = []
-        """Regular expressions of complaints that the test expects."""
-        self._said: list[str] = []
-        self._spoken = asyncio.Condition()
+        """Regular expressions of errors that the test expects."""
+        self._sentences: list[str] = []
+        self._new_sentence = asyncio.Condition()
         page.on("websocket", lambda opened: opened.on("framereceived", self._check))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on(
             "console",
-            lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
+            lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None,
         )
 
     def _check(self, frame: str | bytes) -> None:
-        """What the page hears on the push is what the AsyncAPI document says."""
+        """Check that the page receives only messages of the AsyncAPI document."""
         try:
             check_message(frame)
         except AssertionError as error:
-            self.complaints.append(str(error))
+            self.errors.append(str(error))
 
     @property
     def context(self) -> BrowserContext:
@@ -59,7 +59,7 @@ class Window:
 
     @property
     def unaccepted(self) -> list[str]:
-        return [text for text in self.complaints if not any(re.search(known, text) for known in self.accepted)]
+        return [text for text in self.errors if not any(re.search(known, text) for known in self.accepted)]
 
     def part(self, name: str) -> Locator:
         return self.page.locator(f"#{name}")
@@ -77,7 +77,7 @@ class Window:
         await expect(self.part("badge")).to_have_attribute("data-connection", "live")
 
     async def wait_for_photo(self, snapshot: str | None = None, *, other_than: str | None = None) -> str:
-        """Until this photo (any, any other) is drawn alone in the frame; its id."""
+        """Wait until only this photo (or any, or any other) is drawn in the frame. Return its id."""
         wanted = f'[data-snapshot="{snapshot}"]' if snapshot else "[data-snapshot]"
         if other_than:
             wanted += f':not([data-snapshot="{other_than}"])'
@@ -91,7 +91,7 @@ class Window:
         return await self.page.evaluate(expression, argument)
 
     async def read_size(self) -> tuple[int, int]:
-        """The size in pixels of the file that is shown; read apart, for `srcset` changes what an element tells."""
+        """Return the size in pixels of the file that is shown. `srcset` changes what the element reports."""
         size = await self.read(
             """async () => {
                 const image = new Image();
@@ -103,27 +103,27 @@ class Window:
         return size[0], size[1]
 
     async def read_cookie(self) -> str | None:
-        """The id in the cookie `dog_snapshot`, or None."""
+        """Return the id in the cookie `dog_snapshot`, or None."""
         cookies = await self.context.cookies()
         return next((cookie.get("value") for cookie in cookies if cookie.get("name") == "dog_snapshot"), None)
 
     async def record_speech(self) -> None:
-        """From now on keep all that the live region says, for `wait_for_speech`."""
-        await self.page.expose_function("hear", self._hear)
+        """Record all sentences of the live region from now on, for `wait_for_speech`."""
+        await self.page.expose_function("addSentence", self._add_sentence)
         await self.read(
             """() => {
                 const speech = document.getElementById("speech");
-                new MutationObserver(() => window.hear(speech.textContent)).observe(speech, { childList: true });
+                new MutationObserver(() => window.addSentence(speech.textContent)).observe(speech, { childList: true });
             }"""
         )
 
-    async def _hear(self, sentence: str) -> None:
-        async with self._spoken:
-            self._said.append(sentence)
-            self._spoken.notify_all()
+    async def _add_sentence(self, sentence: str) -> None:
+        async with self._new_sentence:
+            self._sentences.append(sentence)
+            self._new_sentence.notify_all()
 
     async def wait_for_speech(self, pattern: str) -> list[str]:
-        """Until the live region has said something like it; all that it said."""
-        async with asyncio.timeout(30), self._spoken:
-            await self._spoken.wait_for(lambda: any(re.search(pattern, sentence) for sentence in self._said))
-        return self._said
+        """Wait for a sentence of the live region that matches. Return all sentences."""
+        async with asyncio.timeout(30), self._new_sentence:
+            await self._new_sentence.wait_for(lambda: any(re.search(pattern, sentence) for sentence in self._sentences))
+        return self._sentences

@@ -1,4 +1,4 @@
-"""The docs say what the code does: the tables of messages, events, settings and addresses, and what pip installs."""
+"""Comparison of the docs with the code: tables, quoted messages, commands."""
 
 import ast
 import importlib.metadata
@@ -25,7 +25,7 @@ from dog.protocol import CameraStatus, Quality
 from dog.push.hub import MAX_BACKLOG_BYTES, PING_INTERVAL, REPLAY_EVENTS, SILENCE_TIMEOUT
 from dog.settings import COMMON_SETTINGS, Settings, describe
 from dog.web.app import create_app
-from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
+from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
 from dog.web.middleware.errors import STATUS
 from tests.conftest import Serve
 from tests.support.examples import DOCUMENTS
@@ -35,11 +35,12 @@ README = (ROOT / "README.md").read_text()
 ALBUM = (ROOT / "docs" / "album.md").read_text()
 CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+SECURITY = (ROOT / "docs" / "security.md").read_text()
 NUMBERED = {"seq", "cursor", "at", "camera"}
 
 
-def tagged() -> dict[str, type[messages.Message]]:
-    """Every message by its type on the wire."""
+def messages_by_tag() -> dict[str, type[messages.Message]]:
+    """Return every message type by its tag on the wire."""
     found = {}
     for name in messages.__all__:
         thing = getattr(messages, name)
@@ -51,33 +52,33 @@ def tagged() -> dict[str, type[messages.Message]]:
 
 
 def read_rows(text: str) -> dict[str, set[str]]:
-    """The rows `| `type` | `field`, `field` | ... |` of all tables."""
+    """Return the fields by type from all table rows `| `type` | `field`, `field` | ... |`."""
     rows = re.findall(r"^\| `([a-z]+)` \| ((?:`\w+`(?:, )?)*) ?\|", text, re.MULTILINE)
     return {kind: set(re.findall(r"\w+", fields)) for kind, fields in rows}
 
 
-@pytest.mark.parametrize(("kind", "message"), tagged().items())
-def test_a_message_has_the_fields_that_the_protocol_names(kind: str, message: type[msgspec.Struct]) -> None:
+@pytest.mark.parametrize(("kind", "message"), messages_by_tag().items())
+def test_protocol_page_lists_the_fields_of_each_message(kind: str, message: type[msgspec.Struct]) -> None:
     fields = set(message.__struct_fields__)
     if "seq" in fields and kind != "hello":
         fields -= NUMBERED
     assert read_rows(PROTOCOL)[kind] == fields
 
 
-def test_the_protocol_names_no_message_that_does_not_exist() -> None:
-    assert read_rows(PROTOCOL).keys() == tagged().keys()
+def test_protocol_page_lists_exactly_the_messages_of_the_code() -> None:
+    assert read_rows(PROTOCOL).keys() == messages_by_tag().keys()
 
 
-def test_the_protocol_names_every_code_with_its_status() -> None:
-    told: dict[str, int] = {}
+def test_protocol_page_lists_every_error_code_with_its_status() -> None:
+    documented: dict[str, int] = {}
     for codes, status in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d{3}) \|", PROTOCOL, re.MULTILINE):
-        told |= dict.fromkeys(re.findall(r"\w+", codes), int(status))
-    assert told == STATUS
+        documented |= dict.fromkeys(re.findall(r"\w+", codes), int(status))
+    assert documented == STATUS
 
 
-def test_the_limits_are_those_of_the_protocol() -> None:
+def test_protocol_page_has_the_limits_of_the_code() -> None:
     assert (REPLAY_EVENTS, MAX_BACKLOG_BYTES, PING_INTERVAL, SILENCE_TIMEOUT) == (256, 64 * 1024, 25, 60)
-    assert (MESSAGE_SIZE, PATIENCE, RATE_LIMITED) == (4096, 20, 4029)
+    assert (MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE) == (4096, 20, 4029)
     assert (KEY_TTL, MAX_REMEMBERED_KEYS, MAX_REMEMBERED) == (600, 4096, 256)
     settings = Settings()
     assert (settings.message_rate, settings.message_burst) == (10, 60)
@@ -95,57 +96,57 @@ def test_the_limits_are_those_of_the_protocol() -> None:
         assert words in PROTOCOL, words
 
 
-def test_the_protocol_names_every_field_of_a_camera() -> None:
+def test_protocol_page_lists_every_field_of_a_camera() -> None:
     row = re.search(r"^\| camera \| (.*?) \|", PROTOCOL, re.MULTILINE)
     assert row
     assert set(re.findall(r"\w+", row[1])) == set(CameraStatus.__struct_fields__)
 
 
-def test_the_protocol_names_every_field_of_a_quality() -> None:
+def test_protocol_page_lists_every_field_of_a_quality() -> None:
     row = re.search(r"^\| quality \| (.*?) \|", PROTOCOL, re.MULTILINE)
     assert row
     assert set(re.findall(r"\w+", row[1])) == set(Quality.__struct_fields__)
 
 
-def test_an_offline_camera_is_tried_again_as_the_protocol_says() -> None:
+def test_protocol_page_has_the_retry_delays_of_an_offline_camera() -> None:
     assert (MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL) == (0.5, 10)
     assert "0.5 s later, doubling to 10 s" in PROTOCOL
 
 
-def test_a_thumbnail_of_the_test_card_is_as_large_as_the_album_says(serve: Serve) -> None:
-    told = re.search(r"(\d+) kB each for the test card", ALBUM)
-    assert told
+def test_album_page_has_the_thumbnail_size_of_the_test_card(serve: Serve) -> None:
+    size = re.search(r"(\d+) kB each for the test card", ALBUM)
+    assert size
     server = serve()
     request = urllib.request.Request(f"{server.url}/api/captures", method="POST")
     with urllib.request.urlopen(request, timeout=20) as answer:
         photo = json.load(answer)
     with urllib.request.urlopen(server.url + photo["thumbnail"], timeout=20) as answer:
-        assert len(answer.read()) / 1000 == pytest.approx(int(told[1]), abs=1.5)  # encoders differ a little
+        assert len(answer.read()) / 1000 == pytest.approx(int(size[1]), abs=1.5)  # encoders differ a little
 
 
-def test_the_readme_has_the_table_of_the_common_settings_and_no_other() -> None:
+def test_readme_lists_exactly_the_common_settings() -> None:
     assert describe(COMMON_SETTINGS) in README
     assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
 
 
-def test_the_readme_fits_three_screens_of_fifty_lines() -> None:
+def test_readme_fits_three_screens_of_fifty_lines() -> None:
     assert len(README.splitlines()) <= 150
 
 
-def test_every_address_stands_in_the_protocol_and_nothing_else_does(tmp_path: Path) -> None:
+def test_protocol_page_lists_exactly_the_urls_of_the_service(tmp_path: Path) -> None:
     app = create_app(Settings(snapshots=tmp_path))
     served = set()
     for route in app.router.routes():
         path = route.resource.canonical if route.resource else ""
         if route.method in ("GET", "POST") and not path.startswith(("/static", "/favicon", "/default-picture")):
             served.add(f"{route.method} {path}".replace("{id}.{suffix}", "{id}.jpg").replace("{number}", "{n}"))
-    told = {f"GET {path}" for path in re.findall(r"(?<=, )`(/\w+)`", PROTOCOL)}
-    told |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST"}
-    assert {one for one in told if "?" not in one} == served
+    documented = {f"GET {path}" for path in re.findall(r"(?<=, )`(/\w+)`", PROTOCOL)}
+    documented |= set(re.findall(r"`((?:GET|POST) /[^`]*)`", PROTOCOL)) - {"POST"}
+    assert {url for url in documented if "?" not in url} == served
 
 
-def test_every_line_with_pip_names_a_checkout_the_wheel_or_what_a_script_needs() -> None:
-    """test_examples.py runs each of them in docs/deploying.md, and test_readme_script.py that of README."""
+def test_every_pip_command_names_a_checkout_the_wheel_or_a_known_package() -> None:
+    """Other tests run them: test_examples.py and test_readme_script.py."""
     extras = "v4l2,stream,tls"
     running = (f"'.[{extras}]'", f"'dist/dog_camera-{__version__}-py3-none-any.whl[{extras}]'", "websockets", "linuxpy")
     texts = [path.read_text() for path in (*DOCUMENTS, *(ROOT / "dog").rglob("*.py"), ROOT / "dog_camera.py")]
@@ -154,14 +155,14 @@ def test_every_line_with_pip_names_a_checkout_the_wheel_or_what_a_script_needs()
     assert not [text for text in texts if re.search(r"\bdog\[", text)]
 
 
-def test_the_readme_and_contributing_name_only_targets_that_exist() -> None:
+def test_readme_and_contributing_name_only_existing_make_targets() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= targets
 
 
 def read_messages() -> set[str]:
-    """Every piece of text in the service's code: whole strings, and what an f-string has between its values."""
+    """Return all strings in the service's code, and the texts between the values of f-strings."""
     trees = (ast.parse(path.read_text()) for path in (ROOT / "dog").rglob("*.py"))
     return {
         node.value
@@ -171,7 +172,7 @@ def read_messages() -> set[str]:
     }
 
 
-def test_cameras_md_quotes_only_messages_of_the_code() -> None:
+def test_cameras_page_quotes_only_messages_of_the_code() -> None:
     section = CAMERAS.partition("\n## Error messages\n")[2].partition("\n## ")[0]
     quoted = re.findall(r"^\| ([^|]+) \| `\w+` \|", section, re.MULTILINE)
     assert len(quoted) > 20
@@ -181,27 +182,37 @@ def test_cameras_md_quotes_only_messages_of_the_code() -> None:
             assert any(words.strip(" :.") in text for text in texts), f"no message says {words!r}"
 
 
+def test_security_page_quotes_only_messages_of_the_code() -> None:
+    shown = re.findall(r"^(?!\$)(.+)$", "".join(re.findall(r"```console\n(.*?)```", SECURITY, re.DOTALL)), re.MULTILINE)
+    pieces = [part for line in shown for part in re.split(r"http://\S+(?: or| and)?|^[\d:]+ WARNING [\w.]+", line)]
+    quoted = [piece.strip() for piece in pieces if piece.strip()]
+    assert len(quoted) >= 4
+    texts = read_messages()
+    for words in quoted:
+        assert any(words in text for text in texts), f"no message says {words!r}"
+
+
 def find_anchors(text: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     text = re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_anchor_is_that_of_a_heading(document: Path) -> None:
+def test_every_anchor_in_a_link_is_a_heading(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", document.read_text()):
         page = document.parent / target if target else document
         assert anchor in find_anchors(page.read_text()), f"{target}#{anchor}"
 
 
-def test_every_picture_in_the_readme_exists() -> None:
+def test_every_picture_in_the_readme_is_a_file() -> None:
     pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
     assert pictures
     assert {path for path in pictures if not (ROOT / path).is_file()} == set()
 
 
-def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+def test_changelog_begins_with_the_version_of_the_package() -> None:
     headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     newest = re.fullmatch(r"\[(.*)\] - (\d{4}-\d{2}-\d{2})", headings[1])
@@ -213,15 +224,13 @@ def test_the_changelog_begins_with_the_version_of_the_package() -> None:
 @pytest.mark.parametrize(
     "document", ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
 )
-def test_every_link_leads_to_a_file(document: str) -> None:
+def test_every_link_in_the_docs_is_a_file(document: str) -> None:
     path = ROOT / document if (ROOT / document).exists() else ROOT / "docs" / document
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
 
 
-def test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_curl_loop_of_the_album_page_gets_every_photo_and_continues_after_a_204(serve: Serve, tmp_path: Path) -> None:
     [loop] = re.findall(r"```sh\n(.*?)```", ALBUM, re.DOTALL)
     server = serve("--dead-time", "0")
     loop = loop.replace("http://127.0.0.1:8080", server.url)
@@ -241,20 +250,20 @@ def test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_
             return snapshot
 
     def answers() -> list[str]:
-        """The id that each answer named; empty where it was a 204."""
+        """Return the id in each response, or "" for a 204."""
         path = folder / "answers"
         return path.read_text().split("\n")[:-1] if path.exists() else []
 
     def wait_until(happened: Callable[[], bool]) -> None:
         while not happened():
-            assert process.poll() is None, "it ended"
+            assert process.poll() is None, "the loop has ended"
             time.sleep(0.01)
 
     process = start()
     try:
         process.wait(20)  # there is no photo yet
         assert answers() == []
-        press()  # the newest one, behind which it begins
+        press()  # the loop starts after this photo
         process = start()
         wait_until(lambda: "" in answers())
         pressed = [press() for _ in range(5)]

@@ -1,7 +1,7 @@
-"""Every example in the docs is run by a test: the table of all, and the running of those that no other test runs.
+"""Every example in the docs, run by a test: RUNNERS has the runner of each.
 
-An example that HOW does not name fails its test, and so does one more block where another test has a number of them.
-Nothing leaves this machine: a network camera of the docs is one of the tests' own, and a webcam is not plugged in.
+An example that is not in RUNNERS fails. Nothing leaves this machine: network cameras are replaced by the tests' own,
+and no webcam is plugged in.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ from tests.support.sources import make_http_camera, make_rtsp_camera, needs_gstr
 SERVER = "127.0.0.1:8080"
 WEBCAM = "/dev/video0"
 NETWORK_CAMERA = "192.0.2.7"
-NOT_THERE = "The camera is not there"
+CAMERA_MISSING = "The camera is not there"
 
 EXAMPLES = [one for path in sorted(DOCUMENTS) for one in read_examples(str(path.relative_to(ROOT)), path.read_text())]
 
 
-class Place:
-    """A folder to run an example in, as a reader would, and the cameras that it asks for."""
+class ExampleFolder:
+    """A folder to run an example in, and the cameras that it needs."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder = folder
@@ -50,8 +50,8 @@ class Place:
         self.env = use_dog(self.programs)
         self._stack = stack
 
-    def reach(self, text: str) -> str:
-        """The example with addresses of what there is here."""
+    def use_test_cameras(self, text: str) -> str:
+        """Return the example with the URLs and devices of the test's cameras."""
         if "rtsp://" in text:
             camera = self._stack.enter_context(make_rtsp_camera("h264"))
             text = text.replace(f"{NETWORK_CAMERA}/stream1", f"127.0.0.1:{camera.port}/cam")
@@ -75,8 +75,8 @@ class Place:
         )
 
     def launch(self, command: str) -> ServerProcess:
-        """`dog serve ...` with the words that a shell makes of it, but on a free port."""
-        read = self.run(f"set -- {self.reach(command)}\nprintf '%s\\n' \"$@\"")
+        """Start `dog serve ...`, parsed by a shell, on a free port."""
+        read = self.run(f"set -- {self.use_test_cameras(command)}\nprintf '%s\\n' \"$@\"")
         assert read.stderr == ""
         dog, serve, *arguments = read.stdout.splitlines()
         assert (dog, serve) == ("dog", "serve")
@@ -91,7 +91,7 @@ class Place:
 
 
 def press(server: ServerProcess) -> dict[str, Any]:
-    """A new photo; a camera that is still being opened is asked again, as the answer says."""
+    """Take a photo. Retry while the camera is being opened (Retry-After)."""
     request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
     for last in [False] * 20 + [True]:
         try:
@@ -107,11 +107,11 @@ def press(server: ServerProcess) -> dict[str, Any]:
     return photo
 
 
-# ---- the ways of running one
+# ---- runners
 
 
-def let_nobody_in(example: Example, place: Place) -> None:
-    """Nobody but who has the link that it prints, in the place of `...`."""
+def require_login(example: Example, place: ExampleFolder) -> None:
+    """Check that only the link that the server prints logs in. The docs show it as `...`."""
     server = place.start(example.text)
     with pytest.raises(urllib.error.HTTPError, match="401"):
         press(server)
@@ -121,8 +121,8 @@ def let_nobody_in(example: Example, place: Place) -> None:
         assert b'id="shutter"' in answer.read()
 
 
-def serve_https(example: Example, place: Place) -> None:
-    """What makes a certificate and a token, and serves with them, comes first; what asks finds that."""
+def serve_https(example: Example, place: ExampleFolder) -> None:
+    """Run both blocks: the first serves, and the second sends requests."""
     same = [each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name)]
     first, second = (text for text in same if "pip install" not in text)
     *making, serving = first.splitlines()
@@ -136,8 +136,8 @@ def serve_https(example: Example, place: Place) -> None:
     assert (place.folder / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
-def install_with_pip(example: Example, place: Place) -> None:
-    """Its commands, in a checkout with the wheel that `make wheel` builds; pip takes what is needed from its index."""
+def install_with_pip(example: Example, place: ExampleFolder) -> None:
+    """Run the commands in a checkout with the wheel. pip downloads dependencies."""
     checkout = copy_checkout(place.folder / "checkout")
     if "dist/" in example.text:
         building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
@@ -151,81 +151,81 @@ def install_with_pip(example: Example, place: Place) -> None:
     assert found.stderr == ""
 
 
-def follow_the_deploying_page(example: Example, place: Place) -> None:
+def run_deploying_example(example: Example, place: ExampleFolder) -> None:
     (install_with_pip if "pip install" in example.text else serve_https)(example, place)
 
 
-def let_people_in(example: Example, place: Place) -> None:
-    """Its commands; a password is given by a file where a person would type it."""
+def create_users_and_tokens(example: Example, place: ExampleFolder) -> None:
+    """Run the commands. A file provides the password that a person would type."""
     password = place.folder / "password"
     password.write_text("correct horse battery staple")
     for command in re.findall(r"^\$ (.*)", example.text, re.MULTILINE):
         if command.startswith("dog serve"):
-            let_nobody_in(Example(example.document, example.language, command), place)
+            require_login(Example(example.document, example.language, command), place)
             continue
-        asks = " --password-file password" if "user add" in command else ""
-        ended = place.run(command + asks)
+        option = " --password-file password" if "user add" in command else ""
+        ended = place.run(command + option)
         assert ended.returncode == 0, ended.stderr
 
 
-def take_photo(example: Example, place: Place) -> None:
+def take_photo(example: Example, place: ExampleFolder) -> None:
     press(place.start(example.text))
 
 
-def find_no_camera(example: Example, place: Place) -> None:
-    place.start(example.text).wait_for(f"camera main is offline: {NOT_THERE}")
+def find_no_camera(example: Example, place: ExampleFolder) -> None:
+    place.start(example.text).wait_for(f"camera main is offline: {CAMERA_MISSING}")
 
 
-def see_what_make_runs(example: Example, place: Place) -> Example:
-    """The last command that make would run; what a make around the tests was told does not count."""
+def expand_make(example: Example, place: ExampleFolder) -> Example:
+    """Return the last command that make would run, without flags of an outer make."""
     make = "env -u MAKEFLAGS -u ARGS make --no-print-directory --dry-run"
     planned = place.run(example.text.replace("make", make, 1), cwd=ROOT)
     assert planned.returncode == 0, planned.stderr
     return Example(example.document, INDENTED, planned.stdout.splitlines()[-1].replace("exec .venv/bin/", ""))
 
 
-def with_make(run: Callable[[Example, Place], None]) -> Callable[[Example, Place], None]:
-    return lambda example, place: run(see_what_make_runs(example, place), place)
+def with_make(run: Callable[[Example, ExampleFolder], None]) -> Callable[[Example, ExampleFolder], None]:
+    return lambda example, place: run(expand_make(example, place), place)
 
 
-def from_checkout(run: Callable[[Example, Place], None]) -> Callable[[Example, Place], None]:
+def from_checkout(run: Callable[[Example, ExampleFolder], None]) -> Callable[[Example, ExampleFolder], None]:
     """Run a command of README without `.venv/bin/`, where `make run` installs it."""
     return lambda example, place: run(replace(example, text=example.text.removeprefix(".venv/bin/")), place)
 
 
-def start_with_the_shipped_script(example: Example, place: Place) -> None:
+def start_with_shipped_script(example: Example, place: ExampleFolder) -> None:
     shutil.copy(ROOT / "camera_access.sh", place.folder)
     place.start(example.text)
 
 
-def start_on_a_pi(example: Example, place: Place) -> None:
-    """It serves, or says what is missing on a computer that is none."""
+def start_on_a_pi(example: Example, place: ExampleFolder) -> None:
+    """Check that it serves, or names the missing package on other computers."""
     place.launch(example.text).wait_for(r"D\.O\.G\. is at|needs the package picamera2. Install it: sudo apt install")
 
 
-def start_make(example: Example, place: Place) -> None:
-    """As far as seeing that each program and folder of its commands is there."""
-    command = see_what_make_runs(example, place).text
+def check_make_target(example: Example, place: ExampleFolder) -> None:
+    """Check that each module and folder of the command exists. Do not run it."""
+    command = expand_make(example, place).text
     module = re.search(r"-m (\w+)(?: -m \w+)?(.*)", command)
     assert module, command
     for name in module[1], *module[2].split():
         assert name == "pytest" or (ROOT / name).exists(), command
 
 
-def list_cameras(example: Example, place: Place) -> None:
+def list_cameras(example: Example, place: ExampleFolder) -> None:
     ended = place.run(example.text)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "camera" in ended.stdout
 
 
-def check_no_camera(example: Example, place: Place) -> None:
-    ended = place.run(place.reach(example.text))
+def check_no_camera(example: Example, place: ExampleFolder) -> None:
+    ended = place.run(place.use_test_cameras(example.text))
     assert (ended.returncode, ended.stderr) == (1, "")
-    assert ended.stdout.startswith(f"main: {NOT_THERE}")
+    assert ended.stdout.startswith(f"main: {CAMERA_MISSING}")
 
 
-def ask_with_curl(example: Example, place: Place) -> None:
-    """Its answer is that of the address itself."""
+def compare_with_curl(example: Example, place: ExampleFolder) -> None:
+    """Check that curl receives the response of the URL."""
     server = place.start()
     press(server)
     ended = place.run(example.text.replace(f"http://{SERVER}", server.url))
@@ -237,8 +237,8 @@ def ask_with_curl(example: Example, place: Place) -> None:
         assert "\ndog_captures_total" in ended.stdout
 
 
-def take_photo_with_curl(example: Example, place: Place) -> None:
-    """It prints the photo as JSON, and the photo is there."""
+def take_photo_with_curl(example: Example, place: ExampleFolder) -> None:
+    """Check that it prints the photo as JSON, and that the photo exists."""
     server = place.start()
     press(server)
     ended = place.run(example.text.replace(f"http://{SERVER}", server.url))
@@ -247,8 +247,8 @@ def take_photo_with_curl(example: Example, place: Place) -> None:
         assert answer.read().startswith(b"\xff\xd8")
 
 
-def hold_the_conversation(example: Example, place: Place) -> None:
-    """Send what the client sends, and receive each message that the server sends, with the fields that are shown."""
+def replay_conversation(example: Example, place: ExampleFolder) -> None:
+    """Send the client's messages, and check the fields of the server's."""
     server = place.start()
     press(server)  # the camera is open now
     lines = re.findall(r"^(client|server): (.*)$", example.text, re.MULTILINE)
@@ -272,13 +272,13 @@ CURL = [one for one in EXAMPLES if re.search(r"\bcurl ", one.text)]
 
 
 @pytest.mark.parametrize("example", [pytest.param(one, id=f"{one.document}: {one.name}") for one in CURL])
-def test_each_curl_of_the_docs_fails_with_a_message_leaves_no_file_and_has_a_time_limit(
+def test_each_curl_command_prints_its_error_leaves_no_file_and_has_a_time_limit(
     example: Example, tmp_path: Path
 ) -> None:
-    """From a server that lets nobody in, and has no such path."""
+    """Run it against a server that requires a login."""
     (tmp_path / "token").write_text("dog_none")
     with contextlib.ExitStack() as stack:
-        place = Place(tmp_path, stack)
+        place = ExampleFolder(tmp_path, stack)
         server = place.start("dog serve --auth true")
         for command in re.findall(r"\bcurl (?:\$\([^)]*\)|[^|\n)])*", example.text):
             here = re.sub(r"https?://[^/'\"]+", server.url, command).replace("--cacert dog-certificate.pem", "")
@@ -289,8 +289,8 @@ def test_each_curl_of_the_docs_fails_with_a_message_leaves_no_file_and_has_a_tim
             assert re.search(r"--max-time \d+", command), command
 
 
-def read_settings(example: Example, place: Place) -> None:
-    """Every line of it is a setting that counts, and every table a camera."""
+def read_settings(example: Example, place: ExampleFolder) -> None:
+    """Check that every line is a setting that is used, and every table a camera."""
     (place.folder / "dog.toml").write_text(example.text)
     settings = load({}, {}, place.folder)
     written = tomllib.loads(example.text)
@@ -308,16 +308,16 @@ def read_settings(example: Example, place: Place) -> None:
 
 
 STAND_INS = {
-    "fswebcam": "has no webcam; `make test-cameras` has it take pictures of one",
-    "rpicam-still": "is there on a Raspberry Pi alone",
-    "imagesnap": "is there on macOS alone",
+    "fswebcam": "needs a webcam; `make test-cameras` runs it",
+    "rpicam-still": "exists only on a Raspberry Pi",
+    "imagesnap": "exists only on macOS",
 }
-"""Programs in whose place stands one that leaves a picture at its last argument, and why."""
+"""Programs replaced by one that writes a photo to its last argument, with why."""
 
 
-def take_photo_with_program(example: Example, place: Place) -> None:
+def take_photo_with_program(example: Example, place: ExampleFolder) -> None:
     script = place.folder / "camera_access.sh"
-    script.write_text(place.reach(example.text))
+    script.write_text(place.use_test_cameras(example.text))
     script.chmod(0o755)
     found = re.search(r"^exec (\S+) ", example.text, re.MULTILINE)
     assert found
@@ -329,8 +329,8 @@ def take_photo_with_program(example: Example, place: Place) -> None:
     press(place.start("dog serve --camera script:./camera_access.sh"))
 
 
-def look_after_an_album(example: Example, place: Place) -> None:
-    """Its commands one after the other, in the folder of an album with photos of two months."""
+def maintain_album(example: Example, place: ExampleFolder) -> None:
+    """Run the commands in the folder of an album with photos of two months."""
     album = Album(place.folder)
     with album.opened() as archive:
         save(archive, datetime(2026, 10, 31, 23, 59, tzinfo=UTC))
@@ -344,8 +344,8 @@ def look_after_an_album(example: Example, place: Place) -> None:
         assert len(json.load(answer)["snapshots"]) == len(album.photos) + 1
 
 
-def see_the_folder(example: Example, place: Place) -> None:
-    """What the picture of the folder shows is there once it was used, and made again."""
+def check_folder(example: Example, place: ExampleFolder) -> None:
+    """Check that the path exists after a photo and a rebuild."""
     server = place.start()
     press(server)
     assert server.stop() == 0
@@ -356,44 +356,44 @@ def see_the_folder(example: Example, place: Place) -> None:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The test that runs them, and how many it has; None where it runs all that there are."""
+    """Another test runs these examples; if `blocks` is given, exactly that many."""
 
     test: str
     blocks: int | None = None
 
-    def __call__(self, example: Example, _place: Place) -> None:
+    def __call__(self, example: Example, _place: ExampleFolder) -> None:
         path, name = self.test.split("::")
         assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), self.test
         if self.blocks is not None:
             same = [one for one in EXAMPLES if (one.document, one.name) == (example.document, example.name)]
-            assert len(same) == self.blocks, f"{self.test} runs {self.blocks} of them"
+            assert len(same) == self.blocks, f"{self.test} runs only {self.blocks} blocks"
 
 
 @dataclass(frozen=True)
 class NotRun:
-    """Why no test can; where it is a command, a shell understands it all the same."""
+    """An example that no test can run. A command must be valid for a shell."""
 
     reason: str
     is_command: bool = True
 
-    def __call__(self, example: Example, _place: Place) -> None:
+    def __call__(self, example: Example, _place: ExampleFolder) -> None:
         if self.is_command:
             ended = subprocess.run(["sh", "-n", "-c", example.text], capture_output=True, text=True, check=False)
             assert (ended.returncode, ended.stderr) == (0, "")
 
 
-SCRIPT = "tests/docs/test_readme_script.py::test_installed_as_its_first_line_says_it_takes_a_photo"
-LOOP = "tests/docs/test_docs.py::test_the_loop_of_curl_in_the_album_sees_every_photo_and_goes_on_when_it_was_quiet"
+SCRIPT = "tests/docs/test_readme_script.py::test_script_takes_a_photo_with_the_command_in_its_first_line"
+LOOP = "tests/docs/test_docs.py::test_curl_loop_of_the_album_page_gets_every_photo_and_continues_after_a_204"
 COMMANDS = "tests/client/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/client/test_client_docs.py::test_a_script_does_what_the_docs_say"
-PAGE = "tests/browser/test_client.py::test_the_example_of_the_document_shows_every_photo_and_takes_one"
-TOKEN = "tests/browser/test_token.py::test_the_example_of_the_document_shows_photos_where_the_server_asks_who_is_there"
+PAGE = "tests/browser/test_client.py::test_example_in_the_docs_shows_photos_and_takes_one"
+TOKEN = "tests/browser/test_token.py::test_example_in_the_docs_works_on_a_server_with_logins"
 PROMETHEUS = "tests/test_metrics.py::test_promtool_accepts_the_configuration_queries_and_alerts_of_the_docs"
 TARGETS = "tests/packaging/test_make.py::test_plain_make_prints_every_target_and_does_nothing"
 CI = "tests/packaging/test_make.py::test_ci_runs_the_checks_and_the_tests_and_nothing_else"
 ERRORS = "tests/settings/test_settings.py::test_the_errors_in_the_docs_are_those_of_the_code"
 
-HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
+RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
     "README.md": {
         "make run": with_make(take_photo),
         "make test": Elsewhere(CI),
@@ -402,26 +402,26 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         'make run ARGS="--camera v4l2:/dev/video0"': with_make(find_no_camera),
         "make run ARGS=\"--camera 'rtsp://192.0.2.7/stream1'\"": with_make(take_photo),
         'make run ARGS="--camera picamera:0"': with_make(start_on_a_pi),
-        'make run ARGS="--camera script:./camera_access.sh"': with_make(start_with_the_shipped_script),
-        'make run ARGS="--host 0.0.0.0 --auth"': with_make(let_nobody_in),
-        ".venv/bin/dog user add ada --role manage": from_checkout(let_people_in),
+        'make run ARGS="--camera script:./camera_access.sh"': with_make(start_with_shipped_script),
+        'make run ARGS="--host 0.0.0.0 --auth"': with_make(require_login),
+        ".venv/bin/dog user add ada --role manage": from_checkout(create_users_and_tokens),
         "python": Elsewhere(SCRIPT, blocks=1),
-        "curl -fsS --max-time 60 -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": ask_with_curl,
+        "curl -fsS --max-time 60 -o photo.jpg 'http://127.0.0.1:8080/latest.jpg?max_age=10'": compare_with_curl,
     },
     "CONTRIBUTING.md": {"make": Elsewhere(TARGETS), "make test": Elsewhere(CI), "make check": Elsewhere(CI)},
     "docs/album.md": {
         "sh": Elsewhere(LOOP, blocks=1),
-        "console": look_after_an_album,
-        "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg and .thumbnail.jpg beside it, in UTC": see_the_folder,
-        "snapshots/.dog/index.sqlite3 the index": see_the_folder,
-        "snapshots/.dog/damaged/ what was put aside": see_the_folder,
+        "console": maintain_album,
+        "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": check_folder,
+        "snapshots/.dog/index.sqlite3 the index": check_folder,
+        "snapshots/.dog/damaged/ old and damaged indexes": check_folder,
     },
     "docs/architecture.md": {
         "viewer -> request -> capture queue -> camera task -> camera -> store -> event -> hub -> every viewer": NotRun(
             "is a drawing", is_command=False
         ),
     },
-    "docs/benchmarks.md": {"make bench": start_make},
+    "docs/benchmarks.md": {"make bench": check_make_target},
     "docs/cameras.md": {
         "dog cameras": list_cameras,
         "dog check --camera v4l2:/dev/video0": check_no_camera,
@@ -430,11 +430,11 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "sudo usermod -aG video $USER": NotRun("changes the computer's users"),
         "dog serve --camera 'rtsp://192.0.2.7/stream1'": take_photo,
         "dog serve --camera 'http://192.0.2.7/video.cgi?size=4&rate=15' --latency 0.3": take_photo,
-        "sudo apt install python3-picamera2": NotRun("installs what a Raspberry Pi alone has"),
+        "sudo apt install python3-picamera2": NotRun("installs a package of a Raspberry Pi"),
         "python3 -m venv --system-site-packages .venv": NotRun("belongs to the line above it"),
         "dog serve --camera faulty:cut=0.3,dark=0.1,seed=7": take_photo,
         "sh": take_photo_with_program,
-        "make test-cameras": start_make,
+        "make test-cameras": check_make_target,
         "apt-get install --no-install-recommends qemu-system-x86 busybox-static cpio kmod zstd xz-utils "
         "fswebcam v4l-utils": NotRun("installs packages"),
     },
@@ -445,27 +445,27 @@ HOW: dict[str, dict[str, Callable[[Example, Place], None]]] = {
         "js": Elsewhere(TOKEN, blocks=1),
     },
     "docs/deploying.md": {
-        "sh": follow_the_deploying_page,
+        "sh": run_deploying_example,
         "toml": read_settings,
         "console": NotRun("needs root, systemd or podman; tests/packaging/test_deploy.py installs into a folder"),
     },
     "docs/metrics.md": {
-        "curl -fsS --max-time 10 http://127.0.0.1:8080/metrics": ask_with_curl,
+        "curl -fsS --max-time 10 http://127.0.0.1:8080/metrics": compare_with_curl,
         "yaml": Elsewhere(PROMETHEUS, blocks=2),
         "promql": Elsewhere(PROMETHEUS),
     },
     "docs/protocol.md": {
-        "text": hold_the_conversation,
+        "text": replay_conversation,
         "curl -fsS --max-time 60 -X POST http://127.0.0.1:8080/api/captures": take_photo_with_curl,
     },
-    "docs/security.md": {"console": let_people_in},
+    "docs/security.md": {"console": create_users_and_tokens},
     "docs/settings.md": {"toml": read_settings, "": Elsewhere(ERRORS, blocks=1)},
 }
-"""How each is run, by its document and its name there."""
+"""The runner of each example, by its document and its name."""
 
 
-def needs(example: Example) -> list[pytest.MarkDecorator]:
-    """What has to be installed for it."""
+def marks_for(example: Example) -> list[pytest.MarkDecorator]:
+    """Return the marks for the programs and the time that an example needs."""
     marks = [needs_gstreamer] if "rtsp://" in example.text and example.language != "toml" else []
     if "pip install" in example.text:
         marks.append(pytest.mark.timeout(400))
@@ -475,21 +475,21 @@ def needs(example: Example) -> list[pytest.MarkDecorator]:
 
 
 @pytest.mark.parametrize(
-    "example", [pytest.param(one, id=f"{one.document}: {one.name}", marks=needs(one)) for one in EXAMPLES]
+    "example", [pytest.param(one, id=f"{one.document}: {one.name}", marks=marks_for(one)) for one in EXAMPLES]
 )
-def test_an_example_does_what_the_docs_say(example: Example, tmp_path: Path) -> None:
-    how = HOW.get(example.document, {}).get(example.name)
-    assert how, f"No test runs this example of {example.document}; HOW says how each is run:\n{example.text}"
+def test_example_does_what_the_docs_say(example: Example, tmp_path: Path) -> None:
+    run = RUNNERS.get(example.document, {}).get(example.name)
+    assert run, f"No test runs this example of {example.document}. Add it to RUNNERS.\n{example.text}"
     with contextlib.ExitStack() as stack:
-        how(example, Place(tmp_path, stack))
+        run(example, ExampleFolder(tmp_path, stack))
 
 
-def test_the_table_names_no_example_that_is_not_there() -> None:
-    named = {(document, name) for document, names in HOW.items() for name in names}
+def test_runners_name_only_existing_examples() -> None:
+    named = {(document, name) for document, names in RUNNERS.items() for name in names}
     assert named <= {(example.document, example.name) for example in EXAMPLES}
 
 
-def test_every_fenced_block_and_every_indented_line_is_an_example() -> None:
+def test_read_examples_returns_every_fenced_block_and_every_indented_line() -> None:
     text = """# One
 
     dog cameras   # all of them
@@ -515,6 +515,6 @@ A word.
     ]
 
 
-def test_a_block_without_an_end_is_a_mistake() -> None:
+def test_read_examples_rejects_a_block_without_an_end() -> None:
     with pytest.raises(AssertionError, match=r"a\.md has a block without an end"):
         read_examples("a.md", "```sh\ndog serve\n")

@@ -17,31 +17,38 @@ PAGES = (
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/album.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
     "docs/cameras.md",
     "docs/clients.md",
+    "docs/deploying.md",
     "docs/metrics.md",
     "docs/protocol.md",
+    "docs/security.md",
+    "docs/settings.md",
 )
 
 MAX_WORDS = 30
-"""Words in a sentence: a longer one has more than one idea."""
+"""Maximum number of words in a sentence. A longer one has more than one idea."""
 
 FORBIDDEN = {
     "a filler": re.compile(r"\b(for ever|anew|beside|meanwhile|theirs)\b", re.IGNORECASE),
     "write 'is not a' or 'has no'": re.compile(r"(?<!there )\b(is|are|was|were) (none|no(?! longer))\b", re.IGNORECASE),
     "begin with a noun": re.compile(r"^(Who|Whose|Whoever|What|Whatever|Whether|Where|Of) (?!.*\?$)"),
 }
-"""What a sentence must not have, by what is wrong with it."""
+"""Patterns that no sentence may have, with the rule for each."""
 
 
 def read_sentences(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each sentence of a page in Markdown, and if it is prose: not in a table or a heading.
+    """Yield each sentence of a Markdown page, and True if it is prose (not in a table or a heading).
 
-    A piece of code is one word, and a link is its text.
+    Code is one word, a link is its text, and comments are skipped.
     """
+    text = re.sub(r"<!--.*?-->\n?", "", text)
     text = re.sub(r"`[^`]+`", "`code`", strip_examples(text))
     text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"^ *([-*]|\d+\.) ", "\n", text, flags=re.MULTILINE)  # each item of a list is a paragraph
+    text = re.sub(r"^ *([-*]|\d+\.) ", "\n", text, flags=re.MULTILINE)  # each list item is a paragraph
     for paragraph in re.split(r"\n\s*\n", text):
         is_table, is_heading = paragraph.startswith("|"), paragraph.startswith("#")
         for part in re.split(r"[|\n]", paragraph) if is_table else [paragraph.lstrip("# ")]:
@@ -94,6 +101,7 @@ def test_a_broken_rule_is_found(text: str) -> None:
         f"`{'a ' * 40}` is one word, and so is [a link](docs/for-ever.md).",
         f"{'very ' * 20} long. {'Very ' * 20} long.",
         f"| {'very ' * 40} long |",
+        f"<!-- a -->\n| {'very ' * 40} long |\n<!-- end -->",
     ],
 )
 def test_plain_text_and_examples_are_fine(text: str) -> None:

@@ -1,4 +1,4 @@
-"""README's script, word for word, against real servers: a photo of its own, or a line that says why there is none."""
+"""Tests of the script in README.md, against real servers."""
 
 import http.server
 import json
@@ -39,30 +39,30 @@ def launch(here: Path, server: ServerProcess) -> Script:
 
 
 def finish(script: Script) -> tuple[int, str, str]:
-    """The status, and what it printed on standard output and on standard error."""
+    """Return the exit status, the standard output and the standard error."""
     with script:
         try:
-            said, problems = script.communicate(timeout=60)
+            output, errors = script.communicate(timeout=60)
         finally:
             script.kill()
-    return script.returncode, said, problems
+    return script.returncode, output, errors
 
 
-def check_failure(script: Script, here: Path, why: str) -> None:
-    status, said, problems = finish(script)
-    assert (status, said) == (1, "")
-    assert re.fullmatch(rf"No photo\. {why}.*\n", problems), problems
+def check_failure(script: Script, here: Path, reason: str) -> None:
+    status, output, errors = finish(script)
+    assert (status, output) == (1, "")
+    assert re.fullmatch(rf"No photo\. {reason}.*\n", errors), errors
     assert not (here / "photo.jpg").exists()
 
 
-def ask(server: ServerProcess, path: str, body: bytes | None = None, **headers: str) -> Any:
+def request_json(server: ServerProcess, path: str, body: bytes | None = None, **headers: str) -> Any:
     with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers), timeout=30) as answer:
         return json.load(answer)
 
 
 def read_newest(server: ServerProcess) -> tuple[int, bytes]:
-    """The number of the newest photo's capture, and its bytes."""
-    newest = ask(server, "/api/snapshots?limit=1")["snapshots"][0]
+    """Return the capture number of the newest photo, and its image."""
+    newest = request_json(server, "/api/snapshots?limit=1")["snapshots"][0]
     with urllib.request.urlopen(server.url + newest["url"], timeout=30) as answer:
         return newest["capture"], answer.read()
 
@@ -74,37 +74,37 @@ def wait_until(happened: Callable[[], bool], script: Script) -> None:
 
 
 class HeldCamera:
-    """A camera program whose runs wait until the test tells each what to do: fail, or leave a photo."""
+    """A camera program that waits until the test lets it fail or write a photo."""
 
     def __init__(self, folder: Path) -> None:
-        self._began, self._told, self._photo = (folder / name for name in ("began", "told", "held.jpg"))
-        for fifo in (self._began, self._told):
+        self._began, self._command, self._photo = (folder / name for name in ("began", "command", "held.jpg"))
+        for fifo in (self._began, self._command):
             os.mkfifo(fifo)
         program = folder / "held.sh"
         program.write_text(
-            f"#!/bin/sh\ncd '{folder}' && echo >began && read -r photo <told || exit 9\n"
+            f"#!/bin/sh\ncd '{folder}' && echo >began && read -r photo <command || exit 9\n"
             '[ -n "$photo" ] || { echo "the shutter is stuck" >&2; exit 3; }\ncp "$photo" "$1"\n'
         )
         program.chmod(0o755)
         self.setting = f"script:{program}"
 
     def wait(self) -> None:
-        """Wait until the next run has begun."""
+        """Wait until the next run begins."""
         self._began.read_text()
 
     def fail(self) -> None:
-        self._told.write_text("\n")
+        self._command.write_text("\n")
 
     def take(self, seed: int) -> None:
         self._photo.write_bytes(make_picture(seed=seed))
-        self._told.write_text(f"{self._photo}\n")
+        self._command.write_text(f"{self._photo}\n")
 
 
 @pytest.mark.timeout(240)
-def test_installed_as_its_first_line_says_it_takes_a_photo(serve: Serve, here: Path) -> None:
+def test_script_takes_a_photo_with_the_command_in_its_first_line(serve: Serve, here: Path) -> None:
     server = serve("--dead-time", "60")
     command = SCRIPT.splitlines()[0].removeprefix("# ")
-    for number in (1, 2):  # within the dead time, the second is given the photo that exists
+    for number in (1, 2):  # within the dead time, the second run gets the existing photo
         (here / "photo.jpg").unlink(missing_ok=True)
         ended = subprocess.run(
             ["sh", "-c", f"{command} 127.0.0.1:{server.port}"], cwd=here, capture_output=True, text=True, check=False
@@ -114,7 +114,7 @@ def test_installed_as_its_first_line_says_it_takes_a_photo(serve: Serve, here: P
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "reason"),
     [
         (("--camera", "faulty:cut", "--capture-timeout", "1"), "The (frame|picture) is cut off"),
         (("--camera", "faulty:slow=30", "--capture-timeout", "0.5"), "The camera "),
@@ -125,28 +125,26 @@ def test_installed_as_its_first_line_says_it_takes_a_photo(serve: Serve, here: P
     ],
     ids=["damaged", "slow", "busy", "offline", "unknown", "viewer"],
 )
-def test_where_there_will_be_no_photo_it_says_why(
-    settings: tuple[str, ...], why: str, serve: Serve, here: Path
-) -> None:
-    check_failure(launch(here, serve(*settings)), here, why)
+def test_script_prints_why_there_is_no_photo(settings: tuple[str, ...], reason: str, serve: Serve, here: Path) -> None:
+    check_failure(launch(here, serve(*settings)), here, reason)
 
 
-def test_it_does_not_take_the_photo_of_a_later_press_for_its_own(serve: Serve, here: Path, tmp_path: Path) -> None:
+def test_script_does_not_save_the_photo_of_a_later_press(serve: Serve, here: Path, tmp_path: Path) -> None:
     camera = HeldCamera(tmp_path)
     server = serve("--camera", camera.setting, "--dead-time", "0")
     script = launch(here, server)
     camera.wait()
-    ask(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
+    request_json(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
     camera.fail()
     camera.wait()
     camera.take(seed=7)
     check_failure(script, here, "The camera program ended with status 3: the shutter is stuck")
 
 
-def test_it_does_not_take_the_photo_of_an_earlier_press_for_its_own(serve: Serve, here: Path, tmp_path: Path) -> None:
+def test_script_does_not_save_the_photo_of_an_earlier_press(serve: Serve, here: Path, tmp_path: Path) -> None:
     camera = HeldCamera(tmp_path)
     server = serve("--camera", camera.setting, "--dead-time", "0")
-    ask(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
+    request_json(server, "/api/captures", b'{"max_age":0}', Prefer="respond-async")
     camera.wait()
     script = launch(here, server)
 
@@ -165,7 +163,7 @@ def test_it_does_not_take_the_photo_of_an_earlier_press_for_its_own(serve: Serve
     assert read_newest(server)[0] == 2
 
 
-def test_a_server_that_is_not_there_or_does_not_answer_ends_it(serve: Serve, here: Path) -> None:
+def test_script_ends_if_the_server_is_down_or_does_not_answer(serve: Serve, here: Path) -> None:
     server = serve()
     server.send(signal.SIGSTOP)
     check_failure(launch(here, server), here, "TimeoutError: ")
@@ -173,24 +171,24 @@ def test_a_server_that_is_not_there_or_does_not_answer_ends_it(serve: Serve, her
     check_failure(launch(here, server), here, "ConnectionRefusedError: ")
 
 
-def test_a_server_that_ends_meanwhile_ends_it(serve: Serve, here: Path) -> None:
+def test_script_ends_if_the_server_stops_during_the_capture(serve: Serve, here: Path) -> None:
     server = serve("--camera", "faulty:slow=60", "--capture-timeout", "60")
     script = launch(here, server)
-    wait_until(lambda: ask(server, "/api/cameras")["cameras"][0]["state"] == "capturing", script)
+    wait_until(lambda: request_json(server, "/api/cameras")["cameras"][0]["state"] == "capturing", script)
     server.kill()
     check_failure(script, here, "ConnectionClosedError: ")
 
 
-def test_a_photo_that_takes_too_long_ends_it(serve: Serve, here: Path) -> None:
-    """With a shorter time limit than README's, which is a minute."""
+def test_script_ends_if_the_photo_takes_too_long(serve: Serve, here: Path) -> None:
+    """Use a shorter time limit than the minute in README.md."""
     assert SCRIPT.count(LIMIT) == 1
     (here / "photo.py").write_text(SCRIPT.replace(LIMIT, "time.monotonic() + 2"))
     server = serve("--camera", "faulty:slow=60", "--capture-timeout", "60")
     check_failure(launch(here, server), here, "TimeoutError: ")
 
 
-def test_a_server_that_knows_its_public_address_gives_a_photo_from_there(serve: Serve, here: Path) -> None:
-    class Public(http.server.BaseHTTPRequestHandler):
+def test_script_downloads_the_photo_from_the_public_url(serve: Serve, here: Path) -> None:
+    class PublicHandler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -199,7 +197,7 @@ def test_a_server_that_knows_its_public_address_gives_a_photo_from_there(serve: 
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Public) as public:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), PublicHandler) as public:
         thread = threading.Thread(target=public.serve_forever)
         thread.start()
         try:

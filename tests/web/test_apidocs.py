@@ -1,4 +1,4 @@
-"""What the service says of itself: the documents are sound, hold all that there is, and can be read by people."""
+"""The OpenAPI and AsyncAPI documents are valid and complete, and so is the API page."""
 
 import json
 import re
@@ -23,8 +23,8 @@ from tests.conftest import Run
 from tests.support.heard import check_message, checked_messages
 
 ASYNCAPI = Path(sys.executable).parent.parent / "share" / "asyncapi-3.0.0.json"
-ELSEWHERE = {"expectation_failed", "head_too_big", "method_not_allowed"}
-"""Codes of what is no operation."""
+CODES_WITHOUT_OPERATION = {"expectation_failed", "head_too_big", "method_not_allowed"}
+"""Error codes that no operation has."""
 
 Document = dict[str, Any]
 
@@ -56,22 +56,22 @@ def check_example(schema: Document, example: Any, components: Document) -> None:
     jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(example)
 
 
-# ---- they are sound
+# ---- valid documents
 
 
-def test_the_openapi_document_is_one(openapi: Document) -> None:
+def test_openapi_document_is_valid(openapi: Document) -> None:
     assert openapi["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(openapi).validate()
 
 
 @pytest.mark.skipif(not ASYNCAPI.exists(), reason="no schema of AsyncAPI; tests/install_asyncapi.sh takes it with npm")
 @pytest.mark.parametrize("base_url", [None, "https://dog.example/garden"])
-def test_the_asyncapi_document_is_one(tmp_path: Path, base_url: str | None) -> None:
+def test_asyncapi_document_is_valid(tmp_path: Path, base_url: str | None) -> None:
     schema = json.loads(ASYNCAPI.read_text())
     jsonschema_rs.Draft7Validator(schema).validate(read(tmp_path, "asyncapi", base_url=base_url))
 
 
-def test_every_reference_in_them_leads_somewhere_and_every_schema_is_one(openapi: Document, asyncapi: Document) -> None:
+def test_documents_have_valid_references_and_schemas(openapi: Document, asyncapi: Document) -> None:
     for document in (openapi, asyncapi):
         for reference in set(re.findall(r'"\$ref":"#/([^"]+)"', json.dumps(document, separators=(",", ":")))):
             found = document
@@ -81,7 +81,7 @@ def test_every_reference_in_them_leads_somewhere_and_every_schema_is_one(openapi
             jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
 
 
-def test_every_example_in_the_openapi_document_is_of_its_own_schema(openapi: Document) -> None:
+def test_openapi_examples_match_their_schemas(openapi: Document) -> None:
     checked = 0
     components = openapi["components"]
     for _, operation in operations(openapi):
@@ -99,7 +99,7 @@ def test_every_example_in_the_openapi_document_is_of_its_own_schema(openapi: Doc
     assert checked > 200
 
 
-def test_every_message_has_an_example_of_its_own_schema(asyncapi: Document) -> None:
+def test_asyncapi_examples_match_their_schemas(asyncapi: Document) -> None:
     for name, message in asyncapi["components"]["messages"].items():
         assert message["examples"]
         for example in message["examples"]:
@@ -107,14 +107,14 @@ def test_every_message_has_an_example_of_its_own_schema(asyncapi: Document) -> N
             check_example(message["payload"], example["payload"], asyncapi["components"])
 
 
-# ---- they hold all that there is, and nothing else
+# ---- complete documents
 
 
 WITHOUT_HEAD = {"HEAD /ws"}
-"""A handshake is no file."""
+"""A handshake has no HEAD."""
 
 
-async def test_every_route_stands_in_the_document_and_every_operation_is_a_route(run: Run, openapi: Document) -> None:
+async def test_openapi_document_has_exactly_the_routes_of_the_server(run: Run, openapi: Document) -> None:
     app = (await run()).client.app
     assert app is not None
     routes = {f"{route.method} {route.resource.canonical}" for route in app.router.routes() if route.resource}
@@ -125,7 +125,7 @@ async def test_every_route_stands_in_the_document_and_every_operation_is_a_route
     }
 
 
-def test_every_operation_has_a_name_of_its_own_and_a_chapter(openapi: Document) -> None:
+def test_operations_have_a_unique_id_and_a_tag(openapi: Document) -> None:
     names = [operation["operationId"] for _, operation in operations(openapi)]
     assert len(names) == len(set(names))
     assert {tag for _, operation in operations(openapi) for tag in operation["tags"]} == {
@@ -133,7 +133,7 @@ def test_every_operation_has_a_name_of_its_own_and_a_chapter(openapi: Document) 
     }
 
 
-def test_every_code_of_a_problem_is_one_that_some_operation_may_answer(openapi: Document) -> None:
+def test_openapi_document_has_every_error_code_with_its_status(openapi: Document) -> None:
     named = set()
     for _, operation in operations(openapi):
         for status, answer in operation["responses"].items():
@@ -142,17 +142,17 @@ def test_every_code_of_a_problem_is_one_that_some_operation_may_answer(openapi: 
                 codes = problem["schema"]["properties"]["code"]["enum"]
                 assert {STATUS[code] for code in codes} == {int(status)}
                 named |= set(codes)
-    assert named == STATUS.keys() - ELSEWHERE
+    assert named == STATUS.keys() - CODES_WITHOUT_OPERATION
 
 
-def test_every_word_is_said(openapi: Document, asyncapi: Document) -> None:
+def test_every_description_is_used(openapi: Document, asyncapi: Document) -> None:
     schemas = openapi["components"]["schemas"] | asyncapi["components"]["schemas"]
     assert TYPES.keys() == schemas.keys()
     fields = {name for schema in schemas.values() for name in schema["properties"]}
     whole = {f"{kind}.{name}" for kind, schema in schemas.items() for name in schema["properties"]}
     parameters = {one["name"] for _, operation in operations(openapi) for one in operation["parameters"]}
-    said = {name for name in FIELDS if name in fields | parameters | whole}
-    assert said == FIELDS.keys()
+    used = {name for name in FIELDS if name in fields | parameters | whole}
+    assert used == FIELDS.keys()
     headers = {
         name
         for _, operation in operations(openapi)
@@ -163,15 +163,15 @@ def test_every_word_is_said(openapi: Document, asyncapi: Document) -> None:
     assert {f"{kind}.{name}" for kind, names in OMIT_FROM_EXAMPLES.items() for name in names} <= whole
 
 
-# ---- where the server is
+# ---- the server's URL
 
 
-def test_without_a_public_address_the_server_is_where_the_document_lies(openapi: Document, asyncapi: Document) -> None:
+def test_server_url_without_base_url_is_relative_to_the_document(openapi: Document, asyncapi: Document) -> None:
     assert openapi["servers"] == [{"url": ".."}]
     assert "servers" not in asyncapi
 
 
-def test_the_public_address_is_that_of_the_servers(tmp_path: Path) -> None:
+def test_server_urls_come_from_base_url(tmp_path: Path) -> None:
     assert read(tmp_path, "openapi", base_url="https://dog.example/garden")["servers"] == [
         {"url": "https://dog.example/garden"}
     ]
@@ -180,10 +180,10 @@ def test_the_public_address_is_that_of_the_servers(tmp_path: Path) -> None:
     assert servers["events"] == {"host": "dog.example", "pathname": "/garden", "protocol": "https"}
 
 
-# ---- what is said is what they say
+# ---- messages on the wire
 
 
-async def test_what_the_server_says_is_what_the_document_has(run: Run) -> None:
+async def test_server_sends_only_messages_of_the_asyncapi_document(run: Run) -> None:
     running = await run(dead_time=0.0)
     with checked_messages():
         async with running.watch() as events:
@@ -207,18 +207,18 @@ async def test_what_the_server_says_is_what_the_document_has(run: Run) -> None:
         '{"type":"unheard"}',
         '{"type":"pong","request":null}',
         "[]",
-        '{"type":"capturing","at":"2026-11-22T11:14:38.123Z","camera":"main","capture":1}',  # nobody has numbered it
+        '{"type":"capturing","at":"2026-11-22T11:14:38.123Z","camera":"main","capture":1}',  # without a number
         '{"type":"capturing","seq":1,"cursor":"1-1","at":"today","camera":"main","capture":1}',
     ],
 )
-async def test_a_message_that_is_not_in_the_document_fails_the_test_that_hears_it(message: str) -> None:
-    async def tell(connection: ServerConnection) -> None:
+async def test_message_that_is_not_in_the_document_fails_a_test(message: str) -> None:
+    async def send_message(connection: ServerConnection) -> None:
         await connection.send(message)
 
     with pytest.raises(AssertionError):
         check_message(message)
     with checked_messages():
-        async with serve(tell, "127.0.0.1", 0) as server:
+        async with serve(send_message, "127.0.0.1", 0) as server:
             port = next(iter(server.sockets)).getsockname()[1]
             async with connect(f"ws://127.0.0.1:{port}/ws?since=1-1") as connection:
                 with pytest.raises(AssertionError):
@@ -231,7 +231,7 @@ async def test_a_message_that_is_not_in_the_document_fails_the_test_that_hears_i
 
 
 class Page(HTMLParser):
-    """What a page links to and loads, and its anchors."""
+    """A page's links, loaded files and anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class Page(HTMLParser):
             self.loaded.append(str(found["src"]))
 
 
-async def test_the_page_has_every_operation_message_and_type(run: Run, openapi: Document, asyncapi: Document) -> None:
+async def test_api_page_has_every_operation_message_and_type(run: Run, openapi: Document, asyncapi: Document) -> None:
     running = await run()
     async with running.client.get("/api") as answer:
         assert (answer.status, answer.content_type) == (200, "text/html")
@@ -265,22 +265,22 @@ async def test_the_page_has_every_operation_message_and_type(run: Run, openapi: 
     assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= anchors
 
 
-async def test_the_page_loads_nothing_from_elsewhere_and_no_script(run: Run) -> None:
+async def test_api_page_loads_no_script_and_nothing_from_other_sites(run: Run) -> None:
     running = await run()
     async with running.client.get("/api") as answer:
         page = Page(await answer.text())
     assert "iframe" not in page.tags
     assert [url.rpartition(".")[2] for url in page.loaded if "static/" in url].count("css") == 1
     assert not [url for url in page.loaded if url.endswith(".js")]
-    for address in {*page.links, *page.loaded}:
-        if not address.startswith("#"):
-            assert address.startswith("./"), address
-            async with running.client.get(f"/{address.removeprefix('./')}") as found:
-                assert found.status == 200, address
+    for url in {*page.links, *page.loaded}:
+        if not url.startswith("#"):
+            assert url.startswith("./"), url
+            async with running.client.get(f"/{url.removeprefix('./')}") as found:
+                assert found.status == 200, url
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/openapi.json", "/api/asyncapi.json"])
-async def test_who_has_a_document_already_is_told_so(run: Run, path: str) -> None:
+async def test_documents_have_an_etag(run: Run, path: str) -> None:
     running = await run()
     async with running.client.get(path) as first, running.client.get(path) as second:
         assert await first.read() == await second.read()

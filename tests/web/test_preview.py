@@ -1,6 +1,6 @@
-"""GET /preview.mjpg on real sockets: everyone sees the newest frame, nobody waits for anybody, and it ends in order.
+"""GET /preview.mjpg on real sockets: speed, disconnects and shutdown.
 
-The real application behind its guard, with cameras whose frames the test gives; and as a process, with the test card.
+The tests run the real application with cameras under their control, and a process with the test card.
 """
 
 import asyncio
@@ -34,42 +34,42 @@ from tests.support.pictures import make_picture
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
 
-HERE = "127.0.0.1"
+HOST = "127.0.0.1"
 SMALL = [make_picture(seed=seed) for seed in range(8)]
 
 
 def make_frame(number: int, size: int) -> bytes:
-    """So many bytes, with a number to be known by: what they show is nobody's business on the way."""
+    """Return `size` bytes that begin with the frame's number. They need not be an image."""
     return b"%08d" % number + random.Random(number).randbytes(size - 8)
 
 
 @dataclass
-class Eye:
-    """One client of a preview, by hand."""
+class PreviewClient:
+    """A client of a preview on a raw socket."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     status: int = 0
     fields: dict[str, str] = field(default_factory=dict)
 
-    async def ask(self, address: str, method: str = "GET", version: str = "1.1") -> "Eye":
+    async def request(self, address: str, method: str = "GET", version: str = "1.1") -> "PreviewClient":
         self.writer.write(f"{method} {address} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
         return self
 
-    async def read_head(self) -> "Eye":
+    async def read_head(self) -> "PreviewClient":
         status_line, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
         self.status = int(status_line.split()[1])
         self.fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return self
 
     async def read_problem(self) -> tuple[int, str]:
-        """Status and code of what is no preview."""
+        """Return the status and code of an error."""
         await self.read_head()
         body = await self.reader.readexactly(int(self.fields["content-length"]))
         return self.status, json.loads(body)["code"]
 
     async def read_frame(self) -> bytes:
-        """The next part's. Raises IncompleteReadError at the end."""
+        """Return the next part's frame. Raise IncompleteReadError at the end."""
         header = await self.reader.readuntil(b"\r\n\r\n")
         assert header.startswith(b"--frame\r\nContent-Type: image/jpeg\r\n"), header
         length = re.search(rb"Content-Length: (\d+)\r\n", header)
@@ -79,7 +79,7 @@ class Eye:
         return frame
 
     async def read_to_the_end(self) -> bytes:
-        """What comes until the server has hung up, however it did."""
+        """Return all bytes until the server has disconnected."""
         rest = b""
         with contextlib.suppress(ConnectionError):
             while data := await self.reader.read(65536):
@@ -92,18 +92,18 @@ class Eye:
 
 
 @dataclass
-class Viewing:
-    """The service, its cameras by name, and who looks."""
+class PreviewService:
+    """The service, its cameras by name, and its clients."""
 
     app: web.Application
     runner: web.AppRunner
     port: int
     cameras: dict[str, HandCamera]
-    eyes: list[Eye]
+    clients: list[PreviewClient]
 
     @property
     def url(self) -> str:
-        return f"http://{HERE}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     @property
     def camera(self) -> HandCamera:
@@ -114,36 +114,36 @@ class Viewing:
 
     @property
     def waiting(self) -> int:
-        """Bytes of answers that the system has not taken yet."""
+        """Bytes of responses that the kernel has not taken yet."""
         assert self.runner.server is not None
         transports = [handler.transport for handler in self.runner.server.connections]
         return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
 
-    async def come(self, *, receive_buffer: int = 0) -> Eye:
+    async def connect(self, *, receive_buffer: int = 0) -> PreviewClient:
         connection = socket.socket()
         connection.setblocking(False)
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(connection, (HERE, self.port))
-        eye = Eye(*await asyncio.open_connection(sock=connection, limit=1 << 16))
-        self.eyes.append(eye)
-        return eye
+        await asyncio.get_running_loop().sock_connect(connection, (HOST, self.port))
+        client = PreviewClient(*await asyncio.open_connection(sock=connection, limit=1 << 16))
+        self.clients.append(client)
+        return client
 
-    async def watch(self, query: str = "", *, receive_buffer: int = 0) -> Eye:
-        """Someone who watches, for sure, by now."""
-        eye = await (await self.come(receive_buffer=receive_buffer)).ask(f"/preview.mjpg{query}")
-        await eye.read_head()
-        assert eye.status == 200
-        return eye
+    async def watch(self, query: str = "", *, receive_buffer: int = 0) -> PreviewClient:
+        """Return a client that receives the preview already."""
+        client = await (await self.connect(receive_buffer=receive_buffer)).request(f"/preview.mjpg{query}")
+        await client.read_head()
+        assert client.status == 200
+        return client
 
 
 class View(Protocol):
-    def __call__(self, *names: str, **settings: object) -> Awaitable[Viewing]: ...
+    def __call__(self, *names: str, **settings: object) -> Awaitable[PreviewService]: ...
 
 
 @contextlib.asynccontextmanager
-async def run_viewing(folder: Path, *names: str, **settings: object) -> AsyncIterator[Viewing]:
-    """The service with these cameras, and these settings for each, as dog.web.server has it listen."""
+async def run_preview_service(folder: Path, *names: str, **settings: object) -> AsyncIterator[PreviewService]:
+    """Run the service with these cameras and their settings, listening as in dog.web.server."""
     cameras = {name: HandCamera() for name in names}
     for camera in cameras.values():
         camera.has_preview = True
@@ -154,13 +154,13 @@ async def run_viewing(folder: Path, *names: str, **settings: object) -> AsyncIte
     await runner.setup()
     assert runner.server is not None
     guard = app[CONNECTIONS].guard(runner.server)
-    server = await asyncio.get_running_loop().create_server(guard, HERE, 0)
-    viewing = Viewing(app, runner, server.sockets[0].getsockname()[1], cameras, [])
+    server = await asyncio.get_running_loop().create_server(guard, HOST, 0)
+    service = PreviewService(app, runner, server.sockets[0].getsockname()[1], cameras, [])
     try:
-        yield viewing
+        yield service
     finally:
-        for eye in viewing.eyes:
-            eye.writer.close()
+        for client in service.clients:
+            client.writer.close()
         server.close()
         await drain(app)
         await runner.cleanup()
@@ -168,126 +168,126 @@ async def run_viewing(folder: Path, *names: str, **settings: object) -> AsyncIte
 
 @pytest.fixture
 async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """`await view("main", "porch", dead_time=0.0)`: such a service; without names, with the camera `main`."""
+    """`await view("main", "porch", dead_time=0.0)`: such a service, by default with the camera `main`."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def start(*names: str, **settings: object) -> Awaitable[Viewing]:
-            return stack.enter_async_context(run_viewing(tmp_path, *(names or ("main",)), **settings))
+        def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
+            return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **settings))
 
         yield start
 
 
-def show(camera: HandCamera, frame: bytes) -> None:
-    assert camera.shown_to is not None, "nobody watches"
+def send_frame(camera: HandCamera, frame: bytes) -> None:
+    assert camera.shown_to is not None, "there is no viewer"
     camera.shown_to(frame)
 
 
-async def wait_for_watchers(camera: HandCamera) -> None:
+async def wait_for_preview(camera: HandCamera) -> None:
     await until(lambda: camera.shown_to is not None)
 
 
-async def wait_for_no_watchers(camera: HandCamera) -> None:
+async def wait_for_no_preview(camera: HandCamera) -> None:
     await until(lambda: camera.shown_to is None)
 
 
-# ---- what is answered
+# ---- the response
 
 
-async def test_each_frame_comes_as_a_part_with_its_type_and_length(view: View) -> None:
-    viewing = await view()
-    eye = await viewing.watch()
-    assert eye.fields["content-type"] == "multipart/x-mixed-replace; boundary=frame"
-    assert eye.fields["cache-control"] == "no-store"
-    assert eye.fields["x-accel-buffering"] == "no"
-    assert eye.fields["connection"] == "close"
-    assert "content-security-policy" in eye.fields
-    assert not {"transfer-encoding", "content-length"} & eye.fields.keys()
+async def test_preview_sends_each_frame_as_a_part_with_type_and_length(view: View) -> None:
+    service = await view()
+    client = await service.watch()
+    assert client.fields["content-type"] == "multipart/x-mixed-replace; boundary=frame"
+    assert client.fields["cache-control"] == "no-store"
+    assert client.fields["x-accel-buffering"] == "no"
+    assert client.fields["connection"] == "close"
+    assert "content-security-policy" in client.fields
+    assert not {"transfer-encoding", "content-length"} & client.fields.keys()
     for frame in SMALL:
-        show(viewing.camera, frame)
-        assert await eye.read_frame() == frame
+        send_frame(service.camera, frame)
+        assert await client.read_frame() == frame
 
 
-async def test_with_ahead_the_next_parts_header_comes_with_each_frame(view: View) -> None:
-    viewing = await view()
-    eye = await viewing.watch("?ahead=1")
+async def test_ahead_sends_the_next_header_with_each_frame(view: View) -> None:
+    service = await view()
+    client = await service.watch("?ahead=1")
     header = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
-    assert await eye.reader.readexactly(len(header)) == header
+    assert await client.reader.readexactly(len(header)) == header
     for frame in SMALL:
-        show(viewing.camera, frame)
+        send_frame(service.camera, frame)
         expected = frame + b"\r\n" + header
-        assert await eye.reader.readexactly(len(expected)) == expected
+        assert await client.reader.readexactly(len(expected)) == expected
 
 
-async def test_a_client_of_http_1_0_is_shown_the_same(view: View) -> None:
-    viewing = await view()
-    eye = await (await (await viewing.come()).ask("/preview.mjpg", version="1.0")).read_head()
-    show(viewing.camera, SMALL[0])
-    assert await eye.read_frame() == SMALL[0]
+async def test_http_1_0_client_receives_the_same_frames(view: View) -> None:
+    service = await view()
+    client = await (await (await service.connect()).request("/preview.mjpg", version="1.0")).read_head()
+    send_frame(service.camera, SMALL[0])
+    assert await client.read_frame() == SMALL[0]
 
 
-async def test_who_asks_for_the_head_alone_is_answered_and_watches_nothing(view: View) -> None:
-    viewing = await view()
-    eye = await (await (await viewing.come()).ask("/preview.mjpg", method="HEAD")).read_head()
-    assert (eye.status, eye.fields["content-type"]) == (200, "multipart/x-mixed-replace; boundary=frame")
-    assert await eye.read_to_the_end() == b""
-    assert viewing.camera.shown_to is None
+async def test_head_request_does_not_start_the_preview(view: View) -> None:
+    service = await view()
+    client = await (await (await service.connect()).request("/preview.mjpg", method="HEAD")).read_head()
+    assert (client.status, client.fields["content-type"]) == (200, "multipart/x-mixed-replace; boundary=frame")
+    assert await client.read_to_the_end() == b""
+    assert service.camera.shown_to is None
 
 
-async def test_a_camera_that_is_not_there_or_shows_nothing_is_a_problem(view: View) -> None:
-    viewing = await view("main", "porch", "yard")
-    viewing.cameras["porch"].has_preview = False
+async def test_preview_of_an_unknown_offline_or_unsuitable_camera_is_an_error(view: View) -> None:
+    service = await view("main", "porch", "yard")
+    service.cameras["porch"].has_preview = False
     for name, expected in {"attic": (404, "unknown_camera"), "porch": (404, "no_preview")}.items():
-        eye = await (await viewing.come()).ask(f"/preview.mjpg?camera={name}")
-        assert await eye.read_problem() == expected
-    viewing.cameras["yard"].offline = True
-    task = viewing.app[SERVICE].cameras["yard"]
+        client = await (await service.connect()).request(f"/preview.mjpg?camera={name}")
+        assert await client.read_problem() == expected
+    service.cameras["yard"].offline = True
+    task = service.app[SERVICE].cameras["yard"]
     with contextlib.suppress(Exception):
         await task.capture_and_wait(max_age=0)
     assert task.offline is not None
-    eye = await (await viewing.come()).ask("/preview.mjpg?camera=yard")
-    assert await eye.read_problem() == (503, "camera_offline")
-    assert int(eye.fields["retry-after"]) >= 1
-    assert all(camera.shown_to is None for camera in viewing.cameras.values())
+    client = await (await service.connect()).request("/preview.mjpg?camera=yard")
+    assert await client.read_problem() == (503, "camera_offline")
+    assert int(client.fields["retry-after"]) >= 1
+    assert all(camera.shown_to is None for camera in service.cameras.values())
 
 
-# ---- who watches, and how fast
+# ---- viewers and their speed
 
 
-async def test_each_camera_has_viewers_of_its_own(view: View) -> None:
-    viewing = await view("main", "porch")
-    first, main, porch = [await viewing.watch(query) for query in ("", "?camera=main", "?camera=porch")]
-    assert (viewing.preview("main").count, viewing.preview("porch").count) == (2, 1)
-    show(viewing.cameras["main"], SMALL[0])
-    show(viewing.cameras["porch"], SMALL[1])
-    assert [await eye.read_frame() for eye in (first, main, porch)] == [SMALL[0], SMALL[0], SMALL[1]]
+async def test_each_camera_sends_its_frames_only_to_its_own_viewers(view: View) -> None:
+    service = await view("main", "porch")
+    first, main, porch = [await service.watch(query) for query in ("", "?camera=main", "?camera=porch")]
+    assert (service.preview("main").count, service.preview("porch").count) == (2, 1)
+    send_frame(service.cameras["main"], SMALL[0])
+    send_frame(service.cameras["porch"], SMALL[1])
+    assert [await client.read_frame() for client in (first, main, porch)] == [SMALL[0], SMALL[0], SMALL[1]]
     porch.reset()
-    await wait_for_no_watchers(viewing.cameras["porch"])
-    show(viewing.cameras["main"], SMALL[2])
-    assert [await eye.read_frame() for eye in (first, main)] == [SMALL[2], SMALL[2]]
+    await wait_for_no_preview(service.cameras["porch"])
+    send_frame(service.cameras["main"], SMALL[2])
+    assert [await client.read_frame() for client in (first, main)] == [SMALL[2], SMALL[2]]
 
 
-async def test_who_does_not_read_holds_nobody_up_and_goes_on_with_the_newest_frame(view: View) -> None:
-    viewing = await view()
-    slow, quick = await viewing.watch(receive_buffer=4096), await viewing.watch()
+async def test_stalled_client_delays_no_other_and_continues_with_the_newest_frame(view: View) -> None:
+    service = await view()
+    slow, quick = await service.watch(receive_buffer=4096), await service.watch()
     frames = [make_frame(number, 400_000) for number in range(30)]
     for frame in frames:
-        show(viewing.camera, frame)
+        send_frame(service.camera, frame)
         assert await quick.read_frame() == frame
-        assert viewing.waiting <= len(frame) + 1000  # the slow one's first, and nothing after it
+        assert service.waiting <= len(frame) + 1000  # the slow client's first frame, and no other
     assert [await slow.read_frame(), await slow.read_frame()] == [frames[0], frames[-1]]
-    show(viewing.camera, frames[0])
+    send_frame(service.camera, frames[0])
     assert await slow.read_frame() == frames[0]
 
 
-async def test_the_system_keeps_little_for_who_does_not_read(view: View) -> None:
-    """Of small frames too, which the system would take by the hundred, and aiohttp by the dozen."""
-    viewing = await view()
-    slow, quick = await viewing.watch(receive_buffer=4096), await viewing.watch()
+async def test_kernel_buffers_little_for_a_stalled_client(view: View) -> None:
+    """Check it with small frames, of which the kernel would buffer hundreds, and aiohttp dozens."""
+    service = await view()
+    slow, quick = await service.watch(receive_buffer=4096), await service.watch()
     frames = [make_frame(number, 10_000) for number in range(300)]
     for frame in frames:
-        show(viewing.camera, frame)
+        send_frame(service.camera, frame)
         assert await quick.read_frame() == frame
-        assert viewing.waiting <= len(frame) + 1000
+        assert service.waiting <= len(frame) + 1000
     late = [int((await slow.read_frame())[:8])]
     while late[-1] != 299:
         late.append(int((await slow.read_frame())[:8]))
@@ -295,162 +295,162 @@ async def test_the_system_keeps_little_for_who_does_not_read(view: View) -> None
     assert late == sorted(late)
 
 
-async def test_who_is_slow_but_reads_stays_and_who_takes_nothing_is_cut_off(
+async def test_slow_client_stays_connected_and_stalled_client_is_disconnected(
     view: View, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The clock is the test's: each piece of a frame that is taken begins the time of the next one."""
-    viewing = await view()
-    slow = await viewing.watch(receive_buffer=4096)
-    assert viewing.runner.server is not None
-    (handler,) = viewing.runner.server.connections
+    """Check that each piece of a frame that is sent restarts the timeout. The test moves the clock."""
+    service = await view()
+    slow = await service.watch(receive_buffer=4096)
+    assert service.runner.server is not None
+    (handler,) = service.runner.server.connections
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
     frames = [make_frame(number, 400_000) for number in range(4)]
     for frame in frames:
-        show(viewing.camera, frame)
-        await until(lambda: viewing.waiting > 0)
-        assert viewing.waiting <= PIECE, "who does not read costs a piece, and not a frame"
+        send_frame(service.camera, frame)
+        await until(lambda: service.waiting > 0)
+        assert service.waiting <= PIECE, "a stalled client costs one piece, not a frame"
         timer = connection._stall_timer
         assert timer is not None
         reading = asyncio.create_task(slow.read_frame())
         await until(timer.cancelled)
         assert await reading == frame
-        await until(lambda: viewing.waiting == 0)
-        assert connection._stall_timer is None, "a frame that has left is no reason to look again"
-    show(viewing.camera, frames[0])
-    await until(lambda: viewing.waiting > 0)
+        await until(lambda: service.waiting == 0)
+        assert connection._stall_timer is None, "the timer ends when the frame has left"
+    send_frame(service.camera, frames[0])
+    await until(lambda: service.waiting > 0)
     caplog.set_level("INFO", "dog")
-    connection._check_progress(viewing.waiting)
-    await wait_for_no_watchers(viewing.camera)
-    assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
+    connection._check_progress(service.waiting)
+    await wait_for_no_preview(service.camera)
+    assert f"{HOST} reads its response too slowly: disconnected" in caplog.messages
 
 
-# ---- who goes
+# ---- disconnected clients
 
 
-async def _hang_up(eye: Eye) -> None:
-    eye.writer.close()
+async def _disconnect(client: PreviewClient) -> None:
+    client.writer.close()
 
 
-async def _be_reset(eye: Eye) -> None:
-    eye.reset()
+async def _reset(client: PreviewClient) -> None:
+    client.reset()
 
 
-async def _shut_down_the_sending_half(eye: Eye) -> None:
-    eye.writer.write_eof()
-    assert await eye.read_to_the_end() == b""
+async def _shut_down_the_sending_half(client: PreviewClient) -> None:
+    client.writer.write_eof()
+    assert await client.read_to_the_end() == b""
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["after a frame", "before the first frame"])
 @pytest.mark.parametrize(
     "leave",
-    [_hang_up, _be_reset, _shut_down_the_sending_half],
+    [_disconnect, _reset, _shut_down_the_sending_half],
     ids=lambda leave: leave.__name__.strip("_").replace("_", " "),
 )
-async def test_who_has_gone_is_noticed_though_no_frame_comes(
-    view: View, leave: Callable[[Eye], Awaitable[None]], watched: bool, caplog: pytest.LogCaptureFixture
+async def test_disconnected_client_is_detected_without_a_frame(
+    view: View, leave: Callable[[PreviewClient], Awaitable[None]], watched: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    viewing = await view()
+    service = await view()
     for _ in range(2):
-        eye = await viewing.watch()
-        assert viewing.camera.shown_to is not None
+        client = await service.watch()
+        assert service.camera.shown_to is not None
         if watched:
-            show(viewing.camera, SMALL[0])
-            await eye.read_frame()
-        await leave(eye)
-        await wait_for_no_watchers(viewing.camera)
-        assert viewing.preview().count == 0
-        await until(lambda: viewing.app[CONNECTIONS].count == 0)
+            send_frame(service.camera, SMALL[0])
+            await client.read_frame()
+        await leave(client)
+        await wait_for_no_preview(service.camera)
+        assert service.preview().count == 0
+        await until(lambda: service.app[CONNECTIONS].count == 0)
     assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
-async def test_who_goes_in_the_middle_of_a_frame_has_left(view: View, caplog: pytest.LogCaptureFixture) -> None:
-    viewing = await view()
-    eye = await viewing.watch(receive_buffer=4096)
-    show(viewing.camera, make_frame(0, 400_000))
-    await until(lambda: viewing.waiting > 0)
-    eye.reset()
-    await wait_for_no_watchers(viewing.camera)
-    await until(lambda: viewing.app[CONNECTIONS].count == 0)
+async def test_client_that_disconnects_within_a_frame_is_removed(view: View, caplog: pytest.LogCaptureFixture) -> None:
+    service = await view()
+    client = await service.watch(receive_buffer=4096)
+    send_frame(service.camera, make_frame(0, 400_000))
+    await until(lambda: service.waiting > 0)
+    client.reset()
+    await wait_for_no_preview(service.camera)
+    await until(lambda: service.app[CONNECTIONS].count == 0)
     assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
-# ---- presses and the end
+# ---- captures and shutdown
 
 
-async def test_an_offline_camera_keeps_its_viewers_and_goes_on_with_them_when_it_is_back(view: View) -> None:
-    viewing = await view()
-    eye = await viewing.watch()
-    show(viewing.camera, SMALL[0])
-    assert await eye.read_frame() == SMALL[0]
-    viewing.camera.offline = True
-    task = viewing.app[SERVICE].find_camera(None)
+async def test_preview_continues_when_an_offline_camera_is_back(view: View) -> None:
+    service = await view()
+    client = await service.watch()
+    send_frame(service.camera, SMALL[0])
+    assert await client.read_frame() == SMALL[0]
+    service.camera.offline = True
+    task = service.app[SERVICE].find_camera(None)
     with contextlib.suppress(Exception):
         await task.capture_and_wait(max_age=0)
     assert task.offline is not None
-    viewing.camera.offline = False
-    viewing.camera.sign.set()
+    service.camera.offline = False
+    service.camera.sign.set()
     await until(lambda: task.offline is None)
-    show(viewing.camera, SMALL[1])
-    assert await eye.read_frame() == SMALL[1]
+    send_frame(service.camera, SMALL[1])
+    assert await client.read_frame() == SMALL[1]
 
 
-async def test_frames_go_on_while_a_photo_is_taken(view: View) -> None:
-    viewing = await view(dead_time=0.0)
-    viewing.camera.held = True
-    eye = await viewing.watch()
-    press = asyncio.create_task(viewing.app[SERVICE].find_camera(None).capture_and_wait(max_age=0))
-    await viewing.camera.exposing.wait()
+async def test_preview_continues_during_a_capture(view: View) -> None:
+    service = await view(dead_time=0.0)
+    service.camera.held = True
+    client = await service.watch()
+    press = asyncio.create_task(service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0))
+    await service.camera.exposing.wait()
     for frame in SMALL:
-        show(viewing.camera, frame)
-        assert await eye.read_frame() == frame
-    await viewing.camera.release()
+        send_frame(service.camera, frame)
+        assert await client.read_frame() == frame
+    await service.camera.release()
     assert (await press)[0].outcome == "started"
-    show(viewing.camera, SMALL[0])
-    assert await eye.read_frame() == SMALL[0]
+    send_frame(service.camera, SMALL[0])
+    assert await client.read_frame() == SMALL[0]
 
 
-async def test_when_the_server_stops_everyone_is_told_that_this_was_the_last_part(view: View) -> None:
-    viewing = await view()
-    waiting, deaf = await viewing.watch(), await viewing.watch(receive_buffer=4096)
-    show(viewing.camera, make_frame(0, 400_000))
+async def test_shutdown_ends_each_preview_with_the_last_boundary(view: View) -> None:
+    service = await view()
+    waiting, stalled = await service.watch(), await service.watch(receive_buffer=4096)
+    send_frame(service.camera, make_frame(0, 400_000))
     await waiting.read_frame()
-    await drain(viewing.app)
+    await drain(service.app)
     assert await waiting.read_to_the_end() == END
-    assert viewing.preview().count == 0
-    await viewing.runner.cleanup()
-    rest = await deaf.read_to_the_end()
+    assert service.preview().count == 0
+    await service.runner.cleanup()
+    rest = await stalled.read_to_the_end()
     assert END not in rest
-    assert viewing.camera.closed
+    assert service.camera.closed
 
 
-# ---- the real thing: a process, and the test card
+# ---- a process with the test card
 
 
 def open_preview(server: ServerProcess) -> http.client.HTTPResponse:
-    answer = urllib.request.urlopen(f"{server.url}/preview.mjpg", timeout=20)
-    assert isinstance(answer, http.client.HTTPResponse)
-    return answer
+    response = urllib.request.urlopen(f"{server.url}/preview.mjpg", timeout=20)
+    assert isinstance(response, http.client.HTTPResponse)
+    return response
 
 
-def read_picture(answer: http.client.HTTPResponse) -> Image.Image:
-    """The next frame, decoded."""
-    assert answer.readline() == b"--frame\r\n"
+def read_picture(response: http.client.HTTPResponse) -> Image.Image:
+    """Return the next frame, decoded."""
+    assert response.readline() == b"--frame\r\n"
     fields = {}
-    while line := answer.readline().strip():
+    while line := response.readline().strip():
         name, _, value = line.partition(b":")
         fields[name.lower()] = value.strip()
-    picture = Image.open(io.BytesIO(answer.read(int(fields[b"content-length"]))))
+    picture = Image.open(io.BytesIO(response.read(int(fields[b"content-length"]))))
     picture.load()
-    assert answer.readline() == b"\r\n"
+    assert response.readline() == b"\r\n"
     return picture
 
 
-def test_the_test_card_is_seen_live_also_while_a_photo_is_taken(serve: Serve) -> None:
+def test_test_card_has_a_preview_also_during_captures(serve: Serve) -> None:
     server = serve("--dead-time", "0", "--preview-rate", "50")
     seen: list[bytes] = []
-    with open_preview(server) as answer:
+    with open_preview(server) as response:
 
         def press() -> None:
             request = urllib.request.Request(f"{server.url}/api/captures", data=b'{"max_age":0}', method="POST")
@@ -461,31 +461,31 @@ def test_the_test_card_is_seen_live_also_while_a_photo_is_taken(serve: Serve) ->
         presses = [threading.Thread(target=press) for _ in range(3)]
         for one in presses:
             one.start()
-            seen.append(read_picture(answer).tobytes())
+            seen.append(read_picture(response).tobytes())
             one.join()
-            seen.append(read_picture(answer).tobytes())
+            seen.append(read_picture(response).tobytes())
         assert len({photo["snapshot"] for photo in taken}) == 3
         assert len(set(seen)) == len(seen), "a frame was shown twice"
     assert server.stop() == 0
 
 
-def test_a_stop_ends_previews_in_order_those_that_nobody_reads_too(serve: Serve) -> None:
+def test_shutdown_ends_previews_also_of_stalled_clients(serve: Serve) -> None:
     server = serve("--preview-rate", "60")
-    deaf = []
+    stalled = []
     for _ in range(5):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        connection.connect((HERE, server.port))
+        connection.connect((HOST, server.port))
         connection.sendall(b"GET /preview.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        deaf.append(connection)
-    with open_preview(server) as answer:
+        stalled.append(connection)
+    with open_preview(server) as response:
         for _ in range(10):
-            read_picture(answer)
-        # The server ends itself with status 1 when its own limit of less than five seconds has passed.
+            read_picture(response)
+        # The server exits with status 1 if shutdown exceeds its own limit, which is below five seconds.
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        assert answer.read().endswith(END)
+        assert response.read().endswith(END)
         stopping.join()
     assert server.wait() == 0
-    for connection in deaf:
+    for connection in stalled:
         connection.close()

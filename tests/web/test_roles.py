@@ -18,7 +18,7 @@ from websockets.typing import Origin
 from dog.auth import ROLES, Accounts, Role, allows, find_place
 from dog.client import Client, Forbidden
 from dog.protocol import Hello
-from dog.web.apidocs.operation import PARTS, Operation
+from dog.web.apidocs.operation import PATH_PARAMS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.support.running import Running
@@ -64,7 +64,7 @@ def write(operation: Operation) -> str:
 
 
 def fill(path: str) -> str:
-    return re.sub(r"\{(\w+)\}", lambda name: str(PARTS[name[1]].example), path)
+    return re.sub(r"\{(\w+)\}", lambda name: str(PATH_PARAMS[name[1]].example), path)
 
 
 @pytest.fixture

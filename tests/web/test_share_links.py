@@ -1,4 +1,4 @@
-"""Links to give away: what they open, what they don't, how they end, and what they give away of everything else."""
+"""Share links: what they open and hide, and how they end."""
 
 import asyncio
 import datetime as dt
@@ -22,7 +22,7 @@ from PIL import ExifTags, Image
 from yarl import URL
 
 from dog.protocol import parse_timestamp
-from dog.web.handlers.share_links import SharedPicture, make_signer
+from dog.web.handlers.share_links import SharedImage, make_signer
 from dog.web.http.content import hash_content
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
@@ -35,13 +35,13 @@ WEEK = 7 * 24 * 3600
 CAMERA_LABEL = 0xC7A1
 
 
-async def take(running: Running) -> dict[str, Any]:
+async def take_photo(running: Running) -> dict[str, Any]:
     async with running.client.post("/api/captures", json={"max_age": 0}) as answer:
         photo: dict[str, Any] = await answer.json()
         return photo
 
 
-async def share(running: Running, snapshot: str, **body: Any) -> dict[str, Any]:
+async def create_link(running: Running, snapshot: str, **body: Any) -> dict[str, Any]:
     async with running.client.post(f"/api/snapshots/{snapshot}/links", json=body) as answer:
         assert answer.status == 201, await answer.text()
         link: dict[str, Any] = await answer.json()
@@ -60,8 +60,8 @@ async def fetch(running: Running, path: str, method: str = "GET", **options: Any
         return answer.status, await answer.text(errors="replace")
 
 
-async def have_expired(running: Running, link: str) -> None:
-    """As if its time were over: the row says so."""
+async def expire_link(running: Running, link: str) -> None:
+    """Change the share link's expiry in the index to a past time."""
 
     def expire(index: Any) -> None:
         with index.ledger.durably():
@@ -71,36 +71,36 @@ async def have_expired(running: Running, link: str) -> None:
     await store._run(store._thread, store._archive.tell, expire)
 
 
-# ---- making, listing, revoking
+# ---- creating, listing and revoking
 
 
-async def test_a_script_makes_a_link_that_works_for_a_week_unless_it_says_how_long(run: Run) -> None:
+async def test_share_link_lasts_a_week_or_for_expires_in(run: Run) -> None:
     running = await run()
-    photo = await take(running)
+    photo = await take_photo(running)
     async with running.client.post(f"/api/snapshots/{photo['snapshot']}/links") as answer:
-        usual = await answer.json()
-        assert (answer.status, answer.headers["Location"]) == (201, usual["url"])
-    brief = await share(running, photo["snapshot"], expires_in=60)
-    assert list(usual) == ["link", "url", "snapshot", "created_at", "expires_at"]
-    for link, seconds in (usual, WEEK), (brief, 60):
+        default = await answer.json()
+        assert (answer.status, answer.headers["Location"]) == (201, default["url"])
+    short = await create_link(running, photo["snapshot"], expires_in=60)
+    assert list(default) == ["link", "url", "snapshot", "created_at", "expires_at"]
+    for link, seconds in (default, WEEK), (short, 60):
         lives = parse_timestamp(link["expires_at"]) - parse_timestamp(link["created_at"])
         assert abs(lives.total_seconds() - seconds) < 1
         assert link["snapshot"] == photo["snapshot"]
         assert (await fetch(running, link["url"]))[0] == 200
-    assert await list_links(running, photo["snapshot"]) == in_order(usual, brief)
+    assert await list_links(running, photo["snapshot"]) == in_order(default, short)
 
 
 def in_order(*links: dict[str, Any]) -> list[dict[str, Any]]:
-    """The oldest first; two may be of one millisecond."""
+    """Sort by creation; two links may have the same millisecond."""
     return sorted(links, key=lambda link: (link["created_at"], link["link"]))
 
 
-async def test_a_list_has_the_links_of_one_photo_and_says_which_have_expired(run: Run) -> None:
+async def test_list_has_the_share_links_of_one_photo_and_marks_expired_ones(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo, other = await take(running), await take(running)
-    links = [await share(running, photo["snapshot"]) for _ in range(3)]
-    await share(running, other["snapshot"])
-    await have_expired(running, links[1]["link"])
+    photo, other = await take_photo(running), await take_photo(running)
+    links = [await create_link(running, photo["snapshot"]) for _ in range(3)]
+    await create_link(running, other["snapshot"])
+    await expire_link(running, links[1]["link"])
     assert await fetch(running, f"/api/links/{links[0]['link']}", "DELETE") == (204, "")
     found = await list_links(running, photo["snapshot"])
     assert [each["link"] for each in found] == [each["link"] for each in in_order(links[1], links[2])]
@@ -110,14 +110,14 @@ async def test_a_list_has_the_links_of_one_photo_and_says_which_have_expired(run
     }
 
 
-async def test_a_link_is_absolute_where_the_public_address_is_known(run: Run) -> None:
+async def test_share_link_is_an_absolute_url_with_base_url(run: Run) -> None:
     running = await run(base_url="https://dog.example/cam")
-    link = await share(running, (await take(running))["snapshot"])
+    link = await create_link(running, (await take_photo(running))["snapshot"])
     assert link["url"].startswith("https://dog.example/cam/shared/")
     path = link["url"].removeprefix("https://dog.example/cam")
     status, page = await fetch(running, path)
     assert status == 200
-    assert f'src="..{path}/picture.jpg"' in page, "below whatever prefix a proxy takes off"
+    assert f'src="..{path}/picture.jpg"' in page, "relative, so that it works below a proxy's prefix"
 
 
 @pytest.mark.parametrize(
@@ -135,23 +135,23 @@ async def test_a_link_is_absolute_where_the_public_address_is_known(run: Run) ->
         b"\xff",
     ],
 )
-async def test_a_time_that_a_link_can_not_have_is_a_clear_mistake(run: Run, body: str | bytes) -> None:
+async def test_invalid_lifetime_of_a_share_link_is_an_error(run: Run, body: str | bytes) -> None:
     running = await run()
-    photo = await take(running)
+    photo = await take_photo(running)
     status, text = await fetch(running, f"/api/snapshots/{photo['snapshot']}/links", "POST", data=body)
     assert (status, json.loads(text)["code"] in ("bad_message", "bad_json")) == (400, True), text
     assert await list_links(running, photo["snapshot"]) == []
 
 
 @pytest.mark.parametrize("seconds", [60, 60.5, 31536000.0])
-async def test_a_minute_and_a_year_are_the_bounds_of_a_link(run: Run, seconds: float) -> None:
+async def test_share_link_lasts_between_a_minute_and_a_year(run: Run, seconds: float) -> None:
     running = await run()
-    await share(running, (await take(running))["snapshot"], expires_in=seconds)
+    await create_link(running, (await take_photo(running))["snapshot"], expires_in=seconds)
 
 
-async def test_there_are_no_links_to_what_is_not_there_and_no_link_is_revoked_twice(run: Run) -> None:
+async def test_unknown_photos_and_revoked_share_links_are_errors(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo, gone = await take(running), await take(running)
+    photo, gone = await take_photo(running), await take_photo(running)
     await fetch(running, f"/api/snapshots/{gone['snapshot']}", "DELETE")
     for method in "GET", "POST":
         for place in "/api/snapshots", "/snapshots":
@@ -162,17 +162,17 @@ async def test_there_are_no_links_to_what_is_not_there_and_no_link_is_revoked_tw
             ):
                 status, text = await fetch(running, f"{place}/{snapshot}/links", method)
                 assert (status, code in text) == (410 if code == "gone_" else 404, True), (method, place, snapshot)
-    link = (await share(running, photo["snapshot"]))["link"]
+    link = (await create_link(running, photo["snapshot"]))["link"]
     assert (await fetch(running, f"/api/links/{link}", "DELETE"))[0] == 204
     for again in link, "a" * 24, "x", "%00", photo["snapshot"]:
         status, text = await fetch(running, f"/api/links/{again}", "DELETE")
         assert (status, json.loads(text)["code"]) == (404, "unknown_link")
 
 
-async def test_another_sites_page_can_make_and_revoke_nothing(run: Run) -> None:
+async def test_page_of_another_site_cannot_create_or_revoke_share_links(run: Run) -> None:
     running = await run()
-    snapshot = (await take(running))["snapshot"]
-    link = await share(running, snapshot)
+    snapshot = (await take_photo(running))["snapshot"]
+    link = await create_link(running, snapshot)
     for method, path in (
         ("POST", f"/api/snapshots/{snapshot}/links"),
         ("POST", f"/snapshots/{snapshot}/links"),
@@ -184,9 +184,9 @@ async def test_another_sites_page_can_make_and_revoke_nothing(run: Run) -> None:
     assert await list_links(running, snapshot) == [link]
 
 
-async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> None:
+async def test_page_creates_and_revokes_share_links_by_forms(run: Run) -> None:
     running = await run()
-    snapshot = (await take(running))["snapshot"]
+    snapshot = (await take_photo(running))["snapshot"]
     page = f"/snapshots/{snapshot}/links"
     async with running.client.get(f"/snapshots/{snapshot}") as answer:
         assert f'href="../snapshots/{snapshot}/links"' in await answer.text()
@@ -199,7 +199,7 @@ async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> 
     assert abs(lives - dt.timedelta(hours=1)) < dt.timedelta(seconds=1)
     action = re.search(r'action="\.\./\.\.(/[^"]*/revoke)"', text)
     assert action
-    for _ in range(2):  # a form that is sent twice does no harm
+    for _ in range(2):  # a repeated form is not an error
         async with running.client.post(action[1]) as answer:
             assert (answer.status, answer.url.path) == (200, page)
             assert "data-link" not in await answer.text()
@@ -210,17 +210,17 @@ async def test_the_page_makes_and_revokes_links_by_its_forms_alone(run: Run) -> 
     assert await list_links(running, snapshot) == []
 
 
-# ---- what a link opens
+# ---- the URLs of a share link
 
 
-async def test_a_link_opens_a_page_with_one_photo_and_no_way_from_there(run: Run) -> None:
+async def test_share_link_opens_a_page_with_one_photo_and_no_other_links(run: Run) -> None:
     running = await run()
     save, saved = running.service.store.save, dt.datetime(2026, 6, 1, 12, 30, 15, tzinfo=dt.UTC)
     snapshots = [
         await save(make_picture(size=(80, 60)), camera="shed", capture=n, captured_at=saved) for n in (701, 702, 703)
     ]
     shared = snapshots[1]
-    link = await share(running, shared.id)
+    link = await create_link(running, shared.id)
     async with running.client.get(link["url"], headers={**PAGE, "Cookie": f"dog_snapshot={shared.id}"}) as answer:
         page = await answer.text()
         headers = str(answer.headers)
@@ -238,10 +238,10 @@ async def test_a_link_opens_a_page_with_one_photo_and_no_way_from_there(run: Run
     assert {lead for lead in leads if not lead.startswith("../static/")} == {f"../shared/{token}/picture.jpg"}
 
 
-async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing_of_its_id(run: Run) -> None:
+async def test_image_of_a_share_link_is_the_original_and_hides_the_snapshot_id(run: Run) -> None:
     running = await run()
-    photo = await take(running)
-    link = await share(running, photo["snapshot"])
+    photo = await take_photo(running)
+    link = await create_link(running, photo["snapshot"])
     picture = f"{link['url']}/picture.jpg"
     async with running.client.get(picture) as answer:
         assert (answer.status, answer.content_type) == (200, "image/jpeg")
@@ -262,40 +262,40 @@ async def test_the_picture_of_a_link_is_the_cameras_bit_for_bit_and_says_nothing
             assert int(answer.headers["Content-Length"]) > 0
 
 
-async def test_the_exif_of_a_links_picture_names_neither_the_photo_nor_its_camera(run: Run) -> None:
+async def test_exif_of_a_shared_image_hides_the_snapshot_id_and_the_camera(run: Run) -> None:
     running = await run(exif=True)
-    photo = await take(running)
+    photo = await take_photo(running)
     secrets = (photo["snapshot"].encode(), photo["camera"].encode())
     async with running.client.get(photo["url"]) as answer:
         kept = await answer.read()
     assert all(secret in kept for secret in secrets)
-    one, other = [await share(running, photo["snapshot"]) for _ in range(2)]
+    one, other = [await create_link(running, photo["snapshot"]) for _ in range(2)]
     picture = f"{one['url']}/picture.jpg"
     async with running.client.get(picture) as answer:
         data, tag = await answer.read(), answer.headers["ETag"]
         assert int(answer.headers["Content-Length"]) == len(data)
     assert not any(secret in data for secret in secrets)
-    assert data[data.index(b"\xff\xdb") :] == kept[kept.index(b"\xff\xdb") :], "the picture as it was compressed"
+    assert data[data.index(b"\xff\xdb") :] == kept[kept.index(b"\xff\xdb") :], "the compressed image is unchanged"
     exif, stamped = (Image.open(io.BytesIO(each)).getexif() for each in (data, kept))
     inner, stamped_inner = (each.get_ifd(ExifTags.IFD.Exif) for each in (exif, stamped))
     assert {ExifTags.Base.ImageDescription, CAMERA_LABEL} <= set(stamped)
     assert {ExifTags.Base.ImageDescription, CAMERA_LABEL}.isdisjoint(exif)
     assert inner[ExifTags.Base.ImageUniqueID] == one["link"]
-    for told in ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.SubsecTimeOriginal:
-        assert inner[told] == stamped_inner[told]
+    for tag_id in ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.SubsecTimeOriginal:
+        assert inner[tag_id] == stamped_inner[tag_id]
     async with running.client.get(picture, headers={"If-None-Match": tag}) as answer:
         assert answer.status == 304
     async with running.client.get(picture, headers={"Range": "bytes=-9", "If-Range": tag}) as answer:
         assert (answer.status, await answer.read()) == (206, data[-9:])
     async with running.client.get(f"{other['url']}/picture.jpg", headers={"If-None-Match": tag}) as answer:
-        assert answer.status == 200, "its bytes are others"
+        assert answer.status == 200, "its bytes differ"
         assert other["link"].encode() in await answer.read()
 
 
-async def test_a_link_to_one_photo_opens_no_other_and_nothing_else(run: Run) -> None:
+async def test_share_link_opens_only_its_own_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo, other = await take(running), await take(running)
-    link = await share(running, photo["snapshot"])
+    photo, other = await take_photo(running), await take_photo(running)
+    link = await create_link(running, photo["snapshot"])
     token = link["url"].removeprefix("/shared/")
     for path in (
         f"/shared/{photo['snapshot']}",
@@ -316,11 +316,11 @@ async def test_a_link_to_one_photo_opens_no_other_and_nothing_else(run: Run) -> 
         assert (await fetch(running, path))[0] == 404, path
 
 
-# ---- forged links
+# ---- forged share links
 
 
-def changed(token: str) -> list[str]:
-    """The token with each character changed, in turn, and otherwise spoilt."""
+def alter_token(token: str) -> list[str]:
+    """Return variants of the token: each character changed in turn, and other damage."""
     digits = string.ascii_letters + string.digits + "-_"
     spoilt = [
         token[:at] + next(each for each in digits[at % 7 :] if each != old) + token[at + 1 :]
@@ -351,17 +351,17 @@ def changed(token: str) -> list[str]:
     return [*spoilt, *last, *shapes]
 
 
-async def test_a_forged_link_is_unknown_and_the_index_is_never_asked_for_it(
+async def test_forged_share_link_is_rejected_without_reading_the_index(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await run(dead_time=0.0)
-    photo, other = await take(running), await take(running)
-    links = [await share(running, each["snapshot"]) for each in (photo, other)]
+    photo, other = await take_photo(running), await take_photo(running)
+    links = [await create_link(running, each["snapshot"]) for each in (photo, other)]
     tokens = [link["url"].removeprefix("/shared/") for link in links]
     (head, signature), (other_head, _) = (token.split(".") for token in tokens)
     secret = await running.service.store.secret()
     forged = [
-        *changed(tokens[0]),
+        *alter_token(tokens[0]),
         f"{other_head}.{signature}",
         make_signer(b"another secret of thirty-two bytes").sign(head).decode(),
         make_signer(b"").sign(head).decode(),
@@ -388,15 +388,15 @@ async def test_a_forged_link_is_unknown_and_the_index_is_never_asked_for_it(
     assert asked == [link["link"] for link in links]
 
 
-async def test_a_token_is_signed_with_sha_256_and_its_last_digit_has_one_spelling(run: Run) -> None:
+async def test_share_link_tokens_are_signed_and_unique(run: Run) -> None:
     running = await run()
-    snapshot = (await take(running))["snapshot"]
-    tokens = [(await share(running, snapshot))["url"].removeprefix("/shared/") for _ in range(8)]
+    snapshot = (await take_photo(running))["snapshot"]
+    tokens = [(await create_link(running, snapshot))["url"].removeprefix("/shared/") for _ in range(8)]
     assert len(set(tokens)) == 8
     assert all(re.fullmatch(r"[a-z2-7]{24}\.[\w-]{43}", token) for token in tokens)
 
 
-# ---- how a link ends
+# ---- the end of a share link
 
 
 async def revoke(running: Running, link: dict[str, Any]) -> None:
@@ -408,12 +408,12 @@ async def delete(running: Running, link: dict[str, Any]) -> None:
 
 
 async def expire(running: Running, link: dict[str, Any]) -> None:
-    await have_expired(running, link["link"])
+    await expire_link(running, link["link"])
 
 
 async def make_room(running: Running, _link: dict[str, Any]) -> None:
     for _ in range(2):
-        await take(running)
+        await take_photo(running)
 
 
 async def lose_file(running: Running, link: dict[str, Any]) -> None:
@@ -431,11 +431,11 @@ async def lose_file(running: Running, link: dict[str, Any]) -> None:
         (expire, r"It expired on \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
     ],
 )
-async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_them(
+async def test_ended_share_link_and_its_image_return_410_also_to_a_cache(
     run: Run, end: Callable[..., Any], words: str
 ) -> None:
     running = await run(dead_time=0.0, keep_photos=2, picture_cache=1)
-    link = await share(running, (await take(running))["snapshot"])
+    link = await create_link(running, (await take_photo(running))["snapshot"])
     picture = f"{link['url']}/picture.jpg"
     async with running.client.get(picture) as answer:
         held = {"If-None-Match": answer.headers["ETag"]}
@@ -456,14 +456,14 @@ async def test_a_link_that_has_ended_is_gone_with_its_picture_also_for_who_has_t
             assert (answer.headers["X-Robots-Tag"], answer.headers["Cache-Control"]) == ("noindex", "no-store")
         assert re.search(words, page)
         assert "This link does not work" in page
-        assert "<a" not in page, "it leads nowhere"
+        assert "<a" not in page, "it has no links"
 
 
-async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_has_it(run: Run) -> None:
+async def test_clients_of_a_share_link_share_one_copy_of_the_image(run: Run) -> None:
     running = await run(exif=True)
     running.camera.results.append(encode(Image.effect_noise((2000, 2000), 60), quality=95))
-    photo = await take(running)
-    link = await share(running, photo["snapshot"])
+    photo = await take_photo(running)
+    link = await create_link(running, photo["snapshot"])
     picture = f"{link['url']}/picture.jpg"
     connections = [await running.connect_slowly() for _ in range(5)]
     for _, writer in connections:
@@ -480,37 +480,37 @@ async def test_those_who_open_a_link_share_one_copy_of_the_photo_until_the_last_
     await until(lambda: not find_copies())
 
 
-def find_copies() -> list[SharedPicture]:
-    return [found for found in gc.get_objects() if isinstance(found, SharedPicture)]
+def find_copies() -> list[SharedImage]:
+    return [found for found in gc.get_objects() if isinstance(found, SharedImage)]
 
 
-async def test_a_photo_whose_file_was_lost_is_gone_for_its_link(run: Run) -> None:
+async def test_share_link_of_a_lost_image_file_returns_410(run: Run) -> None:
     running = await run(picture_cache=0)
-    link = await share(running, (await take(running))["snapshot"])
+    link = await create_link(running, (await take_photo(running))["snapshot"])
     await lose_file(running, link)
     status, text = await fetch(running, f"{link['url']}/picture.jpg")
     assert (status, json.loads(text)["code"]) == (410, "gone_link")
 
 
-async def test_an_unknown_link_has_a_page_that_leads_nowhere(run: Run) -> None:
+async def test_unknown_share_link_shows_a_page_without_links(run: Run) -> None:
     running = await run()
     for path in "/shared/x", "/shared/x/picture.jpg":
         status, page = await fetch(running, path, headers=PAGE)
         assert (status, "This link does not work" in page, "<a" in page) == (404, True, False)
 
 
-async def test_revoking_one_link_leaves_the_others_to_the_same_photo(run: Run) -> None:
+async def test_revoking_a_share_link_keeps_others_to_the_same_photo(run: Run) -> None:
     running = await run()
-    snapshot = (await take(running))["snapshot"]
-    one, other = [await share(running, snapshot) for _ in range(2)]
+    snapshot = (await take_photo(running))["snapshot"]
+    one, other = [await create_link(running, snapshot) for _ in range(2)]
     await revoke(running, one)
     assert [(await fetch(running, link["url"]))[0] for link in (one, other)] == [410, 200]
 
 
-async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> None:
+async def test_page_of_one_photo_cannot_revoke_a_share_link_of_another(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo, other = await take(running), await take(running)
-    link = await share(running, other["snapshot"])
+    photo, other = await take_photo(running), await take_photo(running)
+    link = await create_link(running, other["snapshot"])
     status, text = await fetch(running, f"/snapshots/{photo['snapshot']}/links/{link['link']}/revoke", "POST")
     assert (status, json.loads(text)["code"]) == (404, "unknown_link")
     assert (await fetch(running, link["url"]))[0] == 200
@@ -518,9 +518,9 @@ async def test_the_page_of_one_photo_revokes_no_link_to_another(run: Run) -> Non
     assert (await fetch(running, link["url"]))[0] == 410
 
 
-async def test_a_link_is_revoked_for_whoever_asks_at_the_same_moment(run: Run) -> None:
+async def test_share_link_is_revoked_once_by_simultaneous_requests(run: Run) -> None:
     running = await run()
-    link = await share(running, (await take(running))["snapshot"])
+    link = await create_link(running, (await take_photo(running))["snapshot"])
     statuses = await asyncio.gather(*(fetch(running, f"/api/links/{link['link']}", "DELETE") for _ in range(8)))
     assert sorted(status for status, _ in statuses) == [204] + [404] * 7
 
@@ -528,7 +528,7 @@ async def test_a_link_is_revoked_for_whoever_asks_at_the_same_moment(run: Run) -
 # ---- real processes
 
 
-def ask(
+def send_request(
     server: ServerProcess, path: str, method: str = "GET", body: dict[str, Any] | None = None
 ) -> tuple[int, "Message[str, str]", bytes]:
     data = None if body is None else json.dumps(body).encode()
@@ -541,66 +541,68 @@ def ask(
             return error.code, error.headers, error.read()
 
 
-def share_new(server: ServerProcess, **body: Any) -> dict[str, Any]:
-    photo = json.loads(ask(server, "/api/captures", "POST", {"max_age": 0})[2])
-    link: dict[str, Any] = json.loads(ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body)[2])
+def share_new_photo(server: ServerProcess, **body: Any) -> dict[str, Any]:
+    photo = json.loads(send_request(server, "/api/captures", "POST", {"max_age": 0})[2])
+    link: dict[str, Any] = json.loads(
+        send_request(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body)[2]
+    )
     return link
 
 
 def change_index(folder: Path, statement: str, *values: object) -> None:
-    """While no server runs."""
+    """Change the index while no server runs."""
     database = sqlite3.connect(folder / "snapshots" / ".dog" / "index.sqlite3")
     assert database.execute(statement, values).rowcount != 0
     database.commit()
     database.close()
 
 
-def test_a_link_outlives_a_kill_a_restart_and_an_index_that_is_made_again(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_survives_a_kill_a_restart_and_a_rebuilt_index(serve: Serve, tmp_path: Path) -> None:
     server = serve("--dead-time", "0")
-    link, revoked = share_new(server), share_new(server)
-    picture = ask(server, f"{link['url']}/picture.jpg")[2]
-    ask(server, f"/api/links/{revoked['link']}", "DELETE")
+    link, revoked = share_new_photo(server), share_new_photo(server)
+    picture = send_request(server, f"{link['url']}/picture.jpg")[2]
+    send_request(server, f"/api/links/{revoked['link']}", "DELETE")
     server.kill()
     server = serve("--dead-time", "0")
-    assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
-    assert ask(server, revoked["url"])[0] == 410
+    assert send_request(server, f"{link['url']}/picture.jpg")[2] == picture
+    assert send_request(server, revoked["url"])[0] == 410
     assert server.stop() == 0
     change_index(tmp_path, "DROP TABLE snapshots")
     server = serve("--dead-time", "0")
     assert "the index is rebuilt" in server.stderr
-    assert ask(server, f"{link['url']}/picture.jpg")[2] == picture
-    assert ask(server, revoked["url"])[0] == 410
-    assert share_new(server)["url"] != link["url"]
+    assert send_request(server, f"{link['url']}/picture.jpg")[2] == picture
+    assert send_request(server, revoked["url"])[0] == 410
+    assert share_new_photo(server)["url"] != link["url"]
     assert server.stop() == 0
 
 
-def test_a_link_ends_when_its_time_has_passed(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_expires(serve: Serve, tmp_path: Path) -> None:
     server = serve("--dead-time", "0")
-    brief, other = share_new(server, expires_in=60), share_new(server)
-    assert ask(server, brief["url"])[0] == 200
+    short, other = share_new_photo(server, expires_in=60), share_new_photo(server)
+    assert send_request(server, short["url"])[0] == 200
     assert server.stop() == 0
-    change_index(tmp_path, "UPDATE shares SET expires_at = expires_at - 60000 WHERE id = ?", brief["link"])
+    change_index(tmp_path, "UPDATE shares SET expires_at = expires_at - 60000 WHERE id = ?", short["link"])
     server = serve("--dead-time", "0")
-    for path in brief["url"], f"{brief['url']}/picture.jpg":
-        status, headers, body = ask(server, path)
+    for path in short["url"], f"{short['url']}/picture.jpg":
+        status, headers, body = send_request(server, path)
         assert (status, json.loads(body)["code"], headers["Cache-Control"]) == (410, "gone_link", "no-store")
-    assert ask(server, other["url"])[0] == 200
-    (listed,) = json.loads(ask(server, f"/api/snapshots/{brief['snapshot']}/links")[2])["links"]
+    assert send_request(server, other["url"])[0] == 200
+    (listed,) = json.loads(send_request(server, f"/api/snapshots/{short['snapshot']}/links")[2])["links"]
     assert listed["expired"] is True
 
 
-def test_no_servers_link_works_at_another(serve: Serve, tmp_path: Path) -> None:
+def test_share_link_of_another_server_is_unknown(serve: Serve, tmp_path: Path) -> None:
     servers = []
     for name in "here", "there":
         (tmp_path / name).mkdir()
         servers.append(serve(cwd=tmp_path / name))
-    links = [share_new(server) for server in servers]
-    assert [ask(server, link["url"])[0] for server in servers for link in links] == [200, 404, 404, 200]
+    links = [share_new_photo(server) for server in servers]
+    assert [send_request(server, link["url"])[0] for server in servers for link in links] == [200, 404, 404, 200]
 
 
-def test_nothing_on_standard_error_tells_a_token(serve: Serve) -> None:
+def test_standard_error_has_no_share_link_token(serve: Serve) -> None:
     server = serve()
-    link = share_new(server)
-    ask(server, link["url"])
+    link = share_new_photo(server)
+    send_request(server, link["url"])
     assert server.stop() == 0
     assert link["url"] not in server.stderr

@@ -1,4 +1,4 @@
-"""GET /events: the push as Server-Sent Events, with a real process at either end."""
+"""GET /events: the push as Server-Sent Events, mostly with real processes."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.web.test_shutdown import read_close_code, read_until, watch
 
 
 class Event(NamedTuple):
-    """One event as it came; `data` is parsed."""
+    """A received event; `data` is parsed."""
 
     id: str | None
     type: str
@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 def read_events(lines: Iterator[str]) -> Iterator[Event | str]:
-    """Events, and comments and `retry` as they are."""
+    """Yield events, parsed, and comments and `retry` as text."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.rstrip("\n").partition(":")
@@ -50,7 +50,7 @@ def read_events(lines: Iterator[str]) -> Iterator[Event | str]:
 
 
 class Curl:
-    """`curl -N` on an address, which prints what comes as it comes."""
+    """`curl -N` on a URL, which prints events when they arrive."""
 
     def __init__(self, url: str, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -63,23 +63,23 @@ class Curl:
         self.all = read_events(iter(self.process.stdout))
 
     def read(self, *types: str) -> Event:
-        """The next event of one of these types (of any but `viewers`)."""
+        """Return the next event of these types, or of any except `viewers`."""
         for one in self.all:
             if isinstance(one, Event) and (one.type in types if types else one.type != "viewers"):
                 return one
         raise AssertionError(f"the events ended: {self.end()}")
 
     def end(self) -> tuple[int, str]:
-        """Its status and what it complained of, when the answer has ended."""
-        _, complaints = self.process.communicate(timeout=30)
-        return self.process.returncode, complaints
+        """Wait until the response has ended. Return curl's exit status and stderr."""
+        _, stderr = self.process.communicate(timeout=30)
+        return self.process.returncode, stderr
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
 
-def listen(server: ServerProcess, query: str = "", *options: str) -> Curl:
+def start_curl(server: ServerProcess, query: str = "", *options: str) -> Curl:
     return Curl(f"{server.url}/events{query}", *options)
 
 
@@ -89,8 +89,8 @@ def press(server: ServerProcess) -> str:
     return snapshot
 
 
-def ask(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:
-    """Another end of a connection that has asked for the events."""
+def open_stream(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:
+    """Return a connection that has sent a request for the events."""
     connection = socket.create_connection(address)
     connection.sendall(f"{method} /events HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
     return connection
@@ -104,9 +104,9 @@ def read_to_the_end(connection: socket.socket) -> bytes:
     return found
 
 
-def test_curl_hears_a_hello_and_then_each_event_with_its_cursor_as_its_id(serve: Serve) -> None:
+def test_curl_receives_hello_and_each_event_with_its_cursor_as_id(serve: Serve) -> None:
     server = serve("--dead-time", "0")
-    with closing(listen(server)) as curl:
+    with closing(start_curl(server)) as curl:
         assert next(curl.all) == "retry: 2000"
         hello = curl.read()
         assert (hello.type, hello.id, hello.data["viewers"]) == ("hello", hello.data["cursor"], 1)
@@ -119,71 +119,71 @@ def test_curl_hears_a_hello_and_then_each_event_with_its_cursor_as_its_id(serve:
         assert ready.data["seq"] == capturing.data["seq"] + 1 == hello.data["seq"] + 2
 
 
-def test_it_is_the_same_json_under_the_same_numbers_as_a_websocket_hears(serve: Serve) -> None:
+def test_event_stream_sends_the_same_json_as_the_websocket(serve: Serve) -> None:
     server = serve("--dead-time", "0")
-    with closing(listen(server)) as curl, watch(server) as viewer:
+    with closing(start_curl(server)) as curl, watch(server) as viewer:
         assert curl.read("hello")
         press(server)
         assert curl.read("ready").data == read_until(viewer, "ready")
 
 
-def test_a_count_of_viewers_has_no_id_so_that_the_last_cursor_stays(serve: Serve) -> None:
+def test_viewers_event_has_no_id(serve: Serve) -> None:
     server = serve()
-    with closing(listen(server)) as curl:
+    with closing(start_curl(server)) as curl:
         assert curl.read("hello").id is not None
-        with closing(listen(server)):
-            counted = curl.read("viewers")
-            while counted.data["count"] < 2:
-                counted = curl.read("viewers")
-        assert counted.id is None
+        with closing(start_curl(server)):
+            record_builds = curl.read("viewers")
+            while record_builds.data["count"] < 2:
+                record_builds = curl.read("viewers")
+        assert record_builds.id is None
 
 
 @pytest.mark.parametrize("how", ["header", "query"])
-def test_who_says_the_last_cursor_gets_what_it_missed_and_nothing_twice(serve: Serve, how: str) -> None:
+def test_cursor_resumes_without_losing_or_repeating_events(serve: Serve, how: str) -> None:
     server = serve("--dead-time", "0")
-    with closing(listen(server)) as curl:
+    with closing(start_curl(server)) as curl:
         assert curl.read("hello")
         press(server)
-        had = curl.read("ready")
+        last = curl.read("ready")
     missed = [press(server) for _ in range(3)]
-    by = ("", "--header", f"Last-Event-ID: {had.id}") if how == "header" else (f"?since={had.id}",)
-    with closing(listen(server, *by)) as curl:
+    by = ("", "--header", f"Last-Event-ID: {last.id}") if how == "header" else (f"?since={last.id}",)
+    with closing(start_curl(server, *by)) as curl:
         hello = curl.read()
-        assert (hello.type, hello.id, hello.data["recovered"]) == ("hello", had.id, True)
+        assert (hello.type, hello.id, hello.data["recovered"]) == ("hello", last.id, True)
         events = [curl.read() for _ in range(6)]
-        assert [event.data["seq"] for event in events] == list(range(had.data["seq"] + 1, had.data["seq"] + 7))
+        assert [event.data["seq"] for event in events] == list(range(last.data["seq"] + 1, last.data["seq"] + 7))
         assert [event.data["snapshot"] for event in events if event.type == "ready"] == missed
 
 
-def test_the_header_counts_where_a_browser_comes_back_to_an_address_with_since(serve: Serve) -> None:
+def test_last_event_id_overrides_since(serve: Serve) -> None:
     server = serve("--dead-time", "0")
-    with closing(listen(server)) as curl:
+    with closing(start_curl(server)) as curl:
         first = curl.read("hello")
         press(server)
         last = curl.read("ready")
-    with closing(listen(server, f"?since={first.id}", "--header", f"Last-Event-ID: {last.id}")) as curl:
+    with closing(start_curl(server, f"?since={first.id}", "--header", f"Last-Event-ID: {last.id}")) as curl:
         assert curl.read().id == last.id
 
 
-def test_after_a_crash_the_old_cursor_is_not_recovered_and_the_hello_has_the_truth(serve: Serve) -> None:
+def test_cursor_from_before_a_crash_is_not_recovered(serve: Serve) -> None:
     server = serve("--dead-time", "0")
-    with closing(listen(server)) as curl:
+    with closing(start_curl(server)) as curl:
         assert curl.read("hello")
         snapshot = press(server)
         last = curl.read("ready")
         server.kill()
-        assert curl.end()[0] == 0  # it ended; nothing else was said
+        assert curl.end()[0] == 0  # the response ended cleanly
     server.start()
-    with closing(listen(server, "", "--header", f"Last-Event-ID: {last.id}")) as curl:
+    with closing(start_curl(server, "", "--header", f"Last-Event-ID: {last.id}")) as curl:
         hello = curl.read()
         assert (hello.data["recovered"], hello.data["cameras"][0]["latest"]["snapshot"]) == (False, snapshot)
         assert hello.data["epoch"] > last.data["seq"]
         assert hello.id != last.id
 
 
-def test_the_servers_stop_ends_it_after_what_was_said_before(serve: Serve) -> None:
+def test_shutdown_ends_the_event_stream_without_an_error(serve: Serve) -> None:
     server = serve()
-    with closing(listen(server)) as curl, watch(server) as viewer:
+    with closing(start_curl(server)) as curl, watch(server) as viewer:
         assert curl.read("hello")
         server.send(signal.SIGTERM)
         assert curl.end() == (0, "")
@@ -191,7 +191,7 @@ def test_the_servers_stop_ends_it_after_what_was_said_before(serve: Serve) -> No
     assert server.wait() == 0
 
 
-# ---- manners
+# ---- origins, headers and other requests
 
 
 def address_of(running: Running) -> tuple[str, int]:
@@ -200,21 +200,21 @@ def address_of(running: Running) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://elsewhere.example", 403), ("http://friend.example", 200)])
-def test_a_page_from_elsewhere_hears_only_where_a_setting_allows_it(serve: Serve, origin: str, status: int) -> None:
+def test_page_of_another_site_receives_events_only_if_origins_allows_it(serve: Serve, origin: str, status: int) -> None:
     server = serve("--origins", "http://friend.example")
     request = urllib.request.Request(f"{server.url}/events", headers={"Origin": origin})
     try:
-        answer = urllib.request.urlopen(request, timeout=20)
+        response = urllib.request.urlopen(request, timeout=20)
     except urllib.error.HTTPError as refused:
-        answer = refused
-    with answer:
-        assert answer.status == status
-        assert answer.headers["Access-Control-Allow-Origin"] == (origin if status == 200 else None)
+        response = refused
+    with response:
+        assert response.status == status
+        assert response.headers["Access-Control-Allow-Origin"] == (origin if status == 200 else None)
 
 
-def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: Serve) -> None:
+def test_head_request_has_the_headers_and_keeps_the_connection(serve: Serve) -> None:
     server = serve()
-    with ask(("127.0.0.1", server.port), method="HEAD") as connection:
+    with open_stream(("127.0.0.1", server.port), method="HEAD") as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         first, rest = read_to_the_end(connection).split(b"\r\n\r\n", 1)
     assert first.startswith(b"HTTP/1.1 200 ")
@@ -223,9 +223,9 @@ def test_head_says_the_same_without_an_event_and_the_connection_goes_on(serve: S
     assert rest.endswith(b'{"status":"ok"}')
 
 
-def test_the_answer_says_how_it_is_to_be_passed_on_and_carries_the_headers_of_all(serve: Serve) -> None:
+def test_event_stream_has_proxy_and_security_headers(serve: Serve) -> None:
     server = serve()
-    with ask(("127.0.0.1", server.port)) as connection:
+    with open_stream(("127.0.0.1", server.port)) as connection:
         head = b""
         while b"\r\n\r\n" not in head:
             head += connection.recv(65536)
@@ -235,44 +235,44 @@ def test_the_answer_says_how_it_is_to_be_passed_on_and_carries_the_headers_of_al
     assert "default-src 'none'" in lines["Content-Security-Policy"]
 
 
-async def test_who_says_anything_more_is_hung_up_on(run: Run) -> None:
+async def test_client_that_sends_another_request_is_disconnected(run: Run) -> None:
     running = await run()
-    connection = ask(address_of(running))
+    connection = open_stream(address_of(running))
     await until(lambda: running.service.hub.count == 1)
     connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: running.service.hub.count == 0)
     connection.close()
 
 
-async def test_a_second_request_in_the_same_breath_is_not_answered_and_the_events_go_on(run: Run) -> None:
+async def test_pipelined_request_is_ignored_and_the_events_continue(run: Run) -> None:
     running = await run()
     reader, writer = await asyncio.open_connection(*address_of(running))
     for path in (b"/events", b"/healthz"):
         writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    said = await reader.readuntil(b"event: hello\n")
+    received = await reader.readuntil(b"event: hello\n")
     running.service.hub.publish(make_event(1))
-    said += await reader.readuntil(b"event: capturing\n")
-    assert said.count(b"HTTP/1.1 ") == 1
+    received += await reader.readuntil(b"event: capturing\n")
+    assert received.count(b"HTTP/1.1 ") == 1
     writer.close()
 
 
-async def test_a_reader_counts_as_a_viewer_and_as_one_connection(run: Run) -> None:
+async def test_event_stream_counts_as_one_viewer_and_one_connection(run: Run) -> None:
     running = await run()
 
     def read(name: str) -> float | None:
         return running.service.metrics.registry.get_sample_value(name)
 
-    connection = ask(address_of(running))
+    connection = open_stream(address_of(running))
     await until(lambda: (read("dog_viewers"), read("dog_connections")) == (1, 1))
     connection.close()
     await until(lambda: (read("dog_viewers"), read("dog_connections")) == (0, 0))
 
 
-async def test_who_comes_during_the_stop_is_sent_away_with_a_200_so_that_it_comes_back(run: Run) -> None:
+async def test_request_during_shutdown_ends_with_200_so_that_browsers_reconnect(run: Run) -> None:
     running = await run()
     running.service.hub.close(1012, "restarting")
-    async with running.client.get("/events") as answer:
-        assert (answer.status, await answer.read()) == (200, b"retry: 2000\n\n")
+    async with running.client.get("/events") as response:
+        assert (response.status, await response.read()) == (200, b"retry: 2000\n\n")
 
 
 # ---- at the hub
@@ -284,42 +284,42 @@ class Listener(Viewer):
     __slots__ = ()
 
 
-async def test_a_reader_that_does_not_read_is_dropped_when_the_backlog_waits_and_the_others_get_everything(
+async def test_stalled_viewer_is_dropped_and_others_receive_all_events(
     connect: Connect,
 ) -> None:
     hub = make_hub()
-    deaf, well = await connect(hub, receive_buffer=4096, make=Listener), await connect(hub, make=Listener)
+    stalled, healthy = await connect(hub, receive_buffer=4096, make=Listener), await connect(hub, make=Listener)
     viewer = await connect(hub)
-    for one in (deaf, well, viewer):
+    for one in (stalled, healthy, viewer):
         hub.join(one.viewer, [])
     assert (await viewer.read())["type"] == "hello"
     seq = 0
-    while not deaf.viewer.closing:
+    while not stalled.viewer.closing:
         seq += 1
         hub.publish(make_event(seq))
-        await well.reader.readuntil(f"id: 1000-{seq}\n".encode())
+        await healthy.reader.readuntil(f"id: 1000-{seq}\n".encode())
         assert (await viewer.read())["seq"] == seq
-        assert deaf.transport.get_write_buffer_size() <= hub_module.MAX_BACKLOG_BYTES + 1024
+        assert stalled.transport.get_write_buffer_size() <= hub_module.MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
-    assert deaf.transport.is_closing()
+    assert stalled.transport.is_closing()
 
 
-async def test_a_reader_that_does_not_read_does_not_hold_up_the_stop(connect: Connect) -> None:
+async def test_stalled_viewer_does_not_delay_shutdown(connect: Connect) -> None:
     hub = make_hub()
-    deaf = await connect(hub, receive_buffer=4096, make=Listener)
-    hub.join(deaf.viewer, [])
+    stalled = await connect(hub, receive_buffer=4096, make=Listener)
+    hub.join(stalled.viewer, [])
     seq = 0
-    while deaf.viewer.can_write_directly:
+    while stalled.viewer.can_write_directly:
         seq += 1
         hub.publish(make_event(seq))
     hub.close(1012, "restarting")
-    await hub.wait_closed()  # or the test's own limit passes
-    assert deaf.transport.is_closing()
+    await hub.wait_closed()  # or the test times out
+    assert stalled.transport.is_closing()
 
 
 @contextmanager
-def counted(form: Encoding, built: list[Encoding]) -> Iterator[None]:
-    """Meanwhile each frame of that form that is built is noted."""
+def record_builds(form: Encoding, built: list[Encoding]) -> Iterator[None]:
+    """Record each frame that this encoding builds."""
     build = form.build
 
     def note(message: Any, text: bytes) -> bytes:
@@ -331,20 +331,20 @@ def counted(form: Encoding, built: list[Encoding]) -> Iterator[None]:
     object.__setattr__(form, "build", build)
 
 
-async def test_an_event_is_built_once_in_each_form_however_many_listen(connect: Connect) -> None:
+async def test_event_is_encoded_once_per_encoding(connect: Connect) -> None:
     hub = make_hub()
     listeners = [await connect(hub, make=Listener) for _ in range(5)]
     for one in (*listeners, *[await connect(hub) for _ in range(5)]):
         hub.join(one.viewer, [])
     built: list[Encoding] = []
-    with counted(EVENT_STREAM, built), counted(WEBSOCKET, built):
+    with record_builds(EVENT_STREAM, built), record_builds(WEBSOCKET, built):
         hub.publish(make_event(1))
     for listener in listeners:
         await listener.reader.readuntil(b"id: 1000-1\n")
     assert sorted(built, key=ENCODINGS.index) == list(ENCODINGS)
 
 
-async def test_comments_keep_the_line_open_and_who_only_listens_is_never_too_silent(
+async def test_comments_are_sent_and_a_listening_viewer_is_never_dropped_as_silent(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.02)

@@ -1,4 +1,4 @@
-"""What the page is made of, and the default picture that a person may choose."""
+"""The files of the pages, and the default image in the setting `default_picture`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dog.web.handlers.static_files import read_assets, read_default_picture
 from tests.support.cameras import make_picture
 
 
-def test_every_file_of_the_page_is_served_with_its_type() -> None:
+def test_static_files_are_served_with_their_types() -> None:
     folder = find_folder("static")
     assets = read_assets(folder)
     assert assets.files.keys() == {file.name for file in folder.iterdir() if file.is_file()}
@@ -19,21 +19,21 @@ def test_every_file_of_the_page_is_served_with_its_type() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_default_picture_is_known_by_what_it_holds(tmp_path: Path, kind: str) -> None:
+def test_default_picture_gets_its_type_from_its_content(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture.bin"
     path.write_bytes(make_picture(kind=kind))
     picture = read_default_picture(path)
     assert (picture.data, picture.content_type) == (path.read_bytes(), f"image/{kind.lower()}")
 
 
-def test_a_drawing_may_be_the_default_picture(tmp_path: Path) -> None:
+def test_default_picture_can_be_an_svg(tmp_path: Path) -> None:
     path = tmp_path / "dog.svg"
     path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     assert read_default_picture(path).content_type == "image/svg+xml"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"root:x:0:0", b"GIF89a"])
-def test_a_default_picture_that_is_none_ends_the_start(tmp_path: Path, content: bytes | None) -> None:
+def test_invalid_default_picture_fails_the_start(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "picture.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -44,13 +44,13 @@ def test_a_default_picture_that_is_none_ends_the_start(tmp_path: Path, content: 
     assert str(path) in str(refused.value)
 
 
-def test_what_is_only_called_a_drawing_is_none(tmp_path: Path) -> None:
+def test_svg_suffix_without_svg_content_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dog.svg"
     path.write_text("root:x:0:0")
     with pytest.raises(ValueError, match="is not an image"):
         read_default_picture(path)
 
 
-def test_a_folder_is_no_default_picture(tmp_path: Path) -> None:
+def test_folder_as_default_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a directory"):
         read_default_picture(tmp_path)

@@ -1,4 +1,4 @@
-"""The push at /ws, from the other side: every client here is the `websockets` library's."""
+"""The WebSocket at /ws, with the `websockets` library as the client."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
 from dog.push.hub import REPLAY_EVENTS
 from dog.snapshots import Snapshot
-from dog.web.handlers.websocket import MESSAGE_SIZE, PATIENCE, RATE_LIMITED
+from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
 from dog.web.rate_limits import TokenBucket
 from tests.conftest import Run
 from tests.support.running import Events, Running, until
 
 
-async def test_hello_comes_first_and_tells_the_whole_state(run: Run) -> None:
+async def test_hello_comes_first_with_the_whole_state(run: Run) -> None:
     running = await run(dead_time=2.0)
     async with running.watch() as events:
         hello = events.hello
@@ -37,7 +37,7 @@ async def test_hello_comes_first_and_tells_the_whole_state(run: Run) -> None:
     assert "since" not in camera
 
 
-async def test_a_press_reaches_every_viewer_as_capturing_and_then_ready(run: Run) -> None:
+async def test_capture_sends_capturing_and_ready_to_every_viewer(run: Run) -> None:
     running = await run()
     async with running.watch() as presser, running.watch() as other:
         await presser.say(type="capture", request="mine")
@@ -58,18 +58,18 @@ async def test_a_press_reaches_every_viewer_as_capturing_and_then_ready(run: Run
         assert parse_timestamp(ready["captured_at"]) <= parse_timestamp(ready["at"])
 
 
-async def test_ready_can_be_fetched_the_moment_it_is_told(run: Run) -> None:
+async def test_urls_of_ready_can_be_fetched_at_once(run: Run) -> None:
     running = await run(dead_time=0.0)
     async with running.watch() as events:
         for _ in range(20):
             await events.say(type="capture", max_age=0)
             ready = (await events.read_until("ready"))[-1]
-            for address in ("url", "page", "thumbnail"):
-                async with running.client.get(ready[address]) as answer:
-                    assert answer.status == 200, address
+            for field in ("url", "page", "thumbnail"):
+                async with running.client.get(ready[field]) as answer:
+                    assert answer.status == 200, field
 
 
-async def test_a_press_within_the_dead_time_is_answered_with_the_existing_photo(run: Run) -> None:
+async def test_capture_request_within_the_dead_time_gets_the_latest_snapshot(run: Run) -> None:
     running = await run(dead_time=60.0)
     async with running.watch() as events:
         await events.say(type="capture")
@@ -84,7 +84,7 @@ async def test_a_press_within_the_dead_time_is_answered_with_the_existing_photo(
     assert running.camera.captures == 1
 
 
-async def test_a_thousand_presses_during_a_capture_cost_one_more(run: Run) -> None:
+async def test_thousand_requests_during_a_capture_share_one_more(run: Run) -> None:
     running = await run(dead_time=0.0, message_burst=2000)
     running.camera.held = True
     async with running.watch() as events:
@@ -103,7 +103,7 @@ async def test_a_thousand_presses_during_a_capture_cost_one_more(run: Run) -> No
     assert running.camera.most_at_once == 1
 
 
-async def test_a_request_said_again_on_another_connection_takes_no_second_photo(run: Run) -> None:
+async def test_repeated_request_on_another_connection_takes_no_second_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as events:
@@ -122,7 +122,7 @@ async def test_a_request_said_again_on_another_connection_takes_no_second_photo(
     assert running.camera.captures == 1
 
 
-async def test_a_failed_capture_is_told_to_all_and_the_next_press_works(run: Run) -> None:
+async def test_failed_capture_is_sent_to_all_and_the_next_one_works(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.results.append(CameraFault("The camera said no."))
     async with running.watch() as events, running.watch() as other:
@@ -135,7 +135,7 @@ async def test_a_failed_capture_is_told_to_all_and_the_next_press_works(run: Run
         assert (await events.read_until("ready"))[-1]["capture"] == 2
 
 
-async def test_a_picture_that_is_none_is_told_as_bad_image(run: Run) -> None:
+async def test_invalid_image_fails_with_bad_image(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.results.append(b"<html>401 Unauthorized</html>")
     async with running.watch() as events:
@@ -143,7 +143,7 @@ async def test_a_picture_that_is_none_is_told_as_bad_image(run: Run) -> None:
         assert (await events.read_until("failed"))[-1]["code"] == "bad_image"
 
 
-async def test_a_driver_that_breaks_is_told_without_its_secrets_and_breaks_nothing_else(run: Run) -> None:
+async def test_driver_exception_fails_one_capture_and_hides_its_text(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.results.append(ZeroDivisionError("secret"))
     async with running.watch() as events:
@@ -155,7 +155,7 @@ async def test_a_driver_that_breaks_is_told_without_its_secrets_and_breaks_nothi
         await events.read_until("ready")
 
 
-async def test_an_offline_camera_is_told_since_when_and_comes_back_by_itself(run: Run) -> None:
+async def test_offline_camera_is_reported_with_its_time_and_reconnects(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.offline = True
     async with running.watch() as events:
@@ -173,7 +173,7 @@ async def test_an_offline_camera_is_told_since_when_and_comes_back_by_itself(run
         assert "reason" not in back
 
 
-async def test_a_capture_that_works_shows_that_an_offline_camera_is_back(run: Run) -> None:
+async def test_successful_capture_ends_the_offline_state(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.held = True
     running.camera.results.append(CameraOffline("The plug was pulled."))
@@ -188,10 +188,10 @@ async def test_a_capture_that_works_shows_that_an_offline_camera_is_back(run: Ru
         await running.camera.release()
         *_, ready, back = await events.read_until("camera")
         assert (ready["type"], back["state"]) == ("ready", "idle")
-    assert running.camera.opened == 1, "nobody looked whether it was back"
+    assert running.camera.opened == 1, "the camera was not opened again"
 
 
-async def test_hello_shows_the_running_capture_and_the_latest_snapshot(run: Run) -> None:
+async def test_hello_has_the_running_capture_and_the_latest_snapshot(run: Run) -> None:
     running = await run(dead_time=0.0)
     async with running.watch() as events:
         await events.say(type="capture")
@@ -207,7 +207,7 @@ async def test_hello_shows_the_running_capture_and_the_latest_snapshot(run: Run)
         await events.read_until("ready")
 
 
-async def test_who_comes_back_with_its_cursor_gets_what_it_missed(run: Run) -> None:
+async def test_cursor_resumes_with_the_missed_events(run: Run) -> None:
     running = await run(dead_time=0.0)
     async with running.watch() as events:
         await events.say(type="capture")
@@ -224,7 +224,7 @@ async def test_who_comes_back_with_its_cursor_gets_what_it_missed(run: Run) -> N
         assert [(await events.read())["seq"] for _ in range(6)] == [3, 4, 5, 6, 7, 8]
 
 
-async def test_too_long_an_absence_is_said_and_hello_is_the_truth(run: Run) -> None:
+async def test_cursor_older_than_the_replay_buffer_is_not_recovered(run: Run) -> None:
     running = await run(dead_time=0.0, message_burst=1000)
     async with running.watch() as events:
         for _ in range(REPLAY_EVENTS // 2 + 1):
@@ -238,7 +238,7 @@ async def test_too_long_an_absence_is_said_and_hello_is_the_truth(run: Run) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "request_key"),
+    ("text", "code", "request_key"),
     [
         ("{", "bad_json", None),
         ("[]", "bad_message", None),
@@ -250,10 +250,12 @@ async def test_too_long_an_absence_is_said_and_hello_is_the_truth(run: Run) -> N
         ('{"type":"capture","request":"' + "x" * 129 + '"}', "bad_message", None),
     ],
 )
-async def test_a_mistake_is_told_to_that_viewer_alone(run: Run, said: str, code: str, request_key: str | None) -> None:
+async def test_invalid_message_is_answered_to_its_sender_only(
+    run: Run, text: str, code: str, request_key: str | None
+) -> None:
     running = await run()
     async with running.watch() as events, running.watch() as other:
-        await events.connection.send(said)
+        await events.connection.send(text)
         error = await events.read()
         assert (error["type"], error["code"], error.get("request")) == ("error", code, request_key)
         assert error["temporary"] is False
@@ -265,14 +267,14 @@ async def test_a_mistake_is_told_to_that_viewer_alone(run: Run, said: str, code:
     assert running.camera.captures == 0
 
 
-async def test_fields_that_the_server_does_not_know_are_ignored(run: Run) -> None:
+async def test_unknown_fields_are_ignored(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.say(type="capture", request="r", colour="red")
         assert (await events.read())["outcome"] == "started"
 
 
-async def test_a_token_nobody_asked_for_does_no_harm(run: Run) -> None:
+async def test_token_is_ignored_without_logins(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.say(type="auth", token="t")
@@ -287,7 +289,7 @@ UPGRADE = (
 
 
 async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A viewer without a library: it can say what no library would."""
+    """Open a WebSocket without a library, which can send invalid data."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
@@ -295,84 +297,84 @@ async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.Strea
 
 
 def mask(opcode: int, payload: bytes) -> bytes:
-    """A short frame as a client sends it, with a mask of zeros."""
+    """Return a short client frame, with a mask of zeros."""
     return bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
 
 
 async def read_close_code(events: Events) -> int | None:
     with pytest.raises(ConnectionClosed) as closed:
-        await read_for_ever(events)
+        await read_forever(events)
     frame = closed.value.rcvd
     return frame.code if frame else None
 
 
-async def read_for_ever(events: Events) -> None:
+async def read_forever(events: Events) -> None:
     while True:
         await events.read()
 
 
-async def test_a_message_over_4_kib_closes_with_1009_and_one_of_4_kib_does_not(run: Run) -> None:
+async def test_message_over_4_kib_closes_with_1009(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        whole = '{"type":"ping","x":"' + "x" * (MESSAGE_SIZE - 22) + '"}'
-        assert len(whole) == MESSAGE_SIZE
+        whole = '{"type":"ping","x":"' + "x" * (MAX_MESSAGE_BYTES - 22) + '"}'
+        assert len(whole) == MAX_MESSAGE_BYTES
         await events.connection.send(whole)
         assert (await events.read())["type"] == "pong"
         await events.connection.send(whole + " ")
         assert await read_close_code(events) == 1009
 
 
-async def test_who_is_still_sending_a_message_far_over_4_kib_learns_why_it_was_closed(run: Run) -> None:
-    """Closing a connection with unread bytes resets it, and the close frame would be lost on the way."""
+async def test_close_code_reaches_a_client_that_is_still_sending_a_large_message(run: Run) -> None:
+    """Check that unread bytes do not reset the connection, which would lose the close frame."""
     running = await run()
     reader, writer = await upgrade(running)
     writer.write(b"\x81\xff" + (2_000_000).to_bytes(8, "big") + b"mask")
     for _ in range(20):
         writer.write(bytes(100_000))
         await writer.drain()
-    said = await reader.read()
-    assert (1009).to_bytes(2, "big") in said
+    received = await reader.read()
+    assert (1009).to_bytes(2, "big") in received
     writer.close()
 
 
-async def test_a_binary_message_closes_with_1003(run: Run) -> None:
+async def test_binary_message_closes_with_1003(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.connection.send(b"\x00")
         assert await read_close_code(events) == 1003
 
 
-async def test_text_that_is_not_utf_8_closes_with_1007(run: Run) -> None:
+async def test_invalid_utf_8_closes_with_1007(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.connection.send(b"\xff\xfe", text=True)
         assert await read_close_code(events) == 1007
 
 
-async def test_who_talks_too_much_is_told_and_then_closed_with_4029(run: Run) -> None:
+async def test_too_many_messages_are_refused_and_then_close_with_4029(run: Run) -> None:
     running = await run(message_rate=0.001, message_burst=5)
     async with running.watch() as events, running.watch() as other:
-        for _ in range(5 + PATIENCE + 1):
+        for _ in range(5 + MAX_REFUSED_IN_A_ROW + 1):
             await events.say(type="ping")
         assert [(await events.read())["type"] for _ in range(5)] == ["pong"] * 5
-        refused = [await events.read() for _ in range(PATIENCE)]
+        refused = [await events.read() for _ in range(MAX_REFUSED_IN_A_ROW)]
         assert {message["code"] for message in refused} == {"rate_limited"}
         assert all(message["temporary"] and message["retry_after"] > 0 for message in refused)
-        assert await read_close_code(events) == RATE_LIMITED
+        assert await read_close_code(events) == RATE_LIMITED_CODE
         await other.say(type="ping")
         assert (await other.read())["type"] == "pong"
 
 
-async def test_endless_fragments_are_too_much_talk_whatever_they_hold(run: Run) -> None:
+async def test_fragments_count_against_the_message_rate(run: Run) -> None:
     running = await run(message_rate=1.0)
     reader, writer = await upgrade(running)
     writer.write(b"\x01\x80mask" + b"\x00\x80mask" * 1000)
     *_, close_frame = (await reader.read()).rpartition(b"\x88")
-    assert close_frame[1:3] == RATE_LIMITED.to_bytes(2, "big")
+    assert close_frame[1:3] == RATE_LIMITED_CODE.to_bytes(2, "big")
     writer.close()
 
 
-async def test_replays_cost_what_they_draw(run: Run) -> None:
+async def test_replays_count_by_size_against_the_message_rate(run: Run) -> None:
     running = await run(dead_time=0.0, message_rate=0.1, message_burst=600)
     async with running.watch() as events:
         for _ in range(REPLAY_EVENTS // 2):
@@ -390,10 +392,10 @@ async def test_replays_cost_what_they_draw(run: Run) -> None:
             while message.get("seq") != REPLAY_EVENTS:
                 message = await events.read()
         assert message["code"] == "rate_limited"
-        assert 5 < answers < 50, "each draws some ninety thousand bytes, and a token is four thousand"
+        assert 5 < answers < 50, "a replay is about 90,000 bytes, and a token is 4,096"
 
 
-def test_the_bucket_gives_a_burst_and_then_its_rate() -> None:
+def test_token_bucket_allows_a_burst_and_then_its_rate() -> None:
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.take(5) for _ in range(3)] == [0, 0, 0]
     assert bucket.take(5) == pytest.approx(0.1)
@@ -403,7 +405,7 @@ def test_the_bucket_gives_a_burst_and_then_its_rate() -> None:
     assert bucket.take(100) > 0
 
 
-async def test_the_clients_own_close_is_answered(run: Run) -> None:
+async def test_close_of_the_client_is_answered(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.connection.close(1000, "bye")
@@ -412,7 +414,7 @@ async def test_the_clients_own_close_is_answered(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("sent", "answered"), [(1000, 1000), (4321, 4321), (1006, 1002), (5000, 1002), (65535, 1002)])
-async def test_a_close_code_that_must_not_be_sent_is_not_echoed(run: Run, sent: int, answered: int) -> None:
+async def test_invalid_close_code_is_not_echoed(run: Run, sent: int, answered: int) -> None:
     running = await run()
     reader, writer = await upgrade(running)
     writer.write(mask(8, sent.to_bytes(2, "big")))
@@ -421,7 +423,7 @@ async def test_a_close_code_that_must_not_be_sent_is_not_echoed(run: Run, sent: 
     writer.close()
 
 
-async def test_a_pong_is_no_message_whatever_it_holds(run: Run) -> None:
+async def test_payload_of_a_pong_is_ignored(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.connection.pong(b"")
@@ -431,7 +433,7 @@ async def test_a_pong_is_no_message_whatever_it_holds(run: Run) -> None:
     assert running.camera.captures == 0
 
 
-async def test_who_leaves_in_a_hurry_leaves_no_error_behind(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_hasty_disconnects_log_no_error(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     running = await run()
     for number in range(40):
         reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
@@ -450,31 +452,31 @@ async def test_who_leaves_in_a_hurry_leaves_no_error_behind(run: Run, caplog: py
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_a_mistake_of_ours_drops_the_viewer_and_speaks_no_http_to_it(
+async def test_internal_error_disconnects_the_viewer_without_an_http_response(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = await run()
     reader, writer = await upgrade(running)
     monkeypatch.setattr("dog.web.handlers.websocket.parse_request", lambda _text: 1 / 0)
     writer.write(mask(1, b"{}"))
-    said = b""
+    received = b""
     with contextlib.suppress(ConnectionError):
-        said = await reader.read()
-    assert b"HTTP/" not in said
+        received = await reader.read()
+    assert b"HTTP/" not in received
     assert "ZeroDivisionError" in caplog.text
     writer.close()
 
 
-async def test_a_ping_of_the_clients_is_answered_with_its_own_bytes(run: Run) -> None:
+async def test_ping_frame_is_answered_with_its_payload(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        await (await events.connection.ping(b"are you there"))
+        await (await events.connection.ping(b"payload"))
 
 
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://", "http://[::1", "junk", ""]
 )
-async def test_another_sites_page_is_refused_before_the_upgrade(run: Run, origin: str) -> None:
+async def test_page_of_another_site_is_refused_before_the_upgrade(run: Run, origin: str) -> None:
     running = await run()
     with pytest.raises(InvalidStatus) as refused:
         await connect(f"{running.url.replace('http', 'ws', 1)}/ws", origin=Origin(origin)).__aenter__()
@@ -483,7 +485,7 @@ async def test_another_sites_page_is_refused_before_the_upgrade(run: Run, origin
     assert json.loads(answer.body or b"")["code"] == "forbidden"
 
 
-async def test_the_own_page_a_listed_one_and_a_script_may_watch(run: Run) -> None:
+async def test_own_page_listed_origin_and_script_can_connect(run: Run) -> None:
     running = await run(origins=("https://friend.example",), base_url="https://dog.example/cam")
     for origin in (running.url, "https://friend.example", "https://dog.example", None):
         options: dict[str, Any] = {"origin": origin} if origin else {}
@@ -491,7 +493,7 @@ async def test_the_own_page_a_listed_one_and_a_script_may_watch(run: Run) -> Non
             assert events.hello["type"] == "hello"
 
 
-async def test_no_compression_is_agreed_on(run: Run) -> None:
+async def test_no_compression_is_negotiated(run: Run) -> None:
     running = await run()
     async with running.watch(compression="deflate") as events:
         response = events.connection.response
@@ -499,7 +501,7 @@ async def test_no_compression_is_agreed_on(run: Run) -> None:
         assert "Sec-WebSocket-Extensions" not in response.headers
 
 
-async def test_who_vanishes_without_a_word_is_forgotten(run: Run) -> None:
+async def test_reset_connection_removes_its_viewer(run: Run) -> None:
     running = await run()
     async with running.watch() as events, running.watch():
         assert running.service.hub.count == 2
@@ -509,7 +511,7 @@ async def test_who_vanishes_without_a_word_is_forgotten(run: Run) -> None:
         await until(lambda: running.service.hub.count == 1)
 
 
-async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1012(run: Run) -> None:
+async def test_shutdown_waits_for_the_running_capture_and_closes_with_1012(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as events:
@@ -523,15 +525,15 @@ async def test_a_stop_lets_the_running_capture_end_and_sends_viewers_away_with_1
     assert running.camera.closed
 
 
-async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_disk_does_not_delay_the_close_frame(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
     running = await run(dead_time=0.0)
     go = asyncio.Event()
     save = running.service.store.save
 
-    async def save_slowly(data: bytes, **about: Any) -> Snapshot:
+    async def save_slowly(data: bytes, **metadata: Any) -> Snapshot:
         await go.wait()
-        return await save(data, **about)
+        return await save(data, **metadata)
 
     monkeypatch.setattr(running.service.store, "save", save_slowly)
     async with running.watch() as events:
@@ -542,10 +544,10 @@ async def test_a_disk_that_hangs_keeps_nobody_from_the_farewell(run: Run, monkey
         go.set()
         await stopping
     latest = running.service.find_camera(None).latest
-    assert latest is not None, "what was being saved was not"
+    assert latest is not None, "the running save was lost"
 
 
-async def test_a_stop_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shutdown_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.web.app.DRAIN", 0.05)
     running = await run(dead_time=0.0)
     running.camera.held = True

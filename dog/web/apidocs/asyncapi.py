@@ -1,4 +1,4 @@
-"""The push in a document that tools can read: AsyncAPI 3.0, made of the very types of dog.protocol."""
+"""The AsyncAPI 3.0 document of the push, made from the types of dog.protocol."""
 
 from collections.abc import Iterable
 from typing import Any, get_args
@@ -12,9 +12,9 @@ from dog.web.apidocs.schemas import Schema, Schemas
 
 __all__ = ["make_asyncapi"]
 
-TO_ONE = (Hello, Reply, Error, Pong)
-TO_ALL = (*get_args(Event), Viewers)
-HEARD = get_args(Request)
+SENT_TO_ONE = (Hello, Reply, Error, Pong)
+SENT_TO_ALL = (*get_args(Event), Viewers)
+REQUESTS = get_args(Request)
 
 DESCRIPTION = (
     "Each message is one JSON object with a `type`. Ignore fields and types that you do not know. Times are RFC 3339 in"
@@ -30,7 +30,7 @@ STREAM = (
     "The same messages as Server-Sent Events, for clients that only listen. `event` is the type of the message, `data`"
     " the message, and `id` its cursor, which a browser sends when it reconnects. A comment is sent every 25 s."
 )
-ANSWERS = {
+REPLY_TYPES = {
     "capture": ("reply", "error"),
     "resume": ("hello", "error"),
     "ping": ("pong", "error"),
@@ -39,11 +39,13 @@ ANSWERS = {
 
 
 def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:
-    """The document. `push` and `events` are the operations by which the two channels are opened."""
+    """Make the document from the operations that open its two channels."""
     schemas = Schemas()
-    messages = {_tag(kind): _describe(kind, schemas.request_schema(kind), schemas) for kind in HEARD}
-    messages |= {_tag(kind): _describe(kind, schemas.response_schema(kind), schemas) for kind in (*TO_ONE, *TO_ALL)}
-    told = [_tag(kind) for kind in (Hello, *TO_ALL)]
+    messages = {_type(kind): _message(kind, schemas.request_schema(kind), schemas) for kind in REQUESTS}
+    messages |= {
+        _type(kind): _message(kind, schemas.response_schema(kind), schemas) for kind in (*SENT_TO_ONE, *SENT_TO_ALL)
+    }
+    streamed = [_type(kind) for kind in (Hello, *SENT_TO_ALL)]
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
         "info": {"title": "D.O.G., the push", "version": __version__, "description": DESCRIPTION},
@@ -53,84 +55,84 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
                 "address": push.path,
                 "title": push.summary,
                 "description": CLOSE_CODES,
-                "messages": _refer("#/components/messages", messages),
-                "bindings": {"ws": {"method": "GET", "query": _query(push, schemas)}},
+                "messages": _references("#/components/messages", messages),
+                "bindings": {"ws": {"method": "GET", "query": _query_schema(push, schemas)}},
             },
             "events": {
                 "address": events.path,
                 "title": events.summary,
                 "description": STREAM,
-                "messages": _refer("#/components/messages", told),
+                "messages": _references("#/components/messages", streamed),
             },
         },
         "operations": {
-            **{_tag(kind): _hear(_tag(kind)) for kind in HEARD},
-            "tellOne": _tell("ws", "To one viewer.", map(_tag, TO_ONE)),
-            "tellAll": _tell("ws", "To every viewer.", map(_tag, TO_ALL)),
+            **{_type(kind): _receive_operation(_type(kind)) for kind in REQUESTS},
+            "tellOne": _send_operation("ws", "To one viewer.", map(_type, SENT_TO_ONE)),
+            "tellAll": _send_operation("ws", "To every viewer.", map(_type, SENT_TO_ALL)),
             "stream": {
-                **_tell("events", "To every viewer, after its hello.", told),
-                "bindings": {"http": {"method": "GET", "query": _query(events, schemas)}},
+                **_send_operation("events", "To every viewer, after its hello.", streamed),
+                "bindings": {"http": {"method": "GET", "query": _query_schema(events, schemas)}},
             },
         },
         "components": {"messages": messages, "schemas": schemas.components},
     }
     if base_url is not None:
         public = urlsplit(base_url)
-        place = {"host": public.netloc, "pathname": public.path or "/"}
+        location = {"host": public.netloc, "pathname": public.path or "/"}
         document["servers"] = {
-            "ws": {**place, "protocol": "wss" if public.scheme == "https" else "ws"},
-            "events": {**place, "protocol": public.scheme},
+            "ws": {**location, "protocol": "wss" if public.scheme == "https" else "ws"},
+            "events": {**location, "protocol": public.scheme},
         }
         for name, channel in document["channels"].items():
             channel["servers"] = [{"$ref": f"#/servers/{name}"}]
     return document
 
 
-def _tag(kind: Any) -> str:
+def _type(kind: Any) -> str:
     return str(kind.__struct_config__.tag)
 
 
-def _describe(kind: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
+def _message(kind: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
     return {
-        "name": _tag(kind),
-        "title": _tag(kind),
+        "name": _type(kind),
+        "title": _type(kind),
         "summary": TYPES[kind.__name__],
         "payload": schema,
         "examples": [{"payload": schemas.example(schema)}],
     }
 
 
-def _refer(place: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    return {name: {"$ref": f"{place}/{name}"} for name in names}
+def _references(path: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {name: {"$ref": f"{path}/{name}"} for name in names}
 
 
-def _refer_in(channel: str, names: Iterable[str]) -> list[dict[str, str]]:
+def _channel_references(channel: str, names: Iterable[str]) -> list[dict[str, str]]:
     return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names]
 
 
-def _hear(name: str) -> dict[str, Any]:
+def _receive_operation(name: str) -> dict[str, Any]:
     channel = {"$ref": "#/channels/ws"}
     return {
         "action": "receive",
         "channel": channel,
-        "messages": _refer_in("ws", [name]),
-        "reply": {"channel": channel, "messages": _refer_in("ws", ANSWERS[name])},
+        "messages": _channel_references("ws", [name]),
+        "reply": {"channel": channel, "messages": _channel_references("ws", REPLY_TYPES[name])},
     }
 
 
-def _tell(channel: str, summary: str, names: Iterable[str]) -> dict[str, Any]:
+def _send_operation(channel: str, summary: str, names: Iterable[str]) -> dict[str, Any]:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel}"},
         "summary": summary,
-        "messages": _refer_in(channel, names),
+        "messages": _channel_references(channel, names),
     }
 
 
-def _query(operation: Operation, schemas: Schemas) -> Schema:
-    """What may stand in the query of the address that opens a channel."""
-    fields = schemas.fields(operation.query) if operation.query is not None else []
+def _query_schema(operation: Operation, schemas: Schemas) -> Schema:
+    """Return the schema of the query in the URL that opens a channel."""
+    parameters = schemas.parameters(operation.query) if operation.query is not None else []
     return {
         "type": "object",
-        "properties": {name: {**schema, "description": word.what} for name, _, schema, word in fields},
+        "properties": {name: {**schema, "description": doc.description} for name, _, schema, doc in parameters},
     }

@@ -1,6 +1,6 @@
-"""What the documents say of each type, field and header, and an example of it: one meaning for one name.
+"""Descriptions and examples of all types, fields and headers.
 
-A field that means something else in one type stands here as `Type.field`. Times are known by their format.
+One name has one meaning. A field with another meaning in one type is here as `Type.field`.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ __all__ = ["FIELDS", "HEADERS", "OMIT_FROM_EXAMPLES", "TYPES", "FieldDoc"]
 
 
 class FieldDoc(NamedTuple):
-    """`example` is a value as JSON has it; None where a type has its own. `more` is what its schema says besides."""
+    """A field's description, example (or None: see its type) and additions to its JSON Schema."""
 
-    what: str
+    description: str
     example: Any = None
-    more: Mapping[str, Any] = {}
+    schema: Mapping[str, Any] = {}
 
 
 TIME = {"format": "date-time"}
@@ -79,7 +79,7 @@ FIELDS = {
     "cursor": FieldDoc("The position of this event. Send it to resume from here.", CURSOR),
     "day": FieldDoc("A day in the server's time zone. Empty for all days.", "2026-11-22", DAY),
     "dead_time": FieldDoc("The minimum time between the starts of two exposures, in seconds.", 1.0),
-    "detail": FieldDoc("What is wrong and what to do, for people.", "The camera is offline. Try again in a moment."),
+    "detail": FieldDoc("The error and its remedy, for people.", "The camera is offline. Try again in a moment."),
     "epoch": FieldDoc("The server's start, in milliseconds since 1970. Each epoch counts `seq` from 1.", 1795346078123),
     "expired": FieldDoc("True if it has expired.", True),
     "expires_at": FieldDoc("The time when it expires.", "2026-11-29T11:14:38.123Z", TIME),
@@ -100,11 +100,11 @@ FIELDS = {
     "link": FieldDoc("The id of the link, to revoke it.", LINK),
     "links": FieldDoc("The links.", []),
     "max_age": FieldDoc("The age in seconds that you accept. With 0, the exposure begins after the request.", 0),
-    "message": FieldDoc("What is wrong and what to do, for people.", "The camera is not there. Plug it in."),
+    "message": FieldDoc("The error and its remedy, for people.", "The camera is not there. Plug it in."),
     "name": FieldDoc("Its name.", "main"),
     "next": FieldDoc("The page to go to after the login, below the site's root.", "snapshots"),
     "outcome": FieldDoc(
-        "How the request is served: by a capture that was `started`, `joined` or `queued`, or by a saved snapshot"
+        "The way the request is served: by a capture that was `started`, `joined` or `queued`, or by a saved snapshot"
         " (`cached`).",
         "started",
     ),
@@ -142,16 +142,14 @@ FIELDS = {
     "viewers": FieldDoc("The number of viewers.", 3),
     "wait": FieldDoc("The maximum time to wait for it, in seconds.", 60),
     "width": FieldDoc("The width in pixels.", 1280),
-    # ---- the same name for something else
+    # ---- fields with another meaning in one type
     "CameraChanged.state": FieldDoc("Its present state.", "offline"),
     "CameraStatus.capture": FieldDoc("The number of the running capture.", 7),
-    "CameraStatus.since": FieldDoc("The time since it is offline.", AT, TIME),
+    "CameraStatus.since": FieldDoc("The time when it went offline.", AT, TIME),
     "CaptureBody.snapshot": FieldDoc("The snapshot, when it is ready."),
     "CaptureBody.state": FieldDoc("`pending`, `capturing`, `ready` or `failed`.", "ready"),
     "Error.code": FieldDoc("The kind of error, for programs.", "rate_limited"),
-    "Error.message": FieldDoc(
-        "What is wrong and what to do, for people.", "You send too many messages. Wait for 0.1 s."
-    ),
+    "Error.message": FieldDoc("The error and its remedy, for people.", "You send too many messages. Wait for 0.1 s."),
     "Hello.at": FieldDoc("The server's time now.", AT, TIME),
     "Hello.cursor": FieldDoc("The position before the events that follow.", CURSOR),
     "Hello.role": FieldDoc(
@@ -179,12 +177,12 @@ OMIT_FROM_EXAMPLES = {
     "Quality": {"found", "retaken"},
     "Reply": {"age", "captured_at", "retry_after", "snapshot", "url"},
 }
-"""Fields that an example is clearer without."""
+"""Optional fields that are left out of the examples, for clarity."""
 
 HEADERS = {
     "Accept-Ranges": FieldDoc("bytes", "bytes"),
     "Age": FieldDoc("Seconds since the exposure began.", 12),
-    "Cache-Control": FieldDoc("How caches may store it.", "no-cache"),
+    "Cache-Control": FieldDoc("The rules for caches.", "no-cache"),
     "Content-Disposition": FieldDoc("The name of the file.", 'inline; filename="dog-20261122-111438.jpg"'),
     "Content-Range": FieldDoc("The range of these bytes.", "bytes 0-1023/252582"),
     "ETag": FieldDoc("The version of the content.", f'"{ID}"'),
@@ -193,7 +191,7 @@ HEADERS = {
     "Retry-After": FieldDoc("Seconds to wait before the next try.", 1),
     "Set-Cookie": FieldDoc("The id of your last snapshot, or your session.", f"dog_snapshot={ID}"),
     "X-Captured-At": FieldDoc("The time when the exposure began.", AT, TIME),
-    "X-Outcome": FieldDoc("How the request was served: started, joined, queued or cached.", "started"),
+    "X-Outcome": FieldDoc("The way the request was served: started, joined, queued or cached.", "started"),
     "X-Robots-Tag": FieldDoc("Asks search engines not to list it.", "noindex"),
     "X-Snapshot": FieldDoc("The id of the snapshot.", ID),
 }

@@ -1,6 +1,6 @@
-"""What the service says of itself: OpenAPI and AsyncAPI for tools, and a page of both for people.
+"""The OpenAPI and AsyncAPI documents, and the API page made from both.
 
-They are made of the table of operations when they are first asked for, and are the same as long as the service runs.
+They are made from the table of operations at the first request.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from dog.web.apidocs.schemas import Schema, name_of
 from dog.web.http.content import Content, respond
 from dog.web.middleware.authentication import describe_visitor
 
-__all__ = ["DOCUMENTS", "Documents", "show_asyncapi", "show_openapi", "show_page"]
+__all__ = ["DOCUMENTS", "Documents", "show_api_page", "show_asyncapi", "show_openapi"]
 
-KEEP = {"Cache-Control": "no-cache"}
+REVALIDATE = {"Cache-Control": "no-cache"}
 JSON = "application/json"
-TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
+WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 
 
 class Documents:
@@ -53,15 +53,15 @@ class Documents:
     @functools.cached_property
     def page(self) -> Content:
         context = {
-            "root": "./",  # of /api
+            "root": "./",
             "version": __version__,
             **describe_visitor(None),
             "openapi": self._openapi,
             "asyncapi": self._asyncapi,
             "chapters": list(self._chapters()),
-            "pieces": _pieces,
+            "pieces": _type_words,
             "name_of": name_of,
-            "show": _show,
+            "show": _to_json,
         }
         return Content.of(self._template.render(context).encode(), "text/html; charset=utf-8")
 
@@ -75,7 +75,7 @@ class Documents:
         return make_asyncapi(by_path["/ws"], by_path["/events"], self._base_url)
 
     def _chapters(self) -> Any:
-        """The operations as the document has them, by tag: each with its method and its path."""
+        """Yield each tag with its operations, and their methods and paths."""
         for tag in self._openapi["tags"]:
             inside = [
                 {"method": method.upper(), "path": path, **operation}
@@ -90,57 +90,57 @@ DOCUMENTS = web.AppKey("documents", Documents)
 
 
 async def show_openapi(request: web.Request) -> web.StreamResponse:
-    """GET /api/openapi.json."""
+    """Send the OpenAPI document (GET /api/openapi.json)."""
     return await _respond(request, "openapi")
 
 
 async def show_asyncapi(request: web.Request) -> web.StreamResponse:
-    """GET /api/asyncapi.json."""
+    """Send the AsyncAPI document (GET /api/asyncapi.json)."""
     return await _respond(request, "asyncapi")
 
 
-async def show_page(request: web.Request) -> web.StreamResponse:
-    """GET /api: both, to be read."""
+async def show_api_page(request: web.Request) -> web.StreamResponse:
+    """Show the API reference (GET /api)."""
     return await _respond(request, "page")
 
 
 async def _respond(request: web.Request, name: str) -> web.StreamResponse:
-    """Made in a thread the first time: that takes tens of milliseconds."""
-    return respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), KEEP)
+    """Send a document. The first time, it is made in a thread."""
+    return respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), REVALIDATE)
 
 
-def _pieces(schema: Schema) -> list[str]:
-    """What values a schema allows, in a few words; each other piece is the name of a type, from the second on."""
+def _type_words(schema: Schema) -> list[str]:
+    """Describe the values of a schema. Every second item is a type's name."""
     if "anyOf" in schema:
-        found = [_pieces(choice) for choice in schema["anyOf"]]
+        found = [_type_words(choice) for choice in schema["anyOf"]]
         return functools.reduce(lambda before, after: _join(_join(before, [" or "]), after), found)
     if name := name_of(schema):
         return ["", name, ""]
     if schema.get("type") == "array":
-        return _join(["list of "], _pieces(schema["items"]))
+        return _join(["list of "], _type_words(schema["items"]))
     if "const" in schema:
-        return [_show(schema["const"])]
+        return [_to_json(schema["const"])]
     if "enum" in schema:
-        return ["one of " + ", ".join(map(_show, schema["enum"]))]
+        return ["one of " + ", ".join(map(_to_json, schema["enum"]))]
     if schema.get("format") == "date-time":
         return ["time"]
-    words = [TYPES.get(schema.get("type", ""), "object")]
-    for key, said in (("minimum", "at least"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
+    words = [WORDS.get(schema.get("type", ""), "object")]
+    for key, text in (("minimum", "at least"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
         if key in schema:
-            words.append(f"{said} {schema[key]}")
+            words.append(f"{text} {schema[key]}")
     if "maxLength" in schema:
-        words.append(f"of {schema['maxLength']} characters at most")
+        words.append(f"of at most {schema['maxLength']} characters")
     if schema.get("default") is not None:
-        words.append(f"({_show(schema['default'])} where left out)")
+        words.append(f"({_to_json(schema['default'])} if left out)")
     return [" ".join(words)]
 
 
 def _join(before: list[str], after: list[str]) -> list[str]:
-    """Both, the last piece of the one and the first of the other as one."""
+    """Concatenate two lists, joining the two items that meet."""
     return [*before[:-1], before[-1] + after[0], *after[1:]]
 
 
-def _show(value: Any) -> str:
-    """A value as JSON, on several lines where it is long."""
+def _to_json(value: Any) -> str:
+    """Encode a value as JSON, on several lines if it is long."""
     text = msgspec.json.encode(value)
     return (msgspec.json.format(text, indent=2) if len(text) > 72 else text).decode()

@@ -1,4 +1,4 @@
-"""All addresses in a document that tools can read: OpenAPI 3.1, made of the table of operations and its types."""
+"""The OpenAPI 3.1 document, made from the table of operations."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,14 +17,14 @@ __all__ = ["make_openapi"]
 DESCRIPTION = (
     "A press anywhere, the photo everywhere. To take a photo, use `POST /api/captures` or `GET /latest.jpg`. The push"
     " sends the events; the AsyncAPI document describes it. Times are RFC 3339 in UTC with milliseconds, durations are"
-    " in seconds. Ignore fields that you do not know. Fields without a value are left out. HEAD works where GET does,"
+    " in seconds. Ignore fields that you do not know. Fields without a value are left out. HEAD works like GET,"
     " except for `/ws`. Errors are RFC 9457; a browser that asks for a page receives a page."
 )
 PROBLEM = "application/problem+json"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """As problems.describe_problem makes it."""
+    """An error, as `problem_details` makes it."""
 
     type: str
     title: str
@@ -34,96 +34,96 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def make_openapi(operations: Sequence[Operation], tags: Mapping[str, str], base_url: str | None) -> dict[str, Any]:
-    """The document. Without a public address the server is found from where the document lies."""
+    """Make the document. Without `base_url`, the server's URL is relative."""
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation, schemas)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "D.O.G.", "version": __version__, "description": DESCRIPTION},
         "servers": [{"url": base_url or ".."}],
-        "tags": [{"name": name, "description": what} for name, what in tags.items()],
+        "tags": [{"name": name, "description": description} for name, description in tags.items()],
         "paths": paths,
         "components": {"schemas": dict(sorted(schemas.components.items()))},
     }
 
 
-def _describe(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    result: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": list(_parameters(operation, schemas)),
         "responses": {
-            **{str(answer.status): _answer(answer, schemas) for answer in operation.answers},
+            **{str(response.status): _response(response, schemas) for response in operation.responses},
             **{
-                str(status): _problems(operation, status, error_codes, schemas)
+                str(status): _error_response(operation, status, error_codes, schemas)
                 for status, error_codes in operation.error_codes.items()
             },
         },
     }
     if operation.description:
-        found["description"] = operation.description
+        result["description"] = operation.description
     if operation.body is not None:
         schema = schemas.request_schema(operation.body)
         content = {operation.body_type: {"schema": schema, "example": schemas.example(schema)}}
-        found["requestBody"] = {"content": content, "required": operation.needs_body}
-    return found
+        result["requestBody"] = {"content": content, "required": operation.needs_body}
+    return result
 
 
 def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
     parameters = []
-    for name, part in operation.parts.items():
-        schema = msgspec.json.schema(part.type)
-        what = schema.pop("description")
+    for name, param in operation.path_params.items():
+        schema = msgspec.json.schema(param.type)
+        description = schema.pop("description")
         parameters.append(
             {
                 "name": name,
                 "in": "path",
                 "required": True,
-                "description": what,
+                "description": description,
                 "schema": schema,
-                "example": part.example,
+                "example": param.example,
             }
         )
-    for place, struct in (("query", operation.query), ("header", operation.headers)):
-        for name, required, schema, word in schemas.fields(struct) if struct is not None else ():
+    for location, struct in (("query", operation.query), ("header", operation.headers)):
+        for name, required, schema, doc in schemas.parameters(struct) if struct is not None else ():
             parameters.append(
                 {
                     "name": name,
-                    "in": place,
+                    "in": location,
                     "required": required,
-                    "description": word.what,
-                    "schema": {**schema, **word.more},
-                    "example": word.example,
+                    "description": doc.description,
+                    "schema": {**schema, **doc.schema},
+                    "example": doc.example,
                 }
             )
     return parameters
 
 
-def _answer(answer: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": answer.what}
-    if answer.headers:
-        found["headers"] = {name: _header(name) for name in sorted(answer.headers)}
-    if isinstance(answer.body, tuple):
-        content: dict[str, Any] = {kind: {} for kind in answer.body}
+def _response(response: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
+    result: dict[str, Any] = {"description": response.description}
+    if response.headers:
+        result["headers"] = {name: _header_doc(name) for name in sorted(response.headers)}
+    if isinstance(response.body, tuple):
+        content: dict[str, Any] = {kind: {} for kind in response.body}
     else:
-        schema = schemas.response_schema(answer.body)
+        schema = schemas.response_schema(response.body)
         content = {JSON: {"schema": schema, "example": schemas.example(schema)}}
     if content:
-        found["content"] = content
-    return found
+        result["content"] = content
+    return result
 
 
-def _header(name: str) -> dict[str, Any]:
-    word = HEADERS[name]
-    kind = "integer" if isinstance(word.example, int) else "string"
-    return {"description": word.what, "schema": {"type": kind, **word.more}, "example": word.example}
+def _header_doc(name: str) -> dict[str, Any]:
+    doc = HEADERS[name]
+    kind = "integer" if isinstance(doc.example, int) else "string"
+    return {"description": doc.description, "schema": {"type": kind, **doc.schema}, "example": doc.example}
 
 
-def _problems(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
-    """The problems of one status: which codes it may have."""
+def _error_response(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
+    """Describe the errors with one status, and their codes."""
     schema = {
         **schemas.response_schema(Problem),
         "properties": {"code": {"enum": error_codes}, "status": {"const": status}},
@@ -133,7 +133,7 @@ def _problems(operation: Operation, status: int, error_codes: list[str], schemas
     if not operation.path.startswith("/api/"):
         content["text/html"] = {}
     names = ", ".join(f"`{code}`" for code in error_codes)
-    found = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
+    result = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
     if TEMPORARY.intersection(error_codes):
-        found["headers"] = {"Retry-After": _header("Retry-After")}
-    return found
+        result["headers"] = {"Retry-After": _header_doc("Retry-After")}
+    return result

@@ -1,7 +1,7 @@
-"""What an operation of the service is: an address, who answers it, what it is given, and all that it may answer.
+"""Operation: a method and path with its handler and its documentation.
 
-routes.py has the table of them. The service adds its routes from it, and documents.py writes from it what tools and
-people read; so nothing is served that is not written down.
+dog/web/routes.py has the table of all operations. The routes and the documents are both made from it, so that
+everything that is served is documented.
 """
 
 import re
@@ -22,40 +22,41 @@ from dog.web.middleware.errors import STATUS
 __all__ = [
     "FILE_ERRORS",
     "FORM",
+    "IMAGE_TYPES",
     "JSON",
-    "PARTS",
-    "PICTURES",
+    "PATH_PARAMS",
     "SNAPSHOT_ERRORS",
     "Operation",
     "PathParam",
     "ResponseDoc",
-    "file",
+    "file_responses",
     "json_response",
     "no_content",
-    "page",
+    "page_response",
+    "redirect",
 ]
 
-COMMON = ("bad_request", "internal_error", "overloaded", "unknown_host")
-"""Problems that anybody may meet anywhere."""
+COMMON_ERRORS = ("bad_request", "internal_error", "overloaded", "unknown_host")
+"""Errors of every operation."""
 JSON = "application/json"
-OF_A_FORM = ("bad_message", "request_timeout", "too_big")
-OF_A_BODY = {JSON: ("bad_json", *OF_A_FORM), FORM: OF_A_FORM}
-"""Problems that who sends a body may meet."""
+FORM_ERRORS = ("bad_message", "request_timeout", "too_big")
+BODY_ERRORS = {JSON: ("bad_json", *FORM_ERRORS), FORM: FORM_ERRORS}
+"""Errors of an operation with a body, by its type."""
 FILE_ERRORS = ("bad_range", "precondition_failed", "rate_limited")
 SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot")
-PICTURES = tuple(SUFFIXES)
+IMAGE_TYPES = tuple(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class PathParam:
-    """A part of an address that stands in braces: what it may look like for aiohttp, and what it has to be."""
+    """A parameter in a path: aiohttp's pattern, and the documented type and example."""
 
     pattern: str
     type: Any
     example: str | int
 
 
-PARTS = {
+PATH_PARAMS = {
     "id": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a snapshot.")],
@@ -86,30 +87,31 @@ PARTS = {
     ),
     "name": PathParam("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
 }
-"""By name: one thing, wherever it stands."""
+"""The parameters by name: one name means the same in all paths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseDoc:
-    """One way to be answered. `body` is a type, told as JSON, or else the content types that it may have.
+    """A response. `body` is a type that is sent as JSON, or a tuple of content types.
 
-    `headers` are names; documents.py has a word for each.
+    `headers` are names; dog.web.apidocs.descriptions describes each.
     """
 
     status: int = 200
-    what: str
+    description: str
     body: Any | tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """`query` and `headers` are structs whose fields are the parameters, `body` the type that the body is parsed with.
+    """A method and path of the service, and its documentation.
 
-    `body_type` is its content type, and `needs_body` whether there must be one. `path` has its parts in braces, each of
-    PARTS. `problems` are codes of docs/protocol.md beside those that all operations share. `tag` is the chapter that it
-    stands in. `role` is what it takes, None for what everybody may. `head` is whether HEAD works as well as GET. `name`
-    is for a handler that answers several.
+    `path` has parameters of PATH_PARAMS in braces. `query` and `headers` are structs whose fields are the parameters.
+    `body` is the type that the body is parsed with, and `body_type` its content type; `needs_body` makes it required.
+    `errors` are codes of docs/protocol.md, without those that all operations share. `tag` is its chapter. `role` is
+    the required role, or None for everybody. `head` adds HEAD to GET. `name` replaces the handler's name as the
+    operationId, which must not change.
     """
 
     method: str
@@ -117,8 +119,8 @@ class Operation:
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     tag: str
     summary: str
-    answers: tuple[ResponseDoc, ...]
-    problems: tuple[str, ...] = ()
+    responses: tuple[ResponseDoc, ...]
+    errors: tuple[str, ...] = ()
     description: str = ""
     query: type[Struct] | None = None
     headers: type[Struct] | None = None
@@ -131,58 +133,62 @@ class Operation:
 
     @property
     def id(self) -> str:
-        """A name of its own in the documents: its handler's, unless it has one."""
+        """The unique operationId."""
         return self.name or self.handler.__name__.lstrip("_")
 
     @property
-    def parts(self) -> dict[str, PathParam]:
-        """What stands in braces in the path."""
-        return {name: PARTS[name] for name in re.findall(r"\{(\w+)\}", self.path)}
+    def path_params(self) -> dict[str, PathParam]:
+        """The parameters in the path."""
+        return {name: PATH_PARAMS[name] for name in re.findall(r"\{(\w+)\}", self.path)}
 
     @property
     def error_codes(self) -> dict[int, list[str]]:
-        """All codes of problems that it may answer, by their status."""
-        own = (*self.problems, *COMMON)
+        """All error codes by status, sorted."""
+        own = (*self.errors, *COMMON_ERRORS)
         if self.role is not None:
             own += ("forbidden", "unauthorized")
         elif self.method not in ("GET", "HEAD"):
             own += ("forbidden",)
         if self.body is not None:
-            own += OF_A_BODY[self.body_type]
-        if self.parts:
-            own += ("not_found",)  # what does not look like one
-        found: dict[int, list[str]] = {}
+            own += BODY_ERRORS[self.body_type]
+        if self.path_params:
+            own += ("not_found",)  # if a parameter does not match its pattern
+        by_status: dict[int, list[str]] = {}
         for code in sorted(set(own)):
-            found.setdefault(STATUS[code], []).append(code)
-        return dict(sorted(found.items()))
+            by_status.setdefault(STATUS[code], []).append(code)
+        return dict(sorted(by_status.items()))
 
     def make_route(self) -> web.RouteDef:
-        path = re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]}:{PARTS[name[1]].pattern}}}", self.path)
+        path = re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]}:{PATH_PARAMS[name[1]].pattern}}}", self.path)
         options = {"allow_head": self.head} if self.method == "GET" else {}
         return web.RouteDef(self.method, path, require_role(self.role, self.handler), options)
 
 
-# ---- what is answered alike
+# ---- responses of many operations
 
 
-def page(what: str) -> tuple[ResponseDoc, ...]:
-    return (ResponseDoc(what=what, body=("text/html",)),)
+def page_response(description: str) -> tuple[ResponseDoc, ...]:
+    return (ResponseDoc(description=description, body=("text/html",)),)
 
 
-def json_response(what: str, body: Any) -> tuple[ResponseDoc, ...]:
-    """A value of that type, as JSON."""
-    return (ResponseDoc(what=what, body=body),)
+def json_response(description: str, body: Any) -> tuple[ResponseDoc, ...]:
+    """Describe a value of that type, as JSON."""
+    return (ResponseDoc(description=description, body=body),)
 
 
-def no_content(what: str) -> tuple[ResponseDoc, ...]:
-    return (ResponseDoc(status=204, what=what),)
+def redirect(description: str, *headers: str) -> tuple[ResponseDoc, ...]:
+    return (ResponseDoc(status=303, description=description, headers=("Location", *headers)),)
 
 
-def file(what: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[ResponseDoc, ...]:
-    """Bytes with a validator, as dog.web.http.content answers."""
+def no_content(description: str) -> tuple[ResponseDoc, ...]:
+    return (ResponseDoc(status=204, description=description),)
+
+
+def file_responses(description: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[ResponseDoc, ...]:
+    """Describe the responses of dog.web.http.content: with an ETag, a range, or 304."""
     headers = ("Accept-Ranges", "Cache-Control", "ETag", *headers)
     return (
-        ResponseDoc(what=what, body=types, headers=headers),
-        ResponseDoc(status=206, what="The requested range.", body=types, headers=(*headers, "Content-Range")),
-        ResponseDoc(status=304, what="Your copy is up to date.", headers=headers),
+        ResponseDoc(description=description, body=types, headers=headers),
+        ResponseDoc(status=206, description="The requested range.", body=types, headers=(*headers, "Content-Range")),
+        ResponseDoc(status=304, description="Your copy is up to date.", headers=headers),
     )

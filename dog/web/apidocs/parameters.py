@@ -1,6 +1,6 @@
-"""What may be said beside a request, as structs whose fields are the query's parameters, or the headers.
+"""Structs that only document queries and headers: each field is a parameter.
 
-Who parses with a type of their own has it; here are those of the others.
+A handler that parses its query with a struct has that struct in its own module.
 """
 
 from typing import Annotated
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class CameraQuery(Struct, frozen=True):
-    """`?camera=`"""
+    """The query `?camera=`."""
 
     camera: str | None = None
 
@@ -63,7 +63,7 @@ class CaptureHeaders(Struct, frozen=True):
 
 
 class ConditionalHeaders(Struct, frozen=True):
-    """The conditions that a file may be asked for with (RFC 9110, sections 13 and 14)."""
+    """The headers of conditional and range requests (RFC 9110, sections 13 and 14)."""
 
     if_match: str | None = field(default=None, name="If-Match")
     if_none_match: str | None = field(default=None, name="If-None-Match")

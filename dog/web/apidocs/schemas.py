@@ -1,7 +1,7 @@
-"""The types that the code parses with and answers with, as JSON Schema, with a word and an example for each.
+"""JSON Schemas of request and response types, with examples.
 
-What we hear may leave out what has a default, or say null for nothing. What we say leaves out what has nothing to say:
-so null is never said where it is the default, and the numbers that the hub puts in are always there.
+A request may leave out a field with a default, or send null for it. A response leaves such a field out, so its schema
+does not allow null there. It always has the numbers that the hub adds.
 """
 
 import re
@@ -11,87 +11,87 @@ import msgspec
 
 from dog.web.apidocs.descriptions import FIELDS, OMIT_FROM_EXAMPLES, TYPES, FieldDoc
 
-__all__ = ["Schema", "Schemas", "find_word", "name_of"]
+__all__ = ["Schema", "Schemas", "field_doc", "name_of"]
 
 Schema = dict[str, Any]
 
-PLACE = "#/components/schemas/{name}"
+REF_TEMPLATE = "#/components/schemas/{name}"
 NUMBERED = {"seq", "cursor"}
-"""What an event has no right value for until the hub numbers it."""
+"""Fields of an event that the hub sets."""
 
 
 def name_of(schema: Schema) -> str | None:
-    """The name of the type that a schema refers to."""
+    """Return the name of the type that a schema refers to."""
     return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
 
 
-def find_word(type_name: str, field: str) -> FieldDoc:
+def field_doc(type_name: str, field: str) -> FieldDoc:
     return FIELDS.get(f"{type_name}.{field}") or FIELDS[field]
 
 
 class Schemas:
-    """The schemas of all types that were asked for, under the names of their types: `components`."""
+    """JSON Schemas of types, collected by name in `components`."""
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
 
     def request_schema(self, kind: Any) -> Schema:
-        """The schema of something that others say to us."""
-        return self._add(kind, response_schema=False)
+        """Return the schema of a type that clients send."""
+        return self._add(kind, is_response=False)
 
     def response_schema(self, kind: Any) -> Schema:
-        """The schema of something that we say."""
-        return self._add(kind, response_schema=True)
+        """Return the schema of a type that the server sends."""
+        return self._add(kind, is_response=True)
 
-    def fields(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, FieldDoc]]:
-        """What can stand beside a request: name, whether it must, its schema, its word. Null can't be said there."""
+    def parameters(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, FieldDoc]]:
+        """Return each parameter's name, requiredness, schema and description."""
         (_,), components = msgspec.json.schema_components((struct,))
         whole = components[struct.__name__]
         return [
-            (name, name in whole["required"], _without_null(schema), find_word(struct.__name__, name))
+            (name, name in whole["required"], _without_null(schema), field_doc(struct.__name__, name))
             for name, schema in whole["properties"].items()
         ]
 
     def example(self, schema: Schema) -> Any:
-        """A value of that schema, made of the words of its fields."""
+        """Return a value of that schema, made from the examples of its fields."""
         name = name_of(schema)
         if name is None:
             return [self.example(schema["items"])] if "items" in schema else {"status": "ok"}
-        found = {}
+        example = {}
         for field, inside in self.components[name]["properties"].items():
             if field in OMIT_FROM_EXAMPLES.get(name, ()):
                 continue
-            found[field] = self._value(inside, find_word(name, field))
-        return found
+            example[field] = self._value(inside, field_doc(name, field))
+        return example
 
-    def _value(self, schema: Schema, word: FieldDoc) -> Any:
+    def _value(self, schema: Schema, doc: FieldDoc) -> Any:
         if "const" in schema:
             return schema["const"]
-        if word.example is not None and word.example != []:
-            return word.example
+        if doc.example is not None and doc.example != []:
+            return doc.example
         choices = schema.get("anyOf", [schema])
         return self.example(next(choice for choice in choices if choice.get("type") != "null"))
 
-    def _add(self, kind: Any, *, response_schema: bool) -> Schema:
-        (schema,), components = msgspec.json.schema_components((kind,), ref_template=PLACE)
+    def _add(self, kind: Any, *, is_response: bool) -> Schema:
+        (schema,), components = msgspec.json.schema_components((kind,), ref_template=REF_TEMPLATE)
         for name, component in components.items():
             if name not in self.components:
-                self.components[name] = _finish(name, component, response_schema)
+                self.components[name] = _document_fields(name, component, is_response)
         return schema
 
 
-def _finish(name: str, schema: Schema, response_schema: bool) -> Schema:
+def _document_fields(name: str, schema: Schema, is_response: bool) -> Schema:
     properties = {}
     required = set(schema["required"])
     for field, inside in schema["properties"].items():
-        word = find_word(name, field)
-        if response_schema and field in NUMBERED:
+        doc = field_doc(name, field)
+        if is_response and field in NUMBERED:
             required.add(field)
-        if (response_schema and "default" in inside) or inside.get("default", 0) is None:
-            inside = _without_default(inside, keep_null=not response_schema)
+        if (is_response and "default" in inside) or inside.get("default", 0) is None:
+            inside = _without_default(inside, keep_null=not is_response)
         if inside.get("enum") and len(inside["enum"]) == 1:
             inside = {"const": inside["enum"][0]}
-        properties[field] = {**inside, "description": word.what, **word.more}
+        properties[field] = {**inside, "description": doc.description, **doc.schema}
     return {
         "title": re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name),
         "description": TYPES[name],
@@ -107,7 +107,7 @@ def _without_default(schema: Schema, *, keep_null: bool) -> Schema:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """What it may be beside null."""
+    """Return the schema without null."""
     schema = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
     choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:

@@ -1,4 +1,4 @@
-"""What scripts use beside the push: captures, snapshots and cameras as JSON, and how the service is."""
+"""Captures, snapshots and cameras as JSON; health and metrics."""
 
 import asyncio
 from typing import Annotated
@@ -18,7 +18,7 @@ from dog.protocol import (
     timestamp,
 )
 from dog.snapshots import Snapshot
-from dog.web.handlers.images import check_place, find_snapshot
+from dog.web.handlers.images import check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture import capture_and_wait, rate_limit_permit
 from dog.web.middleware.errors import Problem
@@ -38,8 +38,8 @@ __all__ = [
     "unpin_snapshot",
 ]
 
-PAGE = 50
-"""Snapshots a request lists where it does not say how many."""
+DEFAULT_LIMIT = 50
+"""Snapshots in a list if the request has no `limit`."""
 
 
 class CaptureRequest(Struct, frozen=True):
@@ -50,17 +50,17 @@ class CaptureRequest(Struct, frozen=True):
 
 
 class PressedBody(SnapshotBody, frozen=True, kw_only=True):
-    """What a press got, and how: `age` is the seconds since its exposure began."""
+    """The snapshot that serves a capture request; `age` is in seconds."""
 
     outcome: Outcome
     age: float
 
 
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
-    """Everything that is known of a snapshot.
+    """All data of a snapshot.
 
-    Its exposure had ended by `exposed_until`. None means unknown: a crash came before its row was on the disk, or
-    somebody copied the file here. Neither the file's name nor its time of change says it.
+    Its exposure had ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
+    or somebody copied the file here. Neither the file's name nor its mtime has this time.
     """
 
     pinned: bool
@@ -68,7 +68,7 @@ class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A capture as it is told: `state` is pending, capturing, ready or failed."""
+    """A capture and its result: `state` is pending, capturing, ready or failed."""
 
     capture: int
     camera: str
@@ -88,27 +88,27 @@ class SnapshotList(Struct, frozen=True):
     snapshots: list[SnapshotDetails]
 
 
-class Listing(Struct, frozen=True):
+class SnapshotListQuery(Struct, frozen=True):
     """The query of GET /api/snapshots."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = PAGE
+    limit: Annotated[int, Meta(ge=1, le=200)] = DEFAULT_LIMIT
     camera: str | None = None
     before: str | None = None
 
 
 async def start_capture(request: web.Request) -> web.Response:
-    """POST /api/captures: a press that waits for its photo, or with `Prefer: respond-async` does not."""
+    """Take a photo, and wait for it or not (POST /api/captures)."""
     service = request.app[SERVICE]
-    wish = await read_body(request, CaptureRequest)
-    key = _read_key(request)
-    camera = service.find_camera(wish.camera)
+    body = await read_body(request, CaptureRequest)
+    key = _idempotency_key(request)
+    camera = service.find_camera(body.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
-        reply = camera.request(wish.max_age, key, rate_limit_permit(request, key))
-        body = _describe_capture(service, reply.capture)
-        body = msgspec.structs.replace(body, outcome=reply.outcome, retry_after=reply.retry_after)
+        reply = camera.request(body.max_age, key, rate_limit_permit(request, key))
+        capture = _find_capture(service, reply.capture)
+        capture = msgspec.structs.replace(capture, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
-        return respond_json(body, 202, headers)
-    reply, snapshot = await capture_and_wait(request, camera, wish.max_age, key)
+        return respond_json(capture, 202, headers)
+    reply, snapshot = await capture_and_wait(request, camera, body.max_age, key)
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
         **msgspec.structs.asdict(service.links.describe(snapshot)),
@@ -119,35 +119,35 @@ async def start_capture(request: web.Request) -> web.Response:
 
 
 async def show_capture(request: web.Request) -> web.Response:
-    """GET /api/captures/{number}: what became of a capture."""
+    """Show a capture and its result (GET /api/captures/{number})."""
     service = request.app[SERVICE]
-    return respond_json(_describe_capture(service, int(request.match_info["number"])))
+    return respond_json(_find_capture(service, int(request.match_info["number"])))
 
 
 async def list_snapshots(request: web.Request) -> web.Response:
-    """GET /api/snapshots: the newest first; `before` an id goes on from there."""
+    """List snapshots, newest first, from `before` on (GET /api/snapshots)."""
     service = request.app[SERVICE]
     try:
-        wish = msgspec.convert(dict(request.query), Listing, strict=False)
+        query = msgspec.convert(dict(request.query), SnapshotListQuery, strict=False)
     except msgspec.ValidationError as error:
         raise Problem("bad_message", explain_mismatch(error)) from None
-    if wish.camera is not None:
-        service.find_camera(wish.camera)
-    if wish.before is not None:
-        await check_place(service, wish.before)
-    snapshots = await service.store.recent(limit=wish.limit, camera=wish.camera, before=wish.before)
-    return respond_json(SnapshotList([_detail(service, snapshot) for snapshot in snapshots]))
+    if query.camera is not None:
+        service.find_camera(query.camera)
+    if query.before is not None:
+        await check_before(service, query.before)
+    snapshots = await service.store.recent(limit=query.limit, camera=query.camera, before=query.before)
+    return respond_json(SnapshotList([_snapshot_details(service, snapshot) for snapshot in snapshots]))
 
 
 async def show_snapshot_body(request: web.Request) -> web.Response:
-    """GET /api/snapshots/{id}."""
+    """Show all data of a snapshot (GET /api/snapshots/{id})."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    return respond_json(_detail(service, snapshot))
+    return respond_json(_snapshot_details(service, snapshot))
 
 
 async def delete_snapshot(request: web.Request) -> web.Response:
-    """DELETE /api/snapshots/{id}."""
+    """Delete a snapshot for everyone (DELETE /api/snapshots/{id})."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     await service.store.remove(snapshot.id)
@@ -155,37 +155,37 @@ async def delete_snapshot(request: web.Request) -> web.Response:
 
 
 async def pin_snapshot(request: web.Request) -> web.Response:
-    """PUT /api/snapshots/{id}/pin."""
-    return await _pin(request, True)
+    """Pin a snapshot (PUT /api/snapshots/{id}/pin)."""
+    return await _set_pinned(request, True)
 
 
 async def unpin_snapshot(request: web.Request) -> web.Response:
-    """DELETE /api/snapshots/{id}/pin."""
-    return await _pin(request, False)
+    """Unpin a snapshot (DELETE /api/snapshots/{id}/pin)."""
+    return await _set_pinned(request, False)
 
 
-async def _pin(request: web.Request, pinned: bool) -> web.Response:
+async def _set_pinned(request: web.Request, pinned: bool) -> web.Response:
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if not await service.store.pin(snapshot, pinned):
-        await find_snapshot(service, snapshot.id)  # it is gone by now, which this says
+        await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
     return web.Response(status=204)
 
 
 async def list_cameras(request: web.Request) -> web.Response:
-    """GET /api/cameras: each as `hello` shows it."""
+    """List the cameras, as in `hello` (GET /api/cameras)."""
     return respond_json(CameraList(request.app[SERVICE].statuses()))
 
 
 async def report_health(_request: web.Request) -> web.Response:
-    """GET /healthz: the process is alive."""
+    """Report that the process is alive (GET /healthz)."""
     return respond_json({"status": "ok"})
 
 
 async def report_readiness(request: web.Request) -> web.Response:
-    """GET /readyz: every camera usable and the disk writable. Raises the CaptureError that a press would meet.
+    """Report that photos can be taken, or raise CaptureError (GET /readyz).
 
-    A clock in doubt is named, but keeps nobody from taking photos.
+    All cameras must be usable and the disk writable. A clock that cannot be trusted is only reported.
     """
     service = request.app[SERVICE]
     await service.store.check_writable()
@@ -197,13 +197,13 @@ async def report_readiness(request: web.Request) -> web.Response:
 
 
 async def report_metrics(request: web.Request) -> web.Response:
-    """GET /metrics: the numbers of docs/metrics.md, as Prometheus asks for them."""
+    """Report the metrics of docs/metrics.md (GET /metrics)."""
     accept = ",".join(request.headers.getall("Accept", ()))
     body, content_type = await request.app[SERVICE].metrics.render(accept)
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
-def _detail(service: Service, snapshot: Snapshot) -> SnapshotDetails:
+def _snapshot_details(service: Service, snapshot: Snapshot) -> SnapshotDetails:
     until = snapshot.origin.exposed_until
     return SnapshotDetails(
         **msgspec.structs.asdict(service.links.describe(snapshot)),
@@ -212,16 +212,16 @@ def _detail(service: Service, snapshot: Snapshot) -> SnapshotDetails:
     )
 
 
-def _describe_capture(service: Service, number: int) -> CaptureBody:
+def _find_capture(service: Service, number: int) -> CaptureBody:
     for name, camera in service.cameras.items():
         future = camera.results.find(number)
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
-            return _describe_future(service, name, number, future, "capturing" if running else "pending")
+            return _capture_body(service, name, number, future, "capturing" if running else "pending")
     raise Problem("unknown_capture", "This capture is unknown or too old. Look for its photo in the album.")
 
 
-def _describe_future(
+def _capture_body(
     service: Service, camera: str, number: int, future: asyncio.Future[Snapshot], state: str
 ) -> CaptureBody:
     if not future.done():
@@ -234,13 +234,13 @@ def _describe_future(
             return CaptureBody(capture=number, camera=camera, state="ready", snapshot=snapshot)
 
 
-def _read_key(request: web.Request) -> str | None:
-    """The Idempotency-Key, which may stand in quotes."""
+def _idempotency_key(request: web.Request) -> str | None:
+    """Return the Idempotency-Key without quotes, or raise Problem."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     key = key.strip().strip('"')
-    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # nor are bytes that are no UTF-8
+    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # bytes that are not UTF-8 are not printable
         raise Problem(
             "bad_message", f"The Idempotency-Key is not valid. Send 1 to {MAX_REQUEST_LENGTH} printable characters."
         )

@@ -1,4 +1,4 @@
-"""The album: its gallery, day by day, and what a person decides of one photo. It works without JavaScript, too."""
+"""The gallery, and the forms that pin and delete a photo."""
 
 import datetime as dt
 import itertools
@@ -10,20 +10,20 @@ from aiohttp import web
 from msgspec import Struct
 
 from dog.snapshots import Snapshot
-from dog.web.handlers.images import check_place, find_snapshot
+from dog.web.handlers.images import check_before, find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form
 from dog.web.middleware.errors import Problem, relative_root
 from dog.web.service import SERVICE, Service
 
-__all__ = ["GalleryQuery", "PinForm", "ask_deletion", "press_delete", "press_pin", "show_gallery"]
+__all__ = ["GalleryQuery", "PinForm", "show_delete_page", "show_gallery", "submit_delete_form", "submit_pin_form"]
 
-PAGE = 60
-"""Photos on one page of the gallery: it is even by 2, 3, 4, 5 and 6 columns."""
+PHOTOS_PER_PAGE = 60
+"""A multiple of 2, 3, 4, 5 and 6 columns."""
 
 
 class GalleryQuery(Struct, frozen=True):
-    """The query of GET /snapshots; what is empty is as good as left out, for so a form sends it."""
+    """The query of GET /snapshots. A form sends empty values, which count as left out."""
 
     camera: str | None = None
     day: str | None = None
@@ -31,23 +31,23 @@ class GalleryQuery(Struct, frozen=True):
 
 
 class PinForm(Struct, frozen=True):
-    """The form of a photo's page."""
+    """The form that pins or unpins a photo."""
 
     pinned: Literal["yes", "no"]
 
 
 async def show_gallery(request: web.Request) -> web.Response:
-    """GET /snapshots: the photos by day, newest first; `camera` and `day` choose, `before` an id goes on from there."""
+    """Show the photos by day, newest first (GET /snapshots)."""
     service = request.app[SERVICE]
     camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
     if before is not None:
-        await check_place(service, before)
+        await check_before(service, before)
     found = await service.store.recent(
-        limit=PAGE + 1, camera=camera, before=before, between=None if day is None else _find_day(day)
+        limit=PHOTOS_PER_PAGE + 1, camera=camera, before=before, between=None if day is None else _day_bounds(day)
     )
-    shown = found[:PAGE]
-    chosen = {name: value for name, value in (("camera", camera), ("day", day)) if value is not None}
-    older = urlencode({**chosen, "before": shown[-1].id}) if len(found) > PAGE else None
+    shown = found[:PHOTOS_PER_PAGE]
+    filters = {name: value for name, value in (("camera", camera), ("day", day)) if value is not None}
+    older = urlencode({**filters, "before": shown[-1].id}) if len(found) > PHOTOS_PER_PAGE else None
     return render(
         request,
         "gallery.html",
@@ -60,48 +60,46 @@ async def show_gallery(request: web.Request) -> web.Response:
             "cameras": list(service.cameras),
             "day": day,
             "before": before,
-            "newest": urlencode(chosen),
+            "newest": urlencode(filters),
             "zone": dt.datetime.now().astimezone().tzname(),
             "older": older,
         },
     )
 
 
-async def press_pin(request: web.Request) -> web.Response:
-    """POST /snapshots/{id}/pin: the form of the photo's page; `pinned` is yes or no."""
+async def submit_pin_form(request: web.Request) -> web.Response:
+    """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    wish = await read_form(request, PinForm)
-    if not await service.store.pin(snapshot, wish.pinned == "yes"):
-        await find_snapshot(service, snapshot.id)  # it is gone by now, which this says
-    return _lead(request, f"snapshots/{snapshot.id}")
+    form = await read_form(request, PinForm)
+    if not await service.store.pin(snapshot, form.pinned == "yes"):
+        await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
+    return _redirect(request, f"snapshots/{snapshot.id}")
 
 
-async def ask_deletion(request: web.Request) -> web.Response:
-    """GET /snapshots/{id}/delete: the page that asks whether it is meant."""
+async def show_delete_page(request: web.Request) -> web.Response:
+    """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     return render(request, "deletion.html", {"photo": service.links.describe(snapshot), "pinned": snapshot.pinned})
 
 
-async def press_delete(request: web.Request) -> web.Response:
-    """POST /snapshots/{id}/delete: the form of that page. To the next older photo, or the gallery."""
+async def submit_delete_form(request: web.Request) -> web.Response:
+    """Delete a photo, and show the next older one (POST /snapshots/{id}/delete)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
-    return _lead(request, f"snapshots/{older[0].id}" if older else "snapshots")
+    return _redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
 
 
-def _lead(request: web.Request, where: str) -> web.Response:
-    """To another page."""
-    return web.Response(
-        status=303, headers={"Location": f"{relative_root(request)}{where}", "Cache-Control": "no-store"}
-    )
+def _redirect(request: web.Request, path: str) -> web.Response:
+    location = f"{relative_root(request)}{path}"
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def _find_day(text: str) -> tuple[dt.datetime, dt.datetime]:
-    """The first moment of a day where this server stands, and of the next. Raises Problem `bad_message`."""
+def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
+    """Return the start of a local day and of the next, or raise Problem."""
     try:
         day = dt.date.fromisoformat(text)
         start, end = (dt.datetime.combine(date, dt.time()).astimezone() for date in (day, day + dt.timedelta(days=1)))
@@ -111,7 +109,7 @@ def _find_day(text: str) -> tuple[dt.datetime, dt.datetime]:
 
 
 def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Snapshot]]]:
-    """In their order: the clock may have jumped, and then a day comes twice."""
+    """Group by day, in order. After a clock change, a day may occur twice."""
     groups = itertools.groupby(snapshots, lambda snapshot: snapshot.captured_at.astimezone().date())
     return [(date, list(group)) for date, group in groups]
 

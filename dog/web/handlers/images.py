@@ -1,4 +1,4 @@
-"""The pictures themselves: each under its own address for ever, and the newest under one that stays."""
+"""Image files of snapshots, thumbnails, and the newest image (/latest.jpg)."""
 
 import asyncio
 import datetime as dt
@@ -22,21 +22,21 @@ from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import check_origin
 from dog.web.service import SERVICE, Service
 
-__all__ = ["Wait", "check_place", "find_snapshot", "show_latest", "show_picture", "show_thumbnail"]
+__all__ = ["Wait", "check_before", "find_snapshot", "show_image", "show_latest", "show_thumbnail"]
 
-LONGEST_WAIT = 60.0
-Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]
+MAX_WAIT_SECONDS = 60.0
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)]
 """Seconds."""
-LONGEST_AGE = 2**31
-"""Seconds: what Age says of whatever is older (RFC 9111, section 1.2.2)."""
-FOREVER = "public, max-age=31536000, immutable"
+MAX_AGE_HEADER_SECONDS = 2**31
+"""The upper limit of the header Age (RFC 9111, section 1.2.2)."""
+CACHE_PUBLIC = "public, max-age=31536000, immutable"
 """A snapshot never changes (RFC 8246)."""
-ONLY_OURS = FOREVER.replace("public", "private")
-"""The same where not everybody may see it: no cache that people share may keep it."""
+CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
+"""For a server with logins: shared caches must not store the image."""
 
 
 async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
-    """The snapshot of that id. Raises Problem `unknown_snapshot`, and `gone_snapshot` for one that was removed."""
+    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
@@ -45,23 +45,23 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
     return snapshot
 
 
-async def check_place(service: Service, snapshot_id: str) -> None:
-    """Raise Problem `unknown_snapshot` where there never was one of that id, whose place a list could go on from."""
+async def check_before(service: Service, snapshot_id: str) -> None:
+    """Raise Problem `unknown_snapshot` if a list cannot start after this id."""
     if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
         raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
 
 
-async def show_picture(request: web.Request) -> web.StreamResponse:
-    """GET /snapshots/{id}.{suffix}: the picture, bit for bit as the camera made it."""
+async def show_image(request: web.Request) -> web.StreamResponse:
+    """Send a snapshot's image, as it was saved (GET /snapshots/{id}.{suffix})."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    return await _send(request, service, snapshot, {"Cache-Control": _keep(service)})
+    return await _send_image(request, service, snapshot, {"Cache-Control": _cache_control(service)})
 
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
-    """GET /snapshots/{id}/thumbnail.jpg."""
+    """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     try:
@@ -70,50 +70,54 @@ async def show_thumbnail(request: web.Request) -> web.StreamResponse:
         raise Problem(
             "unknown_snapshot", "The thumbnail of this photo is missing. The next start of the server makes it again."
         ) from None
-    return respond(request, Content(data, "image/jpeg", f"{snapshot.id}-thumbnail"), {"Cache-Control": _keep(service)})
+    content = Content(data, "image/jpeg", f"{snapshot.id}-thumbnail")
+    return respond(request, content, {"Cache-Control": _cache_control(service)})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
-    """GET /latest.jpg: the newest picture; with `max_age` a new one where that is older; with `after` the next one."""
+    """Send the newest image (GET /latest.jpg).
+
+    With `max_age`, take a photo if it is older. With `after`, wait for the next photo.
+    """
     service = request.app[SERVICE]
-    max_age, wait = parse_seconds(request, "max_age", MaxAge), parse_seconds(request, "wait", Wait)
+    max_age, wait = _parse_seconds(request, "max_age", MaxAge), _parse_seconds(request, "wait", Wait)
     outcome: Outcome | None = None
     if "after" in request.query:
         if max_age is not None:
             raise Problem("bad_message", "`after` and `max_age` cannot be combined. Send one of them.")
-        camera, snapshot = await _wait_for_next(request, service, LONGEST_WAIT if wait is None else wait)
+        camera, snapshot = await _wait_for_next(request, service, MAX_WAIT_SECONDS if wait is None else wait)
         if snapshot is None:
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
     else:
         camera = service.find_camera(request.query.get("camera"))
         snapshot = camera.latest
         if max_age is not None:
-            _check_press(request)
+            _check_capture_allowed(request)
             reply, snapshot = await capture_and_wait(request, camera, max_age)
             outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet. Use ?max_age=0 to take one.")
     headers = {
-        "Age": str(int(min(max(0.0, camera.age_of(snapshot)), LONGEST_AGE))),
+        "Age": str(int(min(max(0.0, camera.age_of(snapshot)), MAX_AGE_HEADER_SECONDS))),
         "Cache-Control": "no-cache",
         "X-Captured-At": timestamp(snapshot.captured_at),
         "X-Snapshot": snapshot.id,
     }
     if outcome is not None:
         headers["X-Outcome"] = outcome
-    return await _send(request, service, snapshot, headers)
+    return await _send_image(request, service, snapshot, headers)
 
 
-def _check_press(request: web.Request) -> None:
-    """A GET that presses is for who may press, and not for any page that has an image of this address."""
-    visitor = request[IDENTITY]
-    if not allows(visitor.role, "capture"):
-        raise access_denied(visitor, "capture")
+def _check_capture_allowed(request: web.Request) -> None:
+    """Raise Problem if the role or the origin does not allow captures (CSRF)."""
+    identity = request[IDENTITY]
+    if not allows(identity.role, "capture"):
+        raise access_denied(identity, "capture")
     check_origin(request)
 
 
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
-    """The photo after the one that `after` names, of the same camera; None where there was none within `wait` s."""
+    """Return the camera of `after` and its next snapshot, or None after `wait` s."""
     after = request.query["after"]
     taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
     if taken is None:
@@ -141,12 +145,12 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
         recheck_access(request)
 
 
-def _keep(service: Service) -> str:
-    return FOREVER if service.anonymous.role is not None else ONLY_OURS
+def _cache_control(service: Service) -> str:
+    return CACHE_PUBLIC if service.anonymous.role is not None else CACHE_PRIVATE
 
 
-def parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
-    """A number of seconds in the query. Raises Problem `bad_message`."""
+def _parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
+    """Return a number of seconds from the query. Raise Problem `bad_message`."""
     text = request.query.get(name)
     if text is None:
         return None
@@ -158,12 +162,12 @@ def parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _name_file(captured_at: dt.datetime, suffix: str) -> str:
-    """What a browser calls the picture when it keeps it."""
+def _content_disposition(captured_at: dt.datetime, suffix: str) -> str:
+    """Return the Content-Disposition, with the file name for a download."""
     return f'inline; filename="dog-{captured_at:%Y%m%d-%H%M%S}.{suffix}"'
 
 
-async def _send(
+async def _send_image(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
@@ -172,5 +176,5 @@ async def _send(
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
         ) from None
-    headers["Content-Disposition"] = _name_file(snapshot.captured_at, snapshot.suffix)
+    headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
     return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)

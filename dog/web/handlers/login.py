@@ -1,4 +1,4 @@
-"""Coming in and going: the page to log in, the start's link, logging out, and tickets where no token is shown."""
+"""Login and logout, the setup link, tickets, and the request's identity."""
 
 import datetime as dt
 import logging
@@ -25,18 +25,18 @@ __all__ = [
     "TicketBody",
     "VisitorBody",
     "create_ticket",
-    "press_enter",
-    "press_login",
-    "press_logout",
-    "show_enter",
-    "show_login",
+    "log_out_browser",
+    "show_login_page",
+    "show_setup_page",
     "show_visitor",
+    "submit_login_form",
+    "submit_setup_form",
 ]
 
 log = logging.getLogger(__name__)
 
-WRONG = ("wrong_password", "rate_limited", "overloaded")
-"""What the page of the login says itself."""
+ERRORS_ON_LOGIN_PAGE = ("wrong_password", "rate_limited", "overloaded")
+"""Errors that are shown on the login page."""
 
 
 class LoginQuery(Struct, frozen=True):
@@ -46,7 +46,7 @@ class LoginQuery(Struct, frozen=True):
 
 
 class LoginForm(Struct, frozen=True):
-    """The form of that page; `next` is where to go then, below the site's root."""
+    """The login form; `next` is the page to redirect to, relative to the site's root."""
 
     name: Annotated[str, Meta(max_length=200)]
     password: Annotated[str, Meta(max_length=2000)]
@@ -54,108 +54,108 @@ class LoginForm(Struct, frozen=True):
 
 
 class VisitorBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """Who asks, as the service knows them; a role that is left out is none."""
+    """The identity that sent the request. Without a role, it may do nothing."""
 
     role: Role | None = None
     name: str | None = None
 
 
 class TicketBody(Struct, frozen=True, kw_only=True):
-    """A ticket as it is told, once; it is good for one request, within so many seconds."""
+    """A ticket, which authenticates one request within `expires_in` seconds."""
 
     ticket: str
     expires_in: float
 
 
-async def show_login(request: web.Request) -> web.StreamResponse:
-    """GET /login. Who is in already goes on."""
-    _find_access(request)
+async def show_login_page(request: web.Request) -> web.StreamResponse:
+    """Show the login page, or redirect a browser that is logged in (GET /login)."""
+    _require_auth_service(request)
     if request[IDENTITY].kind == "session":
-        return _lead(request, request.query.get("next", ""))
-    return _render(request, request.query.get("next", ""))
+        return _redirect(request, request.query.get("next", ""))
+    return _render_page(request, request.query.get("next", ""))
 
 
-async def press_login(request: web.Request) -> web.StreamResponse:
-    """POST /login: the form of that page. A new session whatever was there before, and back to where they came from."""
-    access = _find_access(request)
-    said = await read_form(request, LoginForm)
+async def submit_login_form(request: web.Request) -> web.StreamResponse:
+    """Start a new session, and redirect to the page in `next` (POST /login)."""
+    access = _require_auth_service(request)
+    form = await read_form(request, LoginForm)
     try:
-        secret, expires_at = await access.log_in(said.name, said.password, request.remote or "")
+        secret, expires_at = await access.log_in(form.name, form.password, request.remote or "")
     except RequestError as error:
-        if error.code not in WRONG or "text/html" not in request.headers.get("Accept", ""):
+        if error.code not in ERRORS_ON_LOGIN_PAGE or "text/html" not in request.headers.get("Accept", ""):
             raise
-        response = _render(request, said.next, name=said.name, error=error)
+        response = _render_page(request, form.next, name=form.name, error=error)
         response.set_status(STATUS[error.code])
         response.headers.update(error_headers(error.code, error.retry_after))
         return response
-    return await _let_in(request, access, secret, expires_at, said.next)
+    return await _start_session(request, access, secret, expires_at, form.next)
 
 
-async def press_logout(request: web.Request) -> web.StreamResponse:
-    """POST /logout: the session ends, here and for whoever else has its cookie."""
-    access = _find_access(request)
-    await _forget(request, access)
-    response = _lead(request, "login")
-    response.headers["Clear-Site-Data"] = '"cache"'  # photos are kept there for a year
+async def log_out_browser(request: web.Request) -> web.StreamResponse:
+    """End the session, and delete its cookie and the browser's cache (POST /logout)."""
+    access = _require_auth_service(request)
+    await _end_session(request, access)
+    response = _redirect(request, "login")
+    response.headers["Clear-Site-Data"] = '"cache"'  # it has photos, for a year
     response.del_cookie(name_cookie(request), path=find_cookie_path(request), secure=is_secure(request), httponly=True)
     return response
 
 
-async def show_enter(request: web.Request) -> web.StreamResponse:
-    """GET /enter/{invitation}: the link that a start prints. A look uses nothing up: mail programs take one."""
-    if not _find_access(request).is_invitation(request.match_info["invitation"]):
-        raise _explain_invitation()
+async def show_setup_page(request: web.Request) -> web.StreamResponse:
+    """Show the page of the setup link, without using it up (GET /enter/{invitation})."""
+    if not _require_auth_service(request).is_invitation(request.match_info["invitation"]):
+        raise _gone_invitation()
     response = render(request, "enter.html", {})
-    response.headers["Referrer-Policy"] = "strict-origin"  # a proxy's log has what is referred to
+    response.headers["Referrer-Policy"] = "strict-origin"  # proxies log the Referer
     return response
 
 
-async def press_enter(request: web.Request) -> web.StreamResponse:
-    """POST /enter/{invitation}: the button of that page; it lets one browser in."""
-    access = _find_access(request)
+async def submit_setup_form(request: web.Request) -> web.StreamResponse:
+    """Log one browser in by the setup link (POST /enter/{invitation})."""
+    access = _require_auth_service(request)
     accepted = await access.accept_invitation(request.match_info["invitation"])
     if accepted is None:
-        raise _explain_invitation()
+        raise _gone_invitation()
     secret, expires_at = accepted
-    log.info("The link of the start let a browser in from %s", request.remote)
-    return await _let_in(request, access, secret, expires_at, "")
+    log.info("A browser at %s has logged in by the setup link", request.remote)
+    return await _start_session(request, access, secret, expires_at, "")
 
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
-    """POST /api/tickets: for an address that is opened where no token can be shown."""
-    access, visitor = _find_access(request), request[IDENTITY]
-    if visitor.kind == "anonymous":
+    """Create a ticket for a request that cannot have a token (POST /api/tickets)."""
+    access, identity = _require_auth_service(request), request[IDENTITY]
+    if identity.kind == "anonymous":
         raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
-    ticket, seconds = access.make_ticket(visitor)
+    ticket, seconds = access.make_ticket(identity)
     return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
 
 
 async def show_visitor(request: web.Request) -> web.StreamResponse:
-    """GET /api/visitor: who I am here."""
-    visitor = request[IDENTITY]
-    return respond_json(VisitorBody(role=visitor.role, name=visitor.name))
+    """Show the identity of the request (GET /api/visitor)."""
+    identity = request[IDENTITY]
+    return respond_json(VisitorBody(role=identity.role, name=identity.name))
 
 
-def _explain_invitation() -> Problem:
+def _gone_invitation() -> Problem:
     return Problem(
         "gone_invitation",
         "This link was used or replaced, or a user has a password now. Log in, or use the link of the last start.",
     )
 
 
-def _find_access(request: web.Request) -> AuthService:
-    """Raises Problem `not_found` where nobody has to log in."""
+def _require_auth_service(request: web.Request) -> AuthService:
+    """Return the service of logins. Raise Problem `not_found` if there are no logins."""
     access = request.app[SERVICE].access
     if access is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
     return access
 
 
-async def _let_in(
-    request: web.Request, access: AuthService, secret: str, expires_at: dt.datetime, where: str
+async def _start_session(
+    request: web.Request, access: AuthService, secret: str, expires_at: dt.datetime, next_page: str
 ) -> web.StreamResponse:
-    await _forget(request, access)
-    response = _lead(request, where)
+    await _end_session(request, access)
+    response = _redirect(request, next_page)
     response.set_cookie(
         name_cookie(request),
         secret,
@@ -168,20 +168,22 @@ async def _let_in(
     return response
 
 
-async def _forget(request: web.Request, access: AuthService) -> None:
-    """The session that the browser came with ends."""
+async def _end_session(request: web.Request, access: AuthService) -> None:
+    """End the browser's present session, if there is one."""
     if secret := request.cookies.get(name_cookie(request)):
         await access.log_out(secret)
 
 
-def _lead(request: web.Request, where: str) -> web.Response:
-    """To a page below the root: what stands before it leaves no way to another site."""
-    if ".." in unquote(where.partition("?")[0]).split("/"):
-        where = ""
-    way = relative_root(request) + quote(where.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")
-    return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
+def _redirect(request: web.Request, path: str) -> web.Response:
+    """Redirect to a page below the site's root; `path` cannot lead to another site."""
+    if ".." in unquote(path.partition("?")[0]).split("/"):
+        path = ""
+    location = relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def _render(request: web.Request, where: str, *, name: str = "", error: RequestError | None = None) -> web.Response:
-    said = None if error is None else error.message
-    return render(request, "login.html", {"next": where, "name": name, "error": said})
+def _render_page(
+    request: web.Request, next_page: str, *, name: str = "", error: RequestError | None = None
+) -> web.Response:
+    message = None if error is None else error.message
+    return render(request, "login.html", {"next": next_page, "name": name, "error": message})

@@ -1,4 +1,4 @@
-"""The pages, rendered from templates/: the live page, the press without JavaScript, and the page of one snapshot."""
+"""The live page, its form that takes a photo, and the page of one photo."""
 
 from typing import Any
 
@@ -16,20 +16,20 @@ from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.service import SERVICE, Service
 
-__all__ = ["COOKIE", "press", "render", "show_live", "show_snapshot"]
+__all__ = ["SNAPSHOT_COOKIE", "render", "show_live_page", "show_photo_page", "submit_capture_form"]
 
-COOKIE = "dog_snapshot"
-"""Holds the id of the viewer's last snapshot and nothing else; it gives no right."""
-YEAR = 365 * 24 * 3600
-STRIP = 24
-"""Snapshots in the strip of the last ones."""
+SNAPSHOT_COOKIE = "dog_snapshot"
+"""The cookie with the id of the browser's last snapshot. It gives no rights."""
+COOKIE_MAX_AGE_SECONDS = 365 * 24 * 3600
+STRIP_LENGTH = 24
+"""Photos in the live page's strip."""
 
 
-async def show_live(request: web.Request) -> web.Response:
-    """GET /: the live page of one camera, with the visitor's own photo where the cookie names one of it."""
+async def show_live_page(request: web.Request) -> web.Response:
+    """Show the live page of a camera (GET /)."""
     service = request.app[SERVICE]
     camera, own = await _choose_camera(request, service)
-    strip = await service.store.recent(limit=STRIP, camera=camera.name)
+    strip = await service.store.recent(limit=STRIP_LENGTH, camera=camera.name)
     newest = strip[0] if strip else None
     photo = own or newest
     describe = service.links.describe
@@ -41,7 +41,7 @@ async def show_live(request: web.Request) -> web.Response:
         {
             "photo": describe(photo) if photo else None,
             "mine": own is not None,
-            "strip_length": STRIP,
+            "strip_length": STRIP_LENGTH,
             "strip": [describe(snapshot) for snapshot in strip],
             "camera": camera.status(),
             "cameras": service.statuses(),
@@ -52,16 +52,16 @@ async def show_live(request: web.Request) -> web.Response:
     return response
 
 
-async def press(request: web.Request) -> web.Response:
-    """POST /: the same press without JavaScript. To the new photo's page, with the cookie set."""
+async def submit_capture_form(request: web.Request) -> web.Response:
+    """Take a photo, set the cookie, and redirect to the photo's page (POST /)."""
     service = request.app[SERVICE]
     camera = service.find_camera(request.query.get("camera"))
     _, snapshot = await capture_and_wait(request, camera)
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
     response.set_cookie(
-        COOKIE,
+        SNAPSHOT_COOKIE,
         snapshot.id,
-        max_age=YEAR,
+        max_age=COOKIE_MAX_AGE_SECONDS,
         path=find_cookie_path(request),
         secure=is_secure(request),
         samesite="Lax",
@@ -69,13 +69,13 @@ async def press(request: web.Request) -> web.Response:
     return response
 
 
-async def show_snapshot(request: web.Request) -> web.Response:
-    """GET /snapshots/{id}: the page of one snapshot."""
+async def show_photo_page(request: web.Request) -> web.Response:
+    """Show the page of one photo (GET /snapshots/{id})."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     newer = await service.store.newer(snapshot)
-    own = await _find_own(request, service)
+    own = await _find_own_snapshot(request, service)
     describe = service.links.describe
     return render(
         request,
@@ -87,38 +87,38 @@ async def show_snapshot(request: web.Request) -> web.Response:
             "older": describe(older[0]) if older else None,
             "cameras": list(service.cameras),
             "pinned": snapshot.pinned,
-            "exposure": _write_exposure(snapshot.origin.exposure),
+            "exposure": _format_exposure(snapshot.origin.exposure),
         },
     )
 
 
 async def _choose_camera(request: web.Request, service: Service) -> tuple[CameraTask, Snapshot | None]:
-    """The camera that is asked for, and the visitor's own snapshot where it is to be shown with it.
+    """Return the camera to show, and the browser's last snapshot if it took it.
 
-    Who names no camera gets that of their own snapshot, or the first where it is there no more.
+    Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
     """
     name = request.query.get("camera")
-    own = await _find_own(request, service)
+    own = await _find_own_snapshot(request, service)
     if own is not None and name is None:
         return service.find_camera(own.camera if own.camera in service.cameras else None), own
     return service.find_camera(name), own if own is not None and own.camera == name else None
 
 
-async def _find_own(request: web.Request, service: Service) -> Snapshot | None:
-    """The visitor's last snapshot; an unknown one is as good as none."""
-    snapshot_id = request.cookies.get(COOKIE, "")
+async def _find_own_snapshot(request: web.Request, service: Service) -> Snapshot | None:
+    """Return the snapshot in the cookie, or None if there is none or it is unknown."""
+    snapshot_id = request.cookies.get(SNAPSHOT_COOKIE, "")
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
 
 
-def _write_exposure(seconds: float | None) -> str:
-    """As photographers have it: 1/125 s, or 2.5 s; empty where it is not known."""
+def _format_exposure(seconds: float | None) -> str:
+    """Format an exposure time as 1/125 s or 2.5 s, or as "" if it is unknown."""
     if not seconds:
         return ""
     return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
 
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
-    """A page of templates/, with the way to the site's root as `root`, and the doubt of the clock if there is one."""
+    """Render a page of templates/, adding what all pages need."""
     context = {
         "root": relative_root(request),
         "version": __version__,

@@ -1,7 +1,7 @@
-"""The live view: a camera's frames as one answer that goes on, which a browser shows as an image that moves.
+"""The live view: a camera's frames in one endless response.
 
-`multipart/x-mixed-replace`, each part a JPEG. The next part is written when the one before has left for the client, and
-the system holds little for it: who is slow sees fewer frames, none of them old.
+It is `multipart/x-mixed-replace`, which browsers show as a moving image; each part is a JPEG. The next part is written
+when the previous one was sent, and the kernel buffers little. So a slow client sees fewer frames, but no old ones.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from dog.web.service import SERVICE
 
 __all__ = ["show_preview"]
 
-BUFFER = 64 * 1024
-"""Bytes of SO_SNDBUF: a frame or two. Left to itself, Linux keeps up to 4 MiB for a connection: many seconds."""
-UNSENT = 16 * 1024
-"""Bytes of them that may wait for their turn, the others being on their way."""
+SEND_BUFFER_BYTES = 64 * 1024
+"""SO_SNDBUF: a frame or two. By default, Linux buffers up to 4 MiB, which is many seconds of video."""
+MAX_UNSENT_BYTES = 16 * 1024
+"""TCP_NOTSENT_LOWAT: bytes in the send buffer that are not sent yet."""
 HEADERS = {
     "Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would collect what is to be seen now
+    "X-Accel-Buffering": "no",  # or nginx would buffer the frames
 }
 
 
-class Endless(web.StreamResponse):
-    """An answer without a length whose bytes go out as they are: all watchers' are the same, so none are chunked."""
+class EndlessResponse(web.StreamResponse):
+    """A response without a length, and not chunked: all clients get the same bytes."""
 
     _length_check = False  # as in aiohttp's own WebSocketResponse
 
@@ -43,10 +43,10 @@ class Endless(web.StreamResponse):
 
 
 async def show_preview(request: web.Request) -> web.StreamResponse:
-    """GET /preview.mjpg: what the camera sees, until the client has gone or the server stops.
+    """Send frames until the client or the server disconnects (GET /preview.mjpg).
 
-    With `ahead=1` each part's header comes with the part before, and so without its length: Chromium shows a part only
-    when it has seen the next one's header. Raises Problem `no_preview`, and RequestError where the camera is offline.
+    With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
+    after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
     """
     check_origin(request)
     service = request.app[SERVICE]
@@ -56,38 +56,38 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     if camera.offline is not None:
         raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
     ahead = request.query.get("ahead") == "1"
-    answer = Endless(HEADERS)
+    response = EndlessResponse(HEADERS)
     if request.method == "HEAD":
-        return answer
+        return response
     transport = request.transport
 
-    def end(_code: int, _reason: str) -> None:
+    def disconnect(_code: int, _reason: str) -> None:
         if transport is not None:
             transport.abort()
 
     request.app[CONNECTIONS].count_as_viewer(request)
     client, download = client_key(request[IDENTITY], request.remote), service.allowances.download
     download.check(client)
-    with service.presence.registered(request[IDENTITY], end), camera.preview.watch() as parts:
-        await answer.prepare(request)
-        _limit_buffer(request)
-        with contextlib.suppress(ConnectionError):  # it has gone
+    with service.presence.registered(request[IDENTITY], disconnect), camera.preview.watch() as parts:
+        await response.prepare(request)
+        _limit_send_buffer(request)
+        with contextlib.suppress(ConnectionError):
             if ahead:
-                await answer.write(NEXT_HEADER)
+                await response.write(NEXT_HEADER)
             async for part in parts:
                 data = part.after_header if ahead else part.with_header
                 for piece in cut(data):
-                    await answer.write(piece)
-                    await request.writer.drain()  # waits for the last byte: see Connection
+                    await response.write(piece)
+                    await request.writer.drain()  # until the last byte is sent: see Connection
                 download.spend(client, len(data))
                 if download.is_exhausted(client):
                     break
-            await answer.write(END)
-    return answer
+            await response.write(END)
+    return response
 
 
-def _limit_buffer(request: web.Request) -> None:
+def _limit_send_buffer(request: web.Request) -> None:
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)

@@ -1,8 +1,7 @@
-"""Links to give away: each opens one photo until it expires or is revoked, and leads nowhere else.
+"""Share links: each opens only one photo, until it expires or is revoked.
 
-What a link opens, and until when, stands in the store's ledger under the link's id. The token in its address is that
-id, signed with the store's secret, so that no id can be guessed, or taken from elsewhere, and become an address. What
-goes out under such an address never names the snapshot.
+The store has a link's snapshot and expiry under the link's id. The token in its URL is that id, signed with the
+store's secret, so that a guessed id does not make a URL. No response under such a URL names the snapshot.
 """
 
 import asyncio
@@ -30,30 +29,30 @@ from dog.web.middleware.errors import STATUS, Problem, relative_root
 from dog.web.service import SERVICE, Service
 
 __all__ = [
-    "SHARED_PICTURES",
+    "SHARED_IMAGES",
     "TOKEN_PATTERN",
     "UNLISTED",
     "LinkBody",
     "LinkList",
     "LinkRequest",
-    "SharedPicture",
-    "SharedPictures",
+    "SharedImage",
+    "SharedImages",
     "create_link",
     "list_links",
     "make_signer",
-    "press_link",
-    "press_revoke",
     "revoke_link",
-    "show_links",
-    "show_shared",
-    "show_shared_picture",
+    "show_links_page",
+    "show_shared_image",
+    "show_shared_page",
+    "submit_link_form",
+    "submit_revoke_form",
 ]
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
-TERMS = {HOUR: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a month", 365 * DAY: "a year"}
-"""How long a link may work, on the page; a script may say any number of seconds."""
+LIFETIMES = {HOUR: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a month", 365 * DAY: "a year"}
+"""Lifetimes to choose on the page. A script may send any number of seconds."""
 TOKEN_PATTERN = rf"{ID_PATTERN}\.[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]"
-"""An id and 32 bytes in Base64, whose last digit has two bits to spare: they are 0, so that there is one spelling."""
+"""An id and 32 bytes in Base64. The last digit's two unused bits are 0, so that a token has one spelling."""
 UNLISTED = {"X-Robots-Tag": "noindex"}
 
 
@@ -64,7 +63,7 @@ class LinkRequest(Struct, frozen=True):
 
 
 class LinkBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A link as it is told to whoever may give it away; `url` is what to give."""
+    """A share link; `url` is the URL to give away."""
 
     link: str
     url: str
@@ -78,61 +77,61 @@ class LinkList(Struct, frozen=True):
     links: list[LinkBody]
 
 
-# ---- giving away
+# ---- creating, listing and revoking
 
 
 async def create_link(request: web.Request) -> web.Response:
-    """POST /api/snapshots/{id}/links."""
+    """Create a share link (POST /api/snapshots/{id}/links)."""
     service = request.app[SERVICE]
-    wish = await read_body(request, LinkRequest)
+    body = await read_body(request, LinkRequest)
     snapshot = await find_snapshot(service, request.match_info["id"])
-    body = await _give_away(service, snapshot, wish)
-    return respond_json(body, 201, {"Location": body.url})
+    link = await _store_share_link(service, snapshot, body)
+    return respond_json(link, 201, {"Location": link.url})
 
 
 async def list_links(request: web.Request) -> web.Response:
-    """GET /api/snapshots/{id}/links."""
+    """List the share links of a snapshot (GET /api/snapshots/{id}/links)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    return respond_json(LinkList(await _describe_all(service, snapshot)))
+    return respond_json(LinkList(await _list_share_links(service, snapshot)))
 
 
 async def revoke_link(request: web.Request) -> web.Response:
-    """DELETE /api/links/{link}."""
+    """Revoke a share link (DELETE /api/links/{link})."""
     link = request.match_info["link"]
     if not is_snapshot_id(link) or not await request.app[SERVICE].store.revoke(link):
         raise Problem("unknown_link", "This link does not exist, or was revoked before. List the links of the photo.")
     return web.Response(status=204)
 
 
-async def show_links(request: web.Request) -> web.Response:
-    """GET /snapshots/{id}/links: the page that makes links to a photo, and revokes them."""
+async def show_links_page(request: web.Request) -> web.Response:
+    """Show the page that creates and revokes share links (GET /snapshots/{id}/links)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    links = await _describe_all(service, snapshot)
+    links = await _list_share_links(service, snapshot)
     return render(
         request,
         "sharing.html",
         {
             "photo": service.links.describe(snapshot),
             "links": links[::-1],
-            "terms": TERMS,
+            "terms": LIFETIMES,
             "usual": LinkRequest().expires_in,
         },
     )
 
 
-async def press_link(request: web.Request) -> web.Response:
-    """POST /snapshots/{id}/links: the form of that page."""
+async def submit_link_form(request: web.Request) -> web.Response:
+    """Create a share link by a form (POST /snapshots/{id}/links)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    wish = await read_form(request, LinkRequest)
-    await _give_away(service, snapshot, wish)
-    return _lead_back(request, snapshot)
+    form = await read_form(request, LinkRequest)
+    await _store_share_link(service, snapshot, form)
+    return _redirect_to_links_page(request, snapshot)
 
 
-async def press_revoke(request: web.Request) -> web.Response:
-    """POST /snapshots/{id}/links/{link}/revoke: the form beside a link. One that is revoked already is as well."""
+async def submit_revoke_form(request: web.Request) -> web.Response:
+    """Revoke a share link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
     service = request.app[SERVICE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     share = await service.store.find_share(request.match_info["link"])
@@ -140,64 +139,64 @@ async def press_revoke(request: web.Request) -> web.Response:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
         await service.store.revoke(share.id)
-    return _lead_back(request, snapshot)
+    return _redirect_to_links_page(request, snapshot)
 
 
-async def _give_away(service: Service, snapshot: Snapshot, wish: LinkRequest) -> LinkBody:
-    share = await service.store.share(snapshot, utc_now() + dt.timedelta(seconds=wish.expires_in))
-    return _describe(service, make_signer(await service.store.secret()), share)
+async def _store_share_link(service: Service, snapshot: Snapshot, link: LinkRequest) -> LinkBody:
+    share = await service.store.share(snapshot, utc_now() + dt.timedelta(seconds=link.expires_in))
+    return _link_body(service, make_signer(await service.store.secret()), share)
 
 
-async def _describe_all(service: Service, snapshot: Snapshot) -> list[LinkBody]:
+async def _list_share_links(service: Service, snapshot: Snapshot) -> list[LinkBody]:
     signer = make_signer(await service.store.secret())
-    return [_describe(service, signer, share) for share in await service.store.shares_of(snapshot)]
+    return [_link_body(service, signer, share) for share in await service.store.shares_of(snapshot)]
 
 
-def _describe(service: Service, signer: Signer, share: Share) -> LinkBody:
+def _link_body(service: Service, signer: Signer, share: Share) -> LinkBody:
     return LinkBody(
         link=share.id,
         url=service.links.share_link(signer.sign(share.id).decode()),
         snapshot=share.snapshot,
         created_at=timestamp(share.created_at),
         expires_at=timestamp(share.expires_at),
-        expired=_has_expired(share),
+        expired=_is_expired(share),
     )
 
 
-def _lead_back(request: web.Request, snapshot: Snapshot) -> web.Response:
-    where = f"{relative_root(request)}snapshots/{snapshot.id}/links"
-    return web.Response(status=303, headers={"Location": where, "Cache-Control": "no-store"})
+def _redirect_to_links_page(request: web.Request, snapshot: Snapshot) -> web.Response:
+    location = f"{relative_root(request)}snapshots/{snapshot.id}/links"
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-# ---- what a link opens
+# ---- the URLs of a share link
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def _apart(handler: Handler) -> Handler:
-    """What goes wrong is told on a page that leads nowhere else, too."""
+def _unlisted_errors(handler: Handler) -> Handler:
+    """Wrap a handler: show its errors on a page without links, as noindex."""
 
     @functools.wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def wrapped(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except Problem as problem:
             problem.headers |= UNLISTED
             if "text/html" not in request.headers.get("Accept", ""):
                 raise
-            response = _render(request, {"photo": None, "detail": problem.message})
+            response = _render_shared_page(request, {"photo": None, "detail": problem.message})
             response.set_status(STATUS[problem.code])
             response.headers.update(problem.headers)
             return response
 
-    return answer
+    return wrapped
 
 
-@_apart
-async def show_shared(request: web.Request) -> web.StreamResponse:
-    """GET /shared/{token}: the photo, and nothing that leads further."""
-    share, snapshot = await _open(request)
-    return _render(
+@_unlisted_errors
+async def show_shared_page(request: web.Request) -> web.StreamResponse:
+    """Show the photo, without other links (GET /shared/{token})."""
+    share, snapshot = await _find_shared_snapshot(request)
+    return _render_shared_page(
         request,
         {
             "photo": {
@@ -206,38 +205,38 @@ async def show_shared(request: web.Request) -> web.StreamResponse:
                 "height": snapshot.height,
                 "bytes": snapshot.bytes,
                 "url": f"{relative_root(request)}shared/{request.match_info['token']}/picture.{snapshot.suffix}",
-                "name": _name_file(snapshot),
+                "name": _file_name(snapshot),
             },
             "expires_at": timestamp(share.expires_at),
         },
     )
 
 
-@_apart
-async def show_shared_picture(request: web.Request) -> web.StreamResponse:
-    """GET /shared/{token}/picture.{suffix}: the picture, asked about each time, for the link may be revoked.
+@_unlisted_errors
+async def show_shared_image(request: web.Request) -> web.StreamResponse:
+    """Send the image of a share link (GET /shared/{token}/picture.{suffix}).
 
-    It is the file as it was saved; where its EXIF names the photo, that is written anew, and the rest is bit for bit.
+    It is the file as it was saved. Only EXIF data that names the photo is replaced. Caches must revalidate it.
     """
-    share, snapshot = await _open(request)
+    share, snapshot = await _find_shared_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     try:
-        picture = await request.app[SHARED_PICTURES].make(request.app[SERVICE].store, share, snapshot)
+        image = await request.app[SHARED_IMAGES].make(request.app[SERVICE].store, share, snapshot)
     except SnapshotGone:
         raise Problem(
             "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
         ) from None
     headers = {
         "Cache-Control": "private, max-age=0, must-revalidate",
-        "Content-Disposition": f'inline; filename="{_name_file(snapshot)}"',
+        "Content-Disposition": f'inline; filename="{_file_name(snapshot)}"',
         **UNLISTED,
     }
-    return respond(request, Content(picture, snapshot.content_type, picture.tag), headers)
+    return respond(request, Content(image, snapshot.content_type, image.tag), headers)
 
 
-class SharedPicture:
-    """The bytes that a link's address has."""
+class SharedImage:
+    """The image of a share link, in memory."""
 
     def __init__(self, data: bytes) -> None:
         self.tag = hash_content(data)
@@ -250,38 +249,38 @@ class SharedPicture:
         return self._data[start:stop]
 
 
-class SharedPictures:
-    """The pictures that are being sent to those who have a link: one copy for a link, however many open it."""
+class SharedImages:
+    """The images that are being sent: one copy for each share link."""
 
     def __init__(self) -> None:
-        self._pictures: WeakValueDictionary[str, SharedPicture] = WeakValueDictionary()
+        self._images: WeakValueDictionary[str, SharedImage] = WeakValueDictionary()
         self._lock = asyncio.Lock()
 
-    async def make(self, store: SnapshotStore, share: Share, snapshot: Snapshot) -> SharedPicture:
-        """Return the picture of a link. Raises SnapshotGone and StorageError."""
-        async with self._lock:  # two that are made at once would be two copies
-            picture = self._pictures.get(share.id)
-            if picture is None:
+    async def make(self, store: SnapshotStore, share: Share, snapshot: Snapshot) -> SharedImage:
+        """Return the image of a share link. Raise SnapshotGone or StorageError."""
+        async with self._lock:  # or two clients at once would make two copies
+            image = self._images.get(share.id)
+            if image is None:
                 data = await store.read(snapshot)
-                picture = await asyncio.to_thread(_make_picture, data, share, snapshot)
-                self._pictures[share.id] = picture
-            return picture
+                image = await asyncio.to_thread(_make_image, data, share, snapshot)
+                self._images[share.id] = image
+            return image
 
 
-SHARED_PICTURES = web.AppKey("shared_pictures", SharedPictures)
+SHARED_IMAGES = web.AppKey("shared_images", SharedImages)
 
 
-def _make_picture(data: bytes, share: Share, snapshot: Snapshot) -> SharedPicture:
-    """The file; where our stamp has the photo's id in it, with another that has the link's, and no camera's name."""
+def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
+    """Replace the photo's id in EXIF by the share link's, and remove the camera."""
     if snapshot.id.encode() in data:
         exposure = snapshot.origin.exposure
         stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)
         data = write_exif(data, stamp)
-    return SharedPicture(data)
+    return SharedImage(data)
 
 
-async def _open(request: web.Request) -> tuple[Share, Snapshot]:
-    """What a token stands for. Raises Problem `unknown_link`, and `gone_link` where it did once."""
+async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot]:
+    """Return a token's share link and snapshot, or raise Problem."""
     store = request.app[SERVICE].store
     token = request.match_info["token"]
     try:
@@ -291,7 +290,7 @@ async def _open(request: web.Request) -> tuple[Share, Snapshot]:
     except BadSignature:
         raise Problem("unknown_link", "This link does not exist. Check that you copied all of it.") from None
     share = await store.find_share(link)
-    if share is not None and _has_expired(share):
+    if share is not None and _is_expired(share):
         at = share.expires_at
         raise Problem("gone_link", f"It expired on {at.day} {at:%B %Y, %H:%M} UTC. Ask for a new one.")
     snapshot = None if share is None else await store.get(share.snapshot)
@@ -301,19 +300,19 @@ async def _open(request: web.Request) -> tuple[Share, Snapshot]:
 
 
 def make_signer(secret: bytes) -> Signer:
-    """Makes tokens of the ids of links, and ids of tokens; it compares in constant time."""
+    """Make the signer of tokens. It compares in constant time."""
     return Signer(secret, salt="dog.shared", key_derivation="hmac", digest_method=hashlib.sha256)
 
 
-def _render(request: web.Request, context: dict[str, object]) -> web.Response:
+def _render_shared_page(request: web.Request, context: dict[str, object]) -> web.Response:
     response = render(request, "shared.html", context)
     response.headers.update({"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer", **UNLISTED})
     return response
 
 
-def _name_file(snapshot: Snapshot) -> str:
+def _file_name(snapshot: Snapshot) -> str:
     return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
 
 
-def _has_expired(share: Share) -> bool:
+def _is_expired(share: Share) -> bool:
     return share.expires_at <= utc_now()

@@ -1,6 +1,7 @@
-"""The push at /events: Server-Sent Events, for who only listens (HTML standard, 9.2; docs/protocol.md).
+"""Server-Sent Events at /events: the push for clients that only listen.
 
-The same messages, numbers and replay as on /ws, and the same hub: an answer that goes on is a viewer in another form.
+The hub treats such a response as a viewer with another encoding: the messages, numbers and replay are the same as at
+/ws (HTML standard, section 9.2; docs/protocol.md).
 """
 
 import asyncio
@@ -15,58 +16,58 @@ from aiohttp import web
 from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE_TIMEOUT, Viewer
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.handlers.websocket import TakenOver, take_over
+from dog.web.handlers.websocket import TakenOverResponse, take_over
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import SECURITY_LINES, allow_origin, check_origin
 from dog.web.service import SERVICE
 
-__all__ = ["stream"]
+__all__ = ["stream_events"]
 
-RETRY = 2000
-"""Milliseconds after which a browser comes back: a restart takes about as long."""
+RETRY_MS = 2000
+"""Delay before a browser reconnects: about as long as a restart takes."""
 CONTENT_TYPE = "text/event-stream"
 HEADERS = {
     "Content-Type": CONTENT_TYPE,
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would collect what is to be known now
+    "X-Accel-Buffering": "no",  # or nginx would buffer the events
 }
 
 log = logging.getLogger(__name__)
 
 
 class EventStreamViewer(Viewer):
-    """A viewer that only listens. That it is gone is known by what it does not acknowledge."""
+    """A viewer that only listens. TCP_USER_TIMEOUT detects that its client is gone."""
 
     encoding = EVENT_STREAM
 
-    __slots__ = ("_leave", "_leave_connections")
+    __slots__ = ("_release_connection", "_unregister")
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
-        visitor = request[IDENTITY]
+        identity = request[IDENTITY]
         service = request.app[SERVICE]
-        super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
-        self._leave = service.presence.enter(visitor, self.close)
+        super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
+        self._unregister = service.presence.enter(identity, self.close)
         self.last_received_at = math.inf
-        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._release_connection = request.app[CONNECTIONS].enter_viewer(self.address)
         connection = transport.get_extra_info("socket")
-        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_TIMEOUT * 1000))
 
     def data_received(self, _data: bytes) -> None:
-        """Another request, where `Connection: close` was said: nobody answers it, and nobody is to read it for ever."""
+        """Disconnect a client that sends another request in spite of `Connection: close`."""
         self.close(0)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._leave_connections()
-        self._leave()
+        self._release_connection()
+        self._unregister()
 
 
-async def stream(request: web.Request) -> web.StreamResponse:
-    """GET /events: a viewer comes, is told the whole state, and stays.
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """Send `hello`, and then every event (GET /events).
 
-    It resumes by the header `Last-Event-ID`, which a browser sends when it comes back, or else by `since`.
+    Resume after the `Last-Event-ID` that a reconnecting browser sends, or else after `since`.
     """
     check_origin(request)
     headers = HEADERS | allow_origin(request)
@@ -82,15 +83,15 @@ async def stream(request: web.Request) -> web.StreamResponse:
         if early:
             viewer.data_received(early)
     except Exception:
-        log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it has its 200: no 500
+        log.exception("viewer %s: disconnected by an internal error", viewer.address)  # too late for a 500
         viewer.abort()
-    return TakenOver(status=200)
+    return TakenOverResponse(status=200)
 
 
 def _build_head(request: web.Request, headers: dict[str, str]) -> bytes:
-    """The answer's head. Its end is the connection's: what is written to all can't be cut into chunks for some."""
+    """Build the head. The body is not chunked: all viewers get the same bytes."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nConnection: close\r\n"
-        f"{lines}{request.app[SECURITY_LINES]}\r\nretry: {RETRY}\n\n"
+        f"{lines}{request.app[SECURITY_LINES]}\r\nretry: {RETRY_MS}\n\n"
     ).encode()

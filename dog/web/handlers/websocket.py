@@ -1,7 +1,7 @@
-"""The push at /ws: aiohttp reads the handshake, and then the connection is the viewer's (docs/protocol.md).
+"""The WebSocket at /ws (docs/protocol.md), taken over from aiohttp.
 
-GET /ws -> watch -> take_over -> WebSocketViewer: bytes -> frames -> messages -> the camera, and its answers
-                                              `<- the hub's events
+GET /ws -> open_websocket -> take_over -> WebSocketViewer: bytes -> WebSocket frames -> messages -> camera and replies
+                                                        `<- the hub's events
 """
 
 import asyncio
@@ -28,54 +28,55 @@ from dog.web.middleware.origins import check_origin
 from dog.web.rate_limits import TokenBucket, client_key
 from dog.web.service import SERVICE
 
-__all__ = ["RATE_LIMITED", "take_over", "watch"]
+__all__ = ["RATE_LIMITED_CODE", "open_websocket", "take_over"]
 
-MESSAGE_SIZE = 4096
-"""Bytes of the longest message that a viewer may send."""
-RATE_LIMITED = 4029
-PATIENCE = 20
-"""Messages in a row that are answered with `rate_limited` before the viewer is closed."""
-INTRODUCTION = 10.0
-"""Seconds that somebody who is not known has to say a token."""
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""What RFC 6455 has the server hash with the client's key (section 1.3)."""
-KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
-"""Sixteen bytes in Base64."""
+MAX_MESSAGE_BYTES = 4096
+"""Size of the longest message that a viewer may send."""
+RATE_LIMITED_CODE = 4029
+"""The close code of a viewer that sends too many messages."""
+MAX_REFUSED_IN_A_ROW = 20
+"""Messages in a row that are answered with `rate_limited` before the viewer is disconnected."""
+AUTH_TIMEOUT = 10.0
+"""Seconds within which an unauthenticated client has to send a token."""
+ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""The constant that is hashed with the client's key (RFC 6455, section 1.3)."""
+KEY_PATTERN = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""A Sec-WebSocket-Key: sixteen bytes in Base64."""
 
 log = logging.getLogger(__name__)
 
 
 class WebSocketViewer(Viewer):
-    """A viewer that may also speak: what it says is answered as it comes.
+    """A viewer that sends messages, which are answered in their order.
 
-    Who may not even watch is no viewer yet: the connection waits for a token, and for nothing else.
+    Without the role `view`, it does not join the hub yet: it may only send a token.
     """
 
     __slots__ = (
+        "_auth_timer",
         "_bucket",
-        "_leave",
-        "_leave_connections",
+        "_identity",
         "_reader",
-        "_refused",
+        "_refused_in_a_row",
+        "_release_connection",
         "_service",
         "_since",
-        "_visitor",
-        "_waiting",
+        "_unregister",
     )
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
         service = request.app[SERVICE]
         settings = service.settings
         self._service = service
-        self._reader = FrameReader(MESSAGE_SIZE)
+        self._reader = FrameReader(MAX_MESSAGE_BYTES)
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
-        self._refused = 0
+        self._refused_in_a_row = 0
         self._since = request.query.get("since")
-        self._visitor = visitor = request[IDENTITY]
-        self._leave: Callable[[], None] | None = None
-        self._waiting: asyncio.TimerHandle | None = None
-        super().__init__(service.hub, transport, request.remote or "", visitor.role or "view")
-        self._leave_connections = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._identity = identity = request[IDENTITY]
+        self._unregister: Callable[[], None] | None = None
+        self._auth_timer: asyncio.TimerHandle | None = None
+        super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
+        self._release_connection = request.app[CONNECTIONS].enter_viewer(self.address)
 
     def data_received(self, data: bytes) -> None:
         now = self.last_received_at = self._service.hub.now()
@@ -83,69 +84,66 @@ class WebSocketViewer(Viewer):
             return
         try:
             for opcode, payload in self._reader.read(data):
-                self._hear(opcode, payload, now)
+                self._on_frame(opcode, payload, now)
                 if self.closing:
                     return
         except FrameError as error:
             self.close(error.code, error.reason)
         except Exception:
-            log.exception("viewer %s: dropped by a mistake of ours", self.address)
+            log.exception("viewer %s: disconnected by an internal error", self.address)
             self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._leave_connections()
-        self._stop_waiting()
-        if self._leave is not None:
-            self._leave()
+        self._release_connection()
+        self._cancel_auth_timer()
+        if self._unregister is not None:
+            self._unregister()
 
-    def come(self, handshake: bytes) -> None:
-        """Be a viewer, or wait for a token until it is clear who this is."""
-        if self._visitor.role is not None:
+    def start(self, handshake: bytes) -> None:
+        """Send the handshake and join the hub, or wait for a token."""
+        if self._identity.role is not None:
             self._join(handshake)
             return
         self.write(handshake)
-        self._tell(access_denied(self._visitor, "view"))
+        self._send_error(access_denied(self._identity, "view"))
         loop = asyncio.get_running_loop()
-        self._waiting = loop.call_later(INTRODUCTION, self.close, UNAUTHORIZED, "authentication timeout")
+        self._auth_timer = loop.call_later(AUTH_TIMEOUT, self.close, UNAUTHORIZED, "authentication timeout")
 
     def _join(self, handshake: bytes = b"") -> None:
         service = self._service
-        self._leave = service.presence.enter(self._visitor, self.close)
+        self._unregister = service.presence.enter(self._identity, self.close)
         service.hub.join(self, service.statuses(), self._since, preface=handshake)
 
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+    def _cancel_auth_timer(self) -> None:
+        if self._auth_timer is not None:
+            self._auth_timer.cancel()
+            self._auth_timer = None
 
-    def _introduce(self, said: Auth) -> None:
-        """Who they are from now on. A viewer that may do more than before is told so by another `hello`."""
+    def _authenticate(self, message: Auth) -> None:
+        """Change the identity to the token's. A joined viewer gets a new `hello`."""
         access = self._service.access
         if access is None:
-            return  # nobody asked for a token: whoever says one all the same is as welcome as before
-        visitor = access.identify_token(said.token or "")
-        if visitor is None:
-            self._tell(
-                RequestError(
-                    "unauthorized", "This token is unknown or has expired. Send another one.", request=said.request
-                )
-            )
-            if self._waiting is not None:
+            return  # this server has no logins: ignore the token
+        identity = access.identify_token(message.token or "")
+        if identity is None:
+            text = "This token is unknown or has expired. Send another one."
+            self._send_error(RequestError("unauthorized", text, request=message.request))
+            if self._auth_timer is not None:
                 self.close(UNAUTHORIZED, "unknown token")
             return
-        is_viewer = self._leave is not None
-        self._stop_waiting()
-        if self._leave is not None:
-            self._leave()
-        self._visitor, self.role = visitor, visitor.role or "view"
+        is_viewer = self._unregister is not None
+        self._cancel_auth_timer()
+        if self._unregister is not None:
+            self._unregister()
+        self._identity, self.role = identity, identity.role or "view"
         if not is_viewer:
             self._join()
             return
-        self._leave = self._service.presence.enter(visitor, self.close)
+        self._unregister = self._service.presence.enter(identity, self.close)
         self._service.hub.resume(self, self._service.statuses(), self._service.hub.cursor)
 
-    def _tell(self, error: RequestError) -> None:
+    def _send_error(self, error: RequestError) -> None:
         self.send(
             Error(
                 request=error.request,
@@ -156,84 +154,85 @@ class WebSocketViewer(Viewer):
             )
         )
 
-    def _hear(self, opcode: int, payload: bytes, now: float) -> None:
+    def _on_frame(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == CLOSE:
             self.close(close_reply_code(payload))
             return
         wait = self._bucket.take(now)
         if wait:
-            self._refused += 1
-            self._refuse(wait)
+            self._refused_in_a_row += 1
+            self._send_rate_limited(wait)
             return
-        self._refused = 0
+        self._refused_in_a_row = 0
         if opcode == PING:
             self.pong(payload)
         elif opcode == TEXT:
-            self._answer(payload.decode())
+            self._on_message(payload.decode())
 
-    def _refuse(self, wait: float) -> None:
-        if self._refused > PATIENCE:
-            self.close(RATE_LIMITED, "too many messages")
+    def _send_rate_limited(self, wait: float) -> None:
+        if self._refused_in_a_row > MAX_REFUSED_IN_A_ROW:
+            self.close(RATE_LIMITED_CODE, "too many messages")
             return
         text = f"You send too many messages. Send the next one in {wait:.1f} s."
         self.send(Error(code="rate_limited", message=text, temporary=True, retry_after=round(wait, 3)))
 
-    def _answer(self, text: str) -> None:
+    def _on_message(self, text: str) -> None:
         service = self._service
         try:
-            said = parse_request(text)
-            if self._leave is None and not isinstance(said, Auth):
-                raise access_denied(self._visitor, "view", said.request)
-            match said:
+            message = parse_request(text)
+            if self._unregister is None and not isinstance(message, Auth):
+                raise access_denied(self._identity, "view", message.request)
+            match message:
                 case Capture():
-                    self.send(self._capture(said))
+                    self.send(self._capture(message))
                 case Resume():
-                    sent = service.hub.resume(self, service.statuses(), said.cursor)
-                    self._bucket.spend(sent / MESSAGE_SIZE)  # or it would draw a thousand times what it says
+                    sent = service.hub.resume(self, service.statuses(), message.cursor)
+                    self._bucket.spend(sent / MAX_MESSAGE_BYTES)  # a replay counts by its size
                 case Ping():
-                    self.send(Pong(request=said.request))
+                    self.send(Pong(request=message.request))
                 case Auth():
-                    self._introduce(said)
+                    self._authenticate(message)
         except RequestError as error:
-            self._tell(error)
+            self._send_error(error)
 
-    def _capture(self, said: Capture) -> Reply:
-        if not allows(self._visitor.role, "capture"):
-            raise access_denied(self._visitor, "capture", said.request)
-        camera = self._service.find_camera(said.camera, request=said.request)
-        client = client_key(self._visitor, self.address)
+    def _capture(self, message: Capture) -> Reply:
+        key = message.request
+        if not allows(self._identity.role, "capture"):
+            raise access_denied(self._identity, "capture", key)
+        camera = self._service.find_camera(message.camera, request=key)
+        client = client_key(self._identity, self.address)
         presses = self._service.allowances.presses
-        return camera.request(said.max_age, said.request, functools.partial(presses.take, client, said.request))
+        return camera.request(message.max_age, key, functools.partial(presses.take, client, key))
 
 
-async def watch(request: web.Request) -> web.StreamResponse:
-    """GET /ws: a viewer comes, is told the whole state, and stays."""
+async def open_websocket(request: web.Request) -> web.StreamResponse:
+    """Take over a connection, and start its viewer (GET /ws)."""
     check_origin(request)
-    answer = _answer_handshake(request)
+    handshake = _accept_handshake(request)
     request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)
     viewer = WebSocketViewer(request, transport)
     try:
-        viewer.come(answer)
+        viewer.start(handshake)
         viewer.data_received(early)
     except Exception:
-        log.exception("viewer %s: dropped by a mistake of ours", viewer.address)  # it speaks HTTP no more: no 500
+        log.exception("viewer %s: disconnected by an internal error", viewer.address)  # too late for a 500
         viewer.abort()
-    return TakenOver(status=101)
+    return TakenOverResponse(status=101)
 
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """Take a connection from aiohttp. Return it and the bytes that have arrived after the handshake.
+    """Take a connection over from aiohttp. Return it and the bytes already received.
 
-    Nothing may read from it or write to it but the transport's next protocol. tests/web/test_takeover.py checks
-    what this stands on. Raises ConnectionResetError where the client has gone.
+    From now on, only the transport's next protocol may read or write. tests/web/test_takeover.py checks the
+    assumptions about aiohttp. Raise ConnectionResetError if the client has disconnected.
     """
     transport, handler = request.transport, request.protocol
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("The client has gone.")
+        raise ConnectionResetError("The client has disconnected.")
     early = EarlyBytes()
     handler.set_parser(early)  # type: ignore[arg-type]
-    handler.transport = None  # or it would close it
+    handler.transport = None  # or aiohttp would close it
     protocol = transport.get_protocol()  # a Connection, or the handler itself
     assert isinstance(protocol, asyncio.Protocol)
     received = early.data + protocol.take_received() if isinstance(protocol, Connection) else early.data
@@ -242,7 +241,7 @@ def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
 
 
 class EarlyBytes:
-    """What aiohttp gives the bytes to that followed a handshake: as its WebSocketReader, but it only keeps them."""
+    """A stand-in for aiohttp's WebSocketReader that keeps the bytes after a handshake."""
 
     data = b""
 
@@ -254,32 +253,32 @@ class EarlyBytes:
         pass
 
 
-class TakenOver(web.StreamResponse):
-    """The handler's answer when there is nobody left whom aiohttp could answer."""
+class TakenOverResponse(web.StreamResponse):
+    """The handler's response after a takeover: it makes aiohttp write nothing."""
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        raise ConnectionResetError("The connection is a viewer's now.")
+        raise ConnectionResetError("The connection was taken over.")
 
 
-def _answer_handshake(request: web.Request) -> bytes:
-    """The answer to a handshake (RFC 6455, section 4.2). Raises Problem `upgrade_required`."""
-    asked = request.headers
-    key = asked.get("Sec-WebSocket-Key", "").strip()
-    sound = (
-        asked.get("Upgrade", "").strip().lower() == "websocket"
-        and "upgrade" in [word.strip() for word in asked.get("Connection", "").lower().split(",")]
+def _accept_handshake(request: web.Request) -> bytes:
+    """Build the response to a handshake (RFC 6455, section 4.2), or raise Problem."""
+    headers = request.headers
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    is_valid = (
+        headers.get("Upgrade", "").strip().lower() == "websocket"
+        and "upgrade" in [word.strip() for word in headers.get("Connection", "").lower().split(",")]
         and request.version >= HttpVersion11
-        and asked.get("Sec-WebSocket-Version", "").strip() == "13"
-        and KEY.fullmatch(key)
+        and headers.get("Sec-WebSocket-Version", "").strip() == "13"
+        and KEY_PATTERN.fullmatch(key)
         and not request.can_read_body
     )
-    if not sound:
+    if not is_valid:
         raise Problem(
             "upgrade_required",
             "This URL accepts only WebSocket handshakes. Connect with a WebSocket client.",
             {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
         )
-    accepted = base64.b64encode(hashlib.sha1(key.encode() + GUID, usedforsecurity=False).digest())
+    accepted = base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
