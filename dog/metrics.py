@@ -122,10 +122,7 @@ class Metrics:
             "dog_snapshots_bytes", "Bytes of all snapshots, without their thumbnails.", registry=registry
         )
         self.snapshots_removed = Counter(
-            "dog_snapshots_removed",
-            "Snapshots removed by users or retention.",
-            ["reason"],
-            registry=registry,
+            "dog_snapshots_removed", "Snapshots removed by users or retention.", ["reason"], registry=registry
         )
         self.clock_trusted = Gauge(
             "dog_clock_trusted",

@@ -67,11 +67,11 @@ class Availability:
 
     def set_state(self, error: CaptureError | None) -> None:
         """Record that the camera is offline with this error, or online (None)."""
-        was, self.offline = self.offline, error
-        if (was and was.message) == (error and error.message):
+        previous, self.offline = self.offline, error
+        if (previous and previous.message) == (error and error.message):
             return
         if error is not None:
-            if was is None:
+            if previous is None:
                 self._changed.set()
                 self.since = utc_now()
                 self._retry_at = self._clock() + MIN_RETRY_INTERVAL
@@ -133,9 +133,8 @@ class Availability:
         except CaptureError as error:
             self.set_state(error)
         except TimeoutError:
-            self.set_state(
-                CameraOffline(f"The camera could not be opened within {self._open_timeout:g} s. Turn it off and on.")
-            )
+            message = f"The camera could not be opened within {self._open_timeout:g} s. Turn it off and on."
+            self.set_state(CameraOffline(message))
         except Exception:
             log.exception("the driver of camera %s failed to open it", self._name)
             self.set_state(CameraOffline("The camera's driver failed. See the server's log."))

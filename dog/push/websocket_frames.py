@@ -80,9 +80,8 @@ class FrameReader:
     def read(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield the messages that `data` completes: opcode and payload, in order.
 
-        The opcodes are TEXT (checked to be UTF-8), CLOSE, PING and PONG.
-        CONTINUATION with no payload stands for a fragment of an unfinished message: it counts as work for rate limits.
-        The iterator must be exhausted. Raise FrameError on a violation; read nothing after it.
+        Opcodes are TEXT (valid UTF-8), CLOSE, PING, PONG, and CONTINUATION with no payload for each fragment of an
+        unfinished message. Exhaust the iterator. Raise FrameError on a violation; read nothing after it.
         """
         data = self._rest + data if self._rest else data
         start = 0
