@@ -1,4 +1,4 @@
-"""The entry point of the command `dog`, in a module whose name no other project uses.
+"""The entry point of the command, in a module with a name of its own.
 
 PyPI's package `dog` is another project. In the same environment, it replaces the script `dog`, and its module `dog` can
 hide our package. The script `dog-camera` stays ours, and finds our package all the same.
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command `dog`. Warn on standard error if PyPI's package `dog` is installed.
+    """Run the command. Warn if PyPI's package `dog` is installed, too.
 
     Exit with status 1 and one line if that package has replaced or removed files of ours.
     """

@@ -8,7 +8,7 @@ __all__ = ["client_network", "is_loopback"]
 
 @functools.lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Return the client's IPv4 address, or its IPv6 /64 network; "" if the address is not valid."""
+    """Return the client's IPv4 address or IPv6 /64 network; "" if invalid."""
     parsed = _parse(address)
     if parsed is None or parsed.version == 4:
         return "" if parsed is None else str(parsed)

@@ -39,7 +39,7 @@ __all__ = [
 
 
 def install_command(package: str) -> str:
-    """Return the shell command that installs a package for the Python that runs this program."""
+    """Return the shell command that installs a package for this Python."""
     return f"{shlex.quote(sys.executable)} -m pip install {package}"
 
 
@@ -48,7 +48,7 @@ class DogError(Exception):
 
 
 class SettingError(DogError):
-    """A wrong setting. `str()` is one line: the setting, its source, what is wrong and what is expected."""
+    """A wrong setting. `str()` is one line: setting, source and problem."""
 
     def __init__(self, setting: str, source: str, problem: str) -> None:
         super().__init__(f"{setting} ({source}): {problem}")
@@ -58,11 +58,11 @@ class SettingError(DogError):
 
 
 class StartError(DogError):
-    """The service can't start in its environment. `str()` is one line that says what to do."""
+    """The service can't start here. `str()` is one line that says what to do."""
 
 
 class RequestError(DogError):
-    """A request that can't be served. `code` is in docs/protocol.md; `retry_after` is in seconds."""
+    """A refused request. `code`: see docs/protocol.md; `retry_after`: seconds."""
 
     def __init__(
         self, code: str, message: str, *, request: str | None = None, retry_after: float | None = None
@@ -99,7 +99,7 @@ class CameraFault(CaptureError):
 
 
 class CameraOffline(CaptureError):
-    """The camera is offline. A driver may set `next_try`, the seconds until the next attempt."""
+    """The camera is offline. A driver may set `next_try`, the retry delay."""
 
     code = "camera_offline"
     next_try: float | None = None

@@ -1,4 +1,4 @@
-"""The log: short lines on standard error, full lines in a rotated file (1 MB, and five old files).
+"""The log: short lines on standard error, full lines in a rotated file.
 
 A logger only puts a record in a queue. One thread writes, so that the event loop never waits for a disk or a terminal.
 If the log can't be written (a full disk, a closed terminal), lines are lost and the service continues. A record is one
@@ -37,12 +37,12 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 def escape(text: str) -> str:
-    """Return the text on one line, with every control character escaped as in Python: `\\n`, `\\x1b`."""
+    """Return the text with control characters escaped: `\\n`, `\\x1b`."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def print_line(text: str) -> None:
-    """Write one line to standard error, without a buffer. Ignore it if standard error is closed."""
+    """Write one line to standard error, unbuffered. Do nothing if closed."""
     if sys.stderr is None:  # closed from the start; descriptor 2 may be another file by now
         return
     line = text.encode("utf-8", "backslashreplace") + b"\n"
@@ -81,7 +81,7 @@ class _Queue(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """The thread that writes records. Its stop has a timeout, because a stopped terminal blocks it."""
+    """The thread that writes. Its stop has a timeout: a terminal may block."""
 
     ended = False
 
@@ -100,7 +100,7 @@ class _FileFormatter(logging.Formatter):
 
 
 class _File(RotatingFileHandler):
-    """The rotated log file. It reports once on standard error when writing fails, or works again."""
+    """The rotated log file. It reports once if writes fail or work again."""
 
     broken = False
     _failed = False
@@ -156,7 +156,7 @@ class _Terminal(logging.Handler):
 
 
 class Log:
-    """The running log. `stop`, or leaving the context, writes queued records and restores the root logger."""
+    """The running log. `stop` writes queued records and resets root's level."""
 
     def __init__(self, handlers: list[logging.Handler], level: int) -> None:
         self._root = logging.getLogger()
@@ -170,7 +170,7 @@ class Log:
         logging.getLogger("PIL").setLevel(logging.INFO)  # at debug it logs every chunk of every image
 
     def stop(self) -> None:
-        """Write queued records, for at most a second, and close the file. It can be called again."""
+        """Write queued records, for at most a second, and close. Can be repeated."""
         if self.handler not in self._root.handlers:
             return
         self._root.removeHandler(self.handler)
@@ -193,7 +193,7 @@ class Log:
 
 
 def start_logging(file: Path | None, level: str) -> Log:
-    """Start to log to standard error, and to the file if there is one, from this level (`info`).
+    """Log to standard error and to the file, if any, from this level on.
 
     A record with `extra={"terminal": False}` goes only to the file, because its line is already on the terminal. Raise
     OSError, and start nothing, if the file can't be opened.

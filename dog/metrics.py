@@ -139,7 +139,7 @@ class Metrics:
             self.connections_refused.labels(refused)
 
     def add_camera(self, name: str, is_up: Callable[[], bool], count_watchers: Callable[[], int]) -> None:
-        """Create the series of one camera. The functions are called at each scrape, in a thread."""
+        """Create a camera's series. Each scrape calls the functions in a thread."""
         for press in get_args(Outcome):
             self.presses.labels(name, press)
         for capture in CAPTURE_OUTCOMES:
@@ -156,7 +156,7 @@ class Metrics:
             self.loop_lag.observe(max(0.0, clock() - due))
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics in the format of the Accept header, and its content type.
+        """Return all metrics in the Accept header's format, and its content type.
 
         They are rendered in a thread, because counting ten thousand descriptors takes more than 10 ms. Only one
         rendering runs at a time, because it shares the interpreter with the fan-out.
@@ -167,7 +167,7 @@ class Metrics:
 
 
 def _choose_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """Return the encoder of OpenMetrics if the Accept header has it, else of Prometheus."""
+    """Return the encoder: OpenMetrics if Accept asks for it, else Prometheus."""
     try:
         return choose_encoder(accept)
     except TypeError:  # the header's version is not a number

@@ -1,4 +1,4 @@
-"""The protocol dog.v1 (docs/protocol.md): parse and encode its requests, replies and events.
+"""The protocol dog.v1: requests, replies and events (docs/protocol.md).
 
 Each message is a frozen struct whose `type` is its tag on the wire. Unknown fields are ignored; fields with their
 default value are omitted. No function does I/O or reads the clock.
@@ -113,7 +113,7 @@ class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """The description of a snapshot. `snapshot` is its id; sizes are in pixels and bytes.
+    """Description of a snapshot. `snapshot` is its id, `bytes` its size.
 
     `exposure` is in seconds, if the driver knows it. `sha256` is the hash of the saved file.
     """
@@ -151,7 +151,7 @@ class Capturing(Numbered, frozen=True, kw_only=True, tag="capturing"):
 
 
 class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):
-    """A new snapshot: SnapshotBody as an event. (Slots forbid to inherit from Numbered as well.)"""
+    """A new snapshot: SnapshotBody as an event. (Slots forbid two bases.)"""
 
     seq: int = 0
     cursor: str = ""
@@ -309,12 +309,12 @@ def explain_mismatch(error: msgspec.ValidationError) -> str:
 
 
 def timestamp(moment: dt.datetime) -> str:
-    """Format an aware datetime as RFC 3339 in UTC, with milliseconds: `2026-11-22T11:14:38.123Z`."""
+    """Format an aware datetime (RFC 3339, UTC): `2026-11-22T11:14:38.123Z`."""
     return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> dt.datetime:
-    """Parse RFC 3339 to an aware datetime in UTC. Raise ValueError if it is invalid or has no offset."""
+    """Parse RFC 3339 with an offset to a datetime in UTC, or raise ValueError."""
     try:
         moment: dt.datetime = msgspec.convert(text, Annotated[dt.datetime, Meta(tz=True)])
     except msgspec.ValidationError as error:

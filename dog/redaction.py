@@ -1,4 +1,4 @@
-"""Redaction: remove users, passwords and other secrets from URLs and texts."""
+"""Redaction: remove users, passwords and secrets from URLs and texts."""
 
 import re
 
@@ -14,7 +14,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^\s'\"<>|]+", re.IGNORECASE)
 
 
 def redact(url: str) -> str:
-    """Remove user, password and secret query parameters from a URL, even if it is not valid."""
+    """Remove user, password and secret parameters from any text of a URL."""
     head, mark, rest = url.partition("://")
     before, at, after = rest.rpartition("@")
     if mark and at and "?" not in before:  # else the @ is in the query

@@ -1,4 +1,4 @@
-"""URLs of snapshots, share links and captures in events, pages and replies.
+"""URLs of snapshots, share links and captures, for events and pages.
 
 With the setting `base_url` they are absolute URLs, else absolute paths on the request's host.
 """
@@ -10,7 +10,7 @@ __all__ = ["UrlBuilder"]
 
 
 class UrlBuilder:
-    """Builder of URLs below `base_url` (without a trailing slash), or below the request's host (None)."""
+    """Builder of URLs below `base_url` (no trailing slash); None: the host."""
 
     def __init__(self, base_url: str | None) -> None:
         self._base = base_url or ""
@@ -32,7 +32,7 @@ class UrlBuilder:
         return f"{self._base}/api/captures/{number}"
 
     def describe(self, snapshot: Snapshot) -> SnapshotBody:
-        """Return the snapshot as events, pages and the API describe it, with its URLs."""
+        """Describe a snapshot, with its URLs, for events, pages and the API."""
         return SnapshotBody(
             camera=snapshot.camera,
             capture=snapshot.capture,

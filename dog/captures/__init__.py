@@ -1,1 +1,1 @@
-"""Captures: the queue, the task that owns a camera, its live view, and retention."""
+"""Captures: the queue, the task of a camera, its live view, retention."""

@@ -1,4 +1,4 @@
-"""Availability of a camera: online or offline, since when and why, and the next retry.
+"""Availability of a camera: online or offline, the reason, and retries.
 
 online -- lost, or a capture finds no camera --> offline -- opened again --> online
                                                      ^__________________|  after 0.5 s, 1 s, ... up to 10 s,
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def utc_now() -> dt.datetime:
-    """Return the time in UTC, to the millisecond, as events and snapshots have it."""
+    """Return the time in UTC, to the millisecond, for events and snapshots."""
     now = wall_clock()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -84,7 +84,7 @@ class Availability:
         self._on_change()
 
     async def run(self) -> None:
-        """Open the camera, and open it again whenever it is offline, until cancelled."""
+        """Open the camera, and again whenever it is offline, until cancelled."""
         began = self._clock()
         await self._open()
         self._changed.clear()
@@ -107,7 +107,7 @@ class Availability:
                 wait = MIN_RETRY_INTERVAL if device_appeared else min(2 * wait, MAX_RETRY_INTERVAL)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for the time, the device or a change of state. Return True if the device appeared."""
+        """Wait for the time, device or state. Return True if the device appeared."""
         device = asyncio.ensure_future(self._wait_for_device())
         waits = [device, asyncio.ensure_future(self._changed.wait())]
         try:

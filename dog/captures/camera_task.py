@@ -1,4 +1,4 @@
-"""The camera task: it owns a camera, and takes the captures of its queue one at a time.
+"""The camera task: it owns a camera and takes its captures, one by one.
 
     request -> queue -> (wake) -> capturing -> camera -> store -> ready
                                            `--------`-------> failed
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 def stopping_error(request: str | None = None) -> RequestError:
-    """Return the error for capture requests that arrive, or still wait, when the server stops."""
+    """Return the error for capture requests when the server stops."""
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
@@ -102,7 +102,7 @@ class CameraTask:
     # ---- requests
 
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
-        """Decide which capture serves a request. `max_age` is in seconds; None is the dead time.
+        """Decide which capture serves a request. `max_age` None is the dead time.
 
         Raise RequestError as CaptureQueue.request does, and `overloaded` while the server is stopping.
         """
@@ -111,7 +111,7 @@ class CameraTask:
     async def capture_and_wait(
         self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> tuple[Reply, Snapshot]:
-        """Request a capture and wait for its snapshot. Raise CaptureError, or RequestError like `request`."""
+        """Request a capture and wait for it. Raise as `request`, and CaptureError."""
         reply, snapshot = self._request(max_age, key, permit)
         if snapshot is None:
             snapshot = await asyncio.shield(self.results.expect(reply.capture))
@@ -143,18 +143,18 @@ class CameraTask:
 
     @property
     def offline(self) -> CaptureError | None:
-        """The error while the camera is offline or is being opened for the first time, else None."""
+        """The error while the camera is offline or first being opened, or None."""
         if not self.availability.first_attempt_done.is_set():
             return CameraOffline("The camera is being opened. Try again in a moment.")
         return self.availability.offline
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next exposure may begin, or an offline camera is opened again."""
+        """Seconds until the next exposure, or attempt to open an offline camera."""
         return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
 
     async def forget(self, snapshots: list[Snapshot]) -> None:
-        """Forget removed snapshots: they serve no request, and the newest one that is left is the latest."""
+        """Forget removed snapshots. The newest one that is left is the latest."""
         captures = {snapshot.capture for snapshot in snapshots}
         running = self._queue.running
         if running is not None and running.capture in captures:  # saved, but not published yet
@@ -171,7 +171,7 @@ class CameraTask:
         return self._queue.latest.snapshot if self._queue.latest else None
 
     def age_of(self, snapshot: Snapshot) -> float:
-        """Return the seconds since its exposure began: monotonic for the latest, else by the wall clock."""
+        """Return a snapshot's age in seconds, monotonic for the latest one."""
         latest = self._queue.latest
         if latest is not None and latest.snapshot.id == snapshot.id:
             return self._clock() - latest.started_at
@@ -210,7 +210,7 @@ class CameraTask:
             task.add_done_callback(self._log_unexpected_end)
 
     async def stop(self, timeout: float) -> None:
-        """Refuse new requests. Let the running capture end for `timeout` seconds, then make it fail."""
+        """Refuse requests. Fail the running capture after `timeout` seconds."""
         self._stopping = True
         self._wake.set()
         self.preview.close()
@@ -248,7 +248,7 @@ class CameraTask:
                 await self._sleep(wait)
 
     def _backoff_until(self) -> float:
-        """Return when an offline camera may fail again: requests until then share one failure."""
+        """Return when an offline camera may fail again, for all requests at once."""
         return self._failed_at + MIN_RETRY_INTERVAL if self.availability.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
@@ -290,7 +290,7 @@ class CameraTask:
                 self.availability.set_state(None)
 
     async def _capture_and_save(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
-        """Return the snapshot, and how many seconds after the capture's start its exposure began.
+        """Return the snapshot, and the seconds from capture start to exposure.
 
         If the store finds damage that the frame inspector missed, a camera with frames takes another one.
         """
@@ -315,7 +315,7 @@ class CameraTask:
             return snapshot, delay
 
     def _make_origin(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
-        """Return how the image was made. If the driver does not know the exposure, it ended before now."""
+        """Return how the image was made. An unknown exposure ended before now."""
         quality = still.quality
         if damaged and quality is not None:
             found = tuple(dict.fromkeys((*quality.found, "damaged")))
@@ -403,6 +403,6 @@ def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] 
 
 
 def restore_answered(snapshots: list[Snapshot], now: float) -> dict[str, Finished[Snapshot]]:
-    """Return the captures that served an earlier run's requests, by their keys."""
+    """Return the captures that served an earlier run's requests, by key."""
     restored = ((snapshot.origin.request, restore_latest(snapshot, now)) for snapshot in snapshots)
     return {key: finished for key, finished in restored if key is not None and finished is not None}

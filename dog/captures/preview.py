@@ -22,7 +22,7 @@ END = f"--{BOUNDARY}--\r\n".encode()
 
 
 class Part:
-    """A frame as a part of a multipart response (RFC 2046, section 5.1): two views of the same bytes.
+    """A frame as a multipart part (RFC 2046, 5.1): two views of its bytes.
 
     `with_header` is the part with its header. `after_header` is the part without it, and the next part's header: it
     follows a header that was sent before.
@@ -38,7 +38,7 @@ class Part:
 
 
 class Watcher:
-    """A client of the live view: an iterator that returns the newest part each time."""
+    """A client of the live view: an iterator over the newest parts."""
 
     def __init__(self) -> None:
         self._newest: Part | None = None
@@ -69,7 +69,7 @@ class Watcher:
 
 
 class Preview:
-    """The live view of one camera. The camera sends frames only while there is a watcher."""
+    """The live view of a camera, which sends frames only to watchers."""
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
@@ -88,7 +88,7 @@ class Preview:
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Add a watcher. Its parts end when the live view is closed; after that there are none."""
+        """Add a watcher. Its parts end when the live view is closed."""
         watcher = Watcher()
         if self._closed:
             watcher.end()

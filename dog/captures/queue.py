@@ -1,4 +1,4 @@
-"""The capture queue of one camera, a state machine without I/O and without a clock.
+"""The capture queue of one camera, a state machine without I/O or clock.
 
 The one rule (docs/protocol.md): a request is served by the earliest exposure that began no earlier than `max_age`
 seconds before the request. That is a finished one, the running one, or the next. At most one capture runs. At most one
@@ -52,7 +52,7 @@ class Finished(Generic[SnapshotT]):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[SnapshotT]):
-    """The capture that serves a request, and its snapshot if it exists. If queued, it may begin in `wait` s."""
+    """The capture that serves a request, its snapshot, if any, and its `wait`."""
 
     outcome: Outcome
     capture: int
@@ -127,11 +127,11 @@ class CaptureQueue(Generic[SnapshotT]):
         return decision
 
     def next_start(self) -> float | None:
-        """Return when the pending capture may begin. None if there is none, or one is running."""
+        """Return when the pending capture may begin; None if there is none yet."""
         return self.ready_at if self.pending is not None and self.running is None else None
 
     def begin(self, now: float) -> Running:
-        """Start the pending capture now. Raise RuntimeError if the rule forbids it."""
+        """Start the pending capture. Raise RuntimeError if the rule forbids it."""
         start = self.next_start()
         if start is None or self.pending is None or now < start:
             raise RuntimeError("no capture may begin now")
@@ -140,7 +140,7 @@ class CaptureQueue(Generic[SnapshotT]):
         return self.running
 
     def finish(self, snapshot: SnapshotT, *, delay: float = 0.0) -> None:
-        """Finish the running capture. Its exposure began `delay` seconds after the capture did."""
+        """Finish the running capture. Its exposure began `delay` seconds late."""
         ended = self._end_running()
         self.latest = Finished(ended.capture, ended.started_at + delay, snapshot)
         for remembered in self._remembered.values():
@@ -148,7 +148,7 @@ class CaptureQueue(Generic[SnapshotT]):
                 remembered.finished = self.latest
 
     def fail(self) -> None:
-        """Fail the running capture, and forget its keys, so that its requests may be repeated."""
+        """Fail the running capture. Its keys are forgotten and may be repeated."""
         ended = self._end_running()
         self._remembered = {k: r for k, r in self._remembered.items() if r.capture != ended.capture}
 
@@ -157,7 +157,7 @@ class CaptureQueue(Generic[SnapshotT]):
         return next((key for key, remembered in self._remembered.items() if remembered.capture == capture), None)
 
     def forget(self, captures: set[int], latest: Finished[SnapshotT] | None) -> None:
-        """Forget captures whose snapshots were removed. `latest` replaces the latest if that is one of them."""
+        """Forget captures with removed snapshots. `latest` replaces such a latest."""
         if self.latest is not None and self.latest.capture in captures:
             self.latest = latest
         self._remembered = {
@@ -197,7 +197,7 @@ class CaptureQueue(Generic[SnapshotT]):
         return Decision("joined", earlier.capture)
 
     def _forget_old(self, now: float) -> None:
-        """Drop expired and excess keys. The mapping is in the order of the requests."""
+        """Drop expired and excess keys. The mapping is in order of requests."""
         while self._remembered:
             key = next(iter(self._remembered))
             if len(self._remembered) < MAX_REMEMBERED_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:

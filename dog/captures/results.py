@@ -1,4 +1,4 @@
-"""Results of captures: a future for each, remembered for a while after its end."""
+"""Results of captures: futures that are remembered for a while."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ SnapshotFuture = asyncio.Future[Snapshot]
 
 
 class CaptureResults:
-    """Results of one camera's captures, by number. `next_snapshot` is the next snapshot of any capture."""
+    """Results of a camera's captures, by number, and its next snapshot."""
 
     def __init__(self) -> None:
         self.next_snapshot = _make_future()
@@ -31,7 +31,7 @@ class CaptureResults:
         return future
 
     def find(self, capture: int) -> SnapshotFuture | None:
-        """Return the future of a capture, or None if it was never requested or is forgotten."""
+        """Return a capture's future; None if never requested, or forgotten."""
         return self._futures.get(capture)
 
     def succeed(self, capture: int, snapshot: Snapshot) -> None:

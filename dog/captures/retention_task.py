@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class RetentionTask:
-    """Retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
+    """Retention of snapshots. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store
@@ -41,7 +41,7 @@ class RetentionTask:
         store.removed = self._on_removed
 
     async def run(self) -> None:
-        """Delete snapshots beyond the limits until cancelled. The store also does so with each new one."""
+        """Delete snapshots beyond the limits, again and again until cancelled."""
         while True:
             try:
                 await self._store.purge()
@@ -53,7 +53,7 @@ class RetentionTask:
             self._purge_due.clear()
 
     async def watch_clock(self) -> None:
-        """Check the wall clock until cancelled. After a correction, start a purge at once."""
+        """Check the wall clock until cancelled. Start a purge if it is corrected."""
         corrections, is_failing = self._store.clock.corrections, False
         while True:
             try:

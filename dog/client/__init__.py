@@ -1,4 +1,4 @@
-"""The client library: use a D.O.G. server from Python (docs/clients.md, docs/protocol.md).
+"""The client library: a D.O.G. server from Python (docs/clients.md).
 
     async with Client("http://camera.local:8080") as dog:
         photo = await dog.capture(max_age=10)

@@ -133,7 +133,7 @@ class Client:
         return make_photo(self._server, snapshot)
 
     async def snapshots(self, *, camera: str | None = None, before: str | None = None) -> AsyncIterator[Photo]:
-        """Yield all photos, newest first, or those older than the photo with the id `before`.
+        """Yield photos, newest first: all, or those older than the id `before`.
 
         Raise PhotoGone if there is no photo `before`, Refused for an unknown camera, Unreachable and Forbidden.
         """

@@ -40,15 +40,15 @@ class Unreachable(ClientError):
 
 
 class Forbidden(ClientError):
-    """The server refuses access: 401 or 403; on the push, 4401 or 4403. A retry does not help."""
+    """The server refuses access (401, 403, 4401, 4403). A retry can't help."""
 
 
 class PhotoDamaged(ClientError):
-    """The photo's bytes differ in length or hash from what the server says, after several attempts."""
+    """The image differs from its length or hash, after several attempts."""
 
 
 class Refused(ClientError):
-    """The server refused the request. `code` is in docs/protocol.md; `retry_after` is in seconds."""
+    """The server refused. `code`: docs/protocol.md; `retry_after`: seconds."""
 
     def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class Refused(ClientError):
 
 
 class CaptureFailed(Refused):
-    """The capture failed: `camera_offline`, `timeout`, `storage_full` and so on."""
+    """The capture failed: `camera_offline`, `timeout`, `storage_full`..."""
 
 
 class PhotoGone(Refused):

@@ -49,7 +49,7 @@ _RESTART_STATUSES = (502, 503, 504)
 
 
 def retry_delays() -> Iterator[float]:
-    """Yield the delays before retries: full jitter, so that clients do not reconnect all at once."""
+    """Yield the delays before retries, with full jitter to spread clients."""
     limit = INITIAL_MAX_DELAY
     while True:
         yield random.uniform(0, limit)
@@ -90,7 +90,7 @@ class Answer:
 
 
 class Server:
-    """A server and the HTTP connections to it. `reached` is True once it has answered.
+    """A server and its HTTP connections. `reached`: it answered at least once.
 
     `token` is sent with each request. `certificate` is a PEM file with the only certificates, or authorities, to trust.
     Raise OSError if it is not one.
@@ -141,14 +141,14 @@ class Server:
         max_bytes: int = MAX_TEXT_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
-        """Fetch a path: at most `max_bytes`, and again if `is_intact` returns False.
+        """Fetch up to `max_bytes` of a path, again if `is_intact` returns False.
 
         Raise Unreachable, Forbidden, Refused, PhotoGone or PhotoDamaged.
         """
         return (await self._request("GET", path, query=query, max_bytes=max_bytes, is_intact=is_intact)).body
 
     async def capture(self, body: bytes, key: str) -> Answer:
-        """Send a capture request, and wait for its photo. Raise CaptureFailed, and the errors of `get`."""
+        """Request a capture and wait for it. Raise CaptureFailed, or as `get`."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         return await self._request("POST", "api/captures", headers=headers, body=body)
 
@@ -222,7 +222,7 @@ class Server:
         )
 
     async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:
-        """Send one request. Raise _RetryLater if the server's proxy reports a temporary failure."""
+        """Send one request. Raise _RetryLater after a proxy's temporary failure."""
         async with self.session.request(method, self.base_url / path, **options) as response:
             data = await self._read(response, max_bytes)
         problem = self._find_problem(response, data)

@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo of a server. `read` and `save` fetch its image while the client is open.
+    """A photo. `read` and `save` fetch its image while the client is open.
 
     `id` and `camera` are the server's, and safe in file names and shells. `capture` rises from photo to photo, over all
     cameras. `url`, `page` and `thumbnail` are absolute URLs. `captured_at` is when the exposure began, aware, in UTC.
@@ -51,13 +51,13 @@ class Photo:
 
     @property
     def name(self) -> str:
-        """A file name with the time in UTC, the camera and the id: `20261122T111438.123Z_main_<id>.jpg`."""
+        """A file name such as `20261122T111438.123Z_main_<id>.jpg`, in UTC."""
         time = f"{self.captured_at:%Y%m%dT%H%M%S}.{self.captured_at.microsecond // 1000:03}Z"
         return f"{time}_{self.camera}_{self.id}.{self.suffix}"
 
     @property
     def address(self) -> str:
-        """The image's URL below the client's URL, whatever URL the server has for itself."""
+        """The image's URL below the client's URL, whatever the server's base_url."""
         return f"{self._server.display_url}/{self._path}"
 
     @property
@@ -65,7 +65,7 @@ class Photo:
         return f"snapshots/{self.id}.{self.suffix}"
 
     async def read(self) -> _Data:
-        """Fetch the image's bytes. Raise PhotoGone, PhotoDamaged, Unreachable and Forbidden."""
+        """Fetch the image. Raise PhotoGone, PhotoDamaged, Unreachable, Forbidden."""
         return await self._server.get(self._path, max_bytes=MAX_IMAGE_BYTES, is_intact=self._is_intact)
 
     def _is_intact(self, data: _Data) -> bool:
@@ -84,7 +84,7 @@ class Photo:
 
 
 def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = None, age: float | None = None) -> Photo:
-    """Make a Photo of a server's message. Raise Unreachable if it is not from a D.O.G. server."""
+    """Make a Photo of a server's message. Raise Unreachable if it is invalid."""
     try:
         captured_at = parse_timestamp(body.captured_at)
         url, page, thumbnail = (_absolute_url(server, path) for path in (body.url, body.page, body.thumbnail))
@@ -109,11 +109,11 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
 
 
 def _sanitize_name(word: str) -> str:
-    """Make a name safe in a path and on a command line. D.O.G.'s own names are safe."""
+    """Make a name safe in paths and commands. D.O.G.'s own names are safe."""
     clean = _UNSAFE.sub("_", word)
     return (f"_{clean}" if clean.startswith("-") else clean)[:64]  # "-" would begin an option
 
 
 def _absolute_url(server: Server, url: str) -> str:
-    """Make a URL absolute. A server without `base_url` sends paths, which are below our URL."""
+    """Make a URL absolute. A server without `base_url` sends only paths."""
     return url if URL(url).absolute else server.display_url + url

@@ -1,4 +1,4 @@
-"""The push as one stream of events: it reconnects after a loss, and resumes after the last event.
+"""The push as one stream of events that reconnects and resumes.
 
     connect -> hello -> events ... lost -> (full jitter) -> connect with the cursor -> hello, missed events
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
-    """The client (not the server) reports a lost connection, and reconnects. `reason` is for people."""
+    """The connection is lost; the client reconnects. Not sent by the server."""
 
     reason: str
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True, tag="missed"):
-    """The client (not the server) reports that events after the cursor `since` can't be replayed.
+    """Events after the cursor `since` are lost. Not sent by the server.
 
     It follows a Hello, which has the state after them. `Client.snapshots` lists the photos among them.
     """
@@ -59,7 +59,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Push:
-    """The events after the cursor `since`, or from now on, passed to `on_event` one by one."""
+    """Events from now on or after cursor `since`, passed to `on_event`."""
 
     def __init__(
         self, server: Server, on_event: Callable[[PushEvent], Awaitable[None]], since: str | None = None
@@ -74,7 +74,7 @@ class Push:
         self._delays = retry_delays()
 
     async def run(self) -> None:
-        """Receive events until cancelled. Raise Forbidden, or Unreachable if no server was ever reached."""
+        """Receive events until cancelled. Raise Forbidden, or Unreachable at the start."""
         while True:
             wait = 0.0
             try:
@@ -93,7 +93,7 @@ class Push:
             await asyncio.sleep(max(wait, next(self._delays)))
 
     def _classify(self, error: aiohttp.WSServerHandshakeError) -> tuple[str, float]:
-        """Return why a handshake failed, and its Retry-After. Raise an error if it is permanent."""
+        """Return why a handshake failed, and its Retry-After. Raise if permanent."""
         if error.status in (401, 403):
             raise self._server.forbidden(f"status {error.status}.") from None
         seconds = read_retry_after(error.headers or {}) or 0.0
@@ -132,7 +132,7 @@ class Push:
         return f"The connection to {self._server.display_url} was lost."
 
     async def _on_message(self, text: str) -> None:
-        """Pass on a new event. Raise msgspec.DecodeError if the server is not a D.O.G. server."""
+        """Pass on a new event. Raise msgspec.DecodeError if it is invalid."""
         envelope = msgspec.json.decode(text, type=_Envelope)
         if envelope.type == "error" and not self._has_hello:  # sent to clients that must authenticate
             raise self._server.forbidden(msgspec.json.decode(text, type=Error).message)

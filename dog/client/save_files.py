@@ -1,4 +1,4 @@
-"""Save photos as files: write a temporary file, fsync it and rename it (atomic).
+"""Save photos as files, atomically: temporary file, fsync, rename.
 
 All functions block, and raise OSError.
 """

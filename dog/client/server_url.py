@@ -1,4 +1,4 @@
-"""Parse a server's URL as a user writes it: http://host:8080, host:8080, https://host/prefix."""
+"""Parse a server's URL: http://host:8080, host:8080, https://host/prefix."""
 
 import re
 
@@ -13,7 +13,7 @@ _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 
 def parse_server_url(text: str) -> URL:
-    """Parse a server's base URL; the default scheme is http. Raise AddressError if it is invalid."""
+    """Parse a base URL; http is the default. Raise AddressError if invalid."""
     try:
         url = URL(text if "://" in text else f"http://{text}")
         valid = url.scheme in ("http", "https") and url.host and url.port and not (url.query_string or url.fragment)

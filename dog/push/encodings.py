@@ -14,7 +14,7 @@ __all__ = ["ENCODINGS", "EVENT_STREAM", "WEBSOCKET", "Encoding"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """Functions that build a message (from it and its JSON) and a close, and the bytes of a ping."""
+    """Builders of messages (with their JSON) and closes, and a ping's bytes."""
 
     build: Callable[[Message | Event, bytes], bytes]
     build_close: Callable[[int, str], bytes]
@@ -22,7 +22,7 @@ class Encoding:
 
 
 def _build_event(message: Message | Event, text: bytes) -> bytes:
-    """Build a Server-Sent Event (HTML standard, 9.2.5), with the cursor, if any, as its id."""
+    """Build a Server-Sent Event (HTML standard, 9.2.5). Its id is the cursor."""
     cursor = getattr(message, "cursor", None)
     head = f"id: {cursor}\n" if cursor is not None else ""
     return f"{head}event: {message.__struct_config__.tag}\ndata: ".encode() + text + b"\n\n"

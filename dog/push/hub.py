@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 class Viewer(asyncio.Protocol):
-    """A connected client: the protocol of its transport, and the write side of its socket.
+    """A connected client and the write side of its socket.
 
     No method waits. A subclass that reads from the connection overrides `data_received`.
     """
@@ -96,7 +96,7 @@ class Viewer(asyncio.Protocol):
 
     @property
     def can_write_directly(self) -> bool:
-        """Return True if the send buffer is empty, so that the socket can be written to directly."""
+        """Return True if the socket can be written to: the send buffer is empty."""
         return self.behind_since is None and not self.closing and self.descriptor >= 0
 
     # ---- called by the hub and the handlers
@@ -109,7 +109,7 @@ class Viewer(asyncio.Protocol):
         self.write(build_frame(PONG, payload))
 
     def write(self, frame: bytes) -> None:
-        """Write one frame, or the rest of one. Drop the viewer if its backlog is too large."""
+        """Write a frame, or the rest of one. Drop the viewer if it is too slow."""
         if self.closing or self._transport.is_closing():
             return
         self._transport.write(frame)
@@ -117,14 +117,14 @@ class Viewer(asyncio.Protocol):
             self._hub.drop(self, "slow")
 
     def write_hello(self, frames: bytes) -> None:
-        """Write a `hello` and its replay, which are not backlog: a slow viewer must be able to catch up."""
+        """Write a `hello` and its replay, which do not count as backlog."""
         self._max_backlog = max(self._max_backlog, MAX_BACKLOG_BYTES + len(frames))
         self.write(frames)
         if self.behind_since is None:
             self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame, then shut down the sending half. Abort after CLOSE_TIMEOUT.
+        """Send a close frame and shut down writing. Abort after CLOSE_TIMEOUT.
 
         Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
         close frame would be lost.
@@ -175,7 +175,7 @@ class Viewer(asyncio.Protocol):
 
 
 class _DirectWriters:
-    """Viewers with an empty send buffer: a list of descriptors, and one of viewers in the same order."""
+    """Viewers with an empty send buffer, and their descriptors in this order."""
 
     def __init__(self) -> None:
         self._descriptors = array("i")
@@ -187,7 +187,7 @@ class _DirectWriters:
         self._descriptors.append(viewer.descriptor)
 
     def remove(self, viewer: Viewer) -> None:
-        """Remove a viewer, and move the last one to its slot. Ignore a viewer that is not in the list."""
+        """Remove a viewer, if it is in the list. The last one gets its slot."""
         slot, viewer.slot = viewer.slot, -1
         if slot < 0:
             return
@@ -197,7 +197,7 @@ class _DirectWriters:
             last.slot = slot
 
     def write(self, frame: bytes) -> list[tuple[Viewer, bytes]]:
-        """Write the frame to all. Return the viewers that did not take it whole, and the rest of it."""
+        """Write the frame to all. Return viewers with the rest they did not take."""
         size = len(frame)
         left = []
         write = os.write
@@ -264,7 +264,7 @@ class Hub:
     def join(
         self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None, *, preface: bytes = b""
     ) -> None:
-        """Register the viewer, and send it `hello` and all events after the cursor `since`.
+        """Register the viewer. Send `hello` and the events after cursor `since`.
 
         No event is lost in between. `preface` is sent first: the response to the viewer's handshake.
         """
@@ -281,7 +281,7 @@ class Hub:
         self._schedule_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
-        """Send a registered viewer `hello` and all events after the cursor. Return the number of bytes."""
+        """Send `hello` and the events after the cursor. Return the bytes sent."""
         missed = self._events_since(cursor)
         if cursor is not None:
             self._metrics.resumes.labels("false" if missed is None else "true").inc()
@@ -305,7 +305,7 @@ class Hub:
         return len(data)
 
     def leave(self, viewer: Viewer) -> None:
-        """Unregister the viewer, so that nothing more is written to it. Ignore an unregistered one."""
+        """Unregister the viewer, if registered: nothing more is written to it."""
         if viewer.ping_group is None:
             return
         viewer.ping_group.discard(viewer)
@@ -317,7 +317,7 @@ class Hub:
         self._schedule_count()
 
     def drop(self, viewer: Viewer, reason: DropReason) -> None:
-        """Abort a viewer that does not read (`slow`) or has sent nothing for too long (`silent`)."""
+        """Abort a viewer that does not read (`slow`) or sends nothing (`silent`)."""
         log.info("viewer %s was dropped: it is %s", viewer.address, reason)
         self._metrics.viewers_dropped.labels(reason).inc()
         viewer.abort()
@@ -332,11 +332,11 @@ class Hub:
                 viewer.close(code, reason)
 
     async def wait_closed(self) -> None:
-        """Wait until the last viewer has left: after `close()`, CLOSE_TIMEOUT at most."""
+        """Wait until all viewers have left: CLOSE_TIMEOUT at most after `close`."""
         await self._empty.wait()
 
     async def keep_alive(self) -> None:
-        """Ping all viewers, group after group, until cancelled. Drop the silent ones."""
+        """Ping all viewers and drop silent ones, group after group, forever."""
         for ping_group in cycle(self._ping_groups):
             await asyncio.sleep(PING_INTERVAL / PING_GROUPS)
             silent_since = self.now() - SILENCE_TIMEOUT
@@ -349,7 +349,7 @@ class Hub:
     # ---- direct or buffered writes
 
     def update_write_path(self, viewer: Viewer) -> None:
-        """Register the viewer for direct or buffered writes, or for none after it has left."""
+        """Choose direct or buffered writes for a viewer; none after it has left."""
         if viewer.ping_group is not None and viewer.can_write_directly:
             if viewer.slot < 0:
                 self._direct_writers[viewer.encoding].add(viewer)
@@ -362,7 +362,7 @@ class Hub:
             self._buffered.discard(viewer)
 
     def catch_up(self, viewer: Viewer) -> None:
-        """Record that a slow viewer has read its whole backlog, and write to it directly again."""
+        """Write to a slow viewer directly again, after it has read its backlog."""
         if viewer.behind_since is not None:
             self._metrics.event_lag.observe(self.now() - viewer.behind_since)
             viewer.behind_since = None
@@ -376,7 +376,7 @@ class Hub:
             viewer.write(rest)
 
     def _events_since(self, cursor: str | None) -> list[Frames] | None:
-        """Return the events after the cursor, in order. None if some are lost, or the cursor is not ours."""
+        """Return the events after the cursor; None if they can't be replayed."""
         epoch, _, seq = (cursor or "").partition("-")
         if epoch != str(self.epoch) or not (seq.isascii() and seq.isdigit() and len(seq) < 20):
             return None

@@ -57,7 +57,7 @@ def build_close(code: int, reason: str = "") -> bytes:
 
 
 def close_reply_code(payload: bytes) -> int:
-    """Return the close code to reply with: the client's, or 1000. Raise FrameError if it is invalid."""
+    """Return the close code to echo, or 1000. Raise FrameError if invalid."""
     if not payload:
         return 1000
     code = int.from_bytes(payload[:2], "big")
@@ -68,7 +68,7 @@ def close_reply_code(payload: bytes) -> int:
 
 
 class FrameReader:
-    """Parser of one viewer's WebSocket frames. Messages longer than `limit` bytes are refused."""
+    """Parser of one viewer's WebSocket frames, for messages up to `limit`."""
 
     __slots__ = ("_limit", "_message", "_rest")
 
@@ -104,7 +104,7 @@ class FrameReader:
         self._rest = data[start:]
 
     def _parse(self, data: bytes, start: int) -> tuple[int, bytes | None, int]:
-        """Parse the frame at `start`: its first byte, payload (None if incomplete) and end."""
+        """Parse a frame: first byte, payload (None if incomplete) and end."""
         size = len(data) - start
         if size == 0:
             return 0, None, start
@@ -145,7 +145,7 @@ class FrameReader:
 
 
 def _unmask(payload: bytes, mask: bytes) -> bytes:
-    """XOR the payload with the repeated mask (RFC 6455, section 5.3), as one long integer."""
+    """XOR with the repeated mask (RFC 6455, section 5.3), as one integer."""
     size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
