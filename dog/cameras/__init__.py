@@ -1,11 +1,11 @@
-"""Cameras: one small protocol, and one file a driver behind it.
+"""Cameras: the Camera protocol, and one file for each driver.
 
-A driver takes one picture at a time, when it is told to, and gives back the bytes of an image file exactly as the
-camera made them; whether they are a whole picture is for the store to say. It never blocks the event loop: what blocks
-has a thread or a process of its own. It raises only `dog.errors.CaptureError`s for what a camera can do wrong.
+A driver takes one image per call, and returns the bytes of an image file exactly as the camera made them.
+The store checks whether the image is whole. A driver never blocks the event loop: blocking calls run in a thread or a
+process of their own. For failures of the camera, it raises only `dog.errors.CaptureError`s.
 
-A camera that gives frames all the time, or one whenever it is asked, is a Source (source.py); LiveCamera (live.py)
-makes a Camera of it: fresh frames for captures, good ones, and the frames of the preview.
+A camera that sends frames, or one frame per request, is a Source (source.py). LiveCamera (live.py) makes a Camera of
+it: fresh, good frames for captures, and the frames of the preview.
 """
 
 from collections.abc import Callable
@@ -15,61 +15,59 @@ from typing import Protocol
 from dog.errors import CaptureError
 from dog.protocol import Quality
 
-__all__ = ["Camera", "OnFrame", "OnLost", "Still"]
+__all__ = ["Camera", "CapturedImage", "OnFrame", "OnLost"]
 
 OnLost = Callable[[CaptureError], None]
-"""Told, in the event loop, that an open camera went by itself, and why."""
+"""Callback for the loss of an open camera, with the reason. It runs in the event loop."""
 OnFrame = Callable[[bytes], None]
-"""Given, in the event loop, each frame of the preview: a JPEG."""
+"""Callback for each frame of the preview, a JPEG. It runs in the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Still:
-    """What a capture gave: an image file's bytes, and what is known of them.
+class CapturedImage:
+    """The image file of one capture, and its metadata.
 
-    `began` is when the exposure began, by time.monotonic(): never later than it really did; None where the camera does
-    not say. `exposure` is its time in seconds, where the driver knows it. `quality` is what was found, where frames are
-    looked at.
+    `exposure_start` is a time.monotonic() that is never later than the true start; None if the camera does not tell.
+    `exposure` is in seconds, if the driver knows it. `quality` is set if the driver inspects frames.
     """
 
     data: bytes
-    began: float | None = None
+    exposure_start: float | None = None
     exposure: float | None = None
     quality: Quality | None = None
 
 
 class Camera(Protocol):
-    """What every driver is. One task opens it, another captures and closes."""
+    """The interface of every driver. One task opens it, another captures."""
 
     @property
     def has_preview(self) -> bool:
-        """Whether `show` does anything."""
+        """True if `set_preview` does anything."""
 
-    async def open(self, lost: OnLost) -> None:
-        """Make ready to take pictures. Called again to see whether an offline camera came back.
+    async def open(self, on_lost: OnLost) -> None:
+        """Open the camera. Called again to test whether an offline camera is back.
 
-        `lost` is called when the open camera goes by itself. Raises CameraOffline, with what to do.
+        `on_lost` is called if the open camera is lost. Raises CameraOffline, with what to do.
         """
 
     async def wait_for_device(self) -> None:
-        """Wait until a closed camera gives a sign that it may be opened again, such as being plugged in.
+        """Wait until a closed camera may be back, for example after plugging it in.
 
-        Where there are no such signs, for ever.
+        A driver that can't notice this waits without end.
         """
 
-    async def capture(self) -> Still:
-        """Take a picture now. The exposure begins after the call.
+    async def capture(self) -> CapturedImage:
+        """Take an image now. The exposure begins after the call.
 
-        Raises a CaptureError: CameraTimeout past the driver's own time limit, CameraOffline when the camera is not
-        there, CameraFault for what it reported, BadImage where there is no file to read. Cancelled, it ends whatever it
-        started before it lets the cancellation through.
+        Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is gone, CameraFault for an error
+        that it reports, and BadImage if there is no file to read. If cancelled, it first ends whatever it started.
         """
 
-    def show(self, show: OnFrame | None) -> None:
-        """Give the frames of the preview from now on, also while a capture is taken; None: no longer."""
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        """Send preview frames to `on_frame`, also during a capture. None stops them."""
 
     async def close(self) -> None:
-        """Let go of the camera. Nothing of it runs any more afterwards, but for a driver that hangs."""
+        """Release the camera, and end all that runs, except a driver that hangs."""
 
     def kill(self) -> None:
-        """End at once whatever runs, without waiting: the process is about to exit."""
+        """End whatever runs, without waiting: the process is about to exit."""

@@ -1,7 +1,7 @@
-"""Addresses of network cameras, and what is said when one can't be reached.
+"""URLs of network cameras, and the message for one that can't be reached.
 
-An address may hold a user and a password. They are taken out of it here, and nothing that is printed, logged or told
-holds them: an Address shows itself without, and `hide` takes them out of what others say of it.
+A URL may contain a user and a password. They never appear in output, logs or messages: `str()` of a CameraUrl omits
+them, and `hide_secrets` removes them from texts of other libraries.
 """
 
 import re
@@ -15,20 +15,20 @@ from dog.cameras.password_file import read_password
 from dog.errors import CameraOffline
 from dog.redaction import HIDDEN, SECRET, redact
 
-__all__ = ["Address", "explain"]
+__all__ = ["CameraUrl", "explain_connection_error"]
 
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
-"""Where a camera listens when its address does not say (RTSP: RFC 7826 section 1.1)."""
-LOOK = 1.0
-"""Seconds between two looks whether a camera listens again, and what one look may take."""
+DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+"""Default port of each scheme (RTSP: RFC 7826 section 1.1)."""
+LISTEN_POLL_INTERVAL = 1.0
+"""Seconds between checks whether a camera listens again, and the time limit of one check."""
 
 
-class Address:
-    """One camera's address. `str()` is fit for a log.
+class CameraUrl:
+    """The URL of one camera. `str()` is safe to log.
 
-    `url` is the address without user and password, which are decoded; `target` is the path with the query.
-    `password_file` has the password where the address names a user alone; `read_password` reads it.
-    Raises ValueError where it can't be an address; its words hold nothing of it.
+    `url` is without user and password. `user` and `password` are decoded. `path_and_query` is for a request line.
+    `read_password` reads `password_file`, which has the password if the URL names only a user.
+    Raises ValueError if it is not a URL; the message quotes nothing of it.
     """
 
     def __init__(self, url: str, password_file: Path | None = None) -> None:
@@ -36,67 +36,69 @@ class Address:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError("not an address; in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25") from None
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(f"not an address with a host and one of {', '.join(PORTS)}")
+            raise ValueError(
+                "the camera's URL is invalid. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25."
+            ) from None
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise ValueError(f"the camera's URL is incomplete. Write a host, and one of {', '.join(DEFAULT_PORTS)}.")
         if re.search(r"[\x00-\x20\x7f]", url):
-            raise ValueError("an address has no spaces; write them as %20")
+            raise ValueError("the camera's URL contains a space. Write it as %20.")
         self.scheme = parts.scheme
         self.host = parts.hostname
-        self.port = port or PORTS[parts.scheme]
+        self.port = port or DEFAULT_PORTS[parts.scheme]
         authority = parts.netloc.rpartition("@")[2]
         self.authority = authority
         self.url = urlunsplit((parts.scheme, authority, parts.path, parts.query, ""))
-        self.target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        self.path_and_query = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         self.has_user = parts.username is not None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
         self._password_file = password_file
-        self._whole = url
+        self._with_credentials = url
         self._shown = redact(url)
-        self._looked = 0.0
-        self._listens = False
-        self._secrets = _forms(url, parts.username or "", parts.password or "")
+        self._checked_at = 0.0
+        self._is_listening = False
+        self._secrets = _secret_spellings(url, parts.username or "", parts.password or "")
         if password_file is not None and not parts.username:
-            raise ValueError("the camera's address names no user; write it and an @ before the host")
+            raise ValueError("the camera's URL names no user. Write it and an @ before the host.")
         if password_file is not None and parts.password is not None:
-            raise ValueError("the camera's address has a password too; take that out of it")
+            raise ValueError("the camera's URL has a password too. Remove it.")
 
     def read_password(self) -> None:
-        """Take the password from its file, if there is one. Blocks. Raises CameraOffline; its detail says why."""
+        """Read the password from its file, if any. Blocks. Raises CameraOffline with the reason as detail."""
         if self._password_file is None:
             return
         try:
             self.password = read_password(self._password_file)
         except ValueError as error:
-            said = "The camera's password can't be read from its file. See the server's log."
-            raise CameraOffline(said, detail=str(error)) from None
-        parts = urlsplit(self._whole)
+            message = "The camera's password can't be read from its file. See the server's log."
+            raise CameraOffline(message, detail=str(error)) from None
+        parts = urlsplit(self._with_credentials)
         user = parts.username or ""
         password = quote(self.password, safe="")
-        self._whole = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
-        self._secrets = _forms(self._whole, user, password)
+        self._with_credentials = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
+        self._secrets = _secret_spellings(self._with_credentials, user, password)
 
     @property
-    def whole(self) -> str:
-        """With user and password, as it was given: for who connects, never to be shown."""
-        return self._whole
+    def with_credentials(self) -> str:
+        """The URL with user and password, for connecting. Never show it."""
+        return self._with_credentials
 
     def __str__(self) -> str:
         return self._shown
 
     def __repr__(self) -> str:
-        return f"Address({self._shown!r})"
+        return f"CameraUrl({self._shown!r})"
 
-    def hide(self, text: object) -> str:
-        """What somebody says of this address, without its secrets."""
-        said = str(text)
+    def hide_secrets(self, text: object) -> str:
+        """Return a text about this URL without its secrets."""
+        message = str(text)
         for secret in self._secrets:
-            said = said.replace(secret, HIDDEN)
-        return SECRET.sub(rf"\g<1>{HIDDEN}", said)
+            message = message.replace(secret, HIDDEN)
+        return SECRET.sub(rf"\g<1>{HIDDEN}", message)
 
     def connect(self, timeout: float) -> socket.socket:
-        """A new connection, with TLS where the scheme says so. Raises OSError; `timeout` is for each of its steps."""
+        """Open a connection, with TLS if needed. Raises OSError. Each step may take `timeout` seconds."""
         sock = socket.create_connection((self.host, self.port), timeout)
         if self.scheme not in ("https", "rtsps"):
             return sock
@@ -106,21 +108,21 @@ class Address:
             sock.close()
             raise
 
-    def listens(self) -> bool:
-        """Whether something listens there; looked up once in LOOK seconds. Blocks as long, besides for the name."""
+    def is_listening(self) -> bool:
+        """Return True if something listens there. Checked, and blocks, once in LISTEN_POLL_INTERVAL."""
         now = time.monotonic()
-        if now >= self._looked + LOOK:
-            self._looked = now
+        if now >= self._checked_at + LISTEN_POLL_INTERVAL:
+            self._checked_at = now
             try:
-                socket.create_connection((self.host, self.port), LOOK).close()
-                self._listens = True
-            except (OSError, UnicodeError):  # the latter for a name that can be none
-                self._listens = False
-        return self._listens
+                socket.create_connection((self.host, self.port), LISTEN_POLL_INTERVAL).close()
+                self._is_listening = True
+            except (OSError, UnicodeError):  # UnicodeError: an invalid host name
+                self._is_listening = False
+        return self._is_listening
 
 
-def _forms(url: str, user: str, password: str) -> list[str]:
-    """All that must not be said, longest first: each secret as it was written, decoded, and encoded anew."""
+def _secret_spellings(url: str, user: str, password: str) -> list[str]:
+    """Return the strings to hide, longest first: secrets in each encoding."""
     found = {url}
     for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
         plain = unquote(secret)
@@ -128,26 +130,26 @@ def _forms(url: str, user: str, password: str) -> list[str]:
     return sorted(found - {""}, key=len, reverse=True)
 
 
-def explain(error: Exception, address: Address) -> CameraOffline:
-    """What a person can do about an address that could not be reached; the address stands in the detail."""
+def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
+    """Explain why a URL can't be reached. The URL is only in the detail."""
     match error:
         case socket.gaierror():
-            said = "The camera's host name is unknown in the network. Check its address."
+            message = "The camera's host name is unknown in the network. Check its URL."
         case ConnectionRefusedError():
-            said = "The camera's address refused the connection. Check that the camera is on, and the port."
+            message = "The camera's URL refused the connection. Check that the camera is on, and the port."
         case ssl.SSLCertVerificationError():
-            said = (
-                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use an address"
+            message = (
+                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use a URL"
                 " without TLS."
             )
         case ssl.SSLError():
-            said = "The TLS handshake with the camera failed. Check whether its address is one without TLS."
+            message = "The TLS handshake with the camera failed. Check whether its URL is one without TLS."
         case TimeoutError():
-            said = "The camera's address does not answer. Check that the camera is on, and in the network."
+            message = "The camera's URL does not answer. Check that the camera is on, and in the network."
         case ConnectionError() | EOFError():
-            said = "The camera ended the connection. Check whether it restarts, or has too many viewers."
+            message = "The camera ended the connection. Check whether it restarts, or has too many viewers."
         case OSError():
-            said = "The camera's address can't be reached. Check that the camera is on, and in the network."
+            message = "The camera's URL can't be reached. Check that the camera is on, and in the network."
         case _:
-            said = "The camera's answer can't be understood. Check the host and the path of its address."
-    return CameraOffline(said, detail=f"{address}: {type(error).__name__}: {address.hide(error)}")
+            message = "The camera's response can't be understood. Check the host and the path of its URL."
+    return CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")

@@ -1,18 +1,18 @@
-"""Controls: what every driver that has some tells of them, and how a person's word for one is read."""
+"""Controls of a camera, such as exposure: interface and parsing."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from dog.errors import CameraOffline
 
-__all__ = ["Control", "read_control", "shorten"]
+__all__ = ["Control", "join_limited", "parse_control"]
 
-SHOWN = 20
-"""Of whatever is listed in a message."""
+MAX_LISTED = 20
+"""Items of a list in a message."""
 
 
 class Control(Protocol):
-    """One control of a camera."""
+    """The interface of a camera's control."""
 
     @property
     def name(self) -> str: ...
@@ -22,24 +22,25 @@ class Control(Protocol):
 
     @property
     def limits(self) -> str:
-        """What may be written, in words: "from 0 to 255"."""
+        """The allowed values in words: "from 0 to 255"."""
 
-    def read(self, value: bool | int | str) -> Any:
-        """As the driver wants it. Raises ValueError where it is not within the limits."""
+    def parse(self, value: bool | int | str) -> Any:
+        """Convert a setting's value for the driver. Raises ValueError if it is outside the limits."""
 
 
-def read_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
-    """A setting's value as the driver wants it. Raises CameraOffline, with what the camera offers."""
+def parse_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
+    """Convert a setting's value for the driver. Raises CameraOffline, with what the camera offers."""
     if name not in offered:
         raise CameraOffline(
-            f"The camera has no control {name}. Its controls are: {shorten(sorted(offered) or ['none'])}."
+            f"The camera has no control {name}. Its controls are: {join_limited(sorted(offered) or ['none'])}."
         )
     try:
-        return offered[name].read(value)
+        return offered[name].parse(value)
     except ValueError:
         raise CameraOffline(f"The control {name} can't be {value}. It can be {offered[name].limits}.") from None
 
 
-def shorten(words: list[str], between: str = ", ") -> str:
-    """The first few of them, and how many more there are."""
-    return between.join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+def join_limited(words: list[str], separator: str = ", ") -> str:
+    """Join the first words, and add how many more there are."""
+    more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+    return separator.join(words[:MAX_LISTED]) + more

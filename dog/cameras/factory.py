@@ -1,4 +1,4 @@
-"""Which driver a camera's settings name, and what it needs. What a driver imports is imported by the driver."""
+"""Make the driver that a camera's settings name, and import only its module."""
 
 import importlib.util
 import logging
@@ -6,55 +6,57 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dog.cameras import Camera
-from dog.cameras.camera_url import Address
+from dog.cameras.camera_url import CameraUrl
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
 from dog.cameras.password_file import read_password
 from dog.cameras.script import ScriptCamera
 from dog.cameras.source import Source
-from dog.cameras.source_reader import FROZEN
+from dog.cameras.source_reader import FROZEN_TIMEOUT
 from dog.cameras.test_card import TestCard
 from dog.errors import install_command
 from dog.settings import Settings
 
 __all__ = ["make_camera"]
 
-STREAM = ("av", install_command("av"))
-NEEDS = {
+AV_PACKAGE = ("av", install_command("av"))
+REQUIRED_PACKAGES = {
     "v4l2": ("linuxpy", install_command("linuxpy")),
-    "rtsp": STREAM,
-    "rtsps": STREAM,
+    "rtsp": AV_PACKAGE,
+    "rtsps": AV_PACKAGE,
     "picamera": (
         "picamera2",
         "sudo apt install python3-picamera2, and a virtual environment is made with --system-site-packages",
     ),
 }
-"""By kind: the package that the driver needs, and how it is installed."""
+"""The package that a kind of camera needs, and how to install it."""
 
-USES = {
+KIND_SETTINGS = {
     "test": ("image_type",),
     "script": ("image_type",),
     "v4l2": ("resolution", "frame_rate", "pixel_format", "controls", "latency"),
     "picamera": ("resolution", "frame_rate", "controls"),
     **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency", "password_file")),
 }
-"""By kind: the settings that some cameras have a use for, and others not."""
-SOME_USE = sorted({name for names in USES.values() for name in names})
+"""The settings that only some kinds of cameras use, by kind."""
+ALL_KIND_SETTINGS = sorted({name for names in KIND_SETTINGS.values() for name in names})
 
 log = logging.getLogger(__name__)
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
-    """The driver that the setting `camera` names; `folder` is where its programs may write.
+    """Make the driver of the setting `camera`. Programs may write into `folder`.
 
-    Raises SettingError where a setting does not work out or a package is missing.
+    Raises SettingError if a setting is wrong or a package is missing.
     """
-    for name in SOME_USE:
-        if name in settings.sources and name not in USES.get(settings.camera_kind, ()):
+    for name in ALL_KIND_SETTINGS:
+        if name in settings.sources and name not in KIND_SETTINGS.get(settings.camera_kind, ()):
             source = settings.sources[name]
-            log.warning("%s (%s): a %s camera has no use for it", source.written, source.place, settings.camera_kind)
-    package, install = NEEDS.get(settings.camera_kind, ("", ""))
+            log.warning(
+                "%s (%s): a %s camera does not use this setting", source.written, source.place, settings.camera_kind
+            )
+    package, install = REQUIRED_PACKAGES.get(settings.camera_kind, ("", ""))
     if package and importlib.util.find_spec(package) is None:
         raise settings.error("camera", f"this kind of camera needs the package {package}. Install it: {install}")
     if settings.camera_kind == "script":
@@ -64,13 +66,13 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             image_type=settings.image_type,
             timeout=settings.capture_timeout,
         )
-    if settings.password_file is not None and "password_file" in USES.get(settings.camera_kind, ()):
+    if settings.password_file is not None and "password_file" in KIND_SETTINGS.get(settings.camera_kind, ()):
         try:
             read_password(settings.password_file)  # and again at each opening
         except ValueError as error:
             raise settings.error("password_file", str(error)) from None
     try:
-        make_source = choose_source(settings)
+        make_source = source_factory(settings)
     except ValueError as error:
         raise settings.error("camera", str(error)) from None
     return LiveCamera(
@@ -82,13 +84,13 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             frozen=settings.frozen,
         ),
         timeout=settings.capture_timeout,
-        frozen_after=max(FROZEN, 2 / settings.frame_rate) if settings.frame_rate else FROZEN,
+        frozen_after=max(FROZEN_TIMEOUT, 2 / settings.frame_rate) if settings.frame_rate else FROZEN_TIMEOUT,
         preview_rate=settings.preview_rate,
     )
 
 
-def choose_source(settings: Settings) -> Callable[[], Source]:
-    """What makes the source anew for each opening. Raises ValueError, fit to show."""
+def source_factory(settings: Settings) -> Callable[[], Source]:
+    """Return a function that makes a source. Raises ValueError for the user."""
     argument = settings.camera_argument
     size = None
     if settings.resolution is not None:
@@ -108,14 +110,14 @@ def choose_source(settings: Settings) -> Callable[[], Source]:
                 controls=controls,
             )
         case "rtsp" | "rtsps":
-            from dog.cameras.rtsp import StreamSource
+            from dog.cameras.rtsp import RtspSource
 
-            Address(settings.camera, settings.password_file)
-            return lambda: StreamSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
+            CameraUrl(settings.camera, settings.password_file)
+            return lambda: RtspSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
         case "http" | "https":
             from dog.cameras.http import HttpSource
 
-            Address(settings.camera, settings.password_file)
+            CameraUrl(settings.camera, settings.password_file)
             return lambda: HttpSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
         case "picamera":
             from dog.cameras.picamera import PicameraSource

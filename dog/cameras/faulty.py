@@ -1,9 +1,9 @@
-"""A camera that fails on purpose: for tests, and to see what viewers see when a real one does.
+"""A camera that fails on purpose, for tests and demonstrations.
 
-    faulty:cut=0.3,dark=0.1,seed=7     of its frames, three in ten are cut off and one in ten is black
+    faulty:cut=0.3,dark=0.1,seed=7     three in ten frames are cut off, one in ten is black
     faulty:dies=50,back=8              after 50 frames it is gone, and back 8 s later
 
-It gives ten test cards a second. What it does by chance, it does the same way again with the same seed.
+It sends ten test cards a second. The same seed gives the same random faults.
 """
 
 import copy
@@ -18,23 +18,23 @@ from typing import Any
 
 from PIL import Image
 
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.test_card import SIZE, TestCard
 from dog.errors import CameraBusy, CameraOffline
 
 __all__ = ["Faults", "FaultyCard", "FaultyDevice"]
 
-INTERVAL = 0.1
-"""Seconds between two frames."""
+FRAME_INTERVAL = 0.1
+"""Seconds between frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong. Shares are of its frames, from 0 to 1; times are in seconds.
+    """The faults of a camera. Shares of its frames are from 0 to 1, times in seconds.
 
-    hang: after so many frames, reading never comes back. slow: how long each frame takes. busy: how long another
-    program has the camera. dark, frozen, cut: the share of frames that are black, the same as the one before, cut off.
-    dies: after so many frames the camera is gone; back: until it is there again. seed: of what happens by chance.
+    hang: frames until a read never returns. slow: time for each frame. busy: time for which another program has the
+    camera. dark, frozen, cut: share of frames that are black, equal to the previous one, cut off. dies: frames until
+    the camera is gone. back: time until it is there again. seed: for the random faults.
     """
 
     hang: float = math.inf
@@ -49,28 +49,28 @@ class Faults:
 
     @staticmethod
     def parse(text: str) -> "Faults":
-        """`cut=0.3,seed=7`; a fault without a value is one at its worst. Raises ValueError, fit to show."""
+        """Parse `cut=0.3,seed=7`; a fault alone has its worst value. Raises ValueError."""
         worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
-        known: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
+        types: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
         values: dict[str, Any] = {}
         for part in text.split(","):
             name, equals, value = part.strip().partition("=")
-            if name not in known or (not equals and name not in worst):
+            if name not in types or (not equals and name not in worst):
                 raise ValueError(
-                    f"{part.strip()!r} is not a fault; known are {', '.join(worst)}, each alone or with a number as in"
-                    " cut=0.3, and back=SECONDS and seed=NUMBER"
+                    f"{part.strip()!r} is not a fault. Known are {', '.join(worst)}, each alone or with a number as in"
+                    " cut=0.3, and back=SECONDS and seed=NUMBER."
                 )
             try:
-                values[name] = known[name](value) if equals else worst[name]
+                values[name] = types[name](value) if equals else worst[name]
             except ValueError:
-                raise ValueError(f"{part.strip()!r} has no number; write one such as {name}=1") from None
+                raise ValueError(f"{part.strip()!r} has no number. Write one such as {name}=1.") from None
             if (equals and not 0 <= values[name] <= 1e6) or (name in ("dark", "frozen", "cut") and values[name] > 1):
-                raise ValueError(f"{part.strip()!r} is out of range; shares are from 0 to 1, all else to 1000000")
+                raise ValueError(f"{part.strip()!r} is out of range. Shares are from 0 to 1, all else to 1000000.")
         return Faults(**values)
 
 
 class FaultyDevice:
-    """The device behind each opening: when it is busy or gone, and its chances."""
+    """The device behind all openings: busy or gone, and its random generator."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -80,7 +80,7 @@ class FaultyDevice:
         self._gone_until = -math.inf
 
     def open(self) -> None:
-        """Raises CameraBusy and CameraOffline."""
+        """Raise CameraBusy or CameraOffline if the device is busy or gone."""
         now = time.monotonic()
         if self._busy_until is None:
             self._busy_until = now + self.faults.busy
@@ -98,12 +98,12 @@ class FaultyDevice:
 
 
 class FaultyCard:
-    """One opening of a faulty device: a source of test cards."""
+    """A source of test cards: one opening of a faulty device."""
 
     settles = False
 
     def __init__(self, device: FaultyDevice) -> None:
-        self.streams = device.faults.slow == 0  # who waits for a stream waits no longer than for a frozen one
+        self.streams = device.faults.slow == 0  # a slow stream would count as frozen
         self._device = device
         self._frames = 0
         self._next = 0.0
@@ -113,7 +113,7 @@ class FaultyCard:
         self._device.open()
         self._next = time.monotonic()
 
-    def read(self, _patience: float) -> "CardFrame":
+    def read(self, _timeout: float) -> "CardFrame":
         device = self._device
         if self._frames >= device.faults.hang:
             threading.Event().wait()
@@ -121,47 +121,47 @@ class FaultyCard:
             device.die()
             raise CameraOffline("The camera was unplugged (faulty on purpose).")
         self._frames += 1
-        self._next = max(self._next, time.monotonic()) + (device.faults.slow or INTERVAL)
-        began = time.monotonic()
-        time.sleep(max(0.0, self._next - began))
+        self._next = max(self._next, time.monotonic()) + (device.faults.slow or FRAME_INTERVAL)
+        exposure_start = time.monotonic()
+        time.sleep(max(0.0, self._next - exposure_start))
         if self._last is None or device.chance.random() >= device.faults.frozen:
             is_dark, is_cut = (device.chance.random() < share for share in (device.faults.dark, device.faults.cut))
-            self._last = CardFrame(device, began, b"frame %d" % self._frames, is_dark, is_cut)
+            self._last = CardFrame(device, exposure_start, b"frame %d" % self._frames, is_dark, is_cut)
             return self._last
-        self._last = self._last.repeat(began)
+        self._last = self._last.repeat(exposure_start)
         return self._last
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
     def is_back(self) -> bool:
         return not self._device.is_gone
 
 
 class CardFrame:
-    """A test card that is drawn only when somebody wants it, and then once."""
+    """A test card that is drawn once, when it is needed."""
 
     exposure = None
 
-    def __init__(self, device: FaultyDevice, began: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
-        self.began = began
+    def __init__(self, device: FaultyDevice, exposure_start: float, raw: bytes, is_dark: bool, is_cut: bool) -> None:
+        self.exposure_start = exposure_start
         self.raw = raw
         self.is_dark = is_dark
         self.is_cut = is_cut
-        self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).picture())
+        self._draw = functools.cache(lambda: draw_black() if is_dark else device.card.read(0).image())
 
-    def repeat(self, began: float) -> "CardFrame":
-        """The very same frame, as if it were a later one."""
+    def repeat(self, exposure_start: float) -> "CardFrame":
+        """Return the same frame with a later start."""
         later = copy.copy(self)
-        later.began = began
+        later.exposure_start = exposure_start
         return later
 
-    def picture(self) -> bytes:
-        picture = self._draw()
-        return picture[: len(picture) // 2] if self.is_cut else picture
+    def image(self) -> bytes:
+        image = self._draw()
+        return image[: len(image) // 2] if self.is_cut else image
 
     def preview(self) -> bytes:
-        return shrink(self.picture())
+        return shrink_to_preview(self.image())
 
 
 def draw_black() -> bytes:

@@ -1,72 +1,72 @@
-"""When did the exposure of a frame begin that came over a network? Plain values, no clock and no network.
+"""Freshness of frames from a network: estimate the start of their exposure.
 
-What arrives was on its way, perhaps for long: cameras send what they have stored when one connects, and after a stall
-all that was held back comes at once. Both classes say a time that is not later than the true one by more than what the
-way takes at its best, which nobody can see from here: `latency` is that, where it is known. Times are in seconds.
+A frame may be old when it arrives: cameras send stored frames after a connect, and after a stall all delayed frames
+arrive at once. Both classes return a start that is later than the true one by at most the shortest network delay. That
+can't be measured here; `latency` subtracts it if it is known. Times are in seconds. There is no clock and no I/O.
 """
 
 import math
 from collections import deque
 
-__all__ = ["UNKNOWN", "Stamped", "Unstamped"]
+__all__ = ["UNKNOWN_START", "StampedFrames", "UnstampedFrames"]
 
-UNKNOWN = -math.inf
-"""Long ago: a frame whose exposure may have begun at any time is never taken for a new one."""
+UNKNOWN_START = -math.inf
+"""Minus infinity: a frame with an unknown start never counts as new."""
 
-LEARNING = 0.5
-"""Seconds for which frames must come in step, after the first one or a jump, until their times are believed."""
-DRIFT = 0.001
-"""Seconds a second by which a camera's clock may go wrong; quartz is ten times better."""
-JUMP = 1.0
-"""Seconds by which stamps go back only when the camera's clock was set. Frames that are sent out of order go less."""
-GAPS = 4
-"""Frames whose gaps count: more than are ever sent out of order."""
-BURST = 2.0
-"""Seconds for which a stall may still bring old frames, where they have no stamps."""
+LEARNING_SECONDS = 0.5
+"""Seconds of regular frames, after the first one or a jump, until their times are trusted."""
+MAX_CLOCK_DRIFT = 0.001
+"""Drift of a camera's clock, in seconds per second. Quartz is ten times better."""
+MIN_CLOCK_JUMP_SECONDS = 1.0
+"""A smaller jump back of the timestamps is a reordered frame; a larger one, a clock that was set."""
+MAX_GAPS = 4
+"""Gaps between frames that are remembered: more than frames are ever reordered by."""
+MAX_STALL_SECONDS = 2.0
+"""Seconds after a stall during which frames without timestamps may be old."""
 
 
-class Stamped:
-    """Frames with stamps of the camera's own clock, which began anywhere.
+class StampedFrames:
+    """Frames with timestamps of the camera's own clock, which has any offset.
 
-    The way takes `arrival - stamp`, but for what the clocks differ by; the least of all is the way at its best. So a
-    frame that was held back is known as old by its own stamp. `late`: how many frames later than sent each one comes.
+    `arrival - stamp` is the delay plus the clocks' offset. Its minimum is the shortest delay, so a delayed frame is
+    known by its own timestamp. Each frame arrives `frames_late` frames after it was sent.
     """
 
-    def __init__(self, latency: float = 0.0, late: int = 0) -> None:
+    def __init__(self, latency: float = 0.0, frames_late: int = 0) -> None:
         self._latency = latency
-        self._late = late
-        self._gaps: deque[float] = deque(maxlen=GAPS)
+        self._frames_late = frames_late
+        self._gaps: deque[float] = deque(maxlen=MAX_GAPS)
         self._last: tuple[float, float] | None = None
-        self._least = math.inf
-        self._mark = math.inf  # the least when learning began
-        self._since = 0.0
+        self._min_delay = math.inf
+        self._learned_delay = math.inf  # the minimum when learning began
+        self._learning_since = 0.0
         self.lag = 0.0
-        """Seconds that the last frame was longer on its way than the quickest."""
+        """Seconds by which the last frame's delay exceeded the shortest one."""
 
-    def date(self, arrival: float, stamp: float) -> float:
-        """When its exposure began; UNKNOWN until frames have come in step for a while."""
-        if self._last is None or stamp < self._last[1] - JUMP:
+    def exposure_start(self, arrival: float, stamp: float) -> float:
+        """Return the start of a frame's exposure; UNKNOWN_START until frames have been regular for a while."""
+        if self._last is None or stamp < self._last[1] - MIN_CLOCK_JUMP_SECONDS:
             self._gaps.clear()
-            self._least = self._mark = arrival - stamp
-            self._since = arrival
+            self._min_delay = self._learned_delay = arrival - stamp
+            self._learning_since = arrival
         else:
             self._gaps.append(abs(stamp - self._last[1]))
-            self._least = min(arrival - stamp, self._least + DRIFT * (arrival - self._last[0]))
+            self._min_delay = min(arrival - stamp, self._min_delay + MAX_CLOCK_DRIFT * (arrival - self._last[0]))
         self._last = (arrival, stamp)
-        self.lag = arrival - stamp - self._least
+        self.lag = arrival - stamp - self._min_delay
         interval = max(self._gaps, default=0.0)
-        if self._least < self._mark - interval / 4:
-            # Quicker than any before: those were held back somewhere, and this one perhaps too.
-            self._mark = self._least
-            self._since = arrival
-        if len(self._gaps) < 2 or arrival - self._since < max(LEARNING, 2 * interval):
-            return UNKNOWN
-        self._mark = self._least
-        return stamp + self._least - (1 + self._late) * interval - self._latency
+        if self._min_delay < self._learned_delay - interval / 4:
+            # Faster than any before: those were delayed somewhere, and this one perhaps too.
+            self._learned_delay = self._min_delay
+            self._learning_since = arrival
+        if len(self._gaps) < 2 or arrival - self._learning_since < max(LEARNING_SECONDS, 2 * interval):
+            return UNKNOWN_START
+        self._learned_delay = self._min_delay
+        return stamp + self._min_delay - (1 + self._frames_late) * interval - self._latency
 
 
-class Unstamped:
-    """Frames without stamps: one that comes after a stall may be as old as the stall was long; the next ones, too."""
+class UnstampedFrames:
+    """Frames without timestamps. After a stall, each may be as old as that."""
 
     def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency
@@ -74,16 +74,16 @@ class Unstamped:
         self._first: float | None = None
         self._last = 0.0
 
-    def date(self, arrival: float, late: int = 0) -> float:
-        """When its exposure began; UNKNOWN until frames have come for a while. `late` as for Stamped."""
+    def exposure_start(self, arrival: float, frames_late: int = 0) -> float:
+        """Return the start of a frame's exposure; UNKNOWN_START at first. `frames_late`: see StampedFrames."""
         if self._first is None:
             self._first = self._last = arrival
-            return UNKNOWN
+            return UNKNOWN_START
         self._gaps.append((arrival, arrival - self._last))
         self._last = arrival
-        while len(self._gaps) > GAPS and self._gaps[0][0] < arrival - BURST:
+        while len(self._gaps) > MAX_GAPS and self._gaps[0][0] < arrival - MAX_STALL_SECONDS:
             self._gaps.popleft()
         interval = max(gap for _, gap in self._gaps)
-        if len(self._gaps) < 2 or arrival - self._first < max(LEARNING, 2 * interval):
-            return UNKNOWN
-        return arrival - (1 + late) * interval - self._latency
+        if len(self._gaps) < 2 or arrival - self._first < max(LEARNING_SECONDS, 2 * interval):
+            return UNKNOWN_START
+        return arrival - (1 + frames_late) * interval - self._latency

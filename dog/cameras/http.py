@@ -1,12 +1,11 @@
-"""Cameras that speak HTTP: a stream of JPEGs (multipart/x-mixed-replace), or an address that answers with one image.
+"""HTTP cameras: a stream of JPEGs (multipart/x-mixed-replace), or single images.
 
-Which of the two an address is, it says itself when it is asked. Everything is read against a deadline for the whole, so
-that nothing that trickles holds the thread; what is no image is refused, by its size or its kind. No proxy is asked,
-for cameras are near. User and password are sent only to the camera's own host, and a wrong one only once: cameras lock
-out who tries again and again.
+The first response shows which of the two it is. Each read has a deadline for the whole frame, so that a slow trickle
+can't hold the thread. Responses that are too large or no images are refused. Proxies are not used. User and password
+are sent only to the camera's own host, and a wrong password only once: cameras lock an account after many attempts.
 
-http.client takes the heads that cameras really send; aiohttp's client refuses some of them, and costs more than twice
-as much for each frame.
+http.client accepts the headers that cameras really send. aiohttp's client refuses some of them, and costs more than
+twice as much per frame.
 """
 
 import contextlib
@@ -19,195 +18,197 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from dog import __version__
-from dog.cameras.camera_url import Address, explain
-from dog.cameras.freshness import Unstamped
-from dog.cameras.http_authentication import authorize
-from dog.cameras.source import AFTER_REFUSAL, Frame, WholeFrame
+from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.freshness import UnstampedFrames
+from dog.cameras.http_authentication import authorization_header
+from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
 from dog.errors import CameraOffline
-from dog.images import LARGEST_PICTURE
+from dog.images import MAX_IMAGE_BYTES
 
 __all__ = ["HttpSource"]
 
-OPENING = 5.0
-"""Seconds for connecting and the head of the answer."""
-CHUNK = 64 * 1024
-LONGEST_LINE = 8 * 1024
-"""Bytes of a line of a part's head; what is longer is no head."""
-MOST_LINES = 100
-MOST_REDIRECTS = 5
+OPEN_TIMEOUT = 5.0
+"""Seconds for connecting and receiving the response headers."""
+CHUNK_BYTES = 64 * 1024
+MAX_LINE_BYTES = 8 * 1024
+"""Longest line of a part's header."""
+MAX_HEADER_LINES = 100
+MAX_REDIRECTS = 5
 
 
 class HttpSource:
-    """The camera at an http:// or https:// address. `latency`: what it takes from exposing to sending, in seconds.
+    """A camera with an http:// or https:// URL. `latency`: seconds from exposure to sending.
 
-    `password_file` is read at each opening, where the address names a user alone.
-    Raises ValueError where the address can't be one.
+    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
     """
 
     settles = False
 
     def __init__(self, url: str, *, latency: float = 0.0, password_file: Path | None = None) -> None:
         self.streams = True
-        self._address = Address(url, password_file)
+        self._url = CameraUrl(url, password_file)
         self._latency = latency
-        self._answer: Answer | None = None
+        self._response: Response | None = None
         self._parts: MultipartReader | None = None
-        self._dates = Unstamped(latency)
+        self._freshness = UnstampedFrames(latency)
 
     def open(self) -> None:
         try:
-            self._address.read_password()
-            answer = self._answer = ask(self._address, time.monotonic() + OPENING)
-            if answer.kind.startswith("multipart/"):
-                self._parts = MultipartReader(answer)
+            self._url.read_password()
+            response = self._response = send_request(self._url, time.monotonic() + OPEN_TIMEOUT)
+            if response.content_type.startswith("multipart/"):
+                self._parts = MultipartReader(response)
             else:
                 self.streams = False
-                _check_kind(answer.kind)
-                answer.close()
+                _check_content_type(response.content_type)
+                response.close()
         except Exception as error:
             raise self._explain(error) from None
 
-    def read(self, patience: float) -> Frame:
-        deadline = time.monotonic() + patience
+    def read(self, timeout: float) -> Frame:
+        deadline = time.monotonic() + timeout
         try:
-            return self._take(deadline) if self._parts is None else self._read_part(self._parts, deadline)
+            return self._fetch_image(deadline) if self._parts is None else self._read_part(self._parts, deadline)
         except TimeoutError:
             raise CameraOffline(
-                f"The camera gave no picture for {patience:g} s. Reconnect it.",
-                detail=f"{self._address}: nothing, or not a whole one",
+                f"The camera sent no frame for {timeout:g} s. Reconnect it.",
+                detail=f"{self._url}: no frame, or an incomplete one",
             ) from None
         except Exception as error:
             raise self._explain(error) from None
 
     def close(self) -> None:
-        if self._answer is not None:
-            self._answer.close()
+        if self._response is not None:
+            self._response.close()
 
     def is_back(self) -> bool:
-        return self._address.listens()
+        return self._url.is_listening()
 
-    def _take(self, deadline: float) -> Frame:
-        """One image. A camera may answer with one that is as old as its latency, and is asked when that is new."""
-        began = time.monotonic()
-        time.sleep(min(self._latency, _left(deadline)))
-        answer = self._answer = ask(self._address, deadline)
+    def _fetch_image(self, deadline: float) -> Frame:
+        """Request one image. Wait `latency` first: a camera may return an image that is as old as that."""
+        exposure_start = time.monotonic()
+        time.sleep(min(self._latency, _remaining(deadline)))
+        response = self._response = send_request(self._url, deadline)
         try:
-            _check_kind(answer.kind)
-            return WholeFrame(answer.rest(), began)
+            _check_content_type(response.content_type)
+            return ImageFrame(response.read_body(), exposure_start)
         finally:
-            answer.close()
+            response.close()
 
     def _read_part(self, parts: "MultipartReader", deadline: float) -> Frame:
         part = parts.read(deadline)
-        # Without its length, a part has ended only when the next one begins.
-        return WholeFrame(part, self._dates.date(time.monotonic(), late=0 if parts.tells_length else 1))
+        # Without a length, a part ends when the next one begins.
+        return ImageFrame(
+            part, self._freshness.exposure_start(time.monotonic(), frames_late=0 if parts.has_length else 1)
+        )
 
     def _explain(self, error: Exception) -> CameraOffline:
         if isinstance(error, CameraOffline):
-            error.detail = f"{self._address}: {self._address.hide(error.detail)}"
+            error.detail = f"{self._url}: {self._url.hide_secrets(error.detail)}"
             return error
-        return explain(error, self._address)
+        return explain_connection_error(error, self._url)
 
 
-def _check_kind(kind: str) -> None:
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise CameraOffline(
-            "The camera's address gives a web page, not a picture. Use the path of the picture or the stream."
-        )
-    if kind.startswith(("text/", "audio/", "video/", "message/")) or kind.endswith(("json", "xml", "mpegurl")):
-        raise CameraOffline(f"The camera's address gives {kind}, not JPEGs or an image. Use another path.")
+def _check_content_type(content_type: str) -> None:
+    if content_type in ("text/html", "application/xhtml+xml"):
+        raise CameraOffline("The camera's URL gives a web page, not an image. Use the path of the image or the stream.")
+    if content_type.startswith(("text/", "audio/", "video/", "message/")) or content_type.endswith(
+        ("json", "xml", "mpegurl")
+    ):
+        raise CameraOffline(f"The camera's URL gives {content_type}, not JPEGs or an image. Use another path.")
 
 
 # ---- one request
 
 
-class Answer:
-    """An answer whose head has come. `kind` is its content type; its body is read up to `deadline`."""
+class Response:
+    """A response whose headers have arrived. Its reads have a deadline."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._line = DeadlineSocket(sock, deadline)
-        self.response = http.client.HTTPResponse(self._line)  # type: ignore[arg-type]  # it asks for makefile alone
-        self.kind = ""
+        self._socket = DeadlineSocket(sock, deadline)
+        self.http_response = http.client.HTTPResponse(self._socket)  # type: ignore[arg-type]  # it uses only makefile
+        self.content_type = ""
 
-    def begin(self) -> None:
-        self.response.begin()
-        self.kind = self.response.headers.get_content_type() if "Content-Type" in self.response.headers else ""
+    def read_headers(self) -> None:
+        self.http_response.begin()
+        headers = self.http_response.headers
+        self.content_type = headers.get_content_type() if "Content-Type" in headers else ""
 
     def read(self, deadline: float) -> bytes:
-        """What has come, at least one byte."""
-        self._line.deadline = deadline
-        chunk = self.response.read1(CHUNK)
+        """Return the bytes that have arrived, at least one."""
+        self._socket.deadline = deadline
+        chunk = self.http_response.read1(CHUNK_BYTES)
         if not chunk:
             raise CameraOffline("The camera ended its stream. Check whether it restarts, or has too many viewers.")
         return chunk
 
-    def rest(self) -> bytes:
-        """All of the body. Raises CameraOffline where it is larger than a picture may be."""
+    def read_body(self) -> bytes:
+        """Return the whole body. Raises CameraOffline if it is larger than MAX_IMAGE_BYTES."""
         body = bytearray()
-        while chunk := self.response.read1(CHUNK):
+        while chunk := self.http_response.read1(CHUNK_BYTES):
             body += chunk
             _check_size(len(body))
-        if self.response.length:
-            raise CameraOffline("The camera ended its answer before the picture was complete. Check the network.")
+        if self.http_response.length:
+            raise CameraOffline("The camera ended its response before the image was complete. Check the network.")
         return bytes(body)
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
-            self.response.close()
-        self._line.hang_up()
+            self.http_response.close()
+        self._socket.close_socket()
 
 
 class DeadlineSocket(io.RawIOBase):
-    """A socket's bytes, up to a deadline for all of them."""
+    """A socket whose reads share one deadline."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self.deadline = deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, CHUNK)
+        return io.BufferedReader(self, CHUNK_BYTES)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._sock.settimeout(_left(self.deadline))
+        self._sock.settimeout(_remaining(self.deadline))
         return self._sock.recv_into(buffer)
 
-    def hang_up(self) -> None:
+    def close_socket(self) -> None:
         with contextlib.suppress(OSError):
             self._sock.close()
 
 
-def ask(address: Address, deadline: float) -> Answer:
-    """GET, over redirects and with the password where it is asked for. Raises CameraOffline, OSError, HTTPException."""
-    there, authorization = address, ""
-    for _ in range(MOST_REDIRECTS):
-        answer = _get(there, authorization, deadline)
-        status = answer.response.status
+def send_request(url: CameraUrl, deadline: float) -> Response:
+    """Send a GET, and follow redirects and login. Raises CameraOffline, OSError, HTTPException."""
+    target, authorization = url, ""
+    for _ in range(MAX_REDIRECTS):
+        response = _get(target, authorization, deadline)
+        status = response.http_response.status
         if status == HTTPStatus.OK:
-            return answer
-        headers = answer.response.headers
-        answer.close()
-        if status == HTTPStatus.UNAUTHORIZED and address.has_user and not authorization:
-            if there.host != address.host:
+            return response
+        headers = response.http_response.headers
+        response.close()
+        if status == HTTPStatus.UNAUTHORIZED and url.has_user and not authorization:
+            if target.host != url.host:
                 raise CameraOffline(
-                    "The camera redirects to another host, which asks for a password. Use the address of that host."
+                    "The camera redirects to another host, which asks for a password. Use the URL of that host."
                 )
-            authorization = authorize(headers.get_all("WWW-Authenticate", ()), address, there.target)
+            authorization = authorization_header(headers.get_all("WWW-Authenticate", ()), url, target.path_and_query)
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
-            there, authorization = _follow(there, headers["Location"]), ""
+            target, authorization = _resolve_redirect(target, headers["Location"]), ""
         else:
-            raise _refuse(status, address)
-    raise CameraOffline("The camera redirects too often. Use the address where it ends.")
+            raise _status_error(status, url)
+    raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
 
 
-def _get(address: Address, authorization: str, deadline: float) -> Answer:
-    sock = address.connect(min(OPENING, _left(deadline)))
+def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
+    sock = url.connect(min(OPEN_TIMEOUT, _remaining(deadline)))
     try:
         head = [
-            f"GET {address.target} HTTP/1.1",
-            f"Host: {address.authority}",
+            f"GET {url.path_and_query} HTTP/1.1",
+            f"Host: {url.authority}",
             f"User-Agent: dog/{__version__}",
             "Accept: image/jpeg, multipart/x-mixed-replace, image/*;q=0.9, */*;q=0.5",
             "Cache-Control: no-cache",
@@ -216,132 +217,132 @@ def _get(address: Address, authorization: str, deadline: float) -> Answer:
         ]
         if authorization:
             head.append(f"Authorization: {authorization}")
-        sock.settimeout(_left(deadline))
+        sock.settimeout(_remaining(deadline))
         sock.sendall("\r\n".join([*head, "", ""]).encode("latin-1", "replace"))
-        answer = Answer(sock, deadline)
-        answer.begin()
+        response = Response(sock, deadline)
+        response.read_headers()
     except BaseException:
         sock.close()
         raise
-    return answer
+    return response
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise TimeoutError("the time is up")
-    return left
+    return remaining
 
 
-def _follow(here: Address, location: str) -> Address:
+def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
     try:
-        there = Address(urljoin(here.url, location))
+        target = CameraUrl(urljoin(base.url, location))
     except ValueError:
-        raise CameraOffline("The camera redirects to an invalid address. Use another path.", detail=location) from None
-    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
-        raise CameraOffline(f"The camera redirects to {there.scheme}://. Use that address.", detail=str(there))
-    return there
+        raise CameraOffline("The camera redirects to an invalid URL. Use another path.", detail=location) from None
+    if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
+        raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
+    return target
 
 
-def _refuse(status: int, address: Address) -> CameraOffline:
+def _status_error(status: int, url: CameraUrl) -> CameraOffline:
     detail = f"status {status}"
     match status:
-        case 401 if not address.has_user:
-            said = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
+        case 401 if not url.has_user:
+            message = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
         case 401:
-            said = "The camera refuses the user or the password. Correct them."
+            message = "The camera refuses the user or the password. Correct them."
         case 403:
-            said = "The camera does not let this user see its pictures. Change that in the camera."
+            message = "The camera does not let this user see its images. Change that in the camera."
         case 404 | 410:
-            said = "The camera has nothing at this path. Check its address."
+            message = "The camera has nothing at this path. Check its URL."
         case 503:
-            said = "The camera is busy (status 503). Check whether it has too many viewers."
+            message = "The camera is busy (status 503). Check whether it has too many viewers."
         case _:
-            said = f"The camera answers with status {status} instead of a picture. Check its address."
-    refusal = CameraOffline(said, detail=detail)
-    if status == HTTPStatus.UNAUTHORIZED and address.has_user:
-        refusal.next_try = AFTER_REFUSAL
-    return refusal
+            message = f"The camera answers with status {status} instead of an image. Check its URL."
+    failure = CameraOffline(message, detail=detail)
+    if status == HTTPStatus.UNAUTHORIZED and url.has_user:
+        failure.next_try = LOGIN_RETRY_SECONDS
+    return failure
 
 
 # ---- the parts of a stream
 
 
 class MultipartReader:
-    """The parts of a multipart body. The delimiter is the one that is really there, whatever the head says it were."""
+    """The parts of a multipart body, whose headers often name a wrong delimiter."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._came = bytearray()
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self._buffer = bytearray()
         self._delimiter = b""
-        self.tells_length = True
+        self.has_length = True
 
     def read(self, deadline: float) -> bytes:
-        """The next part that is not empty and not text."""
+        """Return the next part that is neither empty nor text."""
         while True:
-            head = self._read_head(deadline)
-            length = head.get("content-length", "")
-            self.tells_length = length.isdecimal()
-            part = self._exactly(int(length), deadline) if self.tells_length else self._to_delimiter(deadline)
-            if part and not head.get("content-type", "").startswith("text/"):
+            headers = self._read_headers(deadline)
+            length = headers.get("content-length", "")
+            self.has_length = length.isdecimal()
+            part = self._read_exactly(int(length), deadline) if self.has_length else self._read_to_delimiter(deadline)
+            if part and not headers.get("content-type", "").startswith("text/"):
                 return part
 
-    def _read_head(self, deadline: float) -> dict[str, str]:
-        """The lines up to an empty one, with the delimiter before them."""
-        head: dict[str, str] = {}
+    def _read_headers(self, deadline: float) -> dict[str, str]:
+        """Read the delimiter and the header lines of a part, up to the empty line."""
+        headers: dict[str, str] = {}
         has_begun = False
-        for _ in range(MOST_LINES):
+        for _ in range(MAX_HEADER_LINES):
             line = self._read_line(deadline).strip()
             name, colon, value = line.decode("latin-1").partition(":")
             if line.startswith(b"--"):
                 self._delimiter = self._delimiter or line
                 has_begun = True
             elif colon and name.replace("-", "").isalnum():
-                head[name.lower()] = value.strip().lower()
+                headers[name.lower()] = value.strip().lower()
                 has_begun = True
             elif line:
                 break
             elif has_begun:
-                return head
-        raise CameraOffline("The camera's stream is damaged: a picture has no head. Check the network.")
+                return headers
+        raise CameraOffline("The camera's stream is damaged: a frame has no header. Check the network.")
 
     def _read_line(self, deadline: float) -> bytes:
-        end = self._find(b"\n", LONGEST_LINE, deadline)
-        line = bytes(self._came[:end])
-        del self._came[: end + 1]
+        end = self._find(b"\n", MAX_LINE_BYTES, deadline)
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
-    def _exactly(self, length: int, deadline: float) -> bytes:
+    def _read_exactly(self, length: int, deadline: float) -> bytes:
         _check_size(length)
-        while len(self._came) < length:
-            self._came += self._answer.read(deadline)
-        part = bytes(self._came[:length])
-        del self._came[:length]
+        while len(self._buffer) < length:
+            self._buffer += self._response.read(deadline)
+        part = bytes(self._buffer[:length])
+        del self._buffer[:length]
         return part
 
-    def _to_delimiter(self, deadline: float) -> bytes:
+    def _read_to_delimiter(self, deadline: float) -> bytes:
         if not self._delimiter:
-            raise CameraOffline("The camera's stream is damaged: the end of a picture is unknown. Check the network.")
-        end = self._find(b"\n" + self._delimiter, LARGEST_PICTURE, deadline)
-        part = bytes(self._came[:end]).removesuffix(b"\r")
-        del self._came[: end + 1]
+            raise CameraOffline("The camera's stream is damaged: the end of a frame is unknown. Check the network.")
+        end = self._find(b"\n" + self._delimiter, MAX_IMAGE_BYTES, deadline)
+        part = bytes(self._buffer[:end]).removesuffix(b"\r")
+        del self._buffer[: end + 1]
         return part
 
-    def _find(self, mark: bytes, most: int, deadline: float) -> int:
-        """Where the mark begins, once it has come."""
-        looked = 0
-        while (end := self._came.find(mark, looked)) < 0:
-            looked = max(0, len(self._came) - len(mark) + 1)
-            if looked > most:
+    def _find(self, mark: bytes, max_bytes: int, deadline: float) -> int:
+        """Receive until the mark is in the buffer, and return its position."""
+        searched = 0
+        while (end := self._buffer.find(mark, searched)) < 0:
+            searched = max(0, len(self._buffer) - len(mark) + 1)
+            if searched > max_bytes:
                 raise CameraOffline(
-                    "The camera's stream is damaged: a picture or its head does not end. Check the network."
+                    "The camera's stream is damaged: a frame or its header does not end. Check the network."
                 )
-            self._came += self._answer.read(deadline)
+            self._buffer += self._response.read(deadline)
         return end
 
 
 def _check_size(size: int) -> None:
-    if size > LARGEST_PICTURE:
+    if size > MAX_IMAGE_BYTES:
         raise CameraOffline(
-            f"The camera sends a picture of more than {LARGEST_PICTURE // 1024**2} MiB. Set it to a smaller size."
+            f"The camera sends an image of more than {MAX_IMAGE_BYTES // 1024**2} MiB. Set it to a smaller size."
         )

@@ -1,4 +1,4 @@
-"""How a user and a password are shown to a camera that asks over HTTP: Digest where it knows that, else Basic."""
+"""HTTP authentication at a camera: Digest if possible, otherwise Basic."""
 
 import hashlib
 import secrets
@@ -6,17 +6,17 @@ from base64 import b64encode
 from collections.abc import Iterable
 from urllib.request import parse_http_list, parse_keqv_list
 
-from dog.cameras.camera_url import Address
+from dog.cameras.camera_url import CameraUrl
 from dog.errors import CameraOffline
 
-__all__ = ["authorize"]
+__all__ = ["authorization_header"]
 
 _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
-"""For Digest, the better one first (RFC 7616)."""
+"""Algorithms for Digest, the better one first (RFC 7616)."""
 
 
-def authorize(challenges: Iterable[str], address: Address, target: str) -> str:
-    """The header that answers the best of these challenges. Raises CameraOffline where none can be answered."""
+def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
+    """Return the header for the best challenge. Raises CameraOffline without one."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
     for challenge in challenges:
@@ -30,30 +30,30 @@ def authorize(challenges: Iterable[str], address: Address, target: str) -> str:
         basic = basic or scheme.lower() == "basic"
     for name in _ALGORITHMS:
         if name in digests and {"realm", "nonce"} <= digests[name].keys():
-            return _digest(name, digests[name], address, target)
+            return _digest(name, digests[name], url, target)
     if basic:
-        return "Basic " + b64encode(f"{address.user}:{address.password}".encode()).decode()
+        return "Basic " + b64encode(f"{url.user}:{url.password}".encode()).decode()
     raise CameraOffline("The camera's kind of login is not supported. Set it to Digest or Basic.")
 
 
-def _digest(algorithm: str, challenge: dict[str, str], address: Address, target: str) -> str:
+def _digest(algorithm: str, challenge: dict[str, str], url: CameraUrl, target: str) -> str:
     def digest(*words: str) -> str:
         return _ALGORITHMS[algorithm](":".join(words).encode(), usedforsecurity=False).hexdigest()
 
     realm, nonce = challenge["realm"], challenge["nonce"]
-    who, what = digest(address.user, realm, address.password), digest("GET", target)
-    said = {"username": address.user, "realm": realm, "nonce": nonce, "uri": target}
-    plain = {"algorithm": algorithm} if "algorithm" in challenge else {}
+    hash_a1, hash_a2 = digest(url.user, realm, url.password), digest("GET", target)
+    fields = {"username": url.user, "realm": realm, "nonce": nonce, "uri": target}
+    unquoted = {"algorithm": algorithm} if "algorithm" in challenge else {}
     if "auth" in [option.strip() for option in challenge.get("qop", "").split(",")]:
-        said["cnonce"] = own = secrets.token_hex(8)
-        plain |= {"qop": "auth", "nc": "00000001"}
-        said["response"] = digest(who, nonce, "00000001", own, "auth", what)
+        fields["cnonce"] = cnonce = secrets.token_hex(8)
+        unquoted |= {"qop": "auth", "nc": "00000001"}
+        fields["response"] = digest(hash_a1, nonce, "00000001", cnonce, "auth", hash_a2)
     else:
-        said["response"] = digest(who, nonce, what)
+        fields["response"] = digest(hash_a1, nonce, hash_a2)
     if "opaque" in challenge:
-        said["opaque"] = challenge["opaque"]
+        fields["opaque"] = challenge["opaque"]
     quoted = (
         f'{name}="{value.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"'
-        for name, value in said.items()
+        for name, value in fields.items()
     )
-    return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in plain.items())])
+    return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in unquoted.items())])

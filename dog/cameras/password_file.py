@@ -1,6 +1,6 @@
-"""A camera's password in a file of its own, so that it stands on no command line and in no settings.
+"""Password file of a camera, for a password outside of the settings.
 
-The file is read anew for each opening: a password that was changed counts from the next one on.
+It is read at each opening, so a changed password counts from the next one.
 """
 
 import os
@@ -10,29 +10,29 @@ from pathlib import Path
 
 __all__ = ["read_password"]
 
-LARGEST = 4096
-"""Bytes; no password that a person chose comes near it."""
+MAX_PASSWORD_BYTES = 4096
+"""Far more than a password that a person chose."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_password(path: Path) -> str:
-    """The file's one line, without its end. Raises ValueError, fit to show, which holds nothing of the file."""
+    """Return the file's only line without its end. Raises ValueError, which quotes nothing of the file."""
     try:
-        # Opening a pipe must not wait for somebody to write to it.
+        # Opening a FIFO must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path} is not a file; name one that has the password and nothing else")
-            data = file.read(LARGEST + 1)
+                raise ValueError(f"{path} is not a file. Name one that has the password and nothing else.")
+            data = file.read(MAX_PASSWORD_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ValueError(
-            f"{path} can't be read: {reason}; name a file that has the password and nothing else"
+            f"{path} can't be read: {reason}. Name a file that has the password and nothing else."
         ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text in UTF-8; write the password into it and nothing else") from None
+        raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else.") from None
     if not text:
-        raise ValueError(f"{path} is empty; write the password into it")
-    if len(data) > LARGEST or _CONTROL.search(text):
-        raise ValueError(f"{path} has more than one line; write the password into it and nothing else")
+        raise ValueError(f"{path} is empty. Write the password into it.")
+    if len(data) > MAX_PASSWORD_BYTES or _CONTROL.search(text):
+        raise ValueError(f"{path} has more than one line. Write the password into it and nothing else.")
     return text

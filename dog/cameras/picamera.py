@@ -1,8 +1,8 @@
-"""Raspberry Pi cameras, through Picamera2, which Raspberry Pi OS has (`sudo apt install python3-picamera2`).
+"""Raspberry Pi cameras, through Picamera2 (package python3-picamera2).
 
-Written after its manual and its source, and tested against a stand-in for it; it has not yet run on a Pi. A frame stays
-in the camera's own buffer, in YUV420, and is encoded only when somebody wants the picture. Picamera2 is imported when a
-camera is opened, not before.
+Written from its manual and its source, and tested against a stand-in; it has not run on a Pi yet. A frame stays in the
+camera's own buffer, in YUV420, and is encoded only when its image is needed. Picamera2 is imported when a camera is
+opened.
 """
 
 import contextlib
@@ -17,30 +17,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dog.cameras.controls import read_control
+from dog.cameras.controls import parse_control
 from dog.cameras.pixel_formats import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = ["Control", "Device", "Mode", "PicameraSource", "list_devices"]
 
-FORMAT = "YUV420"
-"""Half the memory of RGB, and what a JPEG is made of anyway."""
-BUFFERS = 6
-"""As many as Picamera2 takes for video: two are looked at, one lies ready, three are left for the camera to fill."""
-HELD = 2
-"""Frames that may still be looked at."""
-EXACT = 0.01
-"""Rates that differ by less than this share are the same one."""
+PIXEL_FORMAT = "YUV420"
+"""Half the memory of RGB, and the colours of a JPEG."""
+BUFFER_COUNT = 6
+"""Picamera2's number for video: two held frames, one ready, three for the camera to fill."""
+MAX_HELD_FRAMES = 2
+"""Frames that are still valid."""
+MAX_RATE_DIFFERENCE = 0.01
+"""Relative difference up to which two rates count as equal."""
 
 log = logging.getLogger(__name__)
 
 
-# ---- what a camera can do
+# ---- modes and controls
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a sensor gives: a size in pixels, and the most frames a second at that size."""
+    """A sensor's mode: its size in pixels, and its maximum frames a second."""
 
     width: int
     height: int
@@ -52,7 +52,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control by libcamera's name: its limits, one number or several (a rectangle has four), and words for them."""
+    """A control of libcamera: its limits (a rectangle has four numbers) and words."""
 
     name: str
     minimum: Any
@@ -62,7 +62,7 @@ class Control:
 
     @property
     def limits(self) -> str:
-        """What may be written: "from 0.0 to 32.0", "Manual or Auto"."""
+        """The allowed values: "from 0.0 to 32.0", "Manual or Auto"."""
         if isinstance(self.minimum, bool):
             return "true or false"
         if self.words:
@@ -71,8 +71,8 @@ class Control:
             return f"{len(self.minimum)} numbers with spaces between them"
         return f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum > self.minimum else "")
 
-    def read(self, value: bool | int | float | str) -> Any:
-        """What Picamera2 is told. Several numbers stand in one text: "1.8 1.5". Raises ValueError."""
+    def parse(self, value: bool | int | float | str) -> Any:
+        """Convert a setting's value for Picamera2. Several numbers are one text: "1.8 1.5". Raises ValueError."""
         if isinstance(self.minimum, bool):
             if value not in (True, False):
                 raise ValueError(value)
@@ -80,17 +80,17 @@ class Control:
         if isinstance(value, str) and value in self.words:
             return self.words[value]
         parts = value.split() if isinstance(value, str) else [value]
-        numbers = tuple(self._read_number(part) for part in parts)
+        numbers = tuple(self._parse_number(part) for part in parts)
         if isinstance(self.minimum, tuple):
             if len(numbers) != len(self.minimum):
                 raise ValueError(value)
             return numbers
-        highest = self.maximum if self.maximum > self.minimum else math.inf  # some versions say 0 for "not known"
+        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 is "not known"
         if not numbers or min(numbers) < self.minimum or max(numbers) > highest:
             raise ValueError(value)
         return numbers[0] if len(numbers) == 1 else numbers
 
-    def _read_number(self, part: float | str) -> float:
+    def _parse_number(self, part: float | str) -> float:
         whole = isinstance(self.minimum[0] if isinstance(self.minimum, tuple) else self.minimum, int)
         number = float(part)
         if not math.isfinite(number) or (whole and not number.is_integer()):
@@ -99,12 +99,12 @@ class Control:
 
 
 FLIPS = {name: Control(name, False, True, False) for name in ("hflip", "vflip")}
-"""libcamera calls these a transform, not controls; both together turn the picture upside down."""
+"""libcamera calls these a transform, not controls; both together turn the image upside down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A camera that is attached. `problem` says why it can't be used now, "" where it can."""
+    """A connected camera. `problem` is why it can't be used now, "" if it can."""
 
     number: int
     name: str
@@ -114,20 +114,20 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """The cameras on ribbon cables; those on USB are V4L2's. Each is opened, to be asked."""
+    """List the cameras on ribbon cables; those on USB are V4L2's. Each is opened to read its modes."""
     try:
         picamera2, libcamera = _import()
         found = picamera2.Picamera2.global_camera_info()
     except Exception as error:
         return [Device(0, "Raspberry Pi camera", problem=_explain(error).message)]
     return [
-        _look_at(picamera2, libcamera, number, str(about.get("Model", "Raspberry Pi camera")))
-        for number, about in enumerate(found)
-        if "/usb" not in str(about.get("Id", ""))
+        _describe_camera(picamera2, libcamera, number, str(info.get("Model", "Raspberry Pi camera")))
+        for number, info in enumerate(found)
+        if "/usb" not in str(info.get("Id", ""))
     ]
 
 
-def _look_at(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
+def _describe_camera(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
     camera = None
     try:
         camera = _acquire(picamera2.Picamera2, number)
@@ -141,7 +141,7 @@ def _look_at(picamera2: Any, libcamera: Any, number: int, name: str) -> Device:
 
 
 def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
-    """By name; once the camera is configured, with the limits that hold then."""
+    """Return the controls by name. Their limits depend on the configuration."""
     offered = {
         name: Control(name, minimum, maximum, default, _list_words(libcamera, name))
         for name, (minimum, maximum, default) in sorted(camera.camera_controls.items())
@@ -150,7 +150,7 @@ def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
 
 
 def _list_words(libcamera: Any, control: str) -> dict[str, int]:
-    """The words that a control has for its numbers: libcamera.controls.AfModeEnum.Continuous is 2."""
+    """Return a control's words: libcamera.controls.AfModeEnum.Continuous is 2."""
     for place in (libcamera.controls, getattr(libcamera.controls, "draft", None)):
         enum = getattr(place, f"{control}Enum", None)
         if enum is not None:
@@ -162,7 +162,7 @@ def _list_words(libcamera: Any, control: str) -> dict[str, int]:
 
 
 def _import() -> tuple[Any, Any]:
-    """Picamera2 and libcamera, which have no types."""
+    """Import Picamera2 and libcamera, which have no types."""
     try:
         return importlib.import_module("picamera2"), importlib.import_module("libcamera")
     except ImportError as error:
@@ -174,14 +174,14 @@ def _import() -> tuple[Any, Any]:
 
 
 def _acquire(make: Any, number: int) -> Any:
-    """A Picamera2 that has the camera for itself."""
+    """Return a Picamera2 that has acquired the camera."""
     count = len(make.global_camera_info())
     if not count:
         raise CameraOffline("No Raspberry Pi camera is found. Turn the Pi off, and reseat its ribbon cable.")
     if number >= count:
         there = "Use number 0" if count == 1 else f"Use a number from 0 to {count - 1}"
         raise CameraOffline(f"There is no camera number {number}. {there}.")
-    # In two steps: where the second fails, there is still something to close.
+    # In two steps: if the second one fails, there is an object to close.
     camera = make.__new__(make)
     try:
         camera.__init__(number)
@@ -192,22 +192,24 @@ def _acquire(make: Any, number: int) -> Any:
 
 
 def _explain(error: Exception) -> CaptureError:
-    """Picamera2 only says that it did not work; why is told by the error before."""
+    """Find the cause of Picamera2's error, at the end of its chain, and return it as a CaptureError."""
     if isinstance(error, CaptureError):
-        return error  # it says so already
-    why: BaseException = error
-    while (before := why.__cause__ or why.__context__) is not None:
-        why = before
-    words = str(why).lower()
+        return error
+    cause: BaseException = error
+    while (before := cause.__cause__ or cause.__context__) is not None:
+        cause = before
+    words = str(cause).lower()
     if "busy" in words or "acquire() returned unexpected code: -16" in words:
-        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(why))
-    if (isinstance(why, OSError) and why.errno == errno.ENOMEM) or "alloc" in words:
-        return CameraOffline("There is too little memory for this camera. Set a smaller `resolution`.", detail=str(why))
-    return CameraOffline("The camera can't be started. See the server's log.", detail=f"{error} {why}")
+        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(cause))
+    if (isinstance(cause, OSError) and cause.errno == errno.ENOMEM) or "alloc" in words:
+        return CameraOffline(
+            "There is too little memory for this camera. Set a smaller `resolution`.", detail=str(cause)
+        )
+    return CameraOffline("The camera can't be started. See the server's log.", detail=f"{error} {cause}")
 
 
 def _close_failed(camera: Any) -> None:
-    """One whose making failed. Its pipe stays open where it did not get the camera: one more with each try."""
+    """Close a Picamera2 whose `__init__` failed. If it did not get the camera, it would leak its pipe."""
     with contextlib.suppress(Exception):
         if camera.is_open:
             camera.close()
@@ -227,40 +229,40 @@ def _close(camera: Any) -> None:
 
 
 class _Frame:
-    """A completed request, while it is ours."""
+    """A frame: a completed request of Picamera2 that is not released yet."""
 
     def __init__(self, request: Any, layout: RawLayout) -> None:
         metadata = request.get_metadata()
-        self.began = _find_beginning(metadata)
+        self.exposure_start = _find_exposure_start(metadata)
         self.exposure = metadata["ExposureTime"] / 1e6 if "ExposureTime" in metadata else None
         self._request = request
         self._layout = layout
         self._raw: memoryview | None = None
-        self._picture: bytes | None = None
+        self._image: bytes | None = None
 
     @property
     def raw(self) -> memoryview:
-        """A copy, made when it is looked at."""
+        """A copy of the buffer, made on first use."""
         if self._raw is None:
             self._raw = memoryview(self._request.make_buffer("main"))
         return self._raw
 
-    def picture(self) -> bytes:
-        if self._picture is None:
-            self._picture = encode(self.raw, self._layout)
-        return self._picture
+    def image(self) -> bytes:
+        if self._image is None:
+            self._image = encode(self.raw, self._layout)
+        return self._image
 
     def preview(self) -> bytes:
         return encode_preview(self.raw, self._layout)
 
 
-def _find_beginning(metadata: Mapping[str, Any]) -> float:
-    """When the exposure began, by time.monotonic().
+def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
+    """Return the start of the exposure as a time.monotonic(). A frame without a timestamp counts as old.
 
-    SensorTimestamp is of the moment when the sensor began to send its first line, whose exposure ended then: so say
-    Picamera2's issue 821, and its own `capture_request(flush=True)`, which subtracts the ExposureTime as well, and
-    takes the clock for CLOCK_MONOTONIC. Its manual says "since the system booted", which would be CLOCK_BOOTTIME, ahead
-    by the time that the computer slept; so is what lies in the future. A frame that does not tell counts as old.
+    SensorTimestamp is the moment when the sensor begins to send its first line, whose exposure ends then (Picamera2's
+    issue 821). `capture_request(flush=True)` also subtracts the ExposureTime, and uses CLOCK_MONOTONIC. The manual says
+    "since the system booted", which is CLOCK_BOOTTIME: ahead by the time that the computer slept. A timestamp in the
+    future is taken for one of CLOCK_BOOTTIME.
     """
     stamp, exposure = metadata.get("SensorTimestamp"), metadata.get("ExposureTime", metadata.get("FrameDuration"))
     if stamp is None or exposure is None:
@@ -271,10 +273,10 @@ def _find_beginning(metadata: Mapping[str, Any]) -> float:
 
 
 class PicameraSource:
-    """A Raspberry Pi camera by its number, 0 the first.
+    """A Raspberry Pi camera by its number, from 0.
 
-    Without `resolution`, the sensor's largest; without `frame_rate`, as fast as the light allows. `controls` are set by
-    libcamera's names, a choice by its number or its word; `hflip` and `vflip` mirror the picture. A camera that can
+    The default `resolution` is the sensor's largest, the default `frame_rate` as fast as the light allows. `controls`
+    have libcamera's names; a choice is a number or a word. `hflip` and `vflip` mirror the image. A camera that can
     focus does so all the time, unless `AfMode` or `LensPosition` is set.
     """
 
@@ -312,46 +314,46 @@ class PicameraSource:
 
     def _configure(self, libcamera: Any) -> None:
         camera = self._camera
-        flips = {name: read_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
+        flips = {name: parse_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
         size = self._resolution or camera.sensor_resolution
         configuration = camera.create_still_configuration(
-            main={"format": FORMAT, "size": size},
+            main={"format": PIXEL_FORMAT, "size": size},
             raw=None,
             transform=libcamera.Transform(**flips),
             colour_space=libcamera.ColorSpace.Sycc(),
-            buffer_count=BUFFERS,
+            buffer_count=BUFFER_COUNT,
         )
         camera.configure(configuration)
-        # libcamera takes what is nearest to what it was told.
+        # libcamera takes the nearest values that it supports.
         main = camera.camera_configuration()["main"]
-        if main["format"] != FORMAT:
+        if main["format"] != PIXEL_FORMAT:
             raise CameraOffline(f"The camera gives {main['format']}. If it is a USB camera, use v4l2:DEVICE.")
         width, height = main["size"]
         if self._resolution not in (None, (width, height)):
             raise CameraOffline(
-                f"The camera gives {width}x{height} where it was told {size[0]}x{size[1]}. Set another `resolution`."
+                f"The camera gives {width}x{height} instead of {size[0]}x{size[1]}. Set another `resolution`."
             )
         self._layout = RawLayout("YU12", width, height, main["stride"], limited=False)
 
     def _set_controls(self, libcamera: Any) -> None:
-        """Those that are set before the start hold from the first frame on."""
+        """Set the controls before the start, so that the first frame has them."""
         offered = _list_controls(self._camera, libcamera)
         values: dict[str, Any] = {}
         if "AfMode" in offered and "LensPosition" not in self._controls:
             values["AfMode"] = libcamera.controls.AfModeEnum.Continuous
         for name, value in self._controls.items():
             if name not in FLIPS:
-                values[name] = read_control(name, value, offered)
+                values[name] = parse_control(name, value, offered)
         if self._frame_rate is not None:
             limits = offered["FrameDurationLimits"]
             values["FrameDurationLimits"] = (self._find_duration(limits.minimum, limits.maximum),) * 2
         self._camera.set_controls(values)
 
     def _find_duration(self, shortest: int, longest: int) -> int:
-        """Microseconds of a frame, for the rate that was told."""
+        """Return the microseconds per frame for the set rate. Raises CameraOffline if it is out of reach."""
         wanted = round(1e6 / (self._frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
-        if abs(duration - wanted) > EXACT * wanted:
+        if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
             size = f"{self._layout.width}x{self._layout.height}"
             raise CameraOffline(
                 f"The camera can't give {self._frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
@@ -359,15 +361,15 @@ class PicameraSource:
             )
         return duration
 
-    def read(self, patience: float) -> _Frame:
-        while len(self._held) >= HELD:
+    def read(self, timeout: float) -> _Frame:
+        while len(self._held) >= MAX_HELD_FRAMES:
             self._held.popleft().release()
         try:
-            request = self._camera.capture_request(wait=patience)
+            request = self._camera.capture_request(wait=timeout)
         except TimeoutError:
-            # As its documentation says, so that it can be closed.
+            # Required by its documentation before it can be closed.
             self._camera.cancel_all_and_flush()
-            message = f"The camera gave no picture for {patience:g} s. Turn the Pi off, and reseat its ribbon cable."
+            message = f"The camera sent no frame for {timeout:g} s. Turn the Pi off, and reseat its ribbon cable."
             if "ExposureTime" in self._controls or self._frame_rate is not None:
                 message += " Exposures must be shorter than that, too."
             raise CameraOffline(message, detail=f"camera number {self._number}") from None
@@ -383,5 +385,5 @@ class PicameraSource:
             _close(camera)
 
     def is_back(self) -> bool:
-        """Not known: the first look starts libcamera anew, which takes long and stops the whole process meanwhile."""
+        """Return False: unknown. A check would restart libcamera, which is slow and blocks the whole process."""
         return False

@@ -1,4 +1,4 @@
-"""Pixels: raw frames as V4L2 names them made into JPEGs, and large JPEGs made small for the preview."""
+"""Pixel formats, by V4L2's names: encode raw frames and previews as JPEGs."""
 
 import io
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import complete, make_smaller
+from dog.images import add_missing_end, scale_down
 
-__all__ = ["FORMATS", "PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink"]
+__all__ = ["FORMATS", "MAX_PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink_to_preview"]
 
-QUALITY = 90
-"""Of the JPEGs made here, in Pillow's scale: what most cameras make themselves."""
+JPEG_QUALITY = 90
+"""Quality of encoded JPEGs, in Pillow's scale. Most cameras use the same."""
 PREVIEW_QUALITY = 75
-PREVIEW_WIDTH = 960
-"""Pixels. A wider frame is made half as wide, or less, for the preview: one comes ten times a second, to phones too."""
+MAX_PREVIEW_WIDTH = 960
+"""Pixels. A wider frame is halved, or more: the preview sends ten frames a second, also to phones."""
 
 FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
-"""The raw formats that are understood, as V4L2 names them (four characters, linux/videodev2.h)."""
+"""Supported raw formats, as V4L2 names them (four characters, linux/videodev2.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawLayout:
-    """How a raw frame lies in memory: `stride` is bytes a line of its first plane.
+    """Memory layout of a raw frame. `stride`: bytes per line of the first plane.
 
-    `limited`: black is 16 and white 235, else 0 and 255. `bt709`: Y'CbCr by BT.709, else by BT.601.
+    `limited`: black is 16 and white 235, otherwise 0 and 255. `bt709`: Y'CbCr by BT.709, otherwise by BT.601.
     """
 
     fourcc: str
@@ -41,18 +41,18 @@ class RawLayout:
 
 
 def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
-    """A raw frame as a JPEG. Raises BadImage where bytes are missing."""
-    return _save(_unpack(raw, layout, 1), QUALITY)
+    """Encode a raw frame as a JPEG. Raises BadImage if bytes are missing."""
+    return _save(_unpack(raw, layout, 1), JPEG_QUALITY)
 
 
 def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
-    """A raw frame as a JPEG at most PREVIEW_WIDTH wide. Raises BadImage where bytes are missing."""
-    return _save(_unpack(raw, layout, -(-layout.width // PREVIEW_WIDTH)), PREVIEW_QUALITY)
+    """Encode a raw frame as a JPEG at most MAX_PREVIEW_WIDTH wide. Raises BadImage if bytes are missing."""
+    return _save(_unpack(raw, layout, -(-layout.width // MAX_PREVIEW_WIDTH)), PREVIEW_QUALITY)
 
 
-def shrink(picture: bytes) -> bytes:
-    """A picture as a JPEG for the preview, its sides at most PREVIEW_WIDTH. Raises BadImage where it is not whole."""
-    return make_smaller(complete(picture), PREVIEW_WIDTH, PREVIEW_QUALITY)
+def shrink_to_preview(image: bytes) -> bytes:
+    """Scale an image down to a JPEG of MAX_PREVIEW_WIDTH at most. Raises BadImage if it is incomplete."""
+    return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:
@@ -65,7 +65,7 @@ def _save(image: Image.Image, quality: int) -> bytes:
 
 
 def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
-    """A frame's picture, with that many pixels of a line and of a column made one."""
+    """Unpack a raw frame to an image, scaled down by an integer factor."""
     if len(frame) < layout.size:
         raise BadImage(
             "The frame is cut off. Check the cable, then press again.", detail=f"{len(frame)} of {layout.size} bytes"
@@ -74,13 +74,13 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:
         case "RGB3":
-            picture = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
-            return _stretch(picture.reduce(scale), layout)
+            image = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
+            return _expand_range(image.reduce(scale), layout)
         case "BGR3":
-            picture = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
-            return _stretch(picture.reduce(scale), layout)
+            image = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
+            return _expand_range(image.reduce(scale), layout)
         case "GREY":
-            return _stretch(_plane(raw, width, height, stride).reduce(scale), layout)
+            return _expand_range(_plane(raw, width, height, stride).reduce(scale), layout)
         case "YUYV":
             luma = _plane(raw[0::2], width, height, stride // 2)
             blue = _plane(raw[1::4], width // 2, height, stride // 4)
@@ -98,25 +98,25 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
             )
         case other:
             raise ValueError(f"unknown format {other}")
-    return _join(luma.reduce(scale), blue, red, layout)
+    return _merge_planes(luma.reduce(scale), blue, red, layout)
 
 
 def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:
     return Image.frombytes("L", (width, height), data, "raw", "L", stride, 1)
 
 
-def _join(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
-    """A JPEG has BT.601 from 0 to 255 itself (ITU-T T.871), so that what is BT.601 needs no way through R'G'B'."""
+def _merge_planes(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
+    """Merge Y', Cb and Cr. A JPEG has BT.601 itself (ITU-T T.871), so only BT.709 becomes R'G'B'."""
     blue, red = (plane.resize(luma.size, Image.Resampling.BILINEAR) for plane in (blue, red))
     if layout.bt709:
         return Image.merge("RGB", (luma, blue, red)).convert("RGB", _bt709_to_rgb(layout.limited))
     if layout.limited:
         blue, red = blue.point(_CHROMA), red.point(_CHROMA)
-    return Image.merge("YCbCr", (_stretch(luma, layout), blue, red))
+    return Image.merge("YCbCr", (_expand_range(luma, layout), blue, red))
 
 
-def _stretch(image: Image.Image, layout: RawLayout) -> Image.Image:
-    """From 16 to 235 to 0 to 255, where it is so."""
+def _expand_range(image: Image.Image, layout: RawLayout) -> Image.Image:
+    """Expand a limited range (16 to 235) to the full one (0 to 255)."""
     return image.point(_LUMA * len(image.getbands())) if layout.limited else image
 
 
@@ -129,7 +129,7 @@ _CHROMA = [_clip((value - 128) * 255 / 224 + 128) for value in range(256)]
 
 
 def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
-    """From Y'CbCr to R'G'B' (ITU-R BT.709-6, items 3.2 to 3.4), as Image.convert takes it."""
+    """Return the matrix from Y'CbCr to R'G'B' for Image.convert (ITU-R BT.709-6, items 3.2 to 3.4)."""
     red, blue = 0.2126, 0.0722
     green = 1 - red - blue
     y, c, low = (255 / 219, 255 / 224, 16) if limited else (1.0, 1.0, 0)

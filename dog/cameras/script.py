@@ -1,8 +1,8 @@
-"""The script camera: any program that is given a path and leaves a picture there (docs/cameras.md).
+"""The script camera: a program that writes an image (docs/cameras.md).
 
-Each capture has a private folder and one run of the program in it. The picture is read when nothing of the program runs
-any more, and taken only if it is a file, neither empty nor huge; the folder is always removed. All of it happens in one
-thread, so that the event loop waits for no file and no process.
+Each capture has a private folder and one run of the program. The image is read when nothing of the program runs any
+more. It must be a file that is neither empty nor huge. The folder is always removed. All of this runs in one thread, so
+that the event loop waits for no file and no process.
 """
 
 import asyncio
@@ -18,30 +18,29 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dog.cameras import OnFrame, OnLost, Still
-from dog.cameras.subprocesses import ProcessResult, Run
+from dog.cameras import CapturedImage, OnFrame, OnLost
+from dog.cameras.subprocesses import ProcessResult, ProgramRun
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
 from dog.files import remove_tree
-from dog.images import LARGEST_PICTURE
+from dog.images import MAX_IMAGE_BYTES
 from dog.redaction import redact_text
 
 __all__ = ["ScriptCamera"]
 
-SHORT = 200
-"""Characters of the program's last line that viewers are told."""
+MAX_LAST_LINE_LENGTH = 200
+"""Characters of the program's last line in an error message."""
 
 _PROBE = bytes(64 * 1024)
-"""What must still fit beside a failed program's picture, or the disk is full."""
+"""Written after a failure to test whether the disk is full."""
 
 log = logging.getLogger(__name__)
 
 
 class ScriptCamera:
-    """A camera that is a program: it is run with one argument, the absolute path of the image to create.
+    """A camera program. Its only argument is the absolute path of the image.
 
-    `folder` exists and lies on the snapshots' own file system, so that a full disk is met here and not later;
-    `image_type` is the suffix of the path; `timeout` is in seconds. The program gets of the environment of this
-    process what program.PASSED_ON names.
+    `folder` exists, on the file system of the snapshots, so that a full disk is noticed here. `image_type` is the
+    suffix of the path; `timeout` is in seconds. The program gets the variables of PASSED_VARIABLES.
     """
 
     def __init__(
@@ -52,30 +51,30 @@ class ScriptCamera:
         self.image_type = image_type
         self.timeout = timeout
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="script-camera")
-        self._run: Run | None = None
+        self._run: ProgramRun | None = None
 
     has_preview = False
 
     async def open(self, _lost: OnLost) -> None:
-        """Raises CameraOffline unless the program is an executable file."""
+        """Check the program. Raises CameraOffline unless it is an executable file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _check_program, self.program)
 
     async def wait_for_device(self) -> None:
         await asyncio.get_running_loop().create_future()
 
-    def show(self, show: OnFrame | None) -> None:
-        """A program that takes seconds for a picture has no preview."""
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        """Do nothing: a program that needs seconds for an image has no preview."""
 
-    async def capture(self) -> Still:
-        """Run the program once and return what it left. Raises what Camera.capture does, and StorageError."""
-        picture = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
-        self._run = run = Run([self.program, picture], self.timeout)
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._take, run, picture)
+    async def capture(self) -> CapturedImage:
+        """Run the program once and return its image. Raises what Camera.capture does, and StorageError."""
+        image_path = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
+        self._run = run = ProgramRun([self.program, image_path], self.timeout)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._run_capture, run, image_path)
         try:
-            return Still(data=await asyncio.shield(future))
+            return CapturedImage(data=await asyncio.shield(future))
         except asyncio.CancelledError:
             run.stop()
-            await _wait_out(future, run)
+            await _wait_for_run(future, run)
             raise
         finally:
             self._run = None
@@ -87,64 +86,64 @@ class ScriptCamera:
         if self._run is not None:
             self._run.kill()
 
-    def _take(self, run: Run, picture: Path) -> bytes:
-        """In the thread: the private folder, the program, the picture."""
-        with _private_folder(picture.parent):
-            began = time.monotonic()
+    def _run_capture(self, run: ProgramRun, image_path: Path) -> bytes:
+        """Run the program in a private folder and read the image, in the thread."""
+        with _private_folder(image_path.parent):
+            started_at = time.monotonic()
             try:
-                said = self._run_program(run, picture)
-                image = _read_picture(picture, said)
+                last_line = self._run_program(run, image_path)
+                image = _read_image(image_path, last_line)
             except CaptureError as error:
-                _check_space(picture.parent, error)
-                error.detail = self._describe(run, time.monotonic() - began, error.detail)
-                log.debug("%s (%s)", error.message, error.detail)  # whoever catches it makes it a warning
+                _check_space(image_path.parent, error)
+                error.detail = self._describe(run, time.monotonic() - started_at, error.detail)
+                log.debug("%s (%s)", error.message, error.detail)  # the caller logs a warning
                 raise
-            log.debug("%s", self._describe(run, time.monotonic() - began, f"{len(image)} bytes"))
+            log.debug("%s", self._describe(run, time.monotonic() - started_at, f"{len(image)} bytes"))
             return image
 
-    def _run_program(self, run: Run, picture: Path) -> str:
-        """The last line the program said, if it ended well. Raises CameraOffline, CameraTimeout or CameraFault."""
+    def _run_program(self, run: ProgramRun, image_path: Path) -> str:
+        """Run the program and return its last line. Raises CameraOffline, CameraTimeout or CameraFault."""
         try:
-            ended = run.run()
+            result = run.run()
         except OSError as error:
             _check_program(self.program)
-            raise _explain_start(self.program, error) from error
+            raise _explain_start_error(self.program, error) from error
         lines = run.stderr.lines() or [""]
-        said = redact_text(self._hide_paths(lines[-1], picture))
-        if len(said) > SHORT:
-            said = f"{said[: SHORT - 1].rstrip()}…"
-        self._check_end(ended, said)
-        return said
+        last_line = redact_text(self._hide_paths(lines[-1], image_path))
+        if len(last_line) > MAX_LAST_LINE_LENGTH:
+            last_line = f"{last_line[: MAX_LAST_LINE_LENGTH - 1].rstrip()}…"
+        self._check_result(result, last_line)
+        return last_line
 
-    def _hide_paths(self, said: str, picture: Path) -> str:
-        """Without the paths of this machine that the program was told or could guess: viewers shall see none."""
+    def _hide_paths(self, last_line: str, image_path: Path) -> str:
+        """Remove this machine's paths from a program's output, which viewers see."""
         for path, name in (
-            (f"{picture.parent}/", ""),
+            (f"{image_path.parent}/", ""),
             (str(self.program), self.program.name),
             (str(self.folder), "..."),
             (str(Path.cwd()), "..."),
             (str(Path.home()), "~"),
         ):
             if len(path) > 1:
-                said = said.replace(path, name)
-        return said
+                last_line = last_line.replace(path, name)
+        return last_line
 
-    def _check_end(self, ended: ProcessResult, said: str) -> None:
-        if ended.status is None:
+    def _check_result(self, result: ProcessResult, last_line: str) -> None:
+        if result.status is None:
             raise CameraTimeout("The camera program hangs in its device and can't be ended. Reconnect the camera.")
-        if ended.stopped:
-            raise CameraFault("The camera program was ended, because its picture is no longer needed. Press again.")
-        if not ended.in_time:
+        if result.stopped:
+            raise CameraFault("The camera program was ended, because its image is no longer needed. Press again.")
+        if not result.in_time:
             raise CameraTimeout(
                 f"The camera program did not finish within {self.timeout:g} s and was ended. Check the camera."
             )
-        if ended.status < 0:
-            raise CameraFault(_sentence(f"The camera program was ended by {_signal_name(-ended.status)}", said))
-        if ended.status > 0:
-            raise CameraFault(_sentence(f"The camera program ended with status {ended.status}", said))
+        if result.status < 0:
+            raise CameraFault(_sentence(f"The camera program was ended by {_signal_name(-result.status)}", last_line))
+        if result.status > 0:
+            raise CameraFault(_sentence(f"The camera program ended with status {result.status}", last_line))
 
-    def _describe(self, run: Run, seconds: float, more: str) -> str:
-        """For the log: the program, how long it took and its last lines."""
+    def _describe(self, run: ProgramRun, seconds: float, more: str) -> str:
+        """Describe a run for the log: program, duration and last lines."""
         words = [str(self.program), f"{seconds:.2f} s", more]
         for name, tail in (("standard error", run.stderr), ("standard output", run.stdout)):
             if lines := tail.lines():
@@ -152,15 +151,15 @@ class ScriptCamera:
         return redact_text("; ".join(word for word in words if word))
 
 
-async def _wait_out(future: asyncio.Future[bytes], run: Run) -> None:
-    """Until the run is over, whatever becomes of it. Who is cancelled again meanwhile is in a hurry: no more grace."""
+async def _wait_for_run(future: asyncio.Future[bytes], run: ProgramRun) -> None:
+    """Wait until the run is over. A second cancellation kills the program."""
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             run.kill()
     if not future.cancelled():
-        future.exception()  # asked for, or asyncio complains that nobody did
+        future.exception()  # retrieved, or asyncio logs that nobody did
 
 
 def _check_program(program: Path) -> None:
@@ -180,8 +179,8 @@ def _check_program(program: Path) -> None:
         )
 
 
-def _explain_start(program: Path, error: OSError) -> CaptureError:
-    """Why a program that is there could not be started."""
+def _explain_start_error(program: Path, error: OSError) -> CaptureError:
+    """Explain why an existing program could not be started."""
     name = f"The camera program {program.name}"
     if error.errno == errno.ENOEXEC:
         message = f"{name} can't be run by this system. Begin a script with a line such as #!/bin/sh."
@@ -195,39 +194,39 @@ def _explain_start(program: Path, error: OSError) -> CaptureError:
     return CameraFault(f"{name} could not be started: {error.strerror}. Press again.", detail=str(error))
 
 
-def _read_picture(picture: Path, said: str) -> bytes:
-    """The bytes of a regular, readable file that is neither empty nor huge. Raises BadImage otherwise.
+def _read_image(image_path: Path, last_line: str) -> bytes:
+    """Read the image. Raises BadImage unless it is a readable file that is neither empty nor huge.
 
-    `said` is the program's last line: some end with status 0 when they fail (fswebcam does).
+    The message contains the program's last line: some end with status 0 when they fail (fswebcam does).
     """
     left = "The camera program ended well but left"
     try:
-        # Following no link, not one in the private folder's place either, nor waiting for a FIFO's other side.
-        folder = os.open(picture.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Follow no link, also not one in place of the private folder, and don't wait for a FIFO's writer.
+        folder = os.open(image_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(picture.name, how, dir_fd=folder)
+            descriptor = os.open(image_path.name, how, dir_fd=folder)
         finally:
             os.close(folder)
     except FileNotFoundError as error:
-        raise BadImage(_sentence(f"{left} no picture", said)) from error
+        raise BadImage(_sentence(f"{left} no image", last_line)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise BadImage(f"{left} a symbolic link instead of a picture.") from error
+            raise BadImage(f"{left} a symbolic link instead of an image.") from error
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-            raise BadImage(f"{left} a socket instead of a picture.") from error
-        raise BadImage(f"{left} a picture that can't be read: {error.strerror}.", detail=str(error)) from error
+            raise BadImage(f"{left} a socket instead of an image.") from error
+        raise BadImage(f"{left} an image that can't be read: {error.strerror}.", detail=str(error)) from error
     try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise BadImage(f"{left} {_kind(about.st_mode)} instead of a picture.")
-        if about.st_size == 0:
-            raise BadImage(_sentence(f"{left} an empty file", said))
-        if about.st_size > LARGEST_PICTURE:
-            size, largest = about.st_size / 1024**2, LARGEST_PICTURE // 1024**2
-            raise BadImage(f"{left} a file of {size:.0f} MiB. A picture may have {largest} MiB.")
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image.")
+        if info.st_size == 0:
+            raise BadImage(_sentence(f"{left} an empty file", last_line))
+        if info.st_size > MAX_IMAGE_BYTES:
+            size, largest = info.st_size / 1024**2, MAX_IMAGE_BYTES // 1024**2
+            raise BadImage(f"{left} a file of {size:.0f} MiB. An image may have {largest} MiB.")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST_PICTURE)
+            return file.read(MAX_IMAGE_BYTES)
     finally:
         os.close(descriptor)
 
@@ -240,7 +239,7 @@ def _kind(mode: int) -> str:
 
 @contextlib.contextmanager
 def _private_folder(folder: Path) -> Iterator[None]:
-    """The folder, for us alone, and gone afterwards."""
+    """Create a folder that only we can read, and remove it afterwards."""
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
@@ -256,11 +255,11 @@ def _private_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for path in remove_tree(folder):
-            log.warning("What the camera program left could not be removed: %s", path)
+            log.warning("A file of the camera program could not be removed: %s", path)
 
 
 def _check_space(folder: Path, failure: CaptureError) -> None:
-    """Raises StorageFull where that is why the program failed: what it wrote still takes the last of the space."""
+    """Raise StorageFull if a full disk is the cause of a program's failure."""
     try:
         (folder / "space").write_bytes(_PROBE)
     except OSError as error:
@@ -276,7 +275,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _sentence(start: str, said: str) -> str:
-    """What happened, then the program's own last words if there are any, closed by one full stop."""
-    text = f"{start}: {said}" if said else start
+def _sentence(start: str, last_line: str) -> str:
+    """Join a message and the program's last line, with one full stop."""
+    text = f"{start}: {last_line}" if last_line else start
     return text if text.endswith(("…", "!", "?")) else f"{text.rstrip('.')}."

@@ -1,85 +1,82 @@
-"""What a driver of frames is: a Source that is opened, read frame by frame, and closed, all in one thread of its own.
+"""Source: the interface of a driver for frames, used in one thread.
 
-A source knows its device and nothing else: who wants a frame, whether one is good, and what to do when the device is
-gone is all for live.py. So a driver is one file with a dozen lines for each of these methods.
+A source knows only its device. live.py decides who gets a frame, whether it is good, and when to reconnect. So a driver
+is one file with a dozen lines for each method.
 """
 
 from typing import Protocol
 
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 
-__all__ = ["AFTER_REFUSAL", "Frame", "Source", "WholeFrame"]
+__all__ = ["LOGIN_RETRY_SECONDS", "Frame", "ImageFrame", "Source"]
 
-AFTER_REFUSAL = 60.0
-"""Seconds for which a camera that refused a password is left alone: cameras lock an account that is tried too often."""
+LOGIN_RETRY_SECONDS = 60.0
+"""Pause after a refused password. Cameras lock an account after too many attempts."""
 
 
 class Frame(Protocol):
-    """One frame. It may be looked at until its source has been read twice more, in the source's own thread."""
+    """A frame, valid in its thread until the source has been read twice more."""
 
     @property
-    def began(self) -> float:
-        """When its exposure began, by time.monotonic(): never later than it really did."""
+    def exposure_start(self) -> float:
+        """The start of its exposure by time.monotonic(), never later than the true one."""
 
     @property
     def exposure(self) -> float | None:
-        """How long it was exposed, in seconds; None where the driver does not know."""
+        """Its exposure time in seconds. None if the driver does not know it."""
 
     @property
     def raw(self) -> bytes | memoryview:
-        """The bytes as they came from the camera: two frames of a live sensor never have the same."""
+        """The bytes from the camera. Two frames of a live sensor are never equal."""
 
-    def picture(self) -> bytes:
-        """The image file: what the camera made, untouched, where it makes JPEGs.
+    def image(self) -> bytes:
+        """Return the image file. A JPEG of the camera is returned unchanged.
 
-        Raises BadImage where the source knows that the frame is not whole.
+        Raises BadImage if the source knows that the frame is incomplete.
         """
 
     def preview(self) -> bytes:
-        """A JPEG of it at most PREVIEW_WIDTH wide, which may cost less than the picture. Raises BadImage likewise."""
+        """Return a JPEG at most MAX_PREVIEW_WIDTH wide, which may cost less. Raises BadImage as `image` does."""
 
 
-class WholeFrame:
-    """A frame that came as an image file."""
+class ImageFrame:
+    """A frame that arrived as an image file."""
 
     exposure = None
 
-    def __init__(self, data: bytes, began: float) -> None:
+    def __init__(self, data: bytes, exposure_start: float) -> None:
         self.raw = data
-        self.began = began
+        self.exposure_start = exposure_start
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         return self.raw
 
     def preview(self) -> bytes:
-        return shrink(self.raw)
+        return shrink_to_preview(self.raw)
 
 
 class Source(Protocol):
-    """A device or an address that gives frames. Made anew for each opening; all but `is_back` block, in one thread."""
+    """A device or a URL that sends frames, for one opening. Its calls block."""
 
     @property
     def streams(self) -> bool:
-        """Whether frames come whether or not anybody wants them, so that all must be read. If not, reading takes one.
-
-        It is looked at once the source is open.
-        """
+        """True if frames arrive all the time and must all be read; False if a read takes one. Valid once open."""
 
     @property
     def settles(self) -> bool:
-        """Whether its exposure has to settle after it was opened."""
+        """True if the exposure must settle after the opening."""
 
     def open(self) -> None:
-        """Open the device and have it give frames. Raises CameraOffline, or CameraBusy, with what to do."""
+        """Open the device and start its frames. Raises CameraOffline or CameraBusy, with what to do."""
 
-    def read(self, patience: float) -> Frame:
-        """The next frame, in order; it comes within `patience` seconds. What a frame costs is paid by its `picture`.
+    def read(self, timeout: float) -> Frame:
+        """Return the next frame, in order, within `timeout` seconds. Decoding is left to the frame's `image`.
 
-        Raises CameraOffline where none came in time, or none will come any more: the source is closed then.
+        Raises CameraOffline if no frame arrives in time, or the stream has ended. The source is closed then.
         """
 
     def close(self) -> None:
-        """Let go of the device, whatever state it is in; also when `open` failed. Raises nothing."""
+        """Release the device, also after a failed `open`. Raises nothing."""
 
     def is_back(self) -> bool:
-        """A quick look whether a device that was gone is there again; always False where none can be had."""
+        """Return True if a device that was gone is there again. Quick; always False if it can't be tested."""

@@ -1,4 +1,4 @@
-"""The Reader: one opening of a source, in a thread of its own, from its opening to its end."""
+"""SourceReader: the thread that opens, reads and closes one source."""
 
 import logging
 import math
@@ -8,49 +8,48 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import ParamSpec
 
-from dog.cameras import Still
-from dog.cameras.frame_quality import ExposureSettling, Fault, FrameInspector, FrameStats, Thresholds, take_digest
+from dog.cameras import CapturedImage
+from dog.cameras.frame_quality import ExposureSettling, Fault, FrameInspector, FrameStats, Thresholds, frame_digest
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
-from dog.images import complete
+from dog.images import add_missing_end
 from dog.protocol import Quality
 
-__all__ = ["FROZEN", "Reader"]
+__all__ = ["FROZEN_TIMEOUT", "SourceReader"]
 
-FROZEN = 2.0
-"""Seconds without a frame after which a camera that streams is offline (ffmpeg's `freezedetect` has the same)."""
+FROZEN_TIMEOUT = 2.0
+"""Seconds without a frame until a streaming camera is offline (as in ffmpeg's `freezedetect`)."""
 
-AGAIN = 0.2
-"""Seconds until a source that does not stream is asked again, after a frame that was not good."""
+RETRY_INTERVAL = 0.2
+"""Seconds until a source that does not stream is read again, after a bad frame."""
 JPEG_START = b"\xff\xd8"
-MUCH = 16 * 1024
-"""Bytes. A black JPEG of 640 x 480 pixels has some 5 KiB; of a larger one, each frame has more."""
-FIRST = 8.0
-"""Seconds for the first frame: a webcam may take that long to start."""
+MIN_DETAIL_BYTES = 16 * 1024
+"""A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
+FIRST_FRAME_TIMEOUT = 8.0
+"""Seconds for the first frame. Some webcams need that long to start."""
 
 P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
 
-class FrameRequest(Future[Still]):
-    """A capture that waits for its frame; times are by time.monotonic()."""
+class FrameRequest(Future[CapturedImage]):
+    """A capture that waits for its frame. Times are by time.monotonic()."""
 
     def __init__(self, timeout: float, retake: float) -> None:
         super().__init__()
-        self.asked = time.monotonic()
-        self.until = self.asked + timeout
-        self.retake_until = min(self.until, self.asked + retake)
+        self.requested_at = time.monotonic()
+        self.deadline = self.requested_at + timeout
+        self.retake_deadline = min(self.deadline, self.requested_at + retake)
         self.found: list[Fault] = []
-        self.ahead: FrameStats | None = None  # of the frame before the first that counts
+        self.preceding: FrameStats | None = None  # of the last frame before the request
         self.set_running_or_notify_cancel()
 
 
-class Reader(threading.Thread):
-    """Reads a source until it is stopped or the source ends. `opened` and `ended` are called in this thread.
+class SourceReader(threading.Thread):
+    """A thread that reads a source until it is stopped or the source ends.
 
-    `patience` is how long a source that does not stream may take for a frame, `frozen_after` how long one that does, in
-    seconds.
+    It calls the callbacks. A frame may take `frozen_after` seconds if the source streams, otherwise `timeout`.
     """
 
     def __init__(
@@ -58,80 +57,80 @@ class Reader(threading.Thread):
         source: Source,
         *,
         thresholds: Thresholds,
-        patience: float,
+        timeout: float,
         frozen_after: float,
         preview_rate: float,
-        opened: Callable[[], object],
-        ended: Callable[[CaptureError], object],
+        on_opened: Callable[[], object],
+        on_ended: Callable[[CaptureError], object],
     ) -> None:
         super().__init__(name="camera", daemon=True)  # a driver that hangs must not keep the process
-        self.read_limit = patience
+        self.read_limit = timeout
         self.is_open = False
-        """Whether its source has been opened."""
+        """True once the source has been opened."""
         self._source = source
-        self._judge = FrameInspector(thresholds)
+        self._inspector = FrameInspector(thresholds)
         self._settling: ExposureSettling | None = None
         self._frozen_after = frozen_after
         self._preview_interval = 1 / preview_rate
-        self._opened = opened
-        self._ended = ended
+        self._on_opened = on_opened
+        self._on_ended = on_ended
         self._stopping = False
-        self._end: CaptureError | None = None
-        self._work = threading.Condition()
-        self._wish: FrameRequest | None = None
-        self._show: Callable[[bytes], object] | None = None
-        self._show_at = 0.0
-        self._again_at = 0.0
-        self._previous: Frame | None = None  # where the source streams
-        self._last: bytes | None = None  # the digest of the last still, where the source does not stream
-        self._reads_since: float | None = None
+        self._end_error: CaptureError | None = None
+        self._changed = threading.Condition()
+        self._request: FrameRequest | None = None
+        self._on_preview: Callable[[bytes], object] | None = None
+        self._next_preview_at = 0.0
+        self._next_read_at = 0.0
+        self._previous_frame: Frame | None = None  # if the source streams
+        self._last_digest: bytes | None = None  # of the last captured frame, if the source does not stream
+        self._reading_since: float | None = None
 
-    # ---- from the event loop
+    # ---- called in the event loop
 
     @property
-    def reads_for(self) -> float:
-        """Seconds for which it has been waiting for its source to come back with a frame."""
-        since = self._reads_since
+    def reading_seconds(self) -> float:
+        """Duration of the current call of the source's `read`."""
+        since = self._reading_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def ask(self, timeout: float) -> FrameRequest:
-        """Have the first good frame whose exposure begins from now on. A wish before that gets a CameraFault."""
-        wish = FrameRequest(timeout, self._judge.thresholds.retake)
-        with self._work:
-            if self._wish is not None:
-                self._wish.set_exception(CameraFault("Another capture replaced this one. Press again."))
-            self._wish = None
-            if self._end is not None:
-                wish.set_exception(self._end)
+    def request_frame(self, timeout: float) -> FrameRequest:
+        """Request the first good frame whose exposure begins from now on. An older request gets a CameraFault."""
+        request = FrameRequest(timeout, self._inspector.thresholds.retake)
+        with self._changed:
+            if self._request is not None:
+                self._request.set_exception(CameraFault("Another capture replaced this one. Press again."))
+            self._request = None
+            if self._end_error is not None:
+                request.set_exception(self._end_error)
             else:
-                self._wish = wish
-                self._work.notify()
-        return wish
+                self._request = request
+                self._changed.notify()
+        return request
 
-    def forget(self, wish: FrameRequest) -> None:
-        """Look for no frame for this wish any more."""
-        with self._work:
-            if self._wish is wish:
-                self._wish = None
+    def cancel_request(self, request: FrameRequest) -> None:
+        """Stop looking for a frame for this request."""
+        with self._changed:
+            if self._request is request:
+                self._request = None
 
-    def show(self, show: Callable[[bytes], object] | None) -> None:
-        """Have each frame of the preview from now on, in this reader's thread; None: no longer."""
-        with self._work:
-            self._show = show
-            self._work.notify()
+    def set_preview(self, on_preview: Callable[[bytes], object] | None) -> None:
+        """Set or remove the callback for preview frames. It runs in this thread."""
+        with self._changed:
+            self._on_preview = on_preview
+            self._changed.notify()
 
-    def refuse(self, error: CaptureError) -> None:
-        """Tell a capture that waits that there will be no frame."""
-        with self._work:
-            if self._wish is not None:
-                self._wish.set_exception(error)
-                self._wish = None
+    def fail_request(self, error: CaptureError) -> None:
+        """Fail the waiting request, if there is one."""
+        with self._changed:
+            if self._request is not None:
+                self._request.set_exception(error)
+                self._request = None
 
     def stop(self) -> None:
-        """End soon: after the frame that is being read."""
-        with self._work:
+        """End after the frame that is being read."""
+        with self._changed:
             self._stopping = True
-            self._work.notify()
+            self._changed.notify()
 
     # ---- in the thread
 
@@ -143,174 +142,174 @@ class Reader(threading.Thread):
             if self._source.streams:
                 self.read_limit = self._frozen_after
             self._read_frames()
-        except CaptureError as refusal:
-            error = refusal
-        except OSError as refusal:
+        except CaptureError as failure:
+            error = failure
+        except OSError as failure:
             error = CameraOffline(
-                f"The operating system refused the capture: {refusal.strerror or refusal}. Press again."
+                f"The operating system refused the capture: {failure.strerror or failure}. Press again."
             )
         except Exception:
             log.exception("the camera's driver failed")
             error = CameraOffline("The camera's driver failed. See the server's log.")
-        # Told first: letting go of a device that is gone may take long.
-        with self._work:
-            self._end = error
-        self.refuse(error)
-        self._reads_since = None
-        _tell(self._ended, error)
+        # Report before closing: releasing a lost device may take long.
+        with self._changed:
+            self._end_error = error
+        self.fail_request(error)
+        self._reading_since = None
+        _notify(self._on_ended, error)
         self._source.close()
 
     def _read_frames(self) -> None:
-        thresholds = self._judge.thresholds
-        told = not self._source.streams
-        if told:
-            _tell(self._opened)
+        thresholds = self._inspector.thresholds
+        is_announced = not self._source.streams
+        if is_announced:
+            _notify(self._on_opened)
         if self._source.settles:
             self._settling = ExposureSettling()
         settled_by = math.inf
         while self._wait_for_work():
-            self._reads_since = time.monotonic()
-            frame = self._source.read(self.read_limit if told else FIRST)
-            self._reads_since = None
-            if not told:
-                told = True
+            self._reading_since = time.monotonic()
+            frame = self._source.read(self.read_limit if is_announced else FIRST_FRAME_TIMEOUT)
+            self._reading_since = None
+            if not is_announced:
+                is_announced = True
                 settled_by = time.monotonic() + thresholds.warm_up
-                _tell(self._opened)
+                _notify(self._on_opened)
             if self._settling is not None and self._has_settled(frame, settled_by):
                 self._settling = None
-            self._serve_wish(frame)
+            self._serve_request(frame)
             self._serve_preview(frame)
-            self._previous = frame
+            self._previous_frame = frame
 
     def _wait_for_work(self) -> bool:
-        """Until a frame is to be read; false when it is to end."""
-        with self._work:
+        """Wait until a frame is needed. Return False if the reader must end."""
+        with self._changed:
             while not self._stopping and not self._source.streams:
                 wait = None
-                if self._wish is not None:
-                    wait = self._again_at - time.monotonic()
-                elif self._show is not None:
-                    wait = self._show_at - time.monotonic()
+                if self._request is not None:
+                    wait = self._next_read_at - time.monotonic()
+                elif self._on_preview is not None:
+                    wait = self._next_preview_at - time.monotonic()
                 if wait is not None and wait <= 0:
                     break
-                self._work.wait(wait)
+                self._changed.wait(wait)
             return not self._stopping
 
     def _has_settled(self, frame: Frame, settled_by: float) -> bool:
         if time.monotonic() >= settled_by or self._settling is None:
             return True
         try:
-            look = self._judge.look(frame.preview())
+            stats = self._inspector.inspect(frame.preview())
         except BadImage:
             return False
-        return self._settling.has_settled(look.brightness)
+        return self._settling.has_settled(stats.brightness)
 
-    def _serve_wish(self, frame: Frame) -> None:
-        wish = self._wish
-        if wish is None or self._settling is not None:
+    def _serve_request(self, frame: Frame) -> None:
+        request = self._request
+        if request is None or self._settling is not None:
             return
         try:
-            still = self._consider(wish, frame)
+            captured = self._check_frame(request, frame)
         except CaptureError as error:
-            self.refuse(error)
+            self.fail_request(error)
             return
-        if still is None and not self._source.streams:
-            self._again_at = time.monotonic() + AGAIN
-        with self._work:
-            if still is not None and self._wish is wish:
-                self._wish = None
-                wish.set_result(still)
+        if captured is None and not self._source.streams:
+            self._next_read_at = time.monotonic() + RETRY_INTERVAL
+        with self._changed:
+            if captured is not None and self._request is request:
+                self._request = None
+                request.set_result(captured)
 
-    def _consider(self, wish: FrameRequest, frame: Frame) -> Still | None:
-        """The still, if this frame is the one. Raises a CaptureError where time is up."""
+    def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
+        """Return the image if this frame serves the request, else None. Raises a CaptureError if time is up."""
         now = time.monotonic()
-        if frame.began < wish.asked:
-            if now >= wish.until:
+        if frame.exposure_start < request.requested_at:
+            if now >= request.deadline:
                 raise CameraTimeout(
                     "The camera's frames are all older than the press. Make its stream smaller, or `latency`."
                 )
-            wish.ahead = self._look_ahead(frame)
+            request.preceding = self._inspect_preceding(frame)
             return None
-        checks_frozen = self._judge.thresholds.frozen
-        if checks_frozen and self._previous is None and self._source.streams:
-            return None  # only the next one can be compared
+        checks_frozen = self._inspector.thresholds.frozen
+        if checks_frozen and self._previous_frame is None and self._source.streams:
+            return None  # there is no earlier frame to compare with
         try:
-            picture = complete(frame.picture())
-            ahead = wish.ahead if self._is_alike(frame) else None
-            look = ahead or self._judge.look(picture)
+            image = add_missing_end(frame.image())
+            preceding = request.preceding if self._is_similar(frame) else None
+            stats = preceding or self._inspector.inspect(image)
         except BadImage as error:
-            wish.ahead = None
-            if now >= wish.until:
-                error.detail = f"{len(wish.found) + 1} frames were let go; {error.detail}"
+            request.preceding = None
+            if now >= request.deadline:
+                error.detail = f"{len(request.found) + 1} frames were rejected; {error.detail}"
                 raise
-            wish.found.append("damaged")
+            request.found.append("damaged")
             return None
-        if now < wish.retake_until and look.black:
-            wish.found.append("black")
+        if now < request.retake_deadline and stats.is_black:
+            request.found.append("black")
             return None
-        if checks_frozen and self._is_same(frame) and not look.black:
-            if now >= wish.retake_until:
+        if checks_frozen and self._is_same(frame) and not stats.is_black:
+            if now >= request.retake_deadline:
                 raise CameraFault(
-                    "The camera is frozen: it gives the very same picture again and again. Reconnect it. If the scene"
+                    "The camera is frozen: it sends the same frame again and again. Reconnect it. If the scene"
                     " really never changes, set `frozen = false`."
                 )
-            wish.found.append("frozen")
+            request.found.append("frozen")
             return None
         quality = Quality(
-            verdict="black" if look.black else "good",
-            brightness=round(look.brightness, 3),
-            retaken=len(wish.found),
-            found=tuple(dict.fromkeys(wish.found)),
+            verdict="black" if stats.is_black else "good",
+            brightness=round(stats.brightness, 3),
+            retaken=len(request.found),
+            found=tuple(dict.fromkeys(request.found)),
         )
-        return Still(data=picture, began=frame.began, exposure=frame.exposure, quality=quality)
+        return CapturedImage(data=image, exposure_start=frame.exposure_start, exposure=frame.exposure, quality=quality)
 
-    def _look_ahead(self, frame: Frame) -> FrameStats | None:
-        """How the frame before the one that counts looks, for which there is time: it comes while a capture waits.
+    def _inspect_preceding(self, frame: Frame) -> FrameStats | None:
+        """Inspect a frame before the request, while the capture waits anyway. Return None if it is not good.
 
-        Where it is well, the next one, a moment later, need only be all there, if it is alike. None where it is not.
+        If it is good, a similar frame that follows only has to be complete.
         """
         if not self._source.streams:
             return None
         try:
-            look = self._judge.look(frame.preview())
+            stats = self._inspector.inspect(frame.preview())
         except BadImage:
             return None
-        return None if look.black else look
+        return None if stats.is_black else stats
 
-    def _is_alike(self, frame: Frame) -> bool:
-        """Whether this JPEG has so much in it that it can't be black where the one before is not."""
-        before = self._previous
+    def _is_similar(self, frame: Frame) -> bool:
+        """Return True if this JPEG, by its size, is like the previous one."""
+        before = self._previous_frame
         return (
             before is not None
             and bytes(frame.raw[:2]) == bytes(before.raw[:2]) == JPEG_START
-            and len(frame.raw) >= max(MUCH, len(before.raw) // 2)
+            and len(frame.raw) >= max(MIN_DETAIL_BYTES, len(before.raw) // 2)
         )
 
     def _is_same(self, frame: Frame) -> bool:
-        """Whether this frame is the very same as the one before, or as the last still."""
+        """Return True if this frame equals the previous one (of a source that does not stream: captured)."""
         if self._source.streams:
-            return self._previous is not None and self._previous.raw == frame.raw
-        last, self._last = self._last, take_digest(frame.raw)
-        return last == self._last
+            return self._previous_frame is not None and self._previous_frame.raw == frame.raw
+        last, self._last_digest = self._last_digest, frame_digest(frame.raw)
+        return last == self._last_digest
 
     def _serve_preview(self, frame: Frame) -> None:
         now = time.monotonic()
-        show = self._show
-        if show is None or now < self._show_at:
+        on_preview = self._on_preview
+        if on_preview is None or now < self._next_preview_at:
             return
-        # No later than a whole interval behind: a pause is not made up for.
-        self._show_at = max(self._show_at + self._preview_interval, now)
+        # After a pause, no burst of frames makes up for it.
+        self._next_preview_at = max(self._next_preview_at + self._preview_interval, now)
         try:
             preview = frame.preview()
         except BadImage as error:
-            log.debug("a frame of the preview is let go: %s", error.message)
+            log.debug("a frame is left out of the preview: %s", error.message)
         else:
-            _tell(show, preview)
+            _notify(on_preview, preview)
 
 
-def _tell(tell: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call what leads to the event loop; where that is closed, the process ends, and nobody is left to be told."""
+def _notify(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call a callback for the event loop, which may be closed at the exit."""
     try:
-        tell(*args, **kwargs)
+        callback(*args, **kwargs)
     except RuntimeError as error:
-        log.debug("nobody is left to be told: %s", error)
+        log.debug("the event loop is closed: %s", error)

@@ -1,8 +1,8 @@
-"""One run of a program, for the drivers that have one: started, watched, and ended with all that it started.
+"""Subprocesses of drivers: start a program, and end it with its children.
 
-The rules: no shell; no descriptors but /dev/null and two pipes, which are always read, so that a talkative program
-never blocks; a session and a process group of its own; when the program itself has ended, whatever it left of its
-group is ended too, and nobody waits for a pipe that a child holds open. All of it blocks, so it wants a thread.
+There is no shell. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
+It has its own session and process group. When it has ended, the rest of its group is killed, and nothing waits for a
+pipe that a child holds open. All of this blocks: run it in a thread.
 """
 
 import contextlib
@@ -18,41 +18,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["ProcessResult", "Run", "Tail"]
+__all__ = ["ProcessResult", "ProgramRun", "Tail"]
 
-GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL: time enough for a camera program to let go of its device."""
+TERM_GRACE_SECONDS = 1.0
+"""Seconds from SIGTERM to SIGKILL: enough for a camera program to release its device."""
 
-LOOK = 0.01
-"""Seconds between two looks whether the program has ended or is to end; Linux tells of the end at once."""
+POLL_INTERVAL = 0.01
+"""Seconds between checks whether the program has ended or must end. Linux reports the end at once."""
 
-REAP = 2.0
-"""Seconds to wait for a killed program. One still there hangs in its device's driver, where no signal reaches."""
+REAP_TIMEOUT = 2.0
+"""Seconds to wait for a killed program. One that is still there hangs in its device's driver."""
 
-LINGER = 0.25
+GROUP_END_TIMEOUT = 0.25
 """Seconds to wait for the rest of a killed group."""
 
-PASSED_ON = re.compile(
+PASSED_VARIABLES = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_RUNTIME_DIR|LD_LIBRARY_PATH"
     "|SSL_CERT_FILE|SSL_CERT_DIR|CAMERA_.*"
 )
-"""The variables that a program is given; any other may hold a secret."""
+"""Environment variables that a program gets. Any other may contain a secret."""
 
-KEPT = 4096
-"""Bytes kept of the end of each output."""
+MAX_TAIL_BYTES = 4096
+"""The end of each output that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessResult:
-    """How a run ended: `status` is the exit status, a signal as a negative number, None where no signal reaches."""
+    """The end of a run: exit status, minus the signal, or None if it can't be ended."""
 
     status: int | None
     in_time: bool
     stopped: bool
 
 
-class Run:
-    """One run of a program. `run` belongs to a thread; `stop` and `kill` to whoever wants it to end early."""
+class ProgramRun:
+    """A run of a program. Other threads can end it with `stop` or `kill`."""
 
     def __init__(self, arguments: Sequence[str | Path], timeout: float) -> None:
         self.arguments = arguments
@@ -61,31 +61,31 @@ class Run:
         self.stderr = Tail()
         self._stopping = threading.Event()
         self._killed = False
-        # Held where the group is signalled and where the program is reaped: until then its pid, which is the group's
-        # number, can't become another's.
-        self._lock = threading.RLock()  # `kill` may come from a signal, in the middle of itself
+        # Held to signal the group and to reap the program: its pid, which is also the group's number, is not reused
+        # before that.
+        self._lock = threading.RLock()  # a signal handler may call `kill` during `kill`
         self._process: subprocess.Popen[bytes] | None = None
 
     def stop(self) -> None:
-        """End the program soon: SIGTERM, the grace, SIGKILL."""
+        """End the program soon: SIGTERM, then SIGKILL after TERM_GRACE_SECONDS."""
         self._stopping.set()
 
     def kill(self) -> None:
-        """End the program at once, or never start it if it hasn't been."""
+        """Kill the program at once. If it has not started, it never will."""
         self._stopping.set()
         with self._lock:
             self._killed = True
             self._signal(signal.SIGKILL)
 
     def run(self) -> ProcessResult:
-        """Until the program has ended, or its time is up and it was ended; none of its group is left then.
+        """Run the program to its end or its time limit, and end its group.
 
-        Raises OSError where it can't be started.
+        Raises OSError if it can't be started.
         """
         process = self._start()
         if process is None:
             return ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
-        began = time.monotonic()
+        started_at = time.monotonic()
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr, selectors.DefaultSelector() as pipes:
@@ -93,18 +93,18 @@ class Run:
                 os.set_blocking(pipe.fileno(), False)
                 pipes.register(pipe, selectors.EVENT_READ, tail)
             with _watch_end(pipes, process.pid):
-                in_time = self._wait(pipes, began + self.timeout)
+                in_time = self._wait(pipes, started_at + self.timeout)
                 if not in_time:
                     self._signal_group(signal.SIGTERM)
-                    self._wait(pipes, time.monotonic() + GRACE, stoppable=False)
+                    self._wait(pipes, time.monotonic() + TERM_GRACE_SECONDS, stoppable=False)
                 status = self._end_group(pipes)
                 _read(pipes)
         stopped = self._killed or (not in_time and self._stopping.is_set())
         return ProcessResult(status=status, in_time=in_time, stopped=stopped)
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
-        """The process, or None if it is no longer wanted."""
-        environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        """Start the process. Return None if it was killed before."""
+        environment = {name: value for name, value in os.environ.items() if PASSED_VARIABLES.fullmatch(name)}
         with self._lock:
             if self._killed:
                 return None
@@ -120,30 +120,30 @@ class Run:
             )
             return self._process
 
-    def _wait(self, pipes: selectors.BaseSelector, until: float, *, stoppable: bool = True) -> bool:
-        """Read the pipes until the program has ended, true; or the time, or who wants it to stop, has come, false."""
+    def _wait(self, pipes: selectors.BaseSelector, deadline: float, *, stoppable: bool = True) -> bool:
+        """Read the pipes until the program has ended. Return False if the deadline or `stop` came first."""
         while not self._has_ended():
-            if time.monotonic() >= until or (stoppable and self._stopping.is_set()):
+            if time.monotonic() >= deadline or (stoppable and self._stopping.is_set()):
                 return False
-            if not _read(pipes, wait=LOOK):
-                time.sleep(LOOK)
+            if not _read(pipes, wait=POLL_INTERVAL):
+                time.sleep(POLL_INTERVAL)
         return True
 
     def _has_ended(self) -> bool:
-        """Whether the program has, without reaping it where the system can tell so (macOS: from Python 3.13 on)."""
+        """Return True if the program has ended. Reaps it only if it must (macOS before Python 3.13)."""
         assert self._process is not None
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # whoever started us ignores SIGCHLD, and so the kernel reaps
+        except ChildProcessError:  # our parent ignores SIGCHLD, so the kernel reaps
             return True
 
     def _end_group(self, pipes: selectors.BaseSelector) -> int | None:
-        """Kill what is left of the group, reap the program and return its status; None if no signal reaches it."""
+        """Kill the rest of the group, reap the program and return its status. None if no signal reaches it."""
         assert self._process is not None
         self._signal_group(signal.SIGKILL)
-        if not self._wait(pipes, time.monotonic() + REAP, stoppable=False):
+        if not self._wait(pipes, time.monotonic() + REAP_TIMEOUT, stoppable=False):
             return None
         with self._lock:
             process, self._process = self._process, None
@@ -157,7 +157,7 @@ class Run:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
-            # macOS says EPERM of a group of zombies
+            # macOS returns EPERM for a group of zombies
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
@@ -169,22 +169,22 @@ class Tail:
         self._bytes = b""
 
     def add(self, chunk: bytes) -> None:
-        self._bytes = (self._bytes + chunk)[-KEPT:]
+        self._bytes = (self._bytes + chunk)[-MAX_TAIL_BYTES:]
 
     def lines(self) -> list[str]:
-        """Those that say anything, without colours and control characters."""
+        """Return the non-empty lines without colours and control characters."""
         text = _ESCAPE.sub("", self._bytes.decode("utf-8", "replace"))
         lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())
         return [" ".join(words) for line in lines if (words := line.split())]
 
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""The escape sequences of ECMA-48 that programs write: CSI (colours), OSC (titles), and the short ones."""
+"""Escape sequences of ECMA-48 that programs write: CSI (colours), OSC (titles), and the short ones."""
 
 
 @contextlib.contextmanager
 def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
-    """Have the program's end wake who waits for its pipes, where the system can do that: they close a moment before."""
+    """Let the program's end wake the selector if the system can do that. The pipes close a moment before."""
     try:
         descriptor = os.pidfd_open(program)
     except (AttributeError, OSError):  # not on Linux, or too old a one
@@ -198,7 +198,7 @@ def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
 
 
 def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
-    """Read once what each pipe has, waiting at most so long for anything; false if there is nothing to wait for.
+    """Read each pipe once within `wait` seconds. Return False if none is left.
 
     Once is enough at the end too: a pipe holds 64 KiB, as much as is read, unless a program has enlarged it.
     """
@@ -218,12 +218,12 @@ def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
 
 
 def _wait_for_group(group: int) -> None:
-    """Until no process of a killed group is left: one amid a write may yet finish that. Nothing is signalled here.
+    """Wait until no process of a killed group is left: one may still finish a write. Sends no signal.
 
-    Where this process is the first of a container, the orphans are its own and it reaps them. Where the first one
-    reaps none they stay as zombies, which write no more; hence the limit.
+    As the first process of a container, this one reaps the orphans. If the first process does not reap, they stay as
+    zombies, which no longer write; hence the time limit.
     """
-    until = time.monotonic() + LINGER
+    deadline = time.monotonic() + GROUP_END_TIMEOUT
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-group, os.WNOHANG)[0]:
@@ -232,6 +232,6 @@ def _wait_for_group(group: int) -> None:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):
             return
-        if time.monotonic() >= until:
+        if time.monotonic() >= deadline:
             return
-        time.sleep(LOOK / 4)
+        time.sleep(POLL_INTERVAL / 4)

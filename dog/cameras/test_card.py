@@ -1,9 +1,9 @@
-"""The test card: a drawn picture with a clock, for any machine, with no camera at all.
+"""The test card: a driver that draws a clock, for computers without a camera.
 
-It is a real driver: each capture is a new picture of 1280 x 720 pixels with the time in UTC and a counter, so that no
-two are the same. What stays is drawn once, twice as large and then shrunk, which smooths the edges; a capture only
-sets the digits. What can be measured on it: the colour bars are at 75 %, the grey steps are even, the gratings have
-from 8 to 2 pixels a pair of lines, and the circle is round only where pixels are square.
+Each capture is a new image of 1280 x 720 pixels with the time in UTC and a counter, so that no two are equal. The
+background is drawn once, twice as large and then scaled down, which smooths the edges; a capture only draws the digits.
+It can be measured: the colour bars are at 75 %, the grey steps are even, the gratings have 8 to 2 pixels per pair of
+lines, and the circle is round if pixels are square.
 """
 
 import datetime as dt
@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dog.cameras.source import Frame, WholeFrame
+from dog.cameras.source import Frame, ImageFrame
 
 __all__ = ["SIZE", "TestCard"]
 
 SIZE = (1280, 720)
 """Pixels."""
 
-COUNT = 1_000_000
-"""The counter has six digits; then it begins again."""
+COUNTER_LIMIT = 1_000_000
+"""The counter has six digits, and then restarts."""
 
-FORMATS = {
+IMAGE_FORMATS = {
     "jpg": ("JPEG", {"quality": 90}),
     "jpeg": ("JPEG", {"quality": 90}),
     "png": ("PNG", {"compress_level": 1}),
@@ -37,38 +37,38 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A source that draws what it sees. `image_type` is jpg, jpeg, png or webp; `clock` tells the time, aware."""
+    """A source of test cards in a Pillow format. `clock` returns an aware datetime."""
 
-    __test__ = False  # for pytest, which takes it for a test by its name
+    __test__ = False  # not a test, although pytest would think so by its name
     streams = False
     settles = False
 
     def __init__(self, *, image_type: str = "jpg", clock: Callable[[], dt.datetime] = _now) -> None:
-        self._format, self._options = FORMATS[image_type]
+        self._format, self._options = IMAGE_FORMATS[image_type]
         self._clock = clock
         self._captures = 0
         self._card: _Card | None = None
 
     def open(self) -> None:
-        """It is always there."""
+        """Do nothing: the test card is always there."""
 
-    def read(self, _patience: float) -> Frame:
+    def read(self, _timeout: float) -> Frame:
         if self._card is None:
             self._card = _Card()
         began = time.monotonic()
-        self._captures = (self._captures + 1) % COUNT
+        self._captures = (self._captures + 1) % COUNTER_LIMIT
         file = io.BytesIO()
-        self._card.picture(self._clock(), self._captures).save(file, self._format, **self._options)
-        return WholeFrame(file.getvalue(), began)
+        self._card.image(self._clock(), self._captures).save(file, self._format, **self._options)
+        return ImageFrame(file.getvalue(), began)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
     def is_back(self) -> bool:
         return False
 
 
-# ---- the picture
+# ---- drawing
 
 INK, PAPER, SLATE, LINE, ACCENT, GOLD = "#101216", "#f5f2ea", "#3b4048", "#c9ced6", "#e4572e", "#f2c14e"
 FUR, EAR, CREAM, EYE, TONGUE, SKY, GRASS = "#d99a5b", "#8a5a33", "#fbeedb", "#2b1d14", "#e8788a", "#8ecae6", "#7fb069"
@@ -77,36 +77,36 @@ BARS = ("#bfbfbf", "#bfbf00", "#00bfbf", "#00bf00", "#bf00bf", "#bf0000", "#0000
 """White, yellow, cyan, green, magenta, red and blue at 75 % of full, 191 of 255."""
 
 GRATINGS = (8, 6, 4, 3, 2)
-"""Pixels a pair of lines."""
+"""Pixels per pair of lines."""
 
 CELL = 40
-"""Pixels of the grid; it divides both sides of the card."""
+"""Pixels of a grid cell. It divides both sides of the card."""
 
 MIDDLE, CENTRE, RADIUS = 640, 360, 310
-"""Of the circle."""
+"""The circle's centre and radius, in pixels."""
 
 
 class _Card:
-    """The card as drawn, and its digits."""
+    """The card's background, and drawing of the digits."""
 
     def __init__(self) -> None:
         self._background = _draw_card()
         self._large = ImageFont.load_default(size=58)
         self._small = ImageFont.load_default(size=24)
 
-    def picture(self, moment: dt.datetime, count: int) -> Image.Image:
-        picture = self._background.copy()
-        pen = ImageDraw.Draw(picture)
+    def image(self, moment: dt.datetime, count: int) -> Image.Image:
+        image = self._background.copy()
+        pen = ImageDraw.Draw(image)
         utc = moment.astimezone(dt.UTC)
         time, date = f"{utc:%H:%M:%S}.{utc.microsecond // 1000:03}", f"{utc:%Y-%m-%d} UTC"
         for x, digits, below, colour in ((510, time, date, "white"), (838, f"{count:06}", "frame", GOLD)):
             pen.text((x, 562), digits, colour, self._large, "mm", stroke_width=1, stroke_fill=colour)
             pen.text((x, 615), below, LINE, self._small, "mm")
-        return picture
+        return image
 
 
 class _Pen:
-    """Draws in the card's own pixels on an image that is `scale` times as large."""
+    """A pen in the card's pixels, on an image that is `scale` times as large."""
 
     def __init__(self, scale: int, colour: str) -> None:
         self.scale = scale
@@ -114,7 +114,7 @@ class _Pen:
         self._draw = ImageDraw.Draw(self.image)
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
-        """The corners that Pillow wants: the last pixel belongs to the shape."""
+        """Return the corners for Pillow, whose shapes include the last pixel."""
         return x0 * self.scale, y0 * self.scale, x1 * self.scale - 1, y1 * self.scale - 1
 
     def rectangle(self, x0: float, y0: float, x1: float, y1: float, colour: str) -> None:
@@ -125,7 +125,7 @@ class _Pen:
         self._draw.rounded_rectangle(self.box(x0, y0, x1, y1), round_by * self.scale, fill, "white", width)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: str, turned: float = 0.0) -> None:
-        """Around (x, y), turned clockwise by so many degrees."""
+        """Draw an ellipse around (x, y), turned clockwise by `turned` degrees."""
         angle = math.radians(turned)
         cos, sin = math.cos(angle), math.sin(angle)
         steps = [(rx * math.cos(t), ry * math.sin(t)) for t in (k * math.tau / 240 for k in range(240))]
@@ -155,7 +155,7 @@ class _Pen:
 
 
 def _draw_card() -> Image.Image:
-    """All that stays the same from capture to capture."""
+    """Draw the background, which is the same in all captures."""
     pen = _Pen(2, SLATE)
     _draw_grid(pen)
     for x in (160, 1120):
@@ -175,7 +175,7 @@ def _draw_card() -> Image.Image:
 
 
 def _draw_grid(pen: _Pen) -> None:
-    """The white grid, and the black and white blocks around it that show whether the edges are all there."""
+    """Draw the grid, and blocks at the edges that show if anything is cut off."""
     width, height = SIZE
     for x in range(0, width + 1, CELL):
         pen.rectangle(x - 1, 0, x + 1, height, LINE)
@@ -192,7 +192,7 @@ def _draw_grid(pen: _Pen) -> None:
 
 
 def _draw_star(pen: _Pen, x: float, y: float) -> None:
-    """A star of 36 rays: where it blurs to grey, the lens or the compression gives up."""
+    """Draw a star of 36 rays, which shows the resolution."""
     pen.ellipse(x, y, 94, 94, "white")
     for ray in range(36):
         pen.wedge(x, y, 88, ray * 10, ray * 10 + 5, INK)
@@ -200,7 +200,7 @@ def _draw_star(pen: _Pen, x: float, y: float) -> None:
 
 
 def _draw_greys(pen: _Pen) -> None:
-    """Twelve even steps, from black on the left to white on the right; the circle lies over the middle."""
+    """Draw twelve even grey steps from left to right, behind the circle."""
     for step in range(12):
         x = 60 + 40 * step if step < 6 else 980 + 40 * (step - 6)
         grey = round(255 * step / 11)
@@ -208,7 +208,7 @@ def _draw_greys(pen: _Pen) -> None:
 
 
 def _draw_circle(pen: _Pen) -> None:
-    """What is inside the circle, in rows from top to bottom, before it is cut to its shape."""
+    """Draw the inside of the circle, which is cut to its shape later."""
     left, right = MIDDLE - RADIUS, MIDDLE + RADIUS
     pen.rectangle(left, 40, right, 110, PAPER)
     pen.text(MIDDLE, 82, "D.O.G.", 42, INK, bold=0.7)
@@ -230,7 +230,7 @@ def _draw_grating(pen: _Pen, x: float, y: float, width: int, height: float, pair
 
 
 def _draw_dog(pen: _Pen) -> None:
-    """She looks out of the circle and rests on the plate with the digits."""
+    """Draw the dog, which rests on the plate with the digits."""
     x = MIDDLE
     pen.ellipse(x, 474, 122, 84, FUR)
     pen.ellipse(x, 476, 62, 70, CREAM)

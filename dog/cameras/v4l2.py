@@ -1,7 +1,7 @@
-"""Video4Linux: USB webcams and whatever else Linux shows as /dev/video*, through linuxpy (the extra `v4l2`).
+"""V4L2 cameras: USB webcams and other /dev/video* devices, through linuxpy.
 
-A JPEG goes through as the camera made it; what is raw is encoded, and only when somebody wants the picture. What
-devices there are, and what each can do, is in v4l2_devices.py; its controls are in v4l2_controls.py.
+JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices and
+formats, v4l2_controls.py sets controls.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
 from dog.cameras import pixel_formats as pixels
-from dog.cameras.controls import shorten
+from dog.cameras.controls import join_limited
 from dog.cameras.v4l2_controls import set_controls
 from dog.cameras.v4l2_devices import (
     CAPTURE,
-    EXACT,
     JPEG,
+    MAX_RATE_DIFFERENCE,
     MMAP,
     USABLE,
     Format,
     Mode,
-    explain,
-    gives_pictures,
+    explain_device_error,
+    is_capture_device,
     list_devices,
     list_formats,
     open_device,
@@ -42,57 +42,59 @@ from dog.cameras.v4l2_devices import (
 )
 from dog.errors import BadImage, CameraOffline
 
-__all__ = ["Choice", "V4l2Source", "choose", "find_beginning", "list_devices", "read_layout"]
+__all__ = ["FormatChoice", "V4l2Source", "choose_format", "find_exposure_start", "list_devices", "read_layout"]
 
-BUFFERS = 5
-"""One is looked at, beside the one before, and one is filled; two more, so that none is lost meanwhile."""
-HELD = 2
-"""Frames that may still be looked at."""
-FAST_ENOUGH = 10
-"""Frames a second: a larger picture that comes more slowly is not worth the wait, unless it is asked for."""
+BUFFER_COUNT = 5
+"""Two held frames, one to fill, and two more so that no frame is lost."""
+MAX_HELD_FRAMES = 2
+"""Frames that are still valid."""
+MIN_GOOD_RATE = 10
+"""Frames a second. A larger but slower mode is chosen only if the settings ask for it."""
 
 FLAG = raw.BufferFlag
 
 log = logging.getLogger(__name__)
 
 
-# ---- which format
+# ---- choosing a format
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FormatChoice:
+    """The format, size and rate that were chosen."""
+
     fourcc: str
     width: int
     height: int
     rate: Fraction | None
 
 
-def choose(
+def choose_format(
     formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
-) -> Choice:
-    """The best that is offered. Raises CameraOffline, with what is, where nothing is as asked for."""
+) -> FormatChoice:
+    """Choose the best offered format. Raises CameraOffline, with the offered ones, if none matches."""
     offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
         wanted = pixel_format or " or ".join(USABLE)
-        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {shorten(names)}.")
+        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {join_limited(names)}.")
     candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
     if frame_rate is not None:
         candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
     if not candidates:
         raise CameraOffline(
-            f"The camera does not offer {_wanted(resolution, frame_rate)}, but {_describe(offered, resolution)}."
-            " Set `resolution` and `frame_rate` to one of them."
+            f"The camera does not offer {_describe_wanted(resolution, frame_rate)}, but"
+            f" {_describe(offered, resolution)}. Set `resolution` and `frame_rate` to one of them."
         )
 
     def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
         one, mode = candidate
-        fast = not mode.rates or mode.rates[-1] >= FAST_ENOUGH
+        fast = not mode.rates or mode.rates[-1] >= MIN_GOOD_RATE
         return one.fourcc in JPEG, fast or frame_rate is not None, mode.width * mode.height, -USABLE.index(one.fourcc)
 
     best, mode = max(candidates, key=rank)
     rate = None if frame_rate is None else mode.find_rate(frame_rate) or Fraction(frame_rate).limit_denominator(1001)
-    return Choice(best.fourcc, mode.width, mode.height, rate)
+    return FormatChoice(best.fourcc, mode.width, mode.height, rate)
 
 
 def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
@@ -103,59 +105,60 @@ def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
     return [mode for mode in one.modes if (mode.width, mode.height) == resolution]
 
 
-def _wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
+def _describe_wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
     size = "" if resolution is None else f"{resolution[0]}x{resolution[1]}"
     rate = "" if frame_rate is None else f"{frame_rate:g} frames a second"
     return " at ".join(part for part in (size, rate) if part)
 
 
 def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
-    """The sizes that there are with the best rate of each, or all rates at that size where it is one of them."""
+    """Describe the offered sizes with the best rate of each, or all rates of an offered `resolution`."""
     modes = [mode for one in formats for mode in one.modes]
     modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
     best = {(mode.width, mode.height): mode for mode in modes}
     if resolution in best:
         return str(best[resolution])
-    return shorten([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
+    return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
 
 
 # ---- frames
 
 
 class _Frame:
-    """One buffer of the device, while it is ours. `layout` is there where it is raw."""
+    """A frame: a buffer that is not queued again yet. `layout` is set if it is raw."""
 
-    exposure = None  # the control of that name says what was asked for, and of the next frames
+    exposure = None  # the exposure control has the wanted value, of later frames
 
-    def __init__(self, data: memoryview, began: float, layout: pixels.RawLayout | None, damage: str) -> None:
+    def __init__(self, data: memoryview, exposure_start: float, layout: pixels.RawLayout | None, damage: str) -> None:
         self.raw = data
-        self.began = began
+        self.exposure_start = exposure_start
         self._layout = layout
         self._damage = damage
-        self._picture: bytes | None = None
+        self._image: bytes | None = None
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         if self._damage:
             raise BadImage("The camera's frame is damaged. Check the cable, then press again.", detail=self._damage)
-        if self._picture is None:
-            self._picture = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
-        return self._picture
+        if self._image is None:
+            self._image = bytes(self.raw) if self._layout is None else pixels.encode(self.raw, self._layout)
+        return self._image
 
     def preview(self) -> bytes:
         if self._layout is None or self._damage:
-            return pixels.shrink(self.picture())
+            return pixels.shrink_to_preview(self.image())
         return pixels.encode_preview(self.raw, self._layout)
 
 
 class V4l2Source:
-    """A camera by its path: /dev/video0, or a name that stays, /dev/v4l/by-id/..., looked up at each opening.
+    """A camera by its path, such as /dev/video0, resolved at each opening.
 
-    Without `resolution`, the largest that comes at 10 frames a second or more; a JPEG before what is raw, unless
-    `pixel_format` says which (YUYV, say). Without `frame_rate`, the driver's own choice. `controls` are set by the
-    names that `dog cameras` lists, a menu's by its number or its words; those not named stay as they are.
+    A path below /dev/v4l/by-id/ is stable. The default `resolution` is the largest with at least 10 frames a second;
+    JPEG is preferred to raw formats unless `pixel_format` names one (such as YUYV). The default `frame_rate` is the
+    driver's. `controls` have the names that `dog cameras` lists; a menu's value is a number or a word. Other controls
+    are not changed.
 
-    What the driver tells of a frame's beginning is believed. uvcvideo, the one for USB, tells when the first byte came,
-    for the cameras say no more: the exposure is over by then. `latency` is how long before it began, in seconds.
+    The driver's timestamps are trusted. uvcvideo, for USB, stamps the arrival of a frame's first byte, after the
+    exposure. `latency` is the time from the start of the exposure to that, in seconds.
     """
 
     streams = True
@@ -190,28 +193,28 @@ class V4l2Source:
     def open(self) -> None:
         self._descriptor = open_device(self._device)
         try:
-            if not gives_pictures(v4l2.read_capabilities(self._descriptor)):
+            if not is_capture_device(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
-                    "The device gives no pictures. Choose one that `dog cameras` lists.", detail=self._device
+                    "The device is not a camera. Choose one that `dog cameras` lists.", detail=self._device
                 )
             fourcc = self._set_format()
             set_controls(self._descriptor, self._controls)
             # Controls may change the layout: one rotates, another sets the range.
-            form = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
-            self._layout = None if fourcc in JPEG else read_layout(form)
+            pix_format = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
+            self._layout = None if fourcc in JPEG else read_layout(pix_format)
             self._start()
         except OSError as error:
-            raise explain(error, self._device, "started") from error
+            raise explain_device_error(error, self._device, "started") from error
 
     def _set_format(self) -> str:
-        """And the rate. What was chosen."""
+        """Set the format and the rate, and return the format."""
         formats = list(list_formats(self._descriptor))
-        choice = choose(formats, self._resolution, self._frame_rate, self._pixel_format)
-        form = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
-        got = (read_fourcc(form.pixelformat), form.width, form.height)
+        choice = choose_format(formats, self._resolution, self._frame_rate, self._pixel_format)
+        pix_format = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
+        got = (read_fourcc(pix_format.pixelformat), pix_format.width, pix_format.height)
         if got != (choice.fourcc, choice.width, choice.height):
             raise CameraOffline(
-                f"The camera gave {got[0]} {got[1]}x{got[2]} where it was told"
+                f"The camera gave {got[0]} {got[1]}x{got[2]} instead of"
                 f" {choice.fourcc} {choice.width}x{choice.height}. Set another `resolution`."
             )
         if choice.rate is not None:
@@ -221,22 +224,22 @@ class V4l2Source:
         return choice.fourcc
 
     def _read_interval(self) -> float:
-        """Seconds from frame to frame, 0 where the driver does not say."""
+        """Return the seconds from frame to frame. 0 if the driver does not tell."""
         try:
             rate = read_rate(v4l2.get_parm(self._descriptor, CAPTURE).parm.capture.timeperframe)
         except OSError:
             return 0.0
         if rate is None:
             return 0.0
-        if self._frame_rate is not None and abs(rate - self._frame_rate) > EXACT * self._frame_rate:
+        if self._frame_rate is not None and abs(rate - self._frame_rate) > MAX_RATE_DIFFERENCE * self._frame_rate:
             raise CameraOffline(
-                f"The camera gives {float(rate):g} frames a second where it was told {self._frame_rate:g}."
+                f"The camera gives {float(rate):g} frames a second instead of {self._frame_rate:g}."
                 " Set another `frame_rate`."
             )
         return float(1 / rate)
 
     def _start(self) -> None:
-        count = v4l2.request_buffers(self._descriptor, CAPTURE, MMAP, BUFFERS).count
+        count = v4l2.request_buffers(self._descriptor, CAPTURE, MMAP, BUFFER_COUNT).count
         for index in range(count):
             buffer = v4l2.query_buffer(self._descriptor, CAPTURE, MMAP, index)
             self._maps.append(v4l2.mmap_from_buffer(self._descriptor, buffer))
@@ -245,10 +248,10 @@ class V4l2Source:
         v4l2.stream_on(self._descriptor, CAPTURE)
         self._poll.register(self._descriptor, select.POLLIN)
 
-    def read(self, patience: float) -> _Frame:
+    def read(self, timeout: float) -> _Frame:
         try:
-            self._give_back()
-            buffer = self._wait(patience)
+            self._requeue_oldest()
+            buffer = self._dequeue(timeout)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise CameraOffline("The camera was unplugged. Plug it in again.", detail=self._device) from error
@@ -257,8 +260,8 @@ class V4l2Source:
                 detail=f"{self._device}: {error}",
             ) from error
         if buffer is None:
-            began = self._empty_at - self._interval - self._latency
-            return _Frame(memoryview(b""), began, None, "the driver reports: I/O error")
+            exposure_start = self._empty_at - self._interval - self._latency
+            return _Frame(memoryview(b""), exposure_start, None, "the driver reports: I/O error")
         data = memoryview(self._maps[buffer.index])[: buffer.bytesused]
         self._held.append((buffer.index, data))
         damage = ""
@@ -266,29 +269,29 @@ class V4l2Source:
             damage = "the driver reports an error"
         elif not buffer.bytesused:
             damage = "it is empty"
-        return _Frame(data, self._date(buffer), self._layout, damage)
+        return _Frame(data, self._find_exposure_start(buffer), self._layout, damage)
 
-    def _give_back(self) -> None:
-        """The oldest frame that was looked at, to be filled again."""
-        while len(self._held) >= HELD:
+    def _requeue_oldest(self) -> None:
+        """Queue the oldest held buffers, to be filled again."""
+        while len(self._held) >= MAX_HELD_FRAMES:
             index, data = self._held.popleft()
             data.release()
             v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
 
-    def _wait(self, patience: float) -> Any:
-        """The next buffer; None where it was lost. Raises OSError and CameraOffline."""
+    def _dequeue(self, timeout: float) -> Any:
+        """Wait for the next buffer. Return None if it was lost. Raises OSError and CameraOffline."""
         now = time.monotonic()
         ready = self._poll.poll(0)
         if not ready:
             self._empty_at = now
-            ready = self._poll.poll(patience * 1000)
+            ready = self._poll.poll(timeout * 1000)
         if not ready:
-            raise CameraOffline(f"The camera gave no picture for {patience:g} s. Reconnect it.", detail=self._device)
+            raise CameraOffline(f"The camera sent no frame for {timeout:g} s. Reconnect it.", detail=self._device)
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:
-            # The documentation of VIDIOC_DQBUF: EIO may be a passing problem, such as a lost signal, and take the
-            # buffer along; it may also be the end of the stream, which poll then reports as well.
+            # VIDIOC_DQBUF's documentation: EIO may be temporary, such as a lost signal, and lose the buffer. It may
+            # also be the end of the stream, which poll then reports as well.
             self._errors += 1
             if error.errno == errno.EIO and not ready[0][1] & select.POLLERR and self._errors < len(self._maps):
                 return None
@@ -298,13 +301,13 @@ class V4l2Source:
         self._errors = 0
         return buffer
 
-    def _date(self, buffer: Any) -> float:
+    def _find_exposure_start(self, buffer: Any) -> float:
         stamp: float = buffer.timestamp.secs + buffer.timestamp.usecs * 1e-6
         last, self._last_stamp = self._last_stamp, stamp
-        began = find_beginning(
+        exposure_start = find_exposure_start(
             stamp, buffer.flags, last=last, interval=self._interval, empty_at=self._empty_at, now=time.monotonic()
         )
-        return began - self._latency
+        return exposure_start - self._latency
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -321,7 +324,7 @@ class V4l2Source:
             try:
                 buffer.close()
             except BufferError:
-                log.warning("a frame of %s is still looked at while it is closed", self._device)
+                log.warning("a frame of %s is still in use while the device is closed", self._device)
         self._maps.clear()
         with contextlib.suppress(OSError):
             os.close(descriptor)
@@ -331,18 +334,18 @@ class V4l2Source:
             is_device = stat.S_ISCHR(os.stat(self._device).st_mode)
         except OSError:
             return False
-        # What is plugged in is root's alone for a moment, until udev has made it the group's.
+        # A new device belongs to root for a moment, until udev has changed its group.
         return is_device and os.access(self._device, os.R_OK | os.W_OK)
 
 
-def find_beginning(
+def find_exposure_start(
     stamp: float, flags: int, *, last: float | None, interval: float, empty_at: float, now: float
 ) -> float:
-    """When a frame's exposure began, by time.monotonic(), which is the clock of the drivers' timestamps.
+    """Return the start of a frame's exposure as a time.monotonic(), the clock of the drivers' timestamps.
 
-    A timestamp is of the exposure's start, or of the frame's end, before which one interval is the longest that it can
-    have been exposed; the interval grows in the dark, so the time since the last one counts where that is longer.
-    Where there is no such timestamp, the frame ended after `empty_at`, the last moment when none lay here ready.
+    A timestamp is of the exposure's start, or of the frame's end. In the latter case, the exposure took at most one
+    interval. The interval grows in the dark, so the time since the last frame counts if that is longer. Without such a
+    timestamp, the frame ended after `empty_at`, the last time when no frame was ready.
     """
     if flags & FLAG.TIMESTAMP_MASK != FLAG.TIMESTAMP_MONOTONIC or not 0 < stamp <= now:
         return empty_at - interval
@@ -351,20 +354,19 @@ def find_beginning(
     return stamp - max(interval, stamp - last if last is not None else 0.0)
 
 
-def read_layout(form: Any) -> pixels.RawLayout:
-    """With the defaults of linux/videodev2.h, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.
+def read_layout(pix_format: Any) -> pixels.RawLayout:
+    """Return the layout of a format, with the defaults of linux/videodev2.h for encoding and quantization.
 
-    Those do not say to which grey alone belongs: sensors without colour use the full range, and so does vivid, the
-    kernel's example.
+    The defaults (V4L2_MAP_..._DEFAULT) do not cover grey. Monochrome sensors, and vivid, have the full range.
     """
     space, encoding, range_ = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
-    fourcc = read_fourcc(form.pixelformat)
-    if form.quantization == range_.DEFAULT:
-        limited = fourcc not in ("RGB3", "BGR3", "GREY") and form.colorspace != space.JPEG
+    fourcc = read_fourcc(pix_format.pixelformat)
+    if pix_format.quantization == range_.DEFAULT:
+        limited = fourcc not in ("RGB3", "BGR3", "GREY") and pix_format.colorspace != space.JPEG
     else:
-        limited = form.quantization == range_.LIM_RANGE
-    if form.ycbcr_enc == encoding.DEFAULT:
-        bt709 = form.colorspace in (space.REC709, space.DCI_P3)
+        limited = pix_format.quantization == range_.LIM_RANGE
+    if pix_format.ycbcr_enc == encoding.DEFAULT:
+        bt709 = pix_format.colorspace in (space.REC709, space.DCI_P3)
     else:
-        bt709 = form.ycbcr_enc in (encoding._709, encoding.XV709)
-    return pixels.RawLayout(fourcc, form.width, form.height, form.bytesperline, limited, bt709)
+        bt709 = pix_format.ycbcr_enc in (encoding._709, encoding.XV709)
+    return pixels.RawLayout(fourcc, pix_format.width, pix_format.height, pix_format.bytesperline, limited, bt709)

@@ -1,4 +1,4 @@
-"""The controls of a Video4Linux device, such as exposure, focus and white balance: what there are, and setting them."""
+"""Controls of a V4L2 device, such as exposure and focus: list and set them."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
-from dog.cameras.controls import read_control
+from dog.cameras.controls import parse_control
 from dog.errors import CameraOffline
 
 __all__ = ["Control", "list_controls", "set_controls"]
@@ -19,7 +19,7 @@ __all__ = ["Control", "list_controls", "set_controls"]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control: what it is called in the settings, its limits, and the words that a menu has for its numbers."""
+    """A control: its name in settings, its limits, and a menu's words."""
 
     name: str
     kind: str
@@ -33,7 +33,7 @@ class Control:
 
     @property
     def limits(self) -> str:
-        """What may be written: "from 0 to 255 in steps of 5", "0 (Off) or 1 (50 Hz)"."""
+        """The allowed values: "from 0 to 255 in steps of 5", "0 (Off) or 1 (50 Hz)"."""
         if self.kind == "boolean":
             return "true or false"
         if self.kind == "button":
@@ -42,8 +42,8 @@ class Control:
             return " or ".join(f"{number} ({words})" for number, words in self.menu.items())
         return f"from {self.minimum} to {self.maximum}" + (f" in steps of {self.step}" if self.step > 1 else "")
 
-    def read(self, value: bool | int | str) -> int:
-        """The number to be set. Raises ValueError where it is none of this control's."""
+    def parse(self, value: bool | int | str) -> int:
+        """Convert a setting's value to the number to set. Raises ValueError if the control does not have it."""
         if isinstance(value, str):
             for number, words in self.menu.items():
                 if _name(words) == _name(value):
@@ -69,16 +69,16 @@ _KINDS = {
     raw.CtrlType.BUTTON: "button",
     raw.CtrlType.BITMASK: "bits",
 }
-"""The controls that one number sets."""
+"""Types of controls whose value is one number."""
 
 
 def _name(words: str) -> str:
-    """As v4l2-ctl writes it: "Exposure Time, Absolute" is exposure_time_absolute."""
+    """Return a control's name as v4l2-ctl writes it: "Exposure Time, Absolute" is exposure_time_absolute."""
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
 def list_controls(descriptor: int) -> Iterator[Control]:
-    """Those that can be set."""
+    """Yield the controls that can be set."""
     flags = raw.ControlFlag
     entry = raw.v4l2_query_ext_ctrl(id=flags.NEXT_CTRL)
     while True:
@@ -110,18 +110,18 @@ def _read_menu(descriptor: int, control: Any) -> dict[int, str]:
     menu: dict[int, str] = {}
     for index in range(control.minimum, control.maximum + 1):
         item = raw.v4l2_querymenu(id=control.id, index=index)
-        with contextlib.suppress(OSError):  # numbers may be left out
+        with contextlib.suppress(OSError):  # a menu may skip numbers
             ioctl(descriptor, raw.IOC.QUERYMENU, item)
             menu[index] = str(item.value) if control.type == raw.CtrlType.INTEGER_MENU else item.name.decode("latin-1")
     return menu
 
 
 def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> None:
-    """One may lock another (auto_exposure the exposure time), so those that are locked wait for the others."""
+    """Set controls. One may lock another (auto_exposure the exposure time): locked ones are tried again."""
     waiting = dict(wanted)
     while waiting:
         offered = {control.name: control for control in list_controls(descriptor)}
-        values = {name: read_control(name, value, offered) for name, value in waiting.items()}
+        values = {name: parse_control(name, value, offered) for name, value in waiting.items()}
         refusals: dict[str, str] = {}
         for name, value in values.items():
             if offered[name].inactive:
@@ -134,6 +134,6 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
                     raise
                 refusals[name] = f"the camera refuses it ({error.strerror})"
         if len(refusals) == len(waiting):
-            name, why = next(iter(refusals.items()))
-            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {why}.")
+            name, reason = next(iter(refusals.items()))
+            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}.")
         waiting = {name: waiting[name] for name in refusals}

@@ -1,7 +1,7 @@
-"""What Video4Linux devices there are, and what each can do: formats, sizes, rates and controls.
+"""V4L2 devices: list them with formats, sizes, rates and controls.
 
-Of linuxpy the structures and the plain calls are used; its own listings stumble over drivers with many formats. What
-the calls mean is told in the kernel's documentation, "Video for Linux API".
+Only linuxpy's structures and plain calls are used: its own listings fail for drivers with many formats. The calls are
+described in the kernel's documentation, "Video for Linux API".
 """
 
 import contextlib
@@ -24,15 +24,15 @@ from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = [
     "CAPTURE",
-    "EXACT",
     "JPEG",
+    "MAX_RATE_DIFFERENCE",
     "MMAP",
     "USABLE",
     "Device",
     "Format",
     "Mode",
-    "explain",
-    "gives_pictures",
+    "explain_device_error",
+    "is_capture_device",
     "list_devices",
     "list_formats",
     "open_device",
@@ -42,12 +42,12 @@ __all__ = [
 
 JPEG = ("MJPG", "JPEG")
 USABLE = (*JPEG, *pixels.FORMATS)
-"""What a picture can be made of, the best first."""
+"""Supported formats, the best first."""
 
-EXACT = 0.01
-"""Rates that differ by less than this share are the same one: 29.97 is called 30."""
-COMMON = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
-"""Sizes that are named where a camera can do all between two."""
+MAX_RATE_DIFFERENCE = 0.01
+"""Relative difference up to which two rates count as equal: 29.97 is called 30."""
+COMMON_SIZES = ((320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+"""Sizes that are listed for a camera that supports a range."""
 
 CAPTURE, MMAP = raw.BufType.VIDEO_CAPTURE, raw.Memory.MMAP
 VIDEO4LINUX = Path("/sys/class/video4linux")
@@ -56,7 +56,7 @@ STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A size of a format in pixels, and its rates in frames a second: those, or all between two. Often none is told."""
+    """A size of a format in pixels, and its rates: some, a range, or often none."""
 
     width: int
     height: int
@@ -66,7 +66,7 @@ class Mode:
     def find_rate(self, wanted: float) -> Fraction | None:
         if self.all_between and self.rates[0] <= wanted <= self.rates[-1]:
             return Fraction(wanted).limit_denominator(1001)
-        return next((rate for rate in self.rates if abs(rate - wanted) <= EXACT * wanted), None)
+        return next((rate for rate in self.rates if abs(rate - wanted) <= MAX_RATE_DIFFERENCE * wanted), None)
 
     def __str__(self) -> str:
         rates = (" to " if self.all_between else ", ").join(f"{float(rate):g}" for rate in self.rates)
@@ -75,7 +75,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of a device. `grid` is there where it takes all sizes between two: from, to and step of each side."""
+    """A format of a device. `grid` is a range of widths and one of heights."""
 
     fourcc: str
     description: str
@@ -92,10 +92,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A camera that is plugged in, for a person to choose from.
+    """A connected camera for a person to choose.
 
-    `path` is the name to write into the settings: one that stays, where there is one. `problem` says why it can't be
-    used now, "" where it can; where it can't be looked at, nothing else is known.
+    `path` is the name for the settings, a stable one if there is one. `problem` is why it can't be used now, "" if it
+    can. If it can't be opened, nothing else is known.
     """
 
     path: str
@@ -109,14 +109,14 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """All cameras: the nodes that give pictures, not those for metadata, sound or output."""
+    """List all cameras: only nodes that capture video, not metadata or output."""
     names = sorted(VIDEO4LINUX.glob("video*"), key=lambda path: int(path.name.removeprefix("video") or 0))
-    devices = (_look_at(Path("/dev", name.name)) for name in names)
+    devices = (_describe_device(Path("/dev", name.name)) for name in names)
     return [device for device in devices if device is not None]
 
 
-def _look_at(node: Path) -> Device | None:
-    """None where it is no camera."""
+def _describe_device(node: Path) -> Device | None:
+    """Describe a node, or return None if it is not a camera."""
     path = _stable_name(node)
     try:
         descriptor = open_device(str(node))
@@ -124,7 +124,7 @@ def _look_at(node: Path) -> Device | None:
         return Device(path, str(node), _read_name(node), problem=error.message) if _is_first(node) else None
     try:
         capability = v4l2.read_capabilities(descriptor)
-        if not gives_pictures(capability):
+        if not is_capture_device(capability):
             return None
         return Device(
             path,
@@ -144,10 +144,10 @@ def _look_at(node: Path) -> Device | None:
 
 def _find_problem(descriptor: int, node: str) -> str:
     try:
-        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none; only who may have some is not refused
+        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none, but this fails if another program has some
     except OSError as error:
         if error.errno == errno.EBUSY:
-            return _busy(node).message
+            return _busy_error(node).message
         raise
     return ""
 
@@ -161,7 +161,7 @@ def _stable_name(node: Path) -> str:
 
 
 def _is_first(node: Path) -> bool:
-    """Of its device: the one with the pictures, where it can't be asked."""
+    """Return True for a device's first node, which is usually the one with video."""
     try:
         return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
     except OSError:
@@ -175,14 +175,14 @@ def _read_name(node: Path) -> str:
         return ""
 
 
-def gives_pictures(capability: Any) -> bool:
+def is_capture_device(capability: Any) -> bool:
     every = capability.capabilities
     own = capability.device_caps if every & raw.Capability.DEVICE_CAPS else every
     return bool(own & raw.Capability.VIDEO_CAPTURE and own & raw.Capability.STREAMING)
 
 
-def _enumerate(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
-    """Each entry of a numbered list, filled into the same structure, up to the one that is not there."""
+def _list_entries(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
+    """Yield each entry of a numbered list, in the same structure."""
     index = 0
     while True:
         entry.index = index
@@ -197,15 +197,15 @@ def _enumerate(descriptor: int, request: int, entry: Any) -> Iterator[Any]:
 
 
 def read_fourcc(number: int) -> str:
-    """Four characters; the highest bit is for the other order of bytes."""
+    """Return a format's four characters. The highest bit is the byte order."""
     name: str = v4l2.human_pixel_format(number & ~(1 << 31))
     return f"{name}-BE" if number >> 31 else name
 
 
 def list_formats(descriptor: int) -> Iterator[Format]:
-    """In the device's order; sizes only of those that can be used, for some drivers have a hundred."""
+    """Yield formats in the device's order, sizes only of supported ones: some drivers have a hundred."""
     entry = raw.v4l2_fmtdesc(type=CAPTURE)
-    for found in _enumerate(descriptor, raw.IOC.ENUM_FMT, entry):
+    for found in _list_entries(descriptor, raw.IOC.ENUM_FMT, entry):
         number = found.pixelformat
         fourcc = read_fourcc(number)
         description = found.description.decode(errors="replace")
@@ -219,7 +219,7 @@ def list_formats(descriptor: int) -> Iterator[Format]:
 def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], tuple[range, range] | None]:
     sizes: list[tuple[int, int]] = []
     grid = None
-    for entry in _enumerate(descriptor, raw.IOC.ENUM_FRAMESIZES, raw.v4l2_frmsizeenum(pixel_format=pixel_format)):
+    for entry in _list_entries(descriptor, raw.IOC.ENUM_FRAMESIZES, raw.v4l2_frmsizeenum(pixel_format=pixel_format)):
         if entry.type == raw.Frmsizetypes.DISCRETE:
             sizes.append((entry.discrete.width, entry.discrete.height))
             continue
@@ -228,15 +228,18 @@ def _list_modes(descriptor: int, pixel_format: int) -> tuple[tuple[Mode, ...], t
             range(limits.min_width, limits.max_width + 1, limits.step_width or 1),
             range(limits.min_height, limits.max_height + 1, limits.step_height or 1),
         )
-        sizes = [*(size for size in COMMON if size[0] in grid[0] and size[1] in grid[1]), (grid[0][-1], grid[1][-1])]
-        break  # it is the only one
+        sizes = [
+            *(size for size in COMMON_SIZES if size[0] in grid[0] and size[1] in grid[1]),
+            (grid[0][-1], grid[1][-1]),
+        ]
+        break  # a range is the only entry
     return tuple(_read_mode(descriptor, pixel_format, *size) for size in dict.fromkeys(sizes)), grid
 
 
 def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> Mode:
     entry = raw.v4l2_frmivalenum(pixel_format=pixel_format, width=width, height=height)
     rates: list[Fraction] = []
-    for found in _enumerate(descriptor, raw.IOC.ENUM_FRAMEINTERVALS, entry):
+    for found in _list_entries(descriptor, raw.IOC.ENUM_FRAMEINTERVALS, entry):
         if found.type != raw.Frmivaltypes.DISCRETE:
             slowest, fastest = read_rate(found.stepwise.max), read_rate(found.stepwise.min)
             between = (slowest or Fraction(0), fastest) if fastest else ()
@@ -247,7 +250,7 @@ def _read_mode(descriptor: int, pixel_format: int, width: int, height: int) -> M
 
 
 def read_rate(interval: Any) -> Fraction | None:
-    """Frames a second, of an interval as drivers tell it."""
+    """Convert a driver's frame interval to frames a second, or None."""
     if not interval.numerator or not interval.denominator:
         return None
     return Fraction(interval.denominator, interval.numerator)
@@ -257,39 +260,39 @@ def read_rate(interval: Any) -> Fraction | None:
 
 
 def open_device(path: str) -> int:
-    """Raises CameraOffline and CameraBusy, with what to do."""
+    """Open a device. Raises CameraOffline and CameraBusy, with what to do."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
             message = "The camera's path is not a device. Choose one that `dog cameras` lists."
             raise CameraOffline(message, detail=path)
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise explain(error, path, "opened") from error
+        raise explain_device_error(error, path, "opened") from error
 
 
-def explain(error: OSError, path: str, doing: str) -> CaptureError:
-    """What a refusal of the device means for a person."""
+def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
+    """Explain a device's error for a person, with what to do."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
             message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."
         case errno.EBUSY:
-            return _busy(path)
+            return _busy_error(path)
         case errno.EACCES | errno.EPERM:
             message = "The camera may not be opened. Add the user that runs dog to the group video."
         case errno.ENOTTY:
-            message = "The device gives no pictures. Choose one that `dog cameras` lists."
+            message = "The device is not a camera. Choose one that `dog cameras` lists."
         case _:
             message = f"The camera can't be {doing}: {error.strerror}. Reconnect it."
     return CameraOffline(message, detail=f"{path}: {error}")
 
 
-def _busy(path: str) -> CameraBusy:
-    who = ", ".join(_find_users(path)) or "another program"
-    return CameraBusy(f"The camera is in use by {who}. End that, then press again.", detail=path)
+def _busy_error(path: str) -> CameraBusy:
+    users = ", ".join(_find_users(path)) or "another program"
+    return CameraBusy(f"The camera is in use by {users}. End that, then press again.", detail=path)
 
 
 def _find_users(path: str) -> Iterator[str]:
-    """The programs that have the device open, as far as this user may see."""
+    """Yield the programs that have the device open, if this user can see them."""
     node = os.path.realpath(path)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

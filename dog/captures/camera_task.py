@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from dog.cameras import Camera, Still
+from dog.cameras import Camera, CapturedImage
 from dog.captures.availability import MIN_RETRY_INTERVAL, Availability, utc_now
 from dog.captures.preview import Preview
 from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permit
@@ -96,7 +96,7 @@ class CameraTask:
         self._failed_at = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._availability_task: asyncio.Task[None] | None = None
-        self._exposure: asyncio.Task[Still] | None = None
+        self._exposure: asyncio.Task[CapturedImage] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
     # ---- requests
@@ -296,40 +296,40 @@ class CameraTask:
         """
         damaged = 0
         while True:
-            still = await self._expose()
-            delay = 0.0 if still.began is None else max(0.0, still.began - running.started_at)
+            image = await self._expose()
+            delay = 0.0 if image.exposure_start is None else max(0.0, image.exposure_start - running.started_at)
             captured_at = began + dt.timedelta(seconds=delay)
             try:
                 snapshot = await self._store.save(
-                    still.data,
+                    image.data,
                     camera=self.name,
                     capture=running.capture,
                     captured_at=captured_at,
-                    origin=self._make_origin(running, captured_at, still, damaged),
+                    origin=self._make_origin(running, captured_at, image, damaged),
                 )
             except BadImage:
-                if still.quality is None or self._stopping or delay >= self._capture_timeout:
+                if image.quality is None or self._stopping or delay >= self._capture_timeout:
                     raise
                 damaged += 1
                 continue
             return snapshot, delay
 
-    def _make_origin(self, running: Running, captured_at: dt.datetime, still: Still, damaged: int) -> Origin:
+    def _make_origin(self, running: Running, captured_at: dt.datetime, image: CapturedImage, damaged: int) -> Origin:
         """Return how the image was made. An unknown exposure ended before now."""
-        quality = still.quality
+        quality = image.quality
         if damaged and quality is not None:
             found = tuple(dict.fromkeys((*quality.found, "damaged")))
             quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
-        known = still.exposure is not None
+        known = image.exposure is not None
         return Origin(
             request=self._queue.first_key(running.capture),
-            exposed_until=captured_at + dt.timedelta(seconds=still.exposure or 0.0) if known else utc_now(),
-            exposure=still.exposure,
+            exposed_until=captured_at + dt.timedelta(seconds=image.exposure or 0.0) if known else utc_now(),
+            exposure=image.exposure,
             settings=self._settings,
             quality=quality,
         )
 
-    async def _expose(self) -> Still:
+    async def _expose(self) -> CapturedImage:
         exposure = self._exposure = asyncio.create_task(self._camera.capture())
         try:
             async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):

@@ -95,7 +95,7 @@ class Preview:
         else:
             self._watchers.add(watcher)
             if self.count == 1:
-                self._camera.show(self._offer)
+                self._camera.set_preview(self._offer)
         try:
             yield watcher
         finally:
@@ -112,7 +112,7 @@ class Preview:
         if watcher in self._watchers:
             self._watchers.remove(watcher)
             if not self._watchers:
-                self._camera.show(None)
+                self._camera.set_preview(None)
 
     def _offer(self, frame: bytes) -> None:
         part = Part(frame)

@@ -41,19 +41,19 @@ def check(save: Path | None, **flags: str | None) -> None:
         all_well = True
         async for checked in check_cameras(settings):
             click.echo(escape(redact_text(f"{checked.name}: {checked.line}")))
-            if checked.picture is None:
+            if checked.image is None:
                 all_well = False
             elif save is not None:
-                _keep(checked.picture, save, f"{checked.name}.{checked.suffix}")
+                _keep(checked.image, save, f"{checked.name}.{checked.suffix}")
         return all_well
 
     sys.exit(0 if asyncio.run(report()) else 1)
 
 
-def _keep(picture: bytes, folder: Path, name: str) -> None:
+def _keep(image: bytes, folder: Path, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture)
+        (folder / name).write_bytes(image)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}. Name another folder.") from None

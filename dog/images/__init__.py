@@ -1,30 +1,28 @@
-"""Is it a whole picture? Its type, its size and its thumbnail, from its bytes alone.
+"""Images: check an image file, and return its type, size and thumbnail.
 
-A name or a declared type is never believed. Each format is first walked from its first byte to its end mark,
-which finds what a decoder forgives (a JPEG without its last bytes, a PNG whose checksums are wrong), and is
-measured before anything is decoded. Then all of it is decoded, once: for a JPEG at reduced size, where every
-byte is read all the same; a new one by a decoder that reports damage (strict.py). What is refused is refused with
-BadImage, whatever the bytes.
+A file name or a declared type is never trusted. First, the structure of the file is walked from its first byte to its
+end mark (file_structure.py): that finds errors that decoders ignore, such as a JPEG without its last bytes or a wrong
+checksum of a PNG, and gives the size. Then the image is decoded once (decoding.py), a JPEG at reduced size, which still
+reads every byte. A new JPEG is decoded by a decoder that reports damage (jpeg_damage.py). Any bad bytes raise BadImage.
 
-A JPEG and a WebP have no checksums: one that is changed in its middle can still be a picture, if not the one taken.
-docs/cameras.md says how much of that is found.
+JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md tells how many.
 """
 
-from dog.images.decoding import THUMBNAIL_BOX, Picture, inspect, inspect_kept, make_histogram, make_smaller, measure
-from dog.images.file_structure import LARGEST_PICTURE, LARGEST_PIXELS, walk
-from dog.images.jpeg_damage import complete, load
+from dog.images.decoding import THUMBNAIL_BOX, ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
+from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
+from dog.images.jpeg_damage import add_missing_end, load_simplejpeg
 
 __all__ = [
-    "LARGEST_PICTURE",
-    "LARGEST_PIXELS",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
     "THUMBNAIL_BOX",
-    "Picture",
-    "complete",
+    "ImageInfo",
+    "add_missing_end",
+    "grey_histogram",
     "inspect",
     "inspect_kept",
-    "load",
-    "make_histogram",
-    "make_smaller",
+    "load_simplejpeg",
     "measure",
-    "walk",
+    "scale_down",
+    "walk_structure",
 ]

@@ -1,4 +1,4 @@
-"""What a picture shows: decoded once, at reduced size where that is quick, made small and upright."""
+"""Decoding of images: inspect and measure them, and make thumbnails."""
 
 import contextlib
 import io
@@ -16,9 +16,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 from dog.images import jpeg_damage as strict
-from dog.images.file_structure import KINDS, damage, walk
+from dog.images.file_structure import KINDS, damage_error, walk_structure
 
-__all__ = ["THUMBNAIL_BOX", "Picture", "inspect", "inspect_kept", "make_histogram", "make_smaller", "measure"]
+__all__ = ["THUMBNAIL_BOX", "ImageInfo", "grey_histogram", "inspect", "inspect_kept", "measure", "scale_down"]
 
 THUMBNAIL_BOX: Final = (320, 320)
 _THUMBNAIL_QUALITY = 80
@@ -29,16 +29,16 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
     "image/webp": WebPImageFile,
 }
 
-# In blocks of its usual 16 MiB, Pillow's memory mostly stays with the process when it is freed: 460 of 510 MB after
-# a PNG of 100 million pixels. Blocks this large the C library asks of the system one by one, and gives back.
+# With Pillow's usual blocks of 16 MiB, most freed memory stays with the process: 460 of 510 MB after a PNG of 100
+# million pixels. The C library returns blocks of this size to the system.
 _imaging.set_block_size(64 * 1024 * 1024)
 
-# Of EXIF that it can't read; that says nothing of the picture.
+# Pillow warns of EXIF that it can't read, which does not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# The EXIF orientation, and what makes the picture upright again (CIPA DC-008, "Orientation").
+# The EXIF orientation, and the transposition to an upright image (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
-_UPRIGHT = {
+_TRANSPOSE_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,20 +47,19 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 
 
-_LARGE: Final = 25_000_000
-"""Pixels. A larger picture takes up to 8 bytes of memory for each, so that only one is decoded at a time."""
-_one_large = threading.Lock()
+_MIN_LARGE_PIXELS: Final = 25_000_000
+"""Pixels. A larger image takes up to 8 bytes of memory per pixel, so only one is decoded at a time."""
+_large_decode_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A whole picture. `width` and `height` are in pixels, upright as a browser shows it; `thumbnail` is a JPEG,
-    empty where none was made.
+class ImageInfo:
+    """Type, size and thumbnail of an image, or of an animation's first frame.
 
-    Of an animation, the first frame counts.
+    `width` and `height` are in pixels, for the upright image. `thumbnail` is a JPEG, empty if none was made.
     """
 
     content_type: str
@@ -69,136 +68,136 @@ class Picture:
     thumbnail: bytes
 
 
-def inspect(data: bytes) -> Picture:
-    """Inspect a new image, all of it, and make its thumbnail. Raises BadImage, and says what is wrong with it."""
-    strict.load()
-    return _look(data, decode=True, is_new=True)
+def inspect(data: bytes) -> ImageInfo:
+    """Inspect all bytes of a new image, and make its thumbnail. Raises BadImage, with what is wrong."""
+    strict.load_simplejpeg()
+    return _inspect(data, decode=True, is_new=True)
 
 
-def inspect_kept(data: bytes) -> Picture:
+def inspect_kept(data: bytes) -> ImageInfo:
     """Inspect an image of the album, and make its thumbnail. Raises BadImage if Pillow can't decode it.
 
     Damage that a decoder paints over is no reason to lose a photo that was kept before.
     """
-    return _look(data, decode=True)
+    return _inspect(data, decode=True)
 
 
-def measure(data: bytes) -> Picture:
-    """The same of a picture that was inspected before, and must only be all there still: it gets no thumbnail."""
-    return _look(data, decode=False)
+def measure(data: bytes) -> ImageInfo:
+    """Measure an image that was inspected before, and check only that it is complete. Makes no thumbnail."""
+    return _inspect(data, decode=False)
 
 
-def make_histogram(data: bytes) -> list[int]:
-    """How many pixels of a picture have each grey from 0 to 255, decoded at an eighth of its size where that is quick.
+def grey_histogram(data: bytes) -> list[int]:
+    """Count the pixels of each grey level from 0 to 255. A JPEG is decoded at an eighth of its size.
 
-    Raises BadImage where it is not whole.
+    Raises BadImage if the image is incomplete.
     """
-    content_type, size = walk(data)
+    content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
         return _to_eight_bits(image).convert("L").histogram()
 
 
-def make_smaller(data: bytes, widest: int, quality: int) -> bytes:
-    """A picture as an upright JPEG whose sides are at most so many pixels; a JPEG that fits is given back as it is.
+def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
+    """Scale an image down to an upright JPEG of at most `max_width` pixels a side.
 
-    Raises BadImage where it is not whole.
+    A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
     """
-    content_type, size = walk(data)
-    if max(size) <= widest and content_type == "image/jpeg":
+    content_type, size = walk_structure(data)
+    if max(size) <= max_width and content_type == "image/jpeg":
         return data
-    scale = -(-max(size) // widest)
+    scale = -(-max(size) // max_width)
     with _decoder(data, content_type, size) as image:
         small = (max(1, size[0] // scale), max(1, size[1] // scale))
         image.draft("RGB", small)
         file = io.BytesIO()
         shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
-        if (orientation := _orientation(image)) in _UPRIGHT:
-            shown = shown.transpose(_UPRIGHT[orientation])
-        shown.info.clear()  # a comment would come along
+        if (orientation := _orientation(image)) in _TRANSPOSE_UPRIGHT:
+            shown = shown.transpose(_TRANSPOSE_UPRIGHT[orientation])
+        shown.info.clear()  # else a comment would be copied
         shown.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def _look(data: bytes, *, decode: bool, is_new: bool = False) -> Picture:
-    content_type, size = walk(data)
+def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
+    content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         pixels: Image.Image | None = None
         if is_new and content_type == "image/jpeg":
-            pixels = strict.decode(data, _fit(size), image.mode)
+            pixels = strict.decode_jpeg(data, _thumbnail_size(size), image.mode)
         if decode and pixels is None:
-            image.draft(None, _fit(size))
+            image.draft(None, _thumbnail_size(size))
             image.load()
             pixels = image
         orientation = _orientation(image)
         thumbnail = b"" if pixels is None else _shrink(pixels, orientation)
     width, height = size
-    if orientation in _ON_ITS_SIDE:
+    if orientation in _SIDEWAYS:
         width, height = height, width
-    return Picture(content_type, width, height, thumbnail)
+    return ImageInfo(content_type, width, height, thumbnail)
 
 
 @contextlib.contextmanager
 def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
-    """Pillow's image, not decoded yet. Whatever goes wrong with it inside becomes BadImage."""
-    is_large = size[0] * size[1] > _LARGE
+    """Open an image with Pillow, without decoding it. Every error inside the block becomes BadImage."""
+    is_large = size[0] * size[1] > _MIN_LARGE_PIXELS
     try:
         with (
-            _one_large if is_large else contextlib.nullcontext(),
+            _large_decode_lock if is_large else contextlib.nullcontext(),
             _DECODERS[content_type](io.BytesIO(data)) as image,
         ):
             if image.size != size:
-                raise ValueError(f"it says to be {size} and then {image.size}")
+                raise ValueError(f"its headers have two sizes, {size} and {image.size}")
             yield image
     except BadImage:
         raise
     except MemoryError as error:
         raise BadImage(
-            f"The picture has {size[0]} x {size[1]} pixels, more than this machine's memory can hold."
+            f"The image has {size[0]} x {size[1]} pixels, more than this machine's memory can hold."
             " Set the camera to a smaller size."
         ) from error
     except Exception as error:
-        # Pillow has no error of its own: its parsers raise whatever they stumble over.
-        raise damage(KINDS[content_type], f"{type(error).__name__}: {error}") from error
+        # Pillow has no base class for errors: its parsers raise any of them.
+        raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
 # ---- the thumbnail
 
 
-def _fit(size: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of that shape inside the box. A JPEG is decoded to no more than just above it."""
+def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size of that shape inside the thumbnail's box."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF states it; 1, upright, where it states none or can't be read: that is no reason to refuse a picture."""
+    """Return the EXIF orientation, 1 (upright) if it is missing or unreadable."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:
         return 1
-    return orientation if orientation in _UPRIGHT else 1
+    return orientation if orientation in _TRANSPOSE_UPRIGHT else 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey made 8: Pillow would cut off what is brighter than 255, not scale it."""
+    """Scale 16 bits of grey to 8. Pillow would clip them at 255."""
     return image.convert("I").point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
 
 
 def _shrink(image: Image.Image, orientation: int) -> bytes:
-    """A JPEG that fits into the box, never larger than the picture, upright, on white where it is transparent."""
+    """Make the thumbnail, an upright JPEG on white that is not enlarged."""
     image = _to_eight_bits(image)
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
     image.thumbnail(THUMBNAIL_BOX, reducing_gap=2.0)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    if orientation in _TRANSPOSE_UPRIGHT:
+        image = image.transpose(_TRANSPOSE_UPRIGHT[orientation])
     if mode == "RGBA":
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
     file = io.BytesIO()
-    image.info.clear()  # a comment would come along
+    image.info.clear()  # else a comment would be copied
     image.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
     return file.getvalue()

@@ -1,12 +1,12 @@
-"""What a photo says of itself: EXIF written into a JPEG, whose picture stays as the camera compressed it.
+"""EXIF: write a photo's metadata into a JPEG, whose image is not changed.
 
-One segment is put in or replaced; every other byte stays, in its order. Inside it nothing that the camera wrote
-moves: new directories go behind it, list its entries and ours, and the header points to them. Many a maker note has
-offsets from that header and is lost where it moves; Pillow and piexif (last released in 2019) write all anew, and
-Pillow without the thumbnail. That is why no library does this. (CIPA DC-008-2019, "Exif 2.32"; TIFF 6.0, section 2.)
+One segment is inserted or replaced; all other bytes stay. Nothing of the camera's EXIF moves: new directories are
+appended, with its entries and ours, and the header points to them. Many maker notes have offsets from that header, and
+are lost if they move. No library can do this: Pillow and piexif (last released in 2019) rewrite everything, Pillow
+without the thumbnail. (CIPA DC-008-2019, "Exif 2.32"; TIFF 6.0, section 2.)
 
-Not mended: offsets that lead from the camera's EXIF, or from an index of pictures (MPF) that stands before it, to what
-comes after the picture; and the length that such an index states of the first picture.
+Not corrected: offsets to data after the image, from the camera's EXIF or from an index of images (MPF) before it; and
+the length of the first image in such an index.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 
-from dog.images.file_structure import damage
+from dog.images.file_structure import damage_error
 from dog.images.tiff import (
     BYTE_ORDERS,
     LONG,
@@ -31,59 +31,59 @@ from dog.images.tiff import (
     make_text,
     make_undefined,
     merge,
-    read_below,
     read_directory,
     read_first,
+    read_subdirectory,
     read_value,
     write_directory,
 )
 
 __all__ = ["Stamp", "write_exif"]
 
-_LARGEST = 65_535 - 2 - 6
-"""Bytes of EXIF in a segment, whose length is two bytes that count themselves, and its name."""
+_MAX_EXIF_BYTES = 65_535 - 2 - 6
+"""EXIF in one segment, without the segment's two length bytes and its name."""
 _HEAD = b"Exif\0\0"
 _SIGNATURE = b"D.O.G.\0\0"
-"""Before our first directory, then where the camera's was and how long all of it was: so that a second stamp takes the
-first one's place. Both are 0 where it had none.
+"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it had none), so that a
+second stamp can replace the first one.
 """
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2
-_FURTHEST = 2 * 65_536
+_MAX_SEGMENT_DISTANCE = 2 * 65_536
 """Bytes between two segments; dog.images.walk() allows half of that."""
 _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
-"""Y, or Y, Cb and Cr; EXIF has no numbers for others."""
+"""Y, or Y, Cb and Cr. EXIF has no numbers for others."""
 
 # In the first directory
 _PROCESSING_SOFTWARE, _DESCRIPTION, _SOFTWARE, _POSITIONING, _CAMERA_LABEL = 0x000B, 0x010E, 0x0131, 0x0213, 0xC7A1
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
-_ASKED = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
+_CAMERA_TAGS = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
 _EXIF, _GPS = 0x8769, 0x8825
-# In the directory of EXIF: a time, its offset from UTC and its part of a second
+# In the EXIF directory: a time, its offset from UTC and its subseconds
 _ORIGINAL, _DIGITIZED = (0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292)
 _EXPOSURE, _VERSION, _MAKER_NOTE, _INTEROPERABILITY, _UNIQUE_ID = 0x829A, 0x9000, 0x927C, 0xA005, 0xA420
 _COMPONENTS, _FLASHPIX, _COLOUR_SPACE, _WIDTH, _HEIGHT = 0x9101, 0xA000, 0xA001, 0xA002, 0xA003
-# In the thumbnail's
+# In the thumbnail's directory
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
-_BOUND = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
-"""These lead somewhere, and can't be moved as they are."""
-_MOST_KEPT, _LARGEST_KEPT = 128, 128
-"""Entries of a directory, and bytes of one, that are kept of EXIF too large to be kept where it is."""
+_OFFSET_TAGS = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
+"""Entries that contain offsets, and can't be moved."""
+_MAX_KEPT_ENTRIES, _MAX_KEPT_BYTES = 128, 128
+"""Entries of a directory, and bytes of one entry, that are kept if the EXIF is too large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What is known of a photo. `captured_at` is aware, and written with its offset, in milliseconds; `exposure` is in
-    seconds, None where the driver does not know it. Texts longer than 255 bytes are cut.
+    """The metadata of a photo for EXIF. `exposure` is in seconds, if known.
 
-    ImageUniqueID is ours, and DateTimeOriginal with its offset and subseconds: by our clock, as the album has it, for
-    many a camera's begins with its power. What the camera's clock said stays in DateTimeDigitized.
-    The camera's name is neither its maker's Model nor its owner's (CameraOwnerName): DNG's CameraLabel is for it, and
-    ImageDescription, which readers show as the title, where the camera wrote none; an empty name is left out. Software
-    is the camera's own; we are that where it says none, and else ProcessingSoftware. The camera's exposure and all else
-    that it wrote stays.
+    `captured_at` is aware, and written with its offset, in milliseconds. Texts are cut to 255 bytes.
+
+    ImageUniqueID is ours. DateTimeOriginal, with offset and subseconds, has our clock, as in the album: the clocks of
+    many cameras start at power-on. The time of the camera's clock is kept in DateTimeDigitized.
+    The camera's name is not the maker's Model or the owner's name (CameraOwnerName). It is in DNG's CameraLabel, and in
+    ImageDescription, which readers show as the title, if the camera wrote none. An empty name is left out. We are the
+    Software if the camera names none, otherwise the ProcessingSoftware. All other entries of the camera are kept.
     """
 
     id: str
@@ -97,33 +97,33 @@ class Stamp:
             raise ValueError(f"{self.captured_at!r} has no offset from UTC")
 
 
-def write_exif(picture: bytes, stamp: Stamp) -> bytes:
-    """The same JPEG with that stamp, in place of an earlier one; another kind of picture as it is. Raises BadImage.
+def write_exif(image: bytes, stamp: Stamp) -> bytes:
+    """Write the stamp into a JPEG, in place of an earlier one. Other images are unchanged. Raises BadImage.
 
-    EXIF that can't be read is replaced. Of several only the first is kept: a file may have one, and readers differ in
-    which of two they take. What would not fit into a segment loses the thumbnail first, then all that is large.
+    Unreadable EXIF is replaced. Only the first of several is kept: a file may have one, and readers differ in the one
+    they use. If the result does not fit into a segment, the thumbnail is removed, then all large entries.
     """
-    if not picture.startswith(b"\xff\xd8"):
-        return picture
-    frame = _look(picture)
-    tiff, order = _take_off(frame.tiff)
-    for shorten in _leave, _without_thumbnail, _without_large:
-        written = _add(shorten(tiff, order), order, frame, stamp)
-        if len(written) <= _LARGEST:
+    if not image.startswith(b"\xff\xd8"):
+        return image
+    layout = _read_layout(image)
+    tiff, order = _remove_stamp(layout.tiff)
+    for shorten in _keep_all, _without_thumbnail, _without_large:
+        written = _append_stamp(shorten(tiff, order), order, layout, stamp)
+        if len(written) <= _MAX_EXIF_BYTES:
             break
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_HEAD) + len(written)) + _HEAD + written
-    view = memoryview(picture)
-    edges = [frame.place, *(edge for segment in frame.replaced for edge in segment), len(picture)]
+    view = memoryview(image)
+    edges = [layout.place, *(edge for segment in layout.replaced for edge in segment), len(image)]
     kept = (view[begin:end] for begin, end in islice(pairwise(edges), 0, None, 2))
-    return b"".join((view[: frame.place], segment, *kept))
+    return b"".join((view[: layout.place], segment, *kept))
 
 
 # ---- the JPEG
 
 
 @dataclass(slots=True)
-class _Frame:
-    """Of a JPEG: where EXIF belongs, what has its place, and what it must state of the picture."""
+class _JpegLayout:
+    """The layout of a JPEG: the place for EXIF, and facts for its entries."""
 
     place: int = 2
     replaced: list[tuple[int, int]] = field(default_factory=list)
@@ -134,138 +134,140 @@ class _Frame:
     is_srgb: bool = True
 
 
-def _look(picture: bytes) -> _Frame:
-    """Up to the first scan. EXIF comes behind JFIF's APP0, which wants to be the first: so do cameras and exiftool."""
-    frame = _Frame()
+def _read_layout(image: bytes) -> _JpegLayout:
+    """Read a JPEG up to its first scan. JFIF's APP0 stays first."""
+    layout = _JpegLayout()
     pieces: list[bytes] = []
     at_start = True
-    for marker, begin, end in _segments(picture):
-        body = picture[begin + 4 : min(end, begin + 24)]
+    for marker, begin, end in _segments(image):
+        body = image[begin + 4 : min(end, begin + 24)]
         at_start = at_start and marker == _APP0
         if at_start:
-            frame.place = end
+            layout.place = end
         if marker == _APP1 and body.startswith(_HEAD):
-            tiff = picture[begin + 4 + len(_HEAD) : end]
+            tiff = image[begin + 4 + len(_HEAD) : end]
             if not pieces:
-                frame.place, pieces = begin, [tiff]
-            elif frame.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
-                # It goes on: that is how some write more than fits into a segment.
+                layout.place, pieces = begin, [tiff]
+            elif layout.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
+                # A continuation: some cameras write more than fits into a segment.
                 pieces.append(tiff)
-            frame.replaced.append((begin, end))
+            layout.replaced.append((begin, end))
         elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12 and body[7] in (1, 2):
             unit, x, y = struct.unpack_from(">BHH", body, 7)
-            frame.density = (x or 72, y or 72, unit + 1)
+            layout.density = (x or 72, y or 72, unit + 1)
         elif marker == _APP2 and body.startswith(b"ICC_PROFILE\0"):
-            frame.is_srgb = False
+            layout.is_srgb = False
         elif marker in _SOF and len(body) >= 6:
-            height, width, frame.components = struct.unpack_from(">HHB", body, 1)
-            frame.size = (width, height)
-    frame.tiff = b"".join(pieces)
-    return frame
+            height, width, layout.components = struct.unpack_from(">HHB", body, 1)
+            layout.size = (width, height)
+    layout.tiff = b"".join(pieces)
+    return layout
 
 
-def _segments(picture: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker, the beginning and the end of each before the first scan."""
+def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker, begin and end of each segment before the first scan."""
     position = 2
-    while match := _MARKER.search(picture, position, position + _FURTHEST):
-        begin, marker = match.start(), picture[match.start() + 1]
+    while match := _MARKER.search(image, position, position + _MAX_SEGMENT_DISTANCE):
+        begin, marker = match.start(), image[match.start() + 1]
         if marker == _SOS:
             return
         position = begin + 2
         if marker in (_SOI, _EOI):
             break
         if marker != _TEM:
-            position += int.from_bytes(picture[position : position + 2])
-            if not begin + 4 <= position <= len(picture):
+            position += int.from_bytes(image[position : position + 2])
+            if not begin + 4 <= position <= len(image):
                 break
         yield marker, begin, position
-    raise damage("JPEG", f"no scan is found from byte {position} on")
+    raise damage_error("JPEG", f"no scan is found from byte {position} on")
 
 
-# ---- what is written
+# ---- writing the stamp
 
 
-def _add(tiff: bytes, order: str, frame: _Frame, stamp: Stamp) -> bytes:
-    """What the camera wrote, and our directories behind it: EXIF's, the signature, and the first."""
+def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) -> bytes:
+    """Append our EXIF directory, the signature and our first directory."""
     first, entries, following = read_first(tiff, order)
-    exif = read_below(tiff, order, entries, _EXIF)
+    exif = read_subdirectory(tiff, order, entries, _EXIF)
     base = (tiff or b"MM\0*" + bytes(4)) + bytes(len(tiff) % 2)
-    inner = write_directory(order, len(base), merge(exif, _say_in_exif(exif, order, frame, stamp)))
+    inner = write_directory(order, len(base), merge(exif, _exif_entries(exif, order, layout, stamp)))
     inner += _SIGNATURE + struct.pack(order + "II", first, len(tiff))
     outer_at = len(base) + len(inner)
-    ours = _say_first(tiff, entries, order, frame, stamp) | {_EXIF: make_number(order, LONG, len(base))}
-    outer = write_directory(order, outer_at, merge(entries, ours), following)
+    new = _first_entries(tiff, entries, order, layout, stamp) | {_EXIF: make_number(order, LONG, len(base))}
+    outer = write_directory(order, outer_at, merge(entries, new), following)
     return base[:4] + struct.pack(order + "I", outer_at) + base[8:] + inner + outer
 
 
-def _say_first(tiff: bytes, theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -> dict[int, bytes | Value]:
-    """Our entries of the first directory. What the camera left blank, it has not said."""
-    said = {tag for tag, entry in theirs if tag in _ASKED and _is_said(tiff, order, entry)}
-    ours: dict[int, bytes | Value] = {}
+def _first_entries(
+    tiff: bytes, existing: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp
+) -> dict[int, bytes | Value]:
+    """Return our entries of the first directory. Blank ones count as missing."""
+    present = {tag for tag, entry in existing if tag in _CAMERA_TAGS and _has_value(tiff, order, entry)}
+    new: dict[int, bytes | Value] = {}
     if stamp.camera:
-        ours[_CAMERA_LABEL] = make_text(stamp.camera)
-        if _DESCRIPTION not in said:
-            ours[_DESCRIPTION] = make_text(stamp.camera)
-    ours[_PROCESSING_SOFTWARE if _SOFTWARE in said else _SOFTWARE] = make_text(stamp.software)
-    x, y, unit = frame.density if said.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
+        new[_CAMERA_LABEL] = make_text(stamp.camera)
+        if _DESCRIPTION not in present:
+            new[_DESCRIPTION] = make_text(stamp.camera)
+    new[_PROCESSING_SOFTWARE if _SOFTWARE in present else _SOFTWARE] = make_text(stamp.software)
+    x, y, unit = layout.density if present.isdisjoint((_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT)) else (72, 72, 2)
     required = {
         _X_RESOLUTION: make_rational(order, Fraction(x)),
         _Y_RESOLUTION: make_rational(order, Fraction(y)),
         _RESOLUTION_UNIT: make_number(order, SHORT, unit),
         _POSITIONING: make_number(order, SHORT, 1),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in said}
+    return new | {tag: value for tag, value in required.items() if tag not in present}
 
 
-def _is_said(tiff: bytes, order: str, entry: bytes | Value) -> bool:
+def _has_value(tiff: bytes, order: str, entry: bytes | Value) -> bool:
     return isinstance(entry, bytes) and bool(read_value(tiff, order, entry).data.strip(b" \0"))
 
 
-def _say_in_exif(theirs: list[Entry], order: str, frame: _Frame, stamp: Stamp) -> dict[int, bytes | Value]:
-    """Our entries of EXIF's own directory."""
-    said = {tag: entry for tag, entry in theirs if isinstance(entry, bytes)}
+def _exif_entries(existing: list[Entry], order: str, layout: _JpegLayout, stamp: Stamp) -> dict[int, bytes | Value]:
+    """Return our entries of the EXIF directory."""
+    present = {tag: entry for tag, entry in existing if isinstance(entry, bytes)}
     at, offset = stamp.captured_at, f"{stamp.captured_at:%z}"
     times = (
         make_text(at.isoformat(" ", "seconds")[:19].replace("-", ":")),
         make_text(f"{offset[:3]}:{offset[3:5]}"),
         make_text(f"{at.microsecond // 1000:03}"),
     )
-    ours: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
-    if _ORIGINAL[0] in said and _DIGITIZED[0] not in said:
-        # The camera told the time only once.
-        moved = [(to, said[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in said]
-        ours |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
-    elif _DIGITIZED[0] not in said:
-        ours |= dict(zip(_DIGITIZED, times, strict=True))
-    version = said.get(_VERSION, b"")[8:]
+    new: dict[int, bytes | Value] = {_UNIQUE_ID: make_text(stamp.id), **dict(zip(_ORIGINAL, times, strict=True))}
+    if _ORIGINAL[0] in present and _DIGITIZED[0] not in present:
+        # The camera has only one time.
+        moved = [(to, present[tag]) for tag, to in zip(_ORIGINAL, _DIGITIZED, strict=True) if tag in present]
+        new |= {to: struct.pack(order + "H", to) + entry[2:] for to, entry in moved}
+    elif _DIGITIZED[0] not in present:
+        new |= dict(zip(_DIGITIZED, times, strict=True))
+    version = present.get(_VERSION, b"")[8:]
     if not version.isdigit() or version < b"0231":
-        ours[_VERSION] = make_undefined(b"0232")  # a time's offset came with 0231
+        new[_VERSION] = make_undefined(b"0232")  # a time's offset came with 0231
     exposure = _round(stamp.exposure)
-    if exposure and _EXPOSURE not in said:
-        ours[_EXPOSURE] = make_rational(order, exposure)
-    width, height = frame.size
+    if exposure and _EXPOSURE not in present:
+        new[_EXPOSURE] = make_rational(order, exposure)
+    width, height = layout.size
     required = {
-        _COMPONENTS: make_undefined(_CHANNELS.get(frame.components, bytes(4))),
+        _COMPONENTS: make_undefined(_CHANNELS.get(layout.components, bytes(4))),
         _FLASHPIX: make_undefined(b"0100"),
-        _COLOUR_SPACE: make_number(order, SHORT, 1 if frame.is_srgb else 0xFFFF),
+        _COLOUR_SPACE: make_number(order, SHORT, 1 if layout.is_srgb else 0xFFFF),
         _WIDTH: make_number(order, LONG, width),
         _HEIGHT: make_number(order, LONG, height),
     }
-    return ours | {tag: value for tag, value in required.items() if tag not in said}
+    return new | {tag: value for tag, value in required.items() if tag not in present}
 
 
 def _round(exposure: float | None) -> Fraction | None:
-    """To a microsecond, or to a second from an hour on; None where no exposure takes that long."""
+    """Round to a microsecond, or to a second from one hour on. Return None if it is not a valid exposure."""
     if exposure is None or not math.isfinite(exposure) or not 0 < exposure < 2**32 - 1:
         return None
     return Fraction(exposure).limit_denominator(1_000_000 if exposure < 3600 else 1)
 
 
-# ---- what the camera wrote
+# ---- the camera's EXIF
 
 
-def _take_off(tiff: bytes) -> tuple[bytes, str]:
-    """What the camera wrote, without an earlier stamp, and its byte order; nothing where it can't be read."""
+def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
+    """Return the camera's EXIF without an earlier stamp, and its byte order. Empty if it can't be read."""
     order = BYTE_ORDERS.get(tiff[:4], "")
     if not order or len(tiff) < 8:
         return b"", ">"
@@ -277,12 +279,12 @@ def _take_off(tiff: bytes) -> tuple[bytes, str]:
     return (tiff, order) if first >= 8 and read_directory(tiff, order, first) is not None else (b"", ">")
 
 
-def _leave(tiff: bytes, order: str) -> bytes:
+def _keep_all(tiff: bytes, order: str) -> bytes:
     return tiff
 
 
 def _without_thumbnail(tiff: bytes, order: str) -> bytes:
-    """Where nothing comes behind it, as in most files: that could not move."""
+    """Remove the thumbnail if nothing follows it, as in most files. Anything else could not be moved."""
     first, _, following = read_first(tiff, order)
     found = read_directory(tiff, order, following) if following else None
     if found is None:
@@ -297,12 +299,12 @@ def _without_thumbnail(tiff: bytes, order: str) -> bytes:
 
 
 def _without_large(tiff: bytes, order: str) -> bytes:
-    """Written anew, of small entries alone."""
+    """Write new EXIF with only the small entries."""
     _, entries, _ = read_first(tiff, order)
     written = tiff[:4] + bytes(4)
     below: dict[int, bytes | Value] = {}
     for pointer in _EXIF, _GPS:
-        if small := _keep_small(tiff, order, read_below(tiff, order, entries, pointer)):
+        if small := _keep_small(tiff, order, read_subdirectory(tiff, order, entries, pointer)):
             below[pointer] = make_number(order, LONG, len(written))
             written += write_directory(order, len(written), small)
     first = merge(_keep_small(tiff, order, entries), below)
@@ -311,5 +313,5 @@ def _without_large(tiff: bytes, order: str) -> bytes:
 
 def _keep_small(tiff: bytes, order: str, entries: list[Entry]) -> list[Entry]:
     values = ((tag, read_value(tiff, order, entry)) for tag, entry in entries if isinstance(entry, bytes))
-    small = (pair for pair in values if pair[0] not in _BOUND and 0 < len(pair[1].data) <= _LARGEST_KEPT)
-    return list(islice(small, _MOST_KEPT))
+    small = (pair for pair in values if pair[0] not in _OFFSET_TAGS and 0 < len(pair[1].data) <= _MAX_KEPT_BYTES)
+    return list(islice(small, _MAX_KEPT_ENTRIES))

@@ -1,4 +1,4 @@
-"""Is it all there? A picture's bytes walked from the first to its end mark, and nothing decoded."""
+"""File structure of images: walk the bytes to the end mark, without decoding."""
 
 import re
 import struct
@@ -12,44 +12,44 @@ from dog.errors import BadImage
 __all__ = [
     "EOI",
     "KINDS",
-    "LARGEST_PICTURE",
-    "LARGEST_PIXELS",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
     "RST",
-    "SLICE",
+    "SLICE_BYTES",
     "SOF",
     "SOS",
     "Jpeg",
     "Segment",
-    "cut_off",
-    "damage",
-    "walk",
+    "cut_off_error",
+    "damage_error",
     "walk_jpeg",
+    "walk_structure",
 ]
 
-LARGEST_PICTURE: Final = 64 * 1024 * 1024
-"""Bytes. More than any camera's JPEG, and little enough to be held in memory."""
-LARGEST_PIXELS: Final = 100_000_000
-"""Making the thumbnail of a PNG of this size took 800 MB of memory at most (RGBA), 410 MB (RGB)."""
+MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
+"""More than any camera's JPEG, and small enough for memory."""
+MAX_IMAGE_PIXELS: Final = 100_000_000
+"""The thumbnail of a PNG of this size took at most 800 MB of memory (RGBA), 410 MB (RGB)."""
 KINDS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WebP"}
-_MOST_SEGMENTS = 4096
-"""Of a JPEG. A 64 MiB file of previews in segments of 64 KiB has 1024 of them."""
-_MOST_CHUNKS = 65_536
-"""Of a PNG: 64 MiB in chunks of 1 KiB; usual are 8 KiB and more."""
-_MOST_FILLING = 65_536
-"""Bytes between a JPEG's segments that say nothing. Decoders go through them one by one."""
-_MOST_PASSES = 16
-"""Over all of the picture, by the scans of a JPEG of the largest size; a smaller one may have as many more. A usual
-progressive one has 10, and each costs the decoder a walk over the whole picture, though it says nothing.
+_MAX_SEGMENTS = 4096
+"""Segments of a JPEG. A file of 64 MiB with previews in segments of 64 KiB has 1024."""
+_MAX_CHUNKS = 65_536
+"""Chunks of a PNG: 64 MiB in chunks of 1 KiB. 8 KiB and more are usual."""
+_MAX_FILLING_BYTES = 65_536
+"""Unused bytes between a JPEG's segments. Decoders read them one by one."""
+_MAX_PASSES = 16
+"""Scans of a JPEG of MAX_IMAGE_PIXELS; a smaller one may have more in proportion. A usual progressive one has 10. Each
+scan, even an empty one, costs the decoder a pass over the whole image.
 """
-_MOST_NOTES = 32
-"""Segments of EXIF or Photoshop's notes in a JPEG, of 64 KiB each; usual are two. Pillow takes those apart in Python,
-and copies all EXIF that it has for each further segment of it.
+_MAX_NOTES = 32
+"""Segments of EXIF or Photoshop's notes in a JPEG, of up to 64 KiB; two are usual. Pillow parses them in Python, and
+copies all EXIF so far for each further segment.
 """
-SLICE = 65_536
-"""Bytes searched at a time: one search holds the interpreter's lock, and the event loop waits for it."""
+SLICE_BYTES = 65_536
+"""Searched at a time: a search holds the interpreter's lock, and the event loop waits."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_START = re.compile(rb"RIFF....WEBP", re.DOTALL)
-# Every marker but the restart marks inside a scan; FF 00 is a stuffed byte there, and FF FF begins with filling.
+# Every marker except the restart markers of a scan. FF 00 is a stuffed byte there; FF FF begins with a fill byte.
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xff])")
 _NOTES = (b"Exif\0\0", b"Photoshop 3.0\0")
 RST, _SOI, EOI, SOS, _TEM, _FILL = 0xD0, 0xD8, 0xD9, 0xDA, 0x01, 0xFF
@@ -58,7 +58,7 @@ SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _OTHER_KINDS = (
     (re.compile(rb"GIF8[79]a"), "a GIF"),
     (re.compile(rb"BM.{4}\0{4}", re.DOTALL), "a BMP"),
-    (re.compile(rb"II\*\0|MM\0\*"), "a TIFF or a raw picture"),
+    (re.compile(rb"II\*\0|MM\0\*"), "a TIFF or a raw image"),
     (re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL), "an AVIF"),
     (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "a HEIC"),
     (re.compile(rb".{4}ftyp", re.DOTALL), "a video"),
@@ -72,25 +72,25 @@ _HTML = re.compile(r"\s*+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html|head|body)
 _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
-def walk(data: bytes) -> tuple[str, tuple[int, int]]:
-    """The content type, and width and height in pixels, after a walk to the end mark. Raises BadImage."""
+def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
+    """Walk an image to its end. Return its type, width and height. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
-    if width * height > LARGEST_PIXELS:
+    if width * height > MAX_IMAGE_PIXELS:
         raise BadImage(
-            f"The picture has {width} x {height} pixels, more than {LARGEST_PIXELS // 1_000_000} million."
+            f"The image has {width} x {height} pixels, more than {MAX_IMAGE_PIXELS // 1_000_000} million."
             " Set the camera to a smaller size."
         )
     return content_type, (width, height)
 
 
-# ---- what is it?
+# ---- recognising the type
 
 
 def _recognise(data: bytes) -> str:
-    """The content type, by the first bytes."""
+    """Return the content type, by the first bytes."""
     if not data:
-        raise BadImage("The picture is empty. Check what the camera writes.")
+        raise BadImage("The image is empty. Check what the camera writes.")
     if data.startswith(b"\xff\xd8"):
         return "image/jpeg"
     if data.startswith(_PNG_START):
@@ -99,55 +99,55 @@ def _recognise(data: bytes) -> str:
         return "image/webp"
     for start, kind in (b"\xff\xd8", "JPEG"), (_PNG_START, "PNG"), (b"RIFF", "WebP"):
         if len(data) < 12 and start.startswith(data[: len(start)]):
-            raise cut_off(kind, len(data))
+            raise cut_off_error(kind, len(data))
     for pattern, name in _OTHER_KINDS:
         if pattern.match(data):
-            raise _not_taken(name)
-    raise _no_picture(data)
+            raise _unsupported_error(name)
+    raise _not_an_image_error(data)
 
 
-def _no_picture(data: bytes) -> BadImage:
+def _not_an_image_error(data: bytes) -> BadImage:
     text = _text(data[:1000])
     if text is None:
         return BadImage(
-            "The camera left something that is not a picture. It must be a JPEG, a PNG or a WebP.",
+            "The camera left something that is not an image. It must be a JPEG, a PNG or a WebP.",
             detail=f"it begins with {data[:16].hex(' ')}",
         )
     if _HTML.match(text):
         return BadImage(
-            "The camera left a web page, not a picture. Open its address in a browser to see it.",
+            "The camera left a web page, not an image. Open its URL in a browser to see it.",
             detail=text[:200],
         )
     if _SVG.match(text):
-        return _not_taken("an SVG")
-    return BadImage("The camera left text, not a picture. See the server's log.", detail=text[:200])
+        return _unsupported_error("an SVG")
+    return BadImage("The camera left text, not an image. See the server's log.", detail=text[:200])
 
 
 def _text(data: bytes) -> str | None:
-    """What it says, if it is text."""
+    """Return the data as text, or None if it is not text."""
     text = data.decode("utf-8", errors="replace")
     strange = sum(character == "\ufffd" or not (character.isprintable() or character.isspace()) for character in text)
     return text if strange * 20 <= len(text) else None
 
 
-def _not_taken(name: str) -> BadImage:
-    return BadImage(f"The picture is {name}. The camera must leave a JPEG, a PNG or a WebP.")
+def _unsupported_error(name: str) -> BadImage:
+    return BadImage(f"The image is {name}. The camera must leave a JPEG, a PNG or a WebP.")
 
 
-def cut_off(kind: str, size: int) -> BadImage:
-    return BadImage(f"The picture is cut off: the end of the {kind} is missing.", detail=f"{size} bytes")
+def cut_off_error(kind: str, size: int) -> BadImage:
+    return BadImage(f"The image is cut off: the end of the {kind} is missing.", detail=f"{size} bytes")
 
 
-def damage(kind: str, detail: str) -> BadImage:
-    return BadImage(f"The picture is damaged: the {kind} can't be read.", detail=detail)
+def damage_error(kind: str, detail: str) -> BadImage:
+    return BadImage(f"The image is damaged: the {kind} can't be read.", detail=detail)
 
 
-# ---- is it all there? From the first byte to the end mark; what comes after it does not matter.
+# ---- walking from the first byte to the end mark. Bytes after it are ignored.
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A JPEG's segment, from its marker to its end. The data of a scan follows its segment (SOS)."""
+    """A JPEG's segment. A scan's data follows its segment (SOS)."""
 
     marker: int
     begin: int
@@ -156,7 +156,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Jpeg:
-    """The structure of a JPEG: its size, its segments in order, and where its end marker is."""
+    """The structure of a JPEG: its size, segments, and end marker's position."""
 
     size: tuple[int, int] = (0, 0)
     segments: list[Segment] = field(default_factory=list)
@@ -164,7 +164,7 @@ class Jpeg:
 
 
 def walk_jpeg(data: bytes) -> Jpeg:
-    """Marker by marker (ITU-T T.81, annex B), over the previews inside segments to the picture's own end."""
+    """Walk a JPEG by its markers (ITU-T T.81, annex B), past its previews."""
     jpeg = Jpeg()
     size: tuple[int, int] | None = None
     position = 2
@@ -177,82 +177,82 @@ def walk_jpeg(data: bytes) -> Jpeg:
         if marker == _FILL:
             filling += 1
             position -= 1
-        if filling > _MOST_FILLING:
-            raise damage("JPEG", f"there is too much between its segments, at byte {begin}")
+        if filling > _MAX_FILLING_BYTES:
+            raise damage_error("JPEG", f"there is too much between its segments, at byte {begin}")
         if marker == _FILL:
             continue
         if marker == EOI:
             break
-        if len(jpeg.segments) == _MOST_SEGMENTS:
-            raise damage("JPEG", f"it has more than {_MOST_SEGMENTS} segments")
+        if len(jpeg.segments) == _MAX_SEGMENTS:
+            raise damage_error("JPEG", f"it has more than {_MAX_SEGMENTS} segments")
         if marker == _TEM:
             jpeg.segments.append(Segment(marker, begin, position))
             continue
         if marker == _SOI:
-            raise damage("JPEG", f"another one begins inside it, at byte {begin}")
+            raise damage_error("JPEG", f"another one begins inside it, at byte {begin}")
         segment = position
         position += int.from_bytes(data[segment : segment + 2])
         if position > len(data) or segment + 2 > len(data):
-            raise cut_off("JPEG", len(data))
+            raise cut_off_error("JPEG", len(data))
         if marker in SOF:
             if position < segment + 7:
-                raise damage("JPEG", f"the frame header at byte {segment} is too short")
+                raise damage_error("JPEG", f"the frame header at byte {segment} is too short")
             height, width = struct.unpack_from(">HH", data, segment + 3)
             size = (width, height)
         jpeg.segments.append(Segment(marker, begin, position))
         scans += marker == SOS
         notes += data.startswith(_NOTES, segment + 2)
-    if notes > _MOST_NOTES:
-        raise damage("JPEG", f"it has {notes} segments of EXIF and notes")
+    if notes > _MAX_NOTES:
+        raise damage_error("JPEG", f"it has {notes} segments of EXIF and notes")
     if size is None:
-        raise damage("JPEG", "it has no frame header")
-    if scans * min(size[0] * size[1], LARGEST_PIXELS) > _MOST_PASSES * LARGEST_PIXELS:
-        raise damage("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
+        raise damage_error("JPEG", "it has no frame header")
+    if scans * min(size[0] * size[1], MAX_IMAGE_PIXELS) > _MAX_PASSES * MAX_IMAGE_PIXELS:
+        raise damage_error("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
     jpeg.size, jpeg.end = size, begin
     return jpeg
 
 
 def _find_marker(data: bytes, position: int) -> int:
-    """Where the next marker or filling begins. Raises BadImage when there is none to the end."""
+    """Find the next marker or fill byte. Raises BadImage if there is none."""
     while True:
-        end = position + SLICE
+        end = position + SLICE_BYTES
         match = _JPEG_MARKER.search(data, position, end)
         if match is not None:
             return match.start()
         if end >= len(data):
-            raise cut_off("JPEG", len(data))
-        # The last byte again: it may be the first of a marker.
+            raise cut_off_error("JPEG", len(data))
+        # Search the last byte again: it may begin a marker.
         position = end - 1
 
 
 def _walk_png(data: bytes) -> tuple[int, int]:
-    """Chunk by chunk, each with its checksum (PNG, third edition, section 5.3)."""
+    """Walk a PNG, and check its checksums (PNG, third edition, section 5.3)."""
     view = memoryview(data)
     size: tuple[int, int] | None = None
     position = len(_PNG_START)
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
-            raise cut_off("PNG", len(data))
+            raise cut_off_error("PNG", len(data))
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise cut_off("PNG", len(data))
+            raise cut_off_error("PNG", len(data))
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise damage("PNG", f"the checksum of the chunk at byte {position} is wrong")
+            raise damage_error("PNG", f"the checksum of the chunk at byte {position} is wrong")
         if size is None:
             if name != b"IHDR" or length != 13:
-                raise damage("PNG", "it does not begin with its header")
+                raise damage_error("PNG", "it does not begin with its header")
             size = struct.unpack_from(">II", data, position + 8)
         if name == b"IEND":
             return size
         position = end
-    raise damage("PNG", f"it has more than {_MOST_CHUNKS} chunks")
+    raise damage_error("PNG", f"it has more than {_MAX_CHUNKS} chunks")
 
 
 def _walk_webp(data: bytes) -> tuple[int, int]:
-    """The length it states, and the size in its first chunk (RFC 9649, sections 2.4 to 2.7)."""
+    """Check a WebP's length, and read its size (RFC 9649, sections 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
-        raise cut_off("WebP", len(data))
+        raise cut_off_error("WebP", len(data))
     match data[12:16]:
         case b"VP8X":
             return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -262,7 +262,7 @@ def _walk_webp(data: bytes) -> tuple[int, int]:
         case b"VP8 ":
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
-    raise damage("WebP", "it does not begin with a picture")
+    raise damage_error("WebP", "it does not begin with an image")
 
 
 _WALKS: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {

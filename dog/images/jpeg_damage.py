@@ -1,8 +1,8 @@
-"""Damage in the compressed data of a JPEG, and whether it has all its scans.
+"""Damage of JPEGs: find damage and missing scans, and add an end marker.
 
-A decoder goes on after damage: it paints over what is missing. libjpeg-turbo warns of it, but Pillow drops the
-warnings. simplejpeg raises the first one, and only that one, for libjpeg keeps no more. So where the first is harmless,
-the JPEG is decoded again without what caused it, and then restart interval by restart interval.
+A decoder continues after damage and paints over what is missing. libjpeg-turbo warns of it, but Pillow drops the
+warnings. simplejpeg raises the first one, and only that, because libjpeg keeps no more. So if the first is harmless,
+the JPEG is decoded again without its cause, and then restart interval by restart interval.
 
 Not found: data that is wrong and can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
 damage to colours sampled in a way that libjpeg-turbo's own interface has no name for, such as 4x2 or 3x1.
@@ -17,14 +17,26 @@ from typing import Any, Final
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images.file_structure import EOI, KINDS, RST, SLICE, SOF, SOS, Jpeg, cut_off, damage, walk, walk_jpeg
+from dog.images.file_structure import (
+    EOI,
+    KINDS,
+    RST,
+    SLICE_BYTES,
+    SOF,
+    SOS,
+    Jpeg,
+    cut_off_error,
+    damage_error,
+    walk_jpeg,
+    walk_structure,
+)
 
-__all__ = ["complete", "decode", "load"]
+__all__ = ["add_missing_end", "decode_jpeg", "load_simplejpeg"]
 
 _END: Final = bytes((0xFF, EOI))
 _DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
 _DECODED: Final = SOF | {_DHT, _DAC, _DQT, _DRI, SOS}
-"""Segments without which the data can't be decoded; all others are notes."""
+"""Segments that are needed for decoding. All others are notes."""
 _SEQUENTIAL, _PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC9)), frozenset((0xC2, 0xCA))
 _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {_DAC}
 _SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
@@ -32,12 +44,12 @@ _COEFFICIENTS = 64
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 
 _DAMAGE: Final = ("Corrupt JPEG data: ", "Premature end of JPEG file", "Inconsistent progression sequence")
-"""The beginnings of libjpeg's warnings of damage (its jerror.h); others are of notes that it does not understand."""
+"""The beginnings of libjpeg's warnings of damage (its jerror.h). Others are about unknown notes."""
 _HARMLESS: Final = "Corrupt JPEG data: bad ICC marker"
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _MAX_PADDING = 16
-"""Bytes before a marker that say nothing. Logitech's webcams have up to ten before restart markers; where more are
-left over, the decoder has lost its place in the data.
+"""Unused bytes before a marker. Logitech's webcams have up to ten before restart markers. More than this means that the
+decoder has lost its position in the data.
 """
 _MAX_INTERVALS = 4096
 """Restart intervals that are decoded one by one. Cameras have one for each line of blocks: 270 of 4320 lines."""
@@ -49,17 +61,17 @@ _MAX_SIDE = 65_500
 """Pixels of a side that libjpeg decodes."""
 
 
-def load() -> Any:
-    """Import simplejpeg and return it. The first time takes a tenth of a second, for numpy comes with it."""
+def load_simplejpeg() -> Any:
+    """Import simplejpeg and return it. The first import takes 0.1 s (numpy)."""
     import simplejpeg  # type: ignore[import-untyped]
 
     return simplejpeg
 
 
-def decode(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
+def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
     """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4 or 1/2 if that is no smaller than `smallest`.
 
-    Return None if another decoder has to: for a mode but L and RGB, or for a kind that this one does not know.
+    Return None if another decoder is needed: for modes other than L and RGB, and for kinds that this one lacks.
     Raises BadImage if the data is damaged or a scan is missing.
     """
     jpeg = walk_jpeg(data)
@@ -67,27 +79,27 @@ def decode(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | N
     width, height = jpeg.size
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
     try:
-        pixels = load().decode_jpeg(
+        pixels = load_simplejpeg().decode_jpeg(
             data,
             "GRAY" if mode != "RGB" else "RGB",
             min_width=-(-width // scale),
             min_height=-(-height // scale),
         )
     except ValueError as error:
-        _judge(str(error), data, jpeg)
+        _raise_if_damaged(str(error), data, jpeg)
         return None
     if mode not in ("L", "RGB"):
         return None
     return Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, "raw", mode, 0, 1)
 
 
-def complete(data: bytes) -> bytes:
-    """Return an image with its end: a JPEG that lacks nothing but its end marker gets one.
+def add_missing_end(data: bytes) -> bytes:
+    """Add the end marker to a JPEG that lacks only that.
 
-    Raises BadImage if more is missing, and what walk() does.
+    Raises BadImage if more is missing, or if walk_structure() does.
     """
     try:
-        walk(data)
+        walk_structure(data)
     except BadImage:
         for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
             whole = begun + _END
@@ -98,15 +110,15 @@ def complete(data: bytes) -> bytes:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Return the data without the zeros that fill a camera's buffer after it. A zero after FF belongs to the data."""
+    """Remove zeros that fill a buffer after the data. One after FF is data."""
     stripped = data.rstrip(b"\0")
     return stripped + b"\0" if stripped.endswith(b"\xff") and stripped != data else stripped
 
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data in a JPEG to which an end marker was added."""
+    """Return True if libjpeg finds all data of a JPEG with an added end marker."""
     try:
-        content_type, _ = walk(whole)
+        content_type, _ = walk_structure(whole)
         if content_type != "image/jpeg":
             return False
         jpeg = walk_jpeg(whole)
@@ -115,7 +127,7 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
             return False
         warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
         if warning:
-            _judge(warning, whole, jpeg)
+            _raise_if_damaged(warning, whole, jpeg)
     except BadImage:
         return False
     return not warning or _EXTRANEOUS.fullmatch(warning) is not None
@@ -125,16 +137,16 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
 
 
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
-    """Return libjpeg's first warning or its error; decode as little as that takes. Empty if there is none."""
+    """Return libjpeg's first warning or error, or "". Decodes at 1/8."""
     try:
-        load().decode_jpeg(data, "GRAY", min_width=-(-size[0] // 8), min_height=-(-size[1] // 8))
+        load_simplejpeg().decode_jpeg(data, "GRAY", min_width=-(-size[0] // 8), min_height=-(-size[1] // 8))
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _judge(warning: str, data: bytes, jpeg: Jpeg) -> None:
-    """Raise BadImage if libjpeg's first warning, or one that it hides, is of damage."""
+def _raise_if_damaged(warning: str, data: bytes, jpeg: Jpeg) -> None:
+    """Raise BadImage if this warning, or one that it hides, is of damage."""
     if not _is_damage(warning) or _EXTRANEOUS.fullmatch(warning):
         plain = _without_notes(data, jpeg)
         warning = _first_warning(plain, jpeg.size)
@@ -142,7 +154,7 @@ def _judge(warning: str, data: bytes, jpeg: Jpeg) -> None:
         if found and int(found[2], 16) & ~7 == RST and not _is_damage(warning):
             warning = next(filter(_is_damage, _interval_warnings(plain)), warning)
     if _is_damage(warning):
-        raise BadImage("The picture is damaged: a part of the JPEG is lost.", detail=warning)
+        raise BadImage("The image is damaged: a part of the JPEG is lost.", detail=warning)
 
 
 def _is_damage(warning: str) -> bool:
@@ -153,7 +165,7 @@ def _is_damage(warning: str) -> bool:
 
 
 def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
-    """Return the JPEG with its tables and scans alone: no notes, and nothing between its segments."""
+    """Return the JPEG without notes and without bytes between its segments."""
     kept = [data[:2]]
     ends = [segment.begin for segment in jpeg.segments[1:]] + [jpeg.end]
     for segment, next_begin in zip(jpeg.segments, ends, strict=True):
@@ -166,10 +178,10 @@ def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
 
 
 def _interval_warnings(data: bytes) -> Iterator[str]:
-    """Yield the first warning for each restart interval of a plain JPEG with one scan.
+    """Yield the first warning for each restart interval of a JPEG.
 
-    An interval depends on none before it, so it is decoded as a picture of its own: one line of blocks. Nothing is
-    yielded for the kinds of JPEG of which that does not hold, and where there are too many.
+    An interval does not depend on earlier ones, so it is decoded as an image of its own: one line of blocks. Yields
+    nothing unless it is sequential with one scan, and if there are too many intervals.
     """
     jpeg = walk_jpeg(data)
     found = {segment.marker: segment for segment in jpeg.segments}
@@ -187,7 +199,7 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
         return
     markers = list(itertools.islice(_restart_markers(data, scans[0].end, jpeg.end), count))
     if [data[at + 1] for at in markers] != [RST + number % 8 for number in range(count - 1)]:
-        yield f"Corrupt JPEG data: {len(markers)} restart markers, or not in their order, where {count - 1} belong"
+        yield f"Corrupt JPEG data: {len(markers)} restart markers, or in a wrong order, instead of {count - 1}"
         return
     begins = [scans[0].end, *(at + 2 for at in markers)]
     for number, (begin, end) in enumerate(zip(begins, [*markers, jpeg.end], strict=True)):
@@ -198,7 +210,7 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
 
 
 def _block_size(frame: bytes) -> tuple[int, int]:
-    """Return the pixels of a scan's smallest unit (MCU), by a frame header whose components are all in one scan."""
+    """Return the pixels of a scan's smallest unit (MCU) with all components."""
     factors = [(one >> 4, one & 15) for one in frame[11::3]]
     if len(factors) == 1:
         return 8, 8
@@ -206,16 +218,16 @@ def _block_size(frame: bytes) -> tuple[int, int]:
 
 
 def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
-    """Yield where each restart marker begins; search a slice at a time."""
+    """Yield the position of each restart marker. Searches a slice at a time."""
     while begin < end:
-        stop = min(begin + SLICE, end)
+        stop = min(begin + SLICE_BYTES, end)
         position = begin
         while found := _RESTART_MARKER.search(data, position, stop):
             yield found.start()
             position = found.end()
         if stop == end:
             return
-        # The last byte again: it may be the first of a marker.
+        # Search the last byte again: it may begin a marker.
         begin = max(position, stop - 1)
 
 
@@ -223,14 +235,14 @@ def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
 
 
 def _check_scans(data: bytes, jpeg: Jpeg) -> None:
-    """Raise BadImage if a component has no scan, or a progressive one not every bit of every coefficient.
+    """Raise BadImage if a component has no scan, or a progressive one lacks bits of a coefficient.
 
-    Kinds of JPEG that are neither sequential nor progressive are left to the decoder.
+    JPEGs that are neither sequential nor progressive are left to the decoder.
     """
     frame = next(segment for segment in jpeg.segments if segment.marker in SOF)
     if frame.marker not in _SEQUENTIAL | _PROGRESSIVE:
         return
-    # By component: the lowest bit that has come of each coefficient.
+    # By component: the lowest bit so far of each coefficient.
     lowest: dict[int, list[int | None]] = {
         component: [None] * _COEFFICIENTS for component in data[frame.begin + 10 : frame.end : 3]
     }
@@ -239,7 +251,7 @@ def _check_scans(data: bytes, jpeg: Jpeg) -> None:
             continue
         scan = data[segment.begin + 4 : segment.end]
         if not scan or not 0 < scan[0] <= _MAX_COMPONENTS or len(scan) < 4 + 2 * scan[0]:
-            raise damage(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is malformed")
+            raise damage_error(KINDS["image/jpeg"], f"the scan header at byte {segment.begin} is malformed")
         first, last, bits = scan[1 + 2 * scan[0] : 4 + 2 * scan[0]]
         if frame.marker in _SEQUENTIAL:
             first, last, bits = 0, _COEFFICIENTS - 1, 0
@@ -248,4 +260,4 @@ def _check_scans(data: bytes, jpeg: Jpeg) -> None:
                 for coefficient in range(first, min(last, _COEFFICIENTS - 1) + 1):
                     lowest[component][coefficient] = bits & 15
     if any(bit != 0 for bits_of in lowest.values() for bit in bits_of):
-        raise cut_off("JPEG", len(data))
+        raise cut_off_error("JPEG", len(data))

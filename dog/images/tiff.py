@@ -1,6 +1,6 @@
-"""The directories of TIFF, as EXIF has them: read as far as they go, and written. (TIFF 6.0, section 2.)
+"""TIFF directories, as in EXIF: read and write them (TIFF 6.0, section 2).
 
-`tiff` is all of it from its header on, from which every place is counted; `order` is its byte order, as struct has it.
+`tiff` has all bytes from the header on; offsets are counted from there. `order` is the byte order for struct.
 """
 
 import struct
@@ -20,9 +20,9 @@ __all__ = [
     "make_text",
     "make_undefined",
     "merge",
-    "read_below",
     "read_directory",
     "read_first",
+    "read_subdirectory",
     "read_value",
     "write_directory",
 ]
@@ -30,15 +30,15 @@ __all__ = [
 BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, SHORT, LONG, _RATIONAL, _UNDEFINED, _DIRECTORY = 2, 3, 4, 5, 7, 13
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
-"""Bytes of one value of each type; 129 is UTF-8, of Exif 3.0."""
-_MOST_ENTRIES = 512
-"""Of a directory. A camera's has less than a hundred; 64 KiB of them would take a while in Python."""
-_LONGEST_TEXT = 255
+"""Bytes of one value of each type. 129 is UTF-8, of Exif 3.0."""
+_MAX_ENTRIES = 512
+"""Entries of a directory. A camera's has less than a hundred; 64 KiB of them would be slow in Python."""
+_MAX_TEXT_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a new entry says: so many values of a type."""
+    """The value of a new entry: type, number of values, and their bytes."""
 
     kind: int
     count: int
@@ -46,35 +46,35 @@ class Value:
 
 
 Entry = tuple[int, bytes | Value]
-"""Of a tag: an entry that stands already, all its 12 bytes, or a new one."""
+"""A tag, with the 12 bytes of an existing entry or the value of a new one."""
 
 
-# ---- read
+# ---- reading
 
 
 def read_first(tiff: bytes, order: str) -> tuple[int, list[Entry], int]:
-    """Where the first directory is, what that says, and where the next one is. All nothing where there is none."""
+    """Return the first directory's offset, its entries, and the next one's offset. Zeros if there is none."""
     if len(tiff) < 8:
         return 0, [], 0
     (first,) = struct.unpack_from(order + "I", tiff, 4)
     return first, *(read_directory(tiff, order, first) or ([], 0))
 
 
-def read_below(tiff: bytes, order: str, entries: list[Entry], pointer: int) -> list[Entry]:
-    """What the directory says that one of these entries points to."""
+def read_subdirectory(tiff: bytes, order: str, entries: list[Entry], pointer: int) -> list[Entry]:
+    """Return the entries of the directory that the entry `pointer` points to."""
     at = find_number(order, entries, pointer)
     found = read_directory(tiff, order, at) if at else None
     return found[0] if found else []
 
 
 def read_directory(tiff: bytes, order: str, at: int) -> tuple[list[Entry], int] | None:
-    """A directory as far as it goes, without entries whose value lies outside, and where the next one is (or 0)."""
+    """Return a directory's entries with values inside the data, and the next one's offset (or 0)."""
     if at + 2 > len(tiff):
         return None
     (count,) = struct.unpack_from(order + "H", tiff, at)
     end = at + 2 + 12 * count
     entries: list[Entry] = []
-    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:_MOST_ENTRIES]:
+    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:_MAX_ENTRIES]:
         tag, kind, number, place = struct.unpack_from(order + "HHII", tiff, begin)
         size = _SIZES.get(kind, 0) * number
         if size <= 4 or place + size <= len(tiff):
@@ -84,14 +84,14 @@ def read_directory(tiff: bytes, order: str, at: int) -> tuple[list[Entry], int] 
 
 
 def read_value(tiff: bytes, order: str, entry: bytes) -> Value:
-    """What an entry says; nothing where its type is not known."""
+    """Return the value of an entry, empty if its type is unknown."""
     _, kind, count, place = struct.unpack(order + "HHII", entry)
     size = _SIZES.get(kind, 0) * count
     return Value(kind, count, entry[8 : 8 + size] if size <= 4 else tiff[place : place + size])
 
 
 def find_number(order: str, entries: list[Entry], wanted: int) -> int:
-    """The one number that the entry of that tag states; 0 where there is none."""
+    """Return the number in the entry of that tag, 0 if there is none."""
     for tag, entry in entries:
         if tag == wanted and isinstance(entry, bytes):
             _, kind, count, number = struct.unpack(order + "HHII", entry)
@@ -100,11 +100,11 @@ def find_number(order: str, entries: list[Entry], wanted: int) -> int:
     return 0
 
 
-# ---- written
+# ---- writing
 
 
 def write_directory(order: str, at: int, entries: list[Entry], following: int = 0) -> bytes:
-    """A directory that will be at that place, with its new values behind it. It takes an even number of bytes."""
+    """Encode a directory at an offset, with its new values. The length is even."""
     values_at = at + 2 + 12 * len(entries) + 4
     table = bytearray(struct.pack(order + "H", len(entries)))
     values = bytearray()
@@ -121,14 +121,14 @@ def write_directory(order: str, at: int, entries: list[Entry], following: int = 
     return bytes(table + struct.pack(order + "I", following) + values)
 
 
-def merge(theirs: list[Entry], ours: dict[int, bytes | Value]) -> list[Entry]:
-    """Ours in place of theirs, in the order of tags, which TIFF asks for."""
-    return sorted([*(entry for entry in theirs if entry[0] not in ours), *ours.items()], key=lambda entry: entry[0])
+def merge(existing: list[Entry], new: dict[int, bytes | Value]) -> list[Entry]:
+    """Replace entries with ours, sorted by tag as TIFF requires."""
+    return sorted([*(entry for entry in existing if entry[0] not in new), *new.items()], key=lambda entry: entry[0])
 
 
 def make_text(text: str) -> Value:
-    """Up to 255 bytes of UTF-8, which is what readers take other than ASCII for."""
-    data = text.partition("\0")[0].encode("utf-8", "replace")[:_LONGEST_TEXT]
+    """Return up to 255 bytes of UTF-8, which most readers expect."""
+    data = text.partition("\0")[0].encode("utf-8", "replace")[:_MAX_TEXT_BYTES]
     data = data.decode("utf-8", "ignore").encode("utf-8") + b"\0"
     return Value(_ASCII, len(data), data)
 

@@ -21,7 +21,7 @@ from typing import IO, Any, Final, Literal, Protocol
 from dog import files
 from dog.errors import StorageError
 from dog.files import link_new, sync_folder
-from dog.images import LARGEST_PICTURE
+from dog.images import MAX_IMAGE_BYTES
 from dog.snapshots.folder import list_day, list_days
 from dog.snapshots.image_files import SnapshotGone, read_picture
 from dog.snapshots.names import SnapshotName, make_id, parse_path
@@ -169,8 +169,8 @@ def export(
 
 
 def _read(path: Path, size: int) -> bytes:
-    if size > LARGEST_PICTURE:
-        raise SnapshotGone(f"It has more than {LARGEST_PICTURE // 1024**2} MiB and is not a photo of D.O.G.")
+    if size > MAX_IMAGE_BYTES:
+        raise SnapshotGone(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB and is not a photo of D.O.G.")
     return read_picture(path, size)
 
 

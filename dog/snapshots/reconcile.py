@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dog import files
 from dog.errors import BadImage
-from dog.images import LARGEST_PICTURE, Picture, inspect_kept, measure
+from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
 from dog.snapshots.folder import Listing, list_day, list_days
 from dog.snapshots.index import Index
 from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_name
@@ -35,7 +35,7 @@ def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
     _Reconciliation(index, root, private, incoming).run()
 
 
-def describe(taken: SnapshotName, picture: Picture, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
+def describe(taken: SnapshotName, picture: ImageInfo, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
     """What a picture is when it is kept under that name."""
     return Snapshot(
         taken.id,
@@ -156,7 +156,7 @@ class _Reconciliation:
         self._write_thumbnail(path, inspected[1])
         return True
 
-    def _inspect(self, path: str, *, known: bool = False) -> tuple[bytes, Picture] | None:
+    def _inspect(self, path: str, *, known: bool = False) -> tuple[bytes, ImageInfo] | None:
         """The bytes and the content of a picture that is there already, or None: then it can't be served.
 
         One that is `known`, as it has its thumbnail, was decoded when it was saved. It only has to be all there still:
@@ -167,7 +167,7 @@ class _Reconciliation:
         """
         try:
             size = (self._root / path).stat().st_size
-            data = (self._root / path).read_bytes() if size <= LARGEST_PICTURE else None
+            data = (self._root / path).read_bytes() if size <= MAX_IMAGE_BYTES else None
         except OSError as error:
             if error.errno in _PASSING:
                 raise
@@ -187,7 +187,7 @@ class _Reconciliation:
             log.warning("%s is incomplete and was moved to %s: %s %s", path, damaged, error.message, error.detail)
             return None
 
-    def _write_thumbnail(self, path: str, picture: Picture) -> None:
+    def _write_thumbnail(self, path: str, picture: ImageInfo) -> None:
         files.replace_durably(
             self._root / thumbnail_name(path), picture.thumbnail, temporary=self._incoming / f"{make_id()}.thumbnail"
         )

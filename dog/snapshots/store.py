@@ -20,7 +20,7 @@ from typing import ParamSpec, TypeVar
 from dog import __version__
 from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StorageError
-from dog.images import complete, inspect, load, walk
+from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import Stamp, write_exif
 from dog.protocol import Removal
 from dog.snapshots.album import Archive
@@ -128,7 +128,7 @@ class SnapshotStore:
             # Also where the start is cancelled while the thread is still at it: the folder must not stay locked.
             await self.close()
             raise
-        self._reading.submit(load)  # so that no capture waits for it
+        self._reading.submit(load_simplejpeg)  # so that no capture waits for it
 
     async def close(self) -> None:
         """Wait for what was asked for, bring the index into its file and let go of the folder. May be called again."""
@@ -302,8 +302,8 @@ class SnapshotStore:
         The thread that looks waits for the other, so that saves keep their order. The picture is on its way to the disk
         while it is looked at: either takes some milliseconds.
         """
-        data = complete(data)
-        content_type, _ = walk(data)
+        data = add_missing_end(data)
+        content_type, _ = walk_structure(data)
         snapshot_id = self._thread.submit(self._archive.make_free_id).result()
         taken = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dog.errors import BadImage, DogError, StartError, StorageError
-from dog.images import LARGEST_PICTURE, inspect_kept
+from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.folder import list_days
 from dog.snapshots.image_files import SnapshotGone, read_picture, read_thumbnail
 from dog.snapshots.index import Index, is_surroundings
@@ -246,8 +246,8 @@ class Verification:
         """A photo that was brought here enters the index if it is whole, as it would at the server's next start."""
         try:
             size = (self._root / path).stat().st_size
-            if size > LARGEST_PICTURE:
-                raise BadImage(f"It has more than {LARGEST_PICTURE // 1024**2} MiB.")
+            if size > MAX_IMAGE_BYTES:
+                raise BadImage(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB.")
             data = read_picture(self._root / path, size)
             picture = inspect_kept(data)
         except (OSError, StorageError, SnapshotGone) as error:

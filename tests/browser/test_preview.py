@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Route, expect
 
-from dog.cameras import Still
+from dog.cameras import CapturedImage
 from dog.errors import CameraOffline
 from dog.protocol import Quality
 from dog.web.service import SERVICE
@@ -348,7 +348,7 @@ async def test_caption_shows_the_result_of_the_frame_checks(
     window = await open_window(service.url)
     await window.wait_until_live()
     await window.record_speech()
-    service.camera.results.append(Still(data=make_picture(), quality=quality))
+    service.camera.results.append(CapturedImage(data=make_picture(), quality=quality))
     await window.shutter.click()
     shown = await window.wait_for_photo()
     await window.wait_for_speech(f"Your photo is here.*{re.escape(expected)}")

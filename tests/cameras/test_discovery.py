@@ -1,4 +1,4 @@
-"""`dog check` and `dog cameras`, as a person runs them."""
+"""Discovery: the commands `dog check` and `dog cameras`."""
 
 import shlex
 import sys
@@ -13,13 +13,13 @@ PIP = f"{shlex.quote(sys.executable)} -m pip install"
 
 
 def check(tmp_path: Path, *arguments: str) -> tuple[int, list[str]]:
-    """The exit status and the lines of `dog check`; nothing is on standard error."""
+    """Run `dog check`. Return its exit status and its lines; standard error must be empty."""
     ended = run_dog("check", *arguments, cwd=tmp_path, timeout=60)
     assert ended.stderr == ""
     return ended.returncode, ended.stdout.splitlines()
 
 
-def test_each_configured_camera_takes_a_test_picture_and_the_bad_ones_say_what_is_wrong(tmp_path: Path) -> None:
+def test_check_takes_an_image_with_each_camera_and_explains_failures(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text(
         """
         capture_timeout = 2
@@ -38,40 +38,40 @@ def test_each_configured_camera_takes_a_test_picture_and_the_bad_ones_say_what_i
     )
     status, lines = check(tmp_path)
     assert status == 1
-    said = dict(line.split(": ", 1) for line in lines)
-    assert list(said) == ["card", "night", "gone", "taken", "program"]
-    assert said["card"].startswith("a JPEG of 1280 x 720 pixels, ")
-    assert said["card"].endswith(" s after the press")
-    assert "it is black: is it dark, or the lens covered?" in said["night"]
-    assert said["gone"] == "The camera was unplugged (faulty on purpose)."
-    assert said["taken"] == "Another program uses the camera (faulty on purpose)."
-    assert said["program"].startswith("The camera program nope.sh does not exist. Check its path.")
+    results = dict(line.split(": ", 1) for line in lines)
+    assert list(results) == ["card", "night", "gone", "taken", "program"]
+    assert results["card"].startswith("a JPEG of 1280 x 720 pixels, ")
+    assert results["card"].endswith(" s after the press")
+    assert "it is black. Check the light and the lens" in results["night"]
+    assert results["gone"] == "The camera was unplugged (faulty on purpose)."
+    assert results["taken"] == "Another program uses the camera (faulty on purpose)."
+    assert results["program"].startswith("The camera program nope.sh does not exist. Check its path.")
     assert not (tmp_path / "snapshots").exists()
 
 
-def test_where_all_is_well_the_status_is_0_and_the_pictures_can_be_kept(tmp_path: Path) -> None:
+def test_check_exits_with_0_if_all_cameras_work_and_saves_the_images(tmp_path: Path) -> None:
     status, lines = check(tmp_path, "--camera", "faulty:cut=0.5,seed=1", "--save", "a/b")
     assert status == 0
     assert len(lines) == 1
-    with Image.open(tmp_path / "a/b/main.jpg") as picture:
-        assert picture.size == (1280, 720)
+    with Image.open(tmp_path / "a/b/main.jpg") as image:
+        assert image.size == (1280, 720)
 
 
-def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
+def test_check_reports_an_unwritable_folder_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = run_dog("check", "--save", "file/here", cwd=tmp_path)
     assert ended.returncode == 2
     assert ended.stderr == "dog: --save: 'file/here/main.jpg' can't be written: not a directory. Name another folder.\n"
 
 
-def test_a_driver_that_hangs_is_cut_off(tmp_path: Path) -> None:
+def test_check_gives_up_a_driver_that_hangs(tmp_path: Path) -> None:
     assert check(tmp_path, "--camera", "faulty:hang", "--capture-timeout", "0.5") == (
         1,
-        ["main: The camera was opened, but gave no picture within 10 s. Reconnect it."],
+        ["main: The camera was opened, but sent no frame within 10 s. Reconnect it."],
     )
 
 
-def test_the_password_of_an_address_is_not_shown(tmp_path: Path) -> None:
+def test_check_does_not_show_the_password_of_a_url(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('camera = "http://me:secret@127.0.0.1:1/"')
     (tmp_path / "dog.toml").chmod(0o600)
     status, lines = check(tmp_path)
@@ -81,19 +81,19 @@ def test_the_password_of_an_address_is_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lists what Linux shows")
-def test_the_list_of_cameras_says_what_to_write_where_there_is_none(tmp_path: Path) -> None:
+def test_cameras_without_devices_explains_network_cameras(tmp_path: Path) -> None:
     if list(Path("/dev").glob("video*")):
         pytest.skip("there are cameras here")
     ended = run_dog("cameras", cwd=tmp_path)
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
-        "No camera is plugged in that Linux or Picamera2 shows.",
-        'A network camera has no need to be: write its address, such as camera = "rtsp://192.0.2.7/stream".',
+        "Linux and Picamera2 list no camera. Plug one in.",
+        'A network camera is not listed. Write its URL, such as camera = "rtsp://192.0.2.7/stream".',
     ]
 
 
 def hide(package: str, folder: Path) -> dict[str, str]:
-    """The environment of a program that does not find the package."""
+    """Return the environment for a process that can't import the package."""
     (folder / "sitecustomize.py").write_text(
         "import importlib.util\n"
         "find = importlib.util.find_spec\n"
@@ -102,7 +102,7 @@ def hide(package: str, folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}:{Path.cwd()}"}
 
 
-def test_without_linuxpy_the_list_of_cameras_says_what_to_install(tmp_path: Path) -> None:
+def test_cameras_without_linuxpy_names_the_package_to_install(tmp_path: Path) -> None:
     ended = run_dog("cameras", cwd=tmp_path, env=hide("linuxpy", tmp_path))
     line = f"USB webcams can't be listed without the package linuxpy. Install it: {PIP} linuxpy"
     assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, line)
@@ -116,9 +116,7 @@ def test_without_linuxpy_the_list_of_cameras_says_what_to_install(tmp_path: Path
         ("picamera:0", "picamera2", "this kind of camera needs the package picamera2. Install it: sudo apt install"),
     ],
 )
-def test_a_missing_package_is_named_with_what_to_install(
-    camera: str, package: str, problem: str, tmp_path: Path
-) -> None:
+def test_serve_names_the_package_that_a_camera_needs(camera: str, package: str, problem: str, tmp_path: Path) -> None:
     ended = run_dog("serve", "--camera", camera, "--port", "0", cwd=tmp_path, env=hide(package, tmp_path))
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"dog: --camera (command line): {problem}")

@@ -1,4 +1,4 @@
-"""The camera that fails on purpose: each fault, alone and through the service, as a viewer sees it."""
+"""The camera that fails on purpose: parsing of its faults, and each fault."""
 
 import io
 import re
@@ -21,30 +21,30 @@ def open_card(text: str) -> FaultyCard:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "'' is not a fault; known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
+        ("", "'' is not a fault. Known are hang, slow, busy, dark, frozen, cut, dies, each alone or with a number"),
         ("cat", "'cat' is not a fault"),
-        ("cut=", "'cut=' has no number; write one such as cut=1"),
+        ("cut=", "'cut=' has no number. Write one such as cut=1"),
         ("cut=x", "'cut=x' has no number"),
-        ("cut=1.5", "'cut=1.5' is out of range; shares are from 0 to 1"),
+        ("cut=1.5", "'cut=1.5' is out of range. Shares are from 0 to 1"),
         ("slow=-1", "'slow=-1' is out of range"),
         ("seed", "'seed' is not a fault"),
         ("cut=0.5,,seed=1", "'' is not a fault"),
         ("slow=nan", "'slow=nan' is out of range"),
     ],
 )
-def test_a_mistake_in_the_faults_says_what_to_write(text: str, problem: str) -> None:
+def test_an_invalid_fault_is_refused_with_the_valid_ones(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)) as caught:
         Faults.parse(text)
     assert str(caught.value).startswith(problem)
 
 
-def test_a_fault_alone_is_one_at_its_worst() -> None:
+def test_a_fault_without_a_value_has_its_worst_one() -> None:
     faults = Faults.parse("cut, dies ,busy,slow,seed=3")
     assert (faults.cut, faults.dies, faults.busy, faults.slow, faults.seed) == (1, 0, float("inf"), 1, 3)
     assert (faults.dark, faults.frozen) == (0, 0)
 
 
-def test_what_happens_by_chance_happens_again_with_the_same_seed() -> None:
+def test_the_same_seed_gives_the_same_random_faults() -> None:
     def play(seed: int) -> list[tuple[bool, bool]]:
         card = open_card(f"dark=0.5,cut=0.5,seed={seed}")
         return [(frame.is_dark, frame.is_cut) for frame in (card.read(1) for _ in range(12))]
@@ -55,19 +55,19 @@ def test_what_happens_by_chance_happens_again_with_the_same_seed() -> None:
     assert {True, False} == {dark for dark, _ in one} == {cut for _, cut in one}
 
 
-def test_a_dark_frame_is_black_and_a_cut_one_is_cut_off() -> None:
-    with Image.open(io.BytesIO(open_card("dark").read(1).picture())) as picture:
-        assert max(ImageStat.Stat(picture).mean) == 0
+def test_a_dark_frame_is_black_and_a_cut_frame_is_cut_off() -> None:
+    with Image.open(io.BytesIO(open_card("dark").read(1).image())) as image:
+        assert max(ImageStat.Stat(image).mean) == 0
     with pytest.raises(BadImage, match="cut off"):
-        inspect(open_card("cut").read(1).picture())
-    assert inspect(open_card("seed=1").read(1).picture()).width == 1280
+        inspect(open_card("cut").read(1).image())
+    assert inspect(open_card("seed=1").read(1).image()).width == 1280
 
 
-def test_a_frozen_camera_gives_the_very_same_frame() -> None:
+def test_a_frozen_camera_sends_equal_frames() -> None:
     card = open_card("frozen")
     frames = [card.read(1) for _ in range(3)]
-    assert len({frame.raw for frame in frames}) == len({frame.picture() for frame in frames}) == 1
-    assert frames[0].began < frames[1].began < frames[2].began
+    assert len({frame.raw for frame in frames}) == len({frame.image() for frame in frames}) == 1
+    assert frames[0].exposure_start < frames[1].exposure_start < frames[2].exposure_start
     lively = open_card("seed=1")
     assert len({lively.read(1).raw for _ in range(3)}) == 3
 

@@ -1,4 +1,4 @@
-"""When a frame's exposure began, by plain values: never later than it did, whatever the network does."""
+"""Freshness: the computed start of an exposure is never later than the true one, on any network."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.cameras.freshness import DRIFT, UNKNOWN, Stamped, Unstamped
+from dog.cameras.freshness import MAX_CLOCK_DRIFT, UNKNOWN_START, StampedFrames, UnstampedFrames
 
 BASE = 0.02
-"""Seconds that the way takes at its best."""
+"""The shortest network delay, in seconds."""
 
 
 def travel(made: Sequence[float], delays: Sequence[float]) -> list[float]:
-    """When frames arrive that were made then: none overtakes another."""
+    """Return the arrival times of frames. They arrive in order."""
     arrivals: list[float] = []
     for moment, delay in zip(made, delays, strict=True):
         arrivals.append(max(moment + BASE + delay, arrivals[-1] if arrivals else -math.inf))
@@ -22,45 +22,43 @@ def travel(made: Sequence[float], delays: Sequence[float]) -> list[float]:
 
 
 def date_all(arrivals: Sequence[float], stamps: Sequence[float], latency: float = BASE) -> list[float]:
-    dates = Stamped(latency)
-    return [dates.date(arrival, stamp) for arrival, stamp in zip(arrivals, stamps, strict=True)]
+    dates = StampedFrames(latency)
+    return [dates.exposure_start(arrival, stamp) for arrival, stamp in zip(arrivals, stamps, strict=True)]
 
 
 @given(
     rate=st.sampled_from([1, 5, 15, 30]),
     delays=st.lists(st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 4)), min_size=10, max_size=120),
     base=st.floats(-1e6, 1e6),
-    skew=st.floats(-DRIFT / 10, DRIFT / 10),
+    skew=st.floats(-MAX_CLOCK_DRIFT / 10, MAX_CLOCK_DRIFT / 10),
 )
-def test_with_stamps_no_frame_is_taken_for_newer_than_it_is(
+def test_with_timestamps_no_frame_counts_as_newer_than_it_is(
     rate: int, delays: list[float], base: float, skew: float
 ) -> None:
-    quick = max(3, rate)  # frames that came at the way's best, once at the start
+    quick = max(3, rate)  # frames with the shortest delay, at the start
     delays = [0.0] * quick + delays
     made = [number / rate for number in range(len(delays))]
     arrivals = travel(made, delays)
     stamps = [base + moment * (1 + skew) for moment in made]
-    for moment, began in zip(made, date_all(arrivals, stamps), strict=True):
-        # an exposure may begin a whole interval before the picture is made
-        assert began <= moment - 1 / rate + 1e-6 + DRIFT * (arrivals[-1] - arrivals[0])
+    for moment, exposure_start in zip(made, date_all(arrivals, stamps), strict=True):
+        # an exposure may start a whole interval before the frame is made
+        assert exposure_start <= moment - 1 / rate + 1e-6 + MAX_CLOCK_DRIFT * (arrivals[-1] - arrivals[0])
 
 
 @given(rate=st.sampled_from([5, 15, 30]), backlog=st.integers(1, 60), speed=st.floats(1.5, 1000))
-def test_with_stamps_what_a_camera_had_stored_when_it_was_opened_is_never_new(
-    rate: int, backlog: int, speed: float
-) -> None:
+def test_with_timestamps_frames_stored_before_the_opening_are_never_new(rate: int, backlog: int, speed: float) -> None:
     interval = 1 / rate
     opened = backlog * interval
     made = [number * interval for number in range(backlog + 3 * rate)]
     arrivals: list[float] = []
     for number, moment in enumerate(made):
         arrivals.append(max(moment + BASE, opened + number * interval / speed))
-    for moment, began in zip(made, date_all(arrivals, made), strict=True):
-        assert began <= moment - interval + interval / 4 + 1e-6
+    for moment, exposure_start in zip(made, date_all(arrivals, made), strict=True):
+        assert exposure_start <= moment - interval + interval / 4 + 1e-6
 
 
 @given(rate=st.sampled_from([5, 15, 30]), stall=st.floats(0.2, 4), pause=st.integers(1, 90))
-def test_with_stamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
+def test_with_timestamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
     rate: int, stall: float, pause: int
 ) -> None:
     interval = 1 / rate
@@ -68,46 +66,48 @@ def test_with_stamps_a_burst_after_a_stall_is_old_and_the_next_frame_is_new(
     begin = made[2 * rate + pause]
     arrivals = [begin + stall + BASE if begin <= moment < begin + stall else moment + BASE for moment in made]
     dates = date_all(arrivals, made)
-    for moment, began in zip(made[2 * rate :], dates[2 * rate :], strict=True):
-        assert moment - 2 * interval - DRIFT * 10 <= began <= moment - interval + DRIFT * 10
+    for moment, exposure_start in zip(made[2 * rate :], dates[2 * rate :], strict=True):
+        assert (
+            moment - 2 * interval - MAX_CLOCK_DRIFT * 10 <= exposure_start <= moment - interval + MAX_CLOCK_DRIFT * 10
+        )
 
 
 @pytest.mark.parametrize("jump", [-1e5, -3.0, 3.0, 1e5])
-def test_after_the_cameras_clock_was_set_frames_are_dated_again(jump: float) -> None:
+def test_after_the_camera_s_clock_was_set_frames_are_timed_again(jump: float) -> None:
     made = [number / 15 for number in range(90)]
     stamps = [moment + (jump if moment >= 3 else 0) for moment in made]
     dates = date_all([moment + BASE for moment in made], stamps)
-    assert dates[45:55].count(UNKNOWN) > 3
+    assert dates[45:55].count(UNKNOWN_START) > 3
     assert made[-1] - 2 / 15 <= dates[-1] <= made[-1] - 1 / 15 + 1e-6
-    for moment, began in zip(made, dates, strict=True):
-        assert began <= moment - 1 / 15 + 1e-6
+    for moment, exposure_start in zip(made, dates, strict=True):
+        assert exposure_start <= moment - 1 / 15 + 1e-6
 
 
 @pytest.mark.parametrize("skew", [-2e-4, 2e-4])
-def test_a_camera_whose_clock_goes_wrong_is_followed_for_hours(skew: float) -> None:
+def test_a_drifting_camera_clock_is_followed_for_hours(skew: float) -> None:
     made = [float(number) for number in range(3 * 3600)]
     dates = date_all([moment + BASE for moment in made], [moment * (1 + skew) for moment in made])
-    for moment, began in zip(made[10:], dates[10:], strict=True):
-        assert began == pytest.approx(moment - 1, abs=0.01)
+    for moment, exposure_start in zip(made[10:], dates[10:], strict=True):
+        assert exposure_start == pytest.approx(moment - 1, abs=0.01)
 
 
-def test_frames_that_are_sent_out_of_order_are_dated_by_their_own_stamps() -> None:
+def test_reordered_frames_are_timed_by_their_own_timestamps() -> None:
     order = [0] + [number for first in range(1, 88, 3) for number in (first + 2, first, first + 1)]
-    dates = Stamped(BASE)
+    dates = StampedFrames(BASE)
     now = 0.0
     for number in order:
         now = max(now, (number + 2) / 25 + BASE)
-        began = dates.date(now, number / 25)
+        exposure_start = dates.exposure_start(now, number / 25)
     assert dates.lag <= 3 / 25
-    assert number / 25 - 0.5 <= began <= (number + 2) / 25
+    assert number / 25 - 0.5 <= exposure_start <= (number + 2) / 25
 
 
-def test_the_lag_behind_the_quickest_is_told() -> None:
-    dates = Stamped()
+def test_lag_is_the_delay_beyond_the_shortest_one() -> None:
+    dates = StampedFrames()
     for number in range(30):
-        dates.date(number / 10, number / 10)
+        dates.exposure_start(number / 10, number / 10)
     assert dates.lag == pytest.approx(0, abs=1e-9)
-    dates.date(9.0, 3.0)
+    dates.exposure_start(9.0, 3.0)
     assert dates.lag == pytest.approx(6, abs=0.1)
 
 
@@ -116,22 +116,22 @@ def test_the_lag_behind_the_quickest_is_told() -> None:
     stall=st.floats(0.1, 2),
     held=st.booleans(),
 )
-def test_without_stamps_frames_that_a_stall_held_back_are_never_new(rate: int, stall: float, held: bool) -> None:
+def test_without_timestamps_frames_delayed_by_a_stall_are_never_new(rate: int, stall: float, held: bool) -> None:
     interval = 1 / rate
     made = [number * interval for number in range(10 * rate)]
     begin = made[3 * rate]
-    if not held:  # the camera itself made none
+    if not held:  # the camera made no frames
         made = [moment for moment in made if not begin <= moment < begin + stall]
     arrivals = [begin + stall + BASE if begin <= moment < begin + stall else moment + BASE for moment in made]
-    dates = Unstamped(BASE)
-    found = [dates.date(arrival) for arrival in arrivals]
-    for moment, began in zip(made, found, strict=True):
-        assert began <= moment - interval + 1e-6 or began <= moment - stall + 1e-6
-    assert found[0] == UNKNOWN
+    dates = UnstampedFrames(BASE)
+    found = [dates.exposure_start(arrival) for arrival in arrivals]
+    for moment, exposure_start in zip(made, found, strict=True):
+        assert exposure_start <= moment - interval + 1e-6 or exposure_start <= moment - stall + 1e-6
+    assert found[0] == UNKNOWN_START
     assert found[-1] == pytest.approx(made[-1] - interval, abs=1e-6)
 
 
-def test_without_stamps_nothing_is_believed_of_the_first_half_second() -> None:
-    dates = Unstamped()
-    found = [dates.date(number * 0.001) for number in range(400)]
-    assert set(found) == {UNKNOWN}
+def test_without_timestamps_the_first_half_second_is_unknown() -> None:
+    dates = UnstampedFrames()
+    found = [dates.exposure_start(number * 0.001) for number in range(400)]
+    assert set(found) == {UNKNOWN_START}

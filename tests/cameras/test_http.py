@@ -1,4 +1,4 @@
-"""HTTP cameras: streams of JPEGs and single images, from a camera that is a process of its own."""
+"""HTTP cameras: streams of JPEGs and single images, from a camera in another process."""
 
 import contextlib
 import itertools
@@ -17,10 +17,10 @@ from dog.cameras.http import HttpSource, MultipartReader
 from dog.cameras.source import Frame
 from dog.errors import CameraOffline
 from dog.images import inspect
-from tests.support.sources import Line, SourceProcess, make_http_camera, make_tls, read_comment, read_to_end
+from tests.support.sources import NetworkLink, SourceProcess, make_http_camera, make_tls, read_comment, read_to_end
 from tests.support.sources.http_camera import BOUNDARIES
 
-PATIENCE = 10.0
+FRAME_TIMEOUT = 10.0
 SECRET = "s%40cr%2Fet%3A1"
 PASSWORD = "s@cr/et:1"
 
@@ -33,11 +33,11 @@ def camera() -> Iterator[SourceProcess]:
 
 @pytest.fixture
 def watch() -> Iterator[Callable[..., HttpSource]]:
-    """`watch(camera, path)`: its source, opened."""
+    """Return `watch(camera, path)`, which opens the camera's source."""
     sources: list[HttpSource] = []
 
     def start(
-        camera: SourceProcess | Line, path: str = "/stream", *, user: str = "", latency: float = 0.0
+        camera: SourceProcess | NetworkLink, path: str = "/stream", *, user: str = "", latency: float = 0.0
     ) -> HttpSource:
         source = HttpSource(f"http://{user}127.0.0.1:{camera.port}{path}", latency=latency)
         sources.append(source)
@@ -53,14 +53,14 @@ Watch = Callable[..., HttpSource]
 
 
 def read_fresh(source: HttpSource, pressed: float) -> Frame:
-    """The first frame that says to be newer than the press."""
-    while (frame := source.read(PATIENCE)).began < pressed:
+    """Return the first frame whose exposure starts after the request."""
+    while (frame := source.read(FRAME_TIMEOUT)).exposure_start < pressed:
         pass
     return frame
 
 
-def answer_with(*pieces: bytes) -> int:
-    """The port of a camera that answers one request with just that, and ends."""
+def serve_once(*pieces: bytes) -> int:
+    """Serve one request with these bytes. Return the port."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -79,9 +79,7 @@ def answer_with(*pieces: bytes) -> int:
 
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_every_frame_comes_whole_and_in_order_however_sloppy_the_stream_is(
-    boundary: str, length: bool, watch: Watch
-) -> None:
+def test_frames_arrive_complete_and_in_order_from_sloppy_streams(boundary: str, length: bool, watch: Watch) -> None:
     arguments = ["--boundary", boundary, "--rate", "200"] + ([] if length else ["--no-length"])
     if boundary == "none" and not length:
         pytest.skip("nothing says where such a frame ends")
@@ -90,74 +88,74 @@ def test_every_frame_comes_whole_and_in_order_however_sloppy_the_stream_is(
         assert source.streams
         numbers = []
         for _ in range(50):
-            picture = source.read(PATIENCE).picture()
-            assert inspect(picture).content_type == "image/jpeg"
-            numbers.append(read_comment(picture)[0])
+            image = source.read(FRAME_TIMEOUT).image()
+            assert inspect(image).content_type == "image/jpeg"
+            numbers.append(read_comment(image)[0])
     assert numbers == list(range(numbers[0], numbers[0] + 50))
 
 
-def test_without_lengths_and_boundaries_it_is_said_that_frames_have_no_end(watch: Watch) -> None:
+def test_a_stream_without_lengths_and_boundaries_is_refused(watch: Watch) -> None:
     with make_http_camera("--boundary", "none", "--no-length") as camera:
         source = watch(camera)
-        with pytest.raises(CameraOffline, match="the end of a picture is unknown"):
-            source.read(PATIENCE)
+        with pytest.raises(CameraOffline, match="the end of a frame is unknown"):
+            source.read(FRAME_TIMEOUT)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--no-length",)])
-def test_the_frame_that_is_given_was_exposed_after_the_press(arguments: tuple[str, ...], watch: Watch) -> None:
+def test_a_fresh_frame_was_exposed_after_the_request(arguments: tuple[str, ...], watch: Watch) -> None:
     with make_http_camera("--rate", "5", *arguments) as camera:
         source = watch(camera)
         for _ in range(5):
             pressed = time.monotonic()
             frame = read_fresh(source, pressed)
-            made = read_comment(frame.picture())[1]
+            made = read_comment(frame.image())[1]
             assert made >= pressed
-            assert frame.began <= made - 0.1  # half of an interval: the exposure may have taken it all
+            assert frame.exposure_start <= made - 0.1  # half an interval: the exposure may last a whole one
 
 
-def test_of_the_frames_that_were_held_back_none_is_taken_for_new(watch: Watch) -> None:
+def test_frames_that_the_camera_delayed_do_not_count_as_new(watch: Watch) -> None:
     with make_http_camera() as camera:
         source = watch(camera)
         read_fresh(source, time.monotonic())
-        camera.say("hold")
+        camera.send_command("hold")
         time.sleep(0.7)  # frames pile up at the camera
         pressed = time.monotonic()
-        camera.say("release")
+        camera.send_command("release")
         held = 0
-        while (frame := source.read(PATIENCE)).began < pressed:
-            held += read_comment(frame.picture())[1] < pressed
+        while (frame := source.read(FRAME_TIMEOUT)).exposure_start < pressed:
+            held += read_comment(frame.image())[1] < pressed
         assert held >= 5
-        assert read_comment(frame.picture())[1] >= pressed
+        assert read_comment(frame.image())[1] >= pressed
 
 
-def test_of_what_the_network_held_back_none_is_taken_for_new(watch: Watch) -> None:
-    with make_http_camera() as camera, Line(camera.port) as line:
+def test_frames_that_the_network_delayed_do_not_count_as_new(watch: Watch) -> None:
+    with make_http_camera() as camera, NetworkLink(camera.port) as line:
         source = watch(line)
         read_fresh(source, time.monotonic())
         line.hold()
         time.sleep(0.7)
         pressed = time.monotonic()
         line.release()
-        assert read_comment(read_fresh(source, pressed).picture())[1] >= pressed
+        assert read_comment(read_fresh(source, pressed).image())[1] >= pressed
 
 
-def test_a_camera_that_takes_long_to_send_has_its_latency_taken_off(watch: Watch, camera: SourceProcess) -> None:
+def test_latency_is_subtracted_from_the_exposure_start(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, latency=3.0)
     for _ in range(20):
-        frame = source.read(PATIENCE)
-    assert frame.began <= read_comment(frame.picture())[1] - 3.0
+        frame = source.read(FRAME_TIMEOUT)
+    assert frame.exposure_start <= read_comment(frame.image())[1] - 3.0
 
 
-def test_a_frozen_stream_is_given_up_when_patience_is_at_its_end(watch: Watch) -> None:
+def test_a_frozen_stream_is_given_up_at_the_timeout(watch: Watch) -> None:
     with make_http_camera() as camera:
         source = watch(camera)
-        source.read(PATIENCE)
-        camera.say("freeze")
-        with pytest.raises(CameraOffline, match=r"no picture for 0\.3 s"):
+        source.read(FRAME_TIMEOUT)
+        camera.send_command("freeze")
+        with pytest.raises(CameraOffline, match=r"no frame for 0\.3 s"):
             read_to_end(source, 0.3)
 
 
-def test_a_frame_that_only_trickles_is_given_up_when_patience_is_at_its_end() -> None:
+def test_a_trickling_frame_is_given_up_at_the_timeout() -> None:
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=f\r\n\r\n"
         b"--f\r\nContent-Length: 999\r\n\r\n"
@@ -178,50 +176,50 @@ def test_a_frame_that_only_trickles_is_given_up_when_patience_is_at_its_end() ->
     threading.Thread(target=trickle, daemon=True).start()
     source = HttpSource(f"http://127.0.0.1:{server.getsockname()[1]}/")
     source.open()
-    with pytest.raises(CameraOffline, match=r"no picture for 0\.3 s"):
+    with pytest.raises(CameraOffline, match=r"no frame for 0\.3 s"):
         source.read(0.3)
     source.close()
     server.close()
 
 
-def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(watch: Watch) -> None:
+def test_a_killed_camera_is_noticed_at_once_and_can_be_opened_again(watch: Watch) -> None:
     with make_http_camera() as camera:
         source = watch(camera)
-        source.read(PATIENCE)
+        source.read(FRAME_TIMEOUT)
         camera.kill()
         with pytest.raises(CameraOffline, match="ended its stream"):
-            read_to_end(source, PATIENCE)
+            read_to_end(source, FRAME_TIMEOUT)
         source.close()
         assert not source.is_back()
         with pytest.raises(CameraOffline, match="refused the connection"):
             watch(camera)
         camera.start()
         pressed = time.monotonic()
-        assert read_comment(read_fresh(watch(camera), pressed).picture())[1] >= pressed
+        assert read_comment(read_fresh(watch(camera), pressed).image())[1] >= pressed
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "reason"),
     [
-        (b"GIF89a and so on and so on\r\n\r\n", "a picture has no head"),
+        (b"GIF89a and so on and so on\r\n\r\n", "a frame has no header"),
         (b"--f\r\nContent-Length: 99999999999\r\n\r\n", "more than 64 MiB"),
-        (b"--f\r\n" + b"a: b\r\n" * 200, "a picture has no head"),
+        (b"--f\r\n" + b"a: b\r\n" * 200, "a frame has no header"),
         (b"--f\r\nx: " + bytes(9000), "does not end"),
         (b"--f\r\nContent-Length: 100\r\n\r\nhalf", "ended its stream"),
         (b"", "ended its stream"),
     ],
 )
-def test_a_damaged_stream_is_told_as_such(body: bytes, said: str) -> None:
+def test_a_damaged_stream_raises_camera_offline(body: bytes, reason: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=f\r\n\r\n"
-    source = HttpSource(f"http://127.0.0.1:{answer_with(head, body)}/")
+    source = HttpSource(f"http://127.0.0.1:{serve_once(head, body)}/")
     source.open()
-    with pytest.raises(CameraOffline, match=said):
-        source.read(PATIENCE)
+    with pytest.raises(CameraOffline, match=reason):
+        source.read(FRAME_TIMEOUT)
     source.close()
 
 
 class Pieces:
-    """An answer whose body comes in these pieces."""
+    """A response whose body arrives in these pieces."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = [piece for piece in pieces if piece]
@@ -238,7 +236,7 @@ class Pieces:
     length=st.booleans(),
     delimiter=st.sampled_from([b"--frame", b"--"]),
 )
-def test_parts_are_the_same_wherever_the_stream_is_cut_into_pieces(
+def test_multipart_parts_do_not_depend_on_how_the_stream_is_split(
     parts: list[bytes], cuts: list[int], length: bool, delimiter: bytes
 ) -> None:
     assume(length or not any(b"\n" + delimiter in b"\n" + part + b"\r\n" for part in parts))
@@ -258,7 +256,7 @@ def test_parts_are_the_same_wherever_the_stream_is_cut_into_pieces(
 @given(
     st.lists(st.sampled_from([b"--f\r\n", b"\r\n", b"\n", b"a: b\r\n", b"Content-Length: 3\r\n", b"xyz"]), max_size=40)
 )
-def test_junk_in_a_stream_comes_to_an_end_and_is_told(junk: list[bytes]) -> None:
+def test_junk_in_a_stream_ends_with_an_error(junk: list[bytes]) -> None:
     with pytest.raises(CameraOffline):
         read_parts(MultipartReader(Pieces(junk)))  # type: ignore[arg-type]
 
@@ -271,92 +269,90 @@ def read_parts(parts: MultipartReader) -> None:
 # ---- stills
 
 
-def test_an_address_that_gives_one_image_is_asked_for_each_frame(watch: Watch, camera: SourceProcess) -> None:
+def test_a_url_of_one_image_is_requested_for_each_frame(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, "/still")
     assert not source.streams
     for _ in range(3):
         pressed = time.monotonic()
-        frame = source.read(PATIENCE)
-        _, made = read_comment(frame.picture())
-        assert pressed <= frame.began <= made
-        assert inspect(frame.picture()).width == 64
+        frame = source.read(FRAME_TIMEOUT)
+        _, made = read_comment(frame.image())
+        assert pressed <= frame.exposure_start <= made
+        assert inspect(frame.image()).width == 64
 
 
-def test_a_still_camera_with_a_latency_is_asked_when_what_it_had_stored_is_new(
-    watch: Watch, camera: SourceProcess
-) -> None:
+def test_a_still_camera_is_requested_after_its_latency(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, "/still", latency=0.3)
     pressed = time.monotonic()
-    frame = source.read(PATIENCE)
-    assert pressed <= frame.began <= read_comment(frame.picture())[1] - 0.3
+    frame = source.read(FRAME_TIMEOUT)
+    assert pressed <= frame.exposure_start <= read_comment(frame.image())[1] - 0.3
 
 
-def test_an_image_that_ends_early_is_not_given() -> None:
+def test_an_image_that_ends_early_is_refused() -> None:
     ok = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 100\r\n\r\n"
-    port = answer_with(ok, b"half")
+    port = serve_once(ok, b"half")
     source = HttpSource(f"http://127.0.0.1:{port}/")
-    with pytest.raises(CameraOffline, match="before the picture was complete"):
-        source.read(PATIENCE)
+    with pytest.raises(CameraOffline, match="before the image was complete"):
+        source.read(FRAME_TIMEOUT)
     source.close()
 
 
-def test_an_image_that_is_too_large_is_not_read_to_its_end(watch: Watch, camera: SourceProcess) -> None:
+def test_a_too_large_image_is_not_read_to_its_end(watch: Watch, camera: SourceProcess) -> None:
     source = watch(camera, "/large")
     with pytest.raises(CameraOffline, match="more than 64 MiB"):
         source.read(60)
 
 
-def test_a_head_that_trickles_is_given_up(camera: SourceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.cameras.http.OPENING", 0.3)
+def test_trickling_response_headers_are_given_up(camera: SourceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.cameras.http.OPEN_TIMEOUT", 0.3)
     source = HttpSource(f"http://127.0.0.1:{camera.port}/trickle")
     with pytest.raises(CameraOffline, match="does not answer"):
         source.open()
     source.close()
 
 
-# ---- what goes wrong
+# ---- errors
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "reason"),
     [
         ("/nothing", "nothing at this path"),
         ("/page", "gives a web page"),
         ("/endless/1", "redirects too often"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_said(path: str, said: str, camera: SourceProcess, watch: Watch) -> None:
-    with pytest.raises(CameraOffline, match=said):
+def test_a_wrong_url_is_refused_with_the_reason(path: str, reason: str, camera: SourceProcess, watch: Watch) -> None:
+    with pytest.raises(CameraOffline, match=reason):
         watch(camera, path)
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(403, "does not let this user"), (503, "busy"), (500, "status 500 instead")]
+    ("status", "reason"), [(403, "does not let this user"), (503, "busy"), (500, "status 500 instead")]
 )
-def test_what_a_camera_answers_instead_of_a_picture_is_said(status: int, said: str, watch: Watch) -> None:
+def test_an_error_status_is_explained(status: int, reason: str, watch: Watch) -> None:
     with make_http_camera() as camera:
         source = watch(camera, "/still")
-        camera.say(f"status {status}")
-        with pytest.raises(CameraOffline, match=said):
-            source.read(PATIENCE)
+        camera.send_command(f"status {status}")
+        with pytest.raises(CameraOffline, match=reason):
+            source.read(FRAME_TIMEOUT)
 
 
-def test_what_does_not_speak_http_is_said() -> None:
-    source = HttpSource(f"http://127.0.0.1:{answer_with(b'SSH-2.0-OpenSSH_9.2')}/")
+def test_a_server_that_does_not_speak_http_is_refused() -> None:
+    source = HttpSource(f"http://127.0.0.1:{serve_once(b'SSH-2.0-OpenSSH_9.2')}/")
     with pytest.raises(CameraOffline, match="can't be understood"):
         source.open()
 
 
-def test_a_name_that_nobody_knows_is_said() -> None:
+def test_an_unknown_host_name_is_reported() -> None:
     with pytest.raises(CameraOffline, match="host name is unknown"):
         HttpSource("http://porch.invalid/").open()
 
 
 def test_a_redirect_is_followed(camera: SourceProcess, watch: Watch) -> None:
-    assert read_comment(watch(camera, "/elsewhere").read(PATIENCE).picture())
+    assert read_comment(watch(camera, "/elsewhere").read(FRAME_TIMEOUT).image())
 
 
-def test_no_answer_may_come_from_a_cache() -> None:
+def test_requests_forbid_cached_responses() -> None:
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -374,13 +370,13 @@ def test_no_answer_may_come_from_a_cache() -> None:
 
 
 def test_a_certificate_must_be_trusted(camera: SourceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Line(camera.port, make_tls(tmp_path)) as line:
+    with NetworkLink(camera.port, make_tls(tmp_path)) as line:
         source = HttpSource(f"https://127.0.0.1:{line.port}/stream")
         with pytest.raises(CameraOffline, match="certificate is not trusted"):
             source.open()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         source.open()
-        assert read_comment(source.read(PATIENCE).picture())
+        assert read_comment(source.read(FRAME_TIMEOUT).image())
         source.close()
         with pytest.raises(CameraOffline, match="TLS handshake with the camera failed"):
             HttpSource(f"https://127.0.0.1:{camera.port}/stream").open()
@@ -390,15 +386,15 @@ def test_a_certificate_must_be_trusted(camera: SourceProcess, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("auth", ["basic", "md5", "sha-256"])
-def test_the_user_and_the_password_are_sent_where_they_are_asked_for(auth: str, watch: Watch) -> None:
+def test_user_and_password_are_sent_if_the_camera_requests_them(auth: str, watch: Watch) -> None:
     with make_http_camera("--user", "ad min", "--password", PASSWORD, "--auth", auth) as camera:
         source = watch(camera, "/still", user=f"ad%20min:{SECRET}@")
-        assert read_comment(source.read(PATIENCE).picture())
-        assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE)
+        assert read_comment(source.read(FRAME_TIMEOUT).image())
+        assert watch(camera, user=f"ad%20min:{SECRET}@").read(FRAME_TIMEOUT)
 
 
 @pytest.mark.parametrize("auth", ["basic", "md5", "sha-256"])
-def test_a_wrong_password_is_tried_once_and_said(auth: str, watch: Watch) -> None:
+def test_a_wrong_password_is_tried_once_and_reported(auth: str, watch: Watch) -> None:
     with make_http_camera("--user", "admin", "--password", "another", "--auth", auth) as camera:
         with pytest.raises(CameraOffline, match="refuses the user or the password"):
             watch(camera, user=f"admin:{SECRET}@")
@@ -408,11 +404,11 @@ def test_a_wrong_password_is_tried_once_and_said(auth: str, watch: Watch) -> Non
     assert "refused 2" not in camera.stderr
 
 
-def test_the_password_does_not_follow_to_another_host() -> None:
+def test_the_password_is_not_sent_to_another_host() -> None:
     asked: list[bytes] = []
     server = socket.create_server(("127.0.0.2", 0))
 
-    def ask() -> None:
+    def send_request() -> None:
         for _ in range(2):
             try:
                 connection = server.accept()[0]
@@ -422,21 +418,21 @@ def test_the_password_does_not_follow_to_another_host() -> None:
             connection.sendall(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
             connection.close()
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    start_capture = threading.Thread(target=send_request)
+    start_capture.start()
     there = f"http://127.0.0.2:{server.getsockname()[1]}/"
-    port = answer_with(f"HTTP/1.1 302 Over there\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
+    port = serve_once(f"HTTP/1.1 302 Over there\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
     source = HttpSource(f"http://admin:{SECRET}@127.0.0.1:{port}/")
     with pytest.raises(CameraOffline, match="redirects to another host"):
         source.open()
     server.shutdown(socket.SHUT_RDWR)
-    asking.join()
+    start_capture.join()
     server.close()
     assert len(asked) == 1
     assert b"Authorization" not in asked[0]
 
 
-def test_no_error_holds_the_password_or_tells_viewers_the_address(camera: SourceProcess) -> None:
+def test_errors_contain_no_password_and_messages_no_url(camera: SourceProcess) -> None:
     place = f"127.0.0.1:{camera.port}"
     closed = socket.create_server(("127.0.0.1", 0))
     refusing = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -448,15 +444,15 @@ def test_no_error_holds_the_password_or_tells_viewers_the_address(camera: Source
         f"{place}/endless/1",
         f"{refusing}/",
         "porch.invalid/",
-        f"127.0.0.1:{answer_with(b'nonsense')}/",
-        f"127.0.0.1:{answer_with(leading_nowhere)}/",
-        f"127.0.0.1:{answer_with(b'')}/",
+        f"127.0.0.1:{serve_once(b'nonsense')}/",
+        f"127.0.0.1:{serve_once(leading_nowhere)}/",
+        f"127.0.0.1:{serve_once(b'')}/",
     ):
         source = HttpSource(f"http://admin:{SECRET}@{where}")
-        with pytest.raises(CameraOffline) as told:
+        with pytest.raises(CameraOffline) as caught:
             source.open()
         source.close()
-        error = told.value
+        error = caught.value
         for secret in ("admin", SECRET, PASSWORD, SECRET.lower()):
             assert secret not in f"{error} {error.message} {error.detail} {error!r} {error.args}", where
         assert "127.0.0.1" not in error.message
@@ -465,7 +461,7 @@ def test_no_error_holds_the_password_or_tells_viewers_the_address(camera: Source
         assert error.__suppress_context__
 
 
-def test_a_hundred_openings_leave_no_descriptor(camera: SourceProcess) -> None:
+def test_a_hundred_openings_leak_no_descriptor(camera: SourceProcess) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -473,7 +469,7 @@ def test_a_hundred_openings_leave_no_descriptor(camera: SourceProcess) -> None:
         source = HttpSource(f"http://127.0.0.1:{camera.port}{path}")
         with contextlib.suppress(CameraOffline):
             source.open()
-            source.read(PATIENCE)
+            source.read(FRAME_TIMEOUT)
         source.close()
 
     open_and_close("/stream")

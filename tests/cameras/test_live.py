@@ -1,6 +1,6 @@
-"""LiveCamera: which frame a capture gets, when a camera is lost, and what the preview shows.
+"""LiveCamera: the frame of a capture, the loss of a camera, and the preview.
 
-The source is in the test's hand: it gives the frames that the test puts in, each with the moment its exposure began.
+The test controls the source: it adds each frame, with the start of its exposure.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
-from dog.cameras import Still, live
+from dog.cameras import CapturedImage, live
 from dog.cameras import source_reader as reader
 from dog.cameras.frame_quality import FrameInspector, FrameStats, Thresholds
 from dog.cameras.live import LiveCamera
-from dog.cameras.pixel_formats import shrink
+from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError
 from tests.support.cameras import make_picture
@@ -30,15 +30,15 @@ BLACK = make_picture("black")
 
 
 @dataclass
-class HandFrame:
-    """A frame of the test's making; a callable `began` is asked when the frame is."""
+class ManualFrame:
+    """A frame made by the test, which counts how often it is decoded."""
 
     data: bytes = field(default_factory=make_picture)
-    began: float = 0.0
+    exposure_start: float = 0.0
     raw: bytes = b""
     decoded: int = 0
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         self.decoded += 1
         return self.data
 
@@ -47,35 +47,35 @@ class HandFrame:
         return None
 
     def preview(self) -> bytes:
-        return shrink(self.picture())
+        return shrink_to_preview(self.image())
 
 
-class HandSource:
-    """Gives what the test puts into `frames`: frames, or errors to raise; `hang` is an event it then waits for."""
+class ManualSource:
+    """A source of the `frames` that the test adds: frames, errors to raise, or events to wait for."""
 
     streams = True
     settles = False
 
     def __init__(self) -> None:
-        self.frames: queue.SimpleQueue[HandFrame | Exception | threading.Event] = queue.SimpleQueue()
-        self.trouble: CaptureError | None = None
+        self.frames: queue.SimpleQueue[ManualFrame | Exception | threading.Event] = queue.SimpleQueue()
+        self.open_error: CaptureError | None = None
         self.there = True
         self.opened = self.closed = self.read_count = 0
         self.serial = 0
 
     def open(self) -> None:
         self.opened += 1
-        if self.trouble is not None:
-            raise self.trouble
+        if self.open_error is not None:
+            raise self.open_error
 
-    def read(self, _patience: float) -> Frame:
+    def read(self, _timeout: float) -> Frame:
         given = self.frames.get()
         if isinstance(given, threading.Event):
             given.wait()
             given = self.frames.get()
         if isinstance(given, Exception):
             raise given
-        assert isinstance(given, HandFrame)
+        assert isinstance(given, ManualFrame)
         self.read_count += 1
         return given
 
@@ -85,10 +85,10 @@ class HandSource:
     def is_back(self) -> bool:
         return self.there
 
-    def give(self, data: bytes | None = None, *, age: float = 0.0, raw: bytes | None = None) -> HandFrame:
-        """A frame whose exposure began so many seconds ago."""
+    def add_frame(self, data: bytes | None = None, *, age: float = 0.0, raw: bytes | None = None) -> ManualFrame:
+        """Add a frame whose exposure started `age` seconds ago."""
         self.serial += 1
-        frame = HandFrame(
+        frame = ManualFrame(
             make_picture() if data is None else data,
             time.monotonic() - age,
             b"frame %d" % self.serial if raw is None else raw,
@@ -98,22 +98,22 @@ class HandSource:
 
 
 class Live(LiveCamera):
-    """A LiveCamera of one HandSource, with what it said of being lost."""
+    """A LiveCamera of one ManualSource, with its reported losses."""
 
-    def __init__(self, source: HandSource, thresholds: Thresholds, timeout: float) -> None:
+    def __init__(self, source: ManualSource, thresholds: Thresholds, timeout: float) -> None:
         super().__init__(lambda: source, thresholds=thresholds, timeout=timeout, preview_rate=60)
         self.source = source
         self.lost: list[CaptureError] = []
 
     async def start(self) -> None:
-        """Open it, and give the first frame."""
-        self.source.give()
+        """Open the camera, and add its first frame."""
+        self.source.add_frame()
         await self.open(self.lost.append)
 
-    async def asking(self) -> asyncio.Task[Still]:
-        """A capture that waits for its frame."""
+    async def start_capture(self) -> asyncio.Task[CapturedImage]:
+        """Start a capture, and wait until it waits for its frame."""
         capture = asyncio.create_task(self.capture())
-        await until(lambda: self._reader is None or self._reader._wish is not None)
+        await until(lambda: self._reader is None or self._reader._request is not None)
         return capture
 
 
@@ -125,7 +125,7 @@ async def make() -> AsyncIterator[Make]:
     made: list[Live] = []
 
     def make_live(thresholds: Thresholds = FIXED, timeout: float = 60.0, **about: bool) -> Live:
-        source = HandSource()
+        source = ManualSource()
         for name, value in about.items():
             setattr(source, name, value)
         made.append(Live(source, thresholds, timeout))
@@ -133,7 +133,7 @@ async def make() -> AsyncIterator[Make]:
 
     yield make_live
     for one in made:
-        readers = [thread for thread in threading.enumerate() if isinstance(thread, reader.Reader)]
+        readers = [thread for thread in threading.enumerate() if isinstance(thread, reader.SourceReader)]
         for thread in readers:
             if thread._source is one.source:
                 thread.stop()
@@ -141,70 +141,70 @@ async def make() -> AsyncIterator[Make]:
         await one.close()
 
 
-async def test_a_capture_gets_the_first_frame_whose_exposure_began_after_it(make: Make) -> None:
+async def test_a_capture_gets_the_first_frame_exposed_after_the_request(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     for age in (0.5, 0.3, 0.1):
-        camera.source.give(make_picture("red"), age=age)
-    fresh = camera.source.give(make_picture("green"))
-    camera.source.give(make_picture("blue"))
-    still = await capture
-    assert (still.data, still.began) == (fresh.data, fresh.began)
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.retaken) == ("good", 0)
+        camera.source.add_frame(make_picture("red"), age=age)
+    fresh = camera.source.add_frame(make_picture("green"))
+    camera.source.add_frame(make_picture("blue"))
+    captured = await capture
+    assert (captured.data, captured.exposure_start) == (fresh.data, fresh.exposure_start)
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.retaken) == ("good", 0)
 
 
-async def test_nothing_is_decoded_while_nobody_asks(make: Make) -> None:
+async def test_nothing_is_decoded_without_a_request(make: Make) -> None:
     camera = make()
     await camera.start()
-    frames = [camera.source.give() for _ in range(20)]
+    frames = [camera.source.add_frame() for _ in range(20)]
     await until(lambda: camera.source.read_count == 21)
     assert [frame.decoded for frame in frames] == [0] * 20
-    capture = await camera.asking()
-    stale, fresh, late = camera.source.give(age=1), camera.source.give(), camera.source.give()
+    capture = await camera.start_capture()
+    stale, fresh, late = camera.source.add_frame(age=1), camera.source.add_frame(), camera.source.add_frame()
     await capture
     await until(lambda: camera.source.read_count == 24)
-    assert (stale.decoded, fresh.decoded, late.decoded) == (1, 1, 0)  # there is time to look at the one before
+    assert (stale.decoded, fresh.decoded, late.decoded) == (1, 1, 0)  # the preceding frame is inspected during the wait
 
 
-async def test_frames_that_are_cut_off_are_taken_again_and_said(make: Make) -> None:
+async def test_cut_off_frames_are_retaken_and_reported(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1)
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1)
     for _ in range(20):
-        camera.source.give(make_picture("red")[:-20])
-    camera.source.give(make_picture("green"))
-    still = await capture
-    assert still.data == make_picture("green")
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.retaken, still.quality.found) == ("good", 20, ("damaged",))
+        camera.source.add_frame(make_picture("red")[:-20])
+    camera.source.add_frame(make_picture("green"))
+    captured = await capture
+    assert captured.data == make_picture("green")
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.retaken, captured.quality.found) == ("good", 20, ("damaged",))
 
 
-async def test_a_camera_that_only_gives_damaged_frames_fails_at_the_time_limit(make: Make) -> None:
+async def test_a_camera_with_only_damaged_frames_fails_at_the_time_limit(make: Make) -> None:
     camera = make(timeout=0.05)
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     while not capture.done():
-        camera.source.give(make_picture()[:-20])
+        camera.source.add_frame(make_picture()[:-20])
         await asyncio.sleep(0.01)
     with pytest.raises(BadImage, match="cut off") as caught:
         await capture
-    assert "frames were let go" in caught.value.detail
+    assert "frames were rejected" in caught.value.detail
 
 
-async def test_a_frame_like_the_one_before_is_not_decoded_while_the_press_waits(
+async def test_a_frame_similar_to_the_preceding_one_is_not_decoded_during_a_capture(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bytes] = []
-    look = FrameInspector.look
+    look = FrameInspector.inspect
 
-    def note(judge: FrameInspector, picture: bytes) -> FrameStats:
-        looks.append(picture)
-        return look(judge, picture)
+    def note(judge: FrameInspector, image: bytes) -> FrameStats:
+        looks.append(image)
+        return look(judge, image)
 
-    monkeypatch.setattr(FrameInspector, "look", note)
+    monkeypatch.setattr(FrameInspector, "inspect", note)
     one, two, three = (encode(draw(640, 480, seed=seed), quality=95) for seed in (1, 2, 3))
     black = encode(Image.new("RGB", (640, 480)), quality=95)
     camera = make()
@@ -215,102 +215,102 @@ async def test_a_frame_like_the_one_before_is_not_decoded_while_the_press_waits(
         ([black, three], [one, black]),
     ):
         looks.clear()
-        capture = await camera.asking()
-        camera.source.give(one, age=1, raw=one)
+        capture = await camera.start_capture()
+        camera.source.add_frame(one, age=1, raw=one)
         for frame in frames:
-            camera.source.give(frame, raw=frame)
+            camera.source.add_frame(frame, raw=frame)
         assert (await capture).data == frames[-1]
-        assert looks[-len(looked_at) :] == looked_at  # the very first frame may have been looked at, too
+        assert looks[-len(looked_at) :] == looked_at  # the very first frame may have been inspected, too
 
 
-async def test_a_black_frame_is_taken_again_and_a_brighter_one_counts(make: Make) -> None:
+async def test_a_black_frame_is_retaken_until_a_brighter_one_arrives(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1)
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1)
     for _ in range(3):
-        camera.source.give(BLACK)
-    camera.source.give(make_picture("white"))
-    still = await capture
-    assert still.quality is not None
-    assert (still.quality.verdict, still.quality.found, still.quality.retaken) == ("good", ("black",), 3)
-    assert still.quality.brightness == 1.0
+        camera.source.add_frame(BLACK)
+    camera.source.add_frame(make_picture("white"))
+    captured = await capture
+    assert captured.quality is not None
+    assert (captured.quality.verdict, captured.quality.found, captured.quality.retaken) == ("good", ("black",), 3)
+    assert captured.quality.brightness == 1.0
 
 
-async def test_where_it_stays_dark_the_black_picture_is_given_and_said_to_be_black(make: Make) -> None:
+async def test_a_black_image_is_returned_with_its_verdict_if_it_stays_dark(make: Make) -> None:
     camera = make(Thresholds(warm_up=0, retake=0))
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1)
-    camera.source.give(BLACK)
-    still = await capture
-    assert still.quality is not None
-    assert (still.data, still.quality.verdict, still.quality.brightness) == (BLACK, "black", 0.0)
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1)
+    camera.source.add_frame(BLACK)
+    captured = await capture
+    assert captured.quality is not None
+    assert (captured.data, captured.quality.verdict, captured.quality.brightness) == (BLACK, "black", 0.0)
 
 
-async def test_a_frame_that_is_the_very_same_as_the_one_before_is_not_taken(make: Make) -> None:
+async def test_a_frame_equal_to_the_previous_one_is_rejected(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1, raw=b"same")
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1, raw=b"same")
     for _ in range(3):
-        camera.source.give(raw=b"same")
-    moved = camera.source.give(make_picture("green"), raw=b"moved")
-    still = await capture
-    assert still.data == moved.data
-    assert still.quality is not None
-    assert (still.quality.found, still.quality.retaken) == (("frozen",), 3)
+        camera.source.add_frame(raw=b"same")
+    moved = camera.source.add_frame(make_picture("green"), raw=b"moved")
+    captured = await capture
+    assert captured.data == moved.data
+    assert captured.quality is not None
+    assert (captured.quality.found, captured.quality.retaken) == (("frozen",), 3)
 
 
-async def test_a_camera_that_stays_frozen_fails_rather_than_give_an_old_picture(make: Make) -> None:
+async def test_a_frozen_camera_fails_instead_of_returning_an_old_frame(make: Make) -> None:
     camera = make(Thresholds(warm_up=0, retake=0))
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1, raw=b"same")
-    camera.source.give(raw=b"same")
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1, raw=b"same")
+    camera.source.add_frame(raw=b"same")
     with pytest.raises(CameraFault, match="is frozen"):
         await capture
 
 
-async def test_what_stands_still_may_be_taken_where_the_setting_says_so(make: Make) -> None:
+async def test_equal_frames_are_accepted_if_frozen_is_false(make: Make) -> None:
     camera = make(Thresholds(warm_up=0, frozen=False))
     await camera.start()
     for _ in range(2):
-        capture = await camera.asking()
-        camera.source.give(raw=b"same")
+        capture = await camera.start_capture()
+        camera.source.add_frame(raw=b"same")
         assert (await capture).quality is not None
 
 
 async def test_no_frame_is_taken_before_the_exposure_has_settled(make: Make) -> None:
     camera = make(Thresholds(warm_up=60), settles=True)
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     for grey in (20, 90, 140, 170, 190, 190, 190):
-        camera.source.give(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
-    settled = camera.source.give(make_picture("#bebebe"))
-    after = camera.source.give(make_picture("#bfbfbf"))
-    still = await capture
-    assert still.data in (settled.data, after.data)
-    assert still.quality is not None
-    assert still.quality.brightness > 0.7
+        camera.source.add_frame(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
+    settled = camera.source.add_frame(make_picture("#bebebe"))
+    after = camera.source.add_frame(make_picture("#bfbfbf"))
+    captured = await capture
+    assert captured.data in (settled.data, after.data)
+    assert captured.quality is not None
+    assert captured.quality.brightness > 0.7
 
 
-async def test_an_exposure_that_never_settles_is_waited_for_no_longer_than_warm_up(make: Make) -> None:
+async def test_waiting_for_a_settled_exposure_is_limited_by_warm_up(make: Make) -> None:
     camera = make(Thresholds(warm_up=0.05), settles=True)
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     turn = 0
     while not capture.done():
         turn += 1
-        camera.source.give(make_picture("white" if turn % 2 else "gray"))
+        camera.source.add_frame(make_picture("white" if turn % 2 else "gray"))
         await asyncio.sleep(0.01)
     assert (await capture).quality is not None
 
 
-async def test_a_camera_that_goes_by_itself_is_lost_at_once_and_its_capture_fails(make: Make) -> None:
+async def test_a_lost_camera_is_reported_at_once_and_its_capture_fails(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     camera.source.frames.put(CameraOffline("It was unplugged."))
     with pytest.raises(CameraOffline, match="unplugged"):
         await capture
@@ -325,9 +325,9 @@ async def test_a_lost_camera_can_be_opened_again(make: Make) -> None:
     camera = make()
     for turn in range(3):
         await camera.start()
-        capture = await camera.asking()
-        camera.source.give(age=1)
-        camera.source.give(make_picture("green"))
+        capture = await camera.start_capture()
+        camera.source.add_frame(age=1)
+        camera.source.add_frame(make_picture("green"))
         assert (await capture).data == make_picture("green")
         camera.source.frames.put(CameraOffline("It was unplugged."))
         await until(lambda turn=turn: len(camera.lost) == turn + 1)  # type: ignore[misc]
@@ -335,9 +335,9 @@ async def test_a_lost_camera_can_be_opened_again(make: Make) -> None:
     await until(lambda: camera.source.closed == 3)
 
 
-async def test_a_camera_that_can_t_be_opened_says_why_and_is_not_lost(make: Make) -> None:
+async def test_a_failed_opening_raises_the_reason_and_is_not_a_loss(make: Make) -> None:
     camera = make()
-    camera.source.trouble = CameraBusy("Another program has it.")
+    camera.source.open_error = CameraBusy("Another program has it.")
     with pytest.raises(CameraBusy):
         await camera.open(camera.lost.append)
     with pytest.raises(CameraBusy):
@@ -346,21 +346,23 @@ async def test_a_camera_that_can_t_be_opened_says_why_and_is_not_lost(make: Make
     await until(lambda: camera.source.closed == 1)
 
 
-async def test_a_press_while_the_camera_is_being_opened_waits_for_it(make: Make) -> None:
+async def test_a_capture_during_the_opening_waits_for_it(make: Make) -> None:
     camera = make()
     opening = asyncio.create_task(camera.open(camera.lost.append))
     await until(lambda: camera.source.opened == 1)
     capture = asyncio.create_task(camera.capture())
     await asyncio.sleep(0)
-    camera.source.give()
+    camera.source.add_frame()
     await opening
-    await until(lambda: camera._reader is not None and camera._reader._wish is not None)
-    camera.source.give(age=1)
-    camera.source.give(make_picture("green"))
+    await until(lambda: camera._reader is not None and camera._reader._request is not None)
+    camera.source.add_frame(age=1)
+    camera.source.add_frame(make_picture("green"))
     assert (await capture).data == make_picture("green")
 
 
-async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_of_a_driver_is_a_loss_and_is_logged(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     camera = make()
     await camera.start()
     camera.source.frames.put(ZeroDivisionError("inside"))
@@ -369,17 +371,18 @@ async def test_a_driver_that_breaks_is_lost_and_the_log_says_how(make: Make, cap
     assert "inside" in caplog.text
 
 
-async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_anew(
+async def test_a_driver_that_hangs_is_given_up_and_the_camera_can_be_opened_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "CLOSING", 0.05)
+    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 0.05)
     camera = make()
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     hang = threading.Event()
     camera.source.frames.put(hang)
     assert camera._reader is not None
-    camera._reader.read_limit = -live.SLACK  # so that it hangs at the next look, and not before the capture waits
+    # it counts as hanging at the next check, when the capture waits
+    camera._reader.read_limit = -live.READ_GRACE_SECONDS
     with pytest.raises(CameraOffline, match="has not answered for"):
         await capture
     assert len(camera.lost) == 1
@@ -389,20 +392,20 @@ async def test_a_driver_that_never_comes_back_is_given_up_and_the_camera_opened_
             await camera.open(camera.lost.append)
     assert threading.active_count() == threads
     hang.set()
-    camera.source.frames.put(HandFrame())
+    camera.source.frames.put(ManualFrame())
     await until(lambda: camera.source.closed == 1)
     await camera.start()
-    again = await camera.asking()
-    camera.source.give(age=1)
-    camera.source.give(make_picture("green"))
+    again = await camera.start_capture()
+    camera.source.add_frame(age=1)
+    camera.source.add_frame(make_picture("green"))
     assert (await again).data == make_picture("green")
     assert len(camera.lost) == 1
 
 
-async def test_a_camera_that_goes_in_the_moment_it_was_opened_is_not_open(make: Make) -> None:
+async def test_a_camera_lost_during_its_opening_is_not_open(make: Make) -> None:
     camera = make()
     for _ in range(20):
-        camera.source.give()
+        camera.source.add_frame()
         camera.source.frames.put(CameraOffline("It was unplugged."))
         with contextlib.suppress(CameraOffline):
             await camera.open(camera.lost.append)
@@ -411,7 +414,7 @@ async def test_a_camera_that_goes_in_the_moment_it_was_opened_is_not_open(make: 
             await camera.capture()
 
 
-async def test_a_press_while_an_offline_camera_is_tried_again_fails_at_once(make: Make) -> None:
+async def test_a_capture_during_a_new_attempt_of_an_offline_camera_fails_at_once(make: Make) -> None:
     camera = make()
     await camera.start()
     camera.source.frames.put(CameraOffline("It was unplugged."))
@@ -420,18 +423,16 @@ async def test_a_press_while_an_offline_camera_is_tried_again_fails_at_once(make
     await until(lambda: camera.source.opened == 2)
     with pytest.raises(CameraOffline, match="unplugged"):
         await camera.capture()
-    camera.source.give()
+    camera.source.add_frame()
     await opening
 
 
-async def test_a_device_that_does_not_let_go_is_told_as_gone_all_the_same(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_loss_is_reported_even_if_closing_the_device_hangs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     camera = make()
     await camera.start()
     hang = threading.Event()
     monkeypatch.setattr(camera.source, "close", hang.wait)
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     camera.source.frames.put(CameraOffline("It was unplugged."))
     with pytest.raises(CameraOffline, match="unplugged"):
         await capture
@@ -439,50 +440,50 @@ async def test_a_device_that_does_not_let_go_is_told_as_gone_all_the_same(
     hang.set()
 
 
-async def test_an_opening_that_is_given_up_leaves_no_reader(make: Make) -> None:
+async def test_a_cancelled_opening_leaves_no_reader(make: Make) -> None:
     camera = make()
     opening = asyncio.create_task(camera.open(camera.lost.append))
     await until(lambda: camera.source.opened == 1)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    camera.source.give()
+    camera.source.add_frame()
     await until(lambda: camera.source.closed == 1)
 
 
-async def test_the_exposure_has_as_long_to_settle_when_the_first_frame_is_late(make: Make) -> None:
+async def test_warm_up_begins_with_the_first_frame(make: Make) -> None:
     camera = make(Thresholds(warm_up=0.5), settles=True)
     opening = asyncio.create_task(camera.open(camera.lost.append))
     await asyncio.sleep(0.6)
-    camera.source.give(make_picture("#202020"))
+    camera.source.add_frame(make_picture("#202020"))
     await opening
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     for grey in (60, 120, 190, 190, 190, 190):
-        camera.source.give(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
-    camera.source.give(make_picture("#bebebe"))
-    still = await capture
-    assert still.quality is not None
-    assert still.quality.brightness > 0.7
+        camera.source.add_frame(make_picture(f"#{grey:02x}{grey:02x}{grey:02x}"))
+    camera.source.add_frame(make_picture("#bebebe"))
+    captured = await capture
+    assert captured.quality is not None
+    assert captured.quality.brightness > 0.7
 
 
-async def test_a_capture_that_is_given_up_is_looked_for_no_longer(make: Make) -> None:
+async def test_a_capture_that_timed_out_is_no_longer_served(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
-    camera.source.give(age=1)
+    capture = await camera.start_capture()
+    camera.source.add_frame(age=1)
     capture.cancel()
     with pytest.raises(asyncio.CancelledError):
         await capture
     read = camera.source.read_count
-    frames = [camera.source.give() for _ in range(3)]
+    frames = [camera.source.add_frame() for _ in range(3)]
     await until(lambda: camera.source.read_count >= read + 3)
     assert [frame.decoded for frame in frames] == [0, 0, 0]
 
 
-async def test_a_source_whose_look_fails_gives_no_sign(
+async def test_a_failing_is_back_counts_as_a_missing_device(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "SIGN", 0.001)
+    monkeypatch.setattr(live, "DEVICE_POLL_INTERVAL", 0.001)
     camera = make()
     await camera.start()
     monkeypatch.setattr(camera.source, "is_back", lambda: 1 / 0)
@@ -494,66 +495,66 @@ async def test_a_source_whose_look_fails_gives_no_sign(
         await sign
 
 
-async def test_a_camera_whose_frames_are_all_too_old_times_out(make: Make) -> None:
+async def test_a_camera_with_only_old_frames_times_out(make: Make) -> None:
     camera = make(timeout=0.05)
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     while not capture.done():
-        camera.source.give(age=10)
+        camera.source.add_frame(age=10)
         await asyncio.sleep(0.01)
     with pytest.raises(CameraTimeout, match="older than the press"):
         await capture
 
 
-async def test_a_capture_that_is_cancelled_leaves_the_camera_as_it_was(make: Make) -> None:
+async def test_a_cancelled_capture_does_not_affect_the_camera(make: Make) -> None:
     camera = make()
     await camera.start()
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     capture.cancel()
     with pytest.raises(asyncio.CancelledError):
         await capture
     again = asyncio.create_task(camera.capture())
     await asyncio.sleep(0)
-    await until(lambda: camera._reader is not None and camera._reader._wish is not None)
-    camera.source.give(age=1)
-    camera.source.give(make_picture("green"))
+    await until(lambda: camera._reader is not None and camera._reader._request is not None)
+    camera.source.add_frame(age=1)
+    camera.source.add_frame(make_picture("green"))
     assert (await again).data == make_picture("green")
 
 
-async def test_the_preview_shows_frames_only_while_it_is_wanted_and_goes_on_through_a_capture(make: Make) -> None:
+async def test_the_preview_runs_only_while_it_is_set_and_during_a_capture(make: Make) -> None:
     camera = make()
     await camera.start()
     shown: list[bytes] = []
-    camera.show(shown.append)
+    camera.set_preview(shown.append)
     while len(shown) < 2:
-        camera.source.give(make_picture("red"))
+        camera.source.add_frame(make_picture("red"))
         await asyncio.sleep(0.01)
-    capture = await camera.asking()
+    capture = await camera.start_capture()
     seen = len(shown)
     while not capture.done() or len(shown) < seen + 2:
-        camera.source.give(make_picture("green"))
+        camera.source.add_frame(make_picture("green"))
         await asyncio.sleep(0.01)
-    camera.show(None)
+    camera.set_preview(None)
     await until(lambda: camera.source.frames.empty())
     seen = len(shown)
     read = camera.source.read_count
-    frames = [camera.source.give() for _ in range(5)]
+    frames = [camera.source.add_frame() for _ in range(5)]
     await until(lambda: camera.source.read_count == read + 5)
     assert len(shown) == seen
     assert [frame.decoded for frame in frames][-1] == 0
 
 
-async def test_the_preview_goes_on_after_the_camera_came_back(make: Make) -> None:
+async def test_the_preview_continues_after_a_new_opening(make: Make) -> None:
     camera = make()
     shown: list[bytes] = []
-    camera.show(shown.append)
+    camera.set_preview(shown.append)
     await camera.start()
     camera.source.frames.put(CameraOffline("It was unplugged."))
     await until(lambda: len(camera.lost) == 1)
     await camera.start()
     seen = len(shown)
     while len(shown) == seen:
-        camera.source.give(make_picture("green"))
+        camera.source.add_frame(make_picture("green"))
         await asyncio.sleep(0.01)
 
 
@@ -561,43 +562,43 @@ async def test_a_damaged_frame_is_left_out_of_the_preview(make: Make) -> None:
     camera = make()
     await camera.start()
     shown: list[bytes] = []
-    camera.show(shown.append)
+    camera.set_preview(shown.append)
     while len(shown) < 3:
-        camera.source.give(b"no picture")
-        camera.source.give(make_picture("red")[:-20])
-        camera.source.give(make_picture("green"))
+        camera.source.add_frame(b"no picture")
+        camera.source.add_frame(make_picture("red")[:-20])
+        camera.source.add_frame(make_picture("green"))
         await asyncio.sleep(0.01)
     assert not {b"no picture", make_picture("red")[:-20]} & set(shown)
 
 
-async def test_a_source_that_does_not_stream_is_read_only_when_somebody_asks(make: Make) -> None:
+async def test_a_source_that_does_not_stream_is_read_only_on_request(make: Make) -> None:
     camera = make(streams=False)
     await camera.open(camera.lost.append)
-    capture = await camera.asking()
-    camera.source.frames.put(HandFrame(make_picture("green"), time.monotonic(), b"a"))
+    capture = await camera.start_capture()
+    camera.source.frames.put(ManualFrame(make_picture("green"), time.monotonic(), b"a"))
     assert (await capture).data == make_picture("green")
     assert camera.source.read_count == 1
-    again = await camera.asking()
-    camera.source.give(make_picture("red"), raw=b"a")  # the very same answer as before: a cached one
-    camera.source.give(make_picture("blue"), raw=b"b")
-    still = await again
-    assert still.data == make_picture("blue")
-    assert still.quality is not None
-    assert still.quality.found == ("frozen",)
+    again = await camera.start_capture()
+    camera.source.add_frame(make_picture("red"), raw=b"a")  # the same response as before: a cached one
+    camera.source.add_frame(make_picture("blue"), raw=b"b")
+    captured = await again
+    assert captured.data == make_picture("blue")
+    assert captured.quality is not None
+    assert captured.quality.found == ("frozen",)
 
 
-async def test_a_source_that_does_not_stream_is_not_flooded_when_its_pictures_are_bad(make: Make) -> None:
+async def test_a_source_that_does_not_stream_is_not_flooded_after_bad_frames(make: Make) -> None:
     camera = make(streams=False, timeout=0.7)
     await camera.open(camera.lost.append)
     for _ in range(100):
-        camera.source.give(b"<html>", age=-60)
+        camera.source.add_frame(b"<html>", age=-60)
     with pytest.raises(BadImage):
         await camera.capture()
-    assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.AGAIN + 1
+    assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.RETRY_INTERVAL + 1
 
 
-async def test_a_sign_is_a_device_that_is_there_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SIGN", 0.001)
+async def test_wait_for_device_returns_when_the_device_is_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "DEVICE_POLL_INTERVAL", 0.001)
     camera = make()
     await camera.start()
     camera.source.there = False
@@ -609,14 +610,14 @@ async def test_a_sign_is_a_device_that_is_there_again(make: Make, monkeypatch: p
     await sign
 
 
-async def test_closing_ends_the_thread_and_lets_go_of_the_source(make: Make) -> None:
+async def test_closing_ends_the_thread_and_closes_the_source(make: Make) -> None:
     camera = make()
     await camera.start()
     thread = camera._reader
     assert thread is not None
     closing = asyncio.create_task(camera.close())
     await asyncio.sleep(0)
-    camera.source.give()
+    camera.source.add_frame()
     await closing
     assert not thread.is_alive()
     assert (camera.source.closed, camera.lost) == (1, [])

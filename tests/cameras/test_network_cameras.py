@@ -1,4 +1,4 @@
-"""Network cameras as whole cameras: captures, the end of a camera in the middle of one, and its return."""
+"""Network cameras with LiveCamera: captures, the loss of a camera during one, and its return."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from dog.cameras.http import HttpSource
 from dog.cameras.live import LiveCamera
-from dog.cameras.rtsp import StreamSource
+from dog.cameras.rtsp import RtspSource
 from dog.cameras.source import Source
 from dog.errors import CameraOffline, CaptureError
 from tests.conftest import Serve
@@ -31,10 +31,10 @@ SECRET = "s%40cr%2Fet%3A1"
 
 
 class Kind:
-    """One kind of network camera: its program, its address, and how its pictures say when they were made."""
+    """A kind of network camera: its program, its URL, and a function to read an image's time."""
 
     def __init__(
-        self, program: Callable[[], SourceProcess], address: str, source: type[HttpSource | StreamSource], stamp: Any
+        self, program: Callable[[], SourceProcess], address: str, source: type[HttpSource | RtspSource], stamp: Any
     ) -> None:
         self.program = program
         self.address = address
@@ -42,15 +42,15 @@ class Kind:
         self.read_made: Callable[[bytes], float] = stamp
 
 
-def read_made(picture: bytes) -> float:
-    return read_comment(picture)[1]
+def read_made(image: bytes) -> float:
+    return read_comment(image)[1]
 
 
 KINDS = {
     "mjpeg": Kind(lambda: make_http_camera("--rate", "10"), "http://127.0.0.1:{}/stream", HttpSource, read_made),
     "still": Kind(make_http_camera, "http://127.0.0.1:{}/still", HttpSource, read_made),
-    "h264": Kind(lambda: make_rtsp_camera("h264"), "rtsp://127.0.0.1:{}/cam", StreamSource, read_stamp),
-    "jpeg": Kind(lambda: make_rtsp_camera("jpeg"), "rtsp://127.0.0.1:{}/cam", StreamSource, read_stamp),
+    "h264": Kind(lambda: make_rtsp_camera("h264"), "rtsp://127.0.0.1:{}/cam", RtspSource, read_stamp),
+    "jpeg": Kind(lambda: make_rtsp_camera("jpeg"), "rtsp://127.0.0.1:{}/cam", RtspSource, read_stamp),
 }
 STREAMS = [
     "mjpeg",
@@ -60,8 +60,8 @@ STREAMS = [
 ALL = [*STREAMS, "still"]
 
 
-class Watched:
-    """A camera on such a source, and what is told of it."""
+class WatchedCamera:
+    """A LiveCamera of such a source, with its reported losses."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -78,29 +78,29 @@ class Watched:
 
     async def capture_fresh(self) -> None:
         pressed = time.monotonic()
-        still = await self.camera.capture()
-        assert self.kind.read_made(still.data) >= pressed
-        assert still.began is not None
-        assert pressed <= still.began <= self.kind.read_made(still.data) + 0.001
+        captured = await self.camera.capture()
+        assert self.kind.read_made(captured.data) >= pressed
+        assert captured.exposure_start is not None
+        assert pressed <= captured.exposure_start <= self.kind.read_made(captured.data) + 0.001
 
 
 @pytest.fixture
-async def watched(request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
-    one = Watched(KINDS[request.param])
+async def watched(request: pytest.FixtureRequest) -> AsyncIterator[WatchedCamera]:
+    one = WatchedCamera(KINDS[request.param])
     yield one
     await one.camera.close()
     one.process.kill()
 
 
 @pytest.mark.parametrize("watched", ALL, indirect=True)
-async def test_each_capture_is_newer_than_its_press(watched: Watched) -> None:
+async def test_each_capture_is_newer_than_its_request(watched: WatchedCamera) -> None:
     await watched.open()
     for _ in range(5):
         await watched.capture_fresh()
 
 
 @pytest.mark.parametrize("watched", STREAMS, indirect=True)
-async def test_a_camera_that_is_killed_is_told_as_lost_and_is_fresh_when_it_is_back(watched: Watched) -> None:
+async def test_a_killed_camera_is_lost_and_sends_fresh_frames_when_it_is_back(watched: WatchedCamera) -> None:
     await watched.open()
     for _ in range(2):
         await watched.capture_fresh()
@@ -117,10 +117,10 @@ async def test_a_camera_that_is_killed_is_told_as_lost_and_is_fresh_when_it_is_b
 
 
 @pytest.mark.parametrize("watched", STREAMS, indirect=True)
-async def test_a_capture_that_waits_when_the_camera_is_killed_fails_with_the_reason(watched: Watched) -> None:
+async def test_a_waiting_capture_of_a_killed_camera_fails_with_the_reason(watched: WatchedCamera) -> None:
     await watched.open()
     await watched.capture_fresh()
-    watched.process.say("freeze")
+    watched.process.send_command("freeze")
     waiting = asyncio.create_task(watched.camera.capture())
     await asyncio.sleep(0)
     watched.process.kill()
@@ -133,18 +133,18 @@ async def test_a_capture_that_waits_when_the_camera_is_killed_fails_with_the_rea
 
 
 @pytest.mark.parametrize("watched", STREAMS, indirect=True)
-async def test_a_camera_that_freezes_is_told_as_lost_and_works_again_when_it_thaws(watched: Watched) -> None:
+async def test_a_frozen_camera_is_lost_and_works_again_afterwards(watched: WatchedCamera) -> None:
     await watched.open()
     await watched.capture_fresh()
-    watched.process.say("freeze")
-    assert "no picture for 2 s" in (await watched.lost.get()).message
-    watched.process.say("thaw")
+    watched.process.send_command("freeze")
+    assert "no frame for 2 s" in (await watched.lost.get()).message
+    watched.process.send_command("thaw")
     await watched.open()
     await watched.capture_fresh()
 
 
 @pytest.mark.parametrize("watched", ["still"], indirect=True)
-async def test_a_still_camera_that_is_gone_is_found_out_by_the_next_capture(watched: Watched) -> None:
+async def test_a_lost_still_camera_is_noticed_by_the_next_capture(watched: WatchedCamera) -> None:
     await watched.open()
     watched.process.kill()
     with pytest.raises(CameraOffline, match="refused the connection"):
@@ -156,17 +156,17 @@ async def test_a_still_camera_that_is_gone_is_found_out_by_the_next_capture(watc
 
 
 @pytest.mark.parametrize("watched", ["mjpeg"], indirect=True)
-async def test_frames_that_are_cut_off_are_taken_again(watched: Watched) -> None:
+async def test_cut_off_frames_are_retaken(watched: WatchedCamera) -> None:
     await watched.open()
     await watched.capture_fresh()
-    watched.process.say("cut 20")
-    still = await watched.camera.capture()
-    assert still.quality is not None
-    assert "damaged" in still.quality.found
-    assert still.quality.verdict == "good"
+    watched.process.send_command("cut 20")
+    captured = await watched.camera.capture()
+    assert captured.quality is not None
+    assert "damaged" in captured.quality.found
+    assert captured.quality.verdict == "good"
 
 
-async def test_a_camera_that_listens_again_gives_a_sign() -> None:
+async def test_wait_for_device_returns_when_the_camera_listens_again() -> None:
     process = make_http_camera().start()
     looked = threading.Event()
 
@@ -199,7 +199,7 @@ def read_until(viewer: ClientConnection, kind: str, **fields: object) -> dict[st
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_viewer_sees_the_camera_go_and_come_back_and_gets_no_old_picture(name: str, serve: Serve) -> None:
+def test_a_viewer_sees_a_camera_go_offline_and_return_without_old_images(name: str, serve: Serve) -> None:
     kind = KINDS[name]
     with kind.program() as source:
         server = serve("--camera", kind.address.format(source.port), "--dead-time", "0", "--exif", "false")
@@ -209,8 +209,8 @@ def test_a_viewer_sees_the_camera_go_and_come_back_and_gets_no_old_picture(name:
                 pressed = time.monotonic()
                 viewer.send('{"type":"capture","max_age":0}')
                 ready = read_until(viewer, "ready")
-                picture = urllib.request.urlopen(server.url + ready["url"]).read()
-                assert kind.read_made(picture) >= pressed
+                image = urllib.request.urlopen(server.url + ready["url"]).read()
+                assert kind.read_made(image) >= pressed
 
             capture()
             source.kill()
@@ -225,26 +225,26 @@ def test_a_viewer_sees_the_camera_go_and_come_back_and_gets_no_old_picture(name:
 
 
 @needs_gstreamer
-def test_no_log_and_no_message_of_the_service_holds_the_password(serve: Serve, tmp_path: Any) -> None:
+def test_logs_and_messages_of_the_service_contain_no_password(serve: Serve, tmp_path: Any) -> None:
     with make_rtsp_camera("jpeg", "--user", "admin", "--password", PASSWORD) as source:
         address = f"rtsp://admin:{SECRET}@127.0.0.1:{source.port}/cam"
         (tmp_path / "dog.toml").write_text(f'camera = "{address}"\nlog_level = "debug"\n')
         server = serve()
-        said: list[str] = []
+        texts: list[str] = []
         with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
             viewer.send('{"type":"capture"}')
-            while not said or '"ready"' not in said[-1]:
-                said.append(str(viewer.recv(timeout=30)))
+            while not texts or '"ready"' not in texts[-1]:
+                texts.append(str(viewer.recv(timeout=30)))
             source.kill()
-            while '"offline"' not in said[-1]:
-                said.append(str(viewer.recv(timeout=30)))
+            while '"offline"' not in texts[-1]:
+                texts.append(str(viewer.recv(timeout=30)))
         for path in ("/", "/healthz", "/metrics", "/api/cameras"):
             try:
-                said.append(urllib.request.urlopen(server.url + path).read().decode())
+                texts.append(urllib.request.urlopen(server.url + path).read().decode())
             except OSError as error:
-                said.append(str(error))
+                texts.append(str(error))
         server.stop()
-    said += [server.stderr, *(log.read_text() for log in tmp_path.rglob("*.log"))]
-    assert any("***@" in text for text in said)
+    texts += [server.stderr, *(log.read_text() for log in tmp_path.rglob("*.log"))]
+    assert any("***@" in text for text in texts)
     for secret in ("admin:", SECRET, PASSWORD):
-        assert not any(secret in text for text in said), [text for text in said if secret in text]
+        assert not any(secret in text for text in texts), [text for text in texts if secret in text]

@@ -1,4 +1,4 @@
-"""The Raspberry Pi driver, against a stand-in for Picamera2 (picamera2_stand_in.py): it has not yet run on a Pi."""
+"""The Raspberry Pi driver, with a stand-in for Picamera2. It has not run on a Pi yet."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dog.cameras import Still, live, picamera
+from dog.cameras import CapturedImage, live, picamera
 from dog.cameras.factory import make_camera
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
@@ -25,7 +25,7 @@ from tests.support.picamera2_stand_in import Pi, Sensor
 from tests.support.running import until
 
 GREY, GREEN = (120, 128, 128), (150, 44, 21)
-"""Luma, blue and red, as a JPEG has them."""
+"""Luma, blue and red, as in a JPEG."""
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def sensor() -> Sensor:
 
 @pytest.fixture
 def pi(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> Pi:
-    """With that sensor alone."""
+    """Install a stand-in for a Pi with only this sensor."""
     pi = Pi(sensor)
     pi.install(monkeypatch)
     return pi
 
 
 def open_source(**options: Any) -> PicameraSource:
-    """Camera number 0, open; as LiveCamera does, it is closed where it can't be opened."""
+    """Open camera number 0. If that fails, it is closed, as by LiveCamera."""
     source = PicameraSource(0, **options)
     try:
         source.open()
@@ -53,7 +53,7 @@ def open_source(**options: Any) -> PicameraSource:
 
 
 def read(source: PicameraSource, sensor: Sensor, *colour: int, **about: float) -> Any:
-    """The next frame: what the sensor exposes now."""
+    """Expose a frame, and read it."""
     sensor.expose(colour or GREY, **about)  # type: ignore[arg-type]
     return source.read(1)
 
@@ -63,8 +63,8 @@ def count_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def see(picture: bytes) -> tuple[tuple[int, int], Any]:
-    """The size of a JPEG, and its luma, blue and red in the middle."""
+def measure(picture: bytes) -> tuple[tuple[int, int], Any]:
+    """Return the size of a JPEG, and luma, blue and red of its centre."""
     with Image.open(io.BytesIO(picture)) as image:
         assert image.format == "JPEG"
         image.draft("YCbCr", image.size)
@@ -74,90 +74,92 @@ def see(picture: bytes) -> tuple[tuple[int, int], Any]:
 # ---- frames
 
 
-def test_a_frame_is_the_whole_sensor_and_a_jpeg_in_the_right_colours(pi: Pi, sensor: Sensor) -> None:
+def test_a_frame_is_a_jpeg_of_the_whole_sensor_in_the_right_colours(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
-    size, colour = see(read(source, sensor, *GREEN).picture())
+    size, colour = measure(read(source, sensor, *GREEN).image())
     assert size == (656, 492)
     assert all(abs(got - exposed) <= 2 for got, exposed in zip(colour, GREEN, strict=True))
     source.close()
 
 
-def test_what_pads_the_lines_is_not_in_the_picture(pi: Pi, sensor: Sensor) -> None:
+def test_the_padding_of_lines_is_not_in_the_image(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
-    with Image.open(io.BytesIO(read(source, sensor, 16, 128, 128).picture())) as image:
+    with Image.open(io.BytesIO(read(source, sensor, 16, 128, 128).image())) as image:
         assert max(image.convert("L").crop((8, 8, 656, 492)).tobytes()) < 30
     source.close()
 
 
-def test_nothing_is_copied_or_encoded_until_the_picture_is_wanted(pi: Pi, sensor: Sensor) -> None:
+def test_nothing_is_copied_or_encoded_until_the_image_is_needed(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     frames = [read(source, sensor) for _ in range(20)]
     assert sensor.copied == 0
-    assert frames[-1].picture() is frames[-1].picture()
+    assert frames[-1].image() is frames[-1].image()
     assert frames[-1].raw is frames[-1].raw
     assert sensor.copied == 1
     source.close()
 
 
-def test_a_frame_may_be_looked_at_until_its_source_has_been_read_twice_more(pi: Pi, sensor: Sensor) -> None:
+def test_a_frame_is_valid_until_its_source_has_been_read_twice_more(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     first = read(source, sensor)
     second = read(source, sensor)
     assert [bytes(frame.raw[:4]) for frame in (first, second)] == [b"\0\0\0\1", b"\0\0\0\2"]
     older, newer = read(source, sensor), read(source, sensor)
-    for _ in range(picamera.BUFFERS):
+    for _ in range(picamera.BUFFER_COUNT):
         sensor.expose()
     assert [bytes(frame.raw[:4]) for frame in (older, newer)] == [b"\0\0\0\3", b"\0\0\0\4"]
-    assert len(sensor.handed_out) == picamera.HELD
+    assert len(sensor.handed_out) == picamera.MAX_HELD_FRAMES
     assert sensor.dropped == 0
     source.close()
     assert sensor.handed_out == []
 
 
-def test_a_frame_that_is_cut_off_is_no_picture(pi: Pi, sensor: Sensor) -> None:
+def test_a_cut_off_frame_raises_bad_image(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     frame = read(source, sensor)
     frame._request._buffer = frame._request._buffer[:-1]
     with pytest.raises(BadImage, match="cut off"):
-        frame.picture()
+        frame.image()
     source.close()
 
 
-def test_an_exposure_began_its_own_length_before_the_timestamp(pi: Pi, sensor: Sensor) -> None:
+def test_the_exposure_started_its_own_duration_before_the_timestamp(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     began = time.monotonic() - 0.5
-    assert read(source, sensor, began=began, lasts=0.25).began == pytest.approx(began, abs=1e-5)
+    assert read(source, sensor, exposure_start=began, lasts=0.25).exposure_start == pytest.approx(began, abs=1e-5)
     source.close()
 
 
-def test_a_timestamp_of_the_clock_that_counts_sleep_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timestamp_of_the_boottime_clock_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     now, slept = 100_000_000_000, 7_000_000_000_000
     monkeypatch.setattr(time, "monotonic_ns", lambda: now)
     monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: now + slept)
     stamp = now - 30_000_000
-    for told in (stamp, stamp + slept):
-        assert picamera._find_beginning({"SensorTimestamp": told, "ExposureTime": 20000}) == pytest.approx(99.95)
+    for timestamp in (stamp, stamp + slept):
+        assert picamera._find_exposure_start({"SensorTimestamp": timestamp, "ExposureTime": 20000}) == pytest.approx(
+            99.95
+        )
 
 
-def test_a_frame_whose_exposure_is_not_told_counts_as_a_whole_frame_long_or_as_old() -> None:
+def test_a_frame_without_exposure_metadata_counts_as_one_interval_long_or_as_old() -> None:
     stamp = time.monotonic_ns()
-    began = picamera._find_beginning({"SensorTimestamp": stamp, "FrameDuration": 50000})
+    began = picamera._find_exposure_start({"SensorTimestamp": stamp, "FrameDuration": 50000})
     assert began == pytest.approx(stamp / 1e9 - 0.05)
-    assert picamera._find_beginning({"SensorTimestamp": stamp}) == -math.inf
-    assert picamera._find_beginning({"ExposureTime": 20000}) == -math.inf
+    assert picamera._find_exposure_start({"SensorTimestamp": stamp}) == -math.inf
+    assert picamera._find_exposure_start({"ExposureTime": 20000}) == -math.inf
 
 
-def test_without_a_frame_it_says_to_look_at_the_ribbon_cable_and_can_be_closed(pi: Pi, sensor: Sensor) -> None:
+def test_a_missing_frame_mentions_the_ribbon_cable_and_the_camera_can_be_closed(pi: Pi, sensor: Sensor) -> None:
     source = open_source()
     read(source, sensor)
-    with pytest.raises(CameraOffline, match=r"no picture for 0\.01 s\. .* ribbon cable\.$"):
+    with pytest.raises(CameraOffline, match=r"no frame for 0\.01 s\. .* ribbon cable\.$"):
         source.read(0.01)
     source.close()
     assert not sensor.is_taken
     assert sensor.handed_out == []
 
 
-def test_where_the_exposure_is_set_it_is_said_to_be_a_cause_of_no_picture_too(pi: Pi) -> None:
+def test_a_missing_frame_also_mentions_a_long_exposure_if_one_is_set(pi: Pi) -> None:
     source = open_source(controls={"ExposureTime": 5_000_000})
     with pytest.raises(CameraOffline, match="Exposures must be shorter"):
         source.read(0.01)
@@ -168,7 +170,7 @@ def test_where_the_exposure_is_set_it_is_said_to_be_a_cause_of_no_picture_too(pi
 
 
 @pytest.mark.parametrize(
-    ("set_to", "told"),
+    ("set_to", "expected"),
     [
         ({"ExposureTime": 8000}, 8000),
         ({"AnalogueGain": 2}, 2.0),
@@ -183,13 +185,13 @@ def test_where_the_exposure_is_set_it_is_said_to_be_a_cause_of_no_picture_too(pi
         ({"LensPosition": "0.5"}, 0.5),
     ],
 )
-def test_controls_are_set_by_libcamera_s_names_before_the_first_frame(
-    pi: Pi, set_to: dict[str, Any], told: object
+def test_controls_with_libcamera_s_names_are_set_before_the_first_frame(
+    pi: Pi, set_to: dict[str, Any], expected: object
 ) -> None:
     source = open_source(controls=set_to)
     (name,) = set_to
     value = pi.made[0].started_with[name]
-    assert (value, type(value)) == (told, type(told))
+    assert (value, type(value)) == (expected, type(expected))
     source.close()
 
 
@@ -213,7 +215,7 @@ def test_controls_are_set_by_libcamera_s_names_before_the_first_frame(
         ({"hflip": "perhaps"}, "The control hflip can't be perhaps. It can be true or false."),
     ],
 )
-def test_a_wrong_control_is_refused_with_what_would_be_right(
+def test_a_wrong_control_value_is_refused_with_the_valid_ones(
     pi: Pi, sensor: Sensor, set_to: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(CameraOffline) as caught:
@@ -223,22 +225,22 @@ def test_a_wrong_control_is_refused_with_what_would_be_right(
     assert not sensor.is_taken
 
 
-def test_a_control_without_a_known_maximum_has_none() -> None:
+def test_a_control_without_a_known_maximum_is_unlimited() -> None:
     control = Control("ExposureTime", 26, 0, None)
-    assert control.read(10_000_000) == 10_000_000
+    assert control.parse(10_000_000) == 10_000_000
     assert control.limits == "from 26"
     with pytest.raises(ValueError, match="25"):
-        control.read(25)
+        control.parse(25)
 
 
-def test_an_unknown_control_is_told_all_that_there_are(pi: Pi, sensor: Sensor) -> None:
+def test_an_unknown_control_is_refused_with_the_available_ones(pi: Pi, sensor: Sensor) -> None:
     with pytest.raises(CameraOffline) as caught:
         open_source(controls={"Zoom": 2})
     assert re.findall(r"\w+(?=[,.])", caught.value.message.partition(" are: ")[2]) == [*sorted(sensor.controls), *FLIPS]
 
 
 @pytest.mark.parametrize("flips", [{}, {"hflip": True}, {"hflip": True, "vflip": True}, {"vflip": 1, "hflip": 0}])
-def test_the_picture_is_mirrored_as_told(pi: Pi, flips: dict[str, int]) -> None:
+def test_the_image_is_mirrored_as_set(pi: Pi, flips: dict[str, int]) -> None:
     source = open_source(controls=flips)
     transform = pi.made[0].camera_config["transform"]
     assert {name: getattr(transform, name) for name in FLIPS} == {name: bool(flips.get(name)) for name in FLIPS}
@@ -248,7 +250,7 @@ def test_the_picture_is_mirrored_as_told(pi: Pi, flips: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("controls", "mode"), [({}, 2), ({"AfMode": "Auto"}, 1), ({"LensPosition": 1}, None), ({"AeEnable": True}, 2)]
 )
-def test_a_camera_that_can_focus_does_so_all_the_time_unless_told_otherwise(
+def test_a_camera_with_autofocus_focuses_all_the_time_unless_set_otherwise(
     pi: Pi, controls: dict[str, Any], mode: int | None
 ) -> None:
     source = open_source(controls=controls)
@@ -256,28 +258,28 @@ def test_a_camera_that_can_focus_does_so_all_the_time_unless_told_otherwise(
     source.close()
 
 
-def test_a_camera_that_can_t_focus_is_not_told_to(pi: Pi) -> None:
+def test_a_camera_without_autofocus_gets_no_focus_control(pi: Pi) -> None:
     pi.sensors[0] = Sensor(focuses=False)
     source = open_source()
     assert pi.made[0].started_with == {}
     source.close()
 
 
-def test_a_smaller_picture_and_a_rate_are_taken_as_told(pi: Pi, sensor: Sensor) -> None:
+def test_a_smaller_resolution_and_a_rate_are_used_as_set(pi: Pi, sensor: Sensor) -> None:
     source = open_source(resolution=(328, 246), frame_rate=50)
-    assert see(read(source, sensor).picture())[0] == (328, 246)
+    assert measure(read(source, sensor).image())[0] == (328, 246)
     assert pi.made[0].started_with["FrameDurationLimits"] == (20000, 20000)
     source.close()
 
 
 @pytest.mark.parametrize("resolution", [(4608, 2592), (655, 492)])
-def test_a_size_that_the_camera_does_not_have_is_refused(pi: Pi, sensor: Sensor, resolution: tuple[int, int]) -> None:
-    with pytest.raises(CameraOffline, match=r"gives 65\dx492 where it was told .*\. Set another `resolution`"):
+def test_an_unsupported_resolution_is_refused(pi: Pi, sensor: Sensor, resolution: tuple[int, int]) -> None:
+    with pytest.raises(CameraOffline, match=r"gives 65\dx492 instead of .*\. Set another `resolution`"):
         open_source(resolution=resolution)
     assert not sensor.is_taken
 
 
-def test_a_rate_that_the_camera_does_not_reach_is_refused_with_those_it_does(pi: Pi) -> None:
+def test_an_unreachable_rate_is_refused_with_the_possible_ones(pi: Pi) -> None:
     problem = r"can't give 50 frames a second at 656x492, only 0\.0083 to 20\. Set another `frame_rate` or"
     with pytest.raises(CameraOffline, match=problem):
         open_source(frame_rate=50)
@@ -285,24 +287,26 @@ def test_a_rate_that_the_camera_does_not_reach_is_refused_with_those_it_does(pi:
         open_source(frame_rate=0.001)
 
 
-def test_a_rate_as_it_was_listed_is_one_that_the_camera_reaches(pi: Pi, sensor: Sensor) -> None:
+def test_a_listed_rate_is_accepted(pi: Pi, sensor: Sensor) -> None:
     sensor.modes[-1] = (656, 492), 1e6 / 17849  # listed as 56.03, which is 17848 microseconds a frame
     source = open_source(frame_rate=56.03)
     assert pi.made[0].started_with["FrameDurationLimits"] == (17849, 17849)
     source.close()
 
 
-# ---- what is wrong, in words a person can act on
+# ---- error messages
 
 
 @pytest.mark.parametrize("missing", ["picamera2", "libcamera"])
-def test_without_picamera2_it_says_what_to_install(pi: Pi, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_without_picamera2_the_error_names_the_package_to_install(
+    pi: Pi, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(CameraOffline, match=r"sudo apt install python3-picamera2\. .* --system-site-packages"):
         open_source()
 
 
-def test_a_number_that_there_is_no_camera_for_is_told_how_many_there_are(pi: Pi) -> None:
+def test_a_wrong_camera_number_is_refused_with_the_valid_ones(pi: Pi) -> None:
     with pytest.raises(CameraOffline, match=r"no camera number 3\. Use number 0"):
         PicameraSource(3).open()
     pi.sensors.append(Sensor())
@@ -313,9 +317,7 @@ def test_a_number_that_there_is_no_camera_for_is_told_how_many_there_are(pi: Pi)
         PicameraSource(0).open()
 
 
-def test_a_camera_that_another_program_has_is_busy_and_costs_no_descriptor_however_often_it_is_tried(
-    pi: Pi, sensor: Sensor
-) -> None:
+def test_opening_a_busy_camera_again_and_again_leaks_no_descriptor(pi: Pi, sensor: Sensor) -> None:
     sensor.is_taken = True
     before = count_descriptors()
     for _ in range(100):
@@ -327,7 +329,7 @@ def test_a_camera_that_another_program_has_is_busy_and_costs_no_descriptor_howev
     open_source().close()
 
 
-def test_a_camera_whose_making_fails_after_it_was_taken_is_let_go(pi: Pi, sensor: Sensor) -> None:
+def test_a_camera_whose_init_fails_after_the_acquisition_is_closed(pi: Pi, sensor: Sensor) -> None:
     before = count_descriptors()
     sensor.breaks["__init__"] = RuntimeError("no tuning file")
     with pytest.raises(CameraOffline, match="can't be started") as caught:
@@ -338,26 +340,26 @@ def test_a_camera_whose_making_fails_after_it_was_taken_is_let_go(pi: Pi, sensor
     assert count_descriptors() == before
 
 
-def test_where_memory_is_short_it_says_to_take_a_smaller_resolution(pi: Pi) -> None:
+def test_too_little_memory_suggests_a_smaller_resolution(pi: Pi) -> None:
     pi.memory = 1_000_000
     with pytest.raises(CameraOffline, match=r"too little memory .* smaller `resolution`"):
         open_source()
     open_source(resolution=(328, 246)).close()
 
 
-def test_no_memory_is_taken_but_for_the_frames(pi: Pi) -> None:
-    pi.memory = picamera.BUFFERS * 704 * 492 * 3 // 2
+def test_memory_is_allocated_only_for_the_frames(pi: Pi) -> None:
+    pi.memory = picamera.BUFFER_COUNT * 704 * 492 * 3 // 2
     open_source().close()
 
 
-def test_a_usb_camera_is_sent_to_its_own_driver(pi: Pi) -> None:
+def test_a_usb_camera_is_refused_with_the_name_of_its_driver(pi: Pi) -> None:
     pi.sensors[0] = Sensor(usb=True)
     with pytest.raises(CameraOffline, match=r"gives YUYV\. If it is a USB camera, use v4l2:DEVICE"):
         open_source()
 
 
 @pytest.mark.parametrize("step", ["configure", "start"])
-def test_what_nobody_thought_of_is_told_to_the_log_and_the_camera_is_let_go(pi: Pi, sensor: Sensor, step: str) -> None:
+def test_an_unexpected_error_is_logged_and_the_camera_is_closed(pi: Pi, sensor: Sensor, step: str) -> None:
     sensor.breaks[step] = RuntimeError("Failed at /dev/media0")
     with pytest.raises(CameraOffline) as caught:
         open_source()
@@ -366,7 +368,7 @@ def test_what_nobody_thought_of_is_told_to_the_log_and_the_camera_is_let_go(pi: 
     assert not sensor.is_taken
 
 
-def test_closing_raises_nothing_whatever_the_state(pi: Pi, sensor: Sensor, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_raises_nothing_in_any_state(pi: Pi, sensor: Sensor, caplog: pytest.LogCaptureFixture) -> None:
     PicameraSource(0).close()
     source = open_source()
     source.close()
@@ -381,12 +383,12 @@ def test_closing_raises_nothing_whatever_the_state(pi: Pi, sensor: Sensor, caplo
     pi.made[-1].close()
 
 
-def test_nobody_is_asked_whether_it_is_back(pi: Pi) -> None:
+def test_is_back_does_not_ask_picamera2(pi: Pi) -> None:
     assert PicameraSource(0).is_back() is False
     assert pi.infos == 0
 
 
-# ---- what is attached
+# ---- connected cameras
 
 
 def test_the_cameras_are_listed_with_their_numbers_sizes_and_controls(pi: Pi, sensor: Sensor) -> None:
@@ -408,7 +410,7 @@ def test_the_cameras_are_listed_with_their_numbers_sizes_and_controls(pi: Pi, se
     assert count_descriptors() == before
 
 
-def test_a_camera_that_can_t_be_asked_is_listed_with_what_is_wrong(
+def test_a_camera_that_can_t_be_opened_is_listed_with_its_problem(
     pi: Pi, sensor: Sensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sensor.breaks["sensor_modes"] = RuntimeError("no modes")
@@ -418,67 +420,68 @@ def test_a_camera_that_can_t_be_asked_is_listed_with_what_is_wrong(
     assert "sudo apt install python3-picamera2" in list_devices()[0].problem
 
 
-# ---- as a camera
+# ---- with LiveCamera
 
 
 class Live(LiveCamera):
-    """A LiveCamera of camera number 0, and what it said of being lost."""
+    """A LiveCamera of camera number 0, with its reported losses."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(lambda: PicameraSource(0, **options), thresholds=Thresholds(warm_up=0), timeout=60)
         self.lost: list[CaptureError] = []
 
     async def start(self, sensor: Sensor) -> None:
-        """Open it, and give the first frame."""
+        """Open the camera, and add its first frame."""
         opening = asyncio.create_task(self.open(self.lost.append))
-        await give(sensor)
+        await expose_frame(sensor)
         await opening
 
-    async def asking(self) -> "asyncio.Task[Still]":
-        """A capture that waits for its frame."""
+    async def start_capture(self) -> "asyncio.Task[CapturedImage]":
+        """Start a capture, and wait until it waits for its frame."""
         capture = asyncio.create_task(self.capture())
-        await until(lambda: self._reader is not None and self._reader._wish is not None)
+        await until(lambda: self._reader is not None and self._reader._request is not None)
         return capture
 
 
-async def give(sensor: Sensor, *colour: int, age: float | None = None) -> dict[str, Any]:
-    """A frame, once the one before has been looked at; its exposure began so many seconds ago, or just now."""
-    await until(lambda: sensor.is_awaited)
-    return sensor.expose(colour or GREY, began=None if age is None else time.monotonic() - age, lasts=0.0001)  # type: ignore[arg-type]
+async def expose_frame(sensor: Sensor, *colour: int, age: float | None = None) -> dict[str, Any]:
+    """Expose a frame once the previous one is read. Its exposure started `age` seconds ago, or just now."""
+    await until(lambda: sensor.has_job)
+    return sensor.expose(colour or GREY, exposure_start=None if age is None else time.monotonic() - age, lasts=0.0001)  # type: ignore[arg-type]
 
 
-async def test_a_press_gets_the_first_frame_whose_exposure_began_after_it(pi: Pi, sensor: Sensor) -> None:
+async def test_a_capture_gets_the_first_frame_exposed_after_its_request(pi: Pi, sensor: Sensor) -> None:
     camera = Live()
     await camera.start(sensor)
-    capture = await camera.asking()
-    await give(sensor, age=1)
-    await give(sensor, age=0.5)
-    fresh = await give(sensor, *GREEN)
-    await give(sensor)
-    still = await capture
-    assert still.began == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
-    luma = see(still.data)[1][0]
+    capture = await camera.start_capture()
+    await expose_frame(sensor, age=1)
+    await expose_frame(sensor, age=0.5)
+    fresh = await expose_frame(sensor, *GREEN)
+    await expose_frame(sensor)
+    captured = await capture
+    assert captured.exposure_start == pytest.approx(fresh["SensorTimestamp"] / 1e9 - fresh["ExposureTime"] / 1e6)
+    luma = measure(captured.data)[1][0]
     assert abs(luma - GREEN[0]) <= 2
     closing = asyncio.create_task(camera.close())
     await until(lambda: sensor.expose() is not None and closing.done())
     await closing
 
 
-async def test_a_frame_that_ended_after_the_press_but_began_before_it_is_not_fresh(pi: Pi, sensor: Sensor) -> None:
+async def test_a_frame_whose_exposure_spans_the_request_is_not_fresh(pi: Pi, sensor: Sensor) -> None:
     camera = Live()
     await camera.start(sensor)
     began = time.monotonic()
-    capture = await camera.asking()
-    await until(lambda: sensor.is_awaited)
-    sensor.expose((30, 128, 128), began=began, lasts=time.monotonic() - began)  # its timestamp is newer than the press
-    await give(sensor, *GREEN)
-    await give(sensor)
-    assert abs(see((await capture).data)[1][0] - GREEN[0]) <= 2
+    capture = await camera.start_capture()
+    await until(lambda: sensor.has_job)
+    # its timestamp is newer than the request
+    sensor.expose((30, 128, 128), exposure_start=began, lasts=time.monotonic() - began)
+    await expose_frame(sensor, *GREEN)
+    await expose_frame(sensor)
+    assert abs(measure((await capture).data)[1][0] - GREEN[0]) <= 2
     with sensor.running():
         await camera.close()
 
 
-async def test_a_camera_that_gives_no_more_frames_is_lost_and_comes_back(pi: Pi, sensor: Sensor) -> None:
+async def test_a_camera_without_frames_is_lost_and_can_be_opened_again(pi: Pi, sensor: Sensor) -> None:
     camera = Live()
     for turn in (1, 2):
         with sensor.running():
@@ -492,12 +495,12 @@ async def test_a_camera_that_gives_no_more_frames_is_lost_and_comes_back(pi: Pi,
     assert [error.message for error in camera.lost] == [camera.lost[0].message] * 2
 
 
-async def test_a_hundred_captures_leave_no_request_unreleased_and_lose_no_frame(pi: Pi, sensor: Sensor) -> None:
+async def test_a_hundred_captures_release_all_requests_and_lose_no_frame(pi: Pi, sensor: Sensor) -> None:
     camera = Live(resolution=(328, 246))
     before = count_descriptors()
     with sensor.running():
         await camera.open(camera.lost.append)
-        pictures = {(await camera.capture()).began for _ in range(100)}
+        pictures = {(await camera.capture()).exposure_start for _ in range(100)}
         await camera.close()
     assert len(pictures) == 100
     assert sensor.dropped == 0
@@ -509,13 +512,11 @@ async def test_a_hundred_captures_leave_no_request_unreleased_and_lose_no_frame(
     assert camera.lost == []
 
 
-async def test_closing_while_a_frame_is_awaited_lets_go_of_the_camera(
-    pi: Pi, sensor: Sensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live, "CLOSING", 30.0)  # the reader ends when its read times out, after FROZEN seconds
+async def test_closing_during_a_read_closes_the_camera(pi: Pi, sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 30.0)  # the reader ends when its read times out, after FROZEN_TIMEOUT
     camera = Live()
     await camera.start(sensor)
-    await until(lambda: sensor.is_awaited)
+    await until(lambda: sensor.has_job)
     thread = camera._reader
     assert thread is not None
     await camera.close()
@@ -525,11 +526,11 @@ async def test_closing_while_a_frame_is_awaited_lets_go_of_the_camera(
     assert camera.lost == []
 
 
-async def test_the_setting_picamera_names_this_driver(pi: Pi, sensor: Sensor, tmp_path: Path) -> None:
+async def test_the_setting_picamera_selects_this_driver(pi: Pi, sensor: Sensor, tmp_path: Path) -> None:
     settings = Settings(camera="picamera:0", resolution="328x246", controls={"hflip": True}, warm_up=0)
     camera = make_camera(settings, tmp_path)
     with sensor.running():
         await camera.open(lambda error: None)
-        assert see((await camera.capture()).data)[0] == (328, 246)
+        assert measure((await camera.capture()).data)[0] == (328, 246)
         assert pi.made[0].camera_config["transform"].hflip
         await camera.close()

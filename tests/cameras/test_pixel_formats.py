@@ -1,4 +1,4 @@
-"""Raw frames become the pictures that they are of; the raw ones are made by ffmpeg's scaler, which is not ours."""
+"""Pixel formats: raw frames, which ffmpeg's scaler makes here, are encoded as the original image."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageChops, ImageStat
 
-from dog.cameras.pixel_formats import FORMATS, PREVIEW_WIDTH, RawLayout, encode, encode_preview, shrink
+from dog.cameras.pixel_formats import FORMATS, MAX_PREVIEW_WIDTH, RawLayout, encode, encode_preview, shrink_to_preview
 from dog.errors import BadImage
 from tests.support.pictures import draw
 from tests.support.pictures import encode as save
@@ -15,13 +15,13 @@ from tests.support.pictures import encode as save
 WIDTH, HEIGHT = 320, 240
 FFMPEG = {"YUYV": "yuyv422", "NV12": "nv12", "YU12": "yuv420p", "RGB3": "rgb24", "BGR3": "bgr24", "GREY": "gray"}
 BYTES = {"YUYV": 2, "NV12": 1, "YU12": 1, "RGB3": 3, "BGR3": 3, "GREY": 1}
-"""A pixel, of the first plane."""
+"""Bytes per pixel of the first plane."""
 
 
 def make_raw(
     picture: Image.Image, fourcc: str, *, limited: bool = True, bt709: bool = False, padding: int = 0
 ) -> tuple[bytes, RawLayout]:
-    """As a camera would lay it out, each line with so many bytes more than it needs."""
+    """Return a raw frame, with `padding` extra bytes per line."""
     frame = av.VideoFrame.from_image(picture).reformat(  # type: ignore[no-untyped-call]
         format=FFMPEG[fourcc],
         dst_colorspace=Colorspace.ITU709 if bt709 else Colorspace.ITU601,
@@ -50,7 +50,7 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.fixture(scope="module")
 def shown() -> Image.Image:
-    """What the camera looks at: all colours, and black and white in two corners."""
+    """Return the original image: all colours, and black and white in two corners."""
     picture = draw(WIDTH, HEIGHT, seed=3)
     picture.paste("black", (0, 0, 64, 64))
     picture.paste("white", (256, 176, 320, 240))
@@ -60,7 +60,7 @@ def shown() -> Image.Image:
 @pytest.mark.parametrize("bt709", [False, True], ids=["BT.601", "BT.709"])
 @pytest.mark.parametrize("limited", [True, False], ids=["limited", "full"])
 @pytest.mark.parametrize("fourcc", ["YUYV", "NV12", "YU12"])
-def test_colours_come_back_from_each_matrix_and_range(
+def test_colours_are_preserved_for_each_matrix_and_range(
     shown: Image.Image, fourcc: str, limited: bool, bt709: bool
 ) -> None:
     raw, layout = make_raw(shown, fourcc, limited=limited, bt709=bt709)
@@ -76,7 +76,7 @@ def assert_close(seen: object, expected: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("fourcc", ["RGB3", "BGR3"])
-def test_rgb_comes_back_in_its_order(shown: Image.Image, fourcc: str) -> None:
+def test_rgb_keeps_its_order(shown: Image.Image, fourcc: str) -> None:
     raw, layout = make_raw(shown, fourcc, limited=False)
     assert mean_difference(decode(encode(raw, layout)), shown) < 2
 
@@ -98,7 +98,7 @@ def test_a_limited_range_is_stretched_to_black_and_white(fourcc: str) -> None:
 
 
 @pytest.mark.parametrize("fourcc", FORMATS)
-def test_bytes_between_the_lines_are_left_out(shown: Image.Image, fourcc: str) -> None:
+def test_bytes_between_lines_are_ignored(shown: Image.Image, fourcc: str) -> None:
     raw, layout = make_raw(shown, fourcc)
     padded, padded_layout = make_raw(shown, fourcc, padding=64)
     assert encode(padded, padded_layout) == encode(raw, layout)
@@ -106,7 +106,7 @@ def test_bytes_between_the_lines_are_left_out(shown: Image.Image, fourcc: str) -
 
 
 @pytest.mark.parametrize("fourcc", FORMATS)
-def test_a_frame_with_a_byte_too_few_is_no_picture(shown: Image.Image, fourcc: str) -> None:
+def test_a_frame_without_its_last_byte_raises_bad_image(shown: Image.Image, fourcc: str) -> None:
     raw, layout = make_raw(shown, fourcc)
     assert len(raw) == layout.size
     with pytest.raises(BadImage) as refusal:
@@ -115,7 +115,7 @@ def test_a_frame_with_a_byte_too_few_is_no_picture(shown: Image.Image, fourcc: s
 
 
 @pytest.mark.parametrize("fourcc", FORMATS)
-def test_bytes_after_the_frame_do_no_harm(shown: Image.Image, fourcc: str) -> None:
+def test_bytes_after_the_frame_are_ignored(shown: Image.Image, fourcc: str) -> None:
     raw, layout = make_raw(shown, fourcc)
     assert encode(raw + bytes(4096), layout) == encode(raw, layout)
 
@@ -123,21 +123,21 @@ def test_bytes_after_the_frame_do_no_harm(shown: Image.Image, fourcc: str) -> No
 # ---- for the preview
 
 
-def test_a_small_jpeg_is_shown_as_it_is() -> None:
-    picture = save(draw(PREVIEW_WIDTH, 720))
-    assert shrink(picture) is picture
+def test_a_small_jpeg_is_unchanged_in_the_preview() -> None:
+    picture = save(draw(MAX_PREVIEW_WIDTH, 720))
+    assert shrink_to_preview(picture) is picture
 
 
 @pytest.mark.parametrize(("width", "expected"), [(962, 481), (1280, 640), (1920, 960), (4000, 800)])
-def test_a_large_jpeg_is_shown_a_whole_number_of_times_smaller(width: int, expected: int) -> None:
+def test_a_large_jpeg_is_scaled_down_by_an_integer_factor(width: int, expected: int) -> None:
     shown = draw(width, width // 2, seed=5)
-    small = decode(shrink(save(shown, quality=95)))
+    small = decode(shrink_to_preview(save(shown, quality=95)))
     assert small.size == (expected, expected // 2)
     assert mean_difference(small, shown.resize(small.size, Image.Resampling.BOX)) < 3
 
 
 @pytest.mark.parametrize("fourcc", FORMATS)
-def test_a_large_raw_frame_is_shown_as_small_and_in_the_same_colours(fourcc: str) -> None:
+def test_a_large_raw_frame_is_scaled_down_with_the_same_colours(fourcc: str) -> None:
     shown = draw(1920, 1080, seed=7)
     raw, layout = make_raw(shown, fourcc, padding=64)
     small, picture = decode(encode_preview(raw, layout)), decode(encode(raw, layout))
@@ -145,25 +145,25 @@ def test_a_large_raw_frame_is_shown_as_small_and_in_the_same_colours(fourcc: str
     assert mean_difference(small, picture.resize(small.size, Image.Resampling.BOX)) < 3
 
 
-def test_what_is_no_jpeg_is_made_one() -> None:
+def test_other_images_become_jpegs() -> None:
     shown = draw(640, 480, seed=6)
-    assert mean_difference(decode(shrink(save(shown, "PNG"))), shown) < 3
+    assert mean_difference(decode(shrink_to_preview(save(shown, "PNG"))), shown) < 3
 
 
 @pytest.mark.parametrize("broken", [b"", b"no picture", save(draw(1920, 1080))[:20_000]], ids=["empty", "text", "half"])
-def test_what_can_not_be_read_is_refused(broken: bytes) -> None:
+def test_an_unreadable_image_raises_bad_image(broken: bytes) -> None:
     with pytest.raises(BadImage):
-        shrink(broken)
+        shrink_to_preview(broken)
 
 
-def test_a_large_picture_that_lies_on_its_side_is_shown_upright() -> None:
+def test_a_large_image_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
     draw(1920, 1080).save(file, "JPEG", exif=exif)
-    assert decode(shrink(file.getvalue())).size == (540, 960)
+    assert decode(shrink_to_preview(file.getvalue())).size == (540, 960)
 
 
-def test_a_picture_is_bounded_on_both_sides() -> None:
-    small = decode(shrink(save(draw(90, 7000), "PNG")))
-    assert max(small.size) <= PREVIEW_WIDTH
+def test_both_sides_of_the_preview_are_limited() -> None:
+    small = decode(shrink_to_preview(save(draw(90, 7000), "PNG")))
+    assert max(small.size) <= MAX_PREVIEW_WIDTH

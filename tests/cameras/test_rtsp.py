@@ -1,4 +1,4 @@
-"""RTSP cameras, from GStreamer's server as a process of its own, and what is decoded of them."""
+"""RTSP cameras: streams of GStreamer's server in another process, and their decoding."""
 
 import contextlib
 import gc
@@ -19,15 +19,15 @@ import pytest
 from PIL import Image
 
 from dog.cameras import rtsp as stream
-from dog.cameras.camera_url import Address
-from dog.cameras.freshness import UNKNOWN
-from dog.cameras.rtsp import Decoding, StreamSource, encode
+from dog.cameras.camera_url import CameraUrl
+from dog.cameras.freshness import UNKNOWN_START
+from dog.cameras.rtsp import PacketDecoder, RtspSource, encode
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
 from tests.support.server_process import ROOT
 from tests.support.sources import (
-    Line,
+    NetworkLink,
     SourceProcess,
     make_rtsp_camera,
     make_tls,
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 pytest.importorskip("av")
 
-PATIENCE = 2.0
+FRAME_TIMEOUT = 2.0
 LONG = 30.0
-"""Seconds for a frame that comes, on a busy machine."""
+"""Time limit for a frame on a busy computer, in seconds."""
 PASSWORD = "s@cr/et:1"
 SECRET = "s%40cr%2Fet%3A1"
 
 BARS = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255)]
-"""The colours of GStreamer's card, from the left."""
+"""The colours of GStreamer's test card, from the left."""
 
-Watch = Callable[..., StreamSource]
+Watch = Callable[..., RtspSource]
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def h264() -> Iterator[SourceProcess]:
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """`watch(camera)`: its source, opened."""
-    sources: list[StreamSource] = []
+    """Return `watch(camera)`, which opens the camera's source."""
+    sources: list[RtspSource] = []
 
     def start(
-        camera: SourceProcess | Line, *, path: str = "/cam", user: str = "", latency: float = 0.0
-    ) -> StreamSource:
-        source = StreamSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
+        camera: SourceProcess | NetworkLink, *, path: str = "/cam", user: str = "", latency: float = 0.0
+    ) -> RtspSource:
+        source = RtspSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
         sources.append(source)
         source.open()
         return source
@@ -77,13 +77,13 @@ def watch() -> Iterator[Watch]:
         source.close()
 
 
-def read_fresh(source: StreamSource, pressed: float) -> Frame:
-    """The first frame that says to be newer than the press, and can be seen."""
+def read_fresh(source: RtspSource, pressed: float) -> Frame:
+    """Return the first decodable frame whose exposure starts after the request."""
     while True:
-        frame = source.read(PATIENCE)
-        if frame.began >= pressed:
+        frame = source.read(FRAME_TIMEOUT)
+        if frame.exposure_start >= pressed:
             try:
-                frame.picture()
+                frame.image()
             except BadImage:
                 continue
             return frame
@@ -94,20 +94,20 @@ def read_fresh(source: StreamSource, pressed: float) -> Frame:
 
 @needs_gstreamer
 @pytest.mark.parametrize("codec", ["h264", "h265", "jpeg"])
-def test_the_frame_that_is_given_was_made_after_the_press(codec: str, watch: Watch) -> None:
+def test_a_fresh_frame_was_made_after_the_request(codec: str, watch: Watch) -> None:
     with make_rtsp_camera(codec) as camera:
         source = watch(camera)
         for _ in range(5):
             pressed = time.monotonic()
             frame = read_fresh(source, pressed)
-            assert pressed <= frame.began <= read_stamp(frame.picture()) + 0.001
-            assert inspect(frame.picture()).width == 320
+            assert pressed <= frame.exposure_start <= read_stamp(frame.image()) + 0.001
+            assert inspect(frame.image()).width == 320
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("codec", ["h264", "jpeg"])
-def test_of_what_the_network_held_back_none_is_taken_for_new(codec: str, watch: Watch) -> None:
-    with make_rtsp_camera(codec) as camera, Line(camera.port) as line:
+def test_frames_that_the_network_delayed_do_not_count_as_new(codec: str, watch: Watch) -> None:
+    with make_rtsp_camera(codec) as camera, NetworkLink(camera.port) as line:
         source = watch(line)
         read_fresh(source, time.monotonic())
         line.hold()
@@ -115,31 +115,31 @@ def test_of_what_the_network_held_back_none_is_taken_for_new(codec: str, watch: 
         pressed = time.monotonic()
         line.release()
         held = 0
-        while (frame := source.read(PATIENCE)).began < pressed:
-            held += read_stamp(frame.picture()) < pressed
+        while (frame := source.read(FRAME_TIMEOUT)).exposure_start < pressed:
+            held += read_stamp(frame.image()) < pressed
         assert held >= 5
-        assert read_stamp(frame.picture()) >= pressed
+        assert read_stamp(frame.image()) >= pressed
 
 
 @needs_gstreamer
-def test_of_what_waits_since_the_stream_was_opened_none_is_taken_for_new(watch: Watch, h264: SourceProcess) -> None:
+def test_frames_queued_since_the_opening_do_not_count_as_new(watch: Watch, h264: SourceProcess) -> None:
     source = watch(h264)
-    time.sleep(0.7)  # nobody reads
+    time.sleep(0.7)  # nothing is read
     pressed = time.monotonic()
-    assert read_stamp(read_fresh(source, pressed).picture()) >= pressed
+    assert read_stamp(read_fresh(source, pressed).image()) >= pressed
 
 
 @needs_gstreamer
-def test_a_camera_that_takes_long_to_send_has_its_latency_taken_off(watch: Watch, h264: SourceProcess) -> None:
+def test_latency_is_subtracted_from_the_exposure_start(watch: Watch, h264: SourceProcess) -> None:
     source = watch(h264, latency=3.0)
-    while (frame := source.read(PATIENCE)).began == UNKNOWN:
+    while (frame := source.read(FRAME_TIMEOUT)).exposure_start == UNKNOWN_START:
         pass
-    assert frame.began <= read_stamp(frame.picture()) - 3.0
+    assert frame.exposure_start <= read_stamp(frame.image()) - 3.0
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("arguments", [(), ("--sliced",), ("--gop", "1")])
-def test_no_half_frame_is_given_whichever_are_looked_at(arguments: tuple[str, ...], watch: Watch) -> None:
+def test_no_half_frame_is_returned_for_any_selection_of_frames(arguments: tuple[str, ...], watch: Watch) -> None:
     with make_rtsp_camera("h264", *arguments) as camera:
         source = watch(camera)
         seen = []
@@ -147,28 +147,28 @@ def test_no_half_frame_is_given_whichever_are_looked_at(arguments: tuple[str, ..
             frame = source.read(LONG)
             if number % 7 < 4:
                 with contextlib.suppress(BadImage):
-                    seen.append(read_stamp(frame.picture()))
+                    seen.append(read_stamp(frame.image()))
         assert len(seen) > 20
         assert seen == sorted(seen)
 
 
 @needs_gstreamer
-def test_jpegs_pass_untouched_and_are_whole(watch: Watch) -> None:
+def test_jpegs_are_passed_on_unchanged_and_complete(watch: Watch) -> None:
     with make_rtsp_camera("jpeg") as camera:
         source = watch(camera)
         for _ in range(5):
-            frame = source.read(PATIENCE)
-            assert frame.picture() == frame.raw
-            assert frame.picture().startswith(b"\xff\xd8")
-            assert frame.picture().endswith(b"\xff\xd9")
-            assert inspect(frame.picture()).height == 240
+            frame = source.read(FRAME_TIMEOUT)
+            assert frame.image() == frame.raw
+            assert frame.image().startswith(b"\xff\xd8")
+            assert frame.image().endswith(b"\xff\xd9")
+            assert inspect(frame.image()).height == 240
 
 
 @needs_gstreamer
 @pytest.mark.parametrize(("codec", "size"), [("h264", "320x240"), ("h264", "1280x720"), ("h265", "320x240")])
 def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> None:
     with make_rtsp_camera(codec, "--card", "--size", size) as camera:
-        picture = read_fresh(watch(camera), time.monotonic()).picture()
+        picture = read_fresh(watch(camera), time.monotonic()).image()
     image = Image.open(io.BytesIO(picture))
     for number, colour in enumerate(BARS):
         found = image.getpixel((image.width * (2 * number + 1) // 14, image.height // 3))
@@ -176,13 +176,13 @@ def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> Non
         assert max(abs(one - other) for one, other in zip(found, colour, strict=True)) <= 4, (colour, found)
 
 
-# ---- what is decoded, and when
+# ---- decoding
 
 
 def encode_video(
     *, count: int = 40, gop: int = 20, between: int = 0, size: tuple[int, int] = (320, 240), full: bool = False
 ) -> "tuple[list[Packet[Any]], bytes | None]":
-    """H.264 packets of grey pictures that become brighter by 5 each on red, with `between` B-frames in a row."""
+    """Encode H.264 of grey images on red, each brighter by 5, with `between` B-frames in a row."""
     import av
     from av.video.frame import VideoFrame
 
@@ -208,17 +208,17 @@ def encode_video(
     return packets + codec.encode(None), codec.extradata
 
 
-def make_decoding(extradata: bytes | None) -> Decoding:
+def make_decoding(extradata: bytes | None) -> PacketDecoder:
     import av
 
     codec = av.CodecContext.create("h264", "r")
     if extradata:
         codec.extradata = extradata
-    return Decoding(codec)
+    return PacketDecoder(codec)
 
 
-def see(decoding: Decoding) -> tuple[int, tuple[int, int, int]]:
-    """The number of the picture, and the colour of its ground."""
+def measure(decoding: PacketDecoder) -> tuple[int, tuple[int, int, int]]:
+    """Return the number of the image, and its background colour."""
     image = Image.open(io.BytesIO(encode(decoding.decode_last())))
     grey, ground = image.getpixel((50, 50)), image.getpixel((200, 200))
     assert isinstance(grey, tuple)
@@ -228,29 +228,29 @@ def see(decoding: Decoding) -> tuple[int, tuple[int, int, int]]:
 
 @pytest.mark.parametrize("between", [0, 2])
 @pytest.mark.parametrize("every", [1, 3, 7])
-def test_each_picture_is_that_of_its_own_packet(between: int, every: int) -> None:
+def test_each_image_belongs_to_its_own_packet(between: int, every: int) -> None:
     packets, extradata = encode_video(between=between)
     decoding = make_decoding(extradata)
     for position, packet in enumerate(packets):
         decoding.add(packet)
         if position and position % every == 0:
-            assert see(decoding)[0] == packet.pts
+            assert measure(decoding)[0] == packet.pts
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
 @pytest.mark.parametrize("full", [False, True])
-def test_colours_that_nothing_is_said_of_are_those_of_the_size_and_their_range_counts(
+def test_an_unspecified_colour_space_depends_on_the_size_and_the_range_counts(
     size: tuple[int, int], full: bool
 ) -> None:
     packets, extradata = encode_video(count=2, size=size, full=full)
     decoding = make_decoding(extradata)
     for packet in packets:
         decoding.add(packet)
-    _, ground = see(decoding)
+    _, ground = measure(decoding)
     assert max(abs(one - other) for one, other in zip(ground, (255, 0, 0), strict=True)) <= 3
 
 
-def test_nothing_is_decoded_until_a_picture_is_wanted_and_then_only_once() -> None:
+def test_packets_are_decoded_once_and_only_when_an_image_is_needed() -> None:
     packets, extradata = encode_video(count=30, gop=30)
     decoding = make_decoding(extradata)
     decoded: list[int | None] = []
@@ -268,36 +268,36 @@ def test_nothing_is_decoded_until_a_picture_is_wanted_and_then_only_once() -> No
     for packet in packets[:10]:
         decoding.add(packet)
     assert decoded == []
-    assert see(decoding)[0] == 9
+    assert measure(decoding)[0] == 9
     assert decoded == list(range(10))
     for packet in packets[10:20]:
         decoding.add(packet)
-    assert see(decoding)[0] == 19
+    assert measure(decoding)[0] == 19
     assert decoded == list(range(20))
 
 
-def test_more_than_may_be_kept_is_decoded_as_it_comes_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_PACKETS", 5)
+def test_packets_beyond_the_limit_are_decoded_on_arrival_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_KEPT_PACKETS", 5)
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for position, packet in enumerate(packets):
         decoding.add(packet)
         assert len(decoding._kept) <= 5
         if position and position % 3 == 0:
-            assert see(decoding)[0] == packet.pts
+            assert measure(decoding)[0] == packet.pts
 
 
-def test_the_bytes_that_are_kept_have_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_BYTES", 2000)
+def test_the_kept_bytes_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 2000)
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for packet in packets:
         decoding.add(packet)
         assert sum(one.size for one in decoding._kept) <= 2000
-    assert see(decoding)[0] == 39
+    assert measure(decoding)[0] == 39
 
 
-def test_before_the_first_whole_picture_it_is_said_what_to_set() -> None:
+def test_before_the_first_keyframe_the_error_names_the_keyframe_interval() -> None:
     packets, extradata = encode_video()
     decoding = make_decoding(extradata)
     for packet in packets[5:20]:
@@ -306,11 +306,11 @@ def test_before_the_first_whole_picture_it_is_said_what_to_set() -> None:
             decoding.decode_last()
     decoding.add(packets[20])
     decoding.add(packets[21])
-    assert see(decoding)[0] == 21
+    assert measure(decoding)[0] == 21
 
 
 @pytest.mark.parametrize("harm", ["flag", "cut", "end", "noise"])
-def test_after_a_damaged_packet_nothing_is_given_until_the_next_whole_picture(harm: str) -> None:
+def test_after_a_damaged_packet_frames_are_bad_until_the_next_keyframe(harm: str) -> None:
     from av.packet import Packet
 
     packets, extradata = encode_video(count=40, gop=20)
@@ -329,12 +329,12 @@ def test_after_a_damaged_packet_nothing_is_given_until_the_next_whole_picture(ha
         with pytest.raises(BadImage, match="damaged"):
             decoding.decode_last()
     decoding.add(packets[20])
-    assert see(decoding)[0] == 20
+    assert measure(decoding)[0] == 20
 
 
-def test_pyav_is_imported_when_a_stream_is_opened_and_numpy_never() -> None:
+def test_pyav_is_imported_at_the_opening_and_numpy_never() -> None:
     program = (
-        "import sys; from dog.cameras.rtsp import StreamSource; s = StreamSource('rtsp://127.0.0.1:1/');"
+        "import sys; from dog.cameras.rtsp import RtspSource; s = RtspSource('rtsp://127.0.0.1:1/');"
         "assert 'av' not in sys.modules\n"
         "try: s.open()\n"
         "except Exception as error: print(type(error).__name__)\n"
@@ -344,138 +344,138 @@ def test_pyav_is_imported_when_a_stream_is_opened_and_numpy_never() -> None:
     assert (ran.stdout, ran.stderr, ran.returncode) == ("CameraOffline\n", "", 0)
 
 
-# ---- gone and back
+# ---- loss and return
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("codec", ["h264", "jpeg"])
-def test_a_camera_that_is_killed_is_noticed_at_once_and_can_be_opened_again(codec: str, watch: Watch) -> None:
+def test_a_killed_camera_is_noticed_at_once_and_can_be_opened_again(codec: str, watch: Watch) -> None:
     with make_rtsp_camera(codec) as camera:
         source = watch(camera)
-        source.read(PATIENCE)
+        source.read(FRAME_TIMEOUT)
         camera.kill()
         with pytest.raises(CameraOffline, match="ended"):
-            read_to_end(source, PATIENCE)
+            read_to_end(source, FRAME_TIMEOUT)
         source.close()
         assert not source.is_back()
         with pytest.raises(CameraOffline, match="refused the connection"):
             watch(camera)
         camera.start()
         pressed = time.monotonic()
-        assert read_stamp(read_fresh(watch(camera), pressed).picture()) >= pressed
+        assert read_stamp(read_fresh(watch(camera), pressed).image()) >= pressed
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("codec", ["h264", "jpeg"])
-def test_a_stream_that_stands_still_is_given_up(codec: str, watch: Watch) -> None:
+def test_a_stalled_stream_is_given_up(codec: str, watch: Watch) -> None:
     with make_rtsp_camera(codec) as camera:
         source = watch(camera)
         read_fresh(source, time.monotonic())
-        camera.say("freeze")
-        with pytest.raises(CameraOffline, match="no picture for 2 s"):
-            read_to_end(source, PATIENCE)
+        camera.send_command("freeze")
+        with pytest.raises(CameraOffline, match="no frame for 2 s"):
+            read_to_end(source, FRAME_TIMEOUT)
 
 
 @needs_gstreamer
-@pytest.mark.parametrize("patience", [0.2, 0.6])
-def test_a_read_waits_as_long_as_its_patience(patience: float, watch: Watch) -> None:
+@pytest.mark.parametrize("timeout", [0.2, 0.6])
+def test_a_read_waits_for_its_timeout(timeout: float, watch: Watch) -> None:
     with make_rtsp_camera("h264", "--rate", "2", "--gop", "1") as camera:
         source = watch(camera)
-        for _ in range(3):  # what waits since it was opened
-            source.read(PATIENCE)
-        if patience < 0.5:
-            with pytest.raises(CameraOffline, match=r"no picture for 0\.2 s"):
-                source.read(patience)
+        for _ in range(3):  # frames queued since the opening
+            source.read(FRAME_TIMEOUT)
+        if timeout < 0.5:
+            with pytest.raises(CameraOffline, match=r"no frame for 0\.2 s"):
+                source.read(timeout)
         else:
-            assert source.read(patience)
+            assert source.read(timeout)
 
 
-def test_what_ffmpeg_had_kept_and_gives_when_time_is_up_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = StreamSource("rtsp://127.0.0.1/")
+def test_a_packet_that_ffmpeg_returns_after_the_timeout_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = RtspSource("rtsp://127.0.0.1/")
 
     def give_late() -> Any:
         time.sleep(0.2)
         return encode_video(count=1)[0][0]
 
     monkeypatch.setattr(source, "_read_packet", give_late)
-    with pytest.raises(CameraOffline, match="no picture"):
+    with pytest.raises(CameraOffline, match="no frame"):
         source.read(0.1)
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("codec", ["h264", "jpeg"])
-def test_a_camera_that_takes_longer_than_patience_for_its_first_frame_can_be_opened(codec: str, watch: Watch) -> None:
+def test_the_first_frame_may_take_longer_than_the_read_timeout(codec: str, watch: Watch) -> None:
     with make_rtsp_camera(codec) as camera:
-        assert watch(camera)  # so that the camera has all it needs to answer the next one at once
-        camera.say("freeze")
-        thawing = threading.Timer(PATIENCE + 0.5, camera.say, ["thaw"])
+        assert watch(camera)  # warms up the camera, so that the next opening is fast
+        camera.send_command("freeze")
+        thawing = threading.Timer(FRAME_TIMEOUT + 0.5, camera.send_command, ["thaw"])
         thawing.start()
-        assert watch(camera).read(PATIENCE)
+        assert watch(camera).read(FRAME_TIMEOUT)
         thawing.join()
 
 
 @needs_gstreamer
-def test_a_line_that_is_cut_is_noticed(watch: Watch, h264: SourceProcess) -> None:
-    with Line(h264.port) as line:
+def test_a_cut_connection_is_noticed(watch: Watch, h264: SourceProcess) -> None:
+    with NetworkLink(h264.port) as line:
         source = watch(line)
-        source.read(PATIENCE)
+        source.read(FRAME_TIMEOUT)
         line.cut()
         with pytest.raises(CameraOffline, match="ended"):
-            read_to_end(source, PATIENCE)
+            read_to_end(source, FRAME_TIMEOUT)
 
 
 @needs_gstreamer
-def test_a_stream_that_lags_far_behind_is_opened_anew(
+def test_a_stream_with_a_large_lag_is_opened_again(
     watch: Watch, h264: SourceProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = watch(h264)
     read_fresh(source, time.monotonic())
-    monkeypatch.setattr(stream, "LAGGING", 0.5)
-    time.sleep(1)  # nobody reads
-    with pytest.raises(CameraOffline, match=r"come [1-9]\d* s late"):
-        read_to_end(source, PATIENCE)
+    monkeypatch.setattr(stream, "MAX_LAG_SECONDS", 0.5)
+    time.sleep(1)  # nothing is read
+    with pytest.raises(CameraOffline, match=r"arrive [1-9]\d* s late"):
+        read_to_end(source, FRAME_TIMEOUT)
 
 
-# ---- what goes wrong
+# ---- errors
 
 
 @needs_gstreamer
 def test_a_certificate_must_be_trusted(h264: SourceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Line(h264.port, make_tls(tmp_path)) as line:
-        source = StreamSource(f"rtsps://127.0.0.1:{line.port}/cam")
+    with NetworkLink(h264.port, make_tls(tmp_path)) as line:
+        source = RtspSource(f"rtsps://127.0.0.1:{line.port}/cam")
         with pytest.raises(CameraOffline, match="certificate is not trusted"):
             source.open()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         source.open()
-        assert read_stamp(read_fresh(source, time.monotonic()).picture())
+        assert read_stamp(read_fresh(source, time.monotonic()).image())
         source.close()
         monkeypatch.delenv("SSL_CERT_FILE")
-        monkeypatch.setattr(Address, "connect", lambda _self, _timeout: socket.socket())
+        monkeypatch.setattr(CameraUrl, "connect", lambda _self, _timeout: socket.socket())
         with pytest.raises(CameraOffline, match="can't be reached"):  # by ffmpeg itself
             source.open()
 
 
 @needs_gstreamer
-def test_a_path_that_is_none_is_said(watch: Watch, h264: SourceProcess) -> None:
+def test_a_wrong_path_is_reported(watch: Watch, h264: SourceProcess) -> None:
     with pytest.raises(CameraOffline, match="nothing at this path"):
         watch(h264, path="/nothing")
 
 
 @needs_gstreamer
-def test_a_form_that_is_not_taken_is_said(watch: Watch) -> None:
+def test_an_unsupported_codec_is_reported(watch: Watch) -> None:
     with make_rtsp_camera("raw") as camera, pytest.raises(CameraOffline, match=r"is rawvideo\. Set it to H\.264"):
         watch(camera)
 
 
-def test_a_name_that_nobody_knows_is_said() -> None:
+def test_an_unknown_host_name_is_reported() -> None:
     with pytest.raises(CameraOffline, match="host name is unknown"):
-        StreamSource("rtsp://porch.invalid/cam").open()
+        RtspSource("rtsp://porch.invalid/cam").open()
 
 
-def test_who_does_not_answer_is_waited_for_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPENING", 0.3)
+def test_a_silent_server_is_given_up_at_the_open_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        source = StreamSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
+        source = RtspSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
         with pytest.raises(CameraOffline, match="does not answer"):
             source.open()
         source.close()
@@ -483,9 +483,9 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_a_while(monkeypatch: p
 
 @needs_gstreamer
 @pytest.mark.parametrize("ways", [(), ("--basic",)])
-def test_the_user_and_the_password_are_sent_and_a_wrong_one_is_said(ways: tuple[str, ...], watch: Watch) -> None:
+def test_user_and_password_are_sent_and_wrong_ones_are_reported(ways: tuple[str, ...], watch: Watch) -> None:
     with make_rtsp_camera("jpeg", "--user", "ad min", "--password", PASSWORD, *ways) as camera:
-        assert watch(camera, user=f"ad%20min:{SECRET}@").read(PATIENCE).picture()
+        assert watch(camera, user=f"ad%20min:{SECRET}@").read(FRAME_TIMEOUT).image()
         with pytest.raises(CameraOffline, match="refuses the user or the password"):
             watch(camera, user=f"admin:{SECRET}@")
         with pytest.raises(CameraOffline, match="asks for a user and a password"):
@@ -493,64 +493,64 @@ def test_the_user_and_the_password_are_sent_and_a_wrong_one_is_said(ways: tuple[
 
 
 @needs_gstreamer
-def test_no_error_and_no_log_holds_the_password(
+def test_errors_and_logs_contain_no_password(
     h264: SourceProcess, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told: list[CaptureError] = []
+    errors: list[CaptureError] = []
 
-    def run(source: StreamSource, harm: Callable[[], object]) -> None:
+    def run(source: RtspSource, harm: Callable[[], object]) -> None:
         source.open()
-        source.read(PATIENCE)
+        source.read(FRAME_TIMEOUT)
         harm()
-        read_to_end(source, PATIENCE)
+        read_to_end(source, FRAME_TIMEOUT)
 
     def fail(url: str, harm: Callable[[], object] = lambda: None) -> None:
-        source = StreamSource(url)
+        source = RtspSource(url)
         with pytest.raises(CameraOffline) as caught:
             run(source, harm)
         source.close()
         logging.getLogger("dog").error("it failed", exc_info=caught.value)
-        told.append(caught.value)
+        errors.append(caught.value)
 
-    who = f"rtsp://admin:{SECRET}@"
-    fail(f"{who}127.0.0.1:{h264.port}/nothing?password={SECRET}")
-    fail(f"{who}127.0.0.1:1/cam")
-    fail(f"{who}porch.invalid/cam")
+    prefix = f"rtsp://admin:{SECRET}@"
+    fail(f"{prefix}127.0.0.1:{h264.port}/nothing?password={SECRET}")
+    fail(f"{prefix}127.0.0.1:1/cam")
+    fail(f"{prefix}porch.invalid/cam")
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "OPENING", 0.3)
-        fail(f"{who}127.0.0.1:{mute.getsockname()[1]}/cam")
+        patch.setattr(stream, "OPEN_TIMEOUT", 0.3)
+        fail(f"{prefix}127.0.0.1:{mute.getsockname()[1]}/cam")
     with make_rtsp_camera("raw") as camera:
-        fail(f"{who}127.0.0.1:{camera.port}/cam")
+        fail(f"{prefix}127.0.0.1:{camera.port}/cam")
     with make_rtsp_camera("h264", "--user", "admin", "--password", "another") as camera:
-        fail(f"{who}127.0.0.1:{camera.port}/cam")
+        fail(f"{prefix}127.0.0.1:{camera.port}/cam")
     with make_rtsp_camera("jpeg", "--user", "admin", "--password", PASSWORD) as camera:
-        fail(f"{who}127.0.0.1:{camera.port}/cam", lambda: camera.say("freeze"))
-        camera.say("thaw")
-        fail(f"{who}127.0.0.1:{camera.port}/cam", camera.kill)
-    with make_rtsp_camera("h264") as camera, Line(camera.port) as line:
-        fail(f"{who}127.0.0.1:{line.port}/cam", line.cut)
-    said = capfd.readouterr()
-    for text in (*(f"{error!r} {error} {error.message} {error.detail}" for error in told), caplog.text, *said):
+        fail(f"{prefix}127.0.0.1:{camera.port}/cam", lambda: camera.send_command("freeze"))
+        camera.send_command("thaw")
+        fail(f"{prefix}127.0.0.1:{camera.port}/cam", camera.kill)
+    with make_rtsp_camera("h264") as camera, NetworkLink(camera.port) as line:
+        fail(f"{prefix}127.0.0.1:{line.port}/cam", line.cut)
+    output = capfd.readouterr()
+    for text in (*(f"{error!r} {error} {error.message} {error.detail}" for error in errors), caplog.text, *output):
         for secret in ("admin", SECRET, PASSWORD):
             assert secret not in text
-    assert len({error.message for error in told}) >= 7
-    for error in told:
+    assert len({error.message for error in errors}) >= 7
+    for error in errors:
         assert "127.0.0.1" not in error.message
         assert "rtsp://***@" in error.detail
 
 
 @needs_gstreamer
-def test_a_hundred_openings_leave_no_descriptor() -> None:
+def test_a_hundred_openings_leak_no_descriptor() -> None:
     def count() -> int:
         gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
     def open_and_close(path: str) -> None:
-        source = StreamSource(f"rtsp://127.0.0.1:{camera.port}/{path}")
+        source = RtspSource(f"rtsp://127.0.0.1:{camera.port}/{path}")
         with contextlib.suppress(CameraOffline, BadImage):
             source.open()
-            source.read(PATIENCE).picture()
+            source.read(FRAME_TIMEOUT).image()
         source.close()
 
     with make_rtsp_camera("h264", "--rate", "100", "--gop", "5") as camera:

@@ -1,4 +1,4 @@
-"""The script camera with real programs: each test writes one and the camera runs it."""
+"""The script camera with real programs, which each test writes."""
 
 import asyncio
 import ctypes
@@ -20,7 +20,7 @@ from dog.cameras import Camera
 from dog.cameras import subprocesses as program
 from dog.cameras.script import ScriptCamera
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError
-from dog.images import LARGEST_PICTURE
+from dog.images import MAX_IMAGE_BYTES
 from tests.support.server_process import ROOT
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, which only Linux has")
@@ -29,7 +29,7 @@ Make = Callable[..., ScriptCamera]
 
 
 def ignore(_error: CaptureError) -> None:
-    """A program is never lost: it is started for each capture."""
+    """Ignore losses: a program is started for each capture, and never lost."""
 
 
 TRUNCATE = f'{sys.executable} -c "import sys; open(sys.argv[1], \'wb\').truncate({{}})" "$1"'
@@ -37,7 +37,7 @@ TRUNCATE = f'{sys.executable} -c "import sys; open(sys.argv[1], \'wb\').truncate
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the private folders go; there is a space in it."""
+    """Return the folder for the private folders. Its path has a space."""
     path = tmp_path / "in coming"
     path.mkdir()
     return path
@@ -52,7 +52,7 @@ def jpeg(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def make(tmp_path: Path, folder: Path) -> AsyncIterator[Make]:
-    """`make("cp x $1", timeout=1)`: a camera whose program is a shell script of these lines."""
+    """Return `make("cp x $1", timeout=1)`, which makes a camera of a shell script with these lines."""
     cameras: list[ScriptCamera] = []
 
     def make_camera(
@@ -83,7 +83,7 @@ def names(folder: Path) -> list[str]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether the process runs no more; a zombie doesn't."""
+    """Return True if the process has ended. A zombie has."""
     try:
         if sys.platform != "linux":
             os.kill(pid, 0)
@@ -98,20 +98,20 @@ def is_gone(pid: int) -> bool:
 
 
 def read_line(fifo: Path) -> str:
-    """What a script tells a FIFO. Opened both ways, it waits for no writer to come and has no end when one goes."""
+    """Read a line that a script writes to a FIFO. Opened both ways, it needs no writer and has no end of file."""
     descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     try:
-        said = b""
-        while not said.endswith(b"\n"):
-            assert select.select([descriptor], [], [], 20)[0], "the script said nothing for 20 s"
-            said += os.read(descriptor, 4096)
-        return said.decode()
+        line = b""
+        while not line.endswith(b"\n"):
+            assert select.select([descriptor], [], [], 20)[0], "the script line nothing for 20 s"
+            line += os.read(descriptor, 4096)
+        return line.decode()
     finally:
         os.close(descriptor)
 
 
 async def read_pids(fifo: Path) -> list[int]:
-    """The numbers of the script's processes, which it tells the FIFO when it has started them."""
+    """Read the process ids that the script writes to the FIFO when it has started them."""
     return [int(word) for word in (await asyncio.to_thread(read_line, fifo)).split()]
 
 
@@ -120,15 +120,15 @@ def make_fifo(path: Path) -> Path:
     return path
 
 
-def test_it_is_a_camera(tmp_path: Path) -> None:
+def test_script_camera_implements_camera(tmp_path: Path) -> None:
     camera: Camera = ScriptCamera(tmp_path / "take.sh", folder=tmp_path)
-    camera.kill()  # nothing runs: nothing happens
+    camera.kill()  # nothing runs, so it does nothing
 
 
-# ---- what the program is given
+# ---- the program's input
 
 
-async def test_the_picture_comes_through_untouched(make: Make, jpeg: Path) -> None:
+async def test_the_image_of_the_program_is_returned_unchanged(make: Make, jpeg: Path) -> None:
     camera = make(f'cp "{jpeg}" "$1"')
     await camera.open(ignore)
     assert (await camera.capture()).data == content(jpeg)
@@ -137,10 +137,10 @@ async def test_the_picture_comes_through_untouched(make: Make, jpeg: Path) -> No
 async def test_the_program_gets_one_argument_an_absolute_path_in_a_private_folder(
     make: Make, jpeg: Path, tmp_path: Path, folder: Path
 ) -> None:
-    said = tmp_path / "said"
-    camera = make(f'printf "%s\\n" $# "$1" >"{said}"; ls -ld "${{1%/*}}" >>"{said}"; cp "{jpeg}" "$1"')
+    output = tmp_path / "output"
+    camera = make(f'printf "%s\\n" $# "$1" >"{output}"; ls -ld "${{1%/*}}" >>"{output}"; cp "{jpeg}" "$1"')
     await camera.capture()
-    count, path, listing = said.read_text().splitlines()
+    count, path, listing = output.read_text().splitlines()
     assert count == "1"
     assert Path(path).is_absolute()
     assert Path(path).name == "capture.jpg"
@@ -149,19 +149,19 @@ async def test_the_program_gets_one_argument_an_absolute_path_in_a_private_folde
 
 
 async def test_every_capture_has_a_folder_of_its_own(make: Make, jpeg: Path, tmp_path: Path) -> None:
-    camera = make(f'echo "$1" >>"{tmp_path}/said"; cp "{jpeg}" "$1"')
+    camera = make(f'echo "$1" >>"{tmp_path}/output"; cp "{jpeg}" "$1"')
     for _ in range(3):
         await camera.capture()
-    assert len(set((tmp_path / "said").read_text().splitlines())) == 3
+    assert len(set((tmp_path / "output").read_text().splitlines())) == 3
 
 
 async def test_the_image_type_is_the_suffix_of_the_path(make: Make, jpeg: Path, tmp_path: Path) -> None:
-    camera = make(f'echo "$1" >"{tmp_path}/said"; cp "{jpeg}" "$1"', image_type="png")
+    camera = make(f'echo "$1" >"{tmp_path}/output"; cp "{jpeg}" "$1"', image_type="png")
     await camera.capture()
-    assert (tmp_path / "said").read_text().endswith("/capture.png\n")
+    assert (tmp_path / "output").read_text().endswith("/capture.png\n")
 
 
-async def test_no_shell_reads_the_name_of_the_program(make: Make, jpeg: Path, tmp_path: Path) -> None:
+async def test_the_program_s_name_is_not_read_by_a_shell(make: Make, jpeg: Path, tmp_path: Path) -> None:
     camera = make(f'cp "{jpeg}" "$1"', name="take $(touch bad) 'it';.sh")
     await camera.open(ignore)
     assert (await camera.capture()).data == content(jpeg)
@@ -205,22 +205,24 @@ async def test_a_program_is_given_no_variable_that_may_hold_a_secret(
         "MY_CAMERA_TOKEN",
     ):
         monkeypatch.setenv(name, "secret")
-    await make(f'/usr/bin/env -0 >"{tmp_path}/said"; cp "{jpeg}" "$1"').capture()
-    environment = dict(line.split("=", 1) for line in (tmp_path / "said").read_text().split("\0") if line)
+    await make(f'/usr/bin/env -0 >"{tmp_path}/output"; cp "{jpeg}" "$1"').capture()
+    environment = dict(line.split("=", 1) for line in (tmp_path / "output").read_text().split("\0") if line)
     assert passed_on.items() <= environment.items()
     assert "secret" not in environment.values()
 
 
 def test_the_docs_name_the_variables_that_a_program_is_given() -> None:
-    [told] = re.findall(r"^- These environment variables.*?^- ", (ROOT / "docs/cameras.md").read_text(), re.M | re.S)
-    names = program.PASSED_ON.pattern.replace(".*", "*").split("|")
-    assert set(re.findall(r"`([A-Z_]+\*?)`", told)) == set(names)
+    [documented] = re.findall(
+        r"^- These environment variables.*?^- ", (ROOT / "docs/cameras.md").read_text(), re.M | re.S
+    )
+    names = program.PASSED_VARIABLES.pattern.replace(".*", "*").split("|")
+    assert set(re.findall(r"`([A-Z_]+\*?)`", documented)) == set(names)
 
 
 @on_linux
 async def test_the_program_inherits_no_descriptor(make: Make, jpeg: Path, tmp_path: Path) -> None:
     listing = "import os; print(*[n for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')])"
-    camera = make(f'cp "{jpeg}" "$1"; exec {sys.executable} -I -S -c "{listing}" >"{tmp_path}/said"')
+    camera = make(f'cp "{jpeg}" "$1"; exec {sys.executable} -I -S -c "{listing}" >"{tmp_path}/output"')
     reader, writer = os.pipe()
     try:
         for descriptor in (reader, writer):
@@ -229,28 +231,28 @@ async def test_the_program_inherits_no_descriptor(make: Make, jpeg: Path, tmp_pa
     finally:
         os.close(reader)
         os.close(writer)
-    assert sorted((tmp_path / "said").read_text().split()) == ["0", "1", "2"]
+    assert sorted((tmp_path / "output").read_text().split()) == ["0", "1", "2"]
 
 
 @on_linux
 async def test_the_program_reads_nothing_and_leads_a_session_and_a_group(
     make: Make, jpeg: Path, tmp_path: Path
 ) -> None:
-    said = tmp_path / "said"
-    camera = make(f'readlink /proc/$$/fd/0 >"{said}"; cat >>"{said}"; cat /proc/$$/stat >>"{said}"; cp "{jpeg}" "$1"')
+    output = tmp_path / "output"
+    camera = make(
+        f'readlink /proc/$$/fd/0 >"{output}"; cat >>"{output}"; cat /proc/$$/stat >>"{output}"; cp "{jpeg}" "$1"'
+    )
     await camera.capture()
-    stdin, numbers = said.read_text().splitlines()
+    stdin, numbers = output.read_text().splitlines()
     assert stdin == "/dev/null"
     pid, (group, session) = numbers.split()[0], numbers.rpartition(")")[2].split()[2:4]
     assert group == session == pid
 
 
-# ---- what the program leaves
+# ---- the program's output
 
 
-async def test_text_half_a_jpeg_and_a_png_come_through_for_the_store_to_judge(
-    make: Make, jpeg: Path, tmp_path: Path
-) -> None:
+async def test_any_file_content_is_returned_for_the_store_to_check(make: Make, jpeg: Path, tmp_path: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(png, "PNG")
     for left in (b"no picture\n", content(jpeg)[:1000], png.getvalue()):
@@ -261,52 +263,48 @@ async def test_text_half_a_jpeg_and_a_png_come_through_for_the_store_to_judge(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("true", "The camera program ended well but left no picture."),
+        ("true", "The camera program ended well but left no image."),
         (
             "printf '\\033[1m--- Opening\\n\\033[0m\\033[31mstat: No such device\\n\\033[0m' >&2",
-            "The camera program ended well but left no picture: stat: No such device.",
+            "The camera program ended well but left no image: stat: No such device.",
         ),
-        ('rm -r "${1%/*}"', "The camera program ended well but left no picture."),
+        ('rm -r "${1%/*}"', "The camera program ended well but left no image."),
         (': >"$1"', "The camera program ended well but left an empty file."),
-        ('ln -s /etc/passwd "$1"', "The camera program ended well but left a symbolic link instead of a picture."),
-        ('mkdir "$1"', "The camera program ended well but left a folder instead of a picture."),
-        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of a picture."),
+        ('ln -s /etc/passwd "$1"', "The camera program ended well but left a symbolic link instead of an image."),
+        ('mkdir "$1"', "The camera program ended well but left a folder instead of an image."),
+        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of an image."),
         (
             f'{sys.executable} -c "import os, socket, sys; os.chdir(os.path.dirname(sys.argv[1]));'
             ' socket.socket(socket.AF_UNIX).bind(os.path.basename(sys.argv[1]))" "$1"',
-            "The camera program ended well but left a socket instead of a picture.",
+            "The camera program ended well but left a socket instead of an image.",
         ),
         (
-            TRUNCATE.format(LARGEST_PICTURE + 1024 * 1024),
-            "The camera program ended well but left a file of 65 MiB. A picture may have 64 MiB.",
+            TRUNCATE.format(MAX_IMAGE_BYTES + 1024 * 1024),
+            "The camera program ended well but left a file of 65 MiB. An image may have 64 MiB.",
         ),
     ],
     ids=["nothing", "nothing-but-words", "no-folder", "empty", "link", "folder", "fifo", "socket", "huge"],
 )
-async def test_what_is_no_file_with_something_in_it_is_a_bad_image(
-    make: Make, folder: Path, lines: str, message: str
-) -> None:
+async def test_anything_but_a_non_empty_file_is_a_bad_image(make: Make, folder: Path, lines: str, message: str) -> None:
     with pytest.raises(BadImage) as caught:
         await make(lines).capture()
     assert caught.value.message == message
     assert names(folder) == []
 
 
-async def test_a_picture_of_the_largest_size_is_taken(make: Make) -> None:
-    assert len((await make(TRUNCATE.format(LARGEST_PICTURE)).capture()).data) == LARGEST_PICTURE
+async def test_an_image_of_the_maximum_size_is_accepted(make: Make) -> None:
+    assert len((await make(TRUNCATE.format(MAX_IMAGE_BYTES)).capture()).data) == MAX_IMAGE_BYTES
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-async def test_a_picture_and_folders_that_are_closed_to_us_are_a_bad_image_and_are_removed(
-    make: Make, folder: Path
-) -> None:
+async def test_unreadable_files_and_folders_are_a_bad_image_and_are_removed(make: Make, folder: Path) -> None:
     camera = make('mkdir -p "$1.d/deep/er"; chmod 0 "$1.d/deep" "$1.d"; echo x >"$1"; chmod 0 "$1" "${1%/*}"')
-    with pytest.raises(BadImage, match="a picture that can't be read: Permission denied"):
+    with pytest.raises(BadImage, match="an image that can't be read: Permission denied"):
         await camera.capture()
     assert names(folder) == []
 
 
-# ---- how the program ends
+# ---- the program's end
 
 
 @pytest.mark.parametrize(
@@ -326,19 +324,19 @@ async def test_a_picture_and_folders_that_are_closed_to_us_are_a_bad_image_and_a
     ],
     ids=["silent", "words", "colours", "path", "itself", "long", "signal", "signal-and-words"],
 )
-async def test_a_program_that_fails_is_a_fault_with_its_last_words(make: Make, lines: str, message: str) -> None:
+async def test_a_failing_program_is_a_camera_fault_with_its_last_line(make: Make, lines: str, message: str) -> None:
     with pytest.raises(CameraFault) as caught:
         await make(lines).capture()
     assert caught.value.message == message
 
 
-async def test_a_picture_of_a_program_that_fails_is_not_taken(make: Make, jpeg: Path, folder: Path) -> None:
+async def test_an_image_of_a_failing_program_is_rejected(make: Make, jpeg: Path, folder: Path) -> None:
     with pytest.raises(CameraFault):
         await make(f'cp "{jpeg}" "$1"; exit 1').capture()
     assert names(folder) == []
 
 
-async def test_the_log_gets_the_path_the_time_and_the_last_lines(
+async def test_the_log_has_the_path_the_duration_and_the_last_lines(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -351,7 +349,7 @@ async def test_the_log_gets_the_path_the_time_and_the_last_lines(
     assert caught.value.detail in record.getMessage()
 
 
-async def test_a_hundred_megabytes_on_either_output_do_not_block_it(make: Make, jpeg: Path) -> None:
+async def test_a_hundred_megabytes_of_output_do_not_block_the_program(make: Make, jpeg: Path) -> None:
     camera = make(f'head -c 100000000 /dev/zero; head -c 100000000 /dev/zero >&2; echo the end >&2; cp "{jpeg}" "$1"')
     assert (await camera.capture()).data == content(jpeg)
 
@@ -362,7 +360,7 @@ async def test_only_the_end_of_an_output_is_kept() -> None:
         tail.add(b"x" * 65536)
     tail.add(b"\nlast")
     assert tail.lines()[-1] == "last"
-    assert sum(map(len, tail.lines())) <= program.KEPT
+    assert sum(map(len, tail.lines())) <= program.MAX_TAIL_BYTES
 
 
 async def test_a_program_that_hangs_is_ended_at_the_time_limit(make: Make, tmp_path: Path, folder: Path) -> None:
@@ -377,20 +375,20 @@ async def test_a_program_that_hangs_is_ended_at_the_time_limit(make: Make, tmp_p
     assert names(folder) == []
 
 
-async def test_a_program_is_asked_to_end_before_it_is_made_to(make: Make, tmp_path: Path) -> None:
+async def test_a_program_gets_sigterm_before_sigkill(make: Make, tmp_path: Path) -> None:
     camera = make(
-        f"trap 'echo tidied >\"{tmp_path}/said\"; exit' TERM\nsleep 1000 & wait",
+        f"trap 'echo tidied >\"{tmp_path}/output\"; exit' TERM\nsleep 1000 & wait",
         timeout=3,
     )
     with pytest.raises(CameraTimeout):
         await camera.capture()
-    assert (tmp_path / "said").read_text() == "tidied\n"
+    assert (tmp_path / "output").read_text() == "tidied\n"
 
 
 async def test_a_program_that_ignores_sigterm_is_killed_with_its_grandchild(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "GRACE", 0.2)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 0.2)
     fifo = make_fifo(tmp_path / "started")
     camera = make(
         f"trap '' TERM\nsh -c 'trap \"\" TERM; sleep 1000 & echo $$ $!; while :; do wait; done' >\"{fifo}\" &\n"
@@ -404,10 +402,10 @@ async def test_a_program_that_ignores_sigterm_is_killed_with_its_grandchild(
     assert [is_gone(pid) for pid in pids] == [True, True]
 
 
-async def test_a_child_that_is_left_behind_holds_nothing_up_and_is_ended(
+async def test_a_child_that_outlives_the_program_blocks_nothing_and_is_killed(
     make: Make, jpeg: Path, tmp_path: Path
 ) -> None:
-    """It holds both pipes, ignores SIGTERM and writes on into the picture."""
+    """The child holds both pipes, ignores SIGTERM and continues to write into the image."""
     fifo = make_fifo(tmp_path / "started")
     lines = f'cp "{jpeg}" "$1"; (trap "" TERM; while :; do echo; done >>"$1") & echo $! >"{fifo}"'
     capture = asyncio.ensure_future(make(lines).capture())
@@ -418,8 +416,8 @@ async def test_a_child_that_is_left_behind_holds_nothing_up_and_is_ended(
 
 
 @on_linux
-async def test_where_orphans_come_to_us_they_are_reaped(make: Make, jpeg: Path, tmp_path: Path) -> None:
-    """As in a container whose first process is the service."""
+async def test_orphans_that_become_our_children_are_reaped(make: Make, jpeg: Path, tmp_path: Path) -> None:
+    """This happens in a container whose first process is the service."""
     prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
     fifo = make_fifo(tmp_path / "started")
     assert prctl(set_child_subreaper, 1, 0, 0, 0) == 0
@@ -432,7 +430,7 @@ async def test_where_orphans_come_to_us_they_are_reaped(make: Make, jpeg: Path, 
         prctl(set_child_subreaper, 0, 0, 0, 0)
 
 
-# ---- ending it early
+# ---- stopping the program
 
 
 async def test_a_cancelled_capture_ends_the_program_and_its_children_first(
@@ -449,10 +447,10 @@ async def test_a_cancelled_capture_ends_the_program_and_its_children_first(
     assert names(folder) == []
 
 
-async def test_who_cancels_twice_waits_for_no_grace(
+async def test_a_second_cancellation_kills_the_program(
     make: Make, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "GRACE", 1000)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 1000)
     fifo, asked = make_fifo(tmp_path / "started"), make_fifo(tmp_path / "asked")
     camera = make(f'trap \'echo asked >"{asked}"\' TERM; echo $$ >"{fifo}"; while :; do sleep 1000 & wait; done')
     capture = asyncio.ensure_future(camera.capture())
@@ -468,7 +466,7 @@ async def test_who_cancels_twice_waits_for_no_grace(
 
 
 async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "GRACE", 1000)
+    monkeypatch.setattr(program, "TERM_GRACE_SECONDS", 1000)
     fifo = make_fifo(tmp_path / "started")
     camera = make(f"trap '' TERM; echo $$ >\"{fifo}\"; while :; do sleep 1000 & wait; done")
     capture = asyncio.ensure_future(camera.capture())
@@ -479,31 +477,31 @@ async def test_kill_ends_the_program_without_grace(make: Make, tmp_path: Path, m
     assert is_gone(pid)
 
 
-async def test_what_is_killed_before_it_starts_never_starts(tmp_path: Path) -> None:
-    run = program.Run([write_script(tmp_path / "take.sh", 'touch "$1"'), tmp_path / "mark"], timeout=30)
+async def test_a_run_killed_before_its_start_never_starts(tmp_path: Path) -> None:
+    run = program.ProgramRun([write_script(tmp_path / "take.sh", 'touch "$1"'), tmp_path / "mark"], timeout=30)
     run.kill()
     assert run.run() == program.ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
     assert not (tmp_path / "mark").exists()
 
 
-async def test_after_a_failure_the_next_capture_is_as_good_as_ever(make: Make, jpeg: Path, tmp_path: Path) -> None:
+async def test_after_a_failure_the_next_capture_works(make: Make, jpeg: Path, tmp_path: Path) -> None:
     camera = make(f'test -e "{tmp_path}/again" || {{ touch "{tmp_path}/again"; exit 1; }}; cp "{jpeg}" "$1"')
     with pytest.raises(CameraFault):
         await camera.capture()
     assert (await camera.capture()).data == content(jpeg)
 
 
-# ---- a camera that is not there
+# ---- missing programs and folders
 
 
-async def test_the_password_of_an_address_that_a_program_names_is_told_to_nobody(make: Make) -> None:
+async def test_a_password_in_a_program_s_output_is_not_shown(make: Make) -> None:
     with pytest.raises(CameraFault) as caught:
         await make("echo rtsp://me:s3cret@127.0.0.1:9/a: Connection refused >&2; exit 1").capture()
     assert caught.value.message.endswith("rtsp://***@127.0.0.1:9/a: Connection refused.")
     assert "s3cret" not in caught.value.detail
 
 
-async def test_a_program_that_vanishes_is_offline_until_it_comes_back(
+async def test_a_missing_program_is_offline_until_it_is_back(
     make: Make, jpeg: Path, tmp_path: Path, folder: Path
 ) -> None:
     camera = make(f'cp "{jpeg}" "$1"')
@@ -529,7 +527,7 @@ async def test_a_program_that_is_not_executable_is_offline(make: Make, tmp_path:
         assert caught.value.message == "The camera program take.sh is not executable. Run chmod +x on it."
 
 
-async def test_a_folder_is_no_program(tmp_path: Path, folder: Path) -> None:
+async def test_a_folder_as_program_is_offline(tmp_path: Path, folder: Path) -> None:
     camera = ScriptCamera(tmp_path, folder=folder)
     for act in (lambda: camera.open(ignore), camera.capture):
         with pytest.raises(CameraOffline, match="is not a file"):
@@ -546,7 +544,7 @@ async def test_a_folder_is_no_program(tmp_path: Path, folder: Path) -> None:
     ],
     ids=["none", "missing", "forbidden"],
 )
-async def test_a_first_line_that_is_wrong_is_told(make: Make, tmp_path: Path, first_line: str, message: str) -> None:
+async def test_a_wrong_first_line_is_reported(make: Make, tmp_path: Path, first_line: str, message: str) -> None:
     camera = make("true")
     (tmp_path / "take.sh").write_text(first_line)
     with pytest.raises(CameraOffline) as caught:
@@ -554,22 +552,22 @@ async def test_a_first_line_that_is_wrong_is_told(make: Make, tmp_path: Path, fi
     assert caught.value.message == f"The camera program take.sh {message}"
 
 
-async def test_a_folder_that_is_gone_is_a_storage_error(make: Make, jpeg: Path, folder: Path) -> None:
+async def test_a_missing_snapshot_folder_is_a_storage_error(make: Make, jpeg: Path, folder: Path) -> None:
     os.rmdir(folder)
     with pytest.raises(StorageError, match="The folder of snapshots is gone"):
         await make(f'cp "{jpeg}" "$1"').capture()
 
 
-# ---- many
+# ---- many captures
 
 
 def children() -> set[str]:
-    """This process's, zombies too."""
+    """Return the children of this process, including zombies."""
     return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
 @on_linux
-async def test_many_captures_leave_no_descriptor_no_folder_and_no_process(make: Make, jpeg: Path, folder: Path) -> None:
+async def test_many_captures_leak_no_descriptor_folder_or_process(make: Make, jpeg: Path, folder: Path) -> None:
     camera = make(f'cp "{jpeg}" "$1"')
     await camera.capture()
     before, mine = names(Path("/proc/self/fd")), children()
@@ -580,7 +578,7 @@ async def test_many_captures_leave_no_descriptor_no_folder_and_no_process(make: 
     assert not [pid for pid in children() if pid not in mine]
 
 
-async def test_a_link_in_the_place_of_its_folder_is_refused_and_leads_nowhere(
+async def test_a_link_in_place_of_the_private_folder_is_not_followed(
     make: Make, jpeg: Path, tmp_path: Path, folder: Path
 ) -> None:
     victim = tmp_path / "victim"
@@ -596,14 +594,14 @@ async def test_a_link_in_the_place_of_its_folder_is_refused_and_leads_nowhere(
 
 
 @pytest.mark.usefixtures("deep")
-async def test_a_tree_of_any_depth_that_it_leaves_is_removed(make: Make, jpeg: Path, folder: Path) -> None:
-    deep = "/".join("d" * 1200)  # deeper than Python may call itself, in a path that the kernel still takes
+async def test_a_deep_folder_tree_of_the_program_is_removed(make: Make, jpeg: Path, folder: Path) -> None:
+    deep = "/".join("d" * 1200)  # deeper than Python's recursion limit, within the kernel's limit for paths
     lines = f'cp "{jpeg}" "$1"; cd "$(dirname "$1")" && mkdir -p {deep}'
     assert (await make(lines, timeout=60).capture()).data == content(jpeg)
     assert names(folder) == []
 
 
-async def test_viewers_are_told_no_path_of_this_machine(make: Make, folder: Path) -> None:
+async def test_messages_contain_no_path_of_this_machine(make: Make, folder: Path) -> None:
     with pytest.raises(CameraFault) as caught:
         await make('d=$(dirname "$1"); echo "no $(dirname "$d")/x in $PWD nor $HOME" >&2; exit 3').capture()
     assert caught.value.message == "The camera program ended with status 3: no .../x in ... nor ~."

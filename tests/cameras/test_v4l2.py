@@ -1,4 +1,4 @@
-"""The driver for V4L2, as far as it goes without a device; with one, it is tested in tests/rig."""
+"""The V4L2 driver without a device. tests/rig tests it with one."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ if sys.platform != "linux":
 
 from linuxpy.video import raw  # type: ignore[import-untyped]
 
-from dog.cameras.v4l2 import Choice, V4l2Source, choose, find_beginning, read_layout
+from dog.cameras.v4l2 import FormatChoice, V4l2Source, choose_format, find_exposure_start, read_layout
 from dog.cameras.v4l2_controls import Control
 from dog.cameras.v4l2_devices import Format, Mode, list_devices
 
@@ -51,43 +51,45 @@ GRID = [
 ]
 
 
-# ---- which format
+# ---- choosing a format
 
 
-def test_the_largest_jpeg_that_is_fast_enough_is_taken() -> None:
-    assert choose(WEBCAM, None, None, None) == Choice("MJPG", 1920, 1080, None)
+def test_the_largest_jpeg_mode_that_is_fast_enough_is_chosen() -> None:
+    assert choose_format(WEBCAM, None, None, None) == FormatChoice("MJPG", 1920, 1080, None)
 
 
-def test_the_largest_is_taken_where_none_is_fast_enough() -> None:
+def test_the_largest_mode_is_chosen_if_all_are_slow() -> None:
     slow = [Format("YUYV", "", (Mode(640, 480, rates(5)), Mode(1280, 720, rates(2))))]
-    assert choose(slow, None, None, None) == Choice("YUYV", 1280, 720, None)
+    assert choose_format(slow, None, None, None) == FormatChoice("YUYV", 1280, 720, None)
 
 
-def test_a_raw_format_is_taken_where_the_jpegs_have_not_that_size() -> None:
+def test_a_raw_format_is_chosen_if_jpeg_lacks_the_resolution() -> None:
     formats = [Format("MJPG", "", (Mode(1280, 720),)), Format("GREY", "", (Mode(640, 480),)), WEBCAM[0]]
-    assert choose(formats, (640, 480), None, None) == Choice("YUYV", 640, 480, None)
+    assert choose_format(formats, (640, 480), None, None) == FormatChoice("YUYV", 640, 480, None)
 
 
-def test_a_format_is_taken_by_its_name() -> None:
-    assert choose(WEBCAM, (640, 480), None, "YUYV") == Choice("YUYV", 640, 480, None)
+def test_a_format_is_chosen_by_its_name() -> None:
+    assert choose_format(WEBCAM, (640, 480), None, "YUYV") == FormatChoice("YUYV", 640, 480, None)
 
 
-def test_a_rate_is_taken_as_exactly_as_the_camera_has_it() -> None:
-    assert choose(WEBCAM, None, 30, None) == Choice("MJPG", 1920, 1080, Fraction(30000, 1001))
-    assert choose(WEBCAM, None, 60, None) == Choice("MJPG", 640, 480, Fraction(60))
-    assert choose(WEBCAM, None, 2, None) == Choice("MJPG", 4096, 3072, Fraction(2))
+def test_a_rate_is_matched_to_the_camera_s_exact_one() -> None:
+    assert choose_format(WEBCAM, None, 30, None) == FormatChoice("MJPG", 1920, 1080, Fraction(30000, 1001))
+    assert choose_format(WEBCAM, None, 60, None) == FormatChoice("MJPG", 640, 480, Fraction(60))
+    assert choose_format(WEBCAM, None, 2, None) == FormatChoice("MJPG", 4096, 3072, Fraction(2))
 
 
-def test_a_camera_that_tells_no_rates_is_told_the_rate_all_the_same() -> None:
-    assert choose([Format("MJPG", "", (Mode(640, 480),))], None, 7.5, None) == Choice("MJPG", 640, 480, Fraction(15, 2))
+def test_the_rate_is_set_even_if_the_camera_lists_none() -> None:
+    assert choose_format([Format("MJPG", "", (Mode(640, 480),))], None, 7.5, None) == FormatChoice(
+        "MJPG", 640, 480, Fraction(15, 2)
+    )
 
 
-def test_of_a_grid_each_size_can_be_had() -> None:
-    assert choose(GRID, None, None, None) == Choice("YUYV", 2592, 1944, None)
-    assert choose(GRID, (80, 56), None, None) == Choice("YUYV", 80, 56, None)
-    assert choose(GRID, (640, 480), 12.5, None) == Choice("YUYV", 640, 480, Fraction(25, 2))
+def test_every_size_of_a_range_can_be_chosen() -> None:
+    assert choose_format(GRID, None, None, None) == FormatChoice("YUYV", 2592, 1944, None)
+    assert choose_format(GRID, (80, 56), None, None) == FormatChoice("YUYV", 80, 56, None)
+    assert choose_format(GRID, (640, 480), 12.5, None) == FormatChoice("YUYV", 640, 480, Fraction(25, 2))
     with pytest.raises(CameraOffline, match="does not offer 81x56, but 640x480 at 90/s; 2592x1944 at 15/s"):
-        choose(GRID, (81, 56), None, None)
+        choose_format(GRID, (81, 56), None, None)
 
 
 @pytest.mark.parametrize(
@@ -105,19 +107,19 @@ def test_of_a_grid_each_size_can_be_had() -> None:
         (None, None, "H264", "does not offer the format H264. It offers: YUYV, MJPG."),
     ],
 )
-def test_what_is_not_offered_is_refused_with_what_is(
+def test_an_unsupported_mode_is_refused_with_the_supported_ones(
     resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None, words: str
 ) -> None:
     with pytest.raises(CameraOffline) as refusal:
-        choose(WEBCAM, resolution, frame_rate, pixel_format)
+        choose_format(WEBCAM, resolution, frame_rate, pixel_format)
     assert words in refusal.value.message
 
 
-def test_a_camera_without_any_format_of_ours_is_refused_with_those_it_has() -> None:
+def test_a_camera_without_supported_formats_is_refused_with_its_formats() -> None:
     with pytest.raises(
         CameraOffline, match=r"does not offer the format MJPG or JPEG or YUYV or .*\. It offers: H264\."
     ):
-        choose([WEBCAM[2]], None, None, None)
+        choose_format([WEBCAM[2]], None, None, None)
 
 
 # ---- controls
@@ -143,8 +145,8 @@ BUTTON = Control("pan_reset", "button", 0, 0, 0, 0)
         (BUTTON, True, 1),
     ],
 )
-def test_a_control_s_value_is_understood(control: Control, value: bool | int | str, number: int) -> None:
-    assert control.read(value) == number
+def test_a_control_parses_its_values(control: Control, value: bool | int | str, number: int) -> None:
+    assert control.parse(value) == number
 
 
 @pytest.mark.parametrize(
@@ -161,38 +163,38 @@ def test_a_control_s_value_is_understood(control: Control, value: bool | int | s
         (BUTTON, False),
     ],
 )
-def test_a_value_that_a_control_has_not_is_refused(control: Control, value: bool | int | str) -> None:
+def test_a_control_refuses_other_values(control: Control, value: bool | int | str) -> None:
     with pytest.raises(ValueError, match=str(value)):
-        control.read(value)
+        control.parse(value)
 
 
-def test_a_control_says_its_limits() -> None:
+def test_a_control_describes_its_limits() -> None:
     assert NUMBER.limits == "from 0 to 250 in steps of 5"
     assert MENU.limits == "1 (Manual Mode) or 3 (Aperture Priority Mode)"
     assert SWITCH.limits == "true or false"
     assert BUTTON.limits == "true"
 
 
-# ---- when a frame began
+# ---- the start of an exposure
 
 MONOTONIC = raw.BufferFlag.TIMESTAMP_MONOTONIC
 INTERVAL = 0.1
 
 
 def begin(stamp: float, flags: int, last: float | None = None) -> float:
-    return round(find_beginning(stamp, flags, last=last, interval=INTERVAL, empty_at=95.0, now=100.0), 6)
+    return round(find_exposure_start(stamp, flags, last=last, interval=INTERVAL, empty_at=95.0, now=100.0), 6)
 
 
-def test_a_timestamp_of_the_exposure_s_start_is_believed() -> None:
+def test_a_timestamp_of_the_exposure_s_start_is_used() -> None:
     assert begin(99.5, MONOTONIC | raw.BufferFlag.TSTAMP_SRC_SOE) == 99.5
 
 
-def test_before_a_timestamp_of_the_frame_s_end_lies_one_interval() -> None:
+def test_a_timestamp_of_the_frame_s_end_is_one_interval_late() -> None:
     assert begin(99.5, MONOTONIC) == 99.4
     assert begin(99.5, MONOTONIC, last=99.42) == 99.4
 
 
-def test_in_the_dark_the_exposure_may_have_been_as_long_as_the_frame_was_waited_for() -> None:
+def test_a_long_wait_for_a_frame_counts_as_a_long_exposure() -> None:
     assert begin(99.5, MONOTONIC, last=99.2) == 99.2
 
 
@@ -206,11 +208,11 @@ def test_in_the_dark_the_exposure_may_have_been_as_long_as_the_frame_was_waited_
     ],
     ids=["unknown", "copied", "the wall clock's", "none"],
 )
-def test_without_such_a_timestamp_a_frame_ended_after_there_was_none(stamp: float, flags: int) -> None:
+def test_without_a_usable_timestamp_a_frame_ended_after_the_queue_was_empty(stamp: float, flags: int) -> None:
     assert begin(stamp, flags) == 94.9
 
 
-# ---- what colours are meant
+# ---- colours
 
 SPACE, ENCODING, RANGE = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
 
@@ -229,7 +231,7 @@ SPACE, ENCODING, RANGE = raw.Colorspace, raw.YcbcrEncoding, raw.Quantization
         ("GREY", SPACE.SRGB, ENCODING.DEFAULT, RANGE.DEFAULT, False, False),
     ],
 )
-def test_range_and_matrix_are_what_the_driver_says_or_the_kernel_s_defaults(
+def test_range_and_matrix_are_the_driver_s_or_the_kernel_s_defaults(
     fourcc: str, space: int, encoding: int, quantization: int, limited: bool, bt709: bool
 ) -> None:
     form = SimpleNamespace(
@@ -254,22 +256,22 @@ def open_source(path: Path | str) -> str:
     with pytest.raises(CameraOffline) as refusal:
         source.open()
     source.close()
-    source.close()  # twice does no harm
-    assert str(path) not in refusal.value.message  # which viewers see
+    source.close()  # a second call is harmless
+    assert str(path) not in refusal.value.message  # viewers see the message
     assert str(path) in refusal.value.detail
     return refusal.value.message
 
 
-def test_a_camera_that_is_not_there_is_offline_and_leaves_nothing_open(tmp_path: Path) -> None:
+def test_a_missing_device_is_offline_and_leaks_no_descriptor(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     assert open_source(tmp_path / "video0").startswith("The camera is not there. Plug it in")
-    assert open_source("/dev/null") == "The device gives no pictures. Choose one that `dog cameras` lists."
+    assert open_source("/dev/null") == "The device is not a camera. Choose one that `dog cameras` lists."
     (tmp_path / "file").write_text("no camera")
     assert open_source(tmp_path / "file").startswith("The camera's path is not a device")
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_device_is_back_when_its_path_is_that_of_a_device(tmp_path: Path) -> None:
+def test_is_back_is_true_for_a_character_device(tmp_path: Path) -> None:
     source = V4l2Source(str(tmp_path / "camera"))
     assert not source.is_back()
     (tmp_path / "camera").touch()
@@ -279,12 +281,12 @@ def test_a_device_is_back_when_its_path_is_that_of_a_device(tmp_path: Path) -> N
     assert source.is_back()
 
 
-def test_without_cameras_none_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cameras_the_list_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.cameras.v4l2_devices.VIDEO4LINUX", tmp_path)
     assert list_devices() == []
 
 
-def test_a_node_that_can_not_be_opened_is_listed_with_the_reason(
+def test_a_node_that_can_t_be_opened_is_listed_with_its_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in (0, 1):

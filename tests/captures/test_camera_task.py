@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dog.cameras import Still
+from dog.cameras import CapturedImage
 from dog.captures import camera_task, results
 from dog.captures.availability import utc_now
 from dog.captures.camera_task import CameraTask, restore_latest
@@ -210,7 +210,9 @@ async def test_a_camera_with_frames_retakes_an_image_that_the_store_rejects(make
     parts = await make()
     whole, damaged = make_picture(), b"no picture"
     quality = Quality(verdict="good", brightness=0.5, retaken=1, found=("black",))
-    parts.camera.results += [Still(data=damaged, quality=quality)] * 2 + [Still(data=whole, quality=quality)]
+    parts.camera.results += [CapturedImage(data=damaged, quality=quality)] * 2 + [
+        CapturedImage(data=whole, quality=quality)
+    ]
     await parts.task.capture_and_wait()
     assert parts.hub.types == ["capturing", "ready"]
     assert parts.hub.events[-1]["quality"] == {

@@ -21,9 +21,9 @@ class ShownCamera:
         self.shown: list[bool] = []
         self.give: OnFrame | None = None
 
-    def show(self, show: OnFrame | None) -> None:
-        self.shown.append(show is not None)
-        self.give = show
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        self.shown.append(on_frame is not None)
+        self.give = on_frame
 
     def film(self, *frames: bytes) -> None:
         assert self.give is not None, "there is no watcher"

@@ -1,4 +1,4 @@
-"""Damaged JPEGs are refused, and whole ones taken: with notes, padding, restart markers, or without an end marker.
+"""JPEG damage: damaged JPEGs are refused, and undamaged ones with notes or padding accepted.
 
 The kinds of JPEG and of damage are in tests/support/damages.py. How much damage is found in all is counted by
 tests/load/test_damage.py.
@@ -27,7 +27,7 @@ import pytest
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import complete, inspect, inspect_kept
+from dog.images import add_missing_end, inspect, inspect_kept
 from dog.images import jpeg_damage as strict
 from dog.snapshots.store import SnapshotStore
 from tests.conftest import Serve
@@ -38,12 +38,12 @@ from tests.support.server_process import ROOT
 
 END = b"\xff\xd9"
 CLEAR = [kind for kind in KINDS if kind != "progressive with restart markers"]
-"""Kinds of which no damage by lost packets was ever missed."""
+"""Kinds for which every damage by lost packets was found."""
 ENDING = [kind for kind in KINDS if not kind.endswith("after its end")]
 BASELINE = KINDS["baseline"](0)
 RESTARTS = KINDS["restart markers by lines"](0)
 DAHUA = b"\xff\xfe" + struct.pack(">H", 4094) + bytes(4092) + bytes(608)
-"""A comment whose length is 608 bytes too small, as Dahua's cameras send it."""
+"""A comment whose length is 608 bytes too small, as sent by Dahua's cameras."""
 
 ARITHMETIC = (
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19i"
@@ -54,19 +54,19 @@ ARITHMETIC = (
 
 def refusal(data: bytes) -> BadImage:
     with pytest.raises(BadImage) as caught:
-        inspect(complete(data))
+        inspect(add_missing_end(data))
     return caught.value
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_whole_jpeg_is_taken_as_it_is(kind: str) -> None:
+def test_an_undamaged_jpeg_is_accepted_unchanged(kind: str) -> None:
     data = KINDS[kind](5)
-    assert complete(data) is data
+    assert add_missing_end(data) is data
     assert (inspect(data).width, inspect(data).height) == (320, 240)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_decoder_that_finds_damage_shows_what_pillow_shows(kind: str) -> None:
+def test_simplejpeg_decodes_like_pillow(kind: str) -> None:
     data = KINDS[kind](5)
     assert dataclasses.replace(inspect(data), thumbnail=b"") == dataclasses.replace(inspect_kept(data), thumbnail=b"")
     pixels = [read_grey(one.thumbnail) for one in (inspect(data), inspect_kept(data))]
@@ -79,12 +79,12 @@ def read_grey(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_that_ends_early_is_refused_though_the_end_marker_is_there(kind: str) -> None:
+def test_data_that_ends_early_is_refused_despite_an_end_marker(kind: str) -> None:
     for seed in range(25):
         refused = refusal(cut(KINDS[kind](seed % 3), random.Random(seed)))
         assert refused.message in (
-            "The picture is damaged: a part of the JPEG is lost.",
-            "The picture is cut off: the end of the JPEG is missing.",
+            "The image is damaged: a part of the JPEG is lost.",
+            "The image is cut off: the end of the JPEG is missing.",
         )
 
 
@@ -97,7 +97,7 @@ def test_lost_packets_are_noticed(kind: str, damage: Damage) -> None:
         assert refusal(damage(KINDS[kind](seed % 3), random.Random(seed))).code == "bad_image"
 
 
-def test_the_log_has_what_the_decoder_said() -> None:
+def test_the_detail_has_the_decoder_s_warning() -> None:
     assert refusal(cut(BASELINE, random.Random(1))).detail == "Corrupt JPEG data: premature end of data segment"
 
 
@@ -107,33 +107,33 @@ def test_the_log_has_what_the_decoder_said() -> None:
 @pytest.mark.parametrize("kind", ENDING)
 def test_a_jpeg_that_lacks_only_its_end_marker_gets_it(kind: str) -> None:
     data = KINDS[kind](7)
-    for whole in complete(data[:-2]), complete(data[:-1]):
+    for whole in add_missing_end(data[:-2]), add_missing_end(data[:-1]):
         assert whole == data
         assert inspect(whole) == inspect(data)
 
 
 @pytest.mark.parametrize("kind", ENDING)
-def test_the_zeros_that_fill_a_buffer_after_the_data_are_left_out(kind: str) -> None:
+def test_zeros_that_fill_a_buffer_after_the_data_are_removed(kind: str) -> None:
     data = KINDS[kind](7)
     for padding in 1, 17, 20_000:
-        assert inspect(complete(data[:-2] + bytes(padding))) == inspect(data)
-    assert complete(data[:-2] + bytes(20_000)) == data
+        assert inspect(add_missing_end(data[:-2] + bytes(padding))) == inspect(data)
+    assert add_missing_end(data[:-2] + bytes(20_000)) == data
     begin, end = scan_at(data)
     assert "cut off" in refusal(data[: (begin + end) // 2] + bytes(20_000)).message
 
 
-def test_a_zero_after_ff_is_no_padding() -> None:
+def test_a_zero_after_ff_is_not_padding() -> None:
     blocks = (Image.frombytes("L", (8, 8), random.Random(seed).randbytes(64)) for seed in range(5000))
     data = next(data for block in blocks if (data := encode(block, quality=100)).endswith(b"\xff\0" + END))
-    assert complete(data[:-2] + bytes(100)) == data
+    assert add_missing_end(data[:-2] + bytes(100)) == data
 
 
 @pytest.mark.parametrize(
     "notes", [b"\xff\xe0\0\x10JFIF\0\2\1\0\0\1\0\1\0\0", b"\xff\xe2\0\x12ICC_PROFILE\0\5\2ab"], ids=["JFIF 2", "ICC"]
 )
-def test_notes_that_the_decoder_warns_of_keep_no_jpeg_from_its_end_marker(notes: bytes) -> None:
+def test_a_jpeg_with_unknown_notes_still_gets_its_end_marker(notes: bytes) -> None:
     data = insert_after_soi(BASELINE, notes)
-    assert complete(data[:-2]) == data
+    assert add_missing_end(data[:-2]) == data
 
 
 @pytest.mark.parametrize("kind", ENDING)
@@ -153,7 +153,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_cut_off(end: bytes) -> Non
         assert "cut off" in refusal(data[:place] + end).message
 
 
-def test_a_component_without_a_scan_is_missing() -> None:
+def test_a_component_without_a_scan_is_cut_off() -> None:
     grey = KINDS["grey"](7)
     frame = grey.index(b"\xff\xc0")
     header = b"\xff\xc0\0\x11" + grey[frame + 4 : frame + 9] + b"\3" + grey[frame + 10 : frame + 13]
@@ -161,16 +161,16 @@ def test_a_component_without_a_scan_is_missing() -> None:
     assert "cut off" in refusal(three + grey[frame + 13 :]).message
 
 
-def test_arithmetic_coding_needs_its_end_marker_for_its_end_can_not_be_told() -> None:
-    """Pillow can't make one: this is draw(24, 18) in grey, of libjpeg-turbo's `jpegtran -arithmetic`."""
+def test_an_arithmetic_jpeg_without_its_end_marker_is_refused() -> None:
+    """The JPEG is draw(24, 18) in grey, by libjpeg-turbo's `jpegtran -arithmetic`: Pillow can't make one."""
     data = base64.b64decode(ARITHMETIC)
-    assert inspect(complete(data)).width == 24
+    assert inspect(add_missing_end(data)).width == 24
     for size in len(data) - 2, len(data) - 20:
         assert strict._first_warning(data[:size] + END, (24, 18)) == ""
         assert "cut off" in refusal(data[:size]).message
 
 
-# ---- what is no damage, and what is behind it
+# ---- padding and notes
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_arithmetic_coding_needs_its_end_marker_for_its_end_can_not_be_told() ->
     ],
     ids=["zeros", "other bytes", "by blocks", "grey", "before the end", "comment", "comment and zeros", "JFIF 7"],
 )
-def test_bytes_that_say_nothing_are_no_damage(data: bytes) -> None:
+def test_unused_bytes_are_not_damage(data: bytes) -> None:
     assert data not in (BASELINE, RESTARTS)
     assert strict._first_warning(data, (320, 240))
-    assert inspect(complete(data)).width == 320
+    assert inspect(add_missing_end(data)).width == 320
 
 
-def test_left_over_data_is_no_padding() -> None:
+def test_left_over_data_is_not_padding() -> None:
     begin, end = scan_at(BASELINE)
     assert "a part of the JPEG is lost" in refusal(BASELINE[:end] + BASELINE[begin : begin + 40] + END).message
 
@@ -201,7 +201,7 @@ def test_left_over_data_is_no_padding() -> None:
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("kind", ["restart markers by lines", "restart markers by blocks"])
 def test_damage_behind_padding_is_found(kind: str, seed: int) -> None:
-    """libjpeg tells of its first warning alone: that of the padding."""
+    """libjpeg reports only its first warning, which is about the padding."""
     padded = pad_restarts(KINDS[kind](seed % 3))
     begin, end = scan_at(padded)
     begin = padded.index(b"\xff\xd1", begin) + 2
@@ -211,12 +211,12 @@ def test_damage_behind_padding_is_found(kind: str, seed: int) -> None:
     assert "a part of the JPEG is lost" in refusal(damaged).message
 
 
-def test_an_interval_that_is_lost_whole_is_missed() -> None:
+def test_a_lost_restart_interval_is_found() -> None:
     padded = pad_restarts(RESTARTS)
     marks = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", padded)]
     refused = refusal(padded[: marks[3]] + padded[marks[4] :])
     assert "restart markers" in (refused.detail or "")
-    refused = refusal(padded[: marks[0]] + padded[marks[8] :])  # the numbers go on as if nothing was lost
+    refused = refusal(padded[: marks[0]] + padded[marks[8] :])  # the numbers continue as if nothing was lost
     assert "restart markers" in (refused.detail or "")
 
 
@@ -232,11 +232,11 @@ def test_restart_markers_are_found_wherever_the_slices_end(slice_: int, monkeypa
     begin, end = scan_at(RESTARTS)
     expected = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", RESTARTS)]
     assert len(expected) == 14
-    monkeypatch.setattr(strict, "SLICE", slice_)
+    monkeypatch.setattr(strict, "SLICE_BYTES", slice_)
     assert list(strict._restart_markers(RESTARTS, begin, end)) == expected
 
 
-def test_very_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pad_restarts(encode(draw_detailed(), restart_marker_blocks=1))
     assert len(list(strict._interval_warnings(data))) == 300
     monkeypatch.setattr(strict, "_MAX_INTERVALS", 299)
@@ -248,7 +248,7 @@ def test_very_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.Monk
 
 
 def test_intervals_with_a_large_header_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is decoded with a copy of the header: 4096 with 1 MiB of tables took 8 s."""
+    """Each interval is decoded with a copy of the header: 4096 with 1 MiB of tables took 8 s."""
     data = pad_restarts(encode(draw_detailed(32_768, 8, mode="L"), restart_marker_blocks=1), b"\0" * 12)
     table = data[(begin := data.index(b"\xff\xdb") + 4) : begin + 65]
     tables = b"\xff\xdb" + struct.pack(">H", 2 + 1000 * len(table)) + 1000 * table
@@ -273,12 +273,12 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     begin = BASELINE.index(b"\xff\xda")
     scan = b"\xff\xda" + struct.pack(">HB", 6 + 2 * components, components) + b"\1\0" * components + b"\0\x3f\0"
     data = BASELINE[:begin] + scan + BASELINE[begin:]
-    assert refusal(data).message == "The picture is damaged: the JPEG can't be read."
+    assert refusal(data).message == "The image is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
-        strict.decode(data, (1, 1), "RGB")
+        strict.decode_jpeg(data, (1, 1), "RGB")
 
 
-async def test_the_album_has_the_end_marker_that_the_camera_left_out(tmp_path: Path) -> None:
+async def test_the_album_adds_a_missing_end_marker(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path, exif=True)
     await store.open()
     try:
@@ -294,8 +294,8 @@ async def test_the_album_has_the_end_marker_that_the_camera_left_out(tmp_path: P
         await store.close()
 
 
-async def test_a_damaged_photo_that_was_kept_before_stays(tmp_path: Path) -> None:
-    """Its thumbnail is made again, for it can be shown."""
+async def test_a_damaged_photo_in_the_album_is_kept(tmp_path: Path) -> None:
+    """A new thumbnail is made, because browsers can show the photo."""
     store = SnapshotStore(tmp_path)
     await store.open()
     snapshot = await store.save(BASELINE, camera="porch", capture=1, captured_at=MOMENT)
@@ -336,7 +336,7 @@ def take_refused(url: str) -> dict[str, str]:
     return problem
 
 
-def test_a_script_that_leaves_a_damaged_picture_fails_and_says_why(serve: Serve, tmp_path: Path) -> None:
+def test_a_script_with_a_damaged_image_fails_with_the_reason(serve: Serve, tmp_path: Path) -> None:
     server = serve("--camera", f"script:{write_camera(tmp_path, cut(BASELINE, random.Random(4)))}")
     problem = take_refused(server.url)
     assert "a part of the JPEG is lost" in problem["detail"]
@@ -346,7 +346,7 @@ def test_a_script_that_leaves_a_damaged_picture_fails_and_says_why(serve: Serve,
 
 @contextlib.contextmanager
 def stream(make_frame: Callable[[int], bytes]) -> Iterator[str]:
-    """An HTTP camera: its address gives frame after frame, 20 a second. A comment tells each from the one before."""
+    """Run an HTTP camera with 20 frames a second. A comment makes each differ from the previous one."""
     ended = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -377,12 +377,12 @@ def stream(make_frame: Callable[[int], bytes]) -> Iterator[str]:
         server.server_close()
 
 
-def test_of_a_camera_that_gives_frames_a_damaged_one_is_passed_over(serve: Serve) -> None:
+def test_damaged_frames_of_a_streaming_camera_are_skipped(serve: Serve) -> None:
     frames = [KINDS["MJPEG without Huffman tables"](seed) for seed in range(8)]
     damaged = [drop(1024)(frame, random.Random(seed)) for seed, frame in enumerate(frames)]
 
     def make_frame(number: int) -> bytes:
-        """One in four is whole, by chance: a press must not keep step with them."""
+        """Return an undamaged frame at random, one in four, so that captures don't get in step with them."""
         return (frames if random.Random(number).random() < 0.25 else damaged)[number % 8]
 
     with stream(make_frame) as url:
@@ -391,7 +391,7 @@ def test_of_a_camera_that_gives_frames_a_damaged_one_is_passed_over(serve: Serve
             inspect(take(server.url))
 
 
-def test_a_camera_whose_frames_lack_the_end_marker_is_taken(serve: Serve) -> None:
+def test_a_camera_whose_frames_lack_the_end_marker_works(serve: Serve) -> None:
     frames = [KINDS["restart markers by lines"](seed)[:-2] for seed in range(8)]
     with stream(lambda number: frames[number % 8]) as url:
         server = serve("--camera", url)
@@ -400,7 +400,7 @@ def test_a_camera_whose_frames_lack_the_end_marker_is_taken(serve: Serve) -> Non
             assert preview.read(2000)
 
 
-def test_a_camera_that_gives_nothing_but_damaged_frames_fails_in_time(serve: Serve) -> None:
+def test_a_camera_with_only_damaged_frames_fails_in_time(serve: Serve) -> None:
     frames = [cut(KINDS["baseline"](seed), random.Random(seed)) for seed in range(8)]
     with stream(lambda number: frames[number % 8]) as url:
         server = serve("--camera", url, "--capture-timeout", "3")
@@ -415,7 +415,7 @@ def test_a_camera_that_gives_nothing_but_damaged_frames_fails_in_time(serve: Ser
 # ---- the start
 
 
-def test_the_command_does_not_wait_for_numpy() -> None:
-    said = "import sys, dog.cli, dog.web.app, dog.snapshots.store; print({'numpy', 'simplejpeg'} & set(sys.modules))"
-    ended = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_the_command_does_not_import_numpy() -> None:
+    program = "import sys, dog.cli, dog.web.app, dog.snapshots.store; print({'numpy', 'simplejpeg'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"

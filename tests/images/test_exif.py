@@ -1,4 +1,4 @@
-"""EXIF written into JPEGs: read back by exiftool, with every byte of the picture as it was."""
+"""EXIF written into JPEGs: exiftool reads it back, and every byte of the image is unchanged."""
 
 import datetime as dt
 import io
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from dog.errors import BadImage
-from dog.images import inspect, walk
+from dog.images import inspect, walk_structure
 from dog.images.exif import Stamp, write_exif
 from tests.support.pictures import draw, encode
 
@@ -54,7 +54,7 @@ EXIF = b"Exif\0\0"
 
 
 def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
-    """The marker and the bytes of each segment before the frame's tables and header; then all the rest, as marker 0."""
+    """Yield marker and bytes of each segment before the tables and the frame header, then the rest as marker 0."""
     position = 2
     while 0xE0 <= jpeg[position + 1] <= 0xFE:
         end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4])
@@ -68,7 +68,7 @@ def make_segment(marker: int, body: bytes) -> bytes:
 
 
 def insert(jpeg: bytes, *bodies: tuple[int, bytes]) -> bytes:
-    """Segments behind the first one, which is JFIF's."""
+    """Insert segments after the first one, which is JFIF's."""
     (_, first), *_ = segments(jpeg)
     cut = 2 + len(first)
     return jpeg[:cut] + b"".join(make_segment(marker, body) for marker, body in bodies) + jpeg[cut:]
@@ -89,7 +89,7 @@ def without_jfif() -> bytes:
 
 
 def without_tables() -> bytes:
-    """A frame of a webcam's MJPEG: Huffman tables left out, and AVI1 where JFIF has its name."""
+    """Return a frame of a webcam's MJPEG: without Huffman tables, and with AVI1 instead of JFIF."""
     jpeg = without_jfif()
     while (begin := jpeg.find(b"\xff\xc4")) > 0:
         jpeg = jpeg[:begin] + jpeg[begin + 2 + int.from_bytes(jpeg[begin + 2 : begin + 4]) :]
@@ -116,7 +116,7 @@ PLAIN = {
 
 
 def exif_cleared(jpeg: bytes) -> bytes:
-    """Without its EXIF, the rest in its order."""
+    """Return the JPEG without its EXIF."""
     return jpeg[:2] + b"".join(segment for _, segment in segments(jpeg) if not is_exif(segment))
 
 
@@ -133,7 +133,7 @@ Read = Callable[[bytes], dict[str, Any]]
 
 @pytest.fixture
 def exiftool() -> str:
-    """Where there is none the test is skipped, but not in CI."""
+    """Return the path of exiftool. Without it, skip the test; in CI, fail."""
     if found := shutil.which("exiftool"):
         return found
     reason = "no exiftool; it is Debian's package libimage-exiftool-perl"
@@ -144,7 +144,7 @@ def exiftool() -> str:
 
 @pytest.fixture
 def read(exiftool: str) -> Read:
-    """`read(jpeg)`: everything that exiftool finds in it, and what it thinks of it as `ExifTool:Validate`."""
+    """Return `read(jpeg)`: all of exiftool's tags, and its verdict as `ExifTool:Validate`."""
 
     def run(jpeg: bytes) -> dict[str, Any]:
         command = [exiftool, "-json", "-G1", "-a", "-all", "-validate", "-warning", "-"]
@@ -156,7 +156,7 @@ def read(exiftool: str) -> Read:
 
 
 def make_canon(order: str) -> bytes:
-    """EXIF with a maker note whose value's place is counted from the header, as Canon's are."""
+    """Make EXIF with a maker note whose offsets are counted from the header, like Canon's."""
     mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
     make_at, exif_at, note_at = 38, 44, 62
     owner_at = note_at + 18
@@ -186,18 +186,18 @@ THEIRS = {
 
 @pytest.fixture(params=["<", ">"], ids=["little-endian", "big-endian"])
 def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -> bytes:
-    """As a camera leaves it, in either byte order: EXIF with GPS, maker note and thumbnail, XMP behind it."""
+    """Make a camera's JPEG, in either byte order: EXIF with GPS, maker note and thumbnail, followed by XMP."""
     jpeg, thumbnail = tmp_path / "camera.jpg", tmp_path / "thumbnail.jpg"
     jpeg.write_bytes(insert(PLAIN["baseline"], (0xE1, EXIF + make_canon(request.param))))
     thumbnail.write_bytes(encode(draw(16, 12)))
-    said = [
+    options = [
         "-Model=A model", "-Software=Firmware 1.0", "-Orientation#=6", "-Artist=An artist", "-ExposureTime=1/2",
         "-ISO=100", "-FNumber=2.8", "-DateTimeOriginal=2001:01:01 00:00:00", "-CreateDate=2001:01:01 00:00:01",
         "-OffsetTimeOriginal=+09:00", "-UserComment=A comment", "-GPSLatitude=12 34 56", "-GPSLatitudeRef=N",
         "-InteropIndex=R98", "-InteropVersion=0100", "-ExifVersion=0220", "-ExifImageWidth=40", "-ExifImageHeight=30",
         "-XMP:Title=A title", f"-ThumbnailImage<={thumbnail}",
     ]  # fmt: skip
-    subprocess.run([exiftool, "-q", "-overwrite_original", *said, jpeg], check=True)
+    subprocess.run([exiftool, "-q", "-overwrite_original", *options, jpeg], check=True)
     return jpeg.read_bytes()
 
 
@@ -205,10 +205,10 @@ def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_exiftool_reads_every_field_and_has_nothing_against_it(read: Read, name: str) -> None:
+def test_exiftool_reads_every_field_without_warnings(read: Read, name: str) -> None:
     before, found = read(PLAIN[name]), read(write_exif(PLAIN[name], STAMP))
     assert ALONE.items() <= found.items(), found
-    # What it does not like of a picture it does not like before, either: filling, which webcams leave.
+    # Warnings about the original, such as webcams' fill bytes, are allowed.
     assert found["ExifTool:Validate"] == ("OK" if "filling" not in name else before["ExifTool:Validate"]), found
     ours = {key for key in found if key.startswith(("ExifTool:", "IFD0:", "ExifIFD:", "System:", "Composite:Sub"))}
     ours.add("Composite:ShutterSpeed")
@@ -218,28 +218,28 @@ def test_exiftool_reads_every_field_and_has_nothing_against_it(read: Read, name:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_nothing_but_the_segment_of_exif_is_put_in(name: str) -> None:
+def test_only_the_exif_segment_is_inserted(name: str) -> None:
     stamped = write_exif(PLAIN[name], STAMP)
     (first, segment), *_ = segments(PLAIN[name])
     cut = 2 + len(segment) if first == 0xE0 else 2
     exif = next(segment for _, segment in segments(stamped) if is_exif(segment))
     assert stamped == PLAIN[name][:cut] + exif + PLAIN[name][cut:]
-    assert walk(stamped) == walk(PLAIN[name])
+    assert walk_structure(stamped) == walk_structure(PLAIN[name])
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_the_pixels_are_bit_for_bit_the_same(name: str) -> None:
+def test_the_decoded_pixels_are_identical(name: str) -> None:
     assert decode(write_exif(PLAIN[name], STAMP)) == decode(PLAIN[name])
 
 
-def test_the_picture_keeps_the_size_that_it_prints_at(read: Read) -> None:
+def test_exif_keeps_the_print_resolution(read: Read) -> None:
     found = read(write_exif(PLAIN["of 300 dots an inch"], STAMP))
     assert (found["IFD0:XResolution"], found["IFD0:YResolution"], found["IFD0:ResolutionUnit"]) == (300, 300, "inches")
     found = read(write_exif(PLAIN["baseline"], STAMP))
     assert (found["IFD0:XResolution"], found["IFD0:YResolution"], found["IFD0:ResolutionUnit"]) == (72, 72, "inches")
 
 
-def test_a_picture_with_its_own_profile_is_not_said_to_be_srgb(read: Read) -> None:
+def test_an_image_with_a_colour_profile_is_not_marked_as_srgb(read: Read) -> None:
     assert read(write_exif(PLAIN["with a profile, XMP and a comment"], STAMP))["ExifIFD:ColorSpace"] == "Uncalibrated"
     assert read(write_exif(PLAIN["baseline"], STAMP))["ExifIFD:ColorSpace"] == "sRGB"
 
@@ -254,24 +254,24 @@ def test_an_exposure_is_written_to_the_microsecond(exposure: float, written: flo
 
 
 @pytest.mark.parametrize("exposure", [None, 0.0, -1.0, float("nan"), float("inf"), 1e-12, 1e12])
-def test_what_is_no_exposure_is_left_out(exposure: float | None) -> None:
+def test_an_invalid_exposure_is_left_out(exposure: float | None) -> None:
     with Image.open(io.BytesIO(write_exif(PLAIN["baseline"], replace(STAMP, exposure=exposure)))) as image:
         assert 0x829A not in image.getexif().get_ifd(0x8769)
 
 
-def test_a_name_may_have_any_letters_and_any_length(read: Read) -> None:
+def test_a_camera_name_may_have_any_letters_and_any_length(read: Read) -> None:
     found = read(write_exif(PLAIN["baseline"], replace(STAMP, camera="Küche 猫", software="é" * 1000)))
     assert (found["IFD0:CameraLabel"], found["IFD0:ImageDescription"]) == ("Küche 猫", "Küche 猫")
     assert found["IFD0:Software"] == "é" * 127
 
 
-def test_a_time_without_an_offset_is_refused() -> None:
+def test_a_stamp_without_a_utc_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="offset"):
         replace(STAMP, captured_at=dt.datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_another_kind_of_picture_is_given_back_as_it_is(kind: str) -> None:
+def test_images_other_than_jpegs_are_unchanged(kind: str) -> None:
     picture = encode(draw(), kind)
     assert write_exif(picture, STAMP) is picture
 
@@ -279,7 +279,7 @@ def test_another_kind_of_picture_is_given_back_as_it_is(kind: str) -> None:
 # ---- a camera's EXIF
 
 
-def test_what_the_camera_wrote_stays_beside_ours(read: Read, camera_jpeg: bytes) -> None:
+def test_the_camera_s_exif_is_kept_next_to_ours(read: Read, camera_jpeg: bytes) -> None:
     before, found = read(camera_jpeg), read(write_exif(camera_jpeg, STAMP))
     assert THEIRS.items() <= before.items(), before
     assert (OURS | THEIRS | {"IFD0:ProcessingSoftware": "D.O.G. 1.2.3"}).items() <= found.items(), found
@@ -287,43 +287,41 @@ def test_what_the_camera_wrote_stays_beside_ours(read: Read, camera_jpeg: bytes)
     for key, value in before.items():
         if key.split(":")[0] not in ours[0] and key not in ours[1]:
             assert found[key] == value, key
-    # The one word that it has to say: ProcessingSoftware is TIFF's, and not in Exif's own list.
+    # Its only warning: ProcessingSoftware is a tag of TIFF that Exif does not list.
     assert found["ExifTool:Validate"] == "1 Warning (minor)"
     assert found["ExifTool:Warning"] == "[minor] Non-standard IFD0 tag 0x000b ProcessingSoftware"
 
 
-def test_the_camera_s_own_bytes_stay_where_they_were(camera_jpeg: bytes) -> None:
-    """So that a maker note's offsets still lead where they led, whoever made it."""
+def test_the_camera_s_exif_bytes_keep_their_offsets(camera_jpeg: bytes) -> None:
+    """The offsets of any maker note stay valid."""
     before, after = tiff_of(camera_jpeg), tiff_of(write_exif(camera_jpeg, STAMP))
     assert after[:4] + before[4:8] + after[8 : len(before)] == before
 
 
-def test_all_but_the_camera_s_exif_stays_as_it_was(camera_jpeg: bytes) -> None:
+def test_all_bytes_except_the_exif_are_unchanged(camera_jpeg: bytes) -> None:
     stamped = write_exif(camera_jpeg, STAMP)
     assert exif_cleared(stamped) == exif_cleared(camera_jpeg)
     assert [marker for marker, _ in segments(stamped)] == [marker for marker, _ in segments(camera_jpeg)]
     assert decode(stamped) == decode(camera_jpeg)
 
 
-def test_it_is_shown_as_the_camera_held_it(camera_jpeg: bytes) -> None:
+def test_the_orientation_of_the_camera_is_kept(camera_jpeg: bytes) -> None:
     before, after = inspect(camera_jpeg), inspect(write_exif(camera_jpeg, STAMP))
     assert (before.width, before.height) == (30, 40)
     assert after == before
 
 
-def test_the_thumbnail_inside_is_still_there(exiftool: str, camera_jpeg: bytes) -> None:
+def test_the_thumbnail_in_exif_is_kept(exiftool: str, camera_jpeg: bytes) -> None:
     command = [exiftool, "-b", "-ThumbnailImage", "-"]
     found = subprocess.run(command, input=write_exif(camera_jpeg, STAMP), capture_output=True, check=True).stdout
     assert found == encode(draw(16, 12))
 
 
-def test_the_time_that_a_camera_told_once_is_kept_as_the_digitized_one(
-    read: Read, exiftool: str, tmp_path: Path
-) -> None:
+def test_the_only_time_of_a_camera_is_kept_as_the_digitized_one(read: Read, exiftool: str, tmp_path: Path) -> None:
     file = tmp_path / "camera.jpg"
     file.write_bytes(PLAIN["baseline"])
-    said = ["-DateTimeOriginal=2001:02:03 04:05:06", "-OffsetTimeOriginal=+09:00", "-SubSecTimeOriginal=7"]
-    subprocess.run([exiftool, "-q", "-overwrite_original", *said, file], check=True)
+    options = ["-DateTimeOriginal=2001:02:03 04:05:06", "-OffsetTimeOriginal=+09:00", "-SubSecTimeOriginal=7"]
+    subprocess.run([exiftool, "-q", "-overwrite_original", *options, file], check=True)
     found = read(write_exif(file.read_bytes(), STAMP))
     assert (
         OURS
@@ -336,16 +334,16 @@ def test_the_time_that_a_camera_told_once_is_kept_as_the_digitized_one(
     assert found["ExifTool:Validate"] == "OK"
 
 
-def test_a_description_of_blanks_gives_way_and_another_stays(read: Read, exiftool: str, tmp_path: Path) -> None:
+def test_a_blank_description_is_replaced_and_another_one_is_kept(read: Read, exiftool: str, tmp_path: Path) -> None:
     file = tmp_path / "camera.jpg"
-    for said, kept in ("   ", "front-door"), ("Mine", "Mine"):
+    for description, kept in ("   ", "front-door"), ("Mine", "Mine"):
         file.write_bytes(PLAIN["baseline"])
-        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ImageDescription={said}", file], check=True)
+        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ImageDescription={description}", file], check=True)
         found = read(write_exif(file.read_bytes(), STAMP))
         assert (found["IFD0:ImageDescription"], found["IFD0:CameraLabel"]) == (kept, "front-door")
 
 
-def test_a_stamp_takes_an_earlier_one_s_place(camera_jpeg: bytes) -> None:
+def test_a_stamp_replaces_an_earlier_one(camera_jpeg: bytes) -> None:
     for jpeg in (camera_jpeg, *PLAIN.values()):
         once = write_exif(jpeg, LATER)
         assert write_exif(write_exif(jpeg, STAMP), LATER) == once
@@ -364,8 +362,8 @@ def test_exif_that_cannot_be_read_is_replaced(read: Read) -> None:
         assert exif_cleared(write_exif(jpeg, STAMP)) == PLAIN["baseline"]
 
 
-def test_what_can_be_read_of_broken_exif_is_kept() -> None:
-    """An orientation before the place where the rest was cut off."""
+def test_the_readable_part_of_broken_exif_is_kept() -> None:
+    """The orientation is before the cut."""
     entry = struct.pack(">HHII", 0x0112, 3, 1, 6 << 16)
     for rest in b"", b"\x01\x13", struct.pack(">HHII", 0x8769, 4, 1, 0xFFFFFFFF):
         broken = b"MM\0*\0\0\0\x08\0\x05" + entry + rest
@@ -390,7 +388,7 @@ ODD = st.one_of(
 @given(st.lists(ODD, min_size=1, max_size=3))
 @example([b"MM\0*\0\0\0\x18D.O.G.\0\0\0\0\0\x08\0\0\xff\xff\0\0"])
 @example([b"MM\0*\0\0\0\x18D.O.G.\0\0\0\0\0\x18\0\0\0\x18\0\0"])
-def test_whatever_exif_there_is_the_picture_and_our_own_are_right(bodies: list[bytes]) -> None:
+def test_any_exif_leaves_the_image_and_our_entries_intact(bodies: list[bytes]) -> None:
     jpeg = insert(PLAIN["baseline"], *((0xE1, EXIF + body) for body in bodies))
     stamped = write_exif(jpeg, STAMP)
     assert exif_cleared(stamped) == PLAIN["baseline"]
@@ -413,10 +411,10 @@ def test_a_damaged_jpeg_raises_nothing_but_bad_image(data: st.DataObject) -> Non
         write_exif(bytes(changed), STAMP)
     except BadImage:
         with pytest.raises(BadImage):
-            walk(bytes(changed))
+            walk_structure(bytes(changed))
 
 
-def test_exif_behind_other_segments_stays_behind_them() -> None:
+def test_exif_after_other_segments_keeps_its_place() -> None:
     others = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP), (0xE2, b"ICC_PROFILE\0\1\1" + PROFILE)]
     jpeg = insert(PLAIN["baseline"], *others, (0xE1, EXIF + WHOLE), (0xFE, b"A comment."))
     stamped = write_exif(jpeg, STAMP)
@@ -424,8 +422,8 @@ def test_exif_behind_other_segments_stays_behind_them() -> None:
     assert [is_exif(segment) for _, segment in segments(stamped)] == [is_exif(segment) for _, segment in segments(jpeg)]
 
 
-def test_of_two_exif_segments_only_the_first_is_kept(read: Read) -> None:
-    """exiftool believes the last one, Pillow and browsers the first."""
+def test_only_the_first_of_two_exif_segments_is_kept(read: Read) -> None:
+    """exiftool uses the last one, Pillow and browsers the first."""
     other = tiff_of(write_exif(PLAIN["baseline"], LATER))
     for between in [], [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)]:
         jpeg = insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), *between, (0xE1, EXIF + other))
@@ -438,7 +436,7 @@ def test_of_two_exif_segments_only_the_first_is_kept(read: Read) -> None:
 
 @pytest.fixture
 def large(exiftool: str, tmp_path: Path) -> Callable[[bytes, int], bytes]:
-    """`large(jpeg, size)`: with a longer thumbnail, so that its EXIF has that size."""
+    """Return `large(jpeg, size)`, which enlarges the thumbnail so that the EXIF has that size."""
 
     def fill(jpeg: bytes, size: int) -> bytes:
         file, thumbnail = tmp_path / "large.jpg", tmp_path / "large_thumbnail.jpg"
@@ -475,7 +473,7 @@ def test_exif_that_just_fits_keeps_its_thumbnail(
     assert found["IFD1:ThumbnailLength"] > 60_000
 
 
-def test_of_exif_that_cannot_be_made_to_fit_what_is_small_is_kept(
+def test_small_entries_of_too_large_exif_are_kept(
     read: Read, exiftool: str, camera_jpeg: bytes, tmp_path: Path
 ) -> None:
     file = tmp_path / "camera.jpg"
@@ -495,7 +493,7 @@ def test_of_exif_that_cannot_be_made_to_fit_what_is_small_is_kept(
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_of_a_maker_note_that_leaves_no_room_the_rest_is_kept(read: Read, order: str) -> None:
+def test_other_entries_are_kept_if_a_maker_note_is_too_large(read: Read, order: str) -> None:
     note = struct.pack(order + "HHII", 0x927C, 7, 65_000, 200)
     orientation = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
     model = struct.pack(order + "HHII", 0x0110, 2, 8, 150)
@@ -528,8 +526,8 @@ def test_of_a_maker_note_that_leaves_no_room_the_rest_is_kept(read: Read, order:
     assert write_exif(stamped, LATER) == write_exif(jpeg, LATER)
 
 
-def test_exif_that_goes_on_in_a_second_segment_becomes_one(read: Read) -> None:
-    """Its thumbnail begins in the first and ends in the second."""
+def test_exif_in_two_segments_is_joined(read: Read) -> None:
+    """The thumbnail begins in the first segment and ends in the second."""
     small = encode(draw(16, 12))
     thumbnail = small[:-2] + bytes(70_000) + small[-2:]
     first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
@@ -543,8 +541,8 @@ def test_exif_that_goes_on_in_a_second_segment_becomes_one(read: Read) -> None:
     assert exif_cleared(stamped) == PLAIN["baseline"]
 
 
-def test_pictures_behind_the_first_are_still_found() -> None:
-    """Their places are counted from the index (MPF), which stands behind EXIF."""
+def test_images_after_the_first_are_still_found() -> None:
+    """Their offsets are counted from the index (MPF), which follows EXIF."""
     frames = [draw(40, 30, seed) for seed in range(3)]
     several = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
     stamped = write_exif(several, STAMP)
@@ -555,8 +553,8 @@ def test_pictures_behind_the_first_are_still_found() -> None:
             assert after.tobytes() == before.tobytes()
 
 
-def test_a_directory_begins_at_an_even_place() -> None:
-    """TIFF asks for it, whatever the length of what the camera wrote."""
+def test_a_directory_begins_at_an_even_offset() -> None:
+    """TIFF requires it, for any length of the camera's EXIF."""
     for end in b"", b"x":
         tiff = tiff_of(write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE + end)), STAMP))
         assert struct.unpack_from("<I", tiff, 4)[0] % 2 == 0
@@ -565,7 +563,7 @@ def test_a_directory_begins_at_an_even_place() -> None:
 @pytest.mark.parametrize(
     ("name", "components"), [("baseline", (1, 2, 3, 0)), ("grey", (1, 0, 0, 0)), ("CMYK", (0,) * 4)]
 )
-def test_the_components_are_those_of_the_picture(name: str, components: tuple[int, ...]) -> None:
+def test_the_components_entry_matches_the_image(name: str, components: tuple[int, ...]) -> None:
     with Image.open(io.BytesIO(write_exif(PLAIN[name], STAMP))) as image:
         assert tuple(image.getexif().get_ifd(0x8769)[0x9101]) == components
 
@@ -573,19 +571,19 @@ def test_the_components_are_those_of_the_picture(name: str, components: tuple[in
 @pytest.mark.parametrize(
     "rest", [b"", b"\xff\xe1\0\1\xff\xda", b"\xff\xe1\xff\xff", b"\xff\xd8\0\2\xff\xda", b"\xff\xd9\0\2\xff\xda"]
 )
-def test_what_ends_before_its_picture_begins_is_refused(rest: bytes) -> None:
+def test_a_jpeg_without_a_scan_is_refused(rest: bytes) -> None:
     with pytest.raises(BadImage):
         write_exif(b"\xff\xd8" + rest, STAMP)
 
 
-def test_what_stands_behind_the_first_exif_is_not_taken_for_it() -> None:
+def test_a_segment_after_the_first_exif_is_not_joined_to_it() -> None:
     alone = write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE)), STAMP)
     assert write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), (0xE1, EXIF + WHOLE)), STAMP) == alone
     apart = insert(PLAIN["baseline"], (0xE1, EXIF + WHOLE), (0xFE, b"A comment."), (0xE1, EXIF + b"more"))
     assert tiff_of(write_exif(apart, STAMP)) == tiff_of(alone)
 
 
-def test_a_place_beyond_the_camera_s_exif_does_not_lead_into_ours() -> None:
+def test_an_offset_beyond_the_camera_s_exif_does_not_point_into_ours() -> None:
     tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIII", 1, 0x0112, 3, 1, 6 << 16, 26)
     tiff = tiff_of(write_exif(insert(PLAIN["baseline"], (0xE1, EXIF + tiff)), STAMP))
     (first,) = struct.unpack_from(">I", tiff, 4)

@@ -1,8 +1,8 @@
-"""The guest: booted once, with a USB webcam and vivid under the kernel's own drivers, and asked from outside.
+"""The guest: a virtual machine with a USB webcam and vivid under the kernel's own drivers.
 
-run.sh boots it and uvccam.py plays the webcam. One port leads to `dog serve`, which may be started with another
-configuration; the other takes words, as CONTROL has them. There is no udev in the guest, so the webcam's stable name is
-a link made here, which points to its node whether it is there or not.
+run.sh boots it, and uvccam.py is the webcam. One port leads to `dog serve`, which can be restarted with another
+configuration; the other one takes the commands of CONTROL. The guest has no udev, so the webcam's stable name is a link
+that is made here. It points to the node whether that exists or not.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
-__all__ = ["PATIENCE", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
+__all__ = ["COMMAND_TIMEOUT", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -35,17 +35,17 @@ TOOLS = {
     "apt-get": "apt",
     "dpkg": "dpkg",
 }
-"""What the rig runs, and Debian's package of it."""
+"""Programs that the rig runs, and their Debian packages."""
 
 SIZE = (640, 480)
 STABLE = "/dev/v4l/by-id/usb-Acme_Soft_Webcam_SN0001-video-index0"
 VIVID = "/dev/video10"
 
-PATIENCE = 90.0
-"""Seconds for whatever the guest is asked: its processor is emulated."""
+COMMAND_TIMEOUT = 90.0
+"""Seconds for any command in the guest, whose processor may be emulated."""
 
-MOST = 4 * 1024 * 1024
-"""Bytes of a preview in which there is a whole frame: forty of the webcam's."""
+MAX_PREVIEW_BYTES = 4 * 1024 * 1024
+"""Bytes of a preview that contain at least one frame: about forty of the webcam's."""
 
 BOOT = """
 mkdir -p /run/dog "$(dirname {stable})" && ln -s /dev/video0 {stable} && cd /run/dog && mkfifo next
@@ -92,16 +92,16 @@ echo done
 
 
 def find_missing() -> list[str]:
-    """The packages that the rig needs and that are not there."""
+    """Return the packages that the rig needs and that are not installed."""
     return [package for tool, package in TOOLS.items() if not shutil.which(tool)]
 
 
 class Guest:
-    """The running guest, from outside. `configs` are the files that `serve` can name, by their names."""
+    """The running guest, seen from outside. `configs` has the configurations for `serve`, by name."""
 
     def __init__(self, share: Path, configs: dict[str, str]) -> None:
         self.web, self._control = free_port(), free_port()
-        self._said: list[str] = []
+        self._output: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
@@ -134,52 +134,52 @@ class Guest:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with self._changed:
-                self._said.append(line)
+                self._output.append(line)
                 self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     @property
-    def said(self) -> str:
-        return "".join(self._said)
+    def output(self) -> str:
+        return "".join(self._output)
 
     def wait_for(self, words: str, start: int = 0) -> None:
-        """Until the guest has said these words; what was said before `start` does not count."""
+        """Wait until the guest has printed these words after position `start`."""
 
-        def has_said() -> bool:
-            return self._ended or words in self.said[start:]
+        def has_words() -> bool:
+            return self._ended or words in self.output[start:]
 
         with self._changed:
-            assert self._changed.wait_for(has_said, PATIENCE), self.said
-        assert words in self.said[start:], self.said
+            assert self._changed.wait_for(has_words, COMMAND_TIMEOUT), self.output
+        assert words in self.output[start:], self.output
 
     def serve(self, config: str) -> Self:
-        """Start `dog serve` with that configuration, in place of the one that runs."""
-        before = len(self.said)
-        self.ask(f"serve {config}")
+        """Start `dog serve` with that configuration, instead of the running one."""
+        before = len(self.output)
+        self.send_command(f"serve {config}")
         self.wait_for("D.O.G. is at ", before)
         return self
 
-    def ask(self, words: str) -> list[str]:
-        """One line of CONTROL; what it prints."""
-        with socket.create_connection(("127.0.0.1", self._control), PATIENCE) as connection:
+    def send_command(self, words: str) -> list[str]:
+        """Send one line to CONTROL, and return its output."""
+        with socket.create_connection(("127.0.0.1", self._control), COMMAND_TIMEOUT) as connection:
             connection.sendall(f"{words}\n".encode())
             *lines, done = connection.makefile().read().splitlines() or [""]
-        assert done == "done", (lines, done, self.said)
+        assert done == "done", (lines, done, self.output)
         return lines
 
-    def tell_camera(self, words: str) -> None:
-        """`plug`, `unplug`, `freeze`, `thaw`, `trunc N`, or several with ; between: returns when it is so."""
-        self.ask(f"camera {words}")
+    def control_camera(self, words: str) -> None:
+        """Send `plug`, `unplug`, `freeze`, `thaw` or `trunc N`, or several with ; between, and wait."""
+        self.send_command(f"camera {words}")
 
     def watch(self) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.web}/ws", open_timeout=PATIENCE, compression=None)
+        return connect(f"ws://127.0.0.1:{self.web}/ws", open_timeout=COMMAND_TIMEOUT, compression=None)
 
     def open_url(self, url: str) -> Any:
         from urllib.request import urlopen
 
-        return urlopen(f"http://127.0.0.1:{self.web}{url}", timeout=PATIENCE)
+        return urlopen(f"http://127.0.0.1:{self.web}{url}", timeout=COMMAND_TIMEOUT)
 
     def fetch(self, url: str) -> bytes:
         with self.open_url(url) as answer:
@@ -187,24 +187,24 @@ class Guest:
         return body
 
     def get_facts(self) -> list[dict[str, Any]]:
-        """What in_guest.py finds."""
-        lines = self.ask("facts")
+        """Run in_guest.py, and return its facts."""
+        lines = self.send_command("facts")
         try:
             return [json.loads(line) for line in lines]
         except ValueError as error:
             raise AssertionError("\n".join(lines)) from error
 
     def count_descriptors(self) -> int:
-        return int(self.ask("process")[0].split()[0])
+        return int(self.send_command("process")[0].split()[0])
 
     def count_threads(self) -> int:
-        return int(self.ask("process")[0].split()[1])
+        return int(self.send_command("process")[0].split()[1])
 
     def end(self) -> int:
-        """As Ctrl-C would; the guest's exit status."""
+        """End the guest as Ctrl-C does, and return its exit status."""
         try:
-            self.ask("end")
-            status = self.process.wait(PATIENCE)
+            self.send_command("end")
+            status = self.process.wait(COMMAND_TIMEOUT)
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -223,14 +223,14 @@ def free_port() -> int:
 
 
 class Preview:
-    """Somebody who watches a camera's preview."""
+    """A client of a camera's preview."""
 
     def __init__(self, guest: Guest, camera: str) -> None:
         self._answer = guest.open_url(f"/preview.mjpg?camera={camera}")
         self._rest = b""
 
     def read_frame(self) -> bytes:
-        """The next JPEG."""
+        """Return the next JPEG."""
         while True:
             start = self._rest.find(b"\xff\xd8\xff")
             end = self._rest.find(b"\xff\xd9\r\n", start)
@@ -240,7 +240,7 @@ class Preview:
             more: bytes = self._answer.read1(65536)
             assert more, "the preview has ended"
             self._rest += more
-            assert len(self._rest) < MOST, "no whole JPEG comes"
+            assert len(self._rest) < MAX_PREVIEW_BYTES, "no whole JPEG comes"
 
     def __enter__(self) -> Self:
         return self

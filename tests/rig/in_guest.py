@@ -1,8 +1,8 @@
-"""What a program in the guest finds when it uses the driver itself: facts as JSON lines, for the tests to judge.
+"""Use the V4L2 driver in the guest, and print facts as JSON lines for the tests.
 
     in_guest.py USB VIVID FOLDER
 
-USB and VIVID are the devices' paths; pictures are written into FOLDER. One run for all: importing takes seconds here.
+USB and VIVID are the devices' paths; images are written into FOLDER. One process for all: imports take seconds.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dog.cameras import Still
+from dog.cameras import CapturedImage
 from dog.cameras.frame_quality import Thresholds
 from dog.cameras.live import LiveCamera
 from dog.cameras.source import Frame
-from dog.cameras.source_reader import FrameRequest, Reader
+from dog.cameras.source_reader import FrameRequest, SourceReader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 
@@ -32,17 +32,17 @@ DAMAGE_FRAMES = 12
 SEED = 4
 NOBODY = 65534
 LATENCY = 0.2
-"""Seconds: more than a frame's first byte is on its way here, but for when the machine is very busy."""
+"""Seconds: longer than the delay of a frame's first byte, unless the computer is very busy."""
 
 NUMBER = re.compile(rb"seq=(\d+) t=([\d.]+)")
 
 
-def tell(fact: str, **values: Any) -> None:
+def report(fact: str, **values: Any) -> None:
     print(json.dumps({"fact": fact, **values}, default=str), flush=True)
 
 
-def attempt(device: str, **options: Any) -> str:
-    """What the driver says to this: its frame's size, or the refusal."""
+def try_open(device: str, **options: Any) -> str:
+    """Open the device and read a frame. Return its size, or the error."""
     source = V4l2Source(device, **options)
     try:
         source.open()
@@ -53,7 +53,7 @@ def attempt(device: str, **options: Any) -> str:
         source.close()
 
 
-async def take(source: V4l2Source, thresholds: Thresholds) -> Still:
+async def capture_image(source: V4l2Source, thresholds: Thresholds) -> CapturedImage:
     camera = LiveCamera(lambda: source, thresholds=thresholds)
     await camera.open(lambda error: None)
     try:
@@ -62,55 +62,55 @@ async def take(source: V4l2Source, thresholds: Thresholds) -> Still:
         await camera.close()
 
 
-def list_all(usb: str, vivid: str) -> None:
+def report_devices(usb: str, vivid: str) -> None:
     for device in list_devices():
-        tell("device", **asdict(device))
+        report("device", **asdict(device))
     with subprocess.Popen(
         ["v4l2-ctl", "-d", usb, "--stream-mmap", "--stream-count=1000000"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as other:
         assert other.stderr is not None
-        other.stderr.read(1)  # it says a "<" for each frame
-        tell("busy", said=attempt(usb), listed={device.node: device.problem for device in list_devices()})
+        other.stderr.read(1)  # it prints a "<" for each frame
+        report("busy", result=try_open(usb), listed={device.node: device.problem for device in list_devices()})
         other.terminate()
         other.stderr.close()
-    tell("free again", said=attempt(usb))
+    report("free again", result=try_open(usb))
 
 
-def refuse(usb: str, vivid: str) -> None:
+def report_refusals(usb: str, vivid: str) -> None:
     child = os.fork()
     if child == 0:
         os.setuid(NOBODY)
-        tell("refused", what="permission", said=attempt(usb))
+        report("refused", what="permission", result=try_open(usb))
         os._exit(0)
     os.waitpid(child, 0)
-    tell("refused", what="absent", said=attempt("/dev/video99"))
-    tell("refused", what="metadata", said=attempt("/dev/video1"))
-    tell("refused", what="file", said=attempt("/etc/passwd"))
-    tell("refused", what="other device", said=attempt("/dev/null"))
-    tell("refused", what="resolution", said=attempt(usb, resolution=(1280, 720)))
-    tell("refused", what="frame rate", said=attempt(usb, resolution=(640, 480), frame_rate=30))
-    tell("refused", what="format", said=attempt(usb, pixel_format="NV12"))
-    tell("refused", what="control", said=attempt(usb, controls={"zoom": 1}))
-    tell("refused", what="value", said=attempt(usb, controls={"brightness": 256}))
-    tell("refused", what="menu", said=attempt(vivid, controls={"osd_text_mode": "Everything"}))
-    tell("refused", what="locked", said=attempt(vivid, controls={"gain": 33}))
-    tell("refused", what="nothing", said=attempt(vivid, resolution=(320, 180), frame_rate=15))
+    report("refused", what="absent", result=try_open("/dev/video99"))
+    report("refused", what="metadata", result=try_open("/dev/video1"))
+    report("refused", what="file", result=try_open("/etc/passwd"))
+    report("refused", what="other device", result=try_open("/dev/null"))
+    report("refused", what="resolution", result=try_open(usb, resolution=(1280, 720)))
+    report("refused", what="frame rate", result=try_open(usb, resolution=(640, 480), frame_rate=30))
+    report("refused", what="format", result=try_open(usb, pixel_format="NV12"))
+    report("refused", what="control", result=try_open(usb, controls={"zoom": 1}))
+    report("refused", what="value", result=try_open(usb, controls={"brightness": 256}))
+    report("refused", what="menu", result=try_open(vivid, controls={"osd_text_mode": "Everything"}))
+    report("refused", what="locked", result=try_open(vivid, controls={"gain": 33}))
+    report("refused", what="nothing", result=try_open(vivid, resolution=(320, 180), frame_rate=15))
 
 
 def read_control(device: str, name: str) -> int:
-    said = subprocess.run(["v4l2-ctl", "-d", device, "-C", name], capture_output=True, text=True, check=True).stdout
-    return int(said.split(":")[1].split()[0])
+    output = subprocess.run(["v4l2-ctl", "-d", device, "-C", name], capture_output=True, text=True, check=True).stdout
+    return int(output.split(":")[1].split()[0])
 
 
 def set_controls(usb: str, vivid: str) -> None:
-    attempt(usb, controls={"brightness": 200})
-    attempt(vivid, controls={"gain": 33, "gain_automatic": False, "test_pattern": "100% red", "osd_text_mode": 1})
-    tell("controls", device="usb", brightness=read_control(usb, "brightness"))
+    try_open(usb, controls={"brightness": 200})
+    try_open(vivid, controls={"gain": 33, "gain_automatic": False, "test_pattern": "100% red", "osd_text_mode": 1})
+    report("controls", device="usb", brightness=read_control(usb, "brightness"))
     names = ("gain", "gain_automatic", "test_pattern", "osd_text_mode")
-    tell("controls", device="vivid", **{name: read_control(vivid, name) for name in names})
-    attempt(vivid, controls={"gain_automatic": True, "osd_text_mode": "All", "test_pattern": 0})
+    report("controls", device="vivid", **{name: read_control(vivid, name) for name in names})
+    try_open(vivid, controls={"gain_automatic": True, "osd_text_mode": "All", "test_pattern": 0})
 
 
 FORMATS: tuple[tuple[str, bool, str | None, dict[str, int | str]], ...] = (
@@ -125,9 +125,9 @@ FORMATS: tuple[tuple[str, bool, str | None, dict[str, int | str]], ...] = (
     ("vivid-nv12-full", False, "NV12", {"quantization": "Full Range"}),
     ("vivid-rgb3-limited", False, "RGB3", {"quantization": "Limited Range"}),
 )
-"""A name, whether it is the webcam's, the format, and what vivid is told beside."""
+"""A name, True for the webcam, the format, and vivid's other controls."""
 
-STILL: dict[str, int | str] = {
+STATIC_PATTERN: dict[str, int | str] = {
     "y_cbcr_encoding": 0,
     "quantization": 0,
     "test_pattern": "100% Colorbar",
@@ -135,86 +135,88 @@ STILL: dict[str, int | str] = {
 }
 
 
-async def take_all(usb: str, vivid: str, folder: Path) -> None:
-    """A picture of each format; the patterns stand still, so the same one again is no mistake."""
-    for name, of_usb, fourcc, told in FORMATS:
-        device, size, controls = (usb, None, told) if of_usb else (vivid, (640, 360), STILL | told)
+async def capture_all(usb: str, vivid: str, folder: Path) -> None:
+    """Take an image in each format. The patterns don't move, so equal frames are allowed."""
+    for name, of_usb, fourcc, controls_of_vivid in FORMATS:
+        device, size, controls = (
+            (usb, None, controls_of_vivid) if of_usb else (vivid, (640, 360), STATIC_PATTERN | controls_of_vivid)
+        )
         source = V4l2Source(device, resolution=size, pixel_format=fourcc, controls=controls)
-        still = await take(source, Thresholds(frozen=False))
-        (folder / f"{name}.jpg").write_bytes(still.data)
-        tell("picture", name=name, verdict=still.quality.verdict if still.quality else None)
+        captured = await capture_image(source, Thresholds(frozen=False))
+        (folder / f"{name}.jpg").write_bytes(captured.data)
+        report("image", name=name, verdict=captured.quality.verdict if captured.quality else None)
 
 
-class Noting(V4l2Source):
-    """Notes when each of the webcam's frames began and its number, and how many were made pictures of."""
+class RecordingSource(V4l2Source):
+    """A source that records the start and the number of each webcam frame, and counts the encoded ones."""
 
     def __init__(self, device: str, latency: float) -> None:
         super().__init__(device, latency=latency)
         self.frames: list[tuple[float, int]] = []
         self.read_at: dict[int, float] = {}
-        self.pictures = 0
+        self.images = 0
         self.more = threading.Condition()
 
-    def read(self, patience: float) -> Frame:  # type: ignore[override]
-        frame = super().read(patience)
+    def read(self, timeout: float) -> Frame:  # type: ignore[override]
+        frame = super().read(timeout)
         found = NUMBER.search(bytes(frame.raw[:80]))
         assert found is not None
         with self.more:
-            self.frames.append((frame.began, int(found[1])))
+            self.frames.append((frame.exposure_start, int(found[1])))
             self.read_at[int(found[1])] = time.monotonic()
             self.more.notify()
-        make = frame.picture
+        make = frame.image
 
-        def picture() -> bytes:
-            self.pictures += 1
+        def image() -> bytes:
+            self.images += 1
             return make()
 
-        frame.picture = picture  # type: ignore[method-assign]
+        frame.image = image  # type: ignore[method-assign]
         return frame
 
     def wait_for(self, count: int) -> None:
-        """Until so many more frames have been read."""
+        """Wait until `count` more frames have been read."""
         with self.more:
             until = len(self.frames) + count
             assert self.more.wait_for(lambda: len(self.frames) >= until, timeout=60)
 
 
-def damage(vivid: str) -> None:
-    """Have the driver call one buffer damaged, and look at all that come."""
+def report_damage(vivid: str) -> None:
+    """Let the driver mark one buffer as damaged, and report all frames."""
     source = V4l2Source(vivid, resolution=(320, 180), frame_rate=15)
     source.open()
     source.read(5.0)
     subprocess.run(["v4l2-ctl", "-d", vivid, "-c", "inject_v4l2_buf_flag_error=1"], check=True)
-    said = []
+    results = []
     for _ in range(DAMAGE_FRAMES):
         frame = source.read(5.0)
         try:
-            frame.picture()
+            frame.image()
         except BadImage as error:
-            said.append(f"{error.message} ({error.detail})")
+            results.append(f"{error.message} ({error.detail})")
         else:
-            said.append("good")
+            results.append("good")
     source.close()
-    tell("damage", said=said)
+    report("damage", result=results)
 
 
-def note_presses() -> list[float]:
-    """When each press is heard of by the reader of frames."""
-    asked: list[float] = []
-    ask = Reader.ask
+def record_requests() -> list[float]:
+    """Record when the reader receives each request."""
+    requested_at: list[float] = []
+    ask = SourceReader.request_frame
 
-    def note(reader: Reader, timeout: float) -> FrameRequest:
-        wish = ask(reader, timeout)
-        asked.append(wish.asked)
-        return wish
+    def note(reader: SourceReader, timeout: float) -> FrameRequest:
+        request = ask(reader, timeout)
+        requested_at.append(request.requested_at)
+        return request
 
-    Reader.ask = note  # type: ignore[assignment, method-assign]
-    return asked
+    SourceReader.request_frame = note  # type: ignore[assignment, method-assign]
+    return requested_at
 
 
-async def press(usb: str, asked: list[float], latency: float) -> None:
-    """Many presses, each at another moment of a frame; then none."""
-    source = Noting(usb, latency)
+async def report_captures(usb: str, requested_at: list[float], latency: float) -> None:
+    """Make many captures, each at another moment of a frame, and then none."""
+    source = RecordingSource(usb, latency)
     camera = LiveCamera(lambda: source)
     await camera.open(lambda error: None)
     await camera.capture()  # the exposure has settled
@@ -223,39 +225,39 @@ async def press(usb: str, asked: list[float], latency: float) -> None:
     for _ in range(PRESSES):
         await asyncio.sleep(chance.uniform(0.05, 0.2))
         pressed = time.monotonic()
-        still = await camera.capture()
+        captured = await camera.capture()
         got = time.monotonic()
-        found = NUMBER.search(still.data[:80])
+        found = NUMBER.search(captured.data[:80])
         assert found is not None
         made = float(found[2]) - clocks
-        first = next(number for began, number in source.frames if began >= asked[-1])
+        first = next(number for began, number in source.frames if began >= requested_at[-1])
         times = {
             "pressed": pressed,
             "made": made,
-            "began": still.began,
+            "began": captured.exposure_start,
             "read": source.read_at[int(found[1])],
             "got": got,
         }
-        tell("press", latency=latency, number=int(found[1]), first=first, **times)
+        report("press", latency=latency, number=int(found[1]), first=first, **times)
     await asyncio.to_thread(source.wait_for, 1)
-    pictures, cpu, since = source.pictures, time.process_time(), time.monotonic()
+    images, cpu, since = source.images, time.process_time(), time.monotonic()
     await asyncio.to_thread(source.wait_for, IDLE_FRAMES)
     share = (time.process_time() - cpu) / (time.monotonic() - since)
-    tell("idle", frames=IDLE_FRAMES, pictures=source.pictures - pictures, cpu_share=share)
+    report("idle", frames=IDLE_FRAMES, images=source.images - images, cpu_share=share)
     await camera.close()
-    tell("closed", readers=[thread.name for thread in threading.enumerate() if thread.name == "camera"])
+    report("closed", readers=[thread.name for thread in threading.enumerate() if thread.name == "camera"])
 
 
 def main(usb: str, vivid: str, folder: str) -> None:
-    list_all(usb, vivid)
-    refuse(usb, vivid)
+    report_devices(usb, vivid)
+    report_refusals(usb, vivid)
     set_controls(usb, vivid)
-    asyncio.run(take_all(usb, vivid, Path(folder)))
-    damage(vivid)
-    asked = note_presses()
+    asyncio.run(capture_all(usb, vivid, Path(folder)))
+    report_damage(vivid)
+    requested_at = record_requests()
     for latency in (0.0, LATENCY):
-        asyncio.run(press(usb, asked, latency))
-    tell("end")
+        asyncio.run(report_captures(usb, requested_at, latency))
+    report("end")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@
 #
 # Knobs (environment):
 #   CAM=vivid|uvc|none   vivid: the kernel's virtual capture driver (CAM=uvc,vivid: both; VIVID="... vid_cap_nr=10"
-#                        has it begin at /dev/video10, out of the other's way)
+#                        starts at /dev/video10, so that both fit)
 #                        uvc:   a USB webcam (MJPEG, YUYV) under the real uvcvideo driver:
 #                               uvccam.py plugs it into vhci_hcd (USB/IP); it can be pulled
 #                               out: echo unplug > /run/uvccam (plug, freeze, thaw, trunc N)
@@ -25,10 +25,10 @@
 #   APPEND=...           more kernel command line      V=1  kernel messages on the console
 # Exit status: the command's; 124 past LIMIT; 125 if the guest died before it ended.
 # Needs: apt-get install --no-install-recommends qemu-system-x86 busybox-static cpio kmod zstd xz-utils
-#        (and ffmpeg, once, for CAM=uvc's picture)
+#        (and ffmpeg, once, for CAM=uvc's image)
 set -euo pipefail
 RIG=$(cd "$(dirname "$0")" && pwd)
-CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/v4l2rig}; mkdir -p "$CACHE"   # kernel, picture, default SHARE
+CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/v4l2rig}; mkdir -p "$CACHE"   # kernel, image, default SHARE
 CAM=${CAM:-vivid} ACCEL=${ACCEL:-tcg} SMP=${SMP:-2} MEM=${MEM:-1024} LIMIT=${LIMIT:-300}
 VIVID=${VIVID:-n_devs=1 node_types=0x1} UVCCAM=${UVCCAM:---jpeg $CACHE/frame.jpg} HOSTFWD=${HOSTFWD:-} APPEND=${APPEND:-} V=${V:-}
 SHARE=${SHARE:-$CACHE/share}; mkdir -p "$SHARE/.rig"; SHARE=$(cd "$SHARE" && pwd); R=$SHARE/.rig
@@ -109,7 +109,7 @@ case $ACCEL in kvm) accel="-accel kvm -cpu host";; *) accel="-accel tcg,thread=m
 case $V in '') quiet="quiet loglevel=0";; *) quiet="earlyprintk=serial";; esac
 
 # ---- boot ----------------------------------------------------------------------------------
-[[ ,$CAM, != *,uvc,* ]] || [ -e "$CACHE/frame.jpg" ] ||         # the picture that uvccam.py shows, if none is there
+[[ ,$CAM, != *,uvc,* ]] || [ -e "$CACHE/frame.jpg" ] ||         # the image of uvccam.py, if there is none
   ffmpeg -hide_banner -loglevel error -f lavfi -i testsrc=size=640x480 -frames:v 1 -q:v 4 -pix_fmt yuvj420p "$CACHE/frame.jpg"
 st=0
 timeout --foreground -k 5 "$LIMIT" qemu-system-x86_64 $accel -smp "$SMP" -m "$MEM" -display none -nodefaults -no-reboot \

@@ -1,7 +1,7 @@
-"""Real drivers: `dog serve` in a guest whose kernel drives a USB webcam and vivid, with viewers outside.
+"""Real drivers: `dog serve` in a guest whose kernel drives a USB webcam and vivid.
 
 The guest (guest.py) is booted once for all tests here. The webcam looks at our test card and numbers its frames; vivid
-draws colour bars. What only the driver itself can tell is found by in_guest.py, in the guest, before all else.
+draws colour bars. Before all other tests, in_guest.py runs in the guest and reports facts about the driver itself.
 """
 
 import io
@@ -19,14 +19,14 @@ from PIL import Image, ImageChops, ImageStat
 from websockets.sync.client import ClientConnection
 
 from dog.cameras.test_card import TestCard
-from tests.rig.guest import PATIENCE, ROOT, SIZE, STABLE, VIVID, Guest, Preview, find_missing
+from tests.rig.guest import COMMAND_TIMEOUT, ROOT, SIZE, STABLE, VIVID, Guest, Preview, find_missing
 
 pytestmark = [pytest.mark.cameras, pytest.mark.timeout(400)]
 
-TELL_VIVID = f"v4l2-ctl -d {VIVID} -c"
+SET_VIVID = f"v4l2-ctl -d {VIVID} -c"
 
 CAPTURE_TIMEOUT = 20
-"""Seconds; a picture by fswebcam takes 3 of them in the guest."""
+"""Seconds. An image by fswebcam takes 3 s in the guest."""
 
 V4L2 = f"""
 snapshots = "/run/dog/v4l2/snapshots"
@@ -50,7 +50,7 @@ FORMATS = {
     )
     for name, usb in (("NV12", 'pixel_format = "YUYV"'), ("RGB3", ""))
 }
-"""As V4L2, with other formats; with the first, the webcam gives raw frames as well."""
+"""Like V4L2, with other formats. With the first one, the webcam sends raw frames as well."""
 
 SCRIPT = f"""
 snapshots = "/run/dog/script/snapshots"
@@ -69,9 +69,9 @@ BARS = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255
 
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that is shared with the guest, with what the webcam shows."""
+    """Make the folder that is shared with the guest, with the webcam's image."""
     folder = tmp_path_factory.mktemp("guest")
-    with Image.open(io.BytesIO(TestCard().read(0).picture())) as card:
+    with Image.open(io.BytesIO(TestCard().read(0).image())) as card:
         card.resize(SIZE).save(folder / "source.jpg", quality=90)
     with Image.open(folder / "source.jpg") as shown:
         frame = av.VideoFrame.from_image(shown).reformat(format="yuyv422")  # type: ignore[no-untyped-call]
@@ -91,8 +91,8 @@ def booted(share: Path) -> Iterator[Guest]:
         yield guest
     finally:
         status = guest.end()
-    assert status == 0, guest.said
-    assert "Traceback" not in guest.said, guest.said
+    assert status == 0, guest.output
+    assert "Traceback" not in guest.output, guest.output
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +102,14 @@ def facts(booted: Guest) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def v4l2(booted: Guest, facts: object) -> Guest:
-    """`dog serve` with the driver for V4L2, and two cameras."""
+    """Run `dog serve` with the V4L2 driver and two cameras."""
     return booted.serve("v4l2")
 
 
 @pytest.fixture(scope="module")
 def script(booted: Guest, v4l2: object) -> Guest:
-    """`dog serve` with camera_access.sh, which finds the webcam by itself: it is the only camera from here on."""
-    booted.serve("script").ask("run busybox rmmod vivid")
+    """Run `dog serve` with camera_access.sh, which finds the webcam, now the only camera, by itself."""
+    booted.serve("script").send_command("run busybox rmmod vivid")
     return booted
 
 
@@ -120,8 +120,8 @@ def choose(facts: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 # ---- the viewer
 
 
-class Watching:
-    """A viewer outside, and all that it is told about one camera."""
+class Viewer:
+    """A viewer outside of the guest, and its messages about one camera."""
 
     def __init__(self, connection: ClientConnection, camera: str | None) -> None:
         self._connection = connection
@@ -130,11 +130,11 @@ class Watching:
         assert self.hello["type"] == "hello"
 
     def read(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._connection.recv(PATIENCE))
+        message: dict[str, Any] = json.loads(self._connection.recv(COMMAND_TIMEOUT))
         return message
 
     def wait_for(self, *types: str) -> dict[str, Any]:
-        """The next message of one of these types about the camera."""
+        """Wait for the next message of one of these types about the camera."""
         while True:
             message = self.read()
             if message["type"] in types and self._camera in (None, message["camera"]):
@@ -146,7 +146,7 @@ class Watching:
                 return message
 
     def press(self) -> dict[str, Any]:
-        """Wanting a new exposure. The event `capturing`."""
+        """Request a new exposure, and return the event `capturing`."""
         request = {"type": "capture", "max_age": 0} | ({"camera": self._camera} if self._camera else {})
         self._connection.send(json.dumps(request))
         return self.wait_for("capturing")
@@ -168,23 +168,23 @@ class Watching:
 
 
 @pytest.fixture
-def usb(v4l2: Guest) -> Iterator[Watching]:
-    """A viewer of the webcam; the webcam is well again afterwards."""
+def usb(v4l2: Guest) -> Iterator[Viewer]:
+    """Connect a viewer of the webcam. Reset the webcam afterwards."""
     with v4l2.watch() as connection:
-        yield Watching(connection, "usb")
-    v4l2.tell_camera("trunc 0;thaw")
-    v4l2.tell_camera("plug")
+        yield Viewer(connection, "usb")
+    v4l2.control_camera("trunc 0;thaw")
+    v4l2.control_camera("plug")
 
 
 @pytest.fixture
-def vivid(v4l2: Guest) -> Iterator[Watching]:
+def vivid(v4l2: Guest) -> Iterator[Viewer]:
     with v4l2.watch() as connection:
-        yield Watching(connection, "vivid")
+        yield Viewer(connection, "vivid")
 
 
-def number_of(picture: bytes) -> int:
-    """The webcam's own number of a frame."""
-    found = COMMENT.search(picture)
+def number_of(image: bytes) -> int:
+    """Return the webcam's number of a frame."""
+    found = COMMENT.search(image)
     assert found is not None
     return int(found[1])
 
@@ -193,19 +193,19 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
     return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean)
 
 
-def assert_bars(picture: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
-    """In the middle of each bar, up to what rounding and JPEG cost: measured at 8 of 255 at most."""
-    shown = picture.convert("RGB")
+def assert_bars(image: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
+    """Check the middle of each bar. Rounding and JPEG changed it by at most 8 of 255."""
+    shown = image.convert("RGB")
     for place, colour in enumerate(expected):
         seen = shown.getpixel((shown.width * (2 * place + 1) // 16, shown.height * 5 // 8))
         assert isinstance(seen, tuple)
         assert max(abs(a - b) for a, b in zip(seen, colour, strict=True)) <= 12, (place, seen, colour)
 
 
-# ---- what the driver says of itself
+# ---- the driver itself
 
 
-def test_cameras_are_listed_by_the_name_that_stays_and_metadata_nodes_are_not(facts: list[dict[str, Any]]) -> None:
+def test_cameras_are_listed_with_stable_names_and_without_metadata_nodes(facts: list[dict[str, Any]]) -> None:
     devices = {device["node"]: device for device in choose(facts, "device")}
     assert list(devices) == ["/dev/video0", VIVID]
     usb, vivid = devices.values()
@@ -227,12 +227,12 @@ def test_cameras_are_listed_by_the_name_that_stays_and_metadata_nodes_are_not(fa
     assert pattern["menu"]["1"] == "100% Colorbar"
 
 
-def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(facts: list[dict[str, Any]]) -> None:
+def test_a_busy_camera_names_the_program_that_uses_it(facts: list[dict[str, Any]]) -> None:
     words = "The camera is in use by v4l2-ctl. End that, then press again."
     (busy,) = choose(facts, "busy")
-    assert busy["said"] == f"camera_busy: {words}"
+    assert busy["result"] == f"camera_busy: {words}"
     assert busy["listed"] == {"/dev/video0": words, VIVID: ""}
-    assert choose(facts, "free again")[0]["said"].endswith("bytes")
+    assert choose(facts, "free again")[0]["result"].endswith("bytes")
 
 
 @pytest.mark.parametrize(
@@ -240,11 +240,11 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
     [
         ("absent", "The camera is not there. Plug it in, or choose one that `dog cameras` lists."),
         ("permission", "The camera may not be opened. Add the user that runs dog to the group video."),
-        ("metadata", "The device gives no pictures. Choose one that `dog cameras` lists."),
+        ("metadata", "The device is not a camera. Choose one that `dog cameras` lists."),
         ("file", "The camera's path is not a device. Choose one that `dog cameras` lists."),
-        ("other device", "The device gives no pictures. Choose one that `dog cameras` lists."),
-        ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s; set"),
-        ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s; set"),
+        ("other device", "The device is not a camera. Choose one that `dog cameras` lists."),
+        ("resolution", "The camera does not offer 1280x720, but 640x480 at 15/s. Set"),
+        ("frame rate", "The camera does not offer 640x480 at 30 frames a second, but 640x480 at 15/s. Set"),
         ("format", "The camera does not offer the format NV12. It offers: MJPG, YUYV."),
         ("control", "The camera has no control zoom. Its controls are: brightness."),
         ("value", "The control brightness can't be 256. It can be from 0 to 255."),
@@ -252,14 +252,14 @@ def test_a_camera_that_another_program_has_is_busy_and_the_program_is_named(fact
         ("locked", "The control gain can't be set to 33: another control locks it, such as an automatic one"),
     ],
 )
-def test_what_a_device_can_not_do_is_refused_with_what_it_can(
+def test_an_unsupported_setting_is_refused_with_the_supported_ones(
     facts: list[dict[str, Any]], what: str, words: str
 ) -> None:
     (refused,) = (fact for fact in choose(facts, "refused") if fact["what"] == what)
-    assert refused["said"].startswith(f"camera_offline: {words}")
+    assert refused["result"].startswith(f"camera_offline: {words}")
 
 
-def test_controls_are_set_by_name_also_those_that_another_one_locks_until_it_is_set(
+def test_controls_are_set_by_name_even_if_another_one_locks_them_first(
     facts: list[dict[str, Any]],
 ) -> None:
     usb, vivid = choose(facts, "controls")
@@ -278,37 +278,39 @@ def test_controls_are_set_by_name_also_those_that_another_one_locks_until_it_is_
 def test_raw_formats_have_the_right_colours_in_each_range_and_matrix(
     facts: list[dict[str, Any]], share: Path, name: str
 ) -> None:
-    assert {"fact": "picture", "name": f"vivid-{name}", "verdict": "good"} in facts
-    with Image.open(share / f"vivid-{name}.jpg") as picture:
-        assert picture.size == (640, 360)
-        assert_bars(picture)
+    assert {"fact": "image", "name": f"vivid-{name}", "verdict": "good"} in facts
+    with Image.open(share / f"vivid-{name}.jpg") as image:
+        assert image.size == (640, 360)
+        assert_bars(image)
 
 
-def test_grey_is_as_bright_as_the_colours_are(facts: list[dict[str, Any]], share: Path) -> None:
-    assert {"fact": "picture", "name": "vivid-grey", "verdict": "good"} in facts
-    with Image.open(share / "vivid-grey.jpg") as picture:
-        assert picture.mode == "L"
-        levels = [round(0.2126 * red + 0.7152 * green + 0.0722 * blue) for red, green, blue in BARS]  # as vivid has it
-        assert_bars(picture, tuple((level, level, level) for level in levels))
+def test_grey_has_the_brightness_of_the_colours(facts: list[dict[str, Any]], share: Path) -> None:
+    assert {"fact": "image", "name": "vivid-grey", "verdict": "good"} in facts
+    with Image.open(share / "vivid-grey.jpg") as image:
+        assert image.mode == "L"
+        levels = [round(0.2126 * red + 0.7152 * green + 0.0722 * blue) for red, green, blue in BARS]  # vivid's formula
+        assert_bars(image, tuple((level, level, level) for level in levels))
 
 
-def test_yuyv_of_a_webcam_is_the_picture_that_it_looks_at(facts: list[dict[str, Any]], share: Path) -> None:
-    assert {"fact": "picture", "name": "usb-yuyv", "verdict": "good"} in facts
+def test_yuyv_of_a_webcam_shows_its_source_image(facts: list[dict[str, Any]], share: Path) -> None:
+    assert {"fact": "image", "name": "usb-yuyv", "verdict": "good"} in facts
     with Image.open(share / "source.jpg") as shown, Image.open(share / "usb-yuyv.jpg") as taken:
         assert mean_difference(shown, taken) < 3  # measured at 1.7 of 255: half the colour, and JPEG once more
 
 
-def test_each_press_gets_the_first_frame_that_began_after_it_as_the_driver_tells(facts: list[dict[str, Any]]) -> None:
+def test_each_capture_gets_the_first_frame_after_its_request_by_the_driver_s_timestamp(
+    facts: list[dict[str, Any]],
+) -> None:
     presses = [press for press in choose(facts, "press") if press["latency"] == 0]
     assert len(presses) == 60
     for press in presses:
         assert press["began"] >= press["pressed"]
         assert press["number"] == press["first"]
-        # It is this frame that the timestamp is of; uvcvideo's is when the first byte came, a little after it was made.
+        # The timestamp belongs to this frame: uvcvideo stamps the first byte's arrival, shortly after it was made.
         assert press["made"] <= press["began"] <= press["read"]
 
 
-def test_with_the_camera_s_latency_each_press_gets_the_first_frame_that_was_made_after_it(
+def test_with_latency_set_each_capture_gets_the_first_frame_made_after_its_request(
     facts: list[dict[str, Any]],
 ) -> None:
     presses = [press for press in choose(facts, "press") if press["latency"] > 0]
@@ -316,41 +318,41 @@ def test_with_the_camera_s_latency_each_press_gets_the_first_frame_that_was_made
     for press in presses:
         assert press["began"] >= press["pressed"]
         assert press["number"] == press["first"]
-    in_time = [press for press in presses if press["began"] <= press["made"]]  # not longer on its way than was said
+    in_time = [press for press in presses if press["began"] <= press["made"]]  # not delayed by more than the latency
     assert len(in_time) > 30
     assert all(press["made"] >= press["pressed"] for press in in_time)
 
 
-def test_nothing_is_decoded_while_nobody_asks(facts: list[dict[str, Any]]) -> None:
-    assert [(idle["frames"], idle["pictures"]) for idle in choose(facts, "idle")] == [(30, 0), (30, 0)]
+def test_nothing_is_decoded_without_a_request(facts: list[dict[str, Any]]) -> None:
+    assert [(idle["frames"], idle["images"]) for idle in choose(facts, "idle")] == [(30, 0), (30, 0)]
     assert [closed["readers"] for closed in choose(facts, "closed")] == [[], []]
 
 
-def test_the_frame_that_the_driver_calls_damaged_is_no_picture_and_the_others_are(facts: list[dict[str, Any]]) -> None:
+def test_only_the_frame_that_the_driver_marks_as_damaged_is_refused(facts: list[dict[str, Any]]) -> None:
     (damage,) = choose(facts, "damage")
     words = "The camera's frame is damaged. Check the cable, then press again. (the driver reports an error)"
-    assert sorted(damage["said"]) == [words, *["good"] * 11]
+    assert sorted(damage["result"]) == [words, *["good"] * 11]
 
 
 # ---- through the service
 
 
-def test_a_viewer_gets_the_jpeg_that_the_camera_made_untouched(v4l2: Guest, usb: Watching, share: Path) -> None:
+def test_a_viewer_gets_the_camera_s_jpeg_unchanged(v4l2: Guest, usb: Viewer, share: Path) -> None:
     ready = usb.take()
     assert (ready["width"], ready["height"], ready["content_type"]) == (*SIZE, "image/jpeg")
     assert ready["quality"]["verdict"] == "good"
-    picture = v4l2.fetch(ready["url"])
-    assert COMMENT.sub(b"", picture) == (share / "source.jpg").read_bytes()
-    assert v4l2.fetch("/latest.jpg?camera=usb") == picture
+    image = v4l2.fetch(ready["url"])
+    assert COMMENT.sub(b"", image) == (share / "source.jpg").read_bytes()
+    assert v4l2.fetch("/latest.jpg?camera=usb") == image
 
 
-def test_a_viewer_gets_vivid_s_colours(v4l2: Guest, vivid: Watching) -> None:
-    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
-        assert picture.size == (320, 180)
-        assert_bars(picture)
+def test_a_viewer_gets_vivid_s_colours(v4l2: Guest, vivid: Viewer) -> None:
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as image:
+        assert image.size == (320, 180)
+        assert_bars(image)
 
 
-def test_a_hundred_captures_are_a_hundred_frames_in_order_and_leak_nothing(v4l2: Guest, usb: Watching) -> None:
+def test_a_hundred_captures_get_different_frames_in_order_and_leak_nothing(v4l2: Guest, usb: Viewer) -> None:
     usb.take()
     descriptors, threads = v4l2.count_descriptors(), v4l2.count_threads()
     numbers = [number_of(v4l2.fetch(usb.take()["url"])) for _ in range(100)]
@@ -359,10 +361,8 @@ def test_a_hundred_captures_are_a_hundred_frames_in_order_and_leak_nothing(v4l2:
     assert v4l2.count_threads() <= threads
 
 
-def test_a_camera_that_is_unplugged_while_idle_is_told_at_once_and_is_back_by_itself(
-    v4l2: Guest, usb: Watching
-) -> None:
-    v4l2.tell_camera("unplug")
+def test_an_unplugged_idle_camera_is_reported_at_once_and_returns_by_itself(v4l2: Guest, usb: Viewer) -> None:
+    v4l2.control_camera("unplug")
     offline = usb.wait_for_state("offline")
     assert offline["reason"] == "The camera was unplugged. Plug it in again."
     failed = usb.fail()
@@ -373,41 +373,39 @@ def test_a_camera_that_is_unplugged_while_idle_is_told_at_once_and_is_back_by_it
     with refusal.value as answer:
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0
-    v4l2.tell_camera("plug")
+    v4l2.control_camera("plug")
     usb.wait_for_state("idle")
     usb.take()
 
 
-def test_a_camera_that_is_unplugged_during_a_capture_fails_it_and_is_back_by_itself(v4l2: Guest, usb: Watching) -> None:
-    v4l2.tell_camera("trunc 1000000")  # so that the capture goes on until then
+def test_unplugging_during_a_capture_fails_it_and_the_camera_returns_by_itself(v4l2: Guest, usb: Viewer) -> None:
+    v4l2.control_camera("trunc 1000000")  # keeps the capture waiting
     capturing = usb.press()
-    v4l2.tell_camera("unplug")
+    v4l2.control_camera("unplug")
     failed = usb.wait_for_end(capturing)
     assert (failed["type"], failed["code"]) == ("failed", "camera_offline")
     assert failed["message"] == "The camera was unplugged. Plug it in again."
-    v4l2.tell_camera("trunc 0;plug")
+    v4l2.control_camera("trunc 0;plug")
     usb.wait_for_state("idle")
     usb.take()
 
 
-def test_a_preview_goes_on_when_its_camera_is_plugged_in_again(v4l2: Guest, usb: Watching) -> None:
+def test_a_preview_continues_when_its_camera_is_plugged_in_again(v4l2: Guest, usb: Viewer) -> None:
     with Preview(v4l2, "usb") as preview:
         first = number_of(preview.read_frame())
         assert number_of(preview.read_frame()) > first
-        still = usb.take()
-        v4l2.tell_camera("unplug")
+        captured = usb.take()
+        v4l2.control_camera("unplug")
         usb.wait_for_state("offline")
-        v4l2.tell_camera("plug")
+        v4l2.control_camera("plug")
         usb.wait_for_state("idle")
         after = number_of(v4l2.fetch(usb.take()["url"]))
-        assert after > number_of(v4l2.fetch(still["url"]))
+        assert after > number_of(v4l2.fetch(captured["url"]))
         while number_of(preview.read_frame()) < after:
             pass
 
 
-def test_a_press_while_the_preview_runs_gets_the_whole_picture_and_the_preview_goes_on(
-    v4l2: Guest, usb: Watching
-) -> None:
+def test_a_capture_during_the_preview_gets_a_full_image_and_the_preview_continues(v4l2: Guest, usb: Viewer) -> None:
     with Preview(v4l2, "usb") as preview:
         preview.read_frame()
         ready = usb.take()
@@ -417,23 +415,21 @@ def test_a_press_while_the_preview_runs_gets_the_whole_picture_and_the_preview_g
             pass
 
 
-def test_a_camera_that_freezes_is_told_and_is_back_when_it_thaws(v4l2: Guest, usb: Watching, vivid: Watching) -> None:
-    v4l2.tell_camera("freeze")
+def test_a_frozen_camera_is_reported_and_returns_when_it_thaws(v4l2: Guest, usb: Viewer, vivid: Viewer) -> None:
+    v4l2.control_camera("freeze")
     offline = usb.wait_for_state("offline")
-    assert offline["reason"] == "The camera gave no picture for 2 s. Reconnect it."
+    assert offline["reason"] == "The camera sent no frame for 2 s. Reconnect it."
     assert usb.fail()["code"] == "camera_offline"
-    vivid.take()  # the other one is not concerned
-    v4l2.tell_camera("thaw")
+    vivid.take()  # the other camera is not affected
+    v4l2.control_camera("thaw")
     usb.wait_for_state("idle")
     usb.take()
 
 
-def test_twenty_frames_that_are_cut_off_are_let_go_and_said_in_the_event(
-    v4l2: Guest, usb: Watching, share: Path
-) -> None:
-    v4l2.tell_camera("freeze;trunc 20")
+def test_twenty_cut_off_frames_are_rejected_and_counted_in_the_event(v4l2: Guest, usb: Viewer, share: Path) -> None:
+    v4l2.control_camera("freeze;trunc 20")
     capturing = usb.press()
-    v4l2.tell_camera("thaw")
+    v4l2.control_camera("thaw")
     ready = usb.wait_for_end(capturing)
     assert ready["type"] == "ready", ready
     assert ready["quality"]["verdict"] == "good"
@@ -441,11 +437,11 @@ def test_twenty_frames_that_are_cut_off_are_let_go_and_said_in_the_event(
     assert COMMENT.sub(b"", v4l2.fetch(ready["url"])) == (share / "source.jpg").read_bytes()
 
 
-def test_presses_are_served_while_the_driver_drops_half_of_its_frames(v4l2: Guest, vivid: Watching) -> None:
-    v4l2.ask(f"run {TELL_VIVID} percentage_of_dropped_buffers=50")
+def test_captures_work_while_the_driver_drops_half_of_its_frames(v4l2: Guest, vivid: Viewer) -> None:
+    v4l2.send_command(f"run {SET_VIVID} percentage_of_dropped_buffers=50")
     taken = [vivid.take()["snapshot"] for _ in range(5)]
     assert len(set(taken)) == 5
-    v4l2.ask(f"run {TELL_VIVID} percentage_of_dropped_buffers=0")
+    v4l2.send_command(f"run {SET_VIVID} percentage_of_dropped_buffers=0")
 
 
 @pytest.mark.parametrize(
@@ -464,30 +460,30 @@ def test_presses_are_served_while_the_driver_drops_half_of_its_frames(v4l2: Gues
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_driver_s_error_puts_the_camera_offline_and_it_is_back_by_itself(
-    v4l2: Guest, vivid: Watching, errors: tuple[str, ...], reason: str
+def test_a_driver_error_makes_the_camera_offline_until_it_returns_by_itself(
+    v4l2: Guest, vivid: Viewer, errors: tuple[str, ...], reason: str
 ) -> None:
     for error in errors:
-        v4l2.ask(f"run {TELL_VIVID} {error}=1")
+        v4l2.send_command(f"run {SET_VIVID} {error}=1")
     assert vivid.wait_for_state("offline")["reason"] == reason
     vivid.wait_for_state("idle")
-    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as picture:
-        assert_bars(picture)
+    with Image.open(io.BytesIO(v4l2.fetch(vivid.take()["url"]))) as image:
+        assert_bars(image)
 
 
-def test_a_buffer_that_the_driver_does_not_take_is_survived(v4l2: Guest, vivid: Watching) -> None:
-    v4l2.ask(f"run {TELL_VIVID} inject_vidioc_qbuf_error=1")
+def test_a_buffer_that_the_driver_refuses_is_handled(v4l2: Guest, vivid: Viewer) -> None:
+    v4l2.send_command(f"run {SET_VIVID} inject_vidioc_qbuf_error=1")
     assert vivid.wait_for_state("offline")["reason"].startswith("The camera's driver reports: ")
     vivid.wait_for_state("idle")
     vivid.take()
 
 
-def test_ten_times_out_and_in_again_leak_nothing(v4l2: Guest, usb: Watching) -> None:
+def test_plugging_and_unplugging_ten_times_leaks_nothing(v4l2: Guest, usb: Viewer) -> None:
     counts = []
     for _ in range(10):
-        v4l2.tell_camera("unplug")
+        v4l2.control_camera("unplug")
         usb.wait_for_state("offline")
-        v4l2.tell_camera("plug")
+        v4l2.control_camera("plug")
         usb.wait_for_state("idle")
         usb.take()
         counts.append((v4l2.count_descriptors(), v4l2.count_threads()))
@@ -495,17 +491,17 @@ def test_ten_times_out_and_in_again_leak_nothing(v4l2: Guest, usb: Watching) -> 
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_a_viewer_gets_the_right_picture_in_the_format_that_was_asked_for(
+def test_a_viewer_gets_the_right_image_in_each_pixel_format(
     booted: Guest, v4l2: object, share: Path, name: str
 ) -> None:
     guest = booted.serve(name)
     with guest.watch() as connection:
-        ready = Watching(connection, "vivid").take()
-        with Image.open(io.BytesIO(guest.fetch(ready["url"]))) as picture:
-            assert picture.size == (320, 180)
-            assert_bars(picture)
+        ready = Viewer(connection, "vivid").take()
+        with Image.open(io.BytesIO(guest.fetch(ready["url"]))) as image:
+            assert image.size == (320, 180)
+            assert_bars(image)
     with guest.watch() as connection:
-        ready = Watching(connection, "usb").take()
+        ready = Viewer(connection, "usb").take()
     with Image.open(share / "source.jpg") as shown, Image.open(io.BytesIO(guest.fetch(ready["url"]))) as taken:
         assert mean_difference(shown, taken) < 3
         assert ("comment" in taken.info) == (name != "nv12")  # the webcam's own JPEGs have one, ours have none
@@ -515,12 +511,12 @@ def test_a_viewer_gets_the_right_picture_in_the_format_that_was_asked_for(
 
 
 @pytest.fixture
-def viewer(script: Guest) -> Iterator[Watching]:
+def viewer(script: Guest) -> Iterator[Viewer]:
     with script.watch() as connection:
-        yield Watching(connection, None)
+        yield Viewer(connection, None)
 
 
-def test_the_script_gives_the_camera_s_picture(script: Guest, viewer: Watching, share: Path) -> None:
+def test_the_script_returns_the_camera_s_image(script: Guest, viewer: Viewer, share: Path) -> None:
     ready = viewer.take()
     assert (ready["width"], ready["height"], ready["content_type"]) == (*SIZE, "image/jpeg")
     with Image.open(share / "source.jpg") as shown, Image.open(io.BytesIO(script.fetch(ready["url"]))) as taken:
@@ -528,9 +524,9 @@ def test_the_script_gives_the_camera_s_picture(script: Guest, viewer: Watching, 
         assert mean_difference(shown, taken) < 1
 
 
-def test_two_presses_are_two_snapshots_and_the_last_one_is_the_latest(script: Guest, viewer: Watching) -> None:
+def test_two_captures_make_two_snapshots_and_the_last_one_is_the_latest(script: Guest, viewer: Viewer) -> None:
     with script.watch() as connection:
-        other = Watching(connection, None)
+        other = Viewer(connection, None)
         one, two = viewer.take(), viewer.take()
         assert one["snapshot"] != two["snapshot"]
         assert one["url"] != two["url"]
@@ -539,21 +535,21 @@ def test_two_presses_are_two_snapshots_and_the_last_one_is_the_latest(script: Gu
     assert script.fetch("/latest.jpg") == script.fetch(two["url"])
 
 
-def test_the_script_tells_an_unplugged_camera_and_has_it_back(script: Guest, viewer: Watching) -> None:
-    script.tell_camera("unplug")
+def test_the_script_reports_an_unplugged_camera_and_works_again(script: Guest, viewer: Viewer) -> None:
+    script.control_camera("unplug")
     failed = viewer.fail()
     assert failed["code"] == "camera_error"
     assert "There is no camera: no /dev/video* gives pictures." in failed["message"]
-    script.tell_camera("plug")
+    script.control_camera("plug")
     assert viewer.take()["width"] == SIZE[0]
 
 
-def test_the_script_tells_a_frozen_camera_and_the_next_picture_is_good_again(script: Guest, viewer: Watching) -> None:
-    script.tell_camera("freeze")
+def test_the_script_reports_a_frozen_camera_and_works_again(script: Guest, viewer: Viewer) -> None:
+    script.control_camera("freeze")
     failed = viewer.fail()
     assert failed["code"] == "timeout"
     assert failed["message"] == (
         f"The camera program did not finish within {CAPTURE_TIMEOUT} s and was ended. Check the camera."
     )
-    script.tell_camera("thaw")
+    script.control_camera("thaw")
     assert viewer.take()["width"] == SIZE[0]

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A USB webcam in software: plugs into the kernel's vhci_hcd and is driven by the real uvcvideo.
+"""A USB webcam in software, plugged into the kernel's vhci_hcd and driven by the real uvcvideo.
 
     uvccam.py --jpeg FILE [--yuyv FILE] [--size 640x480] [--fps 15] [--ctl FIFO]
 
 Speaks the device side of USB/IP over a socketpair whose other end is given to vhci_hcd, so no network and no usbip
 tools are needed. Offers MJPEG (the --jpeg file, each frame with its own number and time in a JPEG comment) and YUYV
 (the --yuyv file, or grey; the first two pixels are as bright as the frame's number). Video goes over a bulk endpoint.
-What FIFO is told, a line each:
+Commands for FIFO, one per line:
 
     unplug | plug | freeze | thaw | trunc N (cut the next N frames short) | quit
 
@@ -28,7 +28,7 @@ YUY2 = bytes.fromhex("5955593200001000800000aa00389b71")
 
 
 def describe(kind: int, body: bytes) -> bytes:
-    """A USB descriptor: bLength, bDescriptorType, body."""
+    """Return a USB descriptor: bLength, bDescriptorType, body."""
     return struct.pack("BB", len(body) + 2, kind) + body
 
 
@@ -56,7 +56,7 @@ class Camera:
         self.frame_id, self.next, self.brightness = 0, 0.0, 128
 
     def settings(self, format_index: int) -> bytes:
-        """What probe and commit answer."""
+        """Return the response to probe and commit."""
         return struct.pack("<HBBIHHHHHII", 1, format_index, 1, self.interval, 0, 0, 0, 0, 0, self.largest, CHUNK)
 
     def make_descriptors(self) -> tuple[bytes, bytes]:
@@ -109,11 +109,11 @@ class Camera:
         other.close()
         print("plugged", flush=True)
 
-    def unplug(self, said: str = "unplugged") -> None:
+    def unplug(self, message: str = "unplugged") -> None:
         if self.sock:
             self.sock.close()
             self.sock = None
-            print(said, flush=True)
+            print(message, flush=True)
 
     # ---- control endpoint: what answers, or None to stall
 
@@ -129,7 +129,7 @@ class Camera:
         return None
 
     def control_device(self, kind: int, request: int, value: int) -> bytes | None:
-        """The standard requests."""
+        """Answer the standard requests."""
         if request == 6:  # GET_DESCRIPTOR
             which, number = value >> 8, value & 255
             if which == 1:
@@ -146,7 +146,7 @@ class Camera:
         return {0: b"\0\0", 8: b"\1", 10: b"\0"}.get(request, b"")
 
     def control_stream(self, request: int, selector: int, data: bytes) -> bytes | None:
-        """Probe and commit."""
+        """Answer probe and commit."""
         if request == 1:
             self.probe = self.settings(data[2] if data[2] in (1, 2) else 1)
             if selector == 2:
@@ -232,7 +232,7 @@ class Camera:
         self.out = [bytes([2, 0x80 | self.frame_id | end]) + part for end, part in zip(ends, parts)]  # noqa: B905 (3.9)
 
     def pump(self) -> float:
-        """Seconds until there is something to do."""
+        """Send what is due, and return the seconds until the next step."""
         if not self.urbs or self.frozen:
             return 0.5
         if not self.out:
@@ -246,8 +246,8 @@ class Camera:
             self.reply(number, 0, self.out.pop(0)[:length])
         return 0
 
-    def obey(self, line: str) -> bool:
-        """One line of the FIFO; false for the last one."""
+    def execute(self, line: str) -> bool:
+        """Execute one line of the FIFO. Return False for `quit`."""
         words = line.split()
         if not words:
             return True
@@ -263,7 +263,7 @@ class Camera:
 
 
 def serve(camera: Camera, fifo: int | None) -> None:
-    """Until the FIFO says quit."""
+    """Run the webcam until the FIFO gets `quit`."""
     camera.plug()
     while True:
         pause = camera.pump() if camera.sock else 0.5
@@ -272,7 +272,7 @@ def serve(camera: Camera, fifo: int | None) -> None:
         if (
             fifo is not None
             and fifo in readable
-            and not all([camera.obey(line) for line in os.read(fifo, 4096).decode().splitlines()])
+            and not all([camera.execute(line) for line in os.read(fifo, 4096).decode().splitlines()])
         ):
             break
         if camera.sock and camera.sock in readable:

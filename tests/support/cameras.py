@@ -1,4 +1,4 @@
-"""Cameras for the tests: drivers like any other, whose pictures and troubles the test decides."""
+"""Cameras for tests: drivers whose images and failures the test controls."""
 
 import asyncio
 import io
@@ -6,29 +6,30 @@ from collections import deque
 
 from PIL import Image
 
-from dog.cameras import OnFrame, OnLost, Still
+from dog.cameras import CapturedImage, OnFrame, OnLost
 from dog.errors import CameraOffline
 
 __all__ = ["HandCamera", "make_picture"]
 
 
 def make_picture(colour: str = "orange", size: tuple[int, int] = (64, 48), kind: str = "JPEG") -> bytes:
-    """A whole picture of one colour."""
+    """Make an image of one colour."""
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, kind)
     return file.getvalue()
 
 
 class HandCamera:
-    """Takes a picture when the test says so, or at once while `held` is False.
+    """A camera that captures when the test calls `release`, or at once if `held` is False.
 
-    `results` are what the next captures give or raise; after them, plain pictures. `exposing` is set while one waits.
+    `results` are images to return or errors to raise; after them, it returns plain images. `exposing` is set during a
+    held capture.
     """
 
     def __init__(self) -> None:
         self.held = False
         self.offline = False
-        self.results: deque[bytes | Still | BaseException] = deque()
+        self.results: deque[bytes | CapturedImage | BaseException] = deque()
         self.lost: OnLost = lambda _error: None
         self.sign = asyncio.Event()
         self.has_preview = False
@@ -52,10 +53,10 @@ class HandCamera:
         await self.sign.wait()
         self.sign.clear()
 
-    def show(self, show: OnFrame | None) -> None:
-        self.shown_to = show
+    def set_preview(self, on_frame: OnFrame | None) -> None:
+        self.shown_to = on_frame
 
-    async def capture(self) -> Still:
+    async def capture(self) -> CapturedImage:
         self.captures += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -69,13 +70,13 @@ class HandCamera:
             result = self.results.popleft() if self.results else make_picture()
             if isinstance(result, BaseException):
                 raise result
-            return result if isinstance(result, Still) else Still(data=result)
+            return result if isinstance(result, CapturedImage) else CapturedImage(data=result)
         finally:
             self.exposing.clear()
             self.at_once -= 1
 
     async def release(self) -> None:
-        """Wait until a capture waits for the test, and let it go on."""
+        """Wait until a capture is held, and let it continue."""
         await self.exposing.wait()
         self.exposing.clear()
         self._go.set()

@@ -1,4 +1,4 @@
-"""JPEGs like those of cameras, and the damage that lost packets, cut files and bad memory do to them."""
+"""JPEGs like those of cameras, and damage by lost packets, cut files and bad memory."""
 
 import random
 import re
@@ -16,7 +16,7 @@ Damage = Callable[[bytes, random.Random], bytes]
 
 
 def draw_detailed(width: int = 320, height: int = 240, seed: int = 0, mode: str = "RGB") -> Image.Image:
-    """Noise over patches: data as dense as a camera's, some 40 kB."""
+    """Draw noise over patches, with as much detail as a camera's image: about 40 kB."""
     chance = random.Random(seed)
     patches = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3)).resize((width, height))
     noise = Image.frombytes("RGB", (width // 2, height // 2), chance.randbytes(width // 2 * (height // 2) * 3))
@@ -24,7 +24,7 @@ def draw_detailed(width: int = 320, height: int = 240, seed: int = 0, mode: str 
 
 
 def _with_thumbnail(seed: int) -> bytes:
-    """EXIF whose second directory has a JPEG of its own, with an end marker."""
+    """Make a JPEG with a thumbnail in EXIF, which has an end marker of its own."""
     thumbnail = encode(draw_detailed(64, 48, seed))
     tiff = b"II*\0" + struct.pack("<IHIH", 8, 0, 14, 2)
     tiff += struct.pack("<HHIIHHIII", 0x0201, 4, 1, 44, 0x0202, 4, 1, len(thumbnail), 0) + thumbnail
@@ -33,7 +33,7 @@ def _with_thumbnail(seed: int) -> bytes:
 
 
 def _without_huffman_tables(seed: int) -> bytes:
-    """As UVC cameras send it: the tables are those of the standard."""
+    """Make a JPEG like those of UVC cameras, which omit the standard's tables."""
     return _drop_segments(encode(draw_detailed(seed=seed), subsampling="4:2:2"), 0xC4)
 
 
@@ -63,7 +63,7 @@ KINDS: Final[dict[str, Callable[[int], bytes]]] = {
     "data after its end": lambda seed: encode(draw_detailed(seed=seed)) + b"\0\0\0\x18ftypmp42" + bytes(3000) + b"SEFT",
     "a second image after its end": lambda seed: encode(draw_detailed(seed=seed)) + encode(draw_detailed(64, 48, seed)),
 }
-"""Whole JPEGs, by what is special of them; each is drawn from a seed."""
+"""Undamaged JPEGs of each kind, drawn from a seed."""
 
 
 def insert_after_soi(data: bytes, added: bytes) -> bytes:
@@ -86,14 +86,14 @@ def scan_at(data: bytes) -> tuple[int, int]:
 
 
 def cut(data: bytes, chance: random.Random) -> bytes:
-    """Cut anywhere in the compressed data; the end marker is there all the same."""
+    """Cut the compressed data at a random place, and keep the end marker."""
     begin, end = scan_at(data)
     place = chance.randrange(begin, end)
     return data[:place].rstrip(b"\xff") + data[end:]
 
 
 def drop(size: int) -> Damage:
-    """Lose so many bytes in the middle, as lost packets do."""
+    """Remove `size` bytes in the middle, like lost packets."""
 
     def lose(data: bytes, chance: random.Random) -> bytes:
         begin, end = scan_at(data)
@@ -104,7 +104,7 @@ def drop(size: int) -> Damage:
 
 
 def zero(size: int) -> Damage:
-    """Lose so many bytes, with zeros in their place."""
+    """Replace `size` bytes by zeros."""
 
     def clear(data: bytes, chance: random.Random) -> bytes:
         begin, end = scan_at(data)

@@ -1,8 +1,8 @@
-"""A stand-in for Picamera2 and libcamera, which run on a Raspberry Pi only: as much of them as our driver uses.
+"""A stand-in for the parts of Picamera2 and libcamera that our driver uses. They run only on a Raspberry Pi.
 
-It does what their documentation and source say (same names, same order of calls, same errors, same leaks), with real
-pipes, real buffers and another thread's frames; where the real one would wait for ever, it fails. What it can't show is
-what a Pi really does. A test holds the `Pi`, plugs in `Sensor`s, and has them expose frames.
+It follows their documentation and source (same names, order of calls, errors and leaks), with real pipes, real buffers
+and frames of another thread. It fails where the real one would wait without end. It can't show what a real Pi does. A
+test creates a `Pi` with `Sensor`s, and lets them expose frames.
 """
 
 import enum
@@ -21,7 +21,7 @@ import pytest
 __all__ = ["Pi", "Sensor"]
 
 ALIGNMENT = 64
-"""Bytes that a line's length is a multiple of."""
+"""A line's length in bytes is a multiple of this."""
 RGB, YUV = ("BGR888", "RGB888", "XBGR8888", "XRGB8888"), ("YUV420", "YVU420", "NV12", "NV21", "YUYV")
 
 
@@ -58,7 +58,7 @@ class ColorSpace:
 
 
 class Sensor:
-    """A camera: its modes as ((width, height), rate), the smallest first, and what it has exposed."""
+    """A camera: its modes as ((width, height), rate), the smallest first, and counters of its frames."""
 
     def __init__(self, model: str = "imx708", *, usb: bool = False, focuses: bool = True) -> None:
         self.model = model
@@ -84,17 +84,21 @@ class Sensor:
         self.handed_out: list[Any] = []
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether somebody waits for its next frame."""
+    def has_job(self) -> bool:
+        """True if a job waits for the next frame."""
         camera = self.camera
         return camera is not None and camera.started and bool(camera._job_list)
 
     def expose(
-        self, colour: tuple[int, int, int] = (120, 128, 128), *, began: float | None = None, lasts: float = 0.002
+        self,
+        colour: tuple[int, int, int] = (120, 128, 128),
+        *,
+        exposure_start: float | None = None,
+        lasts: float = 0.002,
     ) -> dict[str, Any]:
-        """A frame of that luma, blue and red, each another by its first bytes. What its metadata say."""
+        """Expose a frame of that luma, blue and red. Its first bytes are unique. Return its metadata."""
         self.exposed += 1
-        stamp = (time.monotonic() - lasts if began is None else began) + lasts
+        stamp = (time.monotonic() - lasts if exposure_start is None else exposure_start) + lasts
         metadata = {"SensorTimestamp": round(stamp * 1e9), "ExposureTime": round(lasts * 1e6), "FrameDuration": 50000}
         camera = self.camera
         if camera is not None:
@@ -103,7 +107,7 @@ class Sensor:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """It exposes all the time, as a sensor does."""
+        """Expose frames all the time, like a real sensor."""
         stop = threading.Event()
 
         def expose_all() -> None:
@@ -120,7 +124,7 @@ class Sensor:
 
 
 class Pi:
-    """A Raspberry Pi: its sensors, and how many bytes of memory cameras may have."""
+    """A Raspberry Pi: its sensors, and the bytes of memory for cameras."""
 
     def __init__(self, *sensors: Sensor) -> None:
         self.sensors = list(sensors)
@@ -129,7 +133,7 @@ class Pi:
         self.infos = 0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is imported by these names from now on."""
+        """Replace the two modules by the stand-in."""
         for name, has in (("picamera2", {"Picamera2": make_class(self)}), ("libcamera", make_libcamera())):
             module = ModuleType(name)
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
@@ -153,7 +157,7 @@ class Job:
 
 
 class Request:
-    """A CompletedRequest: a buffer that is filled again once its last holder has released it."""
+    """A CompletedRequest, whose buffer is reused when its last holder has released it."""
 
     def __init__(self, camera: Any, buffer: bytearray, metadata: Mapping[str, Any]) -> None:
         self.ref_count = 1
@@ -314,7 +318,7 @@ def make_class(pi: Pi) -> type:
             self.started = True
 
         def _complete(self, number: int, colour: tuple[int, int, int], metadata: dict[str, Any]) -> None:
-            """What its threads do with a frame of the sensor's."""
+            """Handle a frame of the sensor, like Picamera2's threads."""
             with self.lock:
                 if not self.started or self.camera_config is None:
                     return
@@ -377,7 +381,7 @@ def make_class(pi: Pi) -> type:
 
 
 def paint(buffer: bytearray, size: tuple[int, int], stride: int, colour: tuple[int, int, int], number: int) -> None:
-    """A frame in YUV420: a plane of luma, and one each of blue and red at half the size; the lines are padded."""
+    """Fill a frame in YUV420 with padded lines: a plane of luma, and blue and red at half the size."""
     at = 0
     for value, width, height, step in zip(
         colour,

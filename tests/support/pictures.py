@@ -1,4 +1,4 @@
-"""Pictures for the tests, drawn with Pillow: small, and different for each seed."""
+"""Images for tests, drawn with Pillow: small, and different for each seed."""
 
 import io
 import random
@@ -10,7 +10,7 @@ __all__ = ["draw", "encode", "make_picture"]
 
 
 def draw(width: int = 64, height: int = 48, seed: int = 0, mode: str = "RGB") -> Image.Image:
-    """Patches of colour, with enough detail that an encoder has something to do."""
+    """Draw patches of colour with some detail."""
     chance = random.Random(seed)
     patches = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3))
     return patches.resize((width, height), Image.Resampling.BICUBIC).convert(mode)

@@ -1,4 +1,4 @@
-"""Network cameras for the tests: real programs, each a process of its own, and the line between them and us."""
+"""Network cameras for tests: real programs in other processes, and the network between them and us."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from tests.support.server_process import ROOT
 
 __all__ = [
     "BLOCK",
-    "Line",
+    "NetworkLink",
     "SourceProcess",
     "make_http_camera",
     "make_rtsp_camera",
@@ -36,7 +36,7 @@ ACROSS = 8
 BITS = 32
 
 GSTREAMER = "/usr/bin/python3"
-RTSP_CAMERA = ROOT / "tests" / "sources" / "rtsp_camera.py"
+RTSP_CAMERA = ROOT / "tests" / "support" / "sources" / "rtsp_camera.py"
 
 
 def has_gstreamer() -> bool:
@@ -50,7 +50,7 @@ needs_gstreamer = pytest.mark.skipif(not has_gstreamer(), reason="GStreamer's RT
 
 
 class SourceProcess:
-    """A camera program. `kill` and `start` again have it on the same port."""
+    """A camera program. After `kill`, `start` runs it again on the same port."""
 
     def __init__(self, *command: str | Path) -> None:
         self.command = [str(word) for word in command]
@@ -68,13 +68,13 @@ class SourceProcess:
             text=True,
         )
         assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert said.startswith("listening "), f"{self.command}: {said}{self.kill()}"
-        self.port = int(said.split()[1])
+        line = self._process.stdout.readline()
+        assert line.startswith("listening "), f"{self.command}: {line}{self.kill()}"
+        self.port = int(line.split()[1])
         return self
 
-    def say(self, words: str) -> None:
-        """Have it done when this returns."""
+    def send_command(self, words: str) -> None:
+        """Send a command, and wait until the program has done it."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -84,7 +84,7 @@ class SourceProcess:
         assert process.stdout.readline() == words + "\n"
 
     def kill(self) -> str:
-        """SIGKILL; what it said on standard error."""
+        """Send SIGKILL, and return the program's standard error."""
         if self._process is not None:
             self._process.kill()
             with contextlib.suppress(ValueError):
@@ -107,10 +107,10 @@ def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:
     return SourceProcess(GSTREAMER, RTSP_CAMERA, codec, *arguments)
 
 
-class Line:
-    """A network between a camera and who watches it: it can hold back all that comes, let it go, and be cut.
+class NetworkLink:
+    """A network between a camera and its client, which can delay all data, release it, and be cut.
 
-    Threads of the test's own process; `port` is where to connect instead of the camera's. With `tls` that is by TLS.
+    It runs in threads. Clients connect to `port` instead of the camera's, by TLS if `tls` is set.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -172,7 +172,7 @@ class Line:
 
 
 def make_tls(folder: Path) -> ssl.SSLContext:
-    """A server's, with a certificate for 127.0.0.1; who signed it stands in the file ca.pem of that folder."""
+    """Make a server's TLS context for 127.0.0.1, and write its authority to ca.pem in that folder."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -180,21 +180,21 @@ def make_tls(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def read_to_end(source: Source, patience: float) -> None:
-    """Until it raises what ended it."""
+def read_to_end(source: Source, timeout: float) -> None:
+    """Read frames until the source raises."""
     while True:
-        source.read(patience)
+        source.read(timeout)
 
 
 def read_comment(picture: bytes) -> tuple[int, float]:
-    """A frame of http_camera: its number, and when it was made by time.monotonic()."""
+    """Return the number of a frame of http_camera, and its time by time.monotonic()."""
     found = re.search(rb"seq=(\d+) t=([\d.]+)", picture[:200])
     assert found, picture[:60]
     return int(found[1]), float(found[2])
 
 
 def read_stamp(picture: bytes) -> float:
-    """A frame of rtsp_camera: when it was made. Fails where its upper and its lower end are not of the same frame."""
+    """Return the time of a frame of rtsp_camera. Fails if its top and bottom are of different frames."""
     image = Image.open(io.BytesIO(picture)).convert("L")
     upper, lower = (_read_blocks(image, top) for top in (0, image.height - BITS // ACROSS * BLOCK))
     assert upper == lower, "this is not one whole frame"

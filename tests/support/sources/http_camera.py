@@ -1,12 +1,12 @@
-"""An HTTP camera on 127.0.0.1, as a process: python -m tests.support.sources.http_camera [--port PORT] [--rate FPS] ...
+"""An HTTP camera on 127.0.0.1: python -m tests.support.sources.http_camera [--port PORT] [--rate FPS] ...
 
-It says `listening PORT` when it does. /stream is a stream of JPEGs, /still one, /page a web page, /elsewhere leads to
-/stream, /endless/N leads on and on, /large is larger than any picture, /trickle comes byte by byte. Each frame has a
-JPEG comment `seq=N t=SECONDS`: its number, and when it was made by this machine's monotonic clock.
+It prints `listening PORT` when it listens. /stream is a stream of JPEGs, /still one JPEG, /page a web page. /elsewhere
+redirects to /stream, /endless/N redirects without end, /large is larger than any image, /trickle arrives byte by byte.
+Each frame has a JPEG comment `seq=N t=SECONDS`: its number, and its time by this machine's monotonic clock.
 
-Words on standard input, each said again when it is done: `freeze`: no more frames; `thaw`: again; `hold`: frames are
-made, and held back; `release`: all of those at once; `cut N`: the next N frames lack their second half; `status N`:
-every answer has this status, 0 for the usual.
+Commands on standard input, each echoed when it is done: `freeze`: stop the frames; `thaw`: restart; `hold`: frames are
+made, but not sent; `release`: send those at once; `cut N`: the next N frames lack their second half; `status N`: every
+response has this status, 0 for the usual one.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from PIL import Image
 
 BOUNDARIES = {
     "plain": ("frame", b"--frame\r\n", b"\r\n"),
-    "doubled": ("--frame", b"--frame\r\n", b"\r\n"),  # the head has the dashes already
+    "doubled": ("--frame", b"--frame\r\n", b"\r\n"),  # the headers have the dashes already
     "quoted": ('"--frame"', b"----frame\r\n", b"\r\n"),
-    "other": ("something", b"--frame\r\n", b"\r\n"),  # the head is wrong
+    "other": ("something", b"--frame\r\n", b"\r\n"),  # the headers are wrong
     "lf": ("frame", b"--frame\n", b"\n"),
-    "none": ("frame", b"", b""),  # heads and frames follow each other bare
+    "none": ("frame", b"", b""),  # headers and frames without delimiters
 }
-"""What the head says, what stands before each part, and what after it."""
+"""The boundary in the headers, and the bytes before and after each part."""
 
 COLOURS = [(200, 60, 60), (60, 200, 60), (60, 60, 200)]
 
 
 class Camera:
-    """Makes frames, and hands them to whoever is connected."""
+    """A camera that makes frames and sends them to all connected clients."""
 
     def __init__(self, rate: float) -> None:
         self.interval = 1 / rate
@@ -79,7 +79,7 @@ class Camera:
         for viewer in self.viewers:
             viewer.put(frame)
 
-    def obey(self, word: str, number: int) -> None:
+    def execute(self, word: str, number: int) -> None:
         match word:
             case "freeze":
                 self.running.clear()
@@ -111,7 +111,7 @@ def make_jpeg(colour: tuple[int, int, int]) -> bytes:
 def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server.BaseHTTPRequestHandler]:
     nonce = secrets.token_hex(8)
 
-    def is_let_in(header: str, path: str) -> bool:
+    def is_authorized(header: str, path: str) -> bool:
         if chosen.user is None:
             return True
         scheme, _, rest = header.partition(" ")
@@ -119,15 +119,15 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
             return chosen.auth == "basic" and rest == b64encode(f"{chosen.user}:{chosen.password}".encode()).decode()
         if scheme != "Digest" or chosen.auth == "basic":
             return False
-        said = parse_keqv_list(parse_http_list(rest))
+        fields = parse_keqv_list(parse_http_list(rest))
         hashing = {"md5": hashlib.md5, "sha-256": hashlib.sha256}[chosen.auth]
 
         def digest(*words: str) -> str:
             return hashing(":".join(words).encode()).hexdigest()
 
-        who, what = digest(chosen.user, "the porch", chosen.password), digest("GET", path)
-        between = [said["nc"], said["cnonce"], said["qop"]] if chosen.auth == "sha-256" else []
-        return said["uri"] == path and said["response"] == digest(who, nonce, *between, what)
+        hash_a1, hash_a2 = digest(chosen.user, "the porch", chosen.password), digest("GET", path)
+        between = [fields["nc"], fields["cnonce"], fields["qop"]] if chosen.auth == "sha-256" else []
+        return fields["uri"] == path and fields["response"] == digest(hash_a1, nonce, *between, hash_a2)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -138,23 +138,23 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
                 self.answer()
 
         def answer(self) -> None:
-            if not is_let_in(self.headers.get("Authorization", ""), self.path):
+            if not is_authorized(self.headers.get("Authorization", ""), self.path):
                 with tries_lock:
                     tries[bool(self.headers.get("Authorization"))] += 1
                     print(f"refused {tries[True]}", file=sys.stderr, flush=True)
-                self.ask_for_password()
+                self.request_password()
             elif camera.status:
-                self.begin(camera.status, "text/plain", 0)
+                self.send_head(camera.status, "text/plain", 0)
             elif self.path.partition("?")[0] == "/stream":
                 self.stream()
             elif self.path == "/still":
                 frame = camera.make()
-                self.begin(200, "image/jpeg", len(frame))
+                self.send_head(200, "image/jpeg", len(frame))
                 self.wfile.write(frame)
             elif self.path == "/page":
-                self.begin(200, "text/html; charset=utf-8", 0)
+                self.send_head(200, "text/html; charset=utf-8", 0)
             elif self.path == "/large":
-                self.begin(200, "image/jpeg", 1 << 30)
+                self.send_head(200, "image/jpeg", 1 << 30)
                 while True:
                     self.wfile.write(bytes(1 << 20))
             elif self.path == "/trickle":
@@ -163,13 +163,13 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
                     self.wfile.write(b"x")
                     time.sleep(0.02)
             elif self.path == "/elsewhere":
-                self.lead("/stream")
+                self.redirect("/stream")
             elif self.path.startswith("/endless/"):
-                self.lead(f"/endless/{int(self.path.rpartition('/')[2]) + 1}")
+                self.redirect(f"/endless/{int(self.path.rpartition('/')[2]) + 1}")
             else:
-                self.begin(404, "text/plain", 0)
+                self.send_head(404, "text/plain", 0)
 
-        def begin(self, status: int, kind: str, length: int | None) -> None:
+        def send_head(self, status: int, kind: str, length: int | None) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             if length is not None:
@@ -177,13 +177,13 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
             self.send_header("Connection", "close")
             self.end_headers()
 
-        def lead(self, path: str) -> None:
+        def redirect(self, path: str) -> None:
             self.send_response(302)
             self.send_header("Location", path)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def ask_for_password(self) -> None:
+        def request_password(self) -> None:
             self.send_response(401)
             challenges = {
                 "basic": ['Basic realm="the porch"'],
@@ -199,9 +199,9 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
             self.end_headers()
 
         def stream(self) -> None:
-            said, before, after = BOUNDARIES[chosen.boundary]
+            boundary, before, after = BOUNDARIES[chosen.boundary]
             mine: queue.Queue[bytes] = queue.Queue()
-            self.begin(200, f"multipart/x-mixed-replace; boundary={said}", None)
+            self.send_head(200, f"multipart/x-mixed-replace; boundary={boundary}", None)
             with camera.lock:
                 camera.viewers.append(mine)
             try:
@@ -239,7 +239,7 @@ def main() -> None:
     print(f"listening {server.server_port}", flush=True)
     for line in sys.stdin:
         if found := re.fullmatch(r"(\w+)(?: (\d+))?\s*", line):
-            camera.obey(found[1], int(found[2] or 0))
+            camera.execute(found[1], int(found[2] or 0))
             print(line.strip(), flush=True)
 
 

@@ -4,11 +4,11 @@
     rtsp_camera.py CODEC [--port PORT] [--size WxH] [--rate FPS] [--gop FRAMES] [--card] [--sliced]
                    [--user USER --password PASSWORD] [--basic]
 
-CODEC is h264, h265, jpeg or raw; `check` ends at once, with status 0 where all that is needed is installed. It says
-`listening PORT` when it does. Each picture tells when it was made: the lowest 32 bits of the milliseconds of this
-machine's monotonic clock, as blocks of black and white in its upper left corner, and again at its lower end. With
---card it is a card of colours instead. With --sliced, H.264's parameter sets stand before each slice of a whole
-picture. On standard input: `freeze`, no more pictures; `thaw`, again.
+CODEC is h264, h265, jpeg or raw. `check` exits at once, with status 0 if everything that is needed is installed. It
+prints `listening PORT` when it listens. Each frame shows its time, the lowest 32 bits of the milliseconds of this
+machine's monotonic clock, as black and white blocks at its top left, and again at its bottom. With --card it is a
+colour card instead. With --sliced, H.264's parameter sets precede each slice of a keyframe. Commands on standard input:
+`freeze`: stop the frames; `thaw`: restart.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # type: ignore[impo
 BITS = 32
 ACROSS = 8
 BLOCK = 16
-"""Pixels."""
+"""Size of a block, in pixels."""
 
 ENCODERS = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph264pay",
@@ -36,8 +36,8 @@ ENCODERS = {
 }
 
 
-class Pictures:
-    """What an appsrc pushes: one picture an interval, made as it is pushed."""
+class FrameSource:
+    """The frames that an appsrc pushes: one per interval, drawn when it is pushed."""
 
     def __init__(self, width: int, height: int, rate: int) -> None:
         self.width, self.height, self.interval = width, height, 1 / rate
@@ -52,7 +52,7 @@ class Pictures:
             threading.Thread(target=self.push, args=(source, ended), daemon=True).start()
 
     def push(self, source: Gst.Element, ended: threading.Event) -> None:
-        """Push pictures until the last client has left. The first ones are refused if the pipeline does not run yet."""
+        """Push frames until the last client has left. The first ones are refused if the pipeline does not run yet."""
         due = time.monotonic()
         while not ended.is_set():
             self.running.wait()
@@ -63,7 +63,7 @@ class Pictures:
             source.emit("push-buffer", Gst.Buffer.new_wrapped(self.draw()))
 
     def draw(self) -> bytes:
-        """I420: luma, then chroma of half the size each way."""
+        """Draw a frame in I420: luma, then chroma of half the width and height."""
         stamp = int(time.monotonic() * 1000) & ((1 << BITS) - 1)
         rest = bytes((128,)) * (self.width - ACROSS * BLOCK)
         luma = []
@@ -94,7 +94,7 @@ def main() -> None:
         words = " ".join([*ENCODERS.values(), "appsrc videotestsrc"]).split()
         raise SystemExit(not all(Gst.ElementFactory.find(word) for word in words if word.isalnum()))
 
-    pictures = Pictures(width, height, chosen.rate)
+    frames = FrameSource(width, height, chosen.rate)
     caps = f"video/x-raw,format=I420,width={width},height={height},framerate={chosen.rate}/1"
     if chosen.card:
         head = f"videotestsrc is-live=true pattern=smpte ! {caps}"
@@ -104,7 +104,7 @@ def main() -> None:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_shared(True)
     factory.set_launch(f"( {head} ! {encoder} name=pay0 pt=96 )")
-    factory.connect("media-configure", pictures.attach)
+    factory.connect("media-configure", frames.attach)
 
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -118,16 +118,16 @@ def main() -> None:
     threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
     for word in sys.stdin:
         if word.strip() == "freeze":
-            pictures.running.clear()
+            frames.running.clear()
         elif word.strip() == "thaw":
-            pictures.running.set()
+            frames.running.set()
         print(word.strip(), flush=True)
 
 
 def protect(
     server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, chosen: argparse.Namespace
 ) -> None:
-    """Let in only who says these."""
+    """Require this user and password."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
