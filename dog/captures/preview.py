@@ -1,6 +1,6 @@
 """The live view of a camera. It costs nothing while there are no watchers.
 
-    camera --show--> Preview --one part for all--> Watcher: the newest part --> its client
+    camera --set_preview--> Preview --one part for all--> Watcher: the newest part --> its client
 
 A frame is wrapped once for all watchers. A watcher holds only the newest part: a slow client skips frames and delays
 no other. While the camera is offline there are no frames, and watchers wait.

@@ -13,7 +13,7 @@ from tests.support.pictures import make_picture
 
 
 class ShownCamera:
-    """The live view of a camera. `shown` records each call of `show`: True with a function, else False."""
+    """A live view. `shown` records each call of `set_preview`: True with a function, else False."""
 
     has_preview = True
 
