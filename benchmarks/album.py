@@ -19,7 +19,7 @@ from benchmarks.processes import Broken, Server
 from benchmarks.rows import Row, Spread, ratios
 from benchmarks.servers import dog
 from dog.images import inspect
-from dog.snapshots.names import SnapshotName, make_id, picture_name, thumbnail_name
+from dog.snapshots.names import SnapshotName, image_path, make_id, thumbnail_path
 
 __all__ = ["measure_album"]
 
@@ -92,11 +92,11 @@ def make_album(folder: Path, count: int) -> list[str]:
             make_original(original, number)
         at = first + dt.timedelta(days=number * DAYS // count, seconds=number % (count // DAYS) * 10)
         taken = SnapshotName(make_id(), "main", number + 1, at, "jpg")
-        path = folder / picture_name(taken)
+        path = folder / image_path(taken)
         if number % (count // DAYS) == 0:
             path.parent.mkdir(parents=True)
         os.link(original, path)
-        os.link(original.with_suffix(".thumbnail.jpg"), folder / thumbnail_name(picture_name(taken)))
+        os.link(original.with_suffix(".thumbnail.jpg"), folder / thumbnail_path(image_path(taken)))
         ids.append(taken.id)
     return ids
 

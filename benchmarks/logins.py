@@ -12,7 +12,7 @@ from benchmarks.load import Load
 from benchmarks.processes import LOAD_CORE, Broken, Server, pinned
 from benchmarks.rows import Row, Spread, ratios
 from benchmarks.servers import Trigger, dog, make_photo
-from dog.auth.secrets import TOKEN, make_secret, secret_digest
+from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 
 __all__ = ["measure_logins"]
 
@@ -105,17 +105,20 @@ class _Flood:
 
 def _measure_guesses(bench: Bench) -> Row:
     """Measure within this process, because a network's noise would hide any difference."""
-    right = make_secret(TOKEN)
+    right = make_secret(TOKEN_PREFIX)
     near = right[:-1] + _other_character(right[-1])
-    far = TOKEN + "".join(map(_other_character, right.removeprefix(TOKEN)))
-    tokens = {secret_digest(secret, TOKEN): None for secret in (right, *(make_secret(TOKEN) for _ in range(100)))}
+    far = TOKEN_PREFIX + "".join(map(_other_character, right.removeprefix(TOKEN_PREFIX)))
+    tokens = {
+        secret_digest(secret, TOKEN_PREFIX): None
+        for secret in (right, *(make_secret(TOKEN_PREFIX) for _ in range(100)))
+    }
     rounds = bench.rounds(41, 11)
     times: dict[str, list[float]] = {near: [], far: []}
     for number in range(rounds):
         for guess in (near, far) if number % 2 else (far, near):
             began = time.perf_counter()
             for _ in range(GUESSES):
-                tokens.get(secret_digest(guess, TOKEN))
+                tokens.get(secret_digest(guess, TOKEN_PREFIX))
             times[guess].append((time.perf_counter() - began) / GUESSES * 1e6)
     return Row(
         label="time to refuse a token with only its last character wrong",

@@ -1,4 +1,4 @@
-"""Memory that was freed, and that C's allocator keeps: given back to the system when much of it may be there."""
+"""Return freed memory from C's allocator to the system."""
 
 import ctypes
 from collections.abc import Callable
@@ -7,7 +7,7 @@ __all__ = ["MemoryTrimmer", "trim_memory"]
 
 
 def _find_malloc_trim() -> Callable[[int], int] | None:
-    """Return glibc's malloc_trim. None with another C library, such as musl or that of macOS."""
+    """Return glibc's malloc_trim, or None with another C library."""
     try:
         found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):
@@ -19,32 +19,33 @@ _malloc_trim = _find_malloc_trim()
 
 
 def trim_memory() -> None:
-    """Return freed memory to the system. It takes some milliseconds, and does nothing without glibc."""
+    """Return freed memory to the system, in some milliseconds, with glibc."""
     if _malloc_trim is not None:
         _malloc_trim(0)
 
 
 class MemoryTrimmer:
-    """Trims the memory when the number of its users has fallen by `fall`, `delay` observations after that.
+    """A trim of the memory after its users have become fewer.
 
-    The delay is for those who have left and whose memory is not free yet. A further fall begins it again.
+    It waits for `delay` observations, because the memory of users that just left is not free yet. A further fall
+    restarts the delay.
     """
 
-    def __init__(self, fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:
-        self._fall = fall
+    def __init__(self, min_fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:
+        self._min_fall = min_fall
         self._delay = delay
         self._trim = trim
-        self._most = 0
-        self._left: int | None = None
+        self._peak = 0
+        self._remaining_delay: int | None = None
 
     def observe(self, count: int) -> None:
-        """Take the number of users; call it at regular intervals."""
-        if count <= self._most - self._fall:
-            self._most, self._left = count, self._delay
+        """Record the number of users. Call it at regular intervals."""
+        if count <= self._peak - self._min_fall:
+            self._peak, self._remaining_delay = count, self._delay
             return
-        self._most = max(self._most, count)
-        if self._left is not None:
-            self._left -= 1
-            if not self._left:
-                self._left = None
+        self._peak = max(self._peak, count)
+        if self._remaining_delay is not None:
+            self._remaining_delay -= 1
+            if not self._remaining_delay:
+                self._remaining_delay = None
                 self._trim()

@@ -1,10 +1,10 @@
-"""The wall clock, and whether it can be trusted to delete what is old.
+"""The wall clock, and a check that it can be trusted to delete old photos.
 
 A machine can start with a wrong clock: its battery is empty, or it has none and no time server answered yet. So the
-wall clock is compared with the time that was remembered (dog.snapshots keeps it) and with a clock that nobody sets. If
-they differ by more than a day, the clock is in doubt, and nothing is deleted because of its age until
+wall clock is compared with the time that was stored last (by dog.snapshots) and with a monotonic clock. If they differ
+by more than a day, the clock is in doubt, and nothing is deleted because of its age until
 
-- the kernel says that the clock is synchronised with a time server, or
+- the kernel reports that the clock is synchronised with a time server, or
 - a person confirms it (`dog album purge --confirm`), or
 - the clock is back where it was expected.
 """
@@ -18,47 +18,46 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["EARLIEST", "MAX_JUMP", "Clock", "Doubt", "Reading", "is_synchronised", "seconds_since_boot", "utc_now"]
+__all__ = ["MAX_JUMP", "MIN_WALL_TIME", "Clock", "Doubt", "Reading", "is_synchronised", "seconds_since_boot", "utc_now"]
 
-EARLIEST = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-"""The project began later. A clock that is before this is wrong, and a photo with such a date has an unknown age."""
+MIN_WALL_TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+"""The project began later. An earlier clock is wrong, and a photo with such a date has an unknown age."""
 MAX_JUMP = dt.timedelta(days=1)
-"""A clock that differs by more from what was expected is in doubt."""
-_NOTABLE = dt.timedelta(minutes=1)
-"""From this difference on, the kernel is asked if the clock was synchronised."""
+"""Largest difference from the expected time. A clock that differs by more is in doubt."""
+_MIN_DIFFERENCE_TO_ASK_KERNEL = dt.timedelta(minutes=1)
+"""Above this difference, ask the kernel if the clock was synchronised."""
 _TIME_ERROR = 5
-"""The result of adjtimex if the clock is not synchronised; the states below it differ only in leap seconds."""
+"""Result of adjtimex if the clock is not synchronised. The states below it differ only in leap seconds."""
 _TIMEX_BYTES = 1024
 """Several times the size of `struct timex`, which differs between systems."""
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux's clock that counts while the machine is suspended, too. Other systems have no such name, and CLOCK_MONOTONIC
-is the nearest that they have."""
+"""Linux's clock that also counts while the machine is suspended. Other systems have only CLOCK_MONOTONIC."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why the clock is not trusted: it said `clock` when `expected` was expected. None: nothing was remembered."""
+    """A doubt: the clock showed `clock`, not `expected` (None: not stored)."""
 
     clock: dt.datetime
     expected: dt.datetime | None
 
     def __str__(self) -> str:
-        expected = "" if self.expected is None else f", and {_minute(self.expected)} was expected"
-        return f"The clock says {_minute(self.clock)}{expected}."
+        expected = "" if self.expected is None else f", and {_format(self.expected)} was expected"
+        return f"The clock shows {_format(self.clock)}{expected}."
 
     @property
     def advice(self) -> str:
-        """Return what to do about it."""
-        if self.clock < EARLIEST:
+        """Return the sentence that tells what to do about it."""
+        if self.clock < MIN_WALL_TIME:
             return "Set the clock."
         return "Set the clock if it is wrong; if it is right, run `dog album purge --confirm`."
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The clock at one moment: `elapsed` is its second clock, `corrections` counts as `Clock.corrections`."""
+    """The clock at one moment, with its doubt and `Clock.corrections`."""
 
     now: dt.datetime
     elapsed: float
@@ -66,16 +65,16 @@ class Reading:
     corrections: int
 
     def jump_since(self, earlier: "Reading") -> dt.timedelta:
-        """Return by how much the wall clock was set in between: forward, or back if it is negative."""
+        """Return how far the wall clock was set since then, ahead or back."""
         return self.now - earlier.now - dt.timedelta(seconds=self.elapsed - earlier.elapsed)
 
 
 class Clock:
-    """The wall clock and its verdict. Any thread may ask; `start` it first with what was remembered.
+    """The wall clock and the doubt about it. Thread-safe; call `start` first.
 
-    `now` is the wall clock, `elapsed` has seconds that only rise, also while the machine sleeps, and `synchronised`
-    returns True if the kernel vouches for the wall clock. By default they are this machine's. `corrections` counts how
-    often the expected time was changed: things may have become old enough to be deleted then.
+    By default the clocks are this machine's: `now` the wall clock, `elapsed` monotonic seconds with suspended time,
+    `synchronised` the kernel's word for it. `corrections` counts changes of the expected time: after one, more photos
+    may be old enough to delete.
     """
 
     def __init__(
@@ -92,23 +91,23 @@ class Clock:
         self._lock = threading.Lock()
         self._expected: _Moment | None = None
         self._doubt: Doubt | None = None
-        self._doubted: _Moment | None = None
+        self._doubt_began: _Moment | None = None
 
-    def start(self, remembered: dt.datetime | None) -> None:
-        """Compare the clock with the time that was remembered, or with nothing if there is none."""
+    def start(self, stored: dt.datetime | None) -> None:
+        """Compare the clock with the time that was stored last, if there is one."""
         with self._lock:
-            self._expected = None if remembered is None else _Moment(remembered, self.elapsed())
+            self._expected = None if stored is None else _Moment(stored, self.elapsed())
             now, doubt = self._check()
-            if doubt is None:  # nobody knows how long it was off
+            if doubt is None:  # the time since then is unknown, so no jump can be found in it
                 self._trust(now, "")
 
     def check(self) -> Doubt | None:
-        """Return why the clock can't be trusted now, or None if it can."""
+        """Return the present doubt, or None if the clock can be trusted."""
         with self._lock:
             return self._check()[1]
 
     def read(self) -> Reading:
-        """Return the time, and if it can be trusted."""
+        """Return the time together with the doubt about it."""
         with self._lock:
             now, doubt = self._check()
             return Reading(now, self.elapsed(), doubt, self.corrections)
@@ -120,9 +119,9 @@ class Clock:
             return now if doubt is None else None
 
     def deletion_time(self) -> dt.datetime | None:
-        """Return the time by which things are old enough to be deleted, or None while the clock is in doubt.
+        """Return the time that ages count from, or None while in doubt.
 
-        A jump ahead that is too small for a doubt makes nothing older, either, unless the kernel vouches for it.
+        A small jump ahead, which is no reason for doubt, counts only if the kernel reports a synchronised clock.
         """
         with self._lock:
             now, doubt = self._check()
@@ -131,10 +130,10 @@ class Clock:
             return min(now, self._expected.after(self.elapsed()))
 
     def confirm(self, doubt: Doubt) -> bool:
-        """Trust the clock that was in this doubt, because a person says so. Return False if it is another one now."""
+        """Accept a person's confirmation. Return False if the doubt has changed."""
         with self._lock:
             now, current = self._check()
-            if current is None or current != doubt or now < EARLIEST:
+            if current is None or current != doubt or now < MIN_WALL_TIME:
                 return False
             self._trust(now, "you confirmed it")
             return True
@@ -143,14 +142,14 @@ class Clock:
         now, elapsed = self._now(), self.elapsed()
         expected = None if self._expected is None else self._expected.after(elapsed)
         difference = dt.timedelta() if expected is None else abs(now - expected)
-        if now < EARLIEST:
-            self._note_doubt(now, expected, elapsed)
+        if now < MIN_WALL_TIME:
+            self._set_doubt(now, expected, elapsed)
         elif expected is None:
-            self._trust(now, "it is a possible time, and nothing was remembered")
-        elif difference > _NOTABLE and self._synchronised():
-            self._trust(now, "the kernel says that it is synchronised")
+            self._trust(now, "it is a possible time, and no earlier time was stored")
+        elif difference > _MIN_DIFFERENCE_TO_ASK_KERNEL and self._synchronised():
+            self._trust(now, "the kernel reports that it is synchronised")
         elif difference > MAX_JUMP:
-            self._note_doubt(now, expected, elapsed)
+            self._set_doubt(now, expected, elapsed)
         elif self._doubt is not None:
             self._trust(now, "it is back where it was expected")
         return now, self._doubt
@@ -159,13 +158,13 @@ class Clock:
         self._expected = _Moment(now, self.elapsed())
         self.corrections += 1
         if self._doubt is not None:
-            self._doubt = self._doubted = None
-            log.info("The clock says %s, and is trusted: %s. What is too old is deleted again.", _minute(now), reason)
+            self._doubt = self._doubt_began = None
+            log.info("The clock shows %s and is trusted: %s. Old photos are deleted again.", _format(now), reason)
 
-    def _note_doubt(self, now: dt.datetime, expected: dt.datetime | None, elapsed: float) -> None:
-        if self._doubted is not None and abs(now - self._doubted.after(elapsed)) <= MAX_JUMP:
-            return  # it is the same doubt
-        self._doubt, self._doubted = Doubt(now, expected), _Moment(now, elapsed)
+    def _set_doubt(self, now: dt.datetime, expected: dt.datetime | None, elapsed: float) -> None:
+        if self._doubt_began is not None and abs(now - self._doubt_began.after(elapsed)) <= MAX_JUMP:
+            return  # the same doubt
+        self._doubt, self._doubt_began = Doubt(now, expected), _Moment(now, elapsed)
         log.warning(
             "%s Nothing is deleted because of its age until the clock is synchronised. %s",
             self._doubt,
@@ -175,13 +174,13 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A wall-clock time, and how many seconds had elapsed then."""
+    """A wall-clock time, and the elapsed seconds at that time."""
 
     wall: dt.datetime
     elapsed: float
 
     def after(self, elapsed: float) -> dt.datetime:
-        """Return the wall-clock time when so many seconds have elapsed."""
+        """Return the expected wall-clock time at a number of elapsed seconds."""
         return self.wall + dt.timedelta(seconds=elapsed - self.elapsed)
 
 
@@ -191,15 +190,14 @@ def utc_now() -> dt.datetime:
 
 
 def seconds_since_boot() -> float:
-    """Return seconds that only rise, and that count the time in which the machine was suspended."""
+    """Return monotonic seconds that include suspended time."""
     return time.clock_gettime(_BOOT_CLOCK)
 
 
 def is_synchronised() -> bool:
-    """Return True if the kernel says that the clock is synchronised with a time server.
+    """Return True if the kernel reports a synchronised clock.
 
-    False if it says that it is not, and also if it can't be asked: on other systems than Linux, and where a sandbox
-    does not allow the system call.
+    Return False also if it can't be asked: on other systems than Linux, and in a sandbox without the system call.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -207,10 +205,10 @@ def is_synchronised() -> bool:
         adjtimex = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
         return False
-    # All zeros: it only asks (`modes` is 0). The answer is the return value, so that the layout does not matter.
+    # Zeros (`modes` is 0) only query. The result is the return value, so the layout of the struct does not matter.
     state: int = adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     return 0 <= state < _TIME_ERROR
 
 
-def _minute(moment: dt.datetime) -> str:
+def _format(moment: dt.datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"

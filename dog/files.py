@@ -1,11 +1,10 @@
-"""Durable and safe file operations: write, sync and rename; private folders; remove a tree.
+"""Durable and safe file operations.
 
-Every function blocks. Those that write raise OSError; `explain_os_error` makes it an error whose message is for
-everybody, so that a path is only in its `detail`.
+Every function blocks. Those that write raise OSError. `explain_os_error` turns it into an error that may be shown to
+everybody: paths are only in its `detail`.
 
-`remove_tree` works on folders that others filled, however deep or wide: it reaches everything from an open folder,
-step by step, follows no symbolic link, not even one that replaces a folder at that moment, and has at most two folders
-open at a time.
+`remove_tree` works on folders that other programs filled, however deep or wide. It goes from one open folder to the
+next, follows no symbolic link, not even one that replaces a folder at that moment, and has at most two folders open.
 """
 
 import contextlib
@@ -19,15 +18,15 @@ from pathlib import Path
 from dog.errors import CaptureError, StorageError, StorageFull
 
 __all__ = [
-    "FULL",
+    "DISK_FULL_MESSAGE",
     "empty_folder",
-    "explain",
+    "explain_os_error",
     "link_new",
     "make_folders",
     "make_private_folder",
-    "reason",
-    "remove",
-    "remove_empty",
+    "os_error_reason",
+    "remove_empty_folders",
+    "remove_file",
     "remove_tree",
     "replace_durably",
     "sync_folder",
@@ -36,49 +35,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+DISK_FULL_MESSAGE = "The disk is full, and nothing was saved. Make room, then try again."
 
-
-def make_private_folder(folder: Path) -> None:
-    """A folder that its owner alone may look into, also where it is there already and others could."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with contextlib.suppress(PermissionError):  # another's, who has decided that we may use it
-            folder.chmod(0o700)
-            log.warning("%s could be looked into by others; now it can't.", folder)
-
-
-def link_new(beside: Path, path: Path) -> None:
-    """As a rename, but never over something that came meanwhile; where the disk has no hard links, nearly never.
-
-    Where it has, the file keeps its first name, too, which is to be removed. Raises FileExistsError.
-    """
-    try:
-        os.link(beside, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS or path.exists():
-            raise
-        os.rename(beside, path)
-
-
-def sync_folder(folder: Path) -> None:
-    """See the names in a folder to the disk. A file system that can't do that is trusted to do it unasked."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
-
-
-# ---- files that survive a power cut
-
-FULL = "The disk is full, and nothing was saved. Make room, then try again."
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_REASONS = {
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP)
+_ERRNO_REASONS = {
     errno.EROFS: "The disk is read-only. Make it writable again.",
     errno.EACCES: "The server may not write to the folder of snapshots. Give it the permission.",
     errno.EPERM: "The server may not write to the folder of snapshots. Give it the permission.",
@@ -87,54 +49,41 @@ _REASONS = {
     errno.EEXIST: "A file is in the place of a folder of snapshots. Move it elsewhere.",
     errno.ENOTDIR: "A file is in the place of the folder of snapshots. Move it elsewhere.",
     errno.EMFILE: "The server has too many open files. Raise its limit.",
-    errno.EFBIG: "The picture is larger than the server may write. Raise its limit on the size of files.",
+    errno.EFBIG: "The photo is larger than the server may write. Raise its limit on the size of files.",
 }
 
 
-def explain(error: OSError) -> CaptureError:
-    """The system's error as one that everybody may be told."""
-    if error.errno in _NO_ROOM:
-        return StorageFull(FULL, detail=str(error))
-    return StorageError(f"Nothing was saved. {reason(error)}", detail=str(error))
+# ---- errors
 
 
-def reason(error: OSError) -> str:
-    """A sentence that everybody may be told, and what to do."""
-    return _REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
+def explain_os_error(error: OSError) -> CaptureError:
+    """Return StorageFull or StorageError, with a message for everybody."""
+    if error.errno in _DISK_FULL_ERRNOS:
+        return StorageFull(DISK_FULL_MESSAGE, detail=str(error))
+    return StorageError(f"Nothing was saved. {os_error_reason(error)}", detail=str(error))
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Make a new file and see it to the disk. Raises FileExistsError where there is one; leaves none when it fails."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        remove(path)
-        raise
+def os_error_reason(error: OSError) -> str:
+    """Return what is wrong and what to do about it, without paths."""
+    return _ERRNO_REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
 
 
-def replace_durably(path: Path, data: bytes, *, temporary: Path) -> None:
-    """Put a file in place of what was there: after a crash it is either the old one or the new one, whole."""
-    remove(temporary)
-    write_synced(temporary, data)
-    try:
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except BaseException:
-        remove(temporary)
-        raise
+# ---- folders
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner can read, or restrict an existing one."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        with contextlib.suppress(PermissionError):  # another user owns it and lets us use it
+            folder.chmod(0o700)
+            log.warning("%s was open to other users. Its mode is now 0700.", folder)
 
 
 def make_folders(root: Path, below: Path) -> None:
-    """Make a folder some levels below the root, and see each name on the way to the disk.
+    """Make a folder some levels below the root, and sync each new name.
 
-    A symbolic link on the way is refused: what lies behind one is not looked at when the folder is read.
+    Raises NotADirectoryError for a symbolic link on the way, because reading the album follows none.
     """
     folder = root
     for part in below.relative_to(root).parts:
@@ -145,16 +94,75 @@ def make_folders(root: Path, below: Path) -> None:
         sync_folder(parent)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it is there and can be removed."""
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder. File systems that can't do that are trusted."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC_ERRNOS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# ---- files that survive a power cut
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and sync it, or leave none. Raises FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        remove_file(path)
+        raise
+
+
+def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
+    """Replace a file by an atomic rename that survives a crash."""
+    remove_file(temp_path)
+    write_synced(temp_path, data)
+    try:
+        os.replace(temp_path, path)
+        sync_folder(path.parent)
+    except BaseException:
+        remove_file(temp_path)
+        raise
+
+
+def link_new(temp_path: Path, path: Path) -> None:
+    """Rename without overwriting, by a hard link. Raises FileExistsError.
+
+    File systems without hard links leave a small race. With them, the file keeps `temp_path` too: remove that name.
+    """
+    try:
+        os.link(temp_path, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINK_ERRNOS or path.exists():
+            raise
+        os.rename(temp_path, path)
+
+
+# ---- removing
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it exists and can be removed."""
     try:
         os.unlink(path)
     except OSError:
         return
 
 
-def remove_empty(root: Path, folder: Path) -> None:
-    """Remove a folder below the root where it is empty, and then those above it."""
+def remove_empty_folders(root: Path, folder: Path) -> None:
+    """Remove an empty folder, then its empty parents below the root."""
     while folder != root:
         try:
             folder.rmdir()
@@ -164,30 +172,30 @@ def remove_empty(root: Path, folder: Path) -> None:
 
 
 def empty_folder(folder: Path) -> tuple[int, list[Path]]:
-    """Remove what is in a folder. Returns how many entries there were, and what of them could not be removed."""
+    """Remove everything in a folder. Return the count and the paths left."""
     entries = list(folder.iterdir())
     return len(entries), [path for entry in entries for path in remove_tree(entry)]
 
 
-# ---- removing
+# ---- removing a tree
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PATH_ONLY = getattr(os, "O_PATH", None)
-"""Linux's way to hold a folder that may not be read. Elsewhere one that is closed to us stays, and is told."""
+_OPEN_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_O_PATH = getattr(os, "O_PATH", None)
+"""Linux's flag to open a folder that may not be read. Other systems leave such folders, and report them."""
 
 
 def remove_tree(path: Path) -> list[Path]:
-    """Remove a folder with all that is in it, or a file, or a link and not what it points to. Blocks.
+    """Remove a folder and everything in it, or a file, or a link.
 
-    Folders in it that are closed to us are opened first. Returns what could not be removed: empty when nothing is
-    left, or nothing was there. Raises nothing for what the disk or the stranger does.
+    Folders in it without permissions are made accessible first. Return the paths that can't be removed. A missing path
+    is not an error. Raises nothing for errors of the disk, or for what another program does.
     """
     left: list[Path] = []
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return left
-        _empty(path, left)
+        _empty_tree(path, left)
         os.rmdir(path)
     except FileNotFoundError:
         return left
@@ -199,16 +207,17 @@ def remove_tree(path: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: its name, which folder it is, those in it still to do, and how much was left before."""
+    """A folder on the way down, and the folders in it that are still to do."""
 
     name: str
     identity: tuple[int, int]
     folders: list[str]
     left_before: int
+    """The number of paths that could not be removed before this folder."""
 
 
-def _empty(path: Path, left: list[Path]) -> None:
-    """Remove what is in the folder. Raises OSError where it can't be entered, or was moved away meanwhile."""
+def _empty_tree(path: Path, left: list[Path]) -> None:
+    """Empty a folder. Raise OSError if it can't be entered or was moved."""
     levels: list[_Level] = []
 
     def locate(name: str = "") -> Path:
@@ -216,8 +225,8 @@ def _empty(path: Path, left: list[Path]) -> None:
 
     def enter(name: str, folder: int) -> None:
         before = len(left)
-        levels.append(_Level(name, _identify(folder), [], before))
-        files, levels[-1].folders = _list(folder)
+        levels.append(_Level(name, _folder_identity(folder), [], before))
+        files, levels[-1].folders = _list_folder(folder)
         for file in files:
             try:
                 os.unlink(file, dir_fd=folder)
@@ -226,46 +235,46 @@ def _empty(path: Path, left: list[Path]) -> None:
             except OSError:
                 left.append(locate(file))
 
-    here = _open_folder(str(path), None)
+    current = _open_folder(str(path), None)
     try:
-        enter(str(path), here)
+        enter(str(path), current)
         while True:
             if levels[-1].folders:
                 name = levels[-1].folders.pop()
                 try:
-                    below = _open_folder(name, here)
+                    below = _open_folder(name, current)
                 except FileNotFoundError:
                     continue
                 except OSError:
                     left.append(locate(name))
                     continue
-                os.close(here)
-                here = below
-                enter(name, here)
+                os.close(current)
+                current = below
+                enter(name, current)
             elif len(levels) == 1:
                 return
             else:
-                above = os.open("..", _FOLDER, dir_fd=here)
-                os.close(here)
-                here = above
+                above = os.open("..", _OPEN_FOLDER_FLAGS, dir_fd=current)
+                os.close(current)
+                current = above
                 done = levels.pop()
-                if _identify(here) != levels[-1].identity:
-                    # Somebody moved it while we were in it: what is around it now is not ours.
+                if _folder_identity(current) != levels[-1].identity:
+                    # The folder was moved while it was open: its new parent is not ours.
                     left.append(locate(done.name))
                     return
                 try:
-                    os.rmdir(done.name, dir_fd=here)
+                    os.rmdir(done.name, dir_fd=current)
                 except FileNotFoundError:
                     continue
                 except OSError:
                     if len(left) == done.left_before:
                         left.append(locate(done.name))
     finally:
-        os.close(here)
+        os.close(current)
 
 
-def _list(folder: int) -> tuple[list[str], list[str]]:
-    """The names of what is no folder, and of the folders; neither where it can't be read: removing it will tell."""
+def _list_folder(folder: int) -> tuple[list[str], list[str]]:
+    """List the names of files and of folders. Both are empty after an error."""
     files: list[str] = []
     folders: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -275,30 +284,30 @@ def _list(folder: int) -> tuple[list[str], list[str]]:
 
 
 def _open_folder(name: str, above: int | None) -> int:
-    """A descriptor of a real folder, which is made ours to change. Raises OSError, for a link too."""
+    """Open a folder and make it writable. Raise OSError, also for a link."""
     try:
-        folder = os.open(name, _FOLDER, dir_fd=above)
+        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
     except PermissionError:
-        _allow(name, above)
-        folder = os.open(name, _FOLDER, dir_fd=above)
+        _make_accessible(name, above)
+        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
     if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
         with contextlib.suppress(OSError):
             os.fchmod(folder, stat.S_IRWXU)
     return folder
 
 
-def _allow(name: str, above: int | None) -> None:
-    """Give ourselves the right to read a folder, by a descriptor: a link that takes its place changes nothing."""
-    if _PATH_ONLY is None:
+def _make_accessible(name: str, above: int | None) -> None:
+    """Give us all rights on a folder, but not through a link in its place."""
+    if _O_PATH is None:
         return
-    held = os.open(name, _PATH_ONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    descriptor = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     try:
-        # A descriptor of this kind can't be given to fchmod; its name in /proc is the folder itself.
-        os.chmod(f"/proc/self/fd/{held}", stat.S_IRWXU)
+        # fchmod refuses an O_PATH descriptor. Its name in /proc is the folder itself.
+        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
-def _identify(folder: int) -> tuple[int, int]:
+def _folder_identity(folder: int) -> tuple[int, int]:
     status = os.fstat(folder)
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Freed memory is returned to the system when many connections have closed, and only then."""
+"""Freed memory is returned to the system after many connections closed."""
 
 import platform
 import re
@@ -23,7 +23,7 @@ from dog.allocator import MemoryTrimmer, trim_memory
         ([0, 10, 0, 10, 10, 0, 0, 0], 2),
     ],
 )
-def test_memory_is_trimmed_some_time_after_a_fall_by_three(counts: list[int], trims: int) -> None:
+def test_memory_is_trimmed_after_a_fall_by_three_and_a_delay(counts: list[int], trims: int) -> None:
     trimmed: list[int] = []
     trimmer = MemoryTrimmer(3, 2, lambda: trimmed.append(1))
     for count in counts:
@@ -32,7 +32,7 @@ def test_memory_is_trimmed_some_time_after_a_fall_by_three(counts: list[int], tr
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has malloc_trim")
-def test_a_trim_returns_memory_that_lies_between_what_is_used() -> None:
+def test_a_trim_returns_free_memory_between_used_blocks() -> None:
     blocks = [bytearray(100_000) for _ in range(1000)]
     used = blocks[::100]
     del blocks
@@ -47,6 +47,6 @@ def measure_resident() -> int:
     return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
-def test_there_is_nothing_to_trim_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trim_memory_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["dog.allocator"], "_malloc_trim", None)
     trim_memory()

@@ -1,4 +1,4 @@
-"""When the wall clock is in doubt, and what ends that; all clocks are in the test's hand but for the last ones."""
+"""Doubts about the wall clock, and their end, mostly with clocks set by hand."""
 
 import ctypes
 import datetime as dt
@@ -37,13 +37,13 @@ def test_a_clock_that_differs_by_less_than_a_day_is_trusted(hand: HandClock, day
     assert clock.trusted_now() == hand.now
 
 
-def test_the_time_that_a_service_was_off_makes_photos_older(hand: HandClock) -> None:
+def test_photos_age_while_the_service_is_off(hand: HandClock) -> None:
     hand.jump(0.9)
     assert start(hand).deletion_time() == hand.now
 
 
 @pytest.mark.parametrize("days", JUMPS)
-def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_back(hand: HandClock, days: float) -> None:
+def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_set_back(hand: HandClock, days: float) -> None:
     hand.jump(days)
     clock = start(hand)
     doubt = clock.check()
@@ -57,7 +57,7 @@ def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_back(hand: Hand
 
 
 @pytest.mark.parametrize("days", JUMPS)
-def test_a_jump_while_it_runs_is_a_doubt_until_the_clock_is_back(hand: HandClock, days: float) -> None:
+def test_a_jump_at_run_time_is_a_doubt_until_the_clock_is_set_back(hand: HandClock, days: float) -> None:
     clock = start(hand)
     hand.pass_time(200 * DAY)
     assert clock.check() is None
@@ -68,7 +68,7 @@ def test_a_jump_while_it_runs_is_a_doubt_until_the_clock_is_back(hand: HandClock
     assert clock.deletion_time() == hand.now
 
 
-def test_small_steps_make_a_jump_too(hand: HandClock) -> None:
+def test_small_steps_add_up_to_a_jump(hand: HandClock) -> None:
     clock = start(hand)
     for _ in range(3):
         assert clock.check() is None
@@ -76,14 +76,14 @@ def test_small_steps_make_a_jump_too(hand: HandClock) -> None:
     assert clock.check() is not None
 
 
-def test_a_suspended_machine_that_wakes_is_trusted(hand: HandClock) -> None:
+def test_the_clock_is_trusted_after_a_suspend(hand: HandClock) -> None:
     clock = start(hand)
     hand.pass_time(9 * DAY)
     assert clock.deletion_time() == hand.now
 
 
 @pytest.mark.parametrize("days", [-3, 16_000])
-def test_the_kernel_ends_a_doubt_and_a_start_with_its_word_has_none(hand: HandClock, days: float) -> None:
+def test_a_synchronised_kernel_clock_ends_or_prevents_a_doubt(hand: HandClock, days: float) -> None:
     hand.jump(days)
     clock = start(hand)
     assert clock.check() is not None
@@ -92,10 +92,10 @@ def test_the_kernel_ends_a_doubt_and_a_start_with_its_word_has_none(hand: HandCl
     assert clock.deletion_time() == hand.now
     assert start(hand).deletion_time() == hand.now
     hand.synchronised = False
-    assert clock.check() is None, "it is expected from now on"
+    assert clock.check() is None, "the new time is expected from now on"
 
 
-def test_a_jump_ahead_of_less_than_a_day_makes_nothing_older_unless_the_kernel_vouches_for_it(hand: HandClock) -> None:
+def test_a_small_jump_ahead_makes_nothing_older_unless_the_kernel_confirms_it(hand: HandClock) -> None:
     clock = start(hand)
     hand.jump(0.8)
     assert clock.trusted_now() == hand.now
@@ -104,7 +104,7 @@ def test_a_jump_ahead_of_less_than_a_day_makes_nothing_older_unless_the_kernel_v
     assert clock.deletion_time() == hand.now
 
 
-def test_a_person_confirms_the_doubt_that_they_saw_and_no_later_one(hand: HandClock) -> None:
+def test_a_person_confirms_the_doubt_that_was_shown_and_no_later_one(hand: HandClock) -> None:
     clock = start(hand)
     hand.jump(50)
     seen = clock.check()
@@ -117,13 +117,13 @@ def test_a_person_confirms_the_doubt_that_they_saw_and_no_later_one(hand: HandCl
     assert clock.check() == later
     assert clock.confirm(later)
     assert clock.deletion_time() == hand.now
-    assert not clock.confirm(later), "there is nothing to confirm"
+    assert not clock.confirm(later), "no doubt is left"
     hand.jump(-50)
     assert clock.check() is not None
 
 
 @pytest.mark.parametrize("now", ["1970-01-01T00:04:00Z", "2025-12-31T23:59:59Z"])
-def test_a_clock_before_the_project_is_in_doubt_whatever_anybody_says(hand: HandClock, now: str) -> None:
+def test_a_clock_before_the_project_is_always_in_doubt(hand: HandClock, now: str) -> None:
     hand.now = dt.datetime.fromisoformat(now)
     hand.synchronised = True
     for remembered in (None, hand.now):
@@ -134,7 +134,7 @@ def test_a_clock_before_the_project_is_in_doubt_whatever_anybody_says(hand: Hand
         assert "purge" not in doubt.advice
 
 
-def test_without_a_memory_any_possible_time_is_trusted_and_a_later_jump_is_not(hand: HandClock) -> None:
+def test_without_a_stored_time_any_plausible_time_is_trusted(hand: HandClock) -> None:
     hand.now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     clock = start(hand, None)
     assert clock.deletion_time() is None
@@ -144,9 +144,7 @@ def test_without_a_memory_any_possible_time_is_trusted_and_a_later_jump_is_not(h
     assert clock.check() is not None
 
 
-def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(
-    hand: HandClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_doubt_and_its_end_are_logged_once_each(hand: HandClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dog.clock")
     hand.jump(16_000)
     clock = start(hand)
@@ -160,41 +158,43 @@ def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(
     clock.check()
     clock.check()
     assert len(caplog.messages) == 2
-    assert "the kernel says" in caplog.messages[1]
+    assert "the kernel reports" in caplog.messages[1]
 
 
 # ---- the real clocks
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say it")
-def test_the_kernel_is_asked_as_the_c_library_asks_it() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has adjtimex")
+def test_is_synchronised_agrees_with_ntp_gettime() -> None:
     state = ctypes.CDLL(None).ntp_gettime(ctypes.create_string_buffer(1024))
     assert is_synchronised() == (0 <= state < 5)
 
 
 @pytest.mark.parametrize(("state", "expected"), [(-1, False), (0, True), (1, True), (4, True), (5, False)])
-def test_the_kernels_answer_is_the_return_value(monkeypatch: pytest.MonkeyPatch, state: int, expected: bool) -> None:
-    asked: list[bytes] = []
+def test_is_synchronised_evaluates_the_return_value(
+    monkeypatch: pytest.MonkeyPatch, state: int, expected: bool
+) -> None:
+    timex_calls: list[bytes] = []
 
     def adjtimex(timex: "ctypes.Array[ctypes.c_char]") -> int:
-        asked.append(timex.raw)
+        timex_calls.append(timex.raw)
         return state
 
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(adjtimex=adjtimex))
     assert is_synchronised() is expected
-    assert not any(asked[0]), "it only asks: modes is 0"
+    assert not any(timex_calls[0]), "a query has modes = 0"
 
 
-def test_a_system_that_can_not_say_it_does_not_vouch_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_synchronised_is_false_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
     assert not is_synchronised()
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not is_synchronised()
 
 
-def test_elapsed_time_counts_a_suspended_machine() -> None:
-    """In a time namespace, the clock that counts it is ahead of the one that does not, as after waking up."""
+def test_elapsed_time_includes_suspended_time() -> None:
+    """A time namespace sets CLOCK_BOOTTIME ahead, as a suspend does."""
     program = "import time; from dog.clock import seconds_since_boot as boot; print(boot() - time.monotonic())"
     slept = 3 * 86400
     command = ["unshare", "--time", "--boottime", str(slept), sys.executable, "-c", program]

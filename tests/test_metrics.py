@@ -380,12 +380,12 @@ async def test_a_rebuilt_index_counts_snapshots_again(tmp_path: Path) -> None:
         for capture in (1, 2):
             at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
             snapshot = await store.save(picture, camera="main", capture=capture, captured_at=at)
-        assert store.kept == (2, 2 * len(picture))
-        store.picture_path(snapshot).unlink()
-        assert store._archive._index is not None
-        await store._run(store._thread, store._archive._index.close)  # its next use fails
+        assert store.totals == (2, 2 * len(picture))
+        store.image_path(snapshot).unlink()
+        assert store._album._index is not None
+        await store._run(store._thread, store._album._index.close)  # its next use fails
         assert await store.count() == 1
-        assert store.kept == (1, len(picture))
+        assert store.totals == (1, len(picture))
     finally:
         await store.close()
 

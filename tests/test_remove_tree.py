@@ -1,4 +1,4 @@
-"""Removing folders that a stranger filled: all of it goes, and nothing else."""
+"""Removing folders that other programs filled: everything, and nothing else."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from dog import files as trees
+from dog import files
 from dog.files import remove_tree
 
 NOBODY = 65534
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> Iterator[Path]:
-    """Somebody's folder, with modes of its own; it must be the same afterwards."""
+def outside_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder with its own modes, which must not change."""
     folder = tmp_path / "victim"
     (folder / "inner").mkdir(parents=True)
     (folder / "inner" / "file").write_bytes(b"precious")
@@ -37,8 +37,8 @@ def describe(folder: Path) -> list[tuple[str, int, bytes]]:
     return [(str(path), path.lstat().st_mode, path.read_bytes() if path.is_file() else b"") for path in paths]
 
 
-def dig(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
-    """Folders in folders, deeper than a path may be long."""
+def make_deep_folders(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
+    """Make nested folders, deeper than a path may be long."""
     folder.mkdir()
     start = os.open(".", os.O_RDONLY)
     try:
@@ -54,12 +54,12 @@ def dig(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("deep")
 def test_a_tree_of_3000_levels_is_removed(tmp_path: Path) -> None:
-    dig(tmp_path / "deep", 3000, Path("file").touch)
+    make_deep_folders(tmp_path / "deep", 3000, Path("file").touch)
     assert remove_tree(tmp_path / "deep") == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_20000_files_and_folders_side_by_side_are_removed(tmp_path: Path) -> None:
+def test_20000_files_in_100_folders_are_removed(tmp_path: Path) -> None:
     wide = tmp_path / "wide"
     for number in range(100):
         (wide / str(number)).mkdir(parents=True)
@@ -71,70 +71,68 @@ def test_20000_files_and_folders_side_by_side_are_removed(tmp_path: Path) -> Non
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-def test_a_link_in_the_trees_place_goes_and_what_it_points_to_stays(tmp_path: Path, victim: Path) -> None:
+def test_a_link_in_the_place_of_the_tree_is_removed_but_not_its_target(tmp_path: Path, outside_folder: Path) -> None:
     link = tmp_path / "link"
-    link.symlink_to(victim)
+    link.symlink_to(outside_folder)
     assert remove_tree(link) == []
     assert not link.is_symlink()
 
 
-def test_links_inside_go_and_what_they_point_to_stays(tmp_path: Path, victim: Path) -> None:
+def test_links_in_the_tree_are_removed_but_not_their_targets(tmp_path: Path, outside_folder: Path) -> None:
     inside = tmp_path / "tree" / "a" / "b"
     inside.mkdir(parents=True)
     for place in inside, inside.parent, tmp_path / "tree":
-        (place / "folder").symlink_to(victim)
-        (place / "relative").symlink_to(os.path.relpath(victim, place))
-        (place / "file").symlink_to(victim / "inner" / "file")
+        (place / "folder").symlink_to(outside_folder)
+        (place / "relative").symlink_to(os.path.relpath(outside_folder, place))
+        (place / "file").symlink_to(outside_folder / "inner" / "file")
         (place / "dangling").symlink_to("nowhere")
         (place / "round").symlink_to(".")
     assert remove_tree(tmp_path / "tree") == []
     assert not (tmp_path / "tree").exists()
 
 
-def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(
-    tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_swapped_for_a_link_is_not_entered(
+    tmp_path: Path, outside_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The swap is made between the look that says it is a folder and the step into it."""
+    """The swap happens between listing the folder and opening it."""
     tree = tmp_path / "tree"
     (tree / "inner").mkdir(parents=True)
-    really_list = trees._list
+    list_folder = files._list_folder
 
     def list_and_swap(folder: int) -> tuple[list[str], list[str]]:
-        found = really_list(folder)
+        found = list_folder(folder)
         if found[1]:
             (tree / "inner").rmdir()
-            (tree / "inner").symlink_to(victim)
+            (tree / "inner").symlink_to(outside_folder)
         return found
 
-    monkeypatch.setattr(trees, "_list", list_and_swap)
+    monkeypatch.setattr(files, "_list_folder", list_and_swap)
     assert remove_tree(tree) == [tree / "inner"]
     assert (tree / "inner").is_symlink()
 
 
-def test_a_folder_that_is_moved_away_takes_nothing_around_it_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_outside_is_removed_if_a_folder_is_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
     (tree / "inner").mkdir(parents=True)
     (tree / "inner" / "last").touch()
     (elsewhere / "inner").mkdir(parents=True)
     (elsewhere / "file").write_bytes(b"precious")
     (elsewhere / "inner").rmdir()
-    really_list = trees._list
+    list_folder = files._list_folder
 
     def list_and_move(folder: int) -> tuple[list[str], list[str]]:
-        found = really_list(folder)
+        found = list_folder(folder)
         if "last" in found[0]:
             (tree / "inner").rename(elsewhere / "inner")
         return found
 
-    monkeypatch.setattr(trees, "_list", list_and_move)
+    monkeypatch.setattr(files, "_list_folder", list_and_move)
     assert remove_tree(tree) == [tree / "inner"]
     assert (elsewhere / "inner").is_dir()
     assert (elsewhere / "file").read_bytes() == b"precious"
 
 
-def test_what_is_no_folder_is_removed_and_what_is_not_there_is_not_missed(tmp_path: Path) -> None:
+def test_remove_tree_removes_a_file_or_pipe_and_accepts_a_missing_path(tmp_path: Path) -> None:
     file, pipe = tmp_path / "file", tmp_path / "pipe"
     file.touch()
     os.mkfifo(pipe)
@@ -144,8 +142,8 @@ def test_what_is_no_folder_is_removed_and_what_is_not_there_is_not_missed(tmp_pa
 
 
 @pytest.fixture
-def open_to_nobody() -> Iterator[Path]:
-    """A folder that a user without rights can reach, and that user for the time of the test, where we are root."""
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder that a user without rights owns. Root becomes that user."""
     folder = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
     if root:
@@ -158,8 +156,8 @@ def open_to_nobody() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o200, 0o400, 0o500])
-def test_folders_that_were_closed_to_us_are_opened_and_removed(open_to_nobody: Path, mode: int) -> None:
-    tree = open_to_nobody / "tree"
+def test_folders_without_permissions_are_opened_and_removed(unprivileged_folder: Path, mode: int) -> None:
+    tree = unprivileged_folder / "tree"
     for closed in tree / "a" / "b", tree / "c", tree:
         (closed / "inside").mkdir(parents=True)
         (closed / "inside" / "file").touch()
@@ -168,11 +166,11 @@ def test_folders_that_were_closed_to_us_are_opened_and_removed(open_to_nobody: P
     with pytest.raises(PermissionError):
         (tree / "new").touch()
     assert remove_tree(tree) == []
-    assert list(open_to_nobody.iterdir()) == []
+    assert list(unprivileged_folder.iterdir()) == []
 
 
-def test_a_closed_folder_that_a_link_points_to_stays_closed(open_to_nobody: Path) -> None:
-    closed, tree = open_to_nobody / "closed", open_to_nobody / "tree"
+def test_the_permissions_of_a_links_target_do_not_change(unprivileged_folder: Path) -> None:
+    closed, tree = unprivileged_folder / "closed", unprivileged_folder / "tree"
     closed.mkdir(mode=0o000)
     tree.mkdir()
     (tree / "link").symlink_to(closed)
@@ -182,7 +180,7 @@ def test_a_closed_folder_that_a_link_points_to_stays_closed(open_to_nobody: Path
 
 
 @pytest.fixture
-def immovable(tmp_path: Path) -> Iterator[Path]:
+def immutable_file(tmp_path: Path) -> Iterator[Path]:
     """A file in a tree that even root can't remove."""
     file = tmp_path / "tree" / "a" / "immovable"
     (file.parent / "beside").mkdir(parents=True)
@@ -194,17 +192,19 @@ def immovable(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", str(file)], check=True)
 
 
-def test_what_can_not_be_removed_is_named_and_the_rest_goes(tmp_path: Path, immovable: Path) -> None:
+def test_a_file_that_can_not_be_removed_is_returned_and_the_rest_is_removed(
+    tmp_path: Path, immutable_file: Path
+) -> None:
     (tmp_path / "tree" / "b").mkdir()
-    assert remove_tree(tmp_path / "tree") == [immovable]
-    assert [path for path in sorted((tmp_path / "tree").rglob("*")) if path.is_file()] == [immovable]
+    assert remove_tree(tmp_path / "tree") == [immutable_file]
+    assert [path for path in sorted((tmp_path / "tree").rglob("*")) if path.is_file()] == [immutable_file]
     assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a"]
-    assert [path.name for path in immovable.parent.iterdir()] == ["immovable"]
-    assert remove_tree(immovable) == [immovable]
+    assert [path.name for path in immutable_file.parent.iterdir()] == ["immovable"]
+    assert remove_tree(immutable_file) == [immutable_file]
 
 
-def test_a_folder_whose_own_parent_can_not_be_changed_is_named(open_to_nobody: Path) -> None:
-    tree = open_to_nobody / "fixed" / "tree"
+def test_a_folder_with_a_read_only_parent_is_returned(unprivileged_folder: Path) -> None:
+    tree = unprivileged_folder / "fixed" / "tree"
     tree.mkdir(parents=True)
     (tree / "file").touch()
     tree.parent.chmod(0o500)

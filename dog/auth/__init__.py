@@ -1,37 +1,39 @@
-"""Who is known, and what they may: users with passwords, tokens, sessions.
+"""Users with passwords, tokens, sessions, and their roles.
 
-roles.py      the roles, in order                                          messages
-rules.py      what names and passwords may be                              errors
-secret.py     random secrets, found by their hash                          nothing
-throttle.py   who may try a password now; the clock is handed in           networks
-passwords.py  Argon2, and a desk where passwords are checked               errors, rules
-known.py      what is known, as it lies in the tables                      roles
-file.py       the file, which its owner alone may read                     disk, errors, known, rules
-accounts.py   what is done to it; blocking                                 file, known, passwords, roles, rules, secret
-access.py     Access: all of it, in the event loop                         all of the above, errors, networks
+Each file imports only files above it.
+
+roles.py                    the roles, in order
+name_and_password_rules.py  which names and passwords are allowed
+secrets.py                  random tokens and session secrets, stored as digests
+login_throttle.py           delays after wrong passwords; the caller passes the time
+passwords.py                Argon2, and a queue of passwords to verify
+accounts_data.py            users, tokens and sessions, read from the tables
+database.py                 the SQLite file, readable only by its owner
+accounts.py                 changes to the accounts; blocking
+service.py                  AuthService: all of it, in the event loop
 """
 
-from dog.auth.accounts import Accounts, NoAccounts, Session, Token, User, find_place
-from dog.auth.login_throttle import Throttle
-from dog.auth.name_and_password_rules import AccessError, check_name, check_password
+from dog.auth.accounts import Accounts, NoAccounts, Session, Token, User, accounts_path
+from dog.auth.login_throttle import LoginThrottle
+from dog.auth.name_and_password_rules import AccountsError, check_name, check_password
 from dog.auth.roles import ROLES, Role, allows
-from dog.auth.service import KNOWN_WITHIN, AuthService, Identity
+from dog.auth.service import MAX_PROPAGATION_SECONDS, AuthService, Identity
 
 __all__ = [
-    "KNOWN_WITHIN",
+    "MAX_PROPAGATION_SECONDS",
     "ROLES",
-    "AccessError",
     "Accounts",
+    "AccountsError",
     "AuthService",
     "Identity",
+    "LoginThrottle",
     "NoAccounts",
     "Role",
     "Session",
-    "Throttle",
     "Token",
     "User",
+    "accounts_path",
     "allows",
     "check_name",
     "check_password",
-    "find_place",
 ]

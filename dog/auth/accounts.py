@@ -1,56 +1,60 @@
-"""Who is known here: users, tokens and sessions, in one SQLite file that its owner alone may read.
+"""Users, tokens and sessions in one SQLite file.
 
-    <snapshots>/.dog/access.sqlite3    beside the index, which can be thrown away and made again; this can't
+    <snapshots>/.dog/access.sqlite3    unlike the index next to it, it can't be rebuilt
 
-Passwords are kept as Argon2 hashes, tokens and sessions as SHA-256. Everything here blocks; whoever opens Accounts uses
-it in the same thread.
+Passwords are stored as Argon2 hashes, tokens and sessions as SHA-256 digests. All methods block. Use an Accounts object
+only in the thread that opened it.
 """
 
 import datetime as dt
 import sqlite3
 from pathlib import Path
 
-from dog.auth.accounts_data import AccountsData, Session, Token, User, milliseconds, now, read_known
-from dog.auth.database import AccountsFile, NoAccounts, find_place
-from dog.auth.name_and_password_rules import AccessError, check_name, check_password, fold_name
+from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts, milliseconds
+from dog.auth.database import AccountsFile, NoAccounts, accounts_path
+from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
 from dog.auth.passwords import Hasher
 from dog.auth.roles import Role
-from dog.auth.secrets import TOKEN, make_secret, secret_digest
+from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
+from dog.clock import utc_now as now
 
-__all__ = ["Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "find_place"]
+__all__ = ["Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "accounts_path"]
 
-OWNER = "owner"
-"""The user that the start's link makes."""
-MOST_SESSIONS = 50
-"""Of one user; the oldest goes. Nobody has so many browsers, and who logs in without end fills no disk."""
+OWNER_NAME = "owner"
+"""Name of the user that the setup link creates."""
+MAX_SESSIONS_PER_USER = 50
+"""A login beyond it removes the user's oldest session, so that endless logins can't fill the disk."""
 
 
 class Accounts(AccountsFile):
-    """Names are compared without case. Methods raise AccessError for what a person got wrong, in one line, and
-    StartError where the file can't be read or written. Times are aware, and kept in milliseconds.
+    """The accounts, read and changed.
+
+    Names are compared without case; times are stored in milliseconds. Methods raise AccountsError with one line for a
+    person's mistake, and StartError if the file can't be used.
     """
 
-    def __init__(self, path: Path, *, make: bool = True, hasher: Hasher | None = None) -> None:
-        super().__init__(path, make=make)
+    def __init__(self, path: Path, *, create: bool = True, hasher: Hasher | None = None) -> None:
+        super().__init__(path, create=create)
         self._hasher = hasher or Hasher()
 
     # ---- reading
 
     def users(self) -> list[User]:
-        """By name."""
+        """Return the users by name."""
         return sorted(self.read().users.values(), key=lambda user: user.key)
 
     def tokens(self) -> list[Token]:
+        """Return the tokens by name."""
         return sorted(self.read().tokens.values(), key=lambda token: token.key)
 
     def sessions(self) -> list[Session]:
-        """The oldest first; those that have ended may be among them."""
+        """Return the sessions, oldest first, including expired ones."""
         return sorted(self.read().sessions.values(), key=lambda session: session.created_at)
 
     def find_user(self, name: str) -> User:
-        user = self.read().users.get(_find_key(name))
+        user = self.read().users.get(_name_key(name))
         if user is None:
-            raise _unknown("user", name)
+            raise _not_found("user", name)
         return user
 
     def has_manager(self) -> bool:
@@ -59,47 +63,47 @@ class Accounts(AccountsFile):
     # ---- users
 
     def check_new_user(self, name: str) -> None:
-        """Raises AccessError where there can't be a new user of that name."""
+        """Raise AccountsError if the name is invalid or exists already."""
         _, key = check_name(name)
         if key in self.read().users:
-            raise _taken_user(name)
+            raise _user_exists(name)
 
     def add_user(self, name: str, role: Role, password: str | None) -> None:
-        """Without a password, nobody logs in by it."""
+        """Add a user. Without a password, the user can't log in."""
         name, key = check_name(name)
         hashed = None if password is None else self._hasher.hash(check_password(password, name))
-        with self._changing() as database:
+        with self._transaction() as database:
             if _exists(database, "users", key):
-                raise _taken_user(name)
+                raise _user_exists(name)
             _insert_user(database, key, name, role, hashed)
 
     def set_password(self, name: str, password: str) -> None:
-        """A new one ends every session of the user."""
+        """Set a new password and remove all sessions of the user."""
         hashed = self._hasher.hash(check_password(password, name))
-        with self._changing() as database:
-            key = _find_key(name)
+        with self._transaction() as database:
+            key = _name_key(name)
             if not database.execute("UPDATE users SET password = ? WHERE key = ?", (hashed, key)).rowcount:
-                raise _unknown("user", name)
+                raise _not_found("user", name)
             database.execute("DELETE FROM sessions WHERE user = ?", (key,))
 
     def set_role(self, name: str, role: Role) -> None:
         self._set_role("user", name, role)
 
     def remove_user(self, name: str) -> None:
-        """And with it its sessions."""
+        """Remove a user and their sessions."""
         self._remove("user", name)
 
     # ---- tokens
 
     def add_token(self, name: str, role: Role, expires_at: dt.datetime | None) -> str:
-        """The secret, which nobody can find out again."""
+        """Add a token and return its secret, of which only the digest is stored."""
         name, key = check_name(name)
-        secret = make_secret(TOKEN)
+        secret = make_secret(TOKEN_PREFIX)
         ends = None if expires_at is None else milliseconds(expires_at)
-        with self._changing() as database:
+        with self._transaction() as database:
             if _exists(database, "tokens", key):
-                raise AccessError(f"There is a token {name!r} already; remove it first, or take another name.")
-            row = (key, name, role, secret_digest(secret, TOKEN), milliseconds(now()), ends)
+                raise AccountsError(f"The token {name!r} exists already. Remove it first, or use another name.")
+            row = (key, name, role, secret_digest(secret, TOKEN_PREFIX), milliseconds(now()), ends)
             database.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)", row)
         return secret
 
@@ -110,31 +114,32 @@ class Accounts(AccountsFile):
         self._remove("token", name)
 
     def _set_role(self, kind: str, name: str, role: Role) -> None:
-        with self._changing() as database:
-            changed = database.execute(f"UPDATE {kind}s SET role = ? WHERE key = ?", (role, _find_key(name)))
+        with self._transaction() as database:
+            changed = database.execute(f"UPDATE {kind}s SET role = ? WHERE key = ?", (role, _name_key(name)))
             if not changed.rowcount:
-                raise _unknown(kind, name)
+                raise _not_found(kind, name)
 
     def _remove(self, kind: str, name: str) -> None:
-        with self._changing() as database:
-            if not database.execute(f"DELETE FROM {kind}s WHERE key = ?", (_find_key(name),)).rowcount:
-                raise _unknown(kind, name)
+        with self._transaction() as database:
+            if not database.execute(f"DELETE FROM {kind}s WHERE key = ?", (_name_key(name),)).rowcount:
+                raise _not_found(kind, name)
 
     # ---- sessions
 
     def add_session(self, name: str, expires_at: dt.datetime) -> str:
-        """The secret of a new one."""
-        with self._changing() as database:
-            if not _exists(database, "users", _find_key(name)):
-                raise _unknown("user", name)
-            return _insert_session(database, _find_key(name), expires_at)
+        """Add a session and return its secret."""
+        with self._transaction() as database:
+            if not _exists(database, "users", _name_key(name)):
+                raise _not_found("user", name)
+            return _insert_session(database, _name_key(name), expires_at)
 
     def log_in(self, user: User, renewed: str | None, expires_at: dt.datetime) -> str | None:
-        """A session of a user whose password was just checked; None where it is not that password any more.
+        """Add a session after the password was verified.
 
-        `renewed` is a newer hash of the same password, which takes the place of the one that there is.
+        Return None if the password has changed since. `renewed` is a newer hash of the same password, which replaces
+        the stored one.
         """
-        with self._changing() as database:
+        with self._transaction() as database:
             condition = "key = ? AND password = ?", (user.key, user.password)
             if database.execute(f"SELECT 1 FROM users WHERE {condition[0]}", condition[1]).fetchone() is None:
                 return None
@@ -143,36 +148,37 @@ class Accounts(AccountsFile):
             return _insert_session(database, user.key, expires_at)
 
     def create_owner_session(self, expires_at: dt.datetime) -> str | None:
-        """A session of a user who may manage and has no password; None where somebody can come in who may.
+        """Add a session of a user with the role manage.
 
-        One that an earlier link made has one session more; any other user of that name stays as it is.
+        Return None if somebody can already log in with that role. The user of an earlier setup link is used again. Any
+        other user with that name is left unchanged.
         """
-        with self._changing() as database:
-            known = read_known(database)
-            if known.has_manager(now()):
+        with self._transaction() as database:
+            data = load_accounts(database)
+            if data.has_manager(now()):
                 return None
-            names = (OWNER, *(f"{OWNER}-{number}" for number in range(2, len(known.users) + 3)))
-            key = next(name for name in names if name not in known.users or known.users[name].role == "manage")
-            if key not in known.users:
+            names = (OWNER_NAME, *(f"{OWNER_NAME}-{number}" for number in range(2, len(data.users) + 3)))
+            key = next(name for name in names if name not in data.users or data.users[name].role == "manage")
+            if key not in data.users:
                 _insert_user(database, key, key, "manage", None)
             return _insert_session(database, key, expires_at)
 
     def remove_session(self, secret: str) -> None:
-        """Where there is none, nothing happens."""
+        """Remove the session of a secret, if there is one."""
         if (hashed := secret_digest(secret)) is not None:
-            with self._changing() as database:
+            with self._transaction() as database:
                 database.execute("DELETE FROM sessions WHERE hash = ?", (hashed,))
 
     def remove_sessions(self, name: str) -> int:
-        """All of a user's; how many there were."""
-        with self._changing() as database:
-            if not _exists(database, "users", _find_key(name)):
-                raise _unknown("user", name)
-            return database.execute("DELETE FROM sessions WHERE user = ?", (_find_key(name),)).rowcount
+        """Remove all sessions of a user and return their number."""
+        with self._transaction() as database:
+            if not _exists(database, "users", _name_key(name)):
+                raise _not_found("user", name)
+            return database.execute("DELETE FROM sessions WHERE user = ?", (_name_key(name),)).rowcount
 
-    def remove_ended(self, moment: dt.datetime) -> None:
-        """Delete the sessions that have expired by that moment."""
-        with self._changing() as database:
+    def remove_expired_sessions(self, moment: dt.datetime) -> None:
+        """Remove the sessions that have expired at that time."""
+        with self._transaction() as database:
             database.execute("DELETE FROM sessions WHERE expires_at <= ?", (milliseconds(moment),))
 
 
@@ -181,7 +187,7 @@ def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:
 
 
 def _insert_user(database: sqlite3.Connection, key: str, name: str, role: Role, password: str | None) -> None:
-    # Whoever edits the file by hand may have left sessions of one that was called so.
+    # A person who edited the file by hand may have left sessions of an earlier user with this name.
     database.execute("DELETE FROM sessions WHERE user = ?", (key,))
     row = (key, name, role, password, milliseconds(now()))
     database.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?)", row)
@@ -189,21 +195,21 @@ def _insert_user(database: sqlite3.Connection, key: str, name: str, role: Role, 
 
 def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.datetime) -> str:
     oldest = "SELECT hash FROM sessions WHERE user = ? ORDER BY created_at DESC LIMIT -1 OFFSET ?"
-    database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MOST_SESSIONS - 1))
+    database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MAX_SESSIONS_PER_USER - 1))
     secret = make_secret()
     row = (secret_digest(secret), user, milliseconds(now()), milliseconds(expires_at))
     database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
     return secret
 
 
-def _find_key(name: str) -> str:
-    """By what a user or a token is found; nobody has the empty one."""
+def _name_key(name: str) -> str:
+    """Return the key of a user's or a token's name; empty if it is invalid."""
     return fold_name(name) or ""
 
 
-def _taken_user(name: str) -> AccessError:
-    return AccessError(f"There is a user {name!r} already; `dog user role` or `dog user password` changes it.")
+def _user_exists(name: str) -> AccountsError:
+    return AccountsError(f"The user {name!r} exists already. Change it with `dog user role` or `dog user password`.")
 
 
-def _unknown(kind: str, name: str) -> AccessError:
-    return AccessError(f"There is no {kind} {name[:80]!r}; `dog {kind} list` shows them.")
+def _not_found(kind: str, name: str) -> AccountsError:
+    return AccountsError(f"The {kind} {name[:80]!r} does not exist. `dog {kind} list` shows all.")

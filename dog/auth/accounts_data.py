@@ -1,4 +1,4 @@
-"""What is known of users, tokens and sessions, and how it is read from the tables."""
+"""The data of users, tokens and sessions, and their tables in SQLite."""
 
 import datetime as dt
 import math
@@ -6,9 +6,8 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from dog.auth.roles import ROLES, Role
-from dog.clock import utc_now as now
 
-__all__ = ["SCHEMA", "AccountsData", "Damaged", "Session", "Token", "User", "milliseconds", "now", "read_known"]
+__all__ = ["SCHEMA", "AccountsData", "DamagedDatabase", "Session", "Token", "User", "load_accounts", "milliseconds"]
 
 _ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
 _HASH = "BLOB {} CHECK (typeof(hash) = 'blob' AND length(hash) = 32)"
@@ -38,13 +37,13 @@ CREATE INDEX sessions_of ON sessions (user);
 """
 
 
-class Damaged(sqlite3.DatabaseError):
-    """A whole database that is not ours, or one of ours that is not whole."""
+class DamagedDatabase(sqlite3.DatabaseError):
+    """A database of another program, or a damaged one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`key` is the name as names are compared, and `password` the hash; who has none can't log in by it."""
+    """A user. `key` is the folded name, `password` a hash or None."""
 
     key: str
     name: str
@@ -55,6 +54,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """A script's token. `key` is the folded name, `hash` the digest."""
+
     key: str
     name: str
     role: Role
@@ -62,13 +63,13 @@ class Token:
     created_at: dt.datetime
     expires_at: dt.datetime | None
 
-    def has_ended(self, moment: dt.datetime) -> bool:
+    def is_expired(self, moment: dt.datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= moment
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`user` is the key of the user that it is of."""
+    """A login. `user` is the user's key, `hash` the digest of the secret."""
 
     hash: bytes = field(repr=False)
     user: str
@@ -78,35 +79,35 @@ class Session:
 
 @dataclass(frozen=True)
 class AccountsData:
-    """All of them at one moment: users by key, tokens and sessions by hash."""
+    """All accounts at one time: users by key, tokens and sessions by digest."""
 
     users: dict[str, User]
     tokens: dict[bytes, Token]
     sessions: dict[bytes, Session]
 
     def has_manager(self, moment: dt.datetime) -> bool:
-        """Whether anybody who may manage can come in again: a session that is lost with its cookie doesn't count."""
+        """Return True if a user with a password, or a token, has the role manage."""
         return any(each.role == "manage" and each.password is not None for each in self.users.values()) or any(
-            each.role == "manage" and not each.has_ended(moment) for each in self.tokens.values()
+            each.role == "manage" and not each.is_expired(moment) for each in self.tokens.values()
         )
 
-    def without_ended(self, moment: dt.datetime) -> "AccountsData":
-        """Without the sessions and tokens whose time is over."""
+    def without_expired(self, moment: dt.datetime) -> "AccountsData":
+        """Return the data without expired sessions and tokens."""
         return AccountsData(
             self.users,
-            {key: token for key, token in self.tokens.items() if not token.has_ended(moment)},
+            {key: token for key, token in self.tokens.items() if not token.is_expired(moment)},
             {key: session for key, session in self.sessions.items() if session.expires_at > moment},
         )
 
-    def find_next_end(self) -> float:
-        """When the next session or token ends, in seconds since 1970."""
-        ends = [session.expires_at for session in self.sessions.values()]
-        ends += [token.expires_at for token in self.tokens.values() if token.expires_at is not None]
-        return min(ends).timestamp() if ends else math.inf
+    def next_expiry(self) -> float:
+        """Return the time of the next expiry in seconds since 1970, or infinity."""
+        expiries = [session.expires_at for session in self.sessions.values()]
+        expiries += [token.expires_at for token in self.tokens.values() if token.expires_at is not None]
+        return min(expiries).timestamp() if expiries else math.inf
 
 
-def read_known(database: sqlite3.Connection) -> AccountsData:
-    """All of them. Raises sqlite3.Error, which is Damaged where a row makes no sense."""
+def load_accounts(database: sqlite3.Connection) -> AccountsData:
+    """Read all accounts, or raise sqlite3.Error."""
     users = database.execute("SELECT key, name, role, password, created_at FROM users")
     tokens = database.execute("SELECT key, name, role, hash, created_at, expires_at FROM tokens")
     sessions = database.execute("SELECT hash, user, created_at, expires_at FROM sessions")
@@ -120,11 +121,11 @@ def read_known(database: sqlite3.Connection) -> AccountsData:
             {hash: Session(hash, user, _moment(made), _moment(ends)) for hash, user, made, ends in sessions},
         )
     except (ValueError, TypeError, OverflowError) as error:
-        raise Damaged(str(error)) from error
+        raise DamagedDatabase(str(error)) from error
 
 
 def milliseconds(moment: dt.datetime) -> int:
-    """As times stand in the tables: since 1970."""
+    """Return a time as the tables store it: milliseconds since 1970."""
     return int(moment.timestamp() * 1000)
 
 

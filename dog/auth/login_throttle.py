@@ -1,94 +1,94 @@
-"""Who may try a password now. Nothing here waits, and the clock is handed in, in seconds that only rise.
+"""Delay logins after wrong passwords, by account and client address.
 
-An attempt is counted before the password is looked at, so that many at once are as many; a right one takes the
-account's back. So many wrong ones cost nothing; from then on each makes the next one wait twice as long, by account and
-by address. While one waits, nothing is counted, so that nobody is kept out for longer by trying.
+The caller passes the monotonic time. An attempt is counted before the password is verified, so that parallel attempts
+count, too. A correct password resets the account's count. The first wrong passwords are free; each further one doubles
+the delay. An attempt during the delay is not counted, so that it does not extend the delay.
 """
 
 from itertools import islice
 
 from dog.client_addresses import client_network
 
-__all__ = ["Throttle"]
+__all__ = ["LoginThrottle"]
 
-LONGEST_OF_ACCOUNT = 60.0
-"""Seconds: the longest that a stranger can keep somebody from their account."""
-LONGEST_OF_ADDRESS = 900.0
-FORGOTTEN = 3600.0
-"""Seconds without a wrong password after which the ones before are forgotten."""
-MOST = 10_000
-"""How many accounts, and how many addresses, are remembered; who had no wrong password for longest is forgotten first.
-To have one forgotten takes so many attempts at others, each of which is as much work as a password is."""
+MAX_ACCOUNT_DELAY_SECONDS = 60.0
+"""Maximum time that an attacker can lock a user out."""
+MAX_ADDRESS_DELAY_SECONDS = 900.0
+FORGET_AFTER_SECONDS = 3600.0
+"""Earlier wrong passwords are forgotten after this time without one."""
+MAX_REMEMBERED_KEYS = 10_000
+"""Accounts, and addresses, that are remembered. The least recently tried is forgotten first. To evict it, an
+attacker must try as many others, each at the cost of verifying a password."""
 
 
-class Throttle:
-    """`free` wrong passwords cost nothing. An account is a folded name, None where no user can have the name.
+class LoginThrottle:
+    """The delays of login attempts.
 
-    A network from which somebody has logged in to an account counts by itself there: neither what others try for it
-    from elsewhere, nor what they try for others from that network, keeps anybody out at home.
+    The first `free` wrong passwords of an account or an address have none. An account is a folded name; None if no user
+    can have the name. If a user has logged in from a network before, their account has a count of its own for it:
+    attempts from elsewhere, or for other accounts, do not delay them there.
     """
 
-    def __init__(self, free: int, *, most: int = MOST) -> None:
-        self._accounts = _Counts(free, LONGEST_OF_ACCOUNT, most)
-        self._addresses = _Counts(free, LONGEST_OF_ADDRESS, most)
+    def __init__(self, free: int, *, max_keys: int = MAX_REMEMBERED_KEYS) -> None:
+        self._accounts = _FailureCounts(free, MAX_ACCOUNT_DELAY_SECONDS, max_keys)
+        self._addresses = _FailureCounts(free, MAX_ADDRESS_DELAY_SECONDS, max_keys)
         self._known_networks: dict[str, None] = {}
-        self._most = most
+        self._max_keys = max_keys
 
-    def wait(self, account: str | None, address: str, now: float) -> float:
-        """How many seconds are left until a password for this account may be tried from this address; 0: none."""
+    def seconds_left(self, account: str | None, address: str, now: float) -> float:
+        """Return the seconds until this address may try this account."""
         network = client_network(address)
-        of_address = self._addresses.wait(network, now)
+        by_address = self._addresses.seconds_left(network, now)
         if account is None:
-            return of_address
-        key = self._find_key(account, network)
-        of_account = self._accounts.wait(key, now)
-        return of_account if key != account else max(of_account, of_address)
+            return by_address
+        key = self._account_key(account, network)
+        by_account = self._accounts.seconds_left(key, now)
+        return by_account if key != account else max(by_account, by_address)
 
-    def count(self, account: str | None, address: str, now: float) -> None:
-        """A password is about to be tried; it counts as a wrong one until `clear`."""
+    def count_attempt(self, account: str | None, address: str, now: float) -> None:
+        """Count an attempt. It counts as a wrong password until `record_success`."""
         network = client_network(address)
         if account is not None:
-            self._accounts.count(self._find_key(account, network), now)
+            self._accounts.count(self._account_key(account, network), now)
         self._addresses.count(network, now)
 
-    def clear(self, account: str, address: str, counted_at: float) -> None:
-        """The password was right that was counted then, in `now` of `count`.
+    def record_success(self, account: str, address: str, counted_at: float) -> None:
+        """Reset the account: the attempt of that time had the correct password.
 
-        The address gets this attempt back alone, and waits as if it had not been: who has an account may try others',
-        too.
+        The address gets back only this attempt: a user with an account may still attack others.
         """
         network = client_network(address)
-        self._accounts.clear(self._find_key(account, network))
-        self._addresses.take_back(network, counted_at)
-        home = _name_home(account, network)
-        self._known_networks.pop(home, None)
-        self._known_networks[home] = None
-        if len(self._known_networks) > self._most:
+        self._accounts.clear(self._account_key(account, network))
+        self._addresses.undo(network, counted_at)
+        key = _account_network_key(account, network)
+        self._known_networks.pop(key, None)
+        self._known_networks[key] = None
+        if len(self._known_networks) > self._max_keys:
             del self._known_networks[next(iter(self._known_networks))]
 
-    def _find_key(self, account: str, network: str) -> str:
-        home = _name_home(account, network)
-        return home if home in self._known_networks else account
+    def _account_key(self, account: str, network: str) -> str:
+        key = _account_network_key(account, network)
+        return key if key in self._known_networks else account
 
     def __len__(self) -> int:
-        """How many accounts and addresses are remembered."""
+        """Return the number of accounts and addresses that are remembered."""
         return len(self._accounts.counts) + len(self._addresses.counts)
 
 
-class _Counts:
-    """Of each key how many there were, and when the last and the one before it; who had one last stands last."""
+class _FailureCounts:
+    """For each key, the number of attempts and the times of the last two."""
 
-    def __init__(self, free: int, longest: float, most: int) -> None:
+    def __init__(self, free: int, max_delay: float, max_keys: int) -> None:
         self._free = free
-        self._longest = longest
-        self._most = most
+        self._max_delay = max_delay
+        self._max_keys = max_keys
         self.counts: dict[str, tuple[int, float, float]] = {}
 
-    def wait(self, key: str, now: float) -> float:
+    def seconds_left(self, key: str, now: float) -> float:
         number, last, _ = self._find(key, now)
         if number < self._free:
             return 0.0
-        delay = min(self._longest, 2.0 ** min(number - self._free, 30))
+        delay = min(self._max_delay, 2.0 ** min(number - self._free, 30))
         return max(0.0, last + delay - now)
 
     def count(self, key: str, now: float) -> None:
@@ -96,14 +96,14 @@ class _Counts:
         self.counts.pop(key, None)
         self.counts[key] = number + 1, now, before
         for oldest, (_, last, _) in list(islice(self.counts.items(), 2)):
-            if len(self.counts) > self._most or last + FORGOTTEN <= now:
+            if len(self.counts) > self._max_keys or last + FORGET_AFTER_SECONDS <= now:
                 del self.counts[oldest]
 
     def clear(self, key: str) -> None:
         self.counts.pop(key, None)
 
-    def take_back(self, key: str, counted_at: float) -> None:
-        """The one of then was none."""
+    def undo(self, key: str, counted_at: float) -> None:
+        """Do not count the attempt of that time: its password was correct."""
         number, last, before = self.counts.get(key, (0, 0.0, 0.0))
         if number > 1:
             self.counts[key] = number - 1, before if last == counted_at else last, before
@@ -112,8 +112,8 @@ class _Counts:
 
     def _find(self, key: str, now: float) -> tuple[int, float, float]:
         found = self.counts.get(key)
-        return (0, now, now) if found is None or found[1] + FORGOTTEN <= now else found
+        return (0, now, now) if found is None or found[1] + FORGET_AFTER_SECONDS <= now else found
 
 
-def _name_home(account: str, network: str) -> str:
+def _account_network_key(account: str, network: str) -> str:
     return f"{account} {network}"  # no name has a space

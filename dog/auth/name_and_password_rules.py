@@ -1,7 +1,6 @@
-"""What names and passwords may be, and when two of them are the same.
+"""Rules for names and passwords, and how two of them are compared.
 
-Both are compared as NFKC has them, so that they are the same from every keyboard (RFC 8265 has the reasons); names
-without case, too.
+Both are normalized with NFKC, so that they are equal from every keyboard (RFC 8265). Names are compared without case.
 """
 
 import re
@@ -9,60 +8,60 @@ import unicodedata
 
 from dog.errors import DogError
 
-__all__ = ["AccessError", "check_name", "check_password", "encode_password", "fold_name"]
+__all__ = ["AccountsError", "check_name", "check_password", "encode_password", "fold_name"]
 
-LONGEST_NAME = 64
-SHORTEST_PASSWORD = 8
-LONGEST_PASSWORD = 1024
-"""Bytes in UTF-8, and characters before they are normalised: that much is looked at, and no more."""
+MAX_NAME_LENGTH = 64
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_BYTES = 1024
+"""Maximum bytes in UTF-8, and characters before normalization. Longer input is not processed."""
 _NAME = re.compile(r"[^\W_][\w.@-]*")
 
 
-class AccessError(DogError):
-    """What a person wanted of the accounts can't be done. `str()` is one line that says why."""
+class AccountsError(DogError):
+    """A change to the accounts is refused. `str()` is one line."""
 
 
 def fold_name(name: str) -> str | None:
-    """The name as names are compared; None for what can't be one."""
-    if len(name) > LONGEST_NAME:
+    """Return the name for comparison; None if it is invalid."""
+    if len(name) > MAX_NAME_LENGTH:
         return None
     normal = unicodedata.normalize("NFKC", name)
-    if len(normal) > LONGEST_NAME or not _NAME.fullmatch(normal):
+    if len(normal) > MAX_NAME_LENGTH or not _NAME.fullmatch(normal):
         return None
     return unicodedata.normalize("NFKC", normal.casefold())
 
 
 def check_name(name: str) -> tuple[str, str]:
-    """The name as it is kept, and as it is compared. Raises AccessError."""
+    """Return the name and the folded name, or raise AccountsError."""
     folded = fold_name(name)
     if folded is None:
-        shown = repr(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
-        raise AccessError(
-            f"{shown} is no name; write a letter or a digit, then letters, digits, '.', '-', '_' or '@',"
-            f" {LONGEST_NAME} at most."
+        shown = repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")
+        raise AccountsError(
+            f"{shown} is not a valid name. Write a letter or a digit, then letters, digits, '.', '-', '_' or '@':"
+            f" at most {MAX_NAME_LENGTH} characters."
         )
     return unicodedata.normalize("NFKC", name), folded
 
 
 def encode_password(password: str) -> bytes | None:
-    """The password as it is hashed; None for what is too long for one, or no text. However long, quickly."""
-    if len(password) > LONGEST_PASSWORD:
+    """Return the password's bytes for hashing; None if it is not valid."""
+    if len(password) > MAX_PASSWORD_BYTES:
         return None
     try:
         encoded = unicodedata.normalize("NFKC", password).encode()
-    except UnicodeEncodeError:  # half a character, as JSON can have it
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         return None
-    return encoded if len(encoded) <= LONGEST_PASSWORD else None
+    return encoded if len(encoded) <= MAX_PASSWORD_BYTES else None
 
 
 def check_password(password: str, name: str) -> bytes:
-    """A new password of the user with that name, as it is hashed. Raises AccessError."""
+    """Return a new password's bytes for hashing, or raise AccountsError."""
     encoded = encode_password(password)
     if encoded is None:
-        raise AccessError(f"The password is too long, or no text; it may have {LONGEST_PASSWORD} bytes in UTF-8.")
+        raise AccountsError(f"The password is too long or not text. Use at most {MAX_PASSWORD_BYTES} bytes of UTF-8.")
     text = encoded.decode()
-    if len(text) < SHORTEST_PASSWORD:
-        raise AccessError(f"The password is too short; it has {SHORTEST_PASSWORD} characters at least.")
+    if len(text) < MIN_PASSWORD_LENGTH:
+        raise AccountsError(f"The password is too short. Use at least {MIN_PASSWORD_LENGTH} characters.")
     if unicodedata.normalize("NFKC", text.casefold()) == fold_name(name):
-        raise AccessError("The password is the user's name; take another one.")
+        raise AccountsError("The password is the user's name. Use another one.")
     return encoded

@@ -1,6 +1,6 @@
-"""Passwords, hashed with Argon2id; and checked beside the event loop, a few at once, so that nobody else notices.
+"""Hash passwords with Argon2id, and verify them in a thread.
 
-Whether there is such a user, and whether they have a password, makes no difference to the work.
+Verifying takes as long if the user does not exist or has no password, so that timing does not reveal names.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from dog.auth.name_and_password_rules import encode_password
 from dog.errors import RequestError
 
-__all__ = ["PARAMETERS", "Hasher", "PasswordVerifier"]
+__all__ = ["ARGON2_PARAMETERS", "Hasher", "PasswordVerifier"]
 
-PARAMETERS = dataclasses.replace(RFC_9106_LOW_MEMORY, parallelism=1)
-"""RFC 9106's second choice, 64 MiB three times over, in the one thread that there is for it."""
-PLACES = 9
-"""Who is being checked, and eight who wait."""
-PLACES_OF_ONE = 3
-"""Of one account, and of one network: who knows a password keeps nobody else waiting for long."""
-COME_BACK = 3.0
-"""Seconds that nine take, where one takes a third of one."""
+ARGON2_PARAMETERS = dataclasses.replace(RFC_9106_LOW_MEMORY, parallelism=1)
+"""RFC 9106's second recommended option (64 MiB, 3 passes), with one thread."""
+MAX_CHECKS = 9
+"""Passwords that are verified or queued: one and eight."""
+MAX_CHECKS_PER_KEY = 3
+"""Of them, passwords of one account, and of one network, so that none delays the others for long."""
+RETRY_AFTER_SECONDS = 3.0
+"""Time to verify MAX_CHECKS passwords, at a third of a second each."""
 
 log = logging.getLogger(__name__)
 
@@ -39,31 +39,31 @@ T = TypeVar("T")
 
 
 class Hasher:
-    """Every method takes as long as a hash, and 64 MiB of memory."""
+    """Argon2id. Every method takes the time and the memory (64 MiB) of a hash."""
 
-    def __init__(self, parameters: Parameters = PARAMETERS) -> None:
+    def __init__(self, parameters: Parameters = ARGON2_PARAMETERS) -> None:
         self._argon2 = PasswordHasher.from_parameters(parameters)
 
     def hash(self, password: bytes) -> str:
         return self._argon2.hash(password)
 
-    def is_right(self, known: str, password: bytes) -> bool:
-        """Raises VerificationError where it can't be found out, for want of memory."""
+    def matches(self, hashed: str, password: bytes) -> bool:
+        """Return True if the password matches, or raise VerificationError."""
         try:
-            return self._argon2.verify(known, password)
+            return self._argon2.verify(hashed, password)
         except VerifyMismatchError:
             return False
         except InvalidHashError:
-            log.error("A password's hash can't be read; give that user a new password.")
+            log.error("A password's hash can't be read. Set a new password for that user with `dog user password`.")
             return False
 
-    def renew(self, known: str, password: bytes) -> str | None:
-        """The hash of the same password as it is made today, where that is another way than it was."""
-        return self.hash(password) if self._argon2.check_needs_rehash(known) else None
+    def rehash_if_outdated(self, hashed: str, password: bytes) -> str | None:
+        """Return a new hash if this one has old parameters."""
+        return self.hash(password) if self._argon2.check_needs_rehash(hashed) else None
 
 
 class PasswordVerifier:
-    """Where passwords are checked, from `open` to `close`, one after the other, in a thread of its own."""
+    """The queue and the thread that verify passwords, one at a time."""
 
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
@@ -78,40 +78,40 @@ class PasswordVerifier:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.contextmanager
-    def place(self, account: str | None, network: str) -> Iterator[None]:
-        """A place in the queue, for one `check`. Raises RequestError `overloaded` where there is none for them."""
-        holders = {"": PLACES, f"network {network}": PLACES_OF_ONE}
+    def reserve(self, account: str | None, network: str) -> Iterator[None]:
+        """Reserve a place in the queue, or raise RequestError `overloaded`."""
+        limits = {"": MAX_CHECKS, f"network {network}": MAX_CHECKS_PER_KEY}
         if account is not None:
-            holders[f"account {account}"] = PLACES_OF_ONE
-        if any(self._taken[holder] >= most for holder, most in holders.items()):
+            limits[f"account {account}"] = MAX_CHECKS_PER_KEY
+        if any(self._taken[key] >= limit for key, limit in limits.items()):
             raise RequestError(
-                "overloaded", "Too many people are logging in. Try again in a moment.", retry_after=COME_BACK
+                "overloaded", "Too many people are logging in. Try again in a moment.", retry_after=RETRY_AFTER_SECONDS
             )
-        self._taken.update(holders.keys())
+        self._taken.update(limits.keys())
         try:
             yield
         finally:
-            self._taken.subtract(holders.keys())
-            self._taken += Counter()  # without those who hold none
+            self._taken.subtract(limits.keys())
+            self._taken += Counter()  # remove zero counts
 
-    async def check(self, known: str | None, password: str) -> tuple[bool, str | None]:
-        """Whether the password is the one of the hash, which None never has; and a newer hash, where one is due."""
+    async def verify(self, hashed: str | None, password: str) -> tuple[bool, str | None]:
+        """Verify a password. Return the result and, if it is due, a new hash."""
         try:
-            return await self._run(self._check, known, password)
+            return await self._run(self._verify, hashed, password)
         except VerificationError as error:
-            log.error("A password could not be checked: %s.", error)
+            log.error("A password could not be verified: %s.", error)
             raise RequestError(
                 "overloaded",
                 "The server has too little memory to check a password. Try again later.",
-                retry_after=COME_BACK,
+                retry_after=RETRY_AFTER_SECONDS,
             ) from None
 
-    def _check(self, known: str | None, password: str) -> tuple[bool, str | None]:
+    def _verify(self, hashed: str | None, password: str) -> tuple[bool, str | None]:
         encoded = encode_password(password)
-        right = self._hasher.is_right(known or self._dummy_hash, encoded or b"")
-        if not right or known is None or encoded is None:
+        matches = self._hasher.matches(hashed or self._dummy_hash, encoded or b"")
+        if not matches or hashed is None or encoded is None:
             return False, None
-        return True, self._hasher.renew(known, encoded)
+        return True, self._hasher.rehash_if_outdated(hashed, encoded)
 
     async def _run(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         call = functools.partial(function, *arguments, **options)

@@ -1,4 +1,4 @@
-"""The roles, in order: each may do what the ones before it may, and more."""
+"""The roles in order: each has the rights of the ones before it."""
 
 from typing import get_args
 
@@ -10,5 +10,5 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def allows(role: Role | None, needed: Role | None) -> bool:
-    """Whether who has `role` may do what takes `needed`; what takes None is everybody's."""
+    """Return True if `role` has the rights of `needed`. None needs no role."""
     return needed is None or (role is not None and ROLES.index(role) >= ROLES.index(needed))

@@ -1,26 +1,27 @@
-"""Secrets that nobody chose: 256 random bits, found again by their SHA-256, which is all that is kept of them.
+"""Random secrets of 256 bits, stored as SHA-256 digests.
 
-They are not guessed, so that one round of a fast hash is enough, and looking one up tells nobody how near they were.
+They can't be guessed, so a fast hash is enough. The timing of a lookup by digest does not reveal how close a guess was.
+Texts of another length are rejected without hashing.
 """
 
 import hashlib
 import re
 import secrets
 
-__all__ = ["TOKEN", "make_secret", "secret_digest"]
+__all__ = ["TOKEN_PREFIX", "make_secret", "secret_digest"]
 
-TOKEN = "dog_"
-"""What tokens begin with, so that whoever finds one in a file or a log knows what it is."""
-_RANDOM = re.compile(r"[A-Za-z0-9_-]{43}")
+TOKEN_PREFIX = "dog_"
+"""Prefix of tokens, so that one can be recognized in a file or a log."""
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def make_secret(prefix: str = "") -> str:
-    """A new one: 43 characters of base64url after the prefix."""
+    """Return a new secret: the prefix and 43 characters of base64url."""
     return prefix + secrets.token_urlsafe(32)
 
 
 def secret_digest(text: str, prefix: str = "") -> bytes | None:
-    """What a secret is found by; None for what is none. However long the text, quickly."""
-    if not (text.startswith(prefix) and _RANDOM.fullmatch(text, len(prefix))):
+    """Return the digest of a secret; None if the text is not a secret."""
+    if not (text.startswith(prefix) and _SECRET.fullmatch(text, len(prefix))):
         return None
     return hashlib.sha256(text.encode()).digest()

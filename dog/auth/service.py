@@ -1,7 +1,7 @@
-"""The server's side of the accounts: who somebody is, known without waiting, and what they may as the accounts are now.
+"""The accounts in the server: identities, logins and changes.
 
-All accounts are in memory. One thread has the file, and looks twice a second whether somebody else has changed it;
-whatever is read there is brought here in the order in which it was read.
+All accounts are in memory, so that identifying a client never waits. One thread has the file and checks twice a second
+if another process has changed it.
 """
 
 import asyncio
@@ -19,25 +19,26 @@ from typing import Literal, TypeVar
 from argon2 import Parameters
 
 from dog.auth.accounts import Accounts
-from dog.auth.accounts_data import AccountsData, now
-from dog.auth.login_throttle import Throttle
-from dog.auth.name_and_password_rules import AccessError, fold_name
-from dog.auth.passwords import PARAMETERS, Hasher, PasswordVerifier
+from dog.auth.accounts_data import AccountsData
+from dog.auth.login_throttle import LoginThrottle
+from dog.auth.name_and_password_rules import AccountsError, fold_name
+from dog.auth.passwords import ARGON2_PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
-from dog.auth.secrets import TOKEN, make_secret, secret_digest
+from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.client_addresses import client_network
+from dog.clock import utc_now as now
 from dog.errors import RequestError, StartError
 
-__all__ = ["KNOWN_WITHIN", "AuthService", "Identity"]
+__all__ = ["MAX_PROPAGATION_SECONDS", "AuthService", "Identity"]
 
-LOOK = 0.4
-"""Seconds from one look at the file to the next."""
-KNOWN_WITHIN = 0.6
-"""Seconds from a change by a command until a server knows it: a look, and the reading."""
-TICKET_LASTS = 30.0
-MOST_TICKETS = 2_000
-MOST_TICKETS_OF_ONE = 20
-"""The oldest go; nobody has so many requests under way."""
+POLL_INTERVAL_SECONDS = 0.4
+"""Time from one check of the file to the next."""
+MAX_PROPAGATION_SECONDS = 0.6
+"""Time from a command's change until the server applies it: one interval, and the reading."""
+TICKET_LIFETIME_SECONDS = 30.0
+MAX_TICKETS = 2_000
+MAX_TICKETS_PER_IDENTITY = 20
+"""Beyond these limits, the oldest tickets are dropped."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who somebody was found to be. `name` is the user's or the token's, `key` the hash that they were found by."""
+    """An authenticated or anonymous client. `key` is the secret's digest."""
 
     role: Role | None
     name: str | None
@@ -57,10 +58,9 @@ class Identity:
 class AuthService:
     """The accounts of one server, from `open` to `close`.
 
-    `on_change` is called in the event loop when users or tokens are others than before, or sessions have ended, whoever
-    did that; `role_now` says then what is left. `anonymous` is what everybody may. `clock` has seconds that only rise.
-    `deletion_time` returns the time by which sessions are deleted once they have expired, or None if nothing is to be
-    deleted now because the wall clock is in doubt.
+    `on_change` is called in the event loop when users or tokens have changed or sessions have ended; `current_role`
+    returns the new roles. `anonymous` is the role without a login, `clock` is monotonic. `deletion_time` returns the
+    time by which sessions must have expired to be deleted; None while the wall clock is in doubt.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class AuthService:
         login_attempts: int = 10,
         session_days: float = 30.0,
         anonymous: Role | None = None,
-        parameters: Parameters = PARAMETERS,
+        parameters: Parameters = ARGON2_PARAMETERS,
         clock: Callable[[], float] = time.monotonic,
         deletion_time: Callable[[], dt.datetime | None] = now,
     ) -> None:
@@ -78,163 +78,163 @@ class AuthService:
         self._anonymous = anonymous
         self._clock = clock
         self._hasher = Hasher(parameters)
-        self._desk = PasswordVerifier(self._hasher)
-        self._throttle = Throttle(login_attempts)
+        self._verifier = PasswordVerifier(self._hasher)
+        self._throttle = LoginThrottle(login_attempts)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         self._accounts: Accounts | None = None
         self._version: object = None
         self._deletion_time = deletion_time
-        self._known = self._live = AccountsData({}, {}, {})
-        self._live_at, self._ends = now(), math.inf
+        self._data = self._valid = AccountsData({}, {}, {})
+        self._valid_at, self._next_expiry = now(), math.inf
         self._deleted: set[bytes] = set()
         self._tickets: dict[bytes, tuple[Identity, float]] = {}
-        self._invitation: bytes | None = None
-        self._entering = asyncio.Lock()
-        self._watching: asyncio.Task[None] | None = None
+        self._setup_digest: bytes | None = None
+        self._setup_lock = asyncio.Lock()
+        self._poll_task: asyncio.Task[None] | None = None
         self._failing = False
         self._closed = False
 
     async def open(self, path: Path) -> None:
-        """Raises StartError, in one line, where the accounts can't be read: nobody is let in without them."""
+        """Open the accounts and follow changes, or raise StartError."""
         self._loop = asyncio.get_running_loop()
         try:
-            await self._desk.open()
+            await self._verifier.open()
             await self._run(lambda: self._open(path))
         except BaseException:
             await self.close()
             raise
-        self._watching = asyncio.create_task(self._watch(), name="accounts")
+        self._poll_task = asyncio.create_task(self._poll_accounts(), name="accounts")
 
     async def close(self) -> None:
-        """May be called again."""
-        if self._watching is not None:
-            watching, self._watching = self._watching, None
-            watching.cancel()
-            await asyncio.wait([watching])
-        self._desk.close()
+        """Stop the thread and close the file. A second call does nothing."""
+        if self._poll_task is not None:
+            task, self._poll_task = self._poll_task, None
+            task.cancel()
+            await asyncio.wait([task])
+        self._verifier.close()
         if not self._closed:
             self._closed = True
             closed = self._thread.submit(self._close)
             self._thread.shutdown(wait=False)
             await asyncio.wrap_future(closed)
 
-    # ---- who is it? nothing here waits
+    # ---- identities: nothing here waits
 
     def identify_token(self, text: str) -> Identity | None:
-        """Whoever shows this token; None where it is none, or has ended. However long the text, quickly."""
-        return self._find_token(secret_digest(text, TOKEN) or b"")
+        """Return the identity of a token; None if it is unknown or expired."""
+        return self._find_token(secret_digest(text, TOKEN_PREFIX) or b"")
 
     def identify_session(self, text: str) -> Identity | None:
-        """Whoever shows this session; None where it is none, or has ended."""
+        """Return the identity of a session; None if it is unknown or expired."""
         return self._find_session(secret_digest(text) or b"")
 
-    def role_now(self, visitor: Identity) -> Role | None:
-        """What the visitor may, as the accounts are now; who was in none of them may what they could."""
-        found = self._find_again(visitor)
+    def current_role(self, identity: Identity) -> Role | None:
+        """Return the identity's current role; None if it has ended."""
+        found = self._refresh_identity(identity)
         return None if found is None else found.role
 
-    def _find_again(self, visitor: Identity) -> Identity | None:
-        if visitor.kind == "session":
-            return self._find_session(visitor.key)
-        return self._find_token(visitor.key) if visitor.kind == "token" else visitor
+    def _refresh_identity(self, identity: Identity) -> Identity | None:
+        if identity.kind == "session":
+            return self._find_session(identity.key)
+        return self._find_token(identity.key) if identity.kind == "token" else identity
 
     def _find_session(self, key: bytes) -> Identity | None:
-        session = self._known.sessions.get(key)
-        user = self._known.users.get(session.user) if session is not None and session.expires_at > now() else None
-        return None if user is None else Identity(self._raise(user.role), user.name, "session", key)
+        session = self._data.sessions.get(key)
+        user = self._data.users.get(session.user) if session is not None and session.expires_at > now() else None
+        return None if user is None else Identity(self._at_least_anonymous(user.role), user.name, "session", key)
 
     def _find_token(self, key: bytes) -> Identity | None:
-        token = self._known.tokens.get(key)
-        if token is None or token.has_ended(now()):
+        token = self._data.tokens.get(key)
+        if token is None or token.is_expired(now()):
             return None
-        return Identity(self._raise(token.role), token.name, "token", key)
+        return Identity(self._at_least_anonymous(token.role), token.name, "token", key)
 
-    def _raise(self, role: Role) -> Role:
-        """Nobody may less by being known."""
+    def _at_least_anonymous(self, role: Role) -> Role:
+        """Return the role, or the anonymous role if that has more rights."""
         return self._anonymous if self._anonymous is not None and allows(self._anonymous, role) else role
 
     # ---- tickets
 
-    def make_ticket(self, visitor: Identity) -> tuple[str, float]:
-        """What stands for the visitor once, and for how many seconds; it is known here alone."""
+    def make_ticket(self, identity: Identity) -> tuple[str, float]:
+        """Return a single-use ticket and its lifetime in seconds."""
         moment = self._clock()
-        for oldest, (_, ends) in tuple(islice(self._tickets.items(), 2)):
-            if ends <= moment or len(self._tickets) >= MOST_TICKETS:
+        for oldest, (_, expires_at) in tuple(islice(self._tickets.items(), 2)):
+            if expires_at <= moment or len(self._tickets) >= MAX_TICKETS:
                 del self._tickets[oldest]
-        who = visitor.kind, visitor.name
-        own = [key for key, (asker, _) in self._tickets.items() if (asker.kind, asker.name) == who]
-        if len(own) >= MOST_TICKETS_OF_ONE:
+        owner = identity.kind, identity.name
+        own = [key for key, (holder, _) in self._tickets.items() if (holder.kind, holder.name) == owner]
+        if len(own) >= MAX_TICKETS_PER_IDENTITY:
             del self._tickets[own[0]]
         ticket = make_secret()
-        self._tickets[secret_digest(ticket) or b""] = visitor, moment + TICKET_LASTS
-        return ticket, TICKET_LASTS
+        self._tickets[secret_digest(ticket) or b""] = identity, moment + TICKET_LIFETIME_SECONDS
+        return ticket, TICKET_LIFETIME_SECONDS
 
     def use_ticket(self, text: str) -> Identity | None:
-        """Whoever asked for it, as they are known now; None where there is none, or no more."""
-        visitor, ends = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
-        return None if visitor is None or ends <= self._clock() else self._find_again(visitor)
+        """Use up a ticket. Return its identity, or None if it is not valid."""
+        identity, expires_at = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
+        return None if identity is None or expires_at <= self._clock() else self._refresh_identity(identity)
 
     # ---- logging in and out
 
     async def log_in(self, name: str, password: str, address: str) -> tuple[str, dt.datetime]:
-        """A new session, and when it ends.
+        """Return the secret of a new session, and when it expires.
 
-        Raises RequestError: `wrong_password`, also where there is no such user; `rate_limited` after too many of them,
-        before the password is looked at; `overloaded` where too many are logging in; `storage_error`.
+        Raise RequestError: `wrong_password`, also if the user does not exist; `rate_limited` after too many of them,
+        without verifying the password; `overloaded` if too many logins are in progress; `storage_error`.
         """
         key, moment = fold_name(name), self._clock()
-        if wait := self._throttle.wait(key, address, moment):
-            raise _say_when(wait)
-        with self._desk.place(key, client_network(address)):
-            self._throttle.count(key, address, moment)
-            await self._run(self._look)  # so that who was added just now is known
-            user = self._known.users.get(key or "")
-            right, renewed = await self._desk.check(user.password if user else None, password)
+        if seconds := self._throttle.seconds_left(key, address, moment):
+            raise _rate_limited(seconds)
+        with self._verifier.reserve(key, client_network(address)):
+            self._throttle.count_attempt(key, address, moment)
+            await self._run(self._reload_if_changed)  # a command may just have added the user
+            user = self._data.users.get(key or "")
+            matches, renewed = await self._verifier.verify(user.password if user else None, password)
         session = None
-        if right and user is not None:
-            ends = now() + self._session
-            session = await self._change(lambda accounts: accounts.log_in(user, renewed, ends))
+        if matches and user is not None:
+            expires_at = now() + self._session
+            session = await self._change(lambda accounts: accounts.log_in(user, renewed, expires_at))
         if session is None or user is None:
-            log.info("a wrong password for %s from %s", user.name if user else "a user that there is not", address)
+            log.info("Wrong password for %s from %s", user.name if user else "an unknown user", address)
             raise RequestError("wrong_password", "The name or the password is wrong. Try again.")
-        self._throttle.clear(user.key, address, moment)
+        self._throttle.record_success(user.key, address, moment)
         log.info("%s logged in from %s", user.name, address)
-        return session, ends
+        return session, expires_at
 
     async def log_out(self, secret: str) -> None:
-        """The session ends; where there is none, nothing happens. Raises RequestError `storage_error`."""
-        if secret_digest(secret) in self._known.sessions:  # also one that has expired: by another clock it has not
+        """End the session, if there is one, or raise RequestError."""
+        if secret_digest(secret) in self._data.sessions:  # also an expired one: the clock may be wrong
             await self._change(lambda accounts: accounts.remove_session(secret))
 
-    # ---- the first one
+    # ---- the setup link
 
     @property
-    def needs_invitation(self) -> bool:
-        """Whether nobody who may manage could come in again."""
-        return not self._known.has_manager(now())
+    def needs_setup(self) -> bool:
+        """Return True if nobody can log in with the role manage."""
+        return not self._data.has_manager(now())
 
-    def make_invitation(self) -> str:
-        """What lets one in, once, who may manage; an earlier one is void. It is known here alone."""
-        invitation = make_secret()
-        self._invitation = secret_digest(invitation)
-        return invitation
+    def make_setup_secret(self) -> str:
+        """Return a new secret for the setup link. It revokes the earlier one."""
+        secret = make_secret()
+        self._setup_digest = secret_digest(secret)
+        return secret
 
-    def is_invitation(self, text: str) -> bool:
-        """Whether `accept_invitation` takes it, as far as can be known without waiting."""
-        return self._invitation is not None and secret_digest(text) == self._invitation
+    def is_setup_secret(self, text: str) -> bool:
+        """Return True if `accept_setup_secret` would accept the text now."""
+        return self._setup_digest is not None and secret_digest(text) == self._setup_digest
 
-    async def accept_invitation(self, text: str) -> tuple[str, dt.datetime] | None:
-        """A session of the user `owner`, and when it ends; None for any other text, and where somebody may manage.
+    async def accept_setup_secret(self, text: str) -> tuple[str, dt.datetime] | None:
+        """Return a session of `owner` and its expiry; None for a wrong secret.
 
-        Raises RequestError `storage_error`; the invitation is still good then, and where the browser has hung up.
+        Raise RequestError `storage_error`. The secret stays valid then, and if the browser has disconnected.
         """
-        async with self._entering:  # one after the other: it is good for one, who has to be still there
-            if not self.is_invitation(text):
+        async with self._setup_lock:  # one at a time: the secret is valid once
+            if not self.is_setup_secret(text):
                 return None
-            ends = now() + self._session
-            session = await self._change(lambda accounts: accounts.create_owner_session(ends))
-            self._invitation = None
-            return None if session is None else (session, ends)
+            expires_at = now() + self._session
+            session = await self._change(lambda accounts: accounts.create_owner_session(expires_at))
+            self._setup_digest = None
+            return None if session is None else (session, expires_at)
 
     # ---- the file, in its thread
 
@@ -251,29 +251,29 @@ class AuthService:
             self._accounts = None
 
     def _read(self, accounts: Accounts) -> None:
-        self._version = accounts.version()  # first: what comes in between is read again
-        self._loop.call_soon_threadsafe(self._take, accounts.read())
+        self._version = accounts.version()  # before reading: a change in between is read again
+        self._loop.call_soon_threadsafe(self._apply_data, accounts.read())
 
-    def _look(self) -> None:
-        """Whether somebody else has changed the file. Where it can't be read, what is known stays known."""
+    def _reload_if_changed(self) -> None:
+        """Read the file again if another process has changed it."""
         if self._accounts is None:
             return
         try:
             if self._accounts.version() != self._version:
                 self._read(self._accounts)
-        except (StartError, AccessError) as error:
+        except (StartError, AccountsError) as error:
             if not self._failing:
-                log.error("%s What was known of them before holds until they can be read.", error)
+                log.error("%s The accounts in memory stay in use until the file can be read.", error)
             self._failing = True
         else:
             self._failing = False
 
     async def _change(self, change: Callable[[Accounts], T]) -> T:
-        """It is in the file, and known here, when this returns."""
+        """Change the file, then the accounts in memory."""
 
         def work() -> T:
             if self._accounts is None:
-                raise StartError("The accounts are closed: the server is not running.")
+                raise StartError("The accounts are closed. The server is shutting down.")
             changed = change(self._accounts)
             self._read(self._accounts)
             return changed
@@ -284,52 +284,52 @@ class AuthService:
             log.error("%s", error)
             raise RequestError("storage_error", "The accounts cannot be saved. See the service's log.") from None
 
-    # ---- what is known, in the event loop
+    # ---- the accounts in memory, in the event loop
 
-    async def _watch(self) -> None:
+    async def _poll_accounts(self) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             try:
-                await self._run(self._look)
+                await self._run(self._reload_if_changed)
                 moment = now()
-                if moment < self._live_at or moment.timestamp() >= self._ends:
-                    self._find_live()
-                await self._remove_ended()
+                if moment < self._valid_at or moment.timestamp() >= self._next_expiry:
+                    self._update_valid()
+                await self._remove_expired()
             except RequestError:
-                pass  # it is logged; they have ended, whether their rows are there or not
+                pass  # logged already; the sessions have ended even if their rows remain
             except Exception:
-                log.exception("The accounts could not be looked at; they are looked at again.")
+                log.exception("The accounts could not be checked. They will be checked again.")
 
-    async def _remove_ended(self) -> None:
-        """Delete the sessions that have expired, unless the clock by which they have is in doubt."""
+    async def _remove_expired(self) -> None:
+        """Delete expired sessions, unless the wall clock is in doubt."""
         moment = self._deletion_time()
         if moment is None:
             return
-        ended = {key for key, session in self._known.sessions.items() if session.expires_at <= moment}
-        if ended - self._deleted:  # what could not be deleted waits for the next one
+        ended = {key for key, session in self._data.sessions.items() if session.expires_at <= moment}
+        if ended - self._deleted:  # do not retry failed ones until another session expires
             self._deleted = ended
-            await self._change(lambda accounts: accounts.remove_ended(moment))
+            await self._change(lambda accounts: accounts.remove_expired_sessions(moment))
 
-    def _take(self, known: AccountsData) -> None:
-        """Keep all of it, also what has expired: by another clock it has not."""
-        is_same = (self._known.users, self._known.tokens) == (known.users, known.tokens)
-        self._known = known
-        if not self.needs_invitation:
-            self._invitation = None
-        self._find_live(is_same=is_same)
+    def _apply_data(self, data: AccountsData) -> None:
+        """Apply the new data, with expired entries: the clock may be wrong."""
+        is_same = (self._data.users, self._data.tokens) == (data.users, data.tokens)
+        self._data = data
+        if not self.needs_setup:
+            self._setup_digest = None
+        self._update_valid(is_same=is_same)
 
-    def _find_live(self, *, is_same: bool = True) -> None:
-        """Find out what has not expired, and call `on_change` if something has."""
-        before, self._live_at = self._live, now()
-        self._live = self._known.without_ended(self._live_at)
-        self._ends = self._live.find_next_end()
-        is_same = is_same and before.tokens == self._live.tokens
-        if not (is_same and before.sessions.keys() <= self._live.sessions.keys()):
-            self._loop.call_soon(self.on_change)  # on its own: what fails there ends nothing here
+    def _update_valid(self, *, is_same: bool = True) -> None:
+        """Update the valid entries, and call `on_change` if they changed."""
+        before, self._valid_at = self._valid, now()
+        self._valid = self._data.without_expired(self._valid_at)
+        self._next_expiry = self._valid.next_expiry()
+        is_same = is_same and before.tokens == self._valid.tokens
+        if not (is_same and before.sessions.keys() <= self._valid.sessions.keys()):
+            self._loop.call_soon(self.on_change)  # separately, so that its errors do not end the polling
 
 
-def _say_when(wait: float) -> RequestError:
-    seconds = math.ceil(wait)
+def _rate_limited(delay: float) -> RequestError:
+    seconds = math.ceil(delay)
     when = f"{seconds} second{'' if seconds == 1 else 's'}"
     return RequestError(
         "rate_limited", f"Too many wrong passwords were sent. Try again in {when}.", retry_after=float(seconds)

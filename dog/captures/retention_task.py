@@ -38,7 +38,7 @@ class RetentionTask:
         self._metrics = metrics
         self._notifications: set[asyncio.Task[None]] = set()
         self._purge_due = asyncio.Event()
-        store.removed = self._on_removed
+        store.on_removed = self._on_removed
 
     async def run(self) -> None:
         """Delete snapshots beyond the limits, again and again until cancelled."""

@@ -1,7 +1,6 @@
-"""The command line: one file for each group of commands, and here what all of them share.
+"""The command line `dog`: one file for each command or group of commands.
 
-What goes wrong is one line on standard error, and a status of statuses.py. What is heavy is imported by the command
-that needs it.
+An error is one line on standard error and an exit status (exit_status.py). A command imports heavy modules itself.
 """
 
 from typing import Any
@@ -9,14 +8,17 @@ from typing import Any
 import click
 
 import dog
-from dog.cli.accounts import token, user
 from dog.cli.album import album
+from dog.cli.cameras import cameras
 from dog.cli.cert import cert
-from dog.cli.exit_status import Status, find_status
-from dog.cli.looking import cameras, check
-from dog.cli.photos import gallery, snap
+from dog.cli.check import check
+from dog.cli.exit_status import Status, exit_status
+from dog.cli.gallery import gallery
 from dog.cli.serve import serve
-from dog.cli.stdout import tell_output_failures
+from dog.cli.snap import snap
+from dog.cli.stdout import report_stdout_failures
+from dog.cli.token import token
+from dog.cli.user import user
 from dog.cli.watch import watch
 from dog.errors import DogError
 from dog.logs import escape, print_line
@@ -26,10 +28,10 @@ __all__ = ["main"]
 
 
 class Commands(click.Group):
-    """The commands; what goes wrong in any of them is one line."""
+    """The group of all commands. It prints errors as one line."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        with tell_output_failures():
+        with report_stdout_failures():
             return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -37,13 +39,13 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except DogError as error:
             print_line(f"dog: {escape(redact_text(str(error)))}")
-            ctx.exit(find_status(error))
+            ctx.exit(exit_status(error))
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "dog"
             message = " ".join(error.format_message().split()).rstrip(".")
             print_line(f"dog: {escape(redact_text(message))}. See {command} --help.")
             ctx.exit(Status.USAGE)
-        except KeyboardInterrupt:  # a service that runs has its own way to end
+        except KeyboardInterrupt:  # a running service handles SIGINT itself
             ctx.exit(Status.INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""The photos that lie here, in the folder of snapshots: `dog album verify`, `rebuild`, `export` and `purge`."""
+"""Manage the stored photos: `dog album`."""
 
 import contextlib
 import datetime as dt
@@ -14,12 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.exit_status import OutputError, Status
+from dog.cli.formatting import format_size, print_json
 from dog.cli.options import SettingOption, find_folder, folder_options
 from dog.cli.output_path import check_output
-from dog.cli.photos import show_size
 from dog.errors import StartError
 from dog.logs import escape
-from dog.protocol import encode
 from dog.settings import SETTINGS, load
 
 if TYPE_CHECKING:
@@ -29,27 +28,26 @@ if TYPE_CHECKING:
 __all__ = ["album"]
 
 _STATUSES = "Exit status: 0 success; 1 {}; 2 the command line is wrong{}; 130 stopped by Ctrl-C."
-LIMITS = ("keep_days", "keep_photos", "keep_size", "keep_free")
-"""The settings that limit what is kept."""
-_ALONE = ", there are no photos, or a running server uses them (stop it first)"
+RETENTION_SETTINGS = ("keep_days", "keep_photos", "keep_size", "keep_free")
+_UNUSABLE = ", there are no photos, or a running server uses them (stop it first)"
 
 
 @click.group(no_args_is_help=False)
 def album() -> None:
     """Verify, export or purge the stored photos, or rebuild the index."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit_by_signal)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """So that what is unfinished is removed."""
+def _exit_by_signal(number: int, _frame: FrameType | None) -> None:
+    """Exit by an exception, so that unfinished files are removed."""
     sys.exit(128 + number)
 
 
-# ---- what all of them show
+# ---- output of all commands
 
 
-def _show(path: str) -> str:
-    """A path, whatever bytes somebody named a file by."""
+def _escape_path(path: str) -> str:
+    """Return a path for a terminal, even if it is not UTF-8."""
     return escape(path.encode("utf-8", "backslashreplace").decode())
 
 
@@ -57,15 +55,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-class _Silence:
-    """The progress where nobody sits before a terminal."""
+class _NoProgress:
+    """The progress if standard error is not a terminal."""
 
     def begin(self, total: int) -> None: ...
 
     def advance(self, by: int) -> None: ...
 
 
-class _Bar:
+class _ProgressBar:
     def __init__(self, bars: Any, text: str) -> None:
         self._bars = bars
         self._task = bars.add_task(text, total=None)
@@ -80,27 +78,26 @@ class _Bar:
 @contextlib.contextmanager
 def _show_progress(text: str) -> "Iterator[Progress]":
     if not sys.stderr.isatty():
-        yield _Silence()
+        yield _NoProgress()
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
-        yield _Bar(bars, text)
+        yield _ProgressBar(bars, text)
 
 
 def _print_finding(finding: "Finding", as_json: bool = False) -> None:
     if not as_json:
-        click.echo(f"{_show(finding.path)} {escape(finding.said)}")
+        click.echo(f"{_escape_path(finding.path)} {escape(finding.message)}")
         return
-    told = {"type": finding.kind, "path": _show(finding.path), "message": finding.said}
-    click.echo(encode(told).decode())
+    print_json(type=finding.kind, path=_escape_path(finding.path), message=finding.message)
 
 
 # ---- the commands
 
 
-@album.command(params=folder_options(), epilog=_STATUSES.format("problems were found", _ALONE))
+@album.command(params=folder_options(), epilog=_STATUSES.format("problems were found", _UNUSABLE))
 @click.option("--json", "as_json", is_flag=True, help="Print each finding and the totals as one JSON object per line.")
 def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     """Read every photo and report damaged, missing and unknown files."""
@@ -114,19 +111,18 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
                 _print_finding(finding, as_json)
                 wrong += finding.is_wrong
                 taken += not finding.is_wrong
-    sums = {"photos": verification.photos, "bytes": verification.bytes, "wrong": wrong, "taken": taken}
     if as_json:
-        click.echo(encode({"type": "verified"} | sums).decode())
+        print_json(type="verified", photos=verification.photos, bytes=verification.bytes, wrong=wrong, taken=taken)
     else:
-        more = f"; taken in: {taken}" if taken else ""
+        added = f"; added to the index: {taken}" if taken else ""
         click.echo(
-            f"{_count(verification.photos, 'photo')}, {show_size(verification.bytes)}:"
-            f" {_count(wrong, 'problem') if wrong else 'all is well'}{more}"
+            f"{_count(verification.photos, 'photo')}, {format_size(verification.bytes)}:"
+            f" {_count(wrong, 'problem') if wrong else 'no problems'}{added}"
         )
-    sys.exit(Status.FAILED if wrong else Status.WELL)
+    sys.exit(Status.FAILED if wrong else Status.SUCCESS)
 
 
-@album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or changed", _ALONE))
+@album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or changed", _UNUSABLE))
 def rebuild(snapshots: str | None, config: str | None) -> None:
     """Build the index again from the photos.
 
@@ -135,7 +131,7 @@ def rebuild(snapshots: str | None, config: str | None) -> None:
     from dog.snapshots.rebuild import Rebuilding
 
     wrong = False
-    with _show_progress("Rebuilding") as progress, _tell_log():
+    with _show_progress("Rebuilding") as progress, _print_log_lines():
         rebuilding = Rebuilding(find_folder(snapshots, config), progress)
         with contextlib.closing(rebuilding.run()) as findings:
             for finding in findings:
@@ -144,17 +140,17 @@ def rebuild(snapshots: str | None, config: str | None) -> None:
     line = f"The index has {_count(rebuilding.photos, 'photo')}"
     if rebuilding.aside is not None:
         line += f", {rebuilding.carried} of them with data from the old index, which is kept as {rebuilding.aside}"
-    click.echo(_show(line))
-    sys.exit(Status.FAILED if wrong else Status.WELL)
+    click.echo(_escape_path(line))
+    sys.exit(Status.FAILED if wrong else Status.SUCCESS)
 
 
 @contextlib.contextmanager
-def _tell_log() -> Iterator[None]:
-    """What the snapshots' room logs is said on standard error meanwhile."""
+def _print_log_lines() -> Iterator[None]:
+    """Print the log lines of `dog.snapshots` on standard error."""
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(f"dog: {_show(record.getMessage())}", err=True)
+            click.echo(f"dog: {_escape_path(record.getMessage())}", err=True)
 
     log, lines = logging.getLogger("dog.snapshots"), Lines(logging.INFO)
     log.setLevel(logging.INFO)
@@ -166,7 +162,7 @@ def _tell_log() -> Iterator[None]:
 
 
 @album.command(
-    params=[*folder_options(), *(SettingOption(SETTINGS[name]) for name in LIMITS)],
+    params=[*folder_options(), *(SettingOption(SETTINGS[name]) for name in RETENTION_SETTINGS)],
     epilog=_STATUSES.format("the clock may be wrong, so nothing was deleted", ", or there are no photos"),
 )
 @click.option("--confirm", is_flag=True, help="Confirm that the clock is right, if the service doubts it.")
@@ -185,8 +181,8 @@ def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: st
         keep_size=settings.keep_size,
         keep_free=settings.keep_free,
     )
-    logging.getLogger("dog.clock").setLevel(logging.ERROR)  # a doubt is said once, by this command
-    with _tell_log():
+    logging.getLogger("dog.clock").setLevel(logging.ERROR)  # this command reports a doubtful clock itself
+    with _print_log_lines():
         purge = Purge(settings.snapshots)
         purge.run(chosen, confirm=confirm)
     if purge.is_confirmed:
@@ -245,7 +241,7 @@ def export(
 
     if first and last and first > last:
         raise click.UsageError("--until is before --from. Swap them.")
-    kind = kind or _find_kind(output)
+    kind = kind or _archive_kind(output)
     check_output(output, force, noun="An archive")
     root = find_folder(snapshots, config)
     try:
@@ -260,7 +256,7 @@ def export(
 
     def leave_out(path: str, why: str) -> None:
         missing.append(path)
-        click.echo(f"dog: {_show(path)} is left out. {escape(why)}", err=True)
+        click.echo(f"dog: {_escape_path(path)} is left out. {escape(why)}", err=True)
 
     try:
         with _show_progress("Exporting") as progress, _open_output(output, force) as sink:
@@ -272,14 +268,14 @@ def export(
         raise OutputError(f"{output!r} can't be written: {_reason(error)}. Name another file.") from None
     left = f", and {len(missing)} left out" if missing else ""
     click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
-    sys.exit(Status.FAILED if missing else Status.WELL)
+    sys.exit(Status.FAILED if missing else Status.SUCCESS)
 
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _find_kind(output: str) -> "Kind":
+def _archive_kind(output: str) -> "Kind":
     if output == "-" or output.endswith(".zip"):
         return "zip"
     if output.endswith(".tar"):
@@ -288,8 +284,8 @@ def _find_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.export import Stream, write_beside
+    from dog.snapshots.export import Stream, write_archive
 
     if output == "-":
         return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
-    return write_beside(Path(output).resolve(), overwrite=force)
+    return write_archive(Path(output).resolve(), overwrite=force)

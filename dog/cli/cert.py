@@ -1,4 +1,4 @@
-"""`dog cert`: a certificate for HTTPS at home, where nobody else makes one."""
+"""Make a self-signed certificate for HTTPS: `dog cert`."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ from dog.logs import escape
 __all__ = ["cert"]
 
 SIOCGIFADDR = 0x8915
-"""Linux's question for an interface's IPv4 address (netdevice(7))."""
-TOLD = """\
+"""The ioctl that returns an interface's IPv4 address (netdevice(7))."""
+INSTRUCTIONS = """\
 {certificate} is the certificate. It is valid until {ends_on} for {names}.
 {key} is its private key. Keep it on this machine, and let nobody else read it.
 
@@ -42,7 +42,7 @@ the device and make its browser or its system trust it. See docs/deploying.md.
 @click.command()
 @click.option(
     "--name",
-    "more",
+    "extra_names",
     multiple=True,
     metavar="NAME",
     help="Another name or address of this machine, such as dog.lan. You can repeat this option.",
@@ -64,36 +64,36 @@ the device and make its browser or its system trust it. See docs/deploying.md.
     help="File to write its private key to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files. A running server loads the new ones.")
-def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
+def cert(extra_names: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
     """Make a self-signed certificate for HTTPS.
 
     It is valid for the names and addresses of this machine.
     """
     try:
-        from dog.tls.self_signed import make_certificate, read_name
+        from dog.tls.self_signed import make_certificate, parse_name
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("cryptography"):
             raise
         problem = "dog cert needs the package cryptography. Install it: "
         raise StartError(problem + install_command("cryptography")) from None
     for path in (certificate, key):
-        _check(path, overwrite)
+        _check_path(path, overwrite)
     if certificate.resolve() == key.resolve():
         raise click.UsageError("The certificate and its key can't be in the same file. Name two files.")
     names = []
-    for text in more:
+    for text in extra_names:
         try:
-            names.append(read_name(text))
+            names.append(parse_name(text))
         except ValueError:
             problem = "is not a name or an address. Write one such as dog.lan or 192.0.2.7, without a scheme or a port."
             raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
-    for text in _find_names():
-        with contextlib.suppress(ValueError):  # a machine may be called anything
-            names.append(read_name(text))
+    for text in _machine_names():
+        with contextlib.suppress(ValueError):  # a host name may be invalid in a certificate
+            names.append(parse_name(text))
     names = list(dict.fromkeys(names))
     made = make_certificate(f"D.O.G. on {names[0].value}", names)
-    _write({key: (made.key, 0o600), certificate: (made.certificate, 0o666)}, overwrite)
-    told = TOLD.format(
+    _write_files({key: (made.key, 0o600), certificate: (made.certificate, 0o666)}, overwrite)
+    text = INSTRUCTIONS.format(
         certificate=certificate,
         key=key,
         ends_on=made.ends_at.date(),
@@ -102,12 +102,12 @@ def cert(more: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -
         key_toml=json.dumps(str(key.absolute()), ensure_ascii=False),
         fingerprint=made.fingerprint,
     )
-    for line in told.split("\n")[:-1]:
+    for line in text.split("\n")[:-1]:
         click.echo(escape(line))
 
 
-def _check(path: Path, overwrite: bool) -> None:
-    """Before anything is written. Raises click.UsageError."""
+def _check_path(path: Path, overwrite: bool) -> None:
+    """Raise click.UsageError if the path can't or must not be written."""
     if not str(path.absolute()).isprintable():
         raise click.UsageError(f"{str(path)!r} can't be written into dog.toml. Name another file.")
     if not path.parent.is_dir():
@@ -120,53 +120,54 @@ def _check(path: Path, overwrite: bool) -> None:
         raise click.UsageError(f"{str(path)!r} exists already. Name another file, or add --overwrite to replace it.")
 
 
-def _write(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
-    """Write each beside its place, with the rights it may have from its first moment on, and then put it there.
+def _write_files(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
+    """Write each file under a temporary name, then rename all of them.
 
-    Whoever reads one reads it whole, and where one can't be written, none is changed. Raises OutputError.
+    The temporary files have the final mode from the start. Readers see only complete files. If one can't be written,
+    none is changed. Raise OutputError then.
     """
     written: dict[Path, Path] = {}
     path = Path()
     try:
         for path, (data, mode) in files.items():
-            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            written[path] = beside
+            temp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            written[path] = temp_path
             with open(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
-        for path, beside in written.items():
+        for path, temp_path in written.items():
             if overwrite:
-                os.replace(beside, path)
+                os.replace(temp_path, path)
             else:
-                link_new(beside, path)
+                link_new(temp_path, path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"{str(path)!r} can't be written: {reason}. Name another file.") from None
     finally:
-        for beside in written.values():
-            beside.unlink(missing_ok=True)
+        for temp_path in written.values():
+            temp_path.unlink(missing_ok=True)
 
 
-def _find_names() -> list[str]:
-    """What this machine is called by itself and by its neighbours: the name that most say first."""
+def _machine_names() -> list[str]:
+    """Return this machine's names and addresses, the most usual first."""
     host = socket.gethostname()
     short = host.split(".")[0]
-    return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_find_addresses()]
+    return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_machine_addresses()]
 
 
-def _find_addresses() -> list[str]:
-    """The addresses by which the network is reached, and on Linux the IPv4 one of each interface."""
-    from dog.web.server import find_network_address
+def _machine_addresses() -> list[str]:
+    """Return this machine's addresses in its networks."""
+    from dog.web.server import network_addresses
 
-    found = find_network_address(socket.AF_INET) + find_network_address(socket.AF_INET6)
+    found = network_addresses(socket.AF_INET) + network_addresses(socket.AF_INET6)
     if sys.platform == "linux":
         import fcntl
 
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             for _, interface in socket.if_nameindex():
-                with contextlib.suppress(OSError):  # it has none
-                    answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("40s", interface.encode()))
-                    found.append(socket.inet_ntoa(answer[20:24]))
+                with contextlib.suppress(OSError):  # no IPv4 address
+                    reply = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("40s", interface.encode()))
+                    found.append(socket.inet_ntoa(reply[20:24]))
     return found

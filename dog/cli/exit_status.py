@@ -1,16 +1,16 @@
-"""With which status a command ends, and what that means (docs/clients.md)."""
+"""Exit statuses of the commands and their meanings (docs/clients.md)."""
 
 from enum import IntEnum
 
 from dog.errors import DogError, SettingError, StartError
 
-__all__ = ["MEANINGS", "OutputError", "Status", "describe_statuses", "find_status"]
+__all__ = ["MEANINGS", "STATUSES_HELP", "OutputError", "Status", "exit_status"]
 
 
 class Status(IntEnum):
-    """Statuses of the commands that talk to a server; those of `dog serve` and `dog check` agree with them."""
+    """Exit statuses of all commands."""
 
-    WELL = 0
+    SUCCESS = 0
     FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
@@ -18,24 +18,22 @@ class Status(IntEnum):
 
 
 MEANINGS = {
-    Status.WELL: "success",
+    Status.SUCCESS: "success",
     Status.FAILED: "the server refused, there is no photo, or it can't be saved",
     Status.USAGE: "the command line is wrong",
     Status.UNREACHABLE: "the server can't be reached, or denies access",
     Status.INTERRUPTED: "stopped by Ctrl-C",
 }
+STATUSES_HELP = "Exit status: " + "; ".join(f"{status:d} {meaning}" for status, meaning in MEANINGS.items()) + "."
+"""The last line in the help of a command that sends requests to a server."""
 
 
 class OutputError(DogError):
-    """What was fetched can't be kept or shown. `str()` is one line that says what to do."""
+    """A photo or an archive can't be written. `str()` is one line."""
 
 
-def describe_statuses(*statuses: Status) -> str:
-    """The end of a command's help."""
-    return "Exit status: " + "; ".join(f"{status:d} {MEANINGS[status]}" for status in statuses or Status) + "."
-
-
-def find_status(error: DogError) -> Status:
+def exit_status(error: DogError) -> Status:
+    """Return the status that a command exits with after this error."""
     if isinstance(error, SettingError | StartError):
         return Status.USAGE
     from dog.client import AddressError, Forbidden, Unreachable

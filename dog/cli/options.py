@@ -1,4 +1,4 @@
-"""Options that several commands have: those made from the settings, seconds, and what a server is asked with."""
+"""Options that several commands share."""
 
 import math
 import os
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class SettingOption(click.Option):
-    """A setting as an option of click, with plain text as its value. One that is true or false can stand alone."""
+    """A setting as an option whose value is plain text."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -41,17 +41,17 @@ class SettingOption(click.Option):
 
 
 def folder_options() -> list[click.Parameter]:
-    """Which folder of snapshots it is, as `dog serve` is told."""
+    """Return the options that choose the folder of snapshots."""
     return [SettingOption(SETTINGS["snapshots"]), SettingOption(CONFIG)]
 
 
 def find_folder(snapshots: str | None, config: str | None) -> Path:
-    """What those options say. Raises SettingError."""
+    """Return the folder that these options choose, or raise SettingError."""
     return load({"snapshots": snapshots, "config": config}, os.environ, Path()).snapshots
 
 
 _ALL_HELP = "dog.all_help"
-"""The key of a context whose help is to show all settings."""
+"""The key in `Context.meta` that makes the help show all settings."""
 
 
 def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool) -> None:
@@ -62,9 +62,9 @@ def _print_all_help(ctx: click.Context, _option: click.Parameter, is_given: bool
 
 
 class SettingsCommand(click.Command):
-    """A command whose options are settings, in groups. --help shows the common ones, --help-all shows all.
+    """A command whose options are settings, in groups.
 
-    Neither shows the retired ones, which are still accepted.
+    --help shows the common ones, --help-all shows all. Neither shows the retired settings, which are still accepted.
     """
 
     def __init__(self, *, params: Iterable[click.Parameter], **attributes: Any) -> None:
@@ -97,7 +97,7 @@ class SettingsCommand(click.Command):
 
 
 class _Seconds(click.ParamType[float]):
-    """A time that a clock can show: 0 or more."""
+    """A finite number of seconds, 0 or more."""
 
     name = "seconds"
 
@@ -112,6 +112,7 @@ class _Seconds(click.ParamType[float]):
 
 
 SECONDS = _Seconds()
+MAX_TOKEN_FILE_BYTES = 4096
 
 
 token_option = click.option(
@@ -120,13 +121,13 @@ token_option = click.option(
     metavar="FILE",
     help="File with the token to send, if the server requires one. [or the token itself in DOG_TOKEN]",
 )
-"""For commands that ask a server. A token on the command line could be read by everybody on this computer."""
+"""The token for a server: never on the command line, which all users of this computer can read."""
 
 
 def _check_certificate(_ctx: click.Context, _option: click.Parameter, file: Path | None) -> Path | None:
-    """Raises click.BadParameter for a file that the client could not trust."""
+    """Raise click.BadParameter if the file is not a certificate."""
     if file is not None:
-        import ssl  # only who trusts one pays for it
+        import ssl  # slow to import, and rarely needed
 
         try:
             ssl.create_default_context(cafile=file)
@@ -148,19 +149,19 @@ certificate_option = click.option(
     metavar="FILE",
     help="Trust this certificate and no other, if URL is https. `dog cert` makes one on the server.",
 )
-"""For commands that ask a server."""
+"""The certificate of a server that no authority vouches for."""
 
 
-def _read_start(file: Path) -> str:
-    with file.open("rb") as opened:
-        return opened.read(4096).decode()
+def _read_first_bytes(file: Path) -> str:
+    with file.open("rb") as stream:
+        return stream.read(MAX_TOKEN_FILE_BYTES).decode()
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token of that file, or of the variable DOG_TOKEN. Raises click.UsageError for what can't be one."""
+    """Return the token in the file or in DOG_TOKEN, if it is valid."""
     source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
     try:
-        text = os.environ.get("DOG_TOKEN", "") if file is None else _read_start(file)
+        text = os.environ.get("DOG_TOKEN", "") if file is None else _read_first_bytes(file)
     except (OSError, UnicodeError) as error:
         raise click.UsageError(
             f"{source} can't be read: {getattr(error, 'strerror', None) or error}. Use another file or value."

@@ -1,4 +1,4 @@
-"""Where a command writes what it was asked for: a file, a folder, or standard output."""
+"""Check the file, folder or standard output that a command writes."""
 
 import sys
 from pathlib import Path
@@ -9,9 +9,9 @@ __all__ = ["check_output"]
 
 
 def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -> None:
-    """Before any work is done in vain. `-` is standard output; `folder` says that one will do, for a file in it.
+    """Raise click.UsageError if the output can't or must not be written.
 
-    Raises click.UsageError.
+    `-` is standard output. `folder` allows an existing folder, for a new file in it.
     """
     path = Path(output)
     if output == "-":

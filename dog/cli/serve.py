@@ -1,7 +1,7 @@
-"""`dog serve`. How the service ends in order, with status 0, is in dog/web/server.py.
+"""Run the service: `dog serve`.
 
-A wrong setting or an unfit place ends the start with one line on standard error and status 2, a mistake of our own with
-a traceback and status 1.
+dog/web/server.py shuts it down with status 0. If a setting is wrong or a folder can't be used, the start fails with one
+line on standard error and status 2. An internal error ends with a traceback and status 1.
 """
 
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 )
 def serve(**flags: str | None) -> None:
     """Serve the camera's page until Ctrl-C."""
-    signal.signal(signal.SIGHUP, lambda *_: None)  # until there is what it asks for: to read the certificate again
+    signal.signal(signal.SIGHUP, lambda *_: None)  # ignored until a certificate can be reloaded
     settings = load(flags, os.environ, Path())
     try:
         running = start_logging(settings.log_file, settings.log_level)

@@ -1,4 +1,4 @@
-"""Standard output, whose failures are told apart from those of every other file."""
+"""Report failures of standard output, distinct from those of other files."""
 
 import contextlib
 import errno
@@ -11,15 +11,15 @@ from typing import Any
 from dog.cli.exit_status import Status
 from dog.logs import print_line
 
-__all__ = ["StdoutFailed", "tell_output_failures"]
+__all__ = ["StdoutFailed", "report_stdout_failures"]
 
 
 class StdoutFailed(Exception):
-    """Standard output can't be written. It is no OSError, so that nobody takes it for that of another file."""
+    """Standard output failed. Handlers of OSError must not catch it."""
 
 
 class _Output(io.FileIO):
-    """Standard output's descriptor. Once it has failed, what is left in the buffers is let go."""
+    """Standard output's descriptor. After a failure, it discards data."""
 
     _failed = False
 
@@ -34,12 +34,12 @@ class _Output(io.FileIO):
 
 
 @contextlib.contextmanager
-def tell_output_failures() -> Iterator[None]:
-    """Whatever is printed meanwhile and can't be is one line and Status.FAILED; a reader that went away is no news."""
+def report_stdout_failures() -> Iterator[None]:
+    """Exit with one line if standard output fails; silently if it is closed."""
     before = sys.stdout
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY) if before is None else before.fileno()
-    except OSError:  # it is none of the system's: a program has put its own there
+    except OSError:  # a test or another program has replaced sys.stdout
         yield
         return
     sys.stdout = io.TextIOWrapper(

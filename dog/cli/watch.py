@@ -1,4 +1,4 @@
-"""What happens at a server, as it happens: `dog watch`."""
+"""Print the events of a server as they happen: `dog watch`."""
 
 import asyncio
 import re
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from dog.cli.exit_status import OutputError, describe_statuses
+from dog.cli.exit_status import STATUSES_HELP, OutputError
+from dog.cli.formatting import format_size, format_time
 from dog.cli.options import certificate_option, read_token, token_option
-from dog.cli.photos import addresses_of, show_size, show_time
+from dog.cli.photo_json import photo_urls
 from dog.logs import escape, print_line
 from dog.protocol import (
     CameraChanged,
@@ -31,17 +32,17 @@ from dog.protocol import (
 from dog.redaction import redact_text
 
 if TYPE_CHECKING:
-    from dog.cli.watch_state import Folder, WatchState
+    from dog.cli.watch_state import WatchFolder, WatchState
     from dog.client import Client, Photo, PushEvent
 
 __all__ = ["watch"]
 
-_FIELD = re.compile(r"\{(path|url|id|camera)\}")
+_PLACEHOLDER = re.compile(r"\{(path|url|id|camera)\}")
 
 T = TypeVar("T")
 
 
-@click.command(epilog=describe_statuses())
+@click.command(epilog=STATUSES_HELP)
 @click.argument("url", metavar="URL")
 @click.option("--camera", metavar="NAME", help="Only events of this camera.")
 @click.option(
@@ -73,22 +74,22 @@ def watch(
 
     If the connection is lost, the command connects again.
     """
-    from dog.cli.watch_state import Folder, WatchState
+    from dog.cli.watch_state import WatchFolder, WatchState
     from dog.client import Client
 
     words = _split_command(command)
     with ExitStack() as stack:
         dog = Client(url, timeout=None, token=read_token(token_file), certificate=certificate)
-        folder = stack.enter_context(Folder(save, dog.url)) if save else None
+        folder = stack.enter_context(WatchFolder(save, dog.url)) if save else None
         temporary = None
         if words and folder is None:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dog-")))
-        place = folder.place if folder else WatchState(dog.url)
-        asyncio.run(Watch(dog, place, folder, words, temporary, camera, as_json).run())
+        state = folder.state if folder else WatchState(dog.url)
+        asyncio.run(Watch(dog, state, folder, words, temporary, camera, as_json).run())
 
 
 def _split_command(command: str | None) -> list[str]:
-    """Raises click.UsageError where that is no command, or nobody has it."""
+    """Split the command into words, or raise click.UsageError."""
     if command is None:
         return []
     try:
@@ -105,20 +106,20 @@ def _split_command(command: str | None) -> list[str]:
 
 
 class Watch:
-    """One watcher: prints what it hears, and sees to it that each new photo is kept and its command run."""
+    """The loop of `dog watch`: print events, save photos, run the command."""
 
     def __init__(
         self,
         dog: "Client",
-        place: "WatchState",
-        folder: "Folder | None",
+        state: "WatchState",
+        folder: "WatchFolder | None",
         command: Sequence[str],
         temporary: Path | None,
         camera: str | None,
         as_json: bool,
     ) -> None:
         self._dog = dog
-        self._place = place
+        self._state = state
         self._folder = folder
         self._command = command
         self._temporary = temporary
@@ -126,30 +127,30 @@ class Watch:
         self._as_json = as_json
 
     async def run(self) -> None:
-        """Until cancelled. Raises ClientError and OutputError."""
+        """Process events until cancelled. Raise ClientError or OutputError."""
         from dog.client import Missed
 
         hello: Hello | None = None
         async with self._dog as dog:
-            async for event in dog.events(since=self._place.cursor):
+            async for event in dog.events(since=self._state.cursor):
                 match event:
                     case Hello():
                         self._check_camera(event)
                         hello = event
                         self._print(event)
-                        if self._place.cursor is None:
-                            self._place.begin(hello)
-                            await self._write_place()
+                        if self._state.cursor is None:
+                            self._state.start_at(hello)
+                            await self._save_state()
                     case Missed() if hello is not None:
                         self._print(event)
                         await self._catch_up(hello)
-                    case Ready() if self._is_wanted(event.camera):
-                        if event.snapshot not in self._place.seen_ids:
-                            await self._take(event)
-                    case _ if self._is_wanted(getattr(event, "camera", None)):
+                    case Ready() if self._is_selected(event.camera):
+                        if event.snapshot not in self._state.seen_ids:
+                            await self._process_photo(event)
+                    case _ if self._is_selected(getattr(event, "camera", None)):
                         self._print(event)
 
-    def _is_wanted(self, camera: str | None) -> bool:
+    def _is_selected(self, camera: str | None) -> bool:
         return camera is None or self._camera in (None, camera)
 
     def _check_camera(self, hello: Hello) -> None:
@@ -162,51 +163,51 @@ class Watch:
     # ---- photos
 
     async def _catch_up(self, hello: Hello) -> None:
-        """Deal with the photos that nobody can tell of any more, oldest first, and go on behind the hello."""
+        """Process the photos whose events the server no longer has."""
         missed: list[Photo] = []
         for status in hello.cameras:
-            if self._is_wanted(status.name):
+            if self._is_selected(status.name):
                 async for photo in self._dog.snapshots(camera=status.name):
-                    if photo.capture <= self._place.last(photo.camera):
+                    if photo.capture <= self._state.last_capture(photo.camera):
                         break
                     missed.append(photo)
         missed.sort(key=lambda photo: photo.capture)
         with ExitStack() as stack:
             for photo in _track(missed, stack):
-                if photo.id not in self._place.seen_ids:
-                    told = msgspec.structs.asdict(photo.body)
-                    known = {name: told[name] for name in Ready.__struct_fields__ if name in told}
-                    await self._take(Ready(at=photo.body.captured_at, **known))
-        self._place.cursor = hello.cursor
-        await self._write_place()
+                if photo.id not in self._state.seen_ids:
+                    body = msgspec.structs.asdict(photo.body)
+                    known = {name: body[name] for name in Ready.__struct_fields__ if name in body}
+                    await self._process_photo(Ready(at=photo.body.captured_at, **known))
+        self._state.cursor = hello.cursor
+        await self._save_state()
 
-    async def _take(self, event: Ready) -> None:
-        """One new photo: its file, its line, its command, and then the place behind it."""
+    async def _process_photo(self, event: Ready) -> None:
+        """Save a photo, print its line, run its command, and save the state."""
         from dog.client import PhotoDamaged, PhotoGone
 
         photo = self._dog.photo(event)
         path: Path | None = None
         try:
-            path = await self._fetch(photo)
+            path = await self._download(photo)
             self._print(event, path if self._folder else None)
         except PhotoGone:
             self._print(event)
             print_line(f"dog: Photo {photo.id} was deleted before it was downloaded.")
-        except PhotoDamaged as error:  # which it will be the next time, too
+        except PhotoDamaged as error:  # a retry would get the same damaged image
             self._print(event)
             print_line(f"dog: {escape(redact_text(str(error)))}")
         else:
             if self._command:
-                await self._execute(photo, path)
+                await self._run_command(photo, path)
         finally:
             if self._temporary is not None and path is not None:
                 path.unlink(missing_ok=True)
-        self._place.note(photo, event.cursor)
-        await self._write_place()
+        self._state.mark_seen(photo, event.cursor)
+        await self._save_state()
 
-    async def _fetch(self, photo: "Photo") -> Path | None:
+    async def _download(self, photo: "Photo") -> Path | None:
         if self._folder is not None:
-            return await self._folder.keep(photo)
+            return await self._folder.save_photo(photo)
         if self._temporary is None:
             return None
         path = self._temporary / photo.name
@@ -219,14 +220,14 @@ class Watch:
             ) from None
         return path
 
-    async def _write_place(self) -> None:
+    async def _save_state(self) -> None:
         if self._folder is not None:
-            await asyncio.to_thread(self._folder.write)
+            await asyncio.to_thread(self._folder.write_state)
 
-    async def _execute(self, photo: "Photo", path: Path | None) -> None:
-        """Run the command to its end. What is filled in is never read as a field again, nor by a shell of ours."""
+    async def _run_command(self, photo: "Photo", path: Path | None) -> None:
+        """Run the command, without a shell, and wait for its end."""
         values = {"path": str(path), "url": photo.address, "id": photo.id, "camera": photo.camera}
-        words = [_FIELD.sub(lambda found: values[found[1]], word) for word in self._command]
+        words = [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in self._command]
         try:
             process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
         except OSError as error:
@@ -243,53 +244,55 @@ class Watch:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
             print_line(f"dog: {words[0]} {ended} for photo {photo.id}.")
 
-    # ---- words
+    # ---- output
 
     def _print(self, event: "PushEvent", path: Path | None = None) -> None:
         if self._as_json:
-            told = self._tell(event)
-            click.echo(encode(told if path is None else told | {"path": str(path)}).decode())
+            fields = self._event_json(event)
+            click.echo(encode(fields if path is None else fields | {"path": str(path)}).decode())
             return
         line = _describe(event, self._dog)
         if line is not None:
             click.echo(escape(redact_text(line)) + (f"  {escape(str(path))}" if path else ""))
 
-    def _tell(self, event: "PushEvent") -> dict[str, Any]:
-        """The event as it was said, but with whole addresses."""
-        told: dict[str, Any] = msgspec.json.decode(encode(event))
+    def _event_json(self, event: "PushEvent") -> dict[str, Any]:
+        """Return the event's JSON object, with absolute URLs."""
+        fields: dict[str, Any] = msgspec.json.decode(encode(event))
         match event:
             case Ready():
-                told |= addresses_of(self._dog.photo(event))
+                fields |= photo_urls(self._dog.photo(event))
             case Hello():
-                for status, body in zip(event.cameras, told["cameras"], strict=True):
+                for status, body in zip(event.cameras, fields["cameras"], strict=True):
                     if status.latest is not None:
-                        body["latest"] |= addresses_of(self._dog.photo(status.latest))
-        return told
+                        body["latest"] |= photo_urls(self._dog.photo(status.latest))
+        return fields
 
 
 def _describe(event: Any, dog: "Client") -> str | None:
-    """The event in words, with the time of here where it has one."""
+    """Return the event as a line for people, in local time."""
     from dog.client import Lost, Missed
 
     match event:
         case Hello():
             names = ", ".join(status.name for status in event.cameras)
-            return f"{show_time(event.at)}  connected to {dog.url}: {names}"
+            return f"{format_time(event.at)}  connected to {dog.url}: {names}"
         case Capturing():
-            return f"{show_time(event.at)}  {event.camera}: taking a photo"
+            return f"{format_time(event.at)}  {event.camera}: taking a photo"
         case Ready():
             photo = dog.photo(event)
             width, height = photo.size
-            return f"{show_time(event.at)}  {event.camera}: {width} x {height}, {show_size(photo.bytes)}  {photo.page}"
+            return (
+                f"{format_time(event.at)}  {event.camera}: {width} x {height}, {format_size(photo.bytes)}  {photo.page}"
+            )
         case Failed():
-            return f"{show_time(event.at)}  {event.camera}: no photo. {event.message} ({event.code})"
+            return f"{format_time(event.at)}  {event.camera}: no photo. {event.message} ({event.code})"
         case Removed():
             why = "by retention" if event.reason == "retention" else "by a user"
-            return f"{show_time(event.at)}  {event.camera}: photos removed {why}: {', '.join(event.snapshots)}"
+            return f"{format_time(event.at)}  {event.camera}: photos removed {why}: {', '.join(event.snapshots)}"
         case CameraChanged(state="offline"):
-            return f"{show_time(event.at)}  {event.camera}: offline. {event.reason or ''}"
+            return f"{format_time(event.at)}  {event.camera}: offline. {event.reason or ''}"
         case CameraChanged():
-            return f"{show_time(event.at)}  {event.camera}: {event.state}"
+            return f"{format_time(event.at)}  {event.camera}: {event.state}"
         case Viewers():
             return f"{' ' * 19}  {event.count} watching"
         case Lost():
@@ -297,12 +300,12 @@ def _describe(event: Any, dog: "Client") -> str | None:
         case Missed():
             return f"{' ' * 19}  missed more than the server remembers; downloading the missed photos"
         case _ if hasattr(event, "at"):
-            return f"{show_time(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
+            return f"{format_time(event.at)}  {getattr(event, 'camera', '')}: {event.__struct_config__.tag}"
     return None
 
 
 def _track(photos: Sequence[T], stack: ExitStack) -> Iterator[T]:
-    """The photos one by one, with a bar where somebody sits before a terminal and it may take long."""
+    """Iterate over the photos; show progress if there are many."""
     if len(photos) < 10 or not sys.stderr.isatty():
         return iter(photos)
     from rich.console import Console

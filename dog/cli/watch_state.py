@@ -1,12 +1,11 @@
-"""Where a watcher of events is: in memory, or in a folder beside the photos, so that the next watcher goes on there.
+"""The state of `dog watch`: in memory, or in the folder of the photos.
 
-A photo counts as had once the place says so, which is written after the photo is safely in its file. So a watcher that
-is killed between the two finds the file, and no photo is missing or there twice.
+The state is written after the photo's file. If `dog watch` is killed between the two, the next run finds the file, so
+that no photo is missing or saved twice.
 """
 
 import fcntl
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,16 +19,18 @@ from dog.protocol import Hello
 if TYPE_CHECKING:
     from dog.client import Photo
 
-__all__ = ["STATE", "Folder", "WatchState"]
+__all__ = ["STATE_FILE", "WatchFolder", "WatchState"]
 
-STATE = ".dog-watch.json"
-HAD = 512
-"""Photos that are remembered by id: twice as many as a server can tell again."""
+STATE_FILE = ".dog-watch.json"
+MAX_SEEN_IDS = 512
+"""Photos whose ids are remembered: twice as many as a server can replay."""
 
 
 class WatchState(msgspec.Struct):
-    """`cursor` is behind the last event that was dealt with. `captures` are the last ones had of each camera; of one
-    that came later, what is above `started` is wanted. `seen_ids` are the ids of the last photos.
+    """The progress of `dog watch`, as it is stored in STATE_FILE.
+
+    `cursor` is that of the last processed event, `captures` the number of each camera's last processed capture, and
+    `seen_ids` the ids of the last photos. `started` is the capture after which new cameras' photos are processed.
     """
 
     server: str
@@ -38,41 +39,41 @@ class WatchState(msgspec.Struct):
     captures: dict[str, int] = {}
     seen_ids: list[str] = msgspec.field(default_factory=list, name="had")
 
-    def begin(self, hello: Hello) -> None:
-        """From now on: what is there already is not wanted."""
+    def start_at(self, hello: Hello) -> None:
+        """Start after the server's newest photos: do not process older ones."""
         self.captures = {status.name: status.latest.capture if status.latest else 0 for status in hello.cameras}
         self.started = max(self.captures.values(), default=0)
         self.cursor = hello.cursor
 
-    def note(self, photo: "Photo", cursor: str | None) -> None:
-        """This photo is had; `cursor` is that of its event, None where it was found without one."""
+    def mark_seen(self, photo: "Photo", cursor: str | None) -> None:
+        """Mark a photo as processed. `cursor` is that of its event, if any."""
         self.captures[photo.camera] = photo.capture
-        self.seen_ids = [*self.seen_ids, photo.id][-HAD:]
+        self.seen_ids = [*self.seen_ids, photo.id][-MAX_SEEN_IDS:]
         self.cursor = cursor or self.cursor
 
-    def last(self, camera: str) -> int:
-        """The capture behind which the photos of a camera are wanted."""
+    def last_capture(self, camera: str) -> int:
+        """Return the number of the last processed capture of a camera."""
         return self.captures.get(camera, self.started)
 
 
-class Folder:
-    """A folder of photos and the place in it, for one watcher at a time. `with Folder(path, server) as folder:`
+class WatchFolder:
+    """A folder of photos and its state file, locked for one `dog watch`.
 
-    Raises StartError where the folder can't be used, or has another server's photos.
+    Use it as a context manager. Raise StartError if the folder can't be used or has photos of another server.
     """
 
     def __init__(self, path: Path, server: str) -> None:
         self.path = path
-        self._state = path / STATE
+        self._state_file = path / STATE_FILE
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StartError(f"--save: {str(path)!r} can't be used: {_explain(error)}. Name another folder.") from None
+            raise StartError(f"--save: {str(path)!r} can't be used: {_reason(error)}. Name another folder.") from None
         try:
             self._lock()
-            self.place = self._read(server)
-            self._sweep()
+            self.state = self._read_state(server)
+            self._remove_partial_files()
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -83,26 +84,25 @@ class Folder:
     def __exit__(self, *_error: object) -> None:
         os.close(self._descriptor)
 
-    async def keep(self, photo: "Photo") -> Path:
-        """The photo's file, which is fetched unless it is there. Raises OutputError, and what `Photo.save` does."""
+    async def save_photo(self, photo: "Photo") -> Path:
+        """Download a photo unless its file exists, and return its path."""
         path = self.path / photo.name
         try:
             if not (path.is_file() and path.stat().st_size == photo.bytes):
                 await photo.save(path, overwrite=True)
         except OSError as error:
             raise OutputError(
-                f"{str(path)!r} can't be written: {_explain(error)}. Correct that, then start the command again."
+                f"{str(path)!r} can't be written: {_reason(error)}. Correct that, then start the command again."
             ) from None
         return path
 
-    def write(self) -> None:
-        """See the place to the disk. Raises OutputError."""
+    def write_state(self) -> None:
+        """Write the state durably. Raise OutputError if that fails."""
         try:
-            write_durably(self._state, msgspec.json.encode(self.place), overwrite=True)
+            write_durably(self._state_file, msgspec.json.encode(self.state), overwrite=True)
         except OSError as error:
-            raise OutputError(
-                f"{str(self._state)!r} can't be written: {_explain(error)}. Correct that, then start the command again."
-            ) from None
+            problem = f"{str(self._state_file)!r} can't be written: {_reason(error)}."
+            raise OutputError(f"{problem} Correct that, then start the command again.") from None
 
     def _lock(self) -> None:
         try:
@@ -112,30 +112,26 @@ class Folder:
                 f"--save: another `dog watch` saves into {str(self.path)!r}. Name another folder."
             ) from None
         except OSError:
-            pass  # a disk that knows no locks
+            pass  # the file system has no locks
 
-    def _read(self, server: str) -> WatchState:
-        start_over = f"Name another folder, or delete {str(self._state)!r} to start over."
+    def _read_state(self, server: str) -> WatchState:
+        start_over = f"Name another folder, or delete {str(self._state_file)!r} to start over."
         try:
-            place = msgspec.json.decode(self._state.read_bytes(), type=WatchState)
+            state = msgspec.json.decode(self._state_file.read_bytes(), type=WatchState)
         except FileNotFoundError:
             return WatchState(server)
         except (OSError, msgspec.DecodeError, UnicodeError):
-            raise StartError(f"--save: the file {str(self._state)!r} can't be read. {start_over}") from None
-        if place.server != server:
-            raise StartError(f"--save: {str(self.path)!r} has the photos of {place.server}. {start_over}")
-        return place
+            raise StartError(f"--save: the file {str(self._state_file)!r} can't be read. {start_over}") from None
+        if state.server != server:
+            raise StartError(f"--save: {str(self.path)!r} has the photos of {state.server}. {start_over}")
+        return state
 
-    def _sweep(self) -> None:
-        """Remove what a killed watcher left half-written."""
-        for file in _left_over(self.path):
-            file.unlink(missing_ok=True)
-
-
-def _left_over(path: Path) -> Iterable[Path]:
-    yield from path.glob(".*_*_*.*.part")
-    yield from path.glob(f".{STATE}.*.part")
+    def _remove_partial_files(self) -> None:
+        """Remove the partial files of a `dog watch` that was killed."""
+        for pattern in (".*_*_*.*.part", f".{STATE_FILE}.*.part"):
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
 
 
-def _explain(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

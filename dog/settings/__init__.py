@@ -1,14 +1,13 @@
-"""Settings: every choice a person has about this service, from flags, DOG_* variables and dog.toml, in this order.
+"""Settings from flags, DOG_* variables and dog.toml.
 
-Each setting is one field of Settings, and all that is said of it stands beside it: its name, type, default, meaning
-and limits (fields.py). The options of `dog serve`, its help, the errors and the table in docs/settings.md are made from
-these fields; `dog serve --help` and the README show the common ones only. A wrong setting is a SettingError that names
-it as the person wrote it, says where, and what would be right (reading.py). Nothing here does I/O except reading the
-one file: other modules find out whether a folder can be written or a program can be run, and report it with
+The earlier of the three has priority. Each setting is one field of Settings with its type, default, help and limits
+(fields.py). The options and the help of `dog serve`, the errors and the table in docs/settings.md are made from these
+fields. A wrong setting is a SettingError with its name and place as the person wrote it, and what to write instead
+(loading.py). The only I/O here is reading the file: other modules check folders and programs, and report problems with
 `Settings.error`.
 """
 
-from dog.settings.docs_table import describe
+from dog.settings.docs_table import settings_table
 from dog.settings.exposure import check_exposure, find_warnings
 from dog.settings.fields import (
     ALL_SETTINGS,
@@ -37,8 +36,8 @@ __all__ = [
     "Settings",
     "Source",
     "check_exposure",
-    "describe",
     "find_warnings",
     "load",
+    "settings_table",
     "split_camera",
 ]

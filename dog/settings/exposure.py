@@ -1,4 +1,4 @@
-"""What no setting can say of itself alone: nobody is let in from elsewhere by mistake, nor read along."""
+"""Check settings that together could expose the service by mistake."""
 
 from urllib.parse import urlsplit
 
@@ -9,9 +9,9 @@ __all__ = ["check_exposure", "find_warnings"]
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises SettingError where the service would be reached from other machines, and nobody has said who may come in.
+    """Raise SettingError if the service is exposed without auth or open.
 
-    A proxy on this very machine is a way from elsewhere, too.
+    They can reach it through a proxy on this machine, too.
     """
     if settings.auth and settings.open:
         raise settings.error("open", "auth and open can't be used together. Remove one of them.")
@@ -19,40 +19,40 @@ def check_exposure(settings: Settings) -> None:
         raise settings.error("anonymous", "this setting needs auth. Add --auth, or remove this setting.")
     if settings.auth or settings.open:
         return
-    ways = {
-        "host": None if _is_here(settings.host) else settings.host,
-        "base_url": _find_elsewhere(settings.base_url),
+    exposures = {
+        "host": None if _is_loopback(settings.host) else settings.host,
+        "base_url": _external_url(settings.base_url),
         "trusted_proxies": ", ".join(settings.trusted_proxies) or None,
     }
-    for name, way in ways.items():
-        if way is not None:
+    for name, value in exposures.items():
+        if value is not None:
             problem = (
-                f"{way} lets other machines reach the service. Add --auth to require logins, or --open for everybody."
+                f"{value} lets other machines reach the service. Add --auth to require logins, or --open for everybody."
             )
             raise settings.error(name, problem)
 
 
 def find_warnings(settings: Settings) -> list[str]:
-    """What is allowed, and may be a mistake all the same: a sentence for each."""
-    traps = []
+    """Return a sentence for each setting that is allowed but may be a mistake."""
+    warnings = []
     if settings.anonymous == "manage":
-        traps.append(
+        warnings.append(
             "Everybody who can reach this service may pin, delete and share photos without logging in"
             ' (anonymous = "manage").'
         )
     has_https = settings.tls_certificate or settings.trusted_proxies or (settings.base_url or "").startswith("https:")
-    if settings.auth and not has_https and not _is_here(settings.host):
-        traps.append(
+    if settings.auth and not has_https and not _is_loopback(settings.host):
+        warnings.append(
             "Passwords and photos are sent over the network without encryption. Make a certificate with `dog cert` and"
             " name it with tls_certificate, or put a proxy with HTTPS in front of this service."
         )
-    return traps
+    return warnings
 
 
-def _find_elsewhere(base_url: str | None) -> str | None:
-    return base_url if base_url and not _is_here(urlsplit(base_url).hostname or "") else None
+def _external_url(base_url: str | None) -> str | None:
+    return base_url if base_url and not _is_loopback(urlsplit(base_url).hostname or "") else None
 
 
-def _is_here(host: str) -> bool:
-    """Whether only this machine gets there. A name that is not localhost may be anything."""
+def _is_loopback(host: str) -> bool:
+    """Return True if only this machine can reach the host."""
     return is_loopback(host) or host.lower().rstrip(".") == "localhost"

@@ -20,8 +20,8 @@ from dog.settings.setting import (
     SettingInfo,
     Source,
     flag_of,
-    strip,
-    write_default,
+    format_default,
+    strip_limits,
 )
 from dog.settings.validation import (
     CAMERA_KINDS,
@@ -40,14 +40,14 @@ __all__ = ["ALL_SETTINGS", "CAMERA_SETTINGS", "COMMON_SETTINGS", "CONFIG", "MAIN
 
 
 MAIN_CAMERA = "main"
-"""The name of the camera that is not in a table of its own."""
+"""Name of the camera that has no table [cameras.NAME]."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All settings, as `load` gives them. Made directly, as in tests, the values are taken as they are.
+    """All settings. The constructor, unlike `load`, does not check values.
 
-    `sources` has where each value that is not a default came from; `warnings` what was odd but no reason to stop;
-    `cameras` the settings as each camera has them, by its name, where there are tables of them.
+    `sources` has the source of each value that is not a default, `warnings` the texts to log at the start.
+    `cameras` has the settings of each camera by name; it is empty if there are no cameras' tables.
     """
 
     camera: Annotated[
@@ -521,30 +521,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     cameras: "dict[str, Settings]" = msgspec.field(default_factory=dict)
 
     def by_camera(self) -> "dict[str, Settings]":
-        """The settings as each camera has them, by its name; the first is what a press without a name means."""
+        """Return the settings of each camera by name, the default one first."""
         return self.cameras or {MAIN_CAMERA: self}
 
     def source_of(self, name: str) -> Source:
-        """Where the setting's value came from; a default's source is the flag that would change it."""
+        """Return the source of a setting's value; its flag for a default."""
         return self.sources.get(name) or Source(flag_of(name), "default")
 
     def error(self, name: str, problem: str) -> SettingError:
-        """The error for a value that turned out wrong later: a port in use, a folder that can't be written."""
+        """Return the error for a value that fails later, such as a used port."""
         source = self.source_of(name)
         return SettingError(source.written, source.place, problem)
 
     @property
     def camera_kind(self) -> str:
-        """What stands before the colon: one of CAMERA_KINDS."""
+        """The part before the colon: one of CAMERA_KINDS."""
         return split_camera(self.camera)[0]
 
     @property
     def camera_argument(self) -> str:
-        """What stands after the colon: the program's path for `script`, nothing for `test`, `//...` of an address."""
+        """The part after the colon, such as a path or `//...` of a URL."""
         return split_camera(self.camera)[1]
 
     def describe_camera(self) -> dict[str, object]:
-        """What a camera has that is not the default, without the secrets of its address and where they are."""
+        """Return the camera's settings that are not defaults or secrets."""
         default = Settings()
         values = {name: getattr(self, name) for name in CAMERA_SETTINGS if name not in ("camera", "password_file")}
         differing = {name: value for name, value in values.items() if value != getattr(default, name)}
@@ -552,7 +552,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _read_fields() -> dict[str, Setting]:
-    """Every field that says what it is about, group by group; `sources` and `warnings` are not set by anybody."""
+    """Return the settings by name, group by group."""
     found: dict[str, Setting] = {}
     for field in msgspec.structs.fields(Settings):
         for info in getattr(field.type, "__metadata__", ()):
@@ -560,18 +560,18 @@ def _read_fields() -> dict[str, Setting]:
                 found[field.name] = Setting(
                     name=field.name,
                     info=info,
-                    default=write_default(field),
+                    default=format_default(field),
                     type=field.type,
-                    kind=strip(field.type),
+                    kind=strip_limits(field.type),
                 )
     return dict(sorted(found.items(), key=lambda item: GROUPS.index(item[1].info.group)))
 
 
 SETTINGS = _read_fields()
-"""Every setting but `config`, by name, in the order of the fields."""
+"""Every setting but `config`, by name."""
 
 CAMERA_SETTINGS = {name: setting for name, setting in SETTINGS.items() if setting.info.group == CAMERA}
-"""Those that may stand in [cameras.NAME] too, and count for that camera alone then."""
+"""Settings that can also be in [cameras.NAME]. They apply only to that camera then."""
 
 CONFIG = Setting(
     name="config",
@@ -585,10 +585,10 @@ CONFIG = Setting(
     default="dog.toml",
     in_file=False,
 )
-"""The one setting that cannot be in the file. Its default file does not have to exist."""
+"""The only setting that can't be in the file. The default file does not have to exist."""
 
 ALL_SETTINGS = (*SETTINGS.values(), CONFIG)
-"""Every setting, as `dog serve` has them."""
+"""All settings of `dog serve`."""
 
 COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.common)
-"""The dozen settings that people change."""
+"""The dozen settings that most people change."""

@@ -1,4 +1,4 @@
-"""Flags, variables and the file, read into Settings. Every mistake is a SettingError of one line."""
+"""Load Settings from flags, variables and dog.toml."""
 
 import contextlib
 import os
@@ -12,86 +12,86 @@ import msgspec
 
 from dog.errors import SettingError
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
-from dog.settings.retired import RETIRED_SETTINGS, describe_retired
+from dog.settings.retired import RETIRED_SETTINGS, retired_warning
 from dog.settings.setting import Setting, Source, flag_of, variable_of
-from dog.settings.validation import CAMERA_KINDS, has_password, show, show_camera, split_camera
+from dog.settings.validation import CAMERA_KINDS, has_password, redact_camera, shorten, split_camera
 
 __all__ = ["load"]
 
 _COMMAND_LINE = "command line"
 _ENVIRONMENT = "environment"
-_LARGEST_FILE = 1024 * 1024
-"""Bytes; no file that a person wrote comes near it."""
-Said = tuple[Setting, Any, Source, Path]
-"""A value that somebody gave for a setting, its source, and where its paths start."""
+_MAX_FILE_BYTES = 1024 * 1024
+"""Maximum size of dog.toml."""
+GivenValue = tuple[Setting, Any, Source, Path]
+"""A setting, the value that a person gave it, its source, and the folder of relative paths."""
 _SHOWS_PASSWORD = (
     "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
     " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
 )
-_TOKEN = "DOG_TOKEN"
-"""What `dog snap` and others show to a server: no setting of one."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CLIENT_TOKEN = "DOG_TOKEN"
+"""The variable that `dog snap` and others read. It is not a setting."""
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path) -> Settings:
-    """The settings of these flags, variables and file.
+    """Return the settings of these flags, DOG_* variables and the file.
 
-    `flags` has a setting's name (`dead_time`, `config`) and the text that was given, or None where none was; of
-    `environ` only DOG_* is looked at; in `folder`, the working directory, dog.toml is looked for. Relative paths in
-    the file start at the file's own folder, all others at the working directory. `~` is the home folder.
+    `flags` has the text of each setting by name (`dead_time`, `config`); None if it was not given. `folder` is the
+    working directory, in which dog.toml is looked up. Relative paths in the file start at the file's folder, all others
+    at the working directory. `~` is the home folder.
 
-    Raises SettingError for the first setting that is wrong. A DOG_* variable that is none of ours is a warning only:
-    others may have put it there. A wrong value is an error even where another one counts more.
+    Raise SettingError for the first wrong setting, even if another value overrides it. An unknown DOG_* variable is
+    only a warning, because another program may have set it.
     """
-    named = _name_file(flags, environ, folder)
+    named = _find_config_file(flags, environ, folder)
     file = ConfigFile(*named) if named else None
-    said = list(file.settings()) if file else []
+    given = list(file.settings()) if file else []
     for setting in SETTINGS.values():
-        said += [(setting, text, source, Path()) for text, source in _texts(setting, flags, environ)]
-    values, sources = _convert_all(said)
+        given += [(setting, text, source, Path()) for text, source in _given_texts(setting, flags, environ)]
+    values, sources = _convert_all(given)
     settings = Settings(**values, sources=sources)
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
-    for name, where, said in file.cameras() if file else ():
+    for name, where, given in file.cameras() if file else ():
         if name in cameras:
             problem = (
                 "the setting `camera` has a camera of this name already. Choose another name, or remove that setting."
             )
             raise SettingError(where.written, where.place, problem)
-        values, own = _convert_all(said)
+        values, own_sources = _convert_all(given)
         if "camera" not in values:
             problem = 'this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".'
             raise SettingError(where.written, where.place, problem)
-        cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own})
-    retired = [*(file.retired() if file else ()), *_retired(flags, environ)]
+        cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own_sources})
+    retired = [*(file.retired() if file else ()), *_given_retired(flags, environ)]
     warnings = (
-        *map(describe_retired, retired),
-        *_odd_variables(environ),
+        *map(retired_warning, retired),
+        *_unknown_variables(environ),
         *_readable_passwords(cameras.values(), named[0] if named else None),
     )
     return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
 
-def _convert_all(said: Iterable[Said]) -> tuple[dict[str, Any], dict[str, Source]]:
-    """The values, and where they came from; what counts more comes later."""
+def _convert_all(given: Iterable[GivenValue]) -> tuple[dict[str, Any], dict[str, Source]]:
+    """Return the values and sources by name. Later ones override others."""
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
-    for setting, value, source, start in said:
+    for setting, value, source, start in given:
         values[setting.name] = _convert(setting, value, source, start)
         sources[setting.name] = source
     return values, sources
 
 
-def _texts(
+def _given_texts(
     setting: Setting, flags: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Source]]:
-    """What the environment and the command line say of a setting; what counts more comes later."""
+    """Yield the texts of a setting and their sources, the last one to use."""
     if (text := environ.get(setting.variable)) is not None:
         yield text, Source(setting.variable, _ENVIRONMENT)
     if (text := flags.get(setting.name)) is not None:
         yield text, Source(setting.flag, _COMMAND_LINE)
 
 
-def _retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Iterator[Source]:
+def _given_retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Iterator[Source]:
     """Yield the retired settings of the environment and the command line."""
     for name in RETIRED_SETTINGS:
         if variable_of(name) in environ:
@@ -103,9 +103,11 @@ def _retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Ite
 # ---- the file
 
 
-def _name_file(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path) -> tuple[Path, Source] | None:
-    """Which file to read, and who named it; None where nobody did and there is no dog.toml."""
-    named = list(_texts(CONFIG, flags, environ))
+def _find_config_file(
+    flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path
+) -> tuple[Path, Source] | None:
+    """Return the file to read and the source of its name, if any."""
+    named = list(_given_texts(CONFIG, flags, environ))
     if named:
         text, source = named[-1]
         return folder / _convert(CONFIG, text, source, Path()), source
@@ -114,32 +116,30 @@ def _name_file(flags: Mapping[str, str | None], environ: Mapping[str, str], fold
 
 
 class ConfigFile:
-    """A file of settings. Raises SettingError where it can't be read or parsed, or sets what is not known."""
+    """A settings file. Raise SettingError if it has a mistake."""
 
     def __init__(self, path: Path, source: Source) -> None:
         self._path = path
         self._text, self._table = _parse_file(path, source)
 
-    def settings(self) -> Iterator[Said]:
-        """What it sets, but for the cameras' own tables."""
+    def settings(self) -> Iterator[GivenValue]:
+        """Yield the values outside the cameras' tables."""
         for name, value in self._table.items():
             if name != "cameras" and name not in RETIRED_SETTINGS:
-                yield self._said(SETTINGS, name, value)
+                yield self._given_value(SETTINGS, name, value)
 
-    def cameras(self) -> Iterator[tuple[str, Source, list[Said]]]:
-        """The tables [cameras.NAME]: each name, where it stands, and what is set for that camera alone."""
+    def cameras(self) -> Iterator[tuple[str, Source, list[GivenValue]]]:
+        """Yield the name, the source and the values of each [cameras.NAME]."""
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
             raise SettingError(
-                "cameras", self._place("cameras"), "this is not a table. Write [cameras.porch] above its lines."
+                "cameras", self._location("cameras"), "this is not a table. Write [cameras.porch] above its lines."
             )
         for name, table in tables.items():
-            where = Source(f"cameras.{name}", self._place("cameras", name))
+            where = Source(f"cameras.{name}", self._location("cameras", name))
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
-                problem = (
-                    f"{show(name)} is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
-                )
-                raise SettingError(show(where.written)[1:-1], where.place, problem)
+                problem = "is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
+                raise SettingError(shorten(where.written)[1:-1], where.place, f"{shorten(name)} {problem}")
             if not isinstance(table, dict):
                 problem = f"this is not a table. Write [cameras.{name}] above its lines."
                 raise SettingError(where.written, where.place, problem)
@@ -147,25 +147,25 @@ class ConfigFile:
                 name,
                 where,
                 [
-                    self._said(CAMERA_SETTINGS, key, value, f"cameras.{name}")
+                    self._given_value(CAMERA_SETTINGS, key, value, f"cameras.{name}")
                     for key, value in table.items()
                     if key not in RETIRED_SETTINGS
                 ],
             )
 
     def retired(self) -> Iterator[Source]:
-        """Yield the retired settings of the file. `cameras` has checked the tables."""
+        """Yield the retired settings of the file, which `cameras` has checked."""
         tables = {"": self._table} | {
             f"cameras.{name}.": table for name, table in self._table.get("cameras", {}).items()
         }
         for table, keys in tables.items():
             for key in RETIRED_SETTINGS:
                 if key in keys:
-                    yield Source(table + key, self._place(*(table + key).split(".")))
+                    yield Source(table + key, self._location(*(table + key).split(".")))
 
-    def _said(self, known: Mapping[str, Setting], name: str, value: Any, table: str = "") -> Said:
+    def _given_value(self, known: Mapping[str, Setting], name: str, value: Any, table: str = "") -> GivenValue:
         written = f"{table}.{name}" if table else name
-        where = Source(written, self._place(*written.split(".")))
+        where = Source(written, self._location(*written.split(".")))
         if name not in known:
             problem = f"unknown setting. {_did_you_mean(name, known)}"
             if table and name in SETTINGS:
@@ -173,8 +173,8 @@ class ConfigFile:
             raise SettingError(where.written, where.place, problem)
         return known[name], value, where, self._path.parent
 
-    def _place(self, *names: str) -> str:
-        """The file, and the line where it is plain which one it is."""
+    def _location(self, *names: str) -> str:
+        """Return the file's path, with the line number if it is unambiguous."""
         *table, name = names
         section, found = "", []
         for number, line in enumerate(self._text.split("\n"), 1):
@@ -188,12 +188,12 @@ class ConfigFile:
 
 
 def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
-    import tomllib  # only who has a file pays for it
+    import tomllib  # slow to import, and not always needed
 
     try:
         text = _read_bytes(path).decode("utf-8-sig")
         table = tomllib.loads(text)
-        repr(table)  # what can't be shown can't be told in an error either
+        repr(table)  # a value that can't be shown could not be in an error message
     except OSError as error:
         raise SettingError(
             source.written,
@@ -220,14 +220,14 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """A regular file that is not too large, or the empty /dev/null. Raises OSError for everything else."""
-    # Opening a pipe must not wait for somebody to write to it.
+    """Read a regular file of limited size, or raise OSError."""
+    # O_NONBLOCK: opening a pipe must not wait for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, os.stat(os.devnull)):
             raise OSError("It is not a regular file")
-        data = file.read(_LARGEST_FILE + 1)
-    if len(data) > _LARGEST_FILE:
+        data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:
         raise OSError("It is larger than 1 MiB")
     return data
 
@@ -237,30 +237,30 @@ def _reason(error: OSError) -> str:
 
 
 def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
-    """The files with passwords that everybody on the computer may read: the one of the settings, and the cameras'."""
+    """Yield a warning for each world-readable file with a password."""
     found = {one.password_file for one in cameras if one.password_file is not None}
     from_file = (one.camera for one in cameras if one.source_of("camera").place not in (_COMMAND_LINE, _ENVIRONMENT))
     if file is not None and any(map(has_password, from_file)):
         found.add(file)
     for path in sorted(found):
-        with contextlib.suppress(OSError):  # whoever needs it will say so
+        with contextlib.suppress(OSError):  # reported by the code that needs it
             if path.stat().st_mode & stat.S_IROTH:
                 yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
-# ---- names that are not known
+# ---- unknown names
 
 
-def _odd_variables(environ: Mapping[str, str]) -> Iterator[str]:
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
-    others = {_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
+    others = {_CLIENT_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
     for name in sorted(environ):
         if name.startswith("DOG_") and name not in (*known, *others):
-            yield f"{show(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
+            yield f"{shorten(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # only who has mistyped pays for it
+    from difflib import get_close_matches  # slow to import, and rarely needed
 
     close = get_close_matches(name.replace("-", "_"), known, n=1)
     return f"Did you mean {close[0]}?" if close else f"The settings are {', '.join(known)}."
@@ -270,7 +270,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _parse(setting: Setting, text: str) -> Any:
-    """A flag's or a variable's text as what dog.toml would have: a list or a number where the setting is one."""
+    """Parse the text of a flag or a variable as dog.toml has it."""
     if setting.kind == tuple[str, ...]:
         return [part.strip() for part in text.split(",")] if text.strip() else []
     if setting.kind in (int, float, bool):
@@ -288,7 +288,7 @@ def _parse(setting: Setting, text: str) -> Any:
 
 
 def _parse_control(text: str) -> bool | int | float | str:
-    """A control's value as dog.toml would have it."""
+    """Parse a control's value into the type that dog.toml would have."""
     if text in ("true", "false"):
         return text == "true"
     if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
@@ -296,18 +296,18 @@ def _parse_control(text: str) -> bool | int | float | str:
     return float(text) if re.fullmatch(r"-?\d{1,18}\.\d{1,18}", text, re.ASCII) else text
 
 
-def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
-    """The value as the setting's type and within its limits; paths from `start`. Raises SettingError."""
+def _convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
+    """Convert a value and check its limits. Paths start at `start`."""
     info = setting.info
-    shown = show_camera(said) if setting.name == "camera" else show(said)
-    if isinstance(said, str) and said in info.none_texts:
+    shown = redact_camera(given) if setting.name == "camera" else shorten(given)
+    if isinstance(given, str) and given in info.none_texts:
         return None
     try:
-        value = _parse(setting, said) if source.place in (_COMMAND_LINE, _ENVIRONMENT) else said
+        value = _parse(setting, given) if source.place in (_COMMAND_LINE, _ENVIRONMENT) else given
         if value == "":
             raise ValueError
         for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
-            if isinstance(one, str) and _CONTROL.search(one):
+            if isinstance(one, str) and _CONTROL_CHARACTER.search(one):
                 raise ValueError(f"{shown} contains a control character. Write {info.expected}.")
         value = msgspec.convert(value, setting.type, dec_hook=_to_path)
         if info.check is not None:
@@ -315,32 +315,32 @@ def _convert(setting: Setting, said: Any, source: Source, start: Path) -> Any:
         if setting.name == "camera":
             if source.place == _COMMAND_LINE and has_password(value):
                 raise ValueError(_SHOWS_PASSWORD)
-            return _place_camera(value, start)
+            return _resolve_camera_path(value, start)
     except ValueError as error:
-        # msgspec's own words speak to programmers; ours may be the cause of them
-        better = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
-        problem = str(better or "") or f"{shown} is not valid. Write {info.expected}{_hint(setting, said, source)}."
+        # msgspec's messages are for programmers; one of ours may be their cause.
+        message = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+        problem = str(message or "") or f"{shown} is not valid. Write {info.expected}{_hint(setting, given, source)}."
         raise SettingError(source.written, source.place, problem) from None
     return start / value if isinstance(value, Path) else value
 
 
-def _hint(setting: Setting, said: Any, source: Source) -> str:
-    """What else to do, for a number that stands in quotes in dog.toml."""
+def _hint(setting: Setting, given: Any, source: Source) -> str:
+    """Return the hint for a number in quotes in dog.toml."""
     from_file = source.place not in (_COMMAND_LINE, _ENVIRONMENT)
-    return ", without quotes" if from_file and isinstance(said, str) and setting.kind in (int, float) else ""
+    return ", without quotes" if from_file and isinstance(given, str) and setting.kind in (int, float) else ""
 
 
-def _place_camera(camera: str, start: Path) -> str:
-    """The camera with its program's path, like every other, from `start`."""
+def _resolve_camera_path(camera: str, start: Path) -> str:
+    """Return the camera with the absolute path of its program."""
     kind, argument = split_camera(camera)
     return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
 
 
 def _to_path(kind: type, value: Any) -> Any:
-    """For msgspec, which does not know paths. Raises ValueError for what is none."""
+    """Convert a string to a path for msgspec, or raise ValueError."""
     if not isinstance(value, str):
         raise ValueError
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"{show(value)} begins with an unknown home folder. Write the whole path.") from None
+        raise ValueError(f"{shorten(value)} begins with an unknown home folder. Write the whole path.") from None

@@ -1,4 +1,4 @@
-"""What is said of a setting: to people who set it, and where its value came from."""
+"""A setting: its help, its names and types, and the source of its value."""
 
 import types
 from collections.abc import Callable
@@ -19,9 +19,9 @@ __all__ = [
     "SettingInfo",
     "Source",
     "flag_of",
-    "strip",
+    "format_default",
+    "strip_limits",
     "variable_of",
-    "write_default",
 ]
 
 ADDRESS = "Address"
@@ -34,16 +34,17 @@ GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
 
 
 class Source(Struct, frozen=True):
-    """Where a value came from: the setting as the person wrote it (`--port`, `DOG_PORT`, `port`), and the place."""
+    """The source of a value: the setting as it was written, and the place."""
 
     written: str
     place: str
 
 
 class SettingInfo(Struct, frozen=True, kw_only=True):
-    """The help of a setting. `expected` says what to write; `none_texts` are the texts that mean "none".
+    """The help of a setting.
 
-    `common` marks the dozen settings that people change: `dog serve --help` and the README show only these.
+    `expected` says what to write; `none_texts` are the texts for None. `common` marks the dozen settings that people
+    change: `dog serve --help` and the README show only these.
     """
 
     group: str
@@ -64,9 +65,10 @@ def variable_of(name: str) -> str:
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """A setting as people see it. `default` is as one writes it; `type` is with its limits, `kind` without.
+    """A setting: its names, types and help.
 
-    `in_file` is false for `config`, which can't be in the file that it names.
+    `default` is its text in the help; `type` has the limits, `kind` has not. `in_file` is False only for `config`,
+    which names the file.
     """
 
     name: str
@@ -85,15 +87,15 @@ class Setting(Struct, frozen=True, kw_only=True):
         return variable_of(self.name)
 
 
-def strip(kind: Any) -> Any:
-    """A type without its limits, and without None."""
+def strip_limits(kind: Any) -> Any:
+    """Return a type without its limits and without None."""
     if get_origin(kind) in (Union, types.UnionType):
-        return strip(next(one for one in get_args(kind) if one is not types.NoneType))
-    return strip(kind.__origin__) if get_origin(kind) is Annotated else kind
+        return strip_limits(next(one for one in get_args(kind) if one is not types.NoneType))
+    return strip_limits(kind.__origin__) if get_origin(kind) is Annotated else kind
 
 
-def write_default(field: msgspec.structs.FieldInfo) -> str:
-    """A field's default as one writes it."""
+def format_default(field: msgspec.structs.FieldInfo) -> str:
+    """Return a field's default as the help shows it."""
     value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
     if value is None or value == () or value == {}:
         return "none"

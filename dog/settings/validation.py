@@ -1,7 +1,7 @@
-"""What a value must be beyond its type and limits.
+"""Checks of a setting's value beyond its type and limits.
 
-Each check gives the value as it is kept, or raises ValueError: with a message, fit to show, where it knows better than
-what the setting says is right, without one elsewhere.
+Each check returns the value to use. It raises ValueError without a message if the setting's `expected` is enough help,
+otherwise with a message to show.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ __all__ = [
     "check_pixel_format",
     "check_resolution",
     "has_password",
-    "show",
+    "shorten",
     "split_camera",
 ]
 
@@ -34,48 +34,48 @@ CAMERA_KINDS = {
     "picamera": ":NUMBER",
     "faulty": ":FAULTS",
 }
-"""Which kinds of camera there are, and what stands behind each."""
+"""The kinds of camera, and the form of the argument of each."""
 
-_SHOWN = 80
+_MAX_SHOWN_CHARACTERS = 80
 _PASSWORD = re.compile(r"(?:^|[&;])[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*=[^&;]", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def show(value: object) -> str:
-    """A value as it is told in an error: short, and on one line."""
+def shorten(value: object) -> str:
+    """Return a value for an error message: short, and on one line."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + "..."
 
 
-def show_camera(value: object) -> str:
-    """The same of a camera, without what may be a password, also where it is mistyped."""
+def redact_camera(value: object) -> str:
+    """Return a camera for an error message, without its password."""
     if not isinstance(value, str):
-        return show(value)
-    return show(re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL))
+        return shorten(value)
+    return shorten(re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL))
 
 
 def split_camera(text: str) -> tuple[str, str]:
-    """`script:./camera_access.sh` as kind and argument; the argument of `test` is empty.
+    """Split a camera such as `script:./snap.sh` into kind and argument.
 
-    Raises ValueError, fit to show, for a kind that is not known and for an argument missing or too many.
+    Raise ValueError with a message if the kind is unknown, or the argument is missing, wrong or not allowed.
     """
     kind, colon, argument = text.partition(":")
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
         known = ", ".join(f"{name}{needed}" for name, needed in CAMERA_KINDS.items())
-        raise ValueError(f"{show_camera(text)} is not a kind of camera. Write one of {known}.")
+        raise ValueError(f"{redact_camera(text)} is not a kind of camera. Write one of {known}.")
     if needs and not argument:
-        raise ValueError(f"{show_camera(text)} needs something after the colon. Write {kind}{needs}.")
+        raise ValueError(f"{redact_camera(text)} needs something after the colon. Write {kind}{needs}.")
     if colon and not needs:
-        raise ValueError(f"{show_camera(text)} takes nothing after the colon. Write {kind}.")
-    if needs == "://ADDRESS" and not _is_address(text):
-        raise ValueError(f"{show_camera(text)} is not a valid URL. Write one such as {kind}://192.0.2.7/stream.")
+        raise ValueError(f"{redact_camera(text)} takes nothing after the colon. Write {kind}.")
+    if needs == "://ADDRESS" and not _is_url(text):
+        raise ValueError(f"{redact_camera(text)} is not a valid URL. Write one such as {kind}://192.0.2.7/stream.")
     if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
-        raise ValueError(f"{show_camera(text)} has no number after the colon. Write {kind}:0 for the first camera.")
+        raise ValueError(f"{redact_camera(text)} has no number after the colon. Write {kind}:0 for the first camera.")
     return kind, argument
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return bool(parts.hostname) and parts.port != 0
@@ -89,7 +89,7 @@ def check_camera(value: str) -> str:
 
 
 def has_password(camera: str) -> bool:
-    """Whether the camera's address holds one, before its host or in its query."""
+    """Return True if the camera's URL has a password, even in its query."""
     parts = urlsplit(camera)
     return bool(parts.password) or bool(_PASSWORD.search(parts.query))
 
@@ -108,7 +108,7 @@ def check_pixel_format(value: str | None) -> str | None:
 
 def check_host(value: str) -> str:
     if re.fullmatch(r"[^:]+:\d+", value):
-        raise ValueError(f"{show(value)} contains a port. Leave it out, and write the port as the setting port.")
+        raise ValueError(f"{shorten(value)} contains a port. Leave it out, and write the port as the setting port.")
     if not re.fullmatch(r"[\w.:%-]+", value):
         raise ValueError
     return value
@@ -118,7 +118,7 @@ def check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     for one in value:
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", one):
             raise ValueError(
-                f"{show(one)} is not a host name. Write one such as dog.lan, without a scheme, a port or a path."
+                f"{shorten(one)} is not a host name. Write one such as dog.lan, without a scheme, a port or a path."
             )
     return tuple(one.lower() for one in value)
 
@@ -129,7 +129,7 @@ def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
             ipaddress.ip_network(one)
         except ValueError:
             raise ValueError(
-                f"{show(one)} is not an address or a network. Write one such as 127.0.0.1 or 10.0.0.0/8."
+                f"{shorten(one)} is not an address or a network. Write one such as 127.0.0.1 or 10.0.0.0/8."
             ) from None
     return value
 
@@ -150,20 +150,20 @@ def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             origin, path = _split_url(one)
         except ValueError:
-            raise ValueError(f"{show(one)} is not an origin. Write one such as https://example.org.") from None
+            raise ValueError(f"{shorten(one)} is not an origin. Write one such as https://example.org.") from None
         if path not in ("", "/"):
-            raise ValueError(f"{show(one)} has a path. Remove everything after the host or the port.")
+            raise ValueError(f"{shorten(one)} has a path. Remove everything after the host or the port.")
         origins.append(origin)
     return tuple(origins)
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """An http(s) address's origin, as a browser writes it in `Origin`, and the path behind it."""
+    """Split an http(s) URL into the origin, as browsers send it, and path."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError from None  # its own words don't say what to write
+        raise ValueError from None  # its message does not say what to write
     if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:.]+", host):
         raise ValueError
     if "@" in parts.netloc or "?" in url or "#" in url:

@@ -1,23 +1,24 @@
-"""Snapshots: the pictures on disk, their thumbnails and their index. The store alone knows where files lie.
+"""The album of snapshots on disk: images, thumbnails and their index.
 
-names.py        what a snapshot is, its id, and the path that says it all   nothing
-files.py        files that survive a power cut                              disk, errors, trees
-lock.py         the folder is this server's alone                           errors
-reading.py      pictures read back, the newest few from memory              errors, files
-doubts.py       a doubt of the clock, and its confirmation by a command     files
-ledger.py       what is removed, pinned, given away; clocks, wrong dates    names
-index.py        the SQLite index, made again but for its ledger             ledger, names
-folder.py       what lies in the folder                                     names
-reconciling.py  making the index say what the folder says                   folder, index
-keeping.py      which snapshots make room for others                        index
-timekeeping.py  the time, remembered, and the doubt that it is right        doubts, index
-succession.py   an index in the place of another, which it learns from      disk, index
-archive.py      the folder and its index together; blocking                 all of the above
-store.py        SnapshotStore: all of it behind threads of its own          archive, reading
-checking.py     every file held against the index                           lock, reading, reconciling, succession
-rebuilding.py   the index made again, while no server has the folder        checking, succession
-purging.py      what is too old or too much deleted by a command            archive, checking, doubts
-exporting.py    the originals as a zip or a tar                             disk, folder, reading
+Each module imports only modules above it:
+
+names               the Snapshot, its id, and its path, which holds all that finds the image again
+lock                a file lock: one server uses the folder
+image_files         read images back; a cache of the newest
+clock_confirmation  files by which a command confirms the clock of a running server
+durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates
+index               the SQLite index, which can be rebuilt, with the durable facts
+folder              list the days and files of the folder
+reconcile           make the index agree with the folder
+retention           the limits, and which snapshots to remove
+timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
+index_replacement   replace an index, and carry over what only the old one has
+album               the folder and its index together; blocking
+store               SnapshotStore: the album in threads, for the event loop
+verify              `dog album verify`: compare every file with the index
+rebuild             `dog album rebuild`: make a new index from the folder
+purge               `dog album purge`: delete by the limits, and confirm the clock
+export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share

@@ -1,7 +1,7 @@
-"""Files by which a person confirms the clock of a running server, because only the server may use the index.
+"""Files by which a person confirms the clock of a running server.
 
-    <folder>/.dog/clock-in-doubt     while the clock is in doubt: what it says, and what was expected
-    <folder>/.dog/clock-confirmed    the same file, which a command renamed; the server removes it
+    <folder>/.dog/clock-in-doubt     the doubt, while there is one: the clock's time and the expected time
+    <folder>/.dog/clock-confirmed    the same file, renamed by a command; the server removes it
 
 A confirmation names the doubt that it is for, so that it does not confirm a later one. Everything here blocks.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dog.clock import Doubt
-from dog.files import remove
+from dog.files import remove_file
 
 __all__ = ["DoubtFiles"]
 
@@ -24,27 +24,27 @@ class DoubtFiles:
     def __init__(self, private: Path) -> None:
         self._doubt = private / "clock-in-doubt"
         self._confirmed = private / "clock-confirmed"
-        self._noted: Doubt | None = None
+        self._published: Doubt | None = None
         self._is_current = False
 
     # ---- the server's side
 
-    def note(self, doubt: Doubt | None) -> None:
-        """Say that the clock is in doubt, or that it is not, and that any confirmation was noticed."""
-        if self._is_current and doubt == self._noted:
+    def write(self, doubt: Doubt | None) -> None:
+        """Write or remove the server's doubt. Acknowledge any confirmation."""
+        if self._is_current and doubt == self._published:
             return
         if doubt is None:
-            remove(self._doubt)
+            remove_file(self._doubt)
         else:
-            beside = self._doubt.with_name(f"{self._doubt.name}.new")
-            beside.write_bytes(msgspec.json.encode(doubt))
-            os.replace(beside, self._doubt)
-        remove(self._confirmed)
-        self._noted, self._is_current = doubt, True
+            temp_path = self._doubt.with_name(f"{self._doubt.name}.new")
+            temp_path.write_bytes(msgspec.json.encode(doubt))
+            os.replace(temp_path, self._doubt)
+        remove_file(self._confirmed)
+        self._published, self._is_current = doubt, True
 
     def confirmed(self) -> Doubt | None:
-        """Return the doubt that a person has confirmed. The next `note` says that this was noticed."""
-        if self._noted is None:
+        """Return the doubt that a person confirmed, for `write` to acknowledge."""
+        if self._published is None:
             return None
         confirmed = _read(self._confirmed)
         self._is_current = confirmed is None
@@ -53,19 +53,19 @@ class DoubtFiles:
     # ---- the command's side
 
     def read(self) -> Doubt | None:
-        """Return the doubt of the server that has the folder; None if it trusts its clock."""
+        """Return the running server's doubt, or None if it trusts its clock."""
         return _read(self._doubt)
 
     def confirm(self) -> bool:
-        """Confirm the clock of the server that has the folder. Return False if it is not in doubt."""
+        """Confirm the running server's clock. Return False if it is not in doubt."""
         try:
             os.rename(self._doubt, self._confirmed)
         except FileNotFoundError:
             return False
         return True
 
-    def is_noticed(self) -> bool:
-        """Return True if the server has noticed the confirmation."""
+    def is_acknowledged(self) -> bool:
+        """Return True if the server has acknowledged the confirmation."""
         return not self._confirmed.exists()
 
 

@@ -1,8 +1,7 @@
-"""Facts that no image and no folder holds: removed ids, pins, share links, the time at which the wall clock was last
-trusted, and the photos that a wrong clock dated.
+"""Facts that no image holds, in tables of their own in the index's file.
 
-They have tables of their own in the index's file. Decisions of a person are synced at once. If the index is rebuilt,
-all are carried over as far as they can be read.
+They are removed ids, pins, share links, the last trusted time, and wrongly dated photos. Decisions of a person are
+synced at once. If the index is rebuilt, all are carried over as far as they can be read.
 """
 
 import contextlib
@@ -14,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import EARLIEST
-from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, milliseconds
+from dog.clock import MIN_WALL_TIME
+from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, to_milliseconds
 
 __all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
 
@@ -45,21 +44,20 @@ CREATE TABLE IF NOT EXISTS clock (
 );
 CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITHOUT ROWID;
 """
-"""Tables on their own, because they are added to the index of an earlier version, which stays as it is otherwise.
+"""Tables that are added to the index of an earlier version, which otherwise stays as it is.
 
-`misdated` has the photos whose own date is not trusted. `taken_at` is the time that counts for their age; NULL while it
-is not known.
+`misdated` has photos with a wrong date. Their age counts from `taken_at`, which is NULL while it is unknown.
 """
 _TABLES = ("pins", "removed", "shares", "secret")
-_REMEMBERED = dt.timedelta(days=365)
-"""How long an id that was removed is known as such: as long as a browser keeps its cookie."""
+_REMOVAL_RETENTION = dt.timedelta(days=365)
+"""Time for which a removed id is kept: as long as a browser keeps its cookie."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A link that was given away, to one snapshot. Times are aware, in whole milliseconds."""
+    """A share link to one snapshot. Times are aware, in whole milliseconds."""
 
     id: str
     snapshot: str
@@ -68,7 +66,10 @@ class Share:
 
 
 class DurableFacts:
-    """The tables of an open database. Every method blocks and raises sqlite3.Error as it comes."""
+    """The tables of durable facts. Methods block and raise sqlite3.Error.
+
+    Those that are marked with "transaction" need a `synced_transaction` around them.
+    """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -76,8 +77,8 @@ class DurableFacts:
             database.execute(f"SELECT * FROM {table} LIMIT 0")
 
     @contextlib.contextmanager
-    def durably(self) -> Iterator[None]:
-        """All of it or, when it fails, none; and on the disk when it returns."""
+    def synced_transaction(self) -> Iterator[None]:
+        """Run a transaction that is on the disk when this returns."""
         database = self._database
         database.execute("PRAGMA synchronous = FULL")
         try:
@@ -92,14 +93,15 @@ class DurableFacts:
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA synchronous = NORMAL")
 
-    # ---- what was removed
+    # ---- removals
 
-    def note_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Inside `durably`. Their pins and links go with them."""
+    def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
+        """Add removed snapshots. Delete their pins and links. (Transaction.)"""
+        removed_at = to_milliseconds(now)
         self._database.executemany(
             "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (each.id, each.camera, each.capture, milliseconds(each.captured_at), each.suffix, milliseconds(now))
+                (each.id, each.camera, each.capture, to_milliseconds(each.captured_at), each.suffix, removed_at)
                 for each in snapshots
             ),
         )
@@ -109,7 +111,7 @@ class DurableFacts:
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
 
     def find_removed(self, snapshot_id: str) -> SnapshotName | None:
-        """What was known of it; None where no snapshot of this id was removed within the last year."""
+        """Return the name of a snapshot removed within the last year, or None."""
         row = self._database.execute(
             "SELECT id, camera, capture, captured_at, suffix FROM removed WHERE id = ?", (snapshot_id,)
         ).fetchone()
@@ -120,19 +122,20 @@ class DurableFacts:
 
     # ---- pins
 
-    def pin(self, snapshot_id: str, pinned: bool) -> None:
-        """Inside `durably`."""
+    def set_pinned(self, snapshot_id: str, pinned: bool) -> None:
+        """Pin or unpin a snapshot. (Transaction.)"""
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
 
-    # ---- links that were given away
+    # ---- share links
 
     def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
-        share = Share(make_id(), snapshot_id, _whole(now), _whole(expires_at))
-        with self.durably():
+        """Create a share link."""
+        share = Share(make_id(), snapshot_id, _in_whole_milliseconds(now), _in_whole_milliseconds(expires_at))
+        with self.synced_transaction():
             self._database.execute(
                 "INSERT INTO shares VALUES (?, ?, ?, ?)",
-                (share.id, share.snapshot, milliseconds(share.created_at), milliseconds(share.expires_at)),
+                (share.id, share.snapshot, to_milliseconds(share.created_at), to_milliseconds(share.expires_at)),
             )
         return share
 
@@ -141,20 +144,20 @@ class DurableFacts:
         return rows[0] if rows else None
 
     def shares_of(self, snapshot_id: str) -> list[Share]:
-        """The oldest first."""
+        """Return the share links of a snapshot, oldest first."""
         return self._shares("snapshot = ?", snapshot_id)
 
     def revoke(self, share_id: str) -> bool:
-        """Whether there was such a link."""
-        with self.durably():
+        """Delete a share link. Return True if it existed."""
+        with self.synced_transaction():
             return self._database.execute("DELETE FROM shares WHERE id = ?", (share_id,)).rowcount > 0
 
     def secret(self) -> bytes:
-        """What links are signed with: 32 random bytes, made when they are first asked for."""
+        """Return the key that signs share links: 32 random bytes."""
         row = self._database.execute("SELECT value FROM secret").fetchone()
         if row is None:
             row = (secrets.token_bytes(32),)
-            with self.durably():
+            with self.synced_transaction():
                 self._database.execute("INSERT INTO secret VALUES (?)", row)
         return bytes(row[0])
 
@@ -170,7 +173,7 @@ class DurableFacts:
     # ---- the clock
 
     def trusted_at(self) -> dt.datetime | None:
-        """Return when the clock was last trusted, by itself; None if that is not known."""
+        """Return the time of the last trusted clock, or None if unknown."""
         row = self._database.execute("SELECT trusted_at FROM clock").fetchone()
         try:
             return None if row is None else from_milliseconds(row[0])
@@ -178,82 +181,82 @@ class DurableFacts:
             return None
 
     def note_trusted(self, now: dt.datetime) -> None:
-        """Remember that the clock is trusted."""
-        self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (milliseconds(now),))
+        """Store the time of a trusted clock."""
+        self._database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (to_milliseconds(now),))
 
-    def doubt_date(self, snapshot_id: str) -> None:
-        """Note that the date of a snapshot is not trusted. Synced, so that it is known after a power cut, too."""
-        with self.durably():
+    def distrust_date(self, snapshot_id: str) -> None:
+        """Mark the date of a snapshot as not trusted, synced."""
+        with self.synced_transaction():
             self._database.execute("INSERT OR IGNORE INTO misdated VALUES (?, NULL)", (snapshot_id,))
 
     def trust_dates(self, after: int, until: int) -> None:
-        """Trust the dates of the captures with these numbers: above `after`, up to `until`. Inside `durably`."""
+        """Trust the dates of captures above `after`, up to `until`. (Transaction.)"""
         self._database.execute(
             "DELETE FROM misdated WHERE id IN (SELECT id FROM snapshots WHERE capture > ? AND capture <= ?)",
             (after, until),
         )
 
     def correct_dates(self, after: int, until: int, jump: dt.timedelta) -> None:
-        """Have these captures count as taken by so much later than they are dated. Inside `durably`."""
+        """Count these captures as taken later, by `jump`. (Transaction.)"""
         self._database.execute(
             "INSERT OR REPLACE INTO misdated"
             " SELECT id, captured_at + ? FROM snapshots WHERE capture > ? AND capture <= ?",
             (jump // dt.timedelta(milliseconds=1), after, until),
         )
 
-    def end_doubts(self, now: dt.datetime) -> None:
-        """Have all whose time is still unknown count as taken now, which is later than they were. Inside `durably`."""
-        self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (milliseconds(now),))
+    def resolve_unknown_dates(self, now: dt.datetime) -> None:
+        """Count all with an unknown time as taken now. (Transaction.)"""
+        self._database.execute("UPDATE misdated SET taken_at = ? WHERE taken_at IS NULL", (to_milliseconds(now),))
 
-    def forget_old(self, now: dt.datetime) -> None:
-        """Delete the removals, and the expired links, that are older than a year. Inside `durably`.
+    def delete_expired(self, now: dt.datetime) -> None:
+        """Delete removals and expired links older than a year. (Transaction.)
 
-        A date before the project has an unknown age.
+        Entries with a date before the project are kept, because their age is unknown.
         """
-        between = milliseconds(EARLIEST), milliseconds(now - _REMEMBERED)
+        between = to_milliseconds(MIN_WALL_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
 
-    # ---- what is carried over
+    # ---- carrying over from an old index
 
     def carry_over(self, damaged: Path) -> None:
-        """All that can still be read from the tables of an index that can't be used any more."""
+        """Copy the readable rows from the tables of an old or damaged index."""
         if not damaged.is_file():
             return
         try:
             old = sqlite3.connect(damaged, isolation_level=None)
-            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # as the index has it: no shared memory
+            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared memory, as in the index
         except sqlite3.Error as error:
-            log.warning("pins, removals and links of %s are lost: %s", damaged, error)
+            log.warning("%s can't be opened; its pins, removals and share links are lost: %s", damaged, error)
             return
         with contextlib.closing(old):
             for table in (*_TABLES, "clock", "misdated"):
-                self._carry_over(old, table)
+                self._carry_over_table(old, table)
 
-    def _carry_over(self, old: sqlite3.Connection, table: str) -> None:
+    def _carry_over_table(self, old: sqlite3.Connection, table: str) -> None:
         count = 0
         try:
-            with self.durably():
+            with self.synced_transaction():
                 width = len(self._database.execute(f"SELECT * FROM {table} LIMIT 0").description)
                 places = ", ".join("?" * width)
-                for row in _read(old, table):
+                for row in _read_rows(old, table):
                     self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
                     count += 1
         except sqlite3.Error as error:
-            log.warning("%s of the old index can't be carried over: %s", table, error)
+            log.warning("The table %s of the old index can't be carried over: %s", table, error)
         else:
             if count:
-                log.info("%d rows of %s are carried over from the old index.", count, table)
+                log.info("%d rows of the table %s were carried over from the old index.", count, table)
 
 
-def _read(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
-    """Row by row, up to where it is damaged."""
+def _read_rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a table up to the first damage."""
     try:
         yield from database.execute(f"SELECT * FROM {table}")
     except sqlite3.Error as error:
         if "no such table" not in str(error):
-            log.warning("%s of the old index can't be read to its end: %s", table, error)
+            log.warning("The table %s of the old index can't be read to its end: %s", table, error)
 
 
-def _whole(moment: dt.datetime) -> dt.datetime:
-    return from_milliseconds(milliseconds(moment))
+def _in_whole_milliseconds(moment: dt.datetime) -> dt.datetime:
+    return from_milliseconds(to_milliseconds(moment))

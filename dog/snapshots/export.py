@@ -1,8 +1,8 @@
-"""The originals of an album as one archive: a zip or a tar, stored as they are, oldest first, under their own names.
+"""Write the originals of an album into one zip or tar.
 
-It needs the folder alone, whose names say all, and no lock: a server may take photos and remove others meanwhile. A
-photo is read whole before its place in the archive is begun, so that one that goes leaves no gap. An archive that
-is not finished has no end, so that nobody takes it for a whole one. Everything here blocks.
+They are uncompressed, oldest first, under their own paths. No lock is needed: a server may add and remove photos at the
+same time. A photo is read completely before its entry begins, so that a removed one leaves no gap. An unfinished
+archive has no end record, so that it is not mistaken for a complete one. Everything here blocks.
 """
 
 import contextlib
@@ -23,47 +23,47 @@ from dog.errors import StorageError
 from dog.files import link_new, sync_folder
 from dog.images import MAX_IMAGE_BYTES
 from dog.snapshots.folder import list_day, list_days
-from dog.snapshots.image_files import SnapshotGone, read_picture
+from dog.snapshots.image_files import SnapshotGone, read_image
 from dog.snapshots.names import SnapshotName, make_id, parse_path
 
-__all__ = ["Exported", "Kind", "Stream", "export", "list_photos", "write_beside"]
+__all__ = ["ExportedPhoto", "Kind", "Stream", "export", "list_photos", "write_archive"]
 
 Kind = Literal["zip", "tar"]
 
-_MODE = stat.S_IFREG | 0o644
-_FIRST_OF_ZIP: Final = (1980, 1, 1, 0, 0, 0)
-_LAST_OF_ZIP: Final = (2107, 12, 31, 23, 59, 58)
-_TIMESTAMP: Final = 0x5455
-"""The extra field of a zip with the time in UTC: its own time is that of a clock on the wall, to two seconds."""
+_FILE_MODE = stat.S_IFREG | 0o644
+_MIN_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_MAX_ZIP_TIME: Final = (2107, 12, 31, 23, 59, 58)
+_ZIP_TIMESTAMP_FIELD: Final = 0x5455
+"""A zip's extra field with the time in UTC: the standard field has local time, to two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """A photo that goes into the archive: its path below the folder, what that says, and its size in bytes."""
+class ExportedPhoto:
+    """A photo for the archive: its path, the parts of it, and its size."""
 
     path: str
-    taken: SnapshotName
+    name: SnapshotName
     size: int
 
 
 def list_photos(
     root: Path, *, first: dt.date | None = None, last: dt.date | None = None, camera: str | None = None
-) -> list[Exported]:
-    """The photos of these days in UTC, both included, that are there now; the oldest first. Raises OSError."""
-    found: list[Exported] = []
+) -> list[ExportedPhoto]:
+    """List the photos from `first` to `last` in UTC, oldest first."""
+    found: list[ExportedPhoto] = []
     for day in sorted(list_days(root)[0]):
         if (first and day < f"{first:%Y/%m/%d}") or (last and day > f"{last:%Y/%m/%d}"):
             continue
-        with contextlib.suppress(FileNotFoundError):  # it was the last of its day that went
-            for path, size in list_day(root, day).pictures.items():
-                taken = parse_path(path)
-                if taken and size and camera in (None, taken.camera):  # an empty one is about to be saved
-                    found.append(Exported(path, taken, size))
-    return sorted(found, key=lambda photo: (photo.taken.captured_at, photo.taken.capture, photo.path))
+        with contextlib.suppress(FileNotFoundError):  # the day's last photo was removed
+            for path, size in list_day(root, day).images.items():
+                name = parse_path(path)
+                if name and size and camera in (None, name.camera):  # an empty file is a save in progress
+                    found.append(ExportedPhoto(path, name, size))
+    return sorted(found, key=lambda photo: (photo.name.captured_at, photo.name.capture, photo.path))
 
 
 class Stream(io.RawIOBase):
-    """A descriptor that is only ever written to, such as a pipe: nothing waits in a buffer. Raises OSError."""
+    """A write-only, unbuffered stream to a descriptor. Raises OSError."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -79,58 +79,58 @@ class Stream(io.RawIOBase):
 
 
 class _Archive(Protocol):
-    def add(self, photo: Exported, data: bytes) -> None: ...
+    def add(self, photo: ExportedPhoto, data: bytes) -> None: ...
 
     def finish(self) -> None: ...
 
-    def abandon(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class _Zip:
     def __init__(self, sink: IO[bytes]) -> None:
         self._archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)
 
-    def add(self, photo: Exported, data: bytes) -> None:
-        at = photo.taken.captured_at
-        member = zipfile.ZipInfo(photo.path, _find_wall_clock(at))
-        member.external_attr = _MODE << 16
+    def add(self, photo: ExportedPhoto, data: bytes) -> None:
+        at = photo.name.captured_at
+        member = zipfile.ZipInfo(photo.path, _zip_time(at))
+        member.external_attr = _FILE_MODE << 16
         seconds = int(at.timestamp())
         if -(2**31) <= seconds < 2**31:
-            member.extra = struct.pack("<HHBi", _TIMESTAMP, 5, 1, seconds)
+            member.extra = struct.pack("<HHBi", _ZIP_TIMESTAMP_FIELD, 5, 1, seconds)
         self._archive.writestr(member, data)
 
     def finish(self) -> None:
         self._archive.close()
 
-    def abandon(self) -> None:
-        self._archive.fp = None  # it would write its end when it is let go of
+    def abort(self) -> None:
+        self._archive.fp = None  # else its destructor writes the end record
 
 
-def _find_wall_clock(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
-    """As near as a zip can say it: a camera whose clock was never set takes photos in 1970."""
+def _zip_time(at: dt.datetime) -> tuple[int, int, int, int, int, int]:
+    """Return local time, within a zip's range of years."""
     local = at.astimezone()
     clock = (local.year, local.month, local.day, local.hour, local.minute, local.second)
-    return min(max(clock, _FIRST_OF_ZIP), _LAST_OF_ZIP)
+    return min(max(clock, _MIN_ZIP_TIME), _MAX_ZIP_TIME)
 
 
 class _Tar:
     def __init__(self, sink: IO[bytes]) -> None:
         self._archive = tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see finish
 
-    def add(self, photo: Exported, data: bytes) -> None:
+    def add(self, photo: ExportedPhoto, data: bytes) -> None:
         member = tarfile.TarInfo(photo.path)
         member.size = len(data)
-        member.mtime = photo.taken.captured_at.timestamp()
-        member.mode = stat.S_IMODE(_MODE)
+        member.mtime = photo.name.captured_at.timestamp()
+        member.mode = stat.S_IMODE(_FILE_MODE)
         self._archive.addfile(member, io.BytesIO(data))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # kept for who asks what is in it: nobody
+        self._archive.members.clear()  # type: ignore[attr-defined]  # saves memory
 
     def finish(self) -> None:
         self._archive.close()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         stream: Any = self._archive.fileobj
-        stream.closed = True  # it would write what it still holds when it is let go of
+        stream.closed = True  # else its destructor writes the rest of its buffer
 
 
 _ARCHIVES: Final[dict[Kind, Callable[[IO[bytes]], _Archive]]] = {"zip": _Zip, "tar": _Tar}
@@ -138,16 +138,17 @@ _ARCHIVES: Final[dict[Kind, Callable[[IO[bytes]], _Archive]]] = {"zip": _Zip, "t
 
 def export(
     root: Path,
-    photos: list[Exported],
+    photos: list[ExportedPhoto],
     kind: Kind,
     sink: IO[bytes],
     *,
     left_out: Callable[[str, str], object],
     advance: Callable[[int], object],
 ) -> int:
-    """Write the photos into an archive; how many there are in it. Raises OSError for the sink alone.
+    """Write photos into an archive, and return their number.
 
-    `left_out` is told the path of a photo that can't be had any more, and why; `advance` how many bytes are done.
+    `left_out` is called with the path of a photo that can't be read, and the reason; `advance` with each photo's size.
+    Raises OSError only for the sink.
     """
     archive = _ARCHIVES[kind](sink)
     count = 0
@@ -163,7 +164,7 @@ def export(
             advance(photo.size)
         archive.finish()
     except BaseException:
-        archive.abandon()
+        archive.abort()
         raise
     return count
 
@@ -171,25 +172,25 @@ def export(
 def _read(path: Path, size: int) -> bytes:
     if size > MAX_IMAGE_BYTES:
         raise SnapshotGone(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB and is not a photo of D.O.G.")
-    return read_picture(path, size)
+    return read_image(path, size)
 
 
 @contextlib.contextmanager
-def write_beside(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """A file that gets its name when all of it is written and synced; else nothing of it is left.
+def write_archive(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """Write a file that gets its name when it is complete and synced.
 
-    Raises FileExistsError where something has the name by then, but for a file that may be overwritten; and OSError.
+    Raises OSError, and FileExistsError if the name is taken and `overwrite` is False.
     """
-    beside = path.with_name(f".{make_id()}.part")
+    temp_path = path.with_name(f".{make_id()}.part")
     try:
-        with open(beside, "xb") as file:
+        with open(temp_path, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
-            os.replace(beside, path)
+            os.replace(temp_path, path)
         else:
-            link_new(beside, path)
+            link_new(temp_path, path)
         sync_folder(path.parent)
     finally:
-        files.remove(beside)
+        files.remove_file(temp_path)

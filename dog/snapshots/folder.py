@@ -1,52 +1,52 @@
-"""What lies in the folder: its days, and in each the names of our pictures and thumbnails. No file is opened."""
+"""List the folder of snapshots: its days, images and thumbnails."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dog.snapshots.names import is_picture, is_thumbnail
+from dog.snapshots.names import is_image_path, is_thumbnail_path
 
 __all__ = ["Listing", "list_day", "list_days"]
 
 
 @dataclass(slots=True)
 class Listing:
-    """What lies in some of the folder. Paths are relative to it, with slashes.
+    """The files of one day. Paths are relative to the store's folder.
 
-    Of each picture there is the size in bytes. Hidden files of others are not even counted as `foreign`.
+    `images` has sizes in bytes. `foreign` counts files that are not ours, except hidden ones.
     """
 
-    pictures: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
     thumbnails: set[str] = field(default_factory=set)
     foreign: int = 0
 
 
 def list_days(root: Path) -> tuple[dict[str, int], int]:
-    """Each `YYYY/MM/DD` there is, with when its folder was changed last, in ns; and how much beside is not ours.
+    """Return each day's folder mtime in ns, and the number of foreign entries.
 
-    A folder is changed when something in it comes, goes or gets another name. No symbolic link is followed.
+    The mtime changes when a file is added, removed or renamed. No symbolic link is followed.
     """
     days: dict[str, int] = {}
     foreign = Listing()
-    for year in _numbered(root, 4, foreign):
-        for month in _numbered(year, 2, foreign):
-            for day in _numbered(month, 2, foreign):
+    for year in _number_folders(root, 4, foreign):
+        for month in _number_folders(year, 2, foreign):
+            for day in _number_folders(month, 2, foreign):
                 days[f"{year.name}/{month.name}/{day.name}"] = day.stat(follow_symlinks=False).st_mtime_ns
     return days, foreign.foreign
 
 
 def list_day(root: Path, day: str) -> Listing:
-    """Look into one day's folder and no deeper. No symbolic link to a picture is followed."""
+    """List one day's folder, not recursively. No symbolic link is followed."""
     listing = Listing()
     with os.scandir(root / day) as entries:
         for entry in entries:
-            _note(entry, f"{day}/{entry.name}", listing)
+            _classify(entry, f"{day}/{entry.name}", listing)
     return listing
 
 
-def _numbered(folder: Path | os.DirEntry[str], digits: int, listing: Listing) -> Iterator[os.DirEntry[str]]:
-    """The folders with a number for a name; everything else counts as foreign."""
+def _number_folders(folder: Path | os.DirEntry[str], digits: int, listing: Listing) -> Iterator[os.DirEntry[str]]:
+    """Yield the folders whose name is a number. Count the rest as foreign."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
@@ -56,12 +56,12 @@ def _numbered(folder: Path | os.DirEntry[str], digits: int, listing: Listing) ->
                 listing.foreign += 1
 
 
-def _note(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
+def _classify(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
     if entry.is_file(follow_symlinks=False):
-        if is_picture(path):
-            listing.pictures[path] = entry.stat(follow_symlinks=False).st_size
+        if is_image_path(path):
+            listing.images[path] = entry.stat(follow_symlinks=False).st_size
             return
-        if is_thumbnail(path):
+        if is_thumbnail_path(path):
             listing.thumbnails.add(path)
             return
     if not entry.name.startswith("."):

@@ -1,8 +1,7 @@
-"""Pictures read back: as they were saved or not at all, and the newest few from memory.
+"""Read images and thumbnails from disk, or from a cache of the newest.
 
-A file that somebody has removed, cut short or made into something else is never given as a picture; whether every byte
-of it is the camera's is not looked at each time. What was checked and
-synced when it was saved may be given from memory for as long as it is kept there.
+A file that was removed, truncated or replaced by something else is never returned. Hashes are not checked here, but in
+verify.py. The cache holds images that were checked and synced when they were saved.
 """
 
 import errno
@@ -16,61 +15,61 @@ from dog import files
 from dog.errors import DogError, StorageError
 
 __all__ = [
-    "LARGEST_MEMORY",
+    "MAX_CACHE_BYTES",
     "ByteCache",
     "SnapshotGone",
-    "StoredPicture",
-    "check_picture",
+    "StoredImage",
+    "check_image",
+    "read_image",
     "read_part",
-    "read_picture",
     "read_thumbnail",
 ]
 
-LARGEST_MEMORY: Final = 64 * 1024 * 1024
-"""Bytes, pictures and thumbnails together: some 280 photos of 1280 x 720, as cameras compress them."""
-_LARGEST_THUMBNAIL = 1024 * 1024
-"""Of 320 x 320 pixels: uncompressed it is 300 kB."""
+MAX_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Images and thumbnails together: some 280 photos of 1280 x 720, as cameras compress them."""
+_MAX_THUMBNAIL_BYTES = 1024 * 1024
+"""More than any thumbnail: 320 x 320 pixels are 300 kB uncompressed."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+_GONE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class SnapshotGone(DogError):
-    """A snapshot whose file is not there any more, or not as it was saved. `str()` is fit to show."""
+    """The file of a snapshot is missing or damaged. Users may see the text."""
 
 
-def read_picture(path: Path, size: int) -> bytes:
-    """The file, which must be of this size in bytes. Raises SnapshotGone and StorageError."""
+def read_image(path: Path, size: int) -> bytes:
+    """Return a file of this size. Raises SnapshotGone and StorageError."""
     return _read(path, size, size)
 
 
 def read_thumbnail(path: Path) -> bytes:
-    """A thumbnail of ours, a JPEG that ends where it should. Raises SnapshotGone and StorageError."""
-    data = _read(path, 1, _LARGEST_THUMBNAIL)
+    """Return a complete JPEG thumbnail. Raises SnapshotGone, StorageError."""
+    data = _read(path, 1, _MAX_THUMBNAIL_BYTES)
     if not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
         raise SnapshotGone("The thumbnail of this photo is damaged.")
     return data
 
 
-def check_picture(path: Path, size: int) -> None:
-    """Raise what `read_picture` raises for the file, without reading it."""
+def check_image(path: Path, size: int) -> None:
+    """Raise the errors of `read_image`, without reading the file."""
     read_part(path, size, 0, 0)
 
 
 def read_part(path: Path, size: int, start: int, stop: int) -> bytes:
-    """Return the bytes from `start` to `stop` of a file of `size` bytes. Raises SnapshotGone and StorageError."""
+    """Return a part of a file of `size` bytes. Errors as for `read_image`."""
     return _read(path, size, size, start, stop)
 
 
-def _read(path: Path, least: int, most: int, start: int = 0, stop: int | None = None) -> bytes:
+def _read(path: Path, min_size: int, max_size: int, start: int = 0, stop: int | None = None) -> bytes:
     try:
-        # Opening a pipe must not wait for somebody to write to it.
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SnapshotGone("The file of this photo was replaced by something else.")
-            if not least <= status.st_size <= most:
+            if not min_size <= status.st_size <= max_size:
                 raise SnapshotGone("The file of this photo is damaged: its size has changed.")
             size = (status.st_size if stop is None else stop) - start
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -79,16 +78,16 @@ def _read(path: Path, least: int, most: int, start: int = 0, stop: int | None = 
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in _GONE_ERRNOS:
             raise SnapshotGone("The file of this photo is gone.") from error
-        raise StorageError(f"The photo can't be read. {files.reason(error)}", detail=str(error)) from error
+        raise StorageError(f"The photo can't be read. {files.os_error_reason(error)}", detail=str(error)) from error
     if data is None or len(data) != size:
-        raise SnapshotGone("The file of this photo is damaged: it was cut short.")
+        raise SnapshotGone("The file of this photo is damaged: it was truncated.")
     return data
 
 
-class StoredPicture:
-    """A picture on the disk that is read in parts: who reads slowly takes the memory of one part."""
+class StoredImage:
+    """An image on disk that is read in parts, to save memory."""
 
     def __init__(self, size: int, read: Callable[[int, int], Awaitable[bytes]]) -> None:
         self._size = size
@@ -100,23 +99,23 @@ class StoredPicture:
 
 
 class ByteCache:
-    """Files by name, at most `largest` bytes of them together; the one that was kept first goes first."""
+    """A cache of files by name. The oldest entry is evicted first."""
 
-    def __init__(self, largest: int = LARGEST_MEMORY) -> None:
+    def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self.size = 0
-        self._largest = largest
+        self._max_bytes = max_bytes
         self._files: dict[str, bytes] = {}
 
-    def keep(self, name: str, data: bytes) -> None:
-        """One that is too large alone is not kept, and takes no other's place. A name is kept once."""
-        if len(data) > self._largest:
+    def add(self, name: str, data: bytes) -> None:
+        """Add a file under a new name. One larger than the cache is ignored."""
+        if len(data) > self._max_bytes:
             return
         self.size += len(data)
         self._files[name] = data
-        while self.size > self._largest:
+        while self.size > self._max_bytes:
             self.size -= len(self._files.pop(next(iter(self._files))))
 
-    def forget(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         self.size -= len(self._files.pop(name, b""))
 
     def get(self, name: str) -> bytes | None:

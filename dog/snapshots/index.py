@@ -1,9 +1,8 @@
-"""The index: one row a snapshot, in SQLite. It says what the folder says, so that it can always be made again.
+"""The SQLite index, one row for each snapshot. It can be rebuilt.
 
-Therefore its rows are not synced one by one (WAL, `synchronous=NORMAL`), and one that is damaged is not mended but
-made again. What the folder does not say is kept beside them, how each picture came about, and the ledger: both are
-carried over then (succession.py), as far as they can be read. Whoever opens an Index uses it in the same thread; every
-method blocks and raises sqlite3.Error as it comes.
+Therefore rows are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged index is not repaired but rebuilt.
+Two things are not in the folder: the origin of each image, and the durable facts. A rebuild carries both over as far as
+they can be read (index_replacement.py). An Index belongs to one thread. Methods block and raise sqlite3.Error.
 """
 
 import datetime as dt
@@ -15,15 +14,15 @@ import msgspec
 
 from dog.files import remove_tree
 from dog.protocol import Quality
-from dog.snapshots import durable_facts as ledger
+from dog.snapshots import durable_facts
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, milliseconds, picture_name
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, image_path, to_milliseconds
 
-__all__ = ["Index", "IndexDamaged", "is_full", "is_surroundings"]
+__all__ = ["Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
 
-_APPLICATION = 0x444F4721
-"""'DOG!', in the file's header: what it is for whoever finds it."""
-_VERSION = 3
+_APPLICATION_ID = 0x444F4721
+"""'DOG!', in the file's header, to identify it."""
+_SCHEMA_VERSION = 3
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
@@ -54,25 +53,28 @@ CREATE TRIGGER rises AFTER INSERT ON snapshots BEGIN
     UPDATE highest SET capture = max(capture, new.capture);
     INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
 END;
-{ledger.SCHEMA}
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
+{durable_facts.SCHEMA}
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
 """
-_OWN = "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
-_SELECT = (
-    f"SELECT {_OWN}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins FROM snapshots"
+_COLUMNS = (
+    "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
 )
-# By the captures' numbers, which rise: the clock may jump back.
+_SELECT = (
+    f"SELECT {_COLUMNS}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins"
+    " FROM snapshots"
+)
+# By capture number, which always rises: the clock may jump back.
 _NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
-# One that was removed has its place still.
-_PLACE = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
+# A removed snapshot still has its position in the order.
+_ORDER_KEY = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
 _BEFORE = (
-    f"(capture, captured_at, id) < ({_PLACE.format(table='snapshots')}"
-    f" UNION ALL {_PLACE.format(table='removed')} LIMIT 1)"
+    f"(capture, captured_at, id) < ({_ORDER_KEY.format(table='snapshots')}"
+    f" UNION ALL {_ORDER_KEY.format(table='removed')} LIMIT 1)"
 )
 
-_SURROUNDINGS = {
+_ENVIRONMENT_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -85,16 +87,16 @@ _SURROUNDINGS = {
 
 
 class IndexDamaged(sqlite3.DatabaseError):
-    """The file is no index of ours, or not whole."""
+    """The file is not an index of this version, or is damaged."""
 
 
-def is_full(error: sqlite3.Error) -> bool:
+def is_disk_full(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_FULL
 
 
-def is_surroundings(error: sqlite3.Error) -> bool:
-    """Whether the disk or another program is at fault, not the file: one made again would fare no better."""
-    return _primary_code(error) in _SURROUNDINGS
+def is_environment_error(error: sqlite3.Error) -> bool:
+    """Return True if the disk or another program is the cause."""
+    return _primary_code(error) in _ENVIRONMENT_CODES
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -103,79 +105,79 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 class Index:
-    """The open index. Opening raises IndexDamaged, too, for a file that is a whole database and yet not ours."""
+    """An open index. Raises IndexDamaged also for a database that is not ours."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
             self._prepare()
-            self.ledger = DurableFacts(self._database)
+            self.facts = DurableFacts(self._database)
         except BaseException:
             self._database.close()
             raise
 
     def _prepare(self) -> None:
-        # The folder is ours alone, and so is the index: no shared memory, which some file systems do not have.
-        self._ask("PRAGMA locking_mode = EXCLUSIVE")
-        self._ask("PRAGMA journal_mode = WAL")
-        self._ask("PRAGMA synchronous = NORMAL")
-        if self._ask("SELECT count(*) FROM sqlite_master") == 0:
+        # The folder's lock protects the index too. EXCLUSIVE avoids shared memory, which some file systems do not have.
+        self._value("PRAGMA locking_mode = EXCLUSIVE")
+        self._value("PRAGMA journal_mode = WAL")
+        self._value("PRAGMA synchronous = NORMAL")
+        if self._value("SELECT count(*) FROM sqlite_master") == 0:
             self._database.executescript(_SCHEMA)
-        version = (self._ask("PRAGMA application_id"), self._ask("PRAGMA user_version"))
-        if version != (_APPLICATION, _VERSION):
-            raise IndexDamaged(f"it has version {version[1]}, not {_VERSION}")
-        self._database.executescript(ledger.CLOCK_SCHEMA)
-        self._ask(f"{_SELECT} LIMIT 0")
-        self._ask("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
-        verdict = self._ask("PRAGMA quick_check(1)")
+        version = (self._value("PRAGMA application_id"), self._value("PRAGMA user_version"))
+        if version != (_APPLICATION_ID, _SCHEMA_VERSION):
+            raise IndexDamaged(f"it has version {version[1]}, not {_SCHEMA_VERSION}")
+        self._database.executescript(durable_facts.CLOCK_SCHEMA)
+        self._value(f"{_SELECT} LIMIT 0")
+        self._value("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
+        verdict = self._value("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise IndexDamaged(str(verdict))
 
     @staticmethod
     def files(path: Path) -> list[Path]:
-        """The index's file, and those that SQLite may have beside it."""
+        """Return the index's file and the other files of SQLite."""
         return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
 
     @staticmethod
     def delete(path: Path) -> None:
-        for name in reversed(Index.files(path)):  # the index last: what lies beside none is that of one put aside
-            remove_tree(name)  # also where somebody put a folder
+        for name in reversed(Index.files(path)):  # the index last: other files without one belong to one set aside
+            remove_tree(name)  # it may be a folder
 
     def close(self) -> None:
-        """Bring everything into the one file and close it. Closed already, does nothing."""
+        """Write everything into one file and close. May be called again."""
         self._database.close()
 
-    # ---- one snapshot after the other
+    # ---- one snapshot
 
     def add(self, snapshot: Snapshot) -> None:
-        """Raises sqlite3.IntegrityError where there is a snapshot of this id or path."""
+        """Add a row. Raise sqlite3.IntegrityError if its id or path exists."""
         origin = snapshot.origin
         if origin.settings is not None:
             self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
         self._database.execute(
-            f"INSERT INTO snapshots (path, {_OWN}, quality, settings)"
+            f"INSERT INTO snapshots (path, {_COLUMNS}, quality, settings)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT number FROM settings WHERE text = ?))",
             (
-                picture_name(snapshot),
+                image_path(snapshot),
                 snapshot.id,
                 snapshot.camera,
                 snapshot.capture,
-                milliseconds(snapshot.captured_at),
+                to_milliseconds(snapshot.captured_at),
                 snapshot.width,
                 snapshot.height,
                 snapshot.bytes,
                 snapshot.content_type,
                 snapshot.sha256,
                 origin.request,
-                None if origin.exposed_until is None else milliseconds(origin.exposed_until),
+                None if origin.exposed_until is None else to_milliseconds(origin.exposed_until),
                 origin.exposure,
                 None if origin.quality is None else msgspec.json.encode(origin.quality).decode(),
                 origin.settings,
             ),
         )
 
-    def forget(self, ids: Iterable[str]) -> None:
-        """Their rows, and nothing else: their pictures are gone. All of them or, when it fails, none."""
+    def delete_rows(self, ids: Iterable[str]) -> None:
+        """Delete the rows of snapshots whose images are gone, in one transaction."""
         self._database.execute("BEGIN")
         try:
             self._delete(ids)
@@ -187,10 +189,10 @@ class Index:
             raise
 
     def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Somebody wants them gone: their rows, and the ledger says so, on the disk when this returns."""
-        with self.ledger.durably():
+        """Delete the rows of snapshots and record their removal, synced."""
+        with self.facts.synced_transaction():
             self._delete(each.id for each in snapshots)
-            self.ledger.note_removed(snapshots, now)
+            self.facts.add_removed(snapshots, now)
 
     def _delete(self, ids: Iterable[str]) -> None:
         self._database.executemany("DELETE FROM snapshots WHERE id = ?", ((each,) for each in ids))
@@ -199,7 +201,7 @@ class Index:
         row = self._database.execute(f"{_SELECT} WHERE id = ?", (snapshot_id,)).fetchone()
         return None if row is None else _snapshot(*row)
 
-    # ---- many of them
+    # ---- several snapshots
 
     def recent(
         self,
@@ -208,9 +210,9 @@ class Index:
         before: str | None = None,
         between: tuple[dt.datetime, dt.datetime] | None = None,
     ) -> list[Snapshot]:
-        """Newest first: by capture, then by time, then by id. An unknown `before` gives none; a removed one will do.
+        """Return snapshots, newest first: by capture, then time, then id.
 
-        `between` has the first moment and the one after the last.
+        `before` is the id of a present or removed snapshot; an unknown one gives none. `between` is half-open.
         """
         where: list[str] = []
         values: list[str | int] = []
@@ -222,46 +224,46 @@ class Index:
             values += (before, before)
         if between is not None:
             where.append("captured_at >= ? AND captured_at < ?")
-            values += (milliseconds(moment) for moment in between)
+            values += (to_milliseconds(moment) for moment in between)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
 
-    def find_taken(self, snapshot_id: str) -> SnapshotName | None:
-        """What is known of it, or was known of one that is removed."""
+    def find_name(self, snapshot_id: str) -> SnapshotName | None:
+        """Return the name of a snapshot, present or removed within a year."""
         snapshot = self.get(snapshot_id)
         if snapshot is None:
-            return self.ledger.find_removed(snapshot_id)
+            return self.facts.find_removed(snapshot_id)
         return SnapshotName(snapshot.id, snapshot.camera, snapshot.capture, snapshot.captured_at, snapshot.suffix)
 
     def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
-        """The next one of the same camera, in the order of `recent`; `snapshot` need not be there any more."""
+        """Return the camera's next snapshot. This one may have been removed."""
         newer = self._list(
             "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",
             snapshot.camera,
             snapshot.capture,
-            milliseconds(snapshot.captured_at),
+            to_milliseconds(snapshot.captured_at),
             snapshot.id,
         )
         return newer[0] if newer else None
 
     def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
-        """Those of a camera since then that were asked for with a key, the oldest first."""
+        """Return a camera's snapshots with an idempotency key, oldest first."""
         return self._list(
             "WHERE captured_at >= ? AND camera = ? AND request IS NOT NULL ORDER BY capture",
-            milliseconds(since),
+            to_milliseconds(since),
             camera,
         )
 
-    def oldest(self, limit: int) -> list[Snapshot]:
-        """Those that are not pinned, the oldest first."""
+    def oldest_unpinned(self, limit: int) -> list[Snapshot]:
+        """Return the snapshots that are not pinned, oldest first."""
         return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
 
     def taken_between(self, first: dt.datetime, end: dt.datetime, limit: int) -> list[Snapshot]:
-        """Return those of them that are dated from the first moment on and were taken before the end.
+        """Return unpinned snapshots dated since `first` and taken before `end`.
 
-        They were taken when they are dated, unless a wrong clock dated them.
+        They were taken at their date, unless a wrong clock dated them.
         """
-        between = milliseconds(first), milliseconds(end), limit
+        between = to_milliseconds(first), to_milliseconds(end), limit
         rest = "AND id NOT IN pins ORDER BY captured_at LIMIT ?"
         return self._list(
             f"WHERE captured_at >= ? AND captured_at < ? AND id NOT IN (SELECT id FROM misdated) {rest}", *between
@@ -270,9 +272,9 @@ class Index:
         )
 
     def newest_time(self, first: dt.datetime) -> dt.datetime | None:
-        """Return when the newest of those that are dated from the first moment on, by no wrong clock, was taken."""
+        """Return the date of the newest correctly dated snapshot since `first`."""
         newest = self._list(
-            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", milliseconds(first), 1
+            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", to_milliseconds(first), 1
         )
         return newest[0].captured_at if newest else None
 
@@ -280,43 +282,43 @@ class Index:
         return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]
 
     def count(self) -> int:
-        return int(str(self._ask("SELECT count(*) FROM snapshots")))
+        return int(str(self._value("SELECT count(*) FROM snapshots")))
 
     def totals(self) -> tuple[int, int]:
-        """How many snapshots there are, and how many bytes their pictures have together."""
+        """Return the number of snapshots and the bytes of their images."""
         count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM snapshots").fetchone()
         return count, size
 
     def last_capture(self) -> int:
-        """The highest number there was, also of a snapshot that is gone: they rise, and the order stands on that."""
-        return int(str(self._ask("SELECT capture FROM highest")))
+        """Return the highest capture number ever, also of removed snapshots."""
+        return int(str(self._value("SELECT capture FROM highest")))
 
-    # ---- the folder's days, as `YYYY/MM/DD`
+    # ---- days, as `YYYY/MM/DD`, and the mtimes of their folders
 
-    def days(self) -> dict[str, int | None]:
-        """Each day that has been looked at, with when its folder was changed last, in ns; None: it is not known."""
+    def day_mtimes(self) -> dict[str, int | None]:
+        """Return each day's folder mtime in ns at its last scan, or None."""
         return dict(self._database.execute("SELECT day, changed_at FROM days"))
 
-    def day(self, day: str) -> int | None:
+    def day_mtime(self, day: str) -> int | None:
         row = self._database.execute("SELECT changed_at FROM days WHERE day = ?", (day,)).fetchone()
         return None if row is None else row[0]
 
-    def note_day(self, day: str, changed_at: int | None) -> None:
-        """All that lay in the day's folder when it was changed last stands here."""
+    def set_day_mtime(self, day: str, changed_at: int | None) -> None:
+        """Record that the index agrees with the day's folder at this mtime."""
         self._database.execute("INSERT OR REPLACE INTO days VALUES (?, ?)", (day, changed_at))
 
-    def forget_day(self, day: str) -> None:
+    def delete_day(self, day: str) -> None:
         self._database.execute("DELETE FROM days WHERE day = ?", (day,))
 
-    def paths(self, day: str) -> dict[str, tuple[str, int]]:
-        """Of every picture of a day, relative to the folder, with its id and its size in bytes."""
+    def images_of_day(self, day: str) -> dict[str, tuple[str, int]]:
+        """Return the id and size in bytes of each image of a day, by its path."""
         rows = self._database.execute(
             "SELECT path, id, bytes FROM snapshots WHERE path > ? AND path < ?", (f"{day}/", f"{day}0")
         )
         return {path: (id, size) for path, id, size in rows}
 
-    def _ask(self, question: str) -> object:
-        row = self._database.execute(question).fetchone()
+    def _value(self, query: str) -> object:
+        row = self._database.execute(query).fetchone()
         return None if row is None else row[0]
 
 
@@ -354,4 +356,4 @@ def _read_quality(text: str) -> Quality:
     try:
         return msgspec.json.decode(text, type=Quality)
     except msgspec.DecodeError as error:
-        raise IndexDamaged(f"{text[:40]!r} is no quality: {error}") from error
+        raise IndexDamaged(f"{text[:40]!r} is not a quality: {error}") from error

@@ -1,8 +1,8 @@
-"""An index made in the place of another: what the old one alone knew is taken over, as far as it can be read.
+"""Replace an index by a rebuilt one, and carry over data of the old one.
 
-That is its ledger, how each photo that is as it was came about, and the highest number of a capture. Where it knew
-another hash of a photo, that one stays: what is damaged is never blessed. Until the new one is whole, the old one lies
-beside it: a crash on the way costs nothing.
+That is: the durable facts, the origin of each unchanged photo, and the highest capture number. If a photo's hash
+differs, the old hash stays, so that damage is never accepted. The old index is kept until the new one is complete, so
+that a crash loses nothing.
 """
 
 import contextlib
@@ -14,41 +14,43 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dog.files import sync_folder
-from dog.snapshots.index import Index, is_surroundings
-from dog.snapshots.names import Snapshot, make_id, picture_name
+from dog.snapshots.index import Index, is_environment_error
+from dog.snapshots.names import Snapshot, image_path, make_id
 
 __all__ = [
-    "INDEX",
-    "OLD_INDEX",
-    "UNREADABLE",
+    "INDEX_FILE",
+    "INDEX_READ_ERRORS",
+    "OLD_INDEX_FILE",
     "OldIndex",
     "RebuiltIndex",
-    "make_again",
     "open_index",
+    "rebuild_index",
     "set_aside",
 ]
 
-INDEX = "index.sqlite3"
-OLD_INDEX = "index.old.sqlite3"
-"""Where it lies, there is an index that was put aside, and the one in its place is not whole."""
+INDEX_FILE = "index.sqlite3"
+OLD_INDEX_FILE = "index.old.sqlite3"
+"""The index that was set aside. While it exists, the new one is not complete."""
 
-UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
-"""What comes of reading an index that is damaged or of another version."""
+INDEX_READ_ERRORS = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""Errors of reading an index that is damaged or of another version."""
 
 log = logging.getLogger(__name__)
 
 
 class OldIndex(Index):
-    """The index that is to be replaced, read as far as it can be: it need not be sound, nor of this version."""
+    """The old index, read-only. It may be damaged or of another version."""
 
     def _prepare(self) -> None:
-        self._ask("PRAGMA locking_mode = EXCLUSIVE")
-        self._ask("PRAGMA query_only = ON")
+        self._value("PRAGMA locking_mode = EXCLUSIVE")
+        self._value("PRAGMA query_only = ON")
 
 
 class RebuiltIndex(Index):
-    """The index that is being made. `changed` are the paths of photos that are not as they were saved, and `carried` is
-    of how many the old one knew more than their files say. `aside` is where that one is kept then, if there was one.
+    """The index that is being rebuilt.
+
+    `changed` are the paths of photos that changed since they were saved. `carried` is the number of photos with data
+    from the old index. `aside` is the path at which the old one is kept, if there was one.
     """
 
     def __init__(self, path: Path, old: Path, advance: Callable[[int], object]) -> None:
@@ -58,124 +60,126 @@ class RebuiltIndex(Index):
         self.changed: list[str] = []
         self.carried = 0
         self.aside: Path | None = None
-        self._unread: set[str] = set()
-        self.ledger.carry_over(old)
+        self._read_errors: set[str] = set()
+        self.facts.carry_over(old)
         if old.is_file():
             try:
                 self.old = OldIndex(old)
-                self._raise_highest(self.old.last_capture())
-            except UNREADABLE as error:
-                self.note_unread(error)
+                self._raise_last_capture(self.old.last_capture())
+            except INDEX_READ_ERRORS as error:
+                self.note_read_error(error)
 
     def add(self, snapshot: Snapshot) -> None:
-        known = self._recall(snapshot.id)
-        if known is not None and known.sha256 in ("", snapshot.sha256):
-            snapshot = dataclasses.replace(snapshot, origin=known.origin)
+        old = self._find_in_old(snapshot.id)
+        if old is not None and old.sha256 in ("", snapshot.sha256):
+            snapshot = dataclasses.replace(snapshot, origin=old.origin)
             self.carried += 1
-        elif known is not None:
-            snapshot = dataclasses.replace(snapshot, sha256=known.sha256)
-            self.changed.append(picture_name(snapshot))
+        elif old is not None:
+            snapshot = dataclasses.replace(snapshot, sha256=old.sha256)
+            self.changed.append(image_path(snapshot))
         super().add(snapshot)
         self._advance(1)
 
-    def note_unread(self, error: BaseException) -> None:
-        """Something of the old one can't be read; the rest may still be."""
-        self._unread.add(str(error))
+    def note_read_error(self, error: BaseException) -> None:
+        """Record that a part of the old index can't be read."""
+        self._read_errors.add(str(error))
 
-    def settle(self) -> None:
-        """All is taken over: from now on it is an index like any other. Says what could not be."""
-        if self._unread:
-            why = ", ".join(sorted(self._unread))
-            log.warning("the old index can't be read, or not all of it, and what it alone knew is lost: %s", why)
-        self._release()
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one goes
+    def finish(self) -> None:
+        """Complete the rebuild: log what was lost, and sync the index."""
+        if self._read_errors:
+            reasons = ", ".join(sorted(self._read_errors))
+            log.warning("The old index can't be read completely. Data that only it had is lost: %s", reasons)
+        self._close_old()
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on the disk before the old one is moved
 
-    def _release(self) -> None:
+    def _close_old(self) -> None:
         if self.old is not None:
             with contextlib.suppress(sqlite3.Error):
                 self.old.close()
             self.old = None
 
     def close(self) -> None:
-        self._release()
+        self._close_old()
         super().close()
 
-    def _recall(self, snapshot_id: str) -> Snapshot | None:
+    def _find_in_old(self, snapshot_id: str) -> Snapshot | None:
         try:
             return self.old.get(snapshot_id) if self.old is not None else None
-        except UNREADABLE as error:
-            self.note_unread(error)
+        except INDEX_READ_ERRORS as error:
+            self.note_read_error(error)
             return None
 
-    def _raise_highest(self, capture: int) -> None:
-        """Captures' numbers rise for ever, also above those of photos that are gone."""
+    def _raise_last_capture(self, capture: int) -> None:
+        """Keep capture numbers above those of photos that are gone."""
         self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
 
 
-# ---- the index of an archive
+# ---- the index of an album
 
 
-def open_index(private: Path, make_agree: Callable[[Index], None]) -> Index:
-    """The index in an archive's private folder, made again where it can't be used. `make_agree` holds it to the folder.
+def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
+    """Open an album's index, or rebuild it if it can't be used.
 
-    Raises sqlite3.Error where what is around it is at fault, and OSError.
+    `reconcile` makes it agree with the folder. Raises OSError, and sqlite3.Error if a rebuild would not help.
     """
-    path = private / INDEX
-    if not (private / OLD_INDEX).exists():
+    path = private / INDEX_FILE
+    if not (private / OLD_INDEX_FILE).exists():
         try:
             index = Index(path)
-            with _closed_on_failure(index):
-                make_agree(index)
+            with _close_on_error(index):
+                reconcile(index)
             return index
         except sqlite3.Error as error:
-            if is_surroundings(error) and not path.is_dir():
+            if is_environment_error(error) and not path.is_dir():
                 raise
             log.warning("%s: the index can't be used (%s).", private, error)
     log.warning("%s: the index is rebuilt.", private)
-    successor = make_again(private, make_agree)
-    if successor.changed:
-        first, count = successor.changed[0], len(successor.changed)
+    rebuilt = rebuild_index(private, reconcile)
+    if rebuilt.changed:
+        first, count = rebuilt.changed[0], len(rebuilt.changed)
         log.warning(
             "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.", count, first
         )
-    return successor
+    return rebuilt
 
 
-def make_again(
-    private: Path, make_agree: Callable[[RebuiltIndex], None], advance: Callable[[int], object] = lambda _photos: None
+def rebuild_index(
+    private: Path,
+    reconcile: Callable[[RebuiltIndex], None],
+    advance: Callable[[int], object] = lambda _photos: None,
 ) -> RebuiltIndex:
-    """The index made in the place of the one that there is, or of the one that was put aside already.
+    """Rebuild the index, from the present one or from one that was set aside.
 
-    Killed at any moment, or failing, it leaves what the next call finishes. `advance` is told of each photo that the
-    new one takes. Raises sqlite3.Error and OSError.
+    If this fails or is killed at any moment, the next call finishes it. `advance` is called for each photo that is
+    added. Raises sqlite3.Error and OSError.
     """
-    path, old = private / INDEX, private / OLD_INDEX
+    path, old = private / INDEX_FILE, private / OLD_INDEX_FILE
     set_aside(private)
     Index.delete(path)
     index = RebuiltIndex(path, old, advance)
-    with _closed_on_failure(index):
-        make_agree(index)
-        index.settle()
+    with _close_on_error(index):
+        reconcile(index)
+        index.finish()
         sync_folder(private)
         if old.exists():
             damaged = private / "damaged"
             damaged.mkdir(exist_ok=True)
-            index.aside = damaged / f"{make_id()}.{INDEX}"
+            index.aside = damaged / f"{make_id()}.{INDEX_FILE}"
             _move(old, index.aside)
     return index
 
 
 def set_aside(private: Path) -> None:
-    """Have the index made again when it is opened next. An older one that is put aside already stays that."""
-    path, old = private / INDEX, private / OLD_INDEX
+    """Move the index aside, so that the next start rebuilds it."""
+    path, old = private / INDEX_FILE, private / OLD_INDEX_FILE
     if not old.exists():
-        Index.delete(old)  # what a kill may have left beside one that is kept elsewhere by now
-    if path.exists() != old.exists():  # where there is the old one alone, a kill came between
+        Index.delete(old)  # SQLite files that a kill left of one that was moved
+    if path.exists() != old.exists():  # if only the old one exists, the move was killed
         _move(path, old)
 
 
 @contextlib.contextmanager
-def _closed_on_failure(index: Index) -> Iterator[None]:
+def _close_on_error(index: Index) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -184,7 +188,7 @@ def _closed_on_failure(index: Index) -> Iterator[None]:
 
 
 def _move(path: Path, target: Path) -> None:
-    """An index, and then what SQLite has beside it: where the first is gone, the rest of it may be still to come."""
-    for file, there in zip(Index.files(path), Index.files(target), strict=True):
+    """Move an index and the other files of SQLite, also if begun before."""
+    for file, new_file in zip(Index.files(path), Index.files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(file, there)
+            os.replace(file, new_file)

@@ -1,4 +1,4 @@
-"""The lock by which one server has the folder of snapshots for itself. It is let go of when the process ends."""
+"""The lock file by which one server has the folder of snapshots."""
 
 import fcntl
 import os
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from dog.errors import StartError, StorageError
 
-__all__ = ["InUse", "Lock"]
+__all__ = ["AlbumInUse", "Lock"]
 
 
-class InUse(StartError):
-    """Another server has the folder."""
+class AlbumInUse(StartError):
+    """The folder is locked by another server."""
 
 
 class Lock:
-    """A held lock on `root`, from its making to `release`. Raises InUse where another server has it."""
+    """A lock on `root`. Raises AlbumInUse if another server holds it."""
 
     def __init__(self, root: Path, path: Path) -> None:
         self._root = root
@@ -26,7 +26,7 @@ class Lock:
             self.release()
             if not isinstance(error, BlockingIOError):
                 raise
-            raise InUse(
+            raise AlbumInUse(
                 f"The folder of snapshots {str(root)!r} is in use by another server."
                 " Stop that one, or give this one another folder."
             ) from None
@@ -35,17 +35,17 @@ class Lock:
         os.close(self._descriptor)
 
     def check(self) -> None:
-        """Whether the folder is still the one that is locked: one made anew in its place may be another server's.
+        """Raise StorageError if the folder was replaced.
 
-        Raises StorageError where it is not, and OSError where there is no folder: that one may come back.
+        Another server may use the new one. Raise OSError if the folder is missing: it may be mounted again.
         """
         try:
-            there = os.stat(self._path, follow_symlinks=False)
+            status = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError:
             if not self._root.is_dir():
                 raise
-            there = None
-        if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
+            status = None
+        if status is None or not os.path.samestat(status, os.fstat(self._descriptor)):
             raise StorageError(
                 "The folder of snapshots was replaced. Restart the server.",
                 detail=f"{self._path} is not the file that was locked at the start",

@@ -1,8 +1,7 @@
-"""What a snapshot is, its id, and its path: `YYYY/MM/DD/HHMMSS.mmm_<camera>_<capture>_<id>.<suffix>`, in UTC.
+"""The Snapshot, its id, and the path of its image.
 
-The path says when, by which camera, as which capture and under which id the picture was taken, so that the
-index can be made again from the folder alone. Whatever is not named exactly so is somebody else's. Nothing
-here does I/O.
+The path is `YYYY/MM/DD/HHMMSS.mmm_<camera>_<capture>_<id>.<suffix>`, in UTC. The index can be rebuilt from it. A file
+whose name differs from this form is not ours. Nothing here does I/O.
 """
 
 import base64
@@ -23,24 +22,24 @@ __all__ = [
     "SnapshotName",
     "day_of",
     "from_milliseconds",
-    "is_picture",
+    "image_path",
+    "is_image_path",
     "is_snapshot_id",
-    "is_thumbnail",
+    "is_thumbnail_path",
     "make_id",
-    "milliseconds",
     "parse_path",
-    "picture_name",
-    "stem",
-    "thumbnail_name",
+    "path_stem",
+    "thumbnail_path",
+    "to_milliseconds",
 ]
 
 ID_PATTERN: Final = "[a-z2-7]{24}"
-"""Base32 of 15 random bytes: 120 bits, nothing that a file system or an address has to escape, one case."""
+"""Base32 of 15 random bytes: 120 bits, in one case, without characters that paths or URLs must escape."""
 
 SUFFIXES: Final = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 CAMERA_PATTERN: Final = "[a-z0-9][a-z0-9-]{0,31}"
-LARGEST_CAPTURE: Final = 2**63 - 1
+MAX_CAPTURE: Final = 2**63 - 1
 """SQLite's largest integer."""
 
 _THUMBNAIL_SUFFIX = ".thumbnail.jpg"
@@ -53,12 +52,12 @@ _PATH = re.compile(
     r"\.(?P<suffix>jpg|png|webp)",
     re.ASCII,
 )
-_START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 def is_snapshot_id(text: str) -> bool:
-    """Whether this has the form of an id. It says nothing about whether there is such a snapshot."""
+    """Return True if the text has the form of an id."""
     return _is_id(text) is not None
 
 
@@ -66,20 +65,20 @@ def make_id() -> str:
     return base64.b32encode(secrets.token_bytes(15)).decode("ascii").lower()
 
 
-def milliseconds(moment: dt.datetime) -> int:
-    """Since 1970; what is finer is cut off. Raises ValueError for a time without an offset."""
+def to_milliseconds(moment: dt.datetime) -> int:
+    """Return milliseconds since 1970. Raise ValueError for a naive time."""
     if moment.utcoffset() is None:
         raise ValueError(f"{moment!r} has no offset from UTC")
-    return (moment - _START) // _MILLISECOND
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_milliseconds(count: int) -> dt.datetime:
-    return _START + count * _MILLISECOND
+    return _EPOCH + count * _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotName:
-    """What a path says of a picture. Raises ValueError where it can't be said in a path."""
+    """The parts of an image's path. Raises ValueError for invalid ones."""
 
     id: str
     camera: str
@@ -89,18 +88,18 @@ class SnapshotName:
 
     def __post_init__(self) -> None:
         if not _is_camera(self.camera):
-            raise ValueError(f"{self.camera!r} is no camera's name: {CAMERA_PATTERN}")
-        if not 0 <= self.capture <= LARGEST_CAPTURE:
-            raise ValueError(f"{self.capture} is no capture's number")
+            raise ValueError(f"{self.camera!r} is not a camera's name: {CAMERA_PATTERN}")
+        if not 0 <= self.capture <= MAX_CAPTURE:
+            raise ValueError(f"{self.capture} is not a capture's number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """How a snapshot came about, which its path does not say. None where it is not known.
+    """The circumstances of a capture. None for unknown ones.
 
-    `request` is the key of a press that asked for it. The exposure began at `captured_at` and had ended by
-    `exposed_until`, aware, in whole milliseconds; `exposure` is its time in seconds, where the driver knows it.
-    `settings` are the camera's, as JSON; `quality` is what was found of its frames.
+    `request` is the idempotency key of the capture request. The exposure began at `captured_at` and ended before
+    `exposed_until`, aware, in whole milliseconds. `exposure` is its duration in seconds, if the driver reports it.
+    `settings` are the camera's, as JSON. `quality` describes the frames.
     """
 
     request: str | None = None
@@ -115,12 +114,11 @@ UNKNOWN: Final = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A picture that is safely on disk.
+    """An image that is safely on disk.
 
-    `captured_at` is aware, in UTC, in whole milliseconds. `width` and `height` are in pixels, as the picture
-    is shown: a picture that its camera marked as lying on its side has them exchanged. `bytes` is the size of
-    the file, and `sha256` its hash when it was saved, in hexadecimal; empty where it was never taken. One that is
-    `pinned` is never removed to make room.
+    `captured_at` is aware, in UTC, in whole milliseconds. `width` and `height` are in pixels, as the image is shown:
+    after its EXIF orientation. `bytes` is the size of the file, and `sha256` its hash when it was saved, in
+    hexadecimal, or empty if there is none. Retention never removes a `pinned` one.
     """
 
     id: str
@@ -137,43 +135,43 @@ class Snapshot:
 
     @property
     def suffix(self) -> str:
-        """`jpg`, `png` or `webp`: how the picture's name and its address end."""
+        """Return the suffix of the image's path and URL: `jpg`, `png` or `webp`."""
         return SUFFIXES[self.content_type]
 
 
-def stem(taken: SnapshotName | Snapshot) -> str:
-    """The path without its suffix, relative to the store's folder."""
-    at = taken.captured_at
+def path_stem(name: SnapshotName | Snapshot) -> str:
+    """Return the path without its suffix, relative to the store's folder."""
+    at = name.captured_at
     time = f"{at.hour:02}{at.minute:02}{at.second:02}.{at.microsecond // 1000:03}"
-    return f"{day_of(taken)}/{time}_{taken.camera}_{taken.capture}_{taken.id}"
+    return f"{day_of(name)}/{time}_{name.camera}_{name.capture}_{name.id}"
 
 
-def day_of(taken: SnapshotName | Snapshot) -> str:
-    """The folder that the picture lies in, relative to the store's: `YYYY/MM/DD`."""
-    at = taken.captured_at
+def day_of(name: SnapshotName | Snapshot) -> str:
+    """Return the image's folder, relative to the store's: `YYYY/MM/DD`."""
+    at = name.captured_at
     return f"{at.year:04}/{at.month:02}/{at.day:02}"
 
 
-def picture_name(taken: SnapshotName | Snapshot) -> str:
-    return f"{stem(taken)}.{taken.suffix}"
+def image_path(name: SnapshotName | Snapshot) -> str:
+    return f"{path_stem(name)}.{name.suffix}"
 
 
-def thumbnail_name(picture: str) -> str:
-    """The path of the thumbnail that belongs to the picture of this path."""
-    return picture.rpartition(".")[0] + _THUMBNAIL_SUFFIX
+def thumbnail_path(path: str) -> str:
+    """Return the path of an image's thumbnail."""
+    return path.rpartition(".")[0] + _THUMBNAIL_SUFFIX
 
 
-def is_picture(path: str) -> bool:
-    """Whether a path has the form of a picture's; parse_path also looks whether it can be true."""
+def is_image_path(path: str) -> bool:
+    """Return True if a path has the form of an image's."""
     return _PATH.fullmatch(path) is not None
 
 
-def is_thumbnail(path: str) -> bool:
-    return path.endswith(_THUMBNAIL_SUFFIX) and is_picture(path.removesuffix(_THUMBNAIL_SUFFIX) + ".jpg")
+def is_thumbnail_path(path: str) -> bool:
+    return path.endswith(_THUMBNAIL_SUFFIX) and is_image_path(path.removesuffix(_THUMBNAIL_SUFFIX) + ".jpg")
 
 
 def parse_path(path: str) -> SnapshotName | None:
-    """What the path of a picture says, or None where it is not one of ours."""
+    """Return the parts of an image's path, or None if it is not one of ours."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None

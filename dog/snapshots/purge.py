@@ -1,6 +1,6 @@
-"""Delete photos that are too old or too many, by a command, and confirm the clock.
+"""Delete photos by the limits, by a command, and confirm the clock.
 
-While a server has the album, it deletes by itself; the command can then only confirm the clock. Everything here blocks.
+A running server deletes by itself. The command then only confirms its clock.
 """
 
 import contextlib
@@ -9,28 +9,28 @@ from pathlib import Path
 
 from dog.clock import Clock, Doubt
 from dog.errors import DogError, StartError
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.clock_confirmation import DoubtFiles
-from dog.snapshots.lock import InUse
+from dog.snapshots.lock import AlbumInUse
 from dog.snapshots.retention import Limits
 from dog.snapshots.verify import lock_album
 
 __all__ = ["ClockInDoubt", "Purge"]
 
-_NOTICE_TIMEOUT = 15.0
-"""Seconds; a server looks every second."""
-_NOTICE_INTERVAL = 0.05
+_CONFIRMATION_TIMEOUT_SECONDS = 15.0
+"""The server checks every second."""
+_CONFIRMATION_POLL_SECONDS = 0.05
 
 
 class ClockInDoubt(DogError):
-    """The clock is in doubt, so that nothing was deleted. `str()` is one line that says what to do."""
+    """Nothing was deleted, because the clock is in doubt."""
 
     def __init__(self, doubt: Doubt) -> None:
         super().__init__(f"{doubt} Nothing was deleted. {doubt.advice}")
 
 
 class Purge:
-    """One purge of an album. `deleted` is the number of photos; what else happened is said by the two others."""
+    """One purge of an album, with its results: the number of deleted photos, and more."""
 
     def __init__(self, root: Path) -> None:
         self.deleted = 0
@@ -39,42 +39,42 @@ class Purge:
         self._root = root
 
     def run(self, limits: Limits | None, *, confirm: bool, clock: Clock | None = None) -> None:
-        """Delete what the limits say. Raises ClockInDoubt, StartError, StorageError and StorageFull.
+        """Delete the photos that exceed the limits. With `confirm`, end a doubt.
 
-        With `confirm`, a doubt of the clock ends because a person says that the clock is right.
+        Raises ClockInDoubt, StartError, StorageError and StorageFull.
         """
         try:
-            with lock_album(self._root):  # there is an album
+            with lock_album(self._root):  # check that the folder has an album
                 pass
-            archive = Archive(self._root, clock)
-            with contextlib.closing(archive):
-                archive.open()
-                self._delete(archive, limits, confirm)
-        except InUse:
-            self._tell_server(DoubtFiles(self._root / ".dog"), confirm)
+            album = Album(self._root, clock)
+            with contextlib.closing(album):
+                album.open()
+                self._delete(album, limits, confirm)
+        except AlbumInUse:
+            self._confirm_to_server(DoubtFiles(self._root / ".dog"), confirm)
 
-    def _delete(self, archive: Archive, limits: Limits | None, confirm: bool) -> None:
-        doubt = archive.clock.check()
+    def _delete(self, album: Album, limits: Limits | None, confirm: bool) -> None:
+        doubt = album.clock.check()
         if doubt is not None:
-            if not (confirm and archive.clock.confirm(doubt)):
+            if not (confirm and album.clock.confirm(doubt)):
                 raise ClockInDoubt(doubt)
             self.is_confirmed = True
-        archive.check_clock()
-        while limits is not None and (deleted := archive.purge(limits)):
+        album.check_clock()
+        while limits is not None and (deleted := album.purge(limits)):
             self.deleted += len(deleted)
 
-    def _tell_server(self, files: DoubtFiles, confirm: bool) -> None:
+    def _confirm_to_server(self, doubt_files: DoubtFiles, confirm: bool) -> None:
         self.is_left_to_server = True
-        doubt = files.read()
+        doubt = doubt_files.read()
         if doubt is None:
             return
         if not confirm:
             raise ClockInDoubt(doubt)
-        self.is_confirmed = files.confirm()
-        deadline = time.monotonic() + _NOTICE_TIMEOUT
-        while not files.is_noticed():
+        self.is_confirmed = doubt_files.confirm()
+        deadline = time.monotonic() + _CONFIRMATION_TIMEOUT_SECONDS
+        while not doubt_files.is_acknowledged():
             if time.monotonic() >= deadline:
-                raise StartError("The server has not noticed the confirmation yet. See its log, and try again.")
-            time.sleep(_NOTICE_INTERVAL)
-        if (still := files.read()) is not None:
+                raise StartError("The server did not acknowledge the confirmation in time. See its log, and try again.")
+            time.sleep(_CONFIRMATION_POLL_SECONDS)
+        if (still := doubt_files.read()) is not None:
             raise ClockInDoubt(still)

@@ -1,7 +1,7 @@
-"""The index made again from the folder, while no server has it.
+"""Rebuild the index from the folder, while no server uses it.
 
-The ledger is carried over, and so is what the old one alone knew of photos that are as they were. Where it knew another
-hash, that one stays: what is damaged is never blessed. Everything here blocks.
+The durable facts are carried over, and so is the origin of unchanged photos. A photo with another hash keeps the old
+hash, so that damage is never accepted.
 """
 
 import contextlib
@@ -11,60 +11,66 @@ from pathlib import Path
 
 from dog import files
 from dog.snapshots.folder import list_day, list_days
-from dog.snapshots.index import is_surroundings
-from dog.snapshots.index_replacement import INDEX, OLD_INDEX, UNREADABLE, OldIndex, RebuiltIndex, make_again
-from dog.snapshots.names import picture_name
+from dog.snapshots.index import is_environment_error
+from dog.snapshots.index_replacement import (
+    INDEX_FILE,
+    INDEX_READ_ERRORS,
+    OLD_INDEX_FILE,
+    OldIndex,
+    RebuiltIndex,
+    rebuild_index,
+)
+from dog.snapshots.names import image_path
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.verify import Finding, Progress, list_all, lock_album
 
 __all__ = ["Rebuilding"]
 
 
-def _check_free(path: Path) -> None:
-    """Raises sqlite3.Error where an index can't be read for now: what it knows would be lost for no reason."""
+def _check_readable(path: Path) -> None:
+    """Raise sqlite3.Error if an index is only unreadable for now."""
     try:
         if path.is_file():
             OldIndex(path).close()
     except sqlite3.Error as error:
-        if is_surroundings(error):
+        if is_environment_error(error):
             raise
 
 
 class Rebuilding:
-    """The index made again. `photos` says how many it has, and `carried` of how many the old one knew more.
-
-    `aside` is where the old index is kept; None where there was none.
-    """
+    """One rebuild of an index, with its results."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
         self.carried = 0
+        """The number of photos with data from the old index."""
         self.aside: Path | None = None
+        """The path at which the old index is kept."""
         self._root = root
         self._progress = progress
 
     def run(self) -> Generator[Finding, None, None]:
-        """What is not as the old index says. Ended on the way, the next one or the next start finishes it.
+        """Yield the differences from the old index.
 
-        Raises StartError and IndexUnavailable.
+        If this is aborted, the next rebuild or start finishes it. Raises StartError and IndexUnavailable.
         """
         with lock_album(self._root) as private:
             incoming, damaged = private / "incoming", private / "damaged"
             files.empty_folder(incoming)
-            for name in INDEX, OLD_INDEX:
-                _check_free(private / name)
+            for name in INDEX_FILE, OLD_INDEX_FILE:
+                _check_readable(private / name)
             missing: list[Finding] = []
 
-            def make_agree(index: RebuiltIndex) -> None:
+            def reconcile_with(index: RebuiltIndex) -> None:
                 days, _ = list_days(self._root)
-                self._progress.begin(sum(len(list_day(self._root, day).pictures) for day in days))
+                self._progress.begin(sum(len(list_day(self._root, day).images) for day in days))
                 reconcile(index, self._root, private, incoming)
                 missing.extend(self._find_missing(index, damaged))
 
-            with contextlib.closing(make_again(private, make_agree, self._progress.advance)) as index:
+            with contextlib.closing(rebuild_index(private, reconcile_with, self._progress.advance)) as index:
                 self.photos, self.carried, self.aside = index.count(), index.carried, index.aside
-            said = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
-            yield from (Finding("changed", path, said) for path in index.changed)
+            message = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
+            yield from (Finding("changed", path, message) for path in index.changed)
             yield from missing
 
     def _find_missing(self, new: RebuiltIndex, damaged: Path) -> Iterator[Finding]:
@@ -72,12 +78,12 @@ class Rebuilding:
             return
         try:
             for snapshot in list_all(new.old):
-                if new.get(snapshot.id) is not None or new.ledger.find_removed(snapshot.id) is not None:
+                if new.get(snapshot.id) is not None or new.facts.find_removed(snapshot.id) is not None:
                     continue
-                path = picture_name(snapshot)
-                said = "is missing and was removed from the index; restore it from a backup"
+                path = image_path(snapshot)
+                message = "is missing and was removed from the index; restore it from a backup"
                 if (aside := damaged / Path(path).name).exists():
-                    said = f"is incomplete and was moved to {aside}; restore it from a backup"
-                yield Finding("missing", path, said)
-        except UNREADABLE as error:
-            new.note_unread(error)
+                    message = f"is incomplete and was moved to {aside}; restore it from a backup"
+                yield Finding("missing", path, message)
+        except INDEX_READ_ERRORS as error:
+            new.note_read_error(error)

@@ -1,23 +1,23 @@
-"""Which snapshots go, so that the rest has room: the oldest first, pinned ones never. Nothing here touches a file."""
+"""Retention: the limits, and which snapshots to remove. No file I/O."""
 
 import datetime as dt
 from dataclasses import dataclass
 from typing import Self
 
-from dog.clock import EARLIEST
+from dog.clock import MIN_WALL_TIME
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 
-__all__ = ["EARLIEST", "MANY", "Limits", "select_for_removal"]
+__all__ = ["MAX_REMOVALS_PER_STEP", "MIN_WALL_TIME", "Limits", "select_for_removal"]
 
 MIB = 1024 * 1024
-MANY = 100
-"""Snapshots that go in one step: saving one waits no longer than that takes."""
+MAX_REMOVALS_PER_STEP = 100
+"""A save may have to wait for one step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is kept; None is without limit. `photos` and `bytes` are of the pictures, `free` in bytes of the disk."""
+    """The limits of an album and its disk: age, number, bytes. None: no limit."""
 
     age: dt.timedelta | None = None
     photos: int | None = None
@@ -28,7 +28,7 @@ class Limits:
     def from_settings(
         cls, *, keep_days: float | None, keep_photos: int | None, keep_size: int | None, keep_free: int | None
     ) -> Self | None:
-        """Return the limits that the settings name, of which two are in MiB; None if they keep everything."""
+        """Return the limits of the settings, or None if there are none."""
         limits = cls(
             age=None if keep_days is None else dt.timedelta(days=keep_days),
             photos=keep_photos,
@@ -39,31 +39,31 @@ class Limits:
 
 
 def select_for_removal(
-    index: Index, limits: Limits, *, kept: tuple[int, int], free: int, now: dt.datetime | None, room: int
+    index: Index, limits: Limits, *, totals: tuple[int, int], free: int, now: dt.datetime | None, room: int
 ) -> list[Snapshot]:
-    """At most MANY of those that have to go, so that one more with `room` bytes has its place; 0 where none comes.
+    """Select snapshots to remove, so that a new one of `room` bytes fits.
 
-    `kept` is how many there are and how many bytes they have, `free` the bytes that the disk has left. The newest goes
-    for its age alone, and nothing does if `now` is not known. Raises sqlite3.Error.
+    `room` is 0 if there is no new one. `totals` are the number and the bytes of all snapshots, `free` the free bytes of
+    the disk. The newest is removed only for its age. No age counts if `now` is unknown. Raises sqlite3.Error.
     """
     if limits.age is not None and now is not None:
-        aged = index.taken_between(EARLIEST, now - limits.age, MANY)
+        aged = index.taken_between(MIN_WALL_TIME, now - limits.age, MAX_REMOVALS_PER_STEP)
         if aged:
             return aged
-    photos, size = kept
-    coming = 1 if room else 0
-    surplus = 0 if limits.photos is None else photos + coming - limits.photos
+    photos, size = totals
+    new = 1 if room else 0
+    surplus = 0 if limits.photos is None else photos + new - limits.photos
     excess = 0 if limits.bytes is None else size + room - limits.bytes
     if limits.free is not None:
         excess = max(excess, limits.free + room - free)
     if surplus <= 0 and excess <= 0:
         return []
-    chosen = []
-    oldest = index.oldest(MANY + 1)
-    for snapshot in oldest if coming else oldest[:-1]:
+    selected = []
+    oldest = index.oldest_unpinned(MAX_REMOVALS_PER_STEP + 1)
+    for snapshot in oldest if new else oldest[:-1]:
         if surplus <= 0 and excess <= 0:
             break
-        chosen.append(snapshot)
+        selected.append(snapshot)
         surplus -= 1
         excess -= snapshot.bytes
-    return chosen[:MANY]
+    return selected[:MAX_REMOVALS_PER_STEP]

@@ -1,7 +1,7 @@
-"""Every file of an album held against its index, while no server has it.
+"""Compare every file of an album with its index, while no server uses it.
 
-No file is changed. What may come into the index is a photo that was brought here, and the hash of one of which the
-index knows none: it is held to that from then on. Everything here blocks, and a larger album takes no more memory.
+No file is changed. New photos and missing hashes are added to the index. Everything here blocks. The memory does not
+grow with the album.
 """
 
 import contextlib
@@ -20,40 +20,40 @@ from typing import Literal, Protocol
 from dog.errors import BadImage, DogError, StartError, StorageError
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.folder import list_days
-from dog.snapshots.image_files import SnapshotGone, read_picture, read_thumbnail
-from dog.snapshots.index import Index, is_surroundings
-from dog.snapshots.index_replacement import INDEX, OLD_INDEX
+from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
+from dog.snapshots.index import Index, is_environment_error
+from dog.snapshots.index_replacement import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
     SnapshotName,
-    is_picture,
-    is_thumbnail,
+    image_path,
+    is_image_path,
+    is_thumbnail_path,
     parse_path,
-    picture_name,
-    thumbnail_name,
+    thumbnail_path,
 )
-from dog.snapshots.reconcile import describe
+from dog.snapshots.reconcile import make_snapshot
 
 __all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
 
-_READERS = 4
-"""Threads that read: a disk is asked for more than one file at a time, and hashing waits for none of them."""
-_WAITING = 4 * _READERS
-"""Photos that are read ahead of the one that is told next."""
-_CHUNK = 1024 * 1024
-_PAGE = 500
+_READER_THREADS = 4
+"""Several files are read at a time, so that hashing does not wait for the disk."""
+_MAX_READ_AHEAD = 4 * _READER_THREADS
+"""Photos that are read ahead of the next finding."""
+_CHUNK_BYTES = 1024 * 1024
+_PAGE_SIZE = 500
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
 
 class IndexUnavailable(DogError):
-    """There is no index that could be read. `str()` is one line that says what to do."""
+    """The index is missing or can't be read. The text has the advice."""
 
 
 class Progress(Protocol):
-    """Is told how far it is."""
+    """A receiver of progress: the total, then each step."""
 
     def begin(self, total: int) -> object: ...
 
@@ -62,11 +62,11 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to be said of one file. `path` is relative to the folder; `said` goes on from it, with what to do."""
+    """A finding about a file: its path, and a text that continues it."""
 
     kind: Kind
     path: str
-    said: str
+    message: str
 
     @property
     def is_wrong(self) -> bool:
@@ -75,7 +75,7 @@ class Finding:
 
 @contextlib.contextmanager
 def lock_album(root: Path) -> Iterator[Path]:
-    """The album for us alone: its private folder. Raises StartError where there is none, or a server has it."""
+    """Lock an album, yield its private folder. StartError if that fails."""
     private = root / ".dog"
     try:
         if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
@@ -98,7 +98,7 @@ def lock_album(root: Path) -> Iterator[Path]:
 
 
 def _remedy(error: sqlite3.Error) -> str:
-    return "Solve that first" if is_surroundings(error) else "Rebuild it with `dog album rebuild`"
+    return "Solve that first" if is_environment_error(error) else "Rebuild it with `dog album rebuild`"
 
 
 def _strerror(error: BaseException | None) -> str:
@@ -106,22 +106,22 @@ def _strerror(error: BaseException | None) -> str:
 
 
 def list_all(index: Index) -> Iterator[Snapshot]:
-    """Newest first."""
-    page = index.recent(_PAGE)
+    """Yield all snapshots, newest first."""
+    page = index.recent(_PAGE_SIZE)
     while page:
         yield from page
-        page = index.recent(_PAGE, before=page[-1].id)
+        page = index.recent(_PAGE_SIZE, before=page[-1].id)
 
 
-class _Verified(Index):
-    """The index, which can be told the hash of a photo afterwards."""
+class _VerifiedIndex(Index):
+    """The index, with a method to set a hash."""
 
-    def note_hash(self, snapshot_id: str, sha256: str) -> None:
+    def set_hash(self, snapshot_id: str, sha256: str) -> None:
         self._database.execute("UPDATE snapshots SET sha256 = ? WHERE id = ?", (sha256, snapshot_id))
 
 
 class Verification:
-    """One look at every file of an album. `photos` and `bytes` say how many the index knows."""
+    """One verification. `photos` and `bytes` are the index's totals."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
@@ -131,44 +131,47 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """What there is to say; close it, too, when it is not read to its end. Raises StartError and NoIndex."""
+        """Yield the findings. Close it if you stop early.
+
+        Raises StartError and IndexUnavailable.
+        """
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)
             yield from self._check_photos(index)
             yield from self._check_names(index)
 
-    def _check_photos(self, index: _Verified) -> Iterator[Finding]:
+    def _check_photos(self, index: _VerifiedIndex) -> Iterator[Finding]:
         waiting: deque[tuple[Snapshot, Future[tuple[str, list[Finding]]]]] = deque()
 
-        def settle() -> list[Finding]:
-            snapshot, looking = waiting.popleft()
-            digest, findings = looking.result()
+        def take_next_result() -> list[Finding]:
+            snapshot, check = waiting.popleft()
+            digest, findings = check.result()
             if digest and not snapshot.sha256:
-                index.note_hash(snapshot.id, digest)
+                index.set_hash(snapshot.id, digest)
             self._progress.advance(snapshot.bytes)
             return findings
 
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="verifying") as readers:
+        with ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="verifying") as readers:
             try:
                 for snapshot in list_all(index):
-                    waiting.append((snapshot, readers.submit(self._look, snapshot)))
-                    if len(waiting) == _WAITING:
-                        yield from settle()
+                    waiting.append((snapshot, readers.submit(self._check_photo, snapshot)))
+                    if len(waiting) == _MAX_READ_AHEAD:
+                        yield from take_next_result()
                 while waiting:
-                    yield from settle()
+                    yield from take_next_result()
             finally:
                 self._stop.set()
                 readers.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
-        """The hash of a photo's file, empty where it has none, and what is to be said of it and its thumbnail."""
-        path = picture_name(snapshot)
+    def _check_photo(self, snapshot: Snapshot) -> tuple[str, list[Finding]]:
+        """Return the hash of a photo's file, or "", and the findings about it."""
+        path = image_path(snapshot)
         try:
             digest = self._hash(path, snapshot.bytes)
         except FileNotFoundError:
-            said = "is missing; restore it from a backup before the next start, which removes it from the index"
-            return "", [Finding("missing", path, said)]
+            message = "is missing; restore it from a backup before the next start, which removes it from the index"
+            return "", [Finding("missing", path, message)]
         except OSError as error:
             return "", [Finding("unreadable", path, f"can't be read: {_strerror(error)}")]
         except SnapshotGone as error:
@@ -177,12 +180,12 @@ class Verification:
         if not snapshot.sha256:
             findings.append(Finding("taken", path, "had no hash in the index; its present hash was added"))
         elif digest != snapshot.sha256:
-            said = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-            findings.append(Finding("changed", path, said))
-        return digest, findings + self._look_at_thumbnail(path)
+            message = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
+            findings.append(Finding("changed", path, message))
+        return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
-        # Opening a pipe must not wait for somebody to write to it.
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(self._root / path, flags), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
@@ -191,91 +194,89 @@ class Verification:
             if status.st_size != size:
                 raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
-            while (chunk := file.read(_CHUNK)) and not self._stop.is_set():
+            while (chunk := file.read(_CHUNK_BYTES)) and not self._stop.is_set():
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def _look_at_thumbnail(self, path: str) -> list[Finding]:
-        thumbnail = thumbnail_name(path)
+    def _check_thumbnail(self, path: str) -> list[Finding]:
+        thumbnail = thumbnail_path(path)
         try:
             read_thumbnail(self._root / thumbnail)
         except SnapshotGone as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return [Finding("thumbnail", thumbnail, "is missing; the next start of the server makes it again")]
-            said = "is damaged; remove it, and the next start of the server makes it again"
-            return [Finding("thumbnail", thumbnail, said)]
+            message = "is damaged; remove it, and the next start of the server makes it again"
+            return [Finding("thumbnail", thumbnail, message)]
         except StorageError as error:
             return [Finding("unreadable", thumbnail, f"can't be read: {_strerror(error.__cause__)}")]
         return []
 
-    # ---- what the index does not know
+    # ---- files that are not in the index
 
     def _check_names(self, index: Index) -> Iterator[Finding]:
         for path, is_file in _walk(self._root):
-            if is_file and is_thumbnail(path):
+            if is_file and is_thumbnail_path(path):
                 yield from self._check_thumbnail_name(path, index)
-            elif is_file and is_picture(path) and (taken := parse_path(path)) is not None:
-                yield from self._check_picture_name(path, taken, index)
+            elif is_file and is_image_path(path) and (name := parse_path(path)) is not None:
+                yield from self._check_image_name(path, name, index)
             else:
                 yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
 
     def _check_thumbnail_name(self, path: str, index: Index) -> Iterator[Finding]:
-        pictures = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
-        taken = parse_path(pictures[0])
-        known = None if taken is None else index.get(taken.id)
-        if known is not None and picture_name(known) in pictures:
-            return  # also where the photo itself is missing, which has been said
-        if not any((self._root / picture).is_file() for picture in pictures):
+        images = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
+        name = parse_path(images[0])
+        indexed = None if name is None else index.get(name.id)
+        if indexed is not None and image_path(indexed) in images:
+            return  # a missing photo has its own finding
+        if not any((self._root / image).is_file() for image in images):
             yield Finding("unknown", path, "is a thumbnail without a photo; the next start of the server removes it")
 
-    def _check_picture_name(self, path: str, taken: SnapshotName, index: Index) -> Iterator[Finding]:
-        known = index.get(taken.id)
-        if known is not None:
-            if picture_name(known) != path:
-                said = f"has the same id as {picture_name(known)}; move one of them elsewhere"
-                yield Finding("unknown", path, said)
-        elif index.ledger.find_removed(taken.id) is not None:
+    def _check_image_name(self, path: str, name: SnapshotName, index: Index) -> Iterator[Finding]:
+        indexed = index.get(name.id)
+        if indexed is not None:
+            if image_path(indexed) != path:
+                message = f"has the same id as {image_path(indexed)}; move one of them elsewhere"
+                yield Finding("unknown", path, message)
+        elif index.facts.find_removed(name.id) is not None:
             yield Finding("unknown", path, "was deleted and exists again; the next start of the server removes it")
         else:
-            finding = self._take_in(path, taken, index)
+            finding = self._add_to_index(path, name, index)
             yield finding
             if not finding.is_wrong:
-                yield from self._look_at_thumbnail(path)
+                yield from self._check_thumbnail(path)
 
-    def _take_in(self, path: str, taken: SnapshotName, index: Index) -> Finding:
-        """A photo that was brought here enters the index if it is whole, as it would at the server's next start."""
+    def _add_to_index(self, path: str, name: SnapshotName, index: Index) -> Finding:
+        """Add a new photo to the index if it is intact, as the next start would."""
         try:
             size = (self._root / path).stat().st_size
             if size > MAX_IMAGE_BYTES:
                 raise BadImage(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB.")
-            data = read_picture(self._root / path, size)
-            picture = inspect_kept(data)
+            data = read_image(self._root / path, size)
+            info = inspect_kept(data)
         except (OSError, StorageError, SnapshotGone) as error:
             return Finding("unreadable", path, f"can't be read: {_strerror(error.__cause__ or error)}")
         except BadImage as error:
             return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
-        if SUFFIXES[picture.content_type] != taken.suffix:
-            return Finding(
-                "unknown", path, f"has a wrong suffix, because it is {picture.content_type}; move it elsewhere"
-            )
-        index.add(describe(taken, picture, len(data), hashlib.sha256(data).hexdigest()))
+        if SUFFIXES[info.content_type] != name.suffix:
+            return Finding("unknown", path, f"has a wrong suffix, because it is {info.content_type}; move it elsewhere")
+        index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
         return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
-def _open_index(private: Path) -> _Verified:
-    path = private / INDEX
-    if (private / OLD_INDEX).exists():
+def _open_index(private: Path) -> _VerifiedIndex:
+    path = private / INDEX_FILE
+    if (private / OLD_INDEX_FILE).exists():
         raise IndexUnavailable(
             f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
             " Run `dog album rebuild`, or start the server."
         )
     if not path.is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
-    return _Verified(path)
+    return _VerifiedIndex(path)
 
 
 def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
-    """Every name but the days' folders and what is hidden, and whether it is a plain file in a day's folder."""
+    """Yield all visible paths but days, with True for a file of a day."""
     with os.scandir(root / below) as scanned:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:

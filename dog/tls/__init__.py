@@ -1,4 +1,4 @@
-"""HTTPS without a proxy: the certificate, and the connections that are encrypted with it."""
+"""HTTPS without a proxy: certificates and the encrypted transport."""
 
 from dog.tls.certificate import Tls, make_tls
 

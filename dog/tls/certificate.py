@@ -1,4 +1,4 @@
-"""The certificate that is served with: read at the start, and again when there is a new one (docs/deploying.md)."""
+"""The server's certificate, loaded again when its files change."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,13 @@ from dog.tls.transport import TlsTransport
 
 __all__ = ["Tls", "make_tls"]
 
-LOOK = 1.0
-"""Seconds between two looks at the files. They have changed when two looks find the same: a renewal writes both."""
-SOON = dt.timedelta(days=14)
-"""How long before its end a certificate is warned of."""
-LARGEST_FILE = 1024 * 1024
-"""Bytes."""
-CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-KEY = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
+POLL_INTERVAL_SECONDS = 1.0
+"""Time between two checks of the files. They are loaded when two checks find the same change: both are written."""
+EXPIRY_WARNING_TIME = dt.timedelta(days=14)
+"""Time before the end of a certificate from which on there is a warning."""
+MAX_FILE_BYTES = 1024 * 1024
+CERTIFICATE_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+KEY_PEM = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
 
 File = Literal["tls_certificate", "tls_key"]
 
@@ -34,93 +33,97 @@ log = logging.getLogger(__name__)
 
 
 def make_tls(settings: Settings) -> "Tls | None":
-    """None where it is plain HTTP. Raises SettingError, also for a certificate that can't be used."""
+    """Load the certificate, or raise SettingError. None for plain HTTP."""
     if settings.tls_certificate is not None:
         return Tls(settings)
     if settings.tls_key is not None:
-        raise settings.error("tls_key", "there is no certificate to it; name its file with tls_certificate")
+        raise settings.error("tls_key", "the key has no certificate. Name its file with tls_certificate.")
     return None
 
 
 class Tls:
-    """The certificate that new connections are shown; those that are there keep theirs."""
+    """The certificate of new connections. Open ones keep theirs."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._asked = asyncio.Event()
-        self._marks = _look(settings)
+        self._reload_requested = asyncio.Event()
+        self._loaded_states = _file_states(settings)
         self._loaded = _load(settings)
-        self._warned = False
-        self._warn()
+        self._has_warned = False
+        self._warn_about_validity()
 
     @property
     def context(self) -> ssl.SSLContext:
         return self._loaded.context
 
-    def wrap(self, protocol: asyncio.Protocol, come: Callable[[asyncio.Transport], None]) -> "TlsTransport":
-        """What makes an accepted connection one of TLS: `come` is told of it before the handshake."""
-        return TlsTransport(self.context, protocol, come)
+    def wrap(self, protocol: asyncio.Protocol, on_accepted: Callable[[asyncio.Transport], None]) -> "TlsTransport":
+        """Return the transport, which calls `on_accepted` before the handshake."""
+        return TlsTransport(self.context, protocol, on_accepted)
 
     def reload(self) -> None:
-        """Have `run` read the files, whether they have changed or not."""
-        self._asked.set()
+        """Make `run` load the files now, even if they have not changed."""
+        self._reload_requested.set()
 
     async def run(self) -> None:
-        """Read the files again whenever they have changed, for ever."""
-        seen = self._marks
+        """Load the files again whenever they change, until cancelled."""
+        previous = self._loaded_states
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._asked.wait()
-            marks = await asyncio.to_thread(_look, self._settings)
-            if self._asked.is_set() or seen == marks != self._marks:
-                self._asked.clear()
-                self._marks = marks
-                await self._read_again()
-            seen = marks
-            self._warn()
+                async with asyncio.timeout(POLL_INTERVAL_SECONDS):
+                    await self._reload_requested.wait()
+            states = await asyncio.to_thread(_file_states, self._settings)
+            if self._reload_requested.is_set() or previous == states != self._loaded_states:
+                self._reload_requested.clear()
+                self._loaded_states = states
+                await self._reload_files()
+            previous = states
+            self._warn_about_validity()
 
-    async def _read_again(self) -> None:
+    async def _reload_files(self) -> None:
         try:
             self._loaded = await asyncio.to_thread(_load, self._settings)
         except SettingError as error:
-            log.error("%s; the certificate from before stays in use", error)
+            log.error("%s The previous certificate stays in use.", error)
             return
-        self._warned = False
-        log.info("The certificate was read again; it ends on %s", self._loaded.ends_at.date())
+        self._has_warned = False
+        log.info("The certificate was loaded again. It expires on %s.", self._loaded.ends_at.date())
 
-    def _warn(self) -> None:
-        """Say once of each certificate that it is about to end, or has not begun."""
+    def _warn_about_validity(self) -> None:
+        """Log once for each certificate if it expires soon or is not valid yet."""
         now, loaded = dt.datetime.now(dt.UTC), self._loaded
-        if self._warned or loaded.begins_at <= now < loaded.ends_at - SOON:
+        if self._has_warned or loaded.begins_at <= now < loaded.ends_at - EXPIRY_WARNING_TIME:
             return
-        self._warned = True
+        self._has_warned = True
         if now < loaded.begins_at:
-            log.warning("The certificate is good only from %s on; is the clock right?", loaded.begins_at.date())
+            log.warning("The certificate is not valid before %s. Check the clock.", loaded.begins_at.date())
         else:
-            log.warning("The certificate ends on %s: renew it, and it is read by itself", loaded.ends_at.date())
+            log.warning(
+                "The certificate expires on %s. Renew it; the new one is loaded by itself.", loaded.ends_at.date()
+            )
 
 
 # ---- the files
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _LoadedCertificate:
+    """A certificate that is in use, and its validity."""
+
     context: ssl.SSLContext
     begins_at: dt.datetime
     ends_at: dt.datetime
 
 
-class _Encrypted(Exception):
-    """OpenSSL wants a password for the key."""
+class _KeyEncrypted(Exception):
+    """The key is encrypted: OpenSSL asks for its password."""
 
 
-def _look(settings: Settings) -> tuple[tuple[int, ...] | None, ...]:
-    """What changes when a file does."""
-    return tuple(map(_mark, (settings.tls_certificate, settings.tls_key)))
+def _file_states(settings: Settings) -> tuple[tuple[int, ...] | None, ...]:
+    """Return a value that changes when a file changes."""
+    return tuple(map(_file_state, (settings.tls_certificate, settings.tls_key)))
 
 
-def _mark(path: Path | None) -> tuple[int, ...] | None:
+def _file_state(path: Path | None) -> tuple[int, ...] | None:
     if path is None:
         return None
     try:
@@ -130,73 +133,79 @@ def _mark(path: Path | None) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _load(settings: Settings) -> _Loaded:
-    """The certificate and its key, ready to be used. Raises SettingError."""
+def _load(settings: Settings) -> _LoadedCertificate:
+    """Load the certificate and its key, or raise SettingError."""
     path = settings.tls_certificate
     assert path is not None
     key_file: File = "tls_certificate" if settings.tls_key is None else "tls_key"
     text = _read(settings, "tls_certificate")
-    found = CERTIFICATE.search(text)
+    found = CERTIFICATE_PEM.search(text)
     if found is None:
-        raise settings.error("tls_certificate", f"{path} has no certificate in PEM; name a file that has")
-    if not KEY.search(_read(settings, key_file)):
-        more = "name its file with tls_key" if settings.tls_key is None else "name a file that has"
-        raise settings.error(key_file, f"{getattr(settings, key_file)} has no private key in PEM; {more}")
+        raise settings.error("tls_certificate", f"{path} contains no certificate in PEM format. Name a file that does.")
+    if not KEY_PEM.search(_read(settings, key_file)):
+        advice = "Name its file with tls_key." if settings.tls_key is None else "Name a file that does."
+        problem = f"{getattr(settings, key_file)} contains no private key in PEM format. {advice}"
+        raise settings.error(key_file, problem)
     context = _make_context()
     try:
         context.load_cert_chain(path, settings.tls_key, _refuse_password)
         begins_at, ends_at = _read_period(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
-    except _Encrypted:
-        problem = "is encrypted, and nobody is there to say its password; openssl pkey writes one without"
+    except _KeyEncrypted:
+        problem = "is encrypted with a password. Decrypt it with openssl pkey."
         raise settings.error(key_file, f"the key in {getattr(settings, key_file)} {problem}") from None
     except ssl.SSLError as error:
-        raise _explain(error, settings, key_file) from None
-    except OSError as error:  # it was there a moment ago
+        raise _openssl_error(error, settings, key_file) from None
+    except OSError as error:  # removed since it was read
         raise settings.error(
-            "tls_certificate", f"{path} can't be read: {(error.strerror or str(error)).lower()}"
+            "tls_certificate", f"{path} can't be read: {(error.strerror or str(error)).lower()}. Check the file."
         ) from None
     except (ValueError, IndexError):
-        raise settings.error("tls_certificate", f"{path} holds a damaged certificate; make or fetch it anew") from None
+        raise settings.error(
+            "tls_certificate", f"{path} contains a damaged certificate. Make or fetch a new one."
+        ) from None
     if ends_at <= dt.datetime.now(dt.UTC):
-        problem = f"the certificate in {path} has ended on {ends_at.date()}; renew it, or make one with `dog cert`"
+        problem = f"the certificate in {path} expired on {ends_at.date()}. Renew it, or make one with `dog cert`."
         raise settings.error("tls_certificate", problem)
-    if (settings.tls_key or path).stat().st_mode & stat.S_IROTH:
-        log.warning("%s can be read by everybody on this computer; chmod 600 ends that", settings.tls_key or path)
-    return _Loaded(context, begins_at, ends_at)
+    key_path = settings.tls_key or path
+    if key_path.stat().st_mode & stat.S_IROTH:
+        log.warning("Everybody on this computer can read the key in %s. Run: chmod 600 %s", key_path, key_path)
+    return _LoadedCertificate(context, begins_at, ends_at)
 
 
 def _read(settings: Settings, name: File) -> bytes:
-    """A regular file that is not too large. Raises SettingError for everything else."""
+    """Read a regular file of limited size, or raise SettingError."""
     path: Path = getattr(settings, name)
     try:
-        # opening a pipe must not wait for somebody to write to it
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(LARGEST_FILE)
+                return file.read(MAX_FILE_BYTES)
             problem = "it is not a regular file"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
-    raise settings.error(name, f"{path} can't be read: {problem}; name a file that can, or make one with `dog cert`")
+    raise settings.error(
+        name, f"{path} can't be read: {problem}. Name a file that can be read, or make one with `dog cert`."
+    )
 
 
 def _refuse_password() -> str:
-    raise _Encrypted
+    raise _KeyEncrypted
 
 
-def _explain(error: ssl.SSLError, settings: Settings, key_file: File) -> SettingError:
+def _openssl_error(error: ssl.SSLError, settings: Settings, key_file: File) -> SettingError:
     path, reason = settings.tls_certificate, error.reason or ""
-    if "MISMATCH" in reason or reason == "NO_CERTIFICATE_ASSIGNED":  # to a key of this kind: RSA, or EC
-        problem = f"the key in {getattr(settings, key_file)} is not that of the certificate in {path}; name its own"
-        return settings.error(key_file, problem)
+    if "MISMATCH" in reason or reason == "NO_CERTIFICATE_ASSIGNED":  # no certificate for this type of key: RSA or EC
+        problem = f"does not belong to the certificate in {path}. Name the right one."
+        return settings.error(key_file, f"the key in {getattr(settings, key_file)} {problem}")
     why = f" ({reason.replace('_', ' ').lower()})" if reason else ""
     where = f"{path} and {settings.tls_key}" if settings.tls_key else f"{path}"
-    return settings.error("tls_certificate", f"OpenSSL can't use what {where} holds{why}; make or fetch it anew")
+    return settings.error("tls_certificate", f"OpenSSL can't use {where}{why}. Make or fetch a new certificate.")
 
 
 def _make_context() -> ssl.SSLContext:
-    """TLS 1.2 or 1.3 with the ciphers that Python and the distribution hold for good.
+    """Return a context for TLS 1.2 and 1.3 with the default ciphers.
 
-    Nobody resumes a session: then there is no ticket's key to be kept, to leak or to outlive its certificate.
+    Session resumption is off, so that no ticket key can leak or outlive its certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -207,9 +216,9 @@ def _make_context() -> ssl.SSLContext:
 
 
 def _read_period(der: bytes) -> tuple[dt.datetime, dt.datetime]:
-    """Begin and end of a certificate that OpenSSL has taken (RFC 5280, section 4.1)."""
+    """Return begin and end of a valid certificate (RFC 5280, section 4.1)."""
     _, begin, _ = _read_value(der, 0)  # the certificate
-    _, at, _ = _read_value(der, begin)  # what is signed of it
+    _, at, _ = _read_value(der, begin)  # the signed part
     tag, _, end = _read_value(der, at)
     if tag == 0xA0:  # the version; next is the serial number
         _, _, end = _read_value(der, end)
@@ -223,7 +232,7 @@ def _read_period(der: bytes) -> tuple[dt.datetime, dt.datetime]:
 
 
 def _read_value(der: bytes, at: int) -> tuple[int, int, int]:
-    """The tag of the value there, where its content begins, and where it ends."""
+    """Return the tag of a DER value, and where its content begins and ends."""
     tag, size = der[at], der[at + 1]
     at += 2
     if size >= 0x80:
@@ -233,8 +242,8 @@ def _read_value(der: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _read_time(tag: int, text: bytes) -> dt.datetime:
-    """A UTCTime, whose years end with 2049, or a GeneralizedTime."""
-    said = text.decode("ascii")
+    """Parse a UTCTime (years 1950 to 2049) or a GeneralizedTime."""
+    digits = text.decode("ascii")
     if tag == 0x17:
-        said = ("19" if said >= "50" else "20") + said
-    return dt.datetime.strptime(said, "%Y%m%d%H%M%SZ").replace(tzinfo=dt.UTC)
+        digits = ("19" if digits >= "50" else "20") + digits
+    return dt.datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=dt.UTC)

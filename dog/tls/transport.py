@@ -1,11 +1,10 @@
-"""A connection under TLS, as a transport: like TCP's own, so that nobody above has to know.
+"""The transport of a TLS connection, used like TCP's transport.
 
-    accept -> TlsTransport: told of at once -> handshake -> its protocol's connection_made
+    accept -> TlsTransport calls on_accepted -> handshake -> the protocol's connection_made
 
-asyncio's own transport for TLS is not used. It tells a protocol of a connection only when the handshake is done, so
-that those who never finish it can't be counted. It hides 64 KiB and more of what waits for a client, and where any byte
-is to be told of (a limit of 0) it tells of every write. It can't end its own half alone, which a farewell needs. And it
-takes 280 KiB of memory a connection, where this takes 20.
+asyncio's own TLS transport is not used, for four reasons. It reports a connection only after the handshake, so open
+handshakes can't be counted. It hides 64 KiB and more of its send buffer, and with a limit of 0 it reports every write.
+It can't close only its own half, as a closing handshake must. It takes 280 KiB of memory; this one takes 20.
 """
 
 import asyncio
@@ -17,78 +16,78 @@ from typing import Any
 
 __all__ = ["TlsTransport"]
 
-HANDSHAKE = 10.0
-"""Seconds that a handshake may take: two ways there and back, and a slow phone's arithmetic."""
-RECORD = 16 * 1024
-"""Bytes of the longest record (RFC 8446, section 5.1)."""
-NO_HTTPS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nConnection: close\r\n\r\n"
-    b"This address needs https:// in place of http://\n"
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
+"""Enough for two round trips and a slow phone's arithmetic."""
+MAX_RECORD_BYTES = 16 * 1024
+"""Maximum size of a TLS record (RFC 8446, section 5.1)."""
+PLAIN_HTTP_RESPONSE = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
+    b"This server requires HTTPS. Use https:// in the URL.\n"
 )
-"""For who speaks HTTP all the same: the one mistake here that a person makes."""
+"""The response to plain HTTP, the only mistake here that people make."""
 
-NOBODY = asyncio.Protocol()
-"""The protocol of a connection that has ended. Its own one refers to the transport: without the cycle, the memory of
-both is released now, and not when Python looks for cycles the next time."""
+CLOSED_PROTOCOL = asyncio.Protocol()
+"""The protocol of a closed connection. It replaces the real one, which refers to the transport: without the cycle, the
+memory of both is released at once, without the garbage collector."""
 
 log = logging.getLogger(__name__)
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
-    """A server's connection under TLS: to TCP a protocol, and a transport to its own protocol.
+    """A server's TLS connection, between TCP's transport and its protocol.
 
-    What is written is encrypted at once and is TCP's to send, so that what waits for a client, and its limits, are
-    TCP's own. `come` is told of the connection when it is there, and may abort it; the protocol's connection_made
-    follows when the handshake is done, its connection_lost in any case.
+    Data is encrypted at once and sent by TCP, so the send buffer and its limits are TCP's. `on_accepted` is called with
+    the new connection and may abort it. The protocol's connection_made follows after the handshake, its connection_lost
+    in any case.
     """
 
     __slots__ = (
         "_closing",
-        "_come",
         "_context",
         "_eof",
         "_incoming",
+        "_on_accepted",
         "_open",
         "_outgoing",
         "_paused",
         "_protocol",
-        "_said_goodbye",
+        "_sent_close_notify",
         "_tcp",
         "_timer",
         "_tls",
     )
 
     def __init__(
-        self, context: ssl.SSLContext, protocol: asyncio.Protocol, come: Callable[[asyncio.Transport], None]
+        self, context: ssl.SSLContext, protocol: asyncio.Protocol, on_accepted: Callable[[asyncio.Transport], None]
     ) -> None:
         super().__init__()
         self._context = context
-        self._come = come
+        self._on_accepted = on_accepted
         self._protocol: asyncio.BaseProtocol = protocol
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._open = self._closing = self._paused = self._eof = self._said_goodbye = False
+        self._open = self._closing = self._paused = self._eof = self._sent_close_notify = False
 
-    # ---- what TCP says
+    # ---- the protocol of the TCP transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._tcp = transport
-        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE, transport.abort)
-        self._come(transport)
+        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_SECONDS, transport.abort)
+        self._on_accepted(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._said_goodbye:
-            return  # it is read, so that the other side can say all it has to, and thrown away
+        if self._sent_close_notify:
+            return  # discard it: the client must be able to send everything
         self._incoming.write(data)
-        if self._open or self._shake_hands():
+        if self._open or self._do_handshake():
             self._read()
 
     def eof_received(self) -> bool | None:
-        """The other side has hung up, at most after its goodbye."""
-        if not self._open or self._hear_end():
+        """The client has closed its half, with or without a close_notify alert."""
+        if not self._open or self._notify_eof():
             return self._open
-        self._say_goodbye()
+        self._send_close_notify()
         return None
 
     def pause_writing(self) -> None:
@@ -102,20 +101,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = True
         self._timer.cancel()
-        protocol, self._protocol, self._come = self._protocol, NOBODY, _do_nothing
+        protocol, self._protocol, self._on_accepted = self._protocol, CLOSED_PROTOCOL, _do_nothing
         protocol.connection_lost(error)
 
-    def _shake_hands(self) -> bool:
-        """Go on with the handshake; whether it is done."""
+    def _do_handshake(self) -> bool:
+        """Continue the handshake. Return True if it is complete."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
             return False
         except ssl.SSLError as error:
-            log.debug("%s: no handshake: %s", self._tcp.get_extra_info("peername"), error)
+            log.debug("%s: TLS handshake failed: %s", self._tcp.get_extra_info("peername"), error)
             if error.reason == "HTTP_REQUEST":
-                self._tcp.write(NO_HTTPS)
+                self._tcp.write(PLAIN_HTTP_RESPONSE)
             else:
                 self._flush()  # the alert
             self._tcp.close()
@@ -127,12 +126,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def _read(self) -> None:
-        """Hand on all that has come whole."""
+        """Pass all decrypted data to the protocol."""
         try:
-            while not (self._paused or self._said_goodbye or self.is_closing()):
-                data = self._tls.read(RECORD)
+            while not (self._paused or self._sent_close_notify or self.is_closing()):
+                data = self._tls.read(MAX_RECORD_BYTES)
                 if not data:
-                    if not self._hear_end():
+                    if not self._notify_eof():
                         self.close()
                     return
                 assert isinstance(self._protocol, asyncio.Protocol)
@@ -140,13 +139,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            log.debug("%s: cut off: %s", self._tcp.get_extra_info("peername"), error)
+            log.debug("%s: TLS connection cut off: %s", self._tcp.get_extra_info("peername"), error)
             self._flush()
             self._tcp.close()
         self._flush()
 
-    def _hear_end(self) -> bool:
-        """The other side says nothing more; whether the protocol wants to go on speaking all the same."""
+    def _notify_eof(self) -> bool:
+        """Call eof_received once. Return True if our half stays open."""
         if self._eof:
             return False
         self._eof = True
@@ -157,22 +156,22 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._outgoing.pending:
             self._tcp.write(self._outgoing.read())
 
-    def _say_goodbye(self) -> None:
-        """Nothing follows: who gets this knows that nobody has cut the answer off."""
-        if self._open and not self._said_goodbye:
-            self._said_goodbye = True
-            with contextlib.suppress(ssl.SSLError):  # it would wait for the other side's
+    def _send_close_notify(self) -> None:
+        """Send close_notify: the client knows that the response is complete."""
+        if self._open and not self._sent_close_notify:
+            self._sent_close_notify = True
+            with contextlib.suppress(ssl.SSLError):  # it expects the client's close_notify
                 self._tls.unwrap()
             self._flush()
 
-    # ---- what the protocol says
+    # ---- the transport of the protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
         try:
-            while rest and not self._said_goodbye:
+            while rest and not self._sent_close_notify:
                 rest = rest[self._tls.write(rest) :]
-        except ssl.SSLError:  # the other side has ended it with an alert
+        except ssl.SSLError:  # the client has ended the connection with an alert
             self.abort()
         self._flush()
 
@@ -180,13 +179,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def write_eof(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._tcp.write_eof()
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            self._say_goodbye()
+            self._send_close_notify()
             self._tcp.close()
 
     def abort(self) -> None:
@@ -210,7 +209,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._tcp.pause_reading()
 
     def resume_reading(self) -> None:
-        """What was decrypted is handed on later, as everything is: not while the protocol is speaking."""
+        """Resume reading. Decrypted data follows in a later callback."""
         if self._paused:
             self._paused = False
             self._tcp.resume_reading()

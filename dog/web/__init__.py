@@ -1,1 +1,1 @@
-"""The web side: one file puts everything together (app.py), the others answer."""
+"""The HTTP service. app.py creates all its parts, and the other modules serve requests."""

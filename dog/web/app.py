@@ -1,4 +1,4 @@
-"""The composition root: every part is made here, handed what it needs, started in order and stopped in the other."""
+"""The composition root: create all parts, start them in order, and stop them in reverse."""
 
 import asyncio
 import datetime as dt
@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import dog
-from dog.auth import AuthService, find_place
+from dog.auth import AuthService, accounts_path
 from dog.cameras import Camera
 from dog.cameras.factory import make_camera
 from dog.captures.availability import utc_now
@@ -37,18 +37,18 @@ from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
-from dog.web.http.content import READERS, READING, Content
+from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
 from dog.web.live_sessions import LiveSessions
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
-from dog.web.middleware.origins import (
-    KEEPS_HTTPS,
+from dog.web.middleware.origins import preflight_middleware
+from dog.web.middleware.security_headers import (
+    SECURITY_HEADER_LINES,
     SECURITY_HEADERS,
-    SECURITY_LINES,
+    SENDS_HSTS,
     add_security_headers,
-    answer_preflight,
     make_security_headers,
     sends_hsts,
 )
@@ -61,29 +61,29 @@ __all__ = ["create_app", "drain", "kill"]
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-ANSWERED = dt.timedelta(seconds=KEY_TTL)
-OPENING = 3.0
-"""Seconds that the start waits for its cameras; those that take longer are opened while it serves."""
-BODY_SIZE = 16 * 1024
-"""Bytes of the longest body that anybody has reason to send."""
-DRAIN = 1.0
-"""Seconds that a running capture has to end when the service stops; the whole stop takes five at most."""
-PATIENCE = 2.5
-"""Seconds after which the viewers are sent away though a camera, or the disk, has not come to its end."""
+REPEATABLE_AGE = dt.timedelta(seconds=KEY_TTL)
+CAMERA_OPEN_TIMEOUT = 3.0
+"""Seconds that the start waits for cameras. Slower ones open later."""
+MAX_BODY_BYTES = 16 * 1024
+"""The largest body of a request."""
+CAPTURE_DRAIN_TIMEOUT = 1.0
+"""Seconds that a running capture has to end at a stop, which takes at most five in all."""
+STOP_TIMEOUT = 2.5
+"""Seconds after which viewers are disconnected, even if a camera or the disk has not stopped."""
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
-    """The service as an application. It, or its startup, raises SettingError where a setting does not work out.
+    """Create the application. This or its startup raises SettingError for an unusable setting.
 
-    `make_camera` makes the driver of one camera from its settings, by default dog.cameras.factory.make_camera.
+    `make_camera` returns the driver of one camera from its settings.
     """
     middlewares: list[Middleware] = [
         error_middleware,
         forwarded_middleware,
         make_host_check(settings),
-        answer_preflight,
+        preflight_middleware,
     ]
-    app = web.Application(middlewares=middlewares, client_max_size=BODY_SIZE)
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(find_folder("templates")),
@@ -92,18 +92,18 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         undefined=jinja2.StrictUndefined,
     )
     for name in templates.list_templates(extensions=["html"]):
-        templates.get_template(name)  # read now: later the event loop touches no file
+        templates.get_template(name)  # read now, because the event loop must not read files later
     app[static_files.ASSETS] = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
     page = app[static_files.ASSETS]
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
-    app[KEEPS_HTTPS] = sends_hsts(settings)
+    app[SENDS_HSTS] = sends_hsts(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[SHARED_IMAGES] = SharedImages()
-    app[READING] = asyncio.Semaphore(READERS)
-    app[SECURITY_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
+    app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
     app.on_shutdown.append(drain)
@@ -113,7 +113,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
 
 
 def _read_default_picture(settings: Settings) -> Content | None:
-    """Read the picture that the settings name. Raises SettingError if it is not one."""
+    """Read the image of the setting `default_picture`. Raise SettingError if it is not an image."""
     if settings.default_picture is None:
         return None
     try:
@@ -123,14 +123,14 @@ def _read_default_picture(settings: Settings) -> Content | None:
 
 
 def kill(app: web.Application) -> None:
-    """End at once what the cameras run, without waiting: the process is about to exit."""
+    """Kill the processes of the cameras without waiting. The service is about to exit."""
     if SERVICE in app:
         for camera in app[SERVICE].cameras.values():
             camera.kill()
 
 
 def find_folder(name: str) -> Path:
-    """The folder `templates` or `static`: inside the installed package, beside it in a checkout."""
+    """Return the folder `templates` or `static`, which a checkout has next to the package."""
     package = Path(dog.__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
@@ -142,7 +142,7 @@ def _run_service(
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(app[CONNECTIONS].close)
-            stack.callback(_run_for_ever(app[CONNECTIONS].run(), "connections").cancel)
+            stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
             app[SERVICE] = await _start_service(settings, make_camera, metrics, stack)
             yield
 
@@ -152,11 +152,11 @@ def _run_service(
 async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
-    """Every part in order, each with its end put on the stack. Raises SettingError."""
+    """Start all parts in order, and push the end of each on the stack. Raises SettingError."""
     clock = Clock()
     store = SnapshotStore(
         settings.snapshots,
-        memory=settings.picture_cache * MIB,
+        max_cache_bytes=settings.picture_cache * MIB,
         limits=Limits.from_settings(
             keep_days=settings.keep_days,
             keep_photos=settings.keep_photos,
@@ -174,20 +174,20 @@ async def _start_service(
     total = shutil.disk_usage(settings.snapshots).total
     if settings.keep_free is not None and settings.keep_free * MIB >= total:
         raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
-    metrics.snapshots.set_function(lambda: store.kept[0])
-    metrics.snapshots_bytes.set_function(lambda: store.kept[1])
+    metrics.snapshots.set_function(lambda: store.totals[0])
+    metrics.snapshots_bytes.set_function(lambda: store.totals[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)
-    access = await _open_access(settings, clock, stack) if settings.auth else None
-    presence = LiveSessions(access)
-    if access is not None:
-        access.on_change = presence.recheck_roles
+    auth = await _open_auth(settings, clock, stack) if settings.auth else None
+    live_sessions = LiveSessions(auth)
+    if auth is not None:
+        auth.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
     links = UrlBuilder(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
         latest = restore_latest(await store.latest(name), time.monotonic())
-        answered = restore_answered(await store.requested(name, utc_now() - ANSWERED), time.monotonic())
+        answered = restore_answered(await store.requested(name, utc_now() - REPEATABLE_AGE), time.monotonic())
         cameras[name] = CameraTask(
             name,
             await _make_driver(own, make_camera, store.incoming),
@@ -200,13 +200,13 @@ async def _start_service(
             settings=encode(own.describe_camera()).decode(),
         )
         stack.push_async_callback(cameras[name].stop, 0)
-    album = RetentionTask(store, hub, cameras, metrics)
-    stack.push_async_callback(album.wait_published)
+    retention = RetentionTask(store, hub, cameras, metrics)
+    stack.push_async_callback(retention.wait_published)
     await _start_cameras(cameras.values())
-    stack.callback(_run_for_ever(album.run(), "album").cancel)
-    stack.callback(_run_for_ever(album.watch_clock(), "clock").cancel)
-    stack.callback(_run_for_ever(hub.keep_alive(), "pings").cancel)
-    stack.callback(_run_for_ever(metrics.watch_loop(time.monotonic), "loop lag").cancel)
+    stack.callback(_start_background_task(retention.run(), "album").cancel)
+    stack.callback(_start_background_task(retention.watch_clock(), "clock").cancel)
+    stack.callback(_start_background_task(hub.keep_alive(), "pings").cancel)
+    stack.callback(_start_background_task(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return Service(
         settings,
         clock,
@@ -214,33 +214,33 @@ async def _start_service(
         store,
         hub,
         cameras,
-        album,
+        retention,
         metrics,
-        access,
+        auth,
         anonymous_identity(settings),
-        presence,
+        live_sessions,
         RateLimits(settings, time.monotonic),
     )
 
 
-async def _open_access(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
-    """Who may come in. Raises SettingError where that can't be known: then nobody is let in."""
-    access = AuthService(
+async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
+    """Open the accounts and sessions. Raise SettingError if they can't be read."""
+    auth = AuthService(
         login_attempts=settings.login_attempts,
         session_days=settings.session_days,
         anonymous=anonymous_identity(settings).role,
         deletion_time=clock.deletion_time,
     )
     try:
-        await access.open(find_place(settings.snapshots))
+        await auth.open(accounts_path(settings.snapshots))
     except StartError as error:
         raise settings.error("auth", str(error)) from error
-    stack.push_async_callback(access.close)
-    return access
+    stack.push_async_callback(auth.close)
+    return auth
 
 
 async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:
-    """Raises SettingError, also for a program that is not there; a device that is not there may be plugged in later."""
+    """Create a camera's driver. Raise SettingError also if its program is missing."""
     driver = make_camera(settings, folder)
     if settings.camera_kind == "script":
         try:
@@ -254,36 +254,36 @@ async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path
 
 
 async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
-    """Open them all at once."""
+    """Start all cameras at once, and wait for the first attempt of each to open."""
     for camera in cameras:
         camera.start()
-    tries = [asyncio.create_task(camera.availability.first_attempt_done.wait()) for camera in cameras]
-    await asyncio.wait(tries, timeout=OPENING)
-    for one in tries:
+    first_attempts = [asyncio.create_task(camera.availability.first_attempt_done.wait()) for camera in cameras]
+    await asyncio.wait(first_attempts, timeout=CAMERA_OPEN_TIMEOUT)
+    for one in first_attempts:
         one.cancel()
 
 
-def _run_for_ever(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-    """A task that nobody waits for; if it ends all the same, the log says why."""
+def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+    """Start a task that runs until it is cancelled. If it ends by itself, log the reason."""
 
-    def tell(task: "asyncio.Task[None]") -> None:
+    def log_end(task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
             log.critical("the task %r has ended", name, exc_info=task.exception())
 
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(tell)
+    task.add_done_callback(log_end)
     return task
 
 
 async def drain(app: web.Application) -> None:
-    """The beginning of the end: no new captures, the running one ends, then the viewers are sent away to come back.
+    """Refuse new captures, finish the running one, then disconnect viewers with code 1012.
 
-    Called again, or before the startup is done, it does nothing.
+    A further call, or one before the startup is complete, does nothing.
     """
     if SERVICE not in app:
         return
     service = app[SERVICE]
-    stops = [asyncio.create_task(camera.stop(DRAIN)) for camera in service.cameras.values()]
-    await asyncio.wait(stops, timeout=PATIENCE)
+    stops = [asyncio.create_task(camera.stop(CAPTURE_DRAIN_TIMEOUT)) for camera in service.cameras.values()]
+    await asyncio.wait(stops, timeout=STOP_TIMEOUT)
     service.hub.close(1012, "restarting")
     await service.hub.wait_closed()

@@ -1,8 +1,8 @@
-"""Bundles: one script or stylesheet made of several files of static/, so that a page loads few files.
+"""Bundles: one script or stylesheet made of several files of static/.
 
-The files stay what they are: modules that a browser could load one by one. In a bundle each module is a function that
-returns its exports, and the functions are called in the order of their imports. The result is a classic script, because
-a browser may keep a module that failed to load as failed until the page is reloaded.
+A page loads few files. The sources stay modules that a browser could load one by one. In a bundle each module is a
+function that returns its exports, called in the order of the imports. The result is a classic script, because a browser
+may keep a module that failed to load as failed until the page is reloaded.
 
 Only the module syntax below is understood. Everything else is refused with StartError, so that it fails here and not in
 a browser:
@@ -27,7 +27,7 @@ EXPORT = re.compile(rf"^export ((?:async function|function|class|const) ({NAME})
 RESERVED = re.compile(r"^.*\$(?:modules|url)\b.*$", re.MULTILINE)
 """Names that a bundle uses itself."""
 UNKNOWN = re.compile(r"^.*\b(?:import|export)\b.*$|^(?:const .*= |for )?await\b.*$", re.MULTILINE)
-"""Lines with module syntax that stays when the known one is replaced, or with an await outside of a function."""
+"""Lines with other module syntax, or with an await outside of a function."""
 BUNDLE = """\
 (() => {{
 "use strict";
@@ -44,7 +44,7 @@ return {{ {exports} }};
 
 
 def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
-    """Return one classic script that runs these modules, in this order, after everything that they import.
+    """Return one classic script that runs these modules in order, after their imports.
 
     `modules` has the text of each module by its name, such as "time.js". Raises StartError.
     """
@@ -77,7 +77,7 @@ def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
 
 
 def _replace_syntax(name: str, text: str) -> str:
-    """Return the text of a module as that of a function. Raises StartError if it can't be understood."""
+    """Return a module's text as that of a function. Raises StartError for unknown syntax."""
     plain = EXPORT.sub(r"\1", text).replace("import.meta.url", "$url")
     plain = IMPORT.sub(lambda found: f'const {{ {found[1].replace(" as ", ": ")} }} = $modules["{found[2]}"];', plain)
     if (unknown := RESERVED.search(text) or UNKNOWN.search(plain)) is not None:
@@ -89,7 +89,7 @@ def _replace_syntax(name: str, text: str) -> str:
 
 
 def bundle_styles(sheets: Mapping[str, str], names: Sequence[str]) -> str:
-    """Return these stylesheets as one, in this order. Raises StartError for an @import, which works at the top only."""
+    """Return these stylesheets as one. Raises StartError for an @import, which works at the top only."""
     for name in names:
         if name not in sheets:
             raise StartError(f"static/{name} is missing. Install the package again.")

@@ -1,4 +1,4 @@
-"""Who stays for longer than an answer: sent away when what they may changes, to come back if they still may."""
+"""Long-lived connections, closed when their role changes, to reconnect with the new one."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,49 +6,50 @@ from itertools import count
 
 from dog.auth import AuthService, Identity
 
-__all__ = ["CHANGED", "UNAUTHORIZED", "LiveSessions"]
+__all__ = ["ROLE_CHANGED", "UNAUTHORIZED", "LiveSessions"]
 
-CHANGED = 1012
-"""Close code: come back, and be told anew what you may."""
+ROLE_CHANGED = 1012
+"""Close code: reconnect, to get the new rights."""
 UNAUTHORIZED = 4401
-"""Close code: do not."""
+"""Close code: do not reconnect."""
 
-End = Callable[[int, str], None]
-"""What ends a presence, with a close code and a reason."""
+OnClose = Callable[[int, str], None]
+"""A function that closes a connection, with a close code and a reason."""
 
 
 class LiveSessions:
-    """Those who are there by what `access` says of them; without it nothing ever changes, and nobody is kept."""
+    """The long-lived connections and their identities. Without `auth`, roles never change."""
 
-    def __init__(self, access: AuthService | None) -> None:
-        self._access = access
-        self._present: dict[int, tuple[Identity, End]] = {}
+    def __init__(self, auth: AuthService | None) -> None:
+        self._auth = auth
+        self._live: dict[int, tuple[Identity, OnClose]] = {}
         self._numbers = count()
 
-    def enter(self, visitor: Identity, end: End) -> Callable[[], None]:
-        """`end` is called once, when the visitor's role is another. What is given back is to be called when they go."""
+    def register(self, identity: Identity, on_close: OnClose) -> Callable[[], None]:
+        """Call `on_close` once if the role changes. Return a function to call at the connection's end."""
         number = next(self._numbers)
-        if self._access is not None:
-            self._present[number] = (visitor, end)
-        return lambda: self._present.pop(number, None) and None
+        if self._auth is not None:
+            self._live[number] = (identity, on_close)
+        return lambda: self._live.pop(number, None) and None
 
     @contextlib.contextmanager
-    def registered(self, visitor: Identity, end: End) -> Iterator[None]:
-        leave = self.enter(visitor, end)
+    def registered(self, identity: Identity, on_close: OnClose) -> Iterator[None]:
+        """Register a connection until the block ends."""
+        unregister = self.register(identity, on_close)
         try:
             yield
         finally:
-            leave()
+            unregister()
 
     def recheck_roles(self) -> None:
-        """The accounts have changed, or a session has ended."""
-        assert self._access is not None
-        for number, (visitor, end) in tuple(self._present.items()):
-            role = self._access.role_now(visitor)
-            if role == visitor.role:
+        """Close connections with a changed role. Called when accounts change or a session ends."""
+        assert self._auth is not None
+        for number, (identity, on_close) in tuple(self._live.items()):
+            role = self._auth.current_role(identity)
+            if role == identity.role:
                 continue
-            self._present.pop(number, None)
+            self._live.pop(number, None)
             if role is None:
-                end(UNAUTHORIZED, "logged out")
+                on_close(UNAUTHORIZED, "logged out")
             else:
-                end(CHANGED, "role changed")
+                on_close(ROLE_CHANGED, "role changed")

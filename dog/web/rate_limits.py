@@ -1,7 +1,6 @@
-"""How much one user, or one address, may have in the long run: new photos, and what is sent to them.
+"""The rate limits of one user or one client address: new photos, and bytes of downloads.
 
-What is had is taken from a bucket that fills again with time; who finds theirs empty is told when to come back. This
-machine's own address has no limits: whoever sits here can do worse.
+Each client has a token bucket. When it is empty, the request is refused with a Retry-After. This machine has no limits.
 """
 
 from collections import OrderedDict
@@ -15,12 +14,12 @@ from dog.settings import Settings
 __all__ = ["RateLimits", "TokenBucket", "client_key"]
 
 MIB = 1024 * 1024
-MOST = 10_000
-"""Users and addresses that are remembered; those who had something last stay."""
+MAX_CLIENTS = 10_000
+"""Buckets that are kept. The least recently used one is dropped first."""
 
 
 class TokenBucket:
-    """So many tokens a second, and so many at once."""
+    """A token bucket: `rate` tokens are added per second, up to `burst`."""
 
     __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
 
@@ -31,63 +30,63 @@ class TokenBucket:
         self._filled_at: float | None = None
 
     def take(self, now: float) -> float:
-        """Take a token at `now` seconds: 0, or the seconds until there is one again."""
-        wait = self.wait(now)
+        """Take a token at `now` seconds. Return 0, or the seconds until there is one, if it has none."""
+        wait = self.seconds_to_wait(now)
         if not wait:
             self._tokens -= 1
         return wait
 
-    def wait(self, now: float) -> float:
-        """Take none: 0 where there is one, or the seconds until there is."""
+    def seconds_to_wait(self, now: float) -> float:
+        """Return the seconds until there is a token: 0 if there is one. Take none."""
         if self._filled_at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         return (1 - self._tokens) / self._rate if self._tokens < 1 else 0.0
 
     def spend(self, tokens: float) -> None:
-        """Take as many as something cost that has been done already: there may be less than none afterwards."""
+        """Take tokens for something that was done already. The bucket may have less than 0 afterwards."""
         self._tokens -= tokens
 
 
-class _Kind:
-    """One thing that there is so much of for each client, with the sentence for who has had it all."""
+class _ClientLimit:
+    """The token buckets of all clients for one kind of limit, with the message of its error."""
 
-    def __init__(self, rate: float, burst: float, sentence: str, clock: Callable[[], float]) -> None:
+    def __init__(self, rate: float, burst: float, message: str, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._burst = burst
-        self._sentence = sentence
+        self._message = message
         self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def check(self, client: str | None, request: str | None = None) -> None:
-        """Raise RequestError `rate_limited` for who has had it all."""
-        if wait := self._wait(client):
-            text = f"{self._sentence}. Try again in {_write(wait)}."
+        """Raise RequestError `rate_limited` if the client has reached the limit."""
+        if wait := self._seconds_to_wait(client):
+            text = f"{self._message}. Try again in {_format_wait(wait)}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
 
     def take(self, client: str | None, request: str | None = None) -> None:
-        """One, which raises as `check` does."""
+        """Take one token. Raises RequestError `rate_limited`."""
         self.check(client, request)
         self.spend(client, 1)
 
     def spend(self, client: str | None, tokens: float) -> None:
         if client is not None:
-            bucket = self._find(client)
-            bucket.wait(self._clock())
+            bucket = self._bucket(client)
+            bucket.seconds_to_wait(self._clock())
             bucket.spend(tokens)
 
     def is_exhausted(self, client: str | None) -> bool:
-        return self._wait(client) > 0
+        return self._seconds_to_wait(client) > 0
 
-    def _wait(self, client: str | None) -> float:
-        return self._find(client).wait(self._clock()) if client in self._buckets else 0.0
+    def _seconds_to_wait(self, client: str | None) -> float:
+        return self._bucket(client).seconds_to_wait(self._clock()) if client in self._buckets else 0.0
 
-    def _find(self, client: str | None) -> TokenBucket:
+    def _bucket(self, client: str | None) -> TokenBucket:
         assert client is not None
         bucket = self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = TokenBucket(self._rate, self._burst)
-            if len(self._buckets) > MOST:
+            if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(client)
@@ -95,23 +94,23 @@ class _Kind:
 
 
 class RateLimits:
-    """What there is for each client; `clock` tells seconds. A client is who `find_client` says."""
+    """The limits of each client, which `client_key` names. `clock` returns seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        presses, download = settings.presses_per_minute, settings.download_per_hour * MIB
-        many = f"You have reached the limit of {presses} new photo{'' if presses == 1 else 's'} per minute"
-        much = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
-        self.presses = _Kind(presses / 60, presses, many, clock)
-        self.download = _Kind(download / 3600, download, much, clock)
+        captures, download = settings.presses_per_minute, settings.download_per_hour * MIB
+        photos_message = f"You have reached the limit of {captures} new photo{'' if captures == 1 else 's'} per minute"
+        download_message = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
+        self.captures = _ClientLimit(captures / 60, captures, photos_message, clock)
+        self.download = _ClientLimit(download / 3600, download, download_message, clock)
 
 
-def client_key(visitor: Identity, address: str | None) -> str | None:
-    """Who it is that is counted: a user or a token, else an address; None for this machine's own."""
-    if visitor.name is not None:
-        return f"{visitor.kind} {visitor.name}"
+def client_key(identity: Identity, address: str | None) -> str | None:
+    """Return the key of a client: its user or token, or else its network. None for this machine."""
+    if identity.name is not None:
+        return f"{identity.kind} {identity.name}"
     return None if not address or is_loopback(address) else client_network(address)
 
 
-def _write(wait: float) -> str:
-    """So many seconds, as a person says it."""
-    return f"{max(1, round(wait))} s" if wait < 120 else f"{round(wait / 60)} minutes"
+def _format_wait(seconds: float) -> str:
+    """Return the time for a message, in seconds or minutes."""
+    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} minutes"

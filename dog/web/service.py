@@ -1,4 +1,4 @@
-"""What the handlers need of the running service, under one key of the application."""
+"""The running service, as the handlers need it: one object under one key of the application."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ __all__ = ["SERVICE", "Service"]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts, as dog.web.app put them together. Without `auth` there is no `access`: all are `anonymous`."""
+    """The parts of the service. `auth` is None without the setting `auth`."""
 
     settings: Settings
     clock: Clock
@@ -31,26 +31,26 @@ class Service:
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]
-    album: RetentionTask
+    retention: RetentionTask
     metrics: Metrics
-    access: AuthService | None
+    auth: AuthService | None
     anonymous: Identity
-    presence: LiveSessions
-    allowances: RateLimits
+    live_sessions: LiveSessions
+    rate_limits: RateLimits
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
-        """The camera of that name, or the first where none is named. Raises RequestError `unknown_camera`."""
+        """Return a camera, the first if `name` is None. Raises RequestError `unknown_camera`."""
         if name is None:
             return next(iter(self.cameras.values()))
         if name not in self.cameras:
-            known = ", ".join(self.cameras)
+            names = ", ".join(self.cameras)
             raise RequestError(
-                "unknown_camera", f"There is no camera {name[:40]!r}. Choose one of: {known}.", request=request
+                "unknown_camera", f"There is no camera {name[:40]!r}. Choose one of: {names}.", request=request
             )
         return self.cameras[name]
 
-    def statuses(self) -> list[CameraStatus]:
-        """All cameras as `hello` shows them."""
+    def camera_statuses(self) -> list[CameraStatus]:
+        """Return the status of all cameras, as in the event `hello`."""
         return [camera.status() for camera in self.cameras.values()]
 
 

@@ -1,6 +1,6 @@
-"""Attacks by pages of other sites, on whose visitors the service looks kindly; and by who was given one photo.
+"""Attacks by pages of other sites (CSRF, CORS), and by holders of a share link.
 
-tests/browser/test_login.py looks at the browser itself, tests/web/test_host_check.py at names of this machine.
+tests/browser/test_login.py tests a real browser, tests/web/test_host_check.py names of this machine.
 """
 
 import json
@@ -10,10 +10,21 @@ from typing import Any
 
 import pytest
 
-from dog.web.apidocs.operation import FORM, JSON
+from dog.web.apidocs.operation import FORM_TYPE, JSON
 from dog.web.routes import OPERATIONS
 from tests.attacks.test_auth import COOKIE, log_in, read_cookie
-from tests.attacks.test_requests import ENDLESS, HERE, Said, add_token, add_user, ask, fill, send, take_photo, write
+from tests.attacks.test_requests import (
+    ENDLESS,
+    HERE,
+    Response,
+    add_token,
+    add_user,
+    fetch,
+    fill,
+    send,
+    take_photo,
+    write,
+)
 from tests.conftest import Serve
 from tests.support.server_process import ServerProcess
 
@@ -47,108 +58,115 @@ FOREIGN += (
 )
 
 
-def origins(server: ServerProcess) -> list[str]:
+def foreign_origins(server: ServerProcess) -> list[str]:
     return [each.format(port=server.port) for each in FOREIGN]
 
 
-def shake_hands(server: ServerProcess, headers: dict[str, str]) -> int:
-    """The status of a handshake."""
+def get_handshake_status(server: ServerProcess, headers: dict[str, str]) -> int:
+    """Return the status of a handshake."""
     lines = [f"{name}: {value}" for name, value in {"Host": f"{HERE}:{server.port}", **UPGRADE, **headers}.items()]
-    said = send(server, "\r\n".join(("GET /ws HTTP/1.1", *lines, "", "")).encode(), b"\r\n\r\n")
-    return int(said.split()[1])
+    response = send(server, "\r\n".join(("GET /ws HTTP/1.1", *lines, "", "")).encode(), b"\r\n\r\n")
+    return int(response.split()[1])
 
 
 @pytest.fixture
-def visited(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
-    """A server, and the cookie of somebody's browser that may do everything there."""
+def logged_in(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
+    """Return a server, and the session cookie of a manager's browser."""
     add_user(tmp_path, "ada", "manage")
     server = serve("--auth", "--dead-time", "0")
     return server, {"Cookie": f"{COOKIE}={read_cookie(log_in(server))}"}
 
 
-def count_photos(server: ServerProcess, known: dict[str, str]) -> int:
-    return len(json.loads(ask(server, "/api/snapshots", headers=known).body)["snapshots"])
+def count_photos(server: ServerProcess, credentials: dict[str, str]) -> int:
+    return len(json.loads(fetch(server, "/api/snapshots", headers=credentials).body)["snapshots"])
 
 
-def test_no_other_site_s_page_opens_the_push_in_its_visitor_s_name(
-    visited: tuple[ServerProcess, dict[str, str]],
+def test_no_page_of_another_site_opens_the_push_with_its_visitors_cookie(
+    logged_in: tuple[ServerProcess, dict[str, str]],
 ) -> None:
-    server, cookie = visited
-    for origin in origins(server):
-        assert shake_hands(server, {**cookie, "Origin": origin}) == 403, origin
-        assert shake_hands(server, {"Origin": origin}) == 403, origin
-    assert shake_hands(server, cookie) == 403, "it has a cookie, and no page: no browser does that"
-    assert shake_hands(server, {**cookie, "Origin": server.url}) == 101
-    assert shake_hands(server, {}) == 101, "a script, which has yet to show a token"
+    server, cookie = logged_in
+    for origin in foreign_origins(server):
+        assert get_handshake_status(server, {**cookie, "Origin": origin}) == 403, origin
+        assert get_handshake_status(server, {"Origin": origin}) == 403, origin
+    assert get_handshake_status(server, cookie) == 403, "a cookie without an origin, as no browser sends it"
+    assert get_handshake_status(server, {**cookie, "Origin": server.url}) == 101
+    assert get_handshake_status(server, {}) == 101, "a script, which has to send a token next"
 
 
-def test_no_other_site_s_page_changes_anything_in_its_visitor_s_name(
-    visited: tuple[ServerProcess, dict[str, str]],
+def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
+    logged_in: tuple[ServerProcess, dict[str, str]],
 ) -> None:
-    """Whatever it can send: a form, a fetch that asks nobody before, and what says nothing of where it comes from."""
-    server, cookie = visited
+    """The page sends forms, fetches without preflight, and requests without an origin."""
+    server, cookie = logged_in
     own: dict[str, str] = {**cookie, "Origin": server.url}
-    photo = json.loads(ask(server, "/api/captures", "POST", own).body)["snapshot"]
-    behind: list[dict[str, str]] = [{"Origin": origin} for origin in origins(server)]
-    behind += [
+    photo = json.loads(fetch(server, "/api/captures", "POST", own).body)["snapshot"]
+    page_headers: list[dict[str, str]] = [{"Origin": origin} for origin in foreign_origins(server)]
+    page_headers += [
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Referer": "https://evil.example/"},
         {},
     ]
-    behind += [{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, {"Referer": f"https://evil.example/?{server.url}/"}]
+    page_headers += [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
+        {"Referer": f"https://evil.example/?{server.url}/"},
+    ]
     for operation in OPERATIONS:
         if operation.method == "GET":
             continue
         path = fill(operation.path, id=photo)
-        for page in behind:
+        for page in page_headers:
             for kind, body in (
-                (FORM, b"pinned=yes&expires_in=3600&name=ada&password=x"),
+                (FORM_TYPE, b"pinned=yes&expires_in=3600&name=ada&password=x"),
                 ("text/plain", b'{"max_age":0}'),
                 (JSON, b"{}"),
             ):
-                said = ask(server, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
-                assert (said.status, "set-cookie" in said.headers) == (403, False), (write(operation), page, said)
+                response = fetch(server, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
+                assert (response.status, "set-cookie" in response.headers) == (403, False), (
+                    write(operation),
+                    page,
+                    response,
+                )
     assert count_photos(server, cookie) == 1
-    [kept] = json.loads(ask(server, "/api/snapshots", headers=cookie).body)["snapshots"]
+    [kept] = json.loads(fetch(server, "/api/snapshots", headers=cookie).body)["snapshots"]
     assert not kept["pinned"]
-    assert json.loads(ask(server, f"/api/snapshots/{photo}/links", headers=cookie).body) == {"links": []}
-    assert ask(server, "/?", "POST", own).status == 303
+    assert json.loads(fetch(server, f"/api/snapshots/{photo}/links", headers=cookie).body) == {"links": []}
+    assert fetch(server, "/?", "POST", own).status == 303
 
 
-def test_no_image_on_another_site_s_page_takes_a_photo(
-    visited: tuple[ServerProcess, dict[str, str]], serve: Serve
+def test_no_image_on_a_page_of_another_site_takes_a_photo(
+    logged_in: tuple[ServerProcess, dict[str, str]], serve: Serve
 ) -> None:
-    """An address that presses when it is only looked at, with the cookie, and without a login on this machine."""
-    server, cookie = visited
+    """A GET of /latest.jpg can press: with the cookie, and on a server without logins."""
+    server, cookie = logged_in
     alone = serve("--dead-time", "0", "--snapshots", "others", "--log-file", "-")
-    first = json.loads(ask(server, "/api/captures", "POST", {**cookie, "Origin": server.url}).body)["snapshot"]
+    first = json.loads(fetch(server, "/api/captures", "POST", {**cookie, "Origin": server.url}).body)["snapshot"]
     take_photo(alone)
-    for there, known in ((server, cookie), (alone, {})):
-        before = count_photos(there, known)
-        pages: list[dict[str, str]] = [{"Origin": origin} for origin in origins(there)]
+    for there, credentials in ((server, cookie), (alone, {})):
+        before = count_photos(there, credentials)
+        pages: list[dict[str, str]] = [{"Origin": origin} for origin in foreign_origins(there)]
         pages += [
             {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
             {"Referer": "https://evil.example/"},
         ]
-        pages += [{"Sec-Fetch-Site": "same-site"}, *([{}] if known else [])]
+        pages += [{"Sec-Fetch-Site": "same-site"}, *([{}] if credentials else [])]
         for page in pages:
             for method in ("GET", "HEAD"):
-                said = ask(there, "/latest.jpg?max_age=0", method, {**known, **page})
-                assert said.status == 403, (page, said)
-        assert count_photos(there, known) == before
-        pressed = ask(there, "/latest.jpg?max_age=0", headers={**known, "Sec-Fetch-Site": "same-origin"})
+                response = fetch(there, "/latest.jpg?max_age=0", method, {**credentials, **page})
+                assert response.status == 403, (page, response)
+        assert count_photos(there, credentials) == before
+        pressed = fetch(there, "/latest.jpg?max_age=0", headers={**credentials, "Sec-Fetch-Site": "same-origin"})
         assert (pressed.status, pressed.headers["x-snapshot"] != first) == (200, True)
 
 
-@pytest.mark.parametrize("listed", [False, True], ids=["nobody is listed", "somebody is listed"])
-def test_only_pages_of_listed_sites_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
+@pytest.mark.parametrize("listed", [False, True], ids=["no origin is listed", "one origin is listed"])
+def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
     add_user(tmp_path, "ada", "manage")
     token = add_token(tmp_path, "script", "manage")
     good = "https://good.example"
     server = serve("--auth", "--dead-time", "0", *(("--origins", good) if listed else ()))
     take_photo(server, token)
-    asked = {
+    preflight_headers = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
         "Access-Control-Request-Private-Network": "true",
@@ -164,15 +182,15 @@ def test_only_pages_of_listed_sites_may_read_and_none_with_a_cookie(serve: Serve
     )
     for operation in OPERATIONS:
         path = fill(operation.path)
-        for origin in (good, *near, *origins(server)):
-            preflight = ask(server, path, "OPTIONS", {"Origin": origin, **asked})
-            said = (
+        for origin in (good, *near, *foreign_origins(server)):
+            preflight = fetch(server, path, "OPTIONS", {"Origin": origin, **preflight_headers})
+            response = (
                 preflight
                 if operation.path in (*ENDLESS, "/ws")
-                else ask(server, path, "GET", {**token, "Origin": origin})
+                else fetch(server, path, "GET", {**token, "Origin": origin})
             )
-            for answer in (preflight, said):
-                check_sharing(answer, good if listed and origin == good else None)
+            for answer in (preflight, response):
+                check_cors(answer, good if listed and origin == good else None)
             if not (listed and origin == good):
                 assert not [name for name in preflight.headers if name.startswith("access-control-")], (
                     origin,
@@ -180,23 +198,23 @@ def test_only_pages_of_listed_sites_may_read_and_none_with_a_cookie(serve: Serve
                 )
 
 
-def check_sharing(said: Said, origin: str | None) -> None:
-    assert said.headers.get("access-control-allow-origin") == origin, said.head
-    assert "access-control-allow-credentials" not in said.headers
-    assert "access-control-allow-private-network" not in said.headers
+def check_cors(response: Response, origin: str | None) -> None:
+    assert response.headers.get("access-control-allow-origin") == origin, response.head
+    assert "access-control-allow-credentials" not in response.headers
+    assert "access-control-allow-private-network" not in response.headers
 
 
-# ---- one photo that was given away
+# ---- share links
 
 
-def share(server: ServerProcess, photo: dict[str, Any], known: dict[str, str]) -> str:
-    """The link's path."""
-    said = ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", known, b"{}")
-    path: str = json.loads(said.body)["url"]
+def share(server: ServerProcess, photo: dict[str, Any], credentials: dict[str, str]) -> str:
+    """Create a share link, and return its path."""
+    response = fetch(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", credentials, b"{}")
+    path: str = json.loads(response.body)["url"]
     return path[path.index("/shared/") :]
 
 
-def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(serve: Serve, tmp_path: Path) -> None:
+def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "manage")
     elsewhere = tmp_path / "elsewhere"
     foreign = add_token(elsewhere, "script", "manage")
@@ -204,8 +222,8 @@ def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(se
     mine, hers = take_photo(server, token), take_photo(server, token)
     first, second = share(server, mine, token), share(server, hers, token)
     theirs = share(other, take_photo(other, foreign), foreign)
-    picture = ask(server, f"{first}/picture.jpg")
-    assert (ask(server, first).status, picture.status) == (200, 200)
+    picture = fetch(server, f"{first}/picture.jpg")
+    assert (fetch(server, first).status, picture.status) == (200, 200)
     (id_, signature), (other_id, other_signature) = (
         each.removeprefix("/shared/").split(".") for each in (first, second)
     )
@@ -237,7 +255,7 @@ def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(se
     ]
     for each in (*forged, theirs.removeprefix("/shared/")):
         for path in (f"/shared/{each}", f"/shared/{each}/picture.jpg"):
-            assert ask(server, path).status == 404, path
+            assert fetch(server, path).status == 404, path
     ways = [
         f"{first}/../{second.removeprefix('/shared/')}x",
         f"{first}/{hers['snapshot']}.jpg",
@@ -251,12 +269,12 @@ def test_a_link_to_one_photo_opens_no_other_and_can_not_be_made_by_who_has_it(se
         f"{first}/%2e%2e%2fsnapshots",
     ]
     for path in ways:
-        assert ask(server, path).status == 404, path
-    # what it opens names nothing else, and its holder is as unknown as before
-    page = ask(server, first, headers={"Accept": "text/html"}).body.decode() + picture.body.decode("latin-1")
+        assert fetch(server, path).status == 404, path
+    # its page contains no other id, and its holder has no other rights
+    page = fetch(server, first, headers={"Accept": "text/html"}).body.decode() + picture.body.decode("latin-1")
     for named in (mine["snapshot"], hers["snapshot"], other_id):
         assert named not in page
     assert not re.search(r'(?:href|src|action)="(?!\.\./(?:static|shared)/)', page), page
     for path in (mine["page"], mine["url"], f"{mine['url']}?ticket={id_}.{signature}", "/", "/snapshots"):
-        assert ask(server, path, headers={"Referer": server.url + first}).status == 401, path
-    assert ask(server, first, "DELETE").status == 405
+        assert fetch(server, path, headers={"Referer": server.url + first}).status == 401, path
+    assert fetch(server, first, "DELETE").status == 405

@@ -1,7 +1,6 @@
-"""Attacks on what the service reads: paths, headers, its log, where it leads to; on the real process, byte by byte.
+"""Attacks with paths, headers, log lines and redirects, as raw bytes to a real process.
 
-The other attacks are in tests/test_attacks_*.py. docs/security.md has the table of all, which the last test holds to
-the tests.
+docs/security.md has the table of all attacks. The last test compares it with the tests.
 """
 
 import json
@@ -17,25 +16,25 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, Role, find_place
-from dog.web.apidocs.operation import FORM, JSON, PATH_PARAMS, Operation
+from dog.auth import Accounts, Role, accounts_path
+from dog.web.apidocs.operation import FORM_TYPE, JSON, PATH_PARAMS, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-__all__ = ["HERE", "PASSWORD", "Said", "add_token", "add_user", "ask", "fill", "send", "take_photo", "write"]
+__all__ = ["HERE", "PASSWORD", "Response", "add_token", "add_user", "fetch", "fill", "send", "take_photo", "write"]
 
 HERE = "127.0.0.1"
 PASSWORD = "correct horse battery"
 ENDLESS = {"/events": b'"type":"hello"', "/preview.mjpg": b"\xff\xd9"}
-"""What goes on for ever is left when this has come."""
+"""Endless responses, and the bytes after which to stop reading."""
 
-# ---- how everything is asked here
+# ---- helpers
 
 
-class Said(NamedTuple):
-    """An answer as it came: `head` are its lines, the first is its status line."""
+class Response(NamedTuple):
+    """A response. `head` has its lines, with the status line."""
 
     status: int
     head: list[str]
@@ -51,34 +50,34 @@ class Said(NamedTuple):
 
 
 def send(server: ServerProcess, data: bytes, until: bytes = b"") -> bytes:
-    """All that is answered to those bytes, up to the end of the connection, or `until` this has come."""
-    said = b""
+    """Send raw bytes. Return the response, up to the end of the connection or to `until`."""
+    response = b""
     with closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall(data)
-        while not (until and until in said) and (more := connection.recv(65536)):
-            said += more
-    return said
+        while not (until and until in response) and (more := connection.recv(65536)):
+            response += more
+    return response
 
 
-def ask(
+def fetch(
     server: ServerProcess,
     path: str | bytes,
     method: str = "GET",
     headers: Mapping[str, str | bytes] | None = None,
     body: bytes = b"",
-) -> Said:
-    """The path and the headers go out as they are: bytes as bytes, text in UTF-8."""
+) -> Response:
+    """Send a request with an unchanged path and headers (text in UTF-8). Return the response."""
     lines = [b" ".join((method.encode(), _bytes(path), b"HTTP/1.1")), b"Connection: close"]
     fields: dict[str, str | bytes] = {"Host": f"{HERE}:{server.port}", **(headers or {})}
     if body or method not in ("GET", "HEAD", "OPTIONS"):
         fields["Content-Length"] = str(len(body))
     lines += [name.encode() + b": " + _bytes(value) for name, value in fields.items()]
     until = ENDLESS.get(_bytes(path).partition(b"?")[0].decode("latin-1"), b"")
-    said = send(server, b"\r\n".join((*lines, b"", body)), until).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-    head, _, answered = said.partition(b"\r\n\r\n")
+    response = send(server, b"\r\n".join((*lines, b"", body)), until).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    head, _, body_bytes = response.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-    assert status, said[:200]
-    return Said(int(status[1]), head.decode("latin-1").split("\r\n"), answered)
+    assert status, response[:200]
+    return Response(int(status[1]), head.decode("latin-1").split("\r\n"), body_bytes)
 
 
 def _bytes(value: str | bytes) -> bytes:
@@ -86,21 +85,21 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None = None) -> dict[str, Any]:
-    said = ask(server, "/api/captures", "POST", headers, b'{"max_age":0}')
-    assert said.status == 201, said
-    photo: dict[str, Any] = json.loads(said.body)
+    response = fetch(server, "/api/captures", "POST", headers, b'{"max_age":0}')
+    assert response.status == 201, response
+    photo: dict[str, Any] = json.loads(response.body)
     return photo
 
 
 def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
-    """To the accounts of the server of that folder, which may run or not."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    """Add a user to the accounts of the server in a folder, which may be running."""
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         accounts.add_user(name, role, password)
 
 
 def add_token(folder: Path, name: str, role: Role) -> dict[str, str]:
-    """The header that shows it."""
-    with Accounts(find_place(folder / "snapshots")) as accounts:
+    """Add a token, and return the header that sends it."""
+    with Accounts(accounts_path(folder / "snapshots")) as accounts:
         return {"Authorization": f"Bearer {accounts.add_token(name, role, None)}"}
 
 
@@ -109,12 +108,12 @@ def write(operation: Operation) -> str:
 
 
 def fill(path: str, **parts: str) -> str:
-    """The path with its parts: these, and examples."""
+    """Return the path with these parts, and examples for the others."""
     return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PATH_PARAMS[name[1]].example)), path)
 
 
-class Try(NamedTuple):
-    """A request with something bad in one place."""
+class Attempt(NamedTuple):
+    """A request with an attack in one place."""
 
     place: str
     path: bytes
@@ -123,49 +122,49 @@ class Try(NamedTuple):
     body: bytes
 
 
-BESIDE = ("Accept", "Accept-Language", "Cookie", "If-None-Match", "Prefer", "Range", "Referer", "User-Agent")
-"""Headers that are read, or logged, whatever is asked for."""
-REWRITING = ("Destination", "X-Forwarded-Prefix", "X-Original-URL", "X-Rewrite-URL", "X-Sendfile")
-"""What other servers take for a path, or write into one."""
-MANY_READ = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suffix}"}
-"""A page, a file, a photo: asked with those; they are read before it is known what is asked for, or not at all."""
+COMMON_HEADERS = ("Accept", "Accept-Language", "Cookie", "If-None-Match", "Prefer", "Range", "Referer", "User-Agent")
+"""Headers that are read or logged for any request."""
+PATH_HEADERS = ("Destination", "X-Forwarded-Prefix", "X-Original-URL", "X-Rewrite-URL", "X-Sendfile")
+"""Headers that other servers use as a path."""
+WITH_COMMON_HEADERS = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suffix}"}
+"""A page, a file and a photo are attacked with those headers too: they are the same for all."""
 
 
-def put_everywhere(operation: Operation, bad: bytes) -> Iterator[Try]:
-    """The operation with this in each part of its path, in each parameter, header, and field that it knows, and beside.
+def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
+    """Yield requests with the attack in each part, parameter, header and field of an operation.
 
-    In a path and a query it stands as it is, in a form encoded once, in JSON as text.
+    It is unchanged in paths and queries, encoded once in forms, and text in JSON.
     """
     path = fill(operation.path).encode()
     for part in operation.path_params:
-        yield Try(
+        yield Attempt(
             f"part {part}", fill(operation.path, **{part: "{}"}).encode().replace(b"{}", bad), operation.method, {}, b""
         )
-    known = list(operation.query.__struct_fields__) if operation.query else []
-    for name in dict.fromkeys((*known, "next", "path")):
-        yield Try(f"query {name}", path + b"?" + name.encode() + b"=" + bad, operation.method, {}, b"")
+    parameters = list(operation.query.__struct_fields__) if operation.query else []
+    for name in dict.fromkeys((*parameters, "next", "path")):
+        yield Attempt(f"query {name}", path + b"?" + name.encode() + b"=" + bad, operation.method, {}, b"")
     headers = [field.encode_name for field in _fields(operation.headers)]
-    beside = (*BESIDE, *REWRITING) if write(operation) in MANY_READ else ()
-    for header in dict.fromkeys((*headers, *beside)):
+    common_headers = (*COMMON_HEADERS, *PATH_HEADERS) if write(operation) in WITH_COMMON_HEADERS else ()
+    for header in dict.fromkeys((*headers, *common_headers)):
         value = b"dog_snapshot=" + bad + b"; dog_session=" + bad if header == "Cookie" else bad
-        yield Try(f"header {header}", path, operation.method, {header: value}, b"")
+        yield Attempt(f"header {header}", path, operation.method, {header: value}, b"")
     text = unquote(bad.decode("latin-1"), errors="replace")
     for field in _fields(operation.body):
-        if operation.body_type == FORM:
+        if operation.body_type == FORM_TYPE:
             for written in (text, bad.decode("latin-1")):
                 body = urlencode({"name": "ada", "password": "wrong", field.encode_name: written}).encode()
-                yield Try(f"form {field.name}", path, operation.method, {"Content-Type": FORM}, body)
+                yield Attempt(f"form {field.name}", path, operation.method, {"Content-Type": FORM_TYPE}, body)
         else:
             body = json.dumps({field.encode_name: text}).encode()
-            yield Try(f"body {field.name}", path, operation.method, {"Content-Type": JSON}, body)
+            yield Attempt(f"body {field.name}", path, operation.method, {"Content-Type": JSON}, body)
 
 
 def _fields(struct: Any) -> tuple[Any, ...]:
     return msgspec.structs.fields(struct) if struct is not None else ()
 
 
-def test_every_place_where_something_bad_can_stand_is_tried() -> None:
-    places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in put_everywhere(operation, b"x")}
+def test_attacks_cover_every_parameter_of_every_operation() -> None:
+    places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in make_attempts(operation, b"x")}
     assert places > {
         "GET /snapshots/{id}.{suffix} part suffix",
         "GET /latest.jpg query after",
@@ -184,8 +183,8 @@ def test_every_place_where_something_bad_can_stand_is_tried() -> None:
 SECRET = b"the secret of this very run: " + secrets.token_hex(16).encode()
 
 
-def paths_to(folder: Path) -> list[bytes]:
-    """Ways to say the way to the secret file, from folders of several depths."""
+def traversal_paths(folder: Path) -> list[bytes]:
+    """Return paths to the secret file, from several folders and in several encodings."""
     name, absolute = b"secret.txt", str(folder / "secret.txt").encode()
     ways = [b"../" + name, b"../../" + name, b"../../../" + name, absolute, b"/" + absolute, b"file://" + absolute]
     up = b"../"
@@ -204,38 +203,38 @@ def paths_to(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.timeout(300)
-def test_no_parameter_of_any_address_leads_to_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
-    """Asked by who may do everything, at every address, in every place."""
+def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
+    """A manager sends the paths to every operation, in every place."""
     for folder in (tmp_path, tmp_path / "snapshots", tmp_path / "snapshots" / ".dog"):
         folder.mkdir(exist_ok=True)
         (folder / "secret.txt").write_bytes(SECRET)
     token = add_token(tmp_path, "script", "manage")
     server = serve("--auth", "--dead-time", "0", "--login-attempts", "1", "--log-level", "warning")
     outside = {path.name for path in tmp_path.iterdir()}
-    tried = 0
+    attempts = 0
     for operation in OPERATIONS:
-        for number, bad in enumerate(paths_to(tmp_path)):
-            for index, one in enumerate(put_everywhere(operation, bad)):
+        for number, bad in enumerate(traversal_paths(tmp_path)):
+            for index, one in enumerate(make_attempts(operation, bad)):
                 if not one.place.startswith("part") and (number + index) % 12:
-                    continue  # in paths each way is tried; the others are read by few lines, the same everywhere
-                tried += 1
-                said = ask(server, one.path, one.method, {**token, **one.headers}, one.body)
+                    continue  # every variant for paths; other places share little code, so a part is enough
+                attempts += 1
+                response = fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
                 for hidden in (SECRET, b"SQLite format 3", b"root:x:0:"):
-                    assert hidden not in said.body, (write(operation), one)
-                assert said.status != 500, (write(operation), one, said)
-    assert tried > 2500
+                    assert hidden not in response.body, (write(operation), one)
+                assert response.status != 500, (write(operation), one, response)
+    assert attempts > 2500
     assert {path.name for path in tmp_path.iterdir()} == outside
 
 
-def test_a_link_in_the_folder_of_photos_leads_nowhere(serve: Serve, tmp_path: Path) -> None:
-    """Whoever can write there could read the rest by it: as a picture, as a thumbnail, as the folder of a day."""
+def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path: Path) -> None:
+    """Links are planted as an image, as a thumbnail, and as the folder of a day."""
     server = serve("--dead-time", "0", "--picture-cache", "0", "--exif", "false")
     photos = [take_photo(server) for _ in range(3)]
     files = {photo["snapshot"]: next((tmp_path / "snapshots").rglob(f"*_{photo['snapshot']}.jpg")) for photo in photos}
     first, second, third = files.values()
     secret = tmp_path / "secret.jpg"
     whole = make_picture("red")[:-2] + b"\xff\xfe" + (2 + len(SECRET)).to_bytes(2) + SECRET + b"\xff\xd9"
-    secret.write_bytes(whole.ljust(first.stat().st_size, b"\0"))  # by its size alone nobody can tell
+    secret.write_bytes(whole.ljust(first.stat().st_size, b"\0"))  # the size must not reveal it
     first.unlink()
     first.symlink_to(secret)
     planted = second.with_name(second.name.replace(second.stem[-24:], "a" * 24))
@@ -250,23 +249,23 @@ def test_a_link_in_the_folder_of_photos_leads_nowhere(serve: Serve, tmp_path: Pa
     thumbnail.unlink(missing_ok=True)
     thumbnail.symlink_to(secret)
 
-    def look() -> set[str]:
-        """The ids of what is still served."""
+    def find_served() -> set[str]:
+        """Return the ids of the photos that are served."""
         served = set()
         for snapshot in (*files, "a" * 24, "b" * 24):
             for path in (f"/snapshots/{snapshot}.jpg", f"/snapshots/{snapshot}/thumbnail.jpg", "/latest.jpg"):
-                said = ask(server, path)
-                assert SECRET not in said.body, path
-                assert said.status in (200, 404, 500), (path, said)
-            if ask(server, f"/snapshots/{snapshot}.jpg").status == 200:
+                response = fetch(server, path)
+                assert SECRET not in response.body, path
+                assert response.status in (200, 404, 500), (path, response)
+            if fetch(server, f"/snapshots/{snapshot}.jpg").status == 200:
                 served.add(snapshot)
         return served
 
-    assert look() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
+    assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
     server.stop()
-    server = serve("--picture-cache", "0", "--exif", "false")  # which looks through all that is there
-    assert look() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
-    assert photos[1]["snapshot"] in look()
+    server = serve("--picture-cache", "0", "--exif", "false")  # a start without an image cache
+    assert find_served() <= {photos[1]["snapshot"], photos[2]["snapshot"]}
+    assert photos[1]["snapshot"] in find_served()
 
 
 # ---- headers
@@ -282,7 +281,7 @@ BREAKS = (
 )
 
 
-def test_no_parameter_of_any_address_becomes_a_header_or_a_second_answer(serve: Serve, tmp_path: Path) -> None:
+def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Serve, tmp_path: Path) -> None:
     token = add_token(tmp_path, "script", "manage")
     server = serve(
         "--auth",
@@ -297,14 +296,14 @@ def test_no_parameter_of_any_address_becomes_a_header_or_a_second_answer(serve: 
     )
     for operation in OPERATIONS:
         for bad in BREAKS:
-            for one in put_everywhere(operation, bad):
-                said = ask(
+            for one in make_attempts(operation, bad):
+                response = fetch(
                     server, one.path, one.method, {**token, "Origin": "https://a.example", **one.headers}, one.body
                 )
-                for line in re.split("[\r\n]", "\n".join(said.head)):
-                    assert not line.lower().startswith("x-evil"), (write(operation), one, said.head)
-                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", said.body), (write(operation), one)
-                assert said.status != 500, (write(operation), one, said)
+                for line in re.split("[\r\n]", "\n".join(response.head)):
+                    assert not line.lower().startswith("x-evil"), (write(operation), one, response.head)
+                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", response.body), (write(operation), one)
+                assert response.status != 500, (write(operation), one, response)
 
 
 # ---- the log
@@ -315,7 +314,7 @@ LINE = re.compile(
     r"(?:\d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.]+Z) +(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +[\w.]+ +\S.*"
     r"|D\.O\.G\. is at .*"
 )
-"""As dog/logs.py writes one. A traceback's lines are indented."""
+"""A line of dog/logs.py. A traceback's lines are indented."""
 
 
 def check_log(text: str) -> None:
@@ -326,8 +325,8 @@ def check_log(text: str) -> None:
         assert "all is well" not in line.partition("dog.cli")[0], line
 
 
-def test_nothing_that_is_sent_becomes_a_line_or_a_control_character_of_the_log(serve: Serve, tmp_path: Path) -> None:
-    """At the level that says most: with each request's address, and what the camera's program says."""
+def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tmp_path: Path) -> None:
+    """The level is debug: it logs each request's URL, and the output of the camera's program."""
     script = tmp_path / "camera.sh"
     script.write_bytes(b"#!/bin/sh\ncat >&2 <<'END'\n" + STRANGE.replace("\0", "").encode() + b"\nEND\nexit 1\n")
     script.chmod(0o755)
@@ -338,10 +337,10 @@ def test_nothing_that_is_sent_becomes_a_line_or_a_control_character_of_the_log(s
     server = serve("--auth", "--log-level", "debug", "--trusted-proxies", "127.0.0.1", "--login-attempts", "1")
     bad = quote(STRANGE, safe="").encode()
     for operation in OPERATIONS:
-        for one in put_everywhere(operation, bad):
-            ask(server, one.path, one.method, {**token, **one.headers}, one.body)
+        for one in make_attempts(operation, bad):
+            fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
     raw = STRANGE.encode()
-    taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # which may stand in a header
+    taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # allowed in a header
     for header in (
         "User-Agent",
         "Referer",
@@ -354,20 +353,20 @@ def test_nothing_that_is_sent_becomes_a_line_or_a_control_character_of_the_log(s
         "Authorization",
     ):
         for value in (raw, taken, bad, b"\x1b[2J"):
-            ask(server, "/", headers={header: value})
+            fetch(server, "/", headers={header: value})
     for line in (b"GET /" + raw, raw, b"GET / " + raw + b" HTTP/1.1", b"\x1b[2J / HTTP/1.1"):
         send(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    said = ask(server, "/api/captures", "POST", token, b'{"camera":"broken","max_age":0}')
-    assert said.status in (502, 503)
-    server.wait_for("all is well")  # the camera's own words, at least, were logged
+    response = fetch(server, "/api/captures", "POST", token, b'{"camera":"broken","max_age":0}')
+    assert response.status in (502, 503)
+    server.wait_for("all is well")  # at least the camera's output was logged
     server.stop()
     check_log(server.stderr)
     check_log((tmp_path / "server.log").read_text())
 
 
-# ---- where one is led to
+# ---- redirects
 
-ELSEWHERE = (
+FOREIGN_URLS = (
     *(
         "//evil.example",
         "/\\evil.example",
@@ -429,42 +428,42 @@ ELSEWHERE = (
 
 
 def follow(base: str, location: str) -> str:
-    """Where a browser goes: it forgets tabs and line ends, and takes a backslash for a slash (WHATWG URL, 4.4)."""
+    """Resolve a redirect like a browser, without tabs and line ends, `\\` as `/` (WHATWG URL, 4.4)."""
     location = location.strip("".join(map(chr, range(0x21)))).translate({9: None, 10: None, 13: None})
     return urljoin(base, location.partition("?")[0].partition("#")[0].replace("\\", "/"))
 
 
 @pytest.mark.parametrize("prefix", ["", "/cam"])
-async def test_the_login_leads_to_no_other_site(run: Run, tmp_path: Path, prefix: str) -> None:
-    """Neither when the form is sent, nor when somebody who is in already opens it; below a path prefix, too."""
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
+    """Also if the user is logged in already, and below a path prefix."""
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))
     headers = {"Host": "dog.example.org", "X-Forwarded-Proto": "https"}
     cookie = ""
-    for where in ELSEWHERE:
-        form = "name=ada&password=" + quote(PASSWORD) + "&next=" + quote(where.encode(errors="surrogateescape"))
-        if not cookie or where in ELSEWHERE[:4]:
-            asked = running.client.post(
-                "/login", data=form, headers={**headers, "Content-Type": FORM}, allow_redirects=False
+    for next_url in FOREIGN_URLS:
+        form = "name=ada&password=" + quote(PASSWORD) + "&next=" + quote(next_url.encode(errors="surrogateescape"))
+        if not cookie or next_url in FOREIGN_URLS[:4]:
+            pending = running.client.post(
+                "/login", data=form, headers={**headers, "Content-Type": FORM_TYPE}, allow_redirects=False
             )
         else:
-            query = {"next": where.encode(errors="surrogateescape").decode(errors="replace")}
-            asked = running.client.get(
+            query = {"next": next_url.encode(errors="surrogateescape").decode(errors="replace")}
+            pending = running.client.get(
                 "/login", params=query, headers={**headers, "Cookie": cookie}, allow_redirects=False
             )
-        async with asked as answer:
-            assert answer.status == 303, where
+        async with pending as answer:
+            assert answer.status == 303, next_url
             location = answer.headers["Location"]
             cookie = cookie or answer.headers["Set-Cookie"].partition(";")[0]
-        led = urlsplit(follow(base, location))
-        assert (led.scheme, led.netloc) == ("https", "dog.example.org"), (where, location)
-        assert not led.path.startswith("//"), (where, location)
-        assert location.isprintable(), (where, location)
+        target = urlsplit(follow(base, location))
+        assert (target.scheme, target.netloc) == ("https", "dog.example.org"), (next_url, location)
+        assert not target.path.startswith("//"), (next_url, location)
+        assert location.isprintable(), (next_url, location)
 
 
-def test_who_must_log_in_first_is_led_back_here_and_nowhere_else(serve: Serve, tmp_path: Path) -> None:
+def test_the_redirect_after_a_required_login_stays_on_this_site(serve: Serve, tmp_path: Path) -> None:
     server = serve("--auth")
     page: dict[str, str | bytes] = {"Accept": "text/html"}
     for path in (
@@ -473,18 +472,18 @@ def test_who_must_log_in_first_is_led_back_here_and_nowhere_else(serve: Serve, t
         "/snapshots/%0d%0aX-Evil:%201",
         "/?a=%26next%3d//evil",
     ):
-        said = ask(server, path, headers=page)
-        if said.status == 303:
-            led = urlsplit(
+        response = fetch(server, path, headers=page)
+        if response.status == 303:
+            target = urlsplit(
                 follow(
                     f"http://here{path if not path.startswith('//') else '/' + path.lstrip('/')}",
-                    said.headers["location"],
+                    response.headers["location"],
                 )
             )
-            assert led.netloc == "here", said
-            assert re.fullmatch(r"(?:\.\./|\./)+login\?next=[\w.%~-]*", said.headers["location"]), said
+            assert target.netloc == "here", response
+            assert re.fullmatch(r"(?:\.\./|\./)+login\?next=[\w.%~-]*", response.headers["location"]), response
         else:
-            assert said.status == 404, (path, said)
+            assert response.status == 404, (path, response)
 
 
 # ---- the table
@@ -492,11 +491,11 @@ def test_who_must_log_in_first_is_led_back_here_and_nowhere_else(serve: Serve, t
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 
 
-def test_each_test_that_the_table_of_attacks_names_is_there() -> None:
+def test_every_test_named_in_the_table_of_attacks_exists() -> None:
     table = SECURITY.partition("## Attacks, and what comes of them")[2].partition("\n## ")[0]
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", table)
     for path, name in named:
         assert re.search(rf"^(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
     assert len(named) >= 30
     rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| attack"))]
-    assert all("`tests/" in row for row in rows), "every attack has its test"
+    assert all("`tests/" in row for row in rows), "an attack has no test"

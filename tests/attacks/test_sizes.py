@@ -1,4 +1,4 @@
-"""Attacks with what is sent: pictures that are also something else or too much, and forms that are too much or none."""
+"""Attacks with bodies: polyglot images, image bombs, and endless or malformed forms and JSON."""
 
 import contextlib
 import html.parser
@@ -16,26 +16,26 @@ from typing import NamedTuple
 
 import pytest
 
-from dog.web.apidocs.operation import FORM, JSON
-from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, ask, send, take_photo
+from dog.web.apidocs.operation import FORM_TYPE, JSON
+from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, fetch, send, take_photo
 from tests.conftest import Serve
 from tests.support.cameras import make_picture
 from tests.support.server_process import ROOT, ServerProcess
 
-# ---- a picture that is also something else
+# ---- polyglot images
 
 SCRIPT = b"<script>alert(document.cookie)</script>"
 
 
 def make_polyglot(kind: str) -> bytes:
-    """A whole picture that is also a page (a comment of it is), a script (its length is), and a ZIP (its end is)."""
+    """Return an image that is also a page (in its comment), a script, and a ZIP (at its end)."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("index.html", SCRIPT)
     page = b"/*<html><body>" + SCRIPT + b"</body></html><!--*/=alert(1)/*"
     if kind == "JPEG":
         rest = make_picture()[2:]
-        # read as Latin-1, the start, the comment's mark and its length are a name and the beginning of a comment
+        # in Latin-1, the start, the comment's marker and its length are a name and the start of a comment
         return b"\xff\xd8\xff\xfe" + b"/*" + page.ljust(0x2F2A - 2, b" ") + rest + archive.getvalue()
     whole = make_picture(kind="PNG")
     text = b"tEXt" + b"Comment\0" + page
@@ -54,56 +54,54 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("exif", ["true", "false"])
-def test_a_picture_that_is_also_a_page_a_script_and_an_archive_is_served_as_a_picture(
-    serve: Serve, tmp_path: Path, kind: str, exif: str
-) -> None:
+def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, kind: str, exif: str) -> None:
     polyglot, suffix = make_polyglot(kind), {"JPEG": "jpg", "PNG": "png"}[kind]
     (tmp_path / "polyglot").write_bytes(polyglot)
     server = serve("--camera", write_camera(tmp_path, "polyglot"), "--exif", exif, "--image-type", suffix)
     photo = take_photo(server)
-    link = json.loads(ask(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body=b"{}").body)["url"]
-    picture = ask(server, photo["url"]).body
+    link = json.loads(fetch(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body=b"{}").body)["url"]
+    picture = fetch(server, photo["url"]).body
     tags = Tags()
     tags.feed(picture.decode("latin-1"))
-    assert "script" in tags.found, "it is no page"
-    assert zipfile.ZipFile(io.BytesIO(picture)).namelist() == ["index.html"], "it is no archive"
+    assert "script" in tags.found, "it is not a page"
+    assert zipfile.ZipFile(io.BytesIO(picture)).namelist() == ["index.html"], "it is not an archive"
     for path in (photo["url"], "/latest.jpg", link + f"/picture.{suffix}"):
         for headers in ({}, {"Accept": "text/html"}, {"Range": "bytes=2-"}, {"Sec-Fetch-Dest": "script"}):
-            said = ask(server, path, headers=dict(headers))
-            assert said.status in (200, 206)
-            assert said.headers["content-type"] == f"image/{kind.lower()}"
-            assert said.headers["x-content-type-options"] == "nosniff"
-            assert re.fullmatch(rf'inline; filename="dog-[\d-]+\.{suffix}"', said.headers["content-disposition"])
-            policy = said.headers["content-security-policy"]
+            response = fetch(server, path, headers=dict(headers))
+            assert response.status in (200, 206)
+            assert response.headers["content-type"] == f"image/{kind.lower()}"
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert re.fullmatch(rf'inline; filename="dog-[\d-]+\.{suffix}"', response.headers["content-disposition"])
+            policy = response.headers["content-security-policy"]
             assert re.match(r"default-src 'none'; script-src 'self' 'sha256-[^' ]+'; ", policy), policy
-            assert said.headers["cross-origin-resource-policy"] == "same-origin"
-    thumbnail = ask(server, photo["thumbnail"])
+            assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    thumbnail = fetch(server, photo["thumbnail"])
     assert thumbnail.headers["content-type"] == "image/jpeg"
     assert b"script" not in thumbnail.body
     assert b"PK\x03\x04" not in thumbnail.body
     for other in ("html", "js", "svg", "zip", "jpg" if suffix == "png" else "png"):
         for path in (f"/snapshots/{photo['snapshot']}.{other}", f"{link}/picture.{other}"):
-            assert ask(server, path).status == 404, path
+            assert fetch(server, path).status == 404, path
     for path in (photo["page"], "/", "/snapshots", "/api/snapshots"):
-        assert SCRIPT not in ask(server, path).body
+        assert SCRIPT not in fetch(server, path).body
 
 
 def write_camera(folder: Path, picture: str) -> str:
-    """A camera whose picture is that file, as it is at each press."""
+    """Write a camera program that copies this file at each press."""
     script = folder / "camera.sh"
     script.write_text(f"#!/bin/sh\nexec cp '{folder / picture}' \"$1\"\n")
     script.chmod(0o755)
     return f"script:{script}"
 
 
-# ---- a picture that is too much
+# ---- image bombs
 
-FLAT = 48 * 1024
-"""KiB that the peak of the memory may grow by; decoded, each of them takes twenty times as much."""
+MAX_GROWTH_KIB = 48 * 1024
+"""The limit of the peak memory's growth. A decoded bomb takes twenty times as much."""
 
 
-def squeeze(pattern: bytes, count: int) -> bytes:
-    """So many times the pattern, compressed."""
+def compress(pattern: bytes, count: int) -> bytes:
+    """Return `count` times the pattern, compressed."""
     compressor = zlib.compressobj(1)
     return b"".join([*(compressor.compress(pattern) for _ in range(count)), compressor.flush()])
 
@@ -134,42 +132,37 @@ def make_large_webp() -> bytes:
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a PNG of 1 GiB when decoded": (
-        lambda: make_png(16_384, 16_384, (b"IDAT", squeeze(b"\0" + bytes(4 * 16_384), 16_384))),
+        lambda: make_png(16_384, 16_384, (b"IDAT", compress(b"\0" + bytes(4 * 16_384), 16_384))),
         "16384 x 16384 pixels, more than 100 million",
     ),
     "a JPEG of 12 GB when decoded": (make_large_jpeg, "65500 x 65500 pixels, more than 100 million"),
     "a WebP of 1 GiB when decoded": (make_large_webp, "16383 x 16383 pixels|16384 x 16384 pixels|damaged"),
-    "a small PNG with 1 GiB of pixels too many": (
-        lambda: make_png(64, 48, (b"IDAT", squeeze(bytes(MIB), 1024))),
-        "",
-    ),
+    "a small PNG with 1 GiB of pixels too many": (lambda: make_png(64, 48, (b"IDAT", compress(bytes(MIB), 1024))), ""),
     "a small PNG with a colour profile of 1 GiB": (
-        lambda: make_png(64, 48, (b"iCCP", b"x\0\0" + squeeze(bytes(MIB), 1024)), (b"IDAT", squeeze(bytes(257), 48))),
+        lambda: make_png(64, 48, (b"iCCP", b"x\0\0" + compress(bytes(MIB), 1024)), (b"IDAT", compress(bytes(257), 48))),
         "",
     ),
     "a small PNG with a comment of 1 GiB": (
         lambda: make_png(
-            64, 48, (b"zTXt", b"Comment\0\0" + squeeze(bytes(MIB), 1024)), (b"IDAT", squeeze(bytes(257), 48))
+            64, 48, (b"zTXt", b"Comment\0\0" + compress(bytes(MIB), 1024)), (b"IDAT", compress(bytes(257), 48))
         ),
         "",
     ),
 }
-"""What makes it, and what is said of it; nothing is where it may be taken, since the rest of it is not looked at."""
+"""The function that makes each bomb, and its error; "" if it may be accepted."""
 
 
 def read_peak(server: ServerProcess) -> int:
-    """KiB: the most that the process has ever had in memory."""
+    """Return the peak memory of the process in KiB."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
     return int(found[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell how much memory was used")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc/self/status")
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_small_file_that_is_a_huge_picture_is_refused_and_takes_no_memory(
-    serve: Serve, tmp_path: Path, bomb: str
-) -> None:
+def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Path, bomb: str) -> None:
     make, words = BOMBS[bomb]
     picture = tmp_path / "picture"
     picture.write_bytes(make_picture(size=(640, 480)))
@@ -179,22 +172,22 @@ def test_a_small_file_that_is_a_huge_picture_is_refused_and_takes_no_memory(
     picture.write_bytes(make())
     assert picture.stat().st_size < 6_000_000
     for _ in range(3):
-        said = ask(server, "/api/captures", "POST", body=b'{"max_age":0}')
+        response = fetch(server, "/api/captures", "POST", body=b'{"max_age":0}')
         if words:
-            assert (said.status, said.code) == (502, "bad_image"), said
-            assert re.search(words, json.loads(said.body)["detail"]), said
+            assert (response.status, response.code) == (502, "bad_image"), response
+            assert re.search(words, json.loads(response.body)["detail"]), response
         else:
-            assert said.status in (201, 502), said
-    assert read_peak(server) - before < FLAT
+            assert response.status in (201, 502), response
+    assert read_peak(server) - before < MAX_GROWTH_KIB
     picture.write_bytes(make_picture(size=(640, 480)))
     take_photo(server)
 
 
-# ---- a form that is too much
+# ---- forms and JSON
 
 
-class Asked(NamedTuple):
-    """A server that is asked again and again, a photo that it has, and what opens everything there."""
+class Target(NamedTuple):
+    """A server for several tests, the id of a photo, and a manager's token."""
 
     server: ServerProcess
     photo: str
@@ -202,57 +195,57 @@ class Asked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("asked")
     add_user(folder, "ada", "manage")
     token = add_token(folder, "script", "manage")
     server = ServerProcess("--auth", "--dead-time", "0", "--login-attempts", "1000", cwd=folder).start()
-    yield Asked(server, take_photo(server, token)["snapshot"], token)
+    yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()
     assert "Traceback" not in server.stderr, server.stderr
 
 
 @pytest.mark.parametrize("path", ["/login", "/api/captures", "/snapshots/{id}/pin", "/logout"])
 @pytest.mark.parametrize("way", ["chunked", "with a length", "of parts"])
-def test_a_form_without_an_end_is_refused_hung_up_on_and_takes_no_memory(asked: Asked, path: str, way: str) -> None:
-    server, photo, token = asked
+def test_an_endless_form_is_refused_disconnected_and_takes_no_memory(target: Target, path: str, way: str) -> None:
+    server, photo, token = target
     before = read_peak(server)
-    kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM
+    kind = "multipart/form-data; boundary=x" if way == "of parts" else JSON if "/api/" in path else FORM_TYPE
     length = f"Content-Length: {1_000_000 * MIB}" if way == "with a length" else "Transfer-Encoding: chunked"
     lines = (f"POST {path.replace('{id}', photo)} HTTP/1.1", f"Host: {HERE}", f"Content-Type: {kind}", length)
     part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' if way == "of parts" else b"name="
     piece = part + bytes(65536)
     if way != "with a length":
         piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-    said, taken = b"", 0
+    response, taken = b"", 0
     with contextlib.closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall("\r\n".join((*lines, f"Authorization: {token['Authorization']}", "", "")).encode())
         with contextlib.suppress(ConnectionError):
-            while True:  # until the server hangs up
+            while True:  # until the server disconnects
                 connection.sendall(piece)
                 taken += len(piece)
         with contextlib.suppress(ConnectionError):
             while more := connection.recv(65536):
-                said += more
+                response += more
     assert taken >= 16 * 1024
-    assert not said or re.match(rb"HTTP/1\.1 (?:413|400|303) ", said), said  # a reset may take the answer along
+    assert not response or re.match(rb"HTTP/1\.1 (?:413|400|303) ", response), response  # a reset may lose the response
     assert read_peak(server) - before < 16 * 1024
-    assert ask(server, "/healthz").status == 200
+    assert fetch(server, "/healthz").status == 200
 
 
-NO_FORMS: dict[str, tuple[str, bytes]] = {
-    "1,000 fields": (FORM, b"&".join(b"field%d=1" % number for number in range(1000))),
-    "one name a thousand times": (FORM, b"&".join(b"name=%d" % number for number in range(1000))),
-    "nothing": (FORM, b""),
-    "only separators": (FORM, b"&" * 16_000),
-    "no UTF-8": (FORM, b"name=\xff\xfe&password=\xff"),
-    "half a character": (FORM, b"name=%ed%a0%80&password=%ff"),
-    "NUL": (FORM, b"name=%00&password=%00"),
-    "an unknown charset": (f"{FORM}; charset=klingon", b"name=ada&password=x"),
-    "a charset of two bytes": (f"{FORM}; charset=utf-16", b"name=ada&password=x"),
-    "a charset that is no text": (f"{FORM}; charset=hex", b"name=ada&password=x"),
-    "a charset that is a cipher": (f"{FORM}; charset=rot13", b"name=ada&password=x"),
-    "a charset that never ends": (f"{FORM}; charset={'x' * 4000}", b"name=ada&password=x"),
+MALFORMED_FORMS: dict[str, tuple[str, bytes]] = {
+    "1,000 fields": (FORM_TYPE, b"&".join(b"field%d=1" % number for number in range(1000))),
+    "one name a thousand times": (FORM_TYPE, b"&".join(b"name=%d" % number for number in range(1000))),
+    "nothing": (FORM_TYPE, b""),
+    "only separators": (FORM_TYPE, b"&" * 16_000),
+    "no UTF-8": (FORM_TYPE, b"name=\xff\xfe&password=\xff"),
+    "half a character": (FORM_TYPE, b"name=%ed%a0%80&password=%ff"),
+    "NUL": (FORM_TYPE, b"name=%00&password=%00"),
+    "an unknown charset": (f"{FORM_TYPE}; charset=klingon", b"name=ada&password=x"),
+    "a charset of two bytes": (f"{FORM_TYPE}; charset=utf-16", b"name=ada&password=x"),
+    "a charset that is no text": (f"{FORM_TYPE}; charset=hex", b"name=ada&password=x"),
+    "a charset that is a cipher": (f"{FORM_TYPE}; charset=rot13", b"name=ada&password=x"),
+    "a charset that never ends": (f"{FORM_TYPE}; charset={'x' * 4000}", b"name=ada&password=x"),
     "parts without a boundary": ("multipart/form-data", b"x"),
     "parts that are none": ("multipart/form-data; boundary=x", b"garbage"),
     "a part that has no end": (
@@ -279,21 +272,21 @@ NO_FORMS: dict[str, tuple[str, bytes]] = {
     ),
     "JSON": (JSON, b'{"name":"ada","password":"' + PASSWORD.encode() + b'"}'),
     "a page": ("text/html", SCRIPT),
-    "compressed": (f"{FORM}\r\nContent-Encoding: gzip", zlib.compress(bytes(10_000_000))),
+    "compressed": (f"{FORM_TYPE}\r\nContent-Encoding: gzip", zlib.compress(bytes(10_000_000))),
 }
 
 
-@pytest.mark.parametrize("what", NO_FORMS)
-def test_what_is_no_form_is_refused_in_words_by_every_form(asked: Asked, what: str) -> None:
-    """By the login before anybody is known, and by those who may everything."""
-    server, photo, token = asked
-    kind, body = NO_FORMS[what]
+@pytest.mark.parametrize("what", MALFORMED_FORMS)
+def test_every_form_refuses_a_malformed_body_with_a_message(target: Target, what: str) -> None:
+    """The login needs no role, the other forms have a manager's token."""
+    server, photo, token = target
+    kind, body = MALFORMED_FORMS[what]
     for path in ("/login", f"/snapshots/{photo}/pin", f"/snapshots/{photo}/links"):
-        said = ask(server, path, "POST", {**token, "Content-Type": kind}, body)
-        assert said.status in (303, 400, 401, 413, 415), (path, said)  # a link is made without a form, too
-        if said.status != 303:
-            assert said.code in ("bad_message", "bad_request", "too_big", "wrong_password"), (path, said)
-        assert "set-cookie" not in said.headers
+        response = fetch(server, path, "POST", {**token, "Content-Type": kind}, body)
+        assert response.status in (303, 400, 401, 413, 415), (path, response)  # a share link needs no form
+        if response.status != 303:
+            assert response.code in ("bad_message", "bad_request", "too_big", "wrong_password"), (path, response)
+        assert "set-cookie" not in response.headers
     assert "Traceback" not in server.stderr
 
 
@@ -332,43 +325,51 @@ def test_what_is_no_form_is_refused_in_words_by_every_form(asked: Asked, what: s
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_json_that_is_too_deep_too_large_or_none_is_refused_in_words(asked: Asked, body: bytes) -> None:
-    server, photo, token = asked
+def test_malformed_deep_and_large_json_is_refused_with_a_message(target: Target, body: bytes) -> None:
+    server, photo, token = target
     for path in ("/api/captures", f"/api/snapshots/{photo}/links"):
-        said = ask(server, path, "POST", {**token, "Content-Type": JSON}, body)
-        assert said.status in ((201, 400, 404) if b'"a":' in body[:6] or b'{"' in body[:3] else (400,)), (path, said)
-        if said.status != 201:
-            assert said.code in ("bad_json", "bad_message", "unknown_camera"), (path, said)
+        response = fetch(server, path, "POST", {**token, "Content-Type": JSON}, body)
+        assert response.status in ((201, 400, 404) if b'"a":' in body[:6] or b'{"' in body[:3] else (400,)), (
+            path,
+            response,
+        )
+        if response.status != 201:
+            assert response.code in ("bad_json", "bad_message", "unknown_camera"), (path, response)
     assert "Traceback" not in server.stderr
 
 
-# ---- a form that does not come
+# ---- bodies that do not arrive
 
 IMPATIENT = """
 import dog.web.http.bodies
-dog.web.http.bodies.BODY_PATIENCE = 0.5
+dog.web.http.bodies.BODY_TIMEOUT = 0.5
 from dog.cli import main
 main(prog_name="dog")
 """
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[Asked]:
-    """The real process, with a shorter time for bodies."""
+def impatient(tmp_path: Path) -> Iterator[Target]:
+    """Start a server with a shorter timeout for bodies."""
     command = [sys.executable, "-c", IMPATIENT]
     token = add_token(tmp_path, "script", "manage")
     server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
     server.start()
-    yield Asked(server, take_photo(server, token)["snapshot"], token)
+    yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()
     assert "Traceback" not in server.stderr
 
 
-def test_a_form_that_does_not_come_is_waited_for_no_longer_than_any_body(impatient: Asked) -> None:
+def test_a_body_that_does_not_arrive_times_out(impatient: Target) -> None:
     server, photo, token = impatient
-    paths = {"/login": FORM, f"/snapshots/{photo}/pin": FORM, f"/snapshots/{photo}/links": FORM, "/api/captures": JSON}
+    paths = {
+        "/login": FORM_TYPE,
+        f"/snapshots/{photo}/pin": FORM_TYPE,
+        f"/snapshots/{photo}/links": FORM_TYPE,
+        "/api/captures": JSON,
+    }
     for path, kind in paths.items():
         lines = (f"POST {path} HTTP/1.1", f"Host: {HERE}", f"Authorization: {token['Authorization']}")
         head = "\r\n".join((*lines, f"Content-Type: {kind}", "Content-Length: 100", "", "name=a"))
-        said = send(server, head.encode(), b'"}')
-        assert re.match(rb"HTTP/1\.1 408 ", said), (path, said)
+        response = send(server, head.encode(), b'"}')
+        assert re.match(rb"HTTP/1\.1 408 ", response), (path, response)

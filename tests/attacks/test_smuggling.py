@@ -1,7 +1,7 @@
-"""Requests that two readers could cut differently (HTTP smuggling): what is hidden in them is never answered.
+"""HTTP smuggling: requests that a proxy and the service could split differently.
 
-Each is sent as raw bytes to nginx, to Caddy and to the service itself. Whether the service saw a second request is read
-in its own log; whether somebody else was given a wrong answer, in what those who ask next are told.
+Each is sent as raw bytes to nginx, to Caddy and to the service itself. The service's log shows if it saw a second
+request. The next clients' responses show if one got a wrong response.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.sites import HERE, NAME, Site, needs, site
 
 HIDDEN = "GET /hidden-{name} HTTP/1.1\r\nHost: {host}\r\n\r\n"
-"""What is smuggled: a whole request, so that whoever sees one answers it."""
+"""The smuggled request."""
 POST = "POST /api/captures HTTP/1.1\r\nHost: {host}\r\n"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 END = "0\r\n\r\n"
@@ -33,13 +33,13 @@ def chunked_as(line: str) -> str:
 
 
 SHAPES = {
-    # CL.TE: who goes by the length sees one request, who goes by the chunks sees two
+    # CL.TE: one request by the length, two by the chunks
     "CL.TE": fill(CHUNKED),
     "CL.TE, the length last": POST + CHUNKED + "Content-Length: {all}\r\n\r\n" + END + HIDDEN,
-    # TE.CL: the other way round
+    # TE.CL: the reverse
     "TE.CL": POST + CHUNKED + "Content-Length: 4\r\n\r\n{size}\r\n" + HIDDEN + "\r\n" + END,
     "TE.CL, none": POST + CHUNKED + "Content-Length: 0\r\n\r\n{size}\r\n" + HIDDEN + "\r\n" + END,
-    # TE.TE: a Transfer-Encoding that one of them does not know
+    # TE.TE: a Transfer-Encoding that one of them does not support
     **{
         f"TE.TE, {name}": chunked_as(line)
         for name, line in {
@@ -110,7 +110,7 @@ SHAPES = {
     "line ends in the path": "GET /healthz%0d%0a%0d%0aGET%20/hidden-{name} HTTP/1.1\r\nHost: {host}\r\n\r\n",
     "a request in the path": "GET /healthz HTTP/1.1 /hidden-{name} HTTP/1.1\r\nHost: {host}\r\n\r\n",
     "a length in Connection": POST + "Connection: Content-Length\r\nContent-Length: {all}\r\n\r\n" + HIDDEN,
-    # a WebSocket that is none
+    # an invalid WebSocket handshake
     "an upgrade that is refused": (
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 7\r\n"
         "Content-Length: {all}\r\n\r\n" + HIDDEN
@@ -125,21 +125,22 @@ SEEN_AS_TWO = {
     | {"CL.TE", "CL.TE, the length last", "TE.TE, a tab", "TE.TE, in capitals", "TE.TE, in a folded line"}
     | {"TE.TE, behind a bare LF", "a length of nothing", "a length folded into another"},
 }
-"""Where the first reader itself sees two requests, the sender's own, and passes on two: it and the service agree. Caddy
-goes by the chunks where there is a length, too, as a recipient may (RFC 9112, section 6.3); nginx refuses."""
+"""Shapes that the proxy itself splits in two, so that it and the service agree.
+
+Caddy uses chunks even if there is a length, as a recipient may (RFC 9112, section 6.3). nginx refuses that."""
 
 
 def write(shape: str, name: str, host: str) -> bytes:
-    """The shape with its lengths: `all` behind the head, and the `size` of what is hidden, as chunks have it."""
+    """Fill in a shape: `all` is the body's length, `size` the smuggled request's, as a chunk size."""
     hidden = HIDDEN.format(name=name, host=host)
     head, _, body = shape.partition("\r\n\r\n")
-    told = {"name": name, "host": host, "size": f"{len(hidden):x}"}
-    length = len(body.format(all=0, **told))
-    return f"{head}\r\n\r\n{body}".format(all=length, **told).encode()
+    values = {"name": name, "host": host, "size": f"{len(hidden):x}"}
+    length = len(body.format(all=0, **values))
+    return f"{head}\r\n\r\n{body}".format(all=length, **values).encode()
 
 
-class Front:
-    """Where the bytes go to."""
+class Target:
+    """The server that gets the bytes: a proxy or the service itself."""
 
     def __init__(self, kind: str, server: ServerProcess, site: Site | None = None) -> None:
         self.kind = kind
@@ -152,24 +153,24 @@ class Front:
             return self._site.open()
         return socket.create_connection((HERE, self.server.port), timeout=20)
 
-    def say(self, said: bytes) -> bytes:
-        """All that is answered until the connection ends, for nothing more comes from here."""
+    def send(self, data: bytes) -> bytes:
+        """Send bytes and a last request. Return all that is received."""
         with closing(self.open()) as connection:
             connection.settimeout(20)
-            heard = b""
+            received = b""
             with contextlib.suppress(ConnectionError, ssl.SSLError):
-                connection.sendall(said)
-                # a whole request that asks for the end: whoever still waits for more of a body is given it
-                connection.sendall(self.ask("last", "Connection: close\r\n"))
+                connection.sendall(data)
+                # a complete last request, which also completes an unfinished body
+                connection.sendall(self.write_request("last", "Connection: close\r\n"))
                 while data := connection.recv(65536):
-                    heard += data
-            return heard
+                    received += data
+            return received
 
-    def ask(self, name: str, more: str = "") -> bytes:
+    def write_request(self, name: str, more: str = "") -> bytes:
         return f"GET /healthz?{name} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode()
 
     def find_requests(self, word: str) -> list[str]:
-        """The lines of the service's own log about requests whose path begins so."""
+        """Return the lines of the service's log about requests with this start of the path."""
         return [line for line in self.server.stderr.splitlines() if re.search(rf'"[A-Z]+ /{word}', line)]
 
 
@@ -177,46 +178,48 @@ class Front:
     scope="module",
     params=["itself", pytest.param("nginx", marks=needs("nginx")), pytest.param("caddy", marks=needs("caddy"))],
 )
-def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     options = ("--dead-time", "0", "--max-connections-per-address", "1000")
     if request.param == "itself":
         server = ServerProcess("--log-level", "debug", *options, cwd=folder).start()
         try:
-            yield Front(request.param, server)
+            yield Target(request.param, server)
         finally:
             server.kill()
         assert "Traceback" not in server.stderr, server.stderr
     else:
         with site(request.param, folder, *options, "--trusted-proxies", HERE) as there:
-            yield Front(request.param, there.server, there)
+            yield Target(request.param, there.server, there)
 
 
-def test_two_requests_that_are_two_are_seen_as_two(front: Front) -> None:
-    """Or what the other tests look at would never show one."""
-    heard = front.say(front.ask("first") + f"GET /hidden-by-nobody HTTP/1.1\r\nHost: {front.host}\r\n\r\n".encode())
-    assert heard.count(b"HTTP/1.1 200") == 2
-    assert heard.count(b"HTTP/1.1 404") == 1
-    front.server.wait_for("/hidden-by-nobody")
-    assert front.find_requests("hidden-by-nobody")
+def test_two_separate_requests_are_logged_as_two(target: Target) -> None:
+    """This proves that the other test would notice a smuggled request."""
+    received = target.send(
+        target.write_request("first") + f"GET /hidden-by-nobody HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode()
+    )
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert received.count(b"HTTP/1.1 404") == 1
+    target.server.wait_for("/hidden-by-nobody")
+    assert target.find_requests("hidden-by-nobody")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_second_request_is_never_answered(front: Front, shape: str) -> None:
+def test_the_smuggled_request_never_gets_a_response(target: Target, shape: str) -> None:
     name = str(list(SHAPES).index(shape))
-    heard = front.say(write(SHAPES[shape], name, front.host))
-    # Others ask: on connections of their own, but through the proxy's to the service. Each gets what they asked for.
+    received = target.send(write(SHAPES[shape], name, target.host))
+    # Other clients share the proxy's connections to the service. Each must get its own response.
     for number in range(4):
-        with closing(front.open()) as other:
+        with closing(target.open()) as other:
             other.settimeout(20)
-            other.sendall(front.ask(f"other-{name}-{number}", "Connection: close\r\n"))
+            other.sendall(target.write_request(f"other-{name}-{number}", "Connection: close\r\n"))
             answer = b"".join(iter(lambda: other.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200 "), answer
         assert answer.count(b"HTTP/1.1 ") == 1
-        front.server.wait_for(rf"/healthz\?other-{name}-{number} ")
-    seen = len(front.find_requests(f"hidden-{name} "))
-    if shape in SEEN_AS_TWO[front.kind]:
-        assert heard.count(b"HTTP/1.1 404 ") == seen, "an answer that its sender did not get"
+        target.server.wait_for(rf"/healthz\?other-{name}-{number} ")
+    seen = len(target.find_requests(f"hidden-{name} "))
+    if shape in SEEN_AS_TWO[target.kind]:
+        assert received.count(b"HTTP/1.1 404 ") == seen, "a response that its sender did not get"
     else:
         assert seen == 0
-        assert heard.count(b"HTTP/1.1 ") <= 2, heard
+        assert received.count(b"HTTP/1.1 ") <= 2, received

@@ -1,4 +1,4 @@
-"""The accounts in their file: what may be in them, who may read it, and what a crash, a neighbour or damage does."""
+"""The accounts file: contents, permissions, crashes and damage."""
 
 import datetime as dt
 import hashlib
@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from argon2.profiles import CHEAPEST
 
-from dog.auth import ROLES, AccessError, Accounts, NoAccounts, allows, find_place
-from dog.auth.accounts import MOST_SESSIONS
-from dog.auth.passwords import PARAMETERS, Hasher
+from dog.auth import ROLES, Accounts, AccountsError, NoAccounts, accounts_path, allows
+from dog.auth.accounts import MAX_SESSIONS_PER_USER
+from dog.auth.passwords import ARGON2_PARAMETERS, Hasher
 from dog.auth.secrets import secret_digest
 from dog.errors import StartError
 from dog.snapshots import SnapshotStore
@@ -37,7 +37,7 @@ with Accounts(pathlib.Path(sys.argv[1])) as accounts:
         accounts.add_token(f"t{number}", "view", None)
         print(number, flush=True)
 """
-"""Adds one token after the other, and says of each when it is there."""
+"""A program that adds one token after the other and prints the number of each that is stored."""
 SEVERAL = """
 import pathlib, sys
 from dog.auth import Accounts
@@ -60,7 +60,7 @@ path = pathlib.Path(sys.argv[1])
 accounts = Accounts(path)
 accounts.add_token("whole", "view", None)
 accounts._database.execute("PRAGMA cache_size = 5")
-with accounts._changing() as database:
+with accounts._transaction() as database:
     database.execute("UPDATE tokens SET role = 'manage'")
     for number in range(500):
         database.execute("INSERT INTO users VALUES (?, ?, 'manage', NULL, 0)", (f"u{number}", "x" * 100))
@@ -68,7 +68,7 @@ with accounts._changing() as database:
     sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
-"""Dies in the middle of a change that is on the disk in part, with no umask; says before who may read the files."""
+"""A program without a umask that prints the files' modes and is killed during a partly written change."""
 
 
 def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -80,18 +80,18 @@ def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
     )
 
 
-def open_accounts(path: Path, make: bool = True) -> Accounts:
-    return Accounts(path, make=make, hasher=Hasher(CHEAPEST))
+def open_accounts(path: Path, create: bool = True) -> Accounts:
+    return Accounts(path, create=create, hasher=Hasher(CHEAPEST))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return find_place(tmp_path / "snapshots")
+    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
 def accounts(path: Path) -> Iterator[Accounts]:
-    """With one user, Anna, who may look."""
+    """Accounts with one user: Anna with the role view."""
     with open_accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
         yield accounts
@@ -104,7 +104,7 @@ def later(hours: float = 1) -> dt.datetime:
 # ---- roles, names and passwords
 
 
-def test_each_role_may_what_the_ones_before_it_may() -> None:
+def test_each_role_has_the_rights_of_the_ones_before_it() -> None:
     table = [[allows(role, needed) for needed in (None, *ROLES)] for role in (None, *ROLES)]
     assert table == [
         [True, False, False, False],
@@ -115,7 +115,7 @@ def test_each_role_may_what_the_ones_before_it_may() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "anna.b-c_d@e", "Jürgen", "李", "a" * 64])
-def test_a_name_may_be(name: str, accounts: Accounts) -> None:
+def test_valid_names_are_accepted(name: str, accounts: Accounts) -> None:
     accounts.add_user(name, "view", PASSWORD)
     assert accounts.find_user(name.upper()).name == name
 
@@ -123,17 +123,19 @@ def test_a_name_may_be(name: str, accounts: Accounts) -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "-a", ".a", "_a", "@a", "a b", "a/b", "a\nb", "a\0", "a\u202eb", "a" * 65, "ﬀ" * 33, "a\ud800"]
 )
-def test_a_name_may_not_be(name: str, accounts: Accounts) -> None:
-    with pytest.raises(AccessError, match=r"^'.*' is no name; write a letter or a digit, then .*, 64 at most\.$"):
+def test_invalid_names_are_refused(name: str, accounts: Accounts) -> None:
+    with pytest.raises(
+        AccountsError, match=r"^'.*' is not a valid name\. Write a letter or a digit, then .*: at most 64 characters\.$"
+    ):
         accounts.add_user(name, "view", PASSWORD)
-    with pytest.raises(AccessError, match="is no name"):
+    with pytest.raises(AccountsError, match="is not a valid name"):
         accounts.add_token(name, "view", None)
 
 
-def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accounts: Accounts) -> None:
+def test_names_are_compared_without_case_and_after_nfkc(accounts: Accounts) -> None:
     accounts.add_user("Straße", "view", None)
     for name in "STRASSE", "strasse", "ｓｔｒａｓｓｅ":
-        with pytest.raises(AccessError, match=r"(?i)There is a user 'strasse' already"):
+        with pytest.raises(AccountsError, match=r"(?i)The user 'strasse' exists already"):
             accounts.add_user(name, "view", None)
     accounts.set_role("STRASSE", "manage")
     assert [(user.name, user.role) for user in accounts.users()] == [("Anna", "view"), ("Straße", "manage")]
@@ -142,48 +144,48 @@ def test_names_are_the_same_whatever_their_case_and_however_they_are_typed(accou
 @pytest.mark.parametrize(
     ("password", "reason"),
     [
-        ("7 chars", "too short; it has 8 characters at least"),
+        ("7 chars", r"too short\. Use at least 8 characters"),
         ("a\u0308" * 7, "too short"),
         ("a" * 1025, "too long"),
         ("ä" * 513, "too long"),
         ("\ufdfa" * 100, "too long"),
-        ("half \ud800 a character", "no text"),
+        ("half \ud800 a character", "not text"),
         ("Benjamin", "is the user's name"),
         ("ｂｅｎｊａｍｉｎ", "is the user's name"),
     ],
 )
-def test_a_password_that_will_not_do_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
+def test_a_password_that_is_not_allowed_is_refused_in_one_line(password: str, reason: str, accounts: Accounts) -> None:
     accounts.add_user("BenJamin", "view", PASSWORD)
-    known = accounts.find_user("benjamin")
-    with pytest.raises(AccessError, match=reason) as error:
+    before = accounts.find_user("benjamin")
+    with pytest.raises(AccountsError, match=reason) as error:
         accounts.set_password("benjamin", password)
     assert "\n" not in str(error.value)
     assert password not in str(error.value)
-    assert accounts.find_user("benjamin") == known
+    assert accounts.find_user("benjamin") == before
     accounts.remove_user("benjamin")
-    with pytest.raises(AccessError, match=reason):
+    with pytest.raises(AccountsError, match=reason):
         accounts.add_user("benjamin", "view", password)
     assert [user.name for user in accounts.users()] == ["Anna"]
 
 
 @pytest.mark.parametrize("password", ["8 chars.", "\0" * 8, "ä" * 512, "a" * 1024, " " * 8, "line\nline", "🐶" * 8])
-def test_any_other_password_is_one(password: str, accounts: Accounts) -> None:
+def test_unusual_passwords_are_accepted(password: str, accounts: Accounts) -> None:
     accounts.set_password("anna", password)
-    known = accounts.find_user("anna").password
-    assert known is not None
-    assert Hasher(CHEAPEST).is_right(known, unicodedata.normalize("NFKC", password).encode())
+    before = accounts.find_user("anna").password
+    assert before is not None
+    assert Hasher(CHEAPEST).matches(before, unicodedata.normalize("NFKC", password).encode())
 
 
-def test_passwords_are_hashed_as_rfc_9106_says_in_one_thread(path: Path) -> None:
+def test_passwords_are_hashed_with_the_parameters_of_rfc_9106_in_one_thread(path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
         hashed = accounts.find_user("anna").password
     assert hashed is not None
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-    assert PARAMETERS.parallelism == 1
+    assert ARGON2_PARAMETERS.parallelism == 1
 
 
-def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(accounts: Accounts, path: Path) -> None:
+def test_no_password_token_or_session_is_in_the_file_or_in_a_repr(accounts: Accounts, path: Path) -> None:
     secrets = [PASSWORD, accounts.add_token("cron", "view", None), accounts.add_session("anna", later())]
     shown = repr((accounts.users(), accounts.tokens(), accounts.sessions()))
     hashes = [accounts.find_user("anna").password or "", repr(accounts.tokens()[0].hash)]
@@ -195,7 +197,7 @@ def test_no_password_token_or_session_stands_in_the_file_or_in_what_is_shown(acc
         assert text not in shown
 
 
-def test_what_is_removed_does_not_stay_in_the_file(accounts: Accounts, path: Path) -> None:
+def test_removed_data_is_overwritten_in_the_file(accounts: Accounts, path: Path) -> None:
     hashed = accounts.find_user("anna").password
     assert hashed is not None
     assert hashed.encode() in path.read_bytes()
@@ -206,7 +208,7 @@ def test_what_is_removed_does_not_stay_in_the_file(accounts: Accounts, path: Pat
 # ---- users, tokens, sessions
 
 
-def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
+def test_transaction_an_unknown_user_or_token_is_an_error(accounts: Accounts) -> None:
     acts: list[Callable[[], object]] = [
         lambda: accounts.set_role("ben", "manage"),
         lambda: accounts.set_password("ben", PASSWORD),
@@ -216,28 +218,28 @@ def test_who_is_not_there_can_not_be_changed(accounts: Accounts) -> None:
         lambda: accounts.remove_sessions("ben"),
     ]
     for act in acts:
-        with pytest.raises(AccessError, match=r"^There is no user 'ben'; `dog user list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^The user 'ben' does not exist\. `dog user list` shows all\.$"):
             act()
     for act in (lambda: accounts.set_token_role("ben", "view"), lambda: accounts.remove_token("ben")):
-        with pytest.raises(AccessError, match=r"^There is no token 'ben'; `dog token list` shows them\.$"):
+        with pytest.raises(AccountsError, match=r"^The token 'ben' does not exist\. `dog token list` shows all\.$"):
             act()
     assert [user.name for user in accounts.users()] == ["Anna"]
 
 
 @pytest.mark.parametrize("text", ["", "dog_", "a" * 42, "a" * 44, "a" * 43 + "\n", "ä" * 43, "\0" * 43, "\ud800" * 43])
-def test_what_is_no_secret_is_not_even_hashed(text: str) -> None:
+def test_an_invalid_secret_has_no_digest(text: str) -> None:
     assert secret_digest("a" * 43) == hashlib.sha256(b"a" * 43).digest()
     assert secret_digest(text) is secret_digest(f"dog_{text}", "dog_") is secret_digest("a" * 43, "dog_") is None
 
 
-def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accounts) -> None:
+def test_a_token_is_stored_by_its_digest_under_a_unique_name(accounts: Accounts) -> None:
     ends = later().replace(microsecond=0)
     secret = accounts.add_token("Anna", "capture", ends)
     assert re.fullmatch(r"dog_[\w-]{43}", secret, re.ASCII)
     (token,) = accounts.tokens()
     assert (token.name, token.role, token.expires_at) == ("Anna", "capture", ends)
     assert token.hash == hashlib.sha256(secret.encode()).digest()
-    with pytest.raises(AccessError, match=r"^There is a token 'ANNA' already; remove it first, or"):
+    with pytest.raises(AccountsError, match=r"^The token 'ANNA' exists already\. Remove it first, or"):
         accounts.add_token("ANNA", "view", None)
     accounts.set_token_role("anna", "manage")
     assert accounts.tokens()[0].role == "manage"
@@ -245,12 +247,12 @@ def test_a_token_is_found_by_its_hash_and_has_a_name_of_its_own(accounts: Accoun
     assert accounts.tokens() == []
 
 
-def test_a_new_password_and_a_removal_end_every_session_and_a_new_role_ends_none(accounts: Accounts) -> None:
+def test_a_new_password_or_a_removal_ends_all_sessions_and_a_new_role_ends_none(accounts: Accounts) -> None:
     accounts.add_user("ben", "view", PASSWORD)
     for name in ("anna", "ben", "anna"):
         accounts.add_session(name, later())
     accounts.set_role("anna", "manage")
-    users = sorted(session.user for session in accounts.sessions())  # two may begin in the same millisecond
+    users = sorted(session.user for session in accounts.sessions())  # two may start in the same millisecond
     assert users == ["anna", "anna", "ben"]
     accounts.set_password("anna", "another one")
     assert [session.user for session in accounts.sessions()] == ["ben"]
@@ -260,9 +262,7 @@ def test_a_new_password_and_a_removal_end_every_session_and_a_new_role_ends_none
     assert accounts.remove_sessions("anna") == 1
 
 
-def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name(
-    accounts: Accounts, path: Path
-) -> None:
+def test_a_new_user_does_not_inherit_sessions_of_a_user_removed_by_hand(accounts: Accounts, path: Path) -> None:
     accounts.add_session("anna", later())
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("DELETE FROM users")
@@ -271,29 +271,31 @@ def test_a_session_that_somebody_left_by_hand_is_none_of_a_new_user_of_that_name
     assert accounts.sessions() == []
 
 
-def test_sessions_that_have_expired_are_removed_by_the_time_that_is_given(accounts: Accounts) -> None:
+def test_remove_expired_sessions_uses_the_given_time(accounts: Accounts) -> None:
     for hours in -3, -1, 2:
         accounts.add_session("anna", later(hours))
-    accounts.remove_ended(later(-2))
+    accounts.remove_expired_sessions(later(-2))
     assert len(accounts.sessions()) == 2
-    accounts.remove_ended(later())
+    accounts.remove_expired_sessions(later())
     assert len(accounts.sessions()) == 1
 
 
-def test_a_user_has_so_many_sessions_and_the_oldest_goes(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_beyond_the_limit_removes_the_users_oldest_one(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accounts.add_user("ben", "view", PASSWORD)
     accounts.add_session("ben", later())
     start = dt.datetime.now(dt.UTC)
     secrets = []
-    for second in range(MOST_SESSIONS + 2):
+    for second in range(MAX_SESSIONS_PER_USER + 2):
         monkeypatch.setattr("dog.auth.accounts.now", lambda second=second: start + dt.timedelta(seconds=second))
         secrets.append(accounts.add_session("anna", later()))
     left = {session.hash for session in accounts.sessions() if session.user == "anna"}
     assert left == {secret_digest(secret) for secret in secrets[2:]}
-    assert len(accounts.sessions()) == MOST_SESSIONS + 1
+    assert len(accounts.sessions()) == MAX_SESSIONS_PER_USER + 1
 
 
-def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -> None:
+def test_has_manager_needs_a_user_with_a_password_or_a_valid_token(accounts: Accounts) -> None:
     def check(expected: bool) -> None:
         assert accounts.has_manager() is expected
 
@@ -303,7 +305,7 @@ def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -
     accounts.remove_user("anna")
     accounts.add_user("owner", "manage", None)
     check(False)
-    accounts.add_session("owner", later())  # which is lost with its cookie
+    accounts.add_session("owner", later())  # can be lost with its cookie
     check(False)
     accounts.add_token("ended", "manage", later(-1))
     accounts.add_token("view", "view", None)
@@ -312,7 +314,7 @@ def test_somebody_may_manage_who_has_the_role_and_a_way_in(accounts: Accounts) -
     check(True)
 
 
-def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(accounts: Accounts) -> None:
+def test_create_owner_session_takes_no_other_users_password_or_session(accounts: Accounts) -> None:
     accounts.add_user("owner", "view", PASSWORD)
     accounts.add_user("Owner-2", "view", None)
     accounts.add_session("owner-2", later())
@@ -325,7 +327,7 @@ def test_the_owner_who_is_let_in_gets_nobody_elses_password_and_no_old_session(a
     assert accounts.create_owner_session(later()) is None
 
 
-def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_before_stays(accounts: Accounts) -> None:
+def test_a_second_owner_session_is_of_the_same_user_and_keeps_the_first(accounts: Accounts) -> None:
     first = accounts.create_owner_session(later())
     second = accounts.create_owner_session(later())
     assert first != second
@@ -336,13 +338,13 @@ def test_the_owner_who_is_let_in_by_the_next_link_is_the_same_and_the_browser_be
 # ---- the file
 
 
-async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_makes_that(tmp_path: Path) -> None:
+async def test_the_private_folder_is_private_whichever_part_creates_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for folder in ("accounts", "old", "older"):
             if folder != "accounts":
                 (tmp_path / folder / ".dog").mkdir(parents=True)
-        with open_accounts(find_place(tmp_path / "accounts")), open_accounts(find_place(tmp_path / "old")):
+        with open_accounts(accounts_path(tmp_path / "accounts")), open_accounts(accounts_path(tmp_path / "old")):
             pass
         older = SnapshotStore(tmp_path / "older")
         await older.open()
@@ -356,7 +358,7 @@ async def test_nobody_else_can_look_into_the_folder_that_it_lies_in_whoever_make
         assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
 
 
-def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_and_half_a_change_is_none(
+def test_the_file_and_its_journal_are_created_private_and_a_killed_change_is_rolled_back(
     path: Path,
 ) -> None:
     with start(HALF, path) as half:
@@ -370,27 +372,27 @@ def test_nobody_else_can_read_the_file_from_its_first_moment_on_nor_its_journal_
     assert [file.name for file in path.parent.iterdir()] == ["access.sqlite3"]
 
 
-def test_a_file_that_others_could_read_is_mended(
+def test_a_file_that_others_can_read_is_made_private(
     accounts: Accounts, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.chmod(0o644)
     with open_accounts(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert caplog.messages == [f"{path} could be read by others; now it can't."]
+    assert caplog.messages == [f"Other users could read {path}. Its permissions are now 0600."]
 
 
-def test_where_there_are_no_accounts_none_are_made_unless_they_are_to_be(path: Path) -> None:
+def test_accounts_are_not_created_without_create(path: Path) -> None:
     with pytest.raises(
-        NoAccounts, match=r"There are no accounts in '.*/snapshots'; `dog user add` makes the first one"
+        NoAccounts, match=r"There are no accounts in '.*/snapshots'\. Add the first user with `dog user add`\."
     ):
-        open_accounts(path, make=False)
+        open_accounts(path, create=False)
     assert not path.parent.parent.exists()
 
 
-def test_what_was_told_as_done_is_there_after_a_sigkill(path: Path) -> None:
-    told = -1
+def test_a_finished_change_survives_a_sigkill(path: Path) -> None:
+    printed = -1
     for _ in range(8):
-        with start(ENDLESS, path, told + 2) as process:  # one more may be there than was told
+        with start(ENDLESS, path, printed + 2) as process:  # one more may be stored than was printed
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(3)]
             process.kill()
@@ -399,11 +401,11 @@ def test_what_was_told_as_done_is_there_after_a_sigkill(path: Path) -> None:
         with open_accounts(path) as accounts:
             names = {token.name for token in accounts.tokens()}
         assert {f"t{number}" for number in whole} <= names
-        told = max(whole)
+        printed = max(whole)
     assert len(names) >= 24
 
 
-def test_several_processes_at_once_make_one_file_and_lose_nothing(path: Path) -> None:
+def test_parallel_processes_create_one_file_and_lose_no_change(path: Path) -> None:
     path.parent.mkdir(parents=True)
     processes = [start(SEVERAL, path, letter) for letter in "abcd"]
     for process in processes:
@@ -414,7 +416,7 @@ def test_several_processes_at_once_make_one_file_and_lose_nothing(path: Path) ->
         assert [token.name for token in accounts.tokens()] == expected
 
 
-def test_the_version_is_another_when_somebody_else_changed_or_replaced_the_file(
+def test_the_version_changes_when_another_connection_changes_or_replaces_the_file(
     accounts: Accounts, path: Path, tmp_path: Path
 ) -> None:
     shutil.copy(path, tmp_path / "backup")
@@ -433,7 +435,7 @@ def test_the_version_is_another_when_somebody_else_changed_or_replaced_the_file(
         assert [user.name for user in others.users()] == ["Anna", "carla"]
 
 
-def test_a_file_that_is_gone_is_an_error_and_nothing_is_made_in_its_place(accounts: Accounts, path: Path) -> None:
+def test_a_deleted_file_is_an_error_and_is_not_created_again(accounts: Accounts, path: Path) -> None:
     path.unlink()
     acts: list[Callable[[], object]] = [accounts.version, accounts.read, lambda: accounts.set_role("anna", "manage")]
     for act in acts:
@@ -442,10 +444,10 @@ def test_a_file_that_is_gone_is_an_error_and_nothing_is_made_in_its_place(accoun
     assert not path.exists()
 
 
-def test_whoever_holds_the_file_for_too_long_is_an_error_in_one_line(
+def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
+    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
@@ -454,11 +456,11 @@ def test_whoever_holds_the_file_for_too_long_is_an_error_in_one_line(
         impatient.set_role("anna", "manage")
 
 
-def test_who_changes_something_is_alone_from_the_beginning(
+def test_a_transaction_locks_the_file_from_its_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY", 0.01)
-    with open_accounts(path) as others, accounts._changing(), pytest.raises(StartError, match="database is locked"):
+    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
+    with open_accounts(path) as others, accounts._transaction(), pytest.raises(StartError, match="database is locked"):
         others.set_role("anna", "manage")
     assert not accounts.has_manager()
 
@@ -468,7 +470,7 @@ def add_tokens(accounts: Accounts, number: int) -> None:
         accounts.add_token(f"t{each}", "view", None)
 
 
-def test_a_full_disk_changes_nothing_and_is_told_in_one_line(accounts: Accounts) -> None:
+def test_a_full_disk_is_an_error_in_one_line_and_changes_nothing(accounts: Accounts) -> None:
     pages = accounts._database.execute("PRAGMA page_count").fetchone()[0]
     accounts._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StartError, match=r"can't be used: database or disk is full\. Make room"):
@@ -522,7 +524,7 @@ DAMAGES = [put_garbage, cut_off, wipe_a_page, put_another_database, make_newer, 
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_accounts_are_refused_with_what_to_do_and_stay_as_they_are(
+def test_damaged_accounts_are_refused_with_advice_and_are_not_changed(
     damage: Callable[[Path], None], accounts: Accounts, path: Path
 ) -> None:
     accounts.close()
@@ -531,8 +533,8 @@ def test_damaged_accounts_are_refused_with_what_to_do_and_stay_as_they_are(
     with pytest.raises(StartError) as error:
         open_accounts(path)
     assert re.fullmatch(
-        rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), and nobody is let in by them\."
-        r" Put the file back from a backup, or remove it and add the users again with `dog user add`\.",
+        rf"The accounts in '{re.escape(str(path))}' are damaged \([^\n]+\), so nobody can log in\."
+        r" Restore the file from a backup, or remove it and add the users again with `dog user add`\.",
         str(error.value),
     )
     assert path.read_bytes() == data
@@ -549,23 +551,25 @@ def put_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [put_folder, put_link])
-def test_what_is_no_file_is_refused(place: Callable[[Path], None], accounts: Accounts, path: Path) -> None:
+def test_a_folder_or_a_link_instead_of_the_file_is_refused(
+    place: Callable[[Path], None], accounts: Accounts, path: Path
+) -> None:
     accounts.close()
     place(path)
-    with pytest.raises(StartError, match=r"must be a file, and is none; remove it\.$"):
+    with pytest.raises(StartError, match=r"is not a file\. Remove it\.$"):
         open_accounts(path)
 
 
-def test_a_private_folder_elsewhere_is_refused(path: Path, tmp_path: Path) -> None:
+def test_a_link_instead_of_the_private_folder_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path.parent.parent.mkdir()
     path.parent.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StartError, match="is a symbolic link, and must be a folder; remove it"):
+    with pytest.raises(StartError, match=r"is a symbolic link, not a folder\. Remove it\."):
         open_accounts(path)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_no_flipped_bit_makes_a_manager_or_another_error_than_damage(accounts: Accounts, path: Path) -> None:
+def test_a_flipped_bit_never_makes_a_manager_or_an_error_other_than_damage(accounts: Accounts, path: Path) -> None:
     accounts.add_token("cron", "capture", later())
     accounts.add_session("anna", later())
     accounts.close()

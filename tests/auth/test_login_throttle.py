@@ -1,51 +1,51 @@
-"""Who may try a password now, with a clock of our own."""
+"""Delays after wrong passwords, with a made-up clock."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.auth.login_throttle import Throttle
+from dog.auth.login_throttle import LoginThrottle
 
 ACCOUNTS = ("anna", "ben", None)
 ELSEWHERE = "198.51.100.{}"
 ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
 
 
-def try_until_refused(throttle: Throttle, account: str | None, address: str, now: float = 0.0) -> int:
-    """How many wrong passwords are looked at in one moment."""
+def try_until_refused(throttle: LoginThrottle, account: str | None, address: str, now: float = 0.0) -> int:
+    """Return how many wrong passwords may be tried at one time."""
     count = 0
-    while not throttle.wait(account, address, now):
-        throttle.count(account, address, now)
+    while not throttle.seconds_left(account, address, now):
+        throttle.count_attempt(account, address, now)
         count += 1
     return count
 
 
-def waits(throttle: Throttle, account: str, addresses: list[str], number: int) -> list[float]:
-    """How long each wrong password makes the next one wait, where each comes as soon as it may."""
+def delays(throttle: LoginThrottle, account: str, addresses: list[str], number: int) -> list[float]:
+    """Return the delay after each wrong password, tried without a pause."""
     now, found = 0.0, []
     for index in range(number):
-        throttle.count(account, addresses[index % len(addresses)], now)
-        found.append(throttle.wait(account, addresses[(index + 1) % len(addresses)], now))
+        throttle.count_attempt(account, addresses[index % len(addresses)], now)
+        found.append(throttle.seconds_left(account, addresses[(index + 1) % len(addresses)], now))
         now += found[-1]
     return found
 
 
-def test_wrong_passwords_are_free_at_first_and_then_each_doubles_the_wait_up_to_a_minute_for_an_account() -> None:
+def test_wrong_passwords_after_the_free_ones_double_an_accounts_delay_up_to_a_minute() -> None:
     addresses = [f"192.0.2.{number}" for number in range(100)]
-    assert waits(Throttle(3), "anna", addresses, 12) == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert delays(LoginThrottle(3), "anna", addresses, 12) == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
-def test_an_address_waits_up_to_a_quarter_of_an_hour_whatever_accounts_it_tries() -> None:
-    throttle, now, found = Throttle(3), 0.0, []
+def test_an_address_is_delayed_up_to_15_minutes_across_all_accounts() -> None:
+    throttle, now, found = LoginThrottle(3), 0.0, []
     for number in range(15):
-        throttle.count(f"user{number}", "192.0.2.1", now)
-        found.append(throttle.wait("anna", "192.0.2.1", now))
+        throttle.count_attempt(f"user{number}", "192.0.2.1", now)
+        found.append(throttle.seconds_left("anna", "192.0.2.1", now))
         now += found[-1]
     assert found == [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
 
 
-def test_names_that_nobody_can_have_count_for_the_address_alone() -> None:
-    throttle = Throttle(3)
+def test_an_attempt_with_an_invalid_name_counts_only_for_the_address() -> None:
+    throttle = LoginThrottle(3)
     assert try_until_refused(throttle, None, "192.0.2.1") == 3
     assert try_until_refused(throttle, None, "192.0.2.2") == 3
 
@@ -59,52 +59,52 @@ def test_names_that_nobody_can_have_count_for_the_address_alone() -> None:
         ("", "no address"),
     ],
 )
-def test_who_has_one_address_of_a_network_has_them_all(one: str, other: str) -> None:
-    throttle = Throttle(1)
-    throttle.count("anna", one, 0)
-    assert throttle.wait("ben", other, 0) == 1
+def test_addresses_of_one_network_share_a_count(one: str, other: str) -> None:
+    throttle = LoginThrottle(1)
+    throttle.count_attempt("anna", one, 0)
+    assert throttle.seconds_left("ben", other, 0) == 1
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("2001:db8::1", "2001:db8:0:1::1"), ("192.0.2.1", "192.0.2.2"), ("::1", "127.0.0.1")]
 )
-def test_another_address_does_not_wait(one: str, other: str) -> None:
-    throttle = Throttle(1)
-    throttle.count("anna", one, 0)
-    assert throttle.wait("ben", other, 0) == 0
+def test_another_address_is_not_delayed(one: str, other: str) -> None:
+    throttle = LoginThrottle(1)
+    throttle.count_attempt("anna", one, 0)
+    assert throttle.seconds_left("ben", other, 0) == 0
 
 
-def test_an_hour_without_a_wrong_password_makes_good_for_all_before() -> None:
-    throttle = Throttle(1)
+def test_an_hour_without_a_wrong_password_resets_the_count() -> None:
+    throttle = LoginThrottle(1)
     for _ in range(50):
-        throttle.count("anna", "192.0.2.1", 0)
-    assert throttle.wait("anna", "192.0.2.1", 0) == 900
-    throttle.count("anna", "192.0.2.1", 3600)
-    assert throttle.wait("anna", "192.0.2.1", 3600) == 1
+        throttle.count_attempt("anna", "192.0.2.1", 0)
+    assert throttle.seconds_left("anna", "192.0.2.1", 0) == 900
+    throttle.count_attempt("anna", "192.0.2.1", 3600)
+    assert throttle.seconds_left("anna", "192.0.2.1", 3600) == 1
 
 
-def test_what_is_forgotten_takes_no_memory() -> None:
-    throttle = Throttle(1)
+def test_forgotten_keys_take_no_memory() -> None:
+    throttle = LoginThrottle(1)
     for number in range(100):
-        throttle.count(f"user{number}", f"192.0.2.{number}", number)
+        throttle.count_attempt(f"user{number}", f"192.0.2.{number}", number)
     for number in range(100):
-        throttle.count("anna", "198.51.100.1", 4000 + number)
+        throttle.count_attempt("anna", "198.51.100.1", 4000 + number)
     assert len(throttle) == 2
 
 
-def test_however_many_come_only_so_many_are_remembered_and_the_last_ones_are() -> None:
-    throttle = Throttle(1, most=100)
+def test_only_the_last_keys_up_to_the_limit_are_remembered() -> None:
+    throttle = LoginThrottle(1, max_keys=100)
     for number in range(1000):
-        throttle.count(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0)
+        throttle.count_attempt(f"user{number}", f"10.0.{number // 250}.{number % 250}", 0)
     assert len(throttle) == 200
-    assert [throttle.wait(f"user{number}", "192.0.2.1", 0) for number in (899, 900, 999)] == [0, 1, 1]
+    assert [throttle.seconds_left(f"user{number}", "192.0.2.1", 0) for number in (899, 900, 999)] == [0, 1, 1]
 
 
-def test_whose_last_wrong_password_is_the_oldest_is_forgotten_first() -> None:
-    throttle = Throttle(1, most=2)
+def test_the_least_recently_tried_account_is_forgotten_first() -> None:
+    throttle = LoginThrottle(1, max_keys=2)
     for number, name in enumerate(("anna", "ben", "anna", "carla")):
-        throttle.count(name, ELSEWHERE.format(number), 0)
-    assert [throttle.wait(name, "192.0.2.1", 0) for name in ("anna", "ben", "carla")] == [2, 0, 1]
+        throttle.count_attempt(name, ELSEWHERE.format(number), 0)
+    assert [throttle.seconds_left(name, "192.0.2.1", 0) for name in ("anna", "ben", "carla")] == [2, 0, 1]
 
 
 @given(
@@ -119,86 +119,86 @@ def test_whose_last_wrong_password_is_the_oldest_is_forgotten_first() -> None:
         max_size=60,
     ),
 )
-def test_no_way_of_trying_gets_more_passwords_looked_at_than_is_promised(
+def test_no_sequence_of_attempts_exceeds_the_limits(
     free: int, attempts: list[tuple[str | None, str, float, bool]]
 ) -> None:
-    throttle, now = Throttle(free), 0.0
+    throttle, now = LoginThrottle(free), 0.0
     counted: dict[object, list[float]] = {}
-    homes: set[tuple[str | None, str]] = set()
-    for account, address, pause, right in attempts:
+    logged_in_from: set[tuple[str | None, str]] = set()
+    for account, address, pause, is_correct in attempts:
         now += pause
-        wait = throttle.wait(account, address, now)
+        wait = throttle.seconds_left(account, address, now)
         expected = 0.0
-        is_home = (account, address) in homes
-        of_account = (account, address) if is_home else account
-        for key, longest in (of_account, 60.0), (address, 900.0):
+        has_own_count = (account, address) in logged_in_from
+        account_key = (account, address) if has_own_count else account
+        for key, longest in (account_key, 60.0), (address, 900.0):
             times = counted.setdefault(key, [])
             if times and now - times[-1] >= 3600:
                 times.clear()
-            if len(times) >= free and key is not None and not (is_home and key == address):
+            if len(times) >= free and key is not None and not (has_own_count and key == address):
                 expected = max(expected, times[-1] + min(longest, 2.0 ** (len(times) - free)) - now)
         assert wait == pytest.approx(expected)
         if wait:
             assert wait <= 900
             continue
-        throttle.count(account, address, now)
-        for each in of_account, address:
+        throttle.count_attempt(account, address, now)
+        for each in account_key, address:
             counted[each].append(now)
-        if right and account is not None:
-            throttle.clear(account, address, now)
-            counted[of_account].clear()
+        if is_correct and account is not None:
+            throttle.record_success(account, address, now)
+            counted[account_key].clear()
             counted[address].pop()
-            homes.add((account, address))
+            logged_in_from.add((account, address))
 
 
-def test_who_has_logged_in_from_a_place_is_not_kept_out_there_by_what_others_try_elsewhere() -> None:
-    throttle = Throttle(2)
-    throttle.count("anna", "192.0.2.1", 0)
-    throttle.clear("anna", "192.0.2.1", 0)
+def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_network_they_logged_in_from() -> None:
+    throttle = LoginThrottle(2)
+    throttle.count_attempt("anna", "192.0.2.1", 0)
+    throttle.record_success("anna", "192.0.2.1", 0)
     for number in range(20):
-        throttle.count("anna", ELSEWHERE.format(number), 100)
-    assert throttle.wait("anna", "192.0.2.1", 100) == 0
-    assert throttle.wait("anna", "192.0.2.2", 100) == 60
+        throttle.count_attempt("anna", ELSEWHERE.format(number), 100)
+    assert throttle.seconds_left("anna", "192.0.2.1", 100) == 0
+    assert throttle.seconds_left("anna", "192.0.2.2", 100) == 60
     for _ in range(3):
-        throttle.count("anna", "192.0.2.1", 100)
-    assert throttle.wait("anna", "192.0.2.1", 100) == 2
+        throttle.count_attempt("anna", "192.0.2.1", 100)
+    assert throttle.seconds_left("anna", "192.0.2.1", 100) == 2
 
 
-def test_who_has_an_account_does_not_take_back_what_they_tried_of_others() -> None:
-    throttle = Throttle(3)
+def test_a_login_does_not_reset_the_addresss_attempts_on_other_accounts() -> None:
+    throttle = LoginThrottle(3)
     for name in ("anna", "ben", "carla"):
-        throttle.count(name, "192.0.2.1", 0)
-    throttle.count("me", "192.0.2.1", 0)
-    throttle.clear("me", "192.0.2.1", 0)
-    assert throttle.wait("dora", "192.0.2.1", 0) == 1
+        throttle.count_attempt(name, "192.0.2.1", 0)
+    throttle.count_attempt("me", "192.0.2.1", 0)
+    throttle.record_success("me", "192.0.2.1", 0)
+    assert throttle.seconds_left("dora", "192.0.2.1", 0) == 1
 
 
-def test_right_passwords_make_nobody_of_their_address_wait() -> None:
-    throttle = Throttle(1)
+def test_correct_passwords_do_not_delay_their_address() -> None:
+    throttle = LoginThrottle(1)
     for number in range(20):
-        throttle.count("anna", "192.0.2.1", number)
-    assert throttle.wait("ben", "192.0.2.1", 19) == 900
+        throttle.count_attempt("anna", "192.0.2.1", number)
+    assert throttle.seconds_left("ben", "192.0.2.1", 19) == 900
     for name in ("ben", "carla", "dora"):
-        assert throttle.wait(name, "192.0.2.1", 1000) == 0
-        throttle.count(name, "192.0.2.1", 1000)
-        throttle.clear(name, "192.0.2.1", 1000)
-    throttle.count("emil", "192.0.2.1", 1000)
-    assert throttle.wait("frank", "192.0.2.1", 1000) == 900
+        assert throttle.seconds_left(name, "192.0.2.1", 1000) == 0
+        throttle.count_attempt(name, "192.0.2.1", 1000)
+        throttle.record_success(name, "192.0.2.1", 1000)
+    throttle.count_attempt("emil", "192.0.2.1", 1000)
+    assert throttle.seconds_left("frank", "192.0.2.1", 1000) == 900
 
 
-def test_a_wrong_password_while_a_right_one_is_looked_at_counts_from_when_it_was_tried() -> None:
-    throttle = Throttle(1)
-    throttle.count("me", "192.0.2.1", 0)
-    throttle.count("anna", "192.0.2.1", 0.5)
-    throttle.clear("me", "192.0.2.1", 0)
-    assert throttle.wait("ben", "192.0.2.1", 0.5) == 1
+def test_a_wrong_password_during_a_correct_attempt_counts_from_its_own_time() -> None:
+    throttle = LoginThrottle(1)
+    throttle.count_attempt("me", "192.0.2.1", 0)
+    throttle.count_attempt("anna", "192.0.2.1", 0.5)
+    throttle.record_success("me", "192.0.2.1", 0)
+    assert throttle.seconds_left("ben", "192.0.2.1", 0.5) == 1
 
 
-def test_what_a_neighbour_tries_keeps_nobody_out_who_has_logged_in_from_there() -> None:
-    throttle = Throttle(1)
-    throttle.count("anna", "192.0.2.1", 0)
-    throttle.clear("anna", "192.0.2.1", 0)
+def test_attempts_from_the_same_address_do_not_delay_a_user_who_logged_in_from_it() -> None:
+    throttle = LoginThrottle(1)
+    throttle.count_attempt("anna", "192.0.2.1", 0)
+    throttle.record_success("anna", "192.0.2.1", 0)
     for number in range(20):
-        throttle.count("nobody", "192.0.2.1", number)
-    assert throttle.wait("anna", "192.0.2.1", 19) == 0
-    assert throttle.wait("ben", "192.0.2.1", 19) == 900
+        throttle.count_attempt("nobody", "192.0.2.1", number)
+    assert throttle.seconds_left("anna", "192.0.2.1", 19) == 0
+    assert throttle.seconds_left("ben", "192.0.2.1", 19) == 900

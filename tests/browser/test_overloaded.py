@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from dog.settings import load
 from dog.web.app import create_app
 from dog.web.connections.refusals import build_refusals
-from dog.web.middleware.origins import SECURITY_HEADERS
+from dog.web.middleware.security_headers import SECURITY_HEADERS
 from tests.browser.conftest import OpenWindow
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -89,7 +89,7 @@ async def test_a_removal_is_published_after_its_photo(run: Run) -> None:
         assert camera.running is not None
         at = dt.datetime.now(dt.UTC)
         early = Snapshot("a" * 24, "main", camera.running.capture, at, 64, 48, 1, "image/jpeg")
-        running.service.store.removed([early], "retention")
+        running.service.store.on_removed([early], "retention")
         await asyncio.sleep(0)
         await running.camera.release()
         types = [event["type"] for event in await viewer.read_until("removed")]

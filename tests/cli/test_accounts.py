@@ -1,4 +1,4 @@
-"""`dog user` and `dog token` as processes, beside a server and without one."""
+"""`dog user` and `dog token`, as processes."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from dog.auth.passwords import Hasher
 from tests.conftest import Serve
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
@@ -20,9 +20,9 @@ PASSWORD = "correct horse"
 NO_MANAGER = (
     "dog: No user with the role manage can log in any more. The service prints a setup link when it starts next.\n"
 )
-FIRST = "dog: These are the first accounts in {!r}. Only a service that stores its photos there uses them.\n"
-NOBODY = "There are no accounts in '{}'; `dog user add` makes the first one."
-UNKNOWN = "There is no {0} 'ben'; `dog {0} list` shows them."
+FIRST_ACCOUNTS = "dog: These are the first accounts in {!r}. Only a service that stores its photos there uses them.\n"
+NO_ACCOUNTS = "There are no accounts in '{}'. Add the first user with `dog user add`."
+UNKNOWN = "The {0} 'ben' does not exist. `dog {0} list` shows all."
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def password_file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return find_place(tmp_path / "snapshots")
+    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
 def anna(path: Path) -> None:
-    """There is a user Anna, who may manage."""
+    """Add the user Anna with the role manage."""
     with Accounts(path) as accounts:
         accounts.add_user("Anna", "manage", PASSWORD)
 
@@ -53,7 +53,7 @@ def assert_refused(ended: tuple[str, str, int], line: str, status: int = 1) -> N
 
 
 def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) -> tuple[str, int]:
-    """The command at a terminal, where each answer is typed once it is asked for; all that is to be seen there."""
+    """Run the command at a terminal. Return the screen and the status."""
     process_id, terminal = pty.fork()
     if process_id == 0:
         os.chdir(tmp_path)
@@ -74,29 +74,29 @@ def type_in(tmp_path: Path, arguments: Sequence[str], answers: Sequence[bytes]) 
 # ---- users
 
 
-def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_file: str, path: Path) -> None:
+def test_user_commands_add_list_change_and_remove_a_user(tmp_path: Path, password_file: str, path: Path) -> None:
     add = ("user", "add", "Anna", "--role", "view", "--password-file", password_file)
-    first = FIRST.format(str(tmp_path / "snapshots"))
+    first = FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))
     assert dog(tmp_path, *add) == ("Anna can log in with the role view.\n", first, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dog(tmp_path, "user", "role", "ANNA", "manage") == ("ANNA has the role manage.\n", "", 0)
     with Accounts(path) as accounts:
         secret = accounts.add_session("anna", accounts.users()[0].created_at.replace(year=2100))
-        assert Hasher().is_right(accounts.users()[0].password or "", PASSWORD.encode())
+        assert Hasher().matches(accounts.users()[0].password or "", PASSWORD.encode())
     (tmp_path / password_file).write_bytes("ein anderes Paßwort\r\n".encode())
-    told, said, status = dog(tmp_path, "user", "list", "--json")
-    user = json.loads(told)
+    output, errors, status = dog(tmp_path, "user", "list", "--json")
+    user = json.loads(output)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:.]{12}Z", user.pop("created_at"))
-    assert (user, said, status) == ({"name": "Anna", "role": "manage", "has_password": True, "sessions": 1}, "", 0)
-    told, said, status = dog(tmp_path, "user", "list")
+    assert (user, errors, status) == ({"name": "Anna", "role": "manage", "has_password": True, "sessions": 1}, "", 0)
+    output, errors, status = dog(tmp_path, "user", "list")
     assert re.fullmatch(
-        r"Name +Role +Password +Created +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", told
+        r"Name +Role +Password +Created +Logged in *\nAnna +manage +yes +[\d-]{10} [\d:]{8} +once *\n", output
     )
     change = ("user", "password", "anna", "--password-file", password_file)
     assert dog(tmp_path, *change) == ("anna has a new password and is logged out everywhere.\n", "", 0)
     with Accounts(path) as accounts:
         assert accounts.sessions() == []
-        assert Hasher().is_right(accounts.users()[0].password or "", "ein anderes Paßwort".encode())
+        assert Hasher().matches(accounts.users()[0].password or "", "ein anderes Paßwort".encode())
         assert secret
     assert dog(tmp_path, "user", "remove", "Anna") == (
         "Anna is removed and logged out everywhere.\n",
@@ -106,7 +106,7 @@ def test_a_user_is_added_listed_changed_and_removed(tmp_path: Path, password_fil
     assert dog(tmp_path, "user", "list") == ("There are no users yet.\n", "", 0)
 
 
-def test_a_user_is_logged_out_everywhere(tmp_path: Path, path: Path, anna: None) -> None:
+def test_user_logout_removes_all_sessions(tmp_path: Path, path: Path, anna: None) -> None:
     with Accounts(path) as accounts:
         accounts.add_session("anna", accounts.users()[0].created_at.replace(year=2100))
         assert dog(tmp_path, "user", "logout", "anna") == ("anna is logged out everywhere.\n", "", 0)
@@ -116,37 +116,39 @@ def test_a_user_is_logged_out_everywhere(tmp_path: Path, path: Path, anna: None)
 @pytest.mark.parametrize(
     "arguments", [("role", "ben", "view"), ("remove", "ben"), ("logout", "ben"), ("password", "ben")]
 )
-def test_who_is_not_there_is_one_line(arguments: tuple[str, ...], tmp_path: Path, anna: None) -> None:
+def test_an_unknown_user_is_one_line(arguments: tuple[str, ...], tmp_path: Path, anna: None) -> None:
     assert_refused(dog(tmp_path, "user", *arguments), UNKNOWN.format("user"))
 
 
 @pytest.mark.parametrize("arguments", [("user", "role", "ben", "view"), ("token", "remove", "ben")])
-def test_where_nobody_was_added_yet_it_is_said_and_nothing_is_made(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    assert_refused(dog(tmp_path, *arguments), NOBODY.format(tmp_path / "snapshots"))
-    said = NOBODY.format(tmp_path / "snapshots")
-    assert dog(tmp_path, arguments[0], "list", "--json") == ("", f"dog: {said}\n", 0)
+def test_commands_without_an_accounts_file_print_a_note_and_create_nothing(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert_refused(dog(tmp_path, *arguments), NO_ACCOUNTS.format(tmp_path / "snapshots"))
+    errors = NO_ACCOUNTS.format(tmp_path / "snapshots")
+    assert dog(tmp_path, arguments[0], "list", "--json") == ("", f"dog: {errors}\n", 0)
     assert not (tmp_path / "snapshots").exists()
 
 
-def test_a_user_of_that_name_is_one_line_before_a_password_is_asked_for(tmp_path: Path, anna: None) -> None:
+def test_user_add_refuses_an_existing_name_before_it_asks_for_a_password(tmp_path: Path, anna: None) -> None:
     assert_refused(
         dog(tmp_path, "user", "add", "ANNA", "--role", "view"),
-        "There is a user 'ANNA' already; `dog user role` or `dog user password` changes it.",
+        "The user 'ANNA' exists already. Change it with `dog user role` or `dog user password`.",
     )
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"short\n", "The password is too short; it has 8 characters at least."),
-        (b"", "The password is too short; it has 8 characters at least."),
-        (b"a" * 1025, "The password is too long, or no text; it may have 1024 bytes in UTF-8."),
-        (b"Benjamin\n", "The password is the user's name; take another one."),
+        (b"short\n", "The password is too short. Use at least 8 characters."),
+        (b"", "The password is too short. Use at least 8 characters."),
+        (b"a" * 1025, "The password is too long or not text. Use at most 1024 bytes of UTF-8."),
+        (b"Benjamin\n", "The password is the user's name. Use another one."),
         (b"\xff" * 10, "--password-file: 'given' is not UTF-8 text. Save it as UTF-8."),
         (b"password\nhint\n", "--password-file: 'given' has more than one line. Write only the password into it."),
     ],
 )
-def test_a_password_that_will_not_do_is_one_line(content: bytes, line: str, tmp_path: Path, path: Path) -> None:
+def test_a_password_that_is_not_allowed_is_one_line(content: bytes, line: str, tmp_path: Path, path: Path) -> None:
     (tmp_path / "given").write_bytes(content)
     arguments = ("user", "add", "benjamin", "--role", "view", "--password-file", "given")
     assert_refused(dog(tmp_path, *arguments), line)
@@ -154,16 +156,16 @@ def test_a_password_that_will_not_do_is_one_line(content: bytes, line: str, tmp_
         assert accounts.users() == []
 
 
-def test_a_password_file_that_can_not_be_read_or_never_ends_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_or_endless_password_file_is_one_line(tmp_path: Path) -> None:
     arguments = ("user", "add", "ben", "--role", "view", "--password-file")
     line = "--password-file: '{}' can't be read: {}. Name a file that can be read."
     assert_refused(dog(tmp_path, *arguments, "none"), line.format("none", "no such file or directory"), 2)
     assert_refused(dog(tmp_path, *arguments, "."), line.format(".", "is a directory"), 2)
-    long = "The password is too long, or no text; it may have 1024 bytes in UTF-8."
+    long = "The password is too long or not text. Use at most 1024 bytes of UTF-8."
     assert_refused(dog(tmp_path, *arguments, "/dev/zero"), long)
 
 
-def test_a_password_comes_by_standard_input_and_is_nowhere_else(tmp_path: Path, path: Path) -> None:
+def test_user_add_reads_a_password_from_stdin_and_stores_only_its_hash(tmp_path: Path, path: Path) -> None:
     ended = subprocess.run(
         [*PYTHON_M_DOG, "user", "add", "ben", "--role", "capture", "--password-file", "-"],
         cwd=tmp_path,
@@ -174,20 +176,20 @@ def test_a_password_comes_by_standard_input_and_is_nowhere_else(tmp_path: Path, 
         check=False,
     )
     assert (ended.stdout, ended.returncode) == ("ben can log in with the role capture.\n", 0)
-    assert ended.stderr == FIRST.format(str(tmp_path / "snapshots"))
+    assert ended.stderr == FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))
     assert PASSWORD.encode() not in path.read_bytes()
 
 
-def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path, path: Path) -> None:
+def test_a_terminal_asks_twice_for_the_password_without_showing_it(tmp_path: Path, path: Path) -> None:
     arguments = ("user", "add", "ben", "--role", "view")
     seen, status = type_in(tmp_path, arguments, [b"correct horse\n"] * 2)
-    first = FIRST.format(str(tmp_path / "snapshots"))[:-1]
+    first = FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))[:-1]
     assert (seen.split("\r\n"), status) == (
         ["Password: ", "Repeat the password: ", first, "ben can log in with the role view.", ""],
         0,
     )
     with Accounts(path) as accounts:
-        assert Hasher().is_right(accounts.find_user("ben").password or "", PASSWORD.encode())
+        assert Hasher().matches(accounts.find_user("ben").password or "", PASSWORD.encode())
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: P
         ([b"\x03"], "Password: ", 130),
     ],
 )
-def test_what_is_not_typed_twice_changes_nothing(
+def test_a_password_that_is_not_repeated_changes_nothing(
     answers: list[bytes], end: str, status: int, tmp_path: Path, path: Path, anna: None
 ) -> None:
     with Accounts(path) as accounts:
@@ -209,7 +211,7 @@ def test_what_is_not_typed_twice_changes_nothing(
         assert accounts.users() == before
 
 
-def test_without_a_terminal_and_a_file_nobody_can_be_asked(tmp_path: Path) -> None:
+def test_user_add_without_a_terminal_needs_a_password_file(tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "user", "add", "ben", "--role", "view"),
         "There is no terminal to ask for the password. Use --password-file. See dog user add --help.",
@@ -217,7 +219,7 @@ def test_without_a_terminal_and_a_file_nobody_can_be_asked(tmp_path: Path) -> No
     )
 
 
-def test_the_last_one_who_may_manage_may_go_with_a_warning(tmp_path: Path, path: Path, anna: None) -> None:
+def test_removing_the_last_manager_prints_a_warning(tmp_path: Path, path: Path, anna: None) -> None:
     assert dog(tmp_path, "user", "role", "anna", "view") == ("anna has the role view.\n", NO_MANAGER, 0)
     with Accounts(path) as accounts:
         accounts.add_token("cron", "manage", None)
@@ -228,14 +230,14 @@ def test_the_last_one_who_may_manage_may_go_with_a_warning(tmp_path: Path, path:
 # ---- tokens
 
 
-def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
-    told, said, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
-    assert re.fullmatch(r"dog_[\w-]{43}\n", told, re.ASCII)
+def test_token_add_prints_only_the_token_and_only_once(tmp_path: Path, path: Path) -> None:
+    output, errors, status = dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", "2.5")
+    assert re.fullmatch(r"dog_[\w-]{43}\n", output, re.ASCII)
     assert re.fullmatch(
         r"dog: This is the token cron\. It is shown only this once: store it where only the script can read it,"
         r" and send"
         r" it as 'Authorization: Bearer TOKEN'\. It expires at [\d-]{10} [\d:]{8}\.\n",
-        said.removeprefix(FIRST.format(str(tmp_path / "snapshots"))),
+        errors.removeprefix(FIRST_ACCOUNTS.format(str(tmp_path / "snapshots"))),
     )
     assert status == 0
     with Accounts(path) as accounts:
@@ -243,21 +245,21 @@ def test_a_token_is_printed_once_and_alone(tmp_path: Path, path: Path) -> None:
         assert token.expires_at is not None
         assert round((token.expires_at - token.created_at).total_seconds() / 86400, 3) == 2.5
     listed = [dog(tmp_path, "token", "list", *more) for more in ([], ["--json"])]
-    assert all(told.strip() not in line for line, _, _ in listed)
+    assert all(output.strip() not in line for line, _, _ in listed)
     assert json.loads(listed[1][0]).keys() == {"name", "role", "created_at", "expires_at"}
     assert re.fullmatch(
         r"Name +Role +Created +Expires *\ncron +view +[\d-]{10} [\d:]{8} +[\d-]{10} [\d:]{8} *\n", listed[0][0]
     )
     assert_refused(
         dog(tmp_path, "token", "add", "CRON", "--role", "view"),
-        "There is a token 'CRON' already; remove it first, or take another name.",
+        "The token 'CRON' exists already. Remove it first, or use another name.",
     )
     assert dog(tmp_path, "token", "role", "cron", "capture") == ("cron has the role capture.\n", "", 0)
     assert dog(tmp_path, "token", "remove", "cron") == ("cron is removed.\n", "", 0)
     assert_refused(dog(tmp_path, "token", "remove", "ben"), UNKNOWN.format("token"))
 
 
-def test_a_token_that_nobody_has_seen_is_none(tmp_path: Path, path: Path, anna: None) -> None:
+def test_token_add_removes_the_token_if_it_can_not_print_it(tmp_path: Path, path: Path, anna: None) -> None:
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
             [*PYTHON_M_DOG, "token", "add", "cron", "--role", "view"],
@@ -273,14 +275,14 @@ def test_a_token_that_nobody_has_seen_is_none(tmp_path: Path, path: Path, anna: 
         assert accounts.tokens() == []
 
 
-def test_who_has_no_password_is_logged_out_with_a_word(tmp_path: Path, path: Path) -> None:
+def test_user_logout_warns_if_the_user_has_no_password(tmp_path: Path, path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_user("owner", "manage", None)
-    said = "dog: owner has no password and can't log in again. Set one with `dog user password`.\n"
-    assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", said, 0)
+    errors = "dog: owner has no password and can't log in again. Set one with `dog user password`.\n"
+    assert dog(tmp_path, "user", "logout", "owner") == ("owner is logged out everywhere.\n", errors, 0)
 
 
-def test_a_mistake_in_the_command_line_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_option_is_one_line(tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "user", "add", "ada"),
         "Missing option '--role'. Choose from: view, capture, manage. See dog user add --help.",
@@ -288,7 +290,7 @@ def test_a_mistake_in_the_command_line_is_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_a_token_that_never_ends_and_one_that_has_are_told_apart(tmp_path: Path, path: Path) -> None:
+def test_token_list_shows_endless_and_expired_tokens(tmp_path: Path, path: Path) -> None:
     with Accounts(path) as accounts:
         accounts.add_token("a", "view", None)
         made = accounts.tokens()[0].created_at
@@ -299,7 +301,7 @@ def test_a_token_that_never_ends_and_one_that_has_are_told_apart(tmp_path: Path,
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "36501", "soon"])
-def test_a_token_for_no_number_of_days_is_none(days: str, tmp_path: Path) -> None:
+def test_token_add_refuses_an_invalid_number_of_days(days: str, tmp_path: Path) -> None:
     assert_refused(
         dog(tmp_path, "token", "add", "cron", "--role", "view", "--days", days),
         f"Invalid value for '--days': {days!r} is not a number of days. Write a number above 0, at most 36500."
@@ -308,21 +310,21 @@ def test_a_token_for_no_number_of_days_is_none(days: str, tmp_path: Path) -> Non
     )
 
 
-# ---- where
+# ---- the file
 
 
-def test_the_folder_is_that_of_the_settings(tmp_path: Path) -> None:
+def test_the_accounts_are_in_the_folder_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('snapshots = "from-file"\n')
     add = ("token", "add", "cron", "--role", "view")
     assert dog(tmp_path, *add)[2] == 0
     assert dog(tmp_path, *add, "--snapshots", "from-flag")[2] == 0
     assert run_dog(*add, cwd=tmp_path, env={"DOG_SNAPSHOTS": "from-variable"}).returncode == 0
     for folder in "from-file", "from-flag", "from-variable":
-        assert find_place(tmp_path / folder).is_file()
+        assert accounts_path(tmp_path / folder).is_file()
 
 
 @pytest.mark.parametrize("command", [("user", "list"), ("token", "add", "cron", "--role", "view")])
-def test_damaged_accounts_are_one_line_and_stay_as_they_are(
+def test_damaged_accounts_are_one_line_and_are_not_changed(
     command: tuple[str, ...], tmp_path: Path, path: Path
 ) -> None:
     path.parent.mkdir(parents=True)
@@ -330,14 +332,14 @@ def test_damaged_accounts_are_one_line_and_stay_as_they_are(
     path.chmod(0o600)
     assert_refused(
         dog(tmp_path, *command),
-        f"The accounts in '{path}' are damaged (file is not a database), and nobody is let in by them. Put the file"
-        " back from a backup, or remove it and add the users again with `dog user add`.",
+        f"The accounts in '{path}' are damaged (file is not a database), so nobody can log in. Restore the file"
+        " from a backup, or remove it and add the users again with `dog user add`.",
         2,
     )
     assert path.read_bytes() == b"no database " * 1000
 
 
-def test_accounts_are_made_before_the_first_start_and_changed_beside_a_running_server(
+def test_commands_create_accounts_before_the_first_start_and_change_them_while_a_server_runs(
     tmp_path: Path, password_file: str, path: Path, serve: Serve
 ) -> None:
     add = ("user", "add", "{}", "--role", "view", "--password-file", password_file)
@@ -350,7 +352,7 @@ def test_accounts_are_made_before_the_first_start_and_changed_beside_a_running_s
         assert [user.name for user in accounts.users()] == ["ben"]
 
 
-def test_ctrl_c_before_anything_is_typed_leaves_no_half_user(tmp_path: Path, path: Path) -> None:
+def test_ctrl_c_at_the_password_prompt_adds_no_user(tmp_path: Path, path: Path) -> None:
     _, status = type_in(tmp_path, ("user", "add", "ben", "--role", "view"), [b"\x03"])
     assert status == 130
     with Accounts(path) as accounts:

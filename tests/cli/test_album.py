@@ -1,4 +1,4 @@
-"""`dog album verify|rebuild|export` as processes, on albums that the store itself made."""
+"""`dog album`, as processes, on albums that the store made."""
 
 import dataclasses
 import datetime as dt
@@ -28,11 +28,11 @@ import pytest
 from dog.images import inspect
 from dog.protocol import Quality
 from dog.snapshots import Origin, Snapshot
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album as OpenAlbum
 from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import SnapshotName, picture_name, thumbnail_name
-from dog.snapshots.reconcile import describe
+from dog.snapshots.names import SnapshotName, image_path, thumbnail_path
+from dog.snapshots.reconcile import make_snapshot
 from tests.conftest import Serve
 from tests.support.pictures import draw, encode, make_picture
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
@@ -50,18 +50,18 @@ WRONG_DAY = "Invalid value for '{}': '{}' is not a date. Write one such as 2026-
 FOREIGN = "does not belong to this album; move it elsewhere"
 
 
-def save(archive: Archive, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
+def save(archive: OpenAlbum, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
     capture = archive.last_capture + 1
     data = data or make_picture(seed=capture)
     picture = inspect(data)
     taken = SnapshotName(archive.make_free_id(), camera, capture, captured_at, "jpg")
-    snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
+    snapshot = make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
     archive.save(archive.stage(data), snapshot, picture.thumbnail)
     return snapshot
 
 
 class Album:
-    """The folder `snapshots` of a test, with six photos of three days and two cameras."""
+    """A folder of six photos, of three days and two cameras."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,8 +72,8 @@ class Album:
                 for number in range(6)
             ]
 
-    def opened(self) -> "closing[Archive]":
-        archive = Archive(self.root)
+    def opened(self) -> "closing[OpenAlbum]":
+        archive = OpenAlbum(self.root)
         archive.open()
         return closing(archive)
 
@@ -81,10 +81,10 @@ class Album:
         return closing(Index(self.root / ".dog" / "index.sqlite3"))
 
     def path(self, number: int) -> Path:
-        return self.root / picture_name(self.photos[number])
+        return self.root / image_path(self.photos[number])
 
     def thumbnail(self, number: int) -> Path:
-        return self.root / thumbnail_name(picture_name(self.photos[number]))
+        return self.root / thumbnail_path(image_path(self.photos[number]))
 
     def flip(self, number: int, place: float = 0.5) -> None:
         data = bytearray(self.path(number).read_bytes())
@@ -106,7 +106,7 @@ class Album:
         )
 
     def in_archive(self) -> dict[str, bytes]:
-        return {picture_name(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}
+        return {image_path(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def album(tmp_path: Path) -> Album:
     return Album(tmp_path)
 
 
-def said(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
-    """The lines of standard output but for the sum, where standard error had nothing."""
+def findings_of(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
+    """Return the lines of standard output without totals, and the status."""
     assert ended.stderr == ""
     return ended.stdout.splitlines()[:-1], ended.returncode
 
@@ -123,21 +123,21 @@ def said(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
 # ---- verify
 
 
-def test_of_a_sound_album_verify_says_only_how_large_it_is(album: Album) -> None:
+def test_verify_prints_only_totals_for_an_intact_album(album: Album) -> None:
     size = sum(photo.bytes for photo in album.photos)
     ended = album.run("verify")
     assert (ended.stdout, ended.stderr, ended.returncode) == (
-        f"6 photos, {size / 1000:.0f} KB: all is well\n",
+        f"6 photos, {size / 1000:.0f} KB: no problems\n",
         "",
         0,
     )
 
 
 @pytest.mark.parametrize("place", [0, 0.3, 0.7, 1])
-def test_verify_finds_one_flipped_bit_in_a_photo_and_says_nothing_else(album: Album, place: float) -> None:
+def test_verify_reports_one_flipped_bit_in_a_photo_and_nothing_else(album: Album, place: float) -> None:
     album.flip(3, place)
     line = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-    assert said(album.run("verify")) == ([f"{picture_name(album.photos[3])} {line}"], 1)
+    assert findings_of(album.run("verify")) == ([f"{image_path(album.photos[3])} {line}"], 1)
 
 
 def remove_both(album: Album) -> None:
@@ -222,64 +222,64 @@ DEEDS: dict[str, tuple[Callable[[Album], object], list[str]]] = {
 
 
 @pytest.mark.parametrize("deed", list(DEEDS))
-def test_verify_says_of_each_file_what_is_wrong_with_it_and_no_more(album: Album, deed: str) -> None:
+def test_verify_reports_each_wrong_file_once_with_the_problem(album: Album, deed: str) -> None:
     change, expected = DEEDS[deed]
-    path = picture_name(album.photos[1])
+    path = image_path(album.photos[1])
     stranger = path.replace(album.photos[1].id, "a" * 24).removesuffix(".jpg")
     words = {
         "PHOTO": path,
-        "OLDEST": picture_name(album.photos[0]),
-        "THUMBNAIL": thumbnail_name(path),
+        "OLDEST": image_path(album.photos[0]),
+        "THUMBNAIL": thumbnail_path(path),
         "GARAGE": path.replace("porch", "garage"),
         "STRANGER": stranger,
         "SIZE": str(album.photos[1].bytes),
     }
     change(album)
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     expected = [re.sub("[A-Z]{4,}", lambda found: words.get(found[0], found[0]), line) for line in expected]
     assert [re.sub("(?<=be added: ).*", "REASON", line) for line in lines] == expected
     assert status == (1 if expected else 0)
 
 
-def test_a_photo_that_was_brought_here_is_taken_in_and_held_to_its_hash_from_then_on(album: Album) -> None:
+def test_verify_adds_a_photo_that_was_copied_in_and_checks_its_hash_from_then_on(album: Album) -> None:
     stranger = Path(str(album.path(2)).replace(album.photos[2].id, "b" * 24))
     shutil.copy(album.path(2), stranger)
     shutil.copy(album.thumbnail(2), str(stranger).replace(".jpg", ".thumbnail.jpg"))
     path = str(stranger.relative_to(album.root))
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert (lines, status) == ([f"{path} was not in the index; it was added with its present hash"], 0)
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
     stranger.write_bytes(stranger.read_bytes()[:-3] + b"\0\xff\xd9")
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert [line.split()[:5] for line in lines] == [[path, "is", "not", "as", "it"]]
     assert status == 1
 
 
-def test_a_hash_that_the_index_does_not_know_is_taken(album: Album) -> None:
+def test_verify_adds_a_hash_that_is_missing_in_the_index(album: Album) -> None:
     photo = album.photos[2]
     with album.indexed() as index:
-        index.forget([photo.id])
+        index.delete_rows([photo.id])
         index.add(dataclasses.replace(photo, sha256=""))
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert (lines, status) == (
-        [f"{picture_name(photo)} had no hash in the index; its present hash was added"],
+        [f"{image_path(photo)} had no hash in the index; its present hash was added"],
         0,
     )
     with album.indexed() as index:
         assert index.get(photo.id) == photo
 
 
-def test_what_verify_found_is_json_where_a_script_asks(album: Album) -> None:
+def test_verify_prints_findings_as_json(album: Album) -> None:
     album.path(1).unlink()
     ended = album.run("verify", "--json")
     *found, total = (json.loads(line) for line in ended.stdout.splitlines())
-    assert found == [{"type": "missing", "path": picture_name(album.photos[1]), "message": MISSING}]
+    assert found == [{"type": "missing", "path": image_path(album.photos[1]), "message": MISSING}]
     size = sum(photo.bytes for photo in album.photos)
     assert total == {"type": "verified", "photos": 6, "bytes": size, "wrong": 1, "taken": 0}
     assert ended.returncode == 1
 
 
-def test_verify_says_where_there_is_no_index_and_no_album(album: Album, tmp_path: Path) -> None:
+def test_verify_reports_a_damaged_index_a_missing_index_and_a_missing_album(album: Album, tmp_path: Path) -> None:
     path = album.root / ".dog" / "index.sqlite3"
     path.write_bytes(b"no index" * 1000)
     ended = album.run("verify")
@@ -299,7 +299,7 @@ def test_verify_says_where_there_is_no_index_and_no_album(album: Album, tmp_path
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_the_album_is_found_as_the_server_finds_it(album: Album, tmp_path: Path) -> None:
+def test_verify_finds_the_album_by_the_settings_of_the_server(album: Album, tmp_path: Path) -> None:
     album.root.rename(tmp_path / "photos")
     assert album.run("verify").returncode == 2
     assert album.run("verify", "--snapshots", "photos").returncode == 0
@@ -308,17 +308,17 @@ def test_the_album_is_found_as_the_server_finds_it(album: Album, tmp_path: Path)
     assert album.run("verify").returncode == 0
 
 
-def test_ctrl_c_ends_verify_in_the_middle_of_a_photo(album: Album) -> None:
+def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: Album) -> None:
     photo = dataclasses.replace(album.photos[5], bytes=2**40)
-    os.truncate(album.path(5), photo.bytes)  # it takes hours to read
+    os.truncate(album.path(5), photo.bytes)  # takes hours to read
     with album.indexed() as index:
-        index.forget([photo.id])
+        index.delete_rows([photo.id])
         index.add(photo)
     album.path(4).unlink()
     verifying = album.start("verify", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     descriptors = Path(f"/proc/{verifying.pid}/fd")
     while verifying.poll() is None:
-        with suppress(FileNotFoundError):  # one that was closed meanwhile
+        with suppress(FileNotFoundError):  # a descriptor that was just closed
             if album.path(5) in [path.readlink() for path in descriptors.iterdir()]:
                 break
     verifying.send_signal(signal.SIGINT)
@@ -328,7 +328,7 @@ def test_ctrl_c_ends_verify_in_the_middle_of_a_photo(album: Album) -> None:
 
 
 def on_terminal(album: Album, *arguments: str) -> tuple[str, int]:
-    """What a terminal is sent, and the status."""
+    """Run the command at a terminal. Return what it shows and the status."""
     ours, its = pty.openpty()
     process = album.start(*arguments, stdout=its, stderr=its, env={"TERM": "xterm", "COLUMNS": "80"})
     os.close(its)
@@ -343,7 +343,7 @@ def on_terminal(album: Album, *arguments: str) -> tuple[str, int]:
     return shown.decode(), process.wait()
 
 
-def test_a_terminal_is_shown_how_far_it_is(album: Album) -> None:
+def test_commands_show_progress_on_a_terminal(album: Album) -> None:
     album.path(1).unlink()
     for arguments, text, status in (
         (("verify",), "Verifying", 1),
@@ -354,7 +354,7 @@ def test_a_terminal_is_shown_how_far_it_is(album: Album) -> None:
         assert (text in shown, "100%" in shown, ended) == (True, True, status), shown
 
 
-# ---- beside a server
+# ---- with a running server
 
 
 def capture(url: str) -> dict[str, Any]:
@@ -363,9 +363,7 @@ def capture(url: str) -> dict[str, Any]:
     return told
 
 
-def test_beside_a_running_server_verify_refuses_and_export_goes_on_while_photos_are_taken(
-    album: Album, serve: Serve
-) -> None:
+def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: Album, serve: Serve) -> None:
     make_large(album)
     server = serve("--camera", "test", "--dead-time", "0")
     first = capture(server.url)
@@ -389,7 +387,7 @@ def test_beside_a_running_server_verify_refuses_and_export_goes_on_while_photos_
     assert server.stop() == 0
     assert later["snapshot"] not in str(written.namelist())  # it came when the export had begun
     ended = album.run("verify")
-    assert (ended.stdout.split(":")[1], ended.returncode) == (" all is well\n", 0)
+    assert (ended.stdout.split(":")[1], ended.returncode) == (" no problems\n", 0)
     assert ended.stdout.startswith("10 photos, ")
 
 
@@ -397,12 +395,12 @@ def test_beside_a_running_server_verify_refuses_and_export_goes_on_while_photos_
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
-def test_a_zip_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(album: Album, zone: str) -> None:
+def test_a_zip_has_every_photo_unchanged_with_name_and_time_oldest_first(album: Album, zone: str) -> None:
     ended = album.run("export", "-o", "all.zip", env={"TZ": zone})
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", "6 photos exported\n", 0)
     with zipfile.ZipFile(album.folder / "all.zip") as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == [picture_name(photo) for photo in album.photos]
+        assert archive.namelist() == [image_path(photo) for photo in album.photos]
         assert {name: archive.read(name) for name in archive.namelist()} == album.in_archive()
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         hour = 11 if zone == "UTC" else 16
@@ -410,16 +408,14 @@ def test_a_zip_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(albu
     if shutil.which("unzip"):
         subprocess.run(["unzip", "-q", "all.zip", "-d", "out"], cwd=album.folder, check=True)
         for photo in album.photos:
-            assert int((album.folder / "out" / picture_name(photo)).stat().st_mtime) == int(
-                photo.captured_at.timestamp()
-            )
+            assert int((album.folder / "out" / image_path(photo)).stat().st_mtime) == int(photo.captured_at.timestamp())
 
 
-def test_a_tar_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(album: Album) -> None:
+def test_a_tar_has_every_photo_unchanged_with_name_and_time_oldest_first(album: Album) -> None:
     assert album.run("export", "-o", "all.tar").returncode == 0
     with tarfile.open(album.folder / "all.tar") as archive:
         members = archive.getmembers()
-        assert [member.name for member in members] == [picture_name(photo) for photo in album.photos]
+        assert [member.name for member in members] == [image_path(photo) for photo in album.photos]
         assert [member.mtime for member in members] == [photo.captured_at.timestamp() for photo in album.photos]
         read = {member.name: file.read() for member in members if (file := archive.extractfile(member))}
         assert read == album.in_archive()
@@ -427,13 +423,13 @@ def test_a_tar_has_every_photo_as_it_is_with_its_name_and_time_oldest_first(albu
         (album.folder / "out").mkdir()
         subprocess.run(["tar", "-xf", "all.tar", "-C", "out"], cwd=album.folder, check=True)
         for number, photo in enumerate(album.photos):
-            out = album.folder / "out" / picture_name(photo)
+            out = album.folder / "out" / image_path(photo)
             assert out.read_bytes() == album.path(number).read_bytes()
             assert out.stat().st_mtime == pytest.approx(photo.captured_at.timestamp(), abs=0.001)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_standard_output_gets_the_same_photos_into_a_pipe_and_into_a_file(album: Album, kind: str) -> None:
+def test_export_writes_the_same_photos_to_a_pipe_and_to_a_file(album: Album, kind: str) -> None:
     piped = album.start("export", "--format", kind, "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     streamed, err = piped.communicate(timeout=30)
     assert (err, piped.returncode) == (b"6 photos exported\n", 0)
@@ -463,21 +459,19 @@ def test_standard_output_gets_the_same_photos_into_a_pipe_and_into_a_file(album:
         (("--camera", "porch", "--from", "2026-11-22"), [4, 5]),
     ],
 )
-def test_only_the_days_and_the_camera_that_were_asked_for_are_exported(
-    album: Album, arguments: tuple[str, ...], numbers: list[int]
-) -> None:
+def test_export_selects_days_and_a_camera(album: Album, arguments: tuple[str, ...], numbers: list[int]) -> None:
     assert album.run("export", *arguments, "-o", "some.zip").returncode == 0
     with zipfile.ZipFile(album.folder / "some.zip") as archive:
-        assert archive.namelist() == [picture_name(album.photos[number]) for number in numbers]
+        assert archive.namelist() == [image_path(album.photos[number]) for number in numbers]
 
 
-def test_a_photo_that_is_about_to_be_saved_is_no_photo_yet(album: Album) -> None:
+def test_export_ignores_a_photo_that_is_not_saved_yet(album: Album) -> None:
     album.path(0).with_name(album.path(0).name.replace(album.photos[0].id, "a" * 24)).touch()  # which holds its name
     ended = album.run("export", "-o", "all.tar")
     assert (ended.stderr, ended.returncode) == ("6 photos exported\n", 0)
 
 
-def test_what_can_not_be_exported_is_refused_in_one_line_and_nothing_is_written(album: Album) -> None:
+def test_export_refuses_wrong_options_in_one_line_and_writes_nothing(album: Album) -> None:
     (album.folder / "there.zip").write_text("mine")
     (album.folder / "a folder").mkdir()
     before = sorted(album.folder.iterdir())
@@ -503,7 +497,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line_and_nothing_is_written(
     assert status == 2
 
 
-def test_force_replaces_a_file_and_what_a_link_leads_to(album: Album) -> None:
+def test_export_with_force_replaces_a_file_and_the_target_of_a_link(album: Album) -> None:
     (album.folder / "real.zip").write_text("old")
     (album.folder / "link.zip").symlink_to("real.zip")
     assert album.run("export", "-o", "link.zip", "--force").returncode == 0
@@ -512,7 +506,7 @@ def test_force_replaces_a_file_and_what_a_link_leads_to(album: Album) -> None:
 
 
 def make_large(album: Album) -> None:
-    """Two more photos, the first of which no pipe holds."""
+    """Add two photos. The first is too large for a pipe's buffer."""
     large = encode(draw(1280, 960).effect_spread(40), quality=95)
     assert len(large) > 2**18
     with album.opened() as archive:
@@ -521,7 +515,7 @@ def make_large(album: Album) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_photo_that_vanishes_meanwhile_is_told_and_left_out(album: Album, kind: str) -> None:
+def test_export_reports_and_leaves_out_a_photo_that_is_deleted_during_it(album: Album, kind: str) -> None:
     make_large(album)
     expected = album.in_archive()
     exporting = album.start("export", "--format", kind, "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -529,7 +523,7 @@ def test_a_photo_that_vanishes_meanwhile_is_told_and_left_out(album: Album, kind
     begun = exporting.stdout.read(1)  # the pipe is full before the last photo's turn comes
     album.path(7).unlink()
     rest, err = exporting.communicate(timeout=30)
-    name = picture_name(album.photos[7])
+    name = image_path(album.photos[7])
     assert err.decode() == (
         f"dog: {name} is left out. The file of this photo is gone.\n7 photos exported, and 1 left out\n"
     )
@@ -545,7 +539,7 @@ def test_a_photo_that_vanishes_meanwhile_is_told_and_left_out(album: Album, kind
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stream_that_is_cut_off_does_not_look_whole(album: Album, number: signal.Signals) -> None:
+def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: Album, number: signal.Signals) -> None:
     make_large(album)
     exporting = album.start("export", "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert exporting.stdout is not None
@@ -568,7 +562,7 @@ def interrupted(*arguments, **options):
 setattr(os, name, interrupted)
 main()
 """
-"""Dog, which is sent a signal just before it first calls that function."""
+"""Run dog and send it a signal just before its first call of a function."""
 
 
 def interrupted(album: Album, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
@@ -583,13 +577,13 @@ def interrupted(album: Album, function: str, number: signal.Signals, *arguments:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("function", ["link", "fsync"])
-def test_an_export_that_is_ended_leaves_nothing(album: Album, function: str, number: signal.Signals) -> None:
+def test_an_interrupted_export_leaves_no_file(album: Album, function: str, number: signal.Signals) -> None:
     assert interrupted(album, function, number, "export", "-o", "all.zip") == (b"", 128 + number)
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
     assert album.run("export", "-o", "all.zip").returncode == 0
 
 
-def test_an_export_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(album: Album) -> None:
+def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_file(album: Album) -> None:
     exporting = album.start(
         "export", "-o", "all.zip", stderr=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
@@ -599,7 +593,7 @@ def test_an_export_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(al
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
 
 
-def test_a_reader_that_goes_away_ends_the_export_with_one_line(album: Album) -> None:
+def test_a_closed_pipe_ends_the_export_with_one_line(album: Album) -> None:
     ours, its = socket.socketpair()
     with its:
         exporting = album.start("export", "-o", "-", stdout=its, stderr=subprocess.PIPE)
@@ -608,7 +602,7 @@ def test_a_reader_that_goes_away_ends_the_export_with_one_line(album: Album) -> 
     assert exporting.returncode == 1
 
 
-def test_a_tar_that_can_not_be_written_is_one_line_and_no_more(album: Album) -> None:
+def test_a_tar_that_can_not_be_written_is_one_line(album: Album) -> None:
     make_large(album)
     ours, its = socket.socketpair()
     with its:
@@ -635,18 +629,18 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: Album, comma
 
 
 def decide(album: Album) -> tuple[str, str]:
-    """Pin one photo, give away a link to another, and delete the newest: the link and the secret."""
+    """Pin, share and delete one photo each. Return the link and secret."""
     with album.opened() as archive:
-        with archive._indexed() as index:
-            with index.ledger.durably():
-                index.ledger.pin(album.photos[0].id, True)
-            share = index.ledger.share(album.photos[1].id, FIRST, FIRST + dt.timedelta(days=1))
-            secret = index.ledger.secret()
+        with archive._use_index() as index:
+            with index.facts.synced_transaction():
+                index.facts.set_pinned(album.photos[0].id, True)
+            share = index.facts.share(album.photos[1].id, FIRST, FIRST + dt.timedelta(days=1))
+            secret = index.facts.secret()
         archive.remove([album.photos[5].id])
     return share.id, secret.hex()
 
 
-def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Album) -> None:
+def test_rebuild_keeps_decisions_and_data_that_only_the_index_has(album: Album) -> None:
     share, secret = decide(album)
     with album.indexed() as index:
         before = index.recent(10)
@@ -657,14 +651,14 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
     aside = re.fullmatch(sum_up, ended.stdout)
     assert aside
     assert (album.folder / aside[1]).is_file()
-    assert "5 pictures added" in ended.stderr
+    assert "5 photos added" in ended.stderr
     with album.indexed() as index:
         assert index.recent(10) == before
         assert [photo.pinned for photo in before] == [False, False, False, False, True]
         assert before[0].origin == ORIGIN
-        assert index.ledger.find_removed(album.photos[5].id) is not None
-        assert [each.id for each in index.ledger.shares_of(album.photos[1].id)] == [share]
-        assert index.ledger.secret().hex() == secret
+        assert index.facts.find_removed(album.photos[5].id) is not None
+        assert [each.id for each in index.facts.shares_of(album.photos[1].id)] == [share]
+        assert index.facts.secret().hex() == secret
         assert index.last_capture() == 6  # that of the photo which was deleted
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "damaged",
@@ -673,44 +667,42 @@ def test_rebuild_keeps_what_was_decided_and_what_the_index_alone_knew(album: Alb
         "index.sqlite3",
         "lock",
     ]
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_rebuild_does_not_bless_a_flipped_bit(album: Album) -> None:
+def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: Album) -> None:
     album.flip(2)
     ended = album.run("rebuild")
-    name = picture_name(album.photos[2])
+    name = image_path(album.photos[2])
     line = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
     assert ended.stdout.splitlines()[0] == f"{name} {line}"
     assert "The index has 6 photos, 5 of them" in ended.stdout
     assert ended.returncode == 1
-    lines, status = said(album.run("verify"))
+    lines, status = findings_of(album.run("verify"))
     assert [each.split()[0] for each in lines] == [name]
     assert status == 1
     album.flip(2)
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_rebuild_says_which_photos_are_missing_and_which_were_put_aside(album: Album) -> None:
+def test_rebuild_reports_missing_photos_and_photos_that_were_set_aside(album: Album) -> None:
     album.path(1).unlink()
     os.truncate(album.path(3), 100)
     ended = album.run("rebuild")
     third, first, total = ended.stdout.splitlines()
-    assert first == f"{picture_name(album.photos[1])} is missing and was removed from the index; {BACKUP}"
-    assert re.fullmatch(
-        rf"{picture_name(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third
-    )
+    assert first == f"{image_path(album.photos[1])} is missing and was removed from the index; {BACKUP}"
+    assert re.fullmatch(rf"{image_path(album.photos[3])} is incomplete and was moved to .*/damaged/.*; {BACKUP}", third)
     assert total.startswith("The index has 4 photos, 4 of them")
     assert ended.returncode == 1
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
-LOST = "the old index can't be read, or not all of it, and what it alone knew is lost: "
+LOST = "The old index can't be read completely. Data that only it had is lost: "
 
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "another version", "by_time", "snapshots"])
-def test_rebuild_makes_an_index_whatever_the_old_one_is(album: Album, damage: str) -> None:
-    """`by_time` and `snapshots` are what has a broken page: the first can be done without."""
+def test_rebuild_makes_an_index_from_any_damaged_one(album: Album, damage: str) -> None:
+    """Only the second of `by_time` and `snapshots`, if broken, is needed."""
     path = album.root / ".dog" / "index.sqlite3"
     if damage == "gone":
         path.unlink()
@@ -735,7 +727,7 @@ def test_rebuild_makes_an_index_whatever_the_old_one_is(album: Album, damage: st
         kept = "" if damage == "gone" else r", 0 of them with data from the old index, which is kept as \S+"
         assert re.fullmatch(rf"The index has 6 photos{kept}\n", ended.stdout)
         assert (LOST in ended.stderr) == (damage == "garbage")
-        assert said(album.run("verify")) == ([], 0)
+        assert findings_of(album.run("verify")) == ([], 0)
         return
     known = 0 if damage == "snapshots" else 4
     assert f"The index has 5 photos, {known} of them with data from the old index" in ended.stdout
@@ -746,7 +738,7 @@ def test_rebuild_makes_an_index_whatever_the_old_one_is(album: Album, damage: st
     assert (photo.sha256 == album.photos[0].sha256, photo.pinned) == (known > 0, True)
 
 
-def test_what_an_index_knows_is_not_given_up_because_somebody_else_has_it_open(album: Album) -> None:
+def test_rebuild_refuses_while_another_process_has_the_index_open(album: Album) -> None:
     decide(album)
     path = album.root / ".dog" / "index.sqlite3"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -761,10 +753,10 @@ def test_what_an_index_knows_is_not_given_up_because_somebody_else_has_it_open(a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_rebuild_that_is_ended_is_told_by_verify_and_finished_by_the_next_one(
+def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_one(
     album: Album, number: signal.Signals
 ) -> None:
-    """When the new index is whole, and the old one still put aside."""
+    """Interrupt it when the old index is still set aside."""
     decide(album)
     with album.indexed() as index:
         before = index.recent(10)
@@ -782,7 +774,7 @@ def test_a_rebuild_that_is_ended_is_told_by_verify_and_finished_by_the_next_one(
     assert ended.returncode == 0
     with album.indexed() as index:
         assert index.recent(10) == before
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
 def test_a_server_finishes_a_rebuild_that_was_killed(album: Album, serve: Serve) -> None:
@@ -793,10 +785,10 @@ def test_a_server_finishes_a_rebuild_that_was_killed(album: Album, serve: Serve)
     assert [each["snapshot"] for each in listed] == [photo.id for photo in album.photos[4::-1]]
     assert [each.get("pinned", False) for each in listed] == [False, False, False, False, True]
     assert server.stop() == 0
-    assert said(album.run("verify")) == ([], 0)
+    assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_a_server_goes_on_with_a_rebuilt_album(album: Album, serve: Serve) -> None:
+def test_a_server_continues_a_rebuilt_album(album: Album, serve: Serve) -> None:
     decide(album)
     assert album.run("rebuild").returncode == 0
     server = serve("--camera", "test", "--dead-time", "0")
@@ -811,7 +803,7 @@ def test_a_server_goes_on_with_a_rebuilt_album(album: Album, serve: Serve) -> No
 
 
 @pytest.mark.parametrize("command", ["verify", "rebuild", "export"])
-def test_each_command_says_what_it_does_and_with_which_status_it_ends(tmp_path: Path, command: str) -> None:
+def test_the_help_of_each_command_has_a_description_and_the_exit_statuses(tmp_path: Path, command: str) -> None:
     assert f"\n  {command} " in run_dog("album", "--help", cwd=tmp_path).stdout
     ended = run_dog("album", command, "--help", cwd=tmp_path)
     assert f"dog album {command} [OPTIONS]" in ended.stdout
@@ -820,12 +812,12 @@ def test_each_command_says_what_it_does_and_with_which_status_it_ends(tmp_path: 
     assert ended.returncode == 0
 
 
-def test_the_help_of_export_says_that_it_does_not_verify(tmp_path: Path) -> None:
+def test_the_help_of_export_recommends_verify(tmp_path: Path) -> None:
     text = " ".join(run_dog("album", "export", "--help", cwd=tmp_path).stdout.split())
     assert "Write the photos into one archive, unchanged" in text
     assert "`dog album verify`" in text
 
 
-def test_the_group_alone_asks_for_a_command(tmp_path: Path) -> None:
+def test_album_without_a_command_is_a_usage_error(tmp_path: Path) -> None:
     ended = run_dog("album", cwd=tmp_path)
     assert (ended.stderr, ended.returncode) == ("dog: Missing command. See dog album --help.\n", 2)

@@ -1,4 +1,4 @@
-"""`dog cert`, as a process: the files that it leaves, what it says of them, and who trusts them."""
+"""`dog cert`, as a process: its files, its output, and its clients."""
 
 import ipaddress
 import os
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from dog.cli.cert import _write
+from dog.cli.cert import _write_files
 from dog.cli.exit_status import OutputError
 from tests.support.server_process import ROOT, ServerProcess, clean_environment, run_dog
 
@@ -28,7 +28,7 @@ CERTIFICATE, KEY = "dog-certificate.pem", "dog-key.pem"
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`dog cert ARGUMENTS`, which ends well."""
+    """Run `dog cert`, which must succeed."""
     ended = run_dog("cert", *arguments, cwd=folder)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended
@@ -42,7 +42,7 @@ def read_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
     return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
 
 
-def test_it_is_what_browsers_and_apple_ask_of_a_certificate(tmp_path: Path) -> None:
+def test_the_certificate_meets_the_requirements_of_browsers_and_apple(tmp_path: Path) -> None:
     make(tmp_path)
     certificate = read(tmp_path)
     public = certificate.public_key()
@@ -66,14 +66,14 @@ def test_it_is_what_browsers_and_apple_ask_of_a_certificate(tmp_path: Path) -> N
     )
 
 
-def test_the_addresses_of_this_machine_are_in_it(tmp_path: Path) -> None:
+def test_the_certificate_has_the_addresses_of_this_machine(tmp_path: Path) -> None:
     make(tmp_path)
     here = {str(address) for address in read_names(read(tmp_path)).get_values_for_type(x509.IPAddress)}
     listed = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
     assert {address for address in listed if "." in address} <= here
 
 
-def test_more_names_may_be_given_and_each_is_there_once(tmp_path: Path) -> None:
+def test_the_certificate_has_each_given_name_once(tmp_path: Path) -> None:
     given = ("dog.lan", "DOG.lan.", "192.0.2.7", "2001:db8::7", "*.dog.lan", "köter.example", "localhost")
     make(tmp_path, *(part for name in given for part in ("--name", name)))
     certificate = read(tmp_path)
@@ -89,14 +89,14 @@ def test_more_names_may_be_given_and_each_is_there_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "http://dog.lan", "dog.lan:8080", "a b", "-a", "a..b", "x" * 64, "fe80::1%lo", "a.*", "\n", "a." * 130]
 )
-def test_what_is_no_name_is_one_line(name: str, tmp_path: Path) -> None:
+def test_an_invalid_name_is_one_line(name: str, tmp_path: Path) -> None:
     ended = run_dog("cert", f"--name={name}", cwd=tmp_path)
     assert ended.returncode == 2
     assert re.fullmatch(r"dog: --name: .* is not a name or an address\. Write one such as dog\.lan .*\n", ended.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_says_what_to_write_into_dog_toml_and_the_service_serves_with_it(tmp_path: Path) -> None:
+def test_cert_prints_settings_for_dog_toml_that_work(tmp_path: Path) -> None:
     said = make(tmp_path).stdout
     lines = "\n".join(re.findall(r"^tls_\w+ = .*$", said, re.MULTILINE))
     assert tomllib.loads(lines) == {"tls_certificate": str(tmp_path / CERTIFICATE), "tls_key": str(tmp_path / KEY)}
@@ -116,7 +116,7 @@ def test_it_says_what_to_write_into_dog_toml_and_the_service_serves_with_it(tmp_
         server.kill()
 
 
-def test_nobody_else_may_read_the_key_whatever_the_umask(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_key_with_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         make(tmp_path)
@@ -126,8 +126,8 @@ def test_nobody_else_may_read_the_key_whatever_the_umask(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == [CERTIFICATE, KEY]
 
 
-def test_the_key_is_nobody_else_s_from_its_first_moment_on(tmp_path: Path) -> None:
-    """Every call that could make the file, as the kernel is asked: none allows anybody else to read it."""
+def test_the_key_file_is_created_private(tmp_path: Path) -> None:
+    """Check the mode in each call that can create the file."""
     trace = tmp_path / "trace"
     command = [sys.executable, "-c", WATCHED, str(trace)]
     environment = clean_environment({"PYTHONPATH": str(ROOT)})
@@ -157,7 +157,7 @@ finally:
 
 
 @pytest.mark.parametrize("there", [CERTIFICATE, KEY])
-def test_what_is_there_is_never_written_over_unless_that_is_said(there: str, tmp_path: Path) -> None:
+def test_cert_replaces_files_only_with_overwrite(there: str, tmp_path: Path) -> None:
     (tmp_path / there).write_text("mine")
     ended = run_dog("cert", cwd=tmp_path)
     assert ended.returncode == 2
@@ -173,20 +173,20 @@ def test_what_is_there_is_never_written_over_unless_that_is_said(there: str, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == [CERTIFICATE, KEY]
 
 
-def test_what_comes_while_it_is_made_is_not_written_over_either(tmp_path: Path) -> None:
+def test_cert_does_not_replace_a_file_that_appears_during_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("mine")
     with pytest.raises(OutputError, match="can't be written: file exists"):
-        _write({tmp_path / "key": (b"new", 0o600)}, overwrite=False)
+        _write_files({tmp_path / "key": (b"new", 0o600)}, overwrite=False)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("key", "mine")]
 
 
-def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
+def test_cert_does_not_follow_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / KEY).symlink_to(tmp_path / "elsewhere")
     assert run_dog("cert", cwd=tmp_path).returncode == 2
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_no_link_and_no_device_is_written_over(tmp_path: Path) -> None:
+def test_cert_does_not_replace_links_or_devices(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
     (tmp_path / "link").symlink_to("kept")
     os.mkfifo(tmp_path / "pipe")
@@ -198,7 +198,7 @@ def test_no_link_and_no_device_is_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_file_that_can_not_be_written_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     ended = run_dog("cert", "--certificate", "/proc/certificate.pem", cwd=tmp_path)
     assert ended.returncode == 1
     assert re.fullmatch(r"dog: '/proc/certificate\.pem' can't be written: .*\. Name another file\.\n", ended.stderr)
@@ -214,7 +214,7 @@ def test_a_file_that_can_not_be_written_is_one_line_and_nothing_is_left(tmp_path
         (("--key", "a\nb.pem"), "can't be written into dog.toml"),
     ],
 )
-def test_files_that_will_not_do_are_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_unsuitable_file_names_are_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     ended = run_dog("cert", *arguments, cwd=tmp_path)
     assert ended.returncode == 2
     assert said in ended.stderr
@@ -222,7 +222,7 @@ def test_files_that_will_not_do_are_one_line(arguments: tuple[str, ...], said: s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_cryptography_it_says_what_to_install_and_serving_needs_none(tmp_path: Path) -> None:
+def test_cert_without_cryptography_names_the_package_and_serve_works_without_it(tmp_path: Path) -> None:
     make(tmp_path)
     hide = "import sys; sys.modules['cryptography'] = None; from dog.cli import main; main(prog_name='dog')"
     environment = clean_environment({"PYTHONPATH": str(ROOT)})

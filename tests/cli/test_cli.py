@@ -1,4 +1,4 @@
-"""The command line, as processes: what it says and with which status it ends."""
+"""The command line as processes: output and exit status."""
 
 import inspect
 import json
@@ -16,7 +16,7 @@ from dog import __version__
 from dog.cli import main
 from dog.errors import SettingError, StartError
 from dog.settings import ALL_SETTINGS, COMMON_SETTINGS, SETTINGS, Setting, Settings, load
-from dog.web.server import _explain
+from dog.web.server import _listen_error
 from tests.conftest import Serve
 from tests.support.server_process import run_dog
 
@@ -84,7 +84,7 @@ def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str) -> None
 
 @pytest.mark.parametrize("source", ["flag", "variable", "file"])
 @pytest.mark.parametrize("name", list(SETTINGS))
-def test_a_wrong_setting_ends_the_start_with_one_line_that_names_it_and_its_source(
+def test_a_wrong_setting_fails_the_start_with_one_line_that_names_it_and_its_source(
     name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ def test_a_wrong_setting_ends_the_start_with_one_line_that_names_it_and_its_sour
     assert not Path("server.log").exists()
 
 
-def test_a_file_that_is_not_there_or_not_right_ends_the_start(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_settings_file_fails_the_start(tmp_path: Path) -> None:
     assert_refused(
         run_dog("serve", "--config", "nope.toml", cwd=tmp_path),
         "--config (command line): the file nope.toml can't be read: no such file or directory. Name a file that"
@@ -119,13 +119,13 @@ def test_a_file_that_is_not_there_or_not_right_ends_the_start(tmp_path: Path) ->
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that another process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
 def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
-    problem = f"{taken} is in use on 127.0.0.1; end what uses it, or write another one (0: a free one)"
+    problem = f"{taken} is in use on 127.0.0.1; stop the program that uses it, or write another one (0: a free one)"
     assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
     assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
     (tmp_path / "dog.toml").write_text(f"port = {taken}")
@@ -137,27 +137,27 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("192.0.2.1", "'192.0.2.1' is no address of this machine; write one that is, or 127.0.0.1"),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine; write one, or 127.0.0.1"),
         ("a..b", "'a..b' is not known here; write an address or a name of this machine"),
     ],
 )
-def test_a_host_that_is_not_this_machine_is_named(host: str, problem: str, tmp_path: Path) -> None:
+def test_a_host_that_is_not_of_this_machine_fails_the_start(host: str, problem: str, tmp_path: Path) -> None:
     refused = run_dog("serve", "--open", "--host", host, "--port", "0", cwd=tmp_path)
     assert_refused(refused, f"--host (command line): {problem}")
 
 
-def test_a_port_that_is_not_permitted_is_named_and_any_other_reason_told() -> None:
-    """As these need a user without privileges and a broken network, the words alone are tested."""
+def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
+    """Test only the messages: the errors need a broken network."""
     settings = Settings(port=80)
-    assert str(_explain(PermissionError(13, "Permission denied"), settings)) == (
+    assert str(_listen_error(PermissionError(13, "Permission denied"), settings)) == (
         "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
     )
-    other = _explain(OSError(105, "No buffer space available"), settings)
+    other = _listen_error(OSError(105, "No buffer space available"), settings)
     assert isinstance(other, StartError)
     assert str(other) == "Can't listen on 127.0.0.1 port 80: No buffer space available"
 
 
-def test_a_file_in_the_place_of_the_folder_ends_the_start(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_snapshots_folder_fails_the_start(tmp_path: Path) -> None:
     (tmp_path / "snapshots").write_text("")
     ended = run_dog("serve", "--port", "0", cwd=tmp_path)
     assert re.fullmatch(r"dog: --snapshots \(default\): [^\n]*snapshots[^\n]*\n", ended.stderr)
@@ -167,7 +167,7 @@ def test_a_file_in_the_place_of_the_folder_ends_the_start(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("mode", "reason"), [(None, "does not exist"), (0o644, "is not executable. Run chmod \\+x on it")]
 )
-def test_a_program_that_can_not_be_run_ends_the_start(mode: int | None, reason: str, tmp_path: Path) -> None:
+def test_a_camera_program_that_can_not_be_run_fails_the_start(mode: int | None, reason: str, tmp_path: Path) -> None:
     if mode is not None:
         write_program(tmp_path / "camera.sh", "#!/bin/sh\n", mode)
     ended = run_dog("serve", "--port", "0", cwd=tmp_path, env={"DOG_CAMERA": "script:./camera.sh"})
@@ -175,7 +175,7 @@ def test_a_program_that_can_not_be_run_ends_the_start(mode: int | None, reason: 
     assert ended.returncode == 2
 
 
-def test_a_log_file_that_can_not_be_opened_ends_the_start(tmp_path: Path) -> None:
+def test_a_log_file_that_can_not_be_opened_fails_the_start(tmp_path: Path) -> None:
     assert_refused(
         run_dog("serve", "--log-file", "logs/server.log", cwd=tmp_path),
         "--log-file (command line): logs/server.log can't be written: no such file or directory. "
@@ -192,9 +192,7 @@ def test_a_log_file_that_can_not_be_opened_ends_the_start(tmp_path: Path) -> Non
         (["serve", "--port"], "'--port'"),
     ],
 )
-def test_what_is_not_known_on_the_command_line_is_one_line_too(
-    arguments: list[str], named: str, tmp_path: Path
-) -> None:
+def test_an_unknown_option_or_command_is_one_line(arguments: list[str], named: str, tmp_path: Path) -> None:
     ended = run_dog(*arguments, cwd=tmp_path)
     assert ended.returncode == 2
     assert re.fullmatch(rf"dog: [^\n]*{named}[^\n]* See dog( serve)? --help\.\n", ended.stderr)
@@ -204,7 +202,7 @@ def test_what_is_not_known_on_the_command_line_is_one_line_too(
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--help", COMMON_SETTINGS), ("--help-all", ALL_SETTINGS)])
-def test_the_help_shows_the_common_settings_and_all_of_them_on_request(
+def test_help_shows_the_common_settings_and_help_all_shows_all(
     option: str, shown: Sequence[Setting], tmp_path: Path
 ) -> None:
     ended = run_dog("serve", option, cwd=tmp_path)
@@ -228,7 +226,7 @@ def test_the_common_settings_are_a_dozen() -> None:
 
 
 @pytest.mark.parametrize("group", [[], ["album"], ["user"], ["token"]], ids=" ".join)
-def test_each_command_is_described_in_whole_at_80_columns(group: list[str], tmp_path: Path) -> None:
+def test_the_command_list_shows_whole_descriptions_at_80_columns(group: list[str], tmp_path: Path) -> None:
     commands = main.commands
     for name in group:
         found = commands[name]
@@ -244,7 +242,7 @@ def test_each_command_is_described_in_whole_at_80_columns(group: list[str], tmp_
     assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
-def test_the_program_tells_its_version_and_its_commands(tmp_path: Path) -> None:
+def test_dog_prints_its_version_and_its_commands(tmp_path: Path) -> None:
     assert run_dog("--version", cwd=tmp_path).stdout == f"dog, version {__version__}\n"
     assert re.search(r"^  serve  +Serve", run_dog("--help", cwd=tmp_path).stdout, re.MULTILINE)
 
@@ -252,7 +250,7 @@ def test_the_program_tells_its_version_and_its_commands(tmp_path: Path) -> None:
 # ---- running
 
 
-def test_it_says_once_where_it_is_and_the_page_is_there(serve: Serve, tmp_path: Path) -> None:
+def test_the_start_logs_the_url_once_and_serves_the_page_there(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     line = f"D.O.G. is at http://127.0.0.1:{server.port}  (Ctrl-C ends it)"
     with urllib.request.urlopen(f"{server.url}/healthz", timeout=10) as answer:
@@ -274,19 +272,19 @@ def test_settings_of_all_three_sources_reach_the_service(serve: Serve, tmp_path:
     assert not (tmp_path / "from-variable.log").exists()
 
 
-def test_the_place_is_told_whatever_the_level(serve: Serve) -> None:
+def test_the_start_logs_the_url_at_every_log_level(serve: Serve) -> None:
     server = serve("--log-level", "error", "--log-file", "-")
     assert server.stop() == 0
     assert server.stderr == f"D.O.G. is at {server.url}  (Ctrl-C ends it)\n"
 
 
-def test_the_link_that_lets_one_in_is_at_the_public_address_where_there_is_one(serve: Serve) -> None:
+def test_the_setup_link_uses_base_url(serve: Serve) -> None:
     server = serve("--auth", "--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
     server.wait_for("/enter/")
     assert re.findall(r"(\S+)/enter/[\w-]{43}", server.stderr) == ["https://dog.example.org/cam"]
 
 
-def test_an_address_that_people_can_open_is_told(serve: Serve) -> None:
+def test_the_start_logs_a_url_that_browsers_can_open(serve: Serve) -> None:
     server = serve("--open", "--host", "0.0.0.0", "--base-url", "https://dog.example.org/cam/")
     assert server.url == f"http://127.0.0.1:{server.port}"
     found = server.wait_for(r"D\.O\.G\. is at (.*)  \(")
@@ -295,7 +293,7 @@ def test_an_address_that_people_can_open_is_told(serve: Serve) -> None:
     assert "0.0.0.0" not in found[1]
 
 
-def test_an_ipv6_address_is_told_in_brackets(serve: Serve) -> None:
+def test_the_start_logs_an_ipv6_url_in_brackets(serve: Serve) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -306,7 +304,7 @@ def test_an_ipv6_address_is_told_in_brackets(serve: Serve) -> None:
     assert serve("--open", "--host", "::").url.startswith("http://[::1]:")
 
 
-def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve, tmp_path: Path) -> None:
+def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_log_line(serve: Serve, tmp_path: Path) -> None:
     server = serve(env={"DOG_A\n2026-11-22T11:14:38.123Z INFO dog.cli forged": "1", "DOG_PROT": "1"})
     assert server.stop() == 0
     for text in (server.stderr, (tmp_path / "server.log").read_text()):
@@ -315,7 +313,7 @@ def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_line(serve: Serve
         assert not any(line.startswith("2026-11-22T11:14:38.123Z") for line in text.splitlines())
 
 
-def test_a_flag_that_is_no_longer_a_setting_is_accepted_with_a_warning(serve: Serve, tmp_path: Path) -> None:
+def test_a_retired_flag_is_accepted_with_a_warning(serve: Serve, tmp_path: Path) -> None:
     warning = "--settle (command line): this is no longer a setting and is ignored. Remove it."
     server = serve("--settle", "0.5")
     assert server.stop() == 0

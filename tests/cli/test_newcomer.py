@@ -1,6 +1,6 @@
-"""What a newcomer sees, from another machine as far as the kernel is concerned: a network namespace of its own.
+"""The exposure of the service to other machines.
 
-The service stands in one, whoever looks at it in another, and a cable (veth) between the two.
+The service and the other machine are two network namespaces, connected by a cable (veth).
 """
 
 import json
@@ -22,13 +22,13 @@ from dog.web.routes import OPERATIONS
 from tests.attacks.test_requests import fill, write
 from tests.conftest import Serve
 from tests.support.server_process import ROOT, ServerProcess, run_dog
-from tests.web.test_roles import SAFE_FOR_ALL
+from tests.web.test_roles import PUBLIC_OPERATIONS
 
 IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-THERE, BEYOND = "198.18.77.1", "198.18.77.2"
-"""The service's machine and the newcomer's, in a network that is kept for such tests (RFC 2544)."""
-THERE6, BEYOND6 = "fd00:d09::1", "fd00:d09::2"
-LOOK = """
+SERVICE_ADDRESS, OTHER_ADDRESS = "198.18.77.1", "198.18.77.2"
+"""The addresses of the service and of the other machine, in a network reserved for tests (RFC 2544)."""
+SERVICE_ADDRESS6, OTHER_ADDRESS6 = "fd00:d09::1", "fd00:d09::2"
+CONNECT = """
 import json, socket, sys
 found = {}
 for address, port in json.load(sys.stdin):
@@ -37,8 +37,8 @@ for address, port in json.load(sys.stdin):
         found[f"{address} {port}"] = one.connect_ex((address, port))
 print(json.dumps(found))
 """
-"""Run there: whether there is anything to connect to, 0 where there is."""
-ASK = """
+"""A program for the other machine: try to connect to each port. 0 means success."""
+SEND_REQUESTS = """
 import http.client, json, sys
 address, port, requests = json.load(sys.stdin)
 answers = []
@@ -61,7 +61,7 @@ def run_ip(*arguments: str) -> None:
 
 
 class Cable(NamedTuple):
-    """Two machines; `inside` is the command that runs something in the service's, `beyond` in the newcomer's."""
+    """Two machines, and the commands that run a program on each."""
 
     inside: tuple[str, ...]
     beyond: tuple[str, ...]
@@ -79,7 +79,7 @@ class Cable(NamedTuple):
 @pytest.fixture
 def cable() -> Iterator[Cable]:
     if IP is None or os.geteuid() != 0:
-        pytest.skip("it takes root, and ip (Debian: iproute2), to make another machine's network")
+        pytest.skip("a second network needs root and ip (Debian: iproute2)")
     key = secrets.token_hex(3)
     names, ends = (f"dog-{key}-a", f"dog-{key}-b"), (f"dog{key}a", f"dog{key}b")
     made = []
@@ -88,10 +88,12 @@ def cable() -> Iterator[Cable]:
             try:
                 run_ip("netns", "add", name)
             except subprocess.CalledProcessError as error:
-                pytest.skip(f"this machine makes no network namespaces: {error.stderr.decode().strip()}")
+                pytest.skip(f"this machine can't create network namespaces: {error.stderr.decode().strip()}")
             made.append(name)
         run_ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
-        for name, end, address, address6 in zip(names, ends, (THERE, BEYOND), (THERE6, BEYOND6), strict=True):
+        for name, end, address, address6 in zip(
+            names, ends, (SERVICE_ADDRESS, OTHER_ADDRESS), (SERVICE_ADDRESS6, OTHER_ADDRESS6), strict=True
+        ):
             run_ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
             run_ip("-n", name, "-6", "addr", "add", f"{address6}/64", "dev", end, "nodad")
             run_ip("-n", name, "link", "set", end, "up")
@@ -104,27 +106,27 @@ def cable() -> Iterator[Cable]:
 
 
 def find_ports(server: ServerProcess) -> set[int]:
-    """Every port, of TCP and UDP, that anybody listens on where the service is, by the kernel's own tables."""
+    """Return all ports with a listener on the service's machine."""
     ports = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{server.pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state = line.split()[:4]
-            if state in ("0A", "07"):  # TCP_LISTEN; of UDP, one that waits for anybody
+            if state in ("0A", "07"):  # TCP_LISTEN, and an unconnected UDP socket
                 ports.add(int(local.rpartition(":")[2], 16))
     return ports
 
 
-def ask_all(cable: Cable, place: tuple[str, int], requests: list[Request]) -> list[tuple[int, str]]:
-    return [(status, body) for status, body in cable.run(ASK, (*place, requests))]  # type: ignore[attr-defined]
+def send_all(cable: Cable, place: tuple[str, int], requests: list[Request]) -> list[tuple[int, str]]:
+    return [(status, body) for status, body in cable.run(SEND_REQUESTS, (*place, requests))]  # type: ignore[attr-defined]
 
 
-def test_of_a_default_start_a_newcomer_finds_nothing(cable: Cable, tmp_path: Path) -> None:
+def test_a_default_start_has_no_port_that_another_machine_can_reach(cable: Cable, tmp_path: Path) -> None:
     server = cable.serve(tmp_path)
     try:
         ports = find_ports(server)
         assert server.port in ports
-        places = [(address, port) for address in (THERE, THERE6) for port in sorted(ports)]
-        found = cable.run(LOOK, places)
+        places = [(address, port) for address in (SERVICE_ADDRESS, SERVICE_ADDRESS6) for port in sorted(ports)]
+        found = cable.run(CONNECT, places)
         assert isinstance(found, dict)
         assert len(found) == len(places)
         assert 0 not in found.values(), found
@@ -132,36 +134,36 @@ def test_of_a_default_start_a_newcomer_finds_nothing(cable: Cable, tmp_path: Pat
         server.kill()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", THERE])
-def test_with_a_login_a_newcomer_finds_one_port_and_there_nothing_but_the_login(
-    cable: Cable, tmp_path: Path, host: str
-) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", SERVICE_ADDRESS])
+def test_with_auth_another_machine_reaches_one_port_and_only_the_login(cable: Cable, tmp_path: Path, host: str) -> None:
     server = cable.serve(tmp_path, "--auth", "--host", host, "--dead-time", "0")
     try:
         assert find_ports(server) == {server.port}
-        place = (THERE6 if ":" in host else THERE, server.port)
-        assert cable.run(LOOK, [place]) == {f"{place[0]} {place[1]}": 0}
+        place = (SERVICE_ADDRESS6 if ":" in host else SERVICE_ADDRESS, server.port)
+        assert cable.run(CONNECT, [place]) == {f"{place[0]} {place[1]}": 0}
         requests: list[Request] = [(each.method, fill(each.path), {}) for each in OPERATIONS]
-        asked = ask_all(cable, place, [*requests, *(("OPTIONS", path, {}) for _, path, _ in requests)])
+        asked = send_all(cable, place, [*requests, *(("OPTIONS", path, {}) for _, path, _ in requests)])
         answers = {write(operation): answer for operation, answer in zip(OPERATIONS, asked, strict=False)}
         open_to_all = {name for name, (status, _) in answers.items() if status not in (401, 403)}
-        assert open_to_all <= SAFE_FOR_ALL
+        assert open_to_all <= PUBLIC_OPERATIONS
         served = {name for name, (status, _) in answers.items() if status < 300}
         assert served <= {"GET /api/visitor", "GET /healthz", "GET /login", "GET /static/{name}"}
         assert answers["GET /api/visitor"] == (200, "{}")
         page = {"Accept": "text/html"}
-        for status, body in ask_all(cable, place, [("GET", path, page) for path in ("/", "/snapshots", "/latest.jpg")]):
+        for status, body in send_all(
+            cable, place, [("GET", path, page) for path in ("/", "/snapshots", "/latest.jpg")]
+        ):
             assert (status, body) == (303, "")
-        [(status, body)] = ask_all(cable, place, [("GET", "/login", page)])
+        [(status, body)] = send_all(cable, place, [("GET", "/login", page)])
         assert status == 200
         assert re.findall(r'<(?:form|a)[^>]* (?:action|href)="([^"]*)"', body) == ["./", "./login"]
     finally:
         server.kill()
 
 
-def test_without_a_login_a_newcomer_finds_no_server_since_it_does_not_start(cable: Cable, tmp_path: Path) -> None:
+def test_without_auth_a_server_for_other_machines_does_not_start(cable: Cable, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [*cable.inside, sys.executable, "-m", "dog", "serve", "--host", THERE, "--port", "0"],
+        [*cable.inside, sys.executable, "-m", "dog", "serve", "--host", SERVICE_ADDRESS, "--port", "0"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -175,9 +177,9 @@ def test_without_a_login_a_newcomer_finds_no_server_since_it_does_not_start(cabl
     assert "--open" in line
 
 
-# ---- every way in, one by one
+# ---- each setting that exposes the service
 
-WAYS: dict[str, tuple[Settings, str]] = {
+EXPOSURES: dict[str, tuple[Settings, str]] = {
     "all of IPv4": (Settings(host="0.0.0.0"), "0.0.0.0"),
     "all of IPv6": (Settings(host="::"), "::"),
     "an address in the network": (Settings(host="192.168.7.8"), "192.168.7.8"),
@@ -192,9 +194,9 @@ WAYS: dict[str, tuple[Settings, str]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_way_in_is_open_until_somebody_has_said_who_may_come(way: str) -> None:
-    settings, named = WAYS[way]
+@pytest.mark.parametrize("exposure", EXPOSURES)
+def test_check_exposure_requires_auth_or_open_for_other_machines(exposure: str) -> None:
+    settings, named = EXPOSURES[exposure]
     with pytest.raises(SettingError) as caught:
         check_exposure(settings)
     line = str(caught.value)
@@ -211,7 +213,7 @@ NAMES = ("host", "base_url", "trusted_proxies")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "localhost."])
-def test_this_machine_alone_is_no_way_in(host: str) -> None:
+def test_check_exposure_allows_loopback_without_auth(host: str) -> None:
     check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, base_url=f"http://{f'[{host}]' if ':' in host else host}:8080"))
 
@@ -224,7 +226,7 @@ def test_this_machine_alone_is_no_way_in(host: str) -> None:
         (Settings(anonymous="view", open=True), "anonymous"),
     ],
 )
-def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> None:
+def test_check_exposure_refuses_contradictory_settings(settings: Settings, flag: str) -> None:
     with pytest.raises(SettingError) as caught:
         check_exposure(settings)
     assert caught.value.setting == f"--{flag}"
@@ -245,18 +247,18 @@ def test_what_contradicts_itself_is_refused(settings: Settings, flag: str) -> No
         (Settings(auth=True, anonymous="capture"), []),
     ],
 )
-def test_what_may_be_a_mistake_is_said(settings: Settings, said: list[str]) -> None:
-    traps = find_warnings(settings)
-    assert len(traps) == len(said)
-    assert all(word in trap for word, trap in zip(said, traps, strict=True))
+def test_find_warnings_reports_likely_mistakes(settings: Settings, said: list[str]) -> None:
+    warnings = find_warnings(settings)
+    assert len(warnings) == len(said)
+    assert all(word in warning for word, warning in zip(said, warnings, strict=True))
 
 
-def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
+def test_the_start_logs_warnings_about_settings(serve: Serve) -> None:
     serve("--auth", "--anonymous", "manage").wait_for(r"WARNING .* may pin, delete and share photos without logging in")
 
 
 @pytest.mark.parametrize(
-    "way",
+    "exposure",
     [
         ["--host", "0.0.0.0"],
         ["--host", "::"],
@@ -264,10 +266,10 @@ def test_what_may_be_a_mistake_is_said_at_the_start(serve: Serve) -> None:
         ["--trusted-proxies", "127.0.0.1"],
     ],
 )
-def test_the_program_itself_ends_with_one_line_that_names_both_ways(tmp_path: Path, way: list[str]) -> None:
-    ended = run_dog("serve", *way, cwd=tmp_path)
+def test_an_exposed_start_fails_with_one_line_that_names_auth_and_open(tmp_path: Path, exposure: list[str]) -> None:
+    ended = run_dog("serve", *exposure, cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     [line] = ended.stderr.splitlines()
-    assert way[0] in line
+    assert exposure[0] in line
     assert re.search(r"--auth\b.*--open\b", line)
     assert not (tmp_path / "snapshots").exists(), "nothing was begun"

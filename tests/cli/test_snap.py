@@ -1,4 +1,4 @@
-"""`dog snap` and `dog gallery`, as processes against the real server: files, words and statuses."""
+"""`dog snap` and `dog gallery`, as processes with a real server."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.web.test_shutdown import read_until, start_waiting, watch, write_scri
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A folder for the command, beside the server's."""
+    """The command's working directory, separate from the server's."""
     folder = tmp_path / "here"
     folder.mkdir()
     return folder
@@ -32,13 +32,13 @@ def here(tmp_path: Path) -> Path:
 
 def list_photos(url: str, folder: Path, *arguments: str) -> "list[dict[str, object]]":
     ended = run_dog("gallery", url, "--json", *arguments, cwd=folder)
-    assert ended.returncode == Status.WELL, ended.stderr
+    assert ended.returncode == Status.SUCCESS, ended.stderr
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 @contextmanager
 def answer_json(body: object) -> Iterator[str]:
-    """The address of a server that answers everything with this."""
+    """The URL of a server that responds to every request with this body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -56,7 +56,7 @@ def answer_json(body: object) -> Iterator[str]:
         serving.join()
 
 
-def test_a_photo_gets_the_name_that_was_asked_for_or_one_of_its_own(serve: Serve, here: Path) -> None:
+def test_snap_saves_the_photo_with_the_given_name_or_its_own(serve: Serve, here: Path) -> None:
     url = serve("--dead-time", "0").url
     ended = run_dog("snap", url, "-o", "photo.jpg", cwd=here)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("photo.jpg\n", "", 0)
@@ -70,7 +70,7 @@ def test_a_photo_gets_the_name_that_was_asked_for_or_one_of_its_own(serve: Serve
     assert len(list(here.iterdir())) == 3
 
 
-def test_standard_output_is_the_photo_and_nothing_else(serve: Serve, here: Path) -> None:
+def test_snap_writes_only_the_photo_to_standard_output(serve: Serve, here: Path) -> None:
     url = serve().url
     command = [*PYTHON_M_DOG, "snap", url, "-o", "-"]
     environment = clean_environment({"PYTHONPATH": str(ROOT)})
@@ -80,7 +80,7 @@ def test_standard_output_is_the_photo_and_nothing_else(serve: Serve, here: Path)
     assert list(here.iterdir()) == []
 
 
-def test_one_json_object_tells_of_the_photo(serve: Serve, here: Path) -> None:
+def test_snap_prints_the_photo_as_one_json_object(serve: Serve, here: Path) -> None:
     url = serve().url
     told = json.loads(run_dog("snap", url, "-o", "photo.jpg", "--json", cwd=here).stdout)
     (photo,) = list_photos(url, here)
@@ -92,7 +92,7 @@ def test_one_json_object_tells_of_the_photo(serve: Serve, here: Path) -> None:
 
 
 def print_into(output: "int | IO[bytes] | None", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
-    """Run dog with this as its standard output: what it said on standard error, and its status."""
+    """Run dog with this standard output. Return its errors and its status."""
     ended = subprocess.run(
         [*PYTHON_M_DOG, *arguments],
         cwd=cwd,
@@ -117,7 +117,7 @@ PRINTING = [
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str], serve: Serve, here: Path) -> None:
     url = serve().url
-    assert run_dog("snap", url, cwd=here).returncode == Status.WELL  # something to list
+    assert run_dog("snap", url, cwd=here).returncode == Status.SUCCESS  # something to list
     with open("/dev/full", "wb") as full:
         full_disk = print_into(full, *arguments, url, cwd=here)
     assert full_disk == ("dog: Standard output can't be written: no space left on device.\n", Status.FAILED)
@@ -129,7 +129,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str
     assert none == ("dog: Standard output can't be written: bad file descriptor.\n", Status.FAILED)
 
 
-def test_standard_output_is_not_blamed_for_another_file(serve: Serve, here: Path) -> None:
+def test_an_error_of_another_file_is_not_reported_as_one_of_standard_output(serve: Serve, here: Path) -> None:
     (here / "folder").mkdir()
     os.symlink("/dev/full/photo.jpg", here / "folder" / "photo.jpg")
     with open("/dev/full", "wb") as full:
@@ -138,15 +138,15 @@ def test_standard_output_is_not_blamed_for_another_file(serve: Serve, here: Path
     assert (said.count("\n"), status) == (1, Status.FAILED)
 
 
-def test_a_time_that_no_clock_here_shows_is_listed_as_it_was_told(here: Path) -> None:
+def test_gallery_prints_an_out_of_range_time_unchanged(here: Path) -> None:
     photo = make_body(1, captured_at="9999-12-31T23:59:59Z")
     with answer_json({"snapshots": [photo]}) as url:
         ended = run_dog("gallery", url, cwd=here, env={"TZ": "Asia/Tokyo"})
-    assert (ended.stderr, ended.returncode) == ("", Status.WELL)
+    assert (ended.stderr, ended.returncode) == ("", Status.SUCCESS)
     assert ended.stdout.splitlines()[1].startswith("9999-12-31T23:59:59Z  main")
 
 
-def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve, here: Path) -> None:
+def test_snap_refuses_an_existing_file_before_it_takes_a_photo(serve: Serve, here: Path) -> None:
     url = serve().url
     (here / "photo.jpg").write_text("mine")
     (here / "pipe").mkdir()
@@ -161,11 +161,11 @@ def test_a_file_that_is_there_is_kept_and_no_photo_is_taken_in_vain(serve: Serve
     assert run_dog("snap", url, "--force", "-o", "/dev/null", cwd=here).returncode == Status.USAGE
     assert (here / "photo.jpg").read_text() == "mine"
     assert list_photos(url, here) == []
-    assert run_dog("snap", url, "-o", "photo.jpg", "--force", cwd=here).returncode == Status.WELL
+    assert run_dog("snap", url, "-o", "photo.jpg", "--force", cwd=here).returncode == Status.SUCCESS
     assert (here / "photo.jpg").stat().st_size == list_photos(url, here)[0]["bytes"]
 
 
-def test_the_photo_is_shown_by_the_desktops_viewer(serve: Serve, here: Path) -> None:
+def test_snap_opens_the_photo_in_the_desktops_image_viewer(serve: Serve, here: Path) -> None:
     url = serve().url
     programs = here / "programs"
     programs.mkdir()
@@ -176,14 +176,14 @@ def test_the_photo_is_shown_by_the_desktops_viewer(serve: Serve, here: Path) -> 
     viewer.chmod(0o755)
     path = {"PATH": f"{programs}:{os.environ['PATH']}"}
     ended = run_dog("snap", url, "-o", "photo.jpg", "--open", cwd=here, env=path)
-    assert ended.returncode == Status.WELL
+    assert ended.returncode == Status.SUCCESS
     assert opened.read_text() == "photo.jpg\n"
     ended = run_dog("snap", url, "-o", "other.jpg", "--open", cwd=here, env={"PATH": "/nowhere"})
     assert "The program xdg-open is not installed. Open the photo yourself: 'other.jpg'." in ended.stderr
     assert ended.returncode == Status.FAILED
 
 
-def test_a_camera_that_fails_is_told_in_one_line(serve: Serve, tmp_path: Path, here: Path) -> None:
+def test_a_failed_capture_is_one_line(serve: Serve, tmp_path: Path, here: Path) -> None:
     script = write_script(tmp_path, "exit 3")
     url = serve("--camera", f"script:{script}").url
     for arguments in (["snap", url], ["snap", url, "--camera", "nope"], ["gallery", url, "--camera", "nope"]):
@@ -194,7 +194,7 @@ def test_a_camera_that_fails_is_told_in_one_line(serve: Serve, tmp_path: Path, h
 
 
 @pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
-def test_a_server_that_is_not_there_or_no_address_is_told_in_one_line(command: str, here: Path) -> None:
+def test_an_unreachable_server_or_an_invalid_url_is_one_line(command: str, here: Path) -> None:
     ended = run_dog(command, f"127.0.0.1:{(port := free_port())}", cwd=here)
     problem = "connection refused; check the URL, and that the server runs."
     assert ended.stderr == f"dog: http://127.0.0.1:{port} can't be reached: {problem}\n"
@@ -204,7 +204,7 @@ def test_a_server_that_is_not_there_or_no_address_is_told_in_one_line(command: s
     assert ended.returncode == Status.USAGE
 
 
-def test_a_server_that_says_nothing_is_given_up_in_time(here: Path) -> None:
+def test_snap_gives_up_on_a_silent_server_after_the_timeout(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         ended = run_dog("snap", f"127.0.0.1:{deaf.getsockname()[1]}", "--timeout", "0.2", cwd=here)
     assert "did not respond in 0.2 s" in ended.stderr
@@ -226,7 +226,7 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], named: str, here
     assert ended.returncode == Status.USAGE
 
 
-def test_ctrl_c_ends_the_wait_quietly(serve: Serve, tmp_path: Path, here: Path) -> None:
+def test_ctrl_c_ends_snap_without_a_message(serve: Serve, tmp_path: Path, here: Path) -> None:
     server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
         waiting = subprocess.Popen(
@@ -246,7 +246,7 @@ def test_ctrl_c_ends_the_wait_quietly(serve: Serve, tmp_path: Path, here: Path) 
     assert list(here.iterdir()) == []
 
 
-def test_the_gallery_lists_the_newest_first(serve: Serve, here: Path) -> None:
+def test_gallery_lists_the_newest_photo_first(serve: Serve, here: Path) -> None:
     url = serve("--dead-time", "0").url
     assert run_dog("gallery", url, cwd=here).stdout == "There are no photos yet.\n"
     taken = [
@@ -259,7 +259,7 @@ def test_the_gallery_lists_the_newest_first(serve: Serve, here: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
-def test_the_help_says_what_each_status_means(command: str, here: Path) -> None:
+def test_the_help_describes_each_exit_status(command: str, here: Path) -> None:
     text = " ".join(run_dog(command, "--help", cwd=here).stdout.split())
     for status, meaning in MEANINGS.items():
         assert f"{status:d} {meaning}" in text

@@ -1,5 +1,4 @@
-"""`dog watch`, as a process beside the real server: whichever of the two is killed, no photo is missing and none is
-there twice."""
+"""`dog watch`, as a process with a real server. Both are killed."""
 
 import asyncio
 import json
@@ -16,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from dog.cli.exit_status import Status
-from dog.cli.watch_state import STATE
+from dog.cli.watch_state import STATE_FILE
 from tests.cli.test_cli import write_program
 from tests.client.test_client import delete, make_body, make_hello
 from tests.conftest import Serve
@@ -26,11 +25,11 @@ STILL = ("--dead-time", "0")
 
 
 class Watcher:
-    """`dog watch URL ARGUMENTS`: its lines are read by a thread, which wakes whoever waits for one."""
+    """A `dog watch` process. A thread reads its lines and notifies `wait_for`."""
 
     def __init__(self, *arguments: str, cwd: Path) -> None:
         self.lines: list[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self.process = subprocess.Popen(
             [*PYTHON_M_DOG, "watch", *arguments],
             cwd=cwd,
@@ -47,14 +46,14 @@ class Watcher:
         assert self.process.stdout is not None
         with self.process.stdout as pipe:
             for line in pipe:
-                with self._said:
+                with self._changed:
                     self.lines.append(line.rstrip("\n"))
-                    self._said.notify_all()
+                    self._changed.notify_all()
 
     def wait_for(self, text: str, count: int = 1) -> None:
-        """Until so many lines have the text."""
-        with self._said:
-            assert self._said.wait_for(lambda: sum(text in line for line in self.lines) >= count, 30), self.lines
+        """Wait until at least `count` lines contain the text."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: sum(text in line for line in self.lines) >= count, 30), self.lines
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         self.process.send_signal(number)
@@ -89,17 +88,19 @@ def press(server: ServerProcess) -> str:
 
 
 def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:
-    """Each of these photos is in the folder, whole and once, and nothing else is but the place, or the next one."""
-    files = [file for file in folder.iterdir() if STATE not in file.name]
+    """Check that the folder has each photo once and nothing else."""
+    files = [file for file in folder.iterdir() if STATE_FILE not in file.name]
     assert Counter(file.stem.rpartition("_")[2] for file in files) == Counter(taken)
     for file in files:
         with urllib.request.urlopen(f"{server.url}/snapshots/{file.stem.rpartition('_')[2]}.jpg") as answer:
             assert file.read_bytes() == answer.read()
 
 
-def test_a_server_that_is_killed_and_started_again_costs_no_photo(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_misses_no_photo_if_the_server_is_killed_and_restarted(
+    serve: Serve, watch: Watch, tmp_path: Path
+) -> None:
     server = serve(*STILL)
-    press(server)  # before anybody watches
+    press(server)  # before dog watch runs
     watcher = watch(server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher.wait_for("connected")
     taken = [press(server), press(server)]
@@ -114,7 +115,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_photo(serve: Serve, 
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_watcher_that_is_killed_goes_on_where_it_was(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_continues_where_it_was_killed(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     arguments = (server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher = watch(*arguments)
@@ -132,7 +133,7 @@ def test_a_watcher_that_is_killed_goes_on_where_it_was(serve: Serve, watch: Watc
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_both_killed_the_photos_of_the_time_between_are_caught_up(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_catches_up_after_both_were_killed(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     arguments = (server.url, "--save", "kept", "--exec", "echo had {id}")
     watcher = watch(*arguments)
@@ -157,7 +158,7 @@ def test_both_killed_the_photos_of_the_time_between_are_caught_up(serve: Serve, 
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_photo_whose_file_was_written_before_the_kill_is_not_had_twice(
+def test_watch_does_not_repeat_a_photo_whose_file_was_written_before_the_kill(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     server = serve(*STILL)
@@ -172,22 +173,22 @@ def test_a_photo_whose_file_was_written_before_the_kill_is_not_had_twice(
     watcher.wait_for(taken[2])
     watcher.end()
     # as if it had been killed behind the file and before the place
-    place = json.loads((kept / STATE).read_text())
+    place = json.loads((kept / STATE_FILE).read_text())
     epoch, _, seq = place["cursor"].partition("-")
     ready_before = f"{epoch}-{int(seq) - (2 if place['had'][-1] == taken[2] else 0)}"
     place |= {"cursor": ready_before, "had": taken[:2]}
-    (kept / STATE).write_text(json.dumps(place))
+    (kept / STATE_FILE).write_text(json.dumps(place))
     (kept / f".20261122T000000.000Z_main_{taken[0]}.jpg.1.part").write_text("half")
     before = {file.name: file.stat().st_ino for file in kept.iterdir() if file.suffix == ".jpg"}
     again = watch(server.url, "--save", "kept")
     again.wait_for(taken[2])
     again.wait_for("watching")
     again.end()
-    assert {file.name: file.stat().st_ino for file in kept.iterdir() if file.name != STATE} == before
+    assert {file.name: file.stat().st_ino for file in kept.iterdir() if file.name != STATE_FILE} == before
     assert_kept(kept, server, taken)
 
 
-def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
+def test_watch_does_not_repeat_a_caught_up_photo_whose_event_follows(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     server = serve(*STILL)
@@ -197,7 +198,7 @@ def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
     taken = [press(server)]
     watcher.wait_for(f"had {taken[0]}")
     watcher.end()
-    state = tmp_path / "kept" / STATE
+    state = tmp_path / "kept" / STATE_FILE
     place = json.loads(state.read_text()) | {"had": taken}  # as if it was killed behind the catching up: it came
     epoch = place["cursor"].partition("-")[0]  # between the hello, whose cursor is kept, and the list
     state.write_text(json.dumps(place | {"cursor": f"{epoch}-0"}))
@@ -208,7 +209,7 @@ def test_a_photo_that_was_caught_up_and_is_told_again_is_not_had_twice(
     assert_kept(tmp_path / "kept", server, taken)
 
 
-def test_a_photo_that_was_deleted_meanwhile_is_told_and_passed_over(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_reports_and_skips_a_photo_that_was_deleted(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     watcher = watch(server.url, "--save", "kept")
     watcher.wait_for("connected")
@@ -227,7 +228,7 @@ def test_a_photo_that_was_deleted_meanwhile_is_told_and_passed_over(serve: Serve
     assert list((tmp_path / "kept").glob(f"*_{first}.jpg"))
 
 
-def test_commands_run_one_after_the_other_without_a_shell_and_failures_are_told(
+def test_watch_runs_commands_in_sequence_without_a_shell_and_reports_failures(
     serve: Serve, watch: Watch, tmp_path: Path
 ) -> None:
     program = write_program(
@@ -248,7 +249,7 @@ def test_commands_run_one_after_the_other_without_a_shell_and_failures_are_told(
 
 
 class StandIn(threading.Thread):
-    """A server whose push says these messages to whoever comes, and whose pictures are all `picture`."""
+    """A server that sends these messages, and `picture` as each image."""
 
     def __init__(self, messages: list[dict[str, Any]], picture: bytes = b"") -> None:
         super().__init__()
@@ -300,9 +301,7 @@ def number(seq: int, **fields: object) -> dict[str, Any]:
     return {"seq": seq, "cursor": f"7-{seq}", "at": "2026-11-22T11:14:38.123Z", "camera": "main"} | fields
 
 
-def test_a_time_that_is_none_or_no_clock_shows_is_printed_as_it_was_told(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_prints_an_invalid_or_out_of_range_time_unchanged(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     times = ["garbage\x1b[31m", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+05:00"]
     events = [number(seq, type="capturing", capture=seq, at=at) for seq, at in enumerate(times, 1)]
@@ -313,7 +312,7 @@ def test_a_time_that_is_none_or_no_clock_shows_is_printed_as_it_was_told(
     assert [line.partition("  ")[0] for line in watcher.lines[1:]] == ["garbage\\x1b[31m", *times[1:]]
 
 
-def test_a_photo_that_comes_damaged_is_told_and_passed_over(watch: Watch, tmp_path: Path) -> None:
+def test_watch_reports_and_skips_a_damaged_photo(watch: Watch, tmp_path: Path) -> None:
     bodies = [make_body(seq, bytes=5, type="ready", sha256=sha256) for seq, sha256 in ((1, "0" * 64), (2, ""))]
     events = [number(seq, **body) for seq, body in enumerate(bodies, 1)]
     with StandIn([make_hello(), *events], picture=b"12345") as server:
@@ -324,14 +323,14 @@ def test_a_photo_that_comes_damaged_is_told_and_passed_over(watch: Watch, tmp_pa
     assert [file.read_bytes() for file in (tmp_path / "kept").glob("*.jpg")] == [b"12345"]
 
 
-def test_ctrl_c_ends_it_quietly(serve: Serve, watch: Watch) -> None:
+def test_ctrl_c_ends_watch_without_a_message(serve: Serve, watch: Watch) -> None:
     watcher = watch(serve().url)
     watcher.wait_for("watching")
     assert watcher.end(signal.SIGINT) == Status.INTERRUPTED
     assert [line.split("  ")[-1].split()[-1] for line in watcher.lines] == ["main", "watching"]
 
 
-def test_events_are_json_objects_where_that_is_asked_for(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_prints_events_as_json(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve(*STILL)
     watcher = watch(server.url, "--json", "--save", "kept")
     watcher.wait_for("hello")
@@ -349,7 +348,7 @@ def test_events_are_json_objects_where_that_is_asked_for(serve: Serve, watch: Wa
     assert told["capturing"]["capture"] == told["ready"]["capture"]
 
 
-def test_only_the_named_camera_is_watched(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_shows_only_the_selected_camera(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.front]\ncamera = "test"\n[cameras.back]\ncamera = "test"\n')
     server = serve(*STILL)
     watcher = watch(server.url, "--camera", "back", "--save", "kept")
@@ -365,7 +364,7 @@ def test_only_the_named_camera_is_watched(serve: Serve, watch: Watch, tmp_path: 
     assert "the server has no camera 'nope'. Name one of front, back." in ended.stderr
 
 
-def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp_path: Path) -> None:
+def test_watch_refuses_a_folder_of_another_watcher_or_server(serve: Serve, watch: Watch, tmp_path: Path) -> None:
     server = serve()
     watcher = watch(server.url, "--save", "kept")
     watcher.wait_for("connected")
@@ -378,14 +377,14 @@ def test_a_folder_has_one_watcher_and_one_server(serve: Serve, watch: Watch, tmp
     ended = run_dog("watch", server.url.replace("127.0.0.1", "localhost"), "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
     assert f"has the photos of {server.url}. Name another folder" in ended.stderr
-    (tmp_path / "kept" / STATE).write_text("{")
+    (tmp_path / "kept" / STATE_FILE).write_text("{")
     ended = run_dog("watch", server.url, "--save", "kept", cwd=tmp_path)
     assert ended.returncode == Status.USAGE
     assert "can't be read" in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["no-such-program {path}", "'", ""])
-def test_a_command_that_can_not_be_run_is_told_before_anything_begins(command: str, tmp_path: Path) -> None:
+def test_watch_refuses_a_command_that_can_not_be_run_before_it_connects(command: str, tmp_path: Path) -> None:
     ended = run_dog("watch", "127.0.0.1:1", "--exec", command, cwd=tmp_path)
     assert ended.stderr.startswith("dog: --exec: ")
     assert ended.returncode == Status.USAGE

@@ -23,10 +23,10 @@ from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS
 from dog.captures.results import MAX_REMEMBERED
 from dog.protocol import CameraStatus, Quality
 from dog.push.hub import MAX_BACKLOG_BYTES, PING_INTERVAL, REPLAY_EVENTS, SILENCE_TIMEOUT
-from dog.settings import COMMON_SETTINGS, Settings, describe
+from dog.settings import COMMON_SETTINGS, Settings, settings_table
 from dog.web.app import create_app
 from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
-from dog.web.middleware.errors import STATUS
+from dog.web.problems import STATUS
 from tests.conftest import Serve
 from tests.support.examples import DOCUMENTS
 from tests.support.server_process import ROOT
@@ -125,7 +125,7 @@ def test_album_page_has_the_thumbnail_size_of_the_test_card(serve: Serve) -> Non
 
 
 def test_readme_lists_exactly_the_common_settings() -> None:
-    assert describe(COMMON_SETTINGS) in README
+    assert settings_table(COMMON_SETTINGS) in README
     assert re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE) == [setting.flag for setting in COMMON_SETTINGS]
 
 

@@ -391,7 +391,7 @@ TOKEN = "tests/browser/test_token.py::test_example_in_the_docs_works_on_a_server
 PROMETHEUS = "tests/test_metrics.py::test_promtool_accepts_the_configuration_queries_and_alerts_of_the_docs"
 TARGETS = "tests/packaging/test_make.py::test_plain_make_prints_every_target_and_does_nothing"
 CI = "tests/packaging/test_make.py::test_ci_runs_the_checks_and_the_tests_and_nothing_else"
-ERRORS = "tests/settings/test_settings.py::test_the_errors_in_the_docs_are_those_of_the_code"
+ERRORS = "tests/settings/test_settings.py::test_the_errors_in_the_docs_match_the_code"
 
 RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
     "README.md": {

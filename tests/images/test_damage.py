@@ -283,7 +283,7 @@ async def test_the_album_adds_a_missing_end_marker(tmp_path: Path) -> None:
     await store.open()
     try:
         snapshot = await store.save(BASELINE[:-2], camera="porch", capture=1, captured_at=MOMENT)
-        kept = store.picture_path(snapshot).read_bytes()
+        kept = store.image_path(snapshot).read_bytes()
         assert kept.endswith(END)
         assert kept == await store.read(snapshot)
         assert len(kept) == snapshot.bytes
@@ -299,7 +299,7 @@ async def test_a_damaged_photo_in_the_album_is_kept(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     await store.open()
     snapshot = await store.save(BASELINE, camera="porch", capture=1, captured_at=MOMENT)
-    path, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+    path, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
     await store.close()
     path.write_bytes(zero(3072)(BASELINE, random.Random(3)))
     thumbnail.unlink()

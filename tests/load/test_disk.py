@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection
 
 from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
-from dog.snapshots.names import make_id, picture_name, thumbnail_name
+from dog.snapshots.names import image_path, make_id, thumbnail_path
 from tests.conftest import Serve
 from tests.snapshots.test_store import save
 from tests.snapshots.test_store_disk import fill, run_mount, unmount
@@ -220,10 +220,10 @@ def keep_many(folder: Path, count: int) -> str:
         for number, id in enumerate(ids):
             at = MOMENT + dt.timedelta(seconds=number)
             snapshot = Snapshot(id, "main", number, at, 64, 48, whole.stat().st_size, "image/jpeg")
-            picture = folder / picture_name(snapshot)
+            picture = folder / image_path(snapshot)
             picture.parent.mkdir(parents=True, exist_ok=True)
             os.link(whole, picture)
-            os.link(whole, folder / thumbnail_name(picture_name(snapshot)))
+            os.link(whole, folder / thumbnail_path(image_path(snapshot)))
             index.add(snapshot)
     whole.unlink()
     return ids[0]

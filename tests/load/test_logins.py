@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dog.auth.passwords import PLACES
+from dog.auth.passwords import MAX_CHECKS
 from tests.attacks.test_requests import PASSWORD, add_user
 from tests.load.conftest import Tell
 from tests.load.health import HERE, HealthyViewer, measure_memory, unhurt
@@ -82,7 +82,7 @@ class Flood:
         self._numbers = itertools.count()
         self._began = time.monotonic()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._try) for _ in range(2 * PLACES)]
+        self._threads = [threading.Thread(target=self._try) for _ in range(2 * MAX_CHECKS)]
 
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Settings from flags, variables and dog.toml: which counts, what is refused and in which words."""
+"""Settings from flags, variables and dog.toml."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from dog.settings import (
     Setting,
     Settings,
     Source,
-    describe,
     load,
+    settings_table,
     split_camera,
 )
 from tests.support.server_process import ROOT
@@ -222,7 +222,7 @@ def write_toml(folder: Path, text: str) -> Path:
 
 
 def as_toml(setting: Setting, text: str) -> str:
-    """A line of dog.toml with what a flag would say as `text`."""
+    """Return the line of dog.toml for the text of a flag."""
     if setting.kind == tuple[str, ...]:
         return f"{setting.name} = [{', '.join(repr(part.strip()) for part in text.split(','))}]"
     if setting.name == "controls":
@@ -237,7 +237,7 @@ def as_toml(setting: Setting, text: str) -> str:
     return f"{setting.name} = {text if setting.kind in (int, float) else repr(text)}"
 
 
-def test_without_anything_every_setting_has_its_default(tmp_path: Path) -> None:
+def test_settings_without_any_source_are_the_defaults(tmp_path: Path) -> None:
     settings = load({}, {}, tmp_path)
     assert settings == Settings()
     assert settings == Settings(
@@ -259,21 +259,21 @@ def test_without_anything_every_setting_has_its_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
-def test_a_right_value_is_taken_from_the_command_line(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+def test_a_valid_value_is_loaded_from_the_command_line(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
     settings = load({setting.name: text}, {}, tmp_path)
     assert getattr(settings, setting.name) == value
     assert settings.sources == {setting.name: Source(setting.flag, COMMAND_LINE)}
 
 
 @pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
-def test_a_right_value_is_taken_from_the_environment(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+def test_a_valid_value_is_loaded_from_the_environment(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
     settings = load({setting.name: None}, {setting.variable: text}, tmp_path)
     assert getattr(settings, setting.name) == value
     assert settings.source_of(setting.name) == Source(setting.variable, "environment")
 
 
 @pytest.mark.parametrize(("setting", "text", "value"), settings_and_right)
-def test_a_right_value_is_taken_from_the_file(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
+def test_a_valid_value_is_loaded_from_the_file(setting: Setting, text: str, value: Any, tmp_path: Path) -> None:
     file = write_toml(tmp_path, f"# a comment\n{as_toml(setting, text)}\n")
     settings = load({}, {}, tmp_path)
     if isinstance(value, Path):
@@ -285,7 +285,7 @@ def test_a_right_value_is_taken_from_the_file(setting: Setting, text: str, value
 
 
 @pytest.mark.parametrize(("setting", "text"), settings_and_wrong)
-def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
+def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_advice(
     setting: Setting, text: str, tmp_path: Path
 ) -> None:
     error = refuse({setting.name: text}, {}, tmp_path)
@@ -337,7 +337,7 @@ def test_a_wrong_value_is_refused_with_its_flag_or_variable_and_what_to_write(
         ({"config": ""}, {}, "--config (command line): '' is not valid. Write the path of a TOML file."),
     ],
 )
-def test_the_line_reads_like_this(
+def test_an_error_line_names_the_setting_the_source_and_the_advice(
     flags: dict[str, str | None], environ: dict[str, str], line: str, tmp_path: Path
 ) -> None:
     assert str(refuse(flags, environ, tmp_path)) == line
@@ -393,12 +393,12 @@ def test_the_line_reads_like_this(
         ),
     ],
 )
-def test_what_is_wrong_in_the_file_is_told_with_its_line(text: str, line: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_line(text: str, line: str, tmp_path: Path) -> None:
     file = write_toml(tmp_path, text)
     assert str(refuse({}, {}, tmp_path)) == line.format(file=file)
 
 
-def test_a_line_is_only_named_where_it_is_plain_which_one_it_is(tmp_path: Path) -> None:
+def test_a_line_number_is_reported_only_if_it_is_unambiguous(tmp_path: Path) -> None:
     file = write_toml(tmp_path, 'port = -1\nhost = """\nport = 1"""')
     assert refuse({}, {}, tmp_path).source == str(file)
 
@@ -408,14 +408,14 @@ def test_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert load({}, {}, tmp_path).port == 81
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_bytes(b"host = '\xff'")
     assert "is not UTF-8 text. Save it as UTF-8." in str(refuse({}, {}, tmp_path))
 
 
 @pytest.mark.parametrize("depth", [50, 200, 300, 330, 400, 3000])
 @pytest.mark.parametrize("key", ["port", "origins", "nothing"])
-def test_a_file_of_lists_in_lists_is_refused_in_one_line(depth: int, key: str, tmp_path: Path) -> None:
+def test_a_deeply_nested_file_is_refused_in_one_line(depth: int, key: str, tmp_path: Path) -> None:
     write_toml(tmp_path, f"{key} = {'[' * depth}{']' * depth}")
     error = refuse({}, {}, tmp_path)
     if depth == 3000:
@@ -423,12 +423,12 @@ def test_a_file_of_lists_in_lists_is_refused_in_one_line(depth: int, key: str, t
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
-def test_a_number_without_end_is_refused_in_one_line(number: str, tmp_path: Path) -> None:
+def test_a_number_with_too_many_digits_is_refused_in_one_line(number: str, tmp_path: Path) -> None:
     write_toml(tmp_path, f"port = {number}")
     refuse({}, {}, tmp_path)
 
 
-def test_what_is_no_file_or_has_no_end_is_not_read(tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in "/dev/zero", "pipe":
         assert "it is not a regular file. Name a file that can be read." in str(refuse({"config": name}, {}, tmp_path))
@@ -443,7 +443,7 @@ def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
     assert "it is larger than 1 mib" in str(refuse({}, {}, tmp_path)).lower()
 
 
-def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
     path = tmp_path / "nope.toml"
     assert str(refuse({}, {"DOG_CONFIG": "nope.toml"}, tmp_path)) == (
         f"DOG_CONFIG (environment): the file {path} can't be read: no such file or directory. Name a file that"
@@ -460,7 +460,7 @@ def test_a_named_file_is_read_instead_of_the_one_in_the_working_directory(tmp_pa
     assert (settings.port, settings.dead_time) == (3, 1.0)
 
 
-def test_paths_in_the_file_start_at_its_own_folder_and_home_is_known(
+def test_paths_in_the_file_start_at_its_folder_and_home_is_expanded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
@@ -481,7 +481,7 @@ def test_paths_in_the_file_start_at_its_own_folder_and_home_is_known(
 
 
 @pytest.mark.parametrize("name", ["log_file", "default_picture", "base_url", "origins"])
-def test_what_may_be_none_is_none_where_it_is_empty(name: str, tmp_path: Path) -> None:
+def test_an_empty_text_is_none_for_optional_settings(name: str, tmp_path: Path) -> None:
     setting = SETTINGS[name]
     write_toml(tmp_path, as_toml(setting, RIGHT[name][0][0]))
     assert getattr(load({}, {}, tmp_path), name)
@@ -495,20 +495,20 @@ def test_a_camera_is_split_into_its_kind_and_its_argument() -> None:
     assert (settings.camera_kind, settings.camera_argument) == ("script", "/a/b:c.sh")
 
 
-def test_a_failure_later_on_names_the_source_of_the_setting(tmp_path: Path) -> None:
+def test_a_later_error_names_the_source_of_the_setting(tmp_path: Path) -> None:
     settings = load({"port": "80"}, {"DOG_SNAPSHOTS": "a"}, tmp_path)
     assert str(settings.error("port", "80 is in use")) == "--port (command line): 80 is in use"
     assert str(settings.error("snapshots", "no")) == "DOG_SNAPSHOTS (environment): no"
     assert str(settings.error("dead_time", "no")) == "--dead-time (default): no"
 
 
-def test_an_unknown_variable_is_a_warning_and_others_are_not_our_business(tmp_path: Path) -> None:
+def test_an_unknown_dog_variable_is_a_warning_and_other_variables_are_ignored(tmp_path: Path) -> None:
     settings = load({}, {"DOG_PROT": "1", "DOG_CONFIG": str(write_toml(tmp_path, "")), "PORT": "2"}, tmp_path)
     assert settings.warnings == ("DOG_PROT (environment): unknown setting. Did you mean DOG_PORT?",)
     assert settings.port == 8080
 
 
-def test_a_wrong_value_is_refused_even_where_another_counts_more(tmp_path: Path) -> None:
+def test_a_wrong_value_is_refused_even_if_another_overrides_it(tmp_path: Path) -> None:
     assert refuse({"port": "80"}, {"DOG_PORT": "x"}, tmp_path).setting == "DOG_PORT"
 
 
@@ -548,7 +548,7 @@ choices = st.dictionaries(
 
 
 @given(choices)
-def test_flags_count_before_variables_before_the_file_before_defaults(
+def test_flags_override_variables_override_the_file_overrides_defaults(
     tmp_path_factory: pytest.TempPathFactory, chosen: dict[str, tuple[int | None, int | None, int | None]]
 ) -> None:
     folder = tmp_path_factory.mktemp("working")
@@ -578,21 +578,21 @@ def test_flags_count_before_variables_before_the_file_before_defaults(
         assert settings.source_of(name).written == expected[1]
 
 
-def test_the_table_in_the_docs_is_that_of_the_code() -> None:
-    assert describe(ALL_SETTINGS) in DOCS.read_text()
+def test_the_table_in_the_docs_matches_the_code() -> None:
+    assert settings_table(ALL_SETTINGS) in DOCS.read_text()
 
 
 def test_the_table_has_every_setting_once() -> None:
-    rows = describe(ALL_SETTINGS).splitlines()[2:]
+    rows = settings_table(ALL_SETTINGS).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [setting.flag for setting in (*SETTINGS.values(), CONFIG)]
     assert {"sources", "warnings", "cameras", *SETTINGS} == set(Settings.__struct_fields__)
     assert (
         "`--dead-time` | `DOG_DEAD_TIME` | `dead_time` | `1` | Minimum time from the start of one exposure"
-        in describe(ALL_SETTINGS)
+        in settings_table(ALL_SETTINGS)
     )
 
 
-def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
+def test_the_example_file_in_the_docs_is_valid(tmp_path: Path) -> None:
     example = DOCS.read_text().split("```toml\n")[1].split("```")[0]
     write_toml(tmp_path, example)
     settings = load({}, {}, tmp_path)
@@ -601,7 +601,7 @@ def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
     assert len(settings.sources) == len(example.splitlines())
 
 
-def test_the_errors_in_the_docs_are_those_of_the_code(tmp_path: Path) -> None:
+def test_the_errors_in_the_docs_match_the_code(tmp_path: Path) -> None:
     write_toml(tmp_path, "\nprot = 1")
     errors = [
         refuse({"port": "80800"}, {"DOG_CONFIG": "/dev/null"}, tmp_path),
@@ -616,7 +616,7 @@ def test_the_errors_in_the_docs_are_those_of_the_code(tmp_path: Path) -> None:
 # ---- several cameras
 
 
-def test_each_table_is_a_camera_with_settings_of_its_own_and_all_others_from_above(tmp_path: Path) -> None:
+def test_each_table_is_a_camera_that_inherits_the_settings_above(tmp_path: Path) -> None:
     write_toml(
         tmp_path,
         """
@@ -643,7 +643,7 @@ def test_each_table_is_a_camera_with_settings_of_its_own_and_all_others_from_abo
     assert yard.source_of("dead_time").place.endswith("line 2")
 
 
-def test_the_camera_of_a_flag_is_called_main_and_comes_first(tmp_path: Path) -> None:
+def test_the_camera_of_a_flag_is_named_main_and_is_the_first(tmp_path: Path) -> None:
     write_toml(tmp_path, '[cameras.porch]\ncamera = "test"\n')
     assert list(load({}, {}, tmp_path).by_camera()) == ["porch"]
     both = load({"camera": "script:a.sh", "dead_time": "3"}, {}, tmp_path).by_camera()
@@ -653,7 +653,7 @@ def test_the_camera_of_a_flag_is_called_main_and_comes_first(tmp_path: Path) -> 
     ]
 
 
-def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
+def test_settings_without_tables_have_one_camera_named_main(tmp_path: Path) -> None:
     settings = load({"camera": "picamera:1"}, {}, tmp_path)
     assert list(settings.by_camera()) == ["main"]
     assert settings.by_camera()["main"].camera == "picamera:1"
@@ -706,7 +706,7 @@ def test_without_tables_there_is_one_camera_called_main(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_camera_s_table_reads_like_this(lines: str, line: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_cameras_table_is_reported_with_its_line(lines: str, line: str, tmp_path: Path) -> None:
     file = write_toml(tmp_path, lines)
     assert str(refuse({}, {}, tmp_path)) == line.format(file=file)
 
@@ -725,7 +725,7 @@ def test_a_mistake_in_a_camera_s_table_reads_like_this(lines: str, line: str, tm
         "rtsp://me:se\ncret@192.0.2.7/",
     ],
 )
-def test_the_password_of_a_camera_s_address_is_in_no_error(camera: str, tmp_path: Path) -> None:
+def test_no_error_shows_the_password_of_a_cameras_url(camera: str, tmp_path: Path) -> None:
     assert "cret" not in str(refuse({"camera": camera}, {}, tmp_path))
 
 
@@ -738,9 +738,7 @@ def test_the_password_of_a_camera_s_address_is_in_no_error(camera: str, tmp_path
         "http://192.0.2.7/snap?size=4;loginpassword=secret",
     ],
 )
-def test_a_password_on_the_command_line_is_refused_with_what_to_do_and_elsewhere_it_is_taken(
-    camera: str, tmp_path: Path
-) -> None:
+def test_a_password_in_the_cameras_url_is_refused_only_on_the_command_line(camera: str, tmp_path: Path) -> None:
     assert str(refuse({"camera": camera}, {}, tmp_path)) == (
         "--camera (command line): everybody on this computer can read a password on the command line. Remove it"
         " and name"
@@ -755,12 +753,12 @@ def test_a_password_on_the_command_line_is_refused_with_what_to_do_and_elsewhere
     "camera",
     ["rtsp://me@192.0.2.7/stream", "http://192.0.2.7:81/me@home?user=me&size=4", "http://[2001:db8::7]:81/", "test"],
 )
-def test_an_address_without_a_password_may_stand_on_the_command_line(camera: str, tmp_path: Path) -> None:
+def test_a_camera_url_without_a_password_is_allowed_on_the_command_line(camera: str, tmp_path: Path) -> None:
     assert load({"camera": camera}, {}, tmp_path).camera == camera
 
 
 @pytest.mark.parametrize("table", ["", "[cameras.yard]\n"])
-def test_a_password_that_everybody_can_read_is_a_warning(table: str, tmp_path: Path) -> None:
+def test_a_world_readable_password_is_a_warning(table: str, tmp_path: Path) -> None:
     file = write_toml(tmp_path, f'{table}camera = "rtsp://me:secret@192.0.2.7/"')
     file.chmod(0o640)
     assert load({}, {}, tmp_path).warnings == ()
@@ -776,12 +774,12 @@ def test_a_password_that_everybody_can_read_is_a_warning(table: str, tmp_path: P
     assert load({}, {}, tmp_path).warnings == ()
 
 
-def test_a_password_in_a_variable_does_not_blame_the_file(tmp_path: Path) -> None:
+def test_a_password_in_a_variable_gives_no_warning_about_the_file(tmp_path: Path) -> None:
     write_toml(tmp_path, "port = 1").chmod(0o644)
     assert load({}, {"DOG_CAMERA": "rtsp://me:secret@192.0.2.7/"}, tmp_path).warnings == ()
 
 
-def test_where_a_camera_s_password_is_stays_out_of_its_photos(tmp_path: Path) -> None:
+def test_the_cameras_password_file_is_not_recorded_with_photos(tmp_path: Path) -> None:
     settings = load({"camera": "rtsp://me@192.0.2.7/", "password_file": "yard"}, {}, tmp_path)
     assert settings.password_file == Path("yard")
     assert settings.describe_camera() == {"camera": "rtsp://***@192.0.2.7/"}

@@ -1,4 +1,4 @@
-"""Pictures read back: whole or not at all, and the newest few from memory."""
+"""Images read back from disk and from the cache."""
 
 import asyncio
 import errno
@@ -11,7 +11,7 @@ import pytest
 
 from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
-from dog.snapshots.image_files import LARGEST_MEMORY, ByteCache, StoredPicture
+from dog.snapshots.image_files import MAX_CACHE_BYTES, ByteCache, StoredImage
 from dog.snapshots.index import Index
 from tests.snapshots.test_store import PICTURE, reopen, save
 from tests.support.pictures import make_picture
@@ -27,14 +27,14 @@ async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
 
 @pytest.fixture
 async def saved(store: SnapshotStore) -> AsyncIterator[tuple[SnapshotStore, Snapshot]]:
-    """A snapshot and the store of the next start, which has nothing in memory."""
+    """A snapshot, and a reopened store with an empty cache."""
     snapshot = await save(store)
     again = await reopen(store)
     yield again, snapshot
     await again.close()
 
 
-async def test_what_was_saved_is_read_bit_for_bit(saved: tuple[SnapshotStore, Snapshot]) -> None:
+async def test_a_saved_image_is_read_unchanged(saved: tuple[SnapshotStore, Snapshot]) -> None:
     store, snapshot = saved
     assert await store.read(snapshot) == PICTURE
     assert await store.read_thumbnail(snapshot) == store.thumbnail_path(snapshot).read_bytes()
@@ -53,12 +53,12 @@ def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def link(path: Path) -> None:
-    """To the very same bytes."""
+    """Replace a file by a link to the same bytes."""
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
 
 
-def take_the_day_away(path: Path) -> None:
+def move_the_day_away(path: Path) -> None:
     path.parent.rename(path.parent.with_name("away"))
 
 
@@ -69,18 +69,16 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a link": link,
     "a folder": replace(Path.mkdir),
     "a pipe": replace(os.mkfifo),
-    "gone with its folder": take_the_day_away,
+    "gone with its folder": move_the_day_away,
     "larger": lambda path: os.truncate(path, path.stat().st_size + 1),
     "very large": lambda path: os.truncate(path, 2**40),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_picture_that_is_not_as_it_was_saved_is_gone(
-    saved: tuple[SnapshotStore, Snapshot], damage: str
-) -> None:
+async def test_a_changed_image_file_raises_snapshot_gone(saved: tuple[SnapshotStore, Snapshot], damage: str) -> None:
     store, snapshot = saved
-    DAMAGES[damage](store.picture_path(snapshot))
+    DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone) as caught:
         await store.read(snapshot)
     assert isinstance(caught.value, DogError)
@@ -88,30 +86,30 @@ async def test_a_picture_that_is_not_as_it_was_saved_is_gone(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_picture_that_is_damaged_is_gone_before_and_while_it_is_read_in_parts(
+async def test_an_image_that_is_read_in_parts_raises_snapshot_gone_when_damaged(
     saved: tuple[SnapshotStore, Snapshot], damage: str
 ) -> None:
     store, snapshot = saved
-    picture = await store.open_picture(snapshot)
-    assert isinstance(picture, StoredPicture)
+    picture = await store.open_image(snapshot)
+    assert isinstance(picture, StoredImage)
     assert len(picture) == len(PICTURE)
     assert await picture.read(3, 10) + await picture.read(10, len(PICTURE)) == PICTURE[3:]
-    DAMAGES[damage](store.picture_path(snapshot))
+    DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone):
         await picture.read(3, 10)
     with pytest.raises(SnapshotGone):
-        await store.open_picture(snapshot)
+        await store.open_image(snapshot)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_thumbnail_that_is_not_whole_is_gone(saved: tuple[SnapshotStore, Snapshot], damage: str) -> None:
+async def test_a_damaged_thumbnail_raises_snapshot_gone(saved: tuple[SnapshotStore, Snapshot], damage: str) -> None:
     store, snapshot = saved
     DAMAGES[damage](store.thumbnail_path(snapshot))
     with pytest.raises(SnapshotGone):
         await store.read_thumbnail(snapshot)
 
 
-async def test_a_disk_that_fails_is_no_gone_picture(
+async def test_a_failing_disk_raises_storage_error_not_snapshot_gone(
     saved: tuple[SnapshotStore, Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, snapshot = saved
@@ -163,12 +161,12 @@ async def test_reading_does_not_wait_for_saving(
     await saving
 
 
-async def test_the_newest_come_from_memory_and_touch_no_disk(store: SnapshotStore) -> None:
+async def test_the_newest_images_come_from_the_cache_without_disk_access(store: SnapshotStore) -> None:
     snapshot = await save(store)
     thumbnail = store.thumbnail_path(snapshot).read_bytes()
-    store.picture_path(snapshot).unlink()
+    store.image_path(snapshot).unlink()
     store.thumbnail_path(snapshot).unlink()
-    assert await store.read(snapshot) == await store.open_picture(snapshot) == PICTURE
+    assert await store.read(snapshot) == await store.open_image(snapshot) == PICTURE
     assert await store.read_thumbnail(snapshot) == thumbnail
     again = await reopen(store)
     with pytest.raises(SnapshotGone):
@@ -176,21 +174,21 @@ async def test_the_newest_come_from_memory_and_touch_no_disk(store: SnapshotStor
     await again.close()
 
 
-async def test_what_has_left_the_memory_is_read_from_the_disk_again(
+async def test_an_image_that_was_evicted_from_the_cache_is_read_from_disk(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [make_picture(seed=number) for number in range(3)]
-    monkeypatch.setattr(store, "_memory", ByteCache(largest=len(data[2]) + 1000))
+    monkeypatch.setattr(store, "_image_cache", ByteCache(max_bytes=len(data[2]) + 1000))
     gone, there, newest = [await save(store, number, data=data[number]) for number in range(3)]
     for snapshot in gone, newest:
-        store.picture_path(snapshot).unlink()
+        store.image_path(snapshot).unlink()
     assert await store.read(newest) == data[2]
     assert await store.read(there) == data[1]
     with pytest.raises(SnapshotGone):
         await store.read(gone)
 
 
-async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
+async def test_a_closed_store_refuses_to_read(store: SnapshotStore) -> None:
     snapshot = await save(store)
     again = await reopen(store)
     await again.close()
@@ -198,21 +196,21 @@ async def test_a_closed_store_reads_nothing(store: SnapshotStore) -> None:
         await again.read(snapshot)
 
 
-def test_the_memory_never_holds_more_than_its_limit_and_the_first_goes_first() -> None:
-    memory = ByteCache(largest=100)
+def test_the_cache_never_exceeds_its_limit_and_evicts_the_oldest() -> None:
+    memory = ByteCache(max_bytes=100)
     for number in range(50):
-        memory.keep(str(number), bytes(30))
+        memory.add(str(number), bytes(30))
         held = [each for each in range(50) if memory.get(str(each)) is not None]
         assert held == list(range(max(0, number - 2), number + 1))
         assert memory.size == 30 * len(held) <= 100
-    memory.keep("exact", bytes(100))
+    memory.add("exact", bytes(100))
     assert (memory.size, memory.get("exact"), memory.get("49")) == (100, bytes(100), None)
 
 
-def test_what_is_larger_than_the_memory_takes_no_others_place() -> None:
+def test_a_file_larger_than_the_cache_evicts_nothing() -> None:
     memory = ByteCache()
-    memory.keep("small", b"small")
-    memory.keep("large", bytes(LARGEST_MEMORY + 1))
+    memory.add("small", b"small")
+    memory.add("large", bytes(MAX_CACHE_BYTES + 1))
     assert memory.get("large") is None
     assert memory.get("small") == b"small"
-    assert LARGEST_MEMORY == 64 * 1024 * 1024
+    assert MAX_CACHE_BYTES == 64 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""An index that is made again in a process that is killed: whatever the moment, nothing is lost of what it knew."""
+"""A rebuild in a process that is killed: no data of the old index is lost."""
 
 import shutil
 import signal
@@ -11,23 +11,23 @@ from pathlib import Path
 import pytest
 
 from dog.snapshots import Snapshot
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.index import Index
 from dog.snapshots.verify import IndexUnavailable, Verification
-from tests.support.rebuilding_process import Silence, rebuild, start
+from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT, save
 from tests.support.server_process import ROOT
 
 WHOLE = ["index.sqlite3"]
 
 
-class Album:
-    """Photos and decisions of a server that was killed (tests/support/rebuilding_process.py)."""
+class KilledAlbum:
+    """An album whose server was killed (see support/rebuilding_process.py)."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         assert run("fill", root).returncode == -signal.SIGKILL
-        assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # what was decided is there alone
+        assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # only it has the decisions
         copy = root.with_name("for its content")
         shutil.copytree(root, copy)
         self.known = read(copy)
@@ -39,11 +39,11 @@ def run(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-AccountsData = tuple[list[Snapshot], object, object, object, int]
+IndexContent = tuple[list[Snapshot], object, object, object, int]
 
 
-def read(root: Path) -> AccountsData:
-    """What the index knows: the photos, the deleted one, the link, the secret and the highest number of a capture."""
+def read(root: Path) -> IndexContent:
+    """Return the index's photos, removal, share link, secret and last capture."""
     with closing(Index(root / ".dog" / "index.sqlite3")) as index:
         [removed] = index._database.execute("SELECT * FROM removed").fetchall()
         [share] = index._database.execute("SELECT * FROM shares").fetchall()
@@ -52,12 +52,12 @@ def read(root: Path) -> AccountsData:
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Album:
-    return Album(tmp_path / "album")
+def killed(tmp_path: Path) -> KilledAlbum:
+    return KilledAlbum(tmp_path / "album")
 
 
 def verify(root: Path) -> list[str]:
-    return [finding.kind for finding in Verification(root, Silence()).run()]
+    return [finding.kind for finding in Verification(root, NoProgress()).run()]
 
 
 def list_indexes(root: Path) -> list[str]:
@@ -75,7 +75,7 @@ def kill_at_each_step(act: str, album: Path, folder: Path) -> list[Path]:
     return [Path(line) for line in process.stdout.splitlines()]
 
 
-def check_finished_by_either(album: Album, roots: list[Path]) -> None:
+def check_finished_by_either(killed: KilledAlbum, roots: list[Path]) -> None:
     for root in roots:
         unfinished = "index.old.sqlite3" in list_indexes(root)
         for finish in start, rebuild:
@@ -87,76 +87,76 @@ def check_finished_by_either(album: Album, roots: list[Path]) -> None:
             else:
                 assert verify(copy) == []
             finish(copy)
-            assert read(copy) == album.known, f"killed before call {root.name}, finished by a {finish.__name__}"
+            assert read(copy) == killed.known, f"killed before call {root.name}, finished by {finish.__name__}"
             assert list_indexes(copy) == WHOLE
             kept = count_kept(copy)
             start(copy)
-            assert count_kept(copy) == kept, "the next start goes on with it"
+            assert count_kept(copy) == kept, "the next start uses the same index"
             assert verify(copy) == []
-            assert read(copy) == album.known
+            assert read(copy) == killed.known
 
 
-def test_a_rebuild_that_is_killed_at_any_moment_is_finished_by_the_next_one_or_by_a_start(
-    album: Album, tmp_path: Path
+def test_a_rebuild_killed_at_any_step_is_finished_by_the_next_rebuild_or_start(
+    killed: KilledAlbum, tmp_path: Path
 ) -> None:
-    roots = kill_at_each_step("rebuild", album.root, tmp_path / "killed")
+    roots = kill_at_each_step("rebuild", killed.root, tmp_path / "killed")
     assert len(roots) > 20
     unfinished = ["index.old.sqlite3" in list_indexes(root) for root in roots]
     first = unfinished.index(True)
     assert unfinished == [False] * first + [True] * sum(unfinished) + [False] * (len(roots) - first - sum(unfinished))
     assert 0 < first < first + sum(unfinished) < len(roots)
-    check_finished_by_either(album, roots)
+    check_finished_by_either(killed, roots)
     assert [count_kept(root) for root in (roots[0], roots[-1])] == [0, 1]
 
 
-def test_an_index_is_lost_with_nothing_that_sqlite_has_beside_it(album: Album, tmp_path: Path) -> None:
-    """Where a kill comes between the two."""
-    roots = kill_at_each_step("put_aside", album.root, tmp_path / "killed")
+def test_a_kill_while_the_index_is_set_aside_loses_none_of_its_files(killed: KilledAlbum, tmp_path: Path) -> None:
+    """The kill may come between two of the files."""
+    roots = kill_at_each_step("set_aside", killed.root, tmp_path / "killed")
     found = [list_indexes(root) for root in roots]
     assert [name for name in found if "index.old.sqlite3" in name and "index.sqlite3-wal" in name]
-    check_finished_by_either(album, roots)
+    check_finished_by_either(killed, roots)
 
 
 @pytest.mark.parametrize("act", ["rebuild", "start"])
-def test_what_finishes_a_rebuild_may_be_killed_as_well(album: Album, tmp_path: Path, act: str) -> None:
+def test_finishing_a_killed_rebuild_may_be_killed_too(killed: KilledAlbum, tmp_path: Path, act: str) -> None:
     half_made = [
         root
-        for root in kill_at_each_step("rebuild", album.root, tmp_path / "killed")
+        for root in kill_at_each_step("rebuild", killed.root, tmp_path / "killed")
         if {"index.old.sqlite3", "index.sqlite3-wal"} <= set(list_indexes(root))
         and (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0
     ]
-    check_finished_by_either(album, kill_at_each_step(act, half_made[0], tmp_path / "again"))
+    check_finished_by_either(killed, kill_at_each_step(act, half_made[0], tmp_path / "again"))
 
 
 @pytest.mark.parametrize("finish", [start, rebuild])
-def test_what_a_kill_left_of_an_older_index_is_not_read_into_the_next_that_is_put_aside(
-    album: Album, finish: Callable[[Path], object]
+def test_leftover_sqlite_files_of_an_older_index_are_not_read_into_the_next(
+    killed: KilledAlbum, finish: Callable[[Path], object]
 ) -> None:
-    private = album.root / ".dog"
+    private = killed.root / ".dog"
     older = private / "index.old.sqlite3-wal"
     shutil.copy(private / "index.sqlite3-wal", older)
-    start(album.root)
-    with closing(Archive(album.root)) as archive:
-        archive.open()
-        save(archive, 5, MOMENT)
-        with archive._indexed() as index, index.ledger.durably():
-            index.ledger.pin(album.known[0][0].id, True)
-    known = read(album.root)
-    assert known != album.known
+    start(killed.root)
+    with closing(Album(killed.root)) as album:
+        album.open()
+        save(album, 5, MOMENT)
+        with album._use_index() as index, index.facts.synced_transaction():
+            index.facts.set_pinned(killed.known[0][0].id, True)
+    known = read(killed.root)
+    assert known != killed.known
     if finish is start:
         with closing(Index(private / "index.sqlite3")) as index:
             index._database.execute("PRAGMA user_version = 99")
-    finish(album.root)
-    assert read(album.root) == known
-    assert list_indexes(album.root) == WHOLE
+    finish(killed.root)
+    assert read(killed.root) == known
+    assert list_indexes(killed.root) == WHOLE
 
 
-def test_a_rebuild_tells_where_the_old_index_is_kept_and_that_is_whole(album: Album) -> None:
-    aside = rebuild(album.root).aside
+def test_a_rebuild_reports_the_path_of_the_intact_old_index(killed: KilledAlbum) -> None:
+    aside = rebuild(killed.root).aside
     assert aside is not None
-    assert aside.parent == album.root / ".dog" / "damaged"
+    assert aside.parent == killed.root / ".dog" / "damaged"
     with closing(Index(aside)) as old:
-        assert old.recent(10) == album.known[0]
-    (album.root / ".dog" / "index.sqlite3").unlink()
-    rebuilding = rebuild(album.root)
+        assert old.recent(10) == killed.known[0]
+    (killed.root / ".dog" / "index.sqlite3").unlink()
+    rebuilding = rebuild(killed.root)
     assert (rebuilding.aside, rebuilding.photos, rebuilding.carried) == (None, 3, 0)

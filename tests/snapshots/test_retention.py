@@ -1,4 +1,4 @@
-"""What is removed, what is pinned, and what a folder's index remembers of both."""
+"""Retention, deletion, pins, and the durable facts of an album."""
 
 import asyncio
 import datetime as dt
@@ -29,28 +29,28 @@ PICTURE = make_picture()
 SIZE = len(PICTURE)
 
 
-class Kept:
-    """A store with limits that can be changed, and what it told of removals."""
+class AlbumWithLimits:
+    """A folder whose store is opened with limits, and the reported removals."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.told: list[tuple[list[str], Removal]] = []
+        self.removals: list[tuple[list[str], Removal]] = []
 
     async def open(self, **limits: object) -> SnapshotStore:
         store = SnapshotStore(self.folder, limits=Limits(**limits) if limits else None)  # type: ignore[arg-type]
-        store.removed = lambda gone, reason: self.told.append(([each.id for each in gone], reason))
+        store.on_removed = lambda gone, reason: self.removals.append(([each.id for each in gone], reason))
         await store.open()
         return store
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path / "snapshots")
+def album(tmp_path: Path) -> AlbumWithLimits:
+    return AlbumWithLimits(tmp_path / "snapshots")
 
 
 @pytest.fixture
-async def store(kept: Kept) -> AsyncIterator[SnapshotStore]:
-    store = await kept.open()
+async def store(album: AlbumWithLimits) -> AsyncIterator[SnapshotStore]:
+    store = await album.open()
     yield store
     await store.close()
 
@@ -67,7 +67,9 @@ async def ids(store: SnapshotStore) -> list[str]:
 # ---- deleting
 
 
-async def test_a_deleted_photo_is_gone_from_the_index_the_disk_and_the_memory(kept: Kept, store: SnapshotStore) -> None:
+async def test_deleting_a_photo_removes_it_from_index_disk_and_cache(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
     assert await store.remove(gone.id)
     assert await check_agreement(store) == [stays]
@@ -75,47 +77,47 @@ async def test_a_deleted_photo_is_gone_from_the_index_the_disk_and_the_memory(ke
     for read in store.read, store.read_thumbnail:
         with pytest.raises(SnapshotGone):
             await read(gone)
-    assert store.kept == (1, stays.bytes)
-    taken = await store.find_taken(gone.id)
-    assert taken is not None
-    assert (taken.camera, taken.capture, taken.captured_at) == ("porch", 1, gone.captured_at)
-    assert kept.told == [([gone.id], "deleted")]
+    assert store.totals == (1, stays.bytes)
+    name = await store.find_name(gone.id)
+    assert name is not None
+    assert (name.camera, name.capture, name.captured_at) == ("porch", 1, gone.captured_at)
+    assert album.removals == [([gone.id], "deleted")]
     assert not await store.remove(gone.id)
-    assert kept.told == [([gone.id], "deleted")]
+    assert album.removals == [([gone.id], "deleted")]
 
 
-async def test_what_was_deleted_is_known_as_such_after_a_restart_and_what_never_was_is_not(
-    kept: Kept, store: SnapshotStore
+async def test_a_removal_is_known_after_a_restart_and_an_unknown_id_is_not(
+    album: AlbumWithLimits, store: SnapshotStore
 ) -> None:
     gone = await save(store, 1)
     await store.remove(gone.id)
     await store.close()
-    again = await kept.open()
-    assert await again.find_taken(gone.id) is not None
-    assert await again.find_taken("a" * 24) is None
+    again = await album.open()
+    assert await again.find_name(gone.id) is not None
+    assert await again.find_name("a" * 24) is None
     await again.close()
 
 
-async def test_a_deleted_photo_whose_file_a_crash_left_does_not_come_back(
-    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+async def test_a_deleted_photo_does_not_return_if_a_crash_left_its_file(
+    album: AlbumWithLimits, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    path, thumbnail = store.picture_path(gone), store.thumbnail_path(gone)
-    copy = kept.folder.parent / "copy"
+    path, thumbnail = store.image_path(gone), store.thumbnail_path(gone)
+    copy = album.folder.parent / "copy"
     shutil.copytree(path.parent, copy)
     await store.remove(gone.id)
     await store.close()
     for file in path, thumbnail:
         shutil.copy(copy / file.name, file)
-    again = await kept.open()
+    again = await album.open()
     assert await check_agreement(again) == [stays]
-    assert "1 that had been deleted removed again" in caplog.text
+    assert "1 deleted photos removed again" in caplog.text
     await again.close()
 
 
-async def test_the_folder_of_a_day_goes_with_its_last_photo(kept: Kept, store: SnapshotStore) -> None:
+async def test_the_folder_of_a_day_is_removed_with_its_last_photo(album: AlbumWithLimits, store: SnapshotStore) -> None:
     old = await save(store, 1, ago=dt.timedelta(days=400))
-    year = store.picture_path(old).parent.parent.parent
+    year = store.image_path(old).parent.parent.parent
     await save(store, 2)
     await store.remove(old.id)
     assert not year.exists()
@@ -126,71 +128,71 @@ async def test_the_folder_of_a_day_goes_with_its_last_photo(kept: Kept, store: S
 # ---- retention
 
 
-async def test_the_oldest_go_when_there_are_too_many(kept: Kept) -> None:
-    store = await kept.open(photos=3)
+async def test_the_oldest_photos_are_removed_above_the_limit_of_photos(album: AlbumWithLimits) -> None:
+    store = await album.open(photos=3)
     saved = [await save(store, number) for number in range(1, 6)]
     assert await check_agreement(store) == saved[:1:-1]
-    assert kept.told == [([saved[0].id], "retention"), ([saved[1].id], "retention")]
+    assert album.removals == [([saved[0].id], "retention"), ([saved[1].id], "retention")]
     await store.close()
 
 
-async def test_the_oldest_go_when_they_take_too_much(kept: Kept) -> None:
-    store = await kept.open(bytes=3 * SIZE)
+async def test_the_oldest_photos_are_removed_above_the_limit_of_bytes(album: AlbumWithLimits) -> None:
+    store = await album.open(bytes=3 * SIZE)
     saved = [await save(store, number) for number in range(1, 6)]
     assert await check_agreement(store) == saved[:1:-1]
-    assert store.kept == (3, 3 * SIZE)
+    assert store.totals == (3, 3 * SIZE)
     await store.close()
 
 
-async def test_what_is_too_old_goes_without_a_new_one(kept: Kept, store: SnapshotStore) -> None:
+async def test_too_old_photos_are_removed_without_a_new_one(album: AlbumWithLimits, store: SnapshotStore) -> None:
     old = [await save(store, number, ago=dt.timedelta(days=8 - number)) for number in (1, 2, 3)]
     new = await save(store, 4)
     await store.close()
-    again = await kept.open(age=dt.timedelta(days=5.5))
+    again = await album.open(age=dt.timedelta(days=5.5))
     await again.purge()
     assert await check_agreement(again) == [new, old[2]]
-    assert kept.told == [([old[0].id, old[1].id], "retention")]
+    assert album.removals == [([old[0].id, old[1].id], "retention")]
     await again.close()
 
 
 @pytest.mark.parametrize("wrong", ["1970-01-01T00:04:00Z", "2000-02-29T12:00:00Z", "2025-12-31T23:59:59Z"])
-async def test_a_photo_taken_under_a_clock_that_stood_before_the_project_does_not_expire_by_age(
-    kept: Kept, store: SnapshotStore, wrong: str
+async def test_a_photo_dated_before_the_project_does_not_expire_by_age(
+    album: AlbumWithLimits, store: SnapshotStore, wrong: str
 ) -> None:
     first = await save(store, 1, ago=NOW - dt.datetime.fromisoformat(wrong))
     old = await save(store, 2, ago=dt.timedelta(days=3))
     await store.close()
-    again = await kept.open(age=dt.timedelta(days=2))
+    again = await album.open(age=dt.timedelta(days=2))
     await again.purge()
     assert await check_agreement(again) == [first]
-    assert kept.told == [([old.id], "retention")]
+    assert album.removals == [([old.id], "retention")]
     await again.close()
-    again = await kept.open(photos=1)
+    again = await album.open(photos=1)
     newest = await save(again, 3)
-    assert await check_agreement(again) == [newest], "it makes room by number as any other"
+    assert await check_agreement(again) == [newest], "the limit of photos still removes it"
     await again.close()
 
 
-async def test_pinned_photos_stay_whatever_their_age_and_number(kept: Kept, store: SnapshotStore) -> None:
+async def test_pinned_photos_are_kept_at_any_age_and_number(album: AlbumWithLimits, store: SnapshotStore) -> None:
     pinned = [await save(store, number, ago=dt.timedelta(days=100 - number)) for number in (1, 2, 3)]
     for snapshot in pinned:
         await store.pin(snapshot, True)
     loose = await save(store, 4, ago=dt.timedelta(days=50))
     await store.close()
-    again = await kept.open(age=dt.timedelta(days=10), photos=1)
+    again = await album.open(age=dt.timedelta(days=10), photos=1)
     await again.purge()
     assert await ids(again) == [each.id for each in reversed(pinned)]
-    assert kept.told == [([loose.id], "retention")]
+    assert album.removals == [([loose.id], "retention")]
     newest = await save(again, 5)
-    assert await again.get(newest.id) == newest, "the one that was just taken is not what makes room"
+    assert await again.get(newest.id) == newest, "the newest photo is not removed to make room"
     await save(again, 6)
     assert await again.get(newest.id) is None
     assert len(await check_agreement(again)) == 4
     await again.close()
 
 
-async def test_one_that_is_not_pinned_any_more_goes_like_any_other(kept: Kept) -> None:
-    store = await kept.open(photos=2)
+async def test_an_unpinned_photo_is_removed_like_any_other(album: AlbumWithLimits) -> None:
+    store = await album.open(photos=2)
     first = await save(store, 1)
     assert await store.pin(first, True)
     await save(store, 2)
@@ -204,29 +206,31 @@ async def test_one_that_is_not_pinned_any_more_goes_like_any_other(kept: Kept) -
     await store.close()
 
 
-async def test_hundreds_go_in_steps_and_each_is_told(kept: Kept, store: SnapshotStore) -> None:
+async def test_hundreds_of_photos_are_removed_in_steps_that_are_all_reported(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
     saved = [await save(store, number) for number in range(250)]
     await store.close()
-    again = await kept.open(photos=5)
+    again = await album.open(photos=5)
     await again.purge()
     assert await ids(again) == [each.id for each in saved[:-6:-1]]
-    assert [len(gone) for gone, _ in kept.told] == [100, 100, 45]
+    assert [len(gone) for gone, _ in album.removals] == [100, 100, 45]
     await again.close()
 
 
-async def test_a_limit_on_free_space_is_held_and_pinned_photos_are_intact(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+async def test_a_limit_on_free_space_is_kept_and_pinned_photos_stay(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk's free space is what this test says; a small disk that is really full is in load/test_room.py."""
+    """The free space is made up here. load/test_room.py has a real full disk."""
     saved = [await save(store, number) for number in (1, 2, 3, 4)]
     await store.pin(saved[0], True)
     await store.close()
     capacity = 6 * SIZE
 
     def measure(_folder: Path) -> object:
-        return shutil._ntuple_diskusage(capacity, 0, capacity - again.kept[1])
+        return shutil._ntuple_diskusage(capacity, 0, capacity - again.totals[1])
 
-    again = await kept.open(free=3 * SIZE)
+    again = await album.open(free=3 * SIZE)
     monkeypatch.setattr(shutil, "disk_usage", measure)
     newest = await save(again, 5)
     assert await ids(again) == [newest.id, saved[3].id, saved[0].id]
@@ -238,11 +242,11 @@ async def test_a_limit_on_free_space_is_held_and_pinned_photos_are_intact(
     await again.close()
 
 
-async def test_a_photo_that_is_removed_while_its_save_returns_does_not_come_back(kept: Kept) -> None:
-    """Each camera's newest makes room for the other's."""
-    store = await kept.open(photos=1)
+async def test_a_photo_removed_while_its_save_returns_stays_removed(album: AlbumWithLimits) -> None:
+    """Each camera's newest photo takes the room of another's."""
+    store = await album.open(photos=1)
     gone: set[str] = set()
-    store.removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
+    store.on_removed = lambda snapshots, _reason: gone.update(each.id for each in snapshots)
     data = make_picture(width=640, height=480)
 
     async def shoot(camera: str, number: int) -> Snapshot:
@@ -258,58 +262,62 @@ async def test_a_photo_that_is_removed_while_its_save_returns_does_not_come_back
     await store.close()
 
 
-async def test_one_large_photo_makes_room_of_hundreds_of_small_ones(kept: Kept, store: SnapshotStore) -> None:
+async def test_one_large_photo_takes_the_room_of_hundreds_of_small_ones(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
     for number in range(400):
         await save(store, number)
     await store.close()
-    again = await kept.open(bytes=400 * SIZE)
+    again = await album.open(bytes=400 * SIZE)
     large = await save(again, 500, data=PICTURE + bytes(300 * SIZE))
-    assert again.kept == (100, 99 * SIZE + large.bytes)
+    assert again.totals == (100, 99 * SIZE + large.bytes)
     await again.close()
 
 
-async def test_a_photo_whose_file_can_not_be_removed_is_tried_again_at_the_next_start(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_file_that_can_not_be_deleted_is_tried_again_at_the_next_start(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    path = store.picture_path(gone)
+    path = store.image_path(gone)
     with monkeypatch.context() as patched:
-        patched.setattr(files, "remove", lambda _path: None)
+        patched.setattr(files, "remove_file", lambda _path: None)
         await store.remove(gone.id)
     assert path.exists()
     assert "its file can't be" in caplog.text
     await store.close()
-    again = await kept.open()
+    again = await album.open()
     assert not path.exists()
     assert await check_agreement(again) == [stays]
     await again.close()
 
 
-async def test_a_folder_that_may_not_be_written_keeps_its_photos_and_says_so(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+async def test_a_read_only_folder_keeps_its_photos_with_an_error(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write anywhere: that the system says no is what this test makes up."""
+    """The missing permission is made up, because root may write anywhere."""
     snapshot = await save(store, 1)
     with monkeypatch.context() as patched:
         patched.setattr(os, "access", lambda *_arguments: False)
         with pytest.raises(StorageError, match="Give it the permission"):
             await store.remove(snapshot.id)
     assert await check_agreement(store) == [snapshot]
-    assert kept.told == []
+    assert album.removals == []
 
 
-async def test_a_pin_that_comes_too_late_is_told_and_leaves_nothing(kept: Kept, store: SnapshotStore) -> None:
+async def test_pinning_a_removed_photo_returns_false_and_leaves_nothing(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
     snapshot = await save(store, 1)
     await store.remove(snapshot.id)
     assert not await store.pin(snapshot, True)
     assert await store.get(snapshot.id) is None
 
 
-async def test_a_file_larger_than_any_picture_is_put_aside_unread(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+async def test_a_file_larger_than_any_image_is_set_aside_unread(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = await save(store, 1)
-    path = store.picture_path(snapshot)
+    path = store.image_path(snapshot)
     huge = path.with_name(path.name.replace(snapshot.id, "b" * 24))
     with huge.open("wb") as file:
         file.truncate(5 * 2**30)
@@ -321,16 +329,16 @@ async def test_a_file_larger_than_any_picture_is_put_aside_unread(
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_small)
-    again = await kept.open()
+    again = await album.open()
     assert await check_agreement(again) == [snapshot]
-    assert (kept.folder / ".dog" / "damaged" / huge.name).stat().st_size == 5 * 2**30
+    assert (album.folder / ".dog" / "damaged" / huge.name).stat().st_size == 5 * 2**30
     await again.close()
 
 
-# ---- provenance
+# ---- origin
 
 
-async def test_how_a_photo_came_about_is_found_again_after_a_restart(kept: Kept, store: SnapshotStore) -> None:
+async def test_the_origin_of_a_photo_survives_a_restart(album: AlbumWithLimits, store: SnapshotStore) -> None:
     origin = Origin(
         request="a-key",
         exposed_until=NOW + dt.timedelta(milliseconds=1500),
@@ -341,19 +349,19 @@ async def test_how_a_photo_came_about_is_found_again_after_a_restart(kept: Kept,
     snapshot, plain = await save(store, 1, origin=origin), await save(store, 2)
     assert snapshot.origin == origin
     await store.close()
-    again = await kept.open()
+    again = await album.open()
     assert await again.recent(limit=5) == [plain, snapshot]
     await again.close()
 
 
-# ---- the ledger outlives the index
+# ---- the durable facts survive the index
 
 
 @pytest.mark.parametrize(
     "damage", ["of another version", "without its table", "without rows", "damaged where it is read last"]
 )
-async def test_pins_removals_links_and_the_secret_outlive_an_index_that_is_made_again(
-    kept: Kept, store: SnapshotStore, damage: str
+async def test_pins_removals_links_and_the_secret_survive_a_rebuilt_index(
+    album: AlbumWithLimits, store: SnapshotStore, damage: str
 ) -> None:
     gone, pinned, shared = [await save(store, number) for number in (1, 2, 3)]
     await store.remove(gone.id)
@@ -361,17 +369,17 @@ async def test_pins_removals_links_and_the_secret_outlive_an_index_that_is_made_
     share = await store.share(shared, NOW + dt.timedelta(days=1))
     secret = await store.secret()
     await store.close()
-    DAMAGES[damage](kept.folder / ".dog")
-    again = await kept.open()
+    DAMAGES[damage](album.folder / ".dog")
+    again = await album.open()
     assert [(each.id, each.pinned) for each in await again.recent(limit=5)] == [(shared.id, False), (pinned.id, True)]
-    assert await again.find_taken(gone.id) is not None
+    assert await again.find_name(gone.id) is not None
     assert await again.find_share(share.id) == share
     assert await again.secret() == secret
     await again.close()
 
 
-async def test_an_index_that_is_made_again_at_the_start_keeps_what_the_old_one_knew_and_blesses_no_damage(
-    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+async def test_an_index_rebuilt_at_the_start_keeps_origins_and_old_hashes(
+    album: AlbumWithLimits, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     origin = Origin(request="a-key", exposure=0.5)
     whole, damaged = await save(store, 1, origin=origin), await save(store, 2, origin=origin)
@@ -380,47 +388,49 @@ async def test_an_index_that_is_made_again_at_the_start_keeps_what_the_old_one_k
     await store.close()
     data = bytearray(PICTURE)
     data[-20] ^= 1
-    store.picture_path(damaged).write_bytes(data)
-    DAMAGES["of another version"](kept.folder / ".dog")
-    again = await kept.open()
+    store.image_path(damaged).write_bytes(data)
+    DAMAGES["of another version"](album.folder / ".dog")
+    again = await album.open()
     assert again.last_capture == 9
     assert await again.get(whole.id) == whole
     found = await again.get(damaged.id)
     assert found is not None
-    assert found.sha256 == damaged.sha256, "the hash that it had when it was saved"
+    assert found.sha256 == damaged.sha256, "the hash when it was saved"
     assert "1 photos have changed since they were saved" in caplog.text
     await again.close()
 
 
-async def test_photos_in_a_folder_that_somebody_made_are_gone_with_it(kept: Kept, store: SnapshotStore) -> None:
-    day = kept.folder / f"{NOW:%Y/%m/%d}"
+async def test_photos_in_a_day_made_by_a_user_are_removed_with_its_folder(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
+    day = album.folder / f"{NOW:%Y/%m/%d}"
     day.mkdir(parents=True)
     await save(store, 1)
     await store.close()
     shutil.rmtree(day)
-    again = await kept.open()
+    again = await album.open()
     assert await ids(again) == []
     await again.close()
 
 
-@pytest.mark.parametrize("step", ["carry_over", "add", "settle"])
-def test_a_kill_while_the_index_is_made_again_costs_nothing(kept: Kept, step: str) -> None:
-    """In a process that dies of SIGKILL before that step, the second time that it comes to adding."""
-    asyncio.run(fill_and_outdate(kept))
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(kept.folder), step], check=False, cwd=ROOT)
+@pytest.mark.parametrize("step", ["carry_over", "add", "finish"])
+def test_a_kill_during_a_rebuild_at_the_start_loses_nothing(album: AlbumWithLimits, step: str) -> None:
+    """Send SIGKILL before the step; for `add`, before its second call."""
+    asyncio.run(fill_and_outdate(album))
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(album.folder), step], check=False, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
-    asyncio.run(check_nothing_lost(kept))
+    asyncio.run(check_nothing_lost(album))
 
 
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from dog.snapshots import SnapshotStore
-from dog.snapshots.durable_facts import Ledger
-from dog.snapshots.index_replacement import Successor
+from dog.snapshots.durable_facts import DurableFacts
+from dog.snapshots.index_replacement import RebuiltIndex
 
 folder, step = sys.argv[1:]
-owner = Ledger if step == "carry_over" else Successor
+owner = DurableFacts if step == "carry_over" else RebuiltIndex
 wrapped, calls = getattr(owner, step), 0
 
 def die(*arguments):
@@ -435,32 +445,34 @@ asyncio.run(SnapshotStore(Path(folder)).open())
 """
 
 
-async def fill_and_outdate(kept: Kept) -> None:
-    store = await kept.open()
+async def fill_and_outdate(album: AlbumWithLimits) -> None:
+    store = await album.open()
     saved = [await save(store, number, origin=Origin(request=f"key-{number}")) for number in range(1, 6)]
     await store.remove(saved[4].id)
     await store.pin(saved[0], True)
     await store.share(saved[1], NOW + dt.timedelta(days=1))
     await store.close()
-    DAMAGES["of another version"](kept.folder / ".dog")
+    DAMAGES["of another version"](album.folder / ".dog")
 
 
-async def check_nothing_lost(kept: Kept) -> None:
-    store = await kept.open()
+async def check_nothing_lost(album: AlbumWithLimits) -> None:
+    store = await album.open()
     found = await check_agreement(store)
     assert [(each.origin.request, each.pinned) for each in found] == [
         (f"key-{number}", number == 1) for number in (4, 3, 2, 1)
     ]
     assert store.last_capture == 5
     assert len(await store.shares_of(found[2])) == 1
-    assert not (kept.folder / ".dog" / "index.old.sqlite3").exists()
+    assert not (album.folder / ".dog" / "index.old.sqlite3").exists()
     await store.close()
 
 
-async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, store: SnapshotStore) -> None:
+async def test_an_index_that_fails_at_run_time_keeps_its_durable_facts(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
     pinned = await save(store, 1)
     await store.pin(pinned, True)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     store._thread.submit(index._database.execute, "DROP TABLE days").result()
     with pytest.raises(Exception, match="index"):
@@ -468,11 +480,11 @@ async def test_an_index_that_fails_under_way_hands_its_ledger_on(kept: Kept, sto
     assert [(each.id, each.pinned) for each in await store.recent(limit=5)] == [(pinned.id, True)]
 
 
-async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as_well(store: SnapshotStore) -> None:
+async def test_a_share_link_on_a_full_disk_fails_with_a_fitting_message(store: SnapshotStore) -> None:
     snapshot = await save(store, 1)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
-    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1").result()  # no page more than there are
+    store._thread.submit(index._database.execute, "PRAGMA max_page_count = 1").result()  # no page can be added
     shares = [store.share(snapshot, NOW + dt.timedelta(days=1)) for _ in range(300)]
     with pytest.raises(StorageFull) as full:
         await asyncio.gather(*shares)
@@ -481,20 +493,20 @@ async def test_what_the_disk_has_no_room_for_is_told_in_words_that_fit_a_link_as
     await store.share(snapshot, NOW + dt.timedelta(days=1))
 
 
-async def test_a_ledger_that_can_not_be_read_ends_no_start(
-    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+async def test_unreadable_durable_facts_do_not_prevent_the_start(
+    album: AlbumWithLimits, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshot = await save(store, 1)
     await store.close()
-    (kept.folder / ".dog" / "index.sqlite3").write_bytes(b"junk " * 5000)
-    again = await kept.open()
+    (album.folder / ".dog" / "index.sqlite3").write_bytes(b"junk " * 5000)
+    again = await album.open()
     assert await ids(again) == [snapshot.id]
     assert "can't be read to its end" in caplog.text
-    assert [path.read_bytes()[:4] for path in (kept.folder / ".dog" / "damaged").iterdir()] == [b"junk"]
+    assert [path.read_bytes()[:4] for path in (album.folder / ".dog" / "damaged").iterdir()] == [b"junk"]
     await again.close()
 
 
-async def test_links_of_a_deleted_photo_are_gone_with_it_and_a_revoked_one_is_gone(store: SnapshotStore) -> None:
+async def test_share_links_end_when_they_are_revoked_or_their_photo_is_deleted(store: SnapshotStore) -> None:
     one, other = await save(store, 1), await save(store, 2)
     until = NOW + dt.timedelta(days=1)
     shares = [await store.share(one, until), await store.share(other, until), await store.share(other, until)]
@@ -506,11 +518,11 @@ async def test_links_of_a_deleted_photo_are_gone_with_it_and_a_revoked_one_is_go
     assert await store.shares_of(other) == [shares[2]]
 
 
-# ---- a start looks only where something was changed
+# ---- a start scans only days that changed
 
 
 def make_old(folder: Path, root: Path) -> None:
-    """As if it had been changed an hour ago, for the index, too."""
+    """Set a folder's mtime, also in the index, to an hour ago."""
     moment = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).timestamp()
     os.utime(folder, (moment, moment))
     database = sqlite3.connect(root / ".dog" / "index.sqlite3", isolation_level=None)
@@ -519,95 +531,93 @@ def make_old(folder: Path, root: Path) -> None:
     database.close()
 
 
-async def test_a_start_with_a_sound_index_looks_into_no_day_that_was_not_changed(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+async def test_a_start_scans_only_days_that_changed(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = {store.picture_path(await save(store, n, ago=dt.timedelta(days=n))).parent for n in range(1, 5)}
+    days = {store.image_path(await save(store, n, ago=dt.timedelta(days=n))).parent for n in range(1, 5)}
     await store.close()
-    looked: list[str] = []
+    scanned: list[str] = []
 
     def note(root: Path, day: str) -> Listing:
-        looked.append(day)
+        scanned.append(day)
         return list_day(root, day)
 
     monkeypatch.setattr(reconcile, "list_day", note)
-    again = await kept.open()
-    assert looked == []
+    again = await album.open()
+    assert scanned == []
     await again.close()
     changed = min(days)
     next(changed.glob("*.thumbnail.jpg")).unlink()
-    again = await kept.open()
-    assert looked == [str(changed.relative_to(kept.folder))]
+    again = await album.open()
+    assert scanned == [str(changed.relative_to(album.folder))]
     assert len(await check_agreement(again)) == 4
     await again.close()
 
 
-async def test_a_day_that_somebody_changed_meanwhile_is_looked_into_at_the_next_start(
-    kept: Kept, store: SnapshotStore
+async def test_a_day_that_another_program_changed_is_scanned_at_the_next_start(
+    album: AlbumWithLimits, store: SnapshotStore
 ) -> None:
     gone, stays = await save(store, 1), await save(store, 2)
-    store.picture_path(gone).unlink()
-    last = await save(store, 3)  # it must not make the folder look as if it were known
+    store.image_path(gone).unlink()
+    last = await save(store, 3)  # it must not record the mtime of the changed folder
     await store.close()
-    again = await kept.open()
+    again = await album.open()
     assert await check_agreement(again) == [last, stays]
     await again.close()
 
 
-async def test_a_day_that_was_looked_into_is_not_looked_into_again(
-    kept: Kept, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+async def test_a_day_that_was_scanned_is_not_scanned_again(
+    album: AlbumWithLimits, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = await save(store, 1, ago=dt.timedelta(days=3))
     await store.close()
-    folder = store.picture_path(snapshot).parent
-    make_old(folder, kept.folder)
+    folder = store.image_path(snapshot).parent
+    make_old(folder, album.folder)
     os.utime(folder, ((NOW - dt.timedelta(minutes=30)).timestamp(),) * 2)
-    looked: list[str] = []
+    scanned: list[str] = []
 
     def note(root: Path, day: str) -> Listing:
-        looked.append(day)
+        scanned.append(day)
         return list_day(root, day)
 
     monkeypatch.setattr(reconcile, "list_day", note)
     for _ in range(2):
-        await (await kept.open()).close()
-    assert len(looked) == 1
+        await (await album.open()).close()
+    assert len(scanned) == 1
 
 
-async def test_a_photo_that_replaced_another_of_its_size_is_as_it_is_until_it_is_verified(
-    kept: Kept, store: SnapshotStore
+async def test_an_image_replaced_by_one_of_its_size_keeps_its_old_hash(
+    album: AlbumWithLimits, store: SnapshotStore
 ) -> None:
-    """The index says which hash it had; nothing else of the start opens the file."""
+    """The start does not open the file. `dog album verify` finds the change."""
     snapshot = await save(store, 1)
     await store.close()
-    replace_file(store.picture_path(snapshot), bytes(SIZE - 2) + b"\xff\xd9")
-    again = await kept.open()
+    replace_file(store.image_path(snapshot), bytes(SIZE - 2) + b"\xff\xd9")
+    again = await album.open()
     found = await again.get(snapshot.id)
     assert found is not None
     assert found.sha256 == snapshot.sha256
     await again.close()
 
 
-# ---- while others ask
+# ---- concurrent calls
 
 
-async def test_a_photo_that_is_deleted_while_it_is_looked_up_is_not_remembered(
-    kept: Kept, store: SnapshotStore
-) -> None:
+async def test_a_photo_deleted_during_a_lookup_is_not_cached(album: AlbumWithLimits, store: SnapshotStore) -> None:
     snapshot = await save(store, 1)
     await store.close()
-    again = await kept.open()
+    again = await album.open()
     looking, removing = (asyncio.create_task(work) for work in (again.get(snapshot.id), again.remove(snapshot.id)))
     await asyncio.sleep(0)
-    again._thread.submit(lambda: None).result()  # both are done, and the loop has heard of neither
+    again._thread.submit(lambda: None).result()  # both are done, but not yet seen by the event loop
     assert await looking == snapshot
     assert await removing
     assert await again.get(snapshot.id) is None
     await again.close()
 
 
-async def test_a_removal_that_can_not_be_written_leaves_the_photo_whole(
-    kept: Kept, store: SnapshotStore, caplog: pytest.LogCaptureFixture
+async def test_a_removal_that_can_not_be_written_leaves_the_photo(
+    album: AlbumWithLimits, store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     snapshot = await save(store, 1)
@@ -615,10 +625,10 @@ async def test_a_removal_that_can_not_be_written_leaves_the_photo_whole(
     def refuse(index: Index) -> None:
         index._database.execute("CREATE TRIGGER refuse BEFORE INSERT ON removed BEGIN SELECT raise(ABORT, 'no'); END")
 
-    await store._run(store._thread, store._archive.tell, refuse)
-    before = list_files(kept.folder)
+    await store._run(store._thread, store._album.write, refuse)
+    before = list_files(album.folder)
     with pytest.raises(Exception, match="index"):
         await store.remove(snapshot.id)
-    assert list_files(kept.folder) == before
-    assert kept.told == []
+    assert list_files(album.folder) == before
+    assert album.removals == []
     assert await ids(store) == [snapshot.id]

@@ -1,4 +1,4 @@
-"""The store: what is saved is found again, whole, whatever happens to the folder, the index or whoever asks."""
+"""The store: saved snapshots survive changes to the folder and the index."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ from dog.images import inspect
 from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName, from_milliseconds, milliseconds, parse_path, picture_name
+from dog.snapshots.names import SnapshotName, from_milliseconds, image_path, parse_path, to_milliseconds
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
@@ -44,7 +44,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
 
 
 async def reopen(store: SnapshotStore) -> SnapshotStore:
-    """What the next start makes of the folder. The caller closes it."""
+    """Close a store, and open its folder again. The caller closes the new one."""
     await store.close()
     again = SnapshotStore(store.incoming.parent.parent)
     await again.open()
@@ -63,25 +63,25 @@ async def save(
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """As programs do it that write: a file beside, which then takes the name."""
+    """Replace a file by a rename, as most programs do."""
     other = path.with_suffix(".new")
     other.write_bytes(data)
     other.replace(path)
 
 
 def list_files(folder: Path) -> set[str]:
-    """Every file in the folder but the store's own."""
+    """List all files in the folder except the store's own."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".dog" not in path.parts}
 
 
 async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
-    """The index says what the folder says, all of it is whole, and there is nothing else. Returns the snapshots."""
+    """Check that index and folder agree and all images are intact. Return all."""
     snapshots = await store.recent(limit=10_000)
     assert await store.count() == len(snapshots)
     root = store.incoming.parent.parent
     expected: set[str] = set()
     for snapshot in snapshots:
-        path, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+        path, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
         picture = inspect(path.read_bytes())
         assert (picture.width, picture.height) == (snapshot.width, snapshot.height)
         assert (picture.content_type, path.stat().st_size) == (snapshot.content_type, snapshot.bytes)
@@ -96,9 +96,9 @@ async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
 # ---- saving
 
 
-async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_start(store: SnapshotStore) -> None:
+async def test_a_truncated_image_is_set_aside_at_the_next_start(store: SnapshotStore) -> None:
     whole, cut = await save(store, 1), await save(store, 2)
-    path = store.picture_path(cut)
+    path = store.image_path(cut)
     replace_file(path, PICTURE[:-9])
     again = await reopen(store)
     assert await again.latest() == whole
@@ -110,10 +110,10 @@ async def test_a_picture_that_was_cut_short_is_no_snapshot_any_more_at_the_next_
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
-async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStore, kind: str, suffix: str) -> None:
+async def test_a_saved_image_is_kept_unchanged_and_found(store: SnapshotStore, kind: str, suffix: str) -> None:
     data = make_picture(kind) + b"\0" * 10
     snapshot = await save(store, 7, data=data)
-    assert store.picture_path(snapshot).read_bytes() == data
+    assert store.image_path(snapshot).read_bytes() == data
     assert snapshot == Snapshot(
         snapshot.id,
         "test",
@@ -126,36 +126,34 @@ async def test_a_saved_picture_is_kept_bit_for_bit_and_found(store: SnapshotStor
         hashlib.sha256(data).hexdigest(),
     )
     assert snapshot.suffix == suffix
-    assert store.picture_path(snapshot).suffix == f".{suffix}"
+    assert store.image_path(snapshot).suffix == f".{suffix}"
     assert await store.latest() == await store.get(snapshot.id) == snapshot
     assert await check_agreement(store) == [snapshot]
 
 
-async def test_a_name_says_when_by_whom_and_which_in_utc(store: SnapshotStore) -> None:
+async def test_a_path_has_time_camera_and_capture_in_utc(store: SnapshotStore) -> None:
     there = MOMENT.astimezone(dt.timezone(dt.timedelta(hours=14)))
     snapshot = await save(store, 42, camera="front-door", captured_at=there)
     root = store.incoming.parent.parent
     stem = f"2026/11/22/111438.123_front-door_42_{snapshot.id}"
-    assert store.picture_path(snapshot) == root / f"{stem}.jpg"
+    assert store.image_path(snapshot) == root / f"{stem}.jpg"
     assert store.thumbnail_path(snapshot) == root / f"{stem}.thumbnail.jpg"
 
 
-async def test_ids_have_their_form_and_are_never_the_same(store: SnapshotStore) -> None:
+async def test_ids_match_the_pattern_and_are_unique(store: SnapshotStore) -> None:
     ids = [(await save(store, number)).id for number in range(50)]
     assert all(is_snapshot_id(each) and re.fullmatch(ID_PATTERN, each) for each in ids)
     assert len(set(ids)) == 50
-    # 120 bits each: over 50 of them every one of the 24 places has taken many values.
+    # With 120 random bits, each of the 24 places has many values in 50 ids.
     assert all(len({each[place] for each in ids}) > 10 for place in range(24))
 
 
 @pytest.mark.parametrize("text", ["", "a" * 23, "a" * 25, "A" * 24, "a" * 23 + "1", "a" * 24 + "\n", "../" + "a" * 21])
-def test_what_has_not_the_form_of_an_id_is_none(text: str) -> None:
+def test_other_texts_are_not_ids(text: str) -> None:
     assert not is_snapshot_id(text)
 
 
-async def test_an_id_that_the_index_knows_is_not_given_again(
-    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_id_in_the_index_is_not_used_again(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await save(store, 1)
     used = base64.b32decode(first.id.upper())
     fresh = bytes(range(15))
@@ -163,14 +161,14 @@ async def test_an_id_that_the_index_knows_is_not_given_again(
     monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
     second = await save(store, 2, data=make_picture(seed=2))
     assert second.id == base64.b32encode(fresh).decode().lower()
-    assert store.picture_path(first).read_bytes() == PICTURE
+    assert store.image_path(first).read_bytes() == PICTURE
     assert len(await check_agreement(store)) == 2
 
 
-async def test_a_file_that_has_the_name_already_is_not_touched(
+async def test_a_save_does_not_overwrite_a_file_with_its_name(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = store.incoming.parent.parent / picture_name(SnapshotName("a" * 24, "test", 1, MOMENT, "jpg"))
+    there = store.incoming.parent.parent / image_path(SnapshotName("a" * 24, "test", 1, MOMENT, "jpg"))
     there.parent.mkdir(parents=True)
     there.write_bytes(b"somebody's")
     with monkeypatch.context() as patched:
@@ -181,9 +179,7 @@ async def test_a_file_that_has_the_name_already_is_not_touched(
     assert list(store.incoming.iterdir()) == []
 
 
-async def test_ids_that_are_not_random_end_in_an_error_and_not_in_a_loop(
-    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ids_that_are_not_random_raise_an_error(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "token_bytes", bytes)
     await save(store, 1)
     with pytest.raises(StorageError, match="no free id"):
@@ -191,7 +187,7 @@ async def test_ids_that_are_not_random_end_in_an_error_and_not_in_a_loop(
     assert len(await check_agreement(store)) == 1
 
 
-async def test_what_is_no_picture_leaves_nothing(store: SnapshotStore) -> None:
+async def test_bytes_that_are_not_an_image_leave_no_file(store: SnapshotStore) -> None:
     for data in b"", b"no camera", PICTURE[:-20]:
         with pytest.raises(BadImage):
             await save(store, data=data)
@@ -212,27 +208,27 @@ async def test_what_is_no_picture_leaves_nothing(store: SnapshotStore) -> None:
         {"captured_at": dt.datetime(2026, 1, 1)},  # noqa: DTZ001 - that is what is wrong with it
     ],
 )
-async def test_what_no_name_can_be_made_of_is_refused(store: SnapshotStore, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is no|has no"):
+async def test_parts_that_make_no_valid_path_are_refused(store: SnapshotStore, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is not|has no"):
         await save(store, **wrong)
     assert await check_agreement(store) == []
 
 
-async def test_twenty_saves_at_once_are_twenty_snapshots(store: SnapshotStore) -> None:
+async def test_twenty_concurrent_saves_are_twenty_snapshots(store: SnapshotStore) -> None:
     saved = await asyncio.gather(*(save(store, number, data=make_picture(seed=number)) for number in range(20)))
     assert sorted(await check_agreement(store), key=lambda each: each.capture) == saved
     for number, snapshot in enumerate(saved):
-        assert store.picture_path(snapshot).read_bytes() == make_picture(seed=number)
+        assert store.image_path(snapshot).read_bytes() == make_picture(seed=number)
 
 
-async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_none(
+async def test_each_kind_of_work_has_its_own_threads_and_the_event_loop_does_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[tuple[str, str]] = set()
 
     def note(function: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*arguments: Any, **options: Any) -> Any:
-            kind = "looks" if function is inspect else "touches the disk"
+            kind = "inspects" if function is inspect else "touches the disk"
             threads.add((threading.current_thread().name.split("_")[0], kind))
             return function(*arguments, **options)
 
@@ -246,25 +242,25 @@ async def test_each_kind_of_work_has_threads_of_its_own_and_the_event_loop_does_
     await store.open()
     snapshot = await save(store)
     await store.check_writable()
-    store.picture_path(snapshot)
+    store.image_path(snapshot)
     store.thumbnail_path(snapshot)
     await store.close()
-    assert threads == {("snapshots", "touches the disk"), ("images", "looks")}
+    assert threads == {("album", "touches the disk"), ("inspecting", "inspects")}
     threads.clear()
     again = SnapshotStore(tmp_path)
     await again.open()
     threads.clear()
     await again.read(snapshot)
     await again.read_thumbnail(snapshot)
-    assert threads == {("pictures", "touches the disk")}
+    assert threads == {("reading", "touches the disk")}
     await again.close()
 
 
-async def test_nobody_who_lists_waits_for_a_picture_to_be_looked_at(
+async def test_queries_do_not_wait_for_the_inspection_of_an_image(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = await save(store, 1)
-    gate = Gate(monkeypatch)
+    gate = InspectionGate(monkeypatch)
     saving = asyncio.create_task(save(store, 2))
     await gate.wait()
     async with asyncio.timeout(30):
@@ -275,10 +271,10 @@ async def test_nobody_who_lists_waits_for_a_picture_to_be_looked_at(
     assert await store.recent(limit=1, before=(await saving).id) == [kept]
 
 
-async def test_no_camera_waits_for_the_picture_of_another_to_be_looked_at(
+async def test_a_camera_does_not_wait_for_the_inspection_of_another_cameras_image(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch)
+    gate = InspectionGate(monkeypatch)
     saving = asyncio.create_task(save(store, 1, camera="porch"))
     await gate.wait()
     monkeypatch.setattr(store_module, "inspect", inspect)
@@ -293,10 +289,8 @@ async def test_no_camera_waits_for_the_picture_of_another_to_be_looked_at(
     await again.close()
 
 
-async def test_saves_reach_the_index_in_the_order_they_were_asked_for(
-    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long each takes to look at."""
+async def test_saves_reach_the_index_in_call_order(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inspections take different times."""
     added: list[int] = []
     add = Index.add
 
@@ -313,8 +307,8 @@ async def test_saves_reach_the_index_in_the_order_they_were_asked_for(
 # ---- cancelling and closing
 
 
-class Gate:
-    """Holds the store's thread in the middle of a save until it is opened."""
+class InspectionGate:
+    """A gate that holds the inspection of an image until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
@@ -331,10 +325,10 @@ class Gate:
         assert await asyncio.to_thread(self.reached.wait, 30)
 
 
-async def test_a_save_that_has_begun_is_done_though_nobody_waits_for_it(
+async def test_a_cancelled_save_that_has_begun_is_completed(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch)
+    gate = InspectionGate(monkeypatch)
     begun = asyncio.create_task(save(store, 1))
     await gate.wait()
     waiting = asyncio.create_task(save(store, 2))
@@ -349,10 +343,8 @@ async def test_a_save_that_has_begun_is_done_though_nobody_waits_for_it(
     await again.close()
 
 
-async def test_closing_waits_for_the_save_that_is_under_way(
-    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = Gate(monkeypatch)
+async def test_closing_waits_for_a_save_in_progress(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = InspectionGate(monkeypatch)
     saving = asyncio.create_task(save(store))
     await gate.wait()
     closing = [asyncio.create_task(store.close()) for _ in range(2)]
@@ -369,7 +361,7 @@ async def test_closing_waits_for_the_save_that_is_under_way(
 
 
 async def test_a_cancelled_close_still_closes(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch)
+    gate = InspectionGate(monkeypatch)
     saving = asyncio.create_task(save(store))
     await gate.wait()
     closing = asyncio.create_task(store.close())
@@ -380,7 +372,7 @@ async def test_a_cancelled_close_still_closes(store: SnapshotStore, monkeypatch:
     await (await reopen(store)).close()
 
 
-async def test_a_closed_store_says_so_and_may_be_closed_again(tmp_path: Path) -> None:
+async def test_a_closed_store_raises_and_may_be_closed_again(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     with pytest.raises(StorageError, match="closed"):
         await store.count()
@@ -397,14 +389,14 @@ async def test_a_closed_store_says_so_and_may_be_closed_again(tmp_path: Path) ->
     ]
 
 
-async def test_a_start_that_is_cancelled_lets_go_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_start_releases_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SnapshotStore(tmp_path)
     await store.open()
     await save(store)
     await store.close()
     (store.incoming.parent / "index.sqlite3").unlink()
     with monkeypatch.context() as patched:
-        gate = Gate(patched)
+        gate = InspectionGate(patched)
         second = SnapshotStore(tmp_path)
         opening = asyncio.create_task(second.open())
         await gate.wait()
@@ -418,10 +410,10 @@ async def test_a_start_that_is_cancelled_lets_go_of_the_folder(tmp_path: Path, m
     await third.close()
 
 
-# ---- finding
+# ---- queries
 
 
-async def test_the_newest_comes_first_by_capture_then_time_then_id(store: SnapshotStore) -> None:
+async def test_snapshots_are_ordered_by_capture_then_time_then_id(store: SnapshotStore) -> None:
     saved = [
         await save(store, capture, camera=camera, captured_at=MOMENT + dt.timedelta(milliseconds=late))
         for capture, camera, late in ((5, "a", 0), (2, "b", 0), (3, "a", 1), (5, "a", 0), (5, "b", 0), (1, "b", 0))
@@ -437,7 +429,7 @@ async def test_the_newest_comes_first_by_capture_then_time_then_id(store: Snapsh
         assert await store.recent(limit=10, camera=camera, before=own[0].id) == own[1:]
 
 
-async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: SnapshotStore) -> None:
+async def test_pages_follow_each_other_without_gap_or_repeat(store: SnapshotStore) -> None:
     for number in range(11):
         await save(store, number // 4, captured_at=MOMENT + dt.timedelta(seconds=number // 6))
     everything = await store.recent(limit=100)
@@ -449,7 +441,7 @@ async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: Snapshot
         assert seen == everything
 
 
-async def test_what_is_not_there_is_not_found(store: SnapshotStore) -> None:
+async def test_missing_snapshots_are_not_found(store: SnapshotStore) -> None:
     assert await store.latest() is None
     await save(store)
     assert await store.get("a" * 24) is None
@@ -459,8 +451,8 @@ async def test_what_is_not_there_is_not_found(store: SnapshotStore) -> None:
     assert await store.recent(limit=0) == await store.recent(limit=-1) == []
 
 
-async def test_a_thousand_may_ask_for_an_old_snapshot(store: SnapshotStore) -> None:
-    """More than are kept in memory, and each is given its own."""
+async def test_snapshots_beyond_the_cache_are_found(store: SnapshotStore) -> None:
+    """There are more snapshots than the cache holds."""
     saved = [await save(store, number) for number in range(100)]
     for snapshot in saved * 2:
         assert await store.get(snapshot.id) == snapshot
@@ -469,7 +461,7 @@ async def test_a_thousand_may_ask_for_an_old_snapshot(store: SnapshotStore) -> N
 # ---- the folder and its index
 
 
-async def test_what_was_saved_is_there_after_the_next_start(store: SnapshotStore) -> None:
+async def test_saved_snapshots_are_found_after_the_next_start(store: SnapshotStore) -> None:
     saved = [await save(store, number) for number in (3, 9, 4)]
     assert store.last_capture == 9
     again = await reopen(store)
@@ -478,7 +470,7 @@ async def test_what_was_saved_is_there_after_the_next_start(store: SnapshotStore
     await again.close()
 
 
-async def test_where_index_and_folder_agree_no_picture_is_opened(
+async def test_no_image_is_opened_if_index_and_folder_agree(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(store)
@@ -492,7 +484,7 @@ async def test_where_index_and_folder_agree_no_picture_is_opened(
     await again.close()
 
 
-async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbnail(
+async def test_a_rebuild_decodes_only_images_without_a_thumbnail(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_its_side = Image.Exif()
@@ -519,7 +511,7 @@ async def test_to_make_the_index_again_no_picture_is_decoded_that_has_its_thumbn
     await again.close()
 
 
-async def test_a_moment_without_descriptors_costs_no_photo_its_row_and_no_thumbnail(
+async def test_a_lack_of_descriptors_costs_no_row_and_no_thumbnail(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = [await save(store, number) for number in (1, 2, 3)]
@@ -535,9 +527,7 @@ async def test_a_moment_without_descriptors_costs_no_photo_its_row_and_no_thumbn
     await again.close()
 
 
-async def test_a_photo_that_can_not_be_read_keeps_its_thumbnail(
-    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unreadable_photo_keeps_its_thumbnail(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = await save(store, 1)
     await store.close()
     delete_index(store.incoming.parent)
@@ -548,7 +538,7 @@ async def test_a_photo_that_can_not_be_read_keeps_its_thumbnail(
 
 
 def fail_with(number: int) -> Callable[[Path], bytes]:
-    """Path.read_bytes of a system that fails for pictures."""
+    """Return a Path.read_bytes that fails for images."""
     read = Path.read_bytes
 
     def fail(path: Path) -> bytes:
@@ -559,14 +549,14 @@ def fail_with(number: int) -> Callable[[Path], bytes]:
     return fail
 
 
-async def test_a_photo_that_became_another_while_the_server_was_down_gets_another_thumbnail(
+async def test_a_photo_replaced_while_the_server_was_down_gets_a_new_thumbnail(
     store: SnapshotStore,
 ) -> None:
     saved = await save(store, 1)
     before = await store.read_thumbnail(saved)
     await store.close()
     other = make_picture(width=333, height=222, seed=77)
-    replace_file(store.picture_path(saved), other)
+    replace_file(store.image_path(saved), other)
     again = await reopen(store)
     found = await again.latest()
     assert found is not None
@@ -576,18 +566,18 @@ async def test_a_photo_that_became_another_while_the_server_was_down_gets_anothe
     await again.close()
 
 
-async def test_the_numbers_of_captures_go_on_above_those_of_photos_that_are_gone(store: SnapshotStore) -> None:
+async def test_capture_numbers_continue_above_those_of_missing_photos(store: SnapshotStore) -> None:
     for number in (1, 7):
         gone = await save(store, number)
     await store.close()
-    store.picture_path(gone).unlink()
+    store.image_path(gone).unlink()
     again = await reopen(store)
     assert again.last_capture == 7
     await again.close()
 
 
-async def test_a_file_in_the_way_of_a_days_folder_is_told_as_what_it_is(store: SnapshotStore) -> None:
-    day = store.picture_path(await save(store)).parent
+async def test_a_file_in_the_place_of_a_days_folder_is_reported(store: SnapshotStore) -> None:
+    day = store.image_path(await save(store)).parent
     (day.parent.parent.parent / "2031").write_text("not a folder")
     with pytest.raises(StorageError, match="A file is in the place"):
         await save(store, 2, captured_at=dt.datetime(2031, 1, 1, tzinfo=dt.UTC))
@@ -613,7 +603,7 @@ def empty_index(folder: Path) -> None:
 
 
 def damage_index(folder: Path) -> None:
-    """The header is right, and what it leads to is not."""
+    """Overwrite everything except the header."""
     path = folder / "index.sqlite3"
     data = bytearray(path.read_bytes())
     data[4096:] = os.urandom(len(data) - 4096)
@@ -621,7 +611,7 @@ def damage_index(folder: Path) -> None:
 
 
 def damage_what_is_read_last(folder: Path) -> None:
-    """The rows are right; what finds the newest of a camera is not."""
+    """Overwrite the index by camera, but not the rows."""
     path = folder / "index.sqlite3"
     database = sqlite3.connect(path)
     [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'newest_of_camera'").fetchone()
@@ -657,7 +647,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_an_index_that_can_not_be_used_is_made_again(
+async def test_an_index_that_can_not_be_used_is_rebuilt(
     store: SnapshotStore, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # More than one page of rows, so that there is something to damage.
@@ -666,17 +656,17 @@ async def test_an_index_that_can_not_be_used_is_made_again(
     DAMAGES[damage](store.incoming.parent)
     again = await reopen(store)
     assert sorted(await check_agreement(again), key=saved.index) == saved
-    assert "20 pictures added" in caplog.text
+    assert "20 photos added" in caplog.text
     assert again.last_capture == 9
     await save(again, 10)
     assert len(await check_agreement(again)) == 21
     await again.close()
 
 
-async def test_an_index_that_fails_under_way_costs_one_snapshot_and_is_mended(store: SnapshotStore) -> None:
+async def test_an_index_that_fails_at_run_time_costs_one_snapshot_and_is_repaired(store: SnapshotStore) -> None:
     kept = await save(store, 1)
     database = sqlite3.connect(":memory:", check_same_thread=False)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     index._database, whole = database, index._database
     with pytest.raises(StorageError, match="index"):
@@ -688,28 +678,28 @@ async def test_an_index_that_fails_under_way_costs_one_snapshot_and_is_mended(st
     assert await check_agreement(store) == [saved, kept]
 
 
-async def test_a_question_that_meets_a_damaged_index_is_answered_from_the_one_made_in_its_place(
+async def test_a_query_of_a_damaged_index_is_answered_from_the_rebuilt_one(
     store: SnapshotStore,
 ) -> None:
     older, newer = await save(store, 1), await save(store, 2)
-    questions: list[tuple[Callable[[], Awaitable[object]], object]] = [
+    queries: list[tuple[Callable[[], Awaitable[object]], object]] = [
         (lambda: store.recent(limit=5), [newer, older]),
         (lambda: store.newer(older), newer),
         (store.count, 2),
     ]
-    for ask, answer in questions:
-        index = store._archive._index
+    for query, expected in queries:
+        index = store._album._index
         assert index is not None
         store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
-        assert await ask() == answer
+        assert await query() == expected
     assert await check_agreement(store) == [newer, older]
 
 
-async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(
+async def test_a_row_that_can_not_be_written_leaves_no_image(
     store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = await save(store, 1)
-    index = store._archive._index
+    index = store._album._index
     assert index is not None
     store._thread.submit(
         index._database.execute,
@@ -722,50 +712,52 @@ async def test_a_row_that_can_not_be_written_takes_its_picture_with_it(
     assert await check_agreement(store) == [saved, kept]
 
 
-async def test_a_picture_that_was_removed_is_forgotten(store: SnapshotStore, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_image_is_removed_from_the_index(
+    store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
     gone, kept = await save(store, 1), await save(store, 2)
-    store.picture_path(gone).unlink()
+    store.image_path(gone).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == [kept]
     assert "1 gone" in caplog.text
     await again.close()
 
 
-async def test_a_picture_that_was_brought_here_is_taken_in(
+async def test_an_image_copied_into_the_folder_is_added_to_the_index(
     store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = SnapshotStore(tmp_path / "elsewhere")
     await elsewhere.open()
     brought = await save(elsewhere, 77, data=make_picture("PNG", width=100, height=30), camera="door")
     own = await save(store, 1)
-    target = store.picture_path(brought)
+    target = store.image_path(brought)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(elsewhere.picture_path(brought), target)
+    shutil.copy(elsewhere.image_path(brought), target)
     await elsewhere.close()
     again = await reopen(store)
     assert await check_agreement(again) == [brought, own]
     assert again.last_capture == 77
-    assert "1 pictures added" in caplog.text
+    assert "1 photos added" in caplog.text
     await again.close()
 
 
-async def test_a_missing_thumbnail_is_made_again_and_a_lonely_one_removed(store: SnapshotStore) -> None:
+async def test_a_missing_thumbnail_is_remade_and_an_orphan_removed(store: SnapshotStore) -> None:
     first, second = await save(store, 1), await save(store, 2)
     thumbnail = store.thumbnail_path(first).read_bytes()
     store.thumbnail_path(first).unlink()
-    store.picture_path(second).unlink()
+    store.image_path(second).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == [first]
     assert store.thumbnail_path(first).read_bytes() == thumbnail
     await again.close()
 
 
-async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
+async def test_a_truncated_image_is_set_aside_and_an_empty_one_removed(
     store: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     torn, empty, kept = [await save(store, number) for number in (1, 2, 3)]
-    store.picture_path(torn).write_bytes(PICTURE[:-20])
-    store.picture_path(empty).write_bytes(b"")
+    store.image_path(torn).write_bytes(PICTURE[:-20])
+    store.image_path(empty).write_bytes(b"")
     await store.close()
     (store.incoming.parent / "index.sqlite3").unlink()
     again = await reopen(store)
@@ -776,21 +768,21 @@ async def test_a_torn_picture_is_put_aside_and_an_empty_one_removed(
     await again.close()
 
 
-async def test_a_picture_found_torn_when_its_thumbnail_is_made_again_is_forgotten(store: SnapshotStore) -> None:
+async def test_an_image_found_truncated_for_its_thumbnail_is_removed_from_the_index(store: SnapshotStore) -> None:
     torn = await save(store, 1)
-    store.picture_path(torn).write_bytes(PICTURE[:-20])
+    store.image_path(torn).write_bytes(PICTURE[:-20])
     store.thumbnail_path(torn).unlink()
     again = await reopen(store)
     assert await check_agreement(again) == []
     await again.close()
 
 
-async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
+async def test_foreign_files_are_left_alone_not_served_and_counted_once(
     store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     snapshot = await save(store)
-    root, own = store.incoming.parent.parent, store.picture_path(snapshot)
+    root, own = store.incoming.parent.parent, store.image_path(snapshot)
     far = tmp_path / "far"
     behind = far / "11" / "22" / f"111438.123_test_3_{'c' * 24}.jpg"
     behind.parent.mkdir(parents=True)
@@ -803,7 +795,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
         own.parent / "cat.jpg",
         own.parent / f"{own.stem}.copy.jpg",
         own.parent / f"{own.stem}.JPG",
-        # The same id on another day, an hour that no day has, and a PNG by name only.
+        # The same id on another day, an invalid hour, and a JPEG that is named .png.
         root / "2026/11/21" / own.name,
         own.parent / f"250000.000_test_1_{other_id}.jpg",
         own.parent / f"111438.123_test_1_{other_id}.png",
@@ -812,7 +804,7 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PICTURE)
     (root / ".hidden").write_bytes(b"")
-    # Links, to a picture and to a folder with one.
+    # Links to an image and to a folder with one.
     (own.parent / f"111438.123_test_2_{other_id}.jpg").symlink_to(far / own.name)
     (root / "2025").symlink_to(far)
     before = list_files(tmp_path)
@@ -827,13 +819,13 @@ async def test_the_files_of_others_are_left_alone_not_served_and_counted_once(
 
 
 async def test_nothing_is_saved_behind_a_symbolic_link(store: SnapshotStore, tmp_path: Path) -> None:
-    """What lies there would not be found again."""
+    """The next start would not find it there."""
     (store.incoming.parent.parent / "2026").symlink_to(tmp_path)
     with pytest.raises(StorageError, match="A file is in the place"):
         await save(store)
 
 
-async def test_what_a_crash_or_a_camera_left_in_incoming_is_removed(store: SnapshotStore, tmp_path: Path) -> None:
+async def test_leftovers_of_a_crash_or_a_camera_are_removed(store: SnapshotStore, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").write_bytes(b"precious")
@@ -850,7 +842,7 @@ async def test_what_a_crash_or_a_camera_left_in_incoming_is_removed(store: Snaps
 # ---- starting
 
 
-async def test_the_folder_is_made_with_all_above_it(tmp_path: Path) -> None:
+async def test_the_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path / "a" / "b" / "c")
     await store.open()
     assert store.incoming.is_dir()
@@ -870,7 +862,7 @@ async def test_a_second_server_on_the_same_folder_is_refused(store: SnapshotStor
     await (await reopen(store)).close()
 
 
-async def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+async def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "snapshots"
     path.write_bytes(b"precious")
     with pytest.raises(StartError, match="is not a folder") as caught:
@@ -882,7 +874,7 @@ async def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".dog", ".dog/incoming"])
-async def test_a_link_where_things_are_removed_is_not_followed(tmp_path: Path, name: str) -> None:
+async def test_a_link_in_the_place_of_a_private_folder_is_not_followed(tmp_path: Path, name: str) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").write_bytes(b"precious")
@@ -894,7 +886,7 @@ async def test_a_link_where_things_are_removed_is_not_followed(tmp_path: Path, n
     assert (precious / "file").read_bytes() == b"precious"
 
 
-async def test_an_index_that_another_program_holds_ends_the_start(store: SnapshotStore) -> None:
+async def test_an_index_locked_by_another_program_prevents_the_start(store: SnapshotStore) -> None:
     await save(store)
     await store.close()
     other = sqlite3.connect(store.incoming.parent / "index.sqlite3", isolation_level=None)
@@ -908,8 +900,8 @@ async def test_an_index_that_another_program_holds_ends_the_start(store: Snapsho
     await again.close()
 
 
-async def test_the_epoch_is_now_and_rises_with_every_start(store: SnapshotStore) -> None:
-    before = milliseconds(dt.datetime.now(dt.UTC))
+async def test_the_epoch_is_the_present_time_and_rises_with_every_start(store: SnapshotStore) -> None:
+    before = to_milliseconds(dt.datetime.now(dt.UTC))
     epoch = store.epoch
     assert before - 60_000 < epoch <= before
     for _ in range(3):
@@ -919,7 +911,7 @@ async def test_the_epoch_is_now_and_rises_with_every_start(store: SnapshotStore)
     await store.close()
 
 
-async def test_the_epoch_rises_though_the_clock_went_back(store: SnapshotStore) -> None:
+async def test_the_epoch_rises_if_the_clock_went_back(store: SnapshotStore) -> None:
     path = store.incoming.parent / "epoch"
     assert int(path.read_text()) == store.epoch
     path.write_text("5000000000000\n")
@@ -930,7 +922,7 @@ async def test_the_epoch_rises_though_the_clock_went_back(store: SnapshotStore) 
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "-5", "9" * 20, "٣"])
-async def test_an_epoch_that_can_not_be_read_ends_nothing(store: SnapshotStore, text: str) -> None:
+async def test_an_unreadable_epoch_does_not_prevent_the_start(store: SnapshotStore, text: str) -> None:
     (store.incoming.parent / "epoch").write_text(text)
     again = await reopen(store)
     assert store.epoch < again.epoch < store.epoch + 600_000
@@ -947,9 +939,9 @@ async def test_an_epoch_that_can_not_be_read_ends_nothing(store: SnapshotStore, 
     at=st.datetimes(timezones=st.timezones()).filter(lambda at: 1 < at.year < 9999),
     suffix=st.sampled_from(["jpg", "png", "webp"]),
 )
-def test_a_path_says_all_that_it_was_made_of(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
-    taken = SnapshotName(id, camera, capture, from_milliseconds(milliseconds(at)), suffix)
-    assert parse_path(picture_name(taken)) == taken
+def test_parsing_a_path_returns_its_parts(id: str, camera: str, capture: int, at: dt.datetime, suffix: str) -> None:
+    name = SnapshotName(id, camera, capture, from_milliseconds(to_milliseconds(at)), suffix)
+    assert parse_path(image_path(name)) == name
 
 
 @pytest.mark.parametrize(
@@ -971,6 +963,6 @@ def test_a_path_says_all_that_it_was_made_of(id: str, camera: str, capture: int,
         "2026/11/22/../111438.123_test_1_{id}.jpg",
     ],
 )
-def test_a_path_that_we_would_not_make_is_not_ours(path: str) -> None:
+def test_a_path_in_another_form_is_not_parsed(path: str) -> None:
     assert parse_path("2026/11/22/111438.123_test_1_{id}.jpg".format(id="a" * 24)) is not None
     assert parse_path(path.format(id="a" * 24)) is None

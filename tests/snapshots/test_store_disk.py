@@ -1,4 +1,4 @@
-"""The store when the process is killed, and on disks that are full, read-only or failing."""
+"""The store in killed processes, and on full, read-only or failing disks."""
 
 import asyncio
 import datetime as dt
@@ -21,7 +21,7 @@ from dog.snapshots.index import Index
 from tests.snapshots.test_store import check_agreement, list_files, save
 from tests.support.pictures import make_picture
 from tests.support.saving_process import MOMENT, STEPS
-from tests.test_remove_tree import dig
+from tests.test_remove_tree import make_deep_folders
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -35,7 +35,7 @@ async def open_store(folder: Path) -> SnapshotStore:
 # ---- killed
 
 
-async def test_killed_at_any_step_of_a_save_it_is_wholly_there_or_not_at_all(tmp_path: Path) -> None:
+async def test_a_save_killed_at_any_step_is_complete_or_absent(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -48,7 +48,7 @@ async def test_killed_at_any_step_of_a_save_it_is_wholly_there_or_not_at_all(tmp
     output, _ = await process.communicate()
     assert process.returncode == 0
     folders = output.decode().split()
-    # Two files of at least an open, a write and a sync each, a name held, two renames, new folders synced, and a row.
+    # Two files with an open, a write and a sync each, a reserved name, two renames, synced folders, and a row.
     assert len(folders) > 15
     saved: list[int] = []
     leftovers: list[int] = []
@@ -60,17 +60,17 @@ async def test_killed_at_any_step_of_a_save_it_is_wholly_there_or_not_at_all(tmp
         leftovers.append(len(files - list_files(Path(folder))))
         assert snapshots[-1].capture == 1
         for snapshot in snapshots:
-            assert store.picture_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
-        # And it goes on.
+            assert store.image_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
+        # The store still works.
         await save(store, 3, captured_at=MOMENT)
         await store.close()
-    # First it is not there, then it is, and never less again; and there was something to clean up.
+    # Only early kills lose the second snapshot, and some leave files that the start removes.
     assert saved == sorted(saved)
     assert set(saved) == {1, 2}
     assert any(leftovers)
 
 
-async def test_killed_at_any_moment_nothing_that_was_reported_is_lost(tmp_path: Path) -> None:
+async def test_a_kill_at_any_moment_loses_no_reported_snapshot(tmp_path: Path) -> None:
     reported: list[str] = []
     for round_ in range(6):
         process = await asyncio.create_subprocess_exec(
@@ -93,15 +93,15 @@ async def test_killed_at_any_moment_nothing_that_was_reported_is_lost(tmp_path: 
         assert set(reported) <= set(snapshots)
         assert len(snapshots) <= len(reported) + round_ + 1
         for snapshot in snapshots.values():
-            assert store.picture_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
+            assert store.image_path(snapshot).read_bytes() == make_picture(seed=snapshot.capture)
         await store.close()
 
 
-# ---- the order in which things reach the disk
+# ---- the order of writes to the disk
 
 
-class Trace:
-    """What is written, synced and renamed, in order, by path."""
+class DiskTrace:
+    """A trace of syncs, renames and new folders, in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.acts: list[tuple[str, Path]] = []
@@ -130,15 +130,15 @@ class Trace:
         monkeypatch.setattr(Index, "add", trace_add)
 
 
-async def test_a_picture_is_synced_before_it_has_its_name_and_the_name_before_it_is_known(
+async def test_an_image_is_synced_before_its_rename_and_the_rename_before_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_store(tmp_path)
-    trace = Trace(monkeypatch)
+    trace = DiskTrace(monkeypatch)
     for number in 1, 2:
         trace.acts.clear()
         snapshot = await save(store, number)
-        picture, thumbnail = store.picture_path(snapshot), store.thumbnail_path(snapshot)
+        picture, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
         day = picture.parent
         assert trace.acts[0] == ("sync", picture)
         assert trace.acts[-5:] == [
@@ -156,10 +156,10 @@ async def test_a_picture_is_synced_before_it_has_its_name_and_the_name_before_it
     await store.close()
 
 
-async def test_a_new_folder_of_snapshots_is_synced_into_all_above_it(
+async def test_a_new_folder_of_snapshots_is_synced_with_its_parents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace = Trace(monkeypatch)
+    trace = DiskTrace(monkeypatch)
     store = await open_store(tmp_path / "a" / "b")
     synced = {path for act, path in trace.acts if act == "sync"}
     assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / ".dog"} <= synced
@@ -169,8 +169,8 @@ async def test_a_new_folder_of_snapshots_is_synced_into_all_above_it(
 # ---- failing
 
 
-class Fault:
-    """The disk fails at one call, counted over all kinds of calls that touch it, and works again afterwards."""
+class DiskFault:
+    """A fault at one of all calls that touch the disk. Later calls work again."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
@@ -205,13 +205,13 @@ class Fault:
         (errno.ENXIO, StorageError, "The operating system reports: No such device"),
     ],
 )
-async def test_whichever_step_fails_nothing_is_left_and_the_next_save_works(
+async def test_a_save_that_fails_at_any_step_leaves_no_file_and_the_next_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[CaptureError], words: str
 ) -> None:
     store = await open_store(tmp_path)
-    fault = Fault(monkeypatch)
+    fault = DiskFault(monkeypatch)
     failures = saved = 0
-    # Each save is for another day, so that its folders are made, too.
+    # Each save is for another day, so that it also makes folders.
     for step in range(100):
         day = MOMENT + dt.timedelta(days=40 * step)
         fault.arm(step, number)
@@ -221,7 +221,7 @@ async def test_whichever_step_fails_nothing_is_left_and_the_next_save_works(
         if not reached:
             break
         saved += 1
-        if isinstance(outcome, Snapshot):  # a folder that was there already could not be made
+        if isinstance(outcome, Snapshot):  # the failed call was mkdir of an existing folder
             continue
         failures += 1
         assert isinstance(outcome, CaptureError)
@@ -235,7 +235,7 @@ async def test_whichever_step_fails_nothing_is_left_and_the_next_save_works(
     await store.close()
 
 
-async def test_a_picture_that_the_disk_does_not_give_ends_no_start_and_is_back_when_it_does(
+async def test_an_unreadable_image_does_not_prevent_the_start_and_returns_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await open_store(tmp_path)
@@ -245,7 +245,7 @@ async def test_a_picture_that_the_disk_does_not_give_ends_no_start_and_is_back_w
     read_bytes = Path.read_bytes
 
     def read(path: Path) -> bytes:
-        if path == store.picture_path(sick):
+        if path == store.image_path(sick):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return read_bytes(path)
 
@@ -260,7 +260,7 @@ async def test_a_picture_that_the_disk_does_not_give_ends_no_start_and_is_back_w
     await again.close()
 
 
-async def test_a_picture_larger_than_the_process_may_write_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
+async def test_an_image_above_the_process_file_size_limit_is_refused(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
     large = make_picture("PNG", width=600, height=600)
     assert len(large) > 100_000
@@ -286,7 +286,7 @@ def run_mount(*arguments: str) -> None:
 
 
 def unmount(folder: Path) -> None:
-    # Lazily: a test that failed may have left files open in it.
+    # --lazy, because a failed test may have left files open.
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
@@ -321,7 +321,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-async def test_a_full_disk_is_said_to_be_full_and_works_again_when_there_is_room(
+async def test_a_full_disk_is_reported_and_works_again_when_there_is_room(
     small_store: SnapshotStore, small_disk: Path
 ) -> None:
     kept = await save(small_store, 1)
@@ -339,21 +339,19 @@ async def test_a_full_disk_is_said_to_be_full_and_works_again_when_there_is_room
     assert await check_agreement(small_store) == [saved, kept]
 
 
-async def test_a_photo_can_be_deleted_on_a_disk_that_others_filled_to_the_last_byte(
-    small_store: SnapshotStore, small_disk: Path
-) -> None:
+async def test_a_photo_can_be_deleted_on_a_completely_full_disk(small_store: SnapshotStore, small_disk: Path) -> None:
     data = make_picture("PNG", width=200, height=200)
     gone, stays = await save(small_store, 1, data=data), await save(small_store, 2, data=data)
     fill(small_disk)
     assert await small_store.remove(gone.id)
-    assert await small_store.find_taken(gone.id) is not None
+    assert await small_store.find_name(gone.id) is not None
     assert await check_agreement(small_store) == [stays]
 
 
-async def test_a_disk_that_fills_up_at_any_byte_leaves_nothing_half_done(
+async def test_a_disk_that_fills_up_at_any_page_leaves_no_partial_save(
     small_store: SnapshotStore, small_disk: Path
 ) -> None:
-    """From no room at all, page by page, to just enough: first the files don't fit, in the end only the index."""
+    """The free space grows by pages, until only the index does not fit."""
     ballast = fill(small_disk)
     data = make_picture("PNG", width=100, height=100)
     details: list[str] = []
@@ -395,9 +393,9 @@ async def test_a_start_on_a_read_only_disk_names_the_folder(small_disk: Path) ->
         assert "\n" not in str(caught.value)
 
 
-async def test_a_disk_that_becomes_read_only_is_said_to_be_and_works_again(small_store: SnapshotStore) -> None:
+async def test_a_disk_that_becomes_read_only_is_reported_and_works_again(small_store: SnapshotStore) -> None:
     kept = await save(small_store, 1)
-    years = small_store.picture_path(kept).parent.parent.parent
+    years = small_store.image_path(kept).parent.parent.parent
     run_mount("--bind", str(years), str(years))
     try:
         run_mount("-o", "remount,bind,ro", str(years))
@@ -410,14 +408,14 @@ async def test_a_disk_that_becomes_read_only_is_said_to_be_and_works_again(small
     assert await check_agreement(small_store) == [saved, kept]
 
 
-async def test_a_folder_that_may_not_be_written_is_said_to_be(tmp_path: Path) -> None:
+async def test_a_folder_without_write_permission_is_reported(tmp_path: Path) -> None:
     probe = tmp_path / "probe"
     probe.mkdir(mode=0o500)
     if os.access(probe, os.W_OK):
         pytest.skip("permissions don't bind root")
     store = await open_store(tmp_path / "snapshots")
     kept = await save(store, 1)
-    day = store.picture_path(kept).parent
+    day = store.image_path(kept).parent
     day.chmod(0o500)
     with pytest.raises(StorageError, match="may not write"):
         await save(store, 2)
@@ -432,8 +430,8 @@ async def test_a_folder_that_may_not_be_written_is_said_to_be(tmp_path: Path) ->
     (tmp_path / "snapshots" / ".dog").chmod(0o700)
 
 
-async def test_a_folder_that_goes_away_is_missed_and_not_made_again(tmp_path: Path) -> None:
-    """It may be a disk that was taken out: what is saved in its place would be hidden when it comes back."""
+async def test_a_folder_that_disappears_is_reported_and_not_recreated(tmp_path: Path) -> None:
+    """It may be an unmounted disk, which would hide new files."""
     folder, away = tmp_path / "snapshots", tmp_path / "away"
     store = await open_store(folder)
     kept = await save(store, 1)
@@ -446,32 +444,32 @@ async def test_a_folder_that_goes_away_is_missed_and_not_made_again(tmp_path: Pa
     away.rename(folder)
     saved = await save(store, 3)
     assert await check_agreement(store) == [saved, kept]
-    assert inspect(store.picture_path(saved).read_bytes())
+    assert inspect(store.image_path(saved).read_bytes())
     await store.close()
 
 
-# ---- what a camera left, and folders that are not the same any more
+# ---- leftovers of a camera, and replaced folders
 
 
 @pytest.mark.usefixtures("deep")
-async def test_a_leftover_3000_folders_deep_ends_no_start(tmp_path: Path) -> None:
+async def test_a_leftover_3000_folders_deep_does_not_prevent_the_start(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
     await store.close()
-    dig(store.incoming / "deep", 3000, Path("file").touch)
+    make_deep_folders(store.incoming / "deep", 3000, Path("file").touch)
     again = await open_store(tmp_path)
     assert list(again.incoming.iterdir()) == []
     await again.close()
 
 
 def change_attribute(change: str, file: Path) -> bool:
-    """Make a file one that even root can't remove, or an ordinary one again. Returns whether that is possible."""
+    """Change a file's attribute with chattr. Return True if that is possible."""
     if os.geteuid() != 0 or not shutil.which("chattr"):
         return False
     return not subprocess.run(["chattr", change, str(file)], capture_output=True, check=False).returncode
 
 
 @pytest.mark.parametrize("name", ["epoch", "thumbnail", "writable", "camera/deep/file"])
-async def test_a_leftover_that_can_not_be_removed_is_named_once_and_ends_no_start(
+async def test_a_leftover_that_can_not_be_removed_is_logged_once(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await open_store(tmp_path)
@@ -497,7 +495,7 @@ async def test_a_leftover_that_can_not_be_removed_is_named_once_and_ends_no_star
 
 
 async def test_a_folder_that_was_replaced_is_not_saved_into(tmp_path: Path) -> None:
-    """Another server may have started on the new one."""
+    """Another server may use the new one."""
     folder = tmp_path / "snapshots"
     first = await open_store(folder)
     shutil.rmtree(folder)
@@ -512,7 +510,7 @@ async def test_a_folder_that_was_replaced_is_not_saved_into(tmp_path: Path) -> N
     await first.close()
 
 
-async def test_a_folder_made_anew_without_a_server_is_not_saved_into(tmp_path: Path) -> None:
+async def test_a_recreated_folder_without_a_server_is_not_saved_into(tmp_path: Path) -> None:
     store = await open_store(tmp_path / "snapshots")
     shutil.rmtree(tmp_path / "snapshots")
     (tmp_path / "snapshots" / ".dog" / "incoming").mkdir(parents=True)

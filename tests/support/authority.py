@@ -1,4 +1,4 @@
-"""A certificate authority for the tests of HTTPS."""
+"""A certificate authority for tests of HTTPS."""
 
 import ssl
 from pathlib import Path
@@ -14,7 +14,7 @@ NAMES = ("localhost", "127.0.0.1")
 
 
 class Authority:
-    """Issues certificates, and is trusted by `client`; each goes into the two files of the settings."""
+    """A certificate authority that `client` trusts."""
 
     def __init__(self, folder: Path) -> None:
         self._ca = trustme.CA()
@@ -30,17 +30,17 @@ class Authority:
         return self._ca.issue_cert(*NAMES, **options)
 
     def issue(self, **options: Any) -> bytes:
-        """Write a certificate and its key, each whole; the certificate as a client sees it."""
+        """Write a new certificate and its key. Return the certificate as DER."""
         leaf = self.make(**options)
-        self._put(self.key, leaf.private_key_pem.bytes())
+        self._write(self.key, leaf.private_key_pem.bytes())
         self.key.chmod(0o600)
-        self._put(self.certificate, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+        self._write(self.certificate, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
 
-    def _put(self, path: Path, data: bytes) -> None:
-        beside = path.with_suffix(".new")
-        beside.write_bytes(data)
-        beside.replace(path)
+    def _write(self, path: Path, data: bytes) -> None:
+        temp_path = path.with_suffix(".new")
+        temp_path.write_bytes(data)
+        temp_path.replace(path)
 
     def settings(self, **more: Any) -> Settings:
         return Settings(tls_certificate=self.certificate, tls_key=self.key, **more)

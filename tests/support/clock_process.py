@@ -1,7 +1,7 @@
 """`dog ARGUMENTS`, with a wall clock and a kernel that the test sets.
 
-The variable TEST_CLOCK names a JSON file, which is read at each look: `days` that the wall clock differs from the true
-one, and if the kernel says that it is `synchronised`.
+The variable TEST_CLOCK names a JSON file, which is read at each call. `days` is the wall clock's difference from the
+true one, and `synchronised` the kernel's report.
 """
 
 import datetime as dt
@@ -28,7 +28,7 @@ def _is_synchronised() -> bool:
 
 
 if __name__ == "__main__":
-    # Before anything else imports them.
+    # Before other modules import them.
     clock.utc_now = _utc_now
     clock.is_synchronised = _is_synchronised
     from dog.cli import main

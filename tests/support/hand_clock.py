@@ -1,4 +1,4 @@
-"""A wall clock, a clock that nobody sets and a kernel's word, all three in the test's hand."""
+"""A wall clock, a monotonic clock and a kernel state that the test sets."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ DAY = dt.timedelta(days=1)
 
 
 class HandClock:
-    """What a `Clock` is made of. `make` gives a new one, as a start of the service does."""
+    """The parts of a `Clock`. `make` returns a new one for each start."""
 
     def __init__(self, now: dt.datetime = NOW) -> None:
         self.now = now
@@ -22,10 +22,10 @@ class HandClock:
         return Clock(now=lambda: self.now, elapsed=lambda: self.elapsed, synchronised=lambda: self.synchronised)
 
     def pass_time(self, duration: dt.timedelta) -> None:
-        """Time passes, and both clocks count it."""
+        """Advance both clocks."""
         self.now += duration
         self.elapsed += duration.total_seconds()
 
     def jump(self, days: float) -> None:
-        """Somebody sets the wall clock."""
+        """Set the wall clock ahead or back."""
         self.now += days * DAY

@@ -1,9 +1,9 @@
-"""A process that rebuilds an index and is killed meanwhile: `rebuilding_process KIND ALBUM ...`.
+"""A process that rebuilds an index and is killed: `rebuilding_process KIND ALBUM ...`.
 
-`rebuild ALBUM FOLDER` dies of SIGKILL just before the first call that touches an index, then before the second, and so
-on, each time in a process and a copy of the album of its own, and prints the copies; the last one lived to the end.
-`start` does the same to a start of the server, and `set_aside` to the part of both that puts the old index aside.
-`fill ALBUM` makes an album of four photos, one of which was deleted, one pinned and one given away, and is killed then.
+`rebuild ALBUM FOLDER` gets SIGKILL just before the first call that touches an index, then before the second, and so on,
+each time in a new process with a copy of the album. It prints the copies; the last process completes. `start` does the
+same to a start of the server, and `set_aside` to setting the old index aside. `fill ALBUM` makes an album of four
+photos (one deleted, one pinned, one shared) and is killed then.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
 from dog.snapshots.index_replacement import RebuiltIndex, set_aside
@@ -28,28 +28,28 @@ ALL_STEPS = (
     (os, "unlink"),
     (sqlite3, "connect"),
     (Index, "close"),
-    (DurableFacts, "_carry_over"),
-    (RebuiltIndex, "settle"),
+    (DurableFacts, "_carry_over_table"),
+    (RebuiltIndex, "finish"),
 )
 
 
-class Silence:
+class NoProgress:
     def begin(self, total: int) -> None: ...
 
     def advance(self, by: int) -> None: ...
 
 
 def rebuild(root: Path) -> Rebuilding:
-    """An index that is made again, whatever is found."""
-    rebuilding = Rebuilding(root, Silence())
+    """Rebuild an index and ignore the findings."""
+    rebuilding = Rebuilding(root, NoProgress())
     list(rebuilding.run())
     return rebuilding
 
 
 def start(root: Path) -> None:
-    """As a server does."""
-    with closing(Archive(root)) as archive:
-        archive.open()
+    """Open and close an album, as a server does."""
+    with closing(Album(root)) as album:
+        album.open()
 
 
 ACTS: dict[str, Callable[[Path], object]] = {
@@ -76,18 +76,18 @@ def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> No
 
 
 def fill(root: Path) -> None:
-    with closing(Archive(root)) as archive:
-        archive.open()
-        photos = [save(archive, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
-    archive = Archive(root)
-    archive.open()
-    photos.append(save(archive, 4, MOMENT))
-    with archive._indexed() as index:
-        with index.ledger.durably():
-            index.ledger.pin(photos[0].id, True)
-        index.ledger.share(photos[1].id, MOMENT, MOMENT + dt.timedelta(days=1))
-        index.ledger.secret()
-    archive.remove([photos[3].id])
+    with closing(Album(root)) as album:
+        album.open()
+        photos = [save(album, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
+    album = Album(root)
+    album.open()
+    photos.append(save(album, 4, MOMENT))
+    with album._use_index() as index:
+        with index.facts.synced_transaction():
+            index.facts.set_pinned(photos[0].id, True)
+        index.facts.share(photos[1].id, MOMENT, MOMENT + dt.timedelta(days=1))
+        index.facts.secret()
+    album.remove([photos[3].id])
     os.kill(os.getpid(), signal.SIGKILL)
 
 

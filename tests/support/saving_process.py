@@ -1,8 +1,8 @@
-"""A process that saves pictures and is killed at it: `python -m tests.support.saving_process steps|forever FOLDER`.
+"""A process that saves images and is killed: `saving_process steps|forever FOLDER`.
 
-`steps` dies of SIGKILL just before the first call that touches the disk, then before the second, and so on, each time
-in a process and a folder of its own, and prints the folders; the last one lived to the end. `forever` saves into one
-folder, and prints the id of each snapshot when it is saved.
+`steps` gets SIGKILL just before the first call that touches the disk, then before the second, and so on, each time in a
+new process with its own folder. It prints the folders; the last process completes. `forever` saves into one folder, and
+prints the id of each saved snapshot.
 """
 
 import datetime as dt
@@ -16,10 +16,10 @@ from typing import Any
 
 from dog.images import inspect
 from dog.snapshots import Snapshot
-from dog.snapshots.album import Archive
+from dog.snapshots.album import Album
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName, from_milliseconds, milliseconds
-from dog.snapshots.reconcile import describe
+from dog.snapshots.names import SnapshotName, from_milliseconds, to_milliseconds
+from dog.snapshots.reconcile import make_snapshot
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
@@ -27,7 +27,7 @@ STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace
 
 
 def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
-    """Let this process be killed before the call of this number, counted over all kinds of them."""
+    """Kill this process before the call with this number, of all `steps`."""
     count = 0
 
     def count_calls(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,21 +44,21 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
         setattr(owner, name, count_calls(getattr(owner, name)))
 
 
-def save(archive: Archive, capture: int, captured_at: dt.datetime) -> Snapshot:
+def save(album: Album, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
     picture = inspect(data)
-    taken = SnapshotName(archive.make_free_id(), "test", capture, from_milliseconds(milliseconds(captured_at)), "jpg")
-    snapshot = describe(taken, picture, len(data), hashlib.sha256(data).hexdigest())
-    archive.save(archive.stage(data), snapshot, picture.thumbnail)
+    name = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
+    snapshot = make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest())
+    album.save(album.stage(data), snapshot, picture.thumbnail)
     return snapshot
 
 
 def save_once(folder: Path, step: int) -> None:
-    archive = Archive(folder)
-    archive.open()
-    save(archive, 1, MOMENT)
+    album = Album(folder)
+    album.open()
+    save(album, 1, MOMENT)
     die_before(step)
-    save(archive, 2, MOMENT + dt.timedelta(days=40))
+    save(album, 2, MOMENT + dt.timedelta(days=40))
     os._exit(0)
 
 
@@ -75,11 +75,11 @@ def save_by_steps(folder: Path) -> None:
 
 
 def save_forever(folder: Path) -> None:
-    archive = Archive(folder)
-    archive.open()
+    album = Album(folder)
+    album.open()
     while True:
-        capture = archive.last_capture + 1
-        snapshot = save(archive, capture, dt.datetime.now(dt.UTC))
+        capture = album.last_capture + 1
+        snapshot = save(album, capture, dt.datetime.now(dt.UTC))
         print(snapshot.id, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A real nginx or Caddy before a real server, with the files of deploy/ as they are, but for ports and paths."""
+"""A real nginx or Caddy in front of a server, with deploy/'s files."""
 
 import http.client
 import os
@@ -28,7 +28,7 @@ NGINX = shutil.which("nginx", path=PATH)
 CADDY = shutil.which("caddy", path=PATH)
 NAME, OTHER = "dog.example.org", "www.example.org"
 HERE = "127.0.0.1"
-HANDSHAKES = 3
+MAX_HANDSHAKES = 3
 MAIN = """daemon off;
 pid {folder}/pid;
 error_log stderr notice;
@@ -52,7 +52,7 @@ def needs(kind: str) -> pytest.MarkDecorator:
 
 
 class Site(NamedTuple):
-    """What a visitor sees of the service: a name, a port, and the path that it is below."""
+    """The public URL of the service: a name, a port and a path prefix."""
 
     name: str
     port: int
@@ -69,10 +69,10 @@ class Site(NamedTuple):
         return self.origin + self.path
 
     def open(self, address: str = HERE) -> ssl.SSLSocket:
-        """A connection by TLS, from that address."""
-        return self.trusted.wrap_socket(self._come(address), server_hostname=self.name)
+        """Open a TLS connection from a client address."""
+        return self.trusted.wrap_socket(self._connect_tcp(address), server_hostname=self.name)
 
-    def _come(self, address: str) -> socket.socket:
+    def _connect_tcp(self, address: str) -> socket.socket:
         return socket.create_connection((HERE, self.port), timeout=20, source_address=(address, 0))
 
     def ask(
@@ -83,7 +83,7 @@ class Site(NamedTuple):
         address: str = HERE,
         form: Mapping[str, str] | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer and its body."""
+        """Send a request. Return the response and its body."""
         with closing(self.begin(path, method, headers, address, form)) as connection:
             answer = connection.getresponse()
             return answer, answer.read()
@@ -96,7 +96,7 @@ class Site(NamedTuple):
         address: str = HERE,
         form: Mapping[str, str] | None = None,
     ) -> http.client.HTTPConnection:
-        """A request that was sent, on a connection of its own."""
+        """Send a request on a new connection, and return the connection."""
         connection = http.client.HTTPConnection(self.name, self.port, timeout=20)
         connection.sock = self.open(address)
         fields = {"Host": f"{self.name}:{self.port}", **(headers or {})}
@@ -109,27 +109,28 @@ class Site(NamedTuple):
     def watch(
         self, origin: str | None = None, address: str = HERE, headers: Mapping[str, str] | None = None
     ) -> ClientConnection:
-        """Connect a viewer; its page is of this site, unless another origin is given.
+        """Connect a viewer from this site's page, or from another origin.
 
-        websockets' synchronous client over TLS sometimes misses a response that the service has sent, so that it times
-        out; it tries again then.
+        websockets' synchronous client over TLS sometimes misses a response and times out. Then connect again.
         """
-        said = Origin(origin or self.origin)
+        page_origin = Origin(origin or self.origin)
         url = f"wss://{self.name}:{self.port}{self.path}/ws"
-        for _ in range(HANDSHAKES - 1):
+        for _ in range(MAX_HANDSHAKES - 1):
             with suppress(TimeoutError):
-                return self._connect(url, address, said, headers)
-        return self._connect(url, address, said, headers)
+                return self._connect(url, address, page_origin, headers)
+        return self._connect(url, address, page_origin, headers)
 
     def _connect(self, url: str, address: str, origin: Origin, headers: Mapping[str, str] | None) -> ClientConnection:
-        return connect(url, sock=self._come(address), ssl=self.trusted, origin=origin, additional_headers=headers)
+        return connect(
+            url, sock=self._connect_tcp(address), ssl=self.trusted, origin=origin, additional_headers=headers
+        )
 
 
 @contextmanager
 def site(
     kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True, way: str = "--open"
 ) -> Iterator[Site]:
-    """The service behind nginx or Caddy, at a name of its own or `below` the path of another site."""
+    """Run the service behind nginx or Caddy, perhaps `below` a path."""
     name, path = (OTHER, "/cam") if below else (NAME, "")
     plain, secure = _find_ports(2)
     public = f"https://{name}:{secure}{path}"
@@ -151,7 +152,7 @@ def site(
 def proxy_before(
     port: int, kind: str, folder: Path, plain: int, secure: int, authority: trustme.CA | None = None
 ) -> Iterator[None]:
-    """nginx or Caddy before the server at that port, listening on the other two."""
+    """Run nginx or Caddy in front of `port`, on two other ports."""
     certificate = (authority or trustme.CA()).issue_cert(NAME, OTHER)
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
     paths = {"/etc/dog/certificate.pem": f"{folder}/both.pem", "/etc/dog/key.pem": f"{folder}/both.pem"}
@@ -179,14 +180,14 @@ def proxy_before(
         stack.enter_context(process.stderr)
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
-        said = []
+        output = []
         for line in process.stderr:
-            said.append(line)
+            output.append(line)
             if ready in line:
                 break
         else:
-            raise AssertionError("".join(said))
-        reading = threading.Thread(target=said.extend, args=(process.stderr,))  # so that the pipe never fills
+            raise AssertionError("".join(output))
+        reading = threading.Thread(target=output.extend, args=(process.stderr,))  # keeps the pipe from filling
         reading.start()
         stack.callback(reading.join, 20)
         stack.callback(process.wait, 20)
@@ -203,7 +204,7 @@ def _change(name: str, changes: dict[str, str]) -> str:
 
 
 def _find_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return free ports."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.create_server((HERE, 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in held]

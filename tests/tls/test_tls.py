@@ -1,4 +1,4 @@
-"""HTTPS by the service itself: its certificates, as processes; its connections, in the test's own loop."""
+"""HTTPS without a proxy: certificates, connections and the transport."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ import dog.client
 from dog.push.hub import MAX_BACKLOG_BYTES
 from dog.settings import Settings
 from dog.tls import Tls, make_tls
-from dog.tls.self_signed import make_certificate, read_name
+from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
 from dog.web.connections.connection import CONNECTIONS, MAX_HEAD_BYTES
@@ -41,18 +41,18 @@ from tests.support.viewers import make_event
 from tests.web.test_connections import (
     HERE,
     REQUEST,
-    REST,
-    WAYS_OUT,
+    REQUEST_END,
+    WAYS_TO_END,
     Client,
     Guarded,
-    _say_goodbye_with_the_handshake,
+    _close_with_the_handshake,
     _shut_down_the_sending_half,
-    ask_and_read_nothing,
+    request_and_read_nothing,
 )
 from tests.web.test_shutdown import read_close_code, read_until
 from tests.web.test_websocket import UPGRADE, mask
 
-SOON = dt.timedelta(days=13)
+EXPIRY_WARNING_TIME = dt.timedelta(days=13)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve_https(tmp_path: Path, authority: Authority) -> Iterator[Serve]:
-    """`serve_https()`: a server with the authority's certificate, once it listens."""
+    """Start a server with the authority's certificate: `serve_https()`."""
     servers: list[ServerProcess] = []
 
     def start(*arguments: str) -> ServerProcess:
@@ -81,8 +81,8 @@ def serve_https(tmp_path: Path, authority: Authority) -> Iterator[Serve]:
         assert "Traceback" not in server.stderr, server.stderr
 
 
-def see_certificate(server: ServerProcess, client: ssl.SSLContext) -> bytes:
-    """What a new connection is shown."""
+def get_certificate(server: ServerProcess, client: ssl.SSLContext) -> bytes:
+    """Return the certificate of a new connection."""
     with shake_hands(server, client) as connection:
         certificate = connection.getpeercert(binary_form=True)
     assert certificate is not None
@@ -157,27 +157,27 @@ def write_encrypted_key(authority: Authority) -> None:
     )
 
 
-def write_ended(authority: Authority) -> None:
+def write_expired(authority: Authority) -> None:
     authority.issue(not_after=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1))
 
 
 WRONG = [
-    (write_missing, "tls-certificate", r"can't be read: no such file or directory; name a file that can"),
-    (write_no_key, "tls-key", r"can't be read: no such file or directory; name a file that can"),
-    (write_folder, "tls-certificate", r"can't be read: .*; name a file that can"),
-    (write_pipe, "tls-key", r"can't be read: it is not a regular file; name a file that can"),
-    (write_no_pem, "tls-certificate", r"has no certificate in PEM; name a file that has"),
-    (write_certificate_as_key, "tls-key", r"has no private key in PEM; name a file that has"),
-    (write_damaged, "tls-certificate", r"make or fetch it anew"),
-    (write_other_key, "tls-key", r"is not that of the certificate in .*; name its own"),
-    (write_key_of_another_kind, "tls-key", r"is not that of the certificate in .*; name its own"),
-    (write_encrypted_key, "tls-key", r"is encrypted, .*; openssl pkey writes one without"),
-    (write_ended, "tls-certificate", r"has ended on \d{4}-\d\d-\d\d; renew it"),
+    (write_missing, "tls-certificate", r"can't be read: no such file or directory\. Name a file that can be read"),
+    (write_no_key, "tls-key", r"can't be read: no such file or directory\. Name a file that can be read"),
+    (write_folder, "tls-certificate", r"can't be read: .*\. Name a file that can be read"),
+    (write_pipe, "tls-key", r"can't be read: it is not a regular file\. Name a file that can be read"),
+    (write_no_pem, "tls-certificate", r"contains no certificate in PEM format\. Name a file that does\."),
+    (write_certificate_as_key, "tls-key", r"contains no private key in PEM format\. Name a file that does\."),
+    (write_damaged, "tls-certificate", r"Make or fetch a new certificate\."),
+    (write_other_key, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
+    (write_key_of_another_kind, "tls-key", r"does not belong to the certificate in .*\. Name the right one\."),
+    (write_encrypted_key, "tls-key", r"is encrypted with a password\. Decrypt it with openssl pkey\."),
+    (write_expired, "tls-certificate", r"expired on \d{4}-\d\d-\d\d\. Renew it"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "flag", "said"), WRONG, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_certificate_that_can_not_be_used_ends_the_start_with_one_line(
+def test_an_unusable_certificate_fails_the_start_with_one_line(
     spoil: Callable[[Authority], None], flag: str, said: str, authority: Authority, tmp_path: Path
 ) -> None:
     authority.issue()
@@ -187,27 +187,26 @@ def test_a_certificate_that_can_not_be_used_ends_the_start_with_one_line(
     assert re.fullmatch(rf"dog: --{flag} \(command line\): .*{said}.*\n", ended.stderr), ended.stderr
 
 
-def test_a_key_in_no_file_or_without_a_certificate_is_told_so(authority: Authority, tmp_path: Path) -> None:
+def test_a_missing_key_or_certificate_fails_the_start(authority: Authority, tmp_path: Path) -> None:
     authority.issue()
     without_key = run_dog("serve", "--tls-certificate", str(authority.certificate), cwd=tmp_path)
     assert without_key.returncode == 2
-    assert "has no private key in PEM; name its file with tls_key" in without_key.stderr
+    assert "contains no private key in PEM format. Name its file with tls_key." in without_key.stderr
     alone = run_dog("serve", "--tls-key", str(authority.key), cwd=tmp_path)
     assert alone.returncode == 2
     assert (
-        "dog: --tls-key (command line): there is no certificate to it; name its file with tls_certificate"
-        in alone.stderr
+        "dog: --tls-key (command line): the key has no certificate. Name its file with tls_certificate." in alone.stderr
     )
 
 
-def test_the_key_may_stand_in_the_certificate_s_file(authority: Authority) -> None:
+def test_the_key_may_be_in_the_certificates_file(authority: Authority) -> None:
     authority.certificate.write_bytes(authority.make().private_key_and_cert_chain_pem.bytes())
     assert make_tls(Settings(tls_certificate=authority.certificate)) is not None
     assert make_tls(Settings()) is None
 
 
 @pytest.mark.parametrize("year", [2049, 2050], ids=["as UTCTime", "as GeneralizedTime"])
-def test_begin_and_end_of_a_certificate_are_read_whatever_the_century(authority: Authority, year: int) -> None:
+def test_the_validity_of_a_certificate_is_read_in_both_time_formats(authority: Authority, year: int) -> None:
     begins_at = dt.datetime(1999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
     ends_at = dt.datetime(year, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
     authority.issue(not_before=begins_at, not_after=ends_at)
@@ -215,17 +214,17 @@ def test_begin_and_end_of_a_certificate_are_read_whatever_the_century(authority:
     assert (loaded.begins_at, loaded.ends_at) == (begins_at, ends_at)
 
 
-def test_a_certificate_that_dog_cert_made_is_as_good_as_any(authority: Authority) -> None:
-    made = make_certificate("itself", [read_name("localhost")])
+def test_a_certificate_of_dog_cert_can_be_loaded(authority: Authority) -> None:
+    made = make_certificate("own", [parse_name("localhost")])
     authority.certificate.write_bytes(made.certificate)
     authority.key.write_bytes(made.key)
     assert Tls(authority.settings())._loaded.ends_at == made.ends_at
 
 
-# ---- what is spoken
+# ---- protocols
 
 
-def test_the_page_the_push_and_a_photo_come_by_https(serve_https: Serve, authority: Authority) -> None:
+def test_https_serves_the_page_the_push_and_a_photo(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     assert b"<html" in fetch(server, "/", authority.client)
@@ -236,7 +235,7 @@ def test_the_page_the_push_and_a_photo_come_by_https(serve_https: Serve, authori
     assert server.stop() == 0
 
 
-def test_it_speaks_tls_1_2_and_1_3_and_http_1_1_alone_and_resumes_nothing(
+def test_the_server_accepts_only_tls_1_2_and_1_3_and_http_1_1_without_session_resumption(
     serve_https: Serve, authority: Authority
 ) -> None:
     authority.issue()
@@ -251,7 +250,7 @@ def test_it_speaks_tls_1_2_and_1_3_and_http_1_1_alone_and_resumes_nothing(
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
             while connection.recv(4096):
-                pass  # to the server's goodbye: without one this raises SSLEOFError
+                pass  # until close_notify; without one this raises SSLEOFError
             assert connection.session is None or not connection.session.has_ticket
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
@@ -264,7 +263,7 @@ def test_it_speaks_tls_1_2_and_1_3_and_http_1_1_alone_and_resumes_nothing(
         shake_hands(server, old)
 
 
-def test_who_speaks_http_to_it_is_told_in_http(serve_https: Serve, authority: Authority) -> None:
+def test_plain_http_gets_a_400_in_plain_http(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     with socket.create_connection((HERE, server.port), timeout=20) as connection:
@@ -276,35 +275,33 @@ def test_who_speaks_http_to_it_is_told_in_http(serve_https: Serve, authority: Au
     assert b"https://" in body
 
 
-def test_the_end_sends_viewers_away_with_1012_and_says_goodbye(serve_https: Serve, authority: Authority) -> None:
+def test_shutdown_closes_viewers_with_1012_and_sends_close_notify(serve_https: Serve, authority: Authority) -> None:
     authority.issue()
     server = serve_https()
     with watch(server, authority.client) as viewer, shake_hands(server, authority.client) as script:
         script.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        heard = script.recv(65536)
-        while b"event: hello" not in heard:
-            heard += script.recv(65536)
+        received = script.recv(65536)
+        while b"event: hello" not in received:
+            received += script.recv(65536)
         server.send(signal.SIGTERM)
         assert read_close_code(viewer) == 1012
         while script.recv(65536):
-            pass  # an end without the goodbye would raise SSLEOFError
+            pass  # an end without close_notify would raise SSLEOFError
         assert server.wait() == 0
 
 
-# ---- those who ask it
+# ---- clients
 
 
 @pytest.fixture
 def made(authority: Authority, tmp_path: Path) -> Path:
-    """A certificate that nobody vouches for, to be served with."""
+    """A self-signed certificate of `dog cert`."""
     files = ("--certificate", str(authority.certificate), "--key", str(authority.key))
     assert run_dog("cert", *files, cwd=tmp_path).returncode == 0
     return authority.certificate
 
 
-def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
-    serve_https: Serve, made: Path, tmp_path: Path
-) -> None:
+def test_the_commands_trust_only_the_given_certificate(serve_https: Serve, made: Path, tmp_path: Path) -> None:
     server = serve_https()
     trust = ("--certificate", str(made))
     untrusting = run_dog("snap", server.url, cwd=tmp_path)
@@ -328,12 +325,12 @@ def test_the_commands_trust_the_certificate_that_they_are_given_and_no_other(
     wrong = run_dog("watch", server.url, "--certificate", __file__, cwd=tmp_path)
     assert wrong.returncode == 2
     assert re.fullmatch(r"dog: .*--certificate.* contains no certificate in PEM format\. Name one .*\n", wrong.stderr)
-    other = make_certificate("another", [read_name("localhost"), read_name(HERE)])
+    other = make_certificate("another", [parse_name("localhost"), parse_name(HERE)])
     (tmp_path / "other.pem").write_bytes(other.certificate)
     assert run_dog("gallery", server.url, "--certificate", "other.pem", cwd=tmp_path).returncode == 3
 
 
-async def test_a_client_that_trusts_the_certificate_hears_what_happens(serve_https: Serve, made: Path) -> None:
+async def test_a_client_with_the_certificate_receives_events(serve_https: Serve, made: Path) -> None:
     server = await asyncio.to_thread(serve_https)
     async with dog.client.Client(server.url, certificate=made) as client:
         async for event in client.events():
@@ -346,22 +343,22 @@ async def test_a_client_that_trusts_the_certificate_hears_what_happens(serve_htt
         dog.client.Client(server.url, certificate=__file__)
 
 
-# ---- the next certificate
+# ---- reloading
 
 
 @pytest.mark.parametrize("by", ["SIGHUP", "the file alone"])
-def test_a_new_certificate_is_shown_to_whoever_comes_and_a_viewer_stays(
+def test_a_new_certificate_is_used_for_new_connections_and_viewers_stay(
     by: str, serve_https: Serve, authority: Authority
 ) -> None:
     first = authority.issue()
     server = serve_https()
     with watch(server, authority.client) as viewer:
-        assert see_certificate(server, authority.client) == first
+        assert get_certificate(server, authority.client) == first
         second = authority.issue()
         if by == "SIGHUP":
             server.send(signal.SIGHUP)
-        server.wait_for(r"The certificate was read again; it ends on \d{4}-\d\d-\d\d")
-        assert see_certificate(server, authority.client) == second != first
+        server.wait_for(r"The certificate was loaded again\. It expires on \d{4}-\d\d-\d\d\.")
+        assert get_certificate(server, authority.client) == second != first
         viewer.send('{"type":"capture"}')
         assert read_until(viewer, "ready")["seq"] == 2
         with watch(server, authority.client) as another:
@@ -369,130 +366,128 @@ def test_a_new_certificate_is_shown_to_whoever_comes_and_a_viewer_stays(
     assert server.stop() == 0
 
 
-def test_sighup_reads_the_certificate_again_also_where_nothing_has_changed(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_sighup_reloads_an_unchanged_certificate(serve_https: Serve, authority: Authority) -> None:
     first = authority.issue()
     server = serve_https()
     server.send(signal.SIGHUP)
-    server.wait_for("The certificate was read again")
-    assert see_certificate(server, authority.client) == first
+    server.wait_for("The certificate was loaded again")
+    assert get_certificate(server, authority.client) == first
 
 
-def test_a_new_certificate_that_can_not_be_used_is_an_error_in_the_log_and_the_old_one_stays(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_an_unusable_new_certificate_is_logged_and_the_old_one_stays(serve_https: Serve, authority: Authority) -> None:
     first = authority.issue()
     server = serve_https()
     write_other_key(authority)
-    server.wait_for(r"ERROR .*--tls-key \(command line\): .* is not that .*; the certificate from before stays in use")
-    assert see_certificate(server, authority.client) == first
+    server.wait_for(
+        r"ERROR .*--tls-key \(command line\): .* does not belong .* The previous certificate stays in use\."
+    )
+    assert get_certificate(server, authority.client) == first
     authority.certificate.unlink()
     server.wait_for(r"ERROR .*--tls-certificate \(command line\): .* can't be read: no such file")
-    assert see_certificate(server, authority.client) == first
+    assert get_certificate(server, authority.client) == first
     second = authority.issue()
-    server.wait_for("The certificate was read again")
-    assert see_certificate(server, authority.client) == second
+    server.wait_for("The certificate was loaded again")
+    assert get_certificate(server, authority.client) == second
     assert server.stop() == 0
 
 
-def test_a_certificate_that_ends_soon_is_a_warning_at_the_start_and_when_it_is_read_again(
+def test_a_certificate_that_expires_soon_is_a_warning_at_the_start_and_at_a_reload(
     serve_https: Serve, authority: Authority
 ) -> None:
-    ends_at = dt.datetime.now(dt.UTC) + SOON
+    ends_at = dt.datetime.now(dt.UTC) + EXPIRY_WARNING_TIME
     authority.issue(not_after=ends_at)
     server = serve_https()
-    warning = rf"WARNING .*The certificate ends on {ends_at.date()}: renew it"
+    warning = rf"WARNING .*The certificate expires on {ends_at.date()}\. Renew it"
     server.wait_for(warning)
     server.send(signal.SIGHUP)
-    server.wait_for(rf"(?s){warning}.*read again.*{warning}")
+    server.wait_for(rf"(?s){warning}.*loaded again.*{warning}")
     authority.issue()
-    server.wait_for(r"(?s)read again.*read again")
+    server.wait_for(r"(?s)loaded again.*loaded again")
     assert server.stop() == 0
     assert len(re.findall(warning, server.stderr)) == 2
 
 
-def test_a_certificate_of_tomorrow_is_served_with_a_warning_for_the_clock_may_be_wrong(
-    serve_https: Serve, authority: Authority
-) -> None:
+def test_a_certificate_that_is_not_valid_yet_is_used_with_a_warning(serve_https: Serve, authority: Authority) -> None:
     tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     authority.issue(not_before=tomorrow)
     server = serve_https()
-    server.wait_for(rf"WARNING .*good only from {tomorrow.date()} on; is the clock right\?")
+    server.wait_for(rf"WARNING .*not valid before {tomorrow.date()}\. Check the clock\.")
     with pytest.raises(ssl.SSLCertVerificationError, match="not yet valid"):
         shake_hands(server, authority.client)
 
 
-def test_a_key_that_everybody_can_read_is_a_warning(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_world_readable_key_is_a_warning(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
     authority.issue()
     for mode, warnings in ((0o640, 0), (0o644, 1)):
         authority.key.chmod(mode)
         Tls(authority.settings())
         assert len(caplog.messages) == warnings
-    assert caplog.messages == [f"{authority.key} can be read by everybody on this computer; chmod 600 ends that"]
+    assert caplog.messages == [
+        f"Everybody on this computer can read the key in {authority.key}. Run: chmod 600 {authority.key}"
+    ]
 
 
-async def test_a_certificate_whose_end_comes_near_while_it_is_served_is_a_warning_once(
+async def test_an_expiry_that_comes_near_while_the_server_runs_is_one_warning(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dog.tls.certificate.LOOK", 0.001)
+    monkeypatch.setattr("dog.tls.certificate.POLL_INTERVAL_SECONDS", 0.001)
     authority.issue(not_after=dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
     tls = Tls(authority.settings())
     assert caplog.messages == []
     running = asyncio.create_task(tls.run())
-    monkeypatch.setattr("dog.tls.certificate.SOON", dt.timedelta(days=30))
+    monkeypatch.setattr("dog.tls.certificate.EXPIRY_WARNING_TIME", dt.timedelta(days=30))
     await until(lambda: bool(caplog.messages))
     authority.issue()
     caplog.set_level("INFO", "dog")
-    await until(lambda: "was read again" in caplog.messages[-1])
+    await until(lambda: "was loaded again" in caplog.messages[-1])
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     running.cancel()
 
 
-def test_a_sighup_at_any_moment_of_the_start_ends_nothing(tmp_path: Path) -> None:
+def test_a_sighup_during_the_start_does_not_end_the_server(tmp_path: Path) -> None:
     server = ServerProcess("--log-level", "debug", cwd=tmp_path).launch()
     try:
         sent = 0
-        while "asyncio" not in server.stderr:  # its first line, from before there is anything to reload
+        while "asyncio" not in server.stderr:  # its first log line, before anything can be reloaded
             if caught(server.pid, signal.SIGHUP):
                 server.send(signal.SIGHUP)
                 sent += 1
-        assert sent, "there was none who would have heard it"
+        assert sent, "no SIGHUP was sent"
         server.wait_for(r"D\.O\.G\. is at ", 30)
     finally:
         server.kill()
 
 
 def caught(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal by now."""
+    """Return True if the process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     return bool(int(re.findall(r"SigCgt:\t(\w+)", status)[0], 16) & 1 << number - 1)
 
 
-def test_without_tls_sighup_ends_nothing_and_says_that_there_is_nothing_to_reload(tmp_path: Path) -> None:
+def test_sighup_without_tls_is_logged_and_does_not_end_the_server(tmp_path: Path) -> None:
     server = ServerProcess(cwd=tmp_path).start()
     try:
         server.send(signal.SIGHUP)
-        server.wait_for("SIGHUP: there is no certificate to read again")
+        server.wait_for("SIGHUP reloads only a certificate")
         assert urllib.request.urlopen(f"{server.url}/healthz", timeout=20).status == 200
         assert server.stop() == 0
     finally:
         server.kill()
 
 
-# ---- connections and their places
+# ---- connections
 
 
 class Secured(Guarded):
-    """The service behind its guard and under TLS."""
+    """The service with its connection guard and TLS."""
 
     client_context: ssl.SSLContext
 
     async def knock(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, and say nothing."""
+        """Connect without a handshake."""
         return await asyncio.open_connection(HERE, self.port)
 
-    async def come(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
+    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
         connection = socket.socket()
         connection.setblocking(False)
         if receive_buffer:
@@ -513,7 +508,7 @@ class Secure(Protocol):
 
 @pytest.fixture
 async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
-    """`await secure(max_connections=3)`: the service with those settings, as dog.web.server has it listen."""
+    """Start the service with these settings: `secure(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
     authority.issue()
@@ -528,7 +523,7 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
         assert runner.server is not None
         connections = app[CONNECTIONS]
         server = await asyncio.get_running_loop().create_server(
-            connections.guard(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
+            connections.make_protocol_factory(runner.server, make_tls(chosen)), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
         secured = Secured(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
@@ -541,16 +536,16 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
             client.writer.transport.abort()
 
 
-async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
+async def test_an_unfinished_handshake_takes_a_place_and_times_out(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured = await secure(max_connections_per_address=2)
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     _, staying = await secured.knock()
     await until(lambda: secured.connections.count == 1)
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 0.2)
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 0.2)
     reader, writer = await secured.knock()
-    writer.write(b"\x16\x03\x01")  # the beginning of a beginning
+    writer.write(b"\x16\x03\x01")  # part of a ClientHello
     await until(lambda: secured.connections.count == 2)
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
@@ -560,54 +555,52 @@ async def test_who_never_finishes_the_handshake_takes_a_place_and_is_cut_off(
     writer.close()
 
 
-async def test_one_too_many_is_told_503_under_tls(secure: Secure) -> None:
+async def test_a_connection_beyond_the_limit_gets_503_over_tls(secure: Secure) -> None:
     secured = await secure(max_connections=1)
-    busy = await secured.begin()
+    busy = await secured.begin_request()
     for _ in range(3):
-        client = await secured.come()
-        assert await client.ask() == 503
+        client = await secured.connect_client()
+        assert await client.request() == 503
         assert await client.reader.read() == b""
         client.close()
     await until(lambda: len(secured.connections._refused) == 0)
     assert secured.count_refused("total") == 3
-    assert await busy.ask(REST) == 200
+    assert await busy.request(REQUEST_END) == 200
 
 
-async def test_a_handshake_gives_way_to_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
+async def test_an_open_handshake_is_closed_for_a_request(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.tls.transport.HANDSHAKE_TIMEOUT_SECONDS", 1000.0)
     secured = await secure(max_connections=1)
     reader, writer = await secured.knock()
     await until(lambda: secured.connections.count == 1)
-    assert await (await secured.come()).ask() == 200
+    assert await (await secured.connect_client()).request() == 200
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
     writer.close()
 
 
 @pytest.mark.parametrize("size", [0, 5_000_000])
-async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first(secure: Secure, size: int) -> None:
+async def test_a_client_that_sends_its_whole_request_first_can_read_the_503(secure: Secure, size: int) -> None:
     secured = await secure(max_connections=1)
-    await secured.begin()
+    await secured.begin_request()
     for _ in range(5):
-        client = await secured.come()
-        await client.say(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-        assert (await client.read_answer())[0] == 503
+        client = await secured.connect_client()
+        await client.send(b"POST /api/captures HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        assert (await client.read_response())[0] == 503
         assert await client.reader.read() == b""
         client.close()
 
 
-async def test_handshakes_of_those_who_are_refused_are_bounded_too(
-    secure: Secure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_handshakes_of_refused_connections_are_limited(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
     secured = await secure(max_connections=1)
     monkeypatch.setattr("dog.tls.transport.HANDSHAKE", 1000.0)
-    secured.connections.refusals = 2
-    await secured.begin()
+    secured.connections.max_refusals = 2
+    await secured.begin_request()
     silent = [await secured.knock() for _ in range(2)]
     await until(lambda: len(secured.connections._refused) == 2)
     reader, writer = await secured.knock()
     with contextlib.suppress(ConnectionError):
-        assert await reader.read() == b""  # without a word, and without a handshake's work
+        assert await reader.read() == b""  # closed at once, without a handshake
     writer.close()
     assert len(secured.connections._refused) == 2
     for _, one in silent:
@@ -617,42 +610,44 @@ async def test_handshakes_of_those_who_are_refused_are_bounded_too(
 
 
 # a client of asyncio's can't end its half alone under TLS: that is tested below, with another
-ENDS = [way for way in WAYS_OUT if way not in (_shut_down_the_sending_half, _say_goodbye_with_the_handshake)]
+ENDS = [way for way in WAYS_TO_END if way not in (_shut_down_the_sending_half, _close_with_the_handshake)]
 
 
 @pytest.mark.parametrize("leave", ENDS, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
-async def test_a_place_is_free_again_however_its_connection_ended(
+async def test_a_closed_connection_frees_its_place(
     secure: Secure, leave: Callable[[Client, Guarded], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     secured = await secure(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
     for _ in range(3):
-        client = await secured.come()
+        client = await secured.connect_client()
         await until(lambda: secured.connections.count == 1)
         await leave(client, secured)
         client.close()
         await until(lambda: secured.connections.count == 0)
     assert len(secured.connections._places) == 0
-    await secured.come_in()
+    await secured.connect_and_request()
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("before", ["", "handshake"])
-async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authority, before: str) -> None:
+async def test_a_clients_close_notify_gets_one_in_return(secure: Secure, authority: Authority, before: str) -> None:
     secured = await secure()
 
-    def come_and_go() -> None:
+    def connect_and_close() -> None:
         with (
             socket.create_connection((HERE, secured.port), timeout=20) as plain,
             authority.client.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as client,
         ):
             if before:
                 client.sendall(UPGRADE + mask(1, b'{"type":"ping"}'))
-                heard = b""
-                while not (b'"pong"' in heard and b'"type":"viewers"' in heard):  # then there is nothing more to say
-                    heard += client.recv(65536)
-            client.unwrap().close()  # raises where the other side's goodbye does not come
+                received = b""
+                while not (
+                    b'"pong"' in received and b'"type":"viewers"' in received
+                ):  # then the server has sent everything
+                    received += client.recv(65536)
+            client.unwrap().close()  # raises if the server sends no close_notify
 
-    await asyncio.to_thread(come_and_go)
+    await asyncio.to_thread(connect_and_close)
     await until(lambda: secured.connections.count == 0)
 
 
@@ -670,15 +665,17 @@ async def test_who_says_goodbye_hears_it_too(secure: Secure, authority: Authorit
         pytest.param(UPGRADE, id="a handshake"),
     ],
 )
-async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, started_with: bytes) -> None:
-    """Without the garbage collector, which comes late: a connection under TLS has 80 KiB."""
+async def test_a_closed_connection_is_released_without_the_garbage_collector(
+    secure: Secure, started_with: bytes
+) -> None:
+    """A TLS connection has 80 KiB, and the garbage collector runs late."""
     secured = await secure()
     gc.collect()
     gc.disable()
     try:
-        client = await secured.come()
+        client = await secured.connect_client()
         if started_with:
-            await client.say(started_with)
+            await client.send(started_with)
             assert await client.reader.readline()
         else:
             await until(lambda: secured.connections.count == 1)
@@ -688,37 +685,37 @@ async def test_a_connection_that_has_ended_is_released_at_once(secure: Secure, s
         gc.enable()
 
 
-async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
+async def test_a_response_that_is_not_read_is_cut_off(
     secure: Secure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 0.2)
     caplog.set_level("INFO", "dog")
     secured = await secure()
-    await ask_and_read_nothing(secured, b"/static/icon-512.png")
+    await request_and_read_nothing(secured, b"/static/icon-512.png")
     await until(lambda: secured.connections.count == 0)
     assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
 
 
-async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing(
+async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_nothing(
     secure: Secure, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "dog")
     secured = await secure()
     hub = secured.app[SERVICE].hub
-    deaf = await secured.come(receive_buffer=1)
-    await deaf.say(UPGRADE)
+    deaf = await secured.connect_client(receive_buffer=1)
+    await deaf.send(UPGRADE)
     await until(lambda: hub.count == 1)
     (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
     most = published = 0
-    async with connect_async(secured) as hearing:
+    async with connect_async(secured) as client:
         while hub.count == 2 or not published:
             hub.publish(make_event(published := published + 1))
             most = max(most, viewer._transport.get_write_buffer_size())
             await asyncio.sleep(0)
-        heard = 0
-        while heard < published:
-            message = json.loads(await hearing.recv())
-            heard = message["seq"] if message["type"] == "capturing" else heard
+        received = 0
+        while received < published:
+            message = json.loads(await client.recv())
+            received = message["seq"] if message["type"] == "capturing" else received
     assert MAX_BACKLOG_BYTES / 2 < most < MAX_BACKLOG_BYTES + 1024
     assert f"viewer {HERE} was dropped: it is slow" in caplog.messages
 
@@ -727,22 +724,22 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_another_misses_nothing
 async def connect_async(secured: Secured) -> AsyncIterator[Any]:
     from websockets.asyncio.client import connect
 
-    async with connect(f"wss://{HERE}:{secured.port}/ws", ssl=secured.client_context) as hearing:
-        assert json.loads(await hearing.recv())["type"] == "hello"
-        yield hearing
+    async with connect(f"wss://{HERE}:{secured.port}/ws", ssl=secured.client_context) as client:
+        assert json.loads(await client.recv())["type"] == "hello"
+        yield client
 
 
 @pytest.mark.parametrize("code", [1012, 4401])
-async def test_the_farewell_arrives_and_the_connection_ends_by_itself(secure: Secure, code: int) -> None:
+async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, code: int) -> None:
     secured = await secure()
     hub = secured.app[SERVICE].hub
-    async with connect_async(secured) as hearing:
+    async with connect_async(secured) as client:
         (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
         viewer.close(code, "because")
         with contextlib.suppress(ConnectionClosed):
-            async for _message in hearing:
+            async for _message in client:
                 pass
-        assert (hearing.close_code, hearing.close_reason) == (code, "because")
+        assert (client.close_code, client.close_reason) == (code, "because")
     await until(lambda: hub.count == 0 and secured.connections.count == 0)
 
 
@@ -750,7 +747,7 @@ async def test_the_farewell_arrives_and_the_connection_ends_by_itself(secure: Se
 
 
 class Echo(asyncio.Protocol):
-    """Says what it hears, and reads no more while that waits."""
+    """Echo data, and pause reading while the send buffer is not empty."""
 
     def __init__(self) -> None:
         self.paused = 0
@@ -761,7 +758,7 @@ class Echo(asyncio.Protocol):
         self.transport = transport
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         transport.set_write_buffer_limits(0)
-        assert self.paused == 0, "it was told that something waits, where nothing does"
+        assert self.paused == 0, "pause_writing was called with an empty send buffer"
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -797,7 +794,7 @@ async def echo(authority: Authority) -> AsyncIterator[tuple[int, list[Echo]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_byte_arrives_in_order_whatever_waits(authority: Authority, seed: int) -> None:
+async def test_every_byte_arrives_in_order_under_backpressure(authority: Authority, seed: int) -> None:
     chance = random.Random(seed)
     data = chance.randbytes(3_000_000)
     async with echo(authority) as (port, echoes):
@@ -813,21 +810,19 @@ async def test_every_byte_arrives_in_order_whatever_waits(authority: Authority, 
                 await writer.drain()
                 at += size
 
-        saying = asyncio.create_task(say())
+        sending = asyncio.create_task(say())
         assert await reader.readexactly(len(data)) == data
-        await saying
-        assert echoes[0].paused > 0, "nothing ever waited: the test tests nothing"
+        await sending
+        assert echoes[0].paused > 0, "writing was never paused, so the test tests nothing"
         writer.close()
         await until(lambda: echoes[0].lost == [None])
 
 
 @pytest.mark.parametrize("junk", [b"\x17\x03\x03\x00\x20" + bytes(32), b"GET / HTTP/1.1\r\n\r\n", bytes(1000)])
-async def test_bytes_that_are_no_tls_end_the_connection_and_nothing_of_them_is_heard(
-    authority: Authority, junk: bytes
-) -> None:
+async def test_invalid_tls_data_closes_the_connection_and_is_not_delivered(authority: Authority, junk: bytes) -> None:
     async with echo(authority) as (port, echoes):
 
-        def come_and_say_junk() -> bytes:
+        def send_junk() -> bytes:
             with (
                 socket.create_connection((HERE, port), timeout=20) as plain,
                 authority.client.wrap_socket(plain, server_hostname="localhost") as client,
@@ -839,6 +834,6 @@ async def test_bytes_that_are_no_tls_end_the_connection_and_nothing_of_them_is_h
                     return client.recv(4096)
                 return b""
 
-        assert await asyncio.to_thread(come_and_say_junk) == b""
+        assert await asyncio.to_thread(send_junk) == b""
         await until(lambda: len(echoes[0].lost) == 1)
         assert echoes[0].transport.is_closing()

@@ -18,7 +18,7 @@ from dog.settings import Settings
 from dog.web.apidocs.descriptions import FIELDS, HEADERS, OMIT_FROM_EXAMPLES, TYPES
 from dog.web.apidocs.documents import DOCUMENTS
 from dog.web.app import create_app
-from dog.web.middleware.errors import STATUS
+from dog.web.problems import STATUS
 from tests.conftest import Run
 from tests.support.heard import check_message, checked_messages
 

@@ -1,4 +1,4 @@
-"""Bundles of the modules and stylesheets in static/: what they are made of, and what is refused."""
+"""Bundles of modules and stylesheets: their contents, and the syntax that is refused."""
 
 import pytest
 
@@ -28,14 +28,14 @@ window.total = NAME + new Middle().text;
 }
 
 
-def test_a_module_comes_once_and_after_all_that_it_imports() -> None:
+def test_a_module_is_bundled_once_and_after_its_imports() -> None:
     bundle = bundle_scripts(MODULES, ["top.js", "middle.js"])
     places = [bundle.index(f'$modules["{name}"] = ') for name in ("base.js", "middle.js", "top.js")]
     assert places == sorted(places)
     assert bundle.count("class Middle") == 1
 
 
-def test_what_no_page_needs_is_not_in_its_bundle() -> None:
+def test_a_bundle_has_no_module_that_its_page_does_not_import() -> None:
     assert "Middle" not in bundle_scripts(MODULES, ["base.js"])
 
 
@@ -69,7 +69,7 @@ def test_what_no_page_needs_is_not_in_its_bundle() -> None:
         ("for await (const x of y) z(x);", "for await"),
     ],
 )
-def test_what_a_bundle_would_change_is_refused_with_its_file_and_line(module: str, complaint: str) -> None:
+def test_unsupported_module_syntax_is_refused_with_its_file_and_line(module: str, complaint: str) -> None:
     modules = {**MODULES, "odd.js": f"// odd\n{module}\n", "later.js": 'import { odd } from "./odd.js";\n'}
     with pytest.raises(StartError, match=r"^[^\n]+\. [^\n]+\.$") as refused:
         bundle_scripts(modules, ["top.js", "odd.js"])
@@ -85,7 +85,7 @@ def test_stylesheets_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("sheet", "complaint"), [('@import "a.css";', "@import"), ('@charset "utf-8";', "@charset"), (None, "is missing")]
 )
-def test_a_stylesheet_that_would_change_is_refused(sheet: str | None, complaint: str) -> None:
+def test_a_stylesheet_with_an_import_is_refused(sheet: str | None, complaint: str) -> None:
     sheets = {"a.css": ""} | ({} if sheet is None else {"odd.css": sheet})
     with pytest.raises(StartError, match=r"^static/odd\.css ") as refused:
         bundle_styles(sheets, ["a.css", "odd.css"])

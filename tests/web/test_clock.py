@@ -1,4 +1,4 @@
-"""The service as a process, under a wall clock and a kernel that the test sets (clock_process.py)."""
+"""The service with a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
 
 import datetime as dt
 import http.client
@@ -12,22 +12,22 @@ from typing import NamedTuple
 
 import pytest
 
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 COMMAND = (sys.executable, str(ROOT / "tests" / "support" / "clock_process.py"))
-FAR = 45 * 365
-SENTENCE = "Nothing is deleted because of its age"
+DAYS_AHEAD = 45 * 365
+NOTICE = "Nothing is deleted because of its age"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     text: str
     headers: http.client.HTTPMessage
 
 
 class Machine:
-    """A folder with an album, a clock, and the service and its commands under it."""
+    """A folder with an album and a clock, for the service and its commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Machine:
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def ask(self, path: str, method: str = "GET", body: object = None, **headers: str) -> Answer:
+    def fetch(self, path: str, method: str = "GET", body: object = None, **headers: str) -> Response:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
         try:
             data = None if body is None else json.dumps(body)
@@ -56,23 +56,23 @@ class Machine:
                 headers["Content-Type"] = "application/json"
             connection.request(method, path, data, headers)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.read().decode(errors="replace"), answer.headers)
+            return Response(answer.status, answer.read().decode(errors="replace"), answer.headers)
         finally:
             connection.close()
 
     def take(self) -> str:
-        answer = self.ask("/api/captures", "POST", {"max_age": 0})
+        answer = self.fetch("/api/captures", "POST", {"max_age": 0})
         assert answer.status == 201, answer.text
         return str(json.loads(answer.text)["snapshot"])
 
     def photos(self) -> list[str]:
-        return [each["snapshot"] for each in json.loads(self.ask("/api/snapshots").text)["snapshots"]]
+        return [each["snapshot"] for each in json.loads(self.fetch("/api/snapshots").text)["snapshots"]]
 
     def is_in_doubt(self) -> bool:
-        """What the metrics, the readiness and the pages say, which is the same."""
-        metrics = "dog_clock_trusted 0.0" in self.ask("/metrics").text
-        readiness = "clock" in json.loads(self.ask("/readyz").text)
-        pages = [SENTENCE in self.ask(page).text for page in ("/", "/snapshots")]
+        """Return True if the clock is in doubt. Metrics, readiness and pages must agree."""
+        metrics = "dog_clock_trusted 0.0" in self.fetch("/metrics").text
+        readiness = "clock" in json.loads(self.fetch("/readyz").text)
+        pages = [NOTICE in self.fetch(page).text for page in ("/", "/snapshots")]
         assert [metrics, readiness, *pages] in ([True] * 4, [False] * 4)
         return metrics
 
@@ -86,15 +86,15 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.mark.timeout(180)
-def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_the_clock(machine: Machine) -> None:
+def test_photos_survive_starts_with_a_clock_years_ahead_until_the_clock_is_confirmed(machine: Machine) -> None:
     machine.server.start()
     photos = [machine.take(), machine.take()][::-1]
     assert not machine.is_in_doubt()
     for _ in range(2):
         machine.server.kill()
-        machine.set_clock(FAR)
+        machine.set_clock(DAYS_AHEAD)
         machine.server.start()
-        machine.server.wait_for(rf"{SENTENCE} until .* `dog album purge --confirm`")
+        machine.server.wait_for(rf"{NOTICE} until .* `dog album purge --confirm`")
         photos.insert(0, machine.take())
         assert machine.photos() == photos
         assert machine.is_in_doubt()
@@ -116,11 +116,11 @@ def test_an_album_outlives_kills_and_starts_years_ahead_until_a_person_confirms_
 
 
 @pytest.mark.timeout(180)
-def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing_runs(machine: Machine) -> None:
+def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_lasts_over_a_restart(machine: Machine) -> None:
     machine.server.start()
     machine.take()
     machine.set_clock(-4)
-    machine.server.wait_for(SENTENCE)
+    machine.server.wait_for(NOTICE)
     assert machine.is_in_doubt()
     machine.set_clock(12)
     assert machine.is_in_doubt()
@@ -140,13 +140,13 @@ def test_a_doubt_ends_by_the_kernels_word_and_a_confirmation_holds_while_nothing
     assert machine.is_in_doubt()
     assert len(machine.photos()) == 1
     machine.set_clock(32, synchronised=True)
-    machine.server.wait_for("is trusted: the kernel says that it is synchronised")
+    machine.server.wait_for("is trusted: the kernel reports that it is synchronised")
     machine.server.wait_for("1 old photos were deleted")
     assert machine.photos() == []
 
 
 @pytest.mark.timeout(180)
-def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(machine: Machine) -> None:
+def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) -> None:
     machine.set_clock(-60)
     machine.server.start()
     old = machine.take()
@@ -160,25 +160,25 @@ def test_a_photo_that_was_just_taken_stays_when_a_clock_that_was_behind_is_set(m
 
 
 @pytest.mark.timeout(180)
-def test_sessions_tokens_and_links_outlive_a_wrong_clock_and_only_managers_see_that_it_waits(machine: Machine) -> None:
+def test_sessions_tokens_and_links_survive_a_wrong_clock_and_only_managers_see_the_notice(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
-    with Accounts(find_place(machine.folder / "snapshots")) as accounts:
+    with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
         session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
         token = accounts.add_token("cron", "manage", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
         lasting = {role: accounts.add_token(role, role, None) for role in ("view", "manage")}
     machine.server.start()
     by_token = {"Authorization": f"Bearer {token}"}
-    answer = machine.ask("/api/captures", "POST", {}, **by_token)
+    answer = machine.fetch("/api/captures", "POST", {}, **by_token)
     photo = json.loads(answer.text)["snapshot"]
-    answer = machine.ask(f"/api/snapshots/{photo}/links", "POST", {"expires_in": 86400}, **by_token)
+    answer = machine.fetch(f"/api/snapshots/{photo}/links", "POST", {"expires_in": 86400}, **by_token)
     link = "/shared/" + json.loads(answer.text)["url"].rpartition("/")[2]
 
     def ask_all() -> list[int]:
         answers = [
-            machine.ask("/api/snapshots", Cookie=f"dog_session={session}"),
-            machine.ask("/api/snapshots", **by_token),
-            machine.ask(link),
+            machine.fetch("/api/snapshots", Cookie=f"dog_session={session}"),
+            machine.fetch("/api/snapshots", **by_token),
+            machine.fetch(link),
         ]
         for answer in answers[:2]:
             assert "no-store" in answer.headers["Cache-Control"]
@@ -188,15 +188,15 @@ def test_sessions_tokens_and_links_outlive_a_wrong_clock_and_only_managers_see_t
     assert ask_all() == [200, 200, 200]
     for days in 700, -4:
         machine.set_clock(days)
-        machine.server.wait_for(SENTENCE)
+        machine.server.wait_for(NOTICE)
         if days > 0:
             assert ask_all() == [401, 401, 410]
         for role, secret in lasting.items():
-            page = machine.ask("/", Authorization=f"Bearer {secret}").text
-            assert (SENTENCE in page) is (role == "manage")
+            page = machine.fetch("/", Authorization=f"Bearer {secret}").text
+            assert (NOTICE in page) is (role == "manage")
         machine.server.kill()
         machine.server.start()
-        machine.server.wait_for(SENTENCE)
+        machine.server.wait_for(NOTICE)
         machine.set_clock(0)
         machine.server.wait_for("is trusted: it is back where it was expected")
         assert ask_all() == [200, 200, 200]

@@ -1,6 +1,6 @@
-"""Who may be connected at once: the caps in all and by address, the 503 beyond them, and answers that nobody takes.
+"""Limits of connections, in all and for each address, refusals, heads, and unread responses.
 
-The real application behind its guard, on real sockets in the test's own event loop; the settings as a process.
+The real application, on real sockets in the test's own event loop. The last test starts a process.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS, OWN_DESCRIPTORS, Connection, Connections
+from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS, RESERVED_DESCRIPTORS, Connection, Connections
 from dog.web.connections.http_handler import Handler
 from dog.web.connections.places import ClientLimits, Places
 from dog.web.connections.refusals import RETRY_AFTER
@@ -35,41 +35,41 @@ from tests.support.running import until
 from tests.web.test_shutdown import read_until, watch
 from tests.web.test_websocket import UPGRADE, mask
 
-HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
+HERE, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-BEGINNING, REST = REQUEST[:-1], REQUEST[-1:]
+REQUEST_START, REQUEST_END = REQUEST[:-1], REQUEST[-1:]
 
 
 @dataclass
 class Client:
-    """One connection, by hand."""
+    """A client with one connection, which sends raw bytes."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def say(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def read_answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, header fields and body."""
+    async def read_response(self) -> tuple[int, dict[str, str], bytes]:
+        """Read a response: status, header fields and body."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         status_line, *lines = head.strip().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await self.reader.readexactly(int(fields.get("content-length", 0)))
         return int(status_line.split()[1]), fields, body
 
-    async def ask(self, request: bytes = REQUEST) -> int:
-        await self.say(request)
-        return (await self.read_answer())[0]
+    async def request(self, request: bytes = REQUEST) -> int:
+        await self.send(request)
+        return (await self.read_response())[0]
 
-    async def read_to_the_end(self) -> bytes:
-        """What comes until the server has hung up, however it did."""
-        said = b""
+    async def read_to_end(self) -> bytes:
+        """Read until the server closes or resets the connection."""
+        received = b""
         with contextlib.suppress(ConnectionError):
             while data := await self.reader.read(65536):
-                said += data
-        return said
+                received += data
+        return received
 
     def close(self) -> None:
         self.writer.close()
@@ -81,7 +81,7 @@ class Client:
 
 @dataclass
 class Guarded:
-    """The service behind its guard."""
+    """The running service with its connections and clients."""
 
     app: web.Application
     camera: HandCamera
@@ -91,7 +91,7 @@ class Guarded:
 
     @property
     def waiting(self) -> int:
-        """Bytes of answers that the kernel has not taken yet."""
+        """Return the bytes of responses that the kernel has not taken yet."""
         transports = [handler.transport for handler in self.server.connections]
         return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
 
@@ -103,7 +103,7 @@ class Guarded:
         registry = self.app[SERVICE].hub._metrics.registry
         return registry.get_sample_value("dog_connections_refused_total", {"reason": reason})
 
-    async def come(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
+    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
         connection = socket.socket()
         connection.setblocking(False)
         if receive_buffer:
@@ -114,17 +114,17 @@ class Guarded:
         self.clients.append(client)
         return client
 
-    async def come_in(self, address: str = HERE) -> Client:
-        """Come, and be answered, so that the place is taken for sure."""
-        client = await self.come(address)
-        assert await client.ask() == 200
+    async def connect_and_request(self, address: str = HERE) -> Client:
+        """Connect and get a response, so that the connection is counted for sure."""
+        client = await self.connect_client(address)
+        assert await client.request() == 200
         return client
 
-    async def begin(self, address: str = HERE) -> Client:
-        """Come, and begin a request, which takes a place or waits for one. `ask(REST)` ends it."""
-        client = await self.come(address)
+    async def begin_request(self, address: str = HERE) -> Client:
+        """Connect and begin a request, which takes a place or waits. `request(REQUEST_END)` ends it."""
+        client = await self.connect_client(address)
         busy, waiting = self.count_busy(), self.count_waiting()
-        await client.say(BEGINNING)
+        await client.send(REQUEST_START)
         await until(lambda: self.count_busy() > busy or self.count_waiting() > waiting)
         return client
 
@@ -136,9 +136,9 @@ class Guarded:
         return self.connections._places.waiting
 
     async def is_refused(self, address: str = HERE) -> bool:
-        client = await self.come(address)
-        status = await client.ask()
-        await client.read_to_the_end() if status == 503 else client.close()
+        client = await self.connect_client(address)
+        status = await client.request()
+        await client.read_to_end() if status == 503 else client.close()
         client.close()
         assert status in (200, 503)
         return status == 503
@@ -150,7 +150,7 @@ class Guard(Protocol):
 
 @pytest.fixture
 async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
-    """`await guard(max_connections=3)`: the service with those settings, as dog.web.server has it listen."""
+    """Return a function that starts the service: `await guard(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
 
@@ -163,7 +163,7 @@ async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
         assert runner.server is not None
         connections = app[CONNECTIONS]
         server = await asyncio.get_running_loop().create_server(
-            connections.guard(runner.server), HERE, 0, backlog=connections.backlog
+            connections.make_protocol_factory(runner.server), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
         return Guarded(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
@@ -177,114 +177,117 @@ async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
 # ---- the limits
 
 
-async def test_one_too_many_in_all_is_refused_whatever_its_address(guard: Guard) -> None:
+async def test_a_connection_above_the_total_limit_is_refused_from_any_address(guard: Guard) -> None:
     guarded = await guard(max_connections=3)
-    busy = [await guarded.begin(address) for address in (HERE, HERE, ELSEWHERE)]
+    busy = [await guarded.begin_request(address) for address in (HERE, HERE, OTHER_ADDRESS)]
     assert await guarded.is_refused(HERE)
-    assert await guarded.is_refused(ELSEWHERE)
+    assert await guarded.is_refused(OTHER_ADDRESS)
     assert guarded.count_refused("total") == 2
-    assert [await client.ask(REST) for client in busy] == [200] * 3
+    assert [await client.request(REQUEST_END) for client in busy] == [200] * 3
 
 
-async def test_an_idle_connection_is_closed_for_a_new_one_the_oldest_first(guard: Guard) -> None:
+async def test_the_oldest_idle_connection_is_closed_for_a_new_one(guard: Guard) -> None:
     guarded = await guard(max_connections=3)
-    idle = [await guarded.come_in(address) for address in (HERE, ELSEWHERE, HERE)]
-    assert await idle[0].ask() == 200  # so it is the youngest now
-    newcomers = [await guarded.begin() for _ in range(2)]
-    assert await idle[1].read_to_the_end() == await idle[2].read_to_the_end() == b""
-    assert await idle[0].ask() == 200
-    assert [await client.ask(REST) for client in newcomers] == [200] * 2
+    idle = [await guarded.connect_and_request(address) for address in (HERE, OTHER_ADDRESS, HERE)]
+    assert await idle[0].request() == 200  # so it is the newest now
+    newcomers = [await guarded.begin_request() for _ in range(2)]
+    assert await idle[1].read_to_end() == await idle[2].read_to_end() == b""
+    assert await idle[0].request() == 200
+    assert [await client.request(REQUEST_END) for client in newcomers] == [200] * 2
     assert guarded.count_refused("total") == 0
 
 
-async def test_a_client_leaves_room_for_others(guard: Guard) -> None:
+async def test_one_client_cannot_use_all_connections(guard: Guard) -> None:
     guarded = await guard(max_connections=4, max_connections_per_address=1)
     assert guarded.connections.limits.connections == 2
     for _ in range(2):
-        await guarded.begin()
+        await guarded.begin_request()
     assert await guarded.is_refused(HERE)
-    assert not await guarded.is_refused(ELSEWHERE)
+    assert not await guarded.is_refused(OTHER_ADDRESS)
     assert (guarded.count_refused("address"), guarded.count_refused("total")) == (1, 0)
 
 
-async def test_requests_of_one_address_wait_in_order_and_those_of_others_do_not(guard: Guard) -> None:
+async def test_requests_of_one_address_wait_in_order_without_delaying_other_addresses(guard: Guard) -> None:
     guarded = await guard(max_connections_per_address=2)
-    busy = [await guarded.begin() for _ in range(2)]
+    busy = [await guarded.begin_request() for _ in range(2)]
     order: list[int] = []
 
     async def wait_for_turn(number: int, client: Client) -> None:
-        assert await client.ask(REST) == 200
+        assert await client.request(REQUEST_END) == 200
         order.append(number)
 
     waiting = []
     for number in range(5):
-        client = await guarded.begin()
+        client = await guarded.begin_request()
         await until(lambda expected=number + 1: guarded.count_waiting() == expected)  # type: ignore[misc]
         waiting.append(asyncio.create_task(wait_for_turn(number, client)))
-    assert not await guarded.is_refused(ELSEWHERE)
-    assert await busy[0].ask(REST) == 200
+    assert not await guarded.is_refused(OTHER_ADDRESS)
+    assert await busy[0].request(REQUEST_END) == 200
     await asyncio.gather(*waiting)
     assert order == sorted(order)
     assert guarded.count_waiting() == 0
     assert guarded.count_refused("address") == 0
 
 
-async def test_a_request_that_waited_too_long_is_refused(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_waits_too_long_is_refused(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.web.connections.connection.MAX_QUEUE_SECONDS", 0.2)
     guarded = await guard(max_connections_per_address=1)
-    busy = await guarded.begin()
-    client = await guarded.come()
-    await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
-    status, fields, page = await client.read_answer()
+    busy = await guarded.begin_request()
+    client = await guarded.connect_client()
+    await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
+    status, fields, page = await client.read_response()
     assert (status, fields["retry-after"]) == (503, str(RETRY_AFTER))
     assert b"This page tries again by itself" in page
     assert await client.reader.read() == b""
     assert guarded.count_refused("address") == 1
-    assert await busy.ask(REST) == 200
-    assert await (await guarded.come()).ask() == 200, "the place is free again"
+    assert await busy.request(REQUEST_END) == 200
+    assert await (await guarded.connect_client()).request() == 200, "the place is free again"
 
 
-async def test_who_hangs_up_while_waiting_leaves_the_queue(guard: Guard) -> None:
+async def test_a_client_that_disconnects_while_waiting_leaves_the_queue(guard: Guard) -> None:
     guarded = await guard(max_connections_per_address=1)
-    busy = await guarded.begin()
-    impatient, patient = await guarded.begin(), await guarded.begin()
+    busy = await guarded.begin_request()
+    impatient, patient = await guarded.begin_request(), await guarded.begin_request()
     await until(lambda: guarded.count_waiting() == 2)
     impatient.reset()
-    assert await busy.ask(REST) == 200
-    assert await patient.ask(REST) == 200
+    assert await busy.request(REQUEST_END) == 200
+    assert await patient.request(REQUEST_END) == 200
     await until(lambda: guarded.count_waiting() == 0)
 
 
-async def test_viewers_count_apart_from_requests(guard: Guard) -> None:
+async def test_viewers_are_counted_separately_from_requests(guard: Guard) -> None:
     guarded = await guard(max_connections_per_address=1, max_viewers_per_address=2)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(connect(f"ws://{HERE}:{guarded.port}/ws"))
-        events = await guarded.come()
-        assert await events.ask(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
+        events = await guarded.connect_client()
+        assert await events.request(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         assert not await guarded.is_refused()
         for path in (b"/events", b"/latest.jpg?max_age=0"):
-            assert await (await guarded.come()).ask(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path) == 503
+            assert (
+                await (await guarded.connect_client()).request(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+                == 503
+            )
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://{HERE}:{guarded.port}/ws").__aenter__()
         answer = refused.value.response
         assert (answer.status_code, json.loads(answer.body or b"")["code"]) == (503, "overloaded")
-        other = await guarded.come(ELSEWHERE)
-        assert await other.ask(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
+        other = await guarded.connect_client(OTHER_ADDRESS)
+        assert await other.request(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         events.close()
         await until(lambda: guarded.app[SERVICE].hub.count == 2)
         async with connect(f"ws://{HERE}:{guarded.port}/ws"):
             pass
 
 
-async def test_a_request_that_waits_for_a_photo_keeps_no_other_from_being_answered(guard: Guard) -> None:
+async def test_a_request_that_waits_for_a_photo_does_not_block_others(guard: Guard) -> None:
     guarded = await guard(max_connections_per_address=1)
     guarded.camera.held = True
-    press = await guarded.come()
-    await press.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    press = await guarded.connect_client()
+    await press.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     assert not await guarded.is_refused()
     assert not await guarded.is_refused()
     await guarded.camera.release()
-    assert (await press.read_answer())[0] == 201
+    assert (await press.read_response())[0] == 201
 
 
 @pytest.mark.parametrize(
@@ -298,39 +301,42 @@ async def test_a_request_that_waits_for_a_photo_keeps_no_other_from_being_answer
         ("::1", "::2", "::1:0:0:0:1"),
     ],
 )
-def test_one_client_is_one_ipv4_address_or_one_64_of_ipv6(address: str, same: str, another: str) -> None:
+def test_one_client_is_one_ipv4_address_or_one_ipv6_64(address: str, same: str, another: str) -> None:
     places = Places(ClientLimits())
     assert places.find(address) is places.find(same)
     assert places.find(address) is not places.find(another)
 
 
 @pytest.mark.parametrize("descriptors", [16, 64, 256, 1024, 20_000, 1_000_000, resource.RLIM_INFINITY])
-def test_descriptors_are_kept_back_for_a_burst_and_for_the_service_itself(
+def test_descriptors_are_reserved_for_a_burst_and_for_the_service_itself(
     descriptors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (descriptors, descriptors))
     connections = Connections(Settings(max_connections=20_000), Metrics("test"), {})
-    assert 1 <= connections.most <= 20_000
+    assert 1 <= connections.max_connections <= 20_000
     assert connections.backlog >= 1
     if descriptors == resource.RLIM_INFINITY or descriptors == 1_000_000:
-        assert connections.most == 20_000
+        assert connections.max_connections == 20_000
     elif descriptors >= 256:
-        assert connections.most + 3 * connections.backlog + connections.refusals + OWN_DESCRIPTORS <= descriptors
+        assert (
+            connections.max_connections + 3 * connections.backlog + connections.max_refusals + RESERVED_DESCRIPTORS
+            <= descriptors
+        )
 
 
 # ---- the 503
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: loc", REQUEST, b"\x16\x03\x01\x02"])
-async def test_the_503_says_why_and_when_to_come_back_and_hangs_up(
+async def test_the_503_names_the_reason_and_retry_after_and_closes_the_connection(
     guard: Guard, head: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 1000.0 if head == REQUEST else 0.2)
+    monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 1000.0 if head == REQUEST else 0.2)
     guarded = await guard(max_connections=1)
-    await guarded.begin()
-    client = await guarded.come()
-    await client.say(head)
-    status, fields, body = await client.read_answer()
+    await guarded.begin_request()
+    client = await guarded.connect_client()
+    await client.send(head)
+    status, fields, body = await client.read_response()
     assert (status, fields["content-type"]) == (503, "application/problem+json")
     assert fields["retry-after"] == str(RETRY_AFTER)
     assert fields["connection"] == "close"
@@ -341,94 +347,94 @@ async def test_the_503_says_why_and_when_to_come_back_and_hangs_up(
     client.close()
 
 
-async def test_a_browser_that_is_refused_gets_a_page(guard: Guard) -> None:
+async def test_a_refused_browser_gets_a_page(guard: Guard) -> None:
     guarded = await guard(max_connections=1)
-    await guarded.begin()
-    client = await guarded.come()
-    await client.say(b"GET /?camera=main HTTP/1.1\r\nHost: localhost\r\nAcc")
-    await client.say(b"ept: text/html,*/*\r\n\r\n")
-    status, fields, body = await client.read_answer()
+    await guarded.begin_request()
+    client = await guarded.connect_client()
+    await client.send(b"GET /?camera=main HTTP/1.1\r\nHost: localhost\r\nAcc")
+    await client.send(b"ept: text/html,*/*\r\n\r\n")
+    status, fields, body = await client.read_response()
     assert (status, fields["content-type"]) == (503, "text/html; charset=utf-8")
     assert b"Too many people are connected" in body
 
 
 @pytest.mark.parametrize("size", [0, 100_000, 5_000_000])
-async def test_the_503_is_read_by_a_client_that_has_sent_its_whole_request_first(guard: Guard, size: int) -> None:
-    """Closing a socket with unread bytes resets the connection, and the answer would be lost with it."""
+async def test_the_503_reaches_a_client_that_sends_its_whole_request_first(guard: Guard, size: int) -> None:
+    """Closing a socket with unread bytes resets the connection, which would lose the response."""
     guarded = await guard(max_connections=1)
-    await guarded.begin()
+    await guarded.begin_request()
     for _ in range(20):
-        client = await guarded.come()
+        client = await guarded.connect_client()
         head = b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
-        await client.say(head + bytes(size))
-        assert (await client.read_answer())[0] == 503
+        await client.send(head + bytes(size))
+        assert (await client.read_response())[0] == 503
         assert await client.reader.read() == b""
         client.close()
 
 
-async def test_who_is_refused_and_stays_is_cut_off(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_client_that_stays_is_disconnected(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded = await guard(max_connections=1)
-    await guarded.begin()
+    await guarded.begin_request()
     for _ in range(5):
-        monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 1000.0)
-        client = await guarded.come()
+        monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 1000.0)
+        client = await guarded.connect_client()
         await until(lambda: len(guarded.connections._refused) == 1)
-        monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 0.05)
+        monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 0.05)
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while True:
-                    await client.say(b"let me in")
+                    await client.send(b"more")
                     await asyncio.sleep(0)
         await until(lambda: len(guarded.connections._refused) == 0)
     assert guarded.connections.count == 1
 
 
-async def test_where_too_many_are_being_told_the_next_is_refused_without_a_word(guard: Guard) -> None:
+async def test_a_refusal_above_the_limit_of_refusals_has_no_response(guard: Guard) -> None:
     guarded = await guard(max_connections=1)
-    guarded.connections.refusals = 2
-    await guarded.begin()
-    told = [await guarded.come() for _ in range(2)]
+    guarded.connections.max_refusals = 2
+    await guarded.begin_request()
+    refused = [await guarded.connect_client() for _ in range(2)]
     await until(lambda: len(guarded.connections._refused) == 2)
-    assert await (await guarded.come()).read_to_the_end() == b""
-    assert [(await client.read_answer())[0] for client in told] == [503, 503]
-    for client in told:
+    assert await (await guarded.connect_client()).read_to_end() == b""
+    assert [(await client.read_response())[0] for client in refused] == [503, 503]
+    for client in refused:
         client.close()
     await until(lambda: len(guarded.connections._refused) == 0)
     assert await guarded.is_refused()
     assert guarded.count_refused("total") == 4
 
 
-async def test_a_crowd_that_is_refused_is_told_in_the_log_once(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_refusals_are_logged_once(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
     guarded = await guard(max_connections=1)
-    await guarded.begin()
+    await guarded.begin_request()
     assert all([await guarded.is_refused() for _ in range(20)])
     assert len([record for record in caplog.records if "Refused a request" in record.message]) == 1
 
 
-# ---- every way out
+# ---- every way to end a connection
 
 
-async def _hang_up(client: Client, _guarded: Guarded) -> None:
+async def _disconnect(client: Client, _guarded: Guarded) -> None:
     client.close()
 
 
-async def _hang_up_after_answers(client: Client, _guarded: Guarded) -> None:
-    assert [await client.ask(), await client.ask()] == [200, 200]
+async def _disconnect_after_responses(client: Client, _guarded: Guarded) -> None:
+    assert [await client.request(), await client.request()] == [200, 200]
     client.close()
 
 
 async def _shut_down_the_sending_half(client: Client, _guarded: Guarded) -> None:
     client.writer.write_eof()
-    await client.read_to_the_end()
+    await client.read_to_end()
 
 
-async def _ask_to_be_closed(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 200
+async def _request_connection_close(client: Client, _guarded: Guarded) -> None:
+    assert await client.request(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 200
     assert await client.reader.read() == b""
 
 
-async def _speak_http_1_0(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"GET /healthz HTTP/1.0\r\n\r\n") == 200
+async def _use_http_1_0(client: Client, _guarded: Guarded) -> None:
+    assert await client.request(b"GET /healthz HTTP/1.0\r\n\r\n") == 200
     assert await client.reader.read() == b""
 
 
@@ -437,174 +443,174 @@ async def _be_reset(client: Client, _guarded: Guarded) -> None:
 
 
 async def _be_reset_within_a_head(client: Client, _guarded: Guarded) -> None:
-    await client.say(REQUEST[:20])
+    await client.send(REQUEST[:20])
     client.reset()
 
 
 async def _be_reset_within_a_body(client: Client, _guarded: Guarded) -> None:
-    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     client.reset()
 
 
 async def _be_reset_while_a_photo_is_taken(client: Client, guarded: Guarded) -> None:
     camera = guarded.app[SERVICE].find_camera(None)
-    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     await until(lambda: camera.running is not None or camera.latest is not None)
     client.reset()
 
 
-async def _say_what_is_no_http(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"\0\r\n\r\n") == 400
-    await client.read_to_the_end()
+async def _send_malformed_http(client: Client, _guarded: Guarded) -> None:
+    assert await client.request(b"\0\r\n\r\n") == 400
+    await client.read_to_end()
 
 
-async def _ask_for_no_upgrade(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 426
-    await client.read_to_the_end()
+async def _request_push_without_upgrade(client: Client, _guarded: Guarded) -> None:
+    assert await client.request(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 426
+    await client.read_to_end()
 
 
-async def _come_as_another_sites_page(client: Client, _guarded: Guarded) -> None:
-    assert await client.ask(UPGRADE.replace(b"\r\n\r\n", b"\r\nOrigin: http://evil.example\r\n\r\n")) == 403
+async def _request_push_from_another_site(client: Client, _guarded: Guarded) -> None:
+    assert await client.request(UPGRADE.replace(b"\r\n\r\n", b"\r\nOrigin: http://evil.example\r\n\r\n")) == 403
     client.close()
 
 
-async def _shake_hands(client: Client) -> None:
-    assert await client.ask(UPGRADE) == 101
+async def _open_push(client: Client) -> None:
+    assert await client.request(UPGRADE) == 101
 
 
 async def _watch_and_close(client: Client, _guarded: Guarded) -> None:
-    await _shake_hands(client)
-    await client.say(mask(8, b"\x03\xe8"))
-    await client.read_to_the_end()
+    await _open_push(client)
+    await client.send(mask(8, b"\x03\xe8"))
+    await client.read_to_end()
 
 
-async def _watch_and_hang_up(client: Client, _guarded: Guarded) -> None:
-    await _shake_hands(client)
+async def _watch_and_disconnect(client: Client, _guarded: Guarded) -> None:
+    await _open_push(client)
     client.close()
 
 
 async def _watch_and_be_reset(client: Client, _guarded: Guarded) -> None:
-    await _shake_hands(client)
+    await _open_push(client)
     client.reset()
 
 
-async def _hang_up_with_the_handshake(client: Client, _guarded: Guarded) -> None:
-    await client.say(UPGRADE)
+async def _disconnect_with_the_handshake(client: Client, _guarded: Guarded) -> None:
+    await client.send(UPGRADE)
     client.reset()
 
 
-async def _say_goodbye_with_the_handshake(client: Client, _guarded: Guarded) -> None:
-    await client.say(UPGRADE + mask(8, b"\x03\xe8"))
+async def _close_with_the_handshake(client: Client, _guarded: Guarded) -> None:
+    await client.send(UPGRADE + mask(8, b"\x03\xe8"))
     client.writer.write_eof()
-    await client.read_to_the_end()
+    await client.read_to_end()
 
 
-async def _watch_and_say_what_no_viewer_may(client: Client, _guarded: Guarded) -> None:
-    await _shake_hands(client)
-    await client.say(b"\x83\x80")
-    await client.read_to_the_end()
+async def _watch_and_violate_the_protocol(client: Client, _guarded: Guarded) -> None:
+    await _open_push(client)
+    await client.send(b"\x83\x80")
+    await client.read_to_end()
 
 
 async def _watch_and_be_dropped(client: Client, guarded: Guarded) -> None:
-    await _shake_hands(client)
+    await _open_push(client)
     (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._ping_groups for viewer in lane)
     guarded.app[SERVICE].hub.drop(viewer, "silent")
-    await client.read_to_the_end()
+    await client.read_to_end()
 
 
 async def _watch_and_read_nothing(client: Client, guarded: Guarded) -> None:
-    await _shake_hands(client)
+    await _open_push(client)
     resume = mask(1, b'{"type":"resume"}') * 1000
     with contextlib.suppress(ConnectionError):
         while guarded.app[SERVICE].hub.count:
-            await client.say(resume)
+            await client.send(resume)
     client.close()
 
 
-WAYS_OUT = [
-    _hang_up,
-    _hang_up_after_answers,
+WAYS_TO_END = [
+    _disconnect,
+    _disconnect_after_responses,
     _shut_down_the_sending_half,
-    _ask_to_be_closed,
-    _speak_http_1_0,
+    _request_connection_close,
+    _use_http_1_0,
     _be_reset,
     _be_reset_within_a_head,
     _be_reset_within_a_body,
     _be_reset_while_a_photo_is_taken,
-    _say_what_is_no_http,
-    _ask_for_no_upgrade,
-    _come_as_another_sites_page,
+    _send_malformed_http,
+    _request_push_without_upgrade,
+    _request_push_from_another_site,
     _watch_and_close,
-    _watch_and_hang_up,
+    _watch_and_disconnect,
     _watch_and_be_reset,
-    _hang_up_with_the_handshake,
-    _say_goodbye_with_the_handshake,
-    _watch_and_say_what_no_viewer_may,
+    _disconnect_with_the_handshake,
+    _close_with_the_handshake,
+    _watch_and_violate_the_protocol,
     _watch_and_be_dropped,
     _watch_and_read_nothing,
 ]
 
 
-@pytest.mark.parametrize("leave", WAYS_OUT, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
-async def test_a_place_is_free_again_however_its_connection_ended(
+@pytest.mark.parametrize("leave", WAYS_TO_END, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
+async def test_a_place_is_released_for_every_way_a_connection_can_end(
     guard: Guard, leave: Callable[[Client, Guarded], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = await guard(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
     for _ in range(3):
-        client = await guarded.come()
+        client = await guarded.connect_client()
         await until(lambda: guarded.connections.count == 1)
         await leave(client, guarded)
         client.close()
         await until(lambda: guarded.connections.count == 0)
     assert len(guarded.connections._places) == 0
-    await guarded.come_in()
+    await guarded.connect_and_request()
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-@pytest.mark.parametrize("said", [b"", REQUEST, REQUEST * 3])
-async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", REQUEST, REQUEST * 3])
+async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr("dog.web.connections.connection.IDLE_TIMEOUT", 0.1)
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(said)
-    assert (await client.read_to_the_end()).count(b"HTTP/1.1 200 OK") == said.count(b"GET")
+    client = await guarded.connect_client()
+    await client.send(sent)
+    assert (await client.read_to_end()).count(b"HTTP/1.1 200 OK") == sent.count(b"GET")
     await until(lambda: guarded.connections.count == 0)
 
 
-async def test_an_idle_connection_of_a_trusted_proxy_stays_longer(
+async def test_an_idle_connection_of_a_trusted_proxy_stays_open_longer(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.IDLE_TIMEOUT", 0.1)
-    guarded = await guard(trusted_proxies=(ELSEWHERE,), open=True)
-    proxy, client = await guarded.come_in(ELSEWHERE), await guarded.come_in()
-    await client.read_to_the_end()
-    assert await proxy.ask() == 200
+    guarded = await guard(trusted_proxies=(OTHER_ADDRESS,), open=True)
+    proxy, client = await guarded.connect_and_request(OTHER_ADDRESS), await guarded.connect_and_request()
+    await client.read_to_end()
+    assert await proxy.request() == 200
 
 
-@pytest.mark.parametrize("said", [b"G", b"\r\n\r", b"GET / HTTP/1.1\r\nHost: localhost\r\n", REQUEST + REQUEST[:-1]])
+@pytest.mark.parametrize("sent", [b"G", b"\r\n\r", b"GET / HTTP/1.1\r\nHost: localhost\r\n", REQUEST + REQUEST[:-1]])
 async def test_a_head_that_does_not_end_is_refused_with_408(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch, said: bytes
+    guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.HEAD_TIMEOUT", 0.2)
-    monkeypatch.setattr("dog.web.connections.refusals.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("dog.web.connections.refusals.REFUSAL_TIMEOUT", 0.2)
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(said)
-    answers = await client.read_to_the_end()
-    assert answers.count(b"HTTP/1.1 200 OK") == said.count(b"GET /healthz") // 2
+    client = await guarded.connect_client()
+    await client.send(sent)
+    answers = await client.read_to_end()
+    assert answers.count(b"HTTP/1.1 200 OK") == sent.count(b"GET /healthz") // 2
     assert b"HTTP/1.1 408 Request Timeout\r\n" in answers
     await until(lambda: guarded.connections.count == 0)
     assert guarded.count_refused("head_timeout") == 1
     assert not await guarded.is_refused()
 
 
-async def test_a_head_that_arrives_byte_by_byte_is_answered(guard: Guard) -> None:
+async def test_a_head_that_arrives_byte_by_byte_gets_a_response(guard: Guard) -> None:
     guarded = await guard()
-    client = await guarded.come()
+    client = await guarded.connect_client()
     for byte in b"\r\n" + REQUEST:
-        await client.say(bytes([byte]))
+        await client.send(bytes([byte]))
         await asyncio.sleep(0)
-    assert (await client.read_answer())[0] == 200
+    assert (await client.read_response())[0] == 200
 
 
 # ---- heads and pipelines
@@ -614,36 +620,36 @@ BEGINNING_OF_A_LARGE_HEAD = b"GET /" + b"a" * 16_379
 
 
 async def test_a_queue_of_heads_that_are_too_large_is_refused(guard: Guard) -> None:
-    """Each gives its place to the next one: so many in a row were a RecursionError, and the places were lost."""
+    """Each passes its place to the next. This once raised RecursionError and lost the places."""
     guarded = await guard(max_connections_per_address=1)
-    busy = await guarded.begin()
+    busy = await guarded.begin_request()
     clients = []
     for _ in range(250):
-        client = await guarded.come()
-        await client.say(REQUEST + BEGINNING_OF_A_LARGE_HEAD)
+        client = await guarded.connect_client()
+        await client.send(REQUEST + BEGINNING_OF_A_LARGE_HEAD)
         clients.append(client)
     await until(lambda: guarded.count_waiting() == 250)
     for client in clients:
-        await client.say(b"b" * 16_000)
-    assert await busy.ask(REST) == 200
+        await client.send(b"b" * 16_000)
+    assert await busy.request(REQUEST_END) == 200
     for client in clients:
-        assert (await client.read_answer())[0] == 200
-        assert (await client.read_answer())[0] == 431
+        assert (await client.read_response())[0] == 200
+        assert (await client.read_response())[0] == 431
         client.close()
     await until(lambda: guarded.connections.count == 1 and not guarded.connections._refused)
-    assert await busy.ask() == 200
+    assert await busy.request() == 200
     assert (guarded.count_busy(), guarded.count_waiting()) == (0, 0)
 
 
-async def test_a_mistake_of_ours_with_one_request_ends_no_other(
+async def test_an_internal_error_in_one_request_ends_no_other(
     guard: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = await guard(max_connections_per_address=1)
-    busy = await guarded.begin()
-    unlucky = await guarded.come()
-    await unlucky.say(b"GET /healthz HTTP/1.1\r\nX: unlucky\r\n\r\n")
+    busy = await guarded.begin_request()
+    unlucky = await guarded.connect_client()
+    await unlucky.send(b"GET /healthz HTTP/1.1\r\nX: unlucky\r\n\r\n")
     await until(lambda: guarded.count_waiting() == 1)
-    waiting = await guarded.begin()
+    waiting = await guarded.begin_request()
     feed_head = Handler.feed_head
 
     def fail_once(self: Handler, head: bytes) -> bool:
@@ -652,46 +658,44 @@ async def test_a_mistake_of_ours_with_one_request_ends_no_other(
         return feed_head(self, head)
 
     monkeypatch.setattr(Handler, "feed_head", fail_once)
-    assert await busy.ask(REST) == 200
-    assert await unlucky.read_to_the_end() == b""
-    assert await waiting.ask(REST) == 200
-    assert "127.0.0.1: dropped by a mistake of ours" in caplog.messages
+    assert await busy.request(REQUEST_END) == 200
+    assert await unlucky.read_to_end() == b""
+    assert await waiting.request(REQUEST_END) == 200
+    assert "127.0.0.1: connection closed after an internal error" in caplog.messages
 
 
-async def test_a_client_is_counted_though_its_only_connection_made_room_for_the_next(guard: Guard) -> None:
+async def test_a_client_is_counted_if_its_only_connection_is_closed_for_its_next(guard: Guard) -> None:
     guarded = await guard(max_connections=1, max_connections_per_address=1)
-    idle = await guarded.come_in()
-    busy = await guarded.begin()
-    assert await idle.read_to_the_end() == b""
+    idle = await guarded.connect_and_request()
+    busy = await guarded.begin_request()
+    assert await idle.read_to_end() == b""
     assert guarded.connections._places.find(HERE).connections == 1
-    assert await guarded.is_refused(ELSEWHERE)
+    assert await guarded.is_refused(OTHER_ADDRESS)
     await until(lambda: not guarded.connections._refused)
-    assert len(guarded.connections._places) == 1, "the address that was refused is not remembered"
-    assert await busy.ask(REST) == 200
+    assert len(guarded.connections._places) == 1, "the refused address is not kept"
+    assert await busy.request(REQUEST_END) == 200
 
 
-async def test_the_beginning_of_http_2_is_answered_with_400(guard: Guard) -> None:
+async def test_the_preface_of_http_2_gets_400(guard: Guard) -> None:
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    assert (await client.read_to_the_end()).startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    client = await guarded.connect_client()
+    await client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert (await client.read_to_end()).startswith(b"HTTP/1.0 400 Bad Request\r\n")
     await until(lambda: guarded.connections.count == 0)
 
 
-async def test_a_content_length_with_very_many_zeros_is_a_number(
-    guard: Guard, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_content_length_with_5000_zeros_is_valid(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
     guarded = await guard()
-    client = await guarded.come()
+    client = await guarded.connect_client()
     length = b"0" * 5000 + b"3"
-    await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n\r\n{x}" % length)
-    assert (await client.read_answer())[0] == 400
-    assert await client.ask() == 200
+    await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n\r\n{x}" % length)
+    assert (await client.read_response())[0] == 400
+    assert await client.request() == 200
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def write_head(size: int, *fields: bytes) -> bytes:
-    """Return a head of so many bytes, in lines of at most 8000."""
+    """Return a head of this size, in lines of at most 8000 bytes."""
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"".join(fields)
     number = 0
     while size - len(head) - 2 > 8000:
@@ -719,12 +723,12 @@ LARGE_COOKIE = b"Cookie: dog=" + b"c" * 20_000 + b"\r\n"
     ],
     ids=["16 KiB", "more", "32 KiB with a cookie", "a large cookie", "more", "no cookie", "200 kB", "200 kB, no end"],
 )
-async def test_a_head_is_limited(guard: Guard, head: bytes, status: int) -> None:
+async def test_the_size_of_a_head_is_limited(guard: Guard, head: bytes, status: int) -> None:
     assert head.endswith(b"\r\n")
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(head)
-    answered, _, body = await client.read_answer()
+    client = await guarded.connect_client()
+    await client.send(head)
+    answered, _, body = await client.read_response()
     assert answered == status
     if status == 431:
         assert json.loads(body)["code"] == "head_too_big"
@@ -732,54 +736,54 @@ async def test_a_head_is_limited(guard: Guard, head: bytes, status: int) -> None
         assert guarded.count_refused("head_too_big") == 1
 
 
-async def test_a_browser_whose_cookies_are_too_large_gets_a_page_that_says_so(guard: Guard) -> None:
+async def test_a_browser_with_too_large_cookies_gets_a_page_about_them(guard: Guard) -> None:
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(write_head(60_000, b"Accept: text/html\r\n", LARGE_COOKIE))
-    status, fields, body = await client.read_answer()
+    client = await guarded.connect_client()
+    await client.send(write_head(60_000, b"Accept: text/html\r\n", LARGE_COOKIE))
+    status, fields, body = await client.read_response()
     assert (status, fields["content-type"]) == (431, "text/html; charset=utf-8")
     assert b"Delete this site" in body
 
 
-async def test_pipelined_requests_are_answered_in_order_one_at_a_time(guard: Guard) -> None:
+async def test_pipelined_requests_are_handled_in_order_one_at_a_time(guard: Guard) -> None:
     guarded = await guard()
-    client = await guarded.come()
+    client = await guarded.connect_client()
     paths = [b"/healthz", b"/nothing", b"/api/cameras", b"/healthz"] * 30
     body = b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n{x}"
-    await client.say(b"".join(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path + body for path in paths))
+    await client.send(b"".join(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path + body for path in paths))
     for path in paths:
-        assert (await client.read_answer())[0] == (404 if path == b"/nothing" else 200)
-        assert (await client.read_answer())[0] == 400
+        assert (await client.read_response())[0] == (404 if path == b"/nothing" else 200)
+        assert (await client.read_response())[0] == 400
     assert guarded.server.requests_count == 2 * len(paths)
 
 
 @pytest.mark.parametrize("size", [9_000, 17_000, 40_000])
 @pytest.mark.parametrize(("path", "status"), [(b"/latest.jpg", 405), (b"/nowhere", 404)])
-async def test_a_request_behind_a_large_body_that_nobody_reads_is_answered(
+async def test_a_request_after_a_large_unread_body_gets_a_response(
     guard: Guard, path: bytes, status: int, size: int
 ) -> None:
-    """aiohttp stops reading such a body, goes on when the response is sent, and so meets its end within its parser."""
-    client = await (await guard()).come()
+    """aiohttp pauses such a body, resumes after the response, and reaches its end inside its parser."""
+    client = await (await guard()).connect_client()
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, size)
-    await client.say(head + bytes(size) + REQUEST * 3)
-    assert [(await client.read_answer())[0] for _ in range(4)] == [status, 200, 200, 200]
+    await client.send(head + bytes(size) + REQUEST * 3)
+    assert [(await client.read_response())[0] for _ in range(4)] == [status, 200, 200, 200]
 
 
-async def test_whoever_expects_a_100_and_hangs_up_leaves_nothing_in_the_log(
+async def test_a_client_that_expects_100_and_disconnects_is_not_logged(
     guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = await guard()
     for _ in range(20):
-        client = await guarded.come()
-        await client.say(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n")
+        client = await guarded.connect_client()
+        await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n")
         client.reset()
     await until(lambda: not guarded.connections._open)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_no_request_is_parsed_before_the_response_to_the_last_one_was_read(guard: Guard) -> None:
+async def test_no_request_is_parsed_before_the_previous_response_was_read(guard: Guard) -> None:
     guarded = await guard()
-    client = await guarded.come(receive_buffer=1)
+    client = await guarded.connect_client(receive_buffer=1)
     picture = b"GET /static/icon-512.png HTTP/1.1\r\nHost: localhost\r\n\r\n"
     client.writer.write(picture * 2000)
     await until(lambda: guarded.waiting > 0)
@@ -823,59 +827,59 @@ async def test_a_chunked_body_is_the_last_request_of_its_connection(
     guard: Guard, body: bytes, status: int, code: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = await guard()
-    client = await guarded.come()
-    await client.say(CHUNKED + body + REQUEST)
-    answered, fields, text = await client.read_answer()
+    client = await guarded.connect_client()
+    await client.send(CHUNKED + body + REQUEST)
+    answered, fields, text = await client.read_response()
     assert (answered, fields["connection"]) == (status, "close")
     assert json.loads(text).get("code") == code
-    assert await client.read_to_the_end() == b""
+    assert await client.read_to_end() == b""
     await until(lambda: guarded.connections.count == 0)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-# ---- answers that nobody takes
+# ---- unread responses
 
 
-async def ask_and_read_nothing(guarded: Guarded, path: bytes) -> Client:
-    """Until some bytes of an answer wait, however few."""
-    client = await guarded.come(receive_buffer=1)  # the kernel makes it the least it can do
+async def request_and_read_nothing(guarded: Guarded, path: bytes) -> Client:
+    """Send requests without reading until a part of a response waits."""
+    client = await guarded.connect_client(receive_buffer=1)  # the kernel raises this to its minimum
     while not guarded.waiting:
         asked = guarded.server.requests_count
-        await client.say(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+        await client.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
         while guarded.server.requests_count == asked and not guarded.waiting:  # noqa: ASYNC110 - as in `until`
             await asyncio.sleep(0.001)
         for _ in range(20):
-            await asyncio.sleep(0)  # for what is answered without a file or a thread
+            await asyncio.sleep(0)  # for responses without a file or a thread
     return client
 
 
-async def test_an_answer_of_which_some_bytes_are_never_taken_is_cut_off(
+async def test_a_response_that_is_never_read_to_its_end_is_cut_off(
     guard: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 0.2)
     caplog.set_level("INFO", "dog")
     guarded = await guard()
-    client = await ask_and_read_nothing(guarded, b"/static/icon-512.png")
+    client = await request_and_read_nothing(guarded, b"/static/icon-512.png")
     await until(lambda: guarded.connections.count == 0)
     assert f"{HERE} reads its response too slowly: disconnected" in caplog.messages
     client.close()
 
 
-async def test_an_answer_that_is_taken_fast_enough_is_left_alone_however_long_it_takes(
+async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock is the test's: it looks at the connection's progress when so many bytes have been read."""
+    """The test itself calls the check of progress, after reading a number of bytes."""
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 1000.0)
     monkeypatch.setattr("dog.web.connections.connection.MIN_BYTES_PER_SECOND", 10)
     guarded = await guard()
     noise = Image.frombytes("RGB", (1500, 1000), random.Random(0).randbytes(4_500_000))
     guarded.camera.results.append(encode(noise, "PNG", compress_level=0))
-    client = await ask_and_read_nothing(guarded, b"/latest.jpg?max_age=3600")
+    client = await request_and_read_nothing(guarded, b"/latest.jpg?max_age=3600")
     (handler,) = guarded.server.connections
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
-    connection._check_progress(0)  # as when the head was written before the body: what waits has grown since
+    connection._check_progress(0)  # as if only the head had been written before: more bytes wait now
     for _ in range(5):
         while (waited := guarded.waiting) < 10 * 1000:
             await client.reader.readexactly(5_000)
@@ -905,7 +909,7 @@ async def test_an_answer_that_is_taken_fast_enough_is_left_alone_however_long_it
         ),
     ],
 )
-def test_the_flags_are_the_limits_of_the_real_service(serve: Serve, flags: tuple[str, ...], reason: str) -> None:
+def test_the_flags_set_the_limits_of_the_real_service(serve: Serve, flags: tuple[str, ...], reason: str) -> None:
     server = serve(*flags)
     with contextlib.ExitStack() as stack:
         viewers = [stack.enter_context(watch(server)) for _ in range(2)]

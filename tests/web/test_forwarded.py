@@ -1,4 +1,4 @@
-"""Behind a proxy: who is believed, and what; and real nginx and Caddy with the files of deploy/."""
+"""Forwarded and X-Forwarded-*, and real nginx and Caddy with the files of deploy/."""
 
 import asyncio
 import contextlib
@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from dog.auth import Accounts, find_place
+from dog.auth import Accounts, accounts_path
 from dog.captures.preview import BOUNDARY
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.connections.connection import CONNECTIONS, Connection, Connections
 from dog.web.connections.places import Client
 from dog.web.connections.refusals import RETRY_AFTER
-from dog.web.middleware.errors import Problem, error_middleware
+from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
+from dog.web.problems import Problem
 from tests.conftest import Run
 from tests.support.running import until
 from tests.support.server_process import ROOT
@@ -36,7 +37,7 @@ from tests.support.sites import Site, needs, site
 from tests.web.test_shutdown import read_until
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
-IDENTITY = "203.0.113.7"
+CLIENT_ADDRESS = "203.0.113.7"
 
 
 def trusts(address: str) -> bool:
@@ -47,50 +48,50 @@ def read(*lines: tuple[str, str]) -> ForwardedInfo:
     return parse_forwarded_headers(CIMultiDict(lines), trusts)
 
 
-# ---- what the headers say
+# ---- parsing the headers
 
 
 @pytest.mark.parametrize(
-    ("said", "address", "scheme", "host"),
+    ("header", "address", "scheme", "host"),
     [
-        ("for=203.0.113.7", IDENTITY, None, None),
-        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", IDENTITY, "https", "dog.example.org:8443"),
-        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', IDENTITY, "http", None),
-        ("for=203.0.113.7:4711", IDENTITY, None, None),
+        ("for=203.0.113.7", CLIENT_ADDRESS, None, None),
+        ("For=203.0.113.7;Proto=HTTPS;HOST=Dog.Example.org:8443", CLIENT_ADDRESS, "https", "dog.example.org:8443"),
+        ('for="203.0.113.7:4711";proto=http;by=10.0.0.1', CLIENT_ADDRESS, "http", None),
+        ("for=203.0.113.7:4711", CLIENT_ADDRESS, None, None),
         ('for="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17", None, None),
         ('for="[2001:DB8:cafe:0:0::17]";host="[2001:db8::1]:8443"', "2001:db8:cafe::17", None, "[2001:db8::1]:8443"),
-        ('for="[::ffff:203.0.113.7]"', IDENTITY, None, None),
-        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', IDENTITY, None, None),
+        ('for="[::ffff:203.0.113.7]"', CLIENT_ADDRESS, None, None),
+        ('for="\\203.0.113.\\7";extension="a,b;c=\\"d\\""', CLIENT_ADDRESS, None, None),
         ("for=unknown;proto=https", "unknown", "https", None),
         ('for="_hidden:_port"', "_hidden", None, None),
         ("for=_SEVKISEK", "_sevkisek", None, None),
         ("proto=wss;host=dog.example.org", None, "https", "dog.example.org"),
-        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", IDENTITY, None, "real"),
-        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", IDENTITY, "https", "real"),
+        ("for=198.51.100.1;host=spoofed, for=203.0.113.7;host=real", CLIENT_ADDRESS, None, "real"),
+        ("for=203.0.113.7;proto=https;host=real, for=10.1.2.3;proto=http;host=inner", CLIENT_ADDRESS, "https", "real"),
         ('for=203.0.113.7;proto=https, proto=http, for="[2001:db8:ffff::1]"', "unknown", "http", None),
         ("for=10.1.2.3;proto=https, for=127.0.0.1;proto=http", "10.1.2.3", "https", None),
-        (" , for=203.0.113.7 ; proto=https ,, ", IDENTITY, "https", None),
-        ("for=203.0.113.7;;proto=https;", IDENTITY, "https", None),
+        (" , for=203.0.113.7 ; proto=https ,, ", CLIENT_ADDRESS, "https", None),
+        ("for=203.0.113.7;;proto=https;", CLIENT_ADDRESS, "https", None),
     ],
 )
-def test_forwarded_is_read_as_rfc_7239_has_it(
-    said: str, address: str | None, scheme: str | None, host: str | None
+def test_forwarded_is_parsed_by_rfc_7239(
+    header: str, address: str | None, scheme: str | None, host: str | None
 ) -> None:
-    assert read(("Forwarded", said)) == (address, scheme, host)
+    assert read(("Forwarded", header)) == (address, scheme, host)
 
 
 @pytest.mark.parametrize(
     ("nodes", "schemes", "hosts", "expected"),
     [
-        ("203.0.113.7", "https", "Dog.Example.org", (IDENTITY, "https", "dog.example.org")),
-        ("198.51.100.1, 203.0.113.7", "https", None, (IDENTITY, "https", None)),
-        ("203.0.113.7, 10.1.2.3", "https", "real", (IDENTITY, "https", "real")),
-        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (IDENTITY, "https", "real")),
-        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (IDENTITY, "https", None)),
+        ("203.0.113.7", "https", "Dog.Example.org", (CLIENT_ADDRESS, "https", "dog.example.org")),
+        ("198.51.100.1, 203.0.113.7", "https", None, (CLIENT_ADDRESS, "https", None)),
+        ("203.0.113.7, 10.1.2.3", "https", "real", (CLIENT_ADDRESS, "https", "real")),
+        ("203.0.113.7, 10.1.2.3,10.9.9.9", "https,http,http", "real, inner, inmost", (CLIENT_ADDRESS, "https", "real")),
+        ("nonsense, 203.0.113.7, 10.1.2.3", "gopher, https, http", None, (CLIENT_ADDRESS, "https", None)),
         ("2001:db8:cafe::17", None, None, ("2001:db8:cafe::17", None, None)),
         ("fe80::1%eth0", None, None, ("fe80::1", None, None)),
         ("[2001:db8:cafe::17]:4711", None, None, ("2001:db8:cafe::17", None, None)),
-        ("203.0.113.7:4711", None, None, (IDENTITY, None, None)),
+        ("203.0.113.7:4711", None, None, (CLIENT_ADDRESS, None, None)),
         ("::ffff:10.1.2.3", None, None, ("10.1.2.3", None, None)),
         ("203.0.113.7, unknown", None, None, ("unknown", None, None)),
         ("10.1.2.3, 127.0.0.1", "wss", None, ("10.1.2.3", "https", None)),
@@ -101,13 +102,13 @@ def test_forwarded_is_read_as_rfc_7239_has_it(
 def test_x_forwarded_is_read_from_the_right(
     nodes: str | None, schemes: str | None, hosts: str | None, expected: tuple[str | None, ...]
 ) -> None:
-    said = {"X-Forwarded-For": nodes, "X-Forwarded-Proto": schemes, "X-Forwarded-Host": hosts}
-    assert read(*((name, value) for name, value in said.items() if value is not None)) == expected
+    headers = {"X-Forwarded-For": nodes, "X-Forwarded-Proto": schemes, "X-Forwarded-Host": hosts}
+    assert read(*((name, value) for name, value in headers.items() if value is not None)) == expected
 
 
 def test_several_lines_of_a_header_are_one_list() -> None:
-    assert read(("X-Forwarded-For", IDENTITY), ("X-Forwarded-For", "10.1.2.3")).address == IDENTITY
-    assert read(("Forwarded", f"for={IDENTITY}"), ("Forwarded", "for=10.1.2.3")).address == IDENTITY
+    assert read(("X-Forwarded-For", CLIENT_ADDRESS), ("X-Forwarded-For", "10.1.2.3")).address == CLIENT_ADDRESS
+    assert read(("Forwarded", f"for={CLIENT_ADDRESS}"), ("Forwarded", "for=10.1.2.3")).address == CLIENT_ADDRESS
 
 
 MALFORMED = [
@@ -137,47 +138,51 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("line", MALFORMED)
-def test_what_a_trusted_proxy_says_wrongly_is_told_in_plain_words(line: tuple[str, str]) -> None:
+def test_malformed_headers_of_a_trusted_proxy_are_a_bad_request(line: tuple[str, str]) -> None:
     with pytest.raises(Problem) as caught:
         read(line)
     assert caught.value.code == "bad_request"
     assert caught.value.message.startswith("The proxy sends headers that cannot be used: ")
 
 
-def test_both_kinds_count_where_they_agree() -> None:
-    both = (("Forwarded", "for=203.0.113.7;proto=https"), ("X-Forwarded-For", IDENTITY), ("X-Forwarded-Host", "real"))
-    assert read(*both) == (IDENTITY, "https", "real")
+def test_both_kinds_of_headers_are_combined_if_they_agree() -> None:
+    both = (
+        ("Forwarded", "for=203.0.113.7;proto=https"),
+        ("X-Forwarded-For", CLIENT_ADDRESS),
+        ("X-Forwarded-Host", "real"),
+    )
+    assert read(*both) == (CLIENT_ADDRESS, "https", "real")
 
 
 @pytest.mark.parametrize(
     ("forwarded", "name", "other"),
     [
-        ("for=198.51.100.1", "X-Forwarded-For", IDENTITY),
-        ("proto=https", "X-Forwarded-For", IDENTITY),
+        ("for=198.51.100.1", "X-Forwarded-For", CLIENT_ADDRESS),
+        ("proto=https", "X-Forwarded-For", CLIENT_ADDRESS),
         ("for=203.0.113.7", "X-Forwarded-Proto", "https"),
         ("proto=https", "X-Forwarded-Proto", "http"),
         ("host=spoofed", "X-Forwarded-Host", "real"),
     ],
 )
-def test_both_kinds_that_contradict_each_other_are_refused(forwarded: str, name: str, other: str) -> None:
-    """One of them is the visitor's own words, and nobody here can tell which."""
+def test_contradictory_headers_are_refused(forwarded: str, name: str, other: str) -> None:
+    """One of them comes from the client, and the service cannot tell which."""
     with pytest.raises(Problem, match="contradict"):
         read(("Forwarded", forwarded), (name, other))
 
 
-HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from('";,=\\_[]:. '), max_size=60)
+HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from('";,=\\_[]:. '), max_size=60)
 
 
-@given(HEADER)
-def test_whatever_a_visitor_writes_their_address_is_that_which_the_proxy_adds(text: str) -> None:
-    assert read(("X-Forwarded-For", f"{text}, {IDENTITY}")).address == IDENTITY
-    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", IDENTITY)).address == IDENTITY
+@given(HEADER_TEXT)
+def test_the_proxys_address_counts_whatever_header_the_client_sends(text: str) -> None:
+    assert read(("X-Forwarded-For", f"{text}, {CLIENT_ADDRESS}")).address == CLIENT_ADDRESS
+    assert read(("X-Forwarded-For", text), ("X-Forwarded-For", CLIENT_ADDRESS)).address == CLIENT_ADDRESS
     with contextlib.suppress(Problem):
-        assert read(("Forwarded", f"{text}, for={IDENTITY}")).address == IDENTITY
+        assert read(("Forwarded", f"{text}, for={CLIENT_ADDRESS}")).address == CLIENT_ADDRESS
 
 
-@given(HEADER, HEADER, HEADER, HEADER)
-def test_any_text_is_understood_or_refused(forwarded: str, nodes: str, schemes: str, hosts: str) -> None:
+@given(HEADER_TEXT, HEADER_TEXT, HEADER_TEXT, HEADER_TEXT)
+def test_any_header_text_is_parsed_or_refused(forwarded: str, nodes: str, schemes: str, hosts: str) -> None:
     lines = zip(
         ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"),
         (forwarded, nodes, schemes, hosts),
@@ -190,7 +195,7 @@ def test_any_text_is_understood_or_refused(forwarded: str, nodes: str, schemes: 
 @pytest.mark.parametrize(
     "line", ["for=" + " " * 8000 + "x", ";" * 8000 + "=", 'a="' + "\\" * 8000, "a=b;" * 2000 + " ="]
 )
-def test_a_long_header_is_read_once(line: str) -> None:
+def test_a_long_malformed_header_is_parsed_in_linear_time(line: str) -> None:
     with pytest.raises(Problem):
         read(("Forwarded", line))
 
@@ -205,21 +210,21 @@ async def echo(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def look_early(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """aiohttp remembers what was looked at once."""
+async def read_early(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read values before the middleware: aiohttp caches them."""
     assert (request.secure, request.url.scheme) == (False, "http")
     return await handler(request)
 
 
 @pytest.fixture
 def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
-    """`await ask(headers, trusted_proxies=...)`: how a request is seen by a handler, and by what ends its answer."""
+    """Return a function that sends a request and returns its values, as later code sees them."""
 
     async def run(headers: dict[str, str], path: str = "/a?b=c", **settings: Any) -> tuple[int, Any]:
         async def note(request: web.Request, response: web.StreamResponse) -> None:
             response.headers["X-Seen"] = f"{request.remote} {request.secure} {request.host}"
 
-        app = web.Application(middlewares=[error_middleware, look_early, forwarded_middleware])
+        app = web.Application(middlewares=[error_middleware, read_early, forwarded_middleware])
         app[CONNECTIONS] = Connections(Settings(**settings), Metrics("test"), {})
         app.add_routes([web.get("/a", echo)])
         app.on_response_prepare.append(note)
@@ -231,35 +236,35 @@ def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
     return run
 
 
-ALL = {"X-Forwarded-For": IDENTITY, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
+ALL = {"X-Forwarded-For": CLIENT_ADDRESS, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "dog.example.org"}
 
 
-async def test_what_a_trusted_proxy_says_is_in_the_request_whoever_looks_at_it(ask: Any) -> None:
-    """Also after the handler, where headers of safety are added: aiohttp hands the same request to both."""
-    _, said = await ask(ALL, trusted_proxies=("127.0.0.1",))
-    assert said["url"] == "https://dog.example.org/a?b=c"
-    assert (said["remote"], said["scheme"], said["host"]) == (IDENTITY, "https", "dog.example.org")
-    assert said["seen"] == f"{IDENTITY} True dog.example.org"
+async def test_a_trusted_proxys_values_are_in_the_request_for_every_reader(ask: Any) -> None:
+    """Code after the handler, such as the security headers, sees them too."""
+    _, seen = await ask(ALL, trusted_proxies=("127.0.0.1",))
+    assert seen["url"] == "https://dog.example.org/a?b=c"
+    assert (seen["remote"], seen["scheme"], seen["host"]) == (CLIENT_ADDRESS, "https", "dog.example.org")
+    assert seen["seen"] == f"{CLIENT_ADDRESS} True dog.example.org"
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.2",), ("10.0.0.0/8", "::1")])
-async def test_from_anybody_else_the_headers_are_ignored(ask: Any, trusted: tuple[str, ...]) -> None:
+async def test_headers_of_other_clients_are_ignored(ask: Any, trusted: tuple[str, ...]) -> None:
     for headers in (ALL, {"Forwarded": "for=203.0.113.7;proto=https;host=evil"}, {"Forwarded": '"'}):
-        status, said = await ask(headers | {"Host": "127.0.0.1:7"}, trusted_proxies=trusted)
-        assert (status, said["seen"]) == (200, "127.0.0.1 False 127.0.0.1:7")
+        status, seen = await ask(headers | {"Host": "127.0.0.1:7"}, trusted_proxies=trusted)
+        assert (status, seen["seen"]) == (200, "127.0.0.1 False 127.0.0.1:7")
 
 
-async def test_a_trusted_proxy_that_says_nothing_speaks_for_itself(ask: Any) -> None:
-    _, said = await ask({"Host": "127.0.0.1:7"}, trusted_proxies=("127.0.0.1",))
-    assert said["seen"] == "127.0.0.1 False 127.0.0.1:7"
+async def test_a_trusted_proxy_without_headers_is_the_client(ask: Any) -> None:
+    _, seen = await ask({"Host": "127.0.0.1:7"}, trusted_proxies=("127.0.0.1",))
+    assert seen["seen"] == "127.0.0.1 False 127.0.0.1:7"
 
 
 async def test_a_prefix_comes_from_base_url_alone(ask: Any) -> None:
-    _, said = await ask(ALL | {"X-Forwarded-Prefix": "/evil"}, trusted_proxies=("127.0.0.1",))
-    assert said["url"] == "https://dog.example.org/a?b=c"
+    _, seen = await ask(ALL | {"X-Forwarded-Prefix": "/evil"}, trusted_proxies=("127.0.0.1",))
+    assert seen["url"] == "https://dog.example.org/a?b=c"
 
 
-async def test_what_it_says_wrongly_is_a_400(run: Run) -> None:
+async def test_malformed_headers_are_a_400(run: Run) -> None:
     running = await run(trusted_proxies=PROXIES, open=True)
     for name, value in MALFORMED:
         if value.isascii():
@@ -271,44 +276,44 @@ async def test_what_it_says_wrongly_is_a_400(run: Run) -> None:
         assert answer.status == 421
 
 
-async def test_the_log_has_the_visitors_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_has_the_forwarded_client_address(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     running = await run(trusted_proxies=("127.0.0.1",), open=True)
     caplog.set_level("INFO", "aiohttp.access")
-    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": IDENTITY}):
+    async with running.client.get("/healthz?one", headers={"X-Forwarded-For": CLIENT_ADDRESS}):
         pass
-    assert any(line.startswith(f"{IDENTITY} ") and "/healthz?one" in line for line in caplog.messages)
+    assert any(line.startswith(f"{CLIENT_ADDRESS} ") and "/healthz?one" in line for line in caplog.messages)
 
 
-# ---- who is counted
+# ---- limits
 
 
 def make_no_handler() -> Any:
     raise AssertionError
 
 
-def test_a_trusted_proxy_is_not_kept_out_by_its_neighbours() -> None:
+def test_a_trusted_proxy_is_not_limited_by_its_network() -> None:
     settings = Settings(trusted_proxies=("2001:db8::1",), max_connections=2, max_connections_per_address=1)
     connections = Connections(settings, Metrics("test"), {})
 
     def enter(address: str) -> object:
-        return connections.enter(Connection(connections, make_no_handler), address)
+        return connections.register(Connection(connections, make_no_handler), address)
 
     assert isinstance(enter("2001:db8::2"), Client)
     assert enter("2001:db8::3") == "address"
     assert isinstance(enter("2001:db8::1"), Client)
 
 
-async def test_the_requests_of_a_visitor_wait_through_all_proxies_and_a_proxys_own_do_not(
+async def test_requests_through_several_proxies_share_their_clients_limit(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dog.web.connections.connection.MAX_QUEUE_SECONDS", 0.2)
     running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=2)
     app = running.client.app
     assert app is not None
-    mine, other = ({"X-Forwarded-For": address} for address in (IDENTITY, "203.0.113.8"))
+    mine, other = ({"X-Forwarded-For": address} for address in (CLIENT_ADDRESS, "203.0.113.8"))
     connections = app[CONNECTIONS]
     async with AsyncExitStack() as stack:
-        for address in [IDENTITY] * 2 + ["127.0.0.1"] * 5:
+        for address in [CLIENT_ADDRESS] * 2 + ["127.0.0.1"] * 5:
             request = make_mocked_request("GET", "/", app=app).clone(remote=address)
             await stack.enter_async_context(connections.hold_place(request))
         for path in ("/healthz", "/events", "/ws", "/latest.jpg"):
@@ -333,7 +338,7 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
     running = await run(
         trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=1, max_viewers_per_address=2
     )
-    headers = {"X-Forwarded-For": IDENTITY}
+    headers = {"X-Forwarded-For": CLIENT_ADDRESS}
     async with running.client.get("/events", headers=headers) as events, running.watch(additional_headers=headers):
         assert events.status == 200
         await events.content.readuntil(b"event: hello")
@@ -343,15 +348,15 @@ async def test_a_viewer_counts_for_its_own_address_and_has_no_place(run: Run) ->
             assert answer.status == 503
 
 
-@pytest.mark.parametrize("address", [IDENTITY, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
-async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
+@pytest.mark.parametrize("address", [CLIENT_ADDRESS, "127.0.0.1", "unknown", "_hidden", "2001:db8::1"])
+async def test_a_disconnected_client_is_not_counted(address: str) -> None:
     app = web.Application()
     connections = Connections(Settings(trusted_proxies=("127.0.0.1",)), Metrics("test"), {})
     request = make_mocked_request("GET", "/", app=app).clone(remote=address)
     with contextlib.suppress(ConnectionError):
         async with connections.hold_place(request):
             connections.count_as_viewer(request)
-            leave = connections.enter_viewer(address)
+            leave = connections.register_viewer(address)
             leave()
             raise ConnectionResetError
     assert connections.count == 0
@@ -363,7 +368,7 @@ async def test_a_client_that_has_gone_is_not_counted(address: str) -> None:
 
 @pytest.fixture(scope="module")
 def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The service behind a real proxy. At a name of its own it knows nothing but that name: the proxy says the rest."""
+    """Start the service behind a real proxy, without a path or with one."""
     kind, below = request.param
     folder = tmp_path_factory.mktemp(kind)
     trusted = ("--trusted-proxies", "127.0.0.1", "--dead-time", "0")
@@ -383,14 +388,14 @@ every_proxy = pytest.mark.parametrize(
 
 
 def press(there: Site) -> dict[str, Any]:
-    """A new photo, as the push tells of it."""
+    """Take a photo on the push, and return its `ready`."""
     with there.watch() as viewer:
         viewer.send('{"type": "capture", "max_age": 0}')
         return read_until(viewer, "ready")
 
 
 @every_proxy
-def test_the_page_and_all_that_it_loads_come_through(there: Site) -> None:
+def test_the_page_and_its_files_load_through_the_proxy(there: Site) -> None:
     answer, page = there.ask()
     assert (answer.status, answer.getheader("Content-Type")) == (200, "text/html; charset=utf-8")
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -401,7 +406,7 @@ def test_the_page_and_all_that_it_loads_come_through(there: Site) -> None:
 
 
 @every_proxy
-def test_a_press_without_javascript_leads_to_the_photo_with_a_cookie_for_https(there: Site) -> None:
+def test_a_press_without_javascript_redirects_and_sets_a_secure_cookie(there: Site) -> None:
     answer, _ = there.ask("/", "POST", {"Origin": there.origin})
     assert answer.status == 303
     cookie = answer.headers["Set-Cookie"]
@@ -413,17 +418,17 @@ def test_a_press_without_javascript_leads_to_the_photo_with_a_cookie_for_https(t
 
 @pytest.mark.parametrize("below", [False, True], ids=["a name", "a path"])
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_who_logs_in_through_it_is_in_until_they_log_out(kind: str, below: bool, tmp_path: Path) -> None:
-    with Accounts(find_place(tmp_path / "snapshots")) as accounts:
+def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool, tmp_path: Path) -> None:
+    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
     with site(kind, tmp_path, "--trusted-proxies", "127.0.0.1", below=below, way="--auth") as there:
-        said, _ = there.ask("/snapshots", headers={"Accept": "text/html"})
-        assert (said.status, said.headers["Location"]) == (303, "./login?next=snapshots")
+        response, _ = there.ask("/snapshots", headers={"Accept": "text/html"})
+        assert (response.status, response.headers["Location"]) == (303, "./login?next=snapshots")
         form = {"name": "ada", "password": "correct horse", "next": "snapshots"}
-        said, _ = there.ask("/login", "POST", {"Origin": there.origin}, form=form)
-        assert (said.status, said.headers["Location"]) == (303, "./snapshots")
-        cookie, *flags = said.headers["Set-Cookie"].split("; ")
-        # what browsers ask of these names (RFC 6265bis, section 4.1.3)
+        response, _ = there.ask("/login", "POST", {"Origin": there.origin}, form=form)
+        assert (response.status, response.headers["Location"]) == (303, "./snapshots")
+        cookie, *flags = response.headers["Set-Cookie"].split("; ")
+        # requirements of browsers for these prefixes (RFC 6265bis, section 4.1.3)
         assert cookie.startswith("__Secure-dog_session=" if below else "__Host-dog_session=")
         assert {"Secure", "HttpOnly", "SameSite=Lax", f"Path={there.path}/"} <= set(flags)
         mine = {"Cookie": cookie, "Origin": there.origin}
@@ -446,7 +451,7 @@ def test_who_logs_in_through_it_is_in_until_they_log_out(kind: str, below: bool,
 
 
 @every_proxy
-def test_a_press_over_the_push_gives_a_picture_whole_and_in_parts(there: Site) -> None:
+def test_a_press_on_the_push_gives_a_photo_that_supports_ranges(there: Site) -> None:
     ready = press(there)
     expected = there.url if there.path else ""
     assert ready["url"].startswith(f"{expected}/snapshots/")
@@ -462,7 +467,7 @@ def test_a_press_over_the_push_gives_a_picture_whole_and_in_parts(there: Site) -
 
 
 @every_proxy
-def test_events_come_while_they_happen(there: Site) -> None:
+def test_the_proxy_does_not_buffer_events(there: Site) -> None:
     with closing(there.begin("/events")) as connection:
         answer = connection.getresponse()
         assert (answer.status, answer.getheader("Content-Type")) == (200, "text/event-stream")
@@ -475,7 +480,7 @@ def test_events_come_while_they_happen(there: Site) -> None:
 
 
 def read_event(answer: http.client.HTTPResponse, kind: bytes) -> bytes:
-    """The data of the next event of that kind."""
+    """Return the data of the next event of this type."""
     found = b""
     for line in answer:
         if line.startswith(b"event: "):
@@ -486,7 +491,7 @@ def read_event(answer: http.client.HTTPResponse, kind: bytes) -> bytes:
 
 
 @every_proxy
-def test_the_live_view_comes_frame_after_frame(there: Site) -> None:
+def test_the_proxy_does_not_buffer_the_live_view(there: Site) -> None:
     with closing(there.begin("/preview.mjpg?camera=main")) as connection:
         answer = connection.getresponse()
         assert answer.status == 200
@@ -499,7 +504,7 @@ def test_the_live_view_comes_frame_after_frame(there: Site) -> None:
 
 
 @every_proxy
-def test_what_a_visitor_says_of_themselves_is_not_believed(there: Site) -> None:
+def test_a_clients_own_forwarded_headers_are_not_trusted(there: Site) -> None:
     spoofed = {
         "X-Forwarded-For": "198.51.100.1",
         "X-Forwarded-Proto": "gopher",
@@ -521,7 +526,7 @@ def test_what_a_visitor_says_of_themselves_is_not_believed(there: Site) -> None:
 
 
 @every_proxy
-def test_another_sites_page_gets_no_push(there: Site) -> None:
+def test_a_page_of_another_site_cannot_open_the_push(there: Site) -> None:
     for origin in ("https://evil.example", there.origin.replace("https", "http")):
         with pytest.raises(InvalidStatus) as refused:
             there.watch(origin=origin)
@@ -530,14 +535,14 @@ def test_another_sites_page_gets_no_push(there: Site) -> None:
 
 
 @every_proxy
-def test_a_name_that_is_not_ours_is_answered_with_nothing_of_ours(there: Site) -> None:
+def test_an_unknown_host_name_gets_no_content_of_ours(there: Site) -> None:
     answer, body = there.ask(headers={"Host": "evil.example"})
     assert (answer.status, b"evil.example" in body) == (421, True) or body == b""
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_a_proxy_that_is_not_trusted_is_not_believed(kind: str, tmp_path: Any) -> None:
-    """Its address counts, and its pages are another site's: where `base_url` does not say that they are ours."""
+def test_headers_of_an_untrusted_proxy_are_ignored(kind: str, tmp_path: Any) -> None:
+    """The proxy is the client, and without a `base_url` its pages are another site's."""
     with site(kind, tmp_path, base_url=False) as there:
         assert there.ask("/healthz?who", address="127.0.0.2")[0].status == 200
         assert there.server.wait_for(r"(\S+) \"GET /healthz\?who ")[1] == "127.0.0.1"
@@ -545,7 +550,7 @@ def test_a_proxy_that_is_not_trusted_is_not_believed(kind: str, tmp_path: Any) -
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
-def test_behind_a_proxy_each_visitor_has_its_own_limits(kind: str, tmp_path: Any) -> None:
+def test_each_client_behind_a_proxy_has_its_own_limits(kind: str, tmp_path: Any) -> None:
     limits = ("--trusted-proxies", "127.0.0.1", "--max-viewers-per-address", "3")
     with site(kind, tmp_path, *limits) as there, ExitStack() as stack:
         for _ in range(2):
@@ -564,7 +569,7 @@ def test_behind_a_proxy_each_visitor_has_its_own_limits(kind: str, tmp_path: Any
             read_until(stack.enter_context(there.watch(address="127.0.0.3")), "hello")
 
 
-def test_the_configurations_name_every_header_that_is_believed() -> None:
+def test_the_proxy_configurations_set_every_trusted_header() -> None:
     nginx = (ROOT / "deploy" / "nginx.conf").read_text()
     for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
         assert len(re.findall(rf"^    proxy_set_header {name} ", nginx, re.MULTILINE)) == nginx.count("listen 443 ssl")

@@ -1,4 +1,4 @@
-"""By which names the service may be asked: a page that has its own name lead here gets nothing (DNS rebinding)."""
+"""The check of host names, which protects from DNS rebinding."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dog.settings import Settings
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.host_check import Hosts
+from dog.web.problems import Problem
 from tests.conftest import Run, Serve
 from tests.support.running import Running
 from tests.support.server_process import ServerProcess
 from tests.web.test_websocket import UPGRADE
 
-OURS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
-HOSTS = Hosts(OURS, "Kitchen.home.example")
+SETTINGS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
+HOSTS = Hosts(SETTINGS, "Kitchen.home.example")
 
 # ---- the names
 
@@ -28,14 +28,14 @@ HOSTS = Hosts(OURS, "Kitchen.home.example")
     "host",
     [
         *("127.0.0.1", "127.0.0.1:8080", "192.0.2.7", "[::1]", "[::1]:8080", "[2001:db8::7]", "[fe80::1%25eth0]:8080"),
-        *("::1", "2001:db8::7"),  # as aiohttp has them of a whole address
+        *("::1", "2001:db8::7"),  # as aiohttp parses them from an absolute URL
         *("localhost", "localhost:8080", "LocalHost", "localhost.", "dog.localhost", "a.b.localhost:1"),
         *("kitchen", "Kitchen", "kitchen.local", "kitchen.local.:8080", "kitchen.home.example"),
         *("dog.example.org", "dog.example.org:8443", "dog.example.org:1", "DOG.EXAMPLE.ORG."),
         *("cellar", "dog.lan", "dog.lan:", "dog.lan:65535", "xn--bcher-kva.example"),
     ],
 )
-def test_an_address_and_our_own_names_are_allowed_with_any_port(host: str) -> None:
+def test_ip_addresses_and_our_own_names_are_allowed_with_any_port(host: str) -> None:
     assert HOSTS.allows(host)
 
 
@@ -47,7 +47,7 @@ def test_an_address_and_our_own_names_are_allowed_with_any_port(host: str) -> No
         *("dog.lan..", "1.2.3.4.5", "2130706433", "0x7f000001", "127.1", "home.example", "local", "-", "_"),
     ],
 )
-def test_any_other_name_is_not(host: str) -> None:
+def test_other_host_names_are_not_allowed(host: str) -> None:
     assert not HOSTS.allows(host)
 
 
@@ -61,39 +61,39 @@ def test_any_other_name_is_not(host: str) -> None:
         *("dog%2elan", "bücher.example", "\udcff", "dog.lan\x00", "dog\tlan"),
     ],
 )
-def test_what_is_no_host_at_all_is_refused_in_plain_words(host: str) -> None:
+def test_a_malformed_host_is_a_bad_request(host: str) -> None:
     with pytest.raises(Problem, match="is not a valid host") as caught:
         HOSTS.allows(host)
     assert caught.value.code == "bad_request"
 
 
 @given(st.text(max_size=40))
-def test_whatever_stands_before_another_sites_name_or_behind_ours_it_is_not_ours(text: str) -> None:
+def test_no_prefix_or_suffix_makes_a_foreign_name_ours(text: str) -> None:
     for host in (f"{text}.evil.example", f"{text}@evil.example", f"dog.lan.{text}.evil.example:{text}"):
         with contextlib.suppress(Problem):
             assert not HOSTS.allows(host)
 
 
-def test_a_machine_without_a_name_is_known_by_its_addresses() -> None:
+def test_a_machine_without_a_name_allows_ip_addresses() -> None:
     hosts = Hosts(Settings(), "")
     assert hosts.allows("127.0.0.1")
     assert not hosts.allows("evil.example")
 
 
-# ---- asked of the service
+# ---- requests to the service
 
 
-async def ask(running: Running, request: str) -> tuple[int, bytes]:
-    """A request by hand: the status, and all that comes until the connection ends."""
+async def fetch(running: Running, request: str) -> tuple[int, bytes]:
+    """Send a raw request. Return the status, and all bytes until the connection closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(request.replace("\n", "\r\n").encode())
-    said = await reader.read()
+    response = await reader.read()
     writer.close()
-    return int(said.split()[1]), said
+    return int(response.split()[1]), response
 
 
-async def test_another_sites_name_that_leads_here_gets_nothing_and_takes_no_photo(run: Run) -> None:
-    """What a page of that name would send: to its browser all of it is of one origin."""
+async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_photo(run: Run) -> None:
+    """These are the requests of a page with that name, which are same-origin for its browser."""
     running = await run()
     async with running.client.post("/api/captures") as answer:
         photo = (await answer.json())["url"]
@@ -115,12 +115,12 @@ async def test_another_sites_name_that_leads_here_gets_nothing_and_takes_no_phot
             if method != "HEAD":
                 assert (await answer.json(content_type=None))["code"] == "unknown_host"
     upgrade = UPGRADE.decode().replace("\r\n", "\n").replace("Host: 127.0.0.1", "Connection: close\nHost: evil.example")
-    status, said = await ask(running, upgrade)
-    assert (status, b"evil.example" in said) == (421, True)
+    status, response = await fetch(running, upgrade)
+    assert (status, b"evil.example" in response) == (421, True)
     assert running.camera.captures == before
 
 
-async def test_the_answer_says_which_name_it_was_and_which_setting_would_allow_it(run: Run) -> None:
+async def test_the_error_names_the_host_and_the_setting_that_allows_it(run: Run) -> None:
     running = await run()
     async with running.client.get("/api/cameras", headers={"Host": "dog." + "x" * 200}) as answer:
         problem = await answer.json(content_type=None)
@@ -130,7 +130,7 @@ async def test_the_answer_says_which_name_it_was_and_which_setting_would_allow_i
     assert len(problem["detail"]) < 220
 
 
-async def test_a_setting_allows_a_name(run: Run) -> None:
+async def test_the_setting_hosts_allows_a_name(run: Run) -> None:
     running = await run(hosts=("dog.lan",))
     headers = {"Host": "Dog.LAN:1", "Origin": "http://dog.lan:1"}
     async with running.client.post("/api/captures", headers=headers) as answer:
@@ -162,13 +162,13 @@ HEALTHZ = "GET /healthz HTTP/1.1\nConnection: close\n"
         ("OPTIONS * HTTP/1.1\nConnection: close\nHost: evil.example\n\n", 421),
     ],
 )
-async def test_a_request_names_its_host_once(run: Run, request_: str, status: int) -> None:
-    """But for one of HTTP/1.0, which no browser sends. A whole address counts before the header (RFC 9112, 3.2.2)."""
+async def test_a_request_must_have_exactly_one_host_header(run: Run, request_: str, status: int) -> None:
+    """HTTP/1.0 may have none. An absolute URL overrides the header (RFC 9112, section 3.2.2)."""
     running = await run()
-    assert (await ask(running, request_))[0] == status
+    assert (await fetch(running, request_))[0] == status
 
 
-def test_a_browser_reaches_it_by_this_machines_name(serve: Serve) -> None:
+def test_the_service_is_reachable_by_this_machines_name(serve: Serve) -> None:
     server: ServerProcess = serve()
     for name, status in ((socket.gethostname(), 200), (f"{socket.gethostname()}.evil.example", 421)):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)

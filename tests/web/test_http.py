@@ -1,4 +1,4 @@
-"""Everything over plain HTTP: pictures, the press without JavaScript, the API, health, errors and the headers."""
+"""HTTP: images, pages without JavaScript, the API, health, errors and headers."""
 
 import asyncio
 import contextlib
@@ -37,13 +37,13 @@ async def take(running: Running, **options: Any) -> dict[str, Any]:
         return body
 
 
-# ---- pictures
+# ---- images
 
-wherever_it_is = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
+in_memory_and_on_disk = pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])
 
 
-@wherever_it_is
-async def test_a_picture_is_served_bit_for_bit_for_ever(run: Run, picture_cache: int) -> None:
+@in_memory_and_on_disk
+async def test_an_image_is_served_bit_for_bit_and_cacheable_without_limit(run: Run, picture_cache: int) -> None:
     running = await run(picture_cache=picture_cache)
     picture = make_picture("teal", (320, 200))
     running.camera.results.append(picture)
@@ -65,7 +65,7 @@ async def test_a_picture_is_served_bit_for_bit_for_ever(run: Run, picture_cache:
         assert (answer.status, await answer.read()) == (206, picture[-5:])
 
 
-async def test_a_range_beyond_the_end_is_a_416_that_names_the_size(run: Run) -> None:
+async def test_a_range_beyond_the_end_is_a_416_with_the_size(run: Run) -> None:
     running = await run()
     taken = await take(running)
     async with running.client.get(taken["url"], headers={"Range": "bytes=999999-"}) as answer:
@@ -74,8 +74,8 @@ async def test_a_range_beyond_the_end_is_a_416_that_names_the_size(run: Run) -> 
         assert (await answer.json(content_type="application/problem+json"))["code"] == "bad_range"
 
 
-async def test_a_download_that_goes_on_with_another_photo_starts_anew(run: Run) -> None:
-    """Else /latest.jpg would be put together from two photos (RFC 9110, section 13.1.5)."""
+async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
+    """Otherwise /latest.jpg would be mixed from two photos (RFC 9110, section 13.1.5)."""
     running = await run(dead_time=0.0)
     await take(running)
     async with running.client.get("/latest.jpg") as answer:
@@ -90,7 +90,7 @@ async def test_a_download_that_goes_on_with_another_photo_starts_anew(run: Run) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "length"),
+    ("range_header", "status", "length"),
     [
         ("bytes=0-", 206, 677),
         ("bytes=-9999", 206, 677),
@@ -105,29 +105,29 @@ async def test_a_download_that_goes_on_with_another_photo_starts_anew(run: Run) 
         ("bytes=" + "9" * 400 + "-", 200, 677),
     ],
 )
-@wherever_it_is
-async def test_a_range_is_given_refused_or_ignored_as_http_has_it(
-    run: Run, asked: str, status: int, length: int | None, picture_cache: int
+@in_memory_and_on_disk
+async def test_ranges_are_served_refused_or_ignored_by_rfc_9110(
+    run: Run, range_header: str, status: int, length: int | None, picture_cache: int
 ) -> None:
     running = await run(picture_cache=picture_cache)
     picture = make_picture()
     assert len(picture) == 677
     taken = await take(running)
-    async with running.client.get(taken["url"], headers={"Range": asked}) as answer:
+    async with running.client.get(taken["url"], headers={"Range": range_header}) as answer:
         assert answer.status == status
         if length is not None:
             assert len(await answer.read()) == length
 
 
-async def test_a_range_counts_for_get_only(run: Run) -> None:
+async def test_a_range_is_ignored_for_head(run: Run) -> None:
     running = await run()
     taken = await take(running)
-    for asked in ("bytes=0-3", "bytes=99999-"):
-        async with running.client.head(taken["url"], headers={"Range": asked}) as answer:
+    for range_header in ("bytes=0-3", "bytes=99999-"):
+        async with running.client.head(taken["url"], headers={"Range": range_header}) as answer:
             assert (answer.status, answer.headers["Content-Length"]) == (200, str(taken["bytes"]))
 
 
-async def test_conditions_are_met_or_refused(run: Run) -> None:
+async def test_conditional_requests_get_304_or_412(run: Run) -> None:
     running = await run()
     taken = await take(running)
     async with running.client.get(taken["url"]) as answer:
@@ -147,7 +147,7 @@ async def test_conditions_are_met_or_refused(run: Run) -> None:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_png_is_served_under_its_own_suffix_only(run: Run) -> None:
+async def test_a_png_is_served_only_under_its_own_suffix(run: Run) -> None:
     running = await run()
     running.camera.results.append(make_picture(kind="PNG"))
     taken = await take(running)
@@ -171,12 +171,12 @@ async def test_a_thumbnail_is_a_small_jpeg(run: Run) -> None:
 @pytest.mark.parametrize(
     "harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:99])], ids=["gone", "cut"]
 )
-async def test_a_photo_whose_file_is_gone_or_cut_short_is_a_404_that_nobody_keeps(
+async def test_a_photo_with_a_lost_or_truncated_file_is_a_404_that_is_not_cached(
     run: Run, tmp_path: Path, harm: Callable[[Path], object]
 ) -> None:
     running = await run()
     taken = await take(running)
-    await running.client.close()  # the newest photos are served from memory; the next start knows the files only
+    await running.client.close()  # the newest photos are served from memory; after a restart, from their files
     running = await run()
     for file in (tmp_path / "snapshots").rglob("2*/*.jpg"):
         harm(file)
@@ -207,7 +207,7 @@ async def test_a_photo_whose_file_is_gone_or_cut_short_is_a_404_that_nobody_keep
         "/nowhere",
     ],
 )
-async def test_what_is_not_there_is_a_404_problem(run: Run, path: str) -> None:
+async def test_an_unknown_url_is_a_404_problem(run: Run, path: str) -> None:
     from yarl import URL
 
     running = await run()
@@ -221,7 +221,7 @@ async def test_what_is_not_there_is_a_404_problem(run: Run, path: str) -> None:
 # ---- /latest.jpg
 
 
-async def test_latest_is_the_newest_photo_and_says_which_and_how_old(run: Run) -> None:
+async def test_latest_is_the_newest_photo_with_its_id_and_age(run: Run) -> None:
     running = await run(dead_time=0.0)
     await take(running)
     taken = await take(running, json={"max_age": 0})
@@ -234,7 +234,7 @@ async def test_latest_is_the_newest_photo_and_says_which_and_how_old(run: Run) -
     assert running.camera.captures == 2
 
 
-async def test_latest_takes_a_new_photo_where_the_newest_is_older_than_max_age(run: Run) -> None:
+async def test_latest_takes_a_new_photo_if_the_newest_is_older_than_max_age(run: Run) -> None:
     running = await run(dead_time=0.0)
     first = await take(running)
     async with running.client.get("/latest.jpg?max_age=3600") as answer:
@@ -243,13 +243,13 @@ async def test_latest_takes_a_new_photo_where_the_newest_is_older_than_max_age(r
         assert answer.headers["X-Snapshot"] != first["snapshot"]
 
 
-async def test_latest_without_any_photo_is_a_404_not_a_stand_in(run: Run) -> None:
+async def test_latest_without_any_photo_is_a_404_without_a_default_picture(run: Run) -> None:
     running = await run()
     async with running.client.get("/latest.jpg") as answer:
         assert answer.status == 404
 
 
-async def test_latest_of_an_offline_camera_is_a_503_not_an_old_picture(run: Run) -> None:
+async def test_latest_of_an_offline_camera_is_a_503_without_an_old_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
     await take(running)
     running.camera.offline = True
@@ -259,7 +259,7 @@ async def test_latest_of_an_offline_camera_is_a_503_not_an_old_picture(run: Run)
 
 
 @pytest.mark.parametrize("query", ["max_age=-1", "max_age=x", "max_age=nan", "max_age="])
-async def test_a_max_age_that_is_none_is_a_400(run: Run, query: str) -> None:
+async def test_a_malformed_max_age_is_a_400(run: Run, query: str) -> None:
     running = await run()
     async with running.client.get(f"/latest.jpg?{query}") as answer:
         assert answer.status == 400
@@ -269,7 +269,7 @@ async def test_a_max_age_that_is_none_is_a_400(run: Run, query: str) -> None:
 # ---- the press without JavaScript
 
 
-async def test_the_form_takes_a_photo_sets_the_cookie_and_leads_to_its_page(run: Run) -> None:
+async def test_the_form_takes_a_photo_sets_the_cookie_and_redirects_to_its_page(run: Run) -> None:
     running = await run()
     async with running.client.post("/", allow_redirects=False) as answer:
         assert answer.status == 303
@@ -281,7 +281,7 @@ async def test_the_form_takes_a_photo_sets_the_cookie_and_leads_to_its_page(run:
         assert cookie.value in await page.text()
 
 
-async def test_the_cookie_is_secure_and_scoped_under_a_public_https_address(run: Run) -> None:
+async def test_the_cookie_is_secure_and_scoped_under_an_https_base_url(run: Run) -> None:
     running = await run(base_url="https://dog.example/cam")
     async with running.client.post("/", allow_redirects=False, headers={"Host": "dog.example"}) as answer:
         cookie = answer.cookies["dog_snapshot"]
@@ -289,7 +289,7 @@ async def test_the_cookie_is_secure_and_scoped_under_a_public_https_address(run:
     assert cookie["path"] == "/cam/"
 
 
-async def test_the_live_page_shows_the_visitors_own_photo_and_others_the_newest(run: Run) -> None:
+async def test_the_live_page_shows_returning_visitors_their_photo_and_others_the_newest(run: Run) -> None:
     running = await run(dead_time=0.0)
     mine = await take(running)
     newest = await take(running, json={"max_age": 0})
@@ -319,7 +319,7 @@ async def test_before_the_first_photo_the_page_shows_the_default_picture(run: Ru
 # ---- the API
 
 
-async def test_a_capture_by_api_answers_201_with_the_snapshot_and_where_it_is(run: Run) -> None:
+async def test_a_capture_by_api_is_a_201_with_the_snapshot_and_its_location(run: Run) -> None:
     running = await run(dead_time=60.0)
     async with running.client.post("/api/captures") as answer:
         assert answer.status == 201
@@ -340,7 +340,7 @@ async def test_a_capture_by_api_answers_201_with_the_snapshot_and_where_it_is(ru
         assert (capture["state"], capture["snapshot"]) == ("ready", taken)
 
 
-async def test_a_photo_that_was_copied_here_is_listed_without_the_end_of_its_exposure(run: Run, tmp_path: Path) -> None:
+async def test_an_imported_photo_is_listed_without_the_end_of_its_exposure(run: Run, tmp_path: Path) -> None:
     name = f"2024/02/29/081503.250_door_41_{'b' * 24}.jpg"
     target = tmp_path / "snapshots" / name
     target.parent.mkdir(parents=True)
@@ -355,7 +355,7 @@ async def test_a_photo_that_was_copied_here_is_listed_without_the_end_of_its_exp
     assert "exposed_until" not in copied
 
 
-async def test_an_idempotency_key_takes_one_photo_however_often_it_is_sent(run: Run) -> None:
+async def test_a_repeated_idempotency_key_takes_one_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
     headers = {"Idempotency-Key": '"k-1"'}
     bodies = await asyncio.gather(*(take(running, headers=headers, json={"max_age": 0}) for _ in range(5)))
@@ -364,7 +364,7 @@ async def test_an_idempotency_key_takes_one_photo_however_often_it_is_sent(run: 
     assert running.camera.captures == 1
 
 
-async def test_who_does_not_want_to_wait_gets_202_and_an_address_that_tells(run: Run) -> None:
+async def test_respond_async_gets_202_with_a_status_url(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.client.post("/api/captures", headers={"Prefer": "respond-async"}) as answer:
@@ -440,14 +440,14 @@ async def test_snapshots_are_listed_newest_first_and_by_pages(run: Run) -> None:
 async def test_cameras_are_listed_as_hello_shows_them(run: Run) -> None:
     running = await run()
     async with running.watch() as events, running.client.get("/api/cameras") as answer:
-        (told,), (listed,) = events.hello["cameras"], (await answer.json())["cameras"]
-        assert {**listed, "ready_at": ""} == {**told, "ready_at": ""}
+        (in_hello,), (listed,) = events.hello["cameras"], (await answer.json())["cameras"]
+        assert {**listed, "ready_at": ""} == {**in_hello, "ready_at": ""}
 
 
 # ---- health
 
 
-async def test_alive_is_told_whatever_the_camera_does_and_ready_only_when_it_is(run: Run, tmp_path: Path) -> None:
+async def test_healthz_is_always_200_and_readyz_only_with_a_working_camera(run: Run, tmp_path: Path) -> None:
     running = await run(dead_time=0.0)
     async with running.client.get("/readyz") as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "ready"})
@@ -469,7 +469,7 @@ async def test_alive_is_told_whatever_the_camera_does_and_ready_only_when_it_is(
 # ---- errors and headers
 
 
-async def test_a_wrong_method_names_the_right_ones(run: Run) -> None:
+async def test_a_405_lists_the_allowed_methods(run: Run) -> None:
     running = await run()
     async with running.client.delete("/latest.jpg") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
@@ -484,14 +484,14 @@ async def test_a_browser_gets_a_page_and_a_script_gets_json(run: Run) -> None:
         assert answer.content_type == "application/problem+json"
 
 
-async def test_the_push_address_without_an_upgrade_says_what_it_speaks(run: Run) -> None:
+async def test_the_push_url_without_an_upgrade_is_a_426_with_the_protocol(run: Run) -> None:
     running = await run()
     async with running.client.get("/ws") as answer:
         assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/static/dog.js", "/api/cameras", "/healthz"])
-async def test_every_answer_has_the_strict_headers(run: Run, path: str) -> None:
+async def test_every_response_has_the_security_headers(run: Run, path: str) -> None:
     running = await run()
     async with running.client.get(path) as answer:
         policy = answer.headers["Content-Security-Policy"]
@@ -511,24 +511,24 @@ async def test_every_answer_has_the_strict_headers(run: Run, path: str) -> None:
         ("https://dog.example.org", "dog.example.org", "https", True),
         ("https://dog.example.org:8443/cam", "dog.example.org:8443", "https", True),
         ("https://dog.example.org", "dog.example.org:443", "https", True),
-        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # which nobody may be told so by
+        ("https://dog.example.org", "127.0.0.1:8080", "http", False),  # HSTS must not be sent over HTTP
         ("http://dog.example.org", "dog.example.org", "http", False),
         ("https://192.0.2.7", "192.0.2.7", "https", False),
         ("https://localhost", "localhost", "https", False),
-        (None, "dog.example.org", "https", False),  # its certificate may be one that nobody vouches for
+        (None, "dog.example.org", "https", False),  # its certificate may be self-signed
     ],
 )
-async def test_https_is_kept_to_where_the_public_address_is_a_name_and_came_by_it(
+async def test_hsts_is_sent_only_at_an_https_base_url_with_a_name(
     run: Run, public: str | None, host: str, scheme: str, keeps: bool
 ) -> None:
     running = await run(open=True, base_url=public, trusted_proxies=("127.0.0.1",), hosts=("dog.example.org",))
-    said = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
-    async with running.client.get("/nowhere", headers=said) as answer:
+    headers = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
+    async with running.client.get("/nowhere", headers=headers) as answer:
         assert answer.headers.get("Strict-Transport-Security") == ("max-age=15552000" if keeps else None)
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_who_hangs_up_within_a_body_leaves_no_error_behind(
+async def test_a_disconnect_within_a_body_logs_no_error(
     run: Run, caplog: pytest.LogCaptureFixture, reset: bool
 ) -> None:
     running = await run()
@@ -549,7 +549,7 @@ async def test_who_hangs_up_within_a_body_leaves_no_error_behind(
     assert running.camera.captures == 0
 
 
-async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(run: Run) -> None:
+async def test_a_body_with_a_wrong_content_encoding_is_a_400(run: Run) -> None:
     running = await run()
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     async with running.client.post("/api/captures", data=b"abc", headers=headers) as answer:
@@ -557,7 +557,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(run: Run) -> N
     assert running.camera.captures == 0
 
 
-async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(run: Run) -> None:
+async def test_the_page_is_revalidated_and_sent_only_if_it_changed(run: Run) -> None:
     running = await run()
     async with running.client.get("/static/dog.js") as answer:
         assert answer.headers["Cache-Control"] == "no-cache"
@@ -567,7 +567,7 @@ async def test_the_page_is_asked_about_each_time_and_sent_only_when_it_changed(r
         assert answer.status == 304
 
 
-async def test_a_pages_parts_have_urls_that_change_with_them_so_that_browsers_need_not_ask_again(run: Run) -> None:
+async def test_static_files_have_versioned_urls_and_are_cacheable_without_limit(run: Run) -> None:
     running = await run()
     async with running.client.get("/") as answer:
         urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
@@ -582,7 +582,7 @@ async def test_a_pages_parts_have_urls_that_change_with_them_so_that_browsers_ne
 
 
 @pytest.mark.parametrize("path", ["/", "/api/captures"])
-async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
+async def test_a_page_of_another_site_cannot_press(run: Run, path: str) -> None:
     running = await run(hosts=("dog.local",))
     for origin in ("https://evil.example", "null", "http://[::1", "http://a℀b", running.url.replace("http", "https")):
         async with running.client.post(path, headers={"Origin": origin}, allow_redirects=False) as answer:
@@ -596,7 +596,7 @@ async def test_another_sites_page_cannot_press(run: Run, path: str) -> None:
             assert answer.status in (200, 303), (host, origin)
 
 
-async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
+async def test_an_unexpected_error_is_logged_and_is_a_500_without_details(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = await run()
@@ -604,7 +604,7 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
     def fail() -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    monkeypatch.setattr(type(running.service), "camera_statuses", lambda _service: fail())
     async with running.client.get("/api/cameras") as answer:
         text = await answer.text()
         assert answer.status == 500
@@ -614,7 +614,7 @@ async def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged(
 
 
 @pytest.mark.parametrize(("code", "repeats"), [("overloaded", True), ("rate_limited", False)])
-async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
+async def test_the_error_page_of_an_overloaded_service_reloads_itself(
     run: Run, monkeypatch: pytest.MonkeyPatch, code: str, repeats: bool
 ) -> None:
     running = await run()
@@ -622,7 +622,7 @@ async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
     def fail() -> None:
         raise RequestError(code, "Not now.", retry_after=12)
 
-    monkeypatch.setattr(type(running.service), "statuses", lambda _service: fail())
+    monkeypatch.setattr(type(running.service), "camera_statuses", lambda _service: fail())
     async with running.client.get("/", headers={"Accept": "text/html"}) as answer:
         page = await answer.text()
         assert answer.headers["Retry-After"] == "12"
@@ -630,10 +630,8 @@ async def test_the_error_page_of_a_service_that_is_full_tries_again_by_itself(
     assert ("tries again by itself in 12 s" in page) is repeats
 
 
-@wherever_it_is
-async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_are_read(
-    run: Run, picture_cache: int
-) -> None:
+@in_memory_and_on_disk
+async def test_pipelined_photos_arrive_complete_at_any_reading_speed(run: Run, picture_cache: int) -> None:
     running = await run(dead_time=0.0, picture_cache=picture_cache)
     url, picture = await take_noise(running)
     reader, writer = await running.connect_slowly()
@@ -648,7 +646,7 @@ async def test_photos_asked_for_in_one_breath_arrive_whole_however_slowly_they_a
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_a_download_is_cut_off_if_its_file_is_lost_meanwhile(
+async def test_a_download_is_cut_off_if_its_file_is_lost(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
     running = await run(picture_cache=0)
@@ -668,7 +666,7 @@ async def test_a_download_is_cut_off_if_its_file_is_lost_meanwhile(
 
 
 async def take_noise(running: Running) -> tuple[str, bytes]:
-    """The URL and the bytes of a photo of several hundred KB."""
+    """Return the URL and the bytes of a photo of several hundred KB."""
     noise = Image.frombytes("RGB", (600, 600), random.Random(1).randbytes(600 * 600 * 3))
     picture = encode(noise, "PNG")
     running.camera.results.append(picture)

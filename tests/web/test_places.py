@@ -1,4 +1,4 @@
-"""The limits of each client address, with plain values."""
+"""Tests of the limits of each client address, with plain values."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ ADDRESS = "192.0.2.1"
 
 
 class Request:
-    """A request that notes the place that it was given."""
+    """A request that keeps its place."""
 
     def __init__(self) -> None:
         self.place: Place | None = None
@@ -25,7 +25,7 @@ def begin(client: Client) -> Request:
     return request
 
 
-def test_requests_get_their_places_in_the_order_in_which_they_came() -> None:
+def test_requests_get_places_in_order() -> None:
     client = Client(ClientLimits(requests=2))
     first, second, third, fourth = (begin(client) for _ in range(4))
     assert first.place
@@ -35,7 +35,7 @@ def test_requests_get_their_places_in_the_order_in_which_they_came() -> None:
     assert third.place
     assert not fourth.place
     second.place.release()
-    assert not fourth.place, "a place is given back once"
+    assert not fourth.place, "a place is released once"
     first.place.release()
     assert fourth.place
     assert (client.requests, client.waiting) == (2, 0)
@@ -53,14 +53,14 @@ def test_a_request_that_stops_waiting_is_not_started() -> None:
 
 
 class Refused(Request):
-    """A request that gives its place back at once, as one whose head is too large."""
+    """A request that releases its place at once, as one with a head that is too large."""
 
     def start(self, place: Place) -> None:
         super().start(place)
         place.release()
 
 
-def test_very_many_that_give_their_place_back_at_once_are_started_in_a_row() -> None:
+def test_10000_requests_that_release_their_place_at_once_all_start() -> None:
     client = Client(ClientLimits(requests=1))
     first, refused = begin(client), [Refused() for _ in range(10_000)]
     for request in refused:
@@ -73,7 +73,7 @@ def test_very_many_that_give_their_place_back_at_once_are_started_in_a_row() -> 
     assert (client.requests, client.waiting) == (1, 0)
 
 
-def test_a_request_that_becomes_a_viewer_leaves_its_place_to_the_next() -> None:
+def test_a_request_that_becomes_a_viewer_frees_its_place() -> None:
     client = Client(ClientLimits(requests=1, viewers=1))
     first, second = begin(client), begin(client)
     assert first.place
@@ -90,7 +90,7 @@ def test_a_request_that_becomes_a_viewer_leaves_its_place_to_the_next() -> None:
     assert not first.place.can_become_viewer, "it has ended"
 
 
-def test_the_limits_of_one_address_are_not_those_of_another() -> None:
+def test_each_address_has_its_own_limits() -> None:
     places = Places(ClientLimits(requests=1))
     here, elsewhere = begin(places.find(ADDRESS)), begin(places.find("192.0.2.2"))
     assert here.place
@@ -99,7 +99,7 @@ def test_the_limits_of_one_address_are_not_those_of_another() -> None:
     assert (waiting.place, places.waiting) == (None, 1)
 
 
-def test_a_client_is_forgotten_when_it_has_nothing_left() -> None:
+def test_a_client_is_forgotten_after_its_last_request() -> None:
     places = Places(ClientLimits(requests=1))
     client = places.find(ADDRESS)
     first, second = begin(client), begin(client)
@@ -139,4 +139,4 @@ def test_no_limit_is_exceeded_and_no_place_is_lost(data: st.DataObject, requests
     for request in open_requests:
         if request.place is not None:
             request.place.release()
-    assert client.is_gone
+    assert client.is_empty

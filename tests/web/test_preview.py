@@ -26,7 +26,7 @@ from dog.captures.preview import END, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
 from dog.web.connections.connection import CONNECTIONS, Connection
-from dog.web.http.content import PIECE
+from dog.web.http.content import CHUNK_BYTES
 from dog.web.service import SERVICE
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
@@ -153,7 +153,7 @@ async def run_preview_service(folder: Path, *names: str, **settings: object) -> 
     runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     assert runner.server is not None
-    guard = app[CONNECTIONS].guard(runner.server)
+    guard = app[CONNECTIONS].make_protocol_factory(runner.server)
     server = await asyncio.get_running_loop().create_server(guard, HOST, 0)
     service = PreviewService(app, runner, server.sockets[0].getsockname()[1], cameras, [])
     try:
@@ -310,7 +310,7 @@ async def test_slow_client_stays_connected_and_stalled_client_is_disconnected(
     for frame in frames:
         send_frame(service.camera, frame)
         await until(lambda: service.waiting > 0)
-        assert service.waiting <= PIECE, "a stalled client costs one piece, not a frame"
+        assert service.waiting <= CHUNK_BYTES, "a stalled client costs one piece, not a frame"
         timer = connection._stall_timer
         assert timer is not None
         reading = asyncio.create_task(slow.read_frame())

@@ -1,6 +1,6 @@
-"""The limits of photos and of downloads: whom they meet, what those are told, and that a family never meets them.
+"""Rate limits of captures and downloads: their clients, their errors, and normal use.
 
-Visitors come from addresses of their own through a trusted proxy, as this machine's own has no limits.
+Clients get their addresses from a trusted proxy, because this machine's own has no limits.
 """
 
 import asyncio
@@ -23,136 +23,136 @@ from websockets.sync.client import connect
 from dog.auth import Identity
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.rate_limits import MOST, RateLimits, client_key
-from tests.attacks.test_requests import HERE, Said, add_token, ask, take_photo
+from dog.web.rate_limits import MAX_CLIENTS, RateLimits, client_key
+from tests.attacks.test_requests import HERE, Response, add_token, fetch, take_photo
 from tests.conftest import Run, Serve
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
 
-OPEN = ("--open", "--trusted-proxies", HERE, "--dead-time", "0")
-KNOWN = ("--auth", "--trusted-proxies", HERE, "--dead-time", "0")
+OPEN_SERVER = ("--open", "--trusted-proxies", HERE, "--dead-time", "0")
+SERVER_WITH_LOGIN = ("--auth", "--trusted-proxies", HERE, "--dead-time", "0")
 
 
-def come(address: str, known: dict[str, str] | None = None) -> dict[str, str]:
-    return {"X-Forwarded-For": address, **(known or {})}
+def forwarded_for(address: str, credentials: dict[str, str] | None = None) -> dict[str, str]:
+    return {"X-Forwarded-For": address, **(credentials or {})}
 
 
 # ---- presses
 
 
-def press_by_api(server: ServerProcess, headers: dict[str, str]) -> Said:
-    return ask(server, "/api/captures", "POST", headers, b'{"max_age":0}')
+def press_by_api(server: ServerProcess, headers: dict[str, str]) -> Response:
+    return fetch(server, "/api/captures", "POST", headers, b'{"max_age":0}')
 
 
-def press_later(server: ServerProcess, headers: dict[str, str]) -> Said:
-    said = ask(server, "/api/captures", "POST", {**headers, "Prefer": "respond-async"}, b'{"max_age":0}')
-    if said.status == 202:
-        while json.loads(ask(server, said.headers["location"], headers=headers).body)["state"] != "ready":
+def press_later(server: ServerProcess, headers: dict[str, str]) -> Response:
+    response = fetch(server, "/api/captures", "POST", {**headers, "Prefer": "respond-async"}, b'{"max_age":0}')
+    if response.status == 202:
+        while json.loads(fetch(server, response.headers["location"], headers=headers).body)["state"] != "ready":
             pass
-    return said
+    return response
 
 
-def press_by_address(server: ServerProcess, headers: dict[str, str]) -> Said:
-    return ask(server, "/latest.jpg?max_age=0", headers=headers)
+def press_by_latest(server: ServerProcess, headers: dict[str, str]) -> Response:
+    return fetch(server, "/latest.jpg?max_age=0", headers=headers)
 
 
-def press_by_form(server: ServerProcess, headers: dict[str, str]) -> Said:
-    return ask(server, "/", "POST", headers)
+def press_by_form(server: ServerProcess, headers: dict[str, str]) -> Response:
+    return fetch(server, "/", "POST", headers)
 
 
-def press_by_push(server: ServerProcess, headers: dict[str, str]) -> Said:
-    """Told as if it were an answer: what the push says is in the body."""
+def press_by_push(server: ServerProcess, headers: dict[str, str]) -> Response:
+    """Press on the push. Return the event as the body of a response."""
     with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=headers) as push:
         push.send(json.dumps({"type": "capture", "max_age": 0, "request": f"r{next(NUMBERS)}"}))
         while True:
-            said = json.loads(push.recv(timeout=20))
-            if said["type"] in ("ready", "error"):
-                return Said(201 if said["type"] == "ready" else 429, [], json.dumps(said).encode())
+            response = json.loads(push.recv(timeout=20))
+            if response["type"] in ("ready", "error"):
+                return Response(201 if response["type"] == "ready" else 429, [], json.dumps(response).encode())
 
 
 NUMBERS = itertools.count()
-PRESSES: list[Callable[[ServerProcess, dict[str, str]], Said]] = [
+PRESSES: list[Callable[[ServerProcess, dict[str, str]], Response]] = [
     press_by_api,
     press_later,
-    press_by_address,
+    press_by_latest,
     press_by_push,
     press_by_form,
 ]
 
 
 @pytest.mark.parametrize("press", PRESSES)
-def test_an_address_that_has_had_all_its_photos_is_told_when_to_come_back_whichever_way_it_asks(
-    serve: Serve, press: Callable[[ServerProcess, dict[str, str]], Said]
+def test_an_address_at_its_capture_limit_gets_retry_after_on_every_way_to_press(
+    serve: Serve, press: Callable[[ServerProcess, dict[str, str]], Response]
 ) -> None:
-    server = serve(*OPEN, "--presses-per-minute", "3")
+    server = serve(*OPEN_SERVER, "--presses-per-minute", "3")
     for one in (press, *PRESSES[:2]):
-        assert one(server, come("192.0.2.7")).status < 400
+        assert one(server, forwarded_for("192.0.2.7")).status < 400
     for other in PRESSES:
-        said = other(server, come("192.0.2.7"))
-        assert said.status == 429, other
-        told = json.loads(said.body)
-        assert told["code"] == "rate_limited"
-        words = told.get("detail") or told["message"]
+        response = other(server, forwarded_for("192.0.2.7"))
+        assert response.status == 429, other
+        problem = json.loads(response.body)
+        assert problem["code"] == "rate_limited"
+        words = problem.get("detail") or problem["message"]
         found = re.fullmatch(r"You have reached the limit of 3 new photos per minute\. Try again in (\d+) s\.", words)
         assert found, words
-        wait = float(said.headers["retry-after"]) if said.head else told["retry_after"]
+        wait = float(response.headers["retry-after"]) if response.head else problem["retry_after"]
         assert 0 < wait <= 20, "a third of a minute"
         assert math.isclose(int(found[1]), wait, abs_tol=1.0)
-    assert press(server, come("192.0.2.8")).status < 400, "somebody else"
-    assert ask(server, "/latest.jpg", headers=come("192.0.2.7")).status == 200, "looking is free"
+    assert press(server, forwarded_for("192.0.2.8")).status < 400, "another client"
+    assert fetch(server, "/latest.jpg", headers=forwarded_for("192.0.2.7")).status == 200, "viewing is not limited"
     for _ in range(5):
         assert press(server, {}).status < 400, "this machine's own address"
 
 
-def test_an_error_on_the_push_names_the_press_that_it_answers(serve: Serve) -> None:
-    server = serve(*OPEN, "--presses-per-minute", "1")
-    with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=come("192.0.2.7")) as push:
-        said: dict[str, Any] = {}
+def test_a_rate_limit_error_on_the_push_has_the_key_of_its_request(serve: Serve) -> None:
+    server = serve(*OPEN_SERVER, "--presses-per-minute", "1")
+    with connect(f"ws://{HERE}:{server.port}/ws", additional_headers=forwarded_for("192.0.2.7")) as push:
+        response: dict[str, Any] = {}
         for key, kind in (("first", "ready"), ("second", "error")):
             push.send(json.dumps({"type": "capture", "max_age": 0, "request": key}))
-            while said.get("type") != kind:
-                said = json.loads(push.recv(timeout=20))
-    assert (said["code"], said["request"], said["temporary"]) == ("rate_limited", "second", True)
-    assert 0 < said["retry_after"] <= 60
+            while response.get("type") != kind:
+                response = json.loads(push.recv(timeout=20))
+    assert (response["code"], response["request"], response["temporary"]) == ("rate_limited", "second", True)
+    assert 0 < response["retry_after"] <= 60
 
 
-def test_a_user_has_one_limit_from_wherever_they_come_and_others_have_theirs(serve: Serve, tmp_path: Path) -> None:
+def test_a_user_has_one_capture_limit_from_all_addresses(serve: Serve, tmp_path: Path) -> None:
     ada, bob = (add_token(tmp_path, name, "capture") for name in ("ada", "bob"))
-    server = serve(*KNOWN, "--presses-per-minute", "2")
-    assert press_by_api(server, come("192.0.2.1", ada)).status == 201
-    assert press_by_push(server, come("192.0.2.2", ada)).status == 201
+    server = serve(*SERVER_WITH_LOGIN, "--presses-per-minute", "2")
+    assert press_by_api(server, forwarded_for("192.0.2.1", ada)).status == 201
+    assert press_by_push(server, forwarded_for("192.0.2.2", ada)).status == 201
     for address in ("192.0.2.1", "192.0.2.3", "2001:db8::1"):
-        assert press_by_api(server, come(address, ada)).status == 429, address
+        assert press_by_api(server, forwarded_for(address, ada)).status == 429, address
     assert press_by_api(server, ada).status == 429, "on this machine, too: a user is a user"
-    assert press_by_api(server, come("192.0.2.1", bob)).status == 201, "from the same address"
+    assert press_by_api(server, forwarded_for("192.0.2.1", bob)).status == 201, "from the same address"
 
 
-def test_a_network_of_ipv6_is_one_address(serve: Serve) -> None:
-    server = serve(*OPEN, "--presses-per-minute", "1")
-    assert press_by_api(server, come("2001:db8:0:1::1")).status == 201
-    assert press_by_api(server, come("2001:db8:0:1:ffff::2")).status == 429
-    assert press_by_api(server, come("2001:db8:0:2::1")).status == 201
-    assert press_by_api(server, come("::ffff:192.0.2.1")).status == 201
-    assert press_by_api(server, come("192.0.2.1")).status == 429
+def test_an_ipv6_64_network_is_one_client(serve: Serve) -> None:
+    server = serve(*OPEN_SERVER, "--presses-per-minute", "1")
+    assert press_by_api(server, forwarded_for("2001:db8:0:1::1")).status == 201
+    assert press_by_api(server, forwarded_for("2001:db8:0:1:ffff::2")).status == 429
+    assert press_by_api(server, forwarded_for("2001:db8:0:2::1")).status == 201
+    assert press_by_api(server, forwarded_for("::ffff:192.0.2.1")).status == 201
+    assert press_by_api(server, forwarded_for("192.0.2.1")).status == 429
 
 
-async def test_who_hangs_up_before_the_photo_is_there_has_asked_for_it_all_the_same(run: Run) -> None:
+async def test_a_client_that_disconnects_before_its_photo_is_counted(run: Run) -> None:
     running = await run(open=True, trusted_proxies=(HERE,), presses_per_minute=3, dead_time=0.0)
     running.camera.held = True
-    headers = come("192.0.2.7")
+    headers = forwarded_for("192.0.2.7")
     for number in range(3):
         taken = running.camera.captures
-        async with connect_and_say(running.client.port, headers):
+        async with press_and_disconnect(running.client.port, headers):
             await until(lambda before=taken: running.camera.captures > before)  # type: ignore[misc]
         await running.camera.release()
-        await until(lambda number=number: running.service.store.kept[0] > number)  # type: ignore[misc]
+        await until(lambda number=number: running.service.store.totals[0] > number)  # type: ignore[misc]
     async with running.client.post("/api/captures", json={"max_age": 0}, headers=headers) as answer:
         assert answer.status == 429
 
 
 @contextlib.asynccontextmanager
-async def connect_and_say(port: int | None, headers: dict[str, str]) -> AsyncIterator[None]:
-    """A press on a connection that is cut when the block ends."""
+async def press_and_disconnect(port: int | None, headers: dict[str, str]) -> AsyncIterator[None]:
+    """Press on a connection that is aborted when the block ends."""
     _, writer = await asyncio.open_connection(HERE, port)
     lines = ["POST /api/captures HTTP/1.1", f"Host: {HERE}", *(f"{name}: {value}" for name, value in headers.items())]
     writer.write("\r\n".join((*lines, "Content-Length: 13", "", '{"max_age":0}')).encode())
@@ -162,14 +162,14 @@ async def connect_and_say(port: int | None, headers: dict[str, str]) -> AsyncIte
         writer.transport.abort()
 
 
-def test_a_photo_that_is_there_already_is_not_counted_and_not_refused(serve: Serve) -> None:
-    server = serve(*OPEN, "--presses-per-minute", "1")
-    assert press_by_api(server, come("192.0.2.7")).status == 201
+def test_a_cached_photo_is_not_counted_and_not_refused(serve: Serve) -> None:
+    server = serve(*OPEN_SERVER, "--presses-per-minute", "1")
+    assert press_by_api(server, forwarded_for("192.0.2.7")).status == 201
     for _ in range(3):
-        assert press_by_api(server, come("192.0.2.7")).status == 429
-        said = ask(server, "/api/captures", "POST", come("192.0.2.7"), b'{"max_age":600}')
-        assert (said.status, json.loads(said.body)["outcome"]) == (200, "cached")
-        assert ask(server, "/latest.jpg?max_age=600", headers=come("192.0.2.7")).status == 200
+        assert press_by_api(server, forwarded_for("192.0.2.7")).status == 429
+        response = fetch(server, "/api/captures", "POST", forwarded_for("192.0.2.7"), b'{"max_age":600}')
+        assert (response.status, json.loads(response.body)["outcome"]) == (200, "cached")
+        assert fetch(server, "/latest.jpg?max_age=600", headers=forwarded_for("192.0.2.7")).status == 200
 
 
 # ---- downloads
@@ -177,52 +177,53 @@ def test_a_photo_that_is_there_already_is_not_counted_and_not_refused(serve: Ser
 MIB = 1024 * 1024
 
 
-def test_an_address_that_was_sent_all_that_it_may_have_is_told_when_to_come_back(serve: Serve) -> None:
-    server = serve(*OPEN, "--download-per-hour", "1")
+def test_an_address_at_its_download_limit_gets_retry_after(serve: Serve) -> None:
+    server = serve(*OPEN_SERVER, "--download-per-hour", "1")
     photo = take_photo(server)
     sent = 0
-    while (said := ask(server, photo["url"], headers=come("192.0.2.7"))).status == 200 and sent < 3 * MIB:
-        sent += len(said.body)
+    while (
+        response := fetch(server, photo["url"], headers=forwarded_for("192.0.2.7"))
+    ).status == 200 and sent < 3 * MIB:
+        sent += len(response.body)
     assert MIB <= sent < MIB + photo["bytes"]
-    assert said.status == 429
-    told = json.loads(said.body)
-    assert told["code"] == "rate_limited"
+    assert response.status == 429
+    problem = json.loads(response.body)
+    assert problem["code"] == "rate_limited"
     assert re.fullmatch(
-        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.",
-        told["detail"],
+        r"You have reached the limit of 1 MiB per hour\. Try again in \d+ (?:s|minutes)\.", problem["detail"]
     )
-    assert 1 <= int(said.headers["retry-after"]) <= 3600 * (sent - MIB) / MIB + 2
+    assert 1 <= int(response.headers["retry-after"]) <= 3600 * (sent - MIB) / MIB + 2
     for path in ("/latest.jpg", photo["thumbnail"], "/preview.mjpg"):
-        assert ask(server, path, headers=come("192.0.2.7")).status == 429, path
-    assert ask(server, photo["url"], "HEAD", come("192.0.2.7")).status == 200, "nothing is sent"
-    known = {**come("192.0.2.7"), "If-None-Match": f'"{photo["snapshot"]}"'}
-    assert ask(server, photo["url"], headers=known).status == 304, "nor here"
-    assert ask(server, "/api/snapshots", headers=come("192.0.2.7")).status == 200
-    assert press_by_push(server, come("192.0.2.7")).status == 201, "and the push goes on"
-    assert ask(server, photo["url"], headers=come("192.0.2.8")).status == 200
+        assert fetch(server, path, headers=forwarded_for("192.0.2.7")).status == 429, path
+    assert fetch(server, photo["url"], "HEAD", forwarded_for("192.0.2.7")).status == 200, "nothing is sent"
+    credentials = {**forwarded_for("192.0.2.7"), "If-None-Match": f'"{photo["snapshot"]}"'}
+    assert fetch(server, photo["url"], headers=credentials).status == 304, "nor here"
+    assert fetch(server, "/api/snapshots", headers=forwarded_for("192.0.2.7")).status == 200
+    assert press_by_push(server, forwarded_for("192.0.2.7")).status == 201, "and the push goes on"
+    assert fetch(server, photo["url"], headers=forwarded_for("192.0.2.8")).status == 200
     for _ in range(2 * MIB // photo["bytes"]):
-        assert ask(server, photo["url"]).status == 200, "this machine's own address"
+        assert fetch(server, photo["url"]).status == 200, "this machine's own address"
 
 
-def test_of_a_part_only_the_part_is_counted(serve: Serve) -> None:
-    server = serve(*OPEN, "--download-per-hour", "1")
+def test_only_the_bytes_of_a_range_are_counted(serve: Serve) -> None:
+    server = serve(*OPEN_SERVER, "--download-per-hour", "1")
     photo = take_photo(server)
     for _ in range(2 * MIB // photo["bytes"]):
-        said = ask(server, photo["url"], headers={**come("192.0.2.7"), "Range": "bytes=0-9"})
-        assert (said.status, len(said.body)) == (206, 10)
+        response = fetch(server, photo["url"], headers={**forwarded_for("192.0.2.7"), "Range": "bytes=0-9"})
+        assert (response.status, len(response.body)) == (206, 10)
 
 
-def test_the_live_view_ends_when_all_was_sent_and_a_user_has_one_limit_for_all_windows(
+def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_share(
     serve: Serve, tmp_path: Path
 ) -> None:
     token = add_token(tmp_path, "ada", "view")
-    server = serve(*KNOWN, "--download-per-hour", "1", "--preview-rate", "60")
+    server = serve(*SERVER_WITH_LOGIN, "--download-per-hour", "1", "--preview-rate", "60")
     sizes: list[int] = []
 
     def watch(address: str) -> None:
         connection = http.client.HTTPConnection(HERE, server.port, timeout=60)
         with contextlib.closing(connection):
-            connection.request("GET", "/preview.mjpg", headers=come(address, token))
+            connection.request("GET", "/preview.mjpg", headers=forwarded_for(address, token))
             answer = connection.getresponse()
             shown = answer.read()
             assert shown.rstrip().endswith(b"--"), "the last part was closed"
@@ -235,10 +236,10 @@ def test_the_live_view_ends_when_all_was_sent_and_a_user_has_one_limit_for_all_w
         thread.join()
     assert len(sizes) == 2
     assert MIB <= sum(sizes) < 1.5 * MIB
-    assert ask(server, "/preview.mjpg", headers=come("192.0.2.9", token)).status == 429
+    assert fetch(server, "/preview.mjpg", headers=forwarded_for("192.0.2.9", token)).status == 429
 
 
-# ---- by the clock that is handed in
+# ---- with a fake clock
 
 
 class Clock:
@@ -248,53 +249,53 @@ class Clock:
         return self.now
 
 
-def refuse(allowance: Any, client: str | None) -> float | None:
-    """Seconds until they may come back; None for who may now."""
+def seconds_to_wait(limit: Any, client: str | None) -> float | None:
+    """Return the seconds until the next try; None if the client is within the limit."""
     try:
-        allowance.check(client)
+        limit.check(client)
         return None
     except RequestError as error:
         return error.retry_after
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 120), min_size=1, max_size=60))
-def test_who_comes_back_when_they_were_told_to_is_served_and_nobody_gets_more_than_is_promised(
+def test_a_retry_after_the_given_time_succeeds_and_the_limit_is_never_exceeded(
     per_minute: int, pauses: list[float]
 ) -> None:
     clock = Clock()
-    presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).presses
-    had, began = 0, clock.now
+    presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).captures
+    taken, began = 0, clock.now
     for pause in pauses:
         clock.now += pause
-        while (wait := refuse(presses, "somebody")) is None:
+        while (wait := seconds_to_wait(presses, "somebody")) is None:
             presses.spend("somebody", 1)
-            had += 1
-        assert had <= per_minute + per_minute * (clock.now - began) / 60 + 1e-6
-        clock.now += wait + 0.001  # it is told in whole milliseconds
-        assert refuse(presses, "somebody") is None
+            taken += 1
+        assert taken <= per_minute + per_minute * (clock.now - began) / 60 + 1e-6
+        clock.now += wait + 0.001  # the time is rounded to milliseconds
+        assert seconds_to_wait(presses, "somebody") is None
 
 
-def test_however_many_strangers_come_only_so_many_are_remembered() -> None:
-    allowances = RateLimits(Settings(open=True), Clock())
-    for number in range(2 * MOST):
-        allowances.presses.spend(f"192.0.{number // 256}.{number % 256}", 1)
-    assert len(allowances.presses._buckets) == MOST
+def test_the_number_of_remembered_clients_is_limited() -> None:
+    rate_limits = RateLimits(Settings(open=True), Clock())
+    for number in range(2 * MAX_CLIENTS):
+        rate_limits.captures.spend(f"192.0.{number // 256}.{number % 256}", 1)
+    assert len(rate_limits.captures._buckets) == MAX_CLIENTS
 
 
-def test_a_family_never_meets_a_limit() -> None:
-    """Six behind one address, all day: each presses every four seconds, all look at each photo, and two always aim."""
+def test_a_family_never_reaches_a_limit() -> None:
+    """Six people behind one address press every four seconds all day. Two keep the live view open."""
     clock = Clock()
-    allowances = RateLimits(Settings(open=True), clock)
+    rate_limits = RateLimits(Settings(open=True), clock)
     client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")
     photo, frame = 500_000, 100_000
     for second in range(24 * 3600):
         clock.now += 1
         for member in range(6):
             if (second + member) % 4 == 0:
-                assert refuse(allowances.presses, client) is None
-                allowances.presses.spend(client, 1)
-        assert refuse(allowances.download, client) is None
-        allowances.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
+                assert seconds_to_wait(rate_limits.captures, client) is None
+                rate_limits.captures.spend(client, 1)
+        assert seconds_to_wait(rate_limits.download, client) is None
+        rate_limits.download.spend(client, 6 * photo * 1.5 + 2 * 10 * frame)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +306,6 @@ def test_a_family_never_meets_a_limit() -> None:
         *(("fe80::1%eth0", "fe80::/64"), ("unknown", ""), ("_hidden", "")),
     ],
 )
-def test_this_machine_alone_has_no_limits(address: str, client: str | None) -> None:
+def test_only_this_machine_has_no_limits(address: str, client: str | None) -> None:
     assert client_key(Identity(role="capture", name=None, kind="anonymous"), address) == client
     assert client_key(Identity(role="capture", name="ada", kind="session"), address) == "session ada"

@@ -1,4 +1,4 @@
-"""The response to a connection that is one too many, chosen by the head of its request."""
+"""Responses to refused connections, chosen by the head of the request."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dog.settings import load
 from dog.web.app import create_app
 from dog.web.connections.refusals import MESSAGES, Reason, Refusals, build_refusals
-from dog.web.middleware.origins import SECURITY_HEADERS
+from dog.web.middleware.security_headers import SECURITY_HEADERS
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 HTML, JSON = "text/html; charset=utf-8", "application/problem+json"
@@ -37,7 +37,7 @@ def write_head(target: str, method: str = "GET", **fields: str) -> bytes:
 
 
 def parse(response: bytes, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    """Read a response as another library does. It must be all that there is."""
+    """Parse a response with http.client. No bytes may follow it."""
 
     class Socket:
         def makefile(self, *_: object) -> io.BytesIO:
@@ -49,7 +49,7 @@ def parse(response: bytes, method: str = "GET") -> tuple[http.client.HTTPRespons
     parsed.begin()
     body = parsed.read()
     rest = file.read() if not file.closed else b""
-    assert rest == b"", "nothing stands behind the body"
+    assert rest == b"", "bytes follow the body"
     return parsed, body
 
 
@@ -75,7 +75,7 @@ def parse(response: bytes, method: str = "GET") -> tuple[http.client.HTTPRespons
         (b"", JSON),
     ],
 )
-def test_a_browser_that_asks_for_a_page_gets_one_and_everybody_else_json(
+def test_clients_that_accept_html_get_a_page_and_others_json(
     refusals: Refusals, head: bytes, content_type: str
 ) -> None:
     response, body = parse(refusals.choose(head))
@@ -87,7 +87,7 @@ def test_a_browser_that_asks_for_a_page_gets_one_and_everybody_else_json(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_json_is_a_problem_with_our_code(refusals: Refusals) -> None:
+def test_the_json_is_a_problem_with_our_error_code(refusals: Refusals) -> None:
     problem = json.loads(parse(refusals.choose(write_head("/api/snapshots")))[1])
     assert problem == {
         "type": "about:blank",
@@ -106,7 +106,7 @@ def test_a_head_request_gets_the_same_head_and_no_body(refusals: Refusals, targe
     assert parse(response, "HEAD")[1] == b""
 
 
-def test_the_page_loads_nothing_and_its_style_is_the_one_that_its_policy_allows(refusals: Refusals) -> None:
+def test_the_page_loads_nothing_and_its_csp_allows_its_style(refusals: Refusals) -> None:
     response, body = parse(refusals.choose(write_head("/", Accept=BROWSER)))
     page = body.decode()
     assert re.findall(r'(?:src|href|action)="([^"]*)"', page) == ["data:,", ""]
@@ -116,7 +116,7 @@ def test_the_page_loads_nothing_and_its_style_is_the_one_that_its_policy_allows(
     assert "url(" not in style
 
 
-def test_a_page_tries_again_by_itself_but_a_form_is_not_sent_again(refusals: Refusals) -> None:
+def test_a_page_reloads_itself_but_a_form_is_not_sent_again(refusals: Refusals) -> None:
     refresh = b'<meta http-equiv="refresh" content="7">'
     page = parse(refusals.choose(write_head("/", Accept=BROWSER)))[1]
     assert refresh in page
@@ -132,7 +132,7 @@ parts = st.sampled_from(
 
 
 @given(head=st.binary() | st.lists(parts | st.binary(max_size=3)).map(b"".join))
-def test_whatever_arrives_gets_one_whole_response(refusals: Refusals, head: bytes) -> None:
+def test_any_bytes_get_one_complete_response(refusals: Refusals, head: bytes) -> None:
     response = refusals.choose(head)
     method = "HEAD" if response.endswith(b"\r\n\r\n") else "GET"
     assert parse(response, method)[0].status == 503
@@ -140,7 +140,7 @@ def test_whatever_arrives_gets_one_whole_response(refusals: Refusals, head: byte
 
 
 @pytest.mark.parametrize(("reason", "status"), [("head_too_big", 431), ("head_timeout", 408)])
-def test_other_refusals_have_their_own_status_and_say_what_to_do(tmp_path: Path, reason: Reason, status: int) -> None:
+def test_other_refusals_have_their_own_status_and_message(tmp_path: Path, reason: Reason, status: int) -> None:
     app = create_app(load({}, {}, tmp_path))
     headers = app[SECURITY_HEADERS]
     refusals = build_refusals(aiohttp_jinja2.get_env(app), headers, reason)

@@ -1,4 +1,4 @@
-"""Who may what: every address, asked by everybody there is. What it takes stands in the table of routes."""
+"""Roles: each operation, requested with each role, against the table of routes."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from dog.auth import ROLES, Accounts, Role, allows, find_place
+from dog.auth import ROLES, Accounts, Role, accounts_path, allows
 from dog.client import Client, Forbidden
 from dog.protocol import Hello
 from dog.web.apidocs.operation import PATH_PARAMS, Operation
@@ -25,7 +25,7 @@ from tests.support.running import Running
 from tests.support.server_process import run_dog
 
 SNAPSHOTS = "snapshots"
-SAFE_FOR_ALL = {
+PUBLIC_OPERATIONS = {
     "GET /api/visitor",
     "GET /enter/{invitation}",
     "GET /favicon.ico",
@@ -39,8 +39,8 @@ SAFE_FOR_ALL = {
     "POST /login",
     "POST /logout",
 }
-"""What who is not known may ask for: the way in, what was given away, and that the process lives; /ws asks itself."""
-CHANGING = {
+"""Operations without a role: logins, share links and health. /ws checks the role itself."""
+MANAGE_OPERATIONS = {
     "DELETE /api/links/{link}",
     "DELETE /api/snapshots/{id}",
     "DELETE /api/snapshots/{id}/pin",
@@ -54,8 +54,8 @@ CHANGING = {
     "POST /snapshots/{id}/pin",
     "PUT /api/snapshots/{id}/pin",
 }
-"""What takes the role manage."""
-PRESSING = {"POST /", "POST /api/captures"}
+"""Operations that require the role manage."""
+CAPTURE_OPERATIONS = {"POST /", "POST /api/captures"}
 ENDLESS = {"/events", "/preview.mjpg"}
 
 
@@ -69,7 +69,7 @@ def fill(path: str) -> str:
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
         yield accounts
 
 
@@ -77,31 +77,29 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def ask(running: Running, operation: Operation, headers: LooseHeaders) -> int:
-    """The status. What goes on for ever is left as soon as that is there."""
+async def get_status(running: Running, operation: Operation, headers: LooseHeaders) -> int:
+    """Return the status of a response, without reading its body."""
     async with running.client.request(
         operation.method, fill(operation.path), headers=headers, allow_redirects=False
     ) as answer:
         return answer.status
 
 
-def test_each_address_takes_the_role_that_it_should() -> None:
+def test_each_operation_requires_the_expected_role() -> None:
     taken = {write(operation): operation.role for operation in OPERATIONS}
-    assert {name for name, role in taken.items() if role is None} == SAFE_FOR_ALL
-    assert {name for name, role in taken.items() if role == "manage"} == CHANGING
-    assert {name for name, role in taken.items() if role == "capture"} == PRESSING
+    assert {name for name, role in taken.items() if role is None} == PUBLIC_OPERATIONS
+    assert {name for name, role in taken.items() if role == "manage"} == MANAGE_OPERATIONS
+    assert {name for name, role in taken.items() if role == "capture"} == CAPTURE_OPERATIONS
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])
-async def test_every_address_is_for_who_has_its_role_and_for_nobody_else(
-    run: Run, accounts: Accounts, role: Role | None
-) -> None:
+async def test_each_operation_is_allowed_exactly_for_its_role(run: Run, accounts: Accounts, role: Role | None) -> None:
     headers = {} if role is None else bearer(accounts.add_token("somebody", role, None))
     running = await run(auth=True, dead_time=0.0)
     for operation in OPERATIONS:
         if operation.path in ENDLESS and allows(role, operation.role):
-            continue  # tests below
-        status = await ask(running, operation, headers)
+            continue  # tested below
+        status = await get_status(running, operation, headers)
         refusal = 401 if role is None else 403
         assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
 
@@ -114,20 +112,20 @@ async def open_push(running: Running, query: str = "", token: str | None = None)
     return await connect(f"{running.url.replace('http', 'ws', 1)}/ws{query}", additional_headers=headers)
 
 
-async def hear(push: ClientConnection, *types: str) -> dict[str, object]:
-    """The next message of one of these types."""
+async def receive(push: ClientConnection, *types: str) -> dict[str, object]:
+    """Return the next message of one of these types."""
     while True:
         message: dict[str, object] = json.loads(await push.recv())
         if message["type"] in types:
             return message
 
 
-async def say(push: ClientConnection, **message: object) -> None:
+async def send_message(push: ClientConnection, **message: object) -> None:
     await push.send(json.dumps(message))
 
 
-async def hear_end(push: ClientConnection) -> int:
-    """The code that the server closes with."""
+async def receive_close_code(push: ClientConnection) -> int:
+    """Return the server's close code."""
     with contextlib.suppress(ConnectionClosed):
         async for _message in push:
             pass
@@ -135,84 +133,84 @@ async def hear_end(push: ClientConnection) -> int:
     return push.close_code
 
 
-async def test_who_says_a_token_first_becomes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
+async def test_a_first_message_with_a_token_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
     async with await open_push(running) as push:
-        first = await hear(push, "error", "hello")
+        first = await receive(push, "error", "hello")
         assert (first["type"], first["code"]) == ("error", "unauthorized")
         assert running.service.hub.count == 0
-        await say(push, type="capture", request="r")
-        assert (await hear(push, "error", "reply"))["code"] == "unauthorized"
-        await say(push, type="resume", cursor="0-0")
-        assert (await hear(push, "error", "hello"))["code"] == "unauthorized"
-        await say(push, type="auth", token=token)
-        assert (await hear(push, "hello"))["role"] == "view"
+        await send_message(push, type="capture", request="r")
+        assert (await receive(push, "error", "reply"))["code"] == "unauthorized"
+        await send_message(push, type="resume", cursor="0-0")
+        assert (await receive(push, "error", "hello"))["code"] == "unauthorized"
+        await send_message(push, type="auth", token=token)
+        assert (await receive(push, "hello"))["role"] == "view"
         assert running.service.hub.count == 1
-        await say(push, type="capture", request="r")
-        refused = await hear(push, "error", "reply")
+        await send_message(push, type="capture", request="r")
+        refused = await receive(push, "error", "reply")
         assert (refused["code"], refused["request"]) == ("forbidden", "r")
     assert running.camera.captures == 0
 
 
-async def test_a_token_in_the_handshake_does_as_well(run: Run, accounts: Accounts) -> None:
+async def test_a_token_in_the_handshake_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with await open_push(running, token=token) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "capture"
-        await say(push, type="capture", request="r")
-        assert (await hear(push, "reply", "error"))["outcome"] == "started"
-        await hear(push, "ready")
+        assert (await receive(push, "hello", "error"))["role"] == "capture"
+        await send_message(push, type="capture", request="r")
+        assert (await receive(push, "reply", "error"))["outcome"] == "started"
+        await receive(push, "ready")
 
 
-async def test_a_token_that_is_none_ends_the_connection(run: Run, accounts: Accounts) -> None:
+async def test_an_invalid_token_closes_the_connection(run: Run, accounts: Accounts) -> None:
     running = await run(auth=True)
     async with await open_push(running) as push:
-        await say(push, type="auth", token="dog_" + 43 * "A")
-        assert await hear_end(push) == 4401
+        await send_message(push, type="auth", token="dog_" + 43 * "A")
+        assert await receive_close_code(push) == 4401
     assert running.service.hub.count == 0
 
 
-async def test_who_watches_anonymously_may_say_who_they_are_and_loses_nothing(run: Run, accounts: Accounts) -> None:
+async def test_an_anonymous_viewer_can_authenticate_and_loses_no_event(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, anonymous="view", dead_time=0.0)
     async with await open_push(running) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
-        await say(push, type="auth", token="dog_" + 43 * "A", request="a")
-        refused = await hear(push, "error", "hello")
+        assert (await receive(push, "hello", "error"))["role"] == "view"
+        await send_message(push, type="auth", token="dog_" + 43 * "A", request="a")
+        refused = await receive(push, "error", "hello")
         assert (refused["code"], refused["request"]) == ("unauthorized", "a")
-        await say(push, type="auth", token=token)
-        again = await hear(push, "hello", "error")
+        await send_message(push, type="auth", token=token)
+        again = await receive(push, "hello", "error")
         assert (again["role"], again["recovered"]) == ("capture", True)
-        await say(push, type="capture")
-        assert [(await hear(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
+        await send_message(push, type="capture")
+        assert [(await receive(push, "capturing", "ready"))["seq"] for _ in range(2)] == [1, 2]
     assert running.service.hub.count == 0
 
 
 @pytest.mark.parametrize(("taken", "code"), [("removed", 4401), ("role", 1012)])
-async def test_a_role_that_is_taken_away_ends_what_lived_on_it(
+async def test_a_role_change_closes_the_connections_that_use_it(
     run: Run, accounts: Accounts, taken: str, code: int
 ) -> None:
     token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
     running = await run(auth=True)
     async with await open_push(running, token=token) as push, await open_push(running, token=other) as bystander:
-        await hear(push, "hello")
-        await hear(bystander, "hello")
+        await receive(push, "hello")
+        await receive(bystander, "hello")
         async with running.client.get("/events", headers=bearer(token)) as events:
             await events.content.readuntil(b"hello")
             if taken == "removed":
                 accounts.remove_token("one")
             else:
                 accounts.set_token_role("one", "view")
-            assert await hear_end(push) == code
+            assert await receive_close_code(push) == code
             await events.content.read()  # to its end
-        await say(bystander, type="ping", request="p")
-        assert (await hear(bystander, "pong"))["request"] == "p"
+        await send_message(bystander, type="ping", request="p")
+        assert (await receive(bystander, "pong"))["request"] == "p"
         assert running.service.hub.count == 1
 
 
 @pytest.mark.parametrize("way", ["after", "max_age", "the interface", "the page"])
-async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run, accounts: Accounts, way: str) -> None:
+async def test_a_wait_for_a_photo_gets_401_if_the_token_is_revoked(run: Run, accounts: Accounts, way: str) -> None:
     token, other = (accounts.add_token(name, "capture", None) for name in ("one", "other"))
     running = await run(auth=True, dead_time=0.0)
     async with running.client.post("/api/captures", headers=bearer(other)) as answer:
@@ -229,13 +227,13 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
     if way != "after":
         await running.camera.exposing.wait()
     changed = asyncio.Event()
-    recheck_roles = running.service.presence.recheck_roles
+    recheck_roles = running.service.live_sessions.recheck_roles
 
     def note() -> None:
         recheck_roles()
         changed.set()
 
-    access = running.service.access
+    access = running.service.auth
     assert access is not None
     access.on_change = note
     accounts.remove_token("one")
@@ -252,20 +250,20 @@ async def test_a_wait_for_the_next_photo_ends_with_the_right_to_see_it(run: Run,
 # ---- tickets
 
 
-async def test_a_ticket_is_good_for_one_request(run: Run, accounts: Accounts) -> None:
+async def test_a_ticket_works_for_one_request(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
     assert (await running.client.post("/api/tickets")).status == 401
     async with running.client.post("/api/tickets", headers=bearer(token)) as answer:
         assert answer.status == 201
-        said = await answer.json()
-    async with await open_push(running, f"?ticket={said['ticket']}") as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
-    for address in (f"/api/cameras?ticket={said['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
+        response = await answer.json()
+    async with await open_push(running, f"?ticket={response['ticket']}") as push:
+        assert (await receive(push, "hello", "error"))["role"] == "view"
+    for address in (f"/api/cameras?ticket={response['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
         assert (await running.client.get(address)).status == 401
 
 
-async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> None:
+async def test_api_visitor_returns_the_role_and_name(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("Porch", "capture", None)
     running = await run(auth=True)
     async with running.client.get("/api/visitor", headers=bearer(token)) as answer:
@@ -274,7 +272,7 @@ async def test_who_asks_is_told_who_they_are(run: Run, accounts: Accounts) -> No
         assert await answer.json() == {}
 
 
-async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> None:
+async def test_logging_in_never_gives_fewer_rights_than_anonymous(run: Run, accounts: Accounts) -> None:
     watching, managing = (accounts.add_token(role, role, None) for role in ("view", "manage"))
     running = await run(auth=True, anonymous="capture", dead_time=0.0)
     for token, role in ((watching, "capture"), (managing, "manage")):
@@ -287,7 +285,7 @@ async def test_nobody_may_less_by_being_known(run: Run, accounts: Accounts) -> N
 # ---- without accounts
 
 
-async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in(run: Run) -> None:
+async def test_without_auth_local_clients_have_all_rights_and_no_login_page(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         assert events.hello["role"] == "manage"
@@ -295,7 +293,7 @@ async def test_without_auth_everybody_here_may_all_and_there_is_no_way_to_log_in
 
 
 @pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
-async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, name: str) -> None:
+async def test_requests_through_an_unlisted_local_proxy_are_refused(run: Run, name: str) -> None:
     running = await run()
     async with running.client.get("/api/cameras", headers={name: "192.0.2.1"}) as answer:
         assert answer.status == 403
@@ -313,7 +311,7 @@ async def test_a_proxy_here_that_nobody_has_spoken_of_lets_nobody_in(run: Run, n
         assert answer.status == 200
 
 
-async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) -> None:
+async def test_an_open_service_lets_all_clients_press_and_none_manage(run: Run) -> None:
     running = await run(open=True, dead_time=0.0)
     async with running.watch() as events:
         assert events.hello["role"] == "capture"
@@ -331,7 +329,7 @@ async def test_an_open_service_lets_everybody_press_and_nobody_manage(run: Run) 
 # ---- dog.client, and the commands on it
 
 
-async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: Run, accounts: Accounts) -> None:
+async def test_the_client_library_sends_its_token_and_explains_a_missing_one(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("script", "capture", None)
     running = await run(auth=True, dead_time=0.0)
     async with Client(running.url, token=token) as dog:
@@ -349,24 +347,24 @@ async def test_a_client_shows_its_token_and_is_told_why_where_it_has_none(run: R
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nX-Evil: 1"])
-def test_what_can_be_no_token_is_refused_at_once(token: str) -> None:
+def test_a_malformed_token_is_refused_by_the_client_library(token: str) -> None:
     with pytest.raises(ValueError, match="one word"):
         Client("http://127.0.0.1:1", token=token)
 
 
-def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
-    with Accounts(find_place(tmp_path / SNAPSHOTS)) as accounts:
+def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
+    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
         token = accounts.add_token("script", "capture", None)
     server = serve("--auth", "--dead-time", "60")
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    for mode, said in (
+    for mode, response in (
         (0o644, f"dog: {file} can be read by other users of this computer. Run: chmod 600 {file}\n"),
         (0o600, ""),
     ):
         file.chmod(mode)
         ended = run_dog("snap", server.url, "--json", "--token-file", str(file), cwd=tmp_path)
-        assert (ended.returncode, ended.stderr) == (0, said)
+        assert (ended.returncode, ended.stderr) == (0, response)
     listed = run_dog("gallery", server.url, "--json", cwd=tmp_path, env={"DOG_TOKEN": token})
     assert len(listed.stdout.splitlines()) == 1
     refused = run_dog("gallery", server.url, cwd=tmp_path)
@@ -386,7 +384,7 @@ def test_the_commands_show_the_token_of_a_file_or_of_the_variable(serve: Serve, 
 # ---- pages of listed origins
 
 
-def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve, tmp_path: Path) -> None:
+def test_a_new_token_works_as_soon_as_its_command_has_ended(serve: Serve, tmp_path: Path) -> None:
     server = serve("--auth")
     for number in range(3):
         made = run_dog("token", "add", f"cron{number}", "--role", "view", cwd=tmp_path)
@@ -395,7 +393,7 @@ def test_a_token_works_as_soon_as_the_command_that_made_it_is_done(serve: Serve,
             assert answer.status == 200
 
 
-async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_requests(
+async def test_a_page_of_a_listed_origin_needs_a_token_because_its_cookie_is_refused(
     run: Run, accounts: Accounts
 ) -> None:
     accounts.add_user("ada", "manage", None)
@@ -410,16 +408,16 @@ async def test_a_listed_page_shows_a_token_and_a_cookie_speaks_for_none_of_its_r
     with pytest.raises(InvalidStatus, match="403"):
         await connect(handshake, origin=Origin(listed), additional_headers={"Cookie": page["Cookie"]})
     async with connect(handshake, origin=Origin(listed), additional_headers=bearer(token)) as push:
-        assert (await hear(push, "hello", "error"))["role"] == "view"
+        assert (await receive(push, "hello", "error"))["role"] == "view"
     assert running.camera.captures == 0
 
 
-async def test_who_is_not_known_gets_no_tickets_that_others_would_lose(run: Run) -> None:
+async def test_an_anonymous_client_gets_no_ticket(run: Run) -> None:
     running = await run(auth=True, anonymous="view")
     assert (await running.client.post("/api/tickets")).status == 401
 
 
-async def test_another_sites_image_does_not_start_the_live_view(run: Run) -> None:
+async def test_an_image_on_another_site_does_not_start_the_live_view(run: Run) -> None:
     running = await run()
     foreign = {"Sec-Fetch-Site": "cross-site", "Referer": "https://evil.example/"}
     assert (await running.client.get("/preview.mjpg", headers=foreign)).status == 403

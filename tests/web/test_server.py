@@ -1,4 +1,4 @@
-"""How the service ends, as processes: by a first signal, by a second one, and where it is stuck."""
+"""Signals, stuck shutdowns, descriptors and malformed requests, with real processes."""
 
 import asyncio
 import ctypes
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.web.server import END_LIMIT, LoopErrorHandler
+from dog.web.server import SHUTDOWN_TIMEOUT, LoopErrorHandler
 from tests.conftest import Serve
 from tests.load.health import measure_memory
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
@@ -28,7 +28,7 @@ trap '' TERM INT
 echo $$ > started
 while :; do sleep 1000; done
 """
-"""Writes its process id into a pipe that the test reads, hangs, and does not listen to SIGTERM; nor does its child."""
+"""A camera that writes its process id into a FIFO, hangs, and ignores SIGTERM, as does its child."""
 
 STUCK_APP = """
 import asyncio, sys, time
@@ -36,19 +36,19 @@ import dog.web.app
 real_create_app = dog.web.app.create_app
 def create_app(settings):
     app = real_create_app(settings)
-    async def stick(app):
-        {stick}
-    app.on_shutdown.append(stick)
+    async def hang(app):
+        {hang}
+    app.on_shutdown.append(hang)
     return app
 dog.web.app.create_app = create_app
 from dog.cli import main
 main(prog_name="dog")
 """
-"""The real command with an application that never ends: no part of the real one is known to do so."""
+"""The real command, with an application that hangs. No real part is known to do so."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(number: signal.Signals, serve: Serve, tmp_path: Path) -> None:
+def test_a_signal_stops_the_service_in_order(number: signal.Signals, serve: Serve, tmp_path: Path) -> None:
     server = serve()
     server.send(number)
     assert server.wait() == 0
@@ -61,22 +61,22 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, serve: Serve, tmp_pat
     assert "Traceback" not in server.stderr
 
 
-def test_a_signal_is_heard_at_once_whichever_thread_it_reaches(serve: Serve) -> None:
-    """The kernel may give a process's signal to any thread; only the main one may act, and it sleeps."""
-    server = serve("--host", "localhost")  # looking up a name is done in a thread, which stays
+def test_a_signal_is_handled_at_once_in_any_thread(serve: Serve) -> None:
+    """The kernel may deliver a signal to any thread, while the main thread sleeps."""
+    server = serve("--host", "localhost")  # a thread resolves the name, and stays
     others = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()} - {server.pid}
     ctypes.CDLL(None, use_errno=True).tgkill(server.pid, others.pop(), signal.SIGTERM)
     assert server.wait() == 0
 
 
-def test_the_port_is_free_again_at_once(serve: Serve, tmp_path: Path) -> None:
+def test_the_port_is_free_at_once_after_a_stop(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port)):
         assert server.stop() == 0
         assert serve("--port", str(server.port)).port == server.port
 
 
-def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path) -> None:
+def test_a_closed_terminal_does_not_stop_the_service(tmp_path: Path) -> None:
     environment = clean_environment({"PYTHONPATH": str(ROOT)})
     arguments = [*PYTHON_M_DOG, "serve", "--port", "0"]
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -95,7 +95,7 @@ def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_signal_ends_at_once_all_that_the_camera_runs(
+def test_the_second_signal_kills_the_cameras_processes_at_once(
     number: signal.Signals, serve: Serve, tmp_path: Path
 ) -> None:
     program = HANGING_CAMERA.replace("started", str(tmp_path / "started"))
@@ -115,38 +115,38 @@ def test_the_second_signal_ends_at_once_all_that_the_camera_runs(
         server.send(number)
         server.wait_for(rf"Stopping \({number.name}\)")
         server.send(signal.SIGTERM)
-        assert server.wait() == 128 + signal.SIGTERM, "it ended in order, or when its time was up"
-        assert "SIGTERM again: ending at once" in server.stderr
+        assert server.wait() == 128 + signal.SIGTERM, "it stopped in order, or at the time limit"
+        assert "SIGTERM again: exiting at once" in server.stderr
         assert select.select([camera], [], [], 5)[0], "the camera's program outlived the service"
     finally:
         os.close(camera)
 
 
-def start_stuck(tmp_path: Path, stick: str) -> ServerProcess:
-    command = [sys.executable, "-c", STUCK_APP.format(stick=stick)]
+def start_stuck(tmp_path: Path, hang: str) -> ServerProcess:
+    command = [sys.executable, "-c", STUCK_APP.format(hang=hang)]
     return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
 
 
-# a task that never ends; an event loop that does not even run
-STICKS = ["await asyncio.Event().wait()", "time.sleep(1000)"]
+# a task that never ends; an event loop that is blocked
+STUCK_BY = ["await asyncio.Event().wait()", "time.sleep(1000)"]
 
 
-@pytest.mark.parametrize("stick", STICKS)
-def test_an_end_that_takes_too_long_is_cut_short_within_five_seconds(stick: str, tmp_path: Path) -> None:
-    server = start_stuck(tmp_path, stick)
+@pytest.mark.parametrize("hang", STUCK_BY)
+def test_a_stuck_shutdown_is_forced_within_five_seconds(hang: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, hang)
     try:
         assert server.stop() == 1
     finally:
         server.kill()
-    assert END_LIMIT < 5
-    line = f"The end took more than {END_LIMIT} s: ending at once"
+    assert SHUTDOWN_TIMEOUT < 5
+    line = f"The shutdown took more than {SHUTDOWN_TIMEOUT} s: exiting at once"
     assert line in server.stderr
     assert line in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.parametrize("stick", STICKS)
-def test_the_second_signal_is_heard_even_where_the_end_is_stuck(stick: str, tmp_path: Path) -> None:
-    server = start_stuck(tmp_path, stick)
+@pytest.mark.parametrize("hang", STUCK_BY)
+def test_the_second_signal_works_during_a_stuck_shutdown(hang: str, tmp_path: Path) -> None:
+    server = start_stuck(tmp_path, hang)
     try:
         server.send(signal.SIGINT)
         server.wait_for("Stopping")
@@ -156,9 +156,9 @@ def test_the_second_signal_is_heard_even_where_the_end_is_stuck(stick: str, tmp_
         server.kill()
 
 
-def test_a_signal_ends_the_start_in_order_too(tmp_path: Path) -> None:
-    stick = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
-    script = STUCK_APP.format(stick=stick).replace("on_shutdown", "on_startup")
+def test_a_signal_during_the_start_stops_it_in_order(tmp_path: Path) -> None:
+    hang = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
+    script = STUCK_APP.format(hang=hang).replace("on_shutdown", "on_startup")
     server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script])
     server.launch()
     try:
@@ -170,8 +170,8 @@ def test_a_signal_ends_the_start_in_order_too(tmp_path: Path) -> None:
     assert "D.O.G. is at" not in server.stderr
 
 
-def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: Path) -> None:
-    script = STUCK_APP.format(stick="pass").replace("return app", "raise ZeroDivisionError('here')")
+def test_an_internal_error_is_logged_with_a_traceback_and_exit_status_1(tmp_path: Path) -> None:
+    script = STUCK_APP.format(hang="pass").replace("return app", "raise ZeroDivisionError('here')")
     server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script]).launch()
     try:
         assert server.wait() == 1
@@ -182,7 +182,7 @@ def test_a_mistake_of_its_own_is_logged_with_a_traceback_and_status_1(tmp_path: 
         assert text.endswith("    ZeroDivisionError: here\n")
 
 
-def test_used_up_descriptors_are_said_once_and_hurt_nobody_who_is_there(serve: Serve) -> None:
+def test_used_up_descriptors_are_logged_once_and_do_not_disturb_viewers(serve: Serve) -> None:
     server = serve()
     _, most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
@@ -209,22 +209,22 @@ def test_used_up_descriptors_are_said_once_and_hurt_nobody_who_is_there(serve: S
         (b"Expect: a cup of tea", b"417 Expectation Failed"),
     ],
 )
-def test_only_100_continue_can_be_expected(serve: Serve, line: bytes, status: bytes) -> None:
+def test_an_expect_header_other_than_100_continue_gets_417(serve: Serve, line: bytes, status: bytes) -> None:
     server = serve()
     for path in (b"/healthz", b"/nowhere"):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + line
             connection.sendall(head + b"\r\nConnection: close\r\n\r\n")
             with connection.makefile("rb") as answer:
-                said = answer.read()
+                response = answer.read()
         if status == b"200 OK" and path == b"/nowhere":
             status = b"404 Not Found"
-        assert said.startswith(b"HTTP/1.1 " + status)
+        assert response.startswith(b"HTTP/1.1 " + status)
         if status.startswith(b"417"):
-            assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
+            assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "expectation_failed"
 
 
-def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve: Serve, tmp_path: Path) -> None:
+def test_a_client_that_disconnects_while_waiting_for_a_photo_frees_its_memory(serve: Serve, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     camera = tmp_path / "camera.sh"
     camera.write_text(f"#!/bin/sh\nread line < '{tmp_path}/go'\n")
@@ -244,7 +244,7 @@ def test_who_hangs_up_while_it_waits_for_its_photo_is_waited_for_no_longer(serve
     assert server.stop() == 0
 
 
-async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytest.LogCaptureFixture) -> None:
+async def test_enotconn_of_a_closed_connection_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
     for number in (errno.ENOTCONN, errno.EIO):
         LoopErrorHandler()(
@@ -253,7 +253,7 @@ async def test_one_that_is_gone_when_its_half_is_shut_is_no_mishap(caplog: pytes
     assert [str(record.exc_info[1].args[0]) for record in caplog.records if record.exc_info] == [str(errno.EIO)]  # type: ignore[union-attr]
 
 
-def test_what_is_no_http_is_one_line_in_the_log_and_no_traceback(serve: Serve) -> None:
+def test_a_malformed_request_is_logged_in_one_line_without_traceback(serve: Serve) -> None:
     server = serve()
     for junk in (b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nX : a\r\n\r\n", b"G" * 9000):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:

@@ -64,11 +64,11 @@ async def expire_link(running: Running, link: str) -> None:
     """Change the share link's expiry in the index to a past time."""
 
     def expire(index: Any) -> None:
-        with index.ledger.durably():
-            index.ledger._database.execute("UPDATE shares SET expires_at = created_at - 1 WHERE id = ?", (link,))
+        with index.facts.synced_transaction():
+            index.facts._database.execute("UPDATE shares SET expires_at = created_at - 1 WHERE id = ?", (link,))
 
     store = running.service.store
-    await store._run(store._thread, store._archive.tell, expire)
+    await store._run(store._thread, store._album.write, expire)
 
 
 # ---- creating, listing and revoking
@@ -419,7 +419,7 @@ async def make_room(running: Running, _link: dict[str, Any]) -> None:
 async def lose_file(running: Running, link: dict[str, Any]) -> None:
     snapshot = await running.service.store.get(link["snapshot"])
     assert snapshot is not None
-    running.service.store.picture_path(snapshot).unlink()
+    running.service.store.image_path(snapshot).unlink()
 
 
 @pytest.mark.parametrize(

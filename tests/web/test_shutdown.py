@@ -1,4 +1,4 @@
-"""How the service ends and begins again, as real processes: in order, by force, and after a crash."""
+"""Stops and restarts of real processes: in order, by force, and after a crash."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.server_process import ServerProcess
 
 
 def write_script(folder: Path, body: str) -> Path:
-    """A camera program; $1 is the path of the picture to make, $PICTURE a whole one to copy."""
+    """Write a camera program. $1 is the path of the new image, $PICTURE an image to copy."""
     picture = folder / "picture.jpg"
     picture.write_bytes(make_picture())
     script = folder / "camera.sh"
@@ -46,7 +46,7 @@ def read_close_code(connection: ClientConnection) -> int | None:
 
 
 def start_waiting(serve: Serve, folder: Path) -> ServerProcess:
-    """A server whose camera takes its picture when something is written into the FIFO `go`."""
+    """Start a server with a camera that takes its image after a write to the FIFO `go`."""
     os.mkfifo(folder / "go")
     script = write_script(folder, f'read line < \'{folder}/go\'; cp "$PICTURE" "$1"')
     return serve("--camera", f"script:{script}")
@@ -59,7 +59,7 @@ def stop_during_a_capture(server: ServerProcess, viewer: ClientConnection) -> No
     server.wait_for("Stopping")
 
 
-def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> None:
+def test_sigterm_closes_viewers_with_1012_and_exits_with_0(serve: Serve) -> None:
     server = serve()
     with watch(server) as viewer:
         server.send(signal.SIGTERM)
@@ -67,7 +67,7 @@ def test_sigterm_sends_viewers_away_with_1012_and_ends_with_0(serve: Serve) -> N
     assert server.wait() == 0
 
 
-def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> None:
+def test_the_running_capture_finishes_before_the_stop(serve: Serve, tmp_path: Path) -> None:
     server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
@@ -77,7 +77,7 @@ def test_the_running_capture_is_finished_first(serve: Serve, tmp_path: Path) -> 
     assert server.wait() == 0
 
 
-def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
+def test_a_hanging_camera_and_viewers_that_do_not_read_do_not_delay_the_stop(serve: Serve, tmp_path: Path) -> None:
     script = write_script(tmp_path, 'trap "" TERM\nwhile :; do sleep 1; done')
     server = serve("--camera", f"script:{script}", "--capture-timeout", "60", "--message-burst", "1000")
     resume = b'{"type":"resume"}'
@@ -90,7 +90,7 @@ def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
-        # each is answered with a whole hello: more than the kernel takes for one that reads nothing
+        # each gets a complete hello: more than the kernel buffers for a client that does not read
         connection.sendall((b"\x81" + bytes((0x80 | len(resume),)) + bytes(4) + resume) * 200)
         deaf.append(connection)
     with watch(server) as viewer:
@@ -101,18 +101,18 @@ def test_a_camera_that_hangs_and_viewers_that_do_not_read_do_not_hold_up_the_end
         server.send(signal.SIGTERM)
         assert read_until(viewer, "failed")["code"] == "camera_error"
         assert read_close_code(viewer) == 1012
-    # The server ends itself with status 1 when its own limit of less than five seconds has passed.
+    # The server would exit with status 1 after its own limit of less than five seconds.
     assert server.wait() == 0
     for connection in deaf:
         connection.close()
 
 
-def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: Path) -> None:
+def test_a_press_during_the_stop_gets_overloaded(serve: Serve, tmp_path: Path) -> None:
     server = start_waiting(serve, tmp_path)
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
         error: dict[str, Any] = {}
-        while not error:  # until the stop has reached the camera, a press joins what runs
+        while not error:  # until the stop has reached the camera, a press joins the running capture
             viewer.send('{"type":"capture","request":"late"}')
             answer = json.loads(viewer.recv(timeout=20))
             error = answer if answer["type"] == "error" else {}
@@ -124,7 +124,7 @@ def test_who_presses_while_the_service_stops_is_told_so(serve: Serve, tmp_path: 
     assert server.wait() == 0
 
 
-def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
+def test_a_waiting_script_gets_502_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
     script = write_script(tmp_path, "exec sleep 60")
     server = serve("--camera", f"script:{script}", "--capture-timeout", "60")
     with watch(server) as viewer, socket.create_connection(("127.0.0.1", server.port)) as waiting:
@@ -135,7 +135,7 @@ def test_a_script_that_waits_for_its_photo_is_told_when_the_server_stops(serve: 
     assert server.wait() == 0
 
 
-def test_after_a_crash_the_photos_are_there_and_nothing_runs_or_lies_about(serve: Serve, tmp_path: Path) -> None:
+def test_after_a_crash_photos_are_kept_and_no_process_or_temporary_file_is_left(serve: Serve, tmp_path: Path) -> None:
     for name in ("here", "go"):
         os.mkfifo(tmp_path / name)
     script = write_script(

@@ -1,7 +1,7 @@
-"""What sockets.take_over stands on: aiohttp lets a connection go, and forgets it.
+"""The behaviour of aiohttp that `take_over` in dog/web/handlers/websocket.py needs.
 
-It uses two things that aiohttp's documentation doesn't name: a handler's `set_parser`, and its `transport`. Two more
-are used by problems.harden, and tested in test_serving: a server's `request_handler` and `request_factory`.
+It uses two undocumented parts of aiohttp: a handler's `set_parser` and `transport`. Two more, a server's
+`request_handler` and `request_factory`, are used by `patch_aiohttp_server`, and tested in test_server.py.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from tests.support.running import Running, until
 from tests.web.test_websocket import UPGRADE, mask
 
 
-class Raw:
-    """A client that writes what it wants, when it wants."""
+class RawClient:
+    """A client that writes raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def read_answer(self) -> tuple[bytes, bytes]:
-        """The status line, and the body where the answer has one."""
+    async def read_response(self) -> tuple[bytes, bytes]:
+        """Read a response: its status line and body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         size = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
@@ -43,40 +43,40 @@ class Raw:
                 return message
 
 
-async def connect(running: Running) -> Raw:
-    return Raw(*await asyncio.open_connection("127.0.0.1", running.client.port))
+async def connect(running: Running) -> RawClient:
+    return RawClient(*await asyncio.open_connection("127.0.0.1", running.client.port))
 
 
-def say_ping(request: str) -> bytes:
+def write_ping(request: str) -> bytes:
     return mask(1, json.dumps({"type": "ping", "request": request}).encode())
 
 
-def test_this_is_the_aiohttp_that_the_takeover_was_written_for() -> None:
+def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
     version = importlib.metadata.version("aiohttp")
-    assert version.startswith("3.14."), f"aiohttp is {version}: read its web_protocol.py beside sockets.take_over again"
+    assert version.startswith("3.14."), f"aiohttp is {version}: compare its web_protocol.py with take_over again"
 
 
-async def test_what_follows_the_handshake_in_the_same_breath_is_heard(run: Run) -> None:
+async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Run) -> None:
     raw = await connect(await run())
-    late = say_ping("late")
-    raw.writer.write(UPGRADE + say_ping("early") + late[:5])
-    assert (await raw.read_answer())[0] == b"HTTP/1.1 101 Switching Protocols"
+    late = write_ping("late")
+    raw.writer.write(UPGRADE + write_ping("early") + late[:5])
+    assert (await raw.read_response())[0] == b"HTTP/1.1 101 Switching Protocols"
     assert (await raw.read_message("pong"))["request"] == "early"
     raw.writer.write(late[5:])
     assert (await raw.read_message("pong"))["request"] == "late"
     raw.writer.close()
 
 
-async def test_more_early_bytes_than_aiohttp_holds_are_all_heard(run: Run) -> None:
+async def test_more_early_bytes_than_aiohttp_buffers_are_all_received(run: Run) -> None:
     raw = await connect(await run(message_burst=10_000))
     silent = mask(1, json.dumps({"type": "auth", "token": "t" * 90}).encode())
-    raw.writer.write(UPGRADE + silent * 5000 + say_ping("last"))
-    await raw.read_answer()
+    raw.writer.write(UPGRADE + silent * 5000 + write_ping("last"))
+    await raw.read_response()
     assert (await raw.read_message("pong"))["request"] == "last"
     raw.writer.close()
 
 
-async def test_answers_before_the_handshake_arrive_whole_and_first(run: Run) -> None:
+async def test_responses_before_the_handshake_arrive_complete_and_first(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
         await events.say(type="capture")
@@ -84,15 +84,15 @@ async def test_answers_before_the_handshake_arrive_whole_and_first(run: Run) -> 
     raw = await connect(running)
     raw.writer.write(f"GET {ready['url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 3 + UPGRADE)
     for _ in range(3):
-        status, body = await raw.read_answer()
+        status, body = await raw.read_response()
         assert status == b"HTTP/1.1 200 OK"
         assert len(body) == ready["bytes"]
-    assert b" 101 " in (await raw.read_answer())[0]
+    assert b" 101 " in (await raw.read_response())[0]
     assert (await raw.read_message("hello"))["viewers"] == 1
     raw.writer.close()
 
 
-async def test_aiohttp_forgets_the_connection_and_does_not_close_it(run: Run) -> None:
+async def test_aiohttp_releases_the_connection_without_closing_it(run: Run) -> None:
     def count_handlers() -> int:
         gc.collect()
         return sum(type(found) is RequestHandler for found in gc.get_objects())
@@ -121,22 +121,22 @@ async def test_aiohttp_forgets_the_connection_and_does_not_close_it(run: Run) ->
     ],
     ids=["a body", "version", "short key", "odd key", "another protocol", "no upgrade", "no key"],
 )
-async def test_a_handshake_that_is_none_is_refused_with_426_and_http_goes_on(run: Run, handshake: bytes) -> None:
+async def test_an_invalid_handshake_gets_426_over_http(run: Run, handshake: bytes) -> None:
     raw = await connect(await run())
     raw.writer.write(handshake)
-    status, body = await raw.read_answer()
+    status, body = await raw.read_response()
     assert (status, json.loads(body)["code"]) == (b"HTTP/1.1 426 Upgrade Required", "upgrade_required")
     raw.writer.close()
 
 
-async def test_the_accepted_key_is_that_of_the_rfcs_example(run: Run) -> None:
+async def test_the_accept_key_matches_the_example_of_rfc_6455(run: Run) -> None:
     raw = await connect(await run())
     raw.writer.write(UPGRADE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"dGhlIHNhbXBsZSBub25jZQ=="))
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in await raw.reader.readuntil(b"\r\n\r\n")
     raw.writer.close()
 
 
-async def test_who_hangs_up_during_the_handshake_leaves_nothing_behind(
+async def test_a_disconnect_during_the_handshake_leaves_no_viewer_and_no_log(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = await run()

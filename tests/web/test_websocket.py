@@ -526,7 +526,7 @@ async def test_shutdown_waits_for_the_running_capture_and_closes_with_1012(run: 
 
 
 async def test_hanging_disk_does_not_delay_the_close_frame(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.PATIENCE", 0.05)
+    monkeypatch.setattr("dog.web.app.STOP_TIMEOUT", 0.05)
     running = await run(dead_time=0.0)
     go = asyncio.Event()
     save = running.service.store.save
@@ -548,7 +548,7 @@ async def test_hanging_disk_does_not_delay_the_close_frame(run: Run, monkeypatch
 
 
 async def test_shutdown_fails_a_capture_that_does_not_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.app.DRAIN", 0.05)
+    monkeypatch.setattr("dog.web.app.CAPTURE_DRAIN_TIMEOUT", 0.05)
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as events:

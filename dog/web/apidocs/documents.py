@@ -18,7 +18,7 @@ from dog.web.apidocs.openapi import make_openapi
 from dog.web.apidocs.operation import Operation
 from dog.web.apidocs.schemas import Schema, name_of
 from dog.web.http.content import Content, respond
-from dog.web.middleware.authentication import describe_visitor
+from dog.web.middleware.authentication import describe_identity
 
 __all__ = ["DOCUMENTS", "Documents", "show_api_page", "show_asyncapi", "show_openapi"]
 
@@ -44,18 +44,18 @@ class Documents:
 
     @functools.cached_property
     def openapi(self) -> Content:
-        return Content.of(msgspec.json.encode(self._openapi), JSON)
+        return Content.from_bytes(msgspec.json.encode(self._openapi), JSON)
 
     @functools.cached_property
     def asyncapi(self) -> Content:
-        return Content.of(msgspec.json.encode(self._asyncapi), JSON)
+        return Content.from_bytes(msgspec.json.encode(self._asyncapi), JSON)
 
     @functools.cached_property
     def page(self) -> Content:
         context = {
             "root": "./",
             "version": __version__,
-            **describe_visitor(None),
+            **describe_identity(None),
             "openapi": self._openapi,
             "asyncapi": self._asyncapi,
             "chapters": list(self._chapters()),
@@ -63,7 +63,7 @@ class Documents:
             "name_of": name_of,
             "show": _to_json,
         }
-        return Content.of(self._template.render(context).encode(), "text/html; charset=utf-8")
+        return Content.from_bytes(self._template.render(context).encode(), "text/html; charset=utf-8")
 
     @functools.cached_property
     def _openapi(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dog import __version__
 from dog.web.apidocs.descriptions import FIELDS, HEADERS
 from dog.web.apidocs.operation import JSON, Operation, ResponseDoc
 from dog.web.apidocs.schemas import Schemas
-from dog.web.middleware.errors import TEMPORARY, problem_details
+from dog.web.problems import TEMPORARY, problem_details
 
 __all__ = ["make_openapi"]
 

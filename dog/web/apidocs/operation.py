@@ -15,13 +15,13 @@ from msgspec import Meta, Struct
 from dog.protocol import Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import TOKEN_PATTERN
-from dog.web.http.bodies import FORM
+from dog.web.http.bodies import FORM_TYPE
 from dog.web.middleware.authorization import require_role
-from dog.web.middleware.errors import STATUS
+from dog.web.problems import STATUS
 
 __all__ = [
     "FILE_ERRORS",
-    "FORM",
+    "FORM_TYPE",
     "IMAGE_TYPES",
     "JSON",
     "PATH_PARAMS",
@@ -40,7 +40,7 @@ COMMON_ERRORS = ("bad_request", "internal_error", "overloaded", "unknown_host")
 """Errors of every operation."""
 JSON = "application/json"
 FORM_ERRORS = ("bad_message", "request_timeout", "too_big")
-BODY_ERRORS = {JSON: ("bad_json", *FORM_ERRORS), FORM: FORM_ERRORS}
+BODY_ERRORS = {JSON: ("bad_json", *FORM_ERRORS), FORM_TYPE: FORM_ERRORS}
 """Errors of an operation with a body, by its type."""
 FILE_ERRORS = ("bad_range", "precondition_failed", "rate_limited")
 SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot")

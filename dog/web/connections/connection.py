@@ -1,7 +1,7 @@
-"""The open connections: limited in all and for each client, queued if they are too many, and closed if they are idle.
+"""Client connections: limited in all and for each client, queued if too many, closed if idle.
 
     accept -> Connection: idle -> waits for a place -> reads a head -> Handler responds -> idle -> ...
-                   |                    |                 |               `-> a viewer takes it over (sockets.take_over)
+                   |                    |                 |               `-> a viewer takes it over (take_over)
                    `--------------------+-----------------+-> Refusal: 503, 431 or 408, and the end
 
 places.py counts. If a client has no place left, its requests wait in a queue, and are not read before their turn.
@@ -36,31 +36,32 @@ from dog.web.connections.refusals import END_OF_HEAD, MESSAGES, RETRY_AFTER, Rea
 
 __all__ = ["CONNECTIONS", "HTTP_SETTINGS", "Connection", "Connections"]
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted: every viewer reconnects at once after a restart. asyncio accepts as many in
-a row."""
+MAX_ACCEPT_BACKLOG = 1024
+"""Connections that may wait to be accepted, and that asyncio accepts in a row.
+
+They are many, because every viewer reconnects at once after a restart."""
 ACCEPT_ROUNDS = 3
-"""Backlogs that hold descriptors before the first connection is looked at, or closed: asyncio takes so many steps."""
-OWN_DESCRIPTORS = 64
-"""Descriptors for everything that is not a connection: the index, images, the camera's pipes, the log."""
+"""Backlogs of descriptors that asyncio may open before it handles the first connection."""
+RESERVED_DESCRIPTORS = 64
+"""Descriptors for all but connections: the index, images, the camera's pipes, the log."""
 
 MAX_IDLE_PER_CLIENT = 4096
-"""Connections of one client that may be idle or wait, besides those that are answered and its viewers."""
+"""Connections of one client that may be idle or wait, besides its requests and viewers."""
 MAX_QUEUE_SECONDS = 10.0
 """The time that a request may wait for a place."""
 IDLE_TIMEOUT = 10.0
 """Seconds until a connection without a request is closed."""
 PROXY_IDLE_TIMEOUT = 75.0
-"""The same for a trusted proxy. It must be longer than the proxy's own timeout, or requests are lost (nginx: 60 s)."""
+"""The same for a trusted proxy. It must exceed the proxy's own timeout (nginx: 60 s)."""
 HEAD_TIMEOUT = 20.0
 """Seconds that the head of a request may take to arrive."""
 SWEEP_INTERVAL = 0.5
-"""Seconds between two searches for connections whose time is over."""
+"""Seconds between two searches for connections past their deadline."""
 
-TRIM_CONNECTIONS = 64
-"""Connections that must have closed before their memory is returned to the system: up to 100 KiB each."""
-TRIM_DELAY = 4
-"""Searches after which that is done: aiohttp reads the rest of a body for a while."""
+TRIM_MIN_CONNECTIONS = 64
+"""Connections that must close before their memory is trimmed: up to 100 KiB each."""
+TRIM_DELAY_SWEEPS = 4
+"""Sweeps until memory is trimmed: aiohttp reads the rest of a body for a while."""
 
 READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
@@ -70,11 +71,11 @@ HTTP_SETTINGS: dict[str, Any] = {
     "max_line_size": MAX_HEAD_BYTES_WITH_COOKIE,  # `_read_head` limits the whole head
     "max_field_size": MAX_HEAD_BYTES_WITH_COOKIE,
     "read_bufsize": 4 * 1024,  # bytes of a body after which aiohttp waits for a reader; it keeps at most twice as many
-    "lingering_time": 0.5,  # seconds in which a body without a reader still arrives, so that its sender hears why
+    "lingering_time": 0.5,  # seconds in which an unread body still arrives, so that its sender gets the response
     "handler_cancellation": True,  # a client that hangs up gives its place back at once
     "auto_decompress": False,  # no client has a reason to compress a body
 }
-"""What dog.web.server and the tests tell aiohttp's handler."""
+"""Options for aiohttp's handler."""
 COOKIE = re.compile(rb"\ncookie:", re.IGNORECASE)
 REQUEST_START = re.compile(rb"[\r\n]*(?:[A-Za-z-]{0,32}\Z|[A-Za-z-]{1,32} )")
 """The beginning of a request line, as far as it has arrived."""
@@ -90,23 +91,23 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """All open connections, with their limits: `most` in all, and those of ClientLimits for each client address.
+    """All open connections, with the limits in all and for each client address.
 
     A trusted proxy is not a client: its connections count in all alone, and its requests count for the address that
-    it names. `backlog` connections may wait to be accepted, and `refusals` may be told at once why they are refused.
+    it names. `backlog` connections may wait to be accepted, and `max_refusals` may get their refusal at the same time.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, responses: dict[Reason, Refusals]) -> None:
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.backlog = self.refusals = BACKLOG
-        self.most = settings.max_connections
+        self.backlog = self.max_refusals = MAX_ACCEPT_BACKLOG
+        self.max_connections = settings.max_connections
         if descriptors != resource.RLIM_INFINITY:
-            self.backlog = min(BACKLOG, max(1, descriptors // 16))
-            self.refusals = min(BACKLOG, descriptors // 4)
-            reserved = ACCEPT_ROUNDS * self.backlog + self.refusals + OWN_DESCRIPTORS
-            self.most = min(self.most, max(1, descriptors - reserved))
+            self.backlog = min(MAX_ACCEPT_BACKLOG, max(1, descriptors // 16))
+            self.max_refusals = min(MAX_ACCEPT_BACKLOG, descriptors // 4)
+            reserved = ACCEPT_ROUNDS * self.backlog + self.max_refusals + RESERVED_DESCRIPTORS
+            self.max_connections = min(self.max_connections, max(1, descriptors - reserved))
         requests, viewers = settings.max_connections_per_address, settings.max_viewers_per_address
-        share = max(self.most // 2, requests)  # one client leaves room for others
+        share = max(self.max_connections // 2, requests)  # one client leaves room for others
         self.limits = ClientLimits(min(share, requests + viewers + MAX_IDLE_PER_CLIENT), requests, viewers)
         self.responses = responses
         self.count = 0
@@ -117,14 +118,14 @@ class Connections:
         self._proxies = Client(ClientLimits())
         self._trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._refused: set[asyncio.Transport] = set()
-        """Connections that are being told why they are refused."""
+        """Connections that are being sent a refusal."""
         self._logged_at = -math.inf
         self._metrics = metrics
         metrics.connections.set_function(lambda: self.count)
         metrics.requests_waiting.set_function(lambda: self._places.waiting)
 
-    def guard(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of each accepted connection. With `tls`, connections are encrypted."""
+    def make_protocol_factory(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
+        """Return the protocol factory for accepted connections, encrypted if `tls` is given."""
 
         def make_handler() -> Handler:
             return Handler(server, loop=asyncio.get_running_loop(), **server._kwargs)
@@ -136,19 +137,19 @@ class Connections:
         return make_connection
 
     async def run(self) -> None:
-        """Close connections whose time is over, and return the memory of those that have closed, until cancelled."""
+        """Close connections past their deadline and trim the memory of closed ones, until cancelled."""
         loop = asyncio.get_running_loop()
-        trimmer = MemoryTrimmer(TRIM_CONNECTIONS, TRIM_DELAY)
+        trimmer = MemoryTrimmer(TRIM_MIN_CONNECTIONS, TRIM_DELAY_SWEEPS)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = loop.time()
             for connection in [connection for connection in self._open if connection.deadline <= now]:
-                if connection.deadline <= now:  # or it has got the place of the one before
+                if connection.deadline <= now:  # not if it got the place of the one before
                     connection.expire()
             trimmer.observe(self.count + len(self._refused))
 
     async def close(self) -> None:
-        """Close the connections that aiohttp does not know: they have no request, or are refused."""
+        """Close the connections that aiohttp does not close: those without a request, or refused."""
         for connection in [connection for connection in self._open if connection.deadline < math.inf]:
             connection.close_idle()
         for transport in tuple(self._refused):
@@ -157,12 +158,12 @@ class Connections:
 
     # ---- connections
 
-    def enter(self, connection: "Connection", address: str) -> Client | Reason:
-        """Count a new connection, for which an idle one is closed if need be. Return its client, or why not."""
+    def register(self, connection: "Connection", address: str) -> Client | Reason:
+        """Count a new connection, after closing an idle one if needed. Return its client, or why it is refused."""
         client = self._find_client(address)
         if client.is_full and not _close_oldest(client.idle):
             return "address"
-        if self.count >= self.most and not _close_oldest(self.idle):
+        if self.count >= self.max_connections and not _close_oldest(self.idle):
             self._places.forget(address)
             return "total"
         client = self._find_client(address)  # again: it was forgotten if its only connection was closed
@@ -171,26 +172,26 @@ class Connections:
         client.connections += 1
         return client
 
-    def leave(self, connection: "Connection", client: Client, address: str) -> None:
+    def unregister(self, connection: "Connection", client: Client, address: str) -> None:
         self._open.discard(connection)
         self.count -= 1
         client.connections -= 1
         self._places.forget(address)
 
-    def enter_viewer(self, address: str) -> Callable[[], None]:
-        """Count a viewer that has taken its connection over. Call what is returned once, when it has gone."""
+    def register_viewer(self, address: str) -> Callable[[], None]:
+        """Count a viewer that has taken over its connection. Return a function to call when it ends."""
         client = self._places.find(address)
         self.count += 1
         client.connections += 1
         client.viewers += 1
 
-        def leave() -> None:
+        def unregister() -> None:
             self.count -= 1
             client.connections -= 1
             client.viewers -= 1
             self._places.forget(address)
 
-        return leave
+        return unregister
 
     def trusts(self, address: str) -> bool:
         """Return True if it is one of the setting `trusted_proxies`."""
@@ -206,29 +207,29 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
-        """Hold a place of the client that a trusted proxy names, while the request is answered.
+        """Hold a place of the client that a trusted proxy names, until the response.
 
-        Raises RequestError `overloaded` if there is none within MAX_QUEUE_SECONDS.
+        Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
         """
         address = request.remote or ""
         client = self._find_client(address)
-        turn = _Turn()
-        client.request_place(turn)
+        waiter = _PlaceWaiter()
+        client.request_place(waiter)
         try:
             async with asyncio.timeout(MAX_QUEUE_SECONDS):
-                request[PLACE] = await turn.place
+                request[PLACE] = await waiter.place
             yield
         except TimeoutError:
             if PLACE in request:
                 raise
             raise self._refuse_request(address) from None
         finally:
-            client.stop_waiting(turn)
-            turn.end()
+            client.stop_waiting(waiter)
+            waiter.end()
             self._places.forget(address)
 
     def count_as_viewer(self, request: web.Request) -> None:
-        """Count a request as a viewer, since it will be open for long: its place is another request's then.
+        """Count a long-lived request as a viewer, and free its place for another request.
 
         Raises RequestError `overloaded` if its client has too many viewers.
         """
@@ -241,28 +242,28 @@ class Connections:
     # ---- refusals
 
     def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
-        """Count and log a refusal. Return what is to be called when it has ended; None if there is no room for one."""
-        self._note_refusal(address, reason)
-        if len(self._refused) >= self.refusals:
+        """Count and log a refusal. Return a function to call at its end, or None if there are too many."""
+        self._record_refusal(address, reason)
+        if len(self._refused) >= self.max_refusals:
             return None
         self._refused.add(transport)
         return functools.partial(self._refused.discard, transport)
 
     def _refuse_request(self, address: str) -> RequestError:
-        self._note_refusal(address, "address")
+        self._record_refusal(address, "address")
         return RequestError("overloaded", MESSAGES["address"], retry_after=RETRY_AFTER)
 
-    def _note_refusal(self, address: str, reason: Reason) -> None:
+    def _record_refusal(self, address: str, reason: Reason) -> None:
         self._metrics.connections_refused.labels(reason).inc()
         now = asyncio.get_running_loop().time()
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
-            log.warning("Refused a request from %s: %s", address, self._explain(reason))
+            log.warning("Refused a request from %s: %s", address, self._describe_refusal(reason))
 
-    def _explain(self, reason: Reason) -> str:
+    def _describe_refusal(self, reason: Reason) -> str:
         match reason:
             case "total":
-                return f"{self.most} connections are open already (max_connections, ulimit -n)"
+                return f"{self.max_connections} connections are open already (max_connections, ulimit -n)"
             case "address":
                 return (
                     f"it has {self.limits.requests} requests (max_connections_per_address), "
@@ -275,29 +276,29 @@ class Connections:
 
 
 class State(Enum):
-    """What a connection does. After IDLE, WAITS and READS it has a deadline."""
+    """The state of a connection. It has a deadline if it is IDLE, WAITING or READING."""
 
     IDLE = auto()
-    WAITS = auto()
+    WAITING = auto()
     """A request has begun, and has no place yet."""
-    READS = auto()
+    READING = auto()
     """The head of a request is arriving."""
-    ANSWERS = auto()
+    RESPONDING = auto()
     """aiohttp has the request."""
-    ENDED = auto()
+    CLOSED = auto()
     """It is closed, or another protocol has it."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection while it speaks HTTP. A client that does not read its response is disconnected."""
+    """One connection that speaks HTTP. A client that does not read its response is disconnected."""
 
     __slots__ = (
         "_address",
         "_client",
         "_connections",
-        "_end",
         "_handler",
         "_make_handler",
+        "_on_end",
         "_received",
         "_refusal",
         "_stall_timer",
@@ -314,7 +315,7 @@ class Connection(asyncio.Protocol):
         self._address: str | None = None
         self._client: Client | None = None
         self._refusal: Reason | None = None
-        self._end: Callable[[], None] = _do_nothing
+        self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
         """Bytes that have arrived and were not parsed: of a head, or of what follows a request."""
         self._state = State.IDLE
@@ -324,42 +325,42 @@ class Connection(asyncio.Protocol):
         """The event loop's time at which `expire` is to be called."""
 
     def accept(self, transport: asyncio.Transport) -> None:
-        """Count the connection, or note that it is refused. Under TLS this is called before the handshake."""
+        """Register the connection, or refuse it. With TLS this is called before the handshake."""
         self._transport = transport
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's limit of one read, 256 KiB by default
         peer = transport.get_extra_info("peername")
         self._address = address = peer[0] if peer else ""
-        entered = self._connections.enter(self, address)
-        if isinstance(entered, Client):
-            self._client = entered
-            self._end = functools.partial(self._connections.leave, self, entered, address)
+        client_or_reason = self._connections.register(self, address)
+        if isinstance(client_or_reason, Client):
+            self._client = client_or_reason
+            self._on_end = functools.partial(self._connections.unregister, self, client_or_reason, address)
             self._become_idle()
         else:
-            self._refusal = entered
-            end = self._connections.refuse(transport, address, entered)
+            self._refusal = client_or_reason
+            end = self._connections.refuse(transport, address, client_or_reason)
             if end is None:
                 transport.abort()
             else:
-                self._end = end
+                self._on_end = end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         if self._address is None:
             self.accept(transport)
         self._transport = transport
-        if self._refusal is not None and self._end is not _do_nothing:
-            self._hand_over(Refusal(transport, self._connections.responses[self._refusal], b"", self._take_end()))
+        if self._refusal is not None and self._on_end is not _do_nothing:
+            self._hand_over(Refusal(transport, self._connections.responses[self._refusal], b"", self._take_on_end()))
         elif self._client is not None and self._state is State.IDLE:
             self._become_idle()
 
     def data_received(self, data: bytes) -> None:
-        if self._state is State.ANSWERS and not self._received:
+        if self._state is State.RESPONDING and not self._received:
             assert self._handler is not None
             data = self._handler.feed_body(data)
         self._received += data
         if self._state is State.IDLE:
             self._request_place()
-        elif self._state is State.READS:
+        elif self._state is State.READING:
             self._read_head()
         elif len(self._received) >= READ_BYTES:
             self._transport.pause_reading()
@@ -376,30 +377,30 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._forget_progress()
-        self._leave()
+        self._release_all()
         if self._handler is not None:
             self._handler.connection_lost(error)
             self._handler = None
 
     def take_received(self) -> bytes:
-        """Return the bytes that follow the request, and forget them: another protocol takes the connection over."""
+        """Return and forget the bytes that follow the request, for a protocol that takes over."""
         received, self._received = self._received, b""
         self._transport.resume_reading()
         return received
 
     def expire(self) -> None:
-        """End what took too long: being idle, waiting for a place, or sending a head."""
+        """End a connection that was idle, waited for a place, or sent its head for too long."""
         match self._state:
-            case State.WAITS:
+            case State.WAITING:
                 self._refuse("address")
-            case State.READS:
+            case State.READING:
                 self._refuse("head_timeout")
             case State.IDLE:
                 self.close_idle()
 
     def close_idle(self) -> None:
         """Close the connection now, without a response."""
-        self._leave()
+        self._release_all()
         self._transport.close()
 
     # ---- from state to state
@@ -420,21 +421,21 @@ class Connection(asyncio.Protocol):
         """Wait for a place. Nothing more is read until there is one."""
         assert self._client is not None
         self._stop_being_idle()
-        self._state = State.WAITS
+        self._state = State.WAITING
         self.deadline = asyncio.get_running_loop().time() + MAX_QUEUE_SECONDS
         self._client.request_place(self)
-        if self._state is State.WAITS:
+        if self._state is State.WAITING:
             self._transport.pause_reading()
 
     def start(self, place: Place) -> None:
         """Read the request: its client has a place for it now."""
         self.place = place
-        self._state = State.READS
+        self._state = State.READING
         self.deadline = asyncio.get_running_loop().time() + HEAD_TIMEOUT
         try:
             self._read_head()
         except Exception:  # the caller may be another connection, which has just released its place
-            log.exception("%s: dropped by a mistake of ours", self._address)
+            log.exception("%s: connection closed after an internal error", self._address)
             self._transport.abort()
 
     def _read_head(self) -> None:
@@ -444,17 +445,17 @@ class Connection(asyncio.Protocol):
         if size > MAX_HEAD_BYTES and (size > MAX_HEAD_BYTES_WITH_COOKIE or not COOKIE.search(received, 0, size)):
             self._refuse("head_too_big")
         elif end is not None or not REQUEST_START.match(received):
-            self._answer(received[:size], received[size:])
+            self._start_request(received[:size], received[size:])
         else:
             self._transport.resume_reading()
 
-    def _answer(self, head: bytes, rest: bytes) -> None:
-        self._state = State.ANSWERS
+    def _start_request(self, head: bytes, rest: bytes) -> None:
+        self._state = State.RESPONDING
         self.deadline = math.inf
         handler = self._handler
         if handler is None:
             self._handler = handler = self._make_handler()
-            handler.on_response = self._finish
+            handler.on_response = self._on_response
             handler.connection_made(self._transport)
             self._transport.set_write_buffer_limits(0)  # `pause_writing` is called for any byte that waits
         if handler.feed_head(head):
@@ -464,9 +465,9 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _finish(self) -> None:
+    def _on_response(self) -> None:
         """Go on after a request and its response: with the next request, if it has begun to arrive."""
-        if self._state is not State.ANSWERS:
+        if self._state is not State.RESPONDING:
             return
         self._release_place()
         if self._received:
@@ -477,7 +478,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, reason: Reason) -> None:
         received = self._received
         address = self._address or ""
-        self._leave()
+        self._release_all()
         end = self._connections.refuse(self._transport, address, reason)
         if end is None:
             self._transport.abort()
@@ -485,26 +486,26 @@ class Connection(asyncio.Protocol):
             self._hand_over(Refusal(self._transport, self._connections.responses[reason], received, end))
 
     def _hand_over(self, protocol: asyncio.Protocol) -> None:
-        self._state = State.ENDED
+        self._state = State.CLOSED
         self._transport.set_protocol(protocol)
         if self._handler is not None:
             self._handler.transport = None  # or it would close the connection
             self._handler.connection_lost(None)
             self._handler = None
 
-    def _leave(self) -> None:
-        """Give back what the connection has: its place, or that in the queue, and that among all connections."""
-        self._state = State.ENDED
+    def _release_all(self) -> None:
+        """Release the place, leave the queue, and unregister the connection."""
+        self._state = State.CLOSED
         self.deadline = math.inf
         self._received = b""
         self._stop_being_idle()
         if self._client is not None:
             self._client.stop_waiting(self)
         self._release_place()
-        self._take_end()()
+        self._take_on_end()()
 
-    def _take_end(self) -> Callable[[], None]:
-        end, self._end = self._end, _do_nothing
+    def _take_on_end(self) -> Callable[[], None]:
+        end, self._on_end = self._on_end, _do_nothing
         return end
 
     def _release_place(self) -> None:
@@ -531,25 +532,25 @@ class Connection(asyncio.Protocol):
             self._watch_progress(waiting)
 
 
-class _Turn:
-    """The turn of a request that came by a trusted proxy."""
+class _PlaceWaiter:
+    """A request through a trusted proxy that waits for its place."""
 
     def __init__(self) -> None:
         self.place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._taken: Place | None = None
+        self._place_to_release: Place | None = None
 
     def start(self, place: Place) -> None:
-        self._taken = place
+        self._place_to_release = place
         if not self.place.done():
             self.place.set_result(place)
 
     def end(self) -> None:
-        if self._taken is not None:
-            self._taken.release()
+        if self._place_to_release is not None:
+            self._place_to_release.release()
 
 
 def _find_place(request: web.Request) -> Place | None:
-    """Return the place that a request has. None if it came by no Connection, as in tests of the application alone."""
+    """Return a request's place. None without a Connection, as in tests of the application alone."""
     if PLACE in request:
         return request[PLACE]
     connection = None if request.transport is None else request.transport.get_protocol()
@@ -565,7 +566,7 @@ def _close_oldest(idle: dict[Idle, None]) -> bool:
 
 
 def _skip_blank_lines(received: bytes) -> int:
-    """Return where the request line begins: blank lines before it are ignored (RFC 9112, section 2.2)."""
+    """Return the start of the request line: blank lines are ignored (RFC 9112, section 2.2)."""
     return len(received) - len(received.lstrip(b"\r\n"))
 
 
@@ -584,4 +585,4 @@ def _do_nothing() -> None:
 
 CONNECTIONS = web.AppKey("connections", Connections)
 PLACE = web.RequestKey("place", Place)
-"""The place of a request that came by a trusted proxy."""
+"""The place of a request through a trusted proxy."""

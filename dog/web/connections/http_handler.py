@@ -19,7 +19,7 @@ MAX_FRAMING_BYTES = 32 * 1024
 
 
 class Handler(web.RequestHandler):
-    """The HTTP side of one connection. `on_response` is called when a request and its response are complete."""
+    """aiohttp's handler of one connection. It calls `on_response` after each complete response."""
 
     __slots__ = ("_body", "_body_left", "_framing", "on_response")
 
@@ -28,17 +28,17 @@ class Handler(web.RequestHandler):
         self.on_response: Callable[[], None] = _do_nothing
         self._body: StreamReader | None = None
         self._body_left: int | None = 0
-        """Bytes of the body that have not arrived. None if its length is not known before its end."""
+        """Bytes of the body that have not arrived. None if its length is unknown (chunked)."""
         self._framing = 0
 
     def feed_head(self, head: bytes) -> bool:
-        """Parse a complete head, or bytes that are not HTTP. aiohttp then calls the request's handler, or sends 400.
+        """Parse a complete head, or bytes that are not HTTP. aiohttp calls the handler, or sends 400.
 
         Return False if it will do neither.
         """
         self._body, self._framing = None, 0
         self.data_received(head)
-        if not self._messages:  # as after HTTP/2's first line: any byte that does not follow it makes it an error
+        if not self._messages:  # as after HTTP/2's first line: a wrong byte after it makes it an error
             self.data_received(b"\0")
         if not self._messages:  # the connection is being closed
             return False
@@ -46,7 +46,7 @@ class Handler(web.RequestHandler):
         if not isinstance(message, RawRequestMessage):  # this is not HTTP
             message.exc.__traceback__ = None  # its frames refer to the error and to the connection
             return True
-        if body.is_eof():  # there is none
+        if body.is_eof():  # no body
             return True
         self._body = body
         length = message.headers.get(CONTENT_LENGTH)
@@ -72,7 +72,7 @@ class Handler(web.RequestHandler):
         return data[left:]
 
     def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
-        """Parse a part of a chunked body. An error ends the body, and its reader raises RequestPayloadError."""
+        """Parse a part of a chunked body. After an error its reader raises RequestPayloadError."""
         if body.is_eof():
             return
         before, count = body.total_bytes, self._request_count
@@ -90,7 +90,7 @@ class Handler(web.RequestHandler):
             body.feed_eof()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        """Forget what refers to the connection, which refers to this: so both are released now."""
+        """Drop the reference cycle with the connection, so that both are freed now."""
         super().connection_lost(error)
         self._body, self.on_response = None, _do_nothing
 
@@ -101,14 +101,14 @@ class Handler(web.RequestHandler):
         return sent
 
     def _end_request(self) -> None:
-        """Call `on_response` a step later, because aiohttp's parser may call this and must not be called from there."""
+        """Call `on_response` a step later: this may run inside aiohttp's parser, which is not reentrant."""
         asyncio.get_running_loop().call_soon(self.on_response)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Log an error, and make the response that says so. If the client has gone, there is nothing to log."""
-        if isinstance(exc, ConnectionError):  # as in the answer to `Expect: 100-continue`, which aiohttp sends itself
+        """Log an error, and return its response. If the client has disconnected, log nothing."""
+        if isinstance(exc, ConnectionError):  # as in the response to `Expect: 100-continue`, which aiohttp sends itself
             raise exc
         return super().handle_error(request, status, exc, message)
 

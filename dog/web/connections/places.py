@@ -1,10 +1,10 @@
-"""The limits of each client address: connections, requests that are answered at once, and viewers. No I/O, no clock.
+"""The limits of each client address: connections, concurrent requests, viewers. No I/O, no clock.
 
     connection -> idle -> its request waits, or has a place -> idle -> ...
                                                          `---> viewer, which has no place
 
 A request needs a place from its first byte until its response has been sent. If its client has none left, it waits in
-that client's queue. Idle connections have no place, so that they never keep a request from being answered.
+that client's queue. Idle connections have no place, so that they never delay a request.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Client:
         return len(self._waiting)
 
     @property
-    def is_gone(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.connections or self.requests or self.viewers or self._waiting)
 
     @property
@@ -98,7 +98,7 @@ class Client:
 
 
 class Place:
-    """The place of one request, until it is released; `count_as_viewer` changes it into a viewer's."""
+    """The place of one request, until released. `count_as_viewer` turns it into a viewer."""
 
     __slots__ = ("_client", "_is_viewer")
 
@@ -111,7 +111,7 @@ class Place:
         return self._client is not None and (self._is_viewer or self._client.has_room_for_viewer)
 
     def count_as_viewer(self) -> None:
-        """Let the next request have this place: the one that has it will be open for long."""
+        """Count this request as a viewer, and free its place for the next request."""
         if self._client is not None and not self._is_viewer:
             self._is_viewer = True
             self._client.viewers += 1
@@ -155,5 +155,5 @@ class Places:
         """Forget the client of this address if nothing of it is left."""
         network = client_network(address)
         client = self._clients.get(network)
-        if client is not None and client.is_gone:
+        if client is not None and client.is_empty:
             del self._clients[network]

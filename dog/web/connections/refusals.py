@@ -1,4 +1,4 @@
-"""The responses to connections that are refused: a page for a browser that asks for one, or else JSON.
+"""Responses to refused connections: a page if the client accepts HTML, or else JSON.
 
 They are built at the start, so that a refusal costs no work, and chosen by the head of the request. It may be
 incomplete, or not HTTP at all.
@@ -15,7 +15,7 @@ from typing import Literal
 import jinja2
 
 from dog.protocol import encode
-from dog.web.middleware.errors import STATUS, problem_details
+from dog.web.problems import STATUS, problem_details
 
 __all__ = ["END_OF_HEAD", "MESSAGES", "RETRY_AFTER", "Reason", "Refusal", "Refusals", "build_refusals"]
 
@@ -23,10 +23,10 @@ END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 REQUEST_LINE = re.compile(rb"(?:\r?\n)*([A-Za-z]+) (?:https?://[^/ \r\n]*)?(/[^ \r\n]*) HTTP/")
 ACCEPT = re.compile(rb"^Accept:(.*)$", re.IGNORECASE | re.MULTILINE)
 RETRY_AFTER = 10
-"""Seconds after which a client may try again that was one too many."""
+"""Seconds after which a refused client may try again."""
 MAX_HEAD_BYTES = 16 * 1024
 """Bytes of a head that are read to choose the response."""
-LINGER_SECONDS = 1.0
+REFUSAL_TIMEOUT = 1.0
 """Time that a refused client has to send its head, and then again to read the response."""
 
 Reason = Literal["total", "address", "head_too_big", "head_timeout"]
@@ -57,12 +57,12 @@ class Refusals:
 
     page: bytes
     """If its status is 503, the page tries again by itself."""
-    page_of_form: bytes
+    form_page: bytes
     """The same for a method other than GET and HEAD, which a browser must not repeat by itself."""
     problem: bytes
 
     def choose(self, head: bytes) -> bytes:
-        """Return the response to a request of which these bytes have arrived, a part of its head or more."""
+        """Choose the response by the bytes that have arrived: a part of the head, or more."""
         request = REQUEST_LINE.match(head)
         if request is None:
             return self.problem
@@ -72,7 +72,7 @@ class Refusals:
         if not path.startswith(b"/api/") and any(
             b"text/html" in accepted.lower() for accepted in ACCEPT.findall(fields)
         ):
-            response = self.page if method in (b"GET", b"HEAD") else self.page_of_form
+            response = self.page if method in (b"GET", b"HEAD") else self.form_page
         return response if method != b"HEAD" else response[: response.index(b"\r\n\r\n") + 4]
 
 
@@ -82,7 +82,7 @@ def build_refusals(
     reason: Reason,
     retry_after: int = RETRY_AFTER,
 ) -> Refusals:
-    """Return the responses of one reason. `retry_after` is in whole seconds, and said in those with the status 503."""
+    """Return the responses of one reason. Those with status 503 have a Retry-After in seconds."""
     template = templates.get_template("refused.html")
     # The page has an empty icon, because a browser asks for /favicon.ico if there is none.
     policy = re.sub("img-src [^;]*", "img-src data:", security_headers["Content-Security-Policy"])
@@ -115,13 +115,13 @@ def build_refusals(
 
     return Refusals(
         page=build_page(repeats=True),
-        page_of_form=build_page(repeats=False),
+        form_page=build_page(repeats=False),
         problem=build(encode(problem_details(code, message)), "application/problem+json"),
     )
 
 
 class Refusal(asyncio.Protocol):
-    """A connection that is refused: its head is awaited, the response is sent, and the rest of the request discarded.
+    """A refused connection: wait for its head, send the response, and discard the rest.
 
     Closing the connection before the request was read would lose the response.
     """
@@ -129,12 +129,12 @@ class Refusal(asyncio.Protocol):
     def __init__(
         self, transport: asyncio.Transport, refusals: Refusals, received: bytes, on_end: Callable[[], None]
     ) -> None:
-        """`received` has the bytes that have arrived before; `on_end` is called when the connection is closed."""
+        """Start with the bytes that have arrived. `on_end` is called when the connection closes."""
         self._transport = transport
         self._refusals = refusals
         self._received: bytes | None = b""
         self._on_end = on_end
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._respond)
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self._respond)
         transport.resume_reading()
         self.data_received(received)
 
@@ -157,7 +157,7 @@ class Refusal(asyncio.Protocol):
             return
         head, self._received = self._received, None
         self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self._transport.abort)
         self._transport.write(self._refusals.choose(head))
         if self._transport.can_write_eof():
             with contextlib.suppress(OSError):  # the client has closed the connection

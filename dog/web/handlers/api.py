@@ -21,7 +21,7 @@ from dog.snapshots import Snapshot
 from dog.web.handlers.images import check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture import capture_and_wait, rate_limit_permit
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = [
@@ -174,7 +174,7 @@ async def _set_pinned(request: web.Request, pinned: bool) -> web.Response:
 
 async def list_cameras(request: web.Request) -> web.Response:
     """List the cameras, as in `hello` (GET /api/cameras)."""
-    return respond_json(CameraList(request.app[SERVICE].statuses()))
+    return respond_json(CameraList(request.app[SERVICE].camera_statuses()))
 
 
 async def report_health(_request: web.Request) -> web.Response:

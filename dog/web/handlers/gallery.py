@@ -13,7 +13,8 @@ from dog.snapshots import Snapshot
 from dog.web.handlers.images import check_before, find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form
-from dog.web.middleware.errors import Problem, relative_root
+from dog.web.middleware.errors import relative_root
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = ["GalleryQuery", "PinForm", "show_delete_page", "show_gallery", "submit_delete_form", "submit_pin_form"]

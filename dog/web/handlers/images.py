@@ -18,8 +18,8 @@ from dog.web.http.capture import capture_and_wait, recheck_access
 from dog.web.http.content import Content, respond
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = ["Wait", "check_before", "find_snapshot", "show_image", "show_latest", "show_thumbnail"]
@@ -39,7 +39,7 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
     """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
-        if is_snapshot_id(snapshot_id) and await service.store.find_taken(snapshot_id) is not None:
+        if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:
             raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
         raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
     return snapshot
@@ -47,7 +47,7 @@ async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
 
 async def check_before(service: Service, snapshot_id: str) -> None:
     """Raise Problem `unknown_snapshot` if a list cannot start after this id."""
-    if not is_snapshot_id(snapshot_id) or await service.store.find_taken(snapshot_id) is None:
+    if not is_snapshot_id(snapshot_id) or await service.store.find_name(snapshot_id) is None:
         raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
 
 
@@ -119,7 +119,7 @@ def _check_capture_allowed(request: web.Request) -> None:
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
     """Return the camera of `after` and its next snapshot, or None after `wait` s."""
     after = request.query["after"]
-    taken = await service.store.find_taken(after) if is_snapshot_id(after) else None
+    taken = await service.store.find_name(after) if is_snapshot_id(after) else None
     if taken is None:
         raise Problem(
             "unknown_snapshot",
@@ -171,7 +171,7 @@ async def _send_image(
     request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
-        data = await service.store.open_picture(snapshot)
+        data = await service.store.open_image(snapshot)
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."

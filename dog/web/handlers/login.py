@@ -14,9 +14,10 @@ from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
-from dog.web.middleware.authentication import IDENTITY, find_cookie_path, name_cookie
-from dog.web.middleware.errors import STATUS, Problem, error_headers, relative_root
+from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
+from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
+from dog.web.problems import STATUS, Problem, error_headers
 from dog.web.service import SERVICE
 
 __all__ = [
@@ -97,13 +98,15 @@ async def log_out_browser(request: web.Request) -> web.StreamResponse:
     await _end_session(request, access)
     response = _redirect(request, "login")
     response.headers["Clear-Site-Data"] = '"cache"'  # it has photos, for a year
-    response.del_cookie(name_cookie(request), path=find_cookie_path(request), secure=is_secure(request), httponly=True)
+    response.del_cookie(
+        session_cookie_name(request), path=cookie_path(request), secure=is_secure(request), httponly=True
+    )
     return response
 
 
 async def show_setup_page(request: web.Request) -> web.StreamResponse:
     """Show the page of the setup link, without using it up (GET /enter/{invitation})."""
-    if not _require_auth_service(request).is_invitation(request.match_info["invitation"]):
+    if not _require_auth_service(request).is_setup_secret(request.match_info["invitation"]):
         raise _gone_invitation()
     response = render(request, "enter.html", {})
     response.headers["Referrer-Policy"] = "strict-origin"  # proxies log the Referer
@@ -113,7 +116,7 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
 async def submit_setup_form(request: web.Request) -> web.StreamResponse:
     """Log one browser in by the setup link (POST /enter/{invitation})."""
     access = _require_auth_service(request)
-    accepted = await access.accept_invitation(request.match_info["invitation"])
+    accepted = await access.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _gone_invitation()
     secret, expires_at = accepted
@@ -145,7 +148,7 @@ def _gone_invitation() -> Problem:
 
 def _require_auth_service(request: web.Request) -> AuthService:
     """Return the service of logins. Raise Problem `not_found` if there are no logins."""
-    access = request.app[SERVICE].access
+    access = request.app[SERVICE].auth
     if access is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
     return access
@@ -157,10 +160,10 @@ async def _start_session(
     await _end_session(request, access)
     response = _redirect(request, next_page)
     response.set_cookie(
-        name_cookie(request),
+        session_cookie_name(request),
         secret,
         max_age=max(0, int((expires_at - utc_now()).total_seconds())),
-        path=find_cookie_path(request),
+        path=cookie_path(request),
         secure=is_secure(request),
         httponly=True,
         samesite="Lax",
@@ -170,7 +173,7 @@ async def _start_session(
 
 async def _end_session(request: web.Request, access: AuthService) -> None:
     """End the browser's present session, if there is one."""
-    if secret := request.cookies.get(name_cookie(request)):
+    if secret := request.cookies.get(session_cookie_name(request)):
         await access.log_out(secret)
 
 

@@ -11,7 +11,7 @@ from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.handlers.images import find_snapshot
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture import capture_and_wait
-from dog.web.middleware.authentication import IDENTITY, describe_visitor, find_cookie_path
+from dog.web.middleware.authentication import IDENTITY, cookie_path, describe_identity
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.service import SERVICE, Service
@@ -44,7 +44,7 @@ async def show_live_page(request: web.Request) -> web.Response:
             "strip_length": STRIP_LENGTH,
             "strip": [describe(snapshot) for snapshot in strip],
             "camera": camera.status(),
-            "cameras": service.statuses(),
+            "cameras": service.camera_statuses(),
             "viewers": service.hub.count,
             "default_picture": relative_root(request) + default,
         },
@@ -62,7 +62,7 @@ async def submit_capture_form(request: web.Request) -> web.Response:
         SNAPSHOT_COOKIE,
         snapshot.id,
         max_age=COOKIE_MAX_AGE_SECONDS,
-        path=find_cookie_path(request),
+        path=cookie_path(request),
         secure=is_secure(request),
         samesite="Lax",
     )
@@ -123,7 +123,7 @@ def render(request: web.Request, template: str, context: dict[str, Any]) -> web.
         "root": relative_root(request),
         "version": __version__,
         "clock_doubt": request.app[SERVICE].clock.check(),
-        **describe_visitor(request.get(IDENTITY)),
+        **describe_identity(request.get(IDENTITY)),
         **context,
     }
     response = aiohttp_jinja2.render_template(template, request, context)

@@ -12,10 +12,10 @@ from aiohttp import web
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.http.content import cut
+from dog.web.http.content import chunks
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.errors import Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
@@ -66,9 +66,9 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
             transport.abort()
 
     request.app[CONNECTIONS].count_as_viewer(request)
-    client, download = client_key(request[IDENTITY], request.remote), service.allowances.download
+    client, download = client_key(request[IDENTITY], request.remote), service.rate_limits.download
     download.check(client)
-    with service.presence.registered(request[IDENTITY], disconnect), camera.preview.watch() as parts:
+    with service.live_sessions.registered(request[IDENTITY], disconnect), camera.preview.watch() as parts:
         await response.prepare(request)
         _limit_send_buffer(request)
         with contextlib.suppress(ConnectionError):
@@ -76,7 +76,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
                 await response.write(NEXT_HEADER)
             async for part in parts:
                 data = part.after_header if ahead else part.with_header
-                for piece in cut(data):
+                for piece in chunks(data):
                     await response.write(piece)
                     await request.writer.drain()  # until the last byte is sent: see Connection
                 download.spend(client, len(data))

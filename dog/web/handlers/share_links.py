@@ -25,7 +25,8 @@ from dog.web.handlers.images import find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
-from dog.web.middleware.errors import STATUS, Problem, relative_root
+from dog.web.middleware.errors import relative_root
+from dog.web.problems import STATUS, Problem
 from dog.web.service import SERVICE, Service
 
 __all__ = [

@@ -18,7 +18,8 @@ from dog.push.hub import SILENCE_TIMEOUT, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOverResponse, take_over
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.origins import SECURITY_LINES, allow_origin, check_origin
+from dog.web.middleware.origins import check_origin, cors_headers
+from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.service import SERVICE
 
 __all__ = ["stream_events"]
@@ -46,9 +47,9 @@ class EventStreamViewer(Viewer):
         identity = request[IDENTITY]
         service = request.app[SERVICE]
         super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
-        self._unregister = service.presence.enter(identity, self.close)
+        self._unregister = service.live_sessions.register(identity, self.close)
         self.last_received_at = math.inf
-        self._release_connection = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._release_connection = request.app[CONNECTIONS].register_viewer(self.address)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with contextlib.suppress(OSError):
@@ -70,7 +71,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     Resume after the `Last-Event-ID` that a reconnecting browser sends, or else after `since`.
     """
     check_origin(request)
-    headers = HEADERS | allow_origin(request)
+    headers = HEADERS | cors_headers(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)
     service = request.app[SERVICE]
@@ -79,7 +80,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     viewer = EventStreamViewer(request, transport)
     since = request.headers.get("Last-Event-ID") or request.query.get("since")
     try:
-        service.hub.join(viewer, service.statuses(), since, preface=_build_head(request, headers))
+        service.hub.join(viewer, service.camera_statuses(), since, preface=_build_head(request, headers))
         if early:
             viewer.data_received(early)
     except Exception:
@@ -93,5 +94,5 @@ def _build_head(request: web.Request, headers: dict[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nConnection: close\r\n"
-        f"{lines}{request.app[SECURITY_LINES]}\r\nretry: {RETRY_MS}\n\n"
+        f"{lines}{request.app[SECURITY_HEADER_LINES]}\r\nretry: {RETRY_MS}\n\n"
     ).encode()

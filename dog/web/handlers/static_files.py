@@ -72,11 +72,13 @@ ASSETS = web.AppKey("assets", Assets)
 def read_assets(folder: Path, default_picture: Content | None = None) -> Assets:
     """Read static/ and make the bundles. Raise StartError if that is impossible."""
     read = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.suffix in CONTENT_TYPES}
-    files = {name: Content.of(data, CONTENT_TYPES[PurePath(name).suffix]) for name, data in read.items()}
+    files = {name: Content.from_bytes(data, CONTENT_TYPES[PurePath(name).suffix]) for name, data in read.items()}
     texts = {name: data.decode() for name, data in read.items() if name.endswith((".css", ".js"))}
     bundles = {name: bundle_styles(texts, sheets) for name, sheets in STYLES.items()}
     bundles |= {name: bundle_scripts(texts, modules) for name, modules in SCRIPTS.items()}
-    bundled = {name: Content.of(text.encode(), CONTENT_TYPES[PurePath(name).suffix]) for name, text in bundles.items()}
+    bundled = {
+        name: Content.from_bytes(text.encode(), CONTENT_TYPES[PurePath(name).suffix]) for name, text in bundles.items()
+    }
     names = {name: _add_hash(name, content) for name, content in (files | bundled).items()}
     return Assets(
         files=files,
@@ -109,9 +111,9 @@ def read_default_picture(path: Path) -> Content:
             f"{path} cannot be read: {(error.strerror or str(error)).lower()}. Name another file."
         ) from None
     if path.suffix == ".svg" and b"<svg" in data[:4096]:
-        return Content.of(data, CONTENT_TYPES[".svg"])
+        return Content.from_bytes(data, CONTENT_TYPES[".svg"])
     try:
-        return Content.of(data, inspect_kept(data).content_type)
+        return Content.from_bytes(data, inspect_kept(data).content_type)
     except BadImage:
         raise ValueError(f"{path} is not an image. Name a JPEG, PNG, WebP or SVG file.") from None
 

@@ -23,8 +23,8 @@ from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
-from dog.web.middleware.errors import TEMPORARY, Problem
 from dog.web.middleware.origins import check_origin
+from dog.web.problems import TEMPORARY, Problem
 from dog.web.rate_limits import TokenBucket, client_key
 from dog.web.service import SERVICE
 
@@ -76,7 +76,7 @@ class WebSocketViewer(Viewer):
         self._unregister: Callable[[], None] | None = None
         self._auth_timer: asyncio.TimerHandle | None = None
         super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
-        self._release_connection = request.app[CONNECTIONS].enter_viewer(self.address)
+        self._release_connection = request.app[CONNECTIONS].register_viewer(self.address)
 
     def data_received(self, data: bytes) -> None:
         now = self.last_received_at = self._service.hub.now()
@@ -112,8 +112,8 @@ class WebSocketViewer(Viewer):
 
     def _join(self, handshake: bytes = b"") -> None:
         service = self._service
-        self._unregister = service.presence.enter(self._identity, self.close)
-        service.hub.join(self, service.statuses(), self._since, preface=handshake)
+        self._unregister = service.live_sessions.register(self._identity, self.close)
+        service.hub.join(self, service.camera_statuses(), self._since, preface=handshake)
 
     def _cancel_auth_timer(self) -> None:
         if self._auth_timer is not None:
@@ -122,7 +122,7 @@ class WebSocketViewer(Viewer):
 
     def _authenticate(self, message: Auth) -> None:
         """Change the identity to the token's. A joined viewer gets a new `hello`."""
-        access = self._service.access
+        access = self._service.auth
         if access is None:
             return  # this server has no logins: ignore the token
         identity = access.identify_token(message.token or "")
@@ -140,8 +140,8 @@ class WebSocketViewer(Viewer):
         if not is_viewer:
             self._join()
             return
-        self._unregister = self._service.presence.enter(identity, self.close)
-        self._service.hub.resume(self, self._service.statuses(), self._service.hub.cursor)
+        self._unregister = self._service.live_sessions.register(identity, self.close)
+        self._service.hub.resume(self, self._service.camera_statuses(), self._service.hub.cursor)
 
     def _send_error(self, error: RequestError) -> None:
         self.send(
@@ -186,7 +186,7 @@ class WebSocketViewer(Viewer):
                 case Capture():
                     self.send(self._capture(message))
                 case Resume():
-                    sent = service.hub.resume(self, service.statuses(), message.cursor)
+                    sent = service.hub.resume(self, service.camera_statuses(), message.cursor)
                     self._bucket.spend(sent / MAX_MESSAGE_BYTES)  # a replay counts by its size
                 case Ping():
                     self.send(Pong(request=message.request))
@@ -201,8 +201,8 @@ class WebSocketViewer(Viewer):
             raise access_denied(self._identity, "capture", key)
         camera = self._service.find_camera(message.camera, request=key)
         client = client_key(self._identity, self.address)
-        presses = self._service.allowances.presses
-        return camera.request(message.max_age, key, functools.partial(presses.take, client, key))
+        captures = self._service.rate_limits.captures
+        return camera.request(message.max_age, key, functools.partial(captures.take, client, key))
 
 
 async def open_websocket(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""JSON and forms that come as the body of a request, and JSON that goes as the body of an answer."""
+"""Request bodies, parsed from JSON and forms, and JSON responses."""
 
 import asyncio
 from typing import Any, TypeVar
@@ -10,20 +10,20 @@ from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Struct
 
 from dog.protocol import encode, explain_mismatch
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
-__all__ = ["BODY_PATIENCE", "read_body", "read_form", "respond_json"]
+__all__ = ["BODY_TIMEOUT", "read_body", "read_form", "respond_json"]
 
-BODY_PATIENCE = 20.0
-"""Seconds that a body of a few bytes may take to come."""
-FORM = "application/x-www-form-urlencoded"
-MOST_FIELDS = 20
+BODY_TIMEOUT = 20.0
+"""Seconds that a body may take to arrive."""
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
 
 
 async def read_body(request: web.Request, kind: type[T]) -> T:
-    """What was sent, as that type; none at all is one with all its defaults.
+    """Parse a JSON body as this type. An empty body gives its defaults.
 
     Raises Problem `request_timeout`, `bad_json` and `bad_message`.
     """
@@ -39,32 +39,30 @@ async def read_body(request: web.Request, kind: type[T]) -> T:
 
 
 async def read_form(request: web.Request, kind: type[T]) -> T:
-    """What a form sent, as that type; none at all is one with all its defaults. Only one way of writing it is known.
+    """Parse a URL-encoded form as this type. An empty body gives its defaults.
 
     Raises Problem `request_timeout` and `bad_message`.
     """
-    if request.body_exists and request.content_type != FORM:
-        raise Problem("bad_message", f"The body is not a form. Send it as {FORM}.")
+    if request.body_exists and request.content_type != FORM_TYPE:
+        raise Problem("bad_message", f"The body is not a form. Send it as {FORM_TYPE}.")
     body = await _read(request)
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
         return msgspec.convert(dict(fields), kind, strict=False)
     except msgspec.ValidationError as error:
         raise Problem("bad_message", explain_mismatch(error)) from None
     except ValueError:  # a UnicodeDecodeError is one
         raise Problem(
-            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MOST_FIELDS} fields."
+            "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MAX_FORM_FIELDS} fields."
         ) from None
 
 
 async def _read(request: web.Request) -> bytes:
     try:
-        async with asyncio.timeout(BODY_PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             return await request.read()
     except TimeoutError:
-        raise Problem(
-            "request_timeout", f"The body did not arrive within {BODY_PATIENCE:g} s. Send it again."
-        ) from None
+        raise Problem("request_timeout", f"The body did not arrive within {BODY_TIMEOUT:g} s. Send it again.") from None
     except (web.RequestPayloadError, PayloadEncodingError) as error:
         raise Problem("bad_message", f"The body cannot be read: {error}. Send it again.") from None
 

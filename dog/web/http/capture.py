@@ -1,4 +1,4 @@
-"""A press as it comes by HTTP: where it has a new photo taken, that counts for whoever made it."""
+"""Captures over HTTP. A new capture counts against the client's rate limit."""
 
 import functools
 from collections.abc import Callable
@@ -19,15 +19,15 @@ __all__ = ["capture_and_wait", "rate_limit_permit", "recheck_access"]
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
-    """What CameraTask asks before it has a new photo taken; it raises RequestError `rate_limited`."""
-    presses = request.app[SERVICE].allowances.presses
-    return functools.partial(presses.take, client_key(request[IDENTITY], request.remote), key)
+    """Return what CameraTask calls before a new capture. It raises RequestError `rate_limited`."""
+    captures = request.app[SERVICE].rate_limits.captures
+    return functools.partial(captures.take, client_key(request[IDENTITY], request.remote), key)
 
 
 async def capture_and_wait(
     request: web.Request, camera: CameraTask, max_age: float | None = None, key: str | None = None
 ) -> tuple[Reply, Snapshot]:
-    """A press that waits for its photo, as CameraTask.take has it, and for as long as they may see that."""
+    """Request a capture and wait for its snapshot. Raises RequestError and CaptureError."""
     request.app[CONNECTIONS].count_as_viewer(request)
     reply, snapshot = await camera.capture_and_wait(max_age, key, rate_limit_permit(request, key))
     recheck_access(request)
@@ -35,7 +35,7 @@ async def capture_and_wait(
 
 
 def recheck_access(request: web.Request) -> None:
-    """Raise RequestError `unauthorized` where what they came by was taken back while they waited."""
-    access = request.app[SERVICE].access
-    if access is not None and not allows(access.role_now(request[IDENTITY]), "view"):
+    """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
+    auth = request.app[SERVICE].auth
+    if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
         raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")

@@ -1,7 +1,7 @@
-"""Bytes with a validator, sent as HTTP has it: conditions, one range, HEAD (RFC 9110, sections 13 and 14).
+"""Responses with an ETag: conditions, one range, HEAD (RFC 9110, sections 13 and 14).
 
-What everyone asks for is in memory: the newest pictures, thumbnails, the files of the page. A picture that is not is
-read in pieces by a thread while it is sent, so that a client that does not read costs one piece and not a picture.
+Popular content is in memory: the newest images, thumbnails, the files of the page. Other images are read in chunks by a
+thread while they are sent, so that a client that does not read costs one chunk, not an image.
 """
 
 import asyncio
@@ -20,29 +20,30 @@ from aiohttp.abc import AbstractStreamWriter
 
 from dog.errors import DogError
 from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.errors import Problem
-from dog.web.middleware.origins import SECURITY_LINES, allow_origin
+from dog.web.middleware.origins import cors_headers
+from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
+from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 from dog.web.service import SERVICE
 
-__all__ = ["READERS", "READING", "Content", "cut", "hash_content", "respond"]
+__all__ = ["MAX_READERS", "READ_SLOTS", "Content", "chunks", "hash_content", "respond"]
 
-PIECE = 32 * 1024
-"""Bytes of an answer that wait for one client at most."""
-READ_AHEAD = 512 * 1024
-"""Bytes that are read from the disk at once. Those that a client does not take at once are dropped, and read again."""
+CHUNK_BYTES = 32 * 1024
+"""The most bytes of a response that wait for one client."""
+READ_AHEAD_BYTES = 512 * 1024
+"""Bytes that are read from the disk at once, and dropped and read again if the client does not take them."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
-READERS = 3
+MAX_READERS = 3
 """Responses that may have read ahead at the same time."""
-READING = web.AppKey("reading", asyncio.Semaphore)
+READ_SLOTS = web.AppKey("reading", asyncio.Semaphore)
 
 log = logging.getLogger(__name__)
 
 
-class PieceReader(Protocol):
-    """Bytes that are not in memory."""
+class ChunkReader(Protocol):
+    """A source of bytes that are not in memory."""
 
     def __len__(self) -> int: ...
 
@@ -51,40 +52,40 @@ class PieceReader(Protocol):
 
 
 class Content(NamedTuple):
-    """Bytes, their type, and `tag`, which changes when they do."""
+    """Bytes, their media type, and `tag`, which changes when they do."""
 
-    data: bytes | PieceReader
+    data: bytes | ChunkReader
     content_type: str
     tag: str
 
     @classmethod
-    def of(cls, data: bytes, content_type: str) -> "Content":
-        """Bytes that are known by nothing but themselves."""
+    def from_bytes(cls, data: bytes, content_type: str) -> "Content":
+        """Return content with a hash of the bytes as its tag."""
         return cls(data, content_type, hash_content(data))
 
 
 def hash_content(data: bytes) -> str:
-    """Return a tag for bytes that have no other name."""
+    """Return a tag for bytes that have no id: a part of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
 class BytesResponse(web.StreamResponse):
-    """A 200 or 206 with these bytes of `data`. A client that does not read them costs a piece, not a copy.
+    """A 200 or 206 with a part of `data`. A client that does not read costs one chunk.
 
-    What everyone asks for at once is given to the kernel past aiohttp, whose way costs as much again as the request.
+    A GET on a keep-alive connection is written without aiohttp, which would double the cost of the request.
     """
 
-    def __init__(self, status: int, headers: dict[str, str], data: bytes | PieceReader, part: range) -> None:
+    def __init__(self, status: int, headers: dict[str, str], data: bytes | ChunkReader, part: range) -> None:
         super().__init__(status=status)
         self._lines = headers
         self._data = data
         self._part = part
         self._size = len(part)
-        self._quick = False
+        self._is_direct = False
 
     @property
     def keep_alive(self) -> bool | None:
-        return True if self._quick else super().keep_alive
+        return True if self._is_direct else super().keep_alive
 
     @property
     def body_length(self) -> int:
@@ -92,10 +93,10 @@ class BytesResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         assert isinstance(request, web.Request)
-        self._quick = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
+        self._is_direct = request.method == "GET" and request.version == HttpVersion11 and bool(request.keep_alive)
         try:
-            if self._quick:
-                await self._send(request)
+            if self._is_direct:
+                await self._send_directly(request)
                 return None
             self.headers.update(self._lines)
             self.content_length = self._size
@@ -104,26 +105,26 @@ class BytesResponse(web.StreamResponse):
                 writer.send_headers()
                 await self._write_bytes(request, self._part.start)
             return writer
-        except DogError as error:  # it is too late for another answer
+        except DogError as error:  # it is too late for another response
             log.warning("%s: cut off. %s", request.path, error)
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("The rest of the answer can't be read.") from error
+            raise ConnectionResetError("The rest of the response can't be read.") from error
         finally:
-            self._data = b""  # an answer may be forgotten late, but is not to keep a picture
+            self._data = b""  # the response may be released late, and should not keep an image in memory
 
     async def write_eof(self, data: bytes = b"") -> None:
-        if not self._quick:
+        if not self._is_direct:
             await super().write_eof(data)
 
-    async def _send(self, request: web.Request) -> None:
+    async def _send_directly(self, request: web.Request) -> None:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has gone.")
         lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
         head = (
-            f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_date(int(time.time()))}\r\n"
-            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_LINES]}\r\n"
+            f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_http_date(int(time.time()))}\r\n"
+            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_HEADER_LINES]}\r\n"
         ).encode()
         taken = 0
         if isinstance(self._data, bytes):
@@ -133,66 +134,66 @@ class BytesResponse(web.StreamResponse):
         await self._write_bytes(request, self._part.start + max(0, taken - len(head)))
 
     async def _write_bytes(self, request: web.Request, start: int) -> None:
-        """Write the rest, from `start` on."""
+        """Write the bytes from `start` on."""
         data, end = self._data, self._part.stop
         while start < end:
             if isinstance(data, bytes):
-                start += _write_some(request, memoryview(data)[start:end])
+                start += _write_chunks(request, memoryview(data)[start:end])
             else:
-                async with request.app[READING]:
-                    read = await data.read(start, min(start + READ_AHEAD, end))
-                    start += _write_some(request, memoryview(read))
+                async with request.app[READ_SLOTS]:
+                    read = await data.read(start, min(start + READ_AHEAD_BYTES, end))
+                    start += _write_chunks(request, memoryview(read))
                     del read
             await request.writer.drain()
 
 
-def _write_some(request: web.Request, data: memoryview) -> int:
-    """Write pieces until the client has to be waited for. Return how many bytes that were."""
+def _write_chunks(request: web.Request, data: memoryview) -> int:
+    """Write chunks until the send buffer is not empty. Return the number of bytes written."""
     written = 0
-    for piece in cut(data):
+    for chunk in chunks(data):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has gone.")
-        transport.write(piece)
-        written += len(piece)
+        transport.write(chunk)
+        written += len(chunk)
         if transport.get_write_buffer_size():
             break
     return written
 
 
-def cut(data: memoryview) -> Iterator[memoryview]:
-    """Cut bytes into pieces that may wait for a client."""
-    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+def chunks(data: memoryview) -> Iterator[memoryview]:
+    """Split bytes into chunks of at most CHUNK_BYTES."""
+    return (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
 
 
 def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
-    """How many bytes the kernel took at once: none where others wait for it already, or are to be encrypted."""
+    """Write to the socket directly. Return the number of bytes taken: 0 if others wait, or with TLS."""
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0
     try:
         return os.writev(transport.get_extra_info("socket").fileno(), buffers)
-    except OSError:  # it takes nothing now, or has gone: the transport finds out which
+    except OSError:  # the socket is full or closed: the transport will find out
         return 0
 
 
 def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
-    """The answer to a GET or HEAD: 200, 206, or 304 where the client has it already.
+    """Return the response to a GET or HEAD: 200, 206, or 304 if the client has the content.
 
-    A range that can't be understood is ignored, as RFC 9110 wants it, and so is one whose If-Range is not this very
-    content's. Raises Problem `precondition_failed` and `bad_range`, and RequestError `rate_limited`.
+    A malformed range is ignored, as RFC 9110 requires, and so is one with an If-Range that does not match.
+    Raises Problem `precondition_failed` and `bad_range`, and RequestError `rate_limited`.
     """
     etag = f'"{content.tag}"'
-    headers = {**headers, **allow_origin(request), "ETag": etag, "Accept-Ranges": "bytes"}
+    headers = {**headers, **cors_headers(request), "ETag": etag, "Accept-Ranges": "bytes"}
     asked = request.headers
-    if "If-Match" in asked and not _names(asked.getall("If-Match"), etag, weak=False):
+    if "If-Match" in asked and not _etag_matches(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "The file is not the one that If-Match names. Fetch it again.")
-    if "If-None-Match" in asked and _names(asked.getall("If-None-Match"), etag, weak=True):
+    if "If-None-Match" in asked and _etag_matches(asked.getall("If-None-Match"), etag, weak=True):
         return web.Response(status=304, headers=headers)
     size = len(content.data)
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
     headers["Content-Type"] = content.content_type
-    _count(request, size if part is None else len(part))
+    _charge_download(request, size if part is None else len(part))
     if part is None:
         return BytesResponse(200, headers, content.data, range(size))
     if not part:
@@ -205,23 +206,23 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
     return BytesResponse(206, headers, content.data, part)
 
 
-def _count(request: web.Request, size: int) -> None:
-    """So many bytes are sent to whoever asked."""
+def _charge_download(request: web.Request, size: int) -> None:
+    """Count the bytes against the client's download limit. Raises RequestError `rate_limited`."""
     client = client_key(request[IDENTITY], request.remote)
     if client is not None and request.method == "GET":
-        download = request.app[SERVICE].allowances.download
+        download = request.app[SERVICE].rate_limits.download
         download.check(client)
         download.spend(client, size)
 
 
 @functools.lru_cache(maxsize=1)
-def _date(now: int) -> str:
-    """As HTTP writes seconds since 1970 (RFC 9110, section 5.6.7)."""
+def _http_date(now: int) -> str:
+    """Return a Unix time as an HTTP date (RFC 9110, section 5.6.7)."""
     return email.utils.formatdate(now, usegmt=True)
 
 
-def _names(conditions: list[str], etag: str, *, weak: bool) -> bool:
-    """Whether a list of ETags has this one, or is `*`; a weak one counts where it may."""
+def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
+    """Return True if a list of ETags contains this one, or is `*`. Weak tags match only if `weak`."""
     text = ",".join(conditions)
     if text.strip() == "*":
         return True
@@ -229,7 +230,7 @@ def _names(conditions: list[str], etag: str, *, weak: bool) -> bool:
 
 
 def _read_range(request: web.Request, size: int) -> range | None:
-    """The bytes that are asked for: None for all, an empty range where there are none."""
+    """Return the requested range: None for all bytes, an empty one if it is outside of them."""
     asked = RANGE.fullmatch(request.headers.get("Range", "").strip())
     if asked is None or asked[0] == "bytes=-":
         return None

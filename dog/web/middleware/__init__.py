@@ -1,1 +1,1 @@
-"""What every request passes before its handler."""
+"""Middleware: the steps of a request before its handler, and of its response after it."""

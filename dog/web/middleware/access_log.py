@@ -1,4 +1,4 @@
-"""The access log of `--log-level debug`: a line for each answer, without what would let its reader in."""
+"""The access log of `--log-level debug`: one line for each response, without secrets."""
 
 import re
 from urllib.parse import unquote
@@ -10,19 +10,19 @@ from dog.redaction import HIDDEN
 
 __all__ = ["AccessLog"]
 
-SECRET = re.compile(r"[\w.-]{40,}")
-"""What ends a link that lets in or shows a photo, wherever it stands; ids of photos are shorter."""
+SECRET_PATTERN = re.compile(r"[\w.-]{40,}")
+"""The secret of an invitation or share link. The ids of photos are shorter."""
 
 
 class AccessLog(AbstractAccessLogger):
-    """Who asked, for what, what became of it (status, bytes, seconds), and by which program."""
+    """Log the client address, request, status, bytes, seconds and user agent of each response."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info(
             '%s "%s %s HTTP/%d.%d" %d %d %.3f "%s"',
             request.remote or "-",
             request.method,
-            _describe(request.path_qs),
+            _redact_target(request.path_qs),
             *request.version,
             response.status,
             response.body_length,
@@ -31,8 +31,8 @@ class AccessLog(AbstractAccessLogger):
         )
 
 
-def _describe(target: str) -> str:
-    """The path, decoded so that no secret hides in it, and the names of the query."""
+def _redact_target(target: str) -> str:
+    """Return the decoded path and the names of the query parameters, with secrets removed."""
     path, mark, query = target.partition("?")
     names = "&".join(part.partition("=")[0] for part in query.split("&"))
-    return SECRET.sub(HIDDEN, unquote(f"{path}{mark}{names}"))
+    return SECRET_PATTERN.sub(HIDDEN, unquote(f"{path}{mark}{names}"))

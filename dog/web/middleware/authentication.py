@@ -1,6 +1,6 @@
-"""Who is behind a request, and what they may do. Nothing here waits: accounts are in memory (dog.auth).
+"""Identify the client of a request by its token, ticket or session cookie, without waiting.
 
-A token in `Authorization` counts before a ticket in the address, and that before the cookie of who has logged in.
+A token in `Authorization` takes precedence over a ticket in the URL, and that over the session cookie.
 """
 
 from urllib.parse import urlsplit
@@ -14,17 +14,17 @@ from dog.settings import Settings
 from dog.web.middleware.origins import COOKIE_AUTH, is_public, is_secure
 from dog.web.service import SERVICE
 
-__all__ = ["IDENTITY", "anonymous_identity", "describe_visitor", "find_cookie_path", "identify", "name_cookie"]
+__all__ = ["IDENTITY", "anonymous_identity", "cookie_path", "describe_identity", "identify", "session_cookie_name"]
 
-IDENTITY = web.RequestKey("visitor", Identity)
-"""Whoever is behind a request, once its address is known to be one of ours."""
-COOKIE = "dog_session"
-FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-"""Headers that a proxy adds, and nobody else has reason to."""
+IDENTITY = web.RequestKey("identity", Identity)
+"""The identity of a request that matched a route."""
+SESSION_COOKIE = "dog_session"
+PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+"""Headers that only a proxy adds."""
 
 
 def anonymous_identity(settings: Settings) -> Identity:
-    """What those are who have not said who they are."""
+    """Return the identity of requests without credentials."""
     if settings.auth:
         role: Role | None = None if settings.anonymous == "nothing" else settings.anonymous
         return Identity(role=role, name=None, kind="anonymous", key=b"")
@@ -32,23 +32,26 @@ def anonymous_identity(settings: Settings) -> Identity:
 
 
 def identify(request: web.Request) -> Identity:
-    """Raises RequestError `unauthorized` for a token or a ticket that is none; a cookie that is none is let be."""
+    """Return the identity of a request. An invalid cookie is ignored.
+
+    Raises RequestError `unauthorized` for an invalid token or ticket.
+    """
     service = request.app[SERVICE]
-    access = service.access
-    if access is None:
+    auth = service.auth
+    if auth is None:
         _check_proxy(request, service.settings)
         return service.anonymous
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return _take(access.identify_token(token.strip()), "token")
+        return _require_identity(auth.identify_token(token.strip()), "token")
     if "ticket=" in request.query_string and (ticket := request.query.get("ticket")) is not None:
-        return _take(access.use_ticket(ticket), "ticket")
-    return _find_session(request, access) or service.anonymous
+        return _require_identity(auth.use_ticket(ticket), "ticket")
+    return _identify_session(request, auth) or service.anonymous
 
 
 def _check_proxy(request: web.Request, settings: Settings) -> None:
-    """Raises RequestError `forbidden` where a proxy lets others in, and nobody has said that they may come."""
-    if not settings.open and any(name in request.headers for name in FORWARDING):
+    """Raise RequestError `forbidden` for a request through a proxy, except with the setting `open`."""
+    if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
         raise RequestError(
             "forbidden",
             "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
@@ -56,39 +59,39 @@ def _check_proxy(request: web.Request, settings: Settings) -> None:
         )
 
 
-def _take(visitor: Identity | None, kind: str) -> Identity:
-    if visitor is None:
+def _require_identity(identity: Identity | None, kind: str) -> Identity:
+    if identity is None:
         raise RequestError("unauthorized", f"This {kind} is unknown or has expired. Send another one.")
-    return visitor
+    return identity
 
 
-def _find_session(request: web.Request, access: AuthService) -> Identity | None:
-    secret = request.cookies.get(name_cookie(request))
-    visitor = access.identify_session(secret) if secret else None
-    if visitor is not None:
+def _identify_session(request: web.Request, auth: AuthService) -> Identity | None:
+    secret = request.cookies.get(session_cookie_name(request))
+    identity = auth.identify_session(secret) if secret else None
+    if identity is not None:
         request[COOKIE_AUTH] = True
-    return visitor
+    return identity
 
 
-def name_cookie(request: web.Request) -> str:
-    """The session's cookie. By HTTPS its name has browsers take it from nobody but this very host (RFC 6265bis)."""
+def session_cookie_name(request: web.Request) -> str:
+    """Return the session cookie's name: over HTTPS with a prefix that binds it to this host (RFC 6265bis)."""
     if not is_secure(request):
-        return COOKIE
-    return f"__Host-{COOKIE}" if find_cookie_path(request) == "/" else f"__Secure-{COOKIE}"
+        return SESSION_COOKIE
+    return f"__Host-{SESSION_COOKIE}" if cookie_path(request) == "/" else f"__Secure-{SESSION_COOKIE}"
 
 
-def find_cookie_path(request: web.Request) -> str:
-    """What a cookie of ours is for: all below the public address; where one came by another way, all of that host."""
+def cookie_path(request: web.Request) -> str:
+    """Return the path of our cookies: that of `base_url` if the request uses it, or else `/`."""
     if not is_public(request):
         return "/"
     return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
-def describe_visitor(visitor: Identity | None) -> dict[str, object]:
-    """What every page shows of who sees it; None for anybody."""
+def describe_identity(identity: Identity | None) -> dict[str, object]:
+    """Return what every page's template needs of the identity. None: an unknown client."""
     return {
-        "may": [role for role in ROLES if visitor and allows(visitor.role, role)],
-        "user": visitor.name if visitor else None,
-        "may_log_out": visitor is not None and visitor.kind == "session",
-        "may_log_in": visitor is not None and visitor.kind == "anonymous",
+        "may": [role for role in ROLES if identity and allows(identity.role, role)],
+        "user": identity.name if identity else None,
+        "may_log_out": identity is not None and identity.kind == "session",
+        "may_log_in": identity is not None and identity.kind == "anonymous",
     }

@@ -1,4 +1,4 @@
-"""Every handler stands behind this: it is asked by those who may, and by no other site's page in their name."""
+"""Wrap every handler: check the role and, for unsafe methods, the origin (CSRF)."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -20,31 +20,31 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def require_role(needed: Role | None, handler: Handler) -> Handler:
-    """The handler for who has that role, or for everybody; it finds who asks in `request[VISITOR]`."""
+    """Wrap a handler to require a role (None: no role). It gets `request[IDENTITY]`."""
 
     @functools.wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
-        visitor = request[IDENTITY] = identify(request)
+    async def check_and_handle(request: web.Request) -> web.StreamResponse:
+        identity = request[IDENTITY] = identify(request)
         if request.method not in SAFE_METHODS:
             check_origin(request)
-        if allows(visitor.role, needed):
+        if allows(identity.role, needed):
             return await handler(request)
         wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
-        if visitor.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
-            way = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
-            return web.Response(status=303, headers={"Location": way, "Cache-Control": "no-store"})
-        raise access_denied(visitor, needed)
+        if identity.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
+            login_url = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
+            return web.Response(status=303, headers={"Location": login_url, "Cache-Control": "no-store"})
+        raise access_denied(identity, needed)
 
-    return answer
+    return check_and_handle
 
 
-def access_denied(visitor: Identity, needed: Role | None, request: str | None = None) -> RequestError:
-    """Why this visitor may not, and what would help. `request` is the key of a press."""
-    if visitor.kind == "anonymous":
+def access_denied(identity: Identity, needed: Role | None, request: str | None = None) -> RequestError:
+    """Return the error for a client without the needed role. `request` is a capture request's key."""
+    if identity.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
-    if visitor.kind == "local":
+    if identity.kind == "local":
         text = "Only users who are logged in may do this. Start the service with --auth."
     else:
-        command = f"dog {'token' if visitor.kind == 'token' else 'user'} role"
-        text = f"{visitor.name} has the role {visitor.role}, but this requires {needed}. Change it with `{command}`."
+        command = f"dog {'token' if identity.kind == 'token' else 'user'} role"
+        text = f"{identity.name} has the role {identity.role}, but this requires {needed}. Change it with `{command}`."
     return RequestError("forbidden", text, request=request)

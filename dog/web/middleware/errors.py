@@ -1,11 +1,7 @@
-"""What went wrong, in HTTP: every error becomes RFC 9457 `application/problem+json`, or a page for who asks for pages.
-
-The codes are those of docs/protocol.md, the same as in `error` and `failed`.
-"""
+"""Turn every error into a response: JSON (RFC 9457), or a page for browsers."""
 
 import functools
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -18,73 +14,22 @@ from yarl import URL
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.protocol import encode
-from dog.web.middleware.authentication import IDENTITY, describe_visitor
+from dog.web.middleware.authentication import IDENTITY, describe_identity
+from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
 __all__ = [
-    "STATUS",
-    "TEMPORARY",
-    "Problem",
-    "error_headers",
     "error_middleware",
     "patch_aiohttp_server",
-    "problem_details",
     "relative_root",
 ]
-
-STATUS = {
-    "bad_json": 400,
-    "bad_message": 400,
-    "bad_request": 400,
-    "unauthorized": 401,
-    "wrong_password": 401,
-    "forbidden": 403,
-    "no_preview": 404,
-    "not_found": 404,
-    "unknown_camera": 404,
-    "unknown_capture": 404,
-    "unknown_link": 404,
-    "unknown_snapshot": 404,
-    "method_not_allowed": 405,
-    "request_timeout": 408,
-    "gone_invitation": 410,
-    "gone_link": 410,
-    "gone_snapshot": 410,
-    "precondition_failed": 412,
-    "too_big": 413,
-    "bad_range": 416,
-    "expectation_failed": 417,
-    "unknown_host": 421,
-    "upgrade_required": 426,
-    "rate_limited": 429,
-    "head_too_big": 431,
-    "internal_error": 500,
-    "storage_error": 500,
-    "camera_error": 502,
-    "bad_image": 502,
-    "overloaded": 503,
-    "camera_offline": 503,
-    "camera_busy": 503,
-    "timeout": 504,
-    "storage_full": 507,
-}
-TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
-"""What may be different in a moment: told with Retry-After."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
 
-class Problem(RequestError):
-    """A RequestError with headers of its own for the answer."""
-
-    def __init__(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(code, message)
-        self.headers = headers or {}
-
-
 def relative_root(request: web.BaseRequest) -> str:
-    """The way from the asked page to the site's root: pages work below any prefix that a proxy takes off."""
+    """Return the relative URL of the site's root, which works below any prefix of a proxy."""
     return "../" * (request.path.count("/") - 1) or "./"
 
 
@@ -92,30 +37,32 @@ def relative_root(request: web.BaseRequest) -> str:
 async def error_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Turn whatever a handler raised into an answer that says what was wrong and what to do."""
+    """Turn any exception of a handler into a response."""
     try:
         return await handler(request)
     except Problem as problem:
-        return _answer(request, problem.code, problem.message, headers=problem.headers)
+        return _error_response(request, problem.code, problem.message, headers=problem.headers)
     except RequestError as error:
-        return _answer(request, error.code, error.message, retry_after=error.retry_after)
+        return _error_response(request, error.code, error.message, retry_after=error.retry_after)
     except CaptureError as error:
-        return _answer(request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken")
-    except web.HTTPException as answer:
-        if answer.status < 400:
+        return _error_response(
+            request, error.code, error.message, retry_after=error.retry_after, heading="No photo was taken"
+        )
+    except web.HTTPException as error:
+        if error.status < 400:
             raise
-        return _answer_status(request, answer)
+        return _http_exception_response(request, error)
     except ConnectionError:
-        return web.Response(status=400)  # nobody is left to be answered
+        return web.Response(status=400)  # the client has gone
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return _answer(request, "internal_error", "Internal error. See the server's log.")
+        return _error_response(request, "internal_error", "Internal error. See the server's log.")
 
 
 def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
-    """Answer what aiohttp lets through, or refuses before the middlewares, and would fail over with a traceback.
+    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
 
-    What it answers itself gets these headers, too: its own would tell which version of it this is.
+    aiohttp's own responses get these headers too, instead of one with its version.
     """
 
     class Request(web.Request):
@@ -124,15 +71,15 @@ def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
                 response.headers.update(headers)
             await super()._prepare_hook(response)
 
-    server.request_handler = _refuse_expectations(server.request_handler)
+    server.request_handler = _reject_expectations(server.request_handler)
     make: Callable[..., web.BaseRequest] = server.request_factory
-    server.request_factory = _replace_unreadable(functools.partial(make, _cls=Request))
+    server.request_factory = _replace_missing_urls(functools.partial(make, _cls=Request))
 
 
-def _refuse_expectations(handle: Handler) -> Handler:
-    """An Expect that nobody knows (RFC 9110, section 10.1.1): aiohttp fails where it is no text."""
+def _reject_expectations(handle: Handler) -> Handler:
+    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
 
-    async def refuse() -> web.StreamResponse:
+    async def reject() -> web.StreamResponse:
         body = encode(
             problem_details(
                 "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
@@ -140,17 +87,17 @@ def _refuse_expectations(handle: Handler) -> Handler:
         )
         return web.Response(status=417, body=body, content_type="application/problem+json")
 
-    def answer(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    def check_expect(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         expected = request.headers.get("Expect")
         if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
-            return refuse()
+            return reject()
         return handle(request)
 
-    return answer
+    return check_expect
 
 
-def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """aiohttp reads on after an address that is none, and what it makes of that may have no address at all."""
+def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
 
     def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
         if message.url is None:
@@ -160,41 +107,24 @@ def _replace_unreadable(make_request: Callable[..., web.BaseRequest]) -> Callabl
     return make
 
 
-def error_headers(code: str, retry_after: float | None) -> dict[str, str]:
-    """The headers that say what to do: when to come back, where waiting helps, or how to say who one is."""
-    headers = {}
-    if code in TEMPORARY:
-        headers["Retry-After"] = str(math.ceil(max(retry_after or 0, 1)))
-    if STATUS.get(code) == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return headers
-
-
-def problem_details(code: str, message: str, status: int | None = None) -> dict[str, str | int]:
-    """The members of RFC 9457, and our code."""
-    status = status or STATUS[code]
-    title = HTTPStatus(status).phrase
-    return {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
-
-
-def _answer_status(request: web.Request, answer: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such route, the wrong method, a body that is too large."""
-    match answer.status:
+def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Return the response to aiohttp's own errors: no such route, wrong method, body too large."""
+    match error.status:
         case 404:
-            return _answer(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
+            return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
         case 405:
-            allowed = answer.headers.get("Allow", "")
+            allowed = error.headers.get("Allow", "")
             message = f"{request.method} is not allowed here. Use {allowed.replace(',', ' or ')}."
-            return _answer(request, "method_not_allowed", message, headers={"Allow": allowed})
+            return _error_response(request, "method_not_allowed", message, headers={"Allow": allowed})
         case 413:
-            return _answer(
+            return _error_response(
                 request, "too_big", f"The body is too large. Send at most {request.client_max_size // 1024} KiB."
             )
         case status:
-            return _answer(request, "bad_request", answer.reason, status=status)
+            return _error_response(request, "bad_request", error.reason, status=status)
 
 
-def _answer(
+def _error_response(
     request: web.Request,
     code: str,
     message: str,
@@ -204,27 +134,27 @@ def _answer(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """The problem as JSON or as a page."""
+    """Return the problem as a page if the client accepts HTML, or else as JSON."""
     status = status or STATUS[code]
-    advice = error_headers(code, retry_after)
+    extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/"):
         context = {
             "root": relative_root(request),
             "version": __version__,
-            **describe_visitor(request.get(IDENTITY)),
+            **describe_identity(request.get(IDENTITY)),
             "status": status,
             "title": title,
             "heading": heading or title,
             "detail": message,
             "code": code,
-            "retry_after": advice.get("Retry-After"),
+            "retry_after": extra.get("Retry-After"),
             "repeats": code == "overloaded" and request.method in ("GET", "HEAD"),
         }
         response = aiohttp_jinja2.render_template("error.html", request, context, status=status)
     else:
         body = encode(problem_details(code, message, status))
         response = web.Response(status=status, body=body, content_type="application/problem+json")
-    response.headers.update(advice)
+    response.headers.update(extra)
     response.headers.update(headers or {})
     return response

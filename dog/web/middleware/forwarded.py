@@ -1,7 +1,7 @@
-"""What a trusted proxy says of a request: who asked it, by which name, and whether by HTTPS.
+"""Forwarded and X-Forwarded-*: client address, host and scheme, as a trusted proxy reports them.
 
-It counts for requests whose connection comes from one of the setting `trusted_proxies`, and is put into the request
-itself (remote, host, scheme), so that everything else just asks the request. From anybody else it is not looked at.
+They are read only on connections from an address in the setting `trusted_proxies`. They replace the request's
+own remote, host and scheme, so that other code reads only those. From other clients they are ignored.
 """
 
 import ipaddress
@@ -13,31 +13,31 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
 __all__ = ["ForwardedInfo", "forwarded_middleware", "parse_forwarded_headers"]
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-"""Traefik says ws and wss of WebSockets."""
+"""Traefik sends ws and wss for WebSockets."""
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 PAIR = re.compile(
     rf"""[ \t]*(?:(?P<name>{TOKEN}+)=(?:(?P<plain>(?:{TOKEN}|[:\[\]])+)|"(?P<quoted>(?:[^"\\]|\\.)*)")[ \t]*)?"""
     r"(?P<end>[;,]|\Z)"
 )
-"""One `name=value` of Forwarded, or none, and what ends it (RFC 7239, section 4); colons are often left unquoted."""
+"""One `name=value` of Forwarded, or none, and its end (RFC 7239, section 4). Colons are often unquoted."""
 HIDDEN = r"_[A-Za-z0-9._-]{1,64}"
 NODE = re.compile(
     rf"(?:(?P<hidden>(?i:unknown)|{HIDDEN})|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<ipv4>[0-9.]+))(?::(?:\d{{1,5}}|{HIDDEN}))?",
     re.ASCII,
 )
-"""Who asked, with or without a port (RFC 7239, section 6)."""
+"""A client address, with or without a port (RFC 7239, section 6)."""
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 Trusts = Callable[[str], bool]
 
 
 class ForwardedInfo(NamedTuple):
-    """Of the request that the outermost trusted proxy was asked; None for what nobody said."""
+    """The values that the outermost trusted proxy reports. None: not reported."""
 
     address: str | None
     scheme: str | None
@@ -48,52 +48,52 @@ class ForwardedInfo(NamedTuple):
 async def forwarded_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Put what a trusted proxy says into the request, and count it by its visitor's address while it is answered.
+    """Apply a trusted proxy's headers to the request, and hold a place of the client they name.
 
-    Raises Problem `bad_request` for what can't be understood, and RequestError `overloaded` if there are too many.
+    Raises Problem `bad_request` for malformed headers, and RequestError `overloaded` for too many requests.
     """
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
         return await handler(request)
-    _replace(request, parse_forwarded_headers(request.headers, connections.trusts))
+    _override_request(request, parse_forwarded_headers(request.headers, connections.trusts))
     async with connections.hold_place(request):
         return await handler(request)
 
 
-def _replace(request: web.Request, said: ForwardedInfo) -> None:
-    """In this very request, as aiohttp's `clone` does in a new one: its answer and its line in the log come from it."""
-    named: dict[str, Any] = {"remote": said.address, "scheme": said.scheme, "host": said.host}
+def _override_request(request: web.Request, info: ForwardedInfo) -> None:
+    """Set the values in the request itself: `clone` would not change its response and log line."""
+    values: dict[str, Any] = {"remote": info.address, "scheme": info.scheme, "host": info.host}
     for derived in ("secure", "url"):
         request._cache.pop(derived, None)
-    request._cache.update((name, value) for name, value in named.items() if value is not None)
+    request._cache.update((name, value) for name, value in values.items() if value is not None)
 
 
 def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
-    """What the headers say, to a service that trusts these addresses. Raises Problem `bad_request`.
+    """Parse the headers, with `trusts` to recognize trusted proxies. Raises Problem `bad_request`.
 
-    Both kinds of headers, where both are there, must say the same: one of them may be the visitor's own words.
+    If both kinds of headers are there, they must agree: one of them may be the client's.
     """
-    forwarded = _read_forwarded(headers.getall("Forwarded", ()), trusts)
-    others = _read_others(headers, trusts)
-    if forwarded is None or others is None:
-        return forwarded or others or ForwardedInfo(None, None, None)
-    differ = [mine != its for mine, its in zip(forwarded[1:], others[1:], strict=True) if None not in (mine, its)]
-    if forwarded.address != others.address or any(differ):
-        raise _explain("Forwarded and X-Forwarded-* contradict each other")
-    return ForwardedInfo(*(mine or its for mine, its in zip(forwarded, others, strict=True)))
+    forwarded = _parse_forwarded(headers.getall("Forwarded", ()), trusts)
+    x_forwarded = _parse_x_forwarded(headers, trusts)
+    if forwarded is None or x_forwarded is None:
+        return forwarded or x_forwarded or ForwardedInfo(None, None, None)
+    differ = [mine != its for mine, its in zip(forwarded[1:], x_forwarded[1:], strict=True) if None not in (mine, its)]
+    if forwarded.address != x_forwarded.address or any(differ):
+        raise _bad_headers("Forwarded and X-Forwarded-* contradict each other")
+    return ForwardedInfo(*(mine or its for mine, its in zip(forwarded, x_forwarded, strict=True)))
 
 
-def _read_forwarded(lines: Sequence[str], trusts: Trusts) -> ForwardedInfo | None:
-    """The element of the outermost trusted proxy (RFC 7239). None where there is none."""
+def _parse_forwarded(lines: Sequence[str], trusts: Trusts) -> ForwardedInfo | None:
+    """Parse Forwarded: return the element of the outermost trusted proxy (RFC 7239), or None."""
     elements = [element for line in lines for element in _split_forwarded(line) if element]
     if not elements:
         return None
     if any("for" in element for element in elements):
-        depth, address = _find_visitor([element.get("for", "unknown") for element in elements], trusts)
+        depth, address = _find_client([element.get("for", "unknown") for element in elements], trusts)
     else:
         depth, address = 1, None
     element = elements[-depth]
-    return ForwardedInfo(address, _read_scheme(element.get("proto")), _read_host(element.get("host")))
+    return ForwardedInfo(address, _parse_scheme(element.get("proto")), _normalize_host(element.get("host")))
 
 
 def _split_forwarded(line: str) -> list[Mapping[str, str]]:
@@ -102,11 +102,11 @@ def _split_forwarded(line: str) -> list[Mapping[str, str]]:
     while position < len(line) or end != "":
         found = PAIR.match(line, position)
         if found is None:
-            raise _explain("Forwarded does not follow RFC 7239")
+            raise _bad_headers("Forwarded does not follow RFC 7239")
         if found["name"]:
             name = found["name"].lower()
             if name in elements[-1]:
-                raise _explain(f"Forwarded has {name[:20]!r} twice for one request")
+                raise _bad_headers(f"Forwarded has {name[:20]!r} twice for one request")
             quoted = found["quoted"]
             elements[-1][name] = found["plain"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
         end, position = found["end"], found.end()
@@ -115,13 +115,13 @@ def _split_forwarded(line: str) -> list[Mapping[str, str]]:
     return list(elements)
 
 
-def _read_others(headers: Headers, trusts: Trusts) -> ForwardedInfo | None:
-    """X-Forwarded-For, -Proto and -Host. None where there is none."""
+def _parse_x_forwarded(headers: Headers, trusts: Trusts) -> ForwardedInfo | None:
+    """Parse X-Forwarded-For, -Proto and -Host. Return None if all are missing."""
     nodes, schemes, hosts = (_split(headers.getall(f"X-Forwarded-{name}", ())) for name in ("For", "Proto", "Host"))
     if not (nodes or schemes or hosts):
         return None
-    depth, address = _find_visitor(nodes, trusts) if nodes else (1, None)
-    return ForwardedInfo(address, _read_scheme(_pick(schemes, depth)), _read_host(_pick(hosts, depth)))
+    depth, address = _find_client(nodes, trusts) if nodes else (1, None)
+    return ForwardedInfo(address, _parse_scheme(_pick(schemes, depth)), _normalize_host(_pick(hosts, depth)))
 
 
 def _split(lines: Iterable[str]) -> list[str]:
@@ -129,22 +129,25 @@ def _split(lines: Iterable[str]) -> list[str]:
 
 
 def _pick(values: list[str], depth: int) -> str | None:
-    """What the proxy at that place from the right said: each adds one at the end, or one says it for all."""
+    """Return the value of the proxy at this depth from the right, or the first if there are fewer."""
     return values[-min(depth, len(values))] if values else None
 
 
-def _find_visitor(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
-    """The rightmost that is no trusted proxy, and its place from the right. What stands left of it is hearsay."""
+def _find_client(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
+    """Return the rightmost address that is not a trusted proxy, and its depth from the right.
+
+    Addresses further left can't be trusted.
+    """
     depth, address = 0, ""
     for depth, node in enumerate(reversed(nodes), 1):  # noqa: B007
-        address = _read_node(node)
+        address = _parse_node(node)
         if not trusts(address):
             break
     return depth, address
 
 
-def _read_node(text: str) -> str:
-    """An address without its port and zone, or what stands for one that is kept secret."""
+def _parse_node(text: str) -> str:
+    """Return an address without its port and zone, or the name that a proxy uses to hide it."""
     found = NODE.fullmatch(text)
     if found and found["hidden"]:
         return found["hidden"].lower()
@@ -152,22 +155,22 @@ def _read_node(text: str) -> str:
     try:
         address = ipaddress.ip_address(written)
     except ValueError:
-        raise _explain(f"{text[:80]!r} is not an address") from None
+        raise _bad_headers(f"{text[:80]!r} is not an address") from None
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _read_scheme(text: str | None) -> str | None:
+def _parse_scheme(text: str | None) -> str | None:
     if text is None:
         return None
     if text.lower() not in SCHEMES:
-        raise _explain(f"{text[:80]!r} is neither http nor https")
+        raise _bad_headers(f"{text[:80]!r} is neither http nor https")
     return SCHEMES[text.lower()]
 
 
-def _read_host(text: str | None) -> str | None:
-    """Whether it may be asked is the business of dog.web.middleware.host_check."""
+def _normalize_host(text: str | None) -> str | None:
+    """Return the host in lower case. dog.web.middleware.host_check checks it."""
     return None if text is None else text.lower()
 
 
-def _explain(problem: str) -> Problem:
+def _bad_headers(problem: str) -> Problem:
     return Problem("bad_request", f"The proxy sends headers that cannot be used: {problem}. Correct them in the proxy.")

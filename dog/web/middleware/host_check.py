@@ -1,7 +1,7 @@
-"""By which names the service may be asked.
+"""The host check: refuse requests for host names that are not ours, against DNS rebinding.
 
-Any site can have its own name lead here (DNS rebinding), and its page would then read and press as if it were ours. An
-address is safe: no other site's page has it.
+Any site can let its own name resolve to this machine, and its page could then read photos and press as if it were ours.
+An IP address is safe, because no other site's page has it.
 """
 
 import functools
@@ -16,38 +16,38 @@ from aiohttp.typedefs import Middleware
 
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.middleware.errors import Problem
+from dog.web.problems import Problem
 
 __all__ = ["Hosts", "make_host_check"]
 
 HOST = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?)\]|(?P<name>[\w-][\w.-]*?)\.?)(?::(?P<port>\d{0,5}))?", re.ASCII
 )
-SHOWN = 80
-"""Characters of a name that an answer repeats."""
+MAX_SHOWN_CHARS = 80
+"""Characters of a name that an error message repeats."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hosts:
-    """The names: this machine's, those of the settings `base_url`, `host` and `hosts`, and localhost."""
+    """The allowed names: localhost, this machine's, and those of `base_url`, `host` and `hosts`."""
 
     def __init__(self, settings: Settings, machine: str) -> None:
         own = machine.rstrip(".").lower()
         short = own.partition(".")[0]
         public = urlsplit(settings.base_url or "").hostname
         names = {"localhost", own, short, f"{short}.local", public, settings.host, *settings.hosts}
-        self._names = frozenset(_encode(name) for name in names if name)
-        # Every request asks, and nearly always for the same.
+        self._names = frozenset(_to_idna(name) for name in names if name)
+        # Every request is checked, nearly always for the same name.
         self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
     def _allows(self, host: str) -> bool:
-        """Whether this may be asked for, with or without a port. Raises Problem `bad_request` where it is no host."""
-        if _is_address(host):  # as it stands in a whole address, which aiohttp has taken apart
+        """Return True if this host, with or without a port, is ours. Raises Problem `bad_request`."""
+        if _is_address(host):  # from an absolute URL, which aiohttp has parsed: IPv6 without brackets
             return True
         found = HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > 65535 or (found["ipv6"] and not _is_address(found["ipv6"])):
-            raise Problem("bad_request", f"{host[:SHOWN]!r} is not a valid host. Correct the URL.")
+            raise Problem("bad_request", f"{host[:MAX_SHOWN_CHARS]!r} is not a valid host. Correct the URL.")
         if found["ipv6"] or _is_address(found["name"]):
             return True
         name = found["name"].lower()
@@ -55,21 +55,23 @@ class Hosts:
 
 
 def make_host_check(settings: Settings) -> Middleware:
-    """A middleware that refuses requests for names that are not ours, after the proxies were believed.
+    """Return the middleware that refuses other names. It runs after `forwarded_middleware`.
 
-    This machine's name is what it calls itself; nothing is looked up.
+    This machine's name is its own host name. Nothing is looked up in DNS.
     """
     hosts = Hosts(settings, socket.gethostname())
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        named = request.headers.getall("Host", [])
-        if len(named) > 1 or (not named and (request.version >= HttpVersion11 or "Origin" in request.headers)):
+        hosts_sent = request.headers.getall("Host", [])
+        if len(hosts_sent) > 1 or (
+            not hosts_sent and (request.version >= HttpVersion11 or "Origin" in request.headers)
+        ):
             raise Problem("bad_request", "The request has no Host header, or several. Send exactly one.")
-        if not hosts.allows(request.host):  # where none is named, it is the address that was connected to
+        if not hosts.allows(request.host):  # without a Host header, it is the local IP address
             raise RequestError(
                 "unknown_host",
-                f"This service does not answer to the name {request.host[:SHOWN]!r}."
+                f"This service does not answer to the name {request.host[:MAX_SHOWN_CHARS]!r}."
                 " Use its IP address, or allow the name with the setting `hosts`.",
             )
         return await handler(request)
@@ -85,8 +87,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _encode(name: str) -> str:
-    """As a browser writes it."""
+def _to_idna(name: str) -> str:
+    """Return a name as browsers send it, in IDNA."""
     try:
         return name.lower().encode("idna").decode()
     except UnicodeError:

@@ -1,52 +1,27 @@
-"""The browser's side of safety: which pages may talk to us, and what our own may do."""
+"""Origin checks (CSRF) and CORS: the pages that may send requests and read responses."""
 
-import base64
-import hashlib
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from dog import __version__
 from dog.errors import RequestError
-from dog.settings import Settings
 from dog.web.service import SERVICE
 
-__all__ = [
-    "COOKIE_AUTH",
-    "KEEPS_HTTPS",
-    "SECURITY_HEADERS",
-    "SECURITY_LINES",
-    "add_security_headers",
-    "allow_origin",
-    "answer_preflight",
-    "check_origin",
-    "is_public",
-    "is_secure",
-    "make_security_headers",
-    "sends_hsts",
-]
+__all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_public", "is_secure", "preflight_middleware"]
 
-SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
-SECURITY_LINES = web.AppKey("security_lines", str)
-"""The same as they stand in an answer."""
-KEEPS_HTTPS = web.AppKey("keeps_https", bool)
-EXPOSED = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
-"""What a page of another origin may read beside the body and what every page may."""
+EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
+"""Headers that a page of another origin may read, besides the ones that CORS always allows."""
 COOKIE_AUTH = web.RequestKey("by_cookie", bool)
-"""Is there where a cookie alone says who asks: a browser sends it along, whoever makes it ask."""
-PREFLIGHT = {
+"""Set if only a cookie identifies the client: a browser sends it with any site's request."""
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
     "Access-Control-Max-Age": "600",
 }
-UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
-"""Powers of a browser that no page of ours asks for."""
-HALF_A_YEAR = 180 * 24 * 3600
 
 
 def is_public(request: web.Request) -> bool:
-    """Whether it was asked at the public address: by its visitor, as a proxy says, or passes on."""
+    """Return True if the request's host is that of the setting `base_url`."""
     public = request.app[SERVICE].settings.base_url
     if public is None:
         return False
@@ -55,17 +30,18 @@ def is_public(request: web.Request) -> bool:
 
 
 def is_secure(request: web.Request) -> bool:
-    """Whether the browser came by HTTPS: to us, to a proxy that says so, or to the public address."""
+    """Return True if the browser uses HTTPS: to us, a proxy that reports it, or the `base_url`."""
     public = request.app[SERVICE].settings.base_url or ""
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
 def check_origin(request: web.Request) -> None:
-    """Raise RequestError `forbidden` where another site's page is behind the request.
+    """Raise RequestError `forbidden` if another site's page sent the request (CSRF).
 
-    A browser says whose page it is: in Origin when it opens a WebSocket or posts, else in Sec-Fetch-Site or Referer. It
-    must be of the host that was asked, of the public address, or listed. A script says nothing and passes. Where a
-    cookie alone says who asks, silence does not do, for it may be a browser's, nor a listed page, which shows a token.
+    A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
+    Referer. It must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
+    passes. If only a cookie identifies the client, an origin is required, and `origins` does not count: pages listed
+    there send a token.
     """
     origin = request.headers.get("Origin")
     if origin is None:
@@ -92,17 +68,16 @@ def check_origin(request: web.Request) -> None:
 
 
 def _origin_of(url: str) -> str:
-    """An address's scheme, host and port; empty where it has none."""
+    """Return the scheme, host and port of a URL, or "" if it has no host."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0].partition("?")[0]
     return f"{scheme}://{host}" if host else ""
 
 
-def allow_origin(request: web.Request) -> dict[str, str]:
-    """What lets a page of a listed origin read the answer, and import a module (CORS); it never carries a cookie.
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """Return the CORS headers that let a page of a listed origin read the response, without cookies.
 
-    Whatever the origin, caches are told that the answer depends on it: a picture is kept for ever, and may have been
-    shown by a page before another one reads it.
+    `Vary: Origin` is always sent: an image is cached without a limit, and pages of several origins may read it.
     """
     origins = request.app[SERVICE].settings.origins
     if not origins:
@@ -110,11 +85,11 @@ def allow_origin(request: web.Request) -> dict[str, str]:
     origin = request.headers.get("Origin", "")
     if _strip_port(origin.lower()) not in origins:
         return {"Vary": "Origin"}
-    return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+    return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED_HEADERS}
 
 
 def _strip_port(origin: str) -> str:
-    """Without the port that its scheme means anyway: browsers leave it out, some proxies write it."""
+    """Remove the default port of an origin's scheme: browsers omit it, but some proxies send it."""
     for scheme, port in (("http://", ":80"), ("https://", ":443")):
         if origin.startswith(scheme):
             return origin.removesuffix(port)
@@ -122,72 +97,11 @@ def _strip_port(origin: str) -> str:
 
 
 @web.middleware
-async def answer_preflight(
+async def preflight_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """A browser asks before a page of a listed origin sends what no form could (CORS)."""
+    """Respond to CORS preflight requests."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return await handler(request)
-    allowed = "Access-Control-Allow-Origin" in allow_origin(request)
-    return web.Response(status=204, headers=PREFLIGHT if allowed else {})
-
-
-def make_security_headers(settings: Settings, inline_style: str, inline_script: str) -> dict[str, str]:
-    """Return the headers of every response: nothing from elsewhere, no framing, no guessing of types.
-
-    Inside a page exactly one style and one script are allowed, these, by their hashes. Pages of other sites may show
-    the pictures only if some are listed.
-    """
-    public = urlsplit(settings.base_url or "")
-    elsewhere = f" {public.scheme}://{public.netloc}" if public.netloc else ""
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'self' {_hash_source(inline_script)}",
-            f"style-src 'self' {_hash_source(inline_style)}",
-            f"img-src 'self'{elsewhere}",
-            "connect-src 'self'",
-            "manifest-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
-    headers = {
-        "Server": f"dog/{__version__}",
-        "Content-Security-Policy": policy,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-        "Permissions-Policy": ", ".join(f"{power}=()" for power in UNUSED),
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
-    }
-    return headers
-
-
-def _hash_source(text: str) -> str:
-    """Return what allows an inline script or style with this text (CSP Level 3, section 2.3.1)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def sends_hsts(settings: Settings) -> bool:
-    """Whether browsers that came to the public address are to come by HTTPS alone from then on: where it is a name.
-
-    By plain HTTP nobody may be told so (RFC 6797, section 7.2), and where there is no public address, the certificate
-    may be one that nobody vouches for, and HTTPS be given up again.
-    """
-    public = urlsplit(settings.base_url or "")
-    host = public.hostname or ""
-    return public.scheme == "https" and not (":" in host or host == "localhost" or host.rpartition(".")[2].isdigit())
-
-
-async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    stricter = response.headers.get("Referrer-Policy")
-    response.headers.update(request.app[SECURITY_HEADERS])
-    if stricter is not None:
-        response.headers["Referrer-Policy"] = stricter
-    if request.app[KEEPS_HTTPS] and is_public(request):
-        response.headers["Strict-Transport-Security"] = f"max-age={HALF_A_YEAR}"
-    response.headers.update(allow_origin(request))
-    if response.status >= 400:
-        response.headers["Cache-Control"] = "no-store"
+    allowed = "Access-Control-Allow-Origin" in cors_headers(request)
+    return web.Response(status=204, headers=PREFLIGHT_HEADERS if allowed else {})

@@ -1,4 +1,4 @@
-"""What cameras there are, and whether they work: `dog check`, `dog cameras`."""
+"""Test the cameras of the settings: `dog check`."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from dog.logs import escape, print_line
 from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, load
 
-__all__ = ["cameras", "check"]
+__all__ = ["check"]
 
 
 @click.command(
@@ -38,34 +38,22 @@ def check(save: Path | None, **flags: str | None) -> None:
         print_line(f"dog: {escape(warning)}")
 
     async def report() -> bool:
-        all_well = True
+        all_work = True
         async for checked in check_cameras(settings):
             click.echo(escape(redact_text(f"{checked.name}: {checked.line}")))
             if checked.image is None:
-                all_well = False
+                all_work = False
             elif save is not None:
-                _keep(checked.image, save, f"{checked.name}.{checked.suffix}")
-        return all_well
+                _save(checked.image, save, f"{checked.name}.{checked.suffix}")
+        return all_work
 
     sys.exit(0 if asyncio.run(report()) else 1)
 
 
-def _keep(image: bytes, folder: Path, name: str) -> None:
+def _save(image: bytes, folder: Path, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(image)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}. Name another folder.") from None
-
-
-@click.command()
-def cameras() -> None:
-    """List the connected cameras and what to write into dog.toml.
-
-    The list includes the sizes and controls of each camera.
-    """
-    from dog.cameras.discovery import describe_devices
-
-    for line in describe_devices():
-        click.echo(escape(line))
