@@ -1,4 +1,4 @@
-"""The entry point of the command, in a module whose name is not used by another project.
+"""The entry point of the command, in a module with a name of its own.
 
 PyPI's package `dog` is another project. In the same environment, it replaces the script `dog`, and its module `dog` can
 hide our package. The script `dog-camera` stays ours, and finds our package all the same.
@@ -12,9 +12,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command. Report an installed package `dog` first: one line on standard error.
+    """Run the command. Warn if PyPI's package `dog` is installed, too.
 
-    Exits with status 1 and one line if that package has replaced files that the command needs, or took them with it.
+    Exit with status 1 and one line if that package has replaced or removed files of ours.
     """
     found = (info for folder in sys.path for info in Path(folder).glob("dog-*.*-info"))
     other = next(found, None)
@@ -29,7 +29,7 @@ def main() -> None:
     try:
         from dog.cli import main as run
         from dog.logs import print_line
-    except Exception:  # half of our files may be there
+    except Exception:  # some of our files may be missing
         if other is None and (Path(__file__).parent / "dog" / "__init__.py").is_file():
             raise
         sys.exit(line or "dog: Files of D.O.G. are missing. Install it again, with pip's option --force-reinstall.")

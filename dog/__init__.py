@@ -1,10 +1,10 @@
-"""D.O.G.: a realtime camera on a web page. A press anywhere, the photo everywhere."""
+"""D.O.G., a realtime camera: one takes a photo, and every viewer sees it."""
 
 __version__ = "0.1.0"
 
 
 def setup_tools_main() -> None:
-    """Run the command. PyPI's package `dog`, another project, replaces our script with one that calls this name."""
+    """Run the command `dog`, if PyPI's package `dog` replaced our script."""
     from dog_camera import main
 
     main()

@@ -1,14 +1,14 @@
-"""Whose an address is: what counts as one client, wherever clients are counted."""
+"""Group client addresses: one IPv4 address, or one IPv6 /64, counts as one client."""
 
 import functools
 import ipaddress
 
-__all__ = ["find_network", "is_here"]
+__all__ = ["client_network", "is_loopback"]
 
 
 @functools.lru_cache(maxsize=4096)
-def find_network(address: str) -> str:
-    """An IPv4 address, or the /64 network that a client of IPv6 has to itself; "" for all that is no address."""
+def client_network(address: str) -> str:
+    """Return the client's IPv4 address or IPv6 /64 network; "" if invalid."""
     parsed = _parse(address)
     if parsed is None or parsed.version == 4:
         return "" if parsed is None else str(parsed)
@@ -16,8 +16,8 @@ def find_network(address: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def is_here(address: str) -> bool:
-    """Whether it is an address that this machine alone has for itself."""
+def is_loopback(address: str) -> bool:
+    """Return True if the address is a loopback address of this computer."""
     parsed = _parse(address)
     return parsed is not None and parsed.is_loopback
 

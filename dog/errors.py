@@ -1,20 +1,20 @@
-"""Everything that goes wrong and is told to somebody, as one tree.
+"""The errors that users and clients see, as one tree.
 
     DogError
     ├── SettingError            a setting is wrong: the start ends with one line and status 2
-    ├── StartError              the surroundings are wrong (port in use, folder not writable): likewise
-    ├── RequestError            a viewer's or a script's mistake, or one it can do nothing about: told to it alone
-    └── CaptureError            a capture that gave no snapshot: told to everybody as the event `failed`
-        ├── CameraTimeout       the camera did not answer within the capture timeout
-        ├── CameraFault         the camera answered, and what it said was an error
-        ├── CameraOffline       the camera is not there
-        ├── CameraBusy          somebody else has the camera
-        ├── BadImage            what the camera left is not a whole picture
+    ├── StartError              the environment is wrong (port in use, folder not writable): likewise
+    ├── RequestError            a request can't be served: sent to its client alone
+    └── CaptureError            a capture failed: published to all viewers as the event `failed`
+        ├── CameraTimeout       the camera did not respond within the capture timeout
+        ├── CameraFault         the camera responded with an error
+        ├── CameraOffline       the camera is not connected, or can't be reached
+        ├── CameraBusy          another program uses the camera
+        ├── BadImage            the camera's image is incomplete or damaged
         ├── StorageFull         no space is left for the snapshot
         └── StorageError        the snapshot could not be saved for another reason
 
-The codes are those of docs/protocol.md. A message names the thing, what was wrong and what to do, fit to show a person;
-it never holds a path or a secret that a viewer should not see: such details go to the log.
+The codes are in docs/protocol.md. A message says what is wrong and what to do about it. It never contains a path or a
+secret that a viewer must not see: such details go to the log.
 """
 
 import shlex
@@ -39,16 +39,16 @@ __all__ = [
 
 
 def install_command(package: str) -> str:
-    """Return the shell command that installs a package for the Python that runs this program."""
+    """Return the shell command that installs a package for this Python."""
     return f"{shlex.quote(sys.executable)} -m pip install {package}"
 
 
 class DogError(Exception):
-    """The root: whatever this service raises on purpose."""
+    """The base class of all errors that D.O.G. raises."""
 
 
 class SettingError(DogError):
-    """A setting is wrong. `str()` is one line: the setting, its source, what was wrong and what would be right."""
+    """A wrong setting. `str()` is one line: setting, source and problem."""
 
     def __init__(self, setting: str, source: str, problem: str) -> None:
         super().__init__(f"{setting} ({source}): {problem}")
@@ -58,11 +58,11 @@ class SettingError(DogError):
 
 
 class StartError(DogError):
-    """The service can't start where it is. `str()` is one line that says what to do."""
+    """The service can't start here. `str()` is one line that says what to do."""
 
 
 class RequestError(DogError):
-    """A request that can't be served; `code` is one of docs/protocol.md's, `retry_after` is in seconds."""
+    """A refused request. `code`: see docs/protocol.md; `retry_after`: seconds."""
 
     def __init__(
         self, code: str, message: str, *, request: str | None = None, retry_after: float | None = None
@@ -75,10 +75,10 @@ class RequestError(DogError):
 
 
 class CaptureError(DogError):
-    """A capture that gave no snapshot.
+    """A failed capture.
 
-    `message` is short and goes to every viewer; `detail` (a program's last words, a path) goes only to the log.
-    `retry_after` is in seconds, once it is known when the next try may be worth it.
+    `message` is short and is sent to every viewer. `detail` (a program's output, a path) goes only to the log.
+    `retry_after` is in seconds; the camera task sets it.
     """
 
     code: ClassVar[str] = "camera_error"
@@ -99,7 +99,7 @@ class CameraFault(CaptureError):
 
 
 class CameraOffline(CaptureError):
-    """`next_try` is how many seconds the driver wants to be left alone, where it knows better than the usual waits."""
+    """The camera is offline. A driver may set `next_try`, the retry delay."""
 
     code = "camera_offline"
     next_try: float | None = None

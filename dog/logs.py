@@ -1,8 +1,8 @@
-"""The log: short lines on standard error, full ones in a file that starts anew at 1 MB and keeps five old ones.
+"""The log: short lines on standard error, full lines in a rotated file.
 
-Whoever logs only puts a record in a queue; one thread writes, so that the event loop never waits for a disk or a
-terminal. A log that can't be written (a full disk, a closed terminal) loses lines and stops nothing. A record is one
-line: control characters in it are escaped, so that nobody can forge another; a traceback keeps its lines, indented.
+A logger only puts a record in a queue. One thread writes, so that the event loop never waits for a disk or a terminal.
+If the log can't be written (a full disk, a closed terminal), lines are lost and the service continues. A record is one
+line: its control characters are escaped, so that it can't forge another line. The lines of a traceback are indented.
 """
 
 import copy
@@ -24,26 +24,26 @@ from dog.protocol import timestamp
 
 __all__ = ["Log", "escape", "print_line", "start_logging"]
 
-FILE_SIZE = 1_000_000
-"""Bytes after which the file starts anew."""
-OLD_FILES = 5
-WAITING_LINES = 10_000
-"""How many records may wait to be written; the terminal can be stopped (Ctrl-S), the memory shall not fill."""
-LAST_LINES = 1.0
-"""Seconds that the last lines have to be written when the log stops."""
+MAX_FILE_BYTES = 1_000_000
+"""Size at which the log file is rotated."""
+MAX_OLD_FILES = 5
+MAX_QUEUED_RECORDS = 10_000
+"""Maximum number of records that wait to be written: a stopped terminal (Ctrl-S) must not fill the memory."""
+FLUSH_TIMEOUT = 1.0
+"""Seconds to write the last lines when the log stops."""
 
-# beside the control characters: what starts a line elsewhere (U+2028, U+2029) and what turns the writing around
+# control characters, line separators (U+2028, U+2029) and marks that change the direction of text
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def escape(text: str) -> str:
-    """The text on one line: every control character as Python writes it, `\\n` or `\\x1b`."""
+    """Return the text with control characters escaped: `\\n`, `\\x1b`."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def print_line(text: str) -> None:
-    """One line to standard error, past every buffer. Where nobody listens any more, nothing happens."""
-    if sys.stderr is None:  # it was closed from the start; descriptor 2 may be anything by now
+    """Write one line to standard error, unbuffered. Do nothing if closed."""
+    if sys.stderr is None:  # closed from the start; descriptor 2 may be another file by now
         return
     line = text.encode("utf-8", "backslashreplace") + b"\n"
     try:
@@ -54,7 +54,7 @@ def print_line(text: str) -> None:
 
 
 class _Queue(QueueHandler):
-    """Makes of each record its finished text, in the thread that logs, and puts it in the queue."""
+    """Queue handler that formats each record in the thread that logs."""
 
     queue: "queue.SimpleQueue[logging.LogRecord]"
     lost = 0
@@ -74,21 +74,21 @@ class _Queue(QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self.queue.qsize() < WAITING_LINES:
+        if self.queue.qsize() < MAX_QUEUED_RECORDS:
             self.queue.put_nowait(record)
         else:
             self.lost += 1
 
 
 class _Writer(QueueListener):
-    """The thread that writes. Its end is bounded: a terminal that is stopped must not keep the process."""
+    """The thread that writes. Its stop has a timeout: a terminal may block."""
 
     ended = False
 
     def stop(self) -> None:
         self.enqueue_sentinel()
         if self._thread is not None:
-            self._thread.join(LAST_LINES)
+            self._thread.join(FLUSH_TIMEOUT)
             self.ended = not self._thread.is_alive()
 
 
@@ -100,13 +100,13 @@ class _FileFormatter(logging.Formatter):
 
 
 class _File(RotatingFileHandler):
-    """Says once on standard error that it can't write, and once that it can again."""
+    """The rotated log file. It reports once if writes fail or work again."""
 
     broken = False
     _failed = False
 
     def _open(self) -> TextIOWrapper:
-        """Not for everybody on the computer to read."""
+        """Open the file, without access for other users of the computer."""
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
@@ -115,22 +115,22 @@ class _File(RotatingFileHandler):
         super().emit(record)
         if self.broken and not self._failed:
             self.broken = False
-            print_line(f"dog: the log file {escape(self.baseFilename)} is written again")
+            print_line(f"dog: the log file {escape(self.baseFilename)} can be written again")
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True
         if not self.broken:
             self.broken = True
             reason = sys.exc_info()[1]
-            print_line(f"dog: the log file {escape(self.baseFilename)} can't be written, lines are lost: {reason}")
+            print_line(f"dog: the log file {escape(self.baseFilename)} can't be written, and lines are lost: {reason}")
 
     def close(self) -> None:
-        with suppress(OSError):  # what was to be flushed is lost, and that has been said
+        with suppress(OSError):  # unflushed lines are lost, and that was reported
             super().close()
 
 
 class _NoLock:
-    """A lock that never keeps anybody waiting."""
+    """A lock that never blocks."""
 
     def acquire(self) -> None:
         pass
@@ -146,7 +146,7 @@ class _NoLock:
 
 class _Terminal(logging.Handler):
     def createLock(self) -> None:
-        self.lock = _NoLock()  # type: ignore[assignment]  # one thread writes; where it is stuck, nobody waits for it
+        self.lock = _NoLock()  # type: ignore[assignment]  # only one thread writes; if it blocks, no other waits
 
     def filter(self, record: logging.LogRecord) -> bool:
         return getattr(record, "terminal", True)
@@ -156,32 +156,32 @@ class _Terminal(logging.Handler):
 
 
 class Log:
-    """The running log; `stop` (or leaving the context) writes what waits and gives the root logger back as it was."""
+    """The running log. `stop` writes queued records and resets root's level."""
 
     def __init__(self, handlers: list[logging.Handler], level: int) -> None:
         self._root = logging.getLogger()
-        self._before = self._root.level
+        self._previous_level = self._root.level
         self._handlers = handlers
         self.handler = _Queue(queue.SimpleQueue())
         self._writer = _Writer(self.handler.queue, *handlers)
         self._writer.start()
         self._root.addHandler(self.handler)
         self._root.setLevel(level)
-        logging.getLogger("PIL").setLevel(logging.INFO)  # at debug it tells every chunk of every picture
+        logging.getLogger("PIL").setLevel(logging.INFO)  # at debug it logs every chunk of every image
 
     def stop(self) -> None:
-        """Write what waits, for at most a second, and close the file. Can be called again."""
+        """Write queued records, for at most a second, and close. Can be repeated."""
         if self.handler not in self._root.handlers:
             return
         self._root.removeHandler(self.handler)
-        self._root.setLevel(self._before)
+        self._root.setLevel(self._previous_level)
         self._writer.stop()
         if not self._writer.ended:
             return
         for handler in self._handlers:
             handler.close()
         if self.handler.lost:
-            print_line(f"dog: {self.handler.lost} lines of the log were lost, nothing took them")
+            print_line(f"dog: {self.handler.lost} lines of the log were lost, because they were written too slowly")
 
     def __enter__(self) -> Self:
         return self
@@ -193,16 +193,16 @@ class Log:
 
 
 def start_logging(file: Path | None, level: str) -> Log:
-    """Log from now on to standard error and, where one is given, to the file, from this level on (`info`).
+    """Log to standard error and to the file, if any, from this level on.
 
-    A record with `extra={"terminal": False}` goes to the file only: its line is on the terminal already. Raises OSError
-    where the file can't be opened; nothing is started then.
+    A record with `extra={"terminal": False}` goes only to the file, because its line is already on the terminal. Raise
+    OSError, and start nothing, if the file can't be opened.
     """
     handlers: list[logging.Handler] = [_Terminal()]
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
     if file is not None:
         handlers.append(
-            _File(file, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8", errors="backslashreplace")
+            _File(file, maxBytes=MAX_FILE_BYTES, backupCount=MAX_OLD_FILES, encoding="utf-8", errors="backslashreplace")
         )
         handlers[1].setFormatter(_FileFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     return Log(handlers, logging.getLevelName(level.upper()))

@@ -1,7 +1,7 @@
-"""What can be measured from outside: Prometheus' numbers, each under the name and in the unit that GET /metrics shows.
+"""The Prometheus metrics of GET /metrics, which docs/metrics.md explains.
 
-One registry a service, no global one. Whoever does a thing counts it here; docs/metrics.md says what each means.
-Every series is there from the first scrape on: one that appears with its first event hides that event from `rate()`.
+Each service has its own registry. Every series exists from the first scrape: if a series appeared with its first
+event, `rate()` would miss that event.
 """
 
 import asyncio
@@ -31,28 +31,28 @@ DropReason = Literal["slow", "silent"]
 
 CAPTURE_OUTCOMES = ("ready", *sorted({error.code for error in CaptureError.__subclasses__()}))
 
-QUICK = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-"""Seconds: the fan-out to one viewer takes some microseconds, to ten thousand some fifty milliseconds."""
-SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
-"""Seconds: a camera that is open takes a tenth, one that has to warm up some seconds."""
-LOOP_INTERVAL = 1.0
-"""Seconds between two looks at how late the event loop is."""
+FAST_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Histogram buckets in seconds. A fan-out takes microseconds for one viewer, about 50 ms for ten thousand."""
+SLOW_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
+"""Histogram buckets in seconds. A capture takes 0.1 s with an open camera, seconds with one that warms up."""
+LOOP_CHECK_INTERVAL = 1.0
+"""Seconds between two measurements of the event loop's lag."""
 
 
 class Metrics:
-    """All numbers of one service."""
+    """All metrics of one service."""
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
         self._rendering = asyncio.Lock()
-        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, of no use
         ProcessCollector(registry=registry)
         Info("dog_build", "The build that runs.", registry=registry).info(
             {"version": version, "python": platform.python_version()}
         )
         self.presses = Counter(
             "dog_presses_total",
-            "Presses by what became of them: started, joined, queued or cached.",
+            "Presses by outcome: started, joined, queued or cached.",
             ("camera", "outcome"),
             registry=registry,
         )
@@ -66,67 +66,67 @@ class Metrics:
             "dog_capture_duration_seconds",
             "From capturing to ready or failed.",
             ("camera",),
-            buckets=SLOW,
+            buckets=SLOW_BUCKETS,
             registry=registry,
         )
         self.camera_up = Gauge(
-            "dog_camera_up", "1 while the camera is there, 0 while it is offline.", ("camera",), registry=registry
+            "dog_camera_up", "1 while the camera is online, 0 while it is offline.", ("camera",), registry=registry
         )
         self.preview_watchers = Gauge(
-            "dog_preview_watchers", "Who watches a camera's live view now.", ("camera",), registry=registry
+            "dog_preview_watchers", "Clients of a camera's live view.", ("camera",), registry=registry
         )
-        self.viewers = Gauge("dog_viewers", "Viewers that are watching now.", registry=registry)
+        self.viewers = Gauge("dog_viewers", "Connected viewers.", registry=registry)
         self.viewers_dropped = Counter(
             "dog_viewers_dropped_total",
-            "Viewers cut off because they did not read (slow), or said nothing for too long (silent).",
+            "Viewers dropped because they did not read (slow), or sent nothing for too long (silent).",
             ("reason",),
             registry=registry,
         )
         self.resumes = Counter(
             "dog_resumes_total",
-            "Viewers that came back with a cursor, by whether all that they missed could be replayed.",
+            "Viewers that resumed with a cursor; recovered: all missed events could be replayed.",
             ("recovered",),
             registry=registry,
         )
         self.fanout = Histogram(
             "dog_fanout_duration_seconds",
-            "How long it took to hand one event to all viewers.",
-            buckets=QUICK,
+            "Time to send one event to all viewers.",
+            buckets=FAST_BUCKETS,
             registry=registry,
         )
         self.event_lag = Histogram(
             "dog_event_lag_seconds",
-            "How long viewers whose line was full took to have everything again.",
-            buckets=SLOW,
+            "Time that viewers with a full send buffer took to catch up.",
+            buckets=SLOW_BUCKETS,
             registry=registry,
         )
         self.loop_lag = Histogram(
             "dog_loop_lag_seconds",
-            "How late the event loop came to a timer, looked at once a second.",
-            buckets=QUICK,
+            "Delay of a timer in the event loop, measured once a second.",
+            buckets=FAST_BUCKETS,
             registry=registry,
         )
         self.connections = Gauge("dog_connections", "Open connections, viewers among them.", registry=registry)
         self.requests_waiting = Gauge(
-            "dog_requests_waiting", "Requests that wait, since their client has too many already.", registry=registry
+            "dog_requests_waiting", "Requests that wait because their client has too many already.", registry=registry
         )
         self.connections_refused = Counter(
             "dog_connections_refused_total",
-            "Refused requests: too many in all (total) or of one client (address), a head that was too large"
-            " (head_too_big) or took too long (head_timeout).",
+            "Refused requests: too many in total (total) or from one client (address), or a request head that was too"
+            " large (head_too_big) or too slow (head_timeout).",
             ("reason",),
             registry=registry,
         )
-        self.snapshots = Gauge("dog_snapshots", "Snapshots that are kept.", registry=registry)
+        self.snapshots = Gauge("dog_snapshots", "Snapshots in the album.", registry=registry)
         self.snapshots_bytes = Gauge(
-            "dog_snapshots_bytes", "Bytes of the kept pictures, without their thumbnails.", registry=registry
+            "dog_snapshots_bytes", "Bytes of all snapshots, without their thumbnails.", registry=registry
         )
         self.snapshots_removed = Counter(
-            "dog_snapshots_removed", "Snapshots that were deleted, or made room.", ["reason"], registry=registry
+            "dog_snapshots_removed", "Snapshots removed by users or retention.", ["reason"], registry=registry
         )
         self.clock_trusted = Gauge(
             "dog_clock_trusted",
-            "1, or 0 while the clock is in doubt and nothing is deleted because of its age.",
+            "1, or 0 while the clock is in doubt and no snapshot is deleted because of its age.",
             registry=registry,
         )
         for reason in get_args(Removal):
@@ -139,7 +139,7 @@ class Metrics:
             self.connections_refused.labels(refused)
 
     def add_camera(self, name: str, is_up: Callable[[], bool], count_watchers: Callable[[], int]) -> None:
-        """Begin the series of one camera. What is asked for is asked at each scrape, in a thread."""
+        """Create a camera's series. Each scrape calls the functions in a thread."""
         for press in get_args(Outcome):
             self.presses.labels(name, press)
         for capture in CAPTURE_OUTCOMES:
@@ -149,17 +149,17 @@ class Metrics:
         self.preview_watchers.labels(name).set_function(count_watchers)
 
     async def watch_loop(self, clock: Callable[[], float]) -> None:
-        """Look for ever at how late the event loop is, by a clock in seconds."""
+        """Measure the event loop's lag until cancelled, by a clock in seconds."""
         while True:
-            due = clock() + LOOP_INTERVAL
-            await asyncio.sleep(LOOP_INTERVAL)
+            due = clock() + LOOP_CHECK_INTERVAL
+            await asyncio.sleep(LOOP_CHECK_INTERVAL)
             self.loop_lag.observe(max(0.0, clock() - due))
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """All numbers in the format that an Accept header asks for, and its content type.
+        """Return all metrics in the Accept header's format, and its content type.
 
-        In a thread, as counting ten thousand descriptors takes the system more than ten milliseconds; one at a time,
-        as a fan-out shares the interpreter with it.
+        They are rendered in a thread, because counting ten thousand descriptors takes more than 10 ms. Only one
+        rendering runs at a time, because it shares the interpreter with the fan-out.
         """
         encode, content_type = _choose_format(accept)
         async with self._rendering:
@@ -167,8 +167,8 @@ class Metrics:
 
 
 def _choose_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """The format of OpenMetrics where it is asked for, else Prometheus' own."""
+    """Return the encoder: OpenMetrics if Accept asks for it, else Prometheus."""
     try:
         return choose_encoder(accept)
-    except TypeError:  # it compares the version that is asked for, which is no number here
+    except TypeError:  # the header's version is not a number
         return generate_latest, CONTENT_TYPE_PLAIN_0_0_4

@@ -1,7 +1,7 @@
-"""What is said: the requests, replies and events of dog.v1 (docs/protocol.md), from JSON and to it.
+"""The protocol dog.v1: requests, replies and events (docs/protocol.md).
 
-Each message is a frozen struct whose `type` is its tag on the wire. Fields that a side does not know are ignored;
-fields that have nothing to say are left out. Nothing here does I/O or knows the time.
+Each message is a frozen struct whose `type` is its tag on the wire. Unknown fields are ignored; fields with their
+default value are omitted. No function does I/O or reads the clock.
 """
 
 import datetime as dt
@@ -15,9 +15,9 @@ from msgspec import Meta, Struct
 from dog.errors import RequestError
 
 __all__ = [
+    "FIELD_RULES",
+    "MAX_REQUEST_LENGTH",
     "PROTOCOL",
-    "REQUEST_LENGTH",
-    "RIGHT",
     "Auth",
     "CameraChanged",
     "CameraState",
@@ -56,21 +56,21 @@ PROTOCOL = "dog.v1"
 CameraState = Literal["idle", "capturing", "cooling", "offline"]
 Outcome = Literal["started", "joined", "queued", "cached"]
 Removal = Literal["deleted", "retention"]
-"""Why snapshots went: somebody deleted them, or they made room."""
+"""Why snapshots were removed: by a user, or by retention."""
 Role = Literal["view", "capture", "manage"]
-"""What somebody may do; each holds the ones before it."""
-REQUEST_LENGTH = 128
-RequestKey = Annotated[str, Meta(max_length=REQUEST_LENGTH)]
-"""Chosen by the viewer, at random: it is the same request for whoever says it again. A UUID has 36 characters."""
+"""Each role includes the rights of those before it."""
+MAX_REQUEST_LENGTH = 128
+RequestKey = Annotated[str, Meta(max_length=MAX_REQUEST_LENGTH)]
+"""Idempotency key, chosen by the client at random: a repeated key is the same request. A UUID has 36 characters."""
 MaxAge = Annotated[float, Meta(ge=0)]
-"""Seconds."""
+"""Maximum age of a snapshot, in seconds."""
 
 
 class Message(Struct, tag_field="type", omit_defaults=True, frozen=True, kw_only=True):
     """One WebSocket message, one JSON object with a `type`."""
 
 
-# ---- from the viewer
+# ---- requests of viewers
 
 
 class Capture(Message, frozen=True, kw_only=True, tag="capture"):
@@ -96,14 +96,14 @@ class Ping(Message, frozen=True, kw_only=True, tag="ping"):
 Request = Capture | Resume | Auth | Ping
 
 
-# ---- what both the push and HTTP say of a snapshot
+# ---- a snapshot, on the push and over HTTP
 
 
 class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """What was found when a camera's frames were looked at.
+    """Result of the inspection of a camera's frames.
 
-    `verdict` is of the picture itself, `brightness` its mean from 0 to 1; `retaken` is how many frames were let go
-    before it, and `found` what was found on those: `damaged` (cut off, mostly), `black`, `frozen`.
+    `verdict` and `brightness` (mean, 0 to 1) are of the snapshot's own frame. `retaken` is the number of frames that
+    were rejected before it, and `found` has the reasons: `damaged` (mostly truncated), `black`, `frozen`.
     """
 
     verdict: Literal["good", "black"]
@@ -113,9 +113,9 @@ class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A snapshot as it is told: `snapshot` is its id; sizes are in pixels and bytes.
+    """Description of a snapshot. `snapshot` is its id, `bytes` its size.
 
-    `exposure` is its time in seconds, where the driver knows it; `sha256` is of the file as it was saved.
+    `exposure` is in seconds, if the driver knows it. `sha256` is the hash of the saved file.
     """
 
     camera: str
@@ -138,7 +138,7 @@ class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class Numbered(Message, frozen=True, kw_only=True):
-    """What the events but Ready share. Whoever publishes one leaves `seq` and `cursor` to the hub."""
+    """Fields of all events except Ready. The hub sets `seq` and `cursor`."""
 
     seq: int = 0
     cursor: str = ""
@@ -151,7 +151,7 @@ class Capturing(Numbered, frozen=True, kw_only=True, tag="capturing"):
 
 
 class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):
-    """A new snapshot: all that SnapshotBody says, numbered. (It can't inherit from Numbered too: slots forbid it.)"""
+    """A new snapshot: SnapshotBody as an event. (Slots forbid two bases.)"""
 
     seq: int = 0
     cursor: str = ""
@@ -171,7 +171,7 @@ class CameraChanged(Numbered, frozen=True, kw_only=True, tag="camera"):
 
 
 class Removed(Numbered, frozen=True, kw_only=True, tag="removed"):
-    """Snapshots of one camera that are gone: at most 100 of their ids."""
+    """Removed snapshots of one camera: at most 100 ids."""
 
     snapshots: list[str]
     reason: Removal
@@ -184,10 +184,10 @@ Event = Capturing | Ready | Failed | CameraChanged | Removed
 
 
 class CameraStatus(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """One camera as it is now.
+    """The current status of a camera.
 
-    `dead_time` is in seconds; `ready_at` is when the next exposure may begin; `capture` is the running one's number;
-    `since` and `reason` are there while it is offline; `preview` is true where GET /preview.mjpg shows it.
+    `dead_time` is in seconds. `ready_at` is when the next exposure may begin. `capture` is the number of the running
+    capture. `since` and `reason` are set while it is offline. `preview` is true if GET /preview.mjpg shows it.
     """
 
     name: str
@@ -212,7 +212,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     cameras: list[CameraStatus]
     viewers: int
     role: Role | None = None
-    """A server always says it; one of before there were roles does not."""
+    """Always set, except by old servers without roles."""
 
 
 class Reply(Message, frozen=True, kw_only=True, tag="reply"):
@@ -239,7 +239,7 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
 
 
 class Viewers(Message, frozen=True, kw_only=True, tag="viewers"):
-    """How many are watching; not numbered."""
+    """The number of viewers; not a numbered event."""
 
     count: int
 
@@ -249,7 +249,7 @@ class Viewers(Message, frozen=True, kw_only=True, tag="viewers"):
 encode = msgspec.json.Encoder().encode
 _decode: Callable[[str], Request] = msgspec.json.Decoder(Request).decode
 _decode_anything = msgspec.json.Decoder(dict[str, Any]).decode
-RIGHT = {
+FIELD_RULES = {
     "before": "`before` must be the id of a snapshot.",
     "camera": "`camera` must be the name of a camera, as text.",
     "cursor": "`cursor` must be the cursor of an event, as text.",
@@ -259,64 +259,64 @@ RIGHT = {
     "name": "`name` must be your name, as text.",
     "password": "`password` must be text.",
     "pinned": "`pinned` must be yes or no.",
-    "request": f"`request` must be text of at most {REQUEST_LENGTH} characters.",
+    "request": f"`request` must be text of at most {MAX_REQUEST_LENGTH} characters.",
     "token": "`token` must be text.",
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
 }
-"""What each field that somebody else fills in has to be."""
+"""Error messages for fields that clients send: what each must be."""
 _REQUEST_TYPES = ("capture", "resume", "auth", "ping")
 
 
 def parse_request(text: str) -> Request:
-    """What a viewer said.
+    """Parse a viewer's request.
 
-    Raises RequestError: `bad_json`, `unknown_type` or `bad_message`, with the viewer's `request` where it gave one.
+    Raise RequestError `bad_json`, `unknown_type` or `bad_message`, with the viewer's `request`, if any.
     """
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        raise _explain(text, explain_mismatch(error)) from None
+        raise _request_error(text, explain_mismatch(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RequestError("bad_json", f"The message is not valid JSON: {error}. Send a JSON object.") from None
 
 
-def _explain(text: str, problem: str) -> RequestError:
-    """Why JSON that parses is no request of ours."""
+def _request_error(text: str, problem: str) -> RequestError:
+    """Return the error for JSON that parses, but is not a valid request."""
     try:
-        said = _decode_anything(text)
+        fields = _decode_anything(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         if text.lstrip().startswith("{"):
             return RequestError("bad_message", problem)
         return RequestError("bad_message", 'The message is not a JSON object. Send one such as {"type":"capture"}.')
-    key = said.get("request")
-    request = key if isinstance(key, str) and len(key) <= REQUEST_LENGTH else None
-    known = ", ".join(_REQUEST_TYPES)
-    match said.get("type"):
+    key = fields.get("request")
+    request = key if isinstance(key, str) and len(key) <= MAX_REQUEST_LENGTH else None
+    types = ", ".join(_REQUEST_TYPES)
+    match fields.get("type"):
         case None:
-            return RequestError("bad_message", f"The message has no `type`. Send one of: {known}.", request=request)
+            return RequestError("bad_message", f"The message has no `type`. Send one of: {types}.", request=request)
         case str(kind) if kind not in _REQUEST_TYPES:
             return RequestError(
-                "unknown_type", f"The message type {kind[:40]!r} is unknown. Send one of: {known}.", request=request
+                "unknown_type", f"The message type {kind[:40]!r} is unknown. Send one of: {types}.", request=request
             )
     return RequestError("bad_message", problem, request=request)
 
 
 def explain_mismatch(error: msgspec.ValidationError) -> str:
-    """What would have been right, in words for whoever wrote it."""
+    """Return a message for the client that says what the wrong field must be."""
     field = re.search(r"\$\.(\w+)", str(error))
-    return RIGHT.get(field[1], f"{error}.") if field else f"{error}."
+    return FIELD_RULES.get(field[1], f"{error}.") if field else f"{error}."
 
 
 def timestamp(moment: dt.datetime) -> str:
-    """An aware datetime as the wire has it: RFC 3339 in UTC with milliseconds, `2026-11-22T11:14:38.123Z`."""
+    """Format an aware datetime (RFC 3339, UTC): `2026-11-22T11:14:38.123Z`."""
     return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> dt.datetime:
-    """The other way, aware and in UTC. Raises ValueError for what is not RFC 3339 or has no offset."""
+    """Parse RFC 3339 with an offset to a datetime in UTC, or raise ValueError."""
     try:
         moment: dt.datetime = msgspec.convert(text, Annotated[dt.datetime, Meta(tz=True)])
     except msgspec.ValidationError as error:
-        raise ValueError(f"{text!r} is not a time in RFC 3339") from error
+        raise ValueError(f"{text!r} is not a time in RFC 3339 with an offset") from error
     return moment.astimezone(dt.UTC)

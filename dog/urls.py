@@ -1,21 +1,21 @@
-"""Where things are on the web: the addresses that events, pages and replies give away.
+"""URLs of snapshots, share links and captures, for events and pages.
 
-With a public address (the setting `base_url`) they are absolute, else absolute paths on whatever host was asked.
+With the setting `base_url` they are absolute URLs, else absolute paths on the request's host.
 """
 
 from dog.protocol import SnapshotBody, timestamp
 from dog.snapshots import Snapshot
 
-__all__ = ["Links"]
+__all__ = ["UrlBuilder"]
 
 
-class Links:
-    """The addresses below `base_url`, which has no trailing slash; None is the asked host's root."""
+class UrlBuilder:
+    """Builder of URLs below `base_url` (no trailing slash); None: the host."""
 
     def __init__(self, base_url: str | None) -> None:
         self._base = base_url or ""
 
-    def picture(self, snapshot: Snapshot) -> str:
+    def image(self, snapshot: Snapshot) -> str:
         return f"{self._base}/snapshots/{snapshot.id}.{snapshot.suffix}"
 
     def thumbnail(self, snapshot: Snapshot) -> str:
@@ -24,20 +24,20 @@ class Links:
     def page(self, snapshot: Snapshot) -> str:
         return f"{self._base}/snapshots/{snapshot.id}"
 
-    def shared(self, token: str) -> str:
-        """The page of a photo for whoever was given the link with this token."""
+    def share_link(self, token: str) -> str:
+        """Return the URL of a share link, by its token."""
         return f"{self._base}/shared/{token}"
 
     def capture(self, number: int) -> str:
         return f"{self._base}/api/captures/{number}"
 
     def describe(self, snapshot: Snapshot) -> SnapshotBody:
-        """The snapshot as viewers and scripts are told of it."""
+        """Describe a snapshot, with its URLs, for events, pages and the API."""
         return SnapshotBody(
             camera=snapshot.camera,
             capture=snapshot.capture,
             snapshot=snapshot.id,
-            url=self.picture(snapshot),
+            url=self.image(snapshot),
             page=self.page(snapshot),
             thumbnail=self.thumbnail(snapshot),
             captured_at=timestamp(snapshot.captured_at),

@@ -1,4 +1,4 @@
-"""The log: its form, that nobody can forge a line, that it rotates, and that it never stops anything."""
+"""The log: its format, escaping, rotation, and that a failure to write stops nothing."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.logs import FILE_SIZE, OLD_FILES, WAITING_LINES, escape, start_logging
+from dog.logs import MAX_FILE_BYTES, MAX_OLD_FILES, MAX_QUEUED_RECORDS, escape, start_logging
 from tests.support.server_process import ROOT, clean_environment
 
 log = logging.getLogger("dog.tests")
@@ -41,7 +41,7 @@ def run_script(script: str, *arguments: object) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_a_line_is_short_on_the_terminal_and_full_in_the_file(
+def test_log_lines_are_short_on_the_terminal_and_full_in_the_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "server.log"
@@ -58,16 +58,16 @@ def test_a_line_is_short_on_the_terminal_and_full_in_the_file(
     )
 
 
-def test_nobody_can_forge_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_can_not_forge_a_log_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "server.log"
     with start_logging(file, "info"):
-        log.info("a viewer said %s", FORGED)
+        log.info("a viewer sent %s", FORGED)
     for text in (file.read_text(), capfd.readouterr().err):
         assert text.count("\n") == len(text.splitlines()) == 1
         assert text.endswith(r"a\n2026-11-22T11:14:38.123Z INFO dog.cli forged\r\x1b[2J\x00\x85\u2028\u202eb\tc" + "\n")
 
 
-def test_what_needs_no_escaping_is_left_as_it_is() -> None:
+def test_other_characters_are_not_escaped() -> None:
     assert escape("Schäferhund \\n 犬 🐕") == "Schäferhund \\n 犬 🐕"
 
 
@@ -89,16 +89,16 @@ def test_a_traceback_keeps_its_lines_and_can_not_forge_one(tmp_path: Path, capfd
         assert last.endswith("and on")
 
 
-def test_a_level_hides_what_is_below_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for level, said in (("debug", "deiwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")):
+def test_a_log_level_hides_lower_levels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for level, output in (("debug", "deiwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")):
         with start_logging(None, level):
             for letter, number in (("d", 10), ("e", 40), ("i", 20), ("w", 30), ("e", 40)):
                 log.log(number, letter)
-        heard = "".join(sorted(line[-1] for line in capfd.readouterr().err.splitlines()))
-        assert heard == "".join(sorted(said + "e" * (level != "debug")))
+        lines = "".join(sorted(line[-1] for line in capfd.readouterr().err.splitlines()))
+        assert lines == "".join(sorted(output + "e" * (level != "debug")))
 
 
-def test_a_record_may_be_for_the_file_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_record_may_be_for_the_log_file_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "server.log"
     with start_logging(file, "info"):
         log.info("once", extra={"terminal": False})
@@ -106,35 +106,35 @@ def test_a_record_may_be_for_the_file_alone(tmp_path: Path, capfd: pytest.Captur
     assert file.read_text().count("once") == 1
 
 
-def test_without_a_file_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_log_file_is_made_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with start_logging(None, "info"):
         log.info("hello")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_can_not_be_opened_is_an_error_and_starts_nothing(tmp_path: Path) -> None:
+def test_a_log_file_that_can_not_be_opened_raises_and_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         start_logging(tmp_path, "info")
     with pytest.raises(FileNotFoundError):
         start_logging(tmp_path / "nowhere" / "server.log", "info")
 
 
-def test_the_file_starts_anew_at_its_size_and_five_old_ones_are_kept(tmp_path: Path) -> None:
+def test_the_log_file_is_rotated_and_five_old_files_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
-    lines = FILE_SIZE * (OLD_FILES + 2) // 1000
-    assert lines < WAITING_LINES
+    lines = MAX_FILE_BYTES * (MAX_OLD_FILES + 2) // 1000
+    assert lines < MAX_QUEUED_RECORDS
     with start_logging(file, "debug"):
         for number in range(lines):
             log.debug("%d %s", number, "x" * 950, extra={"terminal": False})
-    files = [file, *(tmp_path / f"server.log.{number}" for number in range(1, OLD_FILES + 1))]
+    files = [file, *(tmp_path / f"server.log.{number}" for number in range(1, MAX_OLD_FILES + 1))]
     assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert all(0 < each.stat().st_size <= FILE_SIZE for each in files)
+    assert all(0 < each.stat().st_size <= MAX_FILE_BYTES for each in files)
     numbers = [int(line.split()[3]) for each in reversed(files) for line in each.read_text().splitlines()]
     assert numbers == list(range(numbers[0], lines))
 
 
-def test_it_goes_on_in_a_file_that_is_there(tmp_path: Path) -> None:
+def test_an_existing_log_file_is_appended_to(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
     for text in ("one", "two"):
         with start_logging(file, "info"):
@@ -142,19 +142,19 @@ def test_it_goes_on_in_a_file_that_is_there(tmp_path: Path) -> None:
     assert [line.split()[-1] for line in file.read_text().splitlines()] == ["one", "two"]
 
 
-def test_a_full_disk_is_told_once_and_stops_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_once_and_stops_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with start_logging(Path("/dev/full"), "info"):
         for number in range(3):
             log.info("line %d", number)
-    said = capfd.readouterr().err.splitlines()
-    assert [line[-6:] for line in said if "INFO" in line] == ["line 0", "line 1", "line 2"]
-    assert [line for line in said if "INFO" not in line] == [
-        "dog: the log file /dev/full can't be written, lines are lost: [Errno 28] No space left on device"
+    output = capfd.readouterr().err.splitlines()
+    assert [line[-6:] for line in output if "INFO" in line] == ["line 0", "line 1", "line 2"]
+    assert [line for line in output if "INFO" not in line] == [
+        "dog: the log file /dev/full can't be written, and lines are lost: [Errno 28] No space left on device"
     ]
 
 
-def test_a_disk_with_room_again_is_written_again(tmp_path: Path) -> None:
-    """The room is this process's limit to the size of a file, which is lifted when the log has said that it is full."""
+def test_the_log_file_is_written_again_when_the_disk_has_space(tmp_path: Path) -> None:
+    """The disk is full by a limit of the file size, which is removed once the log has reported it."""
     script = """
 import logging, os, resource, sys
 from pathlib import Path
@@ -163,41 +163,41 @@ log = logging.getLogger("dog.tests")
 inside, outside = os.pipe()
 errors = os.dup(2)
 os.dup2(outside, 2)
-def hear(text):
-    said = b""
-    while text not in said:
-        said += os.read(inside, 4096)
-    os.write(errors, said)
+def read_until(text):
+    output = b""
+    while text not in output:
+        output += os.read(inside, 4096)
+    os.write(errors, output)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
 with start_logging(Path(sys.argv[1]), "info"):
     log.info("first %s", "x" * 100)
     log.info("second")
-    hear(b"second")
+    read_until(b"second")
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     log.info("third")
-    hear(b"again")
+    read_until(b"again")
 """
     file = tmp_path / "server.log"
-    status, _, said = run_script(script, file)
-    assert status == 0, said
-    own = [line for line in said.splitlines() if line.startswith("dog:")]
+    status, _, output = run_script(script, file)
+    assert status == 0, output
+    own = [line for line in output.splitlines() if line.startswith("dog:")]
     assert own == [
-        f"dog: the log file {file} can't be written, lines are lost: [Errno 27] File too large",
-        f"dog: the log file {file} is written again",
+        f"dog: the log file {file} can't be written, and lines are lost: [Errno 27] File too large",
+        f"dog: the log file {file} can be written again",
     ]
     assert "third" in file.read_text()
 
 
-def test_a_terminal_that_takes_nothing_stops_neither_the_service_nor_its_end() -> None:
-    """Nobody reads the pipe that is standard error, as with Ctrl-S; far more lines than may wait are logged."""
+def test_a_blocked_terminal_stops_neither_the_service_nor_its_shutdown() -> None:
+    """Standard error is a pipe that is not read (as with Ctrl-S), and more lines are logged than fit the queue."""
     script = """
 import logging
-from dog.logs import WAITING_LINES, start_logging
+from dog.logs import MAX_QUEUED_RECORDS, start_logging
 running = start_logging(None, "info")
-for number in range(2 * WAITING_LINES):
+for number in range(2 * MAX_QUEUED_RECORDS):
     logging.info("%s", "x" * 100)
-print(running.handler.queue.qsize() <= WAITING_LINES, running.handler.lost > 0, flush=True)
+print(running.handler.queue.qsize() <= MAX_QUEUED_RECORDS, running.handler.lost > 0, flush=True)
 running.stop()
 print("stopped")
 """
@@ -209,7 +209,7 @@ print("stopped")
         assert process.wait(10) == 0
 
 
-def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+def test_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     script = """
 import logging, sys
 from pathlib import Path
@@ -237,8 +237,8 @@ with start_logging(Path(sys.argv[1]), "info"):
     assert file.read_text().endswith("the end\n")
 
 
-def test_a_standard_error_that_was_never_open_is_not_mistaken_for_another_file(tmp_path: Path) -> None:
-    """Descriptor 2 is closed at the start, so that the next file to be opened gets this number."""
+def test_a_closed_standard_error_is_not_confused_with_another_file(tmp_path: Path) -> None:
+    """Descriptor 2 is closed at the start, so that the next opened file gets this number."""
     script = """
 import logging, os, sys
 from pathlib import Path

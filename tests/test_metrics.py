@@ -1,4 +1,4 @@
-"""GET /metrics: each number moves when it should, by as much as it should, and docs/metrics.md says what there is."""
+"""GET /metrics: each metric changes by the right amount, and docs/metrics.md lists them all."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ from dog.errors import BadImage, CameraBusy, CameraFault, CameraTimeout, Capture
 from dog.metrics import Metrics
 from dog.protocol import Capturing, Outcome, timestamp
 from dog.push import hub as hub_module
-from dog.push.hub import SILENCE
+from dog.push.hub import SILENCE_TIMEOUT
 from dog.snapshots import SnapshotStore
 from dog.web.connections.refusals import Reason
 from tests.conftest import Run, Serve
@@ -44,16 +44,14 @@ DOCS = (ROOT / "docs" / "metrics.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 PROMTOOL = shutil.which("promtool", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
 
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool; it is in Debian's package prometheus")
-needs_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="the numbers of the process are read from Linux' /proc"
-)
+requires_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool; it is in Debian's package prometheus")
+requires_linux = pytest.mark.skipif(sys.platform != "linux", reason="process metrics are read from Linux' /proc")
 
-Numbers = dict[str, float]
-"""Each series by its name and labels, as Prometheus writes it."""
+MetricValues = dict[str, float]
+"""Values of series by name and labels, as Prometheus writes them."""
 
 
-def parse(text: str) -> Numbers:
+def parse(text: str) -> MetricValues:
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -68,19 +66,19 @@ async def read_text(running: Running) -> str:
         return await answer.text()
 
 
-async def read_numbers(running: Running) -> Numbers:
+async def read_numbers(running: Running) -> MetricValues:
     return parse(await read_text(running))
 
 
-def changes(before: Numbers, after: Numbers) -> Numbers:
-    """What has been counted in between; of histograms the number of observations."""
-    assert before.keys() == after.keys(), "a series came or went"
+def changes(before: MetricValues, after: MetricValues) -> MetricValues:
+    """Return what was counted in between; for histograms, the number of observations."""
+    assert before.keys() == after.keys(), "a series was added or removed"
     moved = {name: after[name] - before[name] for name in before if after[name] != before[name]}
-    passing = re.compile(r"dog_loop_lag|process_|\w+_(bucket|sum)\b")
-    return {name: change for name, change in moved.items() if not passing.match(name)}
+    excluded = re.compile(r"dog_loop_lag|process_|\w+_(bucket|sum)\b")
+    return {name: change for name, change in moved.items() if not excluded.match(name)}
 
 
-async def test_one_press_is_counted_once_wherever_it_passes(run: Run) -> None:
+async def test_one_capture_request_changes_each_metric_once(run: Run) -> None:
     running = await run()
     before = await read_numbers(running)
     async with running.client.post("/api/captures") as answer:
@@ -95,24 +93,24 @@ async def test_one_press_is_counted_once_wherever_it_passes(run: Run) -> None:
     }
 
 
-async def test_a_press_is_counted_by_what_the_reply_says(run: Run) -> None:
+async def test_capture_requests_are_counted_by_the_outcome_of_their_reply(run: Run) -> None:
     running = await run(dead_time=60.0)
     running.camera.held = True
     before = await read_numbers(running)
     async with running.watch() as events:
-        told = []
+        outcomes = []
         for max_age in (None, None, None, 0):
             await events.say(type="capture", max_age=max_age)
-            told.append((await events.read_until("reply"))[-1]["outcome"])
+            outcomes.append((await events.read_until("reply"))[-1]["outcome"])
         await running.camera.release()
         await events.read_until("ready")
         await events.say(type="capture")
-        told.append((await events.read_until("reply"))[-1]["outcome"])
-    assert told == ["started", "joined", "joined", "queued", "cached"]
+        outcomes.append((await events.read_until("reply"))[-1]["outcome"])
+    assert outcomes == ["started", "joined", "joined", "queued", "cached"]
     moved = changes(before, await read_numbers(running))
     pressed = {name: count for name, count in moved.items() if name.startswith("dog_presses")}
     assert pressed == {
-        f'dog_presses_total{{camera="main",outcome="{outcome}"}}': told.count(outcome) for outcome in set(told)
+        f'dog_presses_total{{camera="main",outcome="{outcome}"}}': outcomes.count(outcome) for outcome in set(outcomes)
     }
 
 
@@ -130,7 +128,7 @@ async def test_a_press_is_counted_by_what_the_reply_says(run: Run) -> None:
         (ZeroDivisionError("inside"), "camera_error"),
     ],
 )
-async def test_a_capture_that_fails_is_counted_by_its_code(
+async def test_a_failed_capture_is_counted_by_its_error_code(
     run: Run, trouble: bytes | BaseException, outcome: str
 ) -> None:
     running = await run(dead_time=0.0)
@@ -146,7 +144,7 @@ async def test_a_capture_that_fails_is_counted_by_its_code(
     }
 
 
-async def test_a_capture_that_a_stop_ends_is_counted_too(run: Run) -> None:
+async def test_a_capture_ended_by_a_stop_is_counted(run: Run) -> None:
     running = await run()
     running.camera.held = True
     camera = running.service.find_camera(None)
@@ -158,7 +156,7 @@ async def test_a_capture_that_a_stop_ends_is_counted_too(run: Run) -> None:
 
 
 @pytest.mark.parametrize("trouble", [None, CameraFault("Broken.")], ids=["ready", "failed"])
-async def test_a_capture_lasts_from_capturing_to_its_end(
+async def test_the_capture_duration_is_from_capturing_to_its_end(
     run: Run, monkeypatch: pytest.MonkeyPatch, trouble: CaptureError | None
 ) -> None:
     running = await run(dead_time=0.0)
@@ -181,10 +179,8 @@ async def test_a_capture_lasts_from_capturing_to_its_end(
     assert numbers[f'{name}_bucket{{camera="main",le="10.0"}}'] == 1
 
 
-async def test_a_camera_is_up_until_it_goes_offline_and_again_when_it_is_back(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dog.captures.camera_task.RETRY_FIRST", 0.001)
+async def test_camera_up_is_0_while_the_camera_is_offline(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.captures.camera_task.MIN_RETRY_INTERVAL", 0.001)
     running = await run(dead_time=0.0)
     name = 'dog_camera_up{camera="main"}'
     async with running.watch() as events:
@@ -201,7 +197,7 @@ async def test_a_camera_is_up_until_it_goes_offline_and_again_when_it_is_back(
 
 
 async def count_viewers(running: Running, events: Events) -> tuple[int, int, float]:
-    """How many the page, a `hello` and /metrics say."""
+    """Return the number of viewers in the page, a `hello` and /metrics."""
     async with running.client.get("/") as answer:
         page = re.search(r">(\d+) watching<", await answer.text())
         assert page
@@ -210,7 +206,7 @@ async def count_viewers(running: Running, events: Events) -> tuple[int, int, flo
     return int(page[1]), hello["viewers"], (await read_numbers(running))["dog_viewers"]
 
 
-async def test_the_page_and_hello_and_the_numbers_agree_on_who_is_watching(run: Run) -> None:
+async def test_the_page_hello_and_metrics_have_the_same_number_of_viewers(run: Run) -> None:
     running = await run()
     assert (await read_numbers(running))["dog_viewers"] == 0
     async with running.watch() as first:
@@ -224,12 +220,12 @@ async def test_the_page_and_hello_and_the_numbers_agree_on_who_is_watching(run: 
         assert await count_viewers(running, first) == (1, 1, 1)
 
 
-async def test_a_resume_is_counted_by_whether_all_could_be_replayed(run: Run) -> None:
+async def test_a_resume_is_counted_as_recovered_if_all_events_were_replayed(run: Run) -> None:
     running = await run(dead_time=0.0)
     before = await read_numbers(running)
     async with running.watch() as events:
         cursor = events.hello["cursor"]
-        await events.say(type="resume")  # without a cursor there is nothing to come back to
+        await events.say(type="resume")  # without a cursor it is not a resume
         await events.say(type="resume", cursor=cursor)
         await events.say(type="resume", cursor="1-1")
         await events.say(type="resume", cursor="nonsense")
@@ -248,7 +244,7 @@ async def test_a_resume_is_counted_by_whether_all_could_be_replayed(run: Run) ->
 
 @contextlib.asynccontextmanager
 async def watch_without_reading(running: Running) -> AsyncIterator[socket.socket]:
-    """A viewer that has a short line and takes nothing from it."""
+    """Connect a viewer with a small receive buffer that does not read."""
     count = running.service.hub.count
     port = running.client.port
     with socket.socket() as connection:
@@ -269,7 +265,7 @@ def make_event() -> Capturing:
     return Capturing(at=timestamp(dt.datetime.now(dt.UTC)), camera="main", capture=1)
 
 
-async def test_a_viewer_that_does_not_read_is_counted_as_dropped_for_being_slow(run: Run) -> None:
+async def test_a_viewer_that_does_not_read_is_counted_as_slow(run: Run) -> None:
     running = await run()
     before = await read_numbers(running)
     hub = running.service.hub
@@ -283,21 +279,19 @@ async def test_a_viewer_that_does_not_read_is_counted_as_dropped_for_being_slow(
         }
 
 
-async def test_a_viewer_that_says_nothing_is_counted_as_dropped_for_being_silent(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_viewer_that_sends_nothing_is_counted_as_silent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.025)
     running = await run()
     before = await read_numbers(running)
     hub = running.service.hub
     now = hub.now()
     async with watch_without_reading(running):
-        monkeypatch.setattr(hub, "now", lambda: now + SILENCE + 60)
+        monkeypatch.setattr(hub, "now", lambda: now + SILENCE_TIMEOUT + 60)
         await until(lambda: hub.count == 0)
         assert changes(before, await read_numbers(running)) == {'dog_viewers_dropped_total{reason="silent"}': 1}
 
 
-async def test_a_viewer_that_falls_behind_lags_until_it_has_everything_again(
+async def test_the_event_lag_is_the_time_until_a_slow_viewer_catches_up(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await run()
@@ -305,11 +299,11 @@ async def test_a_viewer_that_falls_behind_lags_until_it_has_everything_again(
     now = hub.now()
     monkeypatch.setattr(hub, "now", lambda: now)
     async with watch_without_reading(running) as connection:
-        while not hub._others:
+        while not hub._buffered:
             hub.publish(make_event())
         now += 3.0
         assert (await read_numbers(running))["dog_event_lag_seconds_count"] == 0
-        while hub._others:
+        while hub._buffered:
             await asyncio.get_running_loop().sock_recv(connection, 65536)
         numbers = await read_numbers(running)
         assert numbers["dog_event_lag_seconds_sum"] == 3
@@ -322,25 +316,25 @@ async def test_a_viewer_that_falls_behind_lags_until_it_has_everything_again(
     ("setting", "reason", "path"),
     [("--max-connections", "total", "/healthz"), ("--max-viewers-per-address", "address", "/events")],
 )
-def test_connections_are_counted_and_so_are_those_refused(serve: Serve, setting: str, reason: str, path: str) -> None:
+def test_open_and_refused_connections_are_counted(serve: Serve, setting: str, reason: str, path: str) -> None:
     server = serve(setting, "2")
 
-    def ask(path: str) -> tuple[int, str]:
+    def fetch(path: str) -> tuple[int, str]:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    before = parse(ask("/metrics")[1])
+    before = parse(fetch("/metrics")[1])
     assert before["dog_connections"] == 1
     address = f"ws://127.0.0.1:{server.port}/ws"
     with connect(address) as first:
         first.recv()
-        assert changes(before, parse(ask("/metrics")[1])) == {"dog_connections": 1, "dog_viewers": 1}
+        assert changes(before, parse(fetch("/metrics")[1])) == {"dog_connections": 1, "dog_viewers": 1}
         with connect(address) as second:
             second.recv()
-            assert [ask(path)[0] for _ in range(2)] == [503, 503]
-        while (after := parse(ask("/metrics")[1]))["dog_viewers"] > 1:
+            assert [fetch(path)[0] for _ in range(2)] == [503, 503]
+        while (after := parse(fetch("/metrics")[1]))["dog_viewers"] > 1:
             pass
     assert changes(before, after) == {
         f'dog_connections_refused_total{{reason="{reason}"}}': 2,
@@ -349,9 +343,7 @@ def test_connections_are_counted_and_so_are_those_refused(serve: Serve, setting:
     }
 
 
-async def test_the_kept_snapshots_and_their_bytes_are_those_of_the_folder_also_after_a_restart(
-    run: Run, tmp_path: Path
-) -> None:
+async def test_the_count_and_bytes_of_snapshots_match_the_folder_even_after_a_restart(run: Run, tmp_path: Path) -> None:
     def count() -> tuple[int, int]:
         pictures = [p for p in (tmp_path / "snapshots").glob("*/*/*/*.jpg") if ".thumbnail" not in p.name]
         return len(pictures), sum(picture.stat().st_size for picture in pictures)
@@ -380,7 +372,7 @@ async def test_the_kept_snapshots_and_their_bytes_are_those_of_the_folder_also_a
     assert count()[0] == 3
 
 
-async def test_an_index_that_is_made_again_counts_anew(tmp_path: Path) -> None:
+async def test_a_rebuilt_index_counts_snapshots_again(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     await store.open()
     try:
@@ -398,10 +390,10 @@ async def test_an_index_that_is_made_again_counts_anew(tmp_path: Path) -> None:
         await store.close()
 
 
-async def test_the_loop_is_as_late_as_its_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module, "LOOP_INTERVAL", 0.0)
+async def test_the_loop_lag_is_measured_by_the_given_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "LOOP_CHECK_INTERVAL", 0.0)
     metrics = Metrics("test")
-    times = [10.0, 10.0, 20.0, 20.3, 30.0, 29.0]  # asleep at the first of each two, awake at the second
+    times = [10.0, 10.0, 20.0, 20.3, 30.0, 29.0]  # pairs: before and after each sleep
     times.reverse()
     with pytest.raises(IndexError):
         await metrics.watch_loop(times.pop)
@@ -412,14 +404,14 @@ async def test_the_loop_is_as_late_as_its_clock_says(monkeypatch: pytest.MonkeyP
     assert numbers['dog_loop_lag_seconds_bucket{le="0.5"}'] == 3
 
 
-async def test_a_running_service_looks_at_its_loop_again_and_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module, "LOOP_INTERVAL", 0.001)
+async def test_a_running_service_measures_its_loop_lag_repeatedly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "LOOP_CHECK_INTERVAL", 0.001)
     running = await run()
     while (await read_numbers(running))["dog_loop_lag_seconds_count"] < 3:
         pass
 
 
-async def test_every_series_is_there_from_the_start(run: Run) -> None:
+async def test_every_series_exists_from_the_first_scrape(run: Run) -> None:
     numbers = await read_numbers(await run())
     failed = re.search(r"^\| `failed` \| .*? \| (.*) \|$", PROTOCOL, re.MULTILINE)
     assert failed
@@ -439,14 +431,14 @@ async def test_every_series_is_there_from_the_start(run: Run) -> None:
         assert set(series.values()) == {1 if name == "dog_camera_up" else 0}
 
 
-async def test_the_build_says_which_version_runs_on_which_python(run: Run) -> None:
+async def test_the_build_metric_has_the_versions_of_dog_and_python(run: Run) -> None:
     numbers = await read_numbers(await run())
     labels = f'python="{platform.python_version()}",version="{dog.__version__}"'
     assert numbers[f"dog_build_info{{{labels}}}"] == 1
 
 
-@needs_linux
-async def test_the_process_is_this_one(run: Run) -> None:
+@requires_linux
+async def test_the_process_metrics_are_of_this_process(run: Run) -> None:
     numbers = await read_numbers(await run())
     assert numbers["process_max_fds"] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert 0 < numbers["process_open_fds"] <= numbers["process_max_fds"]
@@ -472,7 +464,9 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
         (";;=,,=;version", TEXT),
     ],
 )
-async def test_the_format_is_the_one_that_was_asked_for(run: Run, accept: str | None, content_type: str) -> None:
+async def test_the_accept_header_chooses_the_format_of_the_metrics(
+    run: Run, accept: str | None, content_type: str
+) -> None:
     running = await run()
     headers = {} if accept is None else {"Accept": accept}
     async with running.client.get("/metrics", headers=headers) as answer:
@@ -485,7 +479,7 @@ async def test_the_format_is_the_one_that_was_asked_for(run: Run, accept: str | 
     assert not any(name.endswith("_created") for name in names)
 
 
-async def test_an_accept_header_that_is_no_text_is_answered_like_any_other(run: Run) -> None:
+async def test_an_accept_header_that_is_not_text_is_accepted(run: Run) -> None:
     running = await run()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     accept = b"application/openmetrics-text;version=1.0.0.\xff\xe9"
@@ -496,7 +490,7 @@ async def test_an_accept_header_that_is_no_text_is_answered_like_any_other(run: 
     await writer.wait_closed()
 
 
-async def test_head_says_the_same_without_a_body_and_post_is_refused(run: Run) -> None:
+async def test_head_has_no_body_and_post_is_refused(run: Run) -> None:
     running = await run()
     async with running.client.head("/metrics") as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, TEXT)
@@ -506,40 +500,40 @@ async def test_head_says_the_same_without_a_body_and_post_is_refused(run: Run) -
         assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
 
 
-class Meeting(Collector):
-    """Notes the threads in which it is asked for its numbers, and whether two are asked at once."""
+class ConcurrencyProbe(Collector):
+    """A collector that records its threads, and whether two collections overlap."""
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
-        self.met = False
+        self.overlapped = False
         self._barrier = threading.Barrier(2)
 
     def collect(self) -> Iterator[Metric]:
         self.threads.add(threading.get_ident())
         with contextlib.suppress(threading.BrokenBarrierError):
             self._barrier.wait(0.2)
-            self.met = True
-        yield GaugeMetricFamily("meeting", "A number.", 1)
+            self.overlapped = True
+        yield GaugeMetricFamily("probe", "A number.", 1)
 
 
-async def test_the_numbers_are_written_in_a_thread_and_by_one_at_a_time(run: Run) -> None:
+async def test_metrics_are_rendered_in_a_thread_one_at_a_time(run: Run) -> None:
     running = await run()
-    meeting = Meeting()
-    running.service.metrics.registry.register(meeting)
+    probe = ConcurrencyProbe()
+    running.service.metrics.registry.register(probe)
     texts = await asyncio.gather(*(read_text(running) for _ in range(4)))
-    assert all("meeting 1.0" in text for text in texts)
-    assert threading.get_ident() not in meeting.threads
-    assert not meeting.met
+    assert all("probe 1.0" in text for text in texts)
+    assert threading.get_ident() not in probe.threads
+    assert not probe.overlapped
 
 
 def read_rows() -> dict[str, tuple[str, set[str], str]]:
-    """The metrics of the table, with their type, labels and unit."""
+    """Return the metrics of the table in the docs, with their type, labels and unit."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| ([\w ]*?) ?\| \S.* \|$", DOCS, re.MULTILINE)
     return {name: (kind, set(re.findall(r"\w+", labels)), unit) for name, kind, labels, unit in rows}
 
 
-@needs_linux
-async def test_the_docs_name_every_metric_with_its_type_and_labels_and_no_other(run: Run) -> None:
+@requires_linux
+async def test_the_docs_list_exactly_the_metrics_with_their_types_and_labels(run: Run) -> None:
     served = {}
     for family in text_string_to_metric_families(await read_text(await run())):
         name = family.name + ("_total" if family.type == "counter" else "")
@@ -556,29 +550,29 @@ def test_a_metric_that_ends_in_a_unit_has_that_unit_in_the_docs() -> None:
             assert (words[-1] == base) == unit.startswith(base), name
 
 
-@needs_linux
-async def test_what_the_docs_ask_of_prometheus_is_asked_of_metrics_that_there_are(run: Run) -> None:
+@requires_linux
+async def test_the_queries_in_the_docs_use_existing_metrics(run: Run) -> None:
     names = {name.split("{")[0] for name in await read_numbers(await run())}
-    asked = set(
+    used = set(
         re.findall(r"\b(?:dog|process)_\w+", " ".join(re.findall(r"```(?:promql|yaml)\n(.*?)```", DOCS, re.DOTALL)))
     )
-    assert len(asked) > 5
-    assert asked <= names
+    assert len(used) > 5
+    assert used <= names
 
 
 def check(arguments: list[str | Path], text: str = "") -> None:
     assert PROMTOOL
-    ended = subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-@needs_promtool
-async def test_promtool_has_nothing_to_say_against_the_names(run: Run) -> None:
+@requires_promtool
+async def test_promtool_accepts_the_names_of_the_metrics(run: Run) -> None:
     check(["check", "metrics"], await read_text(await run()))
 
 
-@needs_promtool
-def test_promtool_takes_the_configuration_the_questions_and_the_alerts_of_the_docs(tmp_path: Path) -> None:
+@requires_promtool
+def test_promtool_accepts_the_configuration_queries_and_alerts_of_the_docs(tmp_path: Path) -> None:
     configuration, rules = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     (tmp_path / "alerts.yml").write_text(rules)
     (tmp_path / "prometheus.yml").write_text("rule_files: [alerts.yml, questions.yml]\n" + configuration)

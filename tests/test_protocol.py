@@ -1,4 +1,4 @@
-"""What is said: every message from JSON and to it, whatever comes."""
+"""The protocol: messages from JSON and to JSON, and any other text."""
 
 import datetime as dt
 import json
@@ -20,18 +20,18 @@ FIELDS = st.sampled_from(["type", "request", "camera", "max_age", "cursor", "tok
 VALUES = JSON | st.sampled_from(["capture", "resume", "auth", "ping", "main", 0, -1, 1e308])
 
 
-def test_a_capture_needs_nothing_but_its_type() -> None:
+def test_a_capture_request_needs_only_its_type() -> None:
     assert parse_request('{"type":"capture"}') == Capture()
     assert parse_request('{"type":"capture","max_age":0,"camera":null}') == Capture(max_age=0)
     assert parse_request('{"cursor":"1-2","type":"resume"}') == Resume(cursor="1-2")
 
 
-def test_what_has_nothing_to_say_is_left_out_and_the_type_never_is() -> None:
+def test_default_values_are_omitted_but_the_type_is_not() -> None:
     assert encode(Reply(outcome="started", capture=1)) == b'{"type":"reply","outcome":"started","capture":1}'
     assert json.loads(encode(Error(code="bad_json", message="m", temporary=False)))["temporary"] is False
 
 
-def test_ready_says_all_of_a_snapshot() -> None:
+def test_ready_has_all_fields_of_a_snapshot() -> None:
     ready = Ready(
         seq=2,
         cursor="1-2",
@@ -53,25 +53,25 @@ def test_ready_says_all_of_a_snapshot() -> None:
 
 
 @given(st.text() | JSON.map(json.dumps) | st.dictionaries(FIELDS, VALUES).map(json.dumps))
-def test_whatever_comes_is_a_request_or_one_of_three_mistakes(text: str) -> None:
+def test_any_text_is_a_request_or_raises_one_of_three_errors(text: str) -> None:
     try:
-        said = parse_request(text)
+        parsed = parse_request(text)
     except RequestError as error:
         assert error.code in ("bad_json", "bad_message", "unknown_type")  # noqa: PT017 - a refusal is one of two good ends
         encode(Error(request=error.request, code=error.code, message=error.message, temporary=False))
     else:
-        encode(Reply(request=said.request, outcome="started", capture=1))
+        encode(Reply(request=parsed.request, outcome="started", capture=1))
 
 
 @given(st.text(max_size=128))
-def test_a_request_comes_back_as_it_was(key: str) -> None:
-    said = parse_request(json.dumps({"type": "ping", "request": key}))
-    assert said == Ping(request=key)
+def test_a_request_key_is_returned_unchanged(key: str) -> None:
+    parsed = parse_request(json.dumps({"type": "ping", "request": key}))
+    assert parsed == Ping(request=key)
     assert json.loads(encode(Reply(request=key, outcome="started", capture=1))).get("request") == key
 
 
 @given(st.datetimes(timezones=st.timezones()))
-def test_a_time_is_told_in_utc_with_milliseconds_and_read_back(moment: dt.datetime) -> None:
+def test_a_timestamp_is_in_utc_with_milliseconds_and_can_be_parsed(moment: dt.datetime) -> None:
     try:
         text = timestamp(moment)
     except OverflowError:
@@ -82,6 +82,6 @@ def test_a_time_is_told_in_utc_with_milliseconds_and_read_back(moment: dt.dateti
 
 
 @pytest.mark.parametrize("text", ["", "now", "2026-11-22", "2026-11-22T10:00:00", "2026-13-01T00:00:00Z"])
-def test_a_time_without_offset_or_form_is_none(text: str) -> None:
+def test_a_timestamp_without_offset_or_format_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="RFC 3339"):
         parse_timestamp(text)

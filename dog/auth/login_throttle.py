@@ -7,7 +7,7 @@ the delay. An attempt during the delay is not counted, so that it does not exten
 
 from itertools import islice
 
-from dog.client_addresses import find_network
+from dog.client_addresses import client_network
 
 __all__ = ["LoginThrottle"]
 
@@ -37,7 +37,7 @@ class LoginThrottle:
 
     def seconds_left(self, account: str | None, address: str, now: float) -> float:
         """Return the seconds until this address may try this account."""
-        network = find_network(address)
+        network = client_network(address)
         by_address = self._addresses.seconds_left(network, now)
         if account is None:
             return by_address
@@ -47,7 +47,7 @@ class LoginThrottle:
 
     def count_attempt(self, account: str | None, address: str, now: float) -> None:
         """Count an attempt. It counts as a wrong password until `record_success`."""
-        network = find_network(address)
+        network = client_network(address)
         if account is not None:
             self._accounts.count(self._account_key(account, network), now)
         self._addresses.count(network, now)
@@ -57,7 +57,7 @@ class LoginThrottle:
 
         The address gets back only this attempt: a user with an account may still attack others.
         """
-        network = find_network(address)
+        network = client_network(address)
         self._accounts.clear(self._account_key(account, network))
         self._addresses.undo(network, counted_at)
         key = _account_network_key(account, network)

@@ -25,7 +25,7 @@ from dog.auth.name_and_password_rules import AccountsError, fold_name
 from dog.auth.passwords import ARGON2_PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
-from dog.client_addresses import find_network
+from dog.client_addresses import client_network
 from dog.clock import utc_now as now
 from dog.errors import RequestError, StartError
 
@@ -185,7 +185,7 @@ class AuthService:
         key, moment = fold_name(name), self._clock()
         if seconds := self._throttle.seconds_left(key, address, moment):
             raise _rate_limited(seconds)
-        with self._verifier.reserve(key, find_network(address)):
+        with self._verifier.reserve(key, client_network(address)):
             self._throttle.count_attempt(key, address, moment)
             await self._run(self._reload_if_changed)  # a command may just have added the user
             user = self._data.users.get(key or "")

@@ -1,1 +1,1 @@
-"""Captures: the queue, and the task that owns a camera."""
+"""Captures: the queue, the task of a camera, its live view, retention."""

@@ -1,8 +1,8 @@
-"""Availability: whether a camera is there; if not, since when and why, and when it is tried again.
+"""Availability of a camera: online or offline, the reason, and retries.
 
-open -- lost, or a capture that met nothing --> offline -- tried again --> open
-                                                    ^________________|  0.5 s later, 1 s, ... up to 10 s,
-                                                                        or at a sign such as being plugged in
+online -- lost, or a capture finds no camera --> offline -- opened again --> online
+                                                     ^__________________|  after 0.5 s, 1 s, ... up to 10 s,
+                                                                           or when the device appears
 """
 
 import asyncio
@@ -15,28 +15,28 @@ from dog.cameras import Camera
 from dog.clock import utc_now as wall_clock
 from dog.errors import CameraOffline, CaptureError
 
-__all__ = ["RETRY_FIRST", "RETRY_LAST", "Availability", "utc_now"]
+__all__ = ["MAX_RETRY_INTERVAL", "MIN_RETRY_INTERVAL", "Availability", "utc_now"]
 
-RETRY_FIRST, RETRY_LAST = 0.5, 10.0
-"""Seconds between two tries to open an offline camera: doubling from the one to the other."""
+MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.5, 10.0
+"""Seconds between two attempts to open an offline camera. They double from the minimum to the maximum."""
 
-SOON = 2.0
-"""Seconds after which viewers may have seen that a camera is still being opened, and are told that it is there."""
+SLOW_OPEN_SECONDS = 2.0
+"""Seconds of opening, at the start, after which viewers are notified that the camera is online."""
 
 log = logging.getLogger(__name__)
 
 
 def utc_now() -> dt.datetime:
-    """Now, to the millisecond, as everything here is told and stored."""
+    """Return the time in UTC, to the millisecond, for events and snapshots."""
     now = wall_clock()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class Availability:
-    """One camera's: `offline` is why it is not there, None while it is; `since` when that began.
+    """Availability of one camera.
 
-    `limit` is how many seconds one try may take; `tell` is called whenever the camera went offline, came back, or is
-    offline for another reason.
+    `offline` is the error while the camera is offline, else None; `since` is when it went offline. `open_timeout` is
+    the time limit of one attempt, in seconds. `on_change` is called after every change, also of the error's message.
     """
 
     def __init__(
@@ -44,82 +44,82 @@ class Availability:
         name: str,
         camera: Camera,
         *,
-        limit: float,
-        tell: Callable[[], None],
+        open_timeout: float,
+        on_change: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.offline: CaptureError | None = None
         self.since: dt.datetime | None = None
-        self.tried = asyncio.Event()
-        """Set when the camera was opened, or could not be, for the first time."""
+        self.first_attempt_done = asyncio.Event()
+        """Set after the first attempt to open the camera, successful or not."""
         self._name = name
         self._camera = camera
-        self._limit = limit
-        self._tell = tell
+        self._open_timeout = open_timeout
+        self._on_change = on_change
         self._clock = clock
         self._changed = asyncio.Event()
         self._retry_at = 0.0
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the camera is tried again; 0 while it is there."""
+        """Seconds until the next attempt to open the camera; 0 while it is online."""
         return max(0.0, self._retry_at - self._clock()) if self.offline is not None else 0.0
 
-    def note(self, error: CaptureError | None) -> None:
-        """The camera is not there, for this reason; None: it is."""
-        was, self.offline = self.offline, error
-        if (was and was.message) == (error and error.message):
+    def set_state(self, error: CaptureError | None) -> None:
+        """Record that the camera is offline with this error, or online (None)."""
+        previous, self.offline = self.offline, error
+        if (previous and previous.message) == (error and error.message):
             return
         if error is not None:
-            if was is None:
+            if previous is None:
                 self._changed.set()
                 self.since = utc_now()
-                self._retry_at = self._clock() + RETRY_FIRST
+                self._retry_at = self._clock() + MIN_RETRY_INTERVAL
             detail = f" ({error.detail})" if error.detail else ""
             log.warning("camera %s is offline: %s%s", self._name, error.message, detail)
         else:
             self._changed.set()
             self.since = None
             log.info("camera %s is back", self._name)
-        self._tell()
+        self._on_change()
 
     async def run(self) -> None:
-        """Open the camera, and open it again whenever it is offline; for ever."""
+        """Open the camera, and again whenever it is offline, until cancelled."""
         began = self._clock()
         await self._open()
         self._changed.clear()
-        self.tried.set()
-        if self._clock() - began > SOON and self.offline is None:
-            self._tell()
+        self.first_attempt_done.set()
+        if self._clock() - began > SLOW_OPEN_SECONDS and self.offline is None:
+            self._on_change()
         while True:
             while self.offline is None:
                 await self._changed.wait()
                 self._changed.clear()
-            wait = RETRY_FIRST
+            wait = MIN_RETRY_INTERVAL
             while self.offline is not None:
-                # A driver that knows better says so: a camera locks the account that tries a wrong password too often.
+                # A driver may set the delay: a camera locks an account after too many wrong passwords.
                 own = self.offline.next_try if isinstance(self.offline, CameraOffline) else None
                 self._retry_at = self._clock() + (own or wait)
-                has_signed = await self._pause(own or wait)
+                device_appeared = await self._pause(own or wait)
                 if self.offline is not None:
                     await self._open()
-                # What gave a sign a moment ago may want a moment more.
-                wait = RETRY_FIRST if has_signed else min(2 * wait, RETRY_LAST)
+                # A device that has just appeared may need a moment more.
+                wait = MIN_RETRY_INTERVAL if device_appeared else min(2 * wait, MAX_RETRY_INTERVAL)
 
     async def _pause(self, seconds: float) -> bool:
-        """For so long, or until the camera is there, or gives a sign: true then."""
-        sign = asyncio.ensure_future(self._wait_for_sign())
-        waits = [sign, asyncio.ensure_future(self._changed.wait())]
+        """Wait for the time, device or state. Return True if the device appeared."""
+        device = asyncio.ensure_future(self._wait_for_device())
+        waits = [device, asyncio.ensure_future(self._changed.wait())]
         try:
             done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            return sign in done
+            return device in done
         finally:
             self._changed.clear()
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _wait_for_sign(self) -> None:
+    async def _wait_for_device(self) -> None:
         try:
             await self._camera.wait_for_device()
         except Exception:
@@ -128,14 +128,15 @@ class Availability:
 
     async def _open(self) -> None:
         try:
-            async with asyncio.timeout(self._limit):
-                await self._camera.open(self.note)
+            async with asyncio.timeout(self._open_timeout):
+                await self._camera.open(self.set_state)
         except CaptureError as error:
-            self.note(error)
+            self.set_state(error)
         except TimeoutError:
-            self.note(CameraOffline(f"The camera could not be opened within {self._limit:g} s. Turn it off and on."))
+            message = f"The camera could not be opened within {self._open_timeout:g} s. Turn it off and on."
+            self.set_state(CameraOffline(message))
         except Exception:
             log.exception("the driver of camera %s failed to open it", self._name)
-            self.note(CameraOffline("The camera's driver failed. See the server's log."))
+            self.set_state(CameraOffline("The camera's driver failed. See the server's log."))
         else:
-            self.note(None)
+            self.set_state(None)

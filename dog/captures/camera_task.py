@@ -1,11 +1,11 @@
-"""The one task that owns a camera: it takes the captures that the queue asks for, one at a time.
+"""The camera task: it owns a camera and takes its captures, one by one.
 
     request -> queue -> (wake) -> capturing -> camera -> store -> ready
                                            `--------`-------> failed
 
-Every `capturing` is followed by exactly one `ready` or `failed`, whatever happens, a stop included.
-The task alone changes the queue. Beside it runs the camera's Availability, which opens it, and opens it again when it
-is gone; captures meet only a camera that is there, or fail.
+Every `capturing` is followed by exactly one `ready` or `failed`, also when the server stops.
+Only this task changes the queue. The camera's Availability runs in another task, which opens the camera and reopens
+it when it is lost. A capture of an offline camera fails.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from collections.abc import Callable
 import msgspec
 
 from dog.cameras import Camera, CapturedImage
-from dog.captures.availability import RETRY_FIRST, Availability, utc_now
+from dog.captures.availability import MIN_RETRY_INTERVAL, Availability, utc_now
 from dog.captures.preview import Preview
 from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permit
 from dog.captures.results import CaptureResults
@@ -37,29 +37,29 @@ from dog.protocol import (
 )
 from dog.push.hub import Hub
 from dog.snapshots import Origin, Snapshot, SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
-OPENING = 30.0
-"""Seconds after which a driver is cut off that forgets its time limit for opening."""
+OPEN_TIMEOUT = 30.0
+"""Seconds after which opening is cancelled if a driver misses its own time limit."""
 TIMEOUT_GRACE = 3.0
-"""Seconds that a driver has to notice its own time limit, before it is cut off from here."""
-STOPPED = "The server stopped during this capture. Press again when it is back."
+"""Seconds beyond a driver's own time limit after which its capture is cancelled."""
+STOPPED_MESSAGE = "The server stopped during this capture. Press again when it is back."
 
 log = logging.getLogger(__name__)
 
 
-def stopping(request: str | None = None) -> RequestError:
-    """What is said to a press that comes, or still waits, when the server stops."""
+def stopping_error(request: str | None = None) -> RequestError:
+    """Return the error for capture requests when the server stops."""
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
 class CameraTask:
-    """One camera: what it is asked, what it does, and what became of it.
+    """One camera: its capture requests, its captures and their results.
 
-    `capture_timeout` is in seconds; the queue holds the dead time. `settings` are the camera's, as JSON, and kept with
-    each snapshot. `start()` begins its tasks; `stop()` ends them.
+    `capture_timeout` is in seconds; the queue has the dead time. `settings` are the camera's, as JSON, and are saved
+    with each snapshot. `start()` starts its tasks; `stop()` ends them.
     """
 
     def __init__(
@@ -70,16 +70,18 @@ class CameraTask:
         queue: CaptureQueue[Snapshot],
         store: SnapshotStore,
         hub: Hub,
-        links: Links,
+        links: UrlBuilder,
         metrics: Metrics,
         capture_timeout: float,
         settings: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.availability = Availability(name, camera, limit=OPENING, tell=self._tell_availability, clock=clock)
+        self.availability = Availability(
+            name, camera, open_timeout=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+        )
         self.preview = Preview(camera)
-        self.outcomes = CaptureResults()
+        self.results = CaptureResults()
         self._camera = camera
         self._queue = queue
         self._store = store
@@ -93,42 +95,42 @@ class CameraTask:
         self._stopping = False
         self._failed_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._availability_task: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[CapturedImage] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
-    # ---- what is asked
+    # ---- requests
 
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
-        """A press: which capture serves it. `max_age` is in seconds, None the dead time.
+        """Decide which capture serves a request. `max_age` None is the dead time.
 
-        Raises RequestError: `overloaded` once the server is stopping, and as CaptureQueue.request does.
+        Raise RequestError as CaptureQueue.request does, and `overloaded` while the server is stopping.
         """
         return self._request(max_age, key, permit)[0]
 
-    async def take(
+    async def capture_and_wait(
         self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> tuple[Reply, Snapshot]:
-        """A press whose snapshot is waited for. Raises RequestError as `request` does, and CaptureError."""
+        """Request a capture and wait for it. Raise as `request`, and CaptureError."""
         reply, snapshot = self._request(max_age, key, permit)
         if snapshot is None:
-            snapshot = await asyncio.shield(self.outcomes.expect(reply.capture))
+            snapshot = await asyncio.shield(self.results.expect(reply.capture))
         return reply, snapshot
 
     def _request(self, max_age: float | None, key: str | None, permit: Permit) -> tuple[Reply, Snapshot | None]:
         if self._stopping:
-            raise stopping(key)
+            raise stopping_error(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key, permit=permit)
         self._metrics.presses.labels(self.name, decision.outcome).inc()
         if decision.snapshot is None:
-            self.outcomes.expect(decision.capture)
+            self.results.expect(decision.capture)
             self._wake.set()
         reply = Reply(
             request=key,
             outcome=decision.outcome,
             capture=decision.capture,
             snapshot=decision.snapshot.id if decision.snapshot else None,
-            url=self._links.picture(decision.snapshot) if decision.snapshot else None,
+            url=self._links.image(decision.snapshot) if decision.snapshot else None,
             captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
             age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
             retry_after=None if decision.wait is None else round(decision.wait, 3),
@@ -141,22 +143,22 @@ class CameraTask:
 
     @property
     def offline(self) -> CaptureError | None:
-        """Why the camera is not there, also because it is still being opened; None while it is."""
-        if not self.availability.tried.is_set():
+        """The error while the camera is offline or first being opened, or None."""
+        if not self.availability.first_attempt_done.is_set():
             return CameraOffline("The camera is being opened. Try again in a moment.")
         return self.availability.offline
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next exposure may begin, or an offline camera is tried again."""
+        """Seconds until the next exposure, or attempt to open an offline camera."""
         return max(0.0, self._queue.ready_at - self._clock(), self.availability.retry_after)
 
     async def forget(self, snapshots: list[Snapshot]) -> None:
-        """These were removed: they serve nobody any more, and the newest that is left is the latest."""
+        """Forget removed snapshots. The newest one that is left is the latest."""
         captures = {snapshot.capture for snapshot in snapshots}
         running = self._queue.running
-        if running is not None and running.capture in captures:  # kept already, and not told yet
-            await asyncio.wait({self.outcomes.expect(running.capture)})
+        if running is not None and running.capture in captures:  # saved, but not published yet
+            await asyncio.wait({self.results.expect(running.capture)})
         latest = self._queue.latest
         if latest is None or latest.capture not in captures:
             self._queue.forget(captures, latest)
@@ -169,14 +171,14 @@ class CameraTask:
         return self._queue.latest.snapshot if self._queue.latest else None
 
     def age_of(self, snapshot: Snapshot) -> float:
-        """Seconds since its exposure began: for the latest by a clock that never jumps, else by what it was then."""
+        """Return a snapshot's age in seconds, monotonic for the latest one."""
         latest = self._queue.latest
         if latest is not None and latest.snapshot.id == snapshot.id:
             return self._clock() - latest.started_at
         return (utc_now() - snapshot.captured_at).total_seconds()
 
     def status(self) -> CameraStatus:
-        """The camera as `hello` shows it."""
+        """Return the camera's status for `hello`."""
         running, wait = self._queue.running, self.retry_after
         ready_at = utc_now() + dt.timedelta(seconds=wait)
         state: CameraState = "idle"
@@ -198,58 +200,59 @@ class CameraTask:
             preview=self._camera.has_preview,
         )
 
-    # ---- what it does
+    # ---- captures
 
     def start(self) -> None:
-        """Begin to open the camera, and to serve."""
-        self._upkeep = asyncio.create_task(self.availability.run(), name=f"upkeep of camera {self.name}")
+        """Start the tasks that open the camera and take captures."""
+        self._availability_task = asyncio.create_task(self.availability.run(), name=f"availability {self.name}")
         self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
-        for task in (self._upkeep, self._task):
-            task.add_done_callback(self._note_end)
+        for task in (self._availability_task, self._task):
+            task.add_done_callback(self._log_unexpected_end)
 
-    async def stop(self, patience: float) -> None:
-        """Take no more requests; let the running capture end for `patience` seconds, then end it as failed."""
+    async def stop(self, timeout: float) -> None:
+        """Refuse requests. Fail the running capture after `timeout` seconds."""
         self._stopping = True
         self._wake.set()
         self.preview.close()
-        if self._task is None or self._upkeep is None:
+        if self._task is None or self._availability_task is None:
             return
-        self._upkeep.cancel()
-        done, _ = await asyncio.wait({self._task}, timeout=patience)
+        self._availability_task.cancel()
+        done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done and self._exposure is not None:
-            self._exposure.cancel()  # a picture that is being saved, though, is saved
+            self._exposure.cancel()  # an image that is being saved is still saved
         try:
-            for task in (self._task, self._upkeep):
+            for task in (self._task, self._availability_task):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         finally:
-            self.outcomes.close(stopping())
+            self.results.close(stopping_error())
             await self._camera.close()
 
-    def _note_end(self, task: "asyncio.Task[None]") -> None:
-        """A mistake of ours must not end a camera in silence."""
+    def _log_unexpected_end(self, task: "asyncio.Task[None]") -> None:
+        """Log it if a camera's task ended by an exception."""
         if not task.cancelled() and task.exception() is not None:
-            log.critical("the task %r has ended", task.get_name(), exc_info=task.exception())
+            name = task.get_name()
+            log.critical("the task %r has ended with an error; restart D.O.G.", name, exc_info=task.exception())
 
     def kill(self) -> None:
-        """End what the camera runs, without waiting."""
+        """Kill the camera's processes, without waiting."""
         self._camera.kill()
 
     async def _run(self) -> None:
         while not self._stopping:
             start = self._queue.next_start()
-            wait = None if start is None else max(start, self._rests_until()) - self._clock()
+            wait = None if start is None else max(start, self._backoff_until()) - self._clock()
             if wait is not None and wait <= 0:
                 await self._capture()
             else:
                 await self._sleep(wait)
 
-    def _rests_until(self) -> float:
-        """Who presses again and again at an offline camera shares a failure with all others who do."""
-        return self._failed_at + RETRY_FIRST if self.availability.offline is not None else -math.inf
+    def _backoff_until(self) -> float:
+        """Return when an offline camera may fail again, for all requests at once."""
+        return self._failed_at + MIN_RETRY_INTERVAL if self.availability.offline is not None else -math.inf
 
     async def _sleep(self, seconds: float | None) -> None:
-        """Until somebody asks for something, or for so many seconds."""
+        """Wait for a request, or for so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -261,7 +264,7 @@ class CameraTask:
         was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            snapshot, late = await self._take(running, began)
+            snapshot, delay = await self._capture_and_save(running, began)
         except CaptureError as error:
             self._fail(running, error)
         except OSError as error:
@@ -271,57 +274,57 @@ class CameraTask:
                 CameraFault(f"The operating system refused the capture: {reason}. Press again."),
             )
         except asyncio.CancelledError:
-            self._fail(running, CameraFault(STOPPED))
+            self._fail(running, CameraFault(STOPPED_MESSAGE))
             raise
         except Exception:
             log.exception("capture %d: the driver of camera %s failed", running.capture, self.name)
             self._fail(running, CameraFault("The camera's driver failed. See the server's log."))
         else:
-            self._queue.finish(snapshot, late=late)
+            self._queue.finish(snapshot, delay=delay)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._links.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
-            self.outcomes.succeed(running.capture, snapshot)
-            if self.availability.offline is was_offline:  # not lost while the picture was saved
-                self.availability.note(None)
+            self.results.succeed(running.capture, snapshot)
+            if self.availability.offline is was_offline:  # not lost while the image was saved
+                self.availability.set_state(None)
 
-    async def _take(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
-        """The snapshot, and how many seconds after the capture its exposure began.
+    async def _capture_and_save(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
+        """Return the snapshot, and the seconds from capture start to exposure.
 
-        A camera that gives frames gives another one where the store finds damage that a quick look does not see.
+        If the store finds damage that the frame inspector missed, a camera with frames takes another one.
         """
         damaged = 0
         while True:
-            still = await self._expose()
-            late = 0.0 if still.exposure_start is None else max(0.0, still.exposure_start - running.started_at)
-            captured_at = began + dt.timedelta(seconds=late)
+            image = await self._expose()
+            delay = 0.0 if image.exposure_start is None else max(0.0, image.exposure_start - running.started_at)
+            captured_at = began + dt.timedelta(seconds=delay)
             try:
                 snapshot = await self._store.save(
-                    still.data,
+                    image.data,
                     camera=self.name,
                     capture=running.capture,
                     captured_at=captured_at,
-                    origin=self._trace(running, captured_at, still, damaged),
+                    origin=self._make_origin(running, captured_at, image, damaged),
                 )
             except BadImage:
-                if still.quality is None or self._stopping or late >= self._capture_timeout:
+                if image.quality is None or self._stopping or delay >= self._capture_timeout:
                     raise
                 damaged += 1
                 continue
-            return snapshot, late
+            return snapshot, delay
 
-    def _trace(self, running: Running, captured_at: dt.datetime, still: CapturedImage, damaged: int) -> Origin:
-        """How the picture came about. Where the driver does not know its exposure, that had ended by now."""
-        quality = still.quality
+    def _make_origin(self, running: Running, captured_at: dt.datetime, image: CapturedImage, damaged: int) -> Origin:
+        """Return how the image was made. An unknown exposure ended before now."""
+        quality = image.quality
         if damaged and quality is not None:
             found = tuple(dict.fromkeys((*quality.found, "damaged")))
             quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
-        known = still.exposure is not None
+        known = image.exposure is not None
         return Origin(
-            request=self._queue.asked_by(running.capture),
-            exposed_until=captured_at + dt.timedelta(seconds=still.exposure or 0.0) if known else utc_now(),
-            exposure=still.exposure,
+            request=self._queue.first_key(running.capture),
+            exposed_until=captured_at + dt.timedelta(seconds=image.exposure or 0.0) if known else utc_now(),
+            exposure=image.exposure,
             settings=self._settings,
             quality=quality,
         )
@@ -337,7 +340,7 @@ class CameraTask:
             ) from None
         except asyncio.CancelledError:
             if self._stopping and exposure.cancelled():
-                raise CameraFault(STOPPED) from None
+                raise CameraFault(STOPPED_MESSAGE) from None
             raise
         finally:
             self._exposure = None
@@ -347,7 +350,7 @@ class CameraTask:
         if self.availability.offline is not None:
             self._failed_at = self._clock()
         went_offline = isinstance(error, CameraOffline)
-        error.retry_after = round(max(self.retry_after, RETRY_FIRST if went_offline else 0), 3)
+        error.retry_after = round(max(self.retry_after, MIN_RETRY_INTERVAL if went_offline else 0), 3)
         self._count(running, error.code)
         log.warning(
             "capture %d failed, %s: %s%s",
@@ -366,16 +369,16 @@ class CameraTask:
                 retry_after=error.retry_after,
             )
         )
-        self.outcomes.fail(running.capture, error)
+        self.results.fail(running.capture, error)
         if went_offline:
-            self.availability.note(error)
+            self.availability.set_state(error)
 
     def _count(self, ended: Running, outcome: str) -> None:
         self._metrics.captures.labels(self.name, outcome).inc()
         self._metrics.capture_duration.labels(self.name).observe(self._clock() - ended.started_at)
 
-    def _tell_availability(self) -> None:
-        """Tell all viewers that the camera went offline or came back."""
+    def _publish_availability(self) -> None:
+        """Publish that the camera went offline or came back."""
         since, offline = self.availability.since, self.availability.offline
         state: CameraState = "offline" if offline else self.status().state
         self._hub.publish(
@@ -389,9 +392,9 @@ class CameraTask:
 
 
 def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] | None:
-    """An earlier run's newest snapshot, on this run's clock.
+    """Convert an earlier run's newest snapshot to this run's monotonic clock.
 
-    The wall clock is all that is known of its age; where that says the future, it is older than anybody allows.
+    Its age is by the wall clock. If it lies in the future, the snapshot is too old for any `max_age`.
     """
     if snapshot is None:
         return None
@@ -400,6 +403,6 @@ def restore_latest(snapshot: Snapshot | None, now: float) -> Finished[Snapshot] 
 
 
 def restore_answered(snapshots: list[Snapshot], now: float) -> dict[str, Finished[Snapshot]]:
-    """What an earlier run answered presses with, by their keys."""
+    """Return the captures that served an earlier run's requests, by key."""
     restored = ((snapshot.origin.request, restore_latest(snapshot, now)) for snapshot in snapshots)
     return {key: finished for key, finished in restored if key is not None and finished is not None}

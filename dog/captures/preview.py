@@ -1,9 +1,9 @@
-"""The viewfinder: a camera's frames, now, for whoever watches. It costs nothing while nobody does.
+"""The live view of a camera. It costs nothing while there are no watchers.
 
-    camera --show--> Viewfinder --one part for all--> Watcher: the newest one --> whoever asks for the next
+    camera --set_preview--> Preview --one part for all--> Watcher: the newest part --> its client
 
-A frame is wrapped once, however many watch. A watcher holds the newest part and no other: who is slow skips frames, and
-delays nobody. While the camera is offline there are none, and watchers wait.
+A frame is wrapped once for all watchers. A watcher holds only the newest part: a slow client skips frames and delays
+no other. While the camera is offline there are no frames, and watchers wait.
 """
 
 import asyncio
@@ -12,33 +12,33 @@ from contextlib import contextmanager
 
 from dog.cameras import Camera
 
-__all__ = ["BOUNDARY", "END", "NEXT", "Part", "Preview", "Watcher"]
+__all__ = ["BOUNDARY", "END", "NEXT_HEADER", "Part", "Preview", "Watcher"]
 
 BOUNDARY = "frame"
 DELIMITER = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
-NEXT = DELIMITER + b"\r\n"
-"""The header of a part whose length is not known yet."""
+NEXT_HEADER = DELIMITER + b"\r\n"
+"""Header of a part, without its length."""
 END = f"--{BOUNDARY}--\r\n".encode()
 
 
 class Part:
-    """A frame as a part of a multipart answer (RFC 2046, section 5.1), in two forms that are views of the same bytes.
+    """A frame as a multipart part (RFC 2046, 5.1): two views of its bytes.
 
-    `whole` is the part with its header. `ahead` begins after the header, which has been sent by then, and ends with the
-    next one's.
+    `with_header` is the part with its header. `after_header` is the part without it, and the next part's header: it
+    follows a header that was sent before.
     """
 
-    __slots__ = ("ahead", "whole")
+    __slots__ = ("after_header", "with_header")
 
     def __init__(self, frame: bytes) -> None:
         header = b"%bContent-Length: %d\r\n\r\n" % (DELIMITER, len(frame))
-        view = memoryview(b"%b%b\r\n%b" % (header, frame, NEXT))
-        self.whole = view[: -len(NEXT)]
-        self.ahead = view[len(header) :]
+        view = memoryview(b"%b%b\r\n%b" % (header, frame, NEXT_HEADER))
+        self.with_header = view[: -len(NEXT_HEADER)]
+        self.after_header = view[len(header) :]
 
 
 class Watcher:
-    """Somebody who watches: iterates over the newest parts, each time the one that is newest when it is asked for."""
+    """A client of the live view: an iterator over the newest parts."""
 
     def __init__(self) -> None:
         self._newest: Part | None = None
@@ -46,12 +46,12 @@ class Watcher:
         self._changed = asyncio.Event()
 
     def offer(self, part: Part) -> None:
-        """This one is the newest now."""
+        """Replace the newest part."""
         self._newest = part
         self._changed.set()
 
     def end(self) -> None:
-        """There will be no more."""
+        """End the iteration."""
         self._ended = True
         self._changed.set()
 
@@ -69,7 +69,7 @@ class Watcher:
 
 
 class Preview:
-    """One camera's. It has the camera show its frames from the first who watches until the last has left."""
+    """The live view of a camera, which sends frames only to watchers."""
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
@@ -78,17 +78,17 @@ class Preview:
 
     @property
     def has_preview(self) -> bool:
-        """Whether the camera shows anything at all."""
+        """Return True if the camera has a live view."""
         return self._camera.has_preview
 
     @property
     def count(self) -> int:
-        """How many watch."""
+        """Number of watchers."""
         return len(self._watchers)
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Watch from now on. Parts end when the viewfinder is closed; there are none when it was closed before."""
+        """Add a watcher. Its parts end when the live view is closed."""
         watcher = Watcher()
         if self._closed:
             watcher.end()
@@ -99,16 +99,16 @@ class Preview:
         try:
             yield watcher
         finally:
-            self._leave(watcher)
+            self._remove(watcher)
 
     def close(self) -> None:
-        """Send everybody away: the server stops."""
+        """End all watchers, because the server stops."""
         self._closed = True
         for watcher in list(self._watchers):
             watcher.end()
-            self._leave(watcher)
+            self._remove(watcher)
 
-    def _leave(self, watcher: Watcher) -> None:
+    def _remove(self, watcher: Watcher) -> None:
         if watcher in self._watchers:
             self._watchers.remove(watcher)
             if not self._watchers:

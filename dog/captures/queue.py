@@ -1,14 +1,14 @@
-"""Who gets which capture: the queue of one camera, as a state machine without I/O and without a clock.
+"""The capture queue of one camera, a state machine without I/O or clock.
 
 The one rule (docs/protocol.md): a request is served by the earliest exposure that began no earlier than `max_age`
-seconds before the press. That is a finished one, the running one, or the next. At most one capture runs and at most one
-is pending, which all that wait share; the dead time lies between the starts of any two.
+seconds before the request. That is a finished one, the running one, or the next. At most one capture runs. At most one
+is pending, shared by all requests that wait. Two captures start at least the dead time apart.
 
     request -> [pending] -- begin --> [running] -- finish --> [latest]
-                                               `-- fail ----> (serves nobody)
+                                               `-- fail ----> (serves no request)
 
-Times are seconds of one monotonic clock, handed in with each call; `now` never runs backwards. The camera task alone
-calls what changes the state.
+Times are seconds of one monotonic clock, passed with each call; `now` never runs backwards. Only the camera task calls
+the methods that change the state.
 """
 
 import math
@@ -24,13 +24,13 @@ __all__ = ["CaptureQueue", "Decision", "Finished", "Permit", "Running", "no_perm
 SnapshotT = TypeVar("SnapshotT")
 
 KEY_TTL = 600.0
-"""Seconds for which a request's key is remembered (docs/protocol.md: 10 minutes)."""
-MEMORY_SIZE = 4096
-"""Keys remembered at most, the oldest go first: a flood of presses must not grow the memory."""
+"""Seconds for which a request's idempotency key is remembered (docs/protocol.md: 10 minutes)."""
+MAX_REMEMBERED_KEYS = 4096
+"""Maximum number of remembered keys, so that a flood of requests can't fill the memory."""
 Permit = Callable[[], object]
-"""Called before a capture is asked for that nobody has asked for yet; it may raise."""
+"""Called before a new capture is queued; it raises an error to refuse the capture."""
 ANY_MAX_AGE = -1.0
-"""The `max_age` of a press that an earlier run answered."""
+"""The `max_age` of a request that an earlier run served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[SnapshotT]):
-    """A capture that left a snapshot."""
+    """A capture that made a snapshot."""
 
     capture: int
     started_at: float
@@ -52,7 +52,7 @@ class Finished(Generic[SnapshotT]):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[SnapshotT]):
-    """What serves a request: a capture, and its snapshot where it exists; a queued one may begin in `wait` seconds."""
+    """The capture that serves a request, its snapshot, if any, and its `wait`."""
 
     outcome: Outcome
     capture: int
@@ -62,22 +62,22 @@ class Decision(Generic[SnapshotT]):
 
 @dataclass(slots=True)
 class _Remembered(Generic[SnapshotT]):
-    asked_at: float
+    requested_at: float
     max_age: float | None
     capture: int
     finished: Finished[SnapshotT] | None
 
 
 def no_permit() -> None:
-    """The permit of a press that nobody counts."""
+    """Permit a capture request that has no limit."""
 
 
 class CaptureQueue(Generic[SnapshotT]):
-    """The captures of one camera.
+    """The capture queue of one camera.
 
-    `dead_time` is the least time from one exposure's start to the next, in seconds; `take_number` gives each capture
-    its number, when it is first asked for. `latest` is what an earlier run left, if anything, and `answered` the
-    presses that it answered lately, by their keys.
+    `dead_time` is the minimum time from one exposure's start to the next, in seconds. `take_number` returns the number
+    of a new capture. `latest` is the last capture of an earlier run; `answered` has the captures that served its recent
+    requests, by their keys.
     """
 
     def __init__(
@@ -106,20 +106,20 @@ class CaptureQueue(Generic[SnapshotT]):
         key: str | None = None,
         permit: Permit = no_permit,
     ) -> Decision[SnapshotT]:
-        """Decide which capture serves a press at `now`.
+        """Decide which capture serves a request at `now`.
 
-        `max_age` in seconds; None is the dead time. A `key` heard before gets the capture it got then, unless that one
-        failed. Raises RequestError `bad_message` where the key came with another `max_age`, and what `permit` does.
+        `max_age` is in seconds; None is the dead time. A repeated `key` gets the same capture, unless that failed.
+        Raise RequestError `bad_message` if the key was used with another `max_age`, and the errors of `permit`.
         """
         self._forget_old(now)
-        if key is not None and (before := self._remembered.get(key)):
-            if before.max_age not in (max_age, ANY_MAX_AGE):
+        if key is not None and (earlier := self._remembered.get(key)):
+            if earlier.max_age not in (max_age, ANY_MAX_AGE):
                 raise RequestError(
                     "bad_message",
                     "This `request` was used within the last ten minutes with another `max_age`. Choose a new one.",
                     request=key,
                 )
-            return self._repeat(now, before)
+            return self._decide_again(now, earlier)
         decision = self._decide(now, now - (self.dead_time if max_age is None else max_age), permit)
         if key is not None:
             finished = self.latest if decision.outcome == "cached" else None
@@ -127,11 +127,11 @@ class CaptureQueue(Generic[SnapshotT]):
         return decision
 
     def next_start(self) -> float | None:
-        """When the pending capture may begin; None while there is none, or one is running."""
+        """Return when the pending capture may begin; None if there is none yet."""
         return self.ready_at if self.pending is not None and self.running is None else None
 
     def begin(self, now: float) -> Running:
-        """The pending capture's exposure begins now. Raises RuntimeError where the rule forbids it."""
+        """Start the pending capture. Raise RuntimeError if the rule forbids it."""
         start = self.next_start()
         if start is None or self.pending is None or now < start:
             raise RuntimeError("no capture may begin now")
@@ -139,25 +139,25 @@ class CaptureQueue(Generic[SnapshotT]):
         self.ready_at = now + self.dead_time
         return self.running
 
-    def finish(self, snapshot: SnapshotT, *, late: float = 0.0) -> None:
-        """The running capture left a snapshot, whose exposure began so many seconds after the capture did."""
-        ended = self._end()
-        self.latest = Finished(ended.capture, ended.started_at + late, snapshot)
+    def finish(self, snapshot: SnapshotT, *, delay: float = 0.0) -> None:
+        """Finish the running capture. Its exposure began `delay` seconds late."""
+        ended = self._end_running()
+        self.latest = Finished(ended.capture, ended.started_at + delay, snapshot)
         for remembered in self._remembered.values():
             if remembered.capture == ended.capture:
                 remembered.finished = self.latest
 
     def fail(self) -> None:
-        """The running capture left nothing: it serves nobody, and who asked for it may ask again."""
-        ended = self._end()
+        """Fail the running capture. Its keys are forgotten and may be repeated."""
+        ended = self._end_running()
         self._remembered = {k: r for k, r in self._remembered.items() if r.capture != ended.capture}
 
-    def asked_by(self, capture: int) -> str | None:
-        """The key of the press that asked for a capture first, where one had a key."""
+    def first_key(self, capture: int) -> str | None:
+        """Return the first key that requested the capture, or None."""
         return next((key for key, remembered in self._remembered.items() if remembered.capture == capture), None)
 
     def forget(self, captures: set[int], latest: Finished[SnapshotT] | None) -> None:
-        """What these captures left was removed: it serves nobody any more. `latest` is what there is instead."""
+        """Forget captures with removed snapshots. `latest` replaces such a latest."""
         if self.latest is not None and self.latest.capture in captures:
             self.latest = latest
         self._remembered = {
@@ -166,40 +166,40 @@ class CaptureQueue(Generic[SnapshotT]):
             if remembered.finished is None or remembered.capture not in captures
         }
 
-    def _end(self) -> Running:
+    def _end_running(self) -> Running:
         if self.running is None:
             raise RuntimeError("no capture is running")
         ended, self.running = self.running, None
         return ended
 
-    def _decide(self, now: float, oldest: float, permit: Permit) -> Decision[SnapshotT]:
-        if self.latest is not None and self.latest.started_at >= oldest:
+    def _decide(self, now: float, earliest: float, permit: Permit) -> Decision[SnapshotT]:
+        if self.latest is not None and self.latest.started_at >= earliest:
             return Decision("cached", self.latest.capture, self.latest.snapshot)
-        if self.running is not None and self.running.started_at >= oldest:
+        if self.running is not None and self.running.started_at >= earliest:
             return Decision("joined", self.running.capture)
         first = self.pending is None
         if self.pending is None:
             permit()
             self.pending = self._take_number()
-        return self._await_pending(now, self.pending, "started" if first else "joined")
+        return self._decide_pending(now, self.pending, "started" if first else "joined")
 
-    def _await_pending(self, now: float, capture: int, at_once: Outcome) -> Decision[SnapshotT]:
+    def _decide_pending(self, now: float, capture: int, outcome_now: Outcome) -> Decision[SnapshotT]:
         wait = max(0.0, self.ready_at - now)
         if self.running is not None or wait > 0:
             return Decision("queued", capture, wait=wait)
-        return Decision(at_once, capture)
+        return Decision(outcome_now, capture)
 
-    def _repeat(self, now: float, before: _Remembered[SnapshotT]) -> Decision[SnapshotT]:
-        if before.finished is not None:
-            return Decision("cached", before.capture, before.finished.snapshot)
-        if before.capture == self.pending:
-            return self._await_pending(now, before.capture, "joined")
-        return Decision("joined", before.capture)
+    def _decide_again(self, now: float, earlier: _Remembered[SnapshotT]) -> Decision[SnapshotT]:
+        if earlier.finished is not None:
+            return Decision("cached", earlier.capture, earlier.finished.snapshot)
+        if earlier.capture == self.pending:
+            return self._decide_pending(now, earlier.capture, "joined")
+        return Decision("joined", earlier.capture)
 
     def _forget_old(self, now: float) -> None:
-        """Drop the oldest keys: the mapping keeps them in the order in which they came."""
+        """Drop expired and excess keys. The mapping is in order of requests."""
         while self._remembered:
             key = next(iter(self._remembered))
-            if len(self._remembered) < MEMORY_SIZE and now - self._remembered[key].asked_at <= KEY_TTL:
+            if len(self._remembered) < MAX_REMEMBERED_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:
                 return
             del self._remembered[key]

@@ -1,4 +1,4 @@
-"""What became of captures, for those who wait for one: a future each, remembered for a while after its end."""
+"""Results of captures: futures that are remembered for a while."""
 
 import asyncio
 
@@ -8,33 +8,31 @@ from dog.snapshots import Snapshot
 __all__ = ["CaptureResults"]
 
 MAX_REMEMBERED = 256
-"""Captures that are remembered for those who ask what became of them."""
+"""Maximum number of captures whose results are remembered."""
 
-Outcome = asyncio.Future[Snapshot]
-"""Of a snapshot, or its CaptureError; a RequestError where the server stopped before. Everybody's: to be awaited behind
-a shield.
-"""
+SnapshotFuture = asyncio.Future[Snapshot]
+"""A future snapshot, CaptureError, or RequestError if the server stops. It is shared: await it behind a shield."""
 
 
 class CaptureResults:
-    """The captures of one camera, by their numbers. `coming` is the outcome of whichever leaves a snapshot next."""
+    """Results of a camera's captures, by number, and its next snapshot."""
 
     def __init__(self) -> None:
         self.next_snapshot = _make_future()
-        self._outcomes: dict[int, Outcome] = {}
+        self._futures: dict[int, SnapshotFuture] = {}
 
-    def expect(self, capture: int) -> Outcome:
-        """The capture's outcome, which is not there yet."""
-        outcome = self._outcomes.get(capture)
-        if outcome is None:
-            outcome = self._outcomes[capture] = _make_future()
-            while len(self._outcomes) > MAX_REMEMBERED:
-                del self._outcomes[next(iter(self._outcomes))]
-        return outcome
+    def expect(self, capture: int) -> SnapshotFuture:
+        """Return the future of a capture, and create it if needed."""
+        future = self._futures.get(capture)
+        if future is None:
+            future = self._futures[capture] = _make_future()
+            while len(self._futures) > MAX_REMEMBERED:
+                del self._futures[next(iter(self._futures))]
+        return future
 
-    def find(self, capture: int) -> Outcome | None:
-        """None where it was not asked for, or is forgotten."""
-        return self._outcomes.get(capture)
+    def find(self, capture: int) -> SnapshotFuture | None:
+        """Return a capture's future; None if never requested, or forgotten."""
+        return self._futures.get(capture)
 
     def succeed(self, capture: int, snapshot: Snapshot) -> None:
         self.expect(capture).set_result(snapshot)
@@ -42,18 +40,18 @@ class CaptureResults:
         next_snapshot.set_result(snapshot)
 
     def fail(self, capture: int, error: CaptureError) -> None:
-        # What is remembered of a failure is its words: its frames would keep the refused picture in memory.
+        # Remember only the message of a failure: its traceback would keep the refused image in memory.
         error.__cause__ = error.__context__ = None
         self.expect(capture).set_exception(error.with_traceback(None))
 
     def close(self, error: RequestError) -> None:
-        """There will be no more: who still waits is told so."""
-        for outcome in (*self._outcomes.values(), self.next_snapshot):
-            if not outcome.done():
-                outcome.set_exception(error)
+        """Make all unfinished captures fail with this error."""
+        for future in (*self._futures.values(), self.next_snapshot):
+            if not future.done():
+                future.set_exception(error)
 
 
-def _make_future() -> Outcome:
-    future: Outcome = asyncio.get_running_loop().create_future()
-    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody has to ask
+def _make_future() -> SnapshotFuture:
+    future: SnapshotFuture = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # no warning if it is never awaited
     return future

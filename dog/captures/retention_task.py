@@ -1,6 +1,6 @@
-"""The album: photos are deleted and make room for others, and everybody who watches is told.
+"""The retention task: delete old snapshots, and publish every removal.
 
-somebody, or the limits -> store -> Album -> the camera forgets it -> `removed` -> hub -> every viewer
+a user, or retention -> store -> RetentionTask -> the camera forgets it -> `removed` -> hub -> every viewer
 """
 
 import asyncio
@@ -18,74 +18,74 @@ from dog.snapshots import Snapshot, SnapshotStore
 
 __all__ = ["RetentionTask"]
 
-CLOCK_INTERVAL = 1.0
-"""Seconds between two looks at the clock, and if it is in doubt, for a person's confirmation."""
-INTERVAL = 60.0
-"""Seconds between two looks for photos that have become too old, or too many for what others left of the disk."""
-MANY = 100
-"""Ids in one event (docs/protocol.md)."""
+CLOCK_CHECK_INTERVAL = 1.0
+"""Seconds between two checks of the wall clock and, if it is in doubt, for a user's confirmation."""
+PURGE_INTERVAL = 60.0
+"""Seconds between two checks for snapshots that are too old, or too many for the free space."""
+MAX_IDS_PER_EVENT = 100
+"""Maximum number of ids in one event (docs/protocol.md)."""
 
 log = logging.getLogger(__name__)
 
 
 class RetentionTask:
-    """Deletion and retention of a store's snapshots. `run()` and `watch_clock()` are its tasks."""
+    """Retention of snapshots. `run()` and `watch_clock()` are its tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store
         self._hub = hub
         self._cameras = cameras
         self._metrics = metrics
-        self._telling: set[asyncio.Task[None]] = set()
-        self._due = asyncio.Event()
-        store.on_removed = self._note_removed
+        self._notifications: set[asyncio.Task[None]] = set()
+        self._purge_due = asyncio.Event()
+        store.on_removed = self._on_removed
 
     async def run(self) -> None:
-        """Keep to the limits for ever; each new photo does so, too."""
+        """Delete snapshots beyond the limits, again and again until cancelled."""
         while True:
             try:
                 await self._store.purge()
             except CaptureError as error:
-                log.warning("the album can't be kept to its limits: %s (%s)", error.message, error.detail)
+                log.warning("old photos can't be deleted: %s (%s)", error.message, error.detail)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
-                    await self._due.wait()
-            self._due.clear()
+                async with asyncio.timeout(PURGE_INTERVAL):
+                    await self._purge_due.wait()
+            self._purge_due.clear()
 
     async def watch_clock(self) -> None:
-        """Look at the clock for ever. When it was corrected, delete at once what is too old."""
+        """Check the wall clock until cancelled. Start a purge if it is corrected."""
         corrections, is_failing = self._store.clock.corrections, False
         while True:
             try:
                 await self._store.check_clock()
             except CaptureError as error:
                 if not is_failing:
-                    log.warning("the clock can't be remembered: %s (%s)", error.message, error.detail)
+                    log.warning("the state of the clock can't be saved: %s (%s)", error.message, error.detail)
                 is_failing = True
             else:
                 is_failing = False
             if corrections != self._store.clock.corrections:
                 corrections = self._store.clock.corrections
-                self._due.set()
-            await asyncio.sleep(CLOCK_INTERVAL)
+                self._purge_due.set()
+            await asyncio.sleep(CLOCK_CHECK_INTERVAL)
 
-    async def settle(self) -> None:
-        """Until all that was removed has been told."""
-        while self._telling:
-            await asyncio.wait(self._telling)
+    async def wait_published(self) -> None:
+        """Wait until all removals are published."""
+        while self._notifications:
+            await asyncio.wait(self._notifications)
 
-    def _note_removed(self, snapshots: list[Snapshot], reason: Removal) -> None:
+    def _on_removed(self, snapshots: list[Snapshot], reason: Removal) -> None:
         self._metrics.snapshots_removed.labels(reason).inc(len(snapshots))
         first, last = snapshots[0], snapshots[-1]
         if reason == "deleted":
             log.info("snapshot %s was deleted", first.id)
         else:
-            log.info("%d photos made room, from %s to %s", len(snapshots), first.captured_at, last.captured_at)
-        task = asyncio.create_task(self._tell(snapshots, reason), name="telling of removed photos")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+            log.info("%d old photos were deleted, from %s to %s", len(snapshots), first.captured_at, last.captured_at)
+        task = asyncio.create_task(self._publish(snapshots, reason), name="publish removed photos")
+        self._notifications.add(task)
+        task.add_done_callback(self._notifications.discard)
 
-    async def _tell(self, snapshots: list[Snapshot], reason: Removal) -> None:
+    async def _publish(self, snapshots: list[Snapshot], reason: Removal) -> None:
         by_camera: dict[str, list[Snapshot]] = {}
         for snapshot in snapshots:
             by_camera.setdefault(snapshot.camera, []).append(snapshot)
@@ -93,6 +93,6 @@ class RetentionTask:
             if camera in self._cameras:
                 await self._cameras[camera].forget(gone)
             at = timestamp(utc_now())
-            for start in range(0, len(gone), MANY):
-                ids = [snapshot.id for snapshot in gone[start : start + MANY]]
+            for start in range(0, len(gone), MAX_IDS_PER_EVENT):
+                ids = [snapshot.id for snapshot in gone[start : start + MAX_IDS_PER_EVENT]]
                 self._hub.publish(Removed(at=at, camera=camera, snapshots=ids, reason=reason))

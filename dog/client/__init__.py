@@ -1,4 +1,4 @@
-"""The client: a D.O.G. server from Python, over its WebSocket and HTTP (docs/protocol.md, docs/clients.md).
+"""The client library: a D.O.G. server from Python (docs/clients.md).
 
     async with Client("http://camera.local:8080") as dog:
         photo = await dog.capture(max_age=10)
@@ -6,7 +6,7 @@
         async for event in dog.events():
             print(event)
 
-It heals its connections by itself, and imports nothing of the service but what is said.
+It reconnects by itself. Of the service it imports only the protocol, errors and helpers.
 """
 
 from dog.client.client import Client
@@ -36,7 +36,7 @@ from dog.protocol import (
 )
 
 Heard = PushEvent
-"""The name of PushEvent in the first version."""
+"""Deprecated name of PushEvent."""
 
 __all__ = [
     "AddressError",

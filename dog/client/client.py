@@ -1,4 +1,4 @@
-"""Client: one server, to take photos, to hear what happens and to look at what there is."""
+"""Client: take photos, receive events and list photos of one server."""
 
 import asyncio
 import math
@@ -15,21 +15,21 @@ from dog.client.errors import AddressError
 from dog.client.http import Server
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Push, PushEvent
-from dog.client.server_url import parse_address
+from dog.client.server_url import parse_server_url
 from dog.protocol import CameraStatus, Outcome, SnapshotBody, encode
 
 __all__ = ["Client"]
 
-WAITING = 1000
-"""Events that may wait for who reads slowly. Then the server's patience ends, and they are had by the cursor later."""
-PAGE = 200
-"""Photos listed at once, the most that a server gives."""
+MAX_QUEUED_EVENTS = 1000
+"""Maximum number of events that wait for a slow reader. Then the server drops the connection, and replays the rest."""
+PAGE_SIZE = 200
+"""Photos in one response of a list, the server's maximum."""
 
 T = TypeVar("T")
 
 
 class _PhotoBody(SnapshotBody, frozen=True, kw_only=True):
-    """The answer to a press."""
+    """The response to a capture request."""
 
     outcome: Outcome | None = None
     age: float | None = None
@@ -44,13 +44,13 @@ class _CameraList(msgspec.Struct):
 
 
 class Client:
-    """A D.O.G. server, by its address: `async with Client("http://camera.local:8080") as dog:`.
+    """A client of a D.O.G. server: `async with Client("http://camera.local:8080") as dog:`.
 
-    Opening it connects to nothing yet. Calls that ask for something wait `timeout` seconds for it at most (None: for
-    ever), and ask again where a connection dies meanwhile; a server that was never reached is told as Unreachable at
-    once. `token` is one that `dog token add` printed, for a server that asks who is there; `certificate` is a PEM file
-    with the only one to trust, such as a self-signed one. Everything may be used by several tasks at the same time.
-    Raises AddressError, ValueError for what can't be a token, and OSError for a file without a certificate.
+    Opening it does not connect yet. A call waits at most `timeout` seconds (None: no limit), and repeats its request if
+    the connection is lost. If the server was never reached, a call raises Unreachable at once. `token` is one that
+    `dog token add` printed, for a server that requires a login. `certificate` is a PEM file with the only certificate
+    to trust, such as a self-signed one. Several tasks may use a client at the same time.
+    Raise AddressError, ValueError for an invalid token, and OSError for a file without a certificate.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Client:
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        address = parse_address(url)
-        if token is not None and address.user is not None:
-            raise AddressError("the address has a user and a password, and there is a token: leave one of them out")
-        self._server = Server(address, timeout, token, certificate)
+        server_url = parse_server_url(url)
+        if token is not None and server_url.user is not None:
+            raise AddressError("the URL has a user and a password, and there is a token: leave one of them out")
+        self._server = Server(server_url, timeout, token, certificate)
 
     async def __aenter__(self) -> Self:
         self._server.open()
@@ -77,80 +77,78 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The server's address, without a password or a last slash."""
-        return self._server.shown
+        """The server's URL, without user, password and trailing slash."""
+        return self._server.display_url
 
     async def capture(
         self, *, max_age: float | None = None, camera: str | None = None, request: str | None = None
     ) -> Photo:
-        """Press the shutter and wait for the photo.
+        """Take a photo, and wait for it.
 
-        The photo's exposure began no earlier than `max_age` seconds before the press: 0 is a new one, and None allows
-        what is no older than the camera's dead time. `camera` is its name, None the first. One call is one photo, also
-        where the connection dies and the press is said again: a server that was started anew meanwhile knows it by the
-        photo that was taken for it. `request`, up to 128 characters chosen at random, makes it one press over several
-        calls.
-        Raises ValueError for a `max_age` that is no number of seconds, CaptureFailed where there will be no photo,
-        Refused, Unreachable and Forbidden.
+        Its exposure began at most `max_age` seconds before the request: 0 takes a new photo, None allows one up to the
+        camera's dead time old. `camera` is a name; None is the first camera. One call takes one photo, even if the
+        connection is lost or the server restarts and the request is repeated. With the same `request` (up to 128 random
+        characters, an idempotency key), several calls take one photo.
+        Raise ValueError for an invalid `max_age`, CaptureFailed if the photo fails, Refused, Unreachable and Forbidden.
         """
         if max_age is not None and not (math.isfinite(max_age) and max_age >= 0):
-            raise ValueError("max_age is a number of seconds, 0 or more")
-        wish = {"camera": camera, "max_age": max_age}
-        answer = await self._server.press(
-            encode({name: value for name, value in wish.items() if value is not None}), request or str(uuid.uuid4())
+            raise ValueError("max_age must be a number of seconds, 0 or more")
+        fields = {"camera": camera, "max_age": max_age}
+        answer = await self._server.capture(
+            encode({name: value for name, value in fields.items() if value is not None}), request or str(uuid.uuid4())
         )
         body = self._decode(answer.body, _PhotoBody)
         return make_photo(self._server, body, body.outcome, body.age)
 
     async def events(self, *, since: str | None = None) -> AsyncIterator[PushEvent]:
-        """What happens, as messages of `dog.protocol`, each once and in order: first a Hello, which is the whole state.
+        """Yield events as messages of `dog.protocol`, each once and in order.
 
-        A Hello and whatever is numbered has a `cursor`; with `since` one of them, what came after it comes first. A
-        dead connection is told as Lost and made again for as long as it takes; then follow a Hello and what was missed,
-        or, where the server can't tell that any more, Missed.
-        Raises Unreachable where the server was never reached, and Forbidden.
+        The first is a Hello with the whole state. A Hello and every numbered event has a `cursor`; `since` is one of
+        them, and the events after it follow the Hello. A lost connection is reported as Lost, and made again until it
+        succeeds. Then follow a Hello and the events that were missed, or Missed if the server no longer has them.
+        Raise Unreachable if the server was never reached, and Forbidden.
         """
-        heard: asyncio.Queue[PushEvent | Exception] = asyncio.Queue(WAITING)
+        events: asyncio.Queue[PushEvent | Exception] = asyncio.Queue(MAX_QUEUED_EVENTS)
 
-        async def listen() -> None:
+        async def receive() -> None:
             try:
-                await Push(self._server, heard.put, since).run()
-            except Exception as error:  # for whoever reads the events
-                await heard.put(error)
+                await Push(self._server, events.put, since).run()
+            except Exception as error:  # raised below, by the iterator
+                await events.put(error)
 
-        listening = asyncio.create_task(listen(), name=f"the push of {self.url}")
+        task = asyncio.create_task(receive(), name=f"push of {self.url}")
         try:
             while True:
-                event = await heard.get()
+                event = await events.get()
                 if isinstance(event, Exception):
                     raise event
                 yield event
         finally:
-            listening.cancel()
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await listening
+                await task
 
     def photo(self, snapshot: SnapshotBody) -> Photo:
-        """The photo that a Ready, or the `latest` of a camera's status, tells of."""
+        """Return the photo of a Ready, or of a camera status's `latest`."""
         return make_photo(self._server, snapshot)
 
     async def snapshots(self, *, camera: str | None = None, before: str | None = None) -> AsyncIterator[Photo]:
-        """All photos there are, newest first, or those older than the one with the id `before`.
+        """Yield photos, newest first: all, or those older than the id `before`.
 
-        Raises PhotoGone where there is no `before`, Refused for an unknown camera, Unreachable and Forbidden.
+        Raise PhotoGone if there is no photo `before`, Refused for an unknown camera, Unreachable and Forbidden.
         """
-        while True:  # also from a photo that is deleted meanwhile, a server goes on
-            query = {"limit": str(PAGE), "camera": camera, "before": before}
+        while True:  # a server accepts a `before` that was deleted since the last page
+            query = {"limit": str(PAGE_SIZE), "camera": camera, "before": before}
             answer = await self._server.get("api/snapshots", {k: v for k, v in query.items() if v is not None})
             page = self._decode(answer, _PhotoList).snapshots
             for body in page:
                 yield make_photo(self._server, body)
-            if len(page) != PAGE:
+            if len(page) != PAGE_SIZE:
                 return
             before = page[-1].snapshot
 
     async def cameras(self) -> list[CameraStatus]:
-        """Each camera as it is now. Raises Unreachable and Forbidden."""
+        """Return the status of each camera. Raise Unreachable and Forbidden."""
         return self._decode(await self._server.get("api/cameras"), _CameraList).cameras
 
     def _decode(self, data: bytes, kind: type[T]) -> T:

@@ -1,16 +1,16 @@
-"""What goes wrong for a client, as one tree.
+"""The errors of the client library, as one tree.
 
     DogError
     └── ClientError
-        ├── AddressError        what was given is no address
-        ├── Unreachable         nobody answers there, or not in time, or something that is no D.O.G.
-        ├── Forbidden           the server lets nobody in who comes like this
-        ├── PhotoDamaged        what came is not the picture that the server told of
-        └── Refused             the server answered, and what it said was no
-            ├── CaptureFailed   the camera or the disk gave no photo
-            └── PhotoGone       there is no such photo, or not any more
+        ├── AddressError        the server URL is invalid
+        ├── Unreachable         no server answers in time, or it is not a D.O.G. server
+        ├── Forbidden           the server refuses the token or password, or requires one
+        ├── PhotoDamaged        the photo's bytes differ from its length or hash
+        └── Refused             the server refused the request
+            ├── CaptureFailed   the camera or the disk failed
+            └── PhotoGone       the photo does not exist, or was deleted
 
-A message names the thing, what was wrong and what to do. It may name the address, but never a password in it.
+A message says what is wrong and what to do about it. It may contain the server's URL, but never a password.
 """
 
 from dog.errors import DogError
@@ -28,11 +28,11 @@ __all__ = [
 
 
 class ClientError(DogError):
-    """The root: whatever a client raises on purpose."""
+    """The base class of all errors that a client raises."""
 
 
 class AddressError(ClientError):
-    """What was given is no address such as http://camera.local:8080."""
+    """The server URL is invalid. A valid one is http://camera.local:8080."""
 
 
 class Unreachable(ClientError):
@@ -40,15 +40,15 @@ class Unreachable(ClientError):
 
 
 class Forbidden(ClientError):
-    """The server lets nobody in who comes like this (401 or 403; 4401 or 4403 on the push): trying again is no use."""
+    """The server refuses access (401, 403, 4401, 4403). A retry can't help."""
 
 
 class PhotoDamaged(ClientError):
-    """What came, several times, differs in length or hash from the picture that the server told of."""
+    """The image differs from its length or hash, after several attempts."""
 
 
 class Refused(ClientError):
-    """The server said no. `code` is one of docs/protocol.md's; `retry_after` is in seconds, where waiting helps."""
+    """The server refused. `code`: docs/protocol.md; `retry_after`: seconds."""
 
     def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -58,8 +58,8 @@ class Refused(ClientError):
 
 
 class CaptureFailed(Refused):
-    """A press that gave no photo: `camera_offline`, `timeout`, `storage_full` and the like."""
+    """The capture failed: `camera_offline`, `timeout`, `storage_full`..."""
 
 
 class PhotoGone(Refused):
-    """There is no such photo on the server, or not any more."""
+    """The photo does not exist on the server, or was deleted."""

@@ -1,7 +1,7 @@
-"""The server, seen from here: what is asked of it over HTTP, and asked again when a connection dies.
+"""HTTP requests to a server, with retries after a lost connection.
 
-All that is asked here may be said twice: reading changes nothing, and a press has its key. A server that was never
-reached is not waited for: a wrong address stays wrong. One that was is, as long as the caller's time lasts.
+Every request may be repeated: reading changes nothing, and a capture request has an idempotency key. Requests to a
+server that was never reached are not retried, because its URL may be wrong. Others are, until the caller's timeout.
 """
 
 import asyncio
@@ -27,57 +27,57 @@ from dog.client.errors import (
     Refused,
     Unreachable,
 )
-from dog.client.server_url import show_address
+from dog.client.server_url import display_url
 
-__all__ = ["LARGEST_PICTURE", "PATIENCE", "Answer", "Server", "delays", "read_retry_after"]
+__all__ = ["CONNECT_TIMEOUT", "MAX_IMAGE_BYTES", "Answer", "Server", "read_retry_after", "retry_delays"]
 
-FIRST_DELAY = 0.5
-"""Seconds; the longest first wait before coming back (docs/protocol.md), doubling to LAST_DELAY."""
-LAST_DELAY = 20.0
-PATIENCE = 10.0
-"""Seconds in which a connection has to be made."""
-SILENCE = 20.0
-"""Seconds without a byte of an answer that was begun, or of one that needs no camera."""
-LARGEST_PICTURE = 64 * 1024 * 1024
-"""Bytes, more than which no server of ours has a picture of."""
-LARGEST_TEXT = 8 * 1024 * 1024
-"""Bytes of any other answer."""
-TRIES = 3
-"""How often a picture is fetched that comes damaged."""
-_IN_BETWEEN = (502, 503, 504)
-"""What a proxy says while the server behind it starts again."""
+INITIAL_MAX_DELAY = 0.5
+"""Maximum delay of the first retry, in seconds (docs/protocol.md). It doubles up to MAX_DELAY."""
+MAX_DELAY = 20.0
+CONNECT_TIMEOUT = 10.0
+"""Seconds in which a connection must be established."""
+READ_TIMEOUT = 20.0
+"""Seconds without a byte of a response. A capture's response may take longer to begin."""
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+"""Maximum size of an image, as on the server."""
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+"""Maximum size of any other response."""
+MAX_FETCH_ATTEMPTS = 3
+"""Attempts to fetch an image that arrives damaged."""
+_RESTART_STATUSES = (502, 503, 504)
+"""Status codes of a proxy whose server is restarting."""
 
 
-def delays() -> Iterator[float]:
-    """Seconds to wait before each next try: full jitter, so that not everybody comes back at once."""
-    longest = FIRST_DELAY
+def retry_delays() -> Iterator[float]:
+    """Yield the delays before retries, with full jitter to spread clients."""
+    limit = INITIAL_MAX_DELAY
     while True:
-        yield random.uniform(0, longest)
-        longest = min(LAST_DELAY, 2 * longest)
+        yield random.uniform(0, limit)
+        limit = min(MAX_DELAY, 2 * limit)
 
 
 def _check_token(token: str) -> str:
-    """Raises ValueError for what could not stand in a header, or is none."""
+    """Raise ValueError if the token is empty or can't be sent in a header."""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("a token is one word, without spaces, such as `dog token add` prints")
+        raise ValueError("the token is not one word; use one that `dog token add` printed")
     return token
 
 
 class _ProblemBody(msgspec.Struct):
-    """RFC 9457, with our code."""
+    """Problem details (RFC 9457), with the code of docs/protocol.md."""
 
     code: str
     detail: str
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server wants to be left alone, where it says so."""
+    """Return the seconds of a Retry-After header, or None."""
     seconds = headers.get("Retry-After", "")
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
-class _Again(Exception):
-    """It may be asked again, but not before so many seconds."""
+class _RetryLater(Exception):
+    """The request may be repeated after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -90,20 +90,21 @@ class Answer:
 
 
 class Server:
-    """One server and the connections to it; `reached` is whether it has ever answered. `token` is shown each time.
+    """A server and its HTTP connections. `reached`: it answered at least once.
 
-    `certificate` is a PEM file with the only ones, or authorities, that are trusted. Raises OSError where it is none.
+    `token` is sent with each request. `certificate` is a PEM file with the only certificates, or authorities, to trust.
+    Raise OSError if it is not one.
     """
 
     def __init__(
         self,
-        address: URL,
+        base_url: URL,
         timeout: float | None,
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.address = address
-        self.shown = show_address(address)
+        self.base_url = base_url
+        self.display_url = display_url(base_url)
         self.reached = False
         self._timeout = timeout
         self._headers = {"Accept-Encoding": "identity"}
@@ -115,11 +116,11 @@ class Server:
     @property
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the client is not open: use it as `async with Client(url) as dog:`")
+            raise RuntimeError("the client is not open; use it as `async with Client(url) as dog:`")
         return self._session
 
     def open(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._trust),
             timeout=timeout,
@@ -137,45 +138,45 @@ class Server:
         path: str,
         query: Mapping[str, str] | None = None,
         *,
-        largest: int = LARGEST_TEXT,
-        is_whole: Callable[[bytes], bool] | None = None,
+        max_bytes: int = MAX_TEXT_BYTES,
+        is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
-        """What is at the path, in at most `largest` bytes. What `is_whole` denies is fetched again.
+        """Fetch up to `max_bytes` of a path, again if `is_intact` returns False.
 
-        Raises Unreachable, Forbidden, Refused or PhotoGone, and PhotoDamaged.
+        Raise Unreachable, Forbidden, Refused, PhotoGone or PhotoDamaged.
         """
-        return (await self._ask("GET", path, query=query, largest=largest, is_whole=is_whole)).body
+        return (await self._request("GET", path, query=query, max_bytes=max_bytes, is_intact=is_intact)).body
 
-    async def press(self, body: bytes, key: str) -> Answer:
-        """The answer to a press, which comes when its photo is there. Raises CaptureFailed beside what `get` does."""
+    async def capture(self, body: bytes, key: str) -> Answer:
+        """Request a capture and wait for it. Raise CaptureFailed, or as `get`."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        return await self._ask("POST", "api/captures", headers=headers, body=body)
+        return await self._request("POST", "api/captures", headers=headers, body=body)
 
     def unreachable(self, error: BaseException) -> Unreachable:
-        """What is told of a connection that could not be made, or died."""
+        """Return the error for a connection that failed or was lost."""
         match error:
             case aiohttp.ClientConnectorCertificateError():
-                why = "its certificate is not one that is trusted here, or not for this name; --certificate trusts one"
+                why = "its certificate is not trusted, or has another name; to trust it, use --certificate"
             case aiohttp.ClientConnectorDNSError():
-                why = "nobody knows a machine of that name; look at the address"
+                why = "its host name is unknown; check the URL"
             case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(
                 error, aiohttp.ClientSSLError
             ):
-                why = f"{os.strerror(number).lower()}; look whether the server runs and at the address"
+                why = f"{os.strerror(number).lower()}; check the URL, and that the server runs"
             case TimeoutError():
-                why = f"no answer in {PATIENCE:g} s; look whether the server runs and at the address"
+                why = f"no response in {CONNECT_TIMEOUT:g} s; check the URL, and that the server runs"
             case _:
-                why = "the connection broke off; look whether it is a D.O.G., and at http or https"
-        return Unreachable(f"{self.shown} can't be reached: {why}.")
+                why = "the connection was lost; check that it is a D.O.G. server, and http or https in the URL"
+        return Unreachable(f"{self.display_url} can't be reached: {why}.")
 
     def forbidden(self, why: str) -> Forbidden:
-        return Forbidden(f"{self.shown} lets nobody in like this: {why}")
+        return Forbidden(f"{self.display_url} refused access: {why}")
 
     def not_a_dog_server(self) -> Unreachable:
-        """What is told of a server that speaks HTTP and is not ours."""
-        return Unreachable(f"{self.shown} answers, but not as a D.O.G. does; look at the address and its path.")
+        """Return the error for an HTTP server that is not a D.O.G. server."""
+        return Unreachable(f"{self.display_url} is not a D.O.G. server; check the URL and its path.")
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -183,27 +184,27 @@ class Server:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        largest: int = LARGEST_TEXT,
-        is_whole: Callable[[bytes], bool] | None = None,
+        max_bytes: int = MAX_TEXT_BYTES,
+        is_intact: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=PATIENCE, sock_read=SILENCE if method == "GET" else None
+            total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT if method == "GET" else None
         )
-        asking = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
-        asking["headers"] = {"Accept": "application/json", **(headers or {})}
+        options = {"params": query, "data": body, "timeout": limits, "allow_redirects": False}
+        options["headers"] = {"Accept": "application/json", **(headers or {})}
         damaged = 0
         try:
             async with asyncio.timeout(self._timeout):
-                for wait in delays():
+                for wait in retry_delays():
                     try:
-                        answer = await self._try(method, path, asking, largest)
-                        if is_whole is None or is_whole(answer.body):
+                        answer = await self._request_once(method, path, options, max_bytes)
+                        if is_intact is None or is_intact(answer.body):
                             return answer
                         damaged += 1
-                        if damaged == TRIES:
+                        if damaged == MAX_FETCH_ATTEMPTS:
                             raise self._damaged(path)
-                    except _Again as again:
-                        wait = max(wait, again.seconds)
+                    except _RetryLater as later:
+                        wait = max(wait, later.seconds)
                     except (aiohttp.ClientError, OSError) as error:
                         if not self.reached:
                             raise self.unreachable(error) from error
@@ -211,48 +212,48 @@ class Server:
         except TimeoutError:
             pass
         raise Unreachable(
-            f"{self.shown} gave no answer in {self._timeout:g} s; look whether it runs, or allow it more time."
+            f"{self.display_url} did not respond in {self._timeout:g} s; check that it runs, or raise the timeout."
         )
 
     def _damaged(self, path: str) -> PhotoDamaged:
         return PhotoDamaged(
-            f"{self.shown} told of another picture than what it gives as {path}, {TRIES} times; "
-            "look what is between here and there, and say `dog album verify` there."
+            f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times; "
+            "check the proxies in between, and run `dog album verify` on the server."
         )
 
-    async def _try(self, method: str, path: str, asking: dict[str, Any], largest: int) -> Answer:
-        """One try. Raises _Again where the answer is only for now."""
-        async with self.session.request(method, self.address / path, **asking) as response:
-            data = await self._read(response, largest)
+    async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:
+        """Send one request. Raise _RetryLater after a proxy's temporary failure."""
+        async with self.session.request(method, self.base_url / path, **options) as response:
+            data = await self._read(response, max_bytes)
         problem = self._find_problem(response, data)
         if problem is None:
             self.reached = True
             return Answer(response.status, data)
-        its_word = isinstance(problem, Refused) and method != "GET"  # what a press got is for who pressed to judge
-        if self.reached and response.status in _IN_BETWEEN and not its_word:
-            raise _Again(read_retry_after(response.headers) or 0.0)
+        is_final = isinstance(problem, Refused) and method != "GET"  # the caller decides whether to repeat a capture
+        if self.reached and response.status in _RESTART_STATUSES and not is_final:
+            raise _RetryLater(read_retry_after(response.headers) or 0.0)
         raise problem
 
-    async def _read(self, response: aiohttp.ClientResponse, largest: int) -> bytes:
-        """The answer's body. Raises Unreachable for one that has no end."""
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        """Read a response's body. Raise Unreachable if it is too large."""
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
-            if len(data) > largest:
+            if len(data) > max_bytes:
                 raise Unreachable(
-                    f"{self.shown} answers with more than {largest // 1024**2} MiB, as no D.O.G. does; "
-                    "look at the address and its path."
+                    f"{self.display_url} sent more than {max_bytes // 1024**2} MiB, and is not a D.O.G. server; "
+                    "check the URL and its path."
                 )
         return bytes(data)
 
     def _find_problem(self, response: aiohttp.ClientResponse, data: bytes) -> ClientError | None:
-        """What the answer says went wrong; None where all is well."""
+        """Return the error that a response reports, or None."""
         if response.status < 300:
             encoded = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-            return self.not_a_dog_server() if encoded else None  # nobody asked for that, and it may be of any size
+            return self.not_a_dog_server() if encoded else None  # not requested, and its size has no limit
         location = response.headers.get("Location")
         if response.status < 400 and location:
-            return AddressError(f"{self.shown} sends whoever asks to {location}; write that address.")
+            return AddressError(f"{self.display_url} redirects to {location}; use that URL.")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -1,6 +1,6 @@
-"""Files of photos: written beside, synced and renamed, so that a name never stands for half a photo.
+"""Save photos as files, atomically: temporary file, fsync, rename.
 
-Every function blocks, and raises OSError.
+All functions block, and raise OSError.
 """
 
 import contextlib
@@ -14,25 +14,25 @@ __all__ = ["write_durably"]
 
 
 def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Keep the data under this name, for good once this returns.
+    """Write a file durably: the data is on the disk when this returns.
 
-    Raises FileExistsError where something has the name: whatever it is, or with `overwrite` what is no plain file.
+    Raise FileExistsError if the path exists; with `overwrite`, only if it is not a regular file.
     """
     if overwrite:
-        path = path.resolve()  # a link stays one, and what it leads to is replaced
+        path = path.resolve()  # keep a symbolic link, and replace its target
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temp_path = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(beside, data)
+        _write(temp_path, data)
         if overwrite:
-            os.replace(beside, path)
+            os.replace(temp_path, path)
         else:
-            link_new(beside, path)
+            link_new(temp_path, path)
         sync_folder(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+            os.unlink(temp_path)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,1 +1,1 @@
-"""The push: every event to every viewer, over WebSockets and Server-Sent Events."""
+"""Push: every event to every viewer, by WebSocket or Server-Sent Events."""

@@ -1,6 +1,6 @@
-"""The forms in which the push goes out: what a message is on the wire of a WebSocket, and as a Server-Sent Event.
+"""Encodings of the push: WebSocket frames and Server-Sent Events.
 
-What is written to all viewers of one form is the same, so it is built once for all of them.
+All viewers with one encoding get the same bytes, so a message is built once for all of them.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from dog.protocol import Event, Message
 from dog.push.websocket_frames import PING, TEXT, build_close, build_frame
 
-__all__ = ["EVENT_STREAM", "FORMS", "WEBSOCKET", "Encoding"]
+__all__ = ["ENCODINGS", "EVENT_STREAM", "WEBSOCKET", "Encoding"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """`build` makes bytes of a message and its JSON, `build_close` those of a farewell; `ping` keeps a line open."""
+    """Builders of messages (with their JSON) and closes, and a ping's bytes."""
 
     build: Callable[[Message | Event, bytes], bytes]
     build_close: Callable[[int, str], bytes]
@@ -22,7 +22,7 @@ class Encoding:
 
 
 def _build_event(message: Message | Event, text: bytes) -> bytes:
-    """As the HTML standard has it (9.2.5). What is not numbered has no id: the last one stays the reader's own."""
+    """Build a Server-Sent Event (HTML standard, 9.2.5). Its id is the cursor."""
     cursor = getattr(message, "cursor", None)
     head = f"id: {cursor}\n" if cursor is not None else ""
     return f"{head}event: {message.__struct_config__.tag}\ndata: ".encode() + text + b"\n\n"
@@ -35,7 +35,7 @@ WEBSOCKET = Encoding(
 )
 EVENT_STREAM = Encoding(
     build=_build_event,
-    build_close=lambda _code, _reason: b"",  # it ends, and a browser comes back
+    build_close=lambda _code, _reason: b"",  # the stream ends, and a browser reconnects
     ping=b":\n\n",
 )
-FORMS = (WEBSOCKET, EVENT_STREAM)
+ENCODINGS = (WEBSOCKET, EVENT_STREAM)

@@ -1,14 +1,12 @@
-"""The hub: numbers the events, keeps the last of them, and hands each to every viewer without waiting for any.
+"""The hub: numbers, replay and fan-out of events.
 
-After the handshake nobody else writes to a viewer's connection: frames are built here, once in each form that viewers
-take (dog.push.encodings), and handed over whole.
-`publish()` never awaits. A viewer that does not read is dropped, at once and quietly, when more than `BACKLOG` bytes
-wait for it; so no viewer delays another. One timer pings all viewers.
+After the handshake only the hub writes to a viewer's connection. It builds each message once in each encoding, and
+writes it whole. `publish()` never awaits. A viewer that does not read is dropped without a close frame when more than
+`MAX_BACKLOG_BYTES` wait for it, so no viewer delays another. One timer pings all viewers.
 
-Most of an event's way to ten thousand viewers is the kernel's send, and touching ten thousand scattered objects costs
-as much again. So the descriptors of all viewers that nothing waits for lie in one flat list, and are written to without
-touching anything else. A viewer is taken from the list in the moment its transport holds a byte back, or its connection
-ends: before its descriptor is closed, and the number given to somebody else.
+Most of the time of a fan-out is the kernel's send, and touching ten thousand scattered objects costs as much again. So
+the descriptors of all viewers with an empty send buffer are one flat list, and are written to directly. A viewer leaves
+the list as soon as its transport buffers a byte, or its connection ends: before its descriptor is closed and reused.
 """
 
 import asyncio
@@ -27,204 +25,206 @@ import msgspec
 from dog.clock import utc_now
 from dog.metrics import DropReason, Metrics
 from dog.protocol import PROTOCOL, CameraStatus, Event, Hello, Message, Role, Viewers, encode, timestamp
-from dog.push.encodings import FORMS, WEBSOCKET, Encoding
+from dog.push.encodings import ENCODINGS, WEBSOCKET, Encoding
 from dog.push.websocket_frames import PONG, build_frame
 
 __all__ = ["Hub", "Viewer"]
 
 REPLAY_EVENTS = 256
-"""Events kept for those who resume (docs/protocol.md)."""
-BACKLOG = 64 * 1024
-"""Bytes that may wait for a viewer before it is dropped (docs/protocol.md)."""
-SEND_BUFFER = 64 * 1024
-"""Bytes of a viewer's socket buffer: left to itself, Linux hides megabytes of lag in it before the backlog shows."""
+"""Number of events that are kept for viewers that resume (docs/protocol.md)."""
+MAX_BACKLOG_BYTES = 64 * 1024
+"""Bytes that may wait for a viewer; with more, it is dropped (docs/protocol.md)."""
+SEND_BUFFER_BYTES = 64 * 1024
+"""Size of a viewer's socket buffer. By default Linux buffers megabytes there before the backlog grows."""
 PING_INTERVAL = 25.0
 """Seconds between two pings to one viewer (docs/protocol.md)."""
 PING_GROUPS = 25
-"""Shares of the viewers that are pinged one after the other: ten thousand pongs at once would delay an event."""
-SILENCE = 60.0
-"""Seconds after which a viewer that said nothing, not even a pong, is gone (docs/protocol.md)."""
-LINGER = 1.0
-"""Seconds a viewer has to take its close frame and hang up."""
+"""Groups of viewers that are pinged in turn: ten thousand pongs at once would delay an event."""
+SILENCE_TIMEOUT = 60.0
+"""Seconds without any data, even a pong, after which a viewer is dropped (docs/protocol.md)."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a viewer has to read its close frame and disconnect."""
 
 log = logging.getLogger(__name__)
 
 
 class Viewer(asyncio.Protocol):
-    """One connected viewer: the protocol of its transport, and the write side of its connection.
+    """A connected client and the write side of its socket.
 
-    Every method is done before it returns. Who reads from the connection overrides `data_received`.
+    No method waits. A subclass that reads from the connection overrides `data_received`.
     """
 
-    form: ClassVar[Encoding] = WEBSOCKET
+    encoding: ClassVar[Encoding] = WEBSOCKET
 
     __slots__ = (
-        "_end_timer",
+        "_close_timer",
         "_hub",
-        "_limit",
+        "_max_backlog",
         "_transport",
         "address",
         "behind_since",
         "closing",
         "descriptor",
-        "heard_at",
+        "last_received_at",
         "ping_group",
-        "place",
         "role",
+        "slot",
     )
 
     def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
         self.address = address
         self.role = role
-        self.heard_at = hub.now()
+        self.last_received_at = hub.now()
         self.behind_since: float | None = None
         self.closing = False
         self.descriptor = -1
         self.ping_group: set[Viewer] | None = None
-        self.place = -1
-        self._end_timer: asyncio.TimerHandle | None = None
+        self.slot = -1
+        self._close_timer: asyncio.TimerHandle | None = None
         self._hub = hub
-        self._limit = BACKLOG
+        self._max_backlog = MAX_BACKLOG_BYTES
         self._transport = transport
         connection = transport.get_extra_info("socket")
         if connection is not None:
             with contextlib.suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER // 2)  # the kernel doubles it
+                size = SEND_BUFFER_BYTES // 2  # the kernel doubles it
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
             if transport.get_extra_info("sslcontext") is None:
                 self.descriptor = connection.fileno()
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(0)  # it tells when the first byte waits, and when the last one is gone
+        transport.set_write_buffer_limits(0)  # report the first byte that waits, and when the buffer is empty again
 
     @property
-    def clear(self) -> bool:
-        """Whether nothing waits for it, so that its socket may be written to."""
+    def can_write_directly(self) -> bool:
+        """Return True if the socket can be written to: the send buffer is empty."""
         return self.behind_since is None and not self.closing and self.descriptor >= 0
 
-    # ---- what the hub and the handlers say
+    # ---- called by the hub and the handlers
 
     def send(self, message: Message) -> None:
-        """Say something to this viewer alone."""
-        self.write(self.form.build(message, encode(message)))
+        """Send a message to this viewer alone."""
+        self.write(self.encoding.build(message, encode(message)))
 
     def pong(self, payload: bytes) -> None:
         self.write(build_frame(PONG, payload))
 
     def write(self, frame: bytes) -> None:
-        """Hand over one whole frame, or the rest of one, or drop the viewer where too much waits already."""
+        """Write a frame, or the rest of one. Drop the viewer if it is too slow."""
         if self.closing or self._transport.is_closing():
             return
         self._transport.write(frame)
-        if self._transport.get_write_buffer_size() > self._limit:
+        if self._transport.get_write_buffer_size() > self._max_backlog:
             self._hub.drop(self, "slow")
 
-    def write_greeting(self, frames: bytes) -> None:
-        """Hand over a `hello` and its replay. They don't count as a backlog: a slow line must be able to catch up."""
-        self._limit = max(self._limit, BACKLOG + len(frames))
+    def write_hello(self, frames: bytes) -> None:
+        """Write a `hello` and its replay, which do not count as backlog."""
+        self._max_backlog = max(self._max_backlog, MAX_BACKLOG_BYTES + len(frames))
         self.write(frames)
         if self.behind_since is None:
-            self._limit = BACKLOG
+            self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send the farewell and hang up once it is gone. Who does not take it within LINGER seconds is cut off.
+        """Send a close frame and shut down writing. Abort after CLOSE_TIMEOUT.
 
-        Only the sending half is shut, and what still comes in is read and thrown away: closing a socket with unread
-        bytes resets the connection, and the farewell would be lost with it.
+        Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
+        close frame would be lost.
         """
         if self.closing:
             return
-        self.write(self.form.build_close(code, reason))
+        self.write(self.encoding.build_close(code, reason))
         if self._transport.is_closing():
             return
-        self._end()
+        self._close_later()
         if self._transport.can_write_eof():
             try:
                 self._transport.write_eof()
-            except OSError:  # it hung up in this very moment
+            except OSError:  # it has just disconnected
                 self.abort()
 
     def abort(self) -> None:
-        """Cut the connection, whatever waits for it."""
+        """Abort the connection, and discard all that waits for it."""
         self.closing = True
         self._hub.update_write_path(self)
         self._transport.abort()
 
-    def _end(self) -> None:
-        """Nothing more is to be said; what waits has LINGER seconds to be taken."""
+    def _close_later(self) -> None:
+        """Refuse new writes, and abort the connection after CLOSE_TIMEOUT."""
         self.closing = True
         self._hub.update_write_path(self)
-        self._end_timer = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
-    # ---- what the transport says
+    # ---- called by the transport
 
     def pause_writing(self) -> None:
         self.behind_since = self._hub.now()
         self._hub.update_write_path(self)
 
     def resume_writing(self) -> None:
-        self._limit = BACKLOG
+        self._max_backlog = MAX_BACKLOG_BYTES
         self._hub.catch_up(self)
 
     def eof_received(self) -> None:
         if not self.closing:
-            self._end()
+            self._close_later()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self._hub.leave(self)
 
 
 class _DirectWriters:
-    """The viewers that nothing waits for: their descriptors, and at the same places themselves."""
+    """Viewers with an empty send buffer, and their descriptors in this order."""
 
     def __init__(self) -> None:
         self._descriptors = array("i")
         self._viewers: list[Viewer] = []
 
     def add(self, viewer: Viewer) -> None:
-        viewer.place = len(self._viewers)
+        viewer.slot = len(self._viewers)
         self._viewers.append(viewer)
         self._descriptors.append(viewer.descriptor)
 
     def remove(self, viewer: Viewer) -> None:
-        """Put the last one at its place. One that is not here stays so."""
-        place, viewer.place = viewer.place, -1
-        if place < 0:
+        """Remove a viewer, if it is in the list. The last one gets its slot."""
+        slot, viewer.slot = viewer.slot, -1
+        if slot < 0:
             return
         last, descriptor = self._viewers.pop(), self._descriptors.pop()
         if last is not viewer:
-            self._viewers[place], self._descriptors[place] = last, descriptor
-            last.place = place
+            self._viewers[slot], self._descriptors[slot] = last, descriptor
+            last.slot = slot
 
     def write(self, frame: bytes) -> list[tuple[Viewer, bytes]]:
-        """Write the frame to all. Who did not take it whole is given, with what is left of it."""
+        """Write the frame to all. Return viewers with the rest they did not take."""
         size = len(frame)
         left = []
         write = os.write
-        for place, descriptor in enumerate(self._descriptors):
+        for slot, descriptor in enumerate(self._descriptors):
             try:
                 taken = write(descriptor, frame)
-            except OSError:  # it takes nothing now, or has gone: its transport finds out which
+            except OSError:  # its buffer is full, or it has gone: its transport finds out which
                 taken = 0
             if taken != size:
-                left.append((self._viewers[place], frame[taken:]))
+                left.append((self._viewers[slot], frame[taken:]))
         return left
 
 
 Frames = dict[Encoding, bytes]
-"""One message in every form."""
+"""One message in every encoding."""
 
 
 def _build(message: Message | Event) -> Frames:
     text = encode(message)
-    return {form: form.build(message, text) for form in FORMS}
+    return {encoding: encoding.build(message, text) for encoding in ENCODINGS}
 
 
 class Hub:
-    """All viewers, and the events' numbers.
+    """All viewers, the replay buffer and the number of the last event.
 
-    `epoch` is the server's start in ms since 1970, always above the one before; `server` names the software in `hello`.
+    `epoch` is the server's start in ms since 1970, larger than at any start before. `server` is the software's name in
+    `hello`.
     """
 
     def __init__(self, epoch: int, server: str, metrics: Metrics, *, clock: Callable[[], float]) -> None:
@@ -234,16 +234,16 @@ class Hub:
         self.now = clock
         self._server = server
         self._metrics = metrics
-        self._lanes: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
-        self._next_lane = cycle(self._lanes)
-        self._clear = {form: _DirectWriters() for form in FORMS}
-        self._others: set[Viewer] = set()
+        self._ping_groups: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
+        self._next_ping_group = cycle(self._ping_groups)
+        self._direct_writers = {encoding: _DirectWriters() for encoding in ENCODINGS}
+        self._buffered: set[Viewer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._replay: deque[Frames] = deque(maxlen=REPLAY_EVENTS)
-        self._count_told_at = -1.0
+        self._count_sent_at = -1.0
         self._count_timer: asyncio.TimerHandle | None = None
-        self._farewell: tuple[int, str] | None = None
+        self._closed_with: tuple[int, str] | None = None
         metrics.viewers.set_function(lambda: self.count)
 
     @property
@@ -251,7 +251,7 @@ class Hub:
         return f"{self.epoch}-{self.seq}"
 
     def publish(self, event: Event) -> None:
-        """Number the event, keep it, and hand it to every viewer."""
+        """Number the event, keep it for replay, and send it to every viewer."""
         self.seq += 1
         numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
         frames = _build(numbered)
@@ -259,29 +259,29 @@ class Hub:
         with self._metrics.fanout.time():
             self._write_to_all(frames)
 
-    # ---- who comes and goes
+    # ---- viewers that join and leave
 
     def join(
         self, viewer: Viewer, cameras: list[CameraStatus], since: str | None = None, *, preface: bytes = b""
     ) -> None:
-        """Register the viewer, tell it the whole state, and then all events after the cursor `since`.
+        """Register the viewer. Send `hello` and the events after cursor `since`.
 
-        That is one step: no event falls between. `preface` goes before all, the answer to its handshake.
+        No event is lost in between. `preface` is sent first: the response to the viewer's handshake.
         """
-        if self._farewell is not None:
+        if self._closed_with is not None:
             viewer.write(preface)
-            viewer.close(*self._farewell)
+            viewer.close(*self._closed_with)
             return
-        viewer.ping_group = next(self._next_lane)
+        viewer.ping_group = next(self._next_ping_group)
         viewer.ping_group.add(viewer)
         self.count += 1
         self._empty.clear()
         self.update_write_path(viewer)
         self.resume(viewer, cameras, since, preface=preface)
-        self._tell_count()
+        self._schedule_count()
 
     def resume(self, viewer: Viewer, cameras: list[CameraStatus], cursor: str | None, *, preface: bytes = b"") -> int:
-        """Tell a viewer that is here the whole state, and all events after the cursor: so many bytes."""
+        """Send `hello` and the events after the cursor. Return the bytes sent."""
         missed = self._events_since(cursor)
         if cursor is not None:
             self._metrics.resumes.labels("false" if missed is None else "true").inc()
@@ -298,13 +298,14 @@ class Hub:
             viewers=self.count,
             role=viewer.role,
         )
-        form = viewer.form
-        greeting = b"".join((preface, form.build(hello, encode(hello)), *(frames[form] for frames in missed or ())))
-        viewer.write_greeting(greeting)
-        return len(greeting)
+        encoding = viewer.encoding
+        replay = (frames[encoding] for frames in missed or ())
+        data = b"".join((preface, encoding.build(hello, encode(hello)), *replay))
+        viewer.write_hello(data)
+        return len(data)
 
     def leave(self, viewer: Viewer) -> None:
-        """Forget the viewer: nothing is written to it any more. One that is not here stays so."""
+        """Unregister the viewer, if registered: nothing more is written to it."""
         if viewer.ping_group is None:
             return
         viewer.ping_group.discard(viewer)
@@ -313,85 +314,85 @@ class Hub:
         self.count -= 1
         if self.count == 0:
             self._empty.set()
-        self._tell_count()
+        self._schedule_count()
 
     def drop(self, viewer: Viewer, reason: DropReason) -> None:
-        """Cut off a viewer that does not read (`slow`) or has not said anything for too long (`silent`)."""
-        log.info("viewer %s is %s: dropped", viewer.address, reason)
+        """Abort a viewer that does not read (`slow`) or sends nothing (`silent`)."""
+        log.info("viewer %s was dropped: it is %s", viewer.address, reason)
         self._metrics.viewers_dropped.labels(reason).inc()
         viewer.abort()
 
     def close(self, code: int, reason: str) -> None:
-        """Send everybody away, and whoever still comes."""
-        self._farewell = (code, reason)
+        """Close all viewers, and every viewer that joins later."""
+        self._closed_with = (code, reason)
         if self._count_timer is not None:
             self._count_timer.cancel()
-        for ping_group in self._lanes:
+        for ping_group in self._ping_groups:
             for viewer in tuple(ping_group):
                 viewer.close(code, reason)
 
     async def wait_closed(self) -> None:
-        """Until the last viewer is gone: after `close()` that is LINGER seconds at most."""
+        """Wait until all viewers have left: CLOSE_TIMEOUT at most after `close`."""
         await self._empty.wait()
 
     async def keep_alive(self) -> None:
-        """Ping all viewers for ever, lane after lane, and drop those that have gone silent."""
-        for ping_group in cycle(self._lanes):
+        """Ping all viewers and drop silent ones, group after group, forever."""
+        for ping_group in cycle(self._ping_groups):
             await asyncio.sleep(PING_INTERVAL / PING_GROUPS)
-            silent_since = self.now() - SILENCE
+            silent_since = self.now() - SILENCE_TIMEOUT
             for viewer in tuple(ping_group):
-                if viewer.heard_at < silent_since:
+                if viewer.last_received_at < silent_since:
                     self.drop(viewer, "silent")
                 else:
-                    viewer.write(viewer.form.ping)
+                    viewer.write(viewer.encoding.ping)
 
-    # ---- which way a viewer is written to
+    # ---- direct or buffered writes
 
     def update_write_path(self, viewer: Viewer) -> None:
-        """Put the viewer where its state wants it: among the clear ones, among the others, or nowhere."""
-        if viewer.ping_group is not None and viewer.clear:
-            if viewer.place < 0:
-                self._clear[viewer.form].add(viewer)
-            self._others.discard(viewer)
+        """Choose direct or buffered writes for a viewer; none after it has left."""
+        if viewer.ping_group is not None and viewer.can_write_directly:
+            if viewer.slot < 0:
+                self._direct_writers[viewer.encoding].add(viewer)
+            self._buffered.discard(viewer)
             return
-        self._clear[viewer.form].remove(viewer)
+        self._direct_writers[viewer.encoding].remove(viewer)
         if viewer.ping_group is not None:
-            self._others.add(viewer)
+            self._buffered.add(viewer)
         else:
-            self._others.discard(viewer)
+            self._buffered.discard(viewer)
 
     def catch_up(self, viewer: Viewer) -> None:
-        """The viewer has taken all that waited for it."""
+        """Write to a slow viewer directly again, after it has read its backlog."""
         if viewer.behind_since is not None:
             self._metrics.event_lag.observe(self.now() - viewer.behind_since)
             viewer.behind_since = None
         self.update_write_path(viewer)
 
     def _write_to_all(self, frames: Frames) -> None:
-        left = [one for form, clear in self._clear.items() for one in clear.write(frames[form])]
-        for viewer in tuple(self._others):
-            viewer.write(frames[viewer.form])
+        left = [one for encoding, writers in self._direct_writers.items() for one in writers.write(frames[encoding])]
+        for viewer in tuple(self._buffered):
+            viewer.write(frames[viewer.encoding])
         for viewer, rest in left:
             viewer.write(rest)
 
     def _events_since(self, cursor: str | None) -> list[Frames] | None:
-        """The frames after the cursor, in order; None where they are not all here, or the cursor is not ours."""
+        """Return the events after the cursor; None if they can't be replayed."""
         epoch, _, seq = (cursor or "").partition("-")
         if epoch != str(self.epoch) or not (seq.isascii() and seq.isdigit() and len(seq) < 20):
             return None
-        behind = self.seq - int(seq)
-        if not 0 <= behind <= len(self._replay):
+        missed = self.seq - int(seq)
+        if not 0 <= missed <= len(self._replay):
             return None
-        return list(islice(self._replay, len(self._replay) - behind, None))
+        return list(islice(self._replay, len(self._replay) - missed, None))
 
-    def _tell_count(self) -> None:
-        """Tell all how many are watching, at most once a second."""
-        if self._count_timer is None and self._farewell is None:
+    def _schedule_count(self) -> None:
+        """Send the count of viewers to all, at most once a second."""
+        if self._count_timer is None and self._closed_with is None:
             loop = asyncio.get_running_loop()
-            wait = max(0.0, self._count_told_at + 1.0 - self.now())
+            wait = max(0.0, self._count_sent_at + 1.0 - self.now())
             self._count_timer = loop.call_later(wait, self._send_count)
 
     def _send_count(self) -> None:
         self._count_timer = None
-        self._count_told_at = self.now()
+        self._count_sent_at = self.now()
         self._write_to_all(_build(Viewers(count=self.count)))

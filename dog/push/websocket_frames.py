@@ -1,8 +1,8 @@
-"""WebSocket frames (RFC 6455, section 5), without any connection: what the server sends, and what it hears.
+"""Build and parse WebSocket frames (RFC 6455, section 5), without I/O.
 
-aiohttp does the handshake; after it, these few lines are all that stands between a viewer's bytes and its messages. A
-viewer costs three fields, and what RFC 6455 forbids is refused, an unmasked frame included. Only a message's length
-in more bytes than it needs is taken, as elsewhere.
+aiohttp does the handshake; after it, only this module parses a viewer's bytes. A reader costs three fields. Everything
+that RFC 6455 forbids is refused, including unmasked frames; only a length in more bytes than needed is accepted, as in
+other servers.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ __all__ = [
     "FrameReader",
     "build_close",
     "build_frame",
-    "closing_answer",
+    "close_reply_code",
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, RESERVED, MASKED, CONTROL = 0x80, 0x70, 0x80, 0x8
-LONGEST_CONTROL = 125
+MAX_CONTROL_BYTES = 125
 
 PROTOCOL_ERROR, UNSUPPORTED_DATA, INVALID_TEXT, TOO_BIG = 1002, 1003, 1007, 1009
-NEVER_SENT = (1004, 1005, 1006, 1015)
-"""Codes that stand for something else than a close frame (RFC 6455, section 7.4.1)."""
+RESERVED_CODES = (1004, 1005, 1006, 1015)
+"""Close codes that must not be sent (RFC 6455, section 7.4.1)."""
 
 
 class FrameError(Exception):
-    """What must not be sent, and the close code that says so."""
+    """A protocol violation by the client, with its close code."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class FrameError(Exception):
 
 
 def build_frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, unfragmented frame as a server sends it."""
+    """Build one unmasked, unfragmented WebSocket frame, as a server sends it."""
     size = len(payload)
     if size < 126:
         header = bytes((FINAL | opcode, size))
@@ -51,24 +51,24 @@ def build_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def build_close(code: int, reason: str = "") -> bytes:
-    """A close frame; a reason that is too long for one is cut off."""
-    text = reason.encode()[: LONGEST_CONTROL - 2].decode(errors="ignore")
+    """Build a close frame. A reason that is too long is truncated."""
+    text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
     return build_frame(CLOSE, code.to_bytes(2, "big") + text.encode())
 
 
-def closing_answer(payload: bytes) -> int:
-    """The code that answers a close frame: its own, 1000 where it has none. Raises FrameError."""
+def close_reply_code(payload: bytes) -> int:
+    """Return the close code to echo, or 1000. Raise FrameError if invalid."""
     if not payload:
         return 1000
     code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in NEVER_SENT:
+    if len(payload) == 1 or not 1000 <= code <= 4999 or 1015 < code < 3000 or code in RESERVED_CODES:
         raise FrameError(PROTOCOL_ERROR, "invalid close code")
     _check_text(payload[2:])
     return code
 
 
 class FrameReader:
-    """One viewer's frames, from its bytes as they come. Messages longer than `limit` bytes are refused."""
+    """Parser of one viewer's WebSocket frames, for messages up to `limit`."""
 
     __slots__ = ("_limit", "_message", "_rest")
 
@@ -78,10 +78,10 @@ class FrameReader:
         self._message: bytes | None = None
 
     def read(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What `data` completes, in order: TEXT with valid UTF-8, CLOSE, PING and PONG with their payload.
+        """Yield the messages that `data` completes: opcode and payload, in order.
 
-        CONTINUATION with nothing is a fragment that more follow: it says nothing yet, and has been work all the same.
-        To be read to its end. Raises FrameError, and what comes after that is not to be read.
+        Opcodes are TEXT (valid UTF-8), CLOSE, PING, PONG, and CONTINUATION with no payload for each fragment of an
+        unfinished message. Exhaust the iterator. Raise FrameError on a violation; read nothing after it.
         """
         data = self._rest + data if self._rest else data
         start = 0
@@ -104,18 +104,18 @@ class FrameReader:
         self._rest = data[start:]
 
     def _parse(self, data: bytes, start: int) -> tuple[int, bytes | None, int]:
-        """The frame at `start`: its first byte, its payload (None where it is not whole) and its end."""
-        here = len(data) - start
-        if here == 0:
+        """Parse a frame: first byte, payload (None if incomplete) and end."""
+        size = len(data) - start
+        if size == 0:
             return 0, None, start
         first = data[start]
         self._check_opcode(first)
-        if here == 1:
+        if size == 1:
             return first, None, start
         size = data[start + 1] & 0x7F
         if not data[start + 1] & MASKED:
             raise FrameError(PROTOCOL_ERROR, "unmasked frame")
-        if first & CONTROL and size > LONGEST_CONTROL:
+        if first & CONTROL and size > MAX_CONTROL_BYTES:
             raise FrameError(PROTOCOL_ERROR, "control frame too long")
         body = start + 2
         if size > 125:
@@ -145,7 +145,7 @@ class FrameReader:
 
 
 def _unmask(payload: bytes, mask: bytes) -> bytes:
-    """XOR with the mask over and over (RFC 6455, section 5.3), as one long number."""
+    """XOR with the repeated mask (RFC 6455, section 5.3), as one integer."""
     size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")

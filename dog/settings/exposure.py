@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from dog.client_addresses import is_here
+from dog.client_addresses import is_loopback
 from dog.settings.fields import Settings
 
 __all__ = ["check_exposure", "find_warnings"]
@@ -55,4 +55,4 @@ def _external_url(base_url: str | None) -> str | None:
 
 def _is_loopback(host: str) -> bool:
     """Return True if only this machine can reach the host."""
-    return is_here(host) or host.lower().rstrip(".") == "localhost"
+    return is_loopback(host) or host.lower().rstrip(".") == "localhost"

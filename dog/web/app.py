@@ -31,7 +31,7 @@ from dog.protocol import encode
 from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
 from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
@@ -182,7 +182,7 @@ async def _start_service(
     if auth is not None:
         auth.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
-    links = Links(settings.base_url)
+    links = UrlBuilder(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
@@ -201,7 +201,7 @@ async def _start_service(
         )
         stack.push_async_callback(cameras[name].stop, 0)
     retention = RetentionTask(store, hub, cameras, metrics)
-    stack.push_async_callback(retention.settle)
+    stack.push_async_callback(retention.wait_published)
     await _start_cameras(cameras.values())
     stack.callback(_start_background_task(retention.run(), "album").cancel)
     stack.callback(_start_background_task(retention.watch_clock(), "clock").cancel)
@@ -257,7 +257,7 @@ async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
     """Start all cameras at once, and wait for the first attempt of each to open."""
     for camera in cameras:
         camera.start()
-    first_attempts = [asyncio.create_task(camera.availability.tried.wait()) for camera in cameras]
+    first_attempts = [asyncio.create_task(camera.availability.first_attempt_done.wait()) for camera in cameras]
     await asyncio.wait(first_attempts, timeout=CAMERA_OPEN_TIMEOUT)
     for one in first_attempts:
         one.cancel()

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from dog.auth import Identity
-from dog.client_addresses import find_network, is_here
+from dog.client_addresses import client_network, is_loopback
 from dog.errors import RequestError
 from dog.settings import Settings
 
@@ -108,7 +108,7 @@ def client_key(identity: Identity, address: str | None) -> str | None:
     """Return the key of a client: its user or token, or else its network. None for this machine."""
     if identity.name is not None:
         return f"{identity.kind} {identity.name}"
-    return None if not address or is_here(address) else find_network(address)
+    return None if not address or is_loopback(address) else client_network(address)
 
 
 def _format_wait(seconds: float) -> str:

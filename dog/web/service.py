@@ -14,7 +14,7 @@ from dog.protocol import CameraStatus
 from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import SnapshotStore
-from dog.urls import Links
+from dog.urls import UrlBuilder
 from dog.web.live_sessions import LiveSessions
 from dog.web.rate_limits import RateLimits
 
@@ -27,7 +27,7 @@ class Service:
 
     settings: Settings
     clock: Clock
-    links: Links
+    links: UrlBuilder
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]

@@ -355,7 +355,7 @@ async def test_caption_shows_the_result_of_the_frame_checks(
     await expect(window.part("quality")).to_have_text(expected)
     assert await window.part("quality").is_visible() == bool(expected)
     other = await window.photos.count()
-    await service.app[SERVICE].find_camera(None).take(max_age=0)
+    await service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0)
     await expect(window.photos).to_have_count(other + 1)
     await window.wait_for_photo(other_than=shown)
     await expect(window.part("quality")).to_be_hidden()

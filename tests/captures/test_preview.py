@@ -1,4 +1,4 @@
-"""The viewfinder by itself: the newest frame for whoever watches, and none when nobody does."""
+"""The live view of a camera: the newest frame for each watcher, and no frames without one."""
 
 import asyncio
 import email
@@ -8,12 +8,12 @@ import pytest
 
 import dog.captures.preview
 from dog.cameras import OnFrame
-from dog.captures.preview import END, NEXT, Part, Preview, Watcher
+from dog.captures.preview import END, NEXT_HEADER, Part, Preview, Watcher
 from tests.support.pictures import make_picture
 
 
 class ShownCamera:
-    """The part of a camera that shows: `shown` is all that `show` was called with, as whether it was to show."""
+    """A live view. `shown` records each call of `set_preview`: True with a function, else False."""
 
     has_preview = True
 
@@ -26,7 +26,7 @@ class ShownCamera:
         self.give = on_frame
 
     def film(self, *frames: bytes) -> None:
-        assert self.give is not None, "nobody wants a frame"
+        assert self.give is not None, "there is no watcher"
         for frame in frames:
             self.give(frame)
 
@@ -42,15 +42,15 @@ def preview(camera: ShownCamera) -> Preview:
 
 
 def read(part: Part) -> bytes:
-    """The frame in a part."""
-    return bytes(part.whole).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+    """Return the frame of a part."""
+    return bytes(part.with_header).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
 
 
 async def watch(watcher: Watcher) -> bytes:
     return read(await anext(watcher))
 
 
-async def test_the_camera_shows_from_the_first_who_watches_until_the_last_has_left(
+async def test_the_camera_sends_frames_from_the_first_watcher_to_the_last(
     camera: ShownCamera, preview: Preview
 ) -> None:
     assert camera.shown == []
@@ -67,13 +67,13 @@ async def test_the_camera_shows_from_the_first_who_watches_until_the_last_has_le
     assert camera.shown == [True, False, True, False]
 
 
-async def test_who_leaves_by_an_error_has_left(camera: ShownCamera, preview: Preview) -> None:
+async def test_a_watcher_that_leaves_by_an_error_is_removed(camera: ShownCamera, preview: Preview) -> None:
     with pytest.raises(ConnectionResetError), preview.watch():
         raise ConnectionResetError
     assert (camera.shown, preview.count) == ([True, False], 0)
 
 
-async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(camera: ShownCamera, preview: Preview) -> None:
+async def test_each_watcher_gets_the_newest_frame_when_it_is_ready(camera: ShownCamera, preview: Preview) -> None:
     with preview.watch() as quick, preview.watch() as slow:
         seen = []
         for number in range(100):
@@ -85,7 +85,7 @@ async def test_everyone_gets_the_newest_frame_each_time_they_are_ready(camera: S
         assert [await watch(slow), await watch(quick)] == [b"101", b"101"]
 
 
-async def test_nobody_is_given_a_frame_twice_or_one_from_before_they_came(
+async def test_a_watcher_gets_no_frame_twice_and_none_from_before_it_joined(
     camera: ShownCamera, preview: Preview
 ) -> None:
     with preview.watch() as early:
@@ -100,7 +100,7 @@ async def test_nobody_is_given_a_frame_twice_or_one_from_before_they_came(
             assert await asyncio.gather(*waiting) == [b"new", b"new"]
 
 
-async def test_a_frame_is_wrapped_once_however_many_watch(
+async def test_a_frame_is_wrapped_once_for_all_watchers(
     camera: ShownCamera, preview: Preview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapped = []
@@ -120,14 +120,12 @@ async def test_a_frame_is_wrapped_once_however_many_watch(
         watcher.__exit__(None, None, None)
 
 
-async def test_when_it_is_closed_everyone_is_sent_away_and_nothing_is_shown_any_more(
-    camera: ShownCamera, preview: Preview
-) -> None:
+async def test_closing_the_live_view_ends_all_watchers(camera: ShownCamera, preview: Preview) -> None:
     with preview.watch() as waiting, preview.watch() as late:
         task = asyncio.create_task(_count(waiting))
         camera.film(b"one")
         preview.close()
-        assert await task == 0  # an end comes before what was not asked for yet
+        assert await task == 0  # the end comes before a frame that was not read yet
         assert await _count(late) == 0
         assert camera.shown == [True, False]
     assert camera.shown == [True, False]
@@ -144,12 +142,12 @@ async def _count(watcher: Watcher) -> int:
 @pytest.mark.parametrize(
     "as_stream",
     [
-        lambda parts: b"".join(bytes(part.whole) for part in parts) + END,
-        lambda parts: NEXT + b"".join(bytes(part.ahead) for part in parts) + END,
+        lambda parts: b"".join(bytes(part.with_header) for part in parts) + END,
+        lambda parts: NEXT_HEADER + b"".join(bytes(part.after_header) for part in parts) + END,
     ],
-    ids=["whole", "ahead"],
+    ids=["with_header", "after_header"],
 )
-def test_both_forms_of_a_part_are_what_another_reader_of_multipart_reads(
+def test_both_forms_of_a_part_are_parsed_by_another_library(
     as_stream: Callable[[list[Part]], bytes],
 ) -> None:
     frames = [make_picture(seed=seed) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""CaptureQueue: who gets which capture. Examples first, then every history that Hypothesis can think of."""
+"""The capture queue: examples first, then random histories (Hypothesis)."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dog.captures.queue import KEY_TTL, MEMORY_SIZE, CaptureQueue, Finished
+from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS, CaptureQueue, Finished
 from dog.errors import RequestError
 
 
@@ -17,20 +17,20 @@ def make_queue(dead_time: float = 1.0, latest: Finished[str] | None = None) -> C
     return CaptureQueue(dead_time, itertools.count(1).__next__, latest)
 
 
-def take_one(queue: CaptureQueue[str], now: float, snapshot: str) -> None:
+def capture_one(queue: CaptureQueue[str], now: float, snapshot: str) -> None:
     queue.request(now, max_age=0)
     queue.begin(now)
     queue.finish(snapshot)
 
 
-def test_the_first_press_starts_a_capture() -> None:
+def test_the_first_request_starts_a_capture() -> None:
     queue = make_queue()
     assert queue.request(10).outcome == "started"
     assert queue.next_start() == -math.inf
     assert queue.begin(10).capture == 1
 
 
-def test_a_press_that_an_earlier_run_answered_gets_its_photo_for_as_long_as_any_other() -> None:
+def test_a_request_that_an_earlier_run_served_gets_its_snapshot_for_ten_minutes() -> None:
     answered = {"old": Finished(3, 100.0, "a"), "older": Finished(2, 50.0, "b")}
     queue = CaptureQueue(0.0, itertools.count(4).__next__, answered["old"], answered)
     for max_age in None, 0, 5:
@@ -40,29 +40,29 @@ def test_a_press_that_an_earlier_run_answered_gets_its_photo_for_as_long_as_any_
     assert queue.request(651, max_age=0, key="old").snapshot == "a"
 
 
-def test_a_second_press_before_the_task_woke_joins_the_first() -> None:
+def test_a_second_request_before_the_start_joins_the_first() -> None:
     queue = make_queue()
     first, second = queue.request(10), queue.request(10)
     assert (first.outcome, second.outcome) == ("started", "joined")
     assert first.capture == second.capture
 
 
-def test_a_press_within_the_dead_time_gets_the_existing_snapshot() -> None:
+def test_a_request_within_the_dead_time_gets_the_existing_snapshot() -> None:
     queue = make_queue()
-    take_one(queue, 10, "a")
+    capture_one(queue, 10, "a")
     decision = queue.request(10.9)
     assert (decision.outcome, decision.snapshot, decision.capture) == ("cached", "a", 1)
 
 
-def test_a_press_after_the_dead_time_starts_a_new_capture() -> None:
+def test_a_request_after_the_dead_time_starts_a_new_capture() -> None:
     queue = make_queue()
-    take_one(queue, 10, "a")
+    capture_one(queue, 10, "a")
     assert queue.request(11.1).outcome == "started"
 
 
-def test_a_fresh_one_wanted_within_the_dead_time_is_told_how_long_it_waits() -> None:
+def test_a_request_with_max_age_0_within_the_dead_time_is_queued_with_its_wait() -> None:
     queue = make_queue()
-    take_one(queue, 10, "a")
+    capture_one(queue, 10, "a")
     decision = queue.request(10.25, max_age=0)
     assert (decision.outcome, decision.wait) == ("queued", 0.75)
     with pytest.raises(RuntimeError):
@@ -70,7 +70,7 @@ def test_a_fresh_one_wanted_within_the_dead_time_is_told_how_long_it_waits() -> 
     assert queue.begin(11).capture == decision.capture
 
 
-def test_a_press_during_an_exposure_joins_it_within_the_dead_time_and_queues_behind_it_later() -> None:
+def test_a_request_during_an_exposure_joins_it_within_the_dead_time_and_is_queued_later() -> None:
     queue = make_queue()
     queue.request(10)
     queue.begin(10)
@@ -78,15 +78,15 @@ def test_a_press_during_an_exposure_joins_it_within_the_dead_time_and_queues_beh
     assert queue.request(12).outcome == "queued"
 
 
-def test_a_thousand_presses_in_one_capture_cost_one_more_at_most() -> None:
+def test_a_thousand_requests_during_a_capture_cause_one_more_at_most() -> None:
     queue = make_queue()
     queue.request(10)
     queue.begin(10)
-    asked = {queue.request(10 + i / 100, max_age=0).capture for i in range(1, 1000)}
-    assert asked == {2}
+    captures = {queue.request(10 + i / 100, max_age=0).capture for i in range(1, 1000)}
+    assert captures == {2}
 
 
-def test_a_failed_capture_serves_nobody_and_the_pending_one_still_begins() -> None:
+def test_a_failed_capture_serves_no_request_and_the_pending_one_still_begins() -> None:
     queue = make_queue()
     queue.request(10)
     queue.begin(10)
@@ -110,20 +110,20 @@ def test_a_key_gets_the_same_capture_while_it_is_pending_running_and_ready() -> 
     queue.begin(10)
     assert queue.request(500, key="k").outcome == "joined"
     queue.finish("a")
-    take_one(queue, 510, "b")
+    capture_one(queue, 510, "b")
     decision = queue.request(600, key="k")
     assert (decision.outcome, decision.snapshot, decision.capture) == ("cached", "a", 1)
 
 
-def test_a_key_of_a_cached_answer_gets_it_again() -> None:
+def test_the_key_of_a_cached_reply_gets_the_same_snapshot_again() -> None:
     queue = make_queue()
-    take_one(queue, 10, "a")
+    capture_one(queue, 10, "a")
     queue.request(10.5, key="k")
-    take_one(queue, 12, "b")
+    capture_one(queue, 12, "b")
     assert queue.request(13.5, key="k").snapshot == "a"
 
 
-def test_a_key_whose_capture_failed_may_press_again() -> None:
+def test_a_key_may_be_used_again_after_its_capture_failed() -> None:
     queue = make_queue()
     queue.request(10, key="k")
     queue.begin(10)
@@ -148,29 +148,29 @@ def test_a_key_is_forgotten_after_ten_minutes() -> None:
     assert queue.request(KEY_TTL + 1, key="k").outcome == "started"
 
 
-def test_a_flood_of_keys_does_not_grow_the_memory() -> None:
+def test_the_number_of_remembered_keys_is_limited() -> None:
     queue = make_queue()
-    for number in range(3 * MEMORY_SIZE):
+    for number in range(3 * MAX_REMEMBERED_KEYS):
         queue.request(10, key=str(number))
-    assert len(queue._remembered) == MEMORY_SIZE
+    assert len(queue._remembered) == MAX_REMEMBERED_KEYS
 
 
 @dataclass
-class Asked:
-    at: float
+class CaptureRequest:
+    requested_at: float
     max_age: float
     capture: int
 
 
 class Histories(RuleBasedStateMachine):
-    """Any order of presses, beginnings and ends, held against the promises of docs/protocol.md."""
+    """Requests, starts and ends of captures in any order, checked against the rules of docs/protocol.md."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
         self.dead_time = 2.0
         self.queue = make_queue(self.dead_time)
-        self.waiting: list[Asked] = []
+        self.waiting: list[CaptureRequest] = []
         self.keys: dict[str, tuple[float, int]] = {}
         self.began: dict[int, float] = {}
         self.ended: dict[int, str] = {}
@@ -184,7 +184,7 @@ class Histories(RuleBasedStateMachine):
         key=st.none() | st.sampled_from(["a", "b"]),
     )
     def press(self, max_age: float | None, key: str | None) -> None:
-        oldest = self.now - (self.dead_time if max_age is None else max_age)
+        earliest = self.now - (self.dead_time if max_age is None else max_age)
         running, pending, latest = self.queue.running, self.queue.pending, self.queue.latest
         try:
             decision = self.queue.request(self.now, max_age=max_age, key=key)
@@ -192,8 +192,8 @@ class Histories(RuleBasedStateMachine):
             assert key in self.keys
             return
         if key is not None and key in self.keys:
-            first_asked, capture = self.keys[key]
-            if self.now - first_asked <= KEY_TTL and self.ended.get(capture) != "failed":
+            first_requested_at, capture = self.keys[key]
+            if self.now - first_requested_at <= KEY_TTL and self.ended.get(capture) != "failed":
                 assert decision.capture == capture
                 return
         if key is not None:
@@ -202,25 +202,25 @@ class Histories(RuleBasedStateMachine):
         match decision.outcome:
             case "cached":
                 assert latest is not None
-                assert self.began[decision.capture] >= oldest
+                assert self.began[decision.capture] >= earliest
                 assert decision.snapshot == self.ended[decision.capture] == latest.snapshot
             case "joined" if running is not None and decision.capture == running.capture:
-                assert running.started_at >= oldest
-                self.waiting.append(Asked(self.now, age_limit, decision.capture))
+                assert running.started_at >= earliest
+                self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
             case "started":
                 assert running is None
                 assert pending is None
                 assert self.queue.ready_at <= self.now
-                self.waiting.append(Asked(self.now, age_limit, decision.capture))
+                self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
             case "queued":
                 assert running is not None or self.queue.ready_at > self.now
                 assert decision.wait == max(0.0, self.queue.ready_at - self.now)
-                self.waiting.append(Asked(self.now, age_limit, decision.capture))
+                self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
             case _:
                 assert decision.capture == pending
-                self.waiting.append(Asked(self.now, age_limit, decision.capture))
+                self.waiting.append(CaptureRequest(self.now, age_limit, decision.capture))
         if decision.outcome != "cached":
-            assert latest is None or latest.started_at < oldest, "an existing one would have done"
+            assert latest is None or latest.started_at < earliest, "an existing one would have served it"
 
     @precondition(lambda self: self.queue.next_start() is not None)
     @rule()
@@ -235,18 +235,18 @@ class Histories(RuleBasedStateMachine):
         self.began[running.capture] = self.now
 
     @precondition(lambda self: self.queue.running is not None)
-    @rule(well=st.booleans())
-    def end(self, well: bool) -> None:
+    @rule(succeeds=st.booleans())
+    def end(self, succeeds: bool) -> None:
         assert self.queue.running is not None
         capture = self.queue.running.capture
         assert capture not in self.ended
-        served = [asked for asked in self.waiting if asked.capture == capture]
-        self.waiting = [asked for asked in self.waiting if asked.capture != capture]
-        if well:
+        served = [request for request in self.waiting if request.capture == capture]
+        self.waiting = [request for request in self.waiting if request.capture != capture]
+        if succeeds:
             self.queue.finish(f"snapshot {capture}")
             self.ended[capture] = f"snapshot {capture}"
-            for asked in served:
-                assert self.began[capture] >= asked.at - asked.max_age, "a picture older than allowed"
+            for request in served:
+                assert self.began[capture] >= request.requested_at - request.max_age, "an image older than allowed"
         else:
             self.queue.fail()
             self.ended[capture] = "failed"
@@ -270,9 +270,9 @@ class Histories(RuleBasedStateMachine):
         assert unfinished == ({self.queue.running.capture} if self.queue.running else set())
 
     @invariant()
-    def everybody_waits_for_one_that_will_come(self) -> None:
-        coming = {self.queue.pending} | ({self.queue.running.capture} if self.queue.running else set())
-        assert {asked.capture for asked in self.waiting} <= coming
+    def every_request_waits_for_a_running_or_pending_capture(self) -> None:
+        active = {self.queue.pending} | ({self.queue.running.capture} if self.queue.running else set())
+        assert {request.capture for request in self.waiting} <= active
 
 
 TestHistories = Histories.TestCase

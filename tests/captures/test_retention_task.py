@@ -1,4 +1,4 @@
-"""The album: the gallery, deleting, pinning, and whoever waits for the next photo."""
+"""Retention and the gallery: deletion, pins, lists of photos, and requests for the next photo."""
 
 import asyncio
 import datetime as dt
@@ -20,7 +20,7 @@ from tests.support.server_process import run_dog
 PICTURE = make_picture()
 
 
-async def take(running: Running, **body: Any) -> dict[str, Any]:
+async def capture(running: Running, **body: Any) -> dict[str, Any]:
     async with running.client.post("/api/captures", json={"max_age": 0, **body}) as answer:
         assert answer.status == 201
         photo: dict[str, Any] = await answer.json()
@@ -32,17 +32,17 @@ async def fetch(running: Running, path: str, method: str = "GET", **options: Any
         return answer.status, await answer.text(errors="replace")
 
 
-def shown(page: str) -> list[str]:
-    """The photos of a gallery's page, in their order."""
+def listed_ids(page: str) -> list[str]:
+    """Return the ids of the photos on a gallery page, in order."""
     return re.findall(r'data-snapshot="(\w+)"', page)
 
 
-# ---- deleting
+# ---- deletion
 
 
-async def test_a_deleted_photo_answers_410_everywhere_and_an_unknown_one_404(run: Run) -> None:
+async def test_a_deleted_photo_is_410_everywhere_and_an_unknown_one_404(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo = await take(running)
+    photo = await capture(running)
     snapshot = photo["snapshot"]
     assert await fetch(running, f"/api/snapshots/{snapshot}", "DELETE") == (204, "")
     for path in (
@@ -59,9 +59,9 @@ async def test_a_deleted_photo_answers_410_everywhere_and_an_unknown_one_404(run
     assert (await fetch(running, f"/api/snapshots/{'a' * 24}", "DELETE"))[0] == 404
 
 
-async def test_every_viewer_is_told_which_photo_was_deleted_and_the_one_before_is_the_latest_again(run: Run) -> None:
+async def test_a_deletion_is_published_and_the_previous_photo_is_the_latest_again(run: Run) -> None:
     running = await run(dead_time=0.0)
-    first, second = await take(running), await take(running)
+    first, second = await capture(running), await capture(running)
     async with running.watch() as viewer:
         assert viewer.hello["cameras"][0]["latest"]["snapshot"] == second["snapshot"]
         await fetch(running, f"/api/snapshots/{second['snapshot']}", "DELETE")
@@ -78,8 +78,8 @@ async def test_every_viewer_is_told_which_photo_was_deleted_and_the_one_before_i
     assert (await fetch(running, "/latest.jpg"))[0] == 200
 
 
-async def test_a_removal_is_told_after_the_photo_that_it_removes(run: Run) -> None:
-    """One that makes room for another camera's may go before it was told."""
+async def test_a_removal_is_published_after_its_photo(run: Run) -> None:
+    """Retention may remove it, for another camera's photo, before it was published."""
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as viewer:
@@ -96,9 +96,9 @@ async def test_a_removal_is_told_after_the_photo_that_it_removes(run: Run) -> No
     assert types[-3:] == ["capturing", "ready", "removed"]
 
 
-async def test_a_press_is_never_answered_with_a_photo_that_was_deleted(run: Run) -> None:
+async def test_a_deleted_photo_never_serves_a_request(run: Run) -> None:
     running = await run(dead_time=60.0)
-    photo = await take(running)
+    photo = await capture(running)
     key = {"Idempotency-Key": "k"}
     async with running.client.post("/api/captures", json={"max_age": 600}, headers=key) as answer:
         assert (await answer.json())["outcome"] == "cached"
@@ -110,10 +110,10 @@ async def test_a_press_is_never_answered_with_a_photo_that_was_deleted(run: Run)
         assert (await answer.json())["outcome"] == "queued", "the dead time still counts"
 
 
-async def test_what_makes_room_is_told_like_what_was_deleted(run: Run) -> None:
+async def test_retention_publishes_its_removals(run: Run) -> None:
     running = await run(dead_time=0.0, keep_photos=2)
     async with running.watch() as viewer:
-        photos = [await take(running) for _ in range(4)]
+        photos = [await capture(running) for _ in range(4)]
         events = [event for event in (await viewer.read_until("removed")) if event["type"] == "removed"]
         while len(events) < 2:
             events += [event for event in (await viewer.read_until("removed")) if event["type"] == "removed"]
@@ -122,9 +122,9 @@ async def test_what_makes_room_is_told_like_what_was_deleted(run: Run) -> None:
     ]
 
 
-async def test_the_page_that_deletes_asks_first_and_leads_on(run: Run) -> None:
+async def test_the_deletion_page_confirms_and_redirects_to_the_next_photo(run: Run) -> None:
     running = await run(dead_time=0.0)
-    first, second = await take(running), await take(running)
+    first, second = await capture(running), await capture(running)
     status, page = await fetch(running, f"/snapshots/{second['snapshot']}/delete")
     assert (status, "Delete this photo?" in page) == (200, True)
     async with running.client.post(f"/snapshots/{second['snapshot']}/delete", allow_redirects=False) as answer:
@@ -135,40 +135,40 @@ async def test_the_page_that_deletes_asks_first_and_leads_on(run: Run) -> None:
         assert "No photos yet" in await answer.text()
 
 
-def test_more_free_space_than_the_disk_has_is_no_limit_that_can_be_kept(tmp_path: Path) -> None:
+def test_a_keep_free_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     ended = run_dog("serve", "--port", "0", "--keep-free", "1000000000", "--log-file", "", cwd=tmp_path)
     assert ended.returncode == 2
     assert re.fullmatch(r"dog: --keep-free.* is not less than the disk has, \d+ MiB\n", ended.stderr)
 
 
 @pytest.mark.parametrize("path", ["/snapshots/{}/delete", "/snapshots/{}/pin", "/api/snapshots/{}"])
-async def test_another_sites_page_can_delete_and_pin_nothing(run: Run, path: str) -> None:
+async def test_a_page_of_another_site_cannot_delete_or_pin(run: Run, path: str) -> None:
     running = await run(dead_time=0.0)
-    photo = await take(running)
+    photo = await capture(running)
     method = "DELETE" if path.startswith("/api") else "POST"
     status, _ = await fetch(running, path.format(photo["snapshot"]), method, headers={"Origin": "https://evil.example"})
     assert status == 403
     assert (await fetch(running, photo["url"]))[0] == 200
 
 
-# ---- pinning
+# ---- pins
 
 
-async def test_a_photo_is_pinned_and_unpinned_by_api_and_by_its_page(run: Run) -> None:
+async def test_a_photo_is_pinned_and_unpinned_by_the_api_and_by_its_page(run: Run) -> None:
     running = await run(dead_time=0.0)
-    photo = await take(running)
-    address = f"/api/snapshots/{photo['snapshot']}"
+    photo = await capture(running)
+    url = f"/api/snapshots/{photo['snapshot']}"
 
     async def is_pinned() -> bool:
-        async with running.client.get(address) as answer:
+        async with running.client.get(url) as answer:
             pinned: bool = (await answer.json())["pinned"]
             return pinned
 
     for method, after in ("PUT", True), ("PUT", True), ("DELETE", False), ("DELETE", False):
-        assert await fetch(running, f"{address}/pin", method) == (204, "")
+        assert await fetch(running, f"{url}/pin", method) == (204, "")
         assert await is_pinned() is after
-    for said, after in ("yes", True), ("no", False):
-        async with running.client.post(f"/snapshots/{photo['snapshot']}/pin", data={"pinned": said}) as answer:
+    for value, after in ("yes", True), ("no", False):
+        async with running.client.post(f"/snapshots/{photo['snapshot']}/pin", data={"pinned": value}) as answer:
             assert answer.url.path == photo["page"]
             assert f'aria-pressed="{str(after).lower()}"' in await answer.text()
         assert await is_pinned() is after
@@ -180,7 +180,7 @@ async def test_a_photo_is_pinned_and_unpinned_by_api_and_by_its_page(run: Run) -
 
 
 async def fill(running: Running, *moments: dt.datetime, camera: str = "main") -> list[str]:
-    """Photos of those moments; their ids."""
+    """Save photos with these times, and return their ids."""
     return [
         (
             await running.service.store.save(
@@ -195,33 +195,33 @@ async def fill(running: Running, *moments: dt.datetime, camera: str = "main") ->
 
 
 def noon(day: int, hour: int = 12) -> dt.datetime:
-    """Of a day in June, where this machine stands."""
+    """Return a time on a day in June, in the local time zone."""
     return dt.datetime(2026, 6, day, hour).astimezone()
 
 
-async def test_the_gallery_shows_the_photos_by_day_the_newest_first(run: Run) -> None:
+async def test_the_gallery_shows_photos_by_day_newest_first(run: Run) -> None:
     running = await run()
     ids = await fill(running, noon(1), noon(2, 0), noon(2, 23), noon(3))
     _, page = await fetch(running, "/snapshots")
-    assert shown(page) == ids[::-1]
+    assert listed_ids(page) == ids[::-1]
     assert re.findall(r'<section class="day" data-day="([\d-]+)"', page) == ["2026-06-03", "2026-06-02", "2026-06-01"]
     assert "Tuesday, 2 June 2026" in page
     assert "12:00:00" in page
     assert f"/snapshots/{ids[0]}/thumbnail.jpg" in page
-    assert f'/snapshots/{ids[0]}.jpg"' not in re.sub(r'data-url="[^"]*"', "", page), "thumbnails alone are fetched"
+    assert f'/snapshots/{ids[0]}.jpg"' not in re.sub(r'data-url="[^"]*"', "", page), "only thumbnails are fetched"
 
 
-async def test_the_gallery_of_a_day_has_what_was_taken_on_it(run: Run) -> None:
+async def test_the_gallery_of_a_day_has_the_photos_of_that_day(run: Run) -> None:
     running = await run()
     ids = await fill(running, noon(1, 23), noon(2, 0), noon(2, 23), noon(3, 0))
     _, page = await fetch(running, "/snapshots?day=2026-06-02")
-    assert shown(page) == [ids[2], ids[1]]
+    assert listed_ids(page) == [ids[2], ids[1]]
     status, page = await fetch(running, "/snapshots?day=2026-06-05")
-    assert (status, shown(page), "No photos on that day" in page) == (200, [], True)
+    assert (status, listed_ids(page), "No photos on that day" in page) == (200, [], True)
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2026-13-01", "2026-06-31", "9999-12-31", "0001-01-01", "2026-06-02T10"])
-async def test_a_day_that_is_none_is_a_clear_mistake_and_none_at_all_is_not(run: Run, day: str) -> None:
+async def test_an_invalid_day_is_refused_and_an_empty_one_is_not(run: Run, day: str) -> None:
     running = await run()
     status, text = await fetch(running, f"/snapshots?day={day}")
     assert status in (200, 400)
@@ -229,43 +229,43 @@ async def test_a_day_that_is_none_is_a_clear_mistake_and_none_at_all_is_not(run:
     assert (await fetch(running, "/snapshots?day=&camera=&before="))[0] == 200
 
 
-async def test_the_gallery_of_a_camera_has_its_photos_alone_also_of_one_that_is_there_no_more(run: Run) -> None:
+async def test_the_gallery_of_a_camera_has_only_its_photos_even_of_a_removed_camera(run: Run) -> None:
     running = await run()
     own, others = await fill(running, noon(1)), await fill(running, noon(1, 13), camera="shed")
-    assert shown((await fetch(running, "/snapshots"))[1]) == [*others, *own]
+    assert listed_ids((await fetch(running, "/snapshots"))[1]) == [*others, *own]
     _, page = await fetch(running, "/snapshots?camera=shed")
-    assert shown(page) == others
+    assert listed_ids(page) == others
     assert '<option value="shed" selected>' in page
 
 
-async def test_the_gallery_goes_on_page_by_page_to_the_last_photo_and_no_further(run: Run) -> None:
+async def test_the_gallery_pages_reach_the_last_photo_and_end(run: Run) -> None:
     running = await run()
     ids = await fill(running, *(noon(1) + dt.timedelta(seconds=number) for number in range(130)))
-    seen, address, pages = [], "/snapshots?camera=main", 0
-    while address:
-        status, page = await fetch(running, address)
+    seen, url, pages = [], "/snapshots?camera=main", 0
+    while url:
+        status, page = await fetch(running, url)
         assert status == 200
-        seen += shown(page)
+        seen += listed_ids(page)
         pages += 1
         found = re.search(r'id="older" rel="next" href="\./([^"]*)"', page)
-        address = "/" + found[1].replace("&amp;", "&") if found else ""
-        assert "camera=main" in address or not address
+        url = "/" + found[1].replace("&amp;", "&") if found else ""
+        assert "camera=main" in url or not url
     assert (seen, pages) == (ids[::-1], 3)
     assert "Newest photos" in page
 
 
-async def test_a_page_goes_on_from_a_photo_that_was_deleted_meanwhile(run: Run) -> None:
+async def test_a_list_continues_after_a_photo_that_was_deleted(run: Run) -> None:
     running = await run()
     ids = await fill(running, *(noon(1) + dt.timedelta(seconds=number) for number in range(4)))
     await fetch(running, f"/api/snapshots/{ids[2]}", "DELETE")
-    assert shown((await fetch(running, f"/snapshots?before={ids[2]}"))[1]) == [ids[1], ids[0]]
+    assert listed_ids((await fetch(running, f"/snapshots?before={ids[2]}"))[1]) == [ids[1], ids[0]]
     async with running.client.get(f"/api/snapshots?before={ids[2]}") as answer:
         assert [one["snapshot"] for one in (await answer.json())["snapshots"]] == [ids[1], ids[0]]
     for path in "/snapshots", "/api/snapshots":
         assert (await fetch(running, f"{path}?before={'a' * 24}"))[0] == 404
 
 
-async def test_what_is_in_a_query_is_never_part_of_the_page(run: Run) -> None:
+async def test_query_parameters_are_escaped_in_the_gallery(run: Run) -> None:
     running = await run()
     for name in "camera", "day", "before":
         _, page = await fetch(running, f'/snapshots?{name}="><script>alert(1)</script>')
@@ -275,9 +275,9 @@ async def test_what_is_in_a_query_is_never_part_of_the_page(run: Run) -> None:
 # ---- the next photo
 
 
-async def test_who_asks_for_the_photo_after_one_gets_them_all_in_order(run: Run) -> None:
+async def test_requests_for_the_next_photo_return_all_photos_in_order(run: Run) -> None:
     running = await run(dead_time=0.0)
-    ids = [(await take(running))["snapshot"] for _ in range(4)]
+    ids = [(await capture(running))["snapshot"] for _ in range(4)]
     await fetch(running, f"/api/snapshots/{ids[1]}", "DELETE")
     after, seen = ids[0], []
     for _ in range(2):
@@ -290,28 +290,28 @@ async def test_who_asks_for_the_photo_after_one_gets_them_all_in_order(run: Run)
     assert await fetch(running, f"/latest.jpg?after={ids[3]}&wait=0") == (204, "")
     assert await fetch(running, f"/latest.jpg?after={ids[3]}&wait=0.05") == (204, "")
     async with running.client.get(f"/latest.jpg?after={ids[1]}&wait=0") as answer:
-        assert answer.headers["X-Snapshot"] == ids[2], "one that is deleted has its place still"
+        assert answer.headers["X-Snapshot"] == ids[2], "a deleted photo still has its place in the order"
 
 
-async def test_who_asks_for_the_next_photo_waits_until_it_is_taken(run: Run) -> None:
+async def test_a_request_for_the_next_photo_waits_until_it_is_taken(run: Run) -> None:
     running = await run(dead_time=0.0)
-    last = (await take(running))["snapshot"]
+    last = (await capture(running))["snapshot"]
     camera = next(iter(running.service.cameras.values()))
     waiting = [asyncio.create_task(running.client.get(f"/latest.jpg?after={last}")) for _ in range(3)]
-    await until(lambda: len(getattr(camera.outcomes.next_snapshot, "_callbacks", ())) > 1)
-    photo = await take(running)
+    await until(lambda: len(getattr(camera.results.next_snapshot, "_callbacks", ())) > 1)
+    photo = await capture(running)
     for answer in await asyncio.gather(*waiting):
         async with answer:
             assert answer.headers["X-Snapshot"] == photo["snapshot"]
             assert len(await answer.read()) == photo["bytes"]
 
 
-async def test_who_waits_for_the_next_photo_is_told_when_the_server_stops(run: Run) -> None:
+async def test_a_request_for_the_next_photo_is_refused_when_the_server_stops(run: Run) -> None:
     running = await run(dead_time=0.0)
-    last = (await take(running))["snapshot"]
+    last = (await capture(running))["snapshot"]
     camera = next(iter(running.service.cameras.values()))
     waiting = asyncio.create_task(running.client.get(f"/latest.jpg?after={last}"))
-    await until(lambda: len(getattr(camera.outcomes.next_snapshot, "_callbacks", ())) > 1)
+    await until(lambda: len(getattr(camera.results.next_snapshot, "_callbacks", ())) > 1)
     assert running.client.app is not None
     await drain(running.client.app)
     async with await waiting as answer:
@@ -330,16 +330,14 @@ async def test_who_waits_for_the_next_photo_is_told_when_the_server_stops(run: R
         ("after={}&camera=shed", 400, "of the camera main"),
     ],
 )
-async def test_a_wrong_question_for_the_next_photo_is_told_as_such(
-    run: Run, query: str, status: int, word: str
-) -> None:
+async def test_an_invalid_request_for_the_next_photo_is_refused(run: Run, query: str, status: int, word: str) -> None:
     running = await run(dead_time=0.0)
-    photo = await take(running)
-    answered, text = await fetch(running, f"/latest.jpg?{query.format(photo['snapshot'])}")
-    assert (answered, word in text) == (status, True)
+    photo = await capture(running)
+    actual, text = await fetch(running, f"/latest.jpg?{query.format(photo['snapshot'])}")
+    assert (actual, word in text) == (status, True)
 
 
-async def test_a_picture_says_how_it_came_to_whoever_set_an_age(run: Run) -> None:
+async def test_an_image_requested_with_max_age_has_its_outcome_in_a_header(run: Run) -> None:
     running = await run(dead_time=0.0)
     for query, outcome in ("?max_age=0", "started"), ("?max_age=60", "cached"), ("", None):
         async with running.client.get(f"/latest.jpg{query}") as answer:
@@ -347,9 +345,9 @@ async def test_a_picture_says_how_it_came_to_whoever_set_an_age(run: Run) -> Non
             assert int(answer.headers["Age"]) < 60
 
 
-async def test_a_press_on_the_push_that_gets_an_existing_photo_is_told_its_age(run: Run) -> None:
+async def test_a_cached_reply_on_the_push_has_the_photos_age(run: Run) -> None:
     running = await run(dead_time=60.0)
-    photo = await take(running)
+    photo = await capture(running)
     async with running.watch() as viewer:
         await viewer.say(type="capture")
         reply = await viewer.read()
@@ -357,7 +355,7 @@ async def test_a_press_on_the_push_that_gets_an_existing_photo_is_told_its_age(r
     assert 0 <= reply["age"] < 60
 
 
-async def test_the_index_knows_who_asked_for_a_photo_and_how_the_camera_was_set(run: Run) -> None:
+async def test_the_index_has_the_request_key_and_camera_settings_of_a_photo(run: Run) -> None:
     running = await run(dead_time=0.0, resolution=(64, 48))
     async with running.client.post(
         "/api/captures", json={"max_age": 0}, headers={"Idempotency-Key": "who-asked"}
@@ -374,7 +372,7 @@ async def test_the_index_knows_who_asked_for_a_photo_and_how_the_camera_was_set(
 # ---- one key, one photo
 
 
-async def test_two_scripts_with_one_key_get_one_photo_though_the_connection_of_the_first_died(run: Run) -> None:
+async def test_requests_with_one_key_get_one_photo_even_after_a_lost_connection(run: Run) -> None:
     running = await run(dead_time=0.0)
     running.camera.held = True
     headers = {"Idempotency-Key": "one-key"}
@@ -396,7 +394,7 @@ async def test_two_scripts_with_one_key_get_one_photo_though_the_connection_of_t
     assert running.camera.captures == 1
 
 
-def test_a_key_gets_its_photo_from_a_server_that_was_killed_and_started_again(serve: Serve) -> None:
+def test_a_key_gets_its_photo_again_after_the_server_was_killed(serve: Serve) -> None:
     server = serve("--dead-time", "0")
 
     def press(key: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Several cameras in one service, by name: none waits for another, whatever is wrong with it."""
+"""Several cameras in one service, by name: a broken camera does not delay another."""
 
 import json
 import urllib.error
@@ -13,8 +13,8 @@ from tests.support.server_process import ServerProcess
 
 Serve = Callable[..., ServerProcess]
 
-PATIENCE = 20.0
-"""Seconds for whatever the service is asked."""
+RESPONSE_TIMEOUT = 20.0
+"""Seconds to wait for a response or message."""
 
 
 def start(serve: Serve, tmp_path: Path, **cameras: str) -> ServerProcess:
@@ -28,9 +28,9 @@ def watch(server: ServerProcess) -> ClientConnection:
 
 
 def read(viewer: ClientConnection, *types: str, camera: str | None = None) -> dict[str, Any]:
-    """The next message of these types, of that camera where one is named."""
+    """Read the next message of these types, and of the camera if one is named."""
     while True:
-        message: dict[str, Any] = json.loads(viewer.recv(PATIENCE))
+        message: dict[str, Any] = json.loads(viewer.recv(RESPONSE_TIMEOUT))
         if message["type"] in types and camera in (None, message.get("camera")):
             return message
 
@@ -39,17 +39,17 @@ def press(viewer: ClientConnection, camera: str) -> None:
     viewer.send(json.dumps({"type": "capture", "camera": camera, "max_age": 0}))
 
 
-def ask(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
+def fetch(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
     request = urllib.request.Request(f"{server.url}/{path}", method=method, data=b"{}" if method == "POST" else None)
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT) as answer:
             return answer.status, dict(answer.headers), json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, dict(error.headers), json.load(error)
 
 
-def test_a_camera_that_hangs_holds_up_no_press_of_another(serve: Serve, tmp_path: Path) -> None:
+def test_a_camera_that_hangs_does_not_delay_captures_of_another(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, good="test", stuck="faulty:hang=1")
     with watch(server) as viewer:
         names = [camera["name"] for camera in read(viewer, "hello")["cameras"]]
@@ -65,7 +65,7 @@ def test_a_camera_that_hangs_holds_up_no_press_of_another(serve: Serve, tmp_path
     assert server.stop() == 0
 
 
-def test_a_camera_that_is_gone_is_told_with_the_reason_and_back_by_itself(serve: Serve, tmp_path: Path) -> None:
+def test_an_offline_camera_is_published_with_its_reason_and_reconnects(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:dies=30,back=3")
     with watch(server) as viewer:
         offline = read(viewer, "camera", camera="porch")
@@ -74,10 +74,10 @@ def test_a_camera_that_is_gone_is_told_with_the_reason_and_back_by_itself(serve:
         failed = read(viewer, "failed")
         assert failed["code"] == "camera_offline"
         assert failed["retry_after"] > 0
-        status, headers, problem = ask(server, "api/captures", "POST")
+        status, headers, problem = fetch(server, "api/captures", "POST")
         assert (status, problem["code"]) == (503, "camera_offline")
         assert int(headers["Retry-After"]) >= 1
-        assert ask(server, "readyz")[0] == 503
+        assert fetch(server, "readyz")[0] == 503
         with watch(server) as late:
             (camera,) = read(late, "hello")["cameras"]
             assert camera["state"] == "offline"
@@ -90,7 +90,7 @@ def test_a_camera_that_is_gone_is_told_with_the_reason_and_back_by_itself(serve:
     assert server.stop() == 0
 
 
-def test_what_was_found_on_a_camera_s_frames_stands_in_the_event(serve: Serve, tmp_path: Path) -> None:
+def test_the_event_has_the_inspection_result_of_the_frames(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, night="faulty:dark", rain="faulty:cut=0.7,seed=5")
     with watch(server) as viewer:
         press(viewer, "night")
@@ -106,7 +106,7 @@ def test_what_was_found_on_a_camera_s_frames_stands_in_the_event(serve: Serve, t
     assert server.stop() == 0
 
 
-def test_a_frozen_camera_fails_and_never_gives_an_old_picture(serve: Serve, tmp_path: Path) -> None:
+def test_a_frozen_camera_fails_instead_of_returning_an_old_image(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:frozen")
     with watch(server) as viewer:
         press(viewer, "porch")
@@ -134,15 +134,15 @@ def test_each_camera_has_its_own_photos(serve: Serve, tmp_path: Path) -> None:
         for camera in ("one", "two", "two"):
             press(viewer, camera)
             assert read(viewer, "ready")["camera"] == camera
-    listed = ask(server, "api/snapshots?camera=two")[2]["snapshots"]
+    listed = fetch(server, "api/snapshots?camera=two")[2]["snapshots"]
     assert [snapshot["camera"] for snapshot in listed] == ["two", "two"]
-    assert [camera["latest"]["camera"] for camera in ask(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
-    status, _, problem = ask(server, "api/snapshots?camera=three")
+    assert [camera["latest"]["camera"] for camera in fetch(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
+    status, _, problem = fetch(server, "api/snapshots?camera=three")
     assert (status, problem["code"]) == (404, "unknown_camera")
     assert server.stop() == 0
 
 
-def test_a_setting_that_a_camera_has_no_use_for_is_said_at_the_start(serve: Serve, tmp_path: Path) -> None:
+def test_a_setting_that_a_camera_ignores_is_logged_at_the_start(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "dog.toml").write_text('[cameras.card]\ncamera = "test"\nresolution = "640x480"\nimage_type = "png"\n')
     server = serve()
     assert server.stop() == 0
@@ -151,7 +151,7 @@ def test_a_setting_that_a_camera_has_no_use_for_is_said_at_the_start(serve: Serv
     assert server.stderr.count("does not use this setting") == 1
 
 
-def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
+def test_a_camera_lost_after_its_first_frame_is_not_reported_online(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:dies=1,back=60")
     with watch(server) as viewer:
         (camera,) = read(viewer, "hello")["cameras"]
@@ -162,10 +162,10 @@ def test_a_camera_that_dies_right_after_its_first_frame_is_not_said_to_be_there(
     assert server.stop() == 0
 
 
-def test_a_camera_that_is_still_being_opened_is_not_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
+def test_a_camera_that_is_being_opened_is_reported_offline(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:hang", good="test")
-    (porch, good) = ask(server, "api/cameras")[2]["cameras"]
+    (porch, good) = fetch(server, "api/cameras")[2]["cameras"]
     assert (porch["state"], porch["reason"]) == ("offline", "The camera is being opened. Try again in a moment.")
     assert good["state"] == "idle"
-    assert ask(server, "readyz")[0] == 503
+    assert fetch(server, "readyz")[0] == 503
     server.stop()

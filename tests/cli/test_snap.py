@@ -196,18 +196,18 @@ def test_a_failed_capture_is_one_line(serve: Serve, tmp_path: Path, here: Path) 
 @pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
 def test_an_unreachable_server_or_an_invalid_url_is_one_line(command: str, here: Path) -> None:
     ended = run_dog(command, f"127.0.0.1:{(port := free_port())}", cwd=here)
-    problem = "connection refused; look whether the server runs and at the address."
+    problem = "connection refused; check the URL, and that the server runs."
     assert ended.stderr == f"dog: http://127.0.0.1:{port} can't be reached: {problem}\n"
     assert ended.returncode == Status.UNREACHABLE
     ended = run_dog(command, "ftp://a", cwd=here)
-    assert ended.stderr == ("dog: 'ftp://a' is no address of a server; write one such as http://camera.local:8080\n")
+    assert ended.stderr == ("dog: 'ftp://a' is not the URL of a server; write one such as http://camera.local:8080\n")
     assert ended.returncode == Status.USAGE
 
 
 def test_snap_gives_up_on_a_silent_server_after_the_timeout(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         ended = run_dog("snap", f"127.0.0.1:{deaf.getsockname()[1]}", "--timeout", "0.2", cwd=here)
-    assert "gave no answer in 0.2 s" in ended.stderr
+    assert "did not respond in 0.2 s" in ended.stderr
     assert ended.returncode == Status.UNREACHABLE
 
 

@@ -1,4 +1,4 @@
-"""docs/clients.md says what is so: each of its examples is run against the real server."""
+"""docs/clients.md: each example is run against the real server."""
 
 import re
 import subprocess
@@ -22,8 +22,8 @@ SHELL = [example.text for example in EXAMPLES if example.language == "console"]
 PYTHON = [example.text for example in EXAMPLES if example.language == "python"]
 
 
-def shape(line: str) -> str:
-    """A line of output without what is different each time: times, numbers, ids and the width of columns."""
+def normalize(line: str) -> str:
+    """Replace the variable parts of a line of output: times, numbers, ids and the width of columns."""
     line = line.replace(SERVER, "SERVER")
     line = re.sub(r"\b127\.0\.0\.1:\d+", "SERVER", line)
     line = re.sub(r"(?<![a-z2-7])[a-z2-7]{24}(?![a-z2-7])", "ID", line)
@@ -31,22 +31,22 @@ def shape(line: str) -> str:
 
 
 def read_commands(block: str) -> list[tuple[str, list[str]]]:
-    """Each command with the output that it is said to have."""
+    """Return each command of a block with its output in the docs."""
     commands: list[tuple[str, list[str]]] = []
     for line in block.splitlines():
         if line.startswith("$ "):
             commands.append((line[2:], []))
         else:
-            commands[-1][1].append(shape(line))
+            commands[-1][1].append(normalize(line))
     return commands
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
-    """A folder to run the examples in, with a program `dog` that is this checkout."""
-    folder = tmp_path / "here"
-    make_dog(folder)
-    return folder
+def folder(tmp_path: Path) -> Path:
+    """A folder for the examples, with this checkout as the program `dog`."""
+    path = tmp_path / "here"
+    make_dog(path)
+    return path
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def server(serve: Serve) -> ServerProcess:
 
 
 @pytest.fixture
-def pressing(server: ServerProcess) -> Iterator[threading.Event]:
-    """Somebody presses again and again, once the event is set."""
+def capturing_in_background(server: ServerProcess) -> Iterator[threading.Event]:
+    """Take a photo again and again, once the event is set."""
     begin, end = threading.Event(), threading.Event()
 
     def press() -> None:
@@ -73,20 +73,20 @@ def pressing(server: ServerProcess) -> Iterator[threading.Event]:
     thread.join()
 
 
-def environment(here: Path) -> dict[str, str]:
-    return use_dog(here / "bin")
+def environment(folder: Path) -> dict[str, str]:
+    return use_dog(folder / "bin")
 
 
 @pytest.mark.parametrize(("command", "output"), [one for block in SHELL for one in read_commands(block)])
 def test_a_command_prints_what_the_docs_show(
-    command: str, output: list[str], server: ServerProcess, here: Path, pressing: threading.Event
+    command: str, output: list[str], server: ServerProcess, folder: Path, capturing_in_background: threading.Event
 ) -> None:
     running = subprocess.Popen(
         ["sh", "-c", "exec " + command.replace(SERVER, f"127.0.0.1:{server.port}")]
         if command.startswith("dog watch")
         else ["sh", "-c", command.replace(SERVER, f"127.0.0.1:{server.port}")],
-        cwd=here,
-        env=environment(here),
+        cwd=folder,
+        env=environment(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -97,8 +97,8 @@ def test_a_command_prints_what_the_docs_show(
         wanted = list(output)
         for line in running.stdout:
             if "connected" in line:
-                pressing.set()
-            if shape(line) == wanted[0]:
+                capturing_in_background.set()
+            if normalize(line) == wanted[0]:
                 wanted.pop(0)
             if not wanted:
                 break
@@ -107,65 +107,63 @@ def test_a_command_prints_what_the_docs_show(
         assert wanted == []
         return
     if command.startswith("dog gallery"):
-        running.communicate(timeout=30)  # there is none yet
+        running.communicate(timeout=30)  # there is no photo yet
         request = urllib.request.Request(f"{server.url}/api/captures", method="POST")
         urllib.request.urlopen(request, timeout=20).close()
-        running = subprocess.Popen(running.args, cwd=here, env=environment(here), stdout=subprocess.PIPE, text=True)
+        running = subprocess.Popen(running.args, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True)
     said, problems = running.communicate(timeout=30)
     assert (running.returncode, problems or "") == (0, "")
-    assert [shape(line) for line in said.splitlines()] == output
+    assert [normalize(line) for line in said.splitlines()] == output
 
 
 @pytest.mark.parametrize("script", PYTHON)
 def test_a_script_does_what_the_docs_say(
-    script: str, server: ServerProcess, here: Path, pressing: threading.Event
+    script: str, server: ServerProcess, folder: Path, capturing_in_background: threading.Event
 ) -> None:
     script = script.replace(SERVER, f"127.0.0.1:{server.port}")
-    pressing.set()
-    ended = subprocess.run(
+    capturing_in_background.set()
+    result = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
-        cwd=here,
-        env=environment(here),
+        cwd=folder,
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (ended.stderr, ended.returncode) == ("", 0)
-    assert ended.stdout
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert result.stdout
     if "save(" in script:
-        (photo,) = here.glob("*.jpg")
+        (photo,) = folder.glob("*.jpg")
         assert photo.read_bytes().startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize("trouble", ["failing", "forbidden", "gone"])
-def test_the_script_that_presses_ends_with_one_line_where_there_is_no_photo(
-    trouble: str, serve: Serve, here: Path
-) -> None:
+def test_the_capture_script_prints_one_line_if_there_is_no_photo(trouble: str, serve: Serve, folder: Path) -> None:
     (script,) = (one for one in PYTHON if "capture(" in one)
     server = serve("--camera", "faulty:cut", "--capture-timeout", "1", "--auth", str(trouble == "forbidden").lower())
     if trouble == "gone":
         server.kill()
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script.replace(SERVER, f"127.0.0.1:{server.port}")],
-        cwd=here,
-        env=environment(here),
+        cwd=folder,
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.fullmatch(r"No photo\. .+\n", ended.stderr), ended.stderr
-    assert not list(here.glob("*.jpg"))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"No photo\. .+\n", result.stderr), result.stderr
+    assert not list(folder.glob("*.jpg"))
 
 
-def test_the_statuses_are_those_of_the_code() -> None:
+def test_the_exit_statuses_in_the_docs_match_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", CLIENTS, re.MULTILINE)
     assert {int(status): meaning for status, meaning in rows} == {int(one): text for one, text in MEANINGS.items()}
 
 
-def test_there_are_examples_of_every_command_and_every_call() -> None:
+def test_the_docs_have_examples_of_every_command_and_call() -> None:
     commands = {command.split()[1] for block in SHELL for command, _ in read_commands(block)}
     assert commands == {"snap", "gallery", "watch"}
     for call in ("capture(", "events(", "snapshots(", "cameras(", "photo(", "save("):

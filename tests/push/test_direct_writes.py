@@ -1,4 +1,4 @@
-"""The hub's way past the transports: who takes it, who leaves it, and that frames stay whole."""
+"""The hub's direct writes to descriptors, and its switch to buffered writes and back."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.support.viewers import Connect, Connection, make_event, make_hub
 
 
 class Spy:
-    """Counts what goes through a transport, and lets it through."""
+    """Records what is written to a transport, and passes it on."""
 
     def __init__(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         self.written: list[bytes] = []
@@ -32,7 +32,7 @@ class Spy:
         self._write(data)
 
 
-async def test_an_event_reaches_a_viewer_that_keeps_up_without_its_transport(
+async def test_events_bypass_the_transport_of_a_viewer_that_keeps_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = make_hub()
@@ -47,7 +47,7 @@ async def test_an_event_reaches_a_viewer_that_keeps_up_without_its_transport(
     assert [spy.written for spy in spies] == [[], [], []]
 
 
-async def test_under_tls_every_byte_goes_through_the_transport(
+async def test_tls_viewers_are_written_to_through_their_transport(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = make_hub()
@@ -62,18 +62,18 @@ async def test_under_tls_every_byte_goes_through_the_transport(
     assert len([frame for frame in spy.written if b"capturing" in frame]) == 2
 
 
-async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
+async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
     hub = make_hub()
-    slow, well = await connect(hub, receive_buffer=1024), await connect(hub)
-    for connection in (slow, well):
+    slow, reading = await connect(hub, receive_buffer=1024), await connect(hub)
+    for connection in (slow, reading):
         hub.join(connection.viewer, [])
         await connection.read()
     published = 0
-    for _ in range(3):  # falls behind and catches up, and the next time it is the same
-        while slow.viewer.clear:
+    for _ in range(3):  # falls behind and catches up, three times
+        while slow.viewer.can_write_directly:
             published += 1
             hub.publish(make_event(published))
         rest = slow.transport.get_write_buffer_size()
@@ -82,22 +82,22 @@ async def test_who_falls_behind_gets_every_frame_whole_and_catches_up(
             hub.publish(make_event(published))
             slow.viewer.send(Pong())
         assert slow.transport.get_write_buffer_size() > rest
-        while not slow.viewer.clear:
+        while not slow.viewer.can_write_directly:
             await slow.read()
-    assert [(await well.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
+    assert [(await reading.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
     while (await slow.read()).get("seq") != published:
         pass
-    assert (await slow.read())["type"] == "pong"  # said after the last event
+    assert (await slow.read())["type"] == "pong"  # sent after the last event
     spy = Spy(slow, monkeypatch)
     hub.publish(make_event(published + 1))
     assert (await slow.read())["seq"] == published + 1
     assert spy.written == [], "it has caught up, and is still written to through its transport"
 
 
-async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_order(
+async def test_a_viewer_that_reads_in_small_pieces_gets_every_frame_whole_and_in_order(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 10_000_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
     chance = random.Random(7)
     hub = make_hub()
     slow = await connect(hub, receive_buffer=1024)
@@ -106,7 +106,7 @@ async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_ord
     received, behind, sent = bytearray(), 0, 0
     for number in range(1, 4001):
         hub.publish(make_event(number))
-        behind += not slow.viewer.clear
+        behind += not slow.viewer.can_write_directly
         if chance.random() < 0.2:
             slow.viewer.send(Pong(request=str(sent)))
             sent += 1
@@ -122,10 +122,10 @@ async def test_who_reads_a_little_now_and_then_gets_every_frame_whole_and_in_ord
 
 
 def take_messages(received: bytearray) -> list[dict[str, Any]]:
-    """The whole messages at the beginning of what was received, which are taken away from it."""
+    """Remove and return the complete messages at the start of the received bytes."""
     messages = []
     while len(received) >= 4:
-        assert received[0] == 0x81, "this is not where a frame begins"
+        assert received[0] == 0x81, "a frame does not begin here"
         head, size = (4, int.from_bytes(received[2:4], "big")) if received[1] == 126 else (2, received[1])
         if len(received) < head + size:
             break
@@ -136,36 +136,34 @@ def take_messages(received: bytearray) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_what_waited_before_the_handshake_goes_first(connect: Connect) -> None:
+async def test_bytes_buffered_before_the_handshake_are_sent_first(connect: Connect) -> None:
     hub = make_hub()
-    connection = await connect(hub, receive_buffer=4096, waiting=50_000)
+    connection = await connect(hub, receive_buffer=4096, unsent=50_000)
     hub.join(connection.viewer, [])
     hub.publish(make_event(1))
-    assert not connection.viewer.clear
+    assert not connection.viewer.can_write_directly
     assert await connection.reader.readexactly(50_000) == bytes(50_000)
     assert (await connection.read())["type"] == "hello"
     assert (await connection.read())["seq"] == 1
-    await until(lambda: connection.viewer.clear)
+    await until(lambda: connection.viewer.can_write_directly)
 
 
-async def test_the_time_until_a_slow_viewer_has_everything_is_measured(connect: Connect) -> None:
+async def test_the_time_until_a_slow_viewer_catches_up_is_measured(connect: Connect) -> None:
     metrics = Metrics("test")
     now = 100.0
     hub = Hub(1000, "dog/test", metrics, clock=lambda: now)
     slow = await connect(hub, receive_buffer=1024)
     hub.join(slow.viewer, [])
-    while slow.viewer.clear:
+    while slow.viewer.can_write_directly:
         hub.publish(make_event(1))
     now = 107.0
-    while not slow.viewer.clear:
+    while not slow.viewer.can_write_directly:
         await slow.read()
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_count") == 1
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_sum") == 7
 
 
-async def test_a_descriptor_that_is_used_again_gets_nothing_that_was_for_the_viewer(
-    connect: Connect, tmp_path: Path
-) -> None:
+async def test_a_reused_descriptor_gets_no_events_of_the_old_viewer(connect: Connect, tmp_path: Path) -> None:
     hub = make_hub()
     staying = [await connect(hub) for _ in range(3)]
     for round_ in range(30):
@@ -191,8 +189,8 @@ async def test_a_descriptor_that_is_used_again_gets_nothing_that_was_for_the_vie
         hub.leave(staying[0].viewer)
 
 
-async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connect) -> None:
-    """What the hub stands on: the transport says that the connection is lost, and closes the socket afterwards."""
+async def test_a_viewer_leaves_before_its_descriptor_is_closed(connect: Connect) -> None:
+    """The hub relies on this: the transport reports a lost connection before it closes the socket."""
     hub = make_hub()
     lost = asyncio.get_running_loop().create_future()
 
@@ -200,7 +198,7 @@ async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connec
         def connection_lost(self, error: Exception | None) -> None:
             os.fstat(self.descriptor)  # still open
             super().connection_lost(error)
-            lost.set_result((self.place, hub.count))
+            lost.set_result((self.slot, hub.count))
 
     connection = await connect(hub, make=Last)
     hub.join(connection.viewer, [])
@@ -208,44 +206,42 @@ async def test_the_viewer_has_left_when_its_descriptor_is_closed(connect: Connec
     assert await lost == (-1, 0)
 
 
-async def test_any_viewer_may_leave_and_the_others_go_on(connect: Connect) -> None:
+async def test_the_other_viewers_get_events_after_one_leaves(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(8)]
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    for seq, place in enumerate((3, 0, -1, 2, 0, 0, 0), 1):  # in the middle, first, last, ...
-        connections.pop(place).viewer.abort()
+    for seq, index in enumerate((3, 0, -1, 2, 0, 0, 0), 1):  # in the middle, first, last, ...
+        connections.pop(index).viewer.abort()
         hub.publish(make_event(seq))
         for connection in connections:
             assert (await connection.read())["seq"] == seq
 
 
-async def test_one_that_hung_up_unseen_keeps_nobody_from_an_event(connect: Connect) -> None:
+async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    gone = connections[1].writer.get_extra_info("socket")
-    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # the kernel resets the connection at once
+    peer_socket = connections[1].writer.get_extra_info("socket")
+    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.dup2(os.open(os.devnull, os.O_RDWR), peer_socket.fileno())  # the kernel resets the connection at once
     for seq in (1, 2):
         hub.publish(make_event(seq))
         for connection in (connections[0], connections[2]):
             assert (await connection.read())["seq"] == seq
 
 
-async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_behind(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.1)
+async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     hub = make_hub()
     connection = await connect(hub, receive_buffer=1024)
     hub.join(connection.viewer, [])
-    while connection.viewer.clear:
+    while connection.viewer.can_write_directly:
         hub.publish(make_event(1))
     connection.writer.write_eof()
     await until(lambda: connection.viewer.closing)
@@ -253,13 +249,13 @@ async def test_one_that_shuts_its_half_while_bytes_wait_for_it_leaves_no_error_b
         pass
     await hub.wait_closed()
     ended = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.2, ended.set)  # behind the timer that would have cut it off
+    asyncio.get_running_loop().call_later(0.2, ended.set)  # after the timer that would have aborted it
     await ended.wait()
     assert errors == []
 
 
-async def test_the_hub_waits_until_the_last_viewer_is_gone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+async def test_the_hub_waits_until_the_last_viewer_has_left(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
     connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]

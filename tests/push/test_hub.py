@@ -1,4 +1,4 @@
-"""The hub: order, the ring, the greeting, and viewers that do not read. Real sockets, no server."""
+"""The hub on real sockets, without a server: order, replay, `hello`, slow and silent viewers."""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ import pytest
 
 from dog.protocol import Pong
 from dog.push import hub as hub_module
-from dog.push.hub import BACKLOG, REPLAY_EVENTS
+from dog.push.hub import MAX_BACKLOG_BYTES, REPLAY_EVENTS
 from dog.push.websocket_frames import build_frame
 from tests.support.viewers import Connect, make_event, make_hub
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_a_frame_of_any_size_is_parsed_by_another_library(size: int) -> None:
+def test_frames_of_any_size_are_parsed_by_another_library(size: int) -> None:
     from websockets.client import ClientProtocol
     from websockets.frames import Frame, Opcode
     from websockets.protocol import OPEN
@@ -32,7 +32,7 @@ def test_a_frame_of_any_size_is_parsed_by_another_library(size: int) -> None:
     assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, b"x" * size, True)
 
 
-async def test_events_are_numbered_without_a_gap_and_reach_all_in_order(connect: Connect) -> None:
+async def test_events_are_numbered_without_gaps_and_reach_all_viewers_in_order(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
@@ -48,7 +48,7 @@ async def test_events_are_numbered_without_a_gap_and_reach_all_in_order(connect:
         assert [event["capture"] for event in events] == list(range(1, 11))
 
 
-async def test_who_resumes_gets_what_it_missed_after_a_hello_at_its_own_position(connect: Connect) -> None:
+async def test_a_resuming_viewer_gets_a_hello_at_its_cursor_and_the_missed_events(connect: Connect) -> None:
     hub = make_hub()
     for capture in range(1, 6):
         hub.publish(make_event(capture))
@@ -63,9 +63,7 @@ async def test_who_resumes_gets_what_it_missed_after_a_hello_at_its_own_position
     "cursor",
     [None, "", "999-3", "1001-3", "1000-6", "1000--1", "1000-x", "1000-٣", "1000-" + "9" * 5000, "x", "1000"],
 )
-async def test_a_cursor_that_cannot_be_replayed_replays_nothing_and_says_so(
-    connect: Connect, cursor: str | None
-) -> None:
+async def test_a_cursor_that_cannot_be_replayed_is_not_recovered(connect: Connect, cursor: str | None) -> None:
     hub = make_hub()
     for capture in range(1, 6):
         hub.publish(make_event(capture))
@@ -77,7 +75,7 @@ async def test_a_cursor_that_cannot_be_replayed_replays_nothing_and_says_so(
     assert (await connection.read())["seq"] == 6
 
 
-async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) -> None:
+async def test_the_replay_buffer_holds_exactly_256_events(connect: Connect) -> None:
     hub = make_hub()
     for capture in range(1, REPLAY_EVENTS + 11):
         hub.publish(make_event(capture))
@@ -89,7 +87,7 @@ async def test_the_ring_replays_256_events_and_not_one_more(connect: Connect) ->
     assert (await lost.read())["recovered"] is False
 
 
-async def test_a_viewer_here_already_may_resume_too(connect: Connect) -> None:
+async def test_a_connected_viewer_may_resume(connect: Connect) -> None:
     hub = make_hub()
     connection = await connect(hub)
     hub.join(connection.viewer, [])
@@ -103,28 +101,28 @@ async def test_a_viewer_here_already_may_resume_too(connect: Connect) -> None:
     assert (await connection.read())["seq"] == 2
 
 
-async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_everything(connect: Connect) -> None:
+async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_all_events(connect: Connect) -> None:
     hub = make_hub()
-    deaf, well = await connect(hub, receive_buffer=4096), await connect(hub)
-    hub.join(deaf.viewer, [])
-    hub.join(well.viewer, [])
-    await well.read()
+    stalled, reading = await connect(hub, receive_buffer=4096), await connect(hub)
+    hub.join(stalled.viewer, [])
+    hub.join(reading.viewer, [])
+    await reading.read()
     seq = 0
-    while not deaf.viewer.closing:
+    while not stalled.viewer.closing:
         seq += 1
         hub.publish(make_event(seq))
-        assert (await well.read())["seq"] == seq
-        assert deaf.transport.get_write_buffer_size() <= BACKLOG + 1024
+        assert (await reading.read())["seq"] == seq
+        assert stalled.transport.get_write_buffer_size() <= MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
-    assert deaf.transport.is_closing()
+    assert stalled.transport.is_closing()
     hub.publish(make_event(seq + 1))
-    assert (await well.read())["seq"] == seq + 1
+    assert (await reading.read())["seq"] == seq + 1
 
 
-async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
+async def test_a_slow_viewer_is_not_dropped_because_of_its_replay(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 2048)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 2048)
     hub = make_hub()
     for capture in range(1, REPLAY_EVENTS + 1):
         hub.publish(make_event(capture))
@@ -137,17 +135,17 @@ async def test_a_slow_line_is_not_dropped_for_the_replay_it_asked_for(
     assert [(await slow.read())["seq"] for _ in range(REPLAY_EVENTS + 1)] == list(range(1, REPLAY_EVENTS + 2))
 
 
-async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
+async def test_events_during_a_pending_replay_do_not_exceed_the_backlog(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "BACKLOG", 20_000)
+    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 20_000)
     hub = make_hub()
     for capture in range(1, 201):
         hub.publish(make_event(capture))
     slow = await connect(hub, receive_buffer=1024)
     slow.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     hub.join(slow.viewer, [], since="1000-0")
-    while slow.transport.get_write_buffer_size() > 19_000:  # the replay has become smaller than the backlog
+    while slow.transport.get_write_buffer_size() > 19_000:  # until the rest of the replay is below the limit
         await slow.reader.read(1000)
     rest = slow.transport.get_write_buffer_size()
     for _ in range(19_000 // 18):
@@ -155,16 +153,16 @@ async def test_what_comes_while_a_replay_still_waits_does_not_count_against_it(
     assert rest > 10_000
     assert slow.transport.get_write_buffer_size() > 30_000
     assert not slow.viewer.closing
-    while not slow.viewer.clear:
+    while not slow.viewer.can_write_directly:
         await slow.reader.read(1000)
     waiting = 0
-    while not slow.viewer.closing:  # and then the usual limit is in force again
+    while not slow.viewer.closing:  # then the usual limit applies again
         waiting = slow.transport.get_write_buffer_size()
         slow.viewer.send(Pong())
     assert waiting <= 20_000
 
 
-async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Connect) -> None:
+async def test_the_count_of_viewers_is_sent_at_most_once_a_second(connect: Connect) -> None:
     hub = make_hub()
     watching = await connect(hub)
     others = [await connect(hub) for _ in range(20)]
@@ -180,7 +178,7 @@ async def test_the_count_of_viewers_is_told_at_most_once_a_second(connect: Conne
     assert counts == [1, 16]
     assert time.monotonic() - began >= 1
     hub.leave(others[5].viewer)
-    assert json.loads((await watching.read_frame())[1])["count"] == 15, "sixteen was told more than once"
+    assert json.loads((await watching.read_frame())[1])["count"] == 15, "sixteen was sent more than once"
 
 
 async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect: Connect) -> None:
@@ -196,16 +194,16 @@ async def test_a_closed_viewer_gets_its_close_frame_and_nothing_after_it(connect
     assert await connection.reader.read() == b""
 
 
-async def test_one_that_hangs_up_in_the_same_moment_keeps_nobody_from_the_farewell(connect: Connect) -> None:
+async def test_a_simultaneous_disconnect_does_not_stop_the_close_of_the_others(connect: Connect) -> None:
     hub = make_hub()
     connections = [await connect(hub) for _ in range(3)]
     for connection in connections:
         hub.join(connection.viewer, [])
         await connection.read()
-    gone = connections[1].writer.get_extra_info("socket")
-    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    os.close(os.dup(gone.fileno()))
-    os.dup2(os.open(os.devnull, os.O_RDWR), gone.fileno())  # closes it, and the kernel resets the connection at once
+    peer_socket = connections[1].writer.get_extra_info("socket")
+    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.close(os.dup(peer_socket.fileno()))
+    os.dup2(os.open(os.devnull, os.O_RDWR), peer_socket.fileno())  # the kernel resets the connection at once
     hub.close(1012, "restarting")
     for connection in (connections[0], connections[2]):
         opcode = 1
@@ -214,7 +212,7 @@ async def test_one_that_hangs_up_in_the_same_moment_keeps_nobody_from_the_farewe
         assert opcode == 8
 
 
-async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -> None:
+async def test_a_viewer_that_joins_a_closed_hub_is_closed(connect: Connect) -> None:
     hub = make_hub()
     hub.close(1012, "restarting")
     late = await connect(hub)
@@ -223,30 +221,32 @@ async def test_who_comes_after_the_farewell_is_sent_away_too(connect: Connect) -
     assert hub.count == 0
 
 
-async def test_a_viewer_that_does_not_take_its_close_frame_is_cut_off(
+async def test_a_viewer_that_ignores_its_close_frame_is_aborted(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "LINGER", 0.05)
+    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
     connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()
     connection.writer.write(b"still here")
-    await connection.read_to_the_end(say=b"and talking")
+    await connection.read_to_the_end(send=b"and sending")
 
 
-async def test_one_timer_pings_all_and_drops_the_silent(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_timer_pings_all_viewers_and_drops_silent_ones(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hub_module, "PING_INTERVAL", 0.05)
     hub = make_hub()
-    talking, silent = await connect(hub), await connect(hub)
-    for connection in (talking, silent):
+    active, silent = await connect(hub), await connect(hub)
+    for connection in (active, silent):
         hub.join(connection.viewer, [])
         await connection.read()
-    silent.viewer.heard_at -= hub_module.SILENCE + 1
+    silent.viewer.last_received_at -= hub_module.SILENCE_TIMEOUT + 1
     pings = asyncio.create_task(hub.keep_alive())
     opcode = 1
     while opcode == 1:
-        opcode, _ = await talking.read_frame()
+        opcode, _ = await active.read_frame()
     assert opcode == 9
     await silent.read_to_the_end()
-    assert not talking.transport.is_closing()
+    assert not active.transport.is_closing()
     pings.cancel()

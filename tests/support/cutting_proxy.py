@@ -1,4 +1,4 @@
-"""A TCP proxy before the real server, which a test cuts through on purpose."""
+"""A TCP proxy in front of the real server, whose connections a test can cut."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,14 +8,14 @@ __all__ = ["CuttingProxy", "start_proxy"]
 
 
 PIECE = 4096
-"""Bytes of a response that is torn: its head, and the beginning of its body."""
+"""Bytes of a torn response: its head, and the beginning of its body."""
 
 
 class CuttingProxy:
-    """Passes on every byte until `cut()`. `prefix` is taken off each path.
+    """Forwards all bytes until `cut()`. `prefix` is removed from each path.
 
-    While it is `shut` it hangs up on whoever comes; while it is `deaf` it swallows every byte. A connection that asks
-    for what contains `torn` is reset within the response.
+    While it is `shut`, it aborts new connections; while it is `deaf`, it discards all bytes. If a request contains
+    `torn`, its connection is reset within the response.
     """
 
     def __init__(self, target: int, prefix: str) -> None:
@@ -26,7 +26,7 @@ class CuttingProxy:
         self.accepted = 0
         self._target = target
         self._prefix = f" {prefix}/".encode()
-        self._came = asyncio.Condition()
+        self._accepted_more = asyncio.Condition()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -39,27 +39,27 @@ class CuttingProxy:
             writer.transport.abort()
 
     async def wait_for(self, accepted: int) -> None:
-        """Until so many connections came in all."""
-        async with self._came:
-            await self._came.wait_for(lambda: self.accepted >= accepted)
+        """Wait until this number of connections was accepted in total."""
+        async with self._accepted_more:
+            await self._accepted_more.wait_for(lambda: self.accepted >= accepted)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with self._came:
+        async with self._accepted_more:
             self.accepted += 1
-            self._came.notify_all()
+            self._accepted_more.notify_all()
         if self.shut:
             writer.transport.abort()
             return
         with suppress(OSError):
-            there = await asyncio.open_connection("127.0.0.1", self._target)
-            self._writers |= {writer, there[1]}
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers |= {writer, to_server}
             torn = asyncio.Event()
             await asyncio.gather(
-                self._pass_on(reader, there[1], self._prefix, torn), self._pass_back(there[0], writer, torn)
+                self._forward(reader, to_server, self._prefix, torn), self._forward_back(from_server, writer, torn)
             )
         self._writers.discard(writer)
 
-    async def _pass_on(
+    async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: bytes, torn: asyncio.Event
     ) -> None:
         with suppress(OSError):
@@ -72,7 +72,9 @@ class CuttingProxy:
                 await writer.drain()
         writer.transport.abort()
 
-    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, torn: asyncio.Event) -> None:
+    async def _forward_back(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, torn: asyncio.Event
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 if self.deaf:

@@ -1,6 +1,6 @@
-"""What the server says in the tests, held to what it says of itself: each message to its schema in AsyncAPI.
+"""Check every message that the server sends in tests against its schema in the AsyncAPI document.
 
-The document lets messages grow; here they have the fields that it names, and no others.
+The document allows unknown fields; these checks do not.
 """
 
 import contextlib
@@ -21,31 +21,31 @@ __all__ = ["check_message", "checked_messages"]
 
 
 def check_message(text: str | bytes) -> None:
-    """Raises AssertionError where no message of the document looks like this."""
-    said = json.loads(text)
-    kind = said.get("type") if isinstance(said, dict) else None
+    """Raise AssertionError if the message does not match its schema."""
+    message = json.loads(text)
+    kind = message.get("type") if isinstance(message, dict) else None
     validators = _validators()
-    assert kind in validators, f"the AsyncAPI document has no message like {said}"
-    error = next(validators[kind].iter_errors(said), None)
-    assert error is None, f"{error} (the AsyncAPI document of {said})"
+    assert kind in validators, f"the AsyncAPI document has no message like {message}"
+    error = next(validators[kind].iter_errors(message), None)
+    assert error is None, f"{error} (the AsyncAPI document of {message})"
 
 
 @contextlib.contextmanager
 def checked_messages() -> Iterator[None]:
-    """Meanwhile every message that a client of `websockets` hears at /ws is checked."""
+    """Check every message that clients of the library `websockets` receive at /ws in this context."""
     with pytest.MonkeyPatch.context() as patch:
-        hears = websockets.asyncio.client.ClientConnection.recv
+        receive = websockets.asyncio.client.ClientConnection.recv
 
-        async def hear(self: websockets.asyncio.client.ClientConnection, *arguments: Any, **options: Any) -> Any:
-            return _check(self, await hears(self, *arguments, **options))
+        async def checked(self: websockets.asyncio.client.ClientConnection, *arguments: Any, **options: Any) -> Any:
+            return _check(self, await receive(self, *arguments, **options))
 
-        patch.setattr(websockets.asyncio.client.ClientConnection, "recv", hear)
-        hears_and_waits = websockets.sync.client.ClientConnection.recv
+        patch.setattr(websockets.asyncio.client.ClientConnection, "recv", checked)
+        receive_sync = websockets.sync.client.ClientConnection.recv
 
-        def hear_and_wait(self: websockets.sync.client.ClientConnection, *arguments: Any, **options: Any) -> Any:
-            return _check(self, hears_and_waits(self, *arguments, **options))
+        def checked_sync(self: websockets.sync.client.ClientConnection, *arguments: Any, **options: Any) -> Any:
+            return _check(self, receive_sync(self, *arguments, **options))
 
-        patch.setattr(websockets.sync.client.ClientConnection, "recv", hear_and_wait)
+        patch.setattr(websockets.sync.client.ClientConnection, "recv", checked_sync)
         yield
 
 
@@ -57,15 +57,15 @@ def _check(connection: Any, message: Any) -> Any:
 
 @functools.cache
 def _validators() -> dict[str, jsonschema_rs.Draft7Validator]:
-    """By a message's type: made once."""
+    """Return the validators by message type. They are made once."""
     by_path = {operation.path: operation for operation in OPERATIONS}
     document = make_asyncapi(by_path["/ws"], by_path["/events"], None)
     components = document["components"]
-    tellings = [operation for operation in document["operations"].values() if operation["action"] == "send"]
+    sends = [operation for operation in document["operations"].values() if operation["action"] == "send"]
     for schema in components["schemas"].values():
         schema["additionalProperties"] = False
     validators = {}
-    for name in {one["$ref"].rpartition("/")[2] for telling in tellings for one in telling["messages"]}:
+    for name in {one["$ref"].rpartition("/")[2] for operation in sends for one in operation["messages"]}:
         schema = {**components["messages"][name]["payload"], "components": components}
         validators[name] = jsonschema_rs.Draft7Validator(schema, validate_formats=True)
     return validators

@@ -1,4 +1,4 @@
-"""The service inside the test's own event loop, with a camera that the test holds in its hand, and clients for it."""
+"""The service in the test's own event loop, with a controlled camera, and clients for it."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 class Events:
-    """A script on the push: another library's client."""
+    """A client of the push, with another library."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -33,14 +33,14 @@ class Events:
         await self.connection.send(json.dumps(message))
 
     async def read(self) -> dict[str, Any]:
-        """The next message that is not the count of viewers."""
+        """Read the next message that is not the count of viewers."""
         while True:
             message: dict[str, Any] = json.loads(await self.connection.recv())
             if message["type"] != "viewers":
                 return message
 
     async def read_until(self, *types: str) -> list[dict[str, Any]]:
-        """All messages up to and with the first of one of these types."""
+        """Read all messages up to the first of one of these types, and return them with it."""
         messages = [await self.read()]
         while messages[-1]["type"] not in types:
             messages.append(await self.read())
@@ -60,7 +60,7 @@ class Running:
         return str(self.client.make_url("/")).rstrip("/")
 
     async def connect_slowly(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection whose client takes little before it is read."""
+        """Connect a client with a small receive buffer."""
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -76,7 +76,7 @@ class Running:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells; the test's own time limit is the end of it."""
+    """Poll a condition until it is true, or the test times out."""
     while not condition():  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""Viewers of a hub on real sockets, without the service: both ends are in the test's hand."""
+"""Viewers of a hub on real sockets, without the service: a test controls both ends."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ class Connection:
         return first & 0x0F, await self.reader.readexactly(size)
 
     async def read(self) -> dict[str, Any]:
-        """The next text message that is not the unnumbered count of viewers."""
+        """Read the next text message that is not the count of viewers."""
         while True:
             opcode, payload = await self.read_frame()
             assert opcode == 1, (opcode, payload)
@@ -54,18 +54,18 @@ class Connection:
             if message["type"] != "viewers":
                 return message
 
-    async def read_to_the_end(self, say: bytes = b"") -> None:
-        """Until the other side is gone, however it went. Raises TimeoutError where it stays."""
+    async def read_to_the_end(self, send: bytes = b"") -> None:
+        """Read until the server has closed the connection. Raise TimeoutError if it stays open."""
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
-                while await self.reader.read(1024) or say:
-                    self.writer.write(say)
+                while await self.reader.read(1024) or send:
+                    self.writer.write(send)
                     await self.writer.drain()
                     await asyncio.sleep(0)
 
 
 class Connect:
-    """Makes viewers: each call one, on a connection of its own."""
+    """Makes a viewer with its own connection at each call."""
 
     def __init__(self) -> None:
         self._connections: list[Connection] = []
@@ -78,15 +78,15 @@ class Connect:
         *,
         receive_buffer: int | None = None,
         secure: bool = False,
-        waiting: int = 0,
+        unsent: int = 0,
         make: type[Viewer] = Viewer,
     ) -> Connection:
-        """A viewer whose client has that SO_RCVBUF, under TLS where it is `secure`.
+        """Make a viewer whose client has that SO_RCVBUF. If `secure`, it uses TLS.
 
-        `waiting` bytes were written to its connection before it became a viewer.
+        `unsent` bytes were written to its connection before it became a viewer.
         """
         loop = asyncio.get_running_loop()
-        accepting, asking = _make_contexts() if secure else (None, None)
+        server_context, client_context = _make_contexts() if secure else (None, None)
         accepted = self._accepted
 
         class Accepting(asyncio.Protocol):
@@ -94,7 +94,7 @@ class Connect:
                 assert isinstance(transport, asyncio.Transport)
                 accepted.put_nowait(transport)
 
-        server = await loop.create_server(Accepting, "127.0.0.1", 0, ssl=accepting)
+        server = await loop.create_server(Accepting, "127.0.0.1", 0, ssl=server_context)
         self._servers.append(server)
         client = socket.socket()
         if receive_buffer is not None:
@@ -102,12 +102,12 @@ class Connect:
         client.setblocking(False)
         await loop.sock_connect(client, server.sockets[0].getsockname())
         reader, writer = await asyncio.open_connection(
-            sock=client, limit=1024, ssl=asking, server_hostname="localhost" if secure else None
+            sock=client, limit=1024, ssl=client_context, server_hostname="localhost" if secure else None
         )
         transport = await accepted.get()
-        if waiting:
+        if unsent:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            transport.write(bytes(waiting))
+            transport.write(bytes(unsent))
         connection = Connection(make(hub, transport, "test", "manage"), transport, reader, writer)
         self._connections.append(connection)
         return connection
@@ -115,7 +115,7 @@ class Connect:
     async def stop(self) -> None:
         for connection in self._connections:
             transport = connection.transport
-            if not transport.is_closing() or transport.get_write_buffer_size():  # one that is closed knows no loop
+            if not transport.is_closing() or transport.get_write_buffer_size():  # a closed one has no loop
                 transport.abort()
             connection.writer.transport.abort()
         for server in self._servers:
@@ -124,10 +124,10 @@ class Connect:
 
 
 def _make_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's side and the client's."""
+    """Make the TLS contexts of the server and the client."""
     authority = trustme.CA()
-    accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(accepting)
-    asking = ssl.create_default_context()
-    authority.configure_trust(asking)
-    return accepting, asking
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+    return server_context, client_context

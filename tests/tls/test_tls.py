@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import dog.client
-from dog.push.hub import BACKLOG
+from dog.push.hub import MAX_BACKLOG_BYTES
 from dog.settings import Settings
 from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, parse_name
@@ -705,7 +705,7 @@ async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_no
     deaf = await secured.connect_client(receive_buffer=1)
     await deaf.send(UPGRADE)
     await until(lambda: hub.count == 1)
-    (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
+    (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
     most = published = 0
     async with connect_async(secured) as client:
         while hub.count == 2 or not published:
@@ -716,8 +716,8 @@ async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_no
         while received < published:
             message = json.loads(await client.recv())
             received = message["seq"] if message["type"] == "capturing" else received
-    assert BACKLOG / 2 < most < BACKLOG + 1024
-    assert f"viewer {HERE} is slow: dropped" in caplog.messages
+    assert MAX_BACKLOG_BYTES / 2 < most < MAX_BACKLOG_BYTES + 1024
+    assert f"viewer {HERE} was dropped: it is slow" in caplog.messages
 
 
 @contextlib.asynccontextmanager
@@ -734,7 +734,7 @@ async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, c
     secured = await secure()
     hub = secured.app[SERVICE].hub
     async with connect_async(secured) as client:
-        (viewer,) = (viewer for lane in hub._lanes for viewer in lane)
+        (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
         viewer.close(code, "because")
         with contextlib.suppress(ConnectionClosed):
             async for _message in client:

@@ -107,7 +107,7 @@ def test_photos_survive_starts_with_a_clock_years_ahead_until_the_clock_is_confi
     assert (confirmed.returncode, confirmed.stderr) == (0, "")
     assert confirmed.stdout.startswith("The clock is confirmed.\nA running server uses these photos")
     machine.server.wait_for("is trusted: you confirmed it")
-    machine.server.wait_for("2 photos made room")
+    machine.server.wait_for("2 old photos were deleted")
     assert machine.photos() == photos[:2]
     assert not machine.is_in_doubt()
     machine.server.kill()
@@ -141,7 +141,7 @@ def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_lasts_over_a_re
     assert len(machine.photos()) == 1
     machine.set_clock(32, synchronised=True)
     machine.server.wait_for("is trusted: the kernel reports that it is synchronised")
-    machine.server.wait_for("1 photos made room")
+    machine.server.wait_for("1 old photos were deleted")
     assert machine.photos() == []
 
 
@@ -155,7 +155,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
     photo = machine.take()
     assert machine.photos() == [photo, old]
     machine.set_clock(0, synchronised=True)
-    machine.server.wait_for("1 photos made room")
+    machine.server.wait_for("1 old photos were deleted")
     assert machine.photos() == [photo]
 
 

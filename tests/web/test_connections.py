@@ -513,7 +513,7 @@ async def _watch_and_violate_the_protocol(client: Client, _guarded: Guarded) -> 
 
 async def _watch_and_be_dropped(client: Client, guarded: Guarded) -> None:
     await _open_push(client)
-    (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._lanes for viewer in lane)
+    (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._ping_groups for viewer in lane)
     guarded.app[SERVICE].hub.drop(viewer, "silent")
     await client.read_to_end()
 

@@ -242,7 +242,7 @@ async def test_preview_of_an_unknown_offline_or_unsuitable_camera_is_an_error(vi
     service.cameras["yard"].offline = True
     task = service.app[SERVICE].cameras["yard"]
     with contextlib.suppress(Exception):
-        await task.take(max_age=0)
+        await task.capture_and_wait(max_age=0)
     assert task.offline is not None
     client = await (await service.connect()).request("/preview.mjpg?camera=yard")
     assert await client.read_problem() == (503, "camera_offline")
@@ -387,7 +387,7 @@ async def test_preview_continues_when_an_offline_camera_is_back(view: View) -> N
     service.camera.offline = True
     task = service.app[SERVICE].find_camera(None)
     with contextlib.suppress(Exception):
-        await task.take(max_age=0)
+        await task.capture_and_wait(max_age=0)
     assert task.offline is not None
     service.camera.offline = False
     service.camera.sign.set()
@@ -400,7 +400,7 @@ async def test_preview_continues_during_a_capture(view: View) -> None:
     service = await view(dead_time=0.0)
     service.camera.held = True
     client = await service.watch()
-    press = asyncio.create_task(service.app[SERVICE].find_camera(None).take(max_age=0))
+    press = asyncio.create_task(service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0))
     await service.camera.exposing.wait()
     for frame in SMALL:
         send_frame(service.camera, frame)

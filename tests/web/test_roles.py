@@ -340,9 +340,9 @@ async def test_the_client_library_sends_its_token_and_explains_a_missing_one(run
         assert hello.role == "capture"
     for wrong in (None, "dog_" + 43 * "A"):
         async with Client(running.url, token=wrong) as dog:
-            with pytest.raises(Forbidden, match="lets nobody in like this"):
+            with pytest.raises(Forbidden, match="refused access"):
                 await dog.capture()
-            with pytest.raises(Forbidden, match="lets nobody in like this"):
+            with pytest.raises(Forbidden, match="refused access"):
                 await anext(dog.events())
 
 
@@ -369,10 +369,10 @@ def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     assert len(listed.stdout.splitlines()) == 1
     refused = run_dog("gallery", server.url, cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert "lets nobody in like this: You must log in, or send a token, to do this" in refused.stderr
+    assert "refused access: You must log in, or send a token, to do this" in refused.stderr
     both = run_dog("gallery", f"http://ada:pw@127.0.0.1:{server.port}", "--token-file", str(file), cwd=tmp_path)
     assert both.returncode != 0
-    assert both.stderr.startswith("dog: the address has a user and a password, and there is a token: leave one")
+    assert both.stderr.startswith("dog: the URL has a user and a password, and there is a token: leave one")
     endless = run_dog("gallery", server.url, "--token-file", "/dev/zero", cwd=tmp_path)
     assert (endless.returncode, endless.stderr.count("\n")) == (2, 1)
     file.write_text("two words\n")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dog.push import hub as hub_module
-from dog.push.encodings import EVENT_STREAM, FORMS, WEBSOCKET, Encoding
+from dog.push.encodings import ENCODINGS, EVENT_STREAM, WEBSOCKET, Encoding
 from dog.push.hub import Viewer
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
@@ -279,7 +279,7 @@ async def test_request_during_shutdown_ends_with_200_so_that_browsers_reconnect(
 
 
 class Listener(Viewer):
-    form = EVENT_STREAM
+    encoding = EVENT_STREAM
 
     __slots__ = ()
 
@@ -299,7 +299,7 @@ async def test_stalled_viewer_is_dropped_and_others_receive_all_events(
         hub.publish(make_event(seq))
         await healthy.reader.readuntil(f"id: 1000-{seq}\n".encode())
         assert (await viewer.read())["seq"] == seq
-        assert stalled.transport.get_write_buffer_size() <= hub_module.BACKLOG + 1024
+        assert stalled.transport.get_write_buffer_size() <= hub_module.MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
     assert stalled.transport.is_closing()
 
@@ -309,7 +309,7 @@ async def test_stalled_viewer_does_not_delay_shutdown(connect: Connect) -> None:
     stalled = await connect(hub, receive_buffer=4096, make=Listener)
     hub.join(stalled.viewer, [])
     seq = 0
-    while stalled.viewer.clear:
+    while stalled.viewer.can_write_directly:
         seq += 1
         hub.publish(make_event(seq))
     hub.close(1012, "restarting")
@@ -341,7 +341,7 @@ async def test_event_is_encoded_once_per_encoding(connect: Connect) -> None:
         hub.publish(make_event(1))
     for listener in listeners:
         await listener.reader.readuntil(b"id: 1000-1\n")
-    assert sorted(built, key=FORMS.index) == list(FORMS)
+    assert sorted(built, key=ENCODINGS.index) == list(ENCODINGS)
 
 
 async def test_comments_are_sent_and_a_listening_viewer_is_never_dropped_as_silent(
@@ -352,7 +352,7 @@ async def test_comments_are_sent_and_a_listening_viewer_is_never_dropped_as_sile
     reader, writer = await asyncio.open_connection(*address_of(running))
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"event: hello\n")
-    monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE)
+    monkeypatch.setattr(running.service.hub, "now", lambda: time.monotonic() + 2 * hub_module.SILENCE_TIMEOUT)
     for _ in range(3):
         await reader.readuntil(b"\n:\n\n")
     assert running.service.hub.count == 1

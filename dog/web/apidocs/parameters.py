@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from dog.protocol import REQUEST_LENGTH, MaxAge
+from dog.protocol import MAX_REQUEST_LENGTH, MaxAge
 from dog.web.handlers.images import Wait
 
 __all__ = [
@@ -56,7 +56,7 @@ class EventStreamHeaders(Struct, frozen=True):
 class CaptureHeaders(Struct, frozen=True):
     """The headers of POST /api/captures."""
 
-    key: Annotated[str, Meta(min_length=1, max_length=REQUEST_LENGTH)] | None = field(
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_REQUEST_LENGTH)] | None = field(
         default=None, name="Idempotency-Key"
     )
     prefer: str | None = field(default=None, name="Prefer")

@@ -10,7 +10,7 @@ that client's queue. Idle connections have no place, so that they never delay a 
 from dataclasses import dataclass
 from typing import Protocol
 
-from dog.client_addresses import find_network
+from dog.client_addresses import client_network
 
 __all__ = ["Client", "ClientLimits", "Idle", "Place", "Places", "Waiter"]
 
@@ -145,7 +145,7 @@ class Places:
 
     def find(self, address: str) -> Client:
         """Return the client of an IP address; call `forget` when it may have gone."""
-        network = find_network(address)
+        network = client_network(address)
         client = self._clients.get(network)
         if client is None:
             client = self._clients[network] = Client(self._limits)
@@ -153,7 +153,7 @@ class Places:
 
     def forget(self, address: str) -> None:
         """Forget the client of this address if nothing of it is left."""
-        network = find_network(address)
+        network = client_network(address)
         client = self._clients.get(network)
         if client is not None and client.is_empty:
             del self._clients[network]

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
 from dog.protocol import (
-    REQUEST_LENGTH,
+    MAX_REQUEST_LENGTH,
     CameraStatus,
     MaxAge,
     Outcome,
@@ -214,7 +214,7 @@ def _snapshot_details(service: Service, snapshot: Snapshot) -> SnapshotDetails:
 
 def _find_capture(service: Service, number: int) -> CaptureBody:
     for name, camera in service.cameras.items():
-        future = camera.outcomes.find(number)
+        future = camera.results.find(number)
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
             return _capture_body(service, name, number, future, "capturing" if running else "pending")
@@ -240,8 +240,8 @@ def _idempotency_key(request: web.Request) -> str | None:
     if key is None:
         return None
     key = key.strip().strip('"')
-    if not 0 < len(key) <= REQUEST_LENGTH or not key.isprintable():  # bytes that are not UTF-8 are not printable
+    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # bytes that are not UTF-8 are not printable
         raise Problem(
-            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {REQUEST_LENGTH} printable characters."
+            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {MAX_REQUEST_LENGTH} printable characters."
         )
     return key

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
-from dog.protocol import RIGHT, MaxAge, Outcome, timestamp
+from dog.protocol import FIELD_RULES, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.capture import capture_and_wait, recheck_access
@@ -133,7 +133,7 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
     camera = service.find_camera(taken.camera)
     end = asyncio.get_running_loop().time() + wait
     while True:
-        next_snapshot = camera.outcomes.next_snapshot
+        next_snapshot = camera.results.next_snapshot
         snapshot = await service.store.newer(taken)
         left = end - asyncio.get_running_loop().time()
         if snapshot is not None or left <= 0:
@@ -157,7 +157,7 @@ def _parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
     try:
         seconds: float = msgspec.convert(text, type, strict=False)
     except msgspec.ValidationError:
-        raise Problem("bad_message", RIGHT[name]) from None
+        raise Problem("bad_message", FIELD_RULES[name]) from None
     return seconds
 
 

@@ -9,7 +9,7 @@ import socket
 
 from aiohttp import web
 
-from dog.captures.preview import BOUNDARY, END, NEXT
+from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.content import chunks
@@ -73,9 +73,9 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
         _limit_send_buffer(request)
         with contextlib.suppress(ConnectionError):
             if ahead:
-                await response.write(NEXT)
+                await response.write(NEXT_HEADER)
             async for part in parts:
-                data = part.ahead if ahead else part.whole
+                data = part.after_header if ahead else part.with_header
                 for piece in chunks(data):
                     await response.write(piece)
                     await request.writer.drain()  # until the last byte is sent: see Connection

@@ -156,7 +156,7 @@ async def _list_share_links(service: Service, snapshot: Snapshot) -> list[LinkBo
 def _link_body(service: Service, signer: Signer, share: Share) -> LinkBody:
     return LinkBody(
         link=share.id,
-        url=service.links.shared(signer.sign(share.id).decode()),
+        url=service.links.share_link(signer.sign(share.id).decode()),
         snapshot=share.snapshot,
         created_at=timestamp(share.created_at),
         expires_at=timestamp(share.expires_at),

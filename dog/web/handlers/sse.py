@@ -14,7 +14,7 @@ import socket
 from aiohttp import web
 
 from dog.push.encodings import EVENT_STREAM
-from dog.push.hub import SILENCE, Viewer
+from dog.push.hub import SILENCE_TIMEOUT, Viewer
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOverResponse, take_over
 from dog.web.middleware.authentication import IDENTITY
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class EventStreamViewer(Viewer):
     """A viewer that only listens. TCP_USER_TIMEOUT detects that its client is gone."""
 
-    form = EVENT_STREAM
+    encoding = EVENT_STREAM
 
     __slots__ = ("_release_connection", "_unregister")
 
@@ -48,12 +48,12 @@ class EventStreamViewer(Viewer):
         service = request.app[SERVICE]
         super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
         self._unregister = service.live_sessions.register(identity, self.close)
-        self.heard_at = math.inf
+        self.last_received_at = math.inf
         self._release_connection = request.app[CONNECTIONS].register_viewer(self.address)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with contextlib.suppress(OSError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE * 1000))
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_TIMEOUT * 1000))
 
     def data_received(self, _data: bytes) -> None:
         """Disconnect a client that sends another request in spite of `Connection: close`."""

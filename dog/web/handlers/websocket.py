@@ -18,7 +18,7 @@ from dog.auth import allows
 from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
 from dog.push.hub import Viewer
-from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, closing_answer
+from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
 from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
@@ -79,7 +79,7 @@ class WebSocketViewer(Viewer):
         self._release_connection = request.app[CONNECTIONS].register_viewer(self.address)
 
     def data_received(self, data: bytes) -> None:
-        now = self.heard_at = self._service.hub.now()
+        now = self.last_received_at = self._service.hub.now()
         if self.closing:
             return
         try:
@@ -156,7 +156,7 @@ class WebSocketViewer(Viewer):
 
     def _on_frame(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == CLOSE:
-            self.close(closing_answer(payload))
+            self.close(close_reply_code(payload))
             return
         wait = self._bucket.take(now)
         if wait:

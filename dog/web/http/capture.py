@@ -29,7 +29,7 @@ async def capture_and_wait(
 ) -> tuple[Reply, Snapshot]:
     """Request a capture and wait for its snapshot. Raises RequestError and CaptureError."""
     request.app[CONNECTIONS].count_as_viewer(request)
-    reply, snapshot = await camera.take(max_age, key, rate_limit_permit(request, key))
+    reply, snapshot = await camera.capture_and_wait(max_age, key, rate_limit_permit(request, key))
     recheck_access(request)
     return reply, snapshot
 
