@@ -120,9 +120,8 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve_advisory(vulnerable: str) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), type("Advisory", (Advisories,), {"vulnerable": vulnerable})
-    )
+    handler = type("Advisory", (Advisories,), {"vulnerable": vulnerable})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
