@@ -22,7 +22,7 @@ from dog import files
 from dog.errors import StorageError
 from dog.files import link_new, sync_folder
 from dog.images import MAX_IMAGE_BYTES
-from dog.snapshots.folder import list_day, list_days
+from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.image_files import SnapshotGone, read_image
 from dog.snapshots.names import SnapshotName, make_id, parse_path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dog.clock import Clock, Doubt
 from dog.errors import DogError, StartError
-from dog.snapshots.album import Album
+from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.lock import AlbumInUse
 from dog.snapshots.retention import Limits
@@ -46,14 +46,14 @@ class Purge:
         try:
             with lock_album(self._root):  # check that the folder has an album
                 pass
-            album = Album(self._root, clock)
+            album = BlockingStore(self._root, clock)
             with contextlib.closing(album):
                 album.open()
                 self._delete(album, limits, confirm)
         except AlbumInUse:
             self._confirm_to_server(DoubtFiles(self._root / ".dog"), confirm)
 
-    def _delete(self, album: Album, limits: Limits | None, confirm: bool) -> None:
+    def _delete(self, album: BlockingStore, limits: Limits | None, confirm: bool) -> None:
         doubt = album.clock.check()
         if doubt is not None:
             if not (confirm and album.clock.confirm(doubt)):

@@ -10,9 +10,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from dog import files
-from dog.snapshots.folder import list_day, list_days
+from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.index import is_environment_error
-from dog.snapshots.index_replacement import (
+from dog.snapshots.names import image_path
+from dog.snapshots.rebuilt_index import (
     INDEX_FILE,
     INDEX_READ_ERRORS,
     OLD_INDEX_FILE,
@@ -20,7 +21,6 @@ from dog.snapshots.index_replacement import (
     RebuiltIndex,
     rebuild_index,
 )
-from dog.snapshots.names import image_path
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.verify import Finding, Progress, list_all, lock_album
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from dog import files
 from dog.errors import BadImage
 from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
-from dog.snapshots.folder import Listing, list_day, list_days
+from dog.snapshots.day_folders import Listing, list_day, list_days
 from dog.snapshots.index import Index
 from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_path
 

@@ -22,7 +22,7 @@ from dog.errors import StorageError
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import Stamp, write_exif
 from dog.protocol import Removal
-from dog.snapshots.album import Album
+from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
     MAX_CACHE_BYTES,
@@ -82,7 +82,7 @@ class SnapshotStore:
         self._exif = exif
         self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
-        self._album = Album(self._root, clock)
+        self._album = BlockingStore(self._root, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")

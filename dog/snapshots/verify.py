@@ -19,10 +19,9 @@ from typing import Literal, Protocol
 
 from dog.errors import BadImage, DogError, StartError, StorageError
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
-from dog.snapshots.folder import list_days
+from dog.snapshots.day_folders import list_days
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
 from dog.snapshots.index import Index, is_environment_error
-from dog.snapshots.index_replacement import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
@@ -34,6 +33,7 @@ from dog.snapshots.names import (
     parse_path,
     thumbnail_path,
 )
+from dog.snapshots.rebuilt_index import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.reconcile import make_snapshot
 
 __all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]

@@ -33,6 +33,7 @@ from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
 from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
+from dog.web.app_state import APP_STATE, AppState
 from dog.web.connections.connection import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
@@ -54,7 +55,6 @@ from dog.web.middleware.security_headers import (
 )
 from dog.web.rate_limits import RateLimits
 from dog.web.routes import OPERATIONS, TAGS
-from dog.web.service import SERVICE, Service
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -124,8 +124,8 @@ def _read_default_picture(settings: Settings) -> Content | None:
 
 def kill(app: web.Application) -> None:
     """Kill the processes of the cameras without waiting. The service is about to exit."""
-    if SERVICE in app:
-        for camera in app[SERVICE].cameras.values():
+    if APP_STATE in app:
+        for camera in app[APP_STATE].cameras.values():
             camera.kill()
 
 
@@ -143,7 +143,7 @@ def _run_service(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(app[CONNECTIONS].close)
             stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
-            app[SERVICE] = await _start_service(settings, make_camera, metrics, stack)
+            app[APP_STATE] = await _start_service(settings, make_camera, metrics, stack)
             yield
 
     return run
@@ -151,7 +151,7 @@ def _run_service(
 
 async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
-) -> Service:
+) -> AppState:
     """Start all parts in order, and push the end of each on the stack. Raises SettingError."""
     clock = Clock()
     store = SnapshotStore(
@@ -207,7 +207,7 @@ async def _start_service(
     stack.callback(_start_background_task(retention.watch_clock(), "clock").cancel)
     stack.callback(_start_background_task(hub.keep_alive(), "pings").cancel)
     stack.callback(_start_background_task(metrics.watch_loop(time.monotonic), "loop lag").cancel)
-    return Service(
+    return AppState(
         settings,
         clock,
         links,
@@ -280,9 +280,9 @@ async def drain(app: web.Application) -> None:
 
     A further call, or one before the startup is complete, does nothing.
     """
-    if SERVICE not in app:
+    if APP_STATE not in app:
         return
-    service = app[SERVICE]
+    service = app[APP_STATE]
     stops = [asyncio.create_task(camera.stop(CAPTURE_DRAIN_TIMEOUT)) for camera in service.cameras.values()]
     await asyncio.wait(stops, timeout=STOP_TIMEOUT)
     service.hub.close(1012, "restarting")

@@ -25,11 +25,11 @@ from dog.logs import Log, print_line
 from dog.settings import Settings, check_exposure, find_warnings
 from dog.tls import Tls, make_tls
 from dog.web.app import create_app, drain, kill
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS
+from dog.web.connections.http_handler import patch_aiohttp_server
 from dog.web.middleware.access_log import AccessLog
-from dog.web.middleware.errors import patch_aiohttp_server
 from dog.web.middleware.security_headers import SECURITY_HEADERS
-from dog.web.service import SERVICE
 
 __all__ = ["network_addresses", "run"]
 
@@ -111,7 +111,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
     print_line(line)  # whatever the log's level is
     log.info("%s", line, extra={"terminal": False})
-    _print_setup_link(runner.app[SERVICE].auth, [settings.base_url] if settings.base_url else urls)
+    _print_setup_link(runner.app[APP_STATE].auth, [settings.base_url] if settings.base_url else urls)
     for warning in find_warnings(settings):
         log.warning("%s", warning)
     if settings.base_url and not settings.trusted_proxies:

@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Route, expect
 from dog.cameras import CapturedImage
 from dog.errors import CameraOffline
 from dog.protocol import Quality
-from dog.web.service import SERVICE
+from dog.web.app_state import APP_STATE
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
 from tests.browser.test_look import SIZES, check_layout, check_strip
@@ -355,7 +355,7 @@ async def test_caption_shows_the_result_of_the_frame_checks(
     await expect(window.part("quality")).to_have_text(expected)
     assert await window.part("quality").is_visible() == bool(expected)
     other = await window.photos.count()
-    await service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0)
+    await service.app[APP_STATE].find_camera(None).capture_and_wait(max_age=0)
     await expect(window.photos).to_have_count(other + 1)
     await window.wait_for_photo(other_than=shown)
     await expect(window.part("quality")).to_be_hidden()

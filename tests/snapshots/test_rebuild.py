@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dog.snapshots import Snapshot
-from dog.snapshots.album import Album
+from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
 from dog.snapshots.verify import IndexUnavailable, Verification
 from tests.support.rebuilding_process import NoProgress, rebuild, start
@@ -136,7 +136,7 @@ def test_leftover_sqlite_files_of_an_older_index_are_not_read_into_the_next(
     older = private / "index.old.sqlite3-wal"
     shutil.copy(private / "index.sqlite3-wal", older)
     start(killed.root)
-    with closing(Album(killed.root)) as album:
+    with closing(BlockingStore(killed.root)) as album:
         album.open()
         save(album, 5, MOMENT)
         with album._use_index() as index, index.facts.synced_transaction():

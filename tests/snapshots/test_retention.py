@@ -18,7 +18,7 @@ from dog import files
 from dog.errors import StorageError, StorageFull
 from dog.protocol import Quality, Removal
 from dog.snapshots import Limits, Origin, Snapshot, SnapshotGone, SnapshotStore, reconcile
-from dog.snapshots.folder import Listing, list_day
+from dog.snapshots.day_folders import Listing, list_day
 from dog.snapshots.index import Index
 from tests.snapshots.test_store import DAMAGES, check_agreement, list_files, replace_file
 from tests.support.pictures import make_picture
@@ -427,7 +427,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from dog.snapshots import SnapshotStore
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.index_replacement import RebuiltIndex
+from dog.snapshots.rebuilt_index import RebuiltIndex
 
 folder, step = sys.argv[1:]
 owner = DurableFacts if step == "carry_over" else RebuiltIndex

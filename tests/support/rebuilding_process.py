@@ -16,11 +16,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dog.snapshots.album import Album
+from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
-from dog.snapshots.index_replacement import RebuiltIndex, set_aside
 from dog.snapshots.rebuild import Rebuilding
+from dog.snapshots.rebuilt_index import RebuiltIndex, set_aside
 from tests.support.saving_process import MOMENT, STEPS, die_before, save
 
 ALL_STEPS = (
@@ -48,7 +48,7 @@ def rebuild(root: Path) -> Rebuilding:
 
 def start(root: Path) -> None:
     """Open and close an album, as a server does."""
-    with closing(Album(root)) as album:
+    with closing(BlockingStore(root)) as album:
         album.open()
 
 
@@ -76,10 +76,10 @@ def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> No
 
 
 def fill(root: Path) -> None:
-    with closing(Album(root)) as album:
+    with closing(BlockingStore(root)) as album:
         album.open()
         photos = [save(album, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
-    album = Album(root)
+    album = BlockingStore(root)
     album.open()
     photos.append(save(album, 4, MOMENT))
     with album._use_index() as index:

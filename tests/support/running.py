@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.service import SERVICE, Service
+from dog.web.app_state import APP_STATE, AppState
 from tests.support.cameras import HandCamera
 
 __all__ = ["Client", "Events", "Running", "run_service", "until"]
@@ -53,7 +53,7 @@ class Running:
 
     client: Client
     camera: HandCamera
-    service: Service
+    service: AppState
 
     @property
     def url(self) -> str:
@@ -86,4 +86,4 @@ async def run_service(make_client: Callable[[web.Application], Awaitable[Client]
     client = await make_client(create_app(settings, lambda _settings, _folder: camera))
     app = client.app
     assert app is not None
-    return Running(client, camera, app[SERVICE])
+    return Running(client, camera, app[APP_STATE])

@@ -16,7 +16,7 @@ from typing import Any
 
 from dog.images import inspect
 from dog.snapshots import Snapshot
-from dog.snapshots.album import Album
+from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
 from dog.snapshots.names import SnapshotName, from_milliseconds, to_milliseconds
 from dog.snapshots.reconcile import make_snapshot
@@ -44,7 +44,7 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
         setattr(owner, name, count_calls(getattr(owner, name)))
 
 
-def save(album: Album, capture: int, captured_at: dt.datetime) -> Snapshot:
+def save(album: BlockingStore, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
     picture = inspect(data)
     name = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
@@ -54,7 +54,7 @@ def save(album: Album, capture: int, captured_at: dt.datetime) -> Snapshot:
 
 
 def save_once(folder: Path, step: int) -> None:
-    album = Album(folder)
+    album = BlockingStore(folder)
     album.open()
     save(album, 1, MOMENT)
     die_before(step)
@@ -75,7 +75,7 @@ def save_by_steps(folder: Path) -> None:
 
 
 def save_forever(folder: Path) -> None:
-    album = Album(folder)
+    album = BlockingStore(folder)
     album.open()
     while True:
         capture = album.last_capture + 1

@@ -31,8 +31,8 @@ from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS, MAX_HEAD_BYTES
-from dog.web.service import SERVICE
 from tests.support.authority import Authority
 from tests.support.cameras import HandCamera
 from tests.support.running import until
@@ -701,7 +701,7 @@ async def test_a_viewer_that_does_not_read_is_disconnected_and_another_misses_no
 ) -> None:
     caplog.set_level("INFO", "dog")
     secured = await secure()
-    hub = secured.app[SERVICE].hub
+    hub = secured.app[APP_STATE].hub
     deaf = await secured.connect_client(receive_buffer=1)
     await deaf.send(UPGRADE)
     await until(lambda: hub.count == 1)
@@ -732,7 +732,7 @@ async def connect_async(secured: Secured) -> AsyncIterator[Any]:
 @pytest.mark.parametrize("code", [1012, 4401])
 async def test_a_close_frame_arrives_and_the_connection_closes(secure: Secure, code: int) -> None:
     secured = await secure()
-    hub = secured.app[SERVICE].hub
+    hub = secured.app[APP_STATE].hub
     async with connect_async(secured) as client:
         (viewer,) = (viewer for lane in hub._ping_groups for viewer in lane)
         viewer.close(code, "because")

@@ -23,11 +23,11 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS, HTTP_SETTINGS, RESERVED_DESCRIPTORS, Connection, Connections
 from dog.web.connections.http_handler import Handler
 from dog.web.connections.places import ClientLimits, Places
 from dog.web.connections.refusals import RETRY_AFTER
-from dog.web.service import SERVICE
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
 from tests.support.pictures import encode
@@ -100,7 +100,7 @@ class Guarded:
         return self.app[CONNECTIONS]
 
     def count_refused(self, reason: str) -> float | None:
-        registry = self.app[SERVICE].hub._metrics.registry
+        registry = self.app[APP_STATE].hub._metrics.registry
         return registry.get_sample_value("dog_connections_refused_total", {"reason": reason})
 
     async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
@@ -274,7 +274,7 @@ async def test_viewers_are_counted_separately_from_requests(guard: Guard) -> Non
         other = await guarded.connect_client(OTHER_ADDRESS)
         assert await other.request(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         events.close()
-        await until(lambda: guarded.app[SERVICE].hub.count == 2)
+        await until(lambda: guarded.app[APP_STATE].hub.count == 2)
         async with connect(f"ws://{HERE}:{guarded.port}/ws"):
             pass
 
@@ -453,7 +453,7 @@ async def _be_reset_within_a_body(client: Client, _guarded: Guarded) -> None:
 
 
 async def _be_reset_while_a_photo_is_taken(client: Client, guarded: Guarded) -> None:
-    camera = guarded.app[SERVICE].find_camera(None)
+    camera = guarded.app[APP_STATE].find_camera(None)
     await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     await until(lambda: camera.running is not None or camera.latest is not None)
     client.reset()
@@ -513,8 +513,8 @@ async def _watch_and_violate_the_protocol(client: Client, _guarded: Guarded) -> 
 
 async def _watch_and_be_dropped(client: Client, guarded: Guarded) -> None:
     await _open_push(client)
-    (viewer,) = (viewer for lane in guarded.app[SERVICE].hub._ping_groups for viewer in lane)
-    guarded.app[SERVICE].hub.drop(viewer, "silent")
+    (viewer,) = (viewer for lane in guarded.app[APP_STATE].hub._ping_groups for viewer in lane)
+    guarded.app[APP_STATE].hub.drop(viewer, "silent")
     await client.read_to_end()
 
 
@@ -522,7 +522,7 @@ async def _watch_and_read_nothing(client: Client, guarded: Guarded) -> None:
     await _open_push(client)
     resume = mask(1, b'{"type":"resume"}') * 1000
     with contextlib.suppress(ConnectionError):
-        while guarded.app[SERVICE].hub.count:
+        while guarded.app[APP_STATE].hub.count:
             await client.send(resume)
     client.close()
 

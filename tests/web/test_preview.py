@@ -25,9 +25,9 @@ from PIL import Image
 from dog.captures.preview import END, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.http.content import CHUNK_BYTES
-from dog.web.service import SERVICE
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
 from tests.support.pictures import make_picture
@@ -110,7 +110,7 @@ class PreviewService:
         return next(iter(self.cameras.values()))
 
     def preview(self, name: str | None = None) -> Preview:
-        return self.app[SERVICE].find_camera(name).preview
+        return self.app[APP_STATE].find_camera(name).preview
 
     @property
     def waiting(self) -> int:
@@ -240,7 +240,7 @@ async def test_preview_of_an_unknown_offline_or_unsuitable_camera_is_an_error(vi
         client = await (await service.connect()).request(f"/preview.mjpg?camera={name}")
         assert await client.read_problem() == expected
     service.cameras["yard"].offline = True
-    task = service.app[SERVICE].cameras["yard"]
+    task = service.app[APP_STATE].cameras["yard"]
     with contextlib.suppress(Exception):
         await task.capture_and_wait(max_age=0)
     assert task.offline is not None
@@ -385,7 +385,7 @@ async def test_preview_continues_when_an_offline_camera_is_back(view: View) -> N
     send_frame(service.camera, SMALL[0])
     assert await client.read_frame() == SMALL[0]
     service.camera.offline = True
-    task = service.app[SERVICE].find_camera(None)
+    task = service.app[APP_STATE].find_camera(None)
     with contextlib.suppress(Exception):
         await task.capture_and_wait(max_age=0)
     assert task.offline is not None
@@ -400,7 +400,7 @@ async def test_preview_continues_during_a_capture(view: View) -> None:
     service = await view(dead_time=0.0)
     service.camera.held = True
     client = await service.watch()
-    press = asyncio.create_task(service.app[SERVICE].find_camera(None).capture_and_wait(max_age=0))
+    press = asyncio.create_task(service.app[APP_STATE].find_camera(None).capture_and_wait(max_age=0))
     await service.camera.exposing.wait()
     for frame in SMALL:
         send_frame(service.camera, frame)

@@ -5,17 +5,24 @@ then its body, and nothing more until the response has been sent. connection.py 
 """
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.hdrs import CONTENT_LENGTH
 from aiohttp.http import RawRequestMessage
+from yarl import URL
 
-__all__ = ["Handler"]
+from dog.protocol import encode
+from dog.web.problems import problem_details
+
+__all__ = ["Handler", "patch_aiohttp_server"]
 
 MAX_FRAMING_BYTES = 32 * 1024
 """The limit of all that is not data in a chunked body: sizes, extensions and trailers."""
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Handler(web.RequestHandler):
@@ -115,3 +122,51 @@ class Handler(web.RequestHandler):
 
 def _do_nothing() -> None:
     pass
+
+
+def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
+    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
+
+    aiohttp's own responses get these headers too, instead of one with its version.
+    """
+
+    class Request(web.Request):
+        async def _prepare_hook(self, response: web.StreamResponse) -> None:
+            if self._match_info is None:
+                response.headers.update(headers)
+            await super()._prepare_hook(response)
+
+    server.request_handler = _reject_expectations(server.request_handler)
+    make: Callable[..., web.BaseRequest] = server.request_factory
+    server.request_factory = _replace_missing_urls(functools.partial(make, _cls=Request))
+
+
+def _reject_expectations(handle: Handle) -> Handle:
+    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
+
+    async def reject() -> web.StreamResponse:
+        body = encode(
+            problem_details(
+                "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
+            )
+        )
+        return web.Response(status=417, body=body, content_type="application/problem+json")
+
+    def check_expect(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        expected = request.headers.get("Expect")
+        if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
+            return reject()
+        return handle(request)
+
+    return check_expect
+
+
+def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
+
+    def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
+        if message.url is None:
+            message = message._replace(method="GET", path="*", url=URL("*"), should_close=True)
+        return make_request(message, *parts)
+
+    return make

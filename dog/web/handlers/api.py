@@ -9,7 +9,6 @@ from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
 from dog.protocol import (
-    MAX_REQUEST_LENGTH,
     CameraStatus,
     MaxAge,
     Outcome,
@@ -18,11 +17,10 @@ from dog.protocol import (
     timestamp,
 )
 from dog.snapshots import Snapshot
-from dog.web.handlers.images import check_before, find_snapshot
+from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
-from dog.web.http.capture import capture_and_wait, rate_limit_permit
+from dog.web.http.capture import capture_and_wait, rate_limit_permit, read_idempotency_key
 from dog.web.problems import Problem
-from dog.web.service import SERVICE, Service
 
 __all__ = [
     "delete_snapshot",
@@ -98,9 +96,9 @@ class SnapshotListQuery(Struct, frozen=True):
 
 async def start_capture(request: web.Request) -> web.Response:
     """Take a photo, and wait for it or not (POST /api/captures)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     body = await read_body(request, CaptureRequest)
-    key = _idempotency_key(request)
+    key = read_idempotency_key(request)
     camera = service.find_camera(body.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
         reply = camera.request(body.max_age, key, rate_limit_permit(request, key))
@@ -120,13 +118,13 @@ async def start_capture(request: web.Request) -> web.Response:
 
 async def show_capture(request: web.Request) -> web.Response:
     """Show a capture and its result (GET /api/captures/{number})."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     return respond_json(_find_capture(service, int(request.match_info["number"])))
 
 
 async def list_snapshots(request: web.Request) -> web.Response:
     """List snapshots, newest first, from `before` on (GET /api/snapshots)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     try:
         query = msgspec.convert(dict(request.query), SnapshotListQuery, strict=False)
     except msgspec.ValidationError as error:
@@ -141,14 +139,14 @@ async def list_snapshots(request: web.Request) -> web.Response:
 
 async def show_snapshot_body(request: web.Request) -> web.Response:
     """Show all data of a snapshot (GET /api/snapshots/{id})."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     return respond_json(_snapshot_details(service, snapshot))
 
 
 async def delete_snapshot(request: web.Request) -> web.Response:
     """Delete a snapshot for everyone (DELETE /api/snapshots/{id})."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     await service.store.remove(snapshot.id)
     return web.Response(status=204)
@@ -165,7 +163,7 @@ async def unpin_snapshot(request: web.Request) -> web.Response:
 
 
 async def _set_pinned(request: web.Request, pinned: bool) -> web.Response:
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if not await service.store.pin(snapshot, pinned):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
@@ -174,7 +172,7 @@ async def _set_pinned(request: web.Request, pinned: bool) -> web.Response:
 
 async def list_cameras(request: web.Request) -> web.Response:
     """List the cameras, as in `hello` (GET /api/cameras)."""
-    return respond_json(CameraList(request.app[SERVICE].camera_statuses()))
+    return respond_json(CameraList(request.app[APP_STATE].camera_statuses()))
 
 
 async def report_health(_request: web.Request) -> web.Response:
@@ -187,7 +185,7 @@ async def report_readiness(request: web.Request) -> web.Response:
 
     All cameras must be usable and the disk writable. A clock that cannot be trusted is only reported.
     """
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     await service.store.check_writable()
     for camera in service.cameras.values():
         if camera.offline is not None:
@@ -199,11 +197,11 @@ async def report_readiness(request: web.Request) -> web.Response:
 async def report_metrics(request: web.Request) -> web.Response:
     """Report the metrics of docs/metrics.md (GET /metrics)."""
     accept = ",".join(request.headers.getall("Accept", ()))
-    body, content_type = await request.app[SERVICE].metrics.render(accept)
+    body, content_type = await request.app[APP_STATE].metrics.render(accept)
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
-def _snapshot_details(service: Service, snapshot: Snapshot) -> SnapshotDetails:
+def _snapshot_details(service: AppState, snapshot: Snapshot) -> SnapshotDetails:
     until = snapshot.origin.exposed_until
     return SnapshotDetails(
         **msgspec.structs.asdict(service.links.describe(snapshot)),
@@ -212,7 +210,7 @@ def _snapshot_details(service: Service, snapshot: Snapshot) -> SnapshotDetails:
     )
 
 
-def _find_capture(service: Service, number: int) -> CaptureBody:
+def _find_capture(service: AppState, number: int) -> CaptureBody:
     for name, camera in service.cameras.items():
         future = camera.results.find(number)
         if future is not None:
@@ -222,7 +220,7 @@ def _find_capture(service: Service, number: int) -> CaptureBody:
 
 
 def _capture_body(
-    service: Service, camera: str, number: int, future: asyncio.Future[Snapshot], state: str
+    service: AppState, camera: str, number: int, future: asyncio.Future[Snapshot], state: str
 ) -> CaptureBody:
     if not future.done():
         return CaptureBody(capture=number, camera=camera, state=state)
@@ -232,16 +230,3 @@ def _capture_body(
         case _:
             snapshot = service.links.describe(future.result())
             return CaptureBody(capture=number, camera=camera, state="ready", snapshot=snapshot)
-
-
-def _idempotency_key(request: web.Request) -> str | None:
-    """Return the Idempotency-Key without quotes, or raise Problem."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    key = key.strip().strip('"')
-    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # bytes that are not UTF-8 are not printable
-        raise Problem(
-            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {MAX_REQUEST_LENGTH} printable characters."
-        )
-    return key

@@ -10,12 +10,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from dog.snapshots import Snapshot
-from dog.web.handlers.images import check_before, find_snapshot
+from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import Problem
-from dog.web.service import SERVICE, Service
 
 __all__ = ["GalleryQuery", "PinForm", "show_delete_page", "show_gallery", "submit_delete_form", "submit_pin_form"]
 
@@ -39,7 +38,7 @@ class PinForm(Struct, frozen=True):
 
 async def show_gallery(request: web.Request) -> web.Response:
     """Show the photos by day, newest first (GET /snapshots)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
     if before is not None:
         await check_before(service, before)
@@ -70,7 +69,7 @@ async def show_gallery(request: web.Request) -> web.Response:
 
 async def submit_pin_form(request: web.Request) -> web.Response:
     """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
@@ -80,14 +79,14 @@ async def submit_pin_form(request: web.Request) -> web.Response:
 
 async def show_delete_page(request: web.Request) -> web.Response:
     """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     return render(request, "deletion.html", {"photo": service.links.describe(snapshot), "pinned": snapshot.pinned})
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
     """Delete a photo, and show the next older one (POST /snapshots/{id}/delete)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
@@ -115,7 +114,7 @@ def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Sna
     return [(date, list(group)) for date, group in groups]
 
 
-def _describe_tile(service: Service, snapshot: Snapshot) -> dict[str, object]:
+def _describe_tile(service: AppState, snapshot: Snapshot) -> dict[str, object]:
     return {
         "photo": service.links.describe(snapshot),
         "pinned": snapshot.pinned,

@@ -9,20 +9,17 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from dog.auth import allows
 from dog.captures.camera_task import CameraTask
 from dog.protocol import FIELD_RULES, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
+from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.connections.connection import CONNECTIONS
-from dog.web.http.capture import capture_and_wait, recheck_access
+from dog.web.http.capture import capture_and_wait, check_capture_allowed
 from dog.web.http.content import Content, respond
-from dog.web.middleware.authentication import IDENTITY
-from dog.web.middleware.authorization import access_denied
-from dog.web.middleware.origins import check_origin
+from dog.web.middleware.authorization import recheck_access
 from dog.web.problems import Problem
-from dog.web.service import SERVICE, Service
 
-__all__ = ["Wait", "check_before", "find_snapshot", "show_image", "show_latest", "show_thumbnail"]
+__all__ = ["Wait", "show_image", "show_latest", "show_thumbnail"]
 
 MAX_WAIT_SECONDS = 60.0
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)]
@@ -35,25 +32,9 @@ CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
 """For a server with logins: shared caches must not store the image."""
 
 
-async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
-    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
-    snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
-    if snapshot is None:
-        if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:
-            raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
-        raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
-    return snapshot
-
-
-async def check_before(service: Service, snapshot_id: str) -> None:
-    """Raise Problem `unknown_snapshot` if a list cannot start after this id."""
-    if not is_snapshot_id(snapshot_id) or await service.store.find_name(snapshot_id) is None:
-        raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")
-
-
 async def show_image(request: web.Request) -> web.StreamResponse:
     """Send a snapshot's image, as it was saved (GET /snapshots/{id}.{suffix})."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
@@ -62,7 +43,7 @@ async def show_image(request: web.Request) -> web.StreamResponse:
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     try:
         data = await service.store.read_thumbnail(snapshot)
@@ -79,7 +60,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
 
     With `max_age`, take a photo if it is older. With `after`, wait for the next photo.
     """
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     max_age, wait = _parse_seconds(request, "max_age", MaxAge), _parse_seconds(request, "wait", Wait)
     outcome: Outcome | None = None
     if "after" in request.query:
@@ -92,7 +73,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
         camera = service.find_camera(request.query.get("camera"))
         snapshot = camera.latest
         if max_age is not None:
-            _check_capture_allowed(request)
+            check_capture_allowed(request)
             reply, snapshot = await capture_and_wait(request, camera, max_age)
             outcome = reply.outcome
     if snapshot is None:
@@ -108,15 +89,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     return await _send_image(request, service, snapshot, headers)
 
 
-def _check_capture_allowed(request: web.Request) -> None:
-    """Raise Problem if the role or the origin does not allow captures (CSRF)."""
-    identity = request[IDENTITY]
-    if not allows(identity.role, "capture"):
-        raise access_denied(identity, "capture")
-    check_origin(request)
-
-
-async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
+async def _wait_for_next(request: web.Request, service: AppState, wait: float) -> tuple[CameraTask, Snapshot | None]:
     """Return the camera of `after` and its next snapshot, or None after `wait` s."""
     after = request.query["after"]
     taken = await service.store.find_name(after) if is_snapshot_id(after) else None
@@ -145,7 +118,7 @@ async def _wait_for_next(request: web.Request, service: Service, wait: float) ->
         recheck_access(request)
 
 
-def _cache_control(service: Service) -> str:
+def _cache_control(service: AppState) -> str:
     return CACHE_PUBLIC if service.anonymous.role is not None else CACHE_PRIVATE
 
 
@@ -168,7 +141,7 @@ def _content_disposition(captured_at: dt.datetime, suffix: str) -> str:
 
 
 async def _send_image(
-    request: web.Request, service: Service, snapshot: Snapshot, headers: dict[str, str]
+    request: web.Request, service: AppState, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
     try:
         data = await service.store.open_image(snapshot)

@@ -12,13 +12,13 @@ from dog.auth import AuthService
 from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.protocol import Role
+from dog.web.app_state import APP_STATE
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.problems import STATUS, Problem, error_headers
-from dog.web.service import SERVICE
 
 __all__ = [
     "LoginForm",
@@ -148,7 +148,7 @@ def _gone_invitation() -> Problem:
 
 def _require_auth_service(request: web.Request) -> AuthService:
     """Return the service of logins. Raise Problem `not_found` if there are no logins."""
-    access = request.app[SERVICE].auth
+    access = request.app[APP_STATE].auth
     if access is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
     return access

@@ -8,13 +8,12 @@ from aiohttp import web
 from dog import __version__
 from dog.captures.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
-from dog.web.handlers.images import find_snapshot
+from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture import capture_and_wait
 from dog.web.middleware.authentication import IDENTITY, cookie_path, describe_identity
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
-from dog.web.service import SERVICE, Service
 
 __all__ = ["SNAPSHOT_COOKIE", "render", "show_live_page", "show_photo_page", "submit_capture_form"]
 
@@ -27,7 +26,7 @@ STRIP_LENGTH = 24
 
 async def show_live_page(request: web.Request) -> web.Response:
     """Show the live page of a camera (GET /)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     camera, own = await _choose_camera(request, service)
     strip = await service.store.recent(limit=STRIP_LENGTH, camera=camera.name)
     newest = strip[0] if strip else None
@@ -54,7 +53,7 @@ async def show_live_page(request: web.Request) -> web.Response:
 
 async def submit_capture_form(request: web.Request) -> web.Response:
     """Take a photo, set the cookie, and redirect to the photo's page (POST /)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     camera = service.find_camera(request.query.get("camera"))
     _, snapshot = await capture_and_wait(request, camera)
     response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
@@ -71,7 +70,7 @@ async def submit_capture_form(request: web.Request) -> web.Response:
 
 async def show_photo_page(request: web.Request) -> web.Response:
     """Show the page of one photo (GET /snapshots/{id})."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     newer = await service.store.newer(snapshot)
@@ -92,7 +91,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
     )
 
 
-async def _choose_camera(request: web.Request, service: Service) -> tuple[CameraTask, Snapshot | None]:
+async def _choose_camera(request: web.Request, service: AppState) -> tuple[CameraTask, Snapshot | None]:
     """Return the camera to show, and the browser's last snapshot if it took it.
 
     Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
@@ -104,7 +103,7 @@ async def _choose_camera(request: web.Request, service: Service) -> tuple[Camera
     return service.find_camera(name), own if own is not None and own.camera == name else None
 
 
-async def _find_own_snapshot(request: web.Request, service: Service) -> Snapshot | None:
+async def _find_own_snapshot(request: web.Request, service: AppState) -> Snapshot | None:
     """Return the snapshot in the cookie, or None if there is none or it is unknown."""
     snapshot_id = request.cookies.get(SNAPSHOT_COOKIE, "")
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
@@ -122,7 +121,7 @@ def render(request: web.Request, template: str, context: dict[str, Any]) -> web.
     context = {
         "root": relative_root(request),
         "version": __version__,
-        "clock_doubt": request.app[SERVICE].clock.check(),
+        "clock_doubt": request.app[APP_STATE].clock.check(),
         **describe_identity(request.get(IDENTITY)),
         **context,
     }

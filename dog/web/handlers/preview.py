@@ -11,13 +11,13 @@ from aiohttp import web
 
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.http.content import chunks
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
-from dog.web.service import SERVICE
 
 __all__ = ["show_preview"]
 
@@ -49,7 +49,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
     """
     check_origin(request)
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     camera = service.find_camera(request.query.get("camera"))
     if not camera.preview.has_preview:
         raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")

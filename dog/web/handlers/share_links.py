@@ -21,13 +21,12 @@ from dog.clock import utc_now
 from dog.images.exif import write_exif
 from dog.protocol import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id, make_stamp
-from dog.web.handlers.images import find_snapshot
+from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import STATUS, Problem
-from dog.web.service import SERVICE, Service
 
 __all__ = [
     "SHARED_IMAGES",
@@ -83,7 +82,7 @@ class LinkList(Struct, frozen=True):
 
 async def create_link(request: web.Request) -> web.Response:
     """Create a share link (POST /api/snapshots/{id}/links)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     body = await read_body(request, LinkRequest)
     snapshot = await find_snapshot(service, request.match_info["id"])
     link = await _store_share_link(service, snapshot, body)
@@ -92,7 +91,7 @@ async def create_link(request: web.Request) -> web.Response:
 
 async def list_links(request: web.Request) -> web.Response:
     """List the share links of a snapshot (GET /api/snapshots/{id}/links)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     return respond_json(LinkList(await _list_share_links(service, snapshot)))
 
@@ -100,14 +99,14 @@ async def list_links(request: web.Request) -> web.Response:
 async def revoke_link(request: web.Request) -> web.Response:
     """Revoke a share link (DELETE /api/links/{link})."""
     link = request.match_info["link"]
-    if not is_snapshot_id(link) or not await request.app[SERVICE].store.revoke(link):
+    if not is_snapshot_id(link) or not await request.app[APP_STATE].store.revoke(link):
         raise Problem("unknown_link", "This link does not exist, or was revoked before. List the links of the photo.")
     return web.Response(status=204)
 
 
 async def show_links_page(request: web.Request) -> web.Response:
     """Show the page that creates and revokes share links (GET /snapshots/{id}/links)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     links = await _list_share_links(service, snapshot)
     return render(
@@ -124,7 +123,7 @@ async def show_links_page(request: web.Request) -> web.Response:
 
 async def submit_link_form(request: web.Request) -> web.Response:
     """Create a share link by a form (POST /snapshots/{id}/links)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     form = await read_form(request, LinkRequest)
     await _store_share_link(service, snapshot, form)
@@ -133,7 +132,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
     """Revoke a share link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     share = await service.store.find_share(request.match_info["link"])
     if share is not None:
@@ -143,17 +142,17 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
     return _redirect_to_links_page(request, snapshot)
 
 
-async def _store_share_link(service: Service, snapshot: Snapshot, link: LinkRequest) -> LinkBody:
+async def _store_share_link(service: AppState, snapshot: Snapshot, link: LinkRequest) -> LinkBody:
     share = await service.store.share(snapshot, utc_now() + dt.timedelta(seconds=link.expires_in))
     return _link_body(service, make_signer(await service.store.secret()), share)
 
 
-async def _list_share_links(service: Service, snapshot: Snapshot) -> list[LinkBody]:
+async def _list_share_links(service: AppState, snapshot: Snapshot) -> list[LinkBody]:
     signer = make_signer(await service.store.secret())
     return [_link_body(service, signer, share) for share in await service.store.shares_of(snapshot)]
 
 
-def _link_body(service: Service, signer: Signer, share: Share) -> LinkBody:
+def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
     return LinkBody(
         link=share.id,
         url=service.links.share_link(signer.sign(share.id).decode()),
@@ -223,7 +222,7 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     try:
-        image = await request.app[SHARED_IMAGES].make(request.app[SERVICE].store, share, snapshot)
+        image = await request.app[SHARED_IMAGES].make(request.app[APP_STATE].store, share, snapshot)
     except SnapshotGone:
         raise Problem(
             "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
@@ -282,7 +281,7 @@ def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
 
 async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot]:
     """Return a token's share link and snapshot, or raise Problem."""
-    store = request.app[SERVICE].store
+    store = request.app[APP_STATE].store
     token = request.match_info["token"]
     try:
         if re.fullmatch(TOKEN_PATTERN, token) is None:

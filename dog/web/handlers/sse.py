@@ -15,12 +15,12 @@ from aiohttp import web
 
 from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE_TIMEOUT, Viewer
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.handlers.websocket import TakenOverResponse, take_over
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin, cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
-from dog.web.service import SERVICE
 
 __all__ = ["stream_events"]
 
@@ -45,7 +45,7 @@ class EventStreamViewer(Viewer):
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
         identity = request[IDENTITY]
-        service = request.app[SERVICE]
+        service = request.app[APP_STATE]
         super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
         self._unregister = service.live_sessions.register(identity, self.close)
         self.last_received_at = math.inf
@@ -74,7 +74,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     headers = HEADERS | cors_headers(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)
     viewer = EventStreamViewer(request, transport)

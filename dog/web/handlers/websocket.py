@@ -19,6 +19,7 @@ from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
 from dog.push.hub import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS, Connection
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
@@ -26,7 +27,6 @@ from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin
 from dog.web.problems import TEMPORARY, Problem
 from dog.web.rate_limits import TokenBucket, client_key
-from dog.web.service import SERVICE
 
 __all__ = ["RATE_LIMITED_CODE", "open_websocket", "take_over"]
 
@@ -65,7 +65,7 @@ class WebSocketViewer(Viewer):
     )
 
     def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
-        service = request.app[SERVICE]
+        service = request.app[APP_STATE]
         settings = service.settings
         self._service = service
         self._reader = FrameReader(MAX_MESSAGE_BYTES)

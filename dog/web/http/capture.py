@@ -7,20 +7,22 @@ from aiohttp import web
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
-from dog.errors import RequestError
-from dog.protocol import Reply
+from dog.protocol import MAX_REQUEST_LENGTH, Reply
 from dog.snapshots import Snapshot
+from dog.web.app_state import APP_STATE
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.middleware.authentication import IDENTITY
+from dog.web.middleware.authorization import access_denied, recheck_access
+from dog.web.middleware.origins import check_origin
+from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
-from dog.web.service import SERVICE
 
-__all__ = ["capture_and_wait", "rate_limit_permit", "recheck_access"]
+__all__ = ["capture_and_wait", "check_capture_allowed", "rate_limit_permit", "read_idempotency_key"]
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
     """Return what CameraTask calls before a new capture. It raises RequestError `rate_limited`."""
-    captures = request.app[SERVICE].rate_limits.captures
+    captures = request.app[APP_STATE].rate_limits.captures
     return functools.partial(captures.take, client_key(request[IDENTITY], request.remote), key)
 
 
@@ -34,8 +36,22 @@ async def capture_and_wait(
     return reply, snapshot
 
 
-def recheck_access(request: web.Request) -> None:
-    """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
-    auth = request.app[SERVICE].auth
-    if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
-        raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")
+def check_capture_allowed(request: web.Request) -> None:
+    """Raise Problem if the role or the origin does not allow captures (CSRF)."""
+    identity = request[IDENTITY]
+    if not allows(identity.role, "capture"):
+        raise access_denied(identity, "capture")
+    check_origin(request)
+
+
+def read_idempotency_key(request: web.Request) -> str | None:
+    """Return the Idempotency-Key without quotes, or raise Problem."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    key = key.strip().strip('"')
+    if not 0 < len(key) <= MAX_REQUEST_LENGTH or not key.isprintable():  # bytes that are not UTF-8 are not printable
+        raise Problem(
+            "bad_message", f"The Idempotency-Key is not valid. Send 1 to {MAX_REQUEST_LENGTH} printable characters."
+        )
+    return key

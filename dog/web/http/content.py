@@ -19,12 +19,12 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from dog.errors import DogError
+from dog.web.app_state import APP_STATE
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
-from dog.web.service import SERVICE
 
 __all__ = ["MAX_READERS", "READ_SLOTS", "Content", "chunks", "hash_content", "respond"]
 
@@ -210,7 +210,7 @@ def _charge_download(request: web.Request, size: int) -> None:
     """Count the bytes against the client's download limit. Raises RequestError `rate_limited`."""
     client = client_key(request[IDENTITY], request.remote)
     if client is not None and request.method == "GET":
-        download = request.app[SERVICE].rate_limits.download
+        download = request.app[APP_STATE].rate_limits.download
         download.check(client)
         download.spend(client, size)
 

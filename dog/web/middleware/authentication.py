@@ -11,16 +11,15 @@ from dog.auth import ROLES, AuthService, Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.settings import Settings
+from dog.web.app_state import APP_STATE
+from dog.web.middleware.forwarded import check_direct
 from dog.web.middleware.origins import COOKIE_AUTH, is_public, is_secure
-from dog.web.service import SERVICE
 
 __all__ = ["IDENTITY", "anonymous_identity", "cookie_path", "describe_identity", "identify", "session_cookie_name"]
 
 IDENTITY = web.RequestKey("identity", Identity)
 """The identity of a request that matched a route."""
 SESSION_COOKIE = "dog_session"
-PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-"""Headers that only a proxy adds."""
 
 
 def anonymous_identity(settings: Settings) -> Identity:
@@ -36,10 +35,10 @@ def identify(request: web.Request) -> Identity:
 
     Raises RequestError `unauthorized` for an invalid token or ticket.
     """
-    service = request.app[SERVICE]
+    service = request.app[APP_STATE]
     auth = service.auth
     if auth is None:
-        _check_proxy(request, service.settings)
+        check_direct(request, service.settings)
         return service.anonymous
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -47,16 +46,6 @@ def identify(request: web.Request) -> Identity:
     if "ticket=" in request.query_string and (ticket := request.query.get("ticket")) is not None:
         return _require_identity(auth.use_ticket(ticket), "ticket")
     return _identify_session(request, auth) or service.anonymous
-
-
-def _check_proxy(request: web.Request, settings: Settings) -> None:
-    """Raise RequestError `forbidden` for a request through a proxy, except with the setting `open`."""
-    if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
-        raise RequestError(
-            "forbidden",
-            "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
-            " and name the proxy with --trusted-proxies.",
-        )
 
 
 def _require_identity(identity: Identity | None, kind: str) -> Identity:
@@ -84,7 +73,7 @@ def cookie_path(request: web.Request) -> str:
     """Return the path of our cookies: that of `base_url` if the request uses it, or else `/`."""
     if not is_public(request):
         return "/"
-    return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
+    return urlsplit(request.app[APP_STATE].settings.base_url or "").path.rstrip("/") + "/"
 
 
 def describe_identity(identity: Identity | None) -> dict[str, object]:

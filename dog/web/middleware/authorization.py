@@ -9,11 +9,12 @@ from aiohttp import web
 from dog.auth import Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
+from dog.web.app_state import APP_STATE
 from dog.web.middleware.authentication import IDENTITY, identify
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import check_origin
 
-__all__ = ["access_denied", "require_role"]
+__all__ = ["access_denied", "recheck_access", "require_role"]
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -48,3 +49,10 @@ def access_denied(identity: Identity, needed: Role | None, request: str | None =
         command = f"dog {'token' if identity.kind == 'token' else 'user'} role"
         text = f"{identity.name} has the role {identity.role}, but this requires {needed}. Change it with `{command}`."
     return RequestError("forbidden", text, request=request)
+
+
+def recheck_access(request: web.Request) -> None:
+    """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
+    auth = request.app[APP_STATE].auth
+    if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
+        raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")

@@ -1,15 +1,11 @@
 """Turn every error into a response: JSON (RFC 9457), or a page for browsers."""
 
-import functools
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
 
 import aiohttp_jinja2
-from aiohttp import HttpVersion11, web
-from aiohttp.http import RawRequestMessage
-from yarl import URL
+from aiohttp import web
 
 from dog import __version__
 from dog.errors import CaptureError, RequestError
@@ -19,7 +15,6 @@ from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
 __all__ = [
     "error_middleware",
-    "patch_aiohttp_server",
     "relative_root",
 ]
 
@@ -57,54 +52,6 @@ async def error_middleware(
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _error_response(request, "internal_error", "Internal error. See the server's log.")
-
-
-def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
-    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
-
-    aiohttp's own responses get these headers too, instead of one with its version.
-    """
-
-    class Request(web.Request):
-        async def _prepare_hook(self, response: web.StreamResponse) -> None:
-            if self._match_info is None:
-                response.headers.update(headers)
-            await super()._prepare_hook(response)
-
-    server.request_handler = _reject_expectations(server.request_handler)
-    make: Callable[..., web.BaseRequest] = server.request_factory
-    server.request_factory = _replace_missing_urls(functools.partial(make, _cls=Request))
-
-
-def _reject_expectations(handle: Handler) -> Handler:
-    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
-
-    async def reject() -> web.StreamResponse:
-        body = encode(
-            problem_details(
-                "expectation_failed", "This Expect header is not supported. Leave it out, or send 100-continue."
-            )
-        )
-        return web.Response(status=417, body=body, content_type="application/problem+json")
-
-    def check_expect(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        expected = request.headers.get("Expect")
-        if expected and expected.lower() != "100-continue" and request.version >= HttpVersion11:
-            return reject()
-        return handle(request)
-
-    return check_expect
-
-
-def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
-
-    def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
-        if message.url is None:
-            message = message._replace(method="GET", path="*", url=URL("*"), should_close=True)
-        return make_request(message, *parts)
-
-    return make
 
 
 def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.Response:

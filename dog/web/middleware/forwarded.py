@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from dog.errors import RequestError
+from dog.settings import Settings
 from dog.web.connections.connection import CONNECTIONS
 from dog.web.problems import Problem
 
-__all__ = ["ForwardedInfo", "forwarded_middleware", "parse_forwarded_headers"]
+__all__ = ["ForwardedInfo", "check_direct", "forwarded_middleware", "parse_forwarded_headers"]
 
+PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+"""Headers that only a proxy adds."""
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """Traefik sends ws and wss for WebSockets."""
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -174,3 +178,13 @@ def _normalize_host(text: str | None) -> str | None:
 
 def _bad_headers(problem: str) -> Problem:
     return Problem("bad_request", f"The proxy sends headers that cannot be used: {problem}. Correct them in the proxy.")
+
+
+def check_direct(request: web.Request, settings: Settings) -> None:
+    """Raise RequestError `forbidden` for a request through a proxy, except with the setting `open`."""
+    if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
+        raise RequestError(
+            "forbidden",
+            "This request came through a proxy, and the service has no logins. Start it with --auth or --open,"
+            " and name the proxy with --trusted-proxies.",
+        )

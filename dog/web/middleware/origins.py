@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from dog.errors import RequestError
-from dog.web.service import SERVICE
+from dog.web.app_state import APP_STATE
 
 __all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_public", "is_secure", "preflight_middleware"]
 
@@ -22,7 +22,7 @@ PREFLIGHT_HEADERS = {
 
 def is_public(request: web.Request) -> bool:
     """Return True if the request's host is that of the setting `base_url`."""
-    public = request.app[SERVICE].settings.base_url
+    public = request.app[APP_STATE].settings.base_url
     if public is None:
         return False
     origin = _origin_of(public)
@@ -31,7 +31,7 @@ def is_public(request: web.Request) -> bool:
 
 def is_secure(request: web.Request) -> bool:
     """Return True if the browser uses HTTPS: to us, a proxy that reports it, or the `base_url`."""
-    public = request.app[SERVICE].settings.base_url or ""
+    public = request.app[APP_STATE].settings.base_url or ""
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
@@ -51,7 +51,7 @@ def check_origin(request: web.Request) -> None:
         ):
             return
         origin = _origin_of(request.headers.get("Referer", ""))
-    settings = request.app[SERVICE].settings
+    settings = request.app[APP_STATE].settings
     own = {_strip_port(f"{request.scheme}://{request.host}".lower())}
     if COOKIE_AUTH not in request:
         own.update(settings.origins)
@@ -79,7 +79,7 @@ def cors_headers(request: web.Request) -> dict[str, str]:
 
     `Vary: Origin` is always sent: an image is cached without a limit, and pages of several origins may read it.
     """
-    origins = request.app[SERVICE].settings.origins
+    origins = request.app[APP_STATE].settings.origins
     if not origins:
         return {}
     origin = request.headers.get("Origin", "")

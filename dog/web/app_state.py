@@ -13,16 +13,17 @@ from dog.metrics import Metrics
 from dog.protocol import CameraStatus
 from dog.push.hub import Hub
 from dog.settings import Settings
-from dog.snapshots import SnapshotStore
+from dog.snapshots import Snapshot, SnapshotStore, is_snapshot_id
 from dog.urls import UrlBuilder
 from dog.web.live_sessions import LiveSessions
+from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
 
-__all__ = ["SERVICE", "Service"]
+__all__ = ["APP_STATE", "AppState", "check_before", "find_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class AppState:
     """The parts of the service. `auth` is None without the setting `auth`."""
 
     settings: Settings
@@ -54,4 +55,20 @@ class Service:
         return [camera.status() for camera in self.cameras.values()]
 
 
-SERVICE = web.AppKey("service", Service)
+APP_STATE = web.AppKey("service", AppState)
+
+
+async def find_snapshot(service: AppState, snapshot_id: str) -> Snapshot:
+    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
+    snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
+    if snapshot is None:
+        if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:
+            raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
+        raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
+    return snapshot
+
+
+async def check_before(service: AppState, snapshot_id: str) -> None:
+    """Raise Problem `unknown_snapshot` if a list cannot start after this id."""
+    if not is_snapshot_id(snapshot_id) or await service.store.find_name(snapshot_id) is None:
+        raise Problem("unknown_snapshot", "`before` names a photo that does not exist. Use an id from the list.")

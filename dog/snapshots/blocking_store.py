@@ -32,14 +32,14 @@ from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
 from dog.snapshots.index import Index, is_disk_full, is_environment_error
-from dog.snapshots.index_replacement import open_index, set_aside
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import Snapshot, day_of, image_path, make_id, thumbnail_path
+from dog.snapshots.rebuilt_index import open_index, set_aside
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
 
-__all__ = ["Album"]
+__all__ = ["BlockingStore"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ MAX_EPOCH = 2**53
 """The largest integer that JavaScript represents exactly."""
 
 
-class Album:
+class BlockingStore:
     """The open folder of snapshots. Raises StorageFull and StorageError."""
 
     def __init__(self, root: Path, clock: Clock | None = None) -> None:
