@@ -4,8 +4,8 @@ A driver takes one image per call, and returns the bytes of an image file exactl
 The store checks whether the image is whole. A driver never blocks the event loop: blocking calls run in a thread or a
 process of their own. For failures of the camera, it raises only `dog.errors.CaptureError`s.
 
-A camera that sends frames, or one frame per request, is a Source (source.py). LiveCamera (live.py) makes a Camera of
-it: fresh, good frames for captures, and the frames of the preview.
+A camera that sends frames, or one frame per request, is a Source (source.py). LiveCamera makes a Camera of it: fresh,
+good frames for captures, and the frames of the preview.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from dog.cameras.http import HttpSource
-from dog.cameras.live import LiveCamera
+from dog.cameras.live_camera import LiveCamera
 from dog.cameras.rtsp import RtspSource
 from dog.cameras.source import Source
 from dog.errors import CameraOffline, CaptureError

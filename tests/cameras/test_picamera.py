@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dog.cameras import CapturedImage, live, picamera
+from dog.cameras import CapturedImage, picamera
+from dog.cameras import live_camera as live
 from dog.cameras.factory import make_camera
 from dog.cameras.frame_quality import Thresholds
-from dog.cameras.live import LiveCamera
+from dog.cameras.live_camera import LiveCamera
 from dog.cameras.picamera import FLIPS, Control, Mode, PicameraSource, list_devices
 from dog.errors import BadImage, CameraBusy, CameraOffline, CaptureError
 from dog.settings import Settings
