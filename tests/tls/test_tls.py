@@ -32,7 +32,8 @@ from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
 from dog.web.app_state import APP_STATE
-from dog.web.connections.connection import CONNECTIONS, MAX_HEAD_BYTES
+from dog.web.connections.connection import MAX_HEAD_BYTES
+from dog.web.connections.limits import CONNECTIONS
 from tests.support.authority import Authority
 from tests.support.cameras import HandCamera
 from tests.support.running import until

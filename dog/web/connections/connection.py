@@ -1,67 +1,33 @@
-"""Client connections: limited in all and for each client, queued if too many, closed if idle.
+"""One client connection, from its acceptance to its end.
 
     accept -> Connection: idle -> waits for a place -> reads a head -> Handler responds -> idle -> ...
                    |                    |                 |               `-> a viewer takes it over (take_over)
                    `--------------------+-----------------+-> Refusal: 503, 431 or 408, and the end
 
-places.py counts. If a client has no place left, its requests wait in a queue, and are not read before their turn.
-An idle connection is closed after IDLE_TIMEOUT, or earlier if its descriptor is needed: it never keeps another out.
-
-Descriptors are the scarcest resource. Some are reserved, for a burst of connections, images and cameras, and because a
-connection must be accepted before it can be refused with a response.
+limits.py counts. If a client has no place left, its requests wait in a queue, and are not read before their turn.
 """
 
 import asyncio
-import contextlib
 import functools
-import ipaddress
 import logging
 import math
 import re
-import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
-from dog.allocator import MemoryTrimmer
-from dog.errors import RequestError
-from dog.metrics import Metrics
-from dog.settings import Settings
-from dog.tls import Tls
 from dog.web.connections.http_handler import Handler
-from dog.web.connections.places import Client, ClientLimits, Idle, Place, Places
-from dog.web.connections.refusals import END_OF_HEAD, MESSAGES, RETRY_AFTER, Reason, Refusal, Refusals
+from dog.web.connections.refusals import END_OF_HEAD, Reason, Refusal
 
-__all__ = ["CONNECTIONS", "HTTP_SETTINGS", "Connection", "Connections"]
+if TYPE_CHECKING:
+    from dog.web.connections.limits import Client, Connections, Place
 
-MAX_ACCEPT_BACKLOG = 1024
-"""Connections that may wait to be accepted, and that asyncio accepts in a row.
+__all__ = ["HTTP_SETTINGS", "Connection"]
 
-They are many, because every viewer reconnects at once after a restart."""
-ACCEPT_ROUNDS = 3
-"""Backlogs of descriptors that asyncio may open before it handles the first connection."""
-RESERVED_DESCRIPTORS = 64
-"""Descriptors for all but connections: the index, images, the camera's pipes, the log."""
 
-MAX_IDLE_PER_CLIENT = 4096
-"""Connections of one client that may be idle or wait, besides its requests and viewers."""
-MAX_QUEUE_SECONDS = 10.0
-"""The time that a request may wait for a place."""
-IDLE_TIMEOUT = 10.0
-"""Seconds until a connection without a request is closed."""
-PROXY_IDLE_TIMEOUT = 75.0
-"""The same for a trusted proxy. It must exceed the proxy's own timeout (nginx: 60 s)."""
 HEAD_TIMEOUT = 20.0
 """Seconds that the head of a request may take to arrive."""
-SWEEP_INTERVAL = 0.5
-"""Seconds between two searches for connections past their deadline."""
 
-TRIM_MIN_CONNECTIONS = 64
-"""Connections that must close before their memory is trimmed: up to 100 KiB each."""
-TRIM_DELAY_SWEEPS = 4
-"""Sweeps until memory is trimmed: aiohttp reads the rest of a body for a while."""
 
 READ_BYTES = 16 * 1024
 """Bytes that are read from a connection at once, and that are kept of what follows a request."""
@@ -84,195 +50,8 @@ MIN_BYTES_PER_SECOND = 1024
 """The least that a client must read of a response, on the average of STALL_SECONDS."""
 STALL_SECONDS = 30.0
 
-LOG_INTERVAL = 10.0
-"""Seconds between two lines of the log about refusals."""
 
 log = logging.getLogger(__name__)
-
-
-class Connections:
-    """All open connections, with the limits in all and for each client address.
-
-    A trusted proxy is not a client: its connections count in all alone, and its requests count for the address that
-    it names. `backlog` connections may wait to be accepted, and `max_refusals` may get their refusal at the same time.
-    """
-
-    def __init__(self, settings: Settings, metrics: Metrics, responses: dict[Reason, Refusals]) -> None:
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.backlog = self.max_refusals = MAX_ACCEPT_BACKLOG
-        self.max_connections = settings.max_connections
-        if descriptors != resource.RLIM_INFINITY:
-            self.backlog = min(MAX_ACCEPT_BACKLOG, max(1, descriptors // 16))
-            self.max_refusals = min(MAX_ACCEPT_BACKLOG, descriptors // 4)
-            reserved = ACCEPT_ROUNDS * self.backlog + self.max_refusals + RESERVED_DESCRIPTORS
-            self.max_connections = min(self.max_connections, max(1, descriptors - reserved))
-        requests, viewers = settings.max_connections_per_address, settings.max_viewers_per_address
-        share = max(self.max_connections // 2, requests)  # one client leaves room for others
-        self.limits = ClientLimits(min(share, requests + viewers + MAX_IDLE_PER_CLIENT), requests, viewers)
-        self.responses = responses
-        self.count = 0
-        self.idle: dict[Idle, None] = {}
-        """The idle connections of all clients, in the order in which they became so."""
-        self._open: set[Connection] = set()
-        self._places = Places(self.limits)
-        self._proxies = Client(ClientLimits())
-        self._trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
-        self._refused: set[asyncio.Transport] = set()
-        """Connections that are being sent a refusal."""
-        self._logged_at = -math.inf
-        self._metrics = metrics
-        metrics.connections.set_function(lambda: self.count)
-        metrics.requests_waiting.set_function(lambda: self._places.waiting)
-
-    def make_protocol_factory(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
-        """Return the protocol factory for accepted connections, encrypted if `tls` is given."""
-
-        def make_handler() -> Handler:
-            return Handler(server, loop=asyncio.get_running_loop(), **server._kwargs)
-
-        def make_connection() -> asyncio.Protocol:
-            connection = Connection(self, make_handler)
-            return connection if tls is None else tls.wrap(connection, connection.accept)
-
-        return make_connection
-
-    async def run(self) -> None:
-        """Close connections past their deadline and trim the memory of closed ones, until cancelled."""
-        loop = asyncio.get_running_loop()
-        trimmer = MemoryTrimmer(TRIM_MIN_CONNECTIONS, TRIM_DELAY_SWEEPS)
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            now = loop.time()
-            for connection in [connection for connection in self._open if connection.deadline <= now]:
-                if connection.deadline <= now:  # not if it got the place of the one before
-                    connection.expire()
-            trimmer.observe(self.count + len(self._refused))
-
-    async def close(self) -> None:
-        """Close the connections that aiohttp does not close: those without a request, or refused."""
-        for connection in [connection for connection in self._open if connection.deadline < math.inf]:
-            connection.close_idle()
-        for transport in tuple(self._refused):
-            transport.abort()
-        await asyncio.sleep(0)  # asyncio closes their sockets in its next step
-
-    # ---- connections
-
-    def register(self, connection: "Connection", address: str) -> Client | Reason:
-        """Count a new connection, after closing an idle one if needed. Return its client, or why it is refused."""
-        client = self._find_client(address)
-        if client.is_full and not _close_oldest(client.idle):
-            return "address"
-        if self.count >= self.max_connections and not _close_oldest(self.idle):
-            self._places.forget(address)
-            return "total"
-        client = self._find_client(address)  # again: it was forgotten if its only connection was closed
-        self._open.add(connection)
-        self.count += 1
-        client.connections += 1
-        return client
-
-    def unregister(self, connection: "Connection", client: Client, address: str) -> None:
-        self._open.discard(connection)
-        self.count -= 1
-        client.connections -= 1
-        self._places.forget(address)
-
-    def register_viewer(self, address: str) -> Callable[[], None]:
-        """Count a viewer that has taken over its connection. Return a function to call when it ends."""
-        client = self._places.find(address)
-        self.count += 1
-        client.connections += 1
-        client.viewers += 1
-
-        def unregister() -> None:
-            self.count -= 1
-            client.connections -= 1
-            client.viewers -= 1
-            self._places.forget(address)
-
-        return unregister
-
-    def trusts(self, address: str) -> bool:
-        """Return True if it is one of the setting `trusted_proxies`."""
-        return bool(self._trusted) and _is_within(address, self._trusted)
-
-    def get_idle_timeout(self, client: Client) -> float:
-        return PROXY_IDLE_TIMEOUT if client is self._proxies else IDLE_TIMEOUT
-
-    def _find_client(self, address: str) -> Client:
-        return self._proxies if self.trusts(address) else self._places.find(address)
-
-    # ---- requests
-
-    @contextlib.asynccontextmanager
-    async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
-        """Hold a place of the client that a trusted proxy names, until the response.
-
-        Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
-        """
-        address = request.remote or ""
-        client = self._find_client(address)
-        waiter = _PlaceWaiter()
-        client.request_place(waiter)
-        try:
-            async with asyncio.timeout(MAX_QUEUE_SECONDS):
-                request[PLACE] = await waiter.place
-            yield
-        except TimeoutError:
-            if PLACE in request:
-                raise
-            raise self._refuse_request(address) from None
-        finally:
-            client.stop_waiting(waiter)
-            waiter.end()
-            self._places.forget(address)
-
-    def count_as_viewer(self, request: web.Request) -> None:
-        """Count a long-lived request as a viewer, and free its place for another request.
-
-        Raises RequestError `overloaded` if its client has too many viewers.
-        """
-        place = _find_place(request)
-        if place is not None:
-            if not place.can_become_viewer:
-                raise self._refuse_request(request.remote or "")
-            place.count_as_viewer()
-
-    # ---- refusals
-
-    def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
-        """Count and log a refusal. Return a function to call at its end, or None if there are too many."""
-        self._record_refusal(address, reason)
-        if len(self._refused) >= self.max_refusals:
-            return None
-        self._refused.add(transport)
-        return functools.partial(self._refused.discard, transport)
-
-    def _refuse_request(self, address: str) -> RequestError:
-        self._record_refusal(address, "address")
-        return RequestError("overloaded", MESSAGES["address"], retry_after=RETRY_AFTER)
-
-    def _record_refusal(self, address: str, reason: Reason) -> None:
-        self._metrics.connections_refused.labels(reason).inc()
-        now = asyncio.get_running_loop().time()
-        if now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at = now
-            log.warning("Refused a request from %s: %s", address, self._describe_refusal(reason))
-
-    def _describe_refusal(self, reason: Reason) -> str:
-        match reason:
-            case "total":
-                return f"{self.max_connections} connections are open already (max_connections, ulimit -n)"
-            case "address":
-                return (
-                    f"it has {self.limits.requests} requests (max_connections_per_address), "
-                    f"{self.limits.viewers} viewers (max_viewers_per_address) or {self.limits.connections} connections"
-                )
-            case "head_too_big":
-                return "its head is too large"
-            case "head_timeout":
-                return f"its head did not arrive within {HEAD_TIMEOUT:g} s"
 
 
 class State(Enum):
@@ -308,19 +87,19 @@ class Connection(asyncio.Protocol):
         "place",
     )
 
-    def __init__(self, connections: Connections, make_handler: Callable[[], Handler]) -> None:
+    def __init__(self, connections: "Connections", make_handler: Callable[[], Handler]) -> None:
         self._connections = connections
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._address: str | None = None
-        self._client: Client | None = None
+        self._client: "Client | None" = None
         self._refusal: Reason | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
         """Bytes that have arrived and were not parsed: of a head, or of what follows a request."""
         self._state = State.IDLE
         self._stall_timer: asyncio.TimerHandle | None = None
-        self.place: Place | None = None
+        self.place: "Place | None" = None
         self.deadline = math.inf
         """The event loop's time at which `expire` is to be called."""
 
@@ -331,7 +110,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = address = peer[0] if peer else ""
         client_or_reason = self._connections.register(self, address)
-        if isinstance(client_or_reason, Client):
+        if not isinstance(client_or_reason, str):
             self._client = client_or_reason
             self._on_end = functools.partial(self._connections.unregister, self, client_or_reason, address)
             self._become_idle()
@@ -422,12 +201,12 @@ class Connection(asyncio.Protocol):
         assert self._client is not None
         self._stop_being_idle()
         self._state = State.WAITING
-        self.deadline = asyncio.get_running_loop().time() + MAX_QUEUE_SECONDS
+        self.deadline = asyncio.get_running_loop().time() + self._connections.get_queue_timeout()
         self._client.request_place(self)
         if self._state is State.WAITING:
             self._transport.pause_reading()
 
-    def start(self, place: Place) -> None:
+    def start(self, place: "Place") -> None:
         """Read the request: its client has a place for it now."""
         self.place = place
         self._state = State.READING
@@ -532,57 +311,10 @@ class Connection(asyncio.Protocol):
             self._watch_progress(waiting)
 
 
-class _PlaceWaiter:
-    """A request through a trusted proxy that waits for its place."""
-
-    def __init__(self) -> None:
-        self.place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._place_to_release: Place | None = None
-
-    def start(self, place: Place) -> None:
-        self._place_to_release = place
-        if not self.place.done():
-            self.place.set_result(place)
-
-    def end(self) -> None:
-        if self._place_to_release is not None:
-            self._place_to_release.release()
-
-
-def _find_place(request: web.Request) -> Place | None:
-    """Return a request's place. None without a Connection, as in tests of the application alone."""
-    if PLACE in request:
-        return request[PLACE]
-    connection = None if request.transport is None else request.transport.get_protocol()
-    return connection.place if isinstance(connection, Connection) else None
-
-
-def _close_oldest(idle: dict[Idle, None]) -> bool:
-    """Close the connection that is idle for longest. Return False if there is none."""
-    oldest = next(iter(idle), None)
-    if oldest is not None:
-        oldest.close_idle()
-    return oldest is not None
-
-
 def _skip_blank_lines(received: bytes) -> int:
     """Return the start of the request line: blank lines are ignored (RFC 9112, section 2.2)."""
     return len(received) - len(received.lstrip(b"\r\n"))
 
 
-def _is_within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
-
-
 def _do_nothing() -> None:
     pass
-
-
-CONNECTIONS = web.AppKey("connections", Connections)
-PLACE = web.RequestKey("place", Place)
-"""The place of a request through a trusted proxy."""

@@ -12,7 +12,7 @@ from aiohttp import web
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
 from dog.web.app_state import APP_STATE
-from dog.web.connections.connection import CONNECTIONS
+from dog.web.connections.limits import CONNECTIONS
 from dog.web.http.content import chunks
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin

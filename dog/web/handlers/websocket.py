@@ -20,7 +20,8 @@ from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_
 from dog.push.hub import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
 from dog.web.app_state import APP_STATE
-from dog.web.connections.connection import CONNECTIONS, Connection
+from dog.web.connections.connection import Connection
+from dog.web.connections.limits import CONNECTIONS
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
