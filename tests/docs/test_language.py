@@ -4,6 +4,7 @@ To add a page, rewrite it, append its name to PAGES, and run this test. Examples
 headings, long sentences are allowed.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 
@@ -106,3 +107,40 @@ def test_a_broken_rule_is_found(text: str) -> None:
 )
 def test_plain_text_and_examples_are_fine(text: str) -> None:
     assert find_faults(f"# A page\n\n{text}\n") == []
+
+
+MAX_FIRST_LINE = 72
+"""Characters of a docstring's first line."""
+FIRST_WORDS = re.compile(r"(Who|Whose|Whoever|What|Whatever|Where|Whether|Of|By|As|How|That)\b")
+"""Words that a docstring must not begin with: a verb and its object, or the thing itself, begins it."""
+
+
+def find_docstring_faults(source: str) -> list[str]:
+    """Return the first line of each docstring of a module that breaks a rule, with the rule."""
+    faults = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        text = ast.get_docstring(node) or ""
+        first = text.split("\n")[0]
+        if FIRST_WORDS.match(first):
+            faults.append(f"begin with a verb or a noun: {first}")
+        if len(first) > MAX_FIRST_LINE:
+            faults.append(f"{len(first)} characters: {first}")
+        if match := FORBIDDEN["a filler"].search(text):
+            faults.append(f"a filler, {match[0]}: {first}")
+    return faults
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "dog", "tests"])
+def test_docstrings_are_in_plain_english(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    faults = [
+        f"{file.relative_to(ROOT)}: {fault}" for file in files for fault in find_docstring_faults(file.read_text())
+    ]
+    assert faults == []
+
+
+@pytest.mark.parametrize("docstring", ["What it does.", "Do it.\n\n    Meanwhile, wait.", f"Do {'very ' * 15}much."])
+def test_a_docstring_that_breaks_a_rule_is_found(docstring: str) -> None:
+    assert len(find_docstring_faults(f'def act() -> None:\n    """{docstring}"""\n')) == 1

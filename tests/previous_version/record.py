@@ -15,7 +15,7 @@ It replaces the files in recorded/. The server of that version runs in temporary
 2. It is started with the album again, and `converse` talks to it. conversation.jsonl has one step per line
    (conversation.py), with marks for values that differ with each run.
 3. settings.json and dog.toml have every setting of its docs/settings.md, with the values below.
-4. client.json has the public names of its client library.
+4. client.json has the public names of its client library, operation_ids.json the names in its OpenAPI document.
 
 The secrets in the files belong to this album, and open nothing else.
 """
@@ -602,13 +602,20 @@ for name, value in found.items():
     found[name] = sorted(member for member in members if member[0] != "_" and not hasattr(Exception, member))
 print(json.dumps(found))
 """
+OPERATION_IDS = """
+import json
+from dog.web.routes import OPERATIONS
+print(json.dumps(sorted(operation.id for operation in OPERATIONS)))
+"""
 
 
 def record_names(version: Version, folder: Path) -> None:
+    """Write client.json and operation_ids.json: public names of the client library, and of the OpenAPI document."""
     environment = clean_environment(version.env)
-    command = [sys.executable, "-c", NAMES]
-    printed = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True).stdout
-    write_json("client.json", json.loads(printed))
+    for file, code in ("client.json", NAMES), ("operation_ids.json", OPERATION_IDS):
+        command = [sys.executable, "-c", code]
+        printed = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True).stdout
+        write_json(file, json.loads(printed))
 
 
 def main(checkout: str) -> None:

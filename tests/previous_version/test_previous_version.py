@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import dog.client
+from dog.web.routes import OPERATIONS
 from tests.cli.test_watch import Watcher
 from tests.conftest import Serve
 from tests.previous_version.album import CONFIG, RECORDED, unpack, write_cameras
@@ -193,6 +194,11 @@ def test_a_public_name_of_the_client_library_is_still_there(name: str) -> None:
         *(one for base in getattr(found, "__mro__", ()) for one in vars(base).get("__annotations__", ())),
     }
     assert set(CLIENT[name]) <= known
+
+
+def test_the_operation_ids_of_the_openapi_document_are_the_same() -> None:
+    recorded = json.loads((RECORDED / "operation_ids.json").read_text())
+    assert sorted(operation.id for operation in OPERATIONS) == recorded
 
 
 # ---- settings

@@ -92,14 +92,14 @@ class Connection(asyncio.Protocol):
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._address: str | None = None
-        self._client: "Client | None" = None
+        self._client: Client | None = None
         self._refusal: Reason | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
         """Bytes that have arrived and were not parsed: of a head, or of what follows a request."""
         self._state = State.IDLE
         self._stall_timer: asyncio.TimerHandle | None = None
-        self.place: "Place | None" = None
+        self.place: Place | None = None
         self.deadline = math.inf
         """The event loop's time at which `expire` is to be called."""
 
