@@ -8,7 +8,6 @@ fields. A wrong setting is a SettingError with its name and place as the person 
 """
 
 from dog.settings.docs_table import settings_table
-from dog.settings.exposure import check_exposure, find_warnings
 from dog.settings.fields import (
     ALL_SETTINGS,
     CAMERA_SETTINGS,
@@ -20,6 +19,7 @@ from dog.settings.fields import (
 )
 from dog.settings.loading import load
 from dog.settings.retired import RETIRED_SETTINGS
+from dog.settings.security_checks import check_exposure, find_warnings
 from dog.settings.setting import Setting, Source
 from dog.settings.validation import CAMERA_KINDS, split_camera
 

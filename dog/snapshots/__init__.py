@@ -8,13 +8,13 @@ image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
 durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates
 index               the SQLite index, which can be rebuilt, with the durable facts
-folder              list the days and files of the folder
+day_folders         list the days and files of the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
-index_replacement   replace an index, and carry over what only the old one has
-album               the folder and its index together; blocking
-store               SnapshotStore: the album in threads, for the event loop
+rebuilt_index       replace an index, and carry over what only the old one has
+blocking_store      the folder and its index together; blocking
+store               SnapshotStore: the blocking store in threads, for the event loop
 verify              `dog album verify`: compare every file with the index
 rebuild             `dog album rebuild`: make a new index from the folder
 purge               `dog album purge`: delete by the limits, and confirm the clock

@@ -1,4 +1,4 @@
-"""The album: the folder of snapshots and its index, which always agree.
+"""The folder of snapshots and its index, which always agree. Every method blocks.
 
     <folder>/YYYY/MM/DD/<name>.jpg              an image, exactly as the camera sent it
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail

@@ -1,4 +1,4 @@
-"""SnapshotStore: the album in threads, for the event loop.
+"""SnapshotStore: the blocking store in threads, for the event loop.
 
 One thread has the album and runs calls in order. One thread for each camera inspects its images, which takes the
 longest, so that neither other cameras nor queries wait for it. A few threads read images. Work that has begun in a

@@ -52,10 +52,10 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, running: Log) -> int:
     """Serve until a signal. Return the exit status. Raises SettingError or StartError."""
     _raise_descriptor_limit()
-    return asyncio.run(_serve(settings, running))
+    return asyncio.run(_run_until_signal(settings, running))
 
 
-async def _serve(settings: Settings, running: Log) -> int:
+async def _run_until_signal(settings: Settings, running: Log) -> int:
     check_exposure(settings)
     tls = await asyncio.to_thread(make_tls, settings)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, tls)
