@@ -3,7 +3,7 @@
 import functools
 import ipaddress
 
-__all__ = ["client_network", "is_loopback"]
+__all__ = ["client_network", "is_loopback", "is_within"]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -28,3 +28,9 @@ def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
     except ValueError:
         return None
     return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def is_within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Return True if one of the networks contains the address."""
+    parsed = _parse(address)
+    return parsed is not None and any(parsed in network for network in networks)

@@ -18,7 +18,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["MAX_JUMP", "MIN_WALL_TIME", "Clock", "Doubt", "Reading", "is_synchronised", "seconds_since_boot", "utc_now"]
+__all__ = [
+    "MAX_JUMP",
+    "MIN_WALL_TIME",
+    "Clock",
+    "Doubt",
+    "Reading",
+    "from_milliseconds",
+    "is_synchronised",
+    "seconds_since_boot",
+    "to_milliseconds",
+    "utc_now",
+]
 
 MIN_WALL_TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """The project began later. An earlier clock is wrong, and a photo with such a date has an unknown age."""
@@ -32,6 +43,9 @@ _TIMEX_BYTES = 1024
 """Several times the size of `struct timex`, which differs between systems."""
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux's clock that also counts while the machine is suspended. Other systems have only CLOCK_MONOTONIC."""
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
 
 log = logging.getLogger(__name__)
 
@@ -212,3 +226,14 @@ def is_synchronised() -> bool:
 
 def _format(moment: dt.datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def to_milliseconds(moment: dt.datetime) -> int:
+    """Return milliseconds since 1970. Raise ValueError for a naive time."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"{moment!r} has no offset from UTC")
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(count: int) -> dt.datetime:
+    return _EPOCH + count * _MILLISECOND

@@ -10,12 +10,13 @@ import datetime as dt
 import sqlite3
 from pathlib import Path
 
-from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts, milliseconds
+from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts
 from dog.auth.database import AccountsFile, NoAccounts, accounts_path
 from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
 from dog.auth.passwords import Hasher
 from dog.auth.roles import Role
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
+from dog.clock import to_milliseconds
 from dog.clock import utc_now as now
 
 __all__ = ["Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "accounts_path"]
@@ -99,11 +100,11 @@ class Accounts(AccountsFile):
         """Add a token and return its secret, of which only the digest is stored."""
         name, key = check_name(name)
         secret = make_secret(TOKEN_PREFIX)
-        ends = None if expires_at is None else milliseconds(expires_at)
+        ends = None if expires_at is None else to_milliseconds(expires_at)
         with self._transaction() as database:
             if _exists(database, "tokens", key):
                 raise AccountsError(f"The token {name!r} exists already. Remove it first, or use another name.")
-            row = (key, name, role, secret_digest(secret, TOKEN_PREFIX), milliseconds(now()), ends)
+            row = (key, name, role, secret_digest(secret, TOKEN_PREFIX), to_milliseconds(now()), ends)
             database.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)", row)
         return secret
 
@@ -179,7 +180,7 @@ class Accounts(AccountsFile):
     def remove_expired_sessions(self, moment: dt.datetime) -> None:
         """Remove the sessions that have expired at that time."""
         with self._transaction() as database:
-            database.execute("DELETE FROM sessions WHERE expires_at <= ?", (milliseconds(moment),))
+            database.execute("DELETE FROM sessions WHERE expires_at <= ?", (to_milliseconds(moment),))
 
 
 def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:
@@ -189,7 +190,7 @@ def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:
 def _insert_user(database: sqlite3.Connection, key: str, name: str, role: Role, password: str | None) -> None:
     # A person who edited the file by hand may have left sessions of an earlier user with this name.
     database.execute("DELETE FROM sessions WHERE user = ?", (key,))
-    row = (key, name, role, password, milliseconds(now()))
+    row = (key, name, role, password, to_milliseconds(now()))
     database.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?)", row)
 
 
@@ -197,7 +198,7 @@ def _insert_session(database: sqlite3.Connection, user: str, expires_at: dt.date
     oldest = "SELECT hash FROM sessions WHERE user = ? ORDER BY created_at DESC LIMIT -1 OFFSET ?"
     database.execute(f"DELETE FROM sessions WHERE hash IN ({oldest})", (user, MAX_SESSIONS_PER_USER - 1))
     secret = make_secret()
-    row = (secret_digest(secret), user, milliseconds(now()), milliseconds(expires_at))
+    row = (secret_digest(secret), user, to_milliseconds(now()), to_milliseconds(expires_at))
     database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
     return secret
 

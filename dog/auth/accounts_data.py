@@ -6,8 +6,9 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from dog.auth.roles import ROLES, Role
+from dog.clock import from_milliseconds as to_time
 
-__all__ = ["SCHEMA", "AccountsData", "DamagedDatabase", "Session", "Token", "User", "load_accounts", "milliseconds"]
+__all__ = ["SCHEMA", "AccountsData", "DamagedDatabase", "Session", "Token", "User", "load_accounts"]
 
 _ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
 _HASH = "BLOB {} CHECK (typeof(hash) = 'blob' AND length(hash) = 32)"
@@ -113,21 +114,12 @@ def load_accounts(database: sqlite3.Connection) -> AccountsData:
     sessions = database.execute("SELECT hash, user, created_at, expires_at FROM sessions")
     try:
         return AccountsData(
-            {key: User(key, name, role, password, _moment(made)) for key, name, role, password, made in users},
+            {key: User(key, name, role, password, to_time(made)) for key, name, role, password, made in users},
             {
-                hash: Token(key, name, role, hash, _moment(made), None if ends is None else _moment(ends))
+                hash: Token(key, name, role, hash, to_time(made), None if ends is None else to_time(ends))
                 for key, name, role, hash, made, ends in tokens
             },
-            {hash: Session(hash, user, _moment(made), _moment(ends)) for hash, user, made, ends in sessions},
+            {hash: Session(hash, user, to_time(made), to_time(ends)) for hash, user, made, ends in sessions},
         )
     except (ValueError, TypeError, OverflowError) as error:
         raise DamagedDatabase(str(error)) from error
-
-
-def milliseconds(moment: dt.datetime) -> int:
-    """Return a time as the tables store it: milliseconds since 1970."""
-    return int(moment.timestamp() * 1000)
-
-
-def _moment(milliseconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)

@@ -3,12 +3,11 @@
 All functions block, and raise OSError.
 """
 
-import contextlib
 import errno
 import os
 from pathlib import Path
 
-from dog.files import link_new, sync_folder
+from dog.files import link_new, remove_file, sync_folder, write_synced
 
 __all__ = ["write_durably"]
 
@@ -24,19 +23,12 @@ def write_durably(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     temp_path = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(temp_path, data)
+        remove_file(temp_path)
+        write_synced(temp_path, data)
         if overwrite:
             os.replace(temp_path, path)
         else:
             link_new(temp_path, path)
         sync_folder(path.parent)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temp_path)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        remove_file(temp_path)

@@ -11,7 +11,7 @@ index               the SQLite index, which can be rebuilt, with the durable fac
 day_folders         list the days and files of the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
-timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
+misdated_snapshots  store the trusted time, and correct the age of photos that a wrong clock dated
 rebuilt_index       replace an index, and carry over what only the old one has
 blocking_store      the folder and its index together; blocking
 store               SnapshotStore: the blocking store in threads, for the event loop

@@ -33,11 +33,11 @@ from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
 from dog.snapshots.index import Index, is_disk_full, is_environment_error
 from dog.snapshots.lock import Lock
+from dog.snapshots.misdated_snapshots import Timekeeping
 from dog.snapshots.names import Snapshot, day_of, image_path, make_id, thumbnail_path
 from dog.snapshots.rebuilt_index import open_index, set_aside
 from dog.snapshots.reconcile import reconcile
 from dog.snapshots.retention import Limits, select_for_removal
-from dog.snapshots.timekeeping import Timekeeping
 
 __all__ = ["BlockingStore"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dog.clock import MIN_WALL_TIME
-from dog.snapshots.names import Snapshot, SnapshotName, from_milliseconds, make_id, to_milliseconds
+from dog.clock import MIN_WALL_TIME, from_milliseconds, to_milliseconds
+from dog.snapshots.names import Snapshot, SnapshotName, make_id
 
 __all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
+from dog.clock import from_milliseconds, to_milliseconds
 from dog.files import remove_tree
 from dog.protocol import Quality
 from dog.snapshots import durable_facts
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, from_milliseconds, image_path, to_milliseconds
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, image_path
 
 __all__ = ["Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
 

@@ -21,7 +21,6 @@ __all__ = [
     "Snapshot",
     "SnapshotName",
     "day_of",
-    "from_milliseconds",
     "image_path",
     "is_image_path",
     "is_snapshot_id",
@@ -30,7 +29,6 @@ __all__ = [
     "parse_path",
     "path_stem",
     "thumbnail_path",
-    "to_milliseconds",
 ]
 
 ID_PATTERN: Final = "[a-z2-7]{24}"
@@ -52,8 +50,6 @@ _PATH = re.compile(
     r"\.(?P<suffix>jpg|png|webp)",
     re.ASCII,
 )
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 def is_snapshot_id(text: str) -> bool:
@@ -63,17 +59,6 @@ def is_snapshot_id(text: str) -> bool:
 
 def make_id() -> str:
     return base64.b32encode(secrets.token_bytes(15)).decode("ascii").lower()
-
-
-def to_milliseconds(moment: dt.datetime) -> int:
-    """Return milliseconds since 1970. Raise ValueError for a naive time."""
-    if moment.utcoffset() is None:
-        raise ValueError(f"{moment!r} has no offset from UTC")
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def from_milliseconds(count: int) -> dt.datetime:
-    return _EPOCH + count * _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)

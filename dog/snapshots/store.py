@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from dog import __version__
-from dog.clock import Clock, Doubt, utc_now
+from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
 from dog.errors import StorageError
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import Stamp, write_exif
@@ -40,10 +40,8 @@ from dog.snapshots.names import (
     Origin,
     Snapshot,
     SnapshotName,
-    from_milliseconds,
     image_path,
     thumbnail_path,
-    to_milliseconds,
 )
 from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.retention import Limits

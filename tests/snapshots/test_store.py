@@ -23,12 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dog.clock import from_milliseconds, to_milliseconds
 from dog.errors import BadImage, StartError, StorageError
 from dog.images import inspect
 from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName, from_milliseconds, image_path, parse_path, to_milliseconds
+from dog.snapshots.names import SnapshotName, image_path, parse_path
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from dog.clock import from_milliseconds, to_milliseconds
 from dog.images import inspect
 from dog.snapshots import Snapshot
 from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName, from_milliseconds, to_milliseconds
+from dog.snapshots.names import SnapshotName
 from dog.snapshots.reconcile import make_snapshot
 from tests.support.pictures import make_picture
 

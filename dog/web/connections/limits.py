@@ -24,9 +24,9 @@ from typing import Protocol
 
 from aiohttp import web
 
-from dog.allocator import MemoryTrimmer
-from dog.client_addresses import client_network
+from dog.client_addresses import client_network, is_within
 from dog.errors import RequestError
+from dog.memory_trimmer import MemoryTrimmer
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.tls import Tls
@@ -328,7 +328,7 @@ class Connections:
 
     def trusts(self, address: str) -> bool:
         """Return True if it is one of the setting `trusted_proxies`."""
-        return bool(self._trusted) and _is_within(address, self._trusted)
+        return bool(self._trusted) and is_within(address, self._trusted)
 
     def get_queue_timeout(self) -> float:
         return MAX_QUEUE_SECONDS
@@ -442,15 +442,6 @@ def _close_oldest(idle: dict[Idle, None]) -> bool:
     if oldest is not None:
         oldest.close_idle()
     return oldest is not None
-
-
-def _is_within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
 
 
 CONNECTIONS = web.AppKey("connections", Connections)

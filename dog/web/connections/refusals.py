@@ -103,7 +103,7 @@ def build_refusals(
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode() + body
 
-    def build_page(*, repeats: bool) -> bytes:
+    def build_refusal_page(*, repeats: bool) -> bytes:
         page = template.render(
             title=TITLES[code],
             heading=HEADINGS[code],
@@ -114,8 +114,8 @@ def build_refusals(
         return build(page.encode(), "text/html; charset=utf-8")
 
     return Refusals(
-        page=build_page(repeats=True),
-        form_page=build_page(repeats=False),
+        page=build_refusal_page(repeats=True),
+        form_page=build_refusal_page(repeats=False),
         problem=build(encode(problem_details(code, message)), "application/problem+json"),
     )
 

@@ -20,8 +20,8 @@ from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_
 from dog.push.hub import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
 from dog.web.app_state import APP_STATE
-from dog.web.connections.connection import Connection
 from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.takeover import TakenOverResponse, take_over
 from dog.web.live_sessions import UNAUTHORIZED
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
@@ -29,7 +29,7 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import TEMPORARY, Problem
 from dog.web.rate_limits import TokenBucket, client_key
 
-__all__ = ["RATE_LIMITED_CODE", "open_websocket", "take_over"]
+__all__ = ["RATE_LIMITED_CODE", "open_websocket"]
 
 MAX_MESSAGE_BYTES = 4096
 """Size of the longest message that a viewer may send."""
@@ -220,45 +220,6 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         log.exception("viewer %s: disconnected by an internal error", viewer.address)  # too late for a 500
         viewer.abort()
     return TakenOverResponse(status=101)
-
-
-def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """Take a connection over from aiohttp. Return it and the bytes already received.
-
-    From now on, only the transport's next protocol may read or write. tests/web/test_takeover.py checks the
-    assumptions about aiohttp. Raise ConnectionResetError if the client has disconnected.
-    """
-    transport, handler = request.transport, request.protocol
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("The client has disconnected.")
-    early = EarlyBytes()
-    handler.set_parser(early)  # type: ignore[arg-type]
-    handler.transport = None  # or aiohttp would close it
-    protocol = transport.get_protocol()  # a Connection, or the handler itself
-    assert isinstance(protocol, asyncio.Protocol)
-    received = early.data + protocol.take_received() if isinstance(protocol, Connection) else early.data
-    protocol.connection_lost(None)
-    return transport, received
-
-
-class EarlyBytes:
-    """A stand-in for aiohttp's WebSocketReader that keeps the bytes after a handshake."""
-
-    data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        pass
-
-
-class TakenOverResponse(web.StreamResponse):
-    """The handler's response after a takeover: it makes aiohttp write nothing."""
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        raise ConnectionResetError("The connection was taken over.")
 
 
 def _accept_handshake(request: web.Request) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.allocator import MemoryTrimmer, trim_memory
+from dog.memory_trimmer import MemoryTrimmer, trim_memory
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,5 @@ def measure_resident() -> int:
 
 
 def test_trim_memory_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["dog.allocator"], "_malloc_trim", None)
+    monkeypatch.setattr(sys.modules["dog.memory_trimmer"], "_malloc_trim", None)
     trim_memory()
