@@ -163,7 +163,7 @@ class CaptureRequest:
 
 
 class Histories(RuleBasedStateMachine):
-    """Requests, starts and ends of captures in any order, checked against the rules of docs/protocol.md."""
+    """Captures in any order, checked against the rules of docs/protocol.md."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -74,7 +74,7 @@ def wait_until(happened: Callable[[], bool], script: Script) -> None:
 
 
 class HeldCamera:
-    """A camera program that waits until the test lets it fail or write a photo."""
+    """A camera program that waits until the test lets it fail or succeed."""
 
     def __init__(self, folder: Path) -> None:
         self._began, self._command, self._photo = (folder / name for name in ("began", "command", "held.jpg"))

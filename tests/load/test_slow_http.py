@@ -1,4 +1,7 @@
-"""Clients with slow heads, slow bodies or slow reading take only their own places, and lose them in the end."""
+"""Slow clients take only their own places, and lose them in the end.
+
+Their heads, their bodies or their reading are slow.
+"""
 
 import contextlib
 import json
@@ -49,7 +52,7 @@ class SlowClient:
         self._try(lambda: self._socket.sendall(start))
 
     def send_or_read_some(self) -> None:
-        """Send or read a few bytes, or notice that the server has closed the connection."""
+        """Send or read a few bytes, or notice that the server has disconnected."""
         if not self.is_closed and self._more:
             self._try(lambda: self._socket.sendall(self._more))
         readable = not self.is_closed and select.select([self._socket], [], [], 0)[0]

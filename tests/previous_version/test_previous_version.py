@@ -1,4 +1,7 @@
-"""Albums, scripts and settings of the previous version go on working. record.py made what is compared here."""
+"""Albums, scripts and settings of the previous version still work.
+
+record.py made what is compared here.
+"""
 
 import io
 import json
@@ -222,7 +225,7 @@ def as_text(value: Any) -> str:
 
 
 def assert_serves(server: ServerProcess, folder: Path, cameras: list[str]) -> None:
-    """The settings count, and those that are settings no longer are named in a warning."""
+    """The settings count. Obsolete ones are named in a warning."""
     context = ssl.create_default_context(cafile=folder / SETTINGS["tls_certificate"]["value"])
     with urllib.request.urlopen(f"https://localhost:{server.port}/api/cameras", context=context, timeout=20) as answer:
         found = json.load(answer)["cameras"]

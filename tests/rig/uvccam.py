@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A USB webcam in software, plugged into the kernel's vhci_hcd and driven by the real uvcvideo.
+"""A USB webcam in software, plugged into vhci_hcd, for the real uvcvideo.
 
     uvccam.py --jpeg FILE [--yuyv FILE] [--size 640x480] [--fps 15] [--ctl FIFO]
 

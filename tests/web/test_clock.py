@@ -1,4 +1,7 @@
-"""The service with a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
+"""The service with a wall clock and a kernel that the test sets.
+
+tests/support/clock_process.py has both.
+"""
 
 import datetime as dt
 import http.client
@@ -69,7 +72,10 @@ class Machine:
         return [each["snapshot"] for each in json.loads(self.fetch("/api/snapshots").text)["snapshots"]]
 
     def is_in_doubt(self) -> bool:
-        """Return True if the clock is in doubt. Metrics, readiness and pages must agree."""
+        """Return True if the clock is in doubt.
+
+        Metrics, readiness and pages must agree.
+        """
         metrics = "dog_clock_trusted 0.0" in self.fetch("/metrics").text
         readiness = "clock" in json.loads(self.fetch("/readyz").text)
         pages = [NOTICE in self.fetch(page).text for page in ("/", "/snapshots")]
