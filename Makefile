@@ -50,7 +50,7 @@ check: .venv/develop ## Look for mistakes with ruff and mypy --strict, and for k
 test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
 
-test-load: .venv/develop ## Run the tests under load and after crashes in their long form (half an hour).
+test-load: .venv/develop ## Run the tests under load and after crashes in their long form (45 minutes).
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
 
 soak: MINUTES ?= 60

@@ -1,6 +1,6 @@
 """Attacks by pages of other sites (CSRF, CORS) and share link holders.
 
-tests/browser/test_login.py tests a real browser, tests/web/test_host_check.py names of this machine.
+tests/browser/test_foreign.py does the same in a real browser. tests/web/test_host_check.py tests host names.
 """
 
 import json

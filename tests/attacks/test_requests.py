@@ -1,6 +1,6 @@
 """Attacks with paths, headers, log lines and redirects, as raw bytes.
 
-docs/security.md has the table of all attacks. The last test compares it with the tests.
+The last test compares the table of attacks in docs/security.md with the tests.
 """
 
 import json

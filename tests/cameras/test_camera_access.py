@@ -190,7 +190,7 @@ def test_without_a_camera_the_error_names_the_device_files(computer: Computer) -
     computer.device = ""
     done = computer.run()
     assert done.returncode == 69
-    assert done.stderr == "There is no camera: no /dev/video* gives pictures. Connect one, or set CAMERA_DEVICE.\n"
+    assert done.stderr == "There is no camera: no /dev/video* captures images. Connect one, or set CAMERA_DEVICE.\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")

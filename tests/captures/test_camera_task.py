@@ -256,7 +256,7 @@ async def test_a_camera_lost_while_its_image_is_saved_stays_offline(
     assert parts.task.status().state == "offline"
 
 
-async def test_an_exception_that_ends_the_task_is_logged_and_the_camera_is_closed_at_the_stop(
+async def test_an_exception_that_ends_the_task_is_logged_and_the_stop_closes_the_camera(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = await make()

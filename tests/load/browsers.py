@@ -52,11 +52,11 @@ class Report:
     """Files that a browser did not receive, with the reason."""
     retries: int = 0
     connections: int = 0
-    """Open connections when every browser had its page."""
+    """Open connections once every browser has its page."""
     page: list[float] = dataclasses.field(default_factory=list)
     ready: list[list[float]] = dataclasses.field(default_factory=list)
     photo: list[list[float]] = dataclasses.field(default_factory=list)
-    """For each press, when each browser had the photo."""
+    """For each press, when each browser received the photo."""
 
 
 class LostFileError(Exception):

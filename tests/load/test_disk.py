@@ -91,7 +91,7 @@ def read_only(disk: Path) -> Iterator[None]:
         ("script", read_only, "storage_error"),
     ],
 )
-def test_a_full_or_read_only_disk_fails_captures_by_code_keeps_the_pages_up_and_is_used_again_later(
+def test_a_full_or_read_only_disk_fails_captures_keeps_the_pages_up_and_recovers(
     serve: Serve,
     tmp_path: Path,
     small_disk: Path,

@@ -216,7 +216,7 @@ async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], 
 
 
 @pytest.mark.parametrize(("viewers", "events"), SIZES)
-async def test_slow_viewers_receive_whole_frames_and_others_are_cut_off_only_within_their_last_frame(
+async def test_slow_viewers_get_whole_frames_and_others_lose_only_their_last_frame(
     serve: Serve, tmp_path: Path, viewers: int, events: int, progress: Progress
 ) -> None:
     arguments = serve_arguments(viewers, tmp_path)

@@ -107,7 +107,7 @@ def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> 
     ],
 )
 @pytest.mark.parametrize("server", ["http", "https"], indirect=True)
-async def test_a_flood_from_one_address_takes_less_than_50_mb_and_does_not_disturb_other_viewers(
+async def test_a_flood_from_one_address_takes_less_than_50_mb_and_disturbs_no_viewer(
     server: ServerProcess, name: str, count: int, progress: Progress
 ) -> None:
     """Floods that read last until the service closes all their connections."""

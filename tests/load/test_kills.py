@@ -204,7 +204,7 @@ def fetch(connection: http.client.HTTPConnection, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("kills", SIZES)
-def test_kills_at_random_moments_leave_no_photo_torn_lost_or_invented_and_no_capture_running(
+def test_kills_at_random_moments_leave_no_photo_torn_lost_or_invented(
     serve: Serve, tmp_path: Path, kills: int, progress: Progress
 ) -> None:
     chance = random.Random(kills)

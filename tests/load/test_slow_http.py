@@ -130,7 +130,7 @@ def server_with_short_limits(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_viewers(
+def test_hundreds_of_slow_clients_take_only_their_places_and_disturb_no_viewer(
     server_without_limits: ServerProcess,
 ) -> None:
     server = server_without_limits
@@ -154,7 +154,7 @@ def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_
         )
 
 
-def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit_and_viewers_are_not(
+def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit(
     server_with_short_limits: ServerProcess,
 ) -> None:
     with undisturbed_viewer(server_with_short_limits, HEALTHY_ADDRESS), contextlib.ExitStack() as stack:

@@ -86,7 +86,7 @@ def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_acc
 @pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
 def test_make_uninstalls_the_package_of_the_old_name_first(target: str, tmp_path: Path) -> None:
     source = copy_checkout(tmp_path / "source")
-    for name in ("service", "develop"):  # what builds the package is enough here
+    for name in ("service", "develop"):  # the build dependencies are enough here
         (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
     setup = source / "setup.cfg"
     today = setup.read_text()

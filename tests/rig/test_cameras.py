@@ -304,7 +304,7 @@ def test_yuyv_of_a_webcam_shows_its_source_image(facts: list[dict[str, Any]], sh
         assert mean_difference(shown, taken) < 3  # measured at 1.7 of 255: half the colour, and JPEG once more
 
 
-def test_each_capture_gets_the_first_frame_after_its_request_by_the_driver_s_timestamp(
+def test_each_capture_gets_the_first_frame_after_its_request_by_its_timestamp(
     facts: list[dict[str, Any]],
 ) -> None:
     presses = [press for press in choose(facts, "press") if press["latency"] == 0]
@@ -545,7 +545,7 @@ def test_the_script_reports_an_unplugged_camera_and_works_again(script: Guest, v
     script.control_camera("unplug")
     failed = viewer.fail()
     assert failed["code"] == "camera_error"
-    assert "There is no camera: no /dev/video* gives pictures." in failed["message"]
+    assert "There is no camera: no /dev/video* captures images." in failed["message"]
     script.control_camera("plug")
     assert viewer.take()["width"] == SIZE[0]
 

@@ -115,7 +115,7 @@ class Camera:
             self.sock = None
             print(message, flush=True)
 
-    # ---- control endpoint: what answers, or None to stall
+    # ---- control endpoint: the response, or None to stall
 
     def control(self, setup: bytes, data: bytes) -> bytes | None:
         kind, request, value, index, _ = struct.unpack("<BBHHH", setup)

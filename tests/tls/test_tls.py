@@ -235,7 +235,7 @@ def test_https_serves_the_page_the_push_and_a_photo(serve_https: Serve, authorit
     assert server.stop() == 0
 
 
-def test_the_server_accepts_only_tls_1_2_and_1_3_and_http_1_1_without_session_resumption(
+def test_the_server_accepts_only_tls_1_2_and_1_3_and_no_session_resumption(
     serve_https: Serve, authority: Authority
 ) -> None:
     authority.issue()

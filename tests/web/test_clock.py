@@ -122,7 +122,7 @@ def test_photos_survive_starts_with_a_clock_years_ahead_until_the_clock_is_confi
 
 
 @pytest.mark.timeout(180)
-def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_lasts_over_a_restart(machine: Machine) -> None:
+def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_is_kept(machine: Machine) -> None:
     machine.server.start()
     machine.take()
     machine.set_clock(-4)
@@ -166,7 +166,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
 
 
 @pytest.mark.timeout(180)
-def test_sessions_tokens_and_links_survive_a_wrong_clock_and_only_managers_see_the_notice(machine: Machine) -> None:
+def test_sessions_tokens_and_links_survive_a_wrong_clock_that_managers_see(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
     with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")

@@ -889,7 +889,7 @@ async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
-    connection._check_progress(0)  # as if only the head had been written before: more bytes wait now
+    connection._check_progress(0)  # as if only the head was written before: more bytes wait now
     for _ in range(5):
         while (waited := guarded.waiting) < 10 * 1000:
             await client.reader.readexactly(5_000)
