@@ -60,7 +60,7 @@ soak: .venv/develop ## Have viewers come and go for an hour, and see that nothin
 bench: .venv/develop ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: .venv/develop ## Take the pictures in docs/images anew.
+screenshots: .venv/develop ## Take the screenshots in docs/images again.
 	@tests/install_chromium.sh
 	@$(BIN)/python -m tests.browser.take_screenshots
 
