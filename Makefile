@@ -50,7 +50,7 @@ check: .venv/develop ## Look for mistakes with ruff and mypy --strict, and for k
 test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
 
-test-load: .venv/develop ## Run the tests under load and after crashes in their long form (half an hour).
+test-load: .venv/develop ## Run the tests under load and after crashes in their long form (45 minutes).
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)
 
 soak: MINUTES ?= 60
@@ -60,7 +60,7 @@ soak: .venv/develop ## Have viewers come and go for an hour, and see that nothin
 bench: .venv/develop ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: .venv/develop ## Take the pictures in docs/images anew.
+screenshots: .venv/develop ## Take the screenshots in docs/images again.
 	@tests/install_chromium.sh
 	@$(BIN)/python -m tests.browser.take_screenshots
 

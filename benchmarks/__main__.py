@@ -1,4 +1,4 @@
-"""Command line: measure figures, and write them into results.json and the docs."""
+"""Command line: measure figures, and write results.json and the docs."""
 
 import argparse
 import datetime as dt
@@ -115,7 +115,7 @@ def _measure(bench: Bench, name: str) -> Figure:
 
 
 def _write_results(measured: dict[str, Figure]) -> None:
-    """Merge the figures into results.json, and write them into the docs and the chart."""
+    """Merge the figures into results.json, and update the docs and the chart."""
     results = Results(machine=describe_machine(), versions=find_versions(), figures=measured)
     if RESULTS.exists():
         results = merge(read(RESULTS.read_bytes()), results)

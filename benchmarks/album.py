@@ -81,7 +81,7 @@ def page_row(label: str, taken: list[float], target: float | None = None) -> Row
 
 
 def make_album(folder: Path, count: int) -> list[str]:
-    """Write `count` photos over DAYS days, the oldest first, and return their ids."""
+    """Write `count` photos over DAYS days, oldest first. Return their ids."""
     originals = folder.parent / "originals"
     originals.mkdir()
     ids: list[str] = []
@@ -142,7 +142,10 @@ def time_pages(server: Server, rounds: int, make_path: Callable[[int], str]) -> 
 
 
 def time_removing(bench: Bench, folder: Path, keep: int) -> float:
-    """Return the seconds per photo that retention takes to remove all but `keep` photos."""
+    """Return the seconds per photo that retention takes.
+
+    It removes all but `keep` photos.
+    """
     with dog(bench, None, "--snapshots", str(folder), "--keep-photos", str(keep)) as server:
         began, before = time.perf_counter(), count_photos(server)
         while (left := count_photos(server)) > keep:

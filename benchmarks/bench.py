@@ -1,4 +1,4 @@
-"""Context of a benchmark run: viewers, rounds, folder, C programs, progress."""
+"""Context of a benchmark run: viewers, rounds, C programs, progress."""
 
 import resource
 import shutil
@@ -19,7 +19,10 @@ SPARE_DESCRIPTORS = 1000
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the descriptor limit of this process and its children, and return it."""
+    """Raise the descriptor limit of this process and its children.
+
+    Return the new limit.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (MAX_DESCRIPTORS, hard):
         try:
@@ -32,7 +35,10 @@ def raise_descriptor_limit() -> int:
 
 @dataclass
 class Bench:
-    """Context of a run. `viewers` is their maximum number; `quick` means few rounds."""
+    """Context of a run.
+
+    `viewers` is their maximum number; `quick` means few rounds.
+    """
 
     folder: Path
     viewers: int
@@ -44,7 +50,10 @@ class Bench:
         return few if self.quick else many
 
     def show_progress(self, text: str, round: int = 0, rounds: int = 0) -> None:
-        """Print progress on standard error. On a terminal, the rounds overwrite one line."""
+        """Print progress on standard error.
+
+        On a terminal, the rounds overwrite one line.
+        """
         text = f"{self.figure}: {text}" + (f", round {round} of {rounds}" if rounds else "")
         if sys.stderr.isatty():
             print(f"\r\x1b[K{text}", end="" if round < rounds else "\n", file=sys.stderr, flush=True)
@@ -60,7 +69,10 @@ class Bench:
         return folder
 
     def program(self, name: str) -> Path:
-        """Compile a C program of this folder. Raise Skipped if there is no compiler."""
+        """Compile a C program of this folder.
+
+        Raise Skipped if there is no compiler.
+        """
         if name not in self._programs:
             compiler = shutil.which("cc") or shutil.which("gcc")
             if compiler is None:

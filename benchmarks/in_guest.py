@@ -1,4 +1,6 @@
-"""Presses on one webcam in the guest, by three programs in turn (JSON lines).
+"""Presses on one webcam in the guest, by three programs in turn.
+
+It prints JSON lines.
 
     in_guest.py DEVICE FOLDER ROUNDS
 
@@ -76,7 +78,7 @@ async def measure_driver(device: str, rounds: int, turn: int) -> None:
 
 
 async def measure(label: str, process: int, take: Take, rounds: int, turn: int) -> None:
-    """Print the seconds and requests of each press, and then the idle CPU time."""
+    """Print the seconds and requests of each press, then the idle CPU time."""
     await wait_for_first(take)
     chance = random.Random(turn)
     for _ in range(rounds):
@@ -110,7 +112,7 @@ async def wait_for_first(take: Take) -> None:
 
 
 class Client:
-    """An HTTP client for one path, over one connection as long as the program keeps it."""
+    """An HTTP client for one path, with a persistent connection if possible."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Viewers: wsload (wsload.c) as a process on LOAD_CORE, controlled over a pipe."""
+"""Viewers: wsload (wsload.c) as a process on LOAD_CORE, over a pipe."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ SETTLE_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Round:
-    """Milliseconds until the first, half, 99 % and all viewers had the message."""
+    """Milliseconds until the first, half, 99 % and all viewers were reached."""
 
     first: float
     p50: float
@@ -33,9 +33,10 @@ class Round:
 
 
 class Load:
-    """Viewers of a server, and `stuck` more that never read, until the `with` block ends.
+    """Viewers of a server, until the `with` block ends.
 
-    `seconds` is the time of all handshakes. At the end, `stuck` is the number of stuck viewers still connected.
+    `stuck` more viewers never read. `seconds` is the time of all handshakes. At the end, `stuck` is the number of stuck
+    viewers still connected.
     """
 
     def __init__(

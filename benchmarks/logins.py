@@ -58,7 +58,10 @@ def _measure_push(bench: Bench) -> Row:
 
 
 class _Flood:
-    """Wrong passwords during a `with` block, which begins when the queue for passwords is full."""
+    """Wrong passwords during a `with` block.
+
+    The block begins when the queue for passwords is full.
+    """
 
     def __init__(self, server: Server) -> None:
         self.tried = 0
@@ -104,7 +107,10 @@ class _Flood:
 
 
 def _measure_guesses(bench: Bench) -> Row:
-    """Measure within this process, because a network's noise would hide any difference."""
+    """Measure within this process.
+
+    A network's noise would hide any difference.
+    """
     right = make_secret(TOKEN_PREFIX)
     near = right[:-1] + _other_character(right[-1])
     far = TOKEN_PREFIX + "".join(map(_other_character, right.removeprefix(TOKEN_PREFIX)))

@@ -31,7 +31,7 @@ def describe_machine() -> Machine:
 
 
 def read_processor_seconds() -> tuple[float, float]:
-    """Return the CPU seconds of the machine, and of this program and its children."""
+    """Return the CPU seconds of the machine, and of us and our children."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
     return busy, sum(os.times()[:4])
@@ -60,7 +60,10 @@ def find_versions() -> dict[str, str]:
 
 
 def find_commit() -> str:
-    """Return the last commit that changed the service, or "" outside of a checkout."""
+    """Return the last commit that changed the service.
+
+    Return "" outside of a checkout.
+    """
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "dog"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 

@@ -107,7 +107,7 @@ class Viewer:
         self.waiting |= set(keys)
 
     def read_replies(self) -> set[int]:
-        """Read until each press has its reply, and return the captures that serve them."""
+        """Read until each press has its reply. Return the captures."""
         captures = set()
         while self.waiting:
             message = self._receive()
@@ -142,7 +142,10 @@ class Viewer:
         self._connection.close()
 
     def _send(self, *messages: dict[str, Any]) -> None:
-        """Send each message in a masked frame, with a mask of zeroes, all in one call."""
+        """Send each message in a masked frame, in one call.
+
+        The mask is all zeroes.
+        """
         texts = [json.dumps(message).encode() for message in messages]
         self._connection.sendall(b"".join(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text for text in texts))
 

@@ -48,7 +48,10 @@ class Memory:
 
 
 class Server:
-    """A server on SERVER_CORE for a `with` block. It prints its port if `port` is 0."""
+    """A server on SERVER_CORE for a `with` block.
+
+    It prints its port if `port` is 0.
+    """
 
     def __init__(
         self,

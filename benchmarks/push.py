@@ -47,7 +47,10 @@ def measure_rivals(bench: Bench) -> list[Row]:
 
 @contextlib.contextmanager
 def _dog_with_viewers(bench: Bench, stuck: int = 0) -> Iterator[tuple[Load, int]]:
-    """Start D.O.G. with its viewers. Yield them and the size of its `capturing` frame."""
+    """Start D.O.G. with its viewers.
+
+    Yield them and the size of its `capturing` frame.
+    """
     photo = make_photo(bench.folder / "photo.jpg")
     with dog(bench, f"exec cp '{photo}' \"$1\"") as server:
         frame_bytes = _measure_frame(bench, server, CAPTURE)
@@ -60,7 +63,10 @@ def _dog_with_viewers(bench: Bench, stuck: int = 0) -> Iterator[tuple[Load, int]
 
 
 def _measure_frame(bench: Bench, server: Server, trigger: Trigger) -> int:
-    """Return the frame's size after ten rounds. From then on, its numbers have two digits."""
+    """Return the frame's size after ten rounds.
+
+    From then on, its numbers have two digits.
+    """
     with Load(bench, server, trigger, viewers=1) as one:
         return [one.round().bytes for _ in range(10)][-1]
 

@@ -1,7 +1,8 @@
-"""Tables and results for the docs, between markers. The text around them is written by hand.
+"""Tables and results for the docs, between markers.
 
-`<!-- NAME -->` to `<!-- end -->` is the table of the figure NAME, or the machine if NAME is `machine`. Within a line,
-`<!-- NAME ROW -->` is the result of one row of the figure. The first row is 0.
+The text around them is written by hand. `<!-- NAME -->` to `<!-- end -->` is the table of the figure NAME, or the
+machine if NAME is `machine`. Within a line, `<!-- NAME ROW -->` is the result of one row of the figure. The first row
+is 0.
 """
 
 import re
@@ -49,7 +50,7 @@ def _describe(results: Results) -> str:
 
 
 def make_table(figure: Figure) -> str:
-    """Return the rows of a figure as a table in Markdown, with the date and the notes."""
+    """Return a figure as a Markdown table, with the date and the notes."""
     lines = [HEAD, *(_make_row(row) for row in figure.rows)]
     commit = f" of commit {figure.commit}" if figure.commit else ""
     notes = [f"Measured {figure.measured_at}{commit}" + (" in a quick run" if figure.quick else "")]
@@ -99,7 +100,10 @@ def _spread(spread: Spread, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a number with three significant digits, or without decimals from 100 on."""
+    """Format a number with three significant digits.
+
+    Numbers from 100 on have no decimals.
+    """
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

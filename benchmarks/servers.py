@@ -74,7 +74,10 @@ def make_message(frame_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Rival:
-    """A rival. `start` may raise Skipped; `post` is the path for messages by POST."""
+    """A rival.
+
+    `start` may raise Skipped; `post` is the path for messages by POST.
+    """
 
     name: str
     start: Callable[[Bench], Server]
@@ -94,7 +97,10 @@ def _environment() -> dict[str, str]:
 
 
 def dog(bench: Bench, script: str | None = None, *options: str) -> Server:
-    """Return `dog serve` in a new folder. Its camera runs the shell lines `script`."""
+    """Return `dog serve` in a new folder.
+
+    Its camera runs the shell lines `script`.
+    """
     folder = bench.new_folder("dog")
     arguments = ["--port", "0", "--dead-time", "0", *_limit_arguments(), *options]
     if script is not None:
@@ -157,7 +163,10 @@ def rival(name: str, module: str, *packages: str) -> Rival:
 
 
 def nginx(bench: Bench, *, push: bool = True, file: Path | None = None) -> Server:
-    """Return nginx with one worker, `file`, and, if `push`, nchan at /ws and /publish."""
+    """Return nginx with one worker, `file`, and, if `push`, nchan.
+
+    nchan is at /ws and /publish.
+    """
     program = find_nginx()
     if program is None:
         raise Skipped("nginx is not installed (Debian: nginx)")

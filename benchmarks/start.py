@@ -1,4 +1,4 @@
-"""Time until `dog serve` listens, in turn with the imports of its packages."""
+"""Time until `dog serve` listens, in turn with the imports alone."""
 
 import subprocess
 import sys

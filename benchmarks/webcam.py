@@ -1,4 +1,4 @@
-"""Time from a press to the image of an open webcam, compared with ustreamer.
+"""Time from a press to the image of an open webcam, and ustreamer's.
 
 Both run in a guest with the kernel's uvcvideo, in the same run. The guest's processor is emulated, so both are slower
 than on a real machine.

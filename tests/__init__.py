@@ -1,1 +1,4 @@
-"""The tests, one file a room, the same name; a test is a sentence about behaviour."""
+"""The tests, in the same folders as the code.
+
+The name of a test is a sentence about behaviour.
+"""

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the server as a process (server_process.py) or inside the test (running.py)."""
+"""Fixtures for all tests: the server as a process, or inside the test."""
 
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True, scope="session")
 def every_message_is_checked() -> Iterator[None]:
-    """Check every message that a test receives at /ws against the AsyncAPI document."""
+    """Check each message received at /ws against the AsyncAPI document."""
     with checked_messages():
         yield
 
@@ -36,7 +36,10 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server on a free port in the test's folder: `serve("--camera", "test")`."""
+    """Start a server on a free port: `serve("--camera", "test")`.
+
+    It runs in the test's folder.
+    """
     servers: list[ServerProcess] = []
 
     def start(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> ServerProcess:
@@ -53,14 +56,17 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[None]:
-    """Remove trees that are too deep for pytest, which would fail every later run."""
+    """Remove trees that are too deep for pytest, or later runs would fail."""
     yield
     subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=False)
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Connect a viewer to a hub over a real socket: `await connect(hub)` returns it and the other end."""
+    """Connect a viewer to a hub over a real socket.
+
+    `await connect(hub)` returns it and the other end.
+    """
     connecting = Connect()
     yield connecting
     await connecting.stop()
@@ -72,9 +78,9 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(tmp_path: Path, aiohttp_client: AiohttpClient) -> Run:
-    """Run the service in this event loop with these settings and a HandCamera: `await run(dead_time=0.0)`.
+    """Run the service in this event loop: `await run(dead_time=0.0)`.
 
-    `exif` is off, so that the image is saved bit for bit.
+    It has these settings and a HandCamera. `exif` is off, so that the image is saved bit for bit.
     """
 
     async def start(**settings: object) -> Running:

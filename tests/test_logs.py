@@ -1,4 +1,4 @@
-"""The log: its format, escaping, rotation, and that a failure to write stops nothing."""
+"""The log: format, escaping, rotation, and failures to write."""
 
 import logging
 import re
@@ -154,7 +154,7 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(capfd: pytest.CaptureFix
 
 
 def test_the_log_file_is_written_again_when_the_disk_has_space(tmp_path: Path) -> None:
-    """The disk is full by a limit of the file size, which is removed once the log has reported it."""
+    """The file size limit fills the disk. It ends once the log reports it."""
     script = """
 import logging, os, resource, sys
 from pathlib import Path
@@ -190,7 +190,10 @@ with start_logging(Path(sys.argv[1]), "info"):
 
 
 def test_a_blocked_terminal_stops_neither_the_service_nor_its_shutdown() -> None:
-    """Standard error is a pipe that is not read (as with Ctrl-S), and more lines are logged than fit the queue."""
+    """Standard error is a pipe that is not read (as with Ctrl-S).
+
+    More lines are logged than fit the queue.
+    """
     script = """
 import logging
 from dog.logs import MAX_QUEUED_RECORDS, start_logging
@@ -238,7 +241,7 @@ with start_logging(Path(sys.argv[1]), "info"):
 
 
 def test_a_closed_standard_error_is_not_confused_with_another_file(tmp_path: Path) -> None:
-    """Descriptor 2 is closed at the start, so that the next opened file gets this number."""
+    """Descriptor 2 is closed at the start, so the next file gets its number."""
     script = """
 import logging, os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""GET /metrics: each metric changes by the right amount, and docs/metrics.md lists them all."""
+"""GET /metrics: each metric changes correctly, and the docs list them."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,10 @@ async def read_numbers(running: Running) -> MetricValues:
 
 
 def changes(before: MetricValues, after: MetricValues) -> MetricValues:
-    """Return what was counted in between; for histograms, the number of observations."""
+    """Return what was counted in between.
+
+    For histograms, it is the number of observations.
+    """
     assert before.keys() == after.keys(), "a series was added or removed"
     moved = {name: after[name] - before[name] for name in before if after[name] != before[name]}
     excluded = re.compile(r"dog_loop_lag|process_|\w+_(bucket|sum)\b")
@@ -501,7 +504,7 @@ async def test_head_has_no_body_and_post_is_refused(run: Run) -> None:
 
 
 class ConcurrencyProbe(Collector):
-    """A collector that records its threads, and whether two collections overlap."""
+    """A collector that records its threads, and if collections overlap."""
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
@@ -527,7 +530,7 @@ async def test_metrics_are_rendered_in_a_thread_one_at_a_time(run: Run) -> None:
 
 
 def read_rows() -> dict[str, tuple[str, set[str], str]]:
-    """Return the metrics of the table in the docs, with their type, labels and unit."""
+    """Return the metrics of the docs' table, with type, labels and unit."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| ([\w ]*?) ?\| \S.* \|$", DOCS, re.MULTILINE)
     return {name: (kind, set(re.findall(r"\w+", labels)), unit) for name, kind, labels, unit in rows}
 

@@ -1,4 +1,4 @@
-"""Removing folders that other programs filled: everything, and nothing else."""
+"""Removing folders that other programs filled, and nothing else."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""aiohttp's simplest WebSocket server: it upgrades, and discards all messages."""
+"""aiohttp's simplest WebSocket server: it upgrades, then reads."""
 
 from aiohttp import web
 

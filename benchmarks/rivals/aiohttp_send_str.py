@@ -1,4 +1,4 @@
-"""aiohttp with `await send_str` to one viewer after the other, as in its own demos."""
+"""aiohttp with `await send_str` to each viewer in turn, as in its demos."""
 
 from aiohttp import web
 

@@ -1,4 +1,4 @@
-"""Listening sockets of the rivals: on a free port, which is printed, with a long queue."""
+"""Listening sockets of the rivals: a printed free port and a long queue."""
 
 import asyncio
 import socket

@@ -1,4 +1,7 @@
-"""picows on uvloop, with `transport.send` to each viewer in the callback of the received frame."""
+"""picows on uvloop.
+
+The callback of a received frame calls `transport.send` for each viewer.
+"""
 
 # Only `make bench` installs these two. mypy also runs without them.
 import uvloop  # type: ignore[import-not-found, unused-ignore]

@@ -1,4 +1,7 @@
-"""websockets with `broadcast()`, without compression or keepalive, which would only cost time here."""
+"""websockets with `broadcast()`.
+
+Compression and keepalive are off: they would only cost time here.
+"""
 
 import asyncio
 import contextlib

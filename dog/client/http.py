@@ -156,7 +156,7 @@ class Server:
         """Return the error for a connection that failed or was lost."""
         match error:
             case aiohttp.ClientConnectorCertificateError():
-                why = "its certificate is not trusted, or has another name; to trust it, use --certificate"
+                why = "its certificate is not trusted, or has another name. To trust it, use --certificate"
             case aiohttp.ClientConnectorDNSError():
                 why = "its host name is unknown; check the URL"
             case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(

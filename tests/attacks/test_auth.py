@@ -1,4 +1,4 @@
-"""Attacks on authentication: cookies, tokens, tickets, setup links, users and roles."""
+"""Attacks on authentication: cookies, tokens, tickets, links, roles."""
 
 import base64
 import dataclasses
@@ -131,7 +131,10 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
 
 
 def test_a_login_replaces_the_session_that_the_browser_had(serve: Serve, tmp_path: Path) -> None:
-    """Session fixation: neither an invented cookie nor another user's session survives the login."""
+    """Neither a forged cookie nor another user's session survives the login.
+
+    This is session fixation.
+    """
     add_user(tmp_path, "ada", "manage")
     add_user(tmp_path, "mallory", "view")
     server = serve("--auth")
@@ -209,7 +212,10 @@ def test_a_ticket_used_by_twenty_clients_at_once_works_for_one(serve: Serve, tmp
 
 
 async def test_a_ticket_works_without_a_page(run: Run, accounts: Accounts) -> None:
-    """A browser with a cookie requests the ticket. The request that uses it has no credentials."""
+    """A browser with a cookie requests the ticket.
+
+    The request that uses it has no credentials.
+    """
     accounts.add_user("ada", "capture", PASSWORD)
     cookie = {"Cookie": f"{COOKIE}={accounts.add_session('ada', in_days(1))}", "Sec-Fetch-Site": "same-origin"}
     running = await run(auth=True, dead_time=0.0)
@@ -314,7 +320,7 @@ class RecordingDict(dict[bytes, Any]):
 
 
 async def test_any_secret_is_checked_by_one_lookup_of_its_hash(run: Run, accounts: Accounts) -> None:
-    """Then timing reveals nothing: nearly right guesses have completely different hashes."""
+    """Timing reveals nothing: similar guesses have very different hashes."""
     accounts.add_user("ada", "view", PASSWORD)
     token, session = accounts.add_token("porch", "view", None), accounts.add_session("ada", in_days(1))
     running = await run(auth=True)

@@ -1,6 +1,6 @@
-"""Attacks by pages of other sites (CSRF, CORS), and by holders of a share link.
+"""Attacks by pages of other sites (CSRF, CORS) and share link holders.
 
-tests/browser/test_login.py tests a real browser, tests/web/test_host_check.py names of this machine.
+tests/browser/test_foreign.py does the same in a real browser. tests/web/test_host_check.py tests host names.
 """
 
 import json
@@ -96,7 +96,7 @@ def test_no_page_of_another_site_opens_the_push_with_its_visitors_cookie(
 def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
     logged_in: tuple[ServerProcess, dict[str, str]],
 ) -> None:
-    """The page sends forms, fetches without preflight, and requests without an origin."""
+    """The page sends forms, simple fetches, and requests without an origin."""
     server, cookie = logged_in
     own: dict[str, str] = {**cookie, "Origin": server.url}
     photo = json.loads(fetch(server, "/api/captures", "POST", own).body)["snapshot"]
@@ -137,7 +137,10 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
 def test_no_image_on_a_page_of_another_site_takes_a_photo(
     logged_in: tuple[ServerProcess, dict[str, str]], serve: Serve
 ) -> None:
-    """A GET of /latest.jpg can press: with the cookie, and on a server without logins."""
+    """A GET of /latest.jpg can press.
+
+    It is tried with the cookie, and on a server without logins.
+    """
     server, cookie = logged_in
     alone = serve("--dead-time", "0", "--snapshots", "others", "--log-file", "-")
     first = json.loads(fetch(server, "/api/captures", "POST", {**cookie, "Origin": server.url}).body)["snapshot"]

@@ -1,6 +1,6 @@
-"""Attacks with paths, headers, log lines and redirects, as raw bytes to a real process.
+"""Attacks with paths, headers, log lines and redirects, as raw bytes.
 
-docs/security.md has the table of all attacks. The last test compares it with the tests.
+The last test compares the table of attacks in docs/security.md with the tests.
 """
 
 import json
@@ -50,7 +50,10 @@ class Response(NamedTuple):
 
 
 def send(server: ServerProcess, data: bytes, until: bytes = b"") -> bytes:
-    """Send raw bytes. Return the response, up to the end of the connection or to `until`."""
+    """Send raw bytes.
+
+    Return the response, up to the end of the connection or to `until`.
+    """
     response = b""
     with closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
         connection.sendall(data)
@@ -66,7 +69,10 @@ def fetch(
     headers: Mapping[str, str | bytes] | None = None,
     body: bytes = b"",
 ) -> Response:
-    """Send a request with an unchanged path and headers (text in UTF-8). Return the response."""
+    """Send a request with an unchanged path and headers (text in UTF-8).
+
+    Return the response.
+    """
     lines = [b" ".join((method.encode(), _bytes(path), b"HTTP/1.1")), b"Connection: close"]
     fields: dict[str, str | bytes] = {"Host": f"{HERE}:{server.port}", **(headers or {})}
     if body or method not in ("GET", "HEAD", "OPTIONS"):
@@ -92,7 +98,10 @@ def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None 
 
 
 def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
-    """Add a user to the accounts of the server in a folder, which may be running."""
+    """Add a user to the accounts of the server in a folder.
+
+    The server may be running.
+    """
     with Accounts(accounts_path(folder / "snapshots")) as accounts:
         accounts.add_user(name, role, password)
 
@@ -131,9 +140,10 @@ WITH_COMMON_HEADERS = {"GET /", "GET /static/{name}", "GET /snapshots/{id}.{suff
 
 
 def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
-    """Yield requests with the attack in each part, parameter, header and field of an operation.
+    """Yield requests with the attack in each place of an operation.
 
-    It is unchanged in paths and queries, encoded once in forms, and text in JSON.
+    The places are parts, parameters, headers and fields. It is unchanged in paths and queries, encoded once in forms,
+    and text in JSON.
     """
     path = fill(operation.path).encode()
     for part in operation.path_params:
@@ -184,7 +194,7 @@ SECRET = b"the secret of this very run: " + secrets.token_hex(16).encode()
 
 
 def traversal_paths(folder: Path) -> list[bytes]:
-    """Return paths to the secret file, from several folders and in several encodings."""
+    """Return paths to the secret file: several folders, several encodings."""
     name, absolute = b"secret.txt", str(folder / "secret.txt").encode()
     ways = [b"../" + name, b"../../" + name, b"../../../" + name, absolute, b"/" + absolute, b"file://" + absolute]
     up = b"../"
@@ -227,7 +237,7 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
 
 
 def test_symbolic_links_among_the_photos_are_not_followed(serve: Serve, tmp_path: Path) -> None:
-    """Links are planted as an image, as a thumbnail, and as the folder of a day."""
+    """Links are planted as an image, as a thumbnail, and as a day's folder."""
     server = serve("--dead-time", "0", "--picture-cache", "0", "--exif", "false")
     photos = [take_photo(server) for _ in range(3)]
     files = {photo["snapshot"]: next((tmp_path / "snapshots").rglob(f"*_{photo['snapshot']}.jpg")) for photo in photos}
@@ -326,7 +336,7 @@ def check_log(text: str) -> None:
 
 
 def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tmp_path: Path) -> None:
-    """The level is debug: it logs each request's URL, and the output of the camera's program."""
+    """The level is debug, which logs each URL and the camera program's output."""
     script = tmp_path / "camera.sh"
     script.write_bytes(b"#!/bin/sh\ncat >&2 <<'END'\n" + STRANGE.replace("\0", "").encode() + b"\nEND\nexit 1\n")
     script.chmod(0o755)
@@ -428,7 +438,10 @@ FOREIGN_URLS = (
 
 
 def follow(base: str, location: str) -> str:
-    """Resolve a redirect like a browser, without tabs and line ends, `\\` as `/` (WHATWG URL, 4.4)."""
+    """Resolve a redirect like a browser (WHATWG URL, 4.4).
+
+    Tabs and line ends are removed, and `\\` counts as `/`.
+    """
     location = location.strip("".join(map(chr, range(0x21)))).translate({9: None, 10: None, 13: None})
     return urljoin(base, location.partition("?")[0].partition("#")[0].replace("\\", "/"))
 

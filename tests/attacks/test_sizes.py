@@ -1,4 +1,4 @@
-"""Attacks with bodies: polyglot images, image bombs, and endless or malformed forms and JSON."""
+"""Attacks with bodies: polyglots, image bombs, malformed forms and JSON."""
 
 import contextlib
 import html.parser
@@ -28,7 +28,10 @@ SCRIPT = b"<script>alert(document.cookie)</script>"
 
 
 def make_polyglot(kind: str) -> bytes:
-    """Return an image that is also a page (in its comment), a script, and a ZIP (at its end)."""
+    """Return an image that is also a page, a script and a ZIP.
+
+    The page is in its comment, and the ZIP at its end.
+    """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("index.html", SCRIPT)

@@ -1,4 +1,4 @@
-"""HTTP smuggling: requests that a proxy and the service could split differently.
+"""HTTP smuggling: requests that proxy and service could split differently.
 
 Each is sent as raw bytes to nginx, to Caddy and to the service itself. The service's log shows if it saw a second
 request. The next clients' responses show if one got a wrong response.
@@ -131,7 +131,10 @@ Caddy uses chunks even if there is a length, as a recipient may (RFC 9112, secti
 
 
 def write(shape: str, name: str, host: str) -> bytes:
-    """Fill in a shape: `all` is the body's length, `size` the smuggled request's, as a chunk size."""
+    """Fill in a shape.
+
+    `all` is the body's length, and `size` the smuggled request's, as a chunk size.
+    """
     hidden = HIDDEN.format(name=name, host=host)
     head, _, body = shape.partition("\r\n\r\n")
     values = {"name": name, "host": host, "size": f"{len(hidden):x}"}
@@ -170,7 +173,10 @@ class Target:
         return f"GET /healthz?{name} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode()
 
     def find_requests(self, word: str) -> list[str]:
-        """Return the lines of the service's log about requests with this start of the path."""
+        """Return the lines of the service's log about requests to this path.
+
+        It may be the start of the path.
+        """
         return [line for line in self.server.stderr.splitlines() if re.search(rf'"[A-Z]+ /{word}', line)]
 
 

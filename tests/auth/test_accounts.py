@@ -358,7 +358,7 @@ async def test_the_private_folder_is_private_whichever_part_creates_it(tmp_path:
         assert stat.S_IMODE((tmp_path / folder / ".dog").stat().st_mode) == 0o700
 
 
-def test_the_file_and_its_journal_are_created_private_and_a_killed_change_is_rolled_back(
+def test_the_file_and_its_journal_are_private_and_a_killed_change_is_rolled_back(
     path: Path,
 ) -> None:
     with start(HALF, path) as half:

@@ -151,7 +151,7 @@ def test_no_sequence_of_attempts_exceeds_the_limits(
             logged_in_from.add((account, address))
 
 
-def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_network_they_logged_in_from() -> None:
+def test_attempts_from_elsewhere_do_not_delay_a_user_in_a_known_network() -> None:
     throttle = LoginThrottle(2)
     throttle.count_attempt("anna", "192.0.2.1", 0)
     throttle.record_success("anna", "192.0.2.1", 0)

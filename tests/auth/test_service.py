@@ -606,7 +606,7 @@ class WallClock:
         return None if self.is_in_doubt else self.now()
 
 
-async def test_a_session_expired_by_a_wrong_clock_is_valid_again_and_deleted_only_by_a_trusted_clock(
+async def test_a_session_expired_by_a_wrong_clock_is_valid_again_and_not_deleted(
     service: AuthService, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.close()

@@ -1,1 +1,4 @@
-"""The pages in Chromium, against a real server. Tests wait for events, never for time."""
+"""The pages in Chromium, against a real server.
+
+Tests wait for events, never for time.
+"""

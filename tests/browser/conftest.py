@@ -1,4 +1,4 @@
-"""Fixtures: one browser, a context for each window, and a controlled camera."""
+"""Fixtures: one browser, a context for each window, a controlled camera."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ class OpenWindow(Protocol):
 
 
 class CommandedCamera:
-    """A camera program that waits in each capture until the test sends a `command`."""
+    """A camera program whose captures wait until the test sends a `command`."""
 
     size = (640, 400)
 
@@ -59,7 +59,7 @@ class CommandedCamera:
         await asyncio.to_thread(self._gate.write_text, f"{word}\n")
 
     def release(self) -> None:
-        """End a capture that still waits, so that a failed test leaves no process behind."""
+        """End a capture that still waits, so that no process is left."""
         with contextlib.suppress(OSError):
             gate = os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
             os.write(gate, b"fail\n")
@@ -75,7 +75,7 @@ def camera(tmp_path: Path) -> Iterator[CommandedCamera]:
 
 @pytest.fixture
 def quick_camera(tmp_path: Path) -> str:
-    """The setting of a camera program that returns an image of 120 x 90 pixels at once."""
+    """Return the setting of a program that returns a 120 x 90 image at once."""
     program = tmp_path / "quick.sh"
     program.write_text(QUICK_PROGRAM)
     program.chmod(0o755)
@@ -85,7 +85,10 @@ def quick_camera(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for all tests that only load its pages. They must not take photos or stop it."""
+    """One server for all tests that only load its pages.
+
+    They must not take photos or stop it.
+    """
     server = ServerProcess(cwd=tmp_path_factory.mktemp("idle"))
     try:
         yield server.start()
@@ -95,7 +98,7 @@ def idle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def site() -> AsyncIterator[str]:
-    """Another site, with another origin: an empty page and a copy of the module."""
+    """Another site (another origin): an empty page and a copy of the module."""
     page = '<!doctype html><link rel="icon" href="data:,"><title>Another site</title>'
 
     async def show(_: web.Request) -> web.Response:
@@ -121,9 +124,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
-    """`await open_window(url, viewport=...)`: a loaded window, by default in its own context.
+    """Return `open_window(url, viewport=...)`, which returns a loaded window.
 
-    Animations are off unless `reduced_motion` allows them, so that no test waits for one.
+    By default, each window has its own context. Animations are off unless `reduced_motion` allows them, so that no test
+    waits for one.
     """
     windows: list[Window] = []
     contexts: list[BrowserContext] = []

@@ -46,7 +46,10 @@ FRAMES = """<!doctype html>
 
 
 async def take_screenshots(browser: Browser, images: Path) -> AsyncIterator[Path]:
-    """Save `two-windows-SCHEME.png` in the folder `images` for each scheme, and yield its path."""
+    """Save a screenshot for each scheme, and yield its path.
+
+    It is `two-windows-SCHEME.png` in the folder `images`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         server = ServerProcess("--camera", "test", "--dead-time", "0", cwd=Path(folder))
         try:
@@ -62,7 +65,10 @@ async def take_screenshots(browser: Browser, images: Path) -> AsyncIterator[Path
 
 
 async def _press_on_the_phone(browser: Browser, url: str, scheme: str) -> dict[str, bytes]:
-    """Return a PNG of each window after both received the photo that the phone's user took."""
+    """Return a PNG of each window after a press on the phone.
+
+    Both windows have received the photo.
+    """
     async with AsyncExitStack() as stack:
         windows = {}
         for device, (width, height) in SIZES.items():
@@ -87,7 +93,7 @@ async def _press_on_the_phone(browser: Browser, url: str, scheme: str) -> dict[s
 
 
 async def _take_screenshot(window: Window, snapshot: str) -> bytes:
-    """Return a PNG of a window that shows this photo and has loaded everything."""
+    """Return a PNG of a window that shows this photo and is loaded."""
     await window.wait_for_photo(snapshot)
     await expect(window.part("status")).to_have_text("Ready")
     await window.page.mouse.move(0, 0)

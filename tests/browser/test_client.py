@@ -1,4 +1,4 @@
-"""static/dog-client.js: captures, events, and recovery from lost connections."""
+"""static/dog-client.js: captures, events, recovery of lost connections."""
 
 import asyncio
 import json
@@ -63,7 +63,10 @@ class ClientWindow:
         url: str | None = None,
         token: tuple[str, str] | None = None,
     ) -> "ClientWindow":
-        """Start the client. `token` is the way to give it the token (see START_CLIENT), and the token."""
+        """Start the client.
+
+        `token` is the way to give it the token (see START_CLIENT), and the token.
+        """
         client = cls(window)
         await window.read(START_CLIENT, [module, url, token])
         return client
@@ -76,7 +79,10 @@ class ClientWindow:
         await self.window.read("(wish) => { press(wish); }", options)
 
     async def wait_for_end(self, number: int = 0) -> dict[str, Any]:
-        """Return the result of a capture: `photo`, or the error's `name`, `code`, `message` and `retryAfter`."""
+        """Return the result of a capture.
+
+        It is `photo`, or the error's `name`, `code`, `message` and `retryAfter`.
+        """
         await self.window.page.wait_for_function("(number) => ends.length > number", arg=number, timeout=TIMEOUT_MS)
         ended: dict[str, Any] = await self.window.read("(number) => ends[number]", number)
         return ended

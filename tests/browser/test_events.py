@@ -32,7 +32,10 @@ def press(server: ServerProcess) -> str:
 
 
 async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:
-    """Wait until `received` meets the condition. Return all messages, checked against their schemas."""
+    """Wait until `received` meets the condition.
+
+    Return all messages, checked against their schemas.
+    """
     await window.page.wait_for_function(f"() => {{ const received = window.received; return {condition}; }}")
     found = []
     for cursor, kind, text in await window.read("() => window.received"):

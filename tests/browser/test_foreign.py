@@ -1,7 +1,7 @@
-"""A page of another site in a user's browser changes and reads nothing (CSRF).
+"""Another site's page in a user's browser can do nothing (CSRF).
 
-It is at another port, which is the same site, so that cookies are sent; and at another host, so that they are not.
-The server has logins, or allows this machine everything.
+It changes and reads nothing. It is at another port, which is the same site, so that cookies are sent; and at another
+host, so that they are not. The server has logins, or allows this machine everything.
 """
 
 from collections.abc import AsyncIterator
@@ -79,7 +79,10 @@ async def foreign_port() -> AsyncIterator[int]:
 
 
 class Victim:
-    """A browser of a user with all rights, which also opens a page of another site."""
+    """A browser of a user with all rights.
+
+    It also opens a page of another site.
+    """
 
     def __init__(self, url: str, window: Window, photo: str, site: str) -> None:
         self.url = url
@@ -98,7 +101,10 @@ class Victim:
         return page
 
     async def check_unchanged(self) -> None:
-        """Check that there is one photo, not pinned and not shared, and that the user is still logged in."""
+        """Check that nothing happened.
+
+        There is one photo, not pinned and not shared, and the user is still logged in.
+        """
         read = """async (photo) => {
             const read = async (path) => (await fetch(path)).json();
             const { snapshots } = await read("/api/snapshots");
@@ -217,7 +223,7 @@ async def test_another_site_cannot_embed_pages_in_a_frame(victim: Victim) -> Non
 
 
 async def test_own_page_can_do_what_another_site_cannot(victim: Victim) -> None:
-    """Check that the same requests work, or the other tests would prove nothing."""
+    """The same requests work here, or the other tests would prove nothing."""
     page = victim.window.page
     assert await page.evaluate(LOAD, ["img", f"{victim.url}/latest.jpg?max_age=0"]) == "load"
     assert (

@@ -1,4 +1,4 @@
-"""The gallery and the photo page, with live updates and without JavaScript."""
+"""The gallery and the photo page: live updates, and no JavaScript."""
 
 import asyncio
 import datetime as dt
@@ -50,7 +50,10 @@ async def save(store: SnapshotStore, moments: Sequence[dt.datetime], camera: str
 
 
 async def fill(folder: Path, count: int, *, step: dt.timedelta = dt.timedelta(minutes=30)) -> list[str]:
-    """Save `count` photos, by default 48 per day. Return their ids, newest first."""
+    """Save `count` photos, by default 48 per day.
+
+    Return their ids, newest first.
+    """
     moments = [NOON + step * number for number in range(count)]
     ids: list[str] = await change_folder(folder, lambda store: save(store, moments))
     return ids[::-1]
@@ -120,7 +123,10 @@ async def read_to_the_end(window: Window) -> None:
 
 
 async def scroll_to(window: Window, snapshot: str) -> float:
-    """Scroll this photo to the window's middle. Return its height in the window."""
+    """Scroll this photo to the window's middle.
+
+    Return its height in the window.
+    """
     await tile(window, snapshot).evaluate("(link) => link.scrollIntoView({ block: 'center', behavior: 'instant' })")
     return await read_height(window, snapshot)
 

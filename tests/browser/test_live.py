@@ -19,7 +19,10 @@ UNREACHABLE = r"WebSocket connection to .* failed"
 
 
 def push(url: str) -> connect:
-    """Connect a script. Its queue is unlimited, because a full one would delay closing by ten seconds."""
+    """Connect a script.
+
+    Its queue is unlimited, because a full one would delay closing by ten seconds.
+    """
     return connect(f"{url.replace('http', 'ws', 1)}/ws", max_queue=None)
 
 

@@ -1,4 +1,4 @@
-"""Login and logout in a browser, and roles that change while a page is open."""
+"""Login and logout in a browser, and role changes of an open page."""
 
 import asyncio
 import re
@@ -87,7 +87,10 @@ async def read_session(window: Window) -> dict[str, Any] | None:
 
 
 async def follow_login(window: Window, link: Locator, name: str, back: str) -> None:
-    """Follow the login link by keyboard, log in, and check that this returns to `back`."""
+    """Follow the login link by keyboard and log in.
+
+    Check that this returns to `back`.
+    """
     await link.focus()
     await expect(link).to_be_focused()
     await window.page.keyboard.press("Enter")

@@ -32,7 +32,10 @@ PAIRS = [
 
 
 async def check_layout(window: Window, *parts: str) -> None:
-    """Check that nothing scrolls, and that these parts are inside the window and do not overlap."""
+    """Check that nothing scrolls, and that these parts fit.
+
+    They are inside the window and do not overlap.
+    """
     width, height = await window.read("() => [innerWidth, innerHeight]")
     scrolled = await window.read("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert scrolled[0] <= width
@@ -54,7 +57,10 @@ async def check_layout(window: Window, *parts: str) -> None:
 
 
 async def check_strip(window: Window) -> None:
-    """Check that the strip's first photo is visible, and its last one after scrolling."""
+    """Check that the strip's ends can be seen.
+
+    The first photo is visible, and the last one after scrolling.
+    """
     assert await window.photos.count() > 1
     for link in (window.photos.last, window.photos.first):
         await link.click(trial=True)  # nothing covers it

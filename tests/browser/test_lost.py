@@ -59,9 +59,10 @@ class Losses:
 async def open_blank(
     open_window: OpenWindow, pattern: re.Pattern[str], losses: Losses, context: BrowserContext | None = None
 ) -> Window:
-    """Open a window that loses matching requests. Its clock stands still until the test moves it.
+    """Open a window that loses matching requests.
 
-    A long step makes the push time out, because the server had no real time to answer.
+    Its clock stands still until the test moves it. A long step makes the push time out, because the server had no real
+    time to answer.
     """
     window = await open_window("about:blank", context=context)
     window.accepted += [FAILED, UNREACHABLE]

@@ -23,7 +23,10 @@ REFUSED = "503"
 
 
 class FullServer:
-    """A server that refuses all requests until there is `room`, and records their first lines."""
+    """A server that refuses all requests until there is `room`.
+
+    It records their first lines.
+    """
 
     def __init__(self, folder: Path, retry_after: int) -> None:
         app = create_app(load({}, {}, folder))

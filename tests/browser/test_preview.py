@@ -1,4 +1,4 @@
-"""The live view on the page: marked as such, and running only while the page is visible."""
+"""The live view on the page: its mark, and that it stops when hidden."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ class View(Protocol):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """`await view("main", "porch")`: a service whose cameras are under the test's control."""
+    """Return `view("main", "porch")`: a service whose cameras we control."""
     async with contextlib.AsyncExitStack() as stack:
 
         def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
@@ -88,7 +88,7 @@ async def start_live_view(window: Window, camera: HandCamera, colour: str = "red
 
 
 async def hide(window: Window, hidden: bool) -> None:
-    """Simulate that the window was hidden or shown: a headless one is always visible."""
+    """Simulate hiding or showing the window: a headless one is always visible."""
     await window.read(
         """(hidden) => {
             Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });

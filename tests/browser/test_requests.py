@@ -1,4 +1,4 @@
-"""The number of files that a page loads, first and again with a filled cache."""
+"""The number of files that a page loads, without and with a cache."""
 
 import re
 from typing import Any
@@ -17,7 +17,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class Traffic:
-    """The requests of a page that reach the server, from Chromium's network log."""
+    """The requests of a page that reach the server.
+
+    They are read from Chromium's network log.
+    """
 
     def __init__(self) -> None:
         self._paths: dict[str, str] = {}
@@ -48,7 +51,10 @@ class Traffic:
 
 
 async def visit(open_window: OpenWindow, url: str, context: BrowserContext | None = None) -> tuple[Window, Traffic]:
-    """Open a page, by default in a browser without a cache, and wait until its files are loaded."""
+    """Open a page, and wait until its files are loaded.
+
+    By default, the browser has no cache.
+    """
     window, traffic = await open_window("about:blank", context=context), Traffic()
     await traffic.watch(window.page)
     await window.page.goto(url, wait_until="networkidle")

@@ -34,7 +34,7 @@ class View(Protocol):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """`await view("main", "porch")`: a service with these cameras, under the test's control."""
+    """Return `view("main", "porch")`: a service whose cameras we control."""
     async with contextlib.AsyncExitStack() as stack:
         yield lambda *names: stack.enter_async_context(run_preview_service(tmp_path, *names, dead_time=0.0))
 

@@ -44,7 +44,7 @@ async def create_link(dialog: Locator, time: str = "a week") -> str:
 
 
 async def open_photo(serve: Serve, open_window: OpenWindow, **options: Any) -> tuple[ServerProcess, str, Window]:
-    """Return a server, the id of its one photo, and a window with the photo's page."""
+    """Return a server, the id of its photo, and a window with its page."""
     server = serve("--dead-time", "0")
     photo = await take_photo(server.url)
     window = await open_window(f"{server.url.rstrip('/')}{photo['page']}", **options)
@@ -52,7 +52,7 @@ async def open_photo(serve: Serve, open_window: OpenWindow, **options: Any) -> t
 
 
 async def check_fits(window: Window, part: Locator) -> None:
-    """Check that a part is inside the window, and that its buttons are large enough to touch."""
+    """Check that a part is inside the window, with large enough buttons."""
     width = await window.read("() => innerWidth")
     assert await window.read("() => document.documentElement.scrollWidth") <= width
     box = await part.bounding_box()

@@ -58,7 +58,10 @@ class Reducer:
         self.window = window
 
     async def run(self, *steps: dict[str, Any], times: dict[int, int] | None = None) -> dict[str, Any]:
-        """Return the state after these steps, each at CLOCK plus `times` (ms, by the step's index)."""
+        """Return the state after these steps.
+
+        Each is at CLOCK plus `times` (ms, by the step's index).
+        """
         timed = [[CLOCK + (times or {}).get(place, 0), step] for place, step in enumerate(steps)]
         state: dict[str, Any] = await self.window.read(RUN, json.loads(json.dumps(timed)))
         return state

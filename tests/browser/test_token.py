@@ -197,7 +197,7 @@ async def test_server_without_logins_ignores_a_token(serve: Serve, open_window: 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def listener() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """Another site that allows all origins, and the headers of the requests to it."""
+    """Another site that allows all origins, and the headers that it received."""
     received: list[dict[str, Any]] = []
 
     async def record(request: web.Request) -> web.Response:

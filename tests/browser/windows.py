@@ -77,7 +77,10 @@ class Window:
         await expect(self.part("badge")).to_have_attribute("data-connection", "live")
 
     async def wait_for_photo(self, snapshot: str | None = None, *, other_than: str | None = None) -> str:
-        """Wait until only this photo (or any, or any other) is drawn in the frame. Return its id."""
+        """Wait until only this photo (or any, or any other) is drawn in the frame.
+
+        Return its id.
+        """
         wanted = f'[data-snapshot="{snapshot}"]' if snapshot else "[data-snapshot]"
         if other_than:
             wanted += f':not([data-snapshot="{other_than}"])'
@@ -91,7 +94,10 @@ class Window:
         return await self.page.evaluate(expression, argument)
 
     async def read_size(self) -> tuple[int, int]:
-        """Return the size in pixels of the file that is shown. `srcset` changes what the element reports."""
+        """Return the size in pixels of the file that is shown.
+
+        `srcset` changes what the element reports.
+        """
         size = await self.read(
             """async () => {
                 const image = new Image();
@@ -108,7 +114,7 @@ class Window:
         return next((cookie.get("value") for cookie in cookies if cookie.get("name") == "dog_snapshot"), None)
 
     async def record_speech(self) -> None:
-        """Record all sentences of the live region from now on, for `wait_for_speech`."""
+        """Record the live region's sentences from now on, for `wait_for_speech`."""
         await self.page.expose_function("addSentence", self._add_sentence)
         await self.read(
             """() => {
@@ -123,7 +129,10 @@ class Window:
             self._new_sentence.notify_all()
 
     async def wait_for_speech(self, pattern: str) -> list[str]:
-        """Wait for a sentence of the live region that matches. Return all sentences."""
+        """Wait for a sentence of the live region that matches.
+
+        Return all sentences.
+        """
         async with asyncio.timeout(30), self._new_sentence:
             await self._new_sentence.wait_for(lambda: any(re.search(pattern, sentence) for sentence in self._sentences))
         return self._sentences

@@ -1,4 +1,7 @@
-"""camera_access.sh: the program that it chooses, and its arguments. All programs are fake."""
+"""camera_access.sh: the program that it chooses, and its arguments.
+
+All programs are fake.
+"""
 
 import os
 import shutil
@@ -23,7 +26,7 @@ printf '\\377\\330 an image \\377\\331' >"$image"
 
 
 class Computer:
-    """A fake computer: a folder with all its programs, and the path of the image to create."""
+    """A fake computer: a folder with all its programs, and the image's path."""
 
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "bin"
@@ -130,7 +133,10 @@ def test_the_suffix_of_the_path_selects_the_image_type(computer: Computer, name:
 
 
 def test_a_percent_sign_in_the_folder_is_not_expanded(computer: Computer) -> None:
-    """fswebcam and rpicam-still expand patterns, so they get only the file name and run in its folder."""
+    """fswebcam and rpicam-still expand patterns.
+
+    They get only the file name, and run in its folder.
+    """
     computer.image = computer.image.parent.with_name("100%d %H") / "capture.jpg"
     computer.image.parent.mkdir()
     computer.install("fswebcam")
@@ -184,7 +190,7 @@ def test_without_a_camera_the_error_names_the_device_files(computer: Computer) -
     computer.device = ""
     done = computer.run()
     assert done.returncode == 69
-    assert done.stderr == "There is no camera: no /dev/video* gives pictures. Connect one, or set CAMERA_DEVICE.\n"
+    assert done.stderr == "There is no camera: no /dev/video* captures images. Connect one, or set CAMERA_DEVICE.\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")

@@ -1,4 +1,4 @@
-"""URLs of network cameras: their parts, and that their secrets are never shown."""
+"""URLs of network cameras: their parts, and redaction of their secrets."""
 
 import socket
 from urllib.parse import quote

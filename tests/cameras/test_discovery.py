@@ -13,7 +13,10 @@ PIP = f"{shlex.quote(sys.executable)} -m pip install"
 
 
 def check(tmp_path: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Run `dog check`. Return its exit status and its lines; standard error must be empty."""
+    """Run `dog check`.
+
+    Return its exit status and its lines; standard error must be empty.
+    """
     ended = run_dog("check", *arguments, cwd=tmp_path, timeout=60)
     assert ended.stderr == ""
     return ended.returncode, ended.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Freshness: the computed start of an exposure is never later than the true one, on any network."""
+"""Freshness: the computed start of an exposure is never too late."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""HTTP cameras: streams of JPEGs and single images, from a camera in another process."""
+"""HTTP cameras: streams of JPEGs and single images.
+
+The camera is another process.
+"""
 
 import contextlib
 import itertools

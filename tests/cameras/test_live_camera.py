@@ -1,4 +1,4 @@
-"""LiveCamera: the frame of a capture, the loss of a camera, and the preview.
+"""LiveCamera: the frame of a capture, a lost camera, and the preview.
 
 The test controls the source: it adds each frame, with the start of its exposure.
 """
@@ -52,7 +52,10 @@ class ManualFrame:
 
 
 class ManualSource:
-    """A source of the `frames` that the test adds: frames, errors to raise, or events to wait for."""
+    """A source of the `frames` that the test adds.
+
+    They are frames, errors to raise, or events to wait for.
+    """
 
     streams = True
     settles = False

@@ -1,4 +1,4 @@
-"""Network cameras with LiveCamera: captures, the loss of a camera during one, and its return."""
+"""Network cameras with LiveCamera: captures, a lost camera, its return."""
 
 import asyncio
 import json
@@ -31,7 +31,10 @@ SECRET = "s%40cr%2Fet%3A1"
 
 
 class Kind:
-    """A kind of network camera: its program, its URL, and a function to read an image's time."""
+    """A kind of network camera: its program, its URL, and its clock.
+
+    The clock is a function that reads an image's time.
+    """
 
     def __init__(
         self, program: Callable[[], SourceProcess], address: str, source: type[HttpSource | RtspSource], stamp: Any

@@ -1,4 +1,4 @@
-"""Password file of a camera: read at the start and at each opening, and never shown."""
+"""Password file of a camera: read at each opening, and never shown."""
 
 import os
 import socket

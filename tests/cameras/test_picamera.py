@@ -1,4 +1,7 @@
-"""The Raspberry Pi driver, with a stand-in for Picamera2. It has not run on a Pi yet."""
+"""The Raspberry Pi driver, with a stand-in for Picamera2.
+
+It has not run on a Pi yet.
+"""
 
 import asyncio
 import gc
@@ -445,7 +448,10 @@ class Live(LiveCamera):
 
 
 async def expose_frame(sensor: Sensor, *colour: int, age: float | None = None) -> dict[str, Any]:
-    """Expose a frame once the previous one is read. Its exposure started `age` seconds ago, or just now."""
+    """Expose a frame once the previous one is read.
+
+    Its exposure started `age` seconds ago, or just now.
+    """
     await until(lambda: sensor.has_job)
     return sensor.expose(colour or GREY, exposure_start=None if age is None else time.monotonic() - age, lasts=0.0001)  # type: ignore[arg-type]
 

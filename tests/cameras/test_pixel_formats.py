@@ -1,4 +1,7 @@
-"""Pixel formats: raw frames, which ffmpeg's scaler makes here, are encoded as the original image."""
+"""Pixel formats: raw frames are encoded as the original image.
+
+ffmpeg's scaler makes the raw frames.
+"""
 
 import io
 
@@ -50,7 +53,7 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.fixture(scope="module")
 def shown() -> Image.Image:
-    """Return the original image: all colours, and black and white in two corners."""
+    """Return the original image: all colours, with black and white corners."""
     picture = draw(WIDTH, HEIGHT, seed=3)
     picture.paste("black", (0, 0, 64, 64))
     picture.paste("white", (256, 176, 320, 240))

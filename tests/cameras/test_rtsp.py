@@ -1,4 +1,4 @@
-"""RTSP cameras: streams of GStreamer's server in another process, and their decoding."""
+"""RTSP cameras: decoding of streams from GStreamer's server."""
 
 import contextlib
 import gc
@@ -78,7 +78,7 @@ def watch() -> Iterator[Watch]:
 
 
 def read_fresh(source: RtspSource, pressed: float) -> Frame:
-    """Return the first decodable frame whose exposure starts after the request."""
+    """Return the first decodable frame exposed after the request."""
     while True:
         frame = source.read(FRAME_TIMEOUT)
         if frame.exposure_start >= pressed:
@@ -182,7 +182,10 @@ def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> Non
 def encode_video(
     *, count: int = 40, gop: int = 20, between: int = 0, size: tuple[int, int] = (320, 240), full: bool = False
 ) -> "tuple[list[Packet[Any]], bytes | None]":
-    """Encode H.264 of grey images on red, each brighter by 5, with `between` B-frames in a row."""
+    """Encode H.264 of grey images on red, each brighter by 5.
+
+    There are `between` B-frames in a row.
+    """
     import av
     from av.video.frame import VideoFrame
 

@@ -52,7 +52,7 @@ def jpeg(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def make(tmp_path: Path, folder: Path) -> AsyncIterator[Make]:
-    """Return `make("cp x $1", timeout=1)`, which makes a camera of a shell script with these lines."""
+    """Return `make("cp x $1", timeout=1)`: a camera of a shell script."""
     cameras: list[ScriptCamera] = []
 
     def make_camera(
@@ -98,7 +98,10 @@ def is_gone(pid: int) -> bool:
 
 
 def read_line(fifo: Path) -> str:
-    """Read a line that a script writes to a FIFO. Opened both ways, it needs no writer and has no end of file."""
+    """Read a line that a script writes to a FIFO.
+
+    Opened both ways, it needs no writer and has no end of file.
+    """
     descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     try:
         line = b""
@@ -111,7 +114,7 @@ def read_line(fifo: Path) -> str:
 
 
 async def read_pids(fifo: Path) -> list[int]:
-    """Read the process ids that the script writes to the FIFO when it has started them."""
+    """Read the process ids that the script writes to the FIFO."""
     return [int(word) for word in (await asyncio.to_thread(read_line, fifo)).split()]
 
 
@@ -405,7 +408,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_with_its_grandchild(
 async def test_a_child_that_outlives_the_program_blocks_nothing_and_is_killed(
     make: Make, jpeg: Path, tmp_path: Path
 ) -> None:
-    """The child holds both pipes, ignores SIGTERM and continues to write into the image."""
+    """The child holds both pipes, ignores SIGTERM and writes into the image."""
     fifo = make_fifo(tmp_path / "started")
     lines = f'cp "{jpeg}" "$1"; (trap "" TERM; while :; do echo; done >>"$1") & echo $! >"{fifo}"'
     capture = asyncio.ensure_future(make(lines).capture())

@@ -29,7 +29,7 @@ def take(card: TestCard) -> Image.Image:
 
 
 def changed(one: Image.Image, other: Image.Image) -> tuple[int, int, int, int] | None:
-    """Return the bounding box of all differences that compression does not explain."""
+    """Return the bounding box of all differences not due to compression."""
     return ImageChops.difference(one, other).convert("L").point(lambda v: 255 if v > 24 else 0).getbbox()
 
 
@@ -105,7 +105,10 @@ def test_the_colour_bars_have_their_colours_and_the_greys_rise_evenly() -> None:
 
 
 def test_the_gratings_have_their_stated_widths() -> None:
-    """Count lines in the left column, away from the circle's edge, by their falling edges."""
+    """Count lines in the left column, by their falling edges.
+
+    The column is away from the circle's edge.
+    """
     card = TestCard(image_type="png")
     image = take(card).convert("L")
     for row, pair in enumerate((8, 6, 4)):

@@ -15,7 +15,10 @@ from tests.support.running import until
 
 
 class Recorder(Availability):
-    """An Availability that records its notifications and pauses. A pause ends when the device appears."""
+    """An Availability that records its notifications and pauses.
+
+    A pause ends when the device appears.
+    """
 
     def __init__(self, camera: HandCamera) -> None:
         self.camera = camera

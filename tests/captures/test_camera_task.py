@@ -138,7 +138,7 @@ async def test_an_exception_of_a_driver_fails_the_capture(make: Make, caplog: py
 
 
 async def test_a_failed_capture_keeps_its_message_but_no_frames(make: Make) -> None:
-    """Its stack frames refer to the refused image, and 256 of them would fill the memory."""
+    """Its stack frames refer to the image: 256 of them would fill the memory."""
     parts = await make()
     parts.camera.results.append(b"no picture" * 1000)
     with pytest.raises(BadImage):
@@ -256,7 +256,7 @@ async def test_a_camera_lost_while_its_image_is_saved_stays_offline(
     assert parts.task.status().state == "offline"
 
 
-async def test_an_exception_that_ends_the_task_is_logged_and_the_camera_is_closed_at_the_stop(
+async def test_an_exception_that_ends_the_task_is_logged_and_the_stop_closes_the_camera(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = await make()

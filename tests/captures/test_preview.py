@@ -1,4 +1,4 @@
-"""The live view of a camera: the newest frame for each watcher, and no frames without one."""
+"""The live view of a camera: the newest frame for each watcher."""
 
 import asyncio
 import email
@@ -13,7 +13,10 @@ from tests.support.pictures import make_picture
 
 
 class ShownCamera:
-    """A live view. `shown` records each call of `set_preview`: True with a function, else False."""
+    """A live view.
+
+    `shown` records each call of `set_preview`: True with a function, else False.
+    """
 
     has_preview = True
 

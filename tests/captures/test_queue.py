@@ -70,7 +70,7 @@ def test_a_request_with_max_age_0_within_the_dead_time_is_queued_with_its_wait()
     assert queue.begin(11).capture == decision.capture
 
 
-def test_a_request_during_an_exposure_joins_it_within_the_dead_time_and_is_queued_later() -> None:
+def test_a_request_during_an_exposure_joins_it_in_the_dead_time_else_is_queued() -> None:
     queue = make_queue()
     queue.request(10)
     queue.begin(10)
@@ -163,7 +163,7 @@ class CaptureRequest:
 
 
 class Histories(RuleBasedStateMachine):
-    """Requests, starts and ends of captures in any order, checked against the rules of docs/protocol.md."""
+    """Captures in any order, checked against the rules of docs/protocol.md."""
 
     def __init__(self) -> None:
         super().__init__()

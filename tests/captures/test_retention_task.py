@@ -1,4 +1,4 @@
-"""Retention and the gallery: deletion, pins, lists of photos, and requests for the next photo."""
+"""Retention and the gallery: deletion, pins, lists, the next photo."""
 
 import asyncio
 import datetime as dt
@@ -79,7 +79,7 @@ async def test_a_deletion_is_published_and_the_previous_photo_is_the_latest_agai
 
 
 async def test_a_removal_is_published_after_its_photo(run: Run) -> None:
-    """Retention may remove it, for another camera's photo, before it was published."""
+    """Retention may remove it, for another camera's photo, before that."""
     running = await run(dead_time=0.0)
     running.camera.held = True
     async with running.watch() as viewer:

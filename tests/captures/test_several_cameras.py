@@ -1,4 +1,4 @@
-"""Several cameras in one service, by name: a broken camera does not delay another."""
+"""Several cameras in one service: a broken one does not delay another."""
 
 import json
 import urllib.error

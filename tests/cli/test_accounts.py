@@ -339,7 +339,7 @@ def test_damaged_accounts_are_one_line_and_are_not_changed(
     assert path.read_bytes() == b"no database " * 1000
 
 
-def test_commands_create_accounts_before_the_first_start_and_change_them_while_a_server_runs(
+def test_commands_create_accounts_before_a_start_and_change_them_during_a_run(
     tmp_path: Path, password_file: str, path: Path, serve: Serve
 ) -> None:
     add = ("user", "add", "{}", "--role", "view", "--password-file", password_file)

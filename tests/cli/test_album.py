@@ -101,7 +101,7 @@ class BlockingStore:
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            bufsize=0,  # what a test has not read is still there for `communicate`
+            bufsize=0,  # unread output is still available to `communicate`
             **options,
         )
 
@@ -387,7 +387,7 @@ def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: Bloc
     assert written.read(names[0]) == urllib.request.urlopen(server.url + first["url"]).read()
     assert {name: written.read(name) for name in album.in_archive()} == album.in_archive()
     assert server.stop() == 0
-    assert later["snapshot"] not in str(written.namelist())  # it came when the export had begun
+    assert later["snapshot"] not in str(written.namelist())  # taken after the start of the export
     ended = album.run("verify")
     assert (ended.stdout.split(":")[1], ended.returncode) == (" no problems\n", 0)
     assert ended.stdout.startswith("10 photos, ")

@@ -79,7 +79,7 @@ def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str) -> None
     assert (ended.stderr, ended.stdout, ended.returncode) == (f"dog: {line}\n", "", 2)
 
 
-# ---- what ends the start
+# ---- errors at the start
 
 
 @pytest.mark.parametrize("source", ["flag", "variable", "file"])
@@ -198,7 +198,7 @@ def test_an_unknown_option_or_command_is_one_line(arguments: list[str], named: s
     assert re.fullmatch(rf"dog: [^\n]*{named}[^\n]* See dog( serve)? --help\.\n", ended.stderr)
 
 
-# ---- what it says of itself
+# ---- help and version
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--help", COMMON_SETTINGS), ("--help-all", ALL_SETTINGS)])

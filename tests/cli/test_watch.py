@@ -172,7 +172,7 @@ def test_watch_does_not_repeat_a_photo_whose_file_was_written_before_the_kill(
     taken.append(press(server))
     watcher.wait_for(taken[2])
     watcher.end()
-    # as if it had been killed behind the file and before the place
+    # as after a kill between the file and the state file
     place = json.loads((kept / STATE_FILE).read_text())
     epoch, _, seq = place["cursor"].partition("-")
     ready_before = f"{epoch}-{int(seq) - (2 if place['had'][-1] == taken[2] else 0)}"
@@ -199,7 +199,7 @@ def test_watch_does_not_repeat_a_caught_up_photo_whose_event_follows(
     watcher.wait_for(f"had {taken[0]}")
     watcher.end()
     state = tmp_path / "kept" / STATE_FILE
-    place = json.loads(state.read_text()) | {"had": taken}  # as if it was killed behind the catching up: it came
+    place = json.loads(state.read_text()) | {"had": taken}  # as after a kill once it had caught up
     epoch = place["cursor"].partition("-")[0]  # between the hello, whose cursor is kept, and the list
     state.write_text(json.dumps(place | {"cursor": f"{epoch}-0"}))
     again = watch(*arguments)
@@ -223,7 +223,7 @@ def test_watch_reports_and_skips_a_photo_that_was_deleted(serve: Serve, watch: W
     again.wait_for(f"Photo {gone} was deleted before it was downloaded")
     again.wait_for(last)
     assert_kept(tmp_path / "kept", server, [first, last])
-    delete(server, first)  # and from now on, what is kept here stays
+    delete(server, first)  # from now on, files here are kept
     again.wait_for(f"photos removed by a user: {first}")
     assert list((tmp_path / "kept").glob(f"*_{first}.jpg"))
 

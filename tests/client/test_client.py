@@ -1,4 +1,4 @@
-"""The client library, with the real server behind a proxy, and with stand-ins for other servers."""
+"""The client library, with the real server and with stand-ins."""
 
 import asyncio
 import datetime as dt
@@ -48,7 +48,10 @@ EventT = TypeVar("EventT", bound=PushEvent)
 
 
 async def read_until(events: AsyncIterator[PushEvent], kind: type[EventT]) -> tuple[EventT, list[PushEvent]]:
-    """Return the next event of this kind, and the events before it except counts of viewers."""
+    """Return the next event of this kind, and the events before it.
+
+    Counts of viewers are left out.
+    """
     before: list[PushEvent] = []
     async for event in events:
         if isinstance(event, kind):
@@ -327,7 +330,7 @@ StandIn = Callable[..., Any]
 
 @pytest.fixture
 async def stand_in() -> AsyncIterator[StandIn]:
-    """Start a server whose handler gets every request: `url = await stand_in(handler)`."""
+    """Start a server with one handler: `url = await stand_in(handler)`."""
     runners = []
 
     async def start(handler: Callable[[web.Request], Any]) -> str:

@@ -23,7 +23,10 @@ PYTHON = [example.text for example in EXAMPLES if example.language == "python"]
 
 
 def normalize(line: str) -> str:
-    """Replace the variable parts of a line of output: times, numbers, ids and the width of columns."""
+    """Replace the variable parts of a line of output.
+
+    They are times, numbers, ids and the width of columns.
+    """
     line = line.replace(SERVER, "SERVER")
     line = re.sub(r"\b127\.0\.0\.1:\d+", "SERVER", line)
     line = re.sub(r"(?<![a-z2-7])[a-z2-7]{24}(?![a-z2-7])", "ID", line)

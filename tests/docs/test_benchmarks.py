@@ -186,7 +186,7 @@ def test_figure_without_a_compiler_is_skipped_and_names_it(tmp_path: Path, monke
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Return one Bench for all tests, so that the C programs are compiled once."""
+    """Return one Bench for all tests, so that C programs are compiled once."""
     return Bench(tmp_path_factory.mktemp("bench"), 20)
 
 

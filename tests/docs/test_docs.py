@@ -52,7 +52,10 @@ def messages_by_tag() -> dict[str, type[messages.Message]]:
 
 
 def read_rows(text: str) -> dict[str, set[str]]:
-    """Return the fields by type from all table rows `| `type` | `field`, `field` | ... |`."""
+    """Return the fields by type, from all table rows of messages.
+
+    A row is `| `type` | `field`, `field` | ... |`.
+    """
     rows = re.findall(r"^\| `([a-z]+)` \| ((?:`\w+`(?:, )?)*) ?\|", text, re.MULTILINE)
     return {kind: set(re.findall(r"\w+", fields)) for kind, fields in rows}
 
@@ -162,7 +165,10 @@ def test_readme_and_contributing_name_only_existing_make_targets() -> None:
 
 
 def read_messages() -> set[str]:
-    """Return all strings in the service's code, and the texts between the values of f-strings."""
+    """Return all strings in the service's code.
+
+    Of f-strings, return the texts between the values.
+    """
     trees = (ast.parse(path.read_text()) for path in (ROOT / "dog").rglob("*.py"))
     return {
         node.value

@@ -1,4 +1,4 @@
-"""Every example in the docs, run by a test: RUNNERS has the runner of each.
+"""Every example in the docs, run by a test (RUNNERS).
 
 An example that is not in RUNNERS fails. Nothing leaves this machine: network cameras are replaced by the tests' own,
 and no webcam is plugged in.
@@ -111,7 +111,10 @@ def press(server: ServerProcess) -> dict[str, Any]:
 
 
 def require_login(example: Example, place: ExampleFolder) -> None:
-    """Check that only the link that the server prints logs in. The docs show it as `...`."""
+    """Check that only the link that the server prints logs in.
+
+    The docs show it as `...`.
+    """
     server = place.start(example.text)
     with pytest.raises(urllib.error.HTTPError, match="401"):
         press(server)
@@ -137,7 +140,10 @@ def serve_https(example: Example, place: ExampleFolder) -> None:
 
 
 def install_with_pip(example: Example, place: ExampleFolder) -> None:
-    """Run the commands in a checkout with the wheel. pip downloads dependencies."""
+    """Run the commands in a checkout with the wheel.
+
+    pip downloads dependencies.
+    """
     checkout = copy_checkout(place.folder / "checkout")
     if "dist/" in example.text:
         building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
@@ -177,7 +183,10 @@ def find_no_camera(example: Example, place: ExampleFolder) -> None:
 
 
 def expand_make(example: Example, place: ExampleFolder) -> Example:
-    """Return the last command that make would run, without flags of an outer make."""
+    """Return the last command that make would run.
+
+    Flags of an outer make are removed.
+    """
     make = "env -u MAKEFLAGS -u ARGS make --no-print-directory --dry-run"
     planned = place.run(example.text.replace("make", make, 1), cwd=ROOT)
     assert planned.returncode == 0, planned.stderr
@@ -189,7 +198,7 @@ def with_make(run: Callable[[Example, ExampleFolder], None]) -> Callable[[Exampl
 
 
 def from_checkout(run: Callable[[Example, ExampleFolder], None]) -> Callable[[Example, ExampleFolder], None]:
-    """Run a command of README without `.venv/bin/`, where `make run` installs it."""
+    """Run a command of README without the prefix `.venv/bin/`."""
     return lambda example, place: run(replace(example, text=example.text.removeprefix(".venv/bin/")), place)
 
 
@@ -290,7 +299,7 @@ def test_each_curl_command_prints_its_error_leaves_no_file_and_has_a_time_limit(
 
 
 def read_settings(example: Example, place: ExampleFolder) -> None:
-    """Check that every line is a setting that is used, and every table a camera."""
+    """Check that each line is a setting in use, and each table a camera."""
     (place.folder / "dog.toml").write_text(example.text)
     settings = load({}, {}, place.folder)
     written = tomllib.loads(example.text)
@@ -356,7 +365,7 @@ def check_folder(example: Example, place: ExampleFolder) -> None:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Another test runs these examples; if `blocks` is given, exactly that many."""
+    """Examples that another test runs: exactly `blocks`, if that is given."""
 
     test: str
     blocks: int | None = None

@@ -1,4 +1,4 @@
-"""Plain English in the docs: the rules that a program can check, on the pages that follow them.
+"""Plain English in the docs: the rules that a program can check.
 
 To add a page, rewrite it, append its name to PAGES, and run this test. Examples are not checked. In tables and in
 headings, long sentences are allowed.
@@ -42,9 +42,9 @@ FORBIDDEN = {
 
 
 def read_sentences(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each sentence of a Markdown page, and True if it is prose (not in a table or a heading).
+    """Yield each sentence of a page, and True if it is prose.
 
-    Code is one word, a link is its text, and comments are skipped.
+    Tables and headings are not prose. Code is one word, a link is its text, and comments are skipped.
     """
     text = re.sub(r"<!--.*?-->\n?", "", text)
     text = re.sub(r"`[^`]+`", "`code`", strip_examples(text))

@@ -74,7 +74,7 @@ def wait_until(happened: Callable[[], bool], script: Script) -> None:
 
 
 class HeldCamera:
-    """A camera program that waits until the test lets it fail or write a photo."""
+    """A camera program that waits until the test lets it fail or succeed."""
 
     def __init__(self, folder: Path) -> None:
         self._began, self._command, self._photo = (folder / name for name in ("began", "command", "held.jpg"))
@@ -116,7 +116,7 @@ def test_script_takes_a_photo_with_the_command_in_its_first_line(serve: Serve, h
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        (("--camera", "faulty:cut", "--capture-timeout", "1"), "The (frame|picture) is cut off"),
+        (("--camera", "faulty:cut", "--capture-timeout", "1"), "The (frame|image) is cut off"),
         (("--camera", "faulty:slow=30", "--capture-timeout", "0.5"), "The camera "),
         (("--camera", "faulty:busy"), "Another program uses the camera"),
         (("--camera", "faulty:dies"), "The camera (was unplugged|is not there)"),

@@ -1,7 +1,7 @@
-"""JPEG damage: damaged JPEGs are refused, and undamaged ones with notes or padding accepted.
+"""JPEG damage: damaged JPEGs are refused, and unusual ones accepted.
 
-The kinds of JPEG and of damage are in tests/support/damages.py. How much damage is found in all is counted by
-tests/load/test_damage.py.
+Those may have notes or padding. The kinds of JPEG and of damage are in tests/support/damages.py. How much damage is
+found in all is counted by tests/load/test_damage.py.
 """
 
 import base64
@@ -162,7 +162,10 @@ def test_a_component_without_a_scan_is_cut_off() -> None:
 
 
 def test_an_arithmetic_jpeg_without_its_end_marker_is_refused() -> None:
-    """The JPEG is draw(24, 18) in grey, by libjpeg-turbo's `jpegtran -arithmetic`: Pillow can't make one."""
+    """The JPEG is draw(24, 18) in grey, by `jpegtran -arithmetic`.
+
+    Pillow can't make one.
+    """
     data = base64.b64decode(ARITHMETIC)
     assert inspect(add_missing_end(data)).width == 24
     for size in len(data) - 2, len(data) - 20:
@@ -248,7 +251,10 @@ def test_too_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.Monke
 
 
 def test_intervals_with_a_large_header_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each interval is decoded with a copy of the header: 4096 with 1 MiB of tables took 8 s."""
+    """Each one is decoded with a copy of the header.
+
+    4096 with 1 MiB of tables took 8 s.
+    """
     data = pad_restarts(encode(draw_detailed(32_768, 8, mode="L"), restart_marker_blocks=1), b"\0" * 12)
     table = data[(begin := data.index(b"\xff\xdb") + 4) : begin + 65]
     tables = b"\xff\xdb" + struct.pack(">H", 2 + 1000 * len(table)) + 1000 * table
@@ -346,7 +352,10 @@ def test_a_script_with_a_damaged_image_fails_with_the_reason(serve: Serve, tmp_p
 
 @contextlib.contextmanager
 def stream(make_frame: Callable[[int], bytes]) -> Iterator[str]:
-    """Run an HTTP camera with 20 frames a second. A comment makes each differ from the previous one."""
+    """Run an HTTP camera with 20 frames a second.
+
+    A comment makes each differ from the previous one.
+    """
     ended = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -382,7 +391,10 @@ def test_damaged_frames_of_a_streaming_camera_are_skipped(serve: Serve) -> None:
     damaged = [drop(1024)(frame, random.Random(seed)) for seed, frame in enumerate(frames)]
 
     def make_frame(number: int) -> bytes:
-        """Return an undamaged frame at random, one in four, so that captures don't get in step with them."""
+        """Return an undamaged frame at random, one in four.
+
+        So captures don't get in step with them.
+        """
         return (frames if random.Random(number).random() < 0.25 else damaged)[number % 8]
 
     with stream(make_frame) as url:

@@ -1,4 +1,4 @@
-"""EXIF written into JPEGs: exiftool reads it back, and every byte of the image is unchanged."""
+"""EXIF in JPEGs: exiftool reads it, and the image is unchanged."""
 
 import datetime as dt
 import io
@@ -54,7 +54,10 @@ EXIF = b"Exif\0\0"
 
 
 def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and bytes of each segment before the tables and the frame header, then the rest as marker 0."""
+    """Yield marker and bytes of each segment before the image data.
+
+    The rest has marker 0.
+    """
     position = 2
     while 0xE0 <= jpeg[position + 1] <= 0xFE:
         end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4])
@@ -89,7 +92,7 @@ def without_jfif() -> bytes:
 
 
 def without_tables() -> bytes:
-    """Return a frame of a webcam's MJPEG: without Huffman tables, and with AVI1 instead of JFIF."""
+    """Return a webcam's MJPEG frame: no Huffman tables, and AVI1 for JFIF."""
     jpeg = without_jfif()
     while (begin := jpeg.find(b"\xff\xc4")) > 0:
         jpeg = jpeg[:begin] + jpeg[begin + 2 + int.from_bytes(jpeg[begin + 2 : begin + 4]) :]
@@ -144,7 +147,7 @@ def exiftool() -> str:
 
 @pytest.fixture
 def read(exiftool: str) -> Read:
-    """Return `read(jpeg)`: all of exiftool's tags, and its verdict as `ExifTool:Validate`."""
+    """Return `read(jpeg)`: exiftool's tags and its `ExifTool:Validate`."""
 
     def run(jpeg: bytes) -> dict[str, Any]:
         command = [exiftool, "-json", "-G1", "-a", "-all", "-validate", "-warning", "-"]
@@ -156,7 +159,10 @@ def read(exiftool: str) -> Read:
 
 
 def make_canon(order: str) -> bytes:
-    """Make EXIF with a maker note whose offsets are counted from the header, like Canon's."""
+    """Make EXIF with a maker note like Canon's.
+
+    Its offsets are counted from the header.
+    """
     mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
     make_at, exif_at, note_at = 38, 44, 62
     owner_at = note_at + 18
@@ -186,7 +192,10 @@ THEIRS = {
 
 @pytest.fixture(params=["<", ">"], ids=["little-endian", "big-endian"])
 def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -> bytes:
-    """Make a camera's JPEG, in either byte order: EXIF with GPS, maker note and thumbnail, followed by XMP."""
+    """Make a camera's JPEG, in either byte order.
+
+    It has EXIF with GPS, maker note and thumbnail, followed by XMP.
+    """
     jpeg, thumbnail = tmp_path / "camera.jpg", tmp_path / "thumbnail.jpg"
     jpeg.write_bytes(insert(PLAIN["baseline"], (0xE1, EXIF + make_canon(request.param))))
     thumbnail.write_bytes(encode(draw(16, 12)))
@@ -436,7 +445,7 @@ def test_only_the_first_of_two_exif_segments_is_kept(read: Read) -> None:
 
 @pytest.fixture
 def large(exiftool: str, tmp_path: Path) -> Callable[[bytes, int], bytes]:
-    """Return `large(jpeg, size)`, which enlarges the thumbnail so that the EXIF has that size."""
+    """Return `large(jpeg, size)`, which enlarges the EXIF by its thumbnail."""
 
     def fill(jpeg: bytes, size: int) -> bytes:
         file, thumbnail = tmp_path / "large.jpg", tmp_path / "large_thumbnail.jpg"

@@ -1,4 +1,4 @@
-"""Images: real files of every type, complete, cut off, changed, disguised and too large."""
+"""Images: files of every type, complete, cut, changed and too large."""
 
 import io
 import re
@@ -26,7 +26,7 @@ def make_exif(orientation: int) -> bytes:
 
 
 def with_preview(image: bytes, preview: bytes) -> bytes:
-    """Return a JPEG with a preview in its second segment, like those of cameras."""
+    """Return a JPEG with a preview in its second segment, like a camera's."""
     payload = b"preview\0" + preview
     return image[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + image[2:]
 
@@ -104,7 +104,7 @@ def test_bytes_after_the_end_are_ignored(name: str) -> None:
 
 
 def test_zeros_instead_of_the_end_are_refused() -> None:
-    """A file system may leave such a file after a power cut: the right size, but only zeros."""
+    """A power cut may leave such a file: the right size, but only zeros."""
     for name, data in WHOLE.items():
         if "WebP" not in name:
             half = len(data) // 2
@@ -212,7 +212,7 @@ def test_a_too_large_image_is_refused_before_decoding() -> None:
 
 
 def test_an_image_up_to_the_limit_is_accepted_without_a_warning() -> None:
-    """Pillow warns from 89 million pixels on, and warnings are errors in tests."""
+    """Pillow warns from 89 million pixels on, and warnings are errors here."""
     width, height = 9_500, 10_000
     assert 89_478_485 < width * height < MAX_IMAGE_PIXELS
     info = inspect(encode(Image.new("L", (width, height), 99)))
@@ -234,7 +234,7 @@ def test_the_thumbnail_fits_its_box_keeps_its_shape_and_is_not_enlarged(
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_a_turned_image_is_measured_and_shown_upright(kind: str, orientation: int) -> None:
-    """The upright image is red at the top left, green at the top right, and blue below."""
+    """Upright, it is red at the top left, green at the top right, blue below."""
     upright = Image.new("RGB", (800, 400), "blue")
     ImageDraw.Draw(upright).rectangle((0, 0, 399, 199), "red")
     ImageDraw.Draw(upright).rectangle((400, 0, 799, 199), "lime")

@@ -1,1 +1,4 @@
-"""Tests under load and after crashes, on real processes: short in `make test`, long in `make test-load`."""
+"""Tests under load and after crashes, with a short and a long form.
+
+`make test` runs the short form, and `make test-load` the long one.
+"""

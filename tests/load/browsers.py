@@ -1,4 +1,6 @@
-"""Many simulated browsers behind one address, in one event loop. It is a program, so that it has its own processor.
+"""Many simulated browsers behind one address, in one event loop.
+
+It is a program, so that it has its own processor.
 
     python -m tests.load.browsers URL --count 500 --from 127.0.0.8
 
@@ -41,17 +43,20 @@ HEADERS = (
 
 @dataclasses.dataclass
 class Report:
-    """The results. Times are in seconds since the browser started, or since the press."""
+    """The results.
+
+    Times are in seconds since the browser started, or since the press.
+    """
 
     lost: list[str] = dataclasses.field(default_factory=list)
     """Files that a browser did not receive, with the reason."""
     retries: int = 0
     connections: int = 0
-    """Open connections when every browser had its page."""
+    """Open connections once every browser has its page."""
     page: list[float] = dataclasses.field(default_factory=list)
     ready: list[list[float]] = dataclasses.field(default_factory=list)
     photo: list[list[float]] = dataclasses.field(default_factory=list)
-    """For each press, when each browser had the photo."""
+    """For each press, when each browser received the photo."""
 
 
 class LostFileError(Exception):
@@ -89,7 +94,10 @@ class Connection:
         return not (self.reader.at_eof() or self.reader.exception() or self.writer.is_closing())
 
     async def get(self, head: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers in lower case, and body. Raises ClosedError, or EOFError within a response."""
+        """Return status, headers in lower case, and body.
+
+        Raises ClosedError, or EOFError within a response.
+        """
         try:
             self.writer.write(head)
             await self.writer.drain()
@@ -159,7 +167,10 @@ class Browser:
         return len(self._idle) + (self._socket is not None)
 
     async def open_page(self) -> None:
-        """Load the page and all its files, and open the WebSocket. Add a lost file to the report."""
+        """Load the page and all its files, and open the WebSocket.
+
+        Add a lost file to the report.
+        """
         began = time.monotonic()
         ahead = asyncio.create_task(self._connect_ahead())
         try:
@@ -209,7 +220,10 @@ class Browser:
         raise AssertionError
 
     async def _take_connection(self) -> tuple[Connection, bool]:
-        """Return the last used connection that is open, or a new one; and True if it was idle."""
+        """Return the last used open connection, or a new one.
+
+        The second value is True if it was idle.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
@@ -218,7 +232,7 @@ class Browser:
         return await self._crowd.connect(), False
 
     async def _connect_ahead(self) -> None:
-        """Open one more connection than is needed, as Chromium does when it opens a page."""
+        """Open one more connection than is needed, as Chromium does."""
         with contextlib.suppress(OSError):
             self._idle.insert(0, await self._crowd.connect())
 
@@ -244,7 +258,7 @@ class Browser:
         await self._write(build_masked(TEXT, b'{"type":"capture","max_age":0}'))
 
     async def show_new_photo(self, number: int, pressed: asyncio.Future[float]) -> None:
-        """Wait for the `ready` of this press, then fetch its photo and its thumbnail at once."""
+        """Wait for the `ready` of this press, then fetch photo and thumbnail."""
         report = self._crowd.report
         try:
             ready = await self._read_until("ready")
@@ -293,7 +307,7 @@ class Browser:
 
 
 async def visit(crowd: Crowd, count: int, presses: int) -> Report:
-    """Open all browsers within a second, and press in one of them when all have their page.
+    """Open all browsers within a second, and press when all have their page.
 
     Each further press follows when the server has closed all idle connections.
     """

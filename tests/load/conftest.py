@@ -13,7 +13,10 @@ Progress = Callable[[str], None]
 
 @pytest.fixture
 def progress(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Progress:
-    """Print a line on the terminal in the long forms: `progress("half is done")`."""
+    """Print a line on the terminal: `progress("half is done")`.
+
+    Only the long forms do that.
+    """
 
     def print_line(line: str) -> None:
         if request.node.get_closest_marker("load"):

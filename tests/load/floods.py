@@ -1,4 +1,4 @@
-"""Floods that make the service buffer as much as possible: each kind, and one connection of it."""
+"""Floods that fill the service's buffers: each kind, and one connection."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ PIECE_BYTES = 64 * KIB
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flood:
-    """The bytes that each connection sends, with `{photo}` for the path of a large photo.
+    """Data that each connection sends.
 
-    `handshake` is sent first, and its response is read. After `start`, `repeated` is sent until `max_bytes` are sent;
-    with a `pause`, one byte at a time.
+    `{photo}` stands for the path of a large photo. `handshake` is sent first, and its response is read. After `start`,
+    `repeated` is sent until `max_bytes` are sent; with a `pause`, one byte at a time.
     """
 
     start: bytes = b""
@@ -145,7 +145,10 @@ class Attacker:
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(self, photo: str) -> None:
-        """Send everything, and read until the service closes the connection if the flood reads."""
+        """Send everything.
+
+        If the flood reads, read until the service closes the connection.
+        """
         with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             reader = await self._connect()
             if self._flood.handshake:

@@ -1,4 +1,7 @@
-"""WebSocket frames of a client (RFC 6455, section 5). Those of the server are checked strictly. No I/O."""
+"""WebSocket frames of a client (RFC 6455, section 5).
+
+Those of the server are checked strictly. No I/O.
+"""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +18,10 @@ class Frame:
 
 
 class FrameReader:
-    """Parse bytes into frames. Raises AssertionError for a frame that this server must not send."""
+    """Parse bytes into frames.
+
+    Raises AssertionError for a frame that this server must not send.
+    """
 
     def __init__(self) -> None:
         self._rest = bytearray()

@@ -1,4 +1,4 @@
-"""The health of a service while other clients misbehave: a viewer, memory and descriptors."""
+"""Health of a service under attack: a viewer, memory and descriptors."""
 
 import contextlib
 import http.client
@@ -131,7 +131,10 @@ def measure_memory(server: ServerProcess) -> int:
 
 
 class PeakMemory:
-    """The peak of a server's resident memory (VmHWM) since this object was made, and the memory at that time."""
+    """Peak of a server's memory (VmHWM) since this object was made.
+
+    It also has the memory at that time.
+    """
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -150,10 +153,10 @@ class PeakMemory:
 def undisturbed_viewer(
     server: ServerProcess, address: str = LOOPBACK, *, growth: int = 32 * 2**20
 ) -> Iterator[HealthyViewer]:
-    """Check that a viewer is not disturbed, and that memory and descriptors are the same at the end.
+    """Check that a viewer is not disturbed, and that nothing leaks.
 
-    Memory may grow by `growth` bytes: malloc keeps some, and requests are remembered. The long forms have at least
-    60,000 cases, so a leak of half a KiB per case fails.
+    Memory and descriptors are compared at the end. Memory may grow by `growth` bytes: malloc keeps some, and requests
+    are remembered. The long forms have at least 60,000 cases, so a leak of half a KiB per case fails.
     """
     with HealthyViewer.open_viewer(server, address) as viewer:
         viewer.press()

@@ -1,4 +1,7 @@
-"""Many viewers behind one address with the default settings: a classroom, or a proxy that is not trusted."""
+"""Many viewers behind one address: a classroom, or an untrusted proxy.
+
+The settings are the defaults.
+"""
 
 import asyncio
 import contextlib
@@ -34,7 +37,10 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a server with its default limits and photos of about a megabyte: `start(tls=True)`."""
+    """Start a server with default limits: `start(tls=True)`.
+
+    Its photos have about a megabyte.
+    """
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     noise = Image.effect_noise(PHOTO_SIZE, 60).convert("RGB")
     (tmp_path / "picture.jpg").write_bytes(encode(noise, quality=80))
@@ -109,7 +115,10 @@ SIZES = [
 def test_browsers_behind_one_address_load_the_page_and_a_new_photo_at_once(
     start: Start, tmp_path: Path, progress: Progress, way: str, count: int, presses: int
 ) -> None:
-    """The second photo is taken when the server has closed all idle connections: every browser has to reconnect."""
+    """Before the second photo, the server has closed all idle connections.
+
+    Every browser has to reconnect.
+    """
     arguments, tls, more = WAYS[way]
     server = start(*arguments, tls=tls)
     take_photo(server)
@@ -160,7 +169,7 @@ NEW_PHOTO = """
 
 
 class Visit:
-    """A page in a browser context with its own connections, and the problems of its requests."""
+    """A page in its own browser context, and the problems of its requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -1,4 +1,4 @@
-"""Jumps of the wall clock by an hour: order, dead time and max_age must hold."""
+"""Jumps of the wall clock by an hour: order, dead time and max_age hold."""
 
 import datetime as dt
 import itertools
@@ -24,7 +24,10 @@ TOLERANCE = dt.timedelta(minutes=10)
 
 
 class WallClock:
-    """A server's wall clock that the test sets. libfaketime reads the difference from a file each time."""
+    """A server's wall clock that the test sets.
+
+    libfaketime reads the difference from a file each time.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
@@ -62,7 +65,10 @@ def clock(tmp_path: Path) -> WallClock:
 
 
 def press(server: ServerProcess, max_age: float) -> list[dict[str, Any]]:
-    """Return the messages to a new viewer: hello, reply and, if its capture starts at once, both events."""
+    """Return the messages to a new viewer: hello and reply.
+
+    If its capture starts at once, both events follow.
+    """
     with watch(server) as viewer:
         times = [json.loads(viewer.recv(timeout=20))]
         viewer.send(json.dumps({"type": "capture", "max_age": max_age}))

@@ -1,4 +1,4 @@
-"""Detection rates of damage: hundreds of random losses in JPEGs of every kind.
+"""Detection rates of damage: random losses in JPEGs of every kind.
 
 docs/cameras.md has the figures of the long form. Not every loss can be detected: the data after it may decode to other
 blocks and end correctly.

@@ -1,4 +1,7 @@
-"""A server with few file descriptors: it refuses further clients with 503, does not disturb others, and leaks none."""
+"""A server with few descriptors answers 503, and leaks none.
+
+Other clients are not disturbed.
+"""
 
 import contextlib
 import json
@@ -46,7 +49,10 @@ def open_handshake(port: int) -> socket.socket:
 
 
 def read_status(client: socket.socket) -> int:
-    """Return the status of the handshake; 0 without a response, if too many are being refused already."""
+    """Return the status of the handshake.
+
+    It is 0 without a response, if too many are being refused already.
+    """
     with contextlib.suppress(ConnectionError):
         said = client.recv(12)
         return int(said[9:]) if said else 0

@@ -1,4 +1,7 @@
-"""A running server whose disk fills up, turns read-only, or damages the index: it reports that, and recovers."""
+"""A full or read-only disk, or a damaged index, while the server runs.
+
+The server reports it, and recovers.
+"""
 
 import asyncio
 import contextlib
@@ -88,7 +91,7 @@ def read_only(disk: Path) -> Iterator[None]:
         ("script", read_only, "storage_error"),
     ],
 )
-def test_a_full_or_read_only_disk_fails_captures_by_code_keeps_the_pages_up_and_is_used_again_later(
+def test_a_full_or_read_only_disk_fails_captures_keeps_the_pages_up_and_recovers(
     serve: Serve,
     tmp_path: Path,
     small_disk: Path,
@@ -193,7 +196,10 @@ def test_a_damaged_index_is_rebuilt_with_every_photo(
 
 
 def press_all(server: ServerProcess, photos: set[str]) -> int:
-    """Take photos, add them to `photos`, and check the list and the pages. Return how many captures failed."""
+    """Take photos, add them to `photos`, and check the list and the pages.
+
+    Return how many captures failed.
+    """
     failures = 0
     with watch(server) as viewer:
         (camera,) = json.loads(viewer.recv(timeout=20))["cameras"]
@@ -211,7 +217,10 @@ def press_all(server: ServerProcess, photos: set[str]) -> int:
 
 
 def save_many(folder: Path, count: int) -> str:
-    """Save one image under many names, with an index. Return the id of the oldest."""
+    """Save one image under many names, with an index.
+
+    Return the id of the oldest.
+    """
     whole = folder / ".dog" / "picture.jpg"
     whole.parent.mkdir(parents=True)
     whole.write_bytes(make_picture())

@@ -1,4 +1,4 @@
-"""WebSocket frames stay whole for slow readers, with messages of every kind in between."""
+"""WebSocket frames stay whole for slow readers of mixed messages."""
 
 import asyncio
 import contextlib
@@ -65,9 +65,9 @@ class Room:
 
 
 class SlowViewer:
-    """A viewer that reads in pieces of any size, pauses, and sends messages of every kind.
+    """A viewer that reads slowly and in pieces.
 
-    A quiet one requests nothing that is long, and pauses for longer.
+    It sends messages of every kind. A quiet one requests nothing that is long, and pauses for longer.
     """
 
     def __init__(self, room: Room, chance: random.Random, *, quiet: bool = False) -> None:
@@ -160,7 +160,10 @@ class SlowViewer:
 
 
 async def resume_without_reading(viewer: SlowViewer) -> int:
-    """Request replays without reading until the server disconnects. Return how often that happened."""
+    """Request replays without reading until the server disconnects.
+
+    Return how often that happened.
+    """
     published = viewer.room.published
     dropped = 0
     while not viewer.room.finished:
@@ -186,7 +189,10 @@ async def resume_without_reading(viewer: SlowViewer) -> int:
 
 
 async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], progress: Progress) -> None:
-    """Press until the viewers have received so many events, and all are done. Read everything at once."""
+    """Press until the viewers have received so many events, and all are done.
+
+    Read everything at once.
+    """
     listener = Listener(room.story)
     listener.connect(None)
     told = 0
@@ -210,7 +216,7 @@ async def press(room: Room, events: int, watching: Sequence[asyncio.Task[Any]], 
 
 
 @pytest.mark.parametrize(("viewers", "events"), SIZES)
-async def test_slow_viewers_receive_whole_frames_and_others_are_cut_off_only_within_their_last_frame(
+async def test_slow_viewers_get_whole_frames_and_others_lose_only_their_last_frame(
     serve: Serve, tmp_path: Path, viewers: int, events: int, progress: Progress
 ) -> None:
     arguments = serve_arguments(viewers, tmp_path)

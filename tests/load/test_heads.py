@@ -44,7 +44,10 @@ def large_photo() -> bytes:
 
 @pytest.fixture
 def server(tmp_path: Path, large_photo: bytes, request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """Start the service with its default limits, HTTP or HTTPS, and a camera with large photos."""
+    """Start the service with default limits and large photos.
+
+    It serves HTTP or HTTPS.
+    """
     script = write_script(tmp_path, 'cp "$PICTURE" "$1"')
     (tmp_path / "picture.jpg").write_bytes(large_photo)
     (tmp_path / "dog.toml").write_text(SETTINGS.format(script=script))
@@ -104,10 +107,10 @@ def wait_until_memory_is_released(server: ServerProcess, memory: PeakMemory) -> 
     ],
 )
 @pytest.mark.parametrize("server", ["http", "https"], indirect=True)
-async def test_a_flood_from_one_address_takes_less_than_50_mb_and_does_not_disturb_other_viewers(
+async def test_a_flood_from_one_address_takes_less_than_50_mb_and_disturbs_no_viewer(
     server: ServerProcess, name: str, count: int, progress: Progress
 ) -> None:
-    """Floods that read continue until the service has closed all of their connections."""
+    """Floods that read last until the service closes all their connections."""
     flood = FLOODS[name]
     photo = await asyncio.to_thread(take_large_photo, server, flood.where)
     with HealthyViewer.open_viewer(server, HEALTHY_ADDRESS) as viewer:

@@ -1,8 +1,8 @@
-"""Malformed messages, frames and HTTP requests, and nearly valid ones, disturb only their sender.
+"""Malformed and nearly valid input disturbs only its sender.
 
-Each case is a connection, or a message on one. A healthy viewer watches during the test, and the service must be in the
-same state afterwards. Messages come from Hypothesis. Frames and requests come from seeded generators: Hypothesis is too
-slow for a hundred thousand of them.
+It is messages, frames and HTTP requests. Each case is a connection, or a message on one. A healthy viewer watches
+during the test, and the service must be in the same state afterwards. Messages come from Hypothesis. Frames and
+requests come from seeded generators: Hypothesis is too slow for a hundred thousand of them.
 """
 
 import contextlib
@@ -80,7 +80,10 @@ class Connection:
 
 
 def read_frames(received: bytes) -> list[Frame]:
-    """Return the frames after the handshake and `hello`. All are whole, and none follows a close frame."""
+    """Return the frames after the handshake and `hello`.
+
+    All are whole, and none follows a close frame.
+    """
     head, _, rest = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 "), received
     first, *frames = FrameReader().feed(rest)
@@ -89,7 +92,10 @@ def read_frames(received: bytes) -> list[Frame]:
 
 
 def describe_answers(frames: list[Frame]) -> list[object]:
-    """Return pongs by payload, messages by type or code, and a close frame by its code. Leave out events."""
+    """Return pongs by payload, messages by type or code, closes by code.
+
+    Events are left out.
+    """
     answers: list[object] = []
     for answer in frames:
         if answer.opcode == PONG:
@@ -140,7 +146,7 @@ def expect_answer(message: str) -> list[object]:
 
 
 def converse(server: ServerProcess, sent: list[bytes]) -> None:
-    """Send each on a connection of its own, all at once, and check the answers."""
+    """Send each on its own connection, all at once, and check the answers."""
     cuts = [zlib.crc32(data) % (len(data) + 1) for data in sent]  # so many bytes are sent with the handshake
     connections = [Connection(server.port, UPGRADE + data[:cut]) for data, cut in zip(sent, cuts, strict=True)]
     heads = [connection.read() for connection in connections]
@@ -183,7 +189,10 @@ NEARLY_VALID = st.builds(lambda right, wrong: right | wrong, VALID, st.dictionar
 
 
 def write(value: object, ascii_only: bool) -> bytes:
-    """Return JSON, but with NaN, Infinity and, unless `ascii_only`, raw surrogates."""
+    """Return JSON, but with NaN and Infinity.
+
+    Unless `ascii_only`, it also has raw surrogates.
+    """
     return json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
 
 

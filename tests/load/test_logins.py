@@ -1,6 +1,7 @@
-"""Thousands of wrong passwords from many addresses: viewers are not disturbed, and the right password works.
+"""Thousands of wrong passwords disturb no viewer and block no login.
 
-In the server process, Argon2 logs its thread. The healthy viewers are anonymous, with the role `capture`.
+They come from many addresses. In the server process, Argon2 logs its thread. The healthy viewers are anonymous, with
+the role `capture`.
 """
 
 import contextlib
@@ -71,7 +72,10 @@ def log_in(server: ServerProcess, name: str, password: str, address: str) -> tup
 
 
 class Flood:
-    """Wrong logins at a fixed rate, each from another address, for existing and unknown users."""
+    """Wrong logins at a fixed rate, each from another address.
+
+    They are for existing and unknown users.
+    """
 
     def __init__(self, server: ServerProcess, names: tuple[str, ...]) -> None:
         self.answers: Counter[str] = Counter()
@@ -121,7 +125,10 @@ class Flood:
 
 
 def log_in_after_waits(server: ServerProcess, name: str) -> list[tuple[str, float]]:
-    """Log in with the right password, waiting as the server says. Return the refusals before."""
+    """Log in with the right password, waiting as the server says.
+
+    Return the refusals before.
+    """
     refusals: list[tuple[str, float]] = []
     while True:
         status, code, wait = log_in(server, name, PASSWORD, "203.0.113.9")
@@ -134,7 +141,10 @@ def log_in_after_waits(server: ServerProcess, name: str) -> list[tuple[str, floa
 
 
 def check_argon2(server: ServerProcess) -> int:
-    """Check that passwords are checked one at a time and off the event loop. Return how many."""
+    """Check that passwords are checked one at a time and off the event loop.
+
+    Return how many.
+    """
     notes = re.findall(r"^argon2 in (\S+) (\d+)$", server.stderr, re.MULTILINE)
     assert {thread.rstrip("0123456789_") for thread, _ in notes} == {"passwords"}
     assert {at_once for _, at_once in notes} == {"1"}

@@ -1,4 +1,4 @@
-"""Viewers that are disconnected at any byte resume with their cursor, and miss no event."""
+"""Viewers that are disconnected at any byte resume and miss no event."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,10 @@ MAX_BYTES_PER_CAPTURE = 200
 async def press(
     connection: Connection, captures: int, published: Published, slowest: "SlowestViewer", progress: Progress
 ) -> None:
-    """Press as a script does, send each request twice, and wait for viewers that are too far behind."""
+    """Press as a script does, and send each request twice.
+
+    Wait for viewers that are too far behind.
+    """
     listener = Listener(Story())
     listener.connect(None)
     for number in range(captures + 1):
@@ -53,7 +56,7 @@ class SlowestViewer:
         self.moved = asyncio.Event()
 
     async def wait_for(self, seq: int) -> None:
-        """Wait until every viewer has received its first hello and all events up to this."""
+        """Wait until every viewer has its first hello and all events up to this."""
         while any(listener.last < max(seq, 0) for listener in self.listeners):
             self.moved.clear()
             await self.moved.wait()

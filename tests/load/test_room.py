@@ -1,4 +1,7 @@
-"""Captures on a small disk: retention keeps its free space and pinned photos, and announces each removal."""
+"""Captures on a small disk: retention keeps free space and pinned photos.
+
+Each removal is announced.
+"""
 
 import json
 import shutil
@@ -33,7 +36,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def take_photo(viewer: ClientConnection, removed: list[str]) -> dict[str, Any]:
-    """Take a photo and return its `ready`. Append the ids of removed photos to `removed`."""
+    """Take a photo and return its `ready`.
+
+    Append the ids of removed photos to `removed`.
+    """
     viewer.send('{"type":"capture","max_age":0}')
     while True:
         message: dict[str, Any] = json.loads(viewer.recv(timeout=20))
@@ -61,7 +67,10 @@ def pin(server: ServerProcess, photo: dict[str, Any]) -> None:
 def test_retention_keeps_the_free_space_during_captures_and_keeps_pinned_photos(
     serve: Serve, disk: Path, photos: int, seconds: float
 ) -> None:
-    """Take at least so many photos in at least so many seconds: several times the size of the disk."""
+    """Take several times as many photos as the disk can hold.
+
+    The parameters are minima of photos and of seconds.
+    """
     server = serve(
         *("--snapshots", str(disk / "snapshots"), "--keep-free", str(MIN_FREE_MIB)),
         *("--dead-time", "0", "--message-rate", "1000"),

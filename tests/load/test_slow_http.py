@@ -1,4 +1,7 @@
-"""Clients with slow heads, slow bodies or slow reading take only their own places, and lose them in the end."""
+"""Slow clients take only their own places, and lose them in the end.
+
+Their heads, their bodies or their reading are slow.
+"""
 
 import contextlib
 import json
@@ -49,7 +52,7 @@ class SlowClient:
         self._try(lambda: self._socket.sendall(start))
 
     def send_or_read_some(self) -> None:
-        """Send or read a few bytes, or notice that the server has closed the connection."""
+        """Send or read a few bytes, or notice that the server has disconnected."""
         if not self.is_closed and self._more:
             self._try(lambda: self._socket.sendall(self._more))
         readable = not self.is_closed and select.select([self._socket], [], [], 0)[0]
@@ -127,7 +130,7 @@ def server_with_short_limits(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_viewers(
+def test_hundreds_of_slow_clients_take_only_their_places_and_disturb_no_viewer(
     server_without_limits: ServerProcess,
 ) -> None:
     server = server_without_limits
@@ -151,7 +154,7 @@ def test_hundreds_of_slow_clients_take_only_their_own_places_and_do_not_disturb_
         )
 
 
-def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit_and_viewers_are_not(
+def test_each_kind_of_slow_client_is_disconnected_at_its_time_limit(
     server_with_short_limits: ServerProcess,
 ) -> None:
     with undisturbed_viewer(server_with_short_limits, HEALTHY_ADDRESS), contextlib.ExitStack() as stack:

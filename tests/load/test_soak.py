@@ -1,6 +1,7 @@
-"""A soak test: viewers connect, press, load, resume, are slow and are disconnected; memory stays flat.
+"""Soak test: viewers come and go for an hour, and memory stays flat.
 
-`make soak` runs it for an hour, or MINUTES. `make test` runs it for seconds, which checks descriptors only.
+They connect, press, load, resume, are slow and are disconnected. `make soak` runs it for an hour, or MINUTES. `make
+test` runs it for seconds, which checks descriptors only.
 """
 
 import asyncio
@@ -186,7 +187,7 @@ async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
 
 
 async def measure(room: Room, server: ServerProcess, minutes: float, progress: Progress) -> list[tuple[int, int]]:
-    """Measure memory and descriptors SAMPLES times in so many minutes, then end the visits."""
+    """Measure memory and descriptors SAMPLES times, then end the visits."""
     samples = []
     for number in range(1, SAMPLES + 1):
         await asyncio.sleep(minutes * 60 / SAMPLES)

@@ -1,4 +1,4 @@
-"""Light viewers, thousands in one event loop, which check each byte that they receive.
+"""Light viewers, thousands in one event loop, which check every byte.
 
 The Listener of each viewer knows which message may come next. All share one Story, because every viewer must receive
 the same events. They wait for events that others have seen, never for time.
@@ -29,7 +29,10 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def serve_arguments(viewers: int, folder: Path) -> list[str]:
-    """Return arguments of `dog serve` for so many busy viewers of one address. Raise our own limit of descriptors."""
+    """Return arguments of `dog serve` for so many busy viewers of one address.
+
+    Raise our own limit of descriptors.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2 * viewers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * viewers + 1000), hard))
@@ -42,7 +45,10 @@ def serve_arguments(viewers: int, folder: Path) -> list[str]:
 
 
 class Connection:
-    """A WebSocket. `read` raises EOFError or ConnectionError after the server has closed it."""
+    """A WebSocket.
+
+    `read` raises EOFError or ConnectionError after the server has closed it.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -92,7 +98,10 @@ class Connection:
         return data
 
     async def read(self, size: int = 65536) -> list[Frame]:
-        """Read at most so many bytes, and return the frames that are complete, often none. Answer pings."""
+        """Read at most so many bytes. Return the complete frames, often none.
+
+        Answer pings.
+        """
         early, self._buffered = self._buffered, []
         frames = early or self._reader.feed(await self._receive(size))
         for frame in frames:
@@ -116,7 +125,7 @@ class Connection:
 
 
 class Story:
-    """Every event by its `seq`, as it was received first: each viewer must receive the same bytes."""
+    """Every event by its `seq`: each viewer must receive the same bytes."""
 
     def __init__(self) -> None:
         self.events: dict[int, Message] = {}
@@ -133,7 +142,10 @@ class Story:
         return message
 
     def check(self, last: int) -> collections.Counter[str]:
-        """Check events 1 to `last`: every `capturing` has one end. Return the number of each type."""
+        """Check events 1 to `last`: every `capturing` has one end.
+
+        Return the number of each type.
+        """
         assert set(self.events) >= set(range(1, last + 1))
         events = [self.events[seq] for seq in range(1, last + 1)]
         for capturing, ended in zip(events[::2], events[1::2], strict=True):
@@ -204,7 +216,7 @@ class Listener:
 
 
 class Published:
-    """The number of events that the fastest viewer has received, to wait for one."""
+    """The number of events that the fastest viewer has, to wait for one."""
 
     def __init__(self) -> None:
         self.seq = 0

@@ -1,4 +1,4 @@
-"""The files of deploy/: `make install` as packagers use it, the systemd unit, and the Containerfile."""
+"""The files of deploy/: `make install`, systemd unit, Containerfile."""
 
 import json
 import os
@@ -22,7 +22,10 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Copy the files of the repository, without ignored files. Return the folder."""
+    """Copy the files of the repository, without ignored files.
+
+    Return the folder.
+    """
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -33,7 +36,10 @@ def copy_checkout(folder: Path) -> Path:
 
 
 class Installed:
-    """A folder in place of /, and a checkout to install from. Its environment is that of the tests."""
+    """A folder in place of /, and a checkout to install from.
+
+    Its environment is that of the tests.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"

@@ -23,7 +23,7 @@ def test_plain_make_prints_every_target_and_does_nothing() -> None:
 
 @pytest.mark.parametrize("user", ["1000", "0"])
 def test_without_chromium_make_test_names_the_package_or_the_failure(tmp_path: Path, user: str) -> None:
-    """Run the script without root, and as root without a package of the distribution."""
+    """Run the script as a user, and as root without a package."""
     for name, body in {"id": f"echo {user}", "apt-get": "echo no network >&2; exit 100"}.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{body}\n")
@@ -86,14 +86,17 @@ def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_acc
 @pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
 def test_make_uninstalls_the_package_of_the_old_name_first(target: str, tmp_path: Path) -> None:
     source = copy_checkout(tmp_path / "source")
-    for name in ("service", "develop"):  # what builds the package is enough here
+    for name in ("service", "develop"):  # the build dependencies are enough here
         (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
     setup = source / "setup.cfg"
     today = setup.read_text()
     environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
 
     def make() -> tuple[str, set[str]]:
-        """Run make as after an update. Return its message about uninstalling, and the packages named dog*."""
+        """Run make as after an update.
+
+        Return its message about uninstalling, and the packages named dog*.
+        """
         (source / target).unlink(missing_ok=True)
         command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
         ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)

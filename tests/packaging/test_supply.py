@@ -1,4 +1,4 @@
-"""Dependencies: each has a reason, locked hashes, and an audit for known vulnerabilities; and the SBOM."""
+"""Dependencies: reasons, locked hashes, audit for vulnerabilities, SBOM."""
 
 import configparser
 import contextlib
@@ -33,7 +33,10 @@ def normalize(name: str) -> str:
 
 
 def read_wanted() -> dict[str, set[str]]:
-    """Return the dependencies in setup.cfg by extra; the service's own have the empty name."""
+    """Return the dependencies in setup.cfg by extra.
+
+    The service's own have the empty name.
+    """
     parser = configparser.ConfigParser()
     parser.read_string(SETUP)
     wanted = {"": parser["options"]["install_requires"], **parser["options.extras_require"]}
@@ -44,7 +47,10 @@ def read_wanted() -> dict[str, set[str]]:
 
 
 def read_locked(text: str) -> dict[str, dict[str, set[str]]]:
-    """Return the hashes of each version by name. A later Python may have a later version."""
+    """Return the hashes of each version by name.
+
+    A later Python may have a later version.
+    """
     found = re.findall(
         r"^([a-z0-9-]+)==([^\s;]+)([^\\\n]*(?:\\\n +--hash=sha256:[0-9a-f]{64}[^\\\n]*)*)", text, re.MULTILINE
     )
@@ -96,7 +102,7 @@ def test_setup_cfg_lists_every_package() -> None:
 
 
 class Advisories(http.server.BaseHTTPRequestHandler):
-    """A source of advisories like OSV, with one vulnerability of the package `vulnerable`."""
+    """Advisories like those of OSV, with one vulnerability (`vulnerable`)."""
 
     vulnerable = ""
 
@@ -133,7 +139,10 @@ def serve_advisory(vulnerable: str) -> Iterator[str]:
 
 
 def audit(*arguments: str, proxy: str = "") -> tuple[int, list[str]]:
-    """Run the audit. With `proxy`, everything except the loopback is requested from an unreachable proxy."""
+    """Run the audit.
+
+    With `proxy`, everything except the loopback is requested from an unreachable proxy.
+    """
     environment = {"https_proxy": proxy, "no_proxy": "127.0.0.1", "HOME": "/nonexistent"} if proxy else None
     ended = subprocess.run(
         [sys.executable, AUDIT, "requirements/build.txt", "--", *arguments],
@@ -180,7 +189,10 @@ def test_the_audit_passes_with_a_message_if_no_source_can_be_reached() -> None:
 
 @needs_cyclonedx
 def test_the_sbom_lists_the_installed_packages_with_licences(tmp_path: Path) -> None:
-    """Use the environment of the tests, which has more packages. The tool validates by CycloneDX's schema."""
+    """Use the environment of the tests, which has more packages.
+
+    The tool validates by CycloneDX's schema.
+    """
     installed = tmp_path / "installed"
     (installed / "bin").mkdir(parents=True)
     program = installed / "bin" / "python"

@@ -1,4 +1,4 @@
-"""The wheel: its licence, running in another environment, and with another project's package `dog`."""
+"""The wheel: licence, another environment, another package named `dog`."""
 
 import base64
 import hashlib
@@ -128,7 +128,7 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def make_other_dog(folder: Path, *modules: str) -> Path:
-    """Make a wheel like that of PyPI's package `dog`, with these modules and a script `dog`."""
+    """Make a wheel like PyPI's `dog`, with these modules and a script `dog`."""
     info = "dog-77.3.dist-info"
     files = dict.fromkeys(modules, "def setup_tools_main():\n    print('another dog')\n")
     files |= {

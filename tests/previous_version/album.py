@@ -37,14 +37,17 @@ Image.frombytes("RGB", (8, 6), os.urandom(144)).resize((160, 120)).save(sys.argv
 
 
 def write_cameras(folder: Path) -> None:
-    """Write CONFIG's programs. The first takes a small photo, but waits while there is a file `hold` in the folder."""
+    """Write CONFIG's programs.
+
+    The first takes a small photo, but waits while there is a file `hold` in the folder.
+    """
     for name, program in _CAMERAS.items():
         (folder / name).write_text(program)
         (folder / name).chmod(0o755)
 
 
 def unpack(name: str, folder: Path) -> None:
-    """Unpack a recorded archive into a folder, with the permissions of its files."""
+    """Unpack a recorded archive into a folder, with its files' permissions."""
     with tarfile.open(RECORDED / name) as tar:
         tar.extraction_filter = getattr(tarfile, "tar_filter", None)  # not in the first releases of Python 3.11
         tar.extractall(folder)

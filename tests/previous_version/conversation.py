@@ -1,4 +1,4 @@
-"""A recorded conversation with a server: play its requests again, and compare the answers.
+"""A recorded conversation: repeat its requests, and compare the answers.
 
 A recording is a list of steps. A value that differs with each run is a mark such as `<id 3>`: any id, but the same one
 wherever the recording has `<id 3>`. Marks without a number stand for any value of their kind. Everything else has to be
@@ -65,7 +65,10 @@ Names = dict[str, Any]
 
 
 def find_differences(expected: Any, actual: Any, names: Names, path: str = "") -> Iterator[str]:
-    """Yield each difference between a recorded and a current value. Marks get their values in `names`."""
+    """Yield each difference between a recorded and a current value.
+
+    Marks get their values in `names`.
+    """
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key in actual:
@@ -116,7 +119,7 @@ def _compare_texts(expected: str, actual: str, names: Names, path: str) -> Itera
 
 
 class Player:
-    """Carry out the requests of steps at a server, one after the other, and return the answers.
+    """Carry out the requests of steps in turn, and return the answers.
 
     A step is one of:
     - {"method", "path", "headers", "body", "times"}: an HTTP request; the body is repeated so many times
@@ -140,7 +143,10 @@ class Player:
         await self._session.close()
 
     async def play(self, step: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a step, without any marks. A step without an answer returns {}."""
+        """Return the answer to a step, without any marks.
+
+        A step without an answer returns {}.
+        """
         async with asyncio.timeout(_TIMEOUT):
             if "camera" in step:
                 self._hold.touch() if step["camera"] == "hold" else self._hold.unlink()
@@ -194,7 +200,10 @@ def _keep_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _read_body(content_type: str, path: str, content: bytes) -> Any:
-    """Return what clients use of a body: of JSON everything, of a document its entries, of a file its hash."""
+    """Return what clients use of a body.
+
+    Of JSON that is everything, of a document its entries, of a file its hash.
+    """
     if path == "/api/openapi.json":
         paths = json.loads(content)["paths"]
         return {"operations": {f"{method} {path}": True for path, methods in paths.items() for method in methods}}
@@ -211,7 +220,7 @@ def _read_body(content_type: str, path: str, content: bytes) -> Any:
 
 
 class _Connection:
-    """A push connection: its messages in two groups, those for all viewers and those for this one."""
+    """A push connection: its messages for all viewers, and for this one."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, dict[str, Any]]] = []
@@ -221,7 +230,10 @@ class _Connection:
         raise NotImplementedError
 
     async def receive_of(self, group: str) -> dict[str, Any]:
-        """Return the next message of a group, or the code that closed the connection. Skip the numbers of viewers."""
+        """Return the next message of a group, or the close code.
+
+        Skip the numbers of viewers.
+        """
         for kept in self._kept:
             if (kept[0] in EVENTS) == (group == "events"):
                 self._kept.remove(kept)

@@ -1,6 +1,7 @@
-"""Record how a version behaves, for the tests that its viewers, scripts and albums go on working with later versions.
+"""Record how a version behaves, to test later versions against it.
 
-Run it from the checkout that has the tests, with another checkout of the version to record:
+Its viewers, scripts and albums must work with them. Run it from the checkout that has the tests, with another checkout
+of the version to record:
 
     git worktree add --detach ../previous TAG
     python -m tests.previous_version.record ../previous
@@ -133,7 +134,10 @@ def write_json(name: str, content: Any) -> None:
 
 
 def record_album(version: Version, folder: Path) -> dict[str, Any]:
-    """Write album.tar.gz, kept.tar.gz and album.json, and return the last one's content."""
+    """Write album.tar.gz, kept.tar.gz and album.json.
+
+    Return the content of album.json.
+    """
     make_folder(folder)
     version.run("user", "add", "keeper", "--role", "manage", "--password-file", "-", cwd=folder, text=PASSWORD)
     tokens = {
@@ -285,7 +289,10 @@ class Recorder:
         return message
 
     def _mark(self, value: Any, key: str = "", *, known: bool = False) -> Any:
-        """Replace what differs with each run. `known` is for the fields of a photo of the album."""
+        """Replace what differs with each run.
+
+        `known` is for the fields of a photo of the album.
+        """
         if isinstance(value, dict):
             known = str(value["snapshot"]) in self._known if "snapshot" in value else known
             return {name: self._mark(one, name, known=known) for name, one in value.items()}
@@ -334,7 +341,10 @@ async def record_conversation(version: Version, folder: Path, album: dict[str, A
 
 
 async def converse(r: Recorder, album: dict[str, Any], server: ServerProcess) -> None:
-    """Use everything that clients use. What has to be joined comes first, while no photo is fresh."""
+    """Use everything that clients use.
+
+    What has to be joined comes first, while no photo is fresh.
+    """
     await push(r, album)
     await authenticate(r, album)
     await captures(r)
@@ -581,7 +591,10 @@ async def service(r: Recorder) -> None:
 
 
 def record_settings(version: Version) -> None:
-    """Write dog.toml and settings.json: each setting with its flag, its variable and a value."""
+    """Write dog.toml and settings.json.
+
+    Each setting has its flag, its variable and a value.
+    """
     page = (version.checkout / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\| `(--[\w-]+)` \| `(DOG_\w+)` \| `(\w+)` \|", page, re.MULTILINE)
     assert {key for _, _, key in rows} == set(SETTINGS), "docs/settings.md has other settings; change SETTINGS"

@@ -1,4 +1,7 @@
-"""Albums, scripts and settings of the previous version go on working. record.py made what is compared here."""
+"""Albums, scripts and settings of the previous version still work.
+
+record.py made what is compared here.
+"""
 
 import io
 import json
@@ -84,9 +87,7 @@ def test_the_index_of_the_album_is_taken_as_it_is(server: ServerProcess, tmp_pat
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_the_index_of_the_album_can_be_rebuilt_without_losing_pins_removals_and_share_links(
-    server: ServerProcess, tmp_path: Path
-) -> None:
+def test_a_rebuild_of_the_index_keeps_pins_removals_and_share_links(server: ServerProcess, tmp_path: Path) -> None:
     assert server.stop() == 0
     rebuilt = run_dog("album", "rebuild", cwd=tmp_path)
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
@@ -148,11 +149,11 @@ async def test_a_recorded_conversation_gets_the_same_answers(server: ServerProce
             found = list(find_differences(step.get("answer", {}), answer, names))
             problems += [f"line {number}: {difference}" for difference in found]
             if found and ("receive" in step or "connect" in step):
-                break  # what follows on this connection depends on it
+                break  # the next answers on this connection depend on it
     assert not problems, "\n".join(problems)
 
 
-def test_a_watcher_continues_from_its_state_file_and_fetches_only_the_photos_that_it_missed(
+def test_a_watcher_continues_from_its_state_file_and_fetches_missed_photos_only(
     server: ServerProcess, tmp_path: Path
 ) -> None:
     unpack("kept.tar.gz", tmp_path)
@@ -228,7 +229,7 @@ def as_text(value: Any) -> str:
 
 
 def assert_serves(server: ServerProcess, folder: Path, cameras: list[str]) -> None:
-    """The settings count, and those that are settings no longer are named in a warning."""
+    """The settings count. Obsolete ones are named in a warning."""
     context = ssl.create_default_context(cafile=folder / SETTINGS["tls_certificate"]["value"])
     with urllib.request.urlopen(f"https://localhost:{server.port}/api/cameras", context=context, timeout=20) as answer:
         found = json.load(answer)["cameras"]

@@ -1,4 +1,4 @@
-"""The hub's direct writes to descriptors, and its switch to buffered writes and back."""
+"""The hub's direct writes to descriptors, and its buffered writes."""
 
 import asyncio
 import json
@@ -122,7 +122,7 @@ async def test_a_viewer_that_reads_in_small_pieces_gets_every_frame_whole_and_in
 
 
 def take_messages(received: bytearray) -> list[dict[str, Any]]:
-    """Remove and return the complete messages at the start of the received bytes."""
+    """Remove and return the complete messages of the received bytes."""
     messages = []
     while len(received) >= 4:
         assert received[0] == 0x81, "a frame does not begin here"
@@ -190,7 +190,10 @@ async def test_a_reused_descriptor_gets_no_events_of_the_old_viewer(connect: Con
 
 
 async def test_a_viewer_leaves_before_its_descriptor_is_closed(connect: Connect) -> None:
-    """The hub relies on this: the transport reports a lost connection before it closes the socket."""
+    """The transport reports a lost connection before it closes the socket.
+
+    The hub relies on this.
+    """
     hub = make_hub()
     lost = asyncio.get_running_loop().create_future()
 

@@ -1,4 +1,4 @@
-"""The hub on real sockets, without a server: order, replay, `hello`, slow and silent viewers."""
+"""The hub on real sockets: order, replay, slow and silent viewers."""
 
 import asyncio
 import json

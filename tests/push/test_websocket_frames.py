@@ -1,4 +1,4 @@
-"""WebSocket frames as bytes: the rules of RFC 6455, fragments, chunks, and another library."""
+"""WebSocket frames as bytes: the rules of RFC 6455, and another library."""
 
 import itertools
 import struct
@@ -37,7 +37,10 @@ def mask(payload: bytes, key: bytes = MASK) -> bytes:
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True, key: bytes = MASK, width: int = 0) -> bytes:
-    """Build a client's frame, whose length has `width` bits (7, 16 or 64; by default the fewest)."""
+    """Build a client's frame, whose length has `width` bits.
+
+    That is 7, 16 or 64; by default the fewest.
+    """
     size = len(payload)
     width = width or (7 if size < 126 else 16 if size < 65536 else 64)
     first = (0x80 if final else 0) | opcode
@@ -251,7 +254,10 @@ def test_a_long_close_reason_is_truncated_between_characters(code: int, reason: 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[Received, bytes]:
-    """Draw messages, some in fragments with control frames in between, and their bytes."""
+    """Draw messages and their bytes.
+
+    Some are in fragments with control frames in between.
+    """
     received: Received = []
     sent = b""
     controls = st.lists(st.tuples(st.sampled_from((PING, PONG)), st.binary(max_size=MAX_CONTROL_BYTES)), max_size=2)
@@ -344,9 +350,10 @@ KNOWN_DIFFERENCES = {
 
 
 def read_with_websockets(sent: bytes) -> tuple[Received, int]:
-    """Return the messages that `websockets` parses from bytes that end with END, and its close code.
+    """Return the messages that `websockets` parses, and its close code.
 
-    The text is decoded and binary is refused here, because its protocol class leaves that to its callers.
+    The bytes end with END. The text is decoded and binary is refused here, because its protocol class leaves that to
+    its callers.
     """
     protocol = ServerProtocol(state=OPEN, max_size=LIMIT)
     protocol.receive_data(sent)
@@ -386,7 +393,7 @@ def read_with_websockets(sent: bytes) -> tuple[Received, int]:
 
 
 def is_wide_control(sent: bytes) -> bool:
-    """Return True if the bytes are refused because a control frame's length has too many bytes."""
+    """Return True if the reason is a control frame with a too wide length."""
     try:
         for opcode, _ in FrameReader(LIMIT).read(sent):
             if opcode == CLOSE:

@@ -1,8 +1,8 @@
-"""The guest: a virtual machine with a USB webcam and vivid under the kernel's own drivers.
+"""Guest: a virtual machine with a USB webcam and vivid.
 
-run.sh boots it, and uvccam.py is the webcam. One port leads to `dog serve`, which can be restarted with another
-configuration; the other one takes the commands of CONTROL. The guest has no udev, so the webcam's stable name is a link
-that is made here. It points to the node whether that exists or not.
+Both run with the kernel's own drivers. run.sh boots it, and uvccam.py is the webcam. One port leads to `dog serve`,
+which can be restarted with another configuration; the other one takes the commands of CONTROL. The guest has no udev,
+so the webcam's stable name is a link that is made here. It points to the node whether that exists or not.
 """
 
 import json
@@ -97,7 +97,10 @@ def find_missing() -> list[str]:
 
 
 class Guest:
-    """The running guest, seen from outside. `configs` has the configurations for `serve`, by name."""
+    """The running guest, seen from outside.
+
+    `configs` has the configurations for `serve`, by name.
+    """
 
     def __init__(self, share: Path, configs: dict[str, str]) -> None:
         self.web, self._control = free_port(), free_port()
@@ -170,7 +173,10 @@ class Guest:
         return lines
 
     def control_camera(self, words: str) -> None:
-        """Send `plug`, `unplug`, `freeze`, `thaw` or `trunc N`, or several with ; between, and wait."""
+        """Send commands to the webcam, with ; between them, and wait.
+
+        They are `plug`, `unplug`, `freeze`, `thaw` and `trunc N`.
+        """
         self.send_command(f"camera {words}")
 
     def watch(self) -> ClientConnection:

@@ -1,4 +1,4 @@
-"""Use the V4L2 driver in the guest, and print facts as JSON lines for the tests.
+"""Use the V4L2 driver in the guest, and print facts as JSON lines.
 
     in_guest.py USB VIVID FOLDER
 
@@ -135,7 +135,10 @@ STATIC_PATTERN: dict[str, int | str] = {
 
 
 async def capture_all(usb: str, vivid: str, folder: Path) -> None:
-    """Take an image in each format. The patterns don't move, so equal frames are allowed."""
+    """Take an image in each format.
+
+    The patterns don't move, so equal frames are allowed.
+    """
     for name, of_usb, fourcc, controls_of_vivid in FORMATS:
         device, size, controls = (
             (usb, None, controls_of_vivid) if of_usb else (vivid, (640, 360), STATIC_PATTERN | controls_of_vivid)
@@ -147,7 +150,10 @@ async def capture_all(usb: str, vivid: str, folder: Path) -> None:
 
 
 class RecordingSource(V4l2Source):
-    """A source that records the start and the number of each webcam frame, and counts the encoded ones."""
+    """A source that records each webcam frame's start and number.
+
+    It also counts the encoded ones.
+    """
 
     def __init__(self, device: str, latency: float) -> None:
         super().__init__(device, latency=latency)

@@ -1,4 +1,4 @@
-"""Real drivers: `dog serve` in a guest whose kernel drives a USB webcam and vivid.
+"""Real drivers: `dog serve` in a guest with a USB webcam and vivid.
 
 The guest (guest.py) is booted once for all tests here. The webcam looks at our test card and numbers its frames; vivid
 draws colour bars. Before all other tests, in_guest.py runs in the guest and reports facts about the driver itself.
@@ -108,7 +108,10 @@ def v4l2(booted: Guest, facts: object) -> Guest:
 
 @pytest.fixture(scope="module")
 def script(booted: Guest, v4l2: object) -> Guest:
-    """Run `dog serve` with camera_access.sh, which finds the webcam, now the only camera, by itself."""
+    """Run `dog serve` with camera_access.sh, which finds the webcam itself.
+
+    It is the only camera now.
+    """
     booted.serve("script").send_command("run busybox rmmod vivid")
     return booted
 
@@ -194,7 +197,10 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def assert_bars(image: Image.Image, expected: tuple[tuple[int, int, int], ...] = BARS) -> None:
-    """Check the middle of each bar. Rounding and JPEG changed it by at most 8 of 255."""
+    """Check the middle of each bar.
+
+    Rounding and JPEG changed it by at most 8 of 255.
+    """
     shown = image.convert("RGB")
     for place, colour in enumerate(expected):
         seen = shown.getpixel((shown.width * (2 * place + 1) // 16, shown.height * 5 // 8))
@@ -298,7 +304,7 @@ def test_yuyv_of_a_webcam_shows_its_source_image(facts: list[dict[str, Any]], sh
         assert mean_difference(shown, taken) < 3  # measured at 1.7 of 255: half the colour, and JPEG once more
 
 
-def test_each_capture_gets_the_first_frame_after_its_request_by_the_driver_s_timestamp(
+def test_each_capture_gets_the_first_frame_after_its_request_by_its_timestamp(
     facts: list[dict[str, Any]],
 ) -> None:
     presses = [press for press in choose(facts, "press") if press["latency"] == 0]
@@ -539,7 +545,7 @@ def test_the_script_reports_an_unplugged_camera_and_works_again(script: Guest, v
     script.control_camera("unplug")
     failed = viewer.fail()
     assert failed["code"] == "camera_error"
-    assert "There is no camera: no /dev/video* gives pictures." in failed["message"]
+    assert "There is no camera: no /dev/video* captures images." in failed["message"]
     script.control_camera("plug")
     assert viewer.take()["width"] == SIZE[0]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A USB webcam in software, plugged into the kernel's vhci_hcd and driven by the real uvcvideo.
+"""A USB webcam in software, plugged into vhci_hcd, for the real uvcvideo.
 
     uvccam.py --jpeg FILE [--yuyv FILE] [--size 640x480] [--fps 15] [--ctl FIFO]
 
@@ -115,7 +115,7 @@ class Camera:
             self.sock = None
             print(message, flush=True)
 
-    # ---- control endpoint: what answers, or None to stall
+    # ---- control endpoint: the response, or None to stall
 
     def control(self, setup: bytes, data: bytes) -> bytes | None:
         kind, request, value, index, _ = struct.unpack("<BBHHH", setup)

@@ -540,7 +540,7 @@ def test_a_retired_setting_is_in_the_docs_and_no_longer_a_setting(name: str) -> 
     assert f"`{name}`" in DOCS.read_text().split("## Settings that are constants now")[1]
 
 
-# which of the three right values each source gives to each setting, or None where it is silent
+# which of the three valid values each source gives to each setting, or None if it gives none
 choices = st.dictionaries(
     st.sampled_from(sorted(SETTINGS)),
     st.tuples(*[st.none() | st.integers(0, 2) for _ in range(3)]),

@@ -20,10 +20,10 @@ def make_picture(colour: str = "orange", size: tuple[int, int] = (64, 48), kind:
 
 
 class HandCamera:
-    """A camera that captures when the test calls `release`, or at once if `held` is False.
+    """A camera that captures when the test calls `release`.
 
-    `results` are images to return or errors to raise; after them, it returns plain images. `exposing` is set during a
-    held capture.
+    If `held` is False, it captures at once. `results` are images to return or errors to raise; after them, it returns
+    plain images. `exposing` is set during a held capture.
     """
 
     def __init__(self) -> None:

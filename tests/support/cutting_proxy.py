@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the real server, whose connections a test can cut."""
+"""A TCP proxy whose connections a test can cut, for the real server."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""JPEGs like those of cameras, and damage by lost packets, cut files and bad memory."""
+"""JPEGs like those of cameras, and damage by lost, cut and bad data."""
 
 import random
 import re
@@ -16,7 +16,7 @@ Damage = Callable[[bytes, random.Random], bytes]
 
 
 def draw_detailed(width: int = 320, height: int = 240, seed: int = 0, mode: str = "RGB") -> Image.Image:
-    """Draw noise over patches, with as much detail as a camera's image: about 40 kB."""
+    """Draw noise over patches, as detailed as a camera's image: about 40 kB."""
     chance = random.Random(seed)
     patches = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3)).resize((width, height))
     noise = Image.frombytes("RGB", (width // 2, height // 2), chance.randbytes(width // 2 * (height // 2) * 3))
@@ -24,7 +24,7 @@ def draw_detailed(width: int = 320, height: int = 240, seed: int = 0, mode: str 
 
 
 def _with_thumbnail(seed: int) -> bytes:
-    """Make a JPEG with a thumbnail in EXIF, which has an end marker of its own."""
+    """Make a JPEG with a thumbnail in EXIF, with its own end marker."""
     thumbnail = encode(draw_detailed(64, 48, seed))
     tiff = b"II*\0" + struct.pack("<IHIH", 8, 0, 14, 2)
     tiff += struct.pack("<HHIIHHIII", 0x0201, 4, 1, 44, 0x0202, 4, 1, len(thumbnail), 0) + thumbnail
@@ -71,7 +71,10 @@ def insert_after_soi(data: bytes, added: bytes) -> bytes:
 
 
 def scan_at(data: bytes) -> tuple[int, int]:
-    """Return where the data of the first scan begins, and where the end marker of the image is."""
+    """Return the positions of the first scan's data and the end marker.
+
+    The end marker is the image's, not a thumbnail's.
+    """
     position = 2
     begin = 0
     while data[position + 1] != 0xD9:

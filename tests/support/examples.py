@@ -21,7 +21,10 @@ _INDENTED = re.compile(r"(?<=\n\n)(?: {4}[^\n]+\n)+")
 
 @dataclass(frozen=True)
 class Example:
-    """A fenced block with its language, or an indented line without its comment."""
+    """A fenced block with its language, or an indented line.
+
+    The line has no comment.
+    """
 
     document: str
     language: str
@@ -29,7 +32,7 @@ class Example:
 
     @property
     def name(self) -> str:
-        """Its name in the document: the language of a block, or the words of a line."""
+        """Its name: the language of a block, or the words of a line."""
         return " ".join(self.text.split()) if self.language == INDENTED else self.language
 
 

@@ -1,4 +1,4 @@
-"""Check every message that the server sends in tests against its schema in the AsyncAPI document.
+"""Check every message of the server against the AsyncAPI document.
 
 The document allows unknown fields; these checks do not.
 """
@@ -32,7 +32,7 @@ def check_message(text: str | bytes) -> None:
 
 @contextlib.contextmanager
 def checked_messages() -> Iterator[None]:
-    """Check every message that clients of the library `websockets` receive at /ws in this context."""
+    """Check every message that `websockets` receives at /ws in this context."""
     with pytest.MonkeyPatch.context() as patch:
         receive = websockets.asyncio.client.ClientConnection.recv
 

@@ -1,8 +1,8 @@
-"""A stand-in for the parts of Picamera2 and libcamera that our driver uses. They run only on a Raspberry Pi.
+"""A stand-in for the parts of Picamera2 and libcamera that we use.
 
-It follows their documentation and source (same names, order of calls, errors and leaks), with real pipes, real buffers
-and frames of another thread. It fails where the real one would wait without end. It can't show what a real Pi does. A
-test creates a `Pi` with `Sensor`s, and lets them expose frames.
+They run only on a Raspberry Pi. It follows their documentation and source (same names, order of calls, errors and
+leaks), with real pipes, real buffers and frames of another thread. It fails where the real one would wait without end.
+It can't show what a real Pi does. A test creates a `Pi` with `Sensor`s, and lets them expose frames.
 """
 
 import enum
@@ -58,7 +58,10 @@ class ColorSpace:
 
 
 class Sensor:
-    """A camera: its modes as ((width, height), rate), the smallest first, and counters of its frames."""
+    """A camera: its modes, and counters of its frames.
+
+    A mode is ((width, height), rate), and the smallest is the first.
+    """
 
     def __init__(self, model: str = "imx708", *, usb: bool = False, focuses: bool = True) -> None:
         self.model = model
@@ -96,7 +99,10 @@ class Sensor:
         exposure_start: float | None = None,
         lasts: float = 0.002,
     ) -> dict[str, Any]:
-        """Expose a frame of that luma, blue and red. Its first bytes are unique. Return its metadata."""
+        """Expose a frame of that luma, blue and red. Its first bytes are unique.
+
+        Return its metadata.
+        """
         self.exposed += 1
         stamp = (time.monotonic() - lasts if exposure_start is None else exposure_start) + lasts
         metadata = {"SensorTimestamp": round(stamp * 1e9), "ExposureTime": round(lasts * 1e6), "FrameDuration": 50000}
@@ -157,7 +163,10 @@ class Job:
 
 
 class Request:
-    """A CompletedRequest, whose buffer is reused when its last holder has released it."""
+    """A CompletedRequest.
+
+    Its buffer is reused when its last holder has released it.
+    """
 
     def __init__(self, camera: Any, buffer: bytearray, metadata: Mapping[str, Any]) -> None:
         self.ref_count = 1
@@ -381,7 +390,10 @@ def make_class(pi: Pi) -> type:
 
 
 def paint(buffer: bytearray, size: tuple[int, int], stride: int, colour: tuple[int, int, int], number: int) -> None:
-    """Fill a frame in YUV420 with padded lines: a plane of luma, and blue and red at half the size."""
+    """Fill a frame in YUV420 with padded lines.
+
+    It has a plane of luma, and blue and red at half the size.
+    """
     at = 0
     for value, width, height, step in zip(
         colour,

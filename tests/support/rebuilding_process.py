@@ -1,4 +1,4 @@
-"""A process that rebuilds an index and is killed: `rebuilding_process KIND ALBUM ...`.
+"""A killed rebuild of an index: `rebuilding_process KIND ALBUM ...`.
 
 `rebuild ALBUM FOLDER` gets SIGKILL just before the first call that touches an index, then before the second, and so on,
 each time in a new process with a copy of the album. It prints the copies; the last process completes. `start` does the

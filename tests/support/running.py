@@ -1,4 +1,4 @@
-"""The service in the test's own event loop, with a controlled camera, and clients for it."""
+"""The service in the test's event loop, a controlled camera, and clients."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ class Events:
                 return message
 
     async def read_until(self, *types: str) -> list[dict[str, Any]]:
-        """Read all messages up to the first of one of these types, and return them with it."""
+        """Read and return all messages up to the first of one of these types."""
         messages = [await self.read()]
         while messages[-1]["type"] not in types:
             messages.append(await self.read())

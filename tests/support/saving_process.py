@@ -1,4 +1,4 @@
-"""A process that saves images and is killed: `saving_process steps|forever FOLDER`.
+"""A killed saving of images: `saving_process steps|forever FOLDER`.
 
 `steps` gets SIGKILL just before the first call that touches the disk, then before the second, and so on, each time in a
 new process with its own folder. It prints the folders; the last process completes. `forever` saves into one folder, and

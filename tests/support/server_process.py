@@ -1,7 +1,7 @@
-"""The server as a process: start it on a free port, read its standard error, and stop it.
+"""The server as a process: start it, read its standard error, stop it.
 
-A thread reads standard error, so that the pipe never fills, and notifies callers that wait for a line. The methods
-block; an async test can use `await asyncio.to_thread(server.stop)`.
+It listens on a free port. A thread reads standard error, so that the pipe never fills, and notifies callers that wait
+for a line. The methods block; an async test can use `await asyncio.to_thread(server.stop)`.
 """
 
 import os
@@ -24,7 +24,7 @@ _LISTENING = re.compile(r"D\.O\.G\. is at (https?://\S+:(\d+))")
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment without DOG_* variables, and with these changes."""
+    """Return this environment without DOG_* variables, with these changes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOG_")}
     return environment | dict(changes or {})
 
@@ -95,9 +95,10 @@ class ServerProcess:
         return self.process
 
     def start(self, timeout: float = 30) -> Self:
-        """Start it and wait until it listens, then set `url` and `port`. It can be started again after its end.
+        """Start it and wait until it listens, then set `url` and `port`.
 
-        Raises AssertionError with its standard error if it ends, or does not listen within `timeout` seconds.
+        It can be started again after its end. Raises AssertionError with its standard error if it ends, or does not
+        listen within `timeout` seconds.
         """
         self.launch()
         found = self.wait_for(_LISTENING, timeout)
@@ -134,9 +135,10 @@ class ServerProcess:
             self._changed.notify_all()
 
     def wait_for(self, pattern: str | re.Pattern[str], timeout: float = 15) -> re.Match[str]:
-        """Wait until standard error, from the start on, matches a regular expression.
+        """Wait until standard error matches a regular expression.
 
-        Raises AssertionError with its standard error if it ends without a match, or after `timeout` seconds.
+        It is matched from the start on. Raises AssertionError with its standard error if it ends without a match, or
+        after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -153,7 +155,10 @@ class ServerProcess:
         self._process.send_signal(number)
 
     def wait(self, timeout: float = 15) -> int:
-        """Wait for its end, and return the exit status, negative for a signal. `stderr` is complete then."""
+        """Wait for its end, and return the exit status, negative for a signal.
+
+        `stderr` is complete then.
+        """
         status = self._process.wait(timeout)
         with self._changed:
             self._changed.wait_for(lambda: self._ended, timeout)

@@ -1,4 +1,4 @@
-"""Viewers of a hub on real sockets, without the service: a test controls both ends."""
+"""Viewers of a hub on real sockets: a test controls both ends."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ def make_hub(epoch: int = 1000) -> Hub:
 
 
 class Connection:
-    """Both ends of a TCP connection: the server's transport, and the client's reading side."""
+    """Both ends of a TCP connection: server transport and client reader."""
 
     def __init__(
         self, viewer: Viewer, transport: asyncio.Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -55,7 +55,10 @@ class Connection:
                 return message
 
     async def read_to_the_end(self, send: bytes = b"") -> None:
-        """Read until the server has closed the connection. Raise TimeoutError if it stays open."""
+        """Read until the server has closed the connection.
+
+        Raise TimeoutError if it stays open.
+        """
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while await self.reader.read(1024) or send:

@@ -1,4 +1,4 @@
-"""The OpenAPI and AsyncAPI documents are valid and complete, and so is the API page."""
+"""The OpenAPI and AsyncAPI documents and the API page are complete."""
 
 import json
 import re

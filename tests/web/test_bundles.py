@@ -1,4 +1,4 @@
-"""Bundles of modules and stylesheets: their contents, and the syntax that is refused."""
+"""Bundles of modules and stylesheets: contents, and refused syntax."""
 
 import pytest
 

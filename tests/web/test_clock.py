@@ -1,4 +1,7 @@
-"""The service with a wall clock and a kernel that the test sets (tests/support/clock_process.py)."""
+"""The service with a wall clock and a kernel that the test sets.
+
+tests/support/clock_process.py has both.
+"""
 
 import datetime as dt
 import http.client
@@ -69,7 +72,10 @@ class Machine:
         return [each["snapshot"] for each in json.loads(self.fetch("/api/snapshots").text)["snapshots"]]
 
     def is_in_doubt(self) -> bool:
-        """Return True if the clock is in doubt. Metrics, readiness and pages must agree."""
+        """Return True if the clock is in doubt.
+
+        Metrics, readiness and pages must agree.
+        """
         metrics = "dog_clock_trusted 0.0" in self.fetch("/metrics").text
         readiness = "clock" in json.loads(self.fetch("/readyz").text)
         pages = [NOTICE in self.fetch(page).text for page in ("/", "/snapshots")]
@@ -116,7 +122,7 @@ def test_photos_survive_starts_with_a_clock_years_ahead_until_the_clock_is_confi
 
 
 @pytest.mark.timeout(180)
-def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_lasts_over_a_restart(machine: Machine) -> None:
+def test_a_synchronised_kernel_ends_the_doubt_and_a_confirmation_is_kept(machine: Machine) -> None:
     machine.server.start()
     machine.take()
     machine.set_clock(-4)
@@ -160,7 +166,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
 
 
 @pytest.mark.timeout(180)
-def test_sessions_tokens_and_links_survive_a_wrong_clock_and_only_managers_see_the_notice(machine: Machine) -> None:
+def test_sessions_tokens_and_links_survive_a_wrong_clock_that_managers_see(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
     with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
         accounts.add_user("ada", "manage", "correct horse")

@@ -1,6 +1,7 @@
-"""Limits of connections, in all and for each address, refusals, heads, and unread responses.
+"""Limits of connections, refusals, heads, and unread responses.
 
-The real application, on real sockets in the test's own event loop. The last test starts a process.
+The limits are in all, and for each address. The real application, on real sockets in the test's own event loop. The
+last test starts a process.
 """
 
 import asyncio
@@ -121,7 +122,10 @@ class Guarded:
         return client
 
     async def begin_request(self, address: str = HERE) -> Client:
-        """Connect and begin a request, which takes a place or waits. `request(REQUEST_END)` ends it."""
+        """Connect and begin a request, which takes a place or waits.
+
+        `request(REQUEST_END)` ends it.
+        """
         client = await self.connect_client(address)
         busy, waiting = self.count_busy(), self.count_waiting()
         await client.send(REQUEST_START)
@@ -150,7 +154,7 @@ class Guard(Protocol):
 
 @pytest.fixture
 async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
-    """Return a function that starts the service: `await guard(max_connections=3)`."""
+    """Return a function that starts it: `await guard(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
     clients: list[Client] = []
 
@@ -360,7 +364,7 @@ async def test_a_refused_browser_gets_a_page(guard: Guard) -> None:
 
 @pytest.mark.parametrize("size", [0, 100_000, 5_000_000])
 async def test_the_503_reaches_a_client_that_sends_its_whole_request_first(guard: Guard, size: int) -> None:
-    """Closing a socket with unread bytes resets the connection, which would lose the response."""
+    """Closing a socket with unread bytes would lose the response (reset)."""
     guarded = await guard(max_connections=1)
     await guarded.begin_request()
     for _ in range(20):
@@ -620,7 +624,10 @@ BEGINNING_OF_A_LARGE_HEAD = b"GET /" + b"a" * 16_379
 
 
 async def test_a_queue_of_heads_that_are_too_large_is_refused(guard: Guard) -> None:
-    """Each passes its place to the next. This once raised RecursionError and lost the places."""
+    """Each passes its place to the next.
+
+    This once raised RecursionError and lost the places.
+    """
     guarded = await guard(max_connections_per_address=1)
     busy = await guarded.begin_request()
     clients = []
@@ -762,7 +769,10 @@ async def test_pipelined_requests_are_handled_in_order_one_at_a_time(guard: Guar
 async def test_a_request_after_a_large_unread_body_gets_a_response(
     guard: Guard, path: bytes, status: int, size: int
 ) -> None:
-    """aiohttp pauses such a body, resumes after the response, and reaches its end inside its parser."""
+    """aiohttp pauses such a body, and finishes it after the response.
+
+    It reaches the end inside its parser.
+    """
     client = await (await guard()).connect_client()
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, size)
     await client.send(head + bytes(size) + REQUEST * 3)
@@ -868,7 +878,7 @@ async def test_a_response_that_is_never_read_to_its_end_is_cut_off(
 async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test itself calls the check of progress, after reading a number of bytes."""
+    """The test itself checks the progress, after reading some bytes."""
     monkeypatch.setattr("dog.web.connections.connection.STALL_SECONDS", 1000.0)
     monkeypatch.setattr("dog.web.connections.connection.MIN_BYTES_PER_SECOND", 10)
     guarded = await guard()
@@ -879,7 +889,7 @@ async def test_a_response_that_is_read_fast_enough_may_take_any_time(
     assert handler.transport is not None
     connection = handler.transport.get_protocol()
     assert isinstance(connection, Connection)
-    connection._check_progress(0)  # as if only the head had been written before: more bytes wait now
+    connection._check_progress(0)  # as if only the head was written before: more bytes wait now
     for _ in range(5):
         while (waited := guarded.waiting) < 10 * 1000:
             await client.reader.readexactly(5_000)

@@ -1,4 +1,4 @@
-"""Forwarded and X-Forwarded-*, and real nginx and Caddy with the files of deploy/."""
+"""Forwarded and X-Forwarded-*, with real nginx and Caddy (deploy/)."""
 
 import asyncio
 import contextlib
@@ -218,7 +218,7 @@ async def read_early(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @pytest.fixture
 def ask(aiohttp_client: AiohttpClient) -> Callable[..., Any]:
-    """Return a function that sends a request and returns its values, as later code sees them."""
+    """Return a function that requests the values that later code sees."""
 
     async def run(headers: dict[str, str], path: str = "/a?b=c", **settings: Any) -> tuple[int, Any]:
         async def note(request: web.Request, response: web.StreamResponse) -> None:
@@ -542,7 +542,7 @@ def test_an_unknown_host_name_gets_no_content_of_ours(there: Site) -> None:
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
 def test_headers_of_an_untrusted_proxy_are_ignored(kind: str, tmp_path: Any) -> None:
-    """The proxy is the client, and without a `base_url` its pages are another site's."""
+    """The proxy is the client. Without `base_url`, its pages are foreign."""
     with site(kind, tmp_path, base_url=False) as there:
         assert there.ask("/healthz?who", address="127.0.0.2")[0].status == 200
         assert there.server.wait_for(r"(\S+) \"GET /healthz\?who ")[1] == "127.0.0.1"

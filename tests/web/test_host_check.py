@@ -84,7 +84,10 @@ def test_a_machine_without_a_name_allows_ip_addresses() -> None:
 
 
 async def fetch(running: Running, request: str) -> tuple[int, bytes]:
-    """Send a raw request. Return the status, and all bytes until the connection closes."""
+    """Send a raw request.
+
+    Return the status, and all bytes until the connection closes.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(request.replace("\n", "\r\n").encode())
     response = await reader.read()
@@ -93,7 +96,7 @@ async def fetch(running: Running, request: str) -> tuple[int, bytes]:
 
 
 async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_photo(run: Run) -> None:
-    """These are the requests of a page with that name, which are same-origin for its browser."""
+    """A page with that name sends these requests, same-origin to its browser."""
     running = await run()
     async with running.client.post("/api/captures") as answer:
         photo = (await answer.json())["url"]
@@ -163,7 +166,10 @@ HEALTHZ = "GET /healthz HTTP/1.1\nConnection: close\n"
     ],
 )
 async def test_a_request_must_have_exactly_one_host_header(run: Run, request_: str, status: int) -> None:
-    """HTTP/1.0 may have none. An absolute URL overrides the header (RFC 9112, section 3.2.2)."""
+    """HTTP/1.0 may have none.
+
+    An absolute URL overrides the header (RFC 9112, section 3.2.2).
+    """
     running = await run()
     assert (await fetch(running, request_))[0] == status
 

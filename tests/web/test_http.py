@@ -1,4 +1,4 @@
-"""HTTP: images, pages without JavaScript, the API, health, errors and headers."""
+"""HTTP: images, pages without JavaScript, the API, errors and headers."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ async def test_a_range_beyond_the_end_is_a_416_with_the_size(run: Run) -> None:
 
 
 async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
-    """Otherwise /latest.jpg would be mixed from two photos (RFC 9110, section 13.1.5)."""
+    """Otherwise /latest.jpg would mix two photos (RFC 9110, section 13.1.5)."""
     running = await run(dead_time=0.0)
     await take(running)
     async with running.client.get("/latest.jpg") as answer:

@@ -53,7 +53,7 @@ def test_a_request_that_stops_waiting_is_not_started() -> None:
 
 
 class Refused(Request):
-    """A request that releases its place at once, as one with a head that is too large."""
+    """A request that releases its place at once, like one with a large head."""
 
     def start(self, place: Place) -> None:
         super().start(place)

@@ -40,7 +40,10 @@ SMALL = [make_picture(seed=seed) for seed in range(8)]
 
 
 def make_frame(number: int, size: int) -> bytes:
-    """Return `size` bytes that begin with the frame's number. They need not be an image."""
+    """Return `size` bytes that begin with the frame's number.
+
+    They need not be an image.
+    """
     return b"%08d" % number + random.Random(number).randbytes(size - 8)
 
 
@@ -144,7 +147,7 @@ class View(Protocol):
 
 @contextlib.asynccontextmanager
 async def run_preview_service(folder: Path, *names: str, **settings: object) -> AsyncIterator[PreviewService]:
-    """Run the service with these cameras and their settings, listening as in dog.web.server."""
+    """Run the service with these cameras and settings, as dog.web.server does."""
     cameras = {name: HandCamera() for name in names}
     for camera in cameras.values():
         camera.has_preview = True
@@ -169,7 +172,10 @@ async def run_preview_service(folder: Path, *names: str, **settings: object) -> 
 
 @pytest.fixture
 async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """`await view("main", "porch", dead_time=0.0)`: such a service, by default with the camera `main`."""
+    """Return `view("main", "porch", dead_time=0.0)`: such a service.
+
+    By default, it has the camera `main`.
+    """
     async with contextlib.AsyncExitStack() as stack:
 
         def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
@@ -281,7 +287,7 @@ async def test_stalled_client_delays_no_other_and_continues_with_the_newest_fram
 
 
 async def test_kernel_buffers_little_for_a_stalled_client(view: View) -> None:
-    """Check it with small frames, of which the kernel would buffer hundreds, and aiohttp dozens."""
+    """The frames are small: the kernel would buffer hundreds, aiohttp dozens."""
     service = await view()
     slow, quick = await service.watch(receive_buffer=4096), await service.watch()
     frames = [make_frame(number, 10_000) for number in range(300)]
@@ -299,7 +305,10 @@ async def test_kernel_buffers_little_for_a_stalled_client(view: View) -> None:
 async def test_slow_client_stays_connected_and_stalled_client_is_disconnected(
     view: View, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Check that each piece of a frame that is sent restarts the timeout. The test moves the clock."""
+    """Check that each piece of a frame that is sent restarts the timeout.
+
+    The test moves the clock.
+    """
     service = await view()
     slow = await service.watch(receive_buffer=4096)
     assert service.runner.server is not None

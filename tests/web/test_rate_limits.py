@@ -1,4 +1,4 @@
-"""Rate limits of captures and downloads: their clients, their errors, and normal use.
+"""Rate limits of captures and downloads: clients, errors, normal use.
 
 Clients get their addresses from a trusted proxy, because this machine's own has no limits.
 """
@@ -250,7 +250,7 @@ class Clock:
 
 
 def seconds_to_wait(limit: Any, client: str | None) -> float | None:
-    """Return the seconds until the next try; None if the client is within the limit."""
+    """Return the seconds until the next try, or None if it is allowed now."""
     try:
         limit.check(client)
         return None
@@ -283,7 +283,10 @@ def test_the_number_of_remembered_clients_is_limited() -> None:
 
 
 def test_a_family_never_reaches_a_limit() -> None:
-    """Six people behind one address press every four seconds all day. Two keep the live view open."""
+    """Six people behind one address press every four seconds all day.
+
+    Two keep the live view open.
+    """
     clock = Clock()
     rate_limits = RateLimits(Settings(open=True), clock)
     client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")

@@ -1,4 +1,4 @@
-"""Roles: each operation, requested with each role, against the table of routes."""
+"""Roles: each operation with each role, against the table of routes."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""Signals, stuck shutdowns, descriptors and malformed requests, with real processes."""
+"""Signals, stuck shutdowns, descriptors and malformed requests.
+
+The servers are real processes.
+"""
 
 import asyncio
 import ctypes
@@ -62,7 +65,7 @@ def test_a_signal_stops_the_service_in_order(number: signal.Signals, serve: Serv
 
 
 def test_a_signal_is_handled_at_once_in_any_thread(serve: Serve) -> None:
-    """The kernel may deliver a signal to any thread, while the main thread sleeps."""
+    """The kernel may use any thread, while the main thread sleeps."""
     server = serve("--host", "localhost")  # a thread resolves the name, and stays
     others = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()} - {server.pid}
     ctypes.CDLL(None, use_errno=True).tgkill(server.pid, others.pop(), signal.SIGTERM)

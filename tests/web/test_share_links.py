@@ -320,7 +320,7 @@ async def test_share_link_opens_only_its_own_photo(run: Run) -> None:
 
 
 def alter_token(token: str) -> list[str]:
-    """Return variants of the token: each character changed in turn, and other damage."""
+    """Return variants of the token: changed characters, and other damage."""
     digits = string.ascii_letters + string.digits + "-_"
     spoilt = [
         token[:at] + next(each for each in digits[at % 7 :] if each != old) + token[at + 1 :]

@@ -1,4 +1,4 @@
-"""Stops and restarts of real processes: in order, by force, and after a crash."""
+"""Stops and restarts of real processes: in order, forced, after a crash."""
 
 import json
 import os
@@ -17,7 +17,10 @@ from tests.support.server_process import ServerProcess
 
 
 def write_script(folder: Path, body: str) -> Path:
-    """Write a camera program. $1 is the path of the new image, $PICTURE an image to copy."""
+    """Write a camera program.
+
+    $1 is the path of the new image, $PICTURE an image to copy.
+    """
     picture = folder / "picture.jpg"
     picture.write_bytes(make_picture())
     script = folder / "camera.sh"
@@ -46,7 +49,7 @@ def read_close_code(connection: ClientConnection) -> int | None:
 
 
 def start_waiting(serve: Serve, folder: Path) -> ServerProcess:
-    """Start a server with a camera that takes its image after a write to the FIFO `go`."""
+    """Start a server whose camera waits for a write to the FIFO `go`."""
     os.mkfifo(folder / "go")
     script = write_script(folder, f'read line < \'{folder}/go\'; cp "$PICTURE" "$1"')
     return serve("--camera", f"script:{script}")

@@ -1,4 +1,4 @@
-"""The files of the pages, and the default image in the setting `default_picture`."""
+"""The files of the pages, and the setting `default_picture`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The behaviour of aiohttp that `take_over` in dog/web/handlers/websocket.py needs.
+"""The behaviour of aiohttp that `take_over` (websocket.py) needs.
 
 It uses two undocumented parts of aiohttp: a handler's `set_parser` and `transport`. Two more, a server's
 `request_handler` and `request_factory`, are used by `patch_aiohttp_server`, and tested in test_server.py.

@@ -325,7 +325,7 @@ async def test_message_over_4_kib_closes_with_1009(run: Run) -> None:
 
 
 async def test_close_code_reaches_a_client_that_is_still_sending_a_large_message(run: Run) -> None:
-    """Check that unread bytes do not reset the connection, which would lose the close frame."""
+    """Unread bytes do not reset the connection: that would lose the close."""
     running = await run()
     reader, writer = await upgrade(running)
     writer.write(b"\x81\xff" + (2_000_000).to_bytes(8, "big") + b"mask")

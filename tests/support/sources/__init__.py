@@ -1,4 +1,4 @@
-"""Network cameras for tests: real programs in other processes, and the network between them and us."""
+"""Network cameras for tests: real programs, and the network to them."""
 
 import contextlib
 import io
@@ -108,9 +108,10 @@ def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:
 
 
 class NetworkLink:
-    """A network between a camera and its client, which can delay all data, release it, and be cut.
+    """A network between a camera and its client.
 
-    It runs in threads. Clients connect to `port` instead of the camera's, by TLS if `tls` is set.
+    It can delay all data, release it, and be cut. It runs in threads. Clients connect to `port` instead of the
+    camera's, by TLS if `tls` is set.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -172,7 +173,10 @@ class NetworkLink:
 
 
 def make_tls(folder: Path) -> ssl.SSLContext:
-    """Make a server's TLS context for 127.0.0.1, and write its authority to ca.pem in that folder."""
+    """Make a server's TLS context for 127.0.0.1.
+
+    Write its authority to ca.pem in that folder.
+    """
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,14 +191,17 @@ def read_to_end(source: Source, timeout: float) -> None:
 
 
 def read_comment(picture: bytes) -> tuple[int, float]:
-    """Return the number of a frame of http_camera, and its time by time.monotonic()."""
+    """Return the number and time.monotonic() of a frame of http_camera."""
     found = re.search(rb"seq=(\d+) t=([\d.]+)", picture[:200])
     assert found, picture[:60]
     return int(found[1]), float(found[2])
 
 
 def read_stamp(picture: bytes) -> float:
-    """Return the time of a frame of rtsp_camera. Fails if its top and bottom are of different frames."""
+    """Return the time of a frame of rtsp_camera.
+
+    Fails if its top and bottom are of different frames.
+    """
     image = Image.open(io.BytesIO(picture)).convert("L")
     upper, lower = (_read_blocks(image, top) for top in (0, image.height - BITS // ACROSS * BLOCK))
     assert upper == lower, "this is not one whole frame"

@@ -1,8 +1,9 @@
-"""An HTTP camera on 127.0.0.1: python -m tests.support.sources.http_camera [--port PORT] [--rate FPS] ...
+"""An HTTP camera on 127.0.0.1, as a program.
 
-It prints `listening PORT` when it listens. /stream is a stream of JPEGs, /still one JPEG, /page a web page. /elsewhere
-redirects to /stream, /endless/N redirects without end, /large is larger than any image, /trickle arrives byte by byte.
-Each frame has a JPEG comment `seq=N t=SECONDS`: its number, and its time by this machine's monotonic clock.
+Run it with `python -m tests.support.sources.http_camera [--port PORT] [--rate FPS] ...`. It prints `listening PORT`
+when it listens. /stream is a stream of JPEGs, /still one JPEG, /page a web page. /elsewhere redirects to /stream,
+/endless/N redirects without end, /large is larger than any image, /trickle arrives byte by byte. Each frame has a JPEG
+comment `seq=N t=SECONDS`: its number, and its time by this machine's monotonic clock.
 
 Commands on standard input, each echoed when it is done: `freeze`: stop the frames; `thaw`: restart; `hold`: frames are
 made, but not sent; `release`: send those at once; `cut N`: the next N frames lack their second half; `status N`: every

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""An RTSP camera on rtsp://127.0.0.1:PORT/cam, in GStreamer, for the distribution's own Python.
+"""An RTSP camera on rtsp://127.0.0.1:PORT/cam, in GStreamer.
+
+It is for the distribution's own Python.
 
     rtsp_camera.py CODEC [--port PORT] [--size WxH] [--rate FPS] [--gop FRAMES] [--card] [--sliced]
                    [--user USER --password PASSWORD] [--basic]
@@ -37,7 +39,7 @@ ENCODERS = {
 
 
 class FrameSource:
-    """The frames that an appsrc pushes: one per interval, drawn when it is pushed."""
+    """Frames that an appsrc pushes: one per interval, drawn just before."""
 
     def __init__(self, width: int, height: int, rate: int) -> None:
         self.width, self.height, self.interval = width, height, 1 / rate
@@ -52,7 +54,10 @@ class FrameSource:
             threading.Thread(target=self.push, args=(source, ended), daemon=True).start()
 
     def push(self, source: Gst.Element, ended: threading.Event) -> None:
-        """Push frames until the last client has left. The first ones are refused if the pipeline does not run yet."""
+        """Push frames until the last client has left.
+
+        The first ones are refused if the pipeline does not run yet.
+        """
         due = time.monotonic()
         while not ended.is_set():
             self.running.wait()
