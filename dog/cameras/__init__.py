@@ -51,7 +51,7 @@ class Camera(Protocol):
         """
 
     async def wait_for_device(self) -> None:
-        """Wait until a closed camera may be back, for example after plugging it in.
+        """Wait until a closed camera may be back: plugged in again, for example.
 
         A driver that can't notice this waits without end.
         """
@@ -64,7 +64,7 @@ class Camera(Protocol):
         """
 
     def set_preview(self, on_frame: OnFrame | None) -> None:
-        """Send preview frames to `on_frame`, also during a capture. None stops them."""
+        """Send preview frames to `on_frame`, also during captures. None: stop."""
 
     async def close(self) -> None:
         """Release the camera, and end all that runs, except a driver that hangs."""

@@ -1,4 +1,4 @@
-"""Make the driver that a camera's settings name, and import only its module."""
+"""Make the driver that a camera's settings name. Import only its module."""
 
 import importlib.util
 import logging
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
-    """Make the driver of the setting `camera`. Programs may write into `folder`.
+    """Make the driver of the setting `camera`. Its programs write to `folder`.
 
     Raises SettingError if a setting is wrong or a package is missing.
     """

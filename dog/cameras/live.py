@@ -1,4 +1,4 @@
-"""LiveCamera: a Camera made of a Source, which stays open between captures.
+"""A Camera made of a Source, which stays open between captures.
 
     source -> SourceReader, a thread -> not needed: dropped
                               |-------> a capture waits: the first good frame exposed after the request
@@ -71,7 +71,7 @@ class LiveCamera:
         self._source: Source | None = None
 
     async def open(self, on_lost: OnLost) -> None:
-        """Open the source and wait for its first frame. Raises CameraOffline and CameraBusy."""
+        """Open the source, wait for a frame. Raises CameraOffline and CameraBusy."""
         self._abandon_reader()
         await self._await_ended_readers()
         loop = asyncio.get_running_loop()
@@ -113,7 +113,7 @@ class LiveCamera:
             was_there = is_there
 
     async def capture(self) -> CapturedImage:
-        """Return the first good frame whose exposure begins from now on. Raises what Camera.capture does."""
+        """Return the first good frame exposed from now on. See Camera.capture."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
             await asyncio.wait({opened}, timeout=OPEN_TIMEOUT)
@@ -146,7 +146,7 @@ class LiveCamera:
         """Do nothing: the reader's thread ends with the process."""
 
     def _preview_callback(self, reader: SourceReader) -> Callable[[bytes], object] | None:
-        """Return a callback that posts the reader's frames to the event loop, or None."""
+        """Return a callback that posts frames to the event loop, or None."""
         if self._on_preview is None:
             return None
         loop = asyncio.get_running_loop()
@@ -199,7 +199,7 @@ class LiveCamera:
             self._reader = None
 
     async def _await_ended_readers(self) -> None:
-        """Wait until all earlier readers have released the device. Raises CameraOffline if one hangs.
+        """Wait for earlier readers to end. Raises CameraOffline if one hangs.
 
         A new reader would hang in the same driver.
         """
@@ -214,7 +214,7 @@ class LiveCamera:
                 await asyncio.sleep(CLOSE_POLL_INTERVAL)
 
     async def _poll_device(self) -> bool:
-        """Return True if the device is back. The check may take long: it has a thread, one at a time."""
+        """Return True if the device is back. One check at a time, in a thread."""
         if self._source is None or (self._poll_thread is not None and self._poll_thread.is_alive()):
             return False
         loop = asyncio.get_running_loop()

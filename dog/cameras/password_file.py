@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_password(path: Path) -> str:
-    """Return the file's only line without its end. Raises ValueError, which quotes nothing of the file."""
+    """Return the file's only line. Raises ValueError, which does not quote it."""
     try:
         # Opening a FIFO must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

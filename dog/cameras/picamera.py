@@ -52,7 +52,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control of libcamera: its limits (a rectangle has four numbers) and words."""
+    """A libcamera control: limits (a rectangle has four numbers) and words."""
 
     name: str
     minimum: Any
@@ -72,7 +72,7 @@ class Control:
         return f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum > self.minimum else "")
 
     def parse(self, value: bool | int | float | str) -> Any:
-        """Convert a setting's value for Picamera2. Several numbers are one text: "1.8 1.5". Raises ValueError."""
+        """Convert a value for Picamera2, such as "1.8 1.5". Raises ValueError."""
         if isinstance(self.minimum, bool):
             if value not in (True, False):
                 raise ValueError(value)
@@ -114,7 +114,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """List the cameras on ribbon cables; those on USB are V4L2's. Each is opened to read its modes."""
+    """List ribbon-cable cameras, opening each. Those on USB are V4L2's."""
     try:
         picamera2, libcamera = _import()
         found = picamera2.Picamera2.global_camera_info()
@@ -192,7 +192,7 @@ def _acquire(make: Any, number: int) -> Any:
 
 
 def _explain(error: Exception) -> CaptureError:
-    """Find the cause of Picamera2's error, at the end of its chain, and return it as a CaptureError."""
+    """Turn the cause at the end of Picamera2's error chain to a CaptureError."""
     if isinstance(error, CaptureError):
         return error
     cause: BaseException = error
@@ -209,7 +209,7 @@ def _explain(error: Exception) -> CaptureError:
 
 
 def _close_failed(camera: Any) -> None:
-    """Close a Picamera2 whose `__init__` failed. If it did not get the camera, it would leak its pipe."""
+    """Close a Picamera2 after a failed `__init__`, which may leak its pipe."""
     with contextlib.suppress(Exception):
         if camera.is_open:
             camera.close()
@@ -257,12 +257,12 @@ class _Frame:
 
 
 def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
-    """Return the start of the exposure as a time.monotonic(). A frame without a timestamp counts as old.
+    """Return the start of the exposure as a time.monotonic().
 
-    SensorTimestamp is the moment when the sensor begins to send its first line, whose exposure ends then (Picamera2's
-    issue 821). `capture_request(flush=True)` also subtracts the ExposureTime, and uses CLOCK_MONOTONIC. The manual says
-    "since the system booted", which is CLOCK_BOOTTIME: ahead by the time that the computer slept. A timestamp in the
-    future is taken for one of CLOCK_BOOTTIME.
+    A frame without a timestamp counts as old. SensorTimestamp is the moment when the sensor begins to send its first
+    line, whose exposure ends then (Picamera2's issue 821). `capture_request(flush=True)` also subtracts the
+    ExposureTime, and uses CLOCK_MONOTONIC. The manual says "since the system booted", which is CLOCK_BOOTTIME: ahead by
+    the time that the computer slept. A timestamp in the future is taken for one of CLOCK_BOOTTIME.
     """
     stamp, exposure = metadata.get("SensorTimestamp"), metadata.get("ExposureTime", metadata.get("FrameDuration"))
     if stamp is None or exposure is None:
@@ -350,7 +350,7 @@ class PicameraSource:
         self._camera.set_controls(values)
 
     def _find_duration(self, shortest: int, longest: int) -> int:
-        """Return the microseconds per frame for the set rate. Raises CameraOffline if it is out of reach."""
+        """Return the microseconds per frame for the set rate, or CameraOffline."""
         wanted = round(1e6 / (self._frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
         if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
@@ -385,5 +385,5 @@ class PicameraSource:
             _close(camera)
 
     def is_back(self) -> bool:
-        """Return False: unknown. A check would restart libcamera, which is slow and blocks the whole process."""
+        """Return False (unknown). A check would restart libcamera, and block all."""
         return False

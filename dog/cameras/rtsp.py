@@ -57,9 +57,10 @@ SUPPORTED_CODECS = ("mjpeg", "h264", "hevc")
 
 
 class RtspSource:
-    """A camera with an rtsp:// or rtsps:// URL. `latency`: seconds from exposure to sending.
+    """A camera with an rtsp:// or rtsps:// URL.
 
-    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
+    `latency` is the time from exposure to sending, in seconds. `password_file` is read at each opening if the URL names
+    only a user. Raises ValueError for an invalid URL.
     """
 
     streams = True

@@ -66,7 +66,7 @@ class ScriptCamera:
         """Do nothing: a program that needs seconds for an image has no preview."""
 
     async def capture(self) -> CapturedImage:
-        """Run the program once and return its image. Raises what Camera.capture does, and StorageError."""
+        """Return an image of one run. Raises as Camera.capture, or StorageError."""
         image_path = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
         self._run = run = ProgramRun([self.program, image_path], self.timeout)
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._run_capture, run, image_path)
@@ -102,7 +102,7 @@ class ScriptCamera:
             return image
 
     def _run_program(self, run: ProgramRun, image_path: Path) -> str:
-        """Run the program and return its last line. Raises CameraOffline, CameraTimeout or CameraFault."""
+        """Run the program and return its last line, or raise a CaptureError."""
         try:
             result = run.run()
         except OSError as error:
@@ -195,7 +195,7 @@ def _explain_start_error(program: Path, error: OSError) -> CaptureError:
 
 
 def _read_image(image_path: Path, last_line: str) -> bytes:
-    """Read the image. Raises BadImage unless it is a readable file that is neither empty nor huge.
+    """Read the image. Raises BadImage if it is unreadable, empty or huge.
 
     The message contains the program's last line: some end with status 0 when they fail (fswebcam does).
     """

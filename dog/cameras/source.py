@@ -19,7 +19,7 @@ class Frame(Protocol):
 
     @property
     def exposure_start(self) -> float:
-        """The start of its exposure by time.monotonic(), never later than the true one."""
+        """The start of its exposure (time.monotonic()), never after the true one."""
 
     @property
     def exposure(self) -> float | None:
@@ -36,7 +36,7 @@ class Frame(Protocol):
         """
 
     def preview(self) -> bytes:
-        """Return a JPEG at most MAX_PREVIEW_WIDTH wide, which may cost less. Raises BadImage as `image` does."""
+        """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""
 
 
 class ImageFrame:
@@ -60,17 +60,17 @@ class Source(Protocol):
 
     @property
     def streams(self) -> bool:
-        """True if frames arrive all the time and must all be read; False if a read takes one. Valid once open."""
+        """True if every frame must be read, False if a read takes one. Once open."""
 
     @property
     def settles(self) -> bool:
         """True if the exposure must settle after the opening."""
 
     def open(self) -> None:
-        """Open the device and start its frames. Raises CameraOffline or CameraBusy, with what to do."""
+        """Open the device and start it. Raises CameraOffline or CameraBusy."""
 
     def read(self, timeout: float) -> Frame:
-        """Return the next frame, in order, within `timeout` seconds. Decoding is left to the frame's `image`.
+        """Return the next frame, not decoded yet, within `timeout` seconds.
 
         Raises CameraOffline if no frame arrives in time, or the stream has ended. The source is closed then.
         """
@@ -79,4 +79,4 @@ class Source(Protocol):
         """Release the device, also after a failed `open`. Raises nothing."""
 
     def is_back(self) -> bool:
-        """Return True if a device that was gone is there again. Quick; always False if it can't be tested."""
+        """Return True if a lost device is back. Quick; False if not testable."""

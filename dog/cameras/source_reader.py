@@ -94,7 +94,7 @@ class SourceReader(threading.Thread):
         return 0.0 if since is None else time.monotonic() - since
 
     def request_frame(self, timeout: float) -> FrameRequest:
-        """Request the first good frame whose exposure begins from now on. An older request gets a CameraFault."""
+        """Request the first good frame exposed from now on. Ends an older request."""
         request = FrameRequest(timeout, self._inspector.thresholds.retake)
         with self._changed:
             if self._request is not None:
@@ -221,7 +221,7 @@ class SourceReader(threading.Thread):
                 request.set_result(captured)
 
     def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
-        """Return the image if this frame serves the request, else None. Raises a CaptureError if time is up."""
+        """Return the image if this frame serves the request. Raises CaptureError."""
         now = time.monotonic()
         if frame.exposure_start < request.requested_at:
             if now >= request.deadline:
@@ -264,7 +264,7 @@ class SourceReader(threading.Thread):
         return CapturedImage(data=image, exposure_start=frame.exposure_start, exposure=frame.exposure, quality=quality)
 
     def _inspect_preceding(self, frame: Frame) -> FrameStats | None:
-        """Inspect a frame before the request, while the capture waits anyway. Return None if it is not good.
+        """Inspect a frame before the request. Return None if it is not good.
 
         If it is good, a similar frame that follows only has to be complete.
         """
@@ -286,7 +286,7 @@ class SourceReader(threading.Thread):
         )
 
     def _is_same(self, frame: Frame) -> bool:
-        """Return True if this frame equals the previous one (of a source that does not stream: captured)."""
+        """Return True if this frame equals the previous (or last captured) one."""
         if self._source.streams:
             return self._previous_frame is not None and self._previous_frame.raw == frame.raw
         last, self._last_digest = self._last_digest, frame_digest(frame.raw)

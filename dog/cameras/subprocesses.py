@@ -44,7 +44,7 @@ MAX_TAIL_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessResult:
-    """The end of a run: exit status, minus the signal, or None if it can't be ended."""
+    """The end of a run: exit status, -signal, or None if it can't be ended."""
 
     status: int | None
     in_time: bool
@@ -121,7 +121,7 @@ class ProgramRun:
             return self._process
 
     def _wait(self, pipes: selectors.BaseSelector, deadline: float, *, stoppable: bool = True) -> bool:
-        """Read the pipes until the program has ended. Return False if the deadline or `stop` came first."""
+        """Read the pipes until the program ends; False at a deadline or `stop`."""
         while not self._has_ended():
             if time.monotonic() >= deadline or (stoppable and self._stopping.is_set()):
                 return False
@@ -130,7 +130,7 @@ class ProgramRun:
         return True
 
     def _has_ended(self) -> bool:
-        """Return True if the program has ended. Reaps it only if it must (macOS before Python 3.13)."""
+        """Return True if it has ended. Reaps it only on macOS before Python 3.13."""
         assert self._process is not None
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
@@ -140,7 +140,7 @@ class ProgramRun:
             return True
 
     def _end_group(self, pipes: selectors.BaseSelector) -> int | None:
-        """Kill the rest of the group, reap the program and return its status. None if no signal reaches it."""
+        """Kill the group, reap the program, return its status; None if impossible."""
         assert self._process is not None
         self._signal_group(signal.SIGKILL)
         if not self._wait(pipes, time.monotonic() + REAP_TIMEOUT, stoppable=False):
@@ -184,7 +184,7 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 
 @contextlib.contextmanager
 def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
-    """Let the program's end wake the selector if the system can do that. The pipes close a moment before."""
+    """Wake the selector at the program's end, shortly after the pipes close."""
     try:
         descriptor = os.pidfd_open(program)
     except (AttributeError, OSError):  # not on Linux, or too old a one
@@ -218,10 +218,10 @@ def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
 
 
 def _wait_for_group(group: int) -> None:
-    """Wait until no process of a killed group is left: one may still finish a write. Sends no signal.
+    """Wait until no process of a killed group is left. Sends no signal.
 
-    As the first process of a container, this one reaps the orphans. If the first process does not reap, they stay as
-    zombies, which no longer write; hence the time limit.
+    One may still finish a write. As the first process of a container, this one reaps the orphans. If the first process
+    does not reap, they stay as zombies, which no longer write; hence the time limit.
     """
     deadline = time.monotonic() + GROUP_END_TIMEOUT
     while True:

@@ -1,4 +1,4 @@
-"""The test card: a driver that draws a clock, for computers without a camera.
+"""The test card: a driver that draws a clock, if there is no camera.
 
 Each capture is a new image of 1280 x 720 pixels with the time in UTC and a counter, so that no two are equal. The
 background is drawn once, twice as large and then scaled down, which smooths the edges; a capture only draws the digits.
@@ -37,7 +37,7 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A source of test cards in a Pillow format. `clock` returns an aware datetime."""
+    """A source of test cards in a Pillow format. `clock` is timezone-aware."""
 
     __test__ = False  # not a test, although pytest would think so by its name
     streams = False

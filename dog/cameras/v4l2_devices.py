@@ -56,7 +56,7 @@ STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A size of a format in pixels, and its rates: some, a range, or often none."""
+    """A size of a format, and its rates: some, a range, or often none."""
 
     width: int
     height: int
@@ -161,7 +161,7 @@ def _stable_name(node: Path) -> str:
 
 
 def _is_first(node: Path) -> bool:
-    """Return True for a device's first node, which is usually the one with video."""
+    """Return True for a device's first node, usually the one with video."""
     try:
         return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
     except OSError:
@@ -203,7 +203,7 @@ def read_fourcc(number: int) -> str:
 
 
 def list_formats(descriptor: int) -> Iterator[Format]:
-    """Yield formats in the device's order, sizes only of supported ones: some drivers have a hundred."""
+    """Yield formats in order; sizes only of supported ones, as some have many."""
     entry = raw.v4l2_fmtdesc(type=CAPTURE)
     for found in _list_entries(descriptor, raw.IOC.ENUM_FMT, entry):
         number = found.pixelformat

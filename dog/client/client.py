@@ -44,7 +44,7 @@ class _CameraList(msgspec.Struct):
 
 
 class Client:
-    """A client of a D.O.G. server: `async with Client("http://camera.local:8080") as dog:`.
+    """A client: `async with Client("http://camera.local:8080") as dog:`.
 
     Opening it does not connect yet. A call waits at most `timeout` seconds (None: no limit), and repeats its request if
     the connection is lost. If the server was never reached, a call raises Unreachable at once. `token` is one that

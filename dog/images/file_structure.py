@@ -1,4 +1,4 @@
-"""File structure of images: walk the bytes to the end mark, without decoding."""
+"""File structure of images: walk to the end mark, without decoding."""
 
 import re
 import struct
@@ -73,7 +73,7 @@ _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
 def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Walk an image to its end. Return its type, width and height. Raises BadImage."""
+    """Walk an image to its end. Return type, width, height. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
     if width * height > MAX_IMAGE_PIXELS:
@@ -250,7 +250,7 @@ def _walk_png(data: bytes) -> tuple[int, int]:
 
 
 def _walk_webp(data: bytes) -> tuple[int, int]:
-    """Check a WebP's length, and read its size (RFC 9649, sections 2.4 to 2.7)."""
+    """Check a WebP's length, and read its size (RFC 9649, 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
         raise cut_off_error("WebP", len(data))
     match data[12:16]:

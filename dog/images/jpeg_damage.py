@@ -69,10 +69,10 @@ def load_simplejpeg() -> Any:
 
 
 def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
-    """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4 or 1/2 if that is no smaller than `smallest`.
+    """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4, 1/2 or full size.
 
-    Return None if another decoder is needed: for modes other than L and RGB, and for kinds that this one lacks.
-    Raises BadImage if the data is damaged or a scan is missing.
+    The size is the smallest that is not below `smallest`. Return None if another decoder is needed: for modes other
+    than L and RGB, and for kinds that this one lacks. Raises BadImage if the data is damaged or a scan is missing.
     """
     jpeg = walk_jpeg(data)
     _check_scans(data, jpeg)
@@ -116,7 +116,7 @@ def _without_padding(data: bytes) -> bytes:
 
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data of a JPEG with an added end marker."""
+    """Return True if libjpeg finds all data once an end marker is added."""
     try:
         content_type, _ = walk_structure(whole)
         if content_type != "image/jpeg":
@@ -235,7 +235,7 @@ def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
 
 
 def _check_scans(data: bytes, jpeg: Jpeg) -> None:
-    """Raise BadImage if a component has no scan, or a progressive one lacks bits of a coefficient.
+    """Raise BadImage if a component lacks a scan, or bits of a coefficient.
 
     JPEGs that are neither sequential nor progressive are left to the decoder.
     """

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, running: Log) -> int:
-    """Serve until a signal. Return the exit status. Raises SettingError or StartError."""
+    """Return the exit status after a signal. Raises SettingError, StartError."""
     _raise_descriptor_limit()
     return asyncio.run(_serve(settings, running))
 
@@ -94,7 +94,7 @@ def _reload_certificate(tls: Tls | None) -> None:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:
-    """Start the application, listen, print its URLs, and serve until cancelled."""
+    """Start the application, print its URLs, and serve until cancelled."""
     await runner.setup()
     assert runner.server is not None
     patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
@@ -128,7 +128,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
 
 
 def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
-    """Print a link that logs one browser in, while no user with the role `manage` has a password.
+    """Print a link to log in while no `manage` user has a password.
 
     It is in no file of ours. Anybody with access to the service's output, as in systemd's journal, can use it.
     """
@@ -139,7 +139,7 @@ def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise the limit of open files: each viewer needs a descriptor, and the usual limit is 1,024."""
+    """Raise the limit of open files, usually 1,024: each viewer needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -147,7 +147,7 @@ def _raise_descriptor_limit() -> None:
 
 
 class MalformedRequestFilter(logging.Filter):
-    """A log filter: malformed requests are one line at most every LOG_INTERVAL, without a traceback.
+    """A log filter: one line per LOG_INTERVAL for malformed requests.
 
     The line has only the kind of error: aiohttp's message quotes the request, which may contain a cookie.
     """
@@ -170,7 +170,7 @@ class MalformedRequestFilter(logging.Filter):
 
 
 class LoopErrorHandler:
-    """The loop's exception handler. It logs a lack of descriptors at most every LOG_INTERVAL."""
+    """The loop's exception handler. It limits logs of missing descriptors."""
 
     logged_at = -math.inf
 
@@ -189,7 +189,7 @@ class LoopErrorHandler:
 
 
 def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
-    """Return the error for a failure to listen: the setting that caused it, and what to do."""
+    """Return the error for a failure to listen, naming the setting."""
     host, port = settings.host, settings.port
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return settings.error("host", f"{host!r} is not known here; write an address or a name of this machine")
@@ -207,7 +207,7 @@ def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingE
 
 
 def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
-    """Return URLs to open the service: first that for this machine, if it listens there."""
+    """Return URLs to open the service: first that of this machine, if any."""
     bound, port = listening[0][:2]
     if bound in ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in bound else socket.AF_INET
@@ -220,7 +220,7 @@ def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
 
 
 def network_addresses(family: socket.AddressFamily) -> list[str]:
-    """Return this machine's address in its network, or an empty list. Nothing is sent to find it."""
+    """Return this machine's network address, if any. Sends nothing."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((DOCUMENTATION_ADDRESSES[family], 9))
@@ -230,7 +230,7 @@ def network_addresses(family: socket.AddressFamily) -> list[str]:
 
 
 class Shutdown:
-    """The shutdown: in order at the first signal, at once at the second or after a timeout.
+    """The shutdown: in order on a signal, at once on a second or a timeout.
 
     The signal handlers are plain ones, so that they work even if the event loop is stuck. The loop has handlers too,
     which do nothing: they wake it up. Otherwise it would miss a signal that arrives just before it waits, or in another

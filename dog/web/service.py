@@ -1,4 +1,4 @@
-"""The running service, as the handlers need it: one object under one key of the application."""
+"""The running service: one object under one key of the application."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Service:
     rate_limits: RateLimits
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
-        """Return a camera, the first if `name` is None. Raises RequestError `unknown_camera`."""
+        """Return a camera, the first for None. Raises `unknown_camera`."""
         if name is None:
             return next(iter(self.cameras.values()))
         if name not in self.cameras:

@@ -1,4 +1,4 @@
-"""Client connections: limited in all and for each client, queued if too many, closed if idle.
+"""Client connections: limited in all and per client, queued, timed out.
 
     accept -> Connection: idle -> waits for a place -> reads a head -> Handler responds -> idle -> ...
                    |                    |                 |               `-> a viewer takes it over (take_over)
@@ -91,7 +91,7 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """All open connections, with the limits in all and for each client address.
+    """All open connections, with limits in all and for each client address.
 
     A trusted proxy is not a client: its connections count in all alone, and its requests count for the address that
     it names. `backlog` connections may wait to be accepted, and `max_refusals` may get their refusal at the same time.
@@ -125,7 +125,7 @@ class Connections:
         metrics.requests_waiting.set_function(lambda: self._places.waiting)
 
     def make_protocol_factory(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
-        """Return the protocol factory for accepted connections, encrypted if `tls` is given."""
+        """Return the protocol factory for connections, with TLS if `tls` is given."""
 
         def make_handler() -> Handler:
             return Handler(server, loop=asyncio.get_running_loop(), **server._kwargs)
@@ -137,7 +137,7 @@ class Connections:
         return make_connection
 
     async def run(self) -> None:
-        """Close connections past their deadline and trim the memory of closed ones, until cancelled."""
+        """Close overdue connections, and trim the memory of closed ones."""
         loop = asyncio.get_running_loop()
         trimmer = MemoryTrimmer(TRIM_MIN_CONNECTIONS, TRIM_DELAY_SWEEPS)
         while True:
@@ -149,7 +149,7 @@ class Connections:
             trimmer.observe(self.count + len(self._refused))
 
     async def close(self) -> None:
-        """Close the connections that aiohttp does not close: those without a request, or refused."""
+        """Close connections without a request, or refused: aiohttp does not."""
         for connection in [connection for connection in self._open if connection.deadline < math.inf]:
             connection.close_idle()
         for transport in tuple(self._refused):
@@ -159,7 +159,7 @@ class Connections:
     # ---- connections
 
     def register(self, connection: "Connection", address: str) -> Client | Reason:
-        """Count a new connection, after closing an idle one if needed. Return its client, or why it is refused."""
+        """Count a connection. Return its client, or the reason to refuse it."""
         client = self._find_client(address)
         if client.is_full and not _close_oldest(client.idle):
             return "address"
@@ -179,7 +179,7 @@ class Connections:
         self._places.forget(address)
 
     def register_viewer(self, address: str) -> Callable[[], None]:
-        """Count a viewer that has taken over its connection. Return a function to call when it ends."""
+        """Count a viewer that took over its connection. Return its end callback."""
         client = self._places.find(address)
         self.count += 1
         client.connections += 1
@@ -207,7 +207,7 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
-        """Hold a place of the client that a trusted proxy names, until the response.
+        """Hold a place of the client that a proxy names, until the response.
 
         Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
         """
@@ -229,7 +229,7 @@ class Connections:
             self._places.forget(address)
 
     def count_as_viewer(self, request: web.Request) -> None:
-        """Count a long-lived request as a viewer, and free its place for another request.
+        """Count a long-lived request as a viewer, and free its place.
 
         Raises RequestError `overloaded` if its client has too many viewers.
         """
@@ -242,7 +242,7 @@ class Connections:
     # ---- refusals
 
     def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
-        """Count and log a refusal. Return a function to call at its end, or None if there are too many."""
+        """Count and log a refusal. Return its end callback; None if too many."""
         self._record_refusal(address, reason)
         if len(self._refused) >= self.max_refusals:
             return None
@@ -276,7 +276,7 @@ class Connections:
 
 
 class State(Enum):
-    """The state of a connection. It has a deadline if it is IDLE, WAITING or READING."""
+    """The state of a connection. IDLE, WAITING and READING have a deadline."""
 
     IDLE = auto()
     WAITING = auto()
@@ -290,7 +290,7 @@ class State(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """One connection that speaks HTTP. A client that does not read its response is disconnected."""
+    """One HTTP connection. A client that does not read is disconnected."""
 
     __slots__ = (
         "_address",
@@ -325,7 +325,7 @@ class Connection(asyncio.Protocol):
         """The event loop's time at which `expire` is to be called."""
 
     def accept(self, transport: asyncio.Transport) -> None:
-        """Register the connection, or refuse it. With TLS this is called before the handshake."""
+        """Register the connection, or refuse it: with TLS, before the handshake."""
         self._transport = transport
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's limit of one read, 256 KiB by default
         peer = transport.get_extra_info("peername")
@@ -383,13 +383,13 @@ class Connection(asyncio.Protocol):
             self._handler = None
 
     def take_received(self) -> bytes:
-        """Return and forget the bytes that follow the request, for a protocol that takes over."""
+        """Return and forget the bytes after the request, for another protocol."""
         received, self._received = self._received, b""
         self._transport.resume_reading()
         return received
 
     def expire(self) -> None:
-        """End a connection that was idle, waited for a place, or sent its head for too long."""
+        """End a connection past its deadline: idle, waiting, or sending a head."""
         match self._state:
             case State.WAITING:
                 self._refuse("address")
@@ -466,7 +466,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _on_response(self) -> None:
-        """Go on after a request and its response: with the next request, if it has begun to arrive."""
+        """Go on after a response: with the next request, if it has arrived."""
         if self._state is not State.RESPONDING:
             return
         self._release_place()
@@ -550,7 +550,7 @@ class _PlaceWaiter:
 
 
 def _find_place(request: web.Request) -> Place | None:
-    """Return a request's place. None without a Connection, as in tests of the application alone."""
+    """Return a request's place. None without a Connection, as in some tests."""
     if PLACE in request:
         return request[PLACE]
     connection = None if request.transport is None else request.transport.get_protocol()
@@ -558,7 +558,7 @@ def _find_place(request: web.Request) -> Place | None:
 
 
 def _close_oldest(idle: dict[Idle, None]) -> bool:
-    """Close the connection that is idle for longest. Return False if there is none."""
+    """Close the longest idle connection. Return False without one."""
     oldest = next(iter(idle), None)
     if oldest is not None:
         oldest.close_idle()
@@ -566,7 +566,7 @@ def _close_oldest(idle: dict[Idle, None]) -> bool:
 
 
 def _skip_blank_lines(received: bytes) -> int:
-    """Return the start of the request line: blank lines are ignored (RFC 9112, section 2.2)."""
+    """Skip the blank lines before a request line (RFC 9112, section 2.2)."""
     return len(received) - len(received.lstrip(b"\r\n"))
 
 

@@ -19,7 +19,7 @@ MAX_FRAMING_BYTES = 32 * 1024
 
 
 class Handler(web.RequestHandler):
-    """aiohttp's handler of one connection. It calls `on_response` after each complete response."""
+    """aiohttp's handler. It calls `on_response` after each complete response."""
 
     __slots__ = ("_body", "_body_left", "_framing", "on_response")
 
@@ -32,7 +32,7 @@ class Handler(web.RequestHandler):
         self._framing = 0
 
     def feed_head(self, head: bytes) -> bool:
-        """Parse a complete head, or bytes that are not HTTP. aiohttp calls the handler, or sends 400.
+        """Parse a complete head, or bytes that are not HTTP (answered with 400).
 
         Return False if it will do neither.
         """
@@ -58,7 +58,7 @@ class Handler(web.RequestHandler):
         return True
 
     def feed_body(self, data: bytes) -> bytes:
-        """Parse the bytes of the body. Return those that follow it, of the next request."""
+        """Parse bytes of the body. Return those that follow it."""
         body, left = self._body, self._body_left
         if body is None:
             return data
@@ -72,7 +72,7 @@ class Handler(web.RequestHandler):
         return data[left:]
 
     def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
-        """Parse a part of a chunked body. After an error its reader raises RequestPayloadError."""
+        """Parse a part of a chunked body. On an error, its reader raises."""
         if body.is_eof():
             return
         before, count = body.total_bytes, self._request_count
@@ -90,24 +90,24 @@ class Handler(web.RequestHandler):
             body.feed_eof()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        """Drop the reference cycle with the connection, so that both are freed now."""
+        """Drop the reference cycle with the connection, to free both now."""
         super().connection_lost(error)
         self._body, self.on_response = None, _do_nothing
 
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
-        """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
+        """Send a response. `on_response` follows, or waits for the body's rest."""
         sent = await super().finish_response(request, *arguments)
         request.content.on_eof(self._end_request)
         return sent
 
     def _end_request(self) -> None:
-        """Call `on_response` a step later: this may run inside aiohttp's parser, which is not reentrant."""
+        """Call `on_response` a step later: aiohttp's parser is not reentrant."""
         asyncio.get_running_loop().call_soon(self.on_response)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Log an error, and return its response. If the client has disconnected, log nothing."""
+        """Log an error and return its response, unless the client disconnected."""
         if isinstance(exc, ConnectionError):  # as in the response to `Expect: 100-continue`, which aiohttp sends itself
             raise exc
         return super().handle_error(request, status, exc, message)

@@ -1,4 +1,4 @@
-"""The limits of each client address: connections, concurrent requests, viewers. No I/O, no clock.
+"""Limits per client address: connections, concurrent requests, viewers.
 
     connection -> idle -> its request waits, or has a place -> idle -> ...
                                                          `---> viewer, which has no place
@@ -69,7 +69,7 @@ class Client:
         return self.viewers < self._limits.viewers
 
     def request_place(self, waiter: Waiter) -> None:
-        """Start the waiter with its place, now if there is one, or else after those that wait already."""
+        """Start the waiter with its place, now or after those that wait already."""
         if self.requests < self._limits.requests:
             waiter.start(self._take_place())
         else:
@@ -98,7 +98,7 @@ class Client:
 
 
 class Place:
-    """The place of one request, until released. `count_as_viewer` turns it into a viewer."""
+    """The place of a request, until released or turned into a viewer."""
 
     __slots__ = ("_client", "_is_viewer")
 

@@ -68,7 +68,7 @@ class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A capture and its result: `state` is pending, capturing, ready or failed."""
+    """A capture's result. `state`: pending, capturing, ready or failed."""
 
     capture: int
     camera: str

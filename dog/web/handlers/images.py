@@ -1,4 +1,4 @@
-"""Image files of snapshots, thumbnails, and the newest image (/latest.jpg)."""
+"""Image files of snapshots, thumbnails and the newest image (/latest.jpg)."""
 
 import asyncio
 import datetime as dt
@@ -36,7 +36,7 @@ CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
 
 
 async def find_snapshot(service: Service, snapshot_id: str) -> Snapshot:
-    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
+    """Return a snapshot. Raise Problem `gone_snapshot`, `unknown_snapshot`."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:
@@ -117,7 +117,7 @@ def _check_capture_allowed(request: web.Request) -> None:
 
 
 async def _wait_for_next(request: web.Request, service: Service, wait: float) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera of `after` and its next snapshot, or None after `wait` s."""
+    """Return the camera of `after` and its next snapshot, None after `wait` s."""
     after = request.query["after"]
     taken = await service.store.find_name(after) if is_snapshot_id(after) else None
     if taken is None:

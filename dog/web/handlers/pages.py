@@ -93,7 +93,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
 
 
 async def _choose_camera(request: web.Request, service: Service) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera to show, and the browser's last snapshot if it took it.
+    """Return the camera to show, and the browser's last snapshot of it.
 
     Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
     """
@@ -105,7 +105,7 @@ async def _choose_camera(request: web.Request, service: Service) -> tuple[Camera
 
 
 async def _find_own_snapshot(request: web.Request, service: Service) -> Snapshot | None:
-    """Return the snapshot in the cookie, or None if there is none or it is unknown."""
+    """Return the snapshot in the cookie, or None if there is no known one."""
     snapshot_id = request.cookies.get(SNAPSHOT_COOKIE, "")
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
 

@@ -222,7 +222,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
 
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """Take a connection over from aiohttp. Return it and the bytes already received.
+    """Take a connection over from aiohttp. Return it and its received bytes.
 
     From now on, only the transport's next protocol may read or write. tests/web/test_takeover.py checks the
     assumptions about aiohttp. Raise ConnectionResetError if the client has disconnected.
@@ -241,7 +241,7 @@ def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
 
 
 class EarlyBytes:
-    """A stand-in for aiohttp's WebSocketReader that keeps the bytes after a handshake."""
+    """A substitute for aiohttp's WebSocketReader that keeps early bytes."""
 
     data = b""
 
@@ -261,7 +261,7 @@ class TakenOverResponse(web.StreamResponse):
 
 
 def _accept_handshake(request: web.Request) -> bytes:
-    """Build the response to a handshake (RFC 6455, section 4.2), or raise Problem."""
+    """Build the response to a handshake (RFC 6455, 4.2), or raise Problem."""
     headers = request.headers
     key = headers.get("Sec-WebSocket-Key", "").strip()
     is_valid = (

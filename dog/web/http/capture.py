@@ -1,4 +1,4 @@
-"""Captures over HTTP. A new capture counts against the client's rate limit."""
+"""Captures over HTTP. A new one counts against the client's rate limit."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ __all__ = ["capture_and_wait", "rate_limit_permit", "recheck_access"]
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
-    """Return what CameraTask calls before a new capture. It raises RequestError `rate_limited`."""
+    """Return a check for a new capture, which may raise `rate_limited`."""
     captures = request.app[SERVICE].rate_limits.captures
     return functools.partial(captures.take, client_key(request[IDENTITY], request.remote), key)
 
@@ -27,7 +27,7 @@ def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[
 async def capture_and_wait(
     request: web.Request, camera: CameraTask, max_age: float | None = None, key: str | None = None
 ) -> tuple[Reply, Snapshot]:
-    """Request a capture and wait for its snapshot. Raises RequestError and CaptureError."""
+    """Return a new capture's snapshot. Raises RequestError and CaptureError."""
     request.app[CONNECTIONS].count_as_viewer(request)
     reply, snapshot = await camera.capture_and_wait(max_age, key, rate_limit_permit(request, key))
     recheck_access(request)
@@ -35,7 +35,7 @@ async def capture_and_wait(
 
 
 def recheck_access(request: web.Request) -> None:
-    """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
+    """Raise RequestError `unauthorized` if the session or token has ended."""
     auth = request.app[SERVICE].auth
     if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
         raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")

@@ -1,4 +1,4 @@
-"""Identify the client of a request by its token, ticket or session cookie, without waiting.
+"""Identify a client by token, ticket or session cookie, without waiting.
 
 A token in `Authorization` takes precedence over a ticket in the URL, and that over the session cookie.
 """
@@ -50,7 +50,7 @@ def identify(request: web.Request) -> Identity:
 
 
 def _check_proxy(request: web.Request, settings: Settings) -> None:
-    """Raise RequestError `forbidden` for a request through a proxy, except with the setting `open`."""
+    """Raise `forbidden` for a request through a proxy, unless `open` is set."""
     if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
         raise RequestError(
             "forbidden",
@@ -74,21 +74,21 @@ def _identify_session(request: web.Request, auth: AuthService) -> Identity | Non
 
 
 def session_cookie_name(request: web.Request) -> str:
-    """Return the session cookie's name: over HTTPS with a prefix that binds it to this host (RFC 6265bis)."""
+    """Return the cookie's name. HTTPS has a host-binding prefix (RFC 6265bis)."""
     if not is_secure(request):
         return SESSION_COOKIE
     return f"__Host-{SESSION_COOKIE}" if cookie_path(request) == "/" else f"__Secure-{SESSION_COOKIE}"
 
 
 def cookie_path(request: web.Request) -> str:
-    """Return the path of our cookies: that of `base_url` if the request uses it, or else `/`."""
+    """Return the path of our cookies: that of `base_url` if in use, or `/`."""
     if not is_public(request):
         return "/"
     return urlsplit(request.app[SERVICE].settings.base_url or "").path.rstrip("/") + "/"
 
 
 def describe_identity(identity: Identity | None) -> dict[str, object]:
-    """Return what every page's template needs of the identity. None: an unknown client."""
+    """Return the identity's data for templates. None: an unknown client."""
     return {
         "may": [role for role in ROLES if identity and allows(identity.role, role)],
         "user": identity.name if identity else None,

@@ -1,4 +1,4 @@
-"""Turn every error into a response: JSON (RFC 9457), or a page for browsers."""
+"""Turn errors into responses: JSON (RFC 9457), or a page for browsers."""
 
 import functools
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def relative_root(request: web.BaseRequest) -> str:
-    """Return the relative URL of the site's root, which works below any prefix of a proxy."""
+    """Return the relative URL of the root, for any prefix of a proxy."""
     return "../" * (request.path.count("/") - 1) or "./"
 
 
@@ -60,7 +60,7 @@ async def error_middleware(
 
 
 def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
-    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
+    """Handle requests on which aiohttp would fail before middlewares run.
 
     aiohttp's own responses get these headers too, instead of one with its version.
     """
@@ -77,7 +77,7 @@ def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
 
 
 def _reject_expectations(handle: Handler) -> Handler:
-    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
+    """Send 417 for an unknown Expect (RFC 9110, 10.1.1): aiohttp may fail."""
 
     async def reject() -> web.StreamResponse:
         body = encode(
@@ -97,7 +97,7 @@ def _reject_expectations(handle: Handler) -> Handler:
 
 
 def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
+    """Give requests without a URL the URL `*`: their target was invalid."""
 
     def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
         if message.url is None:
@@ -108,7 +108,7 @@ def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Calla
 
 
 def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.Response:
-    """Return the response to aiohttp's own errors: no such route, wrong method, body too large."""
+    """Return the response to aiohttp's errors: no route, wrong method, size."""
     match error.status:
         case 404:
             return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
@@ -134,7 +134,7 @@ def _error_response(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """Return the problem as a page if the client accepts HTML, or else as JSON."""
+    """Return the problem as a page for clients of HTML, or else as JSON."""
     status = status or STATUS[code]
     extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase
