@@ -51,10 +51,7 @@ class Camera(Protocol):
         """
 
     async def wait_for_device(self) -> None:
-        """Wait until a closed camera may be back: plugged in again, for example.
-
-        A driver that can't notice this waits without end.
-        """
+        """Wait until a closed camera may be back, if the driver can notice that."""
 
     async def capture(self) -> CapturedImage:
         """Take an image now. The exposure begins after the call.

@@ -98,10 +98,7 @@ class CameraUrl:
         return SECRET.sub(rf"\g<1>{HIDDEN}", message)
 
     def connect(self, timeout: float) -> socket.socket:
-        """Open a connection, with TLS if needed. Raises OSError.
-
-        Each step may take `timeout` seconds.
-        """
+        """Open a connection (TLS if needed), `timeout` s per step. Raises OSError."""
         sock = socket.create_connection((self.host, self.port), timeout)
         if self.scheme not in ("https", "rtsps"):
             return sock

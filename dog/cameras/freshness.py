@@ -75,10 +75,7 @@ class UnstampedFrames:
         self._last = 0.0
 
     def exposure_start(self, arrival: float, frames_late: int = 0) -> float:
-        """Return the exposure's start; UNKNOWN_START at first.
-
-        `frames_late`: see StampedFrames.
-        """
+        """Return the exposure's start, or UNKNOWN_START. See StampedFrames."""
         if self._first is None:
             self._first = self._last = arrival
             return UNKNOWN_START

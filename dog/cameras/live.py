@@ -199,10 +199,7 @@ class LiveCamera:
             self._reader = None
 
     async def _await_ended_readers(self) -> None:
-        """Wait for earlier readers to end. Raises CameraOffline if one hangs.
-
-        A new reader would hang in the same driver.
-        """
+        """Wait for earlier readers to end. Raises CameraOffline if one hangs."""
         until = time.monotonic() + CLOSE_TIMEOUT
         while self._ending_readers:
             self._ending_readers = [reader for reader in self._ending_readers if reader.is_alive()]

@@ -30,10 +30,7 @@ class Frame(Protocol):
         """The bytes from the camera. Two frames of a live sensor are never equal."""
 
     def image(self) -> bytes:
-        """Return the image file. A JPEG of the camera is returned unchanged.
-
-        Raises BadImage if the source knows that the frame is incomplete.
-        """
+        """Return the image file, a JPEG unchanged. Raises BadImage if incomplete."""
 
     def preview(self) -> bytes:
         """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""

@@ -78,10 +78,7 @@ class ProgramRun:
             self._signal(signal.SIGKILL)
 
     def run(self) -> ProcessResult:
-        """Run the program to its end or its time limit, and end its group.
-
-        Raises OSError if it can't be started.
-        """
+        """Run the program to its end or limit, end its group. Raises OSError."""
         process = self._start()
         if process is None:
             return ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)

@@ -25,16 +25,7 @@ from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permi
 from dog.captures.results import CaptureResults
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.metrics import Metrics
-from dog.protocol import (
-    CameraChanged,
-    CameraState,
-    CameraStatus,
-    Capturing,
-    Failed,
-    Ready,
-    Reply,
-    timestamp,
-)
+from dog.protocol import CameraChanged, CameraState, CameraStatus, Capturing, Failed, Ready, Reply, timestamp
 from dog.push.hub import Hub
 from dog.snapshots import Origin, Snapshot, SnapshotStore
 from dog.urls import UrlBuilder
@@ -269,10 +260,7 @@ class CameraTask:
             self._fail(running, error)
         except OSError as error:
             reason = error.strerror or str(error)
-            self._fail(
-                running,
-                CameraFault(f"The operating system refused the capture: {reason}. Press again."),
-            )
+            self._fail(running, CameraFault(f"The operating system refused the capture: {reason}. Press again."))
         except asyncio.CancelledError:
             self._fail(running, CameraFault(STOPPED_MESSAGE))
             raise

@@ -99,12 +99,7 @@ class CaptureQueue(Generic[SnapshotT]):
         }
 
     def request(
-        self,
-        now: float,
-        *,
-        max_age: float | None = None,
-        key: str | None = None,
-        permit: Permit = no_permit,
+        self, now: float, *, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> Decision[SnapshotT]:
         """Decide which capture serves a request at `now`.
 

@@ -19,16 +19,7 @@ from dog.cli.formatting import format_size, format_time
 from dog.cli.options import certificate_option, read_token, token_option
 from dog.cli.photo_json import photo_urls
 from dog.logs import escape, print_line
-from dog.protocol import (
-    CameraChanged,
-    Capturing,
-    Failed,
-    Hello,
-    Ready,
-    Removed,
-    Viewers,
-    encode,
-)
+from dog.protocol import CameraChanged, Capturing, Failed, Hello, Ready, Removed, Viewers, encode
 from dog.redaction import redact_text
 
 if TYPE_CHECKING:

@@ -88,10 +88,7 @@ def measure(data: bytes) -> ImageInfo:
 
 
 def grey_histogram(data: bytes) -> list[int]:
-    """Count the pixels of each grey level; a JPEG's at an eighth of its size.
-
-    Raises BadImage if the image is incomplete.
-    """
+    """Count pixels by grey level, a JPEG's at 1/8 size. Raises BadImage."""
     content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))

@@ -115,8 +115,7 @@ def _not_an_image_error(data: bytes) -> BadImage:
         )
     if _HTML.match(text):
         return BadImage(
-            "The camera left a web page, not an image. Open its URL in a browser to see it.",
-            detail=text[:200],
+            "The camera left a web page, not an image. Open its URL in a browser to see it.", detail=text[:200]
         )
     if _SVG.match(text):
         return _unsupported_error("an SVG")

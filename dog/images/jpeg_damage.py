@@ -80,10 +80,7 @@ def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Imag
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
     try:
         pixels = load_simplejpeg().decode_jpeg(
-            data,
-            "GRAY" if mode != "RGB" else "RGB",
-            min_width=-(-width // scale),
-            min_height=-(-height // scale),
+            data, "GRAY" if mode != "RGB" else "RGB", min_width=-(-width // scale), min_height=-(-height // scale)
         )
     except ValueError as error:
         _raise_if_damaged(str(error), data, jpeg)

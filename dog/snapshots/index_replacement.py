@@ -144,9 +144,7 @@ def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
 
 
 def rebuild_index(
-    private: Path,
-    reconcile: Callable[[RebuiltIndex], None],
-    advance: Callable[[int], object] = lambda _photos: None,
+    private: Path, reconcile: Callable[[RebuiltIndex], None], advance: Callable[[int], object] = lambda _photos: None
 ) -> RebuiltIndex:
     """Rebuild the index, from the present one or from one that was set aside.
 

@@ -386,11 +386,7 @@ class SnapshotStore:
 def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
     """Return the EXIF of a snapshot, with its time in the machine's time zone."""
     return Stamp(
-        id=id,
-        captured_at=captured_at.astimezone(),
-        camera=camera,
-        software=f"D.O.G. {__version__}",
-        exposure=exposure,
+        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
     )
 
 

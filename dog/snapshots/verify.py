@@ -131,10 +131,7 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield the findings. Close it if you stop early.
-
-        Raises StartError and IndexUnavailable.
-        """
+        """Yield findings (close it early). Raises StartError, IndexUnavailable."""
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)

@@ -73,10 +73,7 @@ STOP_TIMEOUT = 2.5
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
-    """Create the application. It or its startup may raise SettingError.
-
-    `make_camera` returns the driver of one camera from its settings.
-    """
+    """Create the application with this driver factory. Raises SettingError."""
     middlewares: list[Middleware] = [
         error_middleware,
         forwarded_middleware,
@@ -152,10 +149,7 @@ def _run_service(
 async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> Service:
-    """Start all parts in order, pushing their ends on the stack.
-
-    Raises SettingError.
-    """
+    """Start all parts in order, pushing their ends. Raises SettingError."""
     clock = Clock()
     store = SnapshotStore(
         settings.snapshots,

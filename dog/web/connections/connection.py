@@ -229,10 +229,7 @@ class Connections:
             self._places.forget(address)
 
     def count_as_viewer(self, request: web.Request) -> None:
-        """Count a long-lived request as a viewer, and free its place.
-
-        Raises RequestError `overloaded` if its client has too many viewers.
-        """
+        """Count the request as a viewer and free its place, or raise `overloaded`."""
         place = _find_place(request)
         if place is not None:
             if not place.can_become_viewer:

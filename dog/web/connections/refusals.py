@@ -77,10 +77,7 @@ class Refusals:
 
 
 def build_refusals(
-    templates: jinja2.Environment,
-    security_headers: Mapping[str, str],
-    reason: Reason,
-    retry_after: int = RETRY_AFTER,
+    templates: jinja2.Environment, security_headers: Mapping[str, str], reason: Reason, retry_after: int = RETRY_AFTER
 ) -> Refusals:
     """Return the responses of one reason. Status 503 has a Retry-After (s)."""
     template = templates.get_template("refused.html")

@@ -32,10 +32,7 @@ def anonymous_identity(settings: Settings) -> Identity:
 
 
 def identify(request: web.Request) -> Identity:
-    """Return the identity of a request. An invalid cookie is ignored.
-
-    Raises RequestError `unauthorized` for an invalid token or ticket.
-    """
+    """Return a request's identity. Raises `unauthorized`, but not for cookies."""
     service = request.app[SERVICE]
     auth = service.auth
     if auth is None:

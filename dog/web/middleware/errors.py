@@ -17,11 +17,7 @@ from dog.protocol import encode
 from dog.web.middleware.authentication import IDENTITY, describe_identity
 from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
-__all__ = [
-    "error_middleware",
-    "patch_aiohttp_server",
-    "relative_root",
-]
+__all__ = ["error_middleware", "patch_aiohttp_server", "relative_root"]
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
