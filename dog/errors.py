@@ -35,12 +35,18 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "install_command",
+    "short_reason",
 ]
 
 
 def install_command(package: str) -> str:
     """Return the shell command that installs a package for this Python."""
     return f"{shlex.quote(sys.executable)} -m pip install {package}"
+
+
+def short_reason(error: OSError) -> str:
+    """Return an OSError's reason in lower case, without its path."""
+    return (error.strerror or str(error)).lower()
 
 
 class DogError(Exception):

@@ -17,7 +17,7 @@ from dog.cli.exit_status import OutputError, Status
 from dog.cli.formatting import format_size, print_json
 from dog.cli.options import SettingOption, find_folder, folder_options
 from dog.cli.output_path import check_output
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.logs import escape
 from dog.settings import SETTINGS, load
 
@@ -247,9 +247,8 @@ def export(
     try:
         photos = list_photos(root, first=first, last=last, camera=camera)
     except OSError as error:
-        raise StartError(
-            f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}. Name another one with --snapshots."
-        ) from None
+        problem = f"The folder of snapshots {str(root)!r} can't be read: {short_reason(error)}."
+        raise StartError(f"{problem} Name another one with --snapshots.") from None
     if not photos:
         raise OutputError(f"There are no such photos in {str(root)!r}. Nothing was written.")
     missing: list[str] = []
@@ -264,15 +263,11 @@ def export(
             count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
     except OSError as error:
         if output == "-":
-            raise OutputError(f"Standard output can't be written: {_reason(error)}.") from None
-        raise OutputError(f"{output!r} can't be written: {_reason(error)}. Name another file.") from None
+            raise OutputError(f"Standard output can't be written: {short_reason(error)}.") from None
+        raise OutputError(f"{output!r} can't be written: {short_reason(error)}. Name another file.") from None
     left = f", and {len(missing)} left out" if missing else ""
     click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
     sys.exit(Status.FAILED if missing else Status.SUCCESS)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _archive_kind(output: str) -> "Kind":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dog.errors import SettingError
+from dog.errors import SettingError, short_reason
 from dog.settings import Settings
 from dog.tls.transport import TlsTransport
 
@@ -157,7 +157,7 @@ def _load(settings: Settings) -> _LoadedCertificate:
         raise _openssl_error(error, settings, key_file) from None
     except OSError as error:  # removed since it was read
         raise settings.error(
-            "tls_certificate", f"{path} can't be read: {(error.strerror or str(error)).lower()}. Check the file."
+            "tls_certificate", f"{path} can't be read: {short_reason(error)}. Check the file."
         ) from None
     except (ValueError, IndexError):
         raise settings.error(
@@ -182,7 +182,7 @@ def _read(settings: Settings, name: File) -> bytes:
                 return file.read(MAX_FILE_BYTES)
             problem = "it is not a regular file"
     except OSError as error:
-        problem = (error.strerror or str(error)).lower()
+        problem = short_reason(error)
     raise settings.error(
         name, f"{path} can't be read: {problem}. Name a file that can be read, or make one with `dog cert`."
     )

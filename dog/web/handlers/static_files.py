@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from aiohttp import web
 
-from dog.errors import BadImage, StartError
+from dog.errors import BadImage, StartError, short_reason
 from dog.images import inspect_kept
 from dog.web.bundles import bundle_scripts, bundle_styles
 from dog.web.http.content import Content, respond
@@ -107,9 +107,7 @@ def read_default_picture(path: Path) -> Content:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read: {(error.strerror or str(error)).lower()}. Name another file."
-        ) from None
+        raise ValueError(f"{path} cannot be read: {short_reason(error)}. Name another file.") from None
     if path.suffix == ".svg" and b"<svg" in data[:4096]:
         return Content.from_bytes(data, CONTENT_TYPES[".svg"])
     try:
