@@ -37,8 +37,6 @@ class Accounts(AccountsFile):
         super().__init__(path, create=create)
         self._hasher = hasher or Hasher()
 
-    # ---- reading
-
     def users(self) -> list[User]:
         """Return the users by name."""
         return sorted(self.read().users.values(), key=lambda user: user.key)
@@ -59,8 +57,6 @@ class Accounts(AccountsFile):
 
     def has_manager(self) -> bool:
         return self.read().has_manager(now())
-
-    # ---- users
 
     def check_new_user(self, name: str) -> None:
         """Raise AccountsError if the name is invalid or exists already."""
@@ -93,8 +89,6 @@ class Accounts(AccountsFile):
         """Remove a user and their sessions."""
         self._remove("user", name)
 
-    # ---- tokens
-
     def add_token(self, name: str, role: Role, expires_at: dt.datetime | None) -> str:
         """Add a token and return its secret, of which only the digest is stored."""
         name, key = check_name(name)
@@ -124,8 +118,6 @@ class Accounts(AccountsFile):
             if not database.execute(f"DELETE FROM {kind}s WHERE key = ?", (_name_key(name),)).rowcount:
                 raise _not_found(kind, name)
 
-    # ---- sessions
-
     def add_session(self, name: str, expires_at: dt.datetime) -> str:
         """Add a session and return its secret."""
         with self._transaction() as database:
@@ -136,8 +128,7 @@ class Accounts(AccountsFile):
     def log_in(self, user: User, renewed: str | None, expires_at: dt.datetime) -> str | None:
         """Add a session after the password was verified.
 
-        Return None if the password has changed since. `renewed` is a newer hash of the same password, which replaces
-        the stored one.
+        Return None if the password has changed since. `renewed` replaces its hash: a newer one of the same password.
         """
         with self._transaction() as database:
             condition = "key = ? AND password = ?", (user.key, user.password)

@@ -45,8 +45,7 @@ class NoAccounts(AccountsError):
 class AccountsFile:
     """The open accounts file.
 
-    If there is none, create it; without `create`, raise NoAccounts. Methods raise StartError with one line if the file
-    can't be read or written.
+    If missing, create it, or without `create` raise NoAccounts. Methods raise StartError (one line) if it is unusable.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:

@@ -119,9 +119,6 @@ def _check_content_type(content_type: str) -> None:
         raise CameraOffline(f"The camera's URL gives {content_type}, not JPEGs or an image. Use another path.")
 
 
-# ---- one request
-
-
 class Response:
     """A response whose headers have arrived. Its reads have a deadline."""
 
@@ -267,9 +264,6 @@ def _status_error(status: int, url: CameraUrl) -> CameraOffline:
     if status == HTTPStatus.UNAUTHORIZED and url.has_user:
         failure.next_try = LOGIN_RETRY_SECONDS
     return failure
-
-
-# ---- the parts of a stream
 
 
 class MultipartReader:

@@ -35,9 +35,6 @@ MAX_RATE_DIFFERENCE = 0.01
 log = logging.getLogger(__name__)
 
 
-# ---- modes and controls
-
-
 @dataclass(frozen=True, slots=True)
 class Mode:
     """A sensor's mode: its size in pixels, and its maximum frames a second."""
@@ -158,9 +155,6 @@ def _list_words(libcamera: Any, control: str) -> dict[str, int]:
     return {}
 
 
-# ---- opening
-
-
 def _import() -> tuple[Any, Any]:
     """Import Picamera2 and libcamera, which have no types."""
     try:
@@ -223,9 +217,6 @@ def _close(camera: Any) -> None:
         camera.close()
     except Exception:
         log.warning("a Raspberry Pi camera could not be closed", exc_info=True)
-
-
-# ---- frames
 
 
 class _Frame:

@@ -62,9 +62,6 @@ def _save(image: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-# ---- unpacking
-
-
 def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
     """Unpack a raw frame to an image, scaled down by an integer factor."""
     if len(frame) < layout.size:

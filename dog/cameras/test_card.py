@@ -68,8 +68,6 @@ class TestCard:
         return False
 
 
-# ---- drawing
-
 INK, PAPER, SLATE, LINE, ACCENT, GOLD = "#101216", "#f5f2ea", "#3b4048", "#c9ced6", "#e4572e", "#f2c14e"
 FUR, EAR, CREAM, EYE, TONGUE, SKY, GRASS = "#d99a5b", "#8a5a33", "#fbeedb", "#2b1d14", "#e8788a", "#8ecae6", "#7fb069"
 

@@ -56,9 +56,6 @@ FLAG = raw.BufferFlag
 log = logging.getLogger(__name__)
 
 
-# ---- choosing a format
-
-
 @dataclass(frozen=True, slots=True)
 class FormatChoice:
     """The format, size and rate that were chosen."""
@@ -119,9 +116,6 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
     if resolution in best:
         return str(best[resolution])
     return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
-
-
-# ---- frames
 
 
 class _Frame:

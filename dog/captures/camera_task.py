@@ -90,8 +90,6 @@ class CameraTask:
         self._exposure: asyncio.Task[CapturedImage] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
-    # ---- requests
-
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
         """Decide which capture serves a request. `max_age` None is the dead time.
 
@@ -190,8 +188,6 @@ class CameraTask:
             reason=self.offline.message if self.offline else None,
             preview=self._camera.has_preview,
         )
-
-    # ---- captures
 
     def start(self) -> None:
         """Start the tasks that open the camera and take captures."""

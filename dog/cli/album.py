@@ -43,9 +43,6 @@ def _exit_by_signal(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-# ---- output of all commands
-
-
 def _escape_path(path: str) -> str:
     """Return a path for a terminal, even if it is not UTF-8."""
     return escape(path.encode("utf-8", "backslashreplace").decode())
@@ -92,9 +89,6 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
         click.echo(f"{_escape_path(finding.path)} {escape(finding.message)}")
         return
     print_json(type=finding.kind, path=_escape_path(finding.path), message=finding.message)
-
-
-# ---- the commands
 
 
 @album.command(params=folder_options(), epilog=_STATUSES.format("problems were found", _UNUSABLE))

@@ -92,8 +92,8 @@ class Answer:
 class Server:
     """A server and its HTTP connections. `reached`: it answered at least once.
 
-    `token` is sent with each request. `certificate` is a PEM file with the only certificates, or authorities, to trust.
-    Raise OSError if it is not one.
+    `token` is sent with each request. `certificate` is a PEM file: trust only those in it. Raise OSError if it is not
+    one.
     """
 
     def __init__(

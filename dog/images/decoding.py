@@ -158,9 +158,6 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
         raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
-# ---- the thumbnail
-
-
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the largest size of that shape inside the thumbnail's box."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))

@@ -39,12 +39,10 @@ _MAX_FILLING_BYTES = 65_536
 """Unused bytes between a JPEG's segments. Decoders read them one by one."""
 _MAX_PASSES = 16
 """Scans of a JPEG of MAX_IMAGE_PIXELS; a smaller one may have more in proportion. A usual progressive one has 10. Each
-scan, even an empty one, costs the decoder a pass over the whole image.
-"""
+scan, even an empty one, costs the decoder a pass over the whole image."""
 _MAX_NOTES = 32
 """Segments of EXIF or Photoshop's notes in a JPEG, of up to 64 KiB; two are usual. Pillow parses them in Python, and
-copies all EXIF so far for each further segment.
-"""
+copies all EXIF so far for each further segment."""
 SLICE_BYTES = 65_536
 """Searched at a time: a search holds the interpreter's lock, and the event loop waits."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -82,9 +80,6 @@ def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
             " Set the camera to a smaller size."
         )
     return content_type, (width, height)
-
-
-# ---- recognising the type
 
 
 def _recognise(data: bytes) -> str:

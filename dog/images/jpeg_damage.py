@@ -49,8 +49,7 @@ _HARMLESS: Final = "Corrupt JPEG data: bad ICC marker"
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _MAX_PADDING = 16
 """Unused bytes before a marker. Logitech's webcams have up to ten before restart markers. More than this means that the
-decoder has lost its position in the data.
-"""
+decoder has lost its position in the data."""
 _MAX_INTERVALS = 4096
 """Restart intervals that are decoded one by one. Cameras have one for each line of blocks: 270 of 4320 lines."""
 _MAX_HEADER_BYTES = 64 * 1024 * 1024
@@ -130,9 +129,6 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
     return not warning or _EXTRANEOUS.fullmatch(warning) is not None
 
 
-# ---- the decoder's warnings
-
-
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
     """Return libjpeg's first warning or error, or "". Decodes at 1/8."""
     try:
@@ -169,9 +165,6 @@ def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
         if segment.marker in _DECODED:
             kept.append(data[segment.begin : next_begin if segment.marker == SOS else segment.end])
     return b"".join([*kept, _END])
-
-
-# ---- restart intervals
 
 
 def _interval_warnings(data: bytes) -> Iterator[str]:
@@ -226,9 +219,6 @@ def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
             return
         # Search the last byte again: it may begin a marker.
         begin = max(position, stop - 1)
-
-
-# ---- scans
 
 
 def _check_scans(data: bytes, jpeg: Jpeg) -> None:

@@ -49,9 +49,6 @@ Entry = tuple[int, bytes | Value]
 """A tag, with the 12 bytes of an existing entry or the value of a new one."""
 
 
-# ---- reading
-
-
 def read_first(tiff: bytes, order: str) -> tuple[int, list[Entry], int]:
     """Return the first directory's offset, entries and next offset (or zeros)."""
     if len(tiff) < 8:
@@ -98,9 +95,6 @@ def find_number(order: str, entries: list[Entry], wanted: int) -> int:
             if kind in (LONG, _DIRECTORY) and count == 1:
                 return int(number)
     return 0
-
-
-# ---- writing
 
 
 def write_directory(order: str, at: int, entries: list[Entry], following: int = 0) -> bytes:

@@ -67,8 +67,8 @@ def variable_of(name: str) -> str:
 class Setting(Struct, frozen=True, kw_only=True):
     """A setting: its names, types and help.
 
-    `default` is its text in the help; `type` has the limits, `kind` has not. `in_file` is False only for `config`,
-    which names the file.
+    `default` is its text in the help; only `type` has the limits. `in_file` is False for `config`, which names the
+    file.
     """
 
     name: str

@@ -114,9 +114,6 @@ class RebuiltIndex(Index):
         self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
 
 
-# ---- the index of an album
-
-
 def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
     """Open an album's index, or rebuild it if it can't be used.
 

@@ -102,9 +102,6 @@ class Tls:
             )
 
 
-# ---- the files
-
-
 @dataclass(frozen=True, slots=True)
 class _LoadedCertificate:
     """A certificate that is in use, and its validity."""

@@ -164,9 +164,6 @@ class Operation:
         return web.RouteDef(self.method, path, require_role(self.role, self.handler), options)
 
 
-# ---- responses of many operations
-
-
 def page_response(description: str) -> tuple[ResponseDoc, ...]:
     return (ResponseDoc(description=description, body=("text/html",)),)
 

@@ -31,8 +31,7 @@ HSTS_MAX_AGE_SECONDS = 180 * 24 * 3600
 def make_security_headers(settings: Settings, inline_style: str, inline_script: str) -> dict[str, str]:
     """Return the headers: no foreign content, no framing, no type sniffing.
 
-    The one inline style and script are allowed by their hashes. Pages of other sites may show images only if the
-    setting `origins` lists some.
+    The one inline style and script are allowed by hash. Only listed `origins` let pages of other sites show images.
     """
     public = urlsplit(settings.base_url or "")
     public_source = f" {public.scheme}://{public.netloc}" if public.netloc else ""
