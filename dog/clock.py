@@ -121,7 +121,7 @@ class Clock:
     def deletion_time(self) -> dt.datetime | None:
         """Return the time that ages count from, or None while in doubt.
 
-        A small jump ahead, which is no reason for doubt, counts only if the kernel reports a synchronised clock.
+        A small jump ahead causes no doubt, but counts only if the kernel reports a synchronised clock.
         """
         with self._lock:
             now, doubt = self._check()

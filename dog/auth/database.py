@@ -39,7 +39,7 @@ def accounts_path(snapshots: Path) -> Path:
 
 
 class NoAccounts(AccountsError):
-    """There is no accounts file yet."""
+    """The accounts file does not exist yet."""
 
 
 class AccountsFile:

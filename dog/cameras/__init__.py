@@ -57,7 +57,7 @@ class Camera(Protocol):
         """Take an image now. The exposure begins after the call.
 
         Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is gone, CameraFault for an error
-        that it reports, and BadImage if there is no file to read. If cancelled, it first ends whatever it started.
+        that it reports, and BadImage without a file to read. If cancelled, it first ends whatever it started.
         """
 
     def set_preview(self, on_frame: OnFrame | None) -> None:

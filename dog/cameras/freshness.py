@@ -2,7 +2,7 @@
 
 A frame may be old when it arrives: cameras send stored frames after a connect, and after a stall all delayed frames
 arrive at once. Both classes return a start that is later than the true one by at most the shortest network delay. That
-can't be measured here; `latency` subtracts it if it is known. Times are in seconds. There is no clock and no I/O.
+can't be measured here; `latency` subtracts it if it is known. Times are in seconds. It needs no clock and no I/O.
 """
 
 import math

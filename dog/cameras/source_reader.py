@@ -232,7 +232,7 @@ class SourceReader(threading.Thread):
             return None
         checks_frozen = self._inspector.thresholds.frozen
         if checks_frozen and self._previous_frame is None and self._source.streams:
-            return None  # there is no earlier frame to compare with
+            return None  # a comparison needs an earlier frame
         try:
             image = add_missing_end(frame.image())
             preceding = request.preceding if self._is_similar(frame) else None

@@ -1,6 +1,6 @@
 """Subprocesses of drivers: start a program, and end it with its children.
 
-There is no shell. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
+No shell is used. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
 It has its own session and process group. When it has ended, the rest of its group is killed, and nothing waits for a
 pipe that a child holds open. All of this blocks: run it in a thread.
 """

@@ -144,7 +144,7 @@ def _describe_device(node: Path) -> Device | None:
 
 def _find_problem(descriptor: int, node: str) -> str:
     try:
-        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none, but this fails if another program has some
+        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # we have none, but this fails if another program has some
     except OSError as error:
         if error.errno == errno.EBUSY:
             return _busy_error(node).message

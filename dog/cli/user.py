@@ -53,7 +53,7 @@ def _read_bytes(file: str) -> bytes:
 def _prompt_for_password() -> str:
     """Ask twice for the password, without showing it.
 
-    Raise AccountsError if the two differ, or click.UsageError if there is no terminal.
+    Raise AccountsError if the two differ, or click.UsageError without a terminal.
     """
     from dog.auth import AccountsError
 

@@ -135,7 +135,7 @@ class Client:
     async def snapshots(self, *, camera: str | None = None, before: str | None = None) -> AsyncIterator[Photo]:
         """Yield photos, newest first: all, or those older than the id `before`.
 
-        Raise PhotoGone if there is no photo `before`, Refused for an unknown camera, Unreachable and Forbidden.
+        Raise PhotoGone if the photo `before` does not exist, Refused for an unknown camera, Unreachable and Forbidden.
         """
         while True:  # a server accepts a `before` that was deleted since the last page
             query = {"limit": str(PAGE_SIZE), "camera": camera, "before": before}

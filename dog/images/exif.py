@@ -44,7 +44,7 @@ _MAX_EXIF_BYTES = 65_535 - 2 - 6
 """EXIF in one segment, without the segment's two length bytes and its name."""
 _HEAD = b"Exif\0\0"
 _SIGNATURE = b"D.O.G.\0\0"
-"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it had none), so that a
+"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it has none), so that a
 second stamp can replace the first one."""
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -207,7 +207,7 @@ def walk_jpeg(data: bytes) -> Jpeg:
 
 
 def _find_marker(data: bytes, position: int) -> int:
-    """Find the next marker or fill byte. Raises BadImage if there is none."""
+    """Find the next marker or fill byte. Raises BadImage without one."""
     while True:
         end = position + SLICE_BYTES
         match = _JPEG_MARKER.search(data, position, end)

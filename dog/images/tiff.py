@@ -88,7 +88,7 @@ def read_value(tiff: bytes, order: str, entry: bytes) -> Value:
 
 
 def find_number(order: str, entries: list[Entry], wanted: int) -> int:
-    """Return the number in the entry of that tag, 0 if there is none."""
+    """Return the number in the entry of that tag, or 0 without one."""
     for tag, entry in entries:
         if tag == wanted and isinstance(entry, bytes):
             _, kind, count, number = struct.unpack(order + "HHII", entry)

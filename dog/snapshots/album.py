@@ -298,7 +298,7 @@ class Album:
     def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
         """Remove snapshots that exceed the limits, in one step.
 
-        It makes room for an image of `room` bytes. Raises StorageFull if there is none and nothing may be removed.
+        It makes room for an image of `room` bytes. Raises StorageFull if that is impossible.
         """
         with self._use_index() as index:
             free = shutil.disk_usage(self.root).free

@@ -42,7 +42,7 @@ def make_tls(settings: Settings) -> "Tls | None":
 
 
 class Tls:
-    """The certificate of new connections. Open ones keep theirs."""
+    """The certificate of new connections. Open ones keep their own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -81,7 +81,7 @@ def build_refusals(
 ) -> Refusals:
     """Return the responses of one reason. Status 503 has a Retry-After (s)."""
     template = templates.get_template("refused.html")
-    # The page has an empty icon, because a browser asks for /favicon.ico if there is none.
+    # The page has an empty icon, because otherwise a browser requests /favicon.ico.
     policy = re.sub("img-src [^;]*", "img-src data:", security_headers["Content-Security-Policy"])
     code, message = CODES[reason], MESSAGES[reason]
     status = HTTPStatus(STATUS[code])

@@ -51,7 +51,7 @@ class PressedBody(SnapshotBody, frozen=True, kw_only=True):
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
     """All data of a snapshot.
 
-    Its exposure had ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
+    Its exposure ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
     or somebody copied the file here. Neither the file's name nor its mtime has this time.
     """
 
