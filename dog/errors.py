@@ -64,7 +64,7 @@ class SettingError(DogError):
 
 
 class StartError(DogError):
-    """The service can't start here. `str()` is one line that says what to do."""
+    """The service can't start here. `str()` is one line with the remedy."""
 
 
 class RequestError(DogError):

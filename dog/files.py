@@ -75,7 +75,7 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder that only its owner can read, or restrict an existing one."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with contextlib.suppress(PermissionError):  # another user owns it and lets us use it
+        with contextlib.suppress(PermissionError):  # another user owns it, and we may use it
             folder.chmod(0o700)
             log.warning("%s was open to other users. Its mode is now 0700.", folder)
 

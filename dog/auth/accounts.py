@@ -141,7 +141,7 @@ class Accounts(AccountsFile):
     def create_owner_session(self, expires_at: dt.datetime) -> str | None:
         """Add a session of a user with the role manage.
 
-        Return None if somebody can already log in with that role. The user of an earlier setup link is used again. Any
+        Return None if a user can already log in with that role. The user of an earlier setup link is used again. Any
         other user with that name is left unchanged.
         """
         with self._transaction() as database:

@@ -27,8 +27,8 @@ OnFrame = Callable[[bytes], None]
 class CapturedImage:
     """The image file of one capture, and its metadata.
 
-    `exposure_start` is a time.monotonic() that is never later than the true start; None if the camera does not tell.
-    `exposure` is in seconds, if the driver knows it. `quality` is set if the driver inspects frames.
+    `exposure_start` is a time.monotonic() that is never later than the true start; None if it is unknown.
+    `exposure` is in seconds, or None if unknown. `quality` is set if the driver inspects frames.
     """
 
     data: bytes
@@ -42,7 +42,7 @@ class Camera(Protocol):
 
     @property
     def has_preview(self) -> bool:
-        """True if `set_preview` does anything."""
+        """True if `set_preview` has an effect."""
 
     async def open(self, on_lost: OnLost) -> None:
         """Open the camera. Called again to test whether an offline camera is back.
@@ -56,7 +56,7 @@ class Camera(Protocol):
     async def capture(self) -> CapturedImage:
         """Take an image now. The exposure begins after the call.
 
-        Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is gone, CameraFault for an error
+        Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is lost, CameraFault for an error
         that it reports, and BadImage without a file to read. If cancelled, it first ends whatever it started.
         """
 

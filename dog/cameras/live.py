@@ -174,7 +174,7 @@ class LiveCamera:
             self._on_lost(error)
         elif opened is not None and not opened.cancelled():
             opened.set_exception(error)
-            opened.exception()  # nobody may wait for it any more
+            opened.exception()  # perhaps no caller waits for it any more
 
     def _check_reader(self, reader: SourceReader) -> None:
         """Give up a reader whose source hangs; otherwise check again soon."""
@@ -189,7 +189,7 @@ class LiveCamera:
             self._watchdog = asyncio.get_running_loop().call_later(READ_GRACE_SECONDS / 2, self._check_reader, reader)
 
     def _abandon_reader(self) -> None:
-        """Tell the reader to end, and ignore what it reports from now on."""
+        """Stop the reader, and ignore its reports from now on."""
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None

@@ -82,7 +82,7 @@ class Control:
             if len(numbers) != len(self.minimum):
                 raise ValueError(value)
             return numbers
-        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 is "not known"
+        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 means unknown
         if not numbers or min(numbers) < self.minimum or max(numbers) > highest:
             raise ValueError(value)
         return numbers[0] if len(numbers) == 1 else numbers

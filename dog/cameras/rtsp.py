@@ -1,7 +1,7 @@
 """RTSP cameras, through PyAV (ffmpeg): MJPEG, H.264 and H.265.
 
 JPEGs are passed on unchanged. For the other codecs, the packets since the last keyframe are kept, and decoded when a
-frame is needed. Old frames are known by their timestamps, so ffmpeg may buffer what it probes (`nobuffer` would lose
+frame is needed. Timestamps identify old frames, so ffmpeg may buffer what it probes (`nobuffer` would lose
 the first keyframe). PyAV is slow to import: that happens when a stream is opened.
 """
 
@@ -122,7 +122,7 @@ class RtspSource:
             raise CameraOffline(f"The camera's video is {name}. Set it to H.264, H.265 or MJPEG.")
         if codec.name != "mjpeg":
             self._decoder = PacketDecoder(codec)
-        # ffmpeg knows that a coded frame is complete only when the next one begins.
+        # ffmpeg returns a coded frame only when the next one begins.
         self._freshness = StampedFrames(self._latency, frames_late=0 if self._decoder is None else 1)
         self._stream = stream
 

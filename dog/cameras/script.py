@@ -159,7 +159,7 @@ async def _wait_for_run(future: asyncio.Future[bytes], run: ProgramRun) -> None:
         except asyncio.CancelledError:
             run.kill()
     if not future.cancelled():
-        future.exception()  # retrieved, or asyncio logs that nobody did
+        future.exception()  # retrieved, or asyncio logs a warning
 
 
 def _check_program(program: Path) -> None:

@@ -23,7 +23,7 @@ class Frame(Protocol):
 
     @property
     def exposure(self) -> float | None:
-        """Its exposure time in seconds. None if the driver does not know it."""
+        """Its exposure time in seconds. None if unknown."""
 
     @property
     def raw(self) -> bytes | memoryview:

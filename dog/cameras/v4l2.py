@@ -49,7 +49,7 @@ BUFFER_COUNT = 5
 MAX_HELD_FRAMES = 2
 """Frames that are still valid."""
 MIN_GOOD_RATE = 10
-"""Frames a second. A larger but slower mode is chosen only if the settings ask for it."""
+"""Frames a second. A larger but slower mode is chosen only if the settings require it."""
 
 FLAG = raw.BufferFlag
 
@@ -218,7 +218,7 @@ class V4l2Source:
         return choice.fourcc
 
     def _read_interval(self) -> float:
-        """Return the seconds from frame to frame. 0 if the driver does not tell."""
+        """Return the seconds from frame to frame, or 0 if unknown."""
         try:
             rate = read_rate(v4l2.get_parm(self._descriptor, CAPTURE).parm.capture.timeperframe)
         except OSError:

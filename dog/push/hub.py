@@ -204,7 +204,7 @@ class _DirectWriters:
         for slot, descriptor in enumerate(self._descriptors):
             try:
                 taken = write(descriptor, frame)
-            except OSError:  # its buffer is full, or it has gone: its transport finds out which
+            except OSError:  # its buffer is full, or it is closed: its transport finds out which
                 taken = 0
             if taken != size:
                 left.append((self._viewers[slot], frame[taken:]))

@@ -1,7 +1,7 @@
 """The SQLite index, one row for each snapshot. It can be rebuilt.
 
 Therefore rows are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged index is not repaired but rebuilt.
-Two things are not in the folder: the origin of each image, and the durable facts. A rebuild carries both over as far as
+The folder lacks the origin of each image, and the durable facts. A rebuild carries both over as far as
 they can be read (index_replacement.py). An Index belongs to one thread. Methods block and raise sqlite3.Error.
 """
 

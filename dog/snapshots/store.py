@@ -51,7 +51,7 @@ from dog.snapshots.retention import Limits
 __all__ = ["SnapshotStore", "make_stamp"]
 
 _MAX_CACHED_SNAPSHOTS = 64
-"""Rows in memory: every viewer asks for a new snapshot at once, and a hit needs no thread."""
+"""Rows in memory: every viewer requests a new snapshot at once, and a hit needs no thread."""
 _READER_THREADS = 3
 """More than one, so that a slow file does not delay all others."""
 
@@ -211,7 +211,7 @@ class SnapshotStore:
         return await self._run(self._thread, self._album.check_clock)
 
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
-        """Pin or unpin a snapshot. Return False if it is gone."""
+        """Pin or unpin a snapshot. Return False if it does not exist."""
 
         def pin(index: Index) -> bool:
             if index.get(snapshot.id) is None:

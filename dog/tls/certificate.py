@@ -112,7 +112,7 @@ class _LoadedCertificate:
 
 
 class _KeyEncrypted(Exception):
-    """The key is encrypted: OpenSSL asks for its password."""
+    """The key is encrypted, with a password."""
 
 
 def _file_states(settings: Settings) -> tuple[tuple[int, ...] | None, ...]:

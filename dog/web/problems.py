@@ -47,7 +47,7 @@ STATUS = {
     "storage_full": 507,
 }
 TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
-"""Codes of errors that may be gone in a moment. Their responses have a Retry-After."""
+"""Codes of errors that may end in a moment. Their responses have a Retry-After."""
 
 
 class Problem(RequestError):

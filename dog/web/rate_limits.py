@@ -44,7 +44,7 @@ class TokenBucket:
         return (1 - self._tokens) / self._rate if self._tokens < 1 else 0.0
 
     def spend(self, tokens: float) -> None:
-        """Take tokens for something already done. The level may become negative."""
+        """Take tokens for a past action. The level may become negative."""
         self._tokens -= tokens
 
 

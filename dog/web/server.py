@@ -130,7 +130,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
 def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
     """Print a link to log in while no `manage` user has a password.
 
-    It is in no file of ours. Anybody with access to the service's output, as in systemd's journal, can use it.
+    It is not in a file. Everybody with access to the service's output, as in systemd's journal, can use it.
     """
     if auth is not None and auth.needs_setup:
         invitation = auth.make_setup_secret()

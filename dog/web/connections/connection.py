@@ -72,7 +72,7 @@ HTTP_SETTINGS: dict[str, Any] = {
     "max_field_size": MAX_HEAD_BYTES_WITH_COOKIE,
     "read_bufsize": 4 * 1024,  # bytes of a body after which aiohttp waits for a reader; it keeps at most twice as many
     "lingering_time": 0.5,  # seconds in which an unread body still arrives, so that its sender gets the response
-    "handler_cancellation": True,  # a client that hangs up gives its place back at once
+    "handler_cancellation": True,  # a client that disconnects frees its place at once
     "auto_decompress": False,  # no client has a reason to compress a body
 }
 """Options for aiohttp's handler."""
@@ -463,7 +463,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _on_response(self) -> None:
-        """Go on after a response: with the next request, if it has arrived."""
+        """Continue after a response: with the next request, if it has arrived."""
         if self._state is not State.RESPONDING:
             return
         self._release_place()

@@ -1,6 +1,6 @@
 """aiohttp's HTTP handler, given one request at a time.
 
-aiohttp parses up to 32 requests ahead, while nobody reads the responses. Here its parser gets the head of a request,
+aiohttp parses up to 32 requests ahead, even without a response. Here its parser gets the head of a request,
 then its body, and nothing more until the response has been sent. connection.py keeps the bytes that follow.
 """
 

@@ -52,7 +52,7 @@ class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
     """All data of a snapshot.
 
     Its exposure ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
-    or somebody copied the file here. Neither the file's name nor its mtime has this time.
+    or the file was copied here. Neither the file's name nor its mtime has this time.
     """
 
     pinned: bool

@@ -49,7 +49,7 @@ async def error_middleware(
             raise
         return _http_exception_response(request, error)
     except ConnectionError:
-        return web.Response(status=400)  # the client has gone
+        return web.Response(status=400)  # the client has disconnected
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _error_response(request, "internal_error", "Internal error. See the server's log.")

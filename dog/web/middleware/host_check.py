@@ -1,6 +1,6 @@
 """The host check: refuse foreign host names, against DNS rebinding.
 
-Any site can let its own name resolve to this machine, and its page could then read photos and press as if it were ours.
+Any site's name can be resolved to this machine, and its page could then read photos and press as if it were ours.
 An IP address is safe, because no other site's page has it.
 """
 
