@@ -212,14 +212,14 @@ def _read_image(image_path: Path, last_line: str) -> bytes:
         raise BadImage(_sentence(f"{left} no image", last_line)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise BadImage(f"{left} a symbolic link instead of an image.") from error
+            raise BadImage(f"{left} a symbolic link instead of an image. Correct the program.") from error
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-            raise BadImage(f"{left} a socket instead of an image.") from error
+            raise BadImage(f"{left} a socket instead of an image. Correct the program.") from error
         raise BadImage(f"{left} an image that can't be read: {error.strerror}.", detail=str(error)) from error
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image.")
+            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image. Correct the program.")
         if info.st_size == 0:
             raise BadImage(_sentence(f"{left} an empty file", last_line))
         if info.st_size > MAX_IMAGE_BYTES:

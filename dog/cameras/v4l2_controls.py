@@ -135,5 +135,5 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
                 refusals[name] = f"the camera refuses it ({error.strerror})"
         if len(refusals) == len(waiting):
             name, reason = next(iter(refusals.items()))
-            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}.")
+            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}. Set another value.")
         waiting = {name: waiting[name] for name in refusals}

@@ -185,25 +185,25 @@ class LoopErrorHandler:
         elif loop.time() - self.logged_at >= LOG_INTERVAL:
             self.logged_at = loop.time()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            log.error("New connections can't be accepted: all %d descriptors are in use (ulimit -n)", limit)
+            log.error("New connections can't be accepted: all %d descriptors are in use. Raise ulimit -n.", limit)
 
 
 def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
     """Return the error for a failure to listen, naming the setting."""
     host, port = settings.host, settings.port
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        return settings.error("host", f"{host!r} is not known here; write an address or a name of this machine")
+        return settings.error("host", f"{host!r} is unknown. Write an address or a name of this machine.")
     match error.errno:
         case errno.EADDRINUSE:
             return settings.error(
                 "port",
-                f"{port} is in use on {host}; stop the program that uses it, or write another one (0: a free one)",
+                f"{port} is in use on {host}. Stop the program that uses it, or write another one (0: a free one).",
             )
         case errno.EACCES | errno.EPERM:
-            return settings.error("port", f"{port} is not permitted to this user; write one from 1024 to 65535")
+            return settings.error("port", f"{port} is not permitted to this user. Write one from 1024 to 65535.")
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # None: from Python 3.13 on, asyncio wraps the error
-            return settings.error("host", f"{host!r} is not an address of this machine; write one, or 127.0.0.1")
-    return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
+            return settings.error("host", f"{host!r} is not an address of this machine. Write one, or 127.0.0.1.")
+    return StartError(f"The port {port} of {host} can't be used: {error.strerror}. Write another one.")
 
 
 def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
