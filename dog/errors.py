@@ -13,7 +13,7 @@
         ├── StorageFull         no space is left for the snapshot
         └── StorageError        the snapshot could not be saved for another reason
 
-The codes are in docs/protocol.md. A message says what is wrong and what to do about it. It never contains a path or a
+The codes are in docs/protocol.md. A message names the problem and its remedy. It never contains a path or a
 secret that a viewer must not see: such details go to the log.
 """
 

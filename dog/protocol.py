@@ -264,7 +264,7 @@ FIELD_RULES = {
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
 }
-"""Error messages for fields that clients send: what each must be."""
+"""Error messages for fields that clients send: the valid values of each."""
 _REQUEST_TYPES = ("capture", "resume", "auth", "ping")
 
 

@@ -47,7 +47,7 @@ class Camera(Protocol):
     async def open(self, on_lost: OnLost) -> None:
         """Open the camera. Called again to test whether an offline camera is back.
 
-        `on_lost` is called if the open camera is lost. Raises CameraOffline, with what to do.
+        `on_lost` is called if the open camera is lost. Raises CameraOffline, with the remedy.
         """
 
     async def wait_for_device(self) -> None:
@@ -57,7 +57,7 @@ class Camera(Protocol):
         """Take an image now. The exposure begins after the call.
 
         Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is lost, CameraFault for an error
-        that it reports, and BadImage without a file to read. If cancelled, it first ends whatever it started.
+        that it reports, and BadImage without a file to read. If cancelled, it first ends everything that it started.
         """
 
     def set_preview(self, on_frame: OnFrame | None) -> None:
@@ -67,4 +67,4 @@ class Camera(Protocol):
         """Release the camera, and end all that runs, except a driver that hangs."""
 
     def kill(self) -> None:
-        """End whatever runs, without waiting: the process is about to exit."""
+        """End everything that runs, without waiting: the process is about to exit."""

@@ -179,7 +179,7 @@ class DeadlineSocket(io.RawIOBase):
 
 
 def send_request(url: CameraUrl, deadline: float) -> Response:
-    """Send a GET; follow redirects and login.
+    """Send a GET; follow redirects and authenticate.
 
     Raises CameraOffline, OSError, HTTPException.
     """

@@ -186,7 +186,7 @@ def _acquire(make: Any, number: int) -> Any:
 
 
 def _explain(error: Exception) -> CaptureError:
-    """Turn the cause at the end of Picamera2's error chain to a CaptureError."""
+    """Convert Picamera2's error, by the end of its chain, to a CaptureError."""
     if isinstance(error, CaptureError):
         return error
     cause: BaseException = error
@@ -203,7 +203,7 @@ def _explain(error: Exception) -> CaptureError:
 
 
 def _close_failed(camera: Any) -> None:
-    """Close a Picamera2 after a failed `__init__`, which may leak its pipe."""
+    """Close a Picamera2 whose `__init__` failed: it would leak its pipe."""
     with contextlib.suppress(Exception):
         if camera.is_open:
             camera.close()

@@ -1,7 +1,7 @@
 """RTSP cameras, through PyAV (ffmpeg): MJPEG, H.264 and H.265.
 
 JPEGs are passed on unchanged. For the other codecs, the packets since the last keyframe are kept, and decoded when a
-frame is needed. Timestamps identify old frames, so ffmpeg may buffer what it probes (`nobuffer` would lose
+frame is needed. Timestamps identify old frames, so ffmpeg may buffer the packets that it probes (`nobuffer` would lose
 the first keyframe). PyAV is slow to import: that happens when a stream is opened.
 """
 

@@ -66,7 +66,7 @@ class ScriptCamera:
         """Do nothing: a program that needs seconds for an image has no preview."""
 
     async def capture(self) -> CapturedImage:
-        """Return an image of one run. Raises as Camera.capture, or StorageError."""
+        """Run the program once and return its image. May raise StorageError too."""
         image_path = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
         self._run = run = ProgramRun([self.program, image_path], self.timeout)
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._run_capture, run, image_path)

@@ -1,6 +1,6 @@
 """Source: the interface of a driver for frames, used in one thread.
 
-A source knows only its device. live.py decides who gets a frame, whether it is good, and when to reconnect. So a driver
+A source knows only its device. live.py inspects and distributes the frames, and reconnects. So a driver
 is one file with a dozen lines for each method.
 """
 
@@ -57,7 +57,7 @@ class Source(Protocol):
 
     @property
     def streams(self) -> bool:
-        """True if every frame must be read, False if a read takes one. Once open."""
+        """True if all frames must be read, else a read takes one. Valid once open."""
 
     @property
     def settles(self) -> bool:
@@ -76,4 +76,4 @@ class Source(Protocol):
         """Release the device, also after a failed `open`. Raises nothing."""
 
     def is_back(self) -> bool:
-        """Return True if a lost device is back. Quick; False if not testable."""
+        """Return True if a lost device is back. Quick; always False if unknown."""

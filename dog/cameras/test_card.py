@@ -37,7 +37,7 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A source of test cards in a Pillow format. `clock` is timezone-aware."""
+    """A source of test cards in a Pillow format. `clock` returns aware times."""
 
     __test__ = False  # not a test, although pytest would think so by its name
     streams = False

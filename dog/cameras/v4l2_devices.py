@@ -260,7 +260,7 @@ def read_rate(interval: Any) -> Fraction | None:
 
 
 def open_device(path: str) -> int:
-    """Open a device. Raises CameraOffline and CameraBusy, with what to do."""
+    """Open a device. Raises CameraOffline and CameraBusy, with the remedy."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
             message = "The camera's path is not a device. Choose one that `dog cameras` lists."
@@ -271,7 +271,7 @@ def open_device(path: str) -> int:
 
 
 def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
-    """Explain a device's error for a person, with what to do."""
+    """Explain a device's error for a person, with the remedy."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
             message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."

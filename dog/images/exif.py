@@ -257,7 +257,7 @@ def _exif_entries(existing: list[Entry], order: str, layout: _JpegLayout, stamp:
 
 
 def _round(exposure: float | None) -> Fraction | None:
-    """Round to microseconds, to seconds from an hour on; None if invalid."""
+    """Round to microseconds, or to seconds from one hour on. None if invalid."""
     if exposure is None or not math.isfinite(exposure) or not 0 < exposure < 2**32 - 1:
         return None
     return Fraction(exposure).limit_denominator(1_000_000 if exposure < 3600 else 1)

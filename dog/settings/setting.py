@@ -43,7 +43,7 @@ class Source(Struct, frozen=True):
 class SettingInfo(Struct, frozen=True, kw_only=True):
     """The help of a setting.
 
-    `expected` says what to write; `none_texts` are the texts for None. `common` marks the dozen settings that people
+    `expected` describes valid values; `none_texts` are the texts for None. `common` marks the settings that people
     change: `dog serve --help` and the README show only these.
     """
 

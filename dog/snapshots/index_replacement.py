@@ -85,7 +85,7 @@ class RebuiltIndex(Index):
         self._read_errors.add(str(error))
 
     def finish(self) -> None:
-        """Complete the rebuild: log what was lost, and sync the index."""
+        """Complete the rebuild: log the lost data, and sync the index."""
         if self._read_errors:
             reasons = ", ".join(sorted(self._read_errors))
             log.warning("The old index can't be read completely. Data that only it had is lost: %s", reasons)

@@ -53,7 +53,7 @@ def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, o
 
 @dataclass(slots=True)
 class _Changes:
-    """Counts of what was changed."""
+    """Counts of changes."""
 
     found: int = 0
     vanished: int = 0

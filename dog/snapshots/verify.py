@@ -131,7 +131,7 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield findings (close it early). Raises StartError, IndexUnavailable."""
+        """Yield findings; close to stop. Raises StartError, IndexUnavailable."""
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)

@@ -1,4 +1,4 @@
-"""The composition root: create all parts, start and stop them in order."""
+"""The composition root: create, start, and (in reverse) stop all parts."""
 
 import asyncio
 import datetime as dt
@@ -127,7 +127,7 @@ def kill(app: web.Application) -> None:
 
 
 def find_folder(name: str) -> Path:
-    """Return the folder `templates` or `static`; a checkout has it outside."""
+    """Return the folder `templates` or `static`, outside dog/ in a checkout."""
     package = Path(dog.__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name

@@ -44,7 +44,7 @@ return {{ {exports} }};
 
 
 def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
-    """Return one classic script that runs modules in order, after imports.
+    """Return one classic script that runs modules, each after its imports.
 
     `modules` has the text of each module by its name, such as "time.js". Raises StartError.
     """

@@ -109,7 +109,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     listening = [listener.getsockname() for listener in server.sockets]
     urls = _urls(settings, listening)
     line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
-    print_line(line)  # whatever the log's level is
+    print_line(line)  # at every log level
     log.info("%s", line, extra={"terminal": False})
     _print_setup_link(runner.app[SERVICE].auth, [settings.base_url] if settings.base_url else urls)
     for warning in find_warnings(settings):

@@ -64,7 +64,7 @@ TRIM_DELAY_SWEEPS = 4
 """Sweeps until memory is trimmed: aiohttp reads the rest of a body for a while."""
 
 READ_BYTES = 16 * 1024
-"""Bytes that are read from a connection at once, and that are kept of what follows a request."""
+"""Bytes that are read from a connection at once, and that are kept of the data after a request."""
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_BYTES_WITH_COOKIE = 32 * 1024
 HTTP_SETTINGS: dict[str, Any] = {
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Reason | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
-        """Bytes that have arrived and were not parsed: of a head, or of what follows a request."""
+        """Bytes that have arrived and were not parsed: of a head, or after a request."""
         self._state = State.IDLE
         self._stall_timer: asyncio.TimerHandle | None = None
         self.place: Place | None = None

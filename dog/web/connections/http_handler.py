@@ -34,7 +34,7 @@ class Handler(web.RequestHandler):
     def feed_head(self, head: bytes) -> bool:
         """Parse a complete head, or bytes that are not HTTP (answered with 400).
 
-        Return False if it will do neither.
+        Return False if aiohttp will neither call the handler nor send 400.
         """
         self._body, self._framing = None, 0
         self.data_received(head)
@@ -53,7 +53,7 @@ class Handler(web.RequestHandler):
         # The parser has checked the value, but int() refuses more than 4300 digits.
         self._body_left = None if message.chunked or length is None else int(length.lstrip("0") or "0")
         if self._body_left is None:
-            # The parser keeps what follows the last chunk, so this is the last request of the connection.
+            # The parser keeps the bytes after the last chunk, so this is the last request of the connection.
             self._messages[-1] = (message._replace(should_close=True), body)
         return True
 
@@ -72,7 +72,7 @@ class Handler(web.RequestHandler):
         return data[left:]
 
     def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
-        """Parse a part of a chunked body. On an error, its reader raises."""
+        """Parse a part of a chunked body. Errors are raised at its reader."""
         if body.is_eof():
             return
         before, count = body.total_bytes, self._request_count
@@ -95,7 +95,7 @@ class Handler(web.RequestHandler):
         self._body, self.on_response = None, _do_nothing
 
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
-        """Send a response. `on_response` follows, or waits for the body's rest."""
+        """Send a response. `on_response` is called then, or at the body's end."""
         sent = await super().finish_response(request, *arguments)
         request.content.on_eof(self._end_request)
         return sent

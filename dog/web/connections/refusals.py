@@ -1,4 +1,4 @@
-"""Responses to refused connections: a page for clients of HTML, or JSON.
+"""Responses to refused connections: HTML if the client accepts it, or JSON.
 
 They are built at the start, so that a refusal costs no work, and chosen by the head of the request. It may be
 incomplete, or not HTTP at all.
@@ -62,7 +62,7 @@ class Refusals:
     problem: bytes
 
     def choose(self, head: bytes) -> bytes:
-        """Choose the response by the bytes of the head so far, or more."""
+        """Choose the response by the bytes so far: a part of the head, or more."""
         request = REQUEST_LINE.match(head)
         if request is None:
             return self.problem

@@ -118,7 +118,7 @@ def _format_exposure(seconds: float | None) -> str:
 
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
-    """Render a page of templates/, adding what all pages need."""
+    """Render a page of templates/ with the data that all pages need."""
     context = {
         "root": relative_root(request),
         "version": __version__,

@@ -272,7 +272,7 @@ SHARED_IMAGES = web.AppKey("shared_images", SharedImages)
 
 
 def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
-    """Write the share link's id to EXIF, not the photo's. Remove the camera."""
+    """Replace the photo's id in EXIF by the link's, and remove the camera."""
     if snapshot.id.encode() in data:
         exposure = snapshot.origin.exposure
         stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)

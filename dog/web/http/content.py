@@ -222,7 +222,7 @@ def _http_date(now: int) -> str:
 
 
 def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
-    """Return True if a list of ETags has this one or `*`. Weak ones: `weak`."""
+    """Return True if the ETags include this one or `*`; W/ only if `weak`."""
     text = ",".join(conditions)
     if text.strip() == "*":
         return True

@@ -20,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def require_role(needed: Role | None, handler: Handler) -> Handler:
-    """Require a role (None: no role) of a handler, which gets IDENTITY."""
+    """Wrap a handler to require a role (or None). It gets `request[IDENTITY]`."""
 
     @functools.wraps(handler)
     async def check_and_handle(request: web.Request) -> web.StreamResponse:

@@ -130,7 +130,7 @@ def _error_response(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """Return the problem as a page for clients of HTML, or else as JSON."""
+    """Return the problem as a page if the client accepts HTML, else as JSON."""
     status = status or STATUS[code]
     extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase

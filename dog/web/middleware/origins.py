@@ -1,4 +1,4 @@
-"""Origin checks (CSRF) and CORS: which pages may send and read."""
+"""Origin checks (CSRF) and CORS: the pages that may send and read."""
 
 from collections.abc import Awaitable, Callable
 
