@@ -1,4 +1,4 @@
-"""The test card: a driver that draws a clock, if there is no camera.
+"""The test card: a driver that draws a clock, for use without a camera.
 
 Each capture is a new image of 1280 x 720 pixels with the time in UTC and a counter, so that no two are equal. The
 background is drawn once, twice as large and then scaled down, which smooths the edges; a capture only draws the digits.

@@ -50,7 +50,7 @@ def token() -> None:
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
     """Create a token and print it. It is shown only this once.
 
-    NAME says what the token is for.
+    NAME describes the token's purpose.
     """
     from dog.auth import MAX_PROPAGATION_SECONDS
 

@@ -1,10 +1,10 @@
 """Damage of JPEGs: find damage and missing scans, and add an end marker.
 
-A decoder continues after damage and paints over what is missing. libjpeg-turbo warns of it, but Pillow drops the
+A decoder continues after damage and paints over missing data. libjpeg-turbo warns of it, but Pillow drops the
 warnings. simplejpeg raises the first one, and only that, because libjpeg keeps no more. So if the first is harmless,
 the JPEG is decoded again without its cause, and then restart interval by restart interval.
 
-Not found: data that is wrong and can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
+Not found: wrong data that can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
 damage to colours sampled in a way that libjpeg-turbo's own interface has no name for, such as 4x2 or 3x1.
 """
 

@@ -12,7 +12,7 @@ folder              list the days and files of the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
-index_replacement   replace an index, and carry over what only the old one has
+index_replacement   replace an index, and carry over data that only the old one has
 album               the folder and its index together; blocking
 store               SnapshotStore: the album in threads, for the event loop
 verify              `dog album verify`: compare every file with the index

@@ -86,7 +86,8 @@ def lock_album(root: Path) -> Iterator[Path]:
             folder.mkdir(exist_ok=True)
         lock = Lock(root, private / "lock")
     except OSError as error:
-        raise StartError(f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}.") from error
+        problem = f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}."
+        raise StartError(f"{problem} Name another one with --snapshots.") from error
     try:
         yield private
     except sqlite3.Error as error:

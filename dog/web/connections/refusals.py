@@ -1,4 +1,4 @@
-"""Responses to refused connections: HTML if the client accepts it, or JSON.
+"""Responses to refused connections: HTML if a client accepts it, or JSON.
 
 They are built at the start, so that a refusal costs no work, and chosen by the head of the request. It may be
 incomplete, or not HTTP at all.

@@ -105,7 +105,7 @@ async def _choose_camera(request: web.Request, service: Service) -> tuple[Camera
 
 
 async def _find_own_snapshot(request: web.Request, service: Service) -> Snapshot | None:
-    """Return the snapshot in the cookie, or None if there is no known one."""
+    """Return the snapshot in the cookie, or None if it is unknown."""
     snapshot_id = request.cookies.get(SNAPSHOT_COOKIE, "")
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
 
