@@ -1,4 +1,4 @@
-"""Group client addresses: one IPv4 address, or one IPv6 /64, counts as one client."""
+"""Group client addresses: an IPv4 address or an IPv6 /64 is one client."""
 
 import functools
 import ipaddress

@@ -36,7 +36,7 @@ MIN_WALL_TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 MAX_JUMP = dt.timedelta(days=1)
 """Largest difference from the expected time. A clock that differs by more is in doubt."""
 _MIN_DIFFERENCE_TO_ASK_KERNEL = dt.timedelta(minutes=1)
-"""Above this difference, ask the kernel if the clock was synchronised."""
+"""Above this difference, query the kernel: is the clock synchronised?"""
 _TIME_ERROR = 5
 """Result of adjtimex if the clock is not synchronised. The states below it differ only in leap seconds."""
 _TIMEX_BYTES = 1024
@@ -63,7 +63,7 @@ class Doubt:
 
     @property
     def advice(self) -> str:
-        """Return the sentence that tells what to do about it."""
+        """Return a sentence with the remedy."""
         if self.clock < MIN_WALL_TIME:
             return "Set the clock."
         return "Set the clock if it is wrong; if it is right, run `dog album purge --confirm`."
@@ -135,7 +135,7 @@ class Clock:
     def deletion_time(self) -> dt.datetime | None:
         """Return the time that ages count from, or None while in doubt.
 
-        A small jump ahead, which is no reason for doubt, counts only if the kernel reports a synchronised clock.
+        A small jump ahead causes no doubt, but counts only if the kernel reports a synchronised clock.
         """
         with self._lock:
             now, doubt = self._check()
@@ -211,7 +211,7 @@ def seconds_since_boot() -> float:
 def is_synchronised() -> bool:
     """Return True if the kernel reports a synchronised clock.
 
-    Return False also if it can't be asked: on other systems than Linux, and in a sandbox without the system call.
+    Return False also if it can't be queried: on other systems than Linux, and in a sandbox without the system call.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -13,7 +13,7 @@
         ├── StorageFull         no space is left for the snapshot
         └── StorageError        the snapshot could not be saved for another reason
 
-The codes are in docs/protocol.md. A message says what is wrong and what to do about it. It never contains a path or a
+The codes are in docs/protocol.md. A message names the problem and its remedy. It never contains a path or a
 secret that a viewer must not see: such details go to the log.
 """
 
@@ -35,12 +35,18 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "install_command",
+    "short_reason",
 ]
 
 
 def install_command(package: str) -> str:
     """Return the shell command that installs a package for this Python."""
     return f"{shlex.quote(sys.executable)} -m pip install {package}"
+
+
+def short_reason(error: OSError) -> str:
+    """Return an OSError's reason in lower case, without its path."""
+    return (error.strerror or str(error)).lower()
 
 
 class DogError(Exception):
@@ -58,7 +64,7 @@ class SettingError(DogError):
 
 
 class StartError(DogError):
-    """The service can't start here. `str()` is one line that says what to do."""
+    """The service can't start here. `str()` is one line with the remedy."""
 
 
 class RequestError(DogError):

@@ -64,7 +64,7 @@ def explain_os_error(error: OSError) -> CaptureError:
 
 
 def os_error_reason(error: OSError) -> str:
-    """Return what is wrong and what to do about it, without paths."""
+    """Return the problem and its remedy, without paths."""
     return _ERRNO_REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
 
 
@@ -75,7 +75,7 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder that only its owner can read, or restrict an existing one."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with contextlib.suppress(PermissionError):  # another user owns it and lets us use it
+        with contextlib.suppress(PermissionError):  # another user owns it, and we may use it
             folder.chmod(0o700)
             log.warning("%s was open to other users. Its mode is now 0700.", folder)
 
@@ -188,7 +188,7 @@ def remove_tree(path: Path) -> list[Path]:
     """Remove a folder and everything in it, or a file, or a link.
 
     Folders in it without permissions are made accessible first. Return the paths that can't be removed. A missing path
-    is not an error. Raises nothing for errors of the disk, or for what another program does.
+    is not an error. Raises nothing for errors of the disk, or for actions of other programs.
     """
     left: list[Path] = []
     try:

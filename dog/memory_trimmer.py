@@ -27,8 +27,7 @@ def trim_memory() -> None:
 class MemoryTrimmer:
     """A trim of the memory after its users have become fewer.
 
-    It waits for `delay` observations, because the memory of users that just left is not free yet. A further fall
-    restarts the delay.
+    It waits `delay` observations, as memory of users that just left is not free yet. A further fall restarts it.
     """
 
     def __init__(self, min_fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:

@@ -167,7 +167,7 @@ class Metrics:
 
 
 def _choose_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """Return the encoder: OpenMetrics if Accept asks for it, else Prometheus."""
+    """Return the encoder: OpenMetrics if Accept has it, else Prometheus."""
     try:
         return choose_encoder(accept)
     except TypeError:  # the header's version is not a number

@@ -115,7 +115,7 @@ class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
 class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
     """Description of a snapshot. `snapshot` is its id, `bytes` its size.
 
-    `exposure` is in seconds, if the driver knows it. `sha256` is the hash of the saved file.
+    `exposure` is in seconds, if known. `sha256` is the hash of the saved file.
     """
 
     camera: str
@@ -264,7 +264,7 @@ FIELD_RULES = {
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
 }
-"""Error messages for fields that clients send: what each must be."""
+"""Error messages for fields that clients send: the valid values of each."""
 _REQUEST_TYPES = ("capture", "resume", "auth", "ping")
 
 
@@ -303,7 +303,7 @@ def _request_error(text: str, problem: str) -> RequestError:
 
 
 def explain_mismatch(error: msgspec.ValidationError) -> str:
-    """Return a message for the client that says what the wrong field must be."""
+    """Return a message for the client, with the wrong field's valid values."""
     field = re.search(r"\$\.(\w+)", str(error))
     return FIELD_RULES.get(field[1], f"{error}.") if field else f"{error}."
 

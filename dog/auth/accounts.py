@@ -38,8 +38,6 @@ class Accounts(AccountsFile):
         super().__init__(path, create=create)
         self._hasher = hasher or Hasher()
 
-    # ---- reading
-
     def users(self) -> list[User]:
         """Return the users by name."""
         return sorted(self.read().users.values(), key=lambda user: user.key)
@@ -60,8 +58,6 @@ class Accounts(AccountsFile):
 
     def has_manager(self) -> bool:
         return self.read().has_manager(now())
-
-    # ---- users
 
     def check_new_user(self, name: str) -> None:
         """Raise AccountsError if the name is invalid or exists already."""
@@ -94,8 +90,6 @@ class Accounts(AccountsFile):
         """Remove a user and their sessions."""
         self._remove("user", name)
 
-    # ---- tokens
-
     def add_token(self, name: str, role: Role, expires_at: dt.datetime | None) -> str:
         """Add a token and return its secret, of which only the digest is stored."""
         name, key = check_name(name)
@@ -125,8 +119,6 @@ class Accounts(AccountsFile):
             if not database.execute(f"DELETE FROM {kind}s WHERE key = ?", (_name_key(name),)).rowcount:
                 raise _not_found(kind, name)
 
-    # ---- sessions
-
     def add_session(self, name: str, expires_at: dt.datetime) -> str:
         """Add a session and return its secret."""
         with self._transaction() as database:
@@ -137,8 +129,7 @@ class Accounts(AccountsFile):
     def log_in(self, user: User, renewed: str | None, expires_at: dt.datetime) -> str | None:
         """Add a session after the password was verified.
 
-        Return None if the password has changed since. `renewed` is a newer hash of the same password, which replaces
-        the stored one.
+        Return None if the password has changed since. `renewed` replaces its hash: a newer one of the same password.
         """
         with self._transaction() as database:
             condition = "key = ? AND password = ?", (user.key, user.password)
@@ -151,7 +142,7 @@ class Accounts(AccountsFile):
     def create_owner_session(self, expires_at: dt.datetime) -> str | None:
         """Add a session of a user with the role manage.
 
-        Return None if somebody can already log in with that role. The user of an earlier setup link is used again. Any
+        Return None if a user can already log in with that role. The user of an earlier setup link is used again. Any
         other user with that name is left unchanged.
         """
         with self._transaction() as database:

@@ -17,7 +17,7 @@ from typing import Self
 
 from dog.auth.accounts_data import SCHEMA, AccountsData, DamagedDatabase, load_accounts
 from dog.auth.name_and_password_rules import AccountsError
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.files import make_private_folder, sync_folder
 
 __all__ = ["AccountsFile", "NoAccounts", "accounts_path"]
@@ -39,14 +39,13 @@ def accounts_path(snapshots: Path) -> Path:
 
 
 class NoAccounts(AccountsError):
-    """There is no accounts file yet."""
+    """The accounts file does not exist yet."""
 
 
 class AccountsFile:
     """The open accounts file.
 
-    If there is none, create it; without `create`, raise NoAccounts. Methods raise StartError with one line if the file
-    can't be read or written.
+    If missing, create it, or without `create` raise NoAccounts. Methods raise StartError (one line) if it is unusable.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -117,7 +116,7 @@ class AccountsFile:
         try:
             yield
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = short_reason(error)
         except sqlite3.ProgrammingError:
             raise  # a mistake of the caller, not of the file
         except (sqlite3.Error, UnicodeDecodeError) as error:

@@ -53,7 +53,7 @@ class LoginThrottle:
         self._addresses.count(network, now)
 
     def record_success(self, account: str, address: str, counted_at: float) -> None:
-        """Reset the account: the attempt of that time had the correct password.
+        """Reset the account: the attempt at that time was correct.
 
         The address gets back only this attempt: a user with an account may still attack others.
         """

@@ -210,7 +210,7 @@ class AuthService:
 
     @property
     def needs_setup(self) -> bool:
-        """Return True if nobody can log in with the role manage."""
+        """Return True if no user can log in with the role manage."""
         return not self._data.has_manager(now())
 
     def make_setup_secret(self) -> str:

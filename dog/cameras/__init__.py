@@ -27,8 +27,8 @@ OnFrame = Callable[[bytes], None]
 class CapturedImage:
     """The image file of one capture, and its metadata.
 
-    `exposure_start` is a time.monotonic() that is never later than the true start; None if the camera does not tell.
-    `exposure` is in seconds, if the driver knows it. `quality` is set if the driver inspects frames.
+    `exposure_start` is a time.monotonic() that is never later than the true start; None if it is unknown.
+    `exposure` is in seconds, or None if unknown. `quality` is set if the driver inspects frames.
     """
 
     data: bytes
@@ -42,32 +42,29 @@ class Camera(Protocol):
 
     @property
     def has_preview(self) -> bool:
-        """True if `set_preview` does anything."""
+        """True if `set_preview` has an effect."""
 
     async def open(self, on_lost: OnLost) -> None:
         """Open the camera. Called again to test whether an offline camera is back.
 
-        `on_lost` is called if the open camera is lost. Raises CameraOffline, with what to do.
+        `on_lost` is called if the open camera is lost. Raises CameraOffline, with the remedy.
         """
 
     async def wait_for_device(self) -> None:
-        """Wait until a closed camera may be back, for example after plugging it in.
-
-        A driver that can't notice this waits without end.
-        """
+        """Wait until a closed camera may be back, if the driver can notice that."""
 
     async def capture(self) -> CapturedImage:
         """Take an image now. The exposure begins after the call.
 
-        Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is gone, CameraFault for an error
-        that it reports, and BadImage if there is no file to read. If cancelled, it first ends whatever it started.
+        Raises CameraTimeout past the driver's time limit, CameraOffline if the camera is lost, CameraFault for an error
+        that it reports, and BadImage without a file to read. If cancelled, it first ends everything that it started.
         """
 
     def set_preview(self, on_frame: OnFrame | None) -> None:
-        """Send preview frames to `on_frame`, also during a capture. None stops them."""
+        """Send preview frames to `on_frame`, also during captures. None: stop."""
 
     async def close(self) -> None:
         """Release the camera, and end all that runs, except a driver that hangs."""
 
     def kill(self) -> None:
-        """End whatever runs, without waiting: the process is about to exit."""
+        """End everything that runs, without waiting: the process is about to exit."""

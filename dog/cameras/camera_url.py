@@ -65,7 +65,7 @@ class CameraUrl:
             raise ValueError("the camera's URL has a password too. Remove it.")
 
     def read_password(self) -> None:
-        """Read the password from its file, if any. Blocks. Raises CameraOffline with the reason as detail."""
+        """Read the password from its file, if any. Blocks. Raises CameraOffline."""
         if self._password_file is None:
             return
         try:
@@ -98,7 +98,7 @@ class CameraUrl:
         return SECRET.sub(rf"\g<1>{HIDDEN}", message)
 
     def connect(self, timeout: float) -> socket.socket:
-        """Open a connection, with TLS if needed. Raises OSError. Each step may take `timeout` seconds."""
+        """Open a connection (TLS if needed), `timeout` s per step. Raises OSError."""
         sock = socket.create_connection((self.host, self.port), timeout)
         if self.scheme not in ("https", "rtsps"):
             return sock
@@ -109,7 +109,7 @@ class CameraUrl:
             raise
 
     def is_listening(self) -> bool:
-        """Return True if something listens there. Checked, and blocks, once in LISTEN_POLL_INTERVAL."""
+        """Return True if something listens. Blocks once in LISTEN_POLL_INTERVAL."""
         now = time.monotonic()
         if now >= self._checked_at + LISTEN_POLL_INTERVAL:
             self._checked_at = now

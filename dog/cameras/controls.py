@@ -25,11 +25,11 @@ class Control(Protocol):
         """The allowed values in words: "from 0 to 255"."""
 
     def parse(self, value: bool | int | str) -> Any:
-        """Convert a setting's value for the driver. Raises ValueError if it is outside the limits."""
+        """Convert a value for the driver. Raises ValueError outside the limits."""
 
 
 def parse_control(name: str, value: bool | int | str, offered: Mapping[str, Control]) -> Any:
-    """Convert a setting's value for the driver. Raises CameraOffline, with what the camera offers."""
+    """Convert a value for the driver, or raise CameraOffline with the choices."""
     if name not in offered:
         raise CameraOffline(
             f"The camera has no control {name}. Its controls are: {join_limited(sorted(offered) or ['none'])}."

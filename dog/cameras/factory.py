@@ -1,4 +1,4 @@
-"""Make the driver that a camera's settings name, and import only its module."""
+"""Make the driver that a camera's settings name. Import only its module."""
 
 import importlib.util
 import logging
@@ -45,10 +45,7 @@ log = logging.getLogger(__name__)
 
 
 def make_camera(settings: Settings, folder: Path) -> Camera:
-    """Make the driver of the setting `camera`. Programs may write into `folder`.
-
-    Raises SettingError if a setting is wrong or a package is missing.
-    """
+    """Make a camera's driver, which writes to `folder`. Raises SettingError."""
     for name in ALL_KIND_SETTINGS:
         if name in settings.sources and name not in KIND_SETTINGS.get(settings.camera_kind, ()):
             source = settings.sources[name]
@@ -77,10 +74,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
     return LiveCamera(
         make_source,
         thresholds=Thresholds(
-            black_level=settings.black_level,
-            warm_up=settings.warm_up,
-            retake=settings.retake,
-            frozen=settings.frozen,
+            black_level=settings.black_level, warm_up=settings.warm_up, retake=settings.retake, frozen=settings.frozen
         ),
         timeout=settings.capture_timeout,
         frozen_after=max(FROZEN_TIMEOUT, 2 / settings.frame_rate) if settings.frame_rate else FROZEN_TIMEOUT,

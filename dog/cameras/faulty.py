@@ -30,7 +30,7 @@ FRAME_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """The faults of a camera. Shares of its frames are from 0 to 1, times in seconds.
+    """The faults of a camera. Shares are from 0 to 1, times in seconds.
 
     hang: frames until a read never returns. slow: time for each frame. busy: time for which another program has the
     camera. dark, frozen, cut: share of frames that are black, equal to the previous one, cut off. dies: frames until
@@ -49,7 +49,7 @@ class Faults:
 
     @staticmethod
     def parse(text: str) -> "Faults":
-        """Parse `cut=0.3,seed=7`; a fault alone has its worst value. Raises ValueError."""
+        """Parse `cut=0.3,seed=7`; `cut` alone is the worst. Raises ValueError."""
         worst: dict[str, Any] = {"hang": 0, "slow": 1, "busy": math.inf, "dark": 1, "frozen": 1, "cut": 1, "dies": 0}
         types: dict[str, Any] = {field.name: type(field.default) for field in fields(Faults)}
         values: dict[str, Any] = {}

@@ -16,7 +16,7 @@ Fault = Literal["damaged", "black", "frozen"]
 MIN_BLACK_FRACTION = 0.98
 """Fraction of black pixels in a black frame, as in ffmpeg's filter `blackdetect`."""
 MAX_SETTLED_CHANGE = 0.02
-"""Relative change of brightness between frames that counts as none: what an eye just notices (Weber)."""
+"""Relative change of brightness between frames that does not count: an eye just notices it (Weber)."""
 SETTLED_FRAMES = 3
 """Frames in a row with the same brightness, until the exposure counts as settled."""
 

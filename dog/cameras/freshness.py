@@ -1,8 +1,8 @@
-"""Freshness of frames from a network: estimate the start of their exposure.
+"""Freshness of network frames: estimate the start of their exposure.
 
 A frame may be old when it arrives: cameras send stored frames after a connect, and after a stall all delayed frames
 arrive at once. Both classes return a start that is later than the true one by at most the shortest network delay. That
-can't be measured here; `latency` subtracts it if it is known. Times are in seconds. There is no clock and no I/O.
+can't be measured here; `latency` subtracts it if it is known. Times are in seconds. It needs no clock and no I/O.
 """
 
 import math
@@ -44,7 +44,7 @@ class StampedFrames:
         """Seconds by which the last frame's delay exceeded the shortest one."""
 
     def exposure_start(self, arrival: float, stamp: float) -> float:
-        """Return the start of a frame's exposure; UNKNOWN_START until frames have been regular for a while."""
+        """Return the exposure's start; UNKNOWN_START until frames are regular."""
         if self._last is None or stamp < self._last[1] - MIN_CLOCK_JUMP_SECONDS:
             self._gaps.clear()
             self._min_delay = self._learned_delay = arrival - stamp
@@ -75,7 +75,7 @@ class UnstampedFrames:
         self._last = 0.0
 
     def exposure_start(self, arrival: float, frames_late: int = 0) -> float:
-        """Return the start of a frame's exposure; UNKNOWN_START at first. `frames_late`: see StampedFrames."""
+        """Return the exposure's start, or UNKNOWN_START. See StampedFrames."""
         if self._first is None:
             self._first = self._last = arrival
             return UNKNOWN_START

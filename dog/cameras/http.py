@@ -1,4 +1,4 @@
-"""HTTP cameras: a stream of JPEGs (multipart/x-mixed-replace), or single images.
+"""HTTP cameras: JPEG streams (multipart/x-mixed-replace) or single images.
 
 The first response shows which of the two it is. Each read has a deadline for the whole frame, so that a slow trickle
 can't hold the thread. Responses that are too large or no images are refused. Proxies are not used. User and password
@@ -37,9 +37,10 @@ MAX_REDIRECTS = 5
 
 
 class HttpSource:
-    """A camera with an http:// or https:// URL. `latency`: seconds from exposure to sending.
+    """A camera with an http:// or https:// URL.
 
-    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
+    `latency` is the time from exposure to sending, in seconds. `password_file` is read at each opening if the URL names
+    only a user. Raises ValueError for an invalid URL.
     """
 
     settles = False
@@ -85,7 +86,7 @@ class HttpSource:
         return self._url.is_listening()
 
     def _fetch_image(self, deadline: float) -> Frame:
-        """Request one image. Wait `latency` first: a camera may return an image that is as old as that."""
+        """Request an image after `latency`: a camera may return one of that age."""
         exposure_start = time.monotonic()
         time.sleep(min(self._latency, _remaining(deadline)))
         response = self._response = send_request(self._url, deadline)
@@ -118,9 +119,6 @@ def _check_content_type(content_type: str) -> None:
         raise CameraOffline(f"The camera's URL gives {content_type}, not JPEGs or an image. Use another path.")
 
 
-# ---- one request
-
-
 class Response:
     """A response whose headers have arrived. Its reads have a deadline."""
 
@@ -143,7 +141,7 @@ class Response:
         return chunk
 
     def read_body(self) -> bytes:
-        """Return the whole body. Raises CameraOffline if it is larger than MAX_IMAGE_BYTES."""
+        """Return the body. Raises CameraOffline if it exceeds MAX_IMAGE_BYTES."""
         body = bytearray()
         while chunk := self.http_response.read1(CHUNK_BYTES):
             body += chunk
@@ -181,7 +179,10 @@ class DeadlineSocket(io.RawIOBase):
 
 
 def send_request(url: CameraUrl, deadline: float) -> Response:
-    """Send a GET, and follow redirects and login. Raises CameraOffline, OSError, HTTPException."""
+    """Send a GET; follow redirects and authenticate.
+
+    Raises CameraOffline, OSError, HTTPException.
+    """
     target, authorization = url, ""
     for _ in range(MAX_REDIRECTS):
         response = _get(target, authorization, deadline)
@@ -265,11 +266,8 @@ def _status_error(status: int, url: CameraUrl) -> CameraOffline:
     return failure
 
 
-# ---- the parts of a stream
-
-
 class MultipartReader:
-    """The parts of a multipart body, whose headers often name a wrong delimiter."""
+    """The parts of a multipart body. Headers often name a wrong delimiter."""
 
     def __init__(self, response: Response) -> None:
         self._response = response

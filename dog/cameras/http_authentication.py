@@ -16,7 +16,7 @@ _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 
 
 def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
-    """Return the header for the best challenge. Raises CameraOffline without one."""
+    """Return the header for the best challenge. Raises CameraOffline if none."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
     for challenge in challenges:

@@ -118,7 +118,7 @@ class SourceReader(threading.Thread):
         return 0.0 if since is None else time.monotonic() - since
 
     def request_frame(self, timeout: float) -> FrameRequest:
-        """Request the first good frame whose exposure begins from now on. An older request gets a CameraFault."""
+        """Request the first good frame exposed from now on. Ends an older request."""
         request = FrameRequest(timeout, self._inspector.thresholds.retake)
         with self._changed:
             if self._request is not None:
@@ -245,7 +245,7 @@ class SourceReader(threading.Thread):
                 request.set_result(captured)
 
     def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
-        """Return the image if this frame serves the request, else None. Raises a CaptureError if time is up."""
+        """Return the image if this frame serves the request. Raises CaptureError."""
         now = time.monotonic()
         if frame.exposure_start < request.requested_at:
             if now >= request.deadline:
@@ -256,7 +256,7 @@ class SourceReader(threading.Thread):
             return None
         checks_frozen = self._inspector.thresholds.frozen
         if checks_frozen and self._previous_frame is None and self._source.streams:
-            return None  # there is no earlier frame to compare with
+            return None  # a comparison needs an earlier frame
         try:
             image = add_missing_end(frame.image())
             preceding = request.preceding if self._is_similar(frame) else None
@@ -288,7 +288,7 @@ class SourceReader(threading.Thread):
         return CapturedImage(data=image, exposure_start=frame.exposure_start, exposure=frame.exposure, quality=quality)
 
     def _inspect_preceding(self, frame: Frame) -> FrameStats | None:
-        """Inspect a frame before the request, while the capture waits anyway. Return None if it is not good.
+        """Inspect a frame before the request. Return None if it is not good.
 
         If it is good, a similar frame that follows only has to be complete.
         """
@@ -310,7 +310,7 @@ class SourceReader(threading.Thread):
         )
 
     def _is_same(self, frame: Frame) -> bool:
-        """Return True if this frame equals the previous one (of a source that does not stream: captured)."""
+        """Return True if this frame equals the previous (or last captured) one."""
         if self._source.streams:
             return self._previous_frame is not None and self._previous_frame.raw == frame.raw
         last, self._last_digest = self._last_digest, frame_digest(frame.raw)
@@ -376,7 +376,7 @@ class LiveCamera:
         self._source: Source | None = None
 
     async def open(self, on_lost: OnLost) -> None:
-        """Open the source and wait for its first frame. Raises CameraOffline and CameraBusy."""
+        """Open the source, wait for a frame. Raises CameraOffline and CameraBusy."""
         self._abandon_reader()
         await self._await_ended_readers()
         loop = asyncio.get_running_loop()
@@ -418,7 +418,7 @@ class LiveCamera:
             was_there = is_there
 
     async def capture(self) -> CapturedImage:
-        """Return the first good frame whose exposure begins from now on. Raises what Camera.capture does."""
+        """Return the first good frame exposed from now on. See Camera.capture."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
             await asyncio.wait({opened}, timeout=OPEN_TIMEOUT)
@@ -451,7 +451,7 @@ class LiveCamera:
         """Do nothing: the reader's thread ends with the process."""
 
     def _preview_callback(self, reader: SourceReader) -> Callable[[bytes], object] | None:
-        """Return a callback that posts the reader's frames to the event loop, or None."""
+        """Return a callback that posts frames to the event loop, or None."""
         if self._on_preview is None:
             return None
         loop = asyncio.get_running_loop()
@@ -494,7 +494,7 @@ class LiveCamera:
             self._watchdog = asyncio.get_running_loop().call_later(READ_GRACE_SECONDS / 2, self._check_reader, reader)
 
     def _abandon_reader(self) -> None:
-        """Tell the reader to end, and ignore what it reports from now on."""
+        """Stop the reader, and ignore its reports from now on."""
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -504,10 +504,7 @@ class LiveCamera:
             self._reader = None
 
     async def _await_ended_readers(self) -> None:
-        """Wait until all earlier readers have released the device. Raises CameraOffline if one hangs.
-
-        A new reader would hang in the same driver.
-        """
+        """Wait for earlier readers to end. Raises CameraOffline if one hangs."""
         until = time.monotonic() + CLOSE_TIMEOUT
         while self._ending_readers:
             self._ending_readers = [reader for reader in self._ending_readers if reader.is_alive()]
@@ -519,7 +516,7 @@ class LiveCamera:
                 await asyncio.sleep(CLOSE_POLL_INTERVAL)
 
     async def _poll_device(self) -> bool:
-        """Return True if the device is back. The check may take long: it has a thread, one at a time."""
+        """Return True if the device is back. One check at a time, in a thread."""
         if self._source is None or (self._poll_thread is not None and self._poll_thread.is_alive()):
             return False
         loop = asyncio.get_running_loop()

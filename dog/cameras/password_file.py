@@ -8,6 +8,8 @@ import re
 import stat
 from pathlib import Path
 
+from dog.errors import short_reason
+
 __all__ = ["read_password"]
 
 MAX_PASSWORD_BYTES = 4096
@@ -16,7 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_password(path: Path) -> str:
-    """Return the file's only line without its end. Raises ValueError, which quotes nothing of the file."""
+    """Return the file's only line. Raises ValueError, which does not quote it."""
     try:
         # Opening a FIFO must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -25,9 +27,8 @@ def read_password(path: Path) -> str:
             data = file.read(MAX_PASSWORD_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise ValueError(
-            f"{path} can't be read: {reason}. Name a file that has the password and nothing else."
+            f"{path} can't be read: {short_reason(error)}. Name a file that has the password and nothing else."
         ) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else.") from None

@@ -35,9 +35,6 @@ MAX_RATE_DIFFERENCE = 0.01
 log = logging.getLogger(__name__)
 
 
-# ---- modes and controls
-
-
 @dataclass(frozen=True, slots=True)
 class Mode:
     """A sensor's mode: its size in pixels, and its maximum frames a second."""
@@ -52,7 +49,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control of libcamera: its limits (a rectangle has four numbers) and words."""
+    """A libcamera control: limits (a rectangle has four numbers) and words."""
 
     name: str
     minimum: Any
@@ -72,7 +69,7 @@ class Control:
         return f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum > self.minimum else "")
 
     def parse(self, value: bool | int | float | str) -> Any:
-        """Convert a setting's value for Picamera2. Several numbers are one text: "1.8 1.5". Raises ValueError."""
+        """Convert a value for Picamera2, such as "1.8 1.5". Raises ValueError."""
         if isinstance(self.minimum, bool):
             if value not in (True, False):
                 raise ValueError(value)
@@ -85,7 +82,7 @@ class Control:
             if len(numbers) != len(self.minimum):
                 raise ValueError(value)
             return numbers
-        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 is "not known"
+        highest = self.maximum if self.maximum > self.minimum else math.inf  # in some versions, 0 means unknown
         if not numbers or min(numbers) < self.minimum or max(numbers) > highest:
             raise ValueError(value)
         return numbers[0] if len(numbers) == 1 else numbers
@@ -114,7 +111,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """List the cameras on ribbon cables; those on USB are V4L2's. Each is opened to read its modes."""
+    """List ribbon-cable cameras, opening each. Those on USB are V4L2's."""
     try:
         picamera2, libcamera = _import()
         found = picamera2.Picamera2.global_camera_info()
@@ -158,9 +155,6 @@ def _list_words(libcamera: Any, control: str) -> dict[str, int]:
     return {}
 
 
-# ---- opening
-
-
 def _import() -> tuple[Any, Any]:
     """Import Picamera2 and libcamera, which have no types."""
     try:
@@ -192,7 +186,7 @@ def _acquire(make: Any, number: int) -> Any:
 
 
 def _explain(error: Exception) -> CaptureError:
-    """Find the cause of Picamera2's error, at the end of its chain, and return it as a CaptureError."""
+    """Convert Picamera2's error, by the end of its chain, to a CaptureError."""
     if isinstance(error, CaptureError):
         return error
     cause: BaseException = error
@@ -209,7 +203,7 @@ def _explain(error: Exception) -> CaptureError:
 
 
 def _close_failed(camera: Any) -> None:
-    """Close a Picamera2 whose `__init__` failed. If it did not get the camera, it would leak its pipe."""
+    """Close a Picamera2 whose `__init__` failed: it would leak its pipe."""
     with contextlib.suppress(Exception):
         if camera.is_open:
             camera.close()
@@ -223,9 +217,6 @@ def _close(camera: Any) -> None:
         camera.close()
     except Exception:
         log.warning("a Raspberry Pi camera could not be closed", exc_info=True)
-
-
-# ---- frames
 
 
 class _Frame:
@@ -257,12 +248,12 @@ class _Frame:
 
 
 def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
-    """Return the start of the exposure as a time.monotonic(). A frame without a timestamp counts as old.
+    """Return the start of the exposure as a time.monotonic().
 
-    SensorTimestamp is the moment when the sensor begins to send its first line, whose exposure ends then (Picamera2's
-    issue 821). `capture_request(flush=True)` also subtracts the ExposureTime, and uses CLOCK_MONOTONIC. The manual says
-    "since the system booted", which is CLOCK_BOOTTIME: ahead by the time that the computer slept. A timestamp in the
-    future is taken for one of CLOCK_BOOTTIME.
+    A frame without a timestamp counts as old. SensorTimestamp is the moment when the sensor begins to send its first
+    line, whose exposure ends then (Picamera2's issue 821). `capture_request(flush=True)` also subtracts the
+    ExposureTime, and uses CLOCK_MONOTONIC. The manual says "since the system booted", which is CLOCK_BOOTTIME: ahead by
+    the time that the computer slept. A timestamp in the future is taken for one of CLOCK_BOOTTIME.
     """
     stamp, exposure = metadata.get("SensorTimestamp"), metadata.get("ExposureTime", metadata.get("FrameDuration"))
     if stamp is None or exposure is None:
@@ -350,7 +341,7 @@ class PicameraSource:
         self._camera.set_controls(values)
 
     def _find_duration(self, shortest: int, longest: int) -> int:
-        """Return the microseconds per frame for the set rate. Raises CameraOffline if it is out of reach."""
+        """Return the microseconds per frame for the set rate, or CameraOffline."""
         wanted = round(1e6 / (self._frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
         if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
@@ -385,5 +376,5 @@ class PicameraSource:
             _close(camera)
 
     def is_back(self) -> bool:
-        """Return False: unknown. A check would restart libcamera, which is slow and blocks the whole process."""
+        """Return False (unknown). A check would restart libcamera, and block all."""
         return False

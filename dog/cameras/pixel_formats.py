@@ -22,9 +22,10 @@ FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
 
 @dataclass(frozen=True, slots=True)
 class RawLayout:
-    """Memory layout of a raw frame. `stride`: bytes per line of the first plane.
+    """Memory layout of a raw frame.
 
-    `limited`: black is 16 and white 235, otherwise 0 and 255. `bt709`: Y'CbCr by BT.709, otherwise by BT.601.
+    `stride` is the bytes per line of the first plane. `limited`: black is 16 and white 235, otherwise 0 and 255.
+    `bt709`: Y'CbCr by BT.709, otherwise by BT.601.
     """
 
     fourcc: str
@@ -46,12 +47,12 @@ def encode(raw: bytes | memoryview, layout: RawLayout) -> bytes:
 
 
 def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
-    """Encode a raw frame as a JPEG at most MAX_PREVIEW_WIDTH wide. Raises BadImage if bytes are missing."""
+    """Encode a raw frame as a preview JPEG, or raise BadImage if incomplete."""
     return _save(_unpack(raw, layout, -(-layout.width // MAX_PREVIEW_WIDTH)), PREVIEW_QUALITY)
 
 
 def shrink_to_preview(image: bytes) -> bytes:
-    """Scale an image down to a JPEG of MAX_PREVIEW_WIDTH at most. Raises BadImage if it is incomplete."""
+    """Scale an image down to a preview JPEG. Raises BadImage if incomplete."""
     return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
@@ -59,9 +60,6 @@ def _save(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return file.getvalue()
-
-
-# ---- unpacking
 
 
 def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.Image:
@@ -106,7 +104,7 @@ def _plane(data: bytes, width: int, height: int, stride: int) -> Image.Image:
 
 
 def _merge_planes(luma: Image.Image, blue: Image.Image, red: Image.Image, layout: RawLayout) -> Image.Image:
-    """Merge Y', Cb and Cr. A JPEG has BT.601 itself (ITU-T T.871), so only BT.709 becomes R'G'B'."""
+    """Merge Y', Cb and Cr. JPEG uses BT.601 (T.871); BT.709 becomes R'G'B'."""
     blue, red = (plane.resize(luma.size, Image.Resampling.BILINEAR) for plane in (blue, red))
     if layout.bt709:
         return Image.merge("RGB", (luma, blue, red)).convert("RGB", _bt709_to_rgb(layout.limited))
@@ -129,7 +127,7 @@ _CHROMA = [_clip((value - 128) * 255 / 224 + 128) for value in range(256)]
 
 
 def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
-    """Return the matrix from Y'CbCr to R'G'B' for Image.convert (ITU-R BT.709-6, items 3.2 to 3.4)."""
+    """Return Image.convert's matrix from Y'CbCr to R'G'B' (BT.709-6, 3.2-3.4)."""
     red, blue = 0.2126, 0.0722
     green = 1 - red - blue
     y, c, low = (255 / 219, 255 / 224, 16) if limited else (1.0, 1.0, 0)

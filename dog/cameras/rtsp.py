@@ -1,7 +1,7 @@
 """RTSP cameras, through PyAV (ffmpeg): MJPEG, H.264 and H.265.
 
 JPEGs are passed on unchanged. For the other codecs, the packets since the last keyframe are kept, and decoded when a
-frame is needed. Old frames are known by their timestamps, so ffmpeg may buffer what it probes (`nobuffer` would lose
+frame is needed. Timestamps identify old frames, so ffmpeg may buffer the packets that it probes (`nobuffer` would lose
 the first keyframe). PyAV is slow to import: that happens when a stream is opened.
 """
 
@@ -57,9 +57,10 @@ SUPPORTED_CODECS = ("mjpeg", "h264", "hevc")
 
 
 class RtspSource:
-    """A camera with an rtsp:// or rtsps:// URL. `latency`: seconds from exposure to sending.
+    """A camera with an rtsp:// or rtsps:// URL.
 
-    `password_file` is read at each opening if the URL names only a user. Raises ValueError for an invalid URL.
+    `latency` is the time from exposure to sending, in seconds. `password_file` is read at each opening if the URL names
+    only a user. Raises ValueError for an invalid URL.
     """
 
     streams = True
@@ -121,7 +122,7 @@ class RtspSource:
             raise CameraOffline(f"The camera's video is {name}. Set it to H.264, H.265 or MJPEG.")
         if codec.name != "mjpeg":
             self._decoder = PacketDecoder(codec)
-        # ffmpeg knows that a coded frame is complete only when the next one begins.
+        # ffmpeg returns a coded frame only when the next one begins.
         self._freshness = StampedFrames(self._latency, frames_late=0 if self._decoder is None else 1)
         self._stream = stream
 

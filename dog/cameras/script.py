@@ -66,7 +66,7 @@ class ScriptCamera:
         """Do nothing: a program that needs seconds for an image has no preview."""
 
     async def capture(self) -> CapturedImage:
-        """Run the program once and return its image. Raises what Camera.capture does, and StorageError."""
+        """Run the program once and return its image. May raise StorageError too."""
         image_path = self.folder / f"capture-{secrets.token_hex(8)}" / f"capture.{self.image_type}"
         self._run = run = ProgramRun([self.program, image_path], self.timeout)
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._run_capture, run, image_path)
@@ -102,7 +102,7 @@ class ScriptCamera:
             return image
 
     def _run_program(self, run: ProgramRun, image_path: Path) -> str:
-        """Run the program and return its last line. Raises CameraOffline, CameraTimeout or CameraFault."""
+        """Run the program and return its last line, or raise a CaptureError."""
         try:
             result = run.run()
         except OSError as error:
@@ -159,7 +159,7 @@ async def _wait_for_run(future: asyncio.Future[bytes], run: ProgramRun) -> None:
         except asyncio.CancelledError:
             run.kill()
     if not future.cancelled():
-        future.exception()  # retrieved, or asyncio logs that nobody did
+        future.exception()  # retrieved, or asyncio logs a warning
 
 
 def _check_program(program: Path) -> None:
@@ -195,7 +195,7 @@ def _explain_start_error(program: Path, error: OSError) -> CaptureError:
 
 
 def _read_image(image_path: Path, last_line: str) -> bytes:
-    """Read the image. Raises BadImage unless it is a readable file that is neither empty nor huge.
+    """Read the image. Raises BadImage if it is unreadable, empty or huge.
 
     The message contains the program's last line: some end with status 0 when they fail (fswebcam does).
     """
@@ -212,14 +212,14 @@ def _read_image(image_path: Path, last_line: str) -> bytes:
         raise BadImage(_sentence(f"{left} no image", last_line)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise BadImage(f"{left} a symbolic link instead of an image.") from error
+            raise BadImage(f"{left} a symbolic link instead of an image. Correct the program.") from error
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-            raise BadImage(f"{left} a socket instead of an image.") from error
+            raise BadImage(f"{left} a socket instead of an image. Correct the program.") from error
         raise BadImage(f"{left} an image that can't be read: {error.strerror}.", detail=str(error)) from error
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image.")
+            raise BadImage(f"{left} {_kind(info.st_mode)} instead of an image. Correct the program.")
         if info.st_size == 0:
             raise BadImage(_sentence(f"{left} an empty file", last_line))
         if info.st_size > MAX_IMAGE_BYTES:

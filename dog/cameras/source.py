@@ -1,6 +1,6 @@
 """Source: the interface of a driver for frames, used in one thread.
 
-A source knows only its device. live.py decides who gets a frame, whether it is good, and when to reconnect. So a driver
+A source knows only its device. live.py inspects and distributes the frames, and reconnects. So a driver
 is one file with a dozen lines for each method.
 """
 
@@ -19,24 +19,21 @@ class Frame(Protocol):
 
     @property
     def exposure_start(self) -> float:
-        """The start of its exposure by time.monotonic(), never later than the true one."""
+        """The start of its exposure (time.monotonic()), never after the true one."""
 
     @property
     def exposure(self) -> float | None:
-        """Its exposure time in seconds. None if the driver does not know it."""
+        """Its exposure time in seconds. None if unknown."""
 
     @property
     def raw(self) -> bytes | memoryview:
         """The bytes from the camera. Two frames of a live sensor are never equal."""
 
     def image(self) -> bytes:
-        """Return the image file. A JPEG of the camera is returned unchanged.
-
-        Raises BadImage if the source knows that the frame is incomplete.
-        """
+        """Return the image file, a JPEG unchanged. Raises BadImage if incomplete."""
 
     def preview(self) -> bytes:
-        """Return a JPEG at most MAX_PREVIEW_WIDTH wide, which may cost less. Raises BadImage as `image` does."""
+        """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""
 
 
 class ImageFrame:
@@ -60,17 +57,17 @@ class Source(Protocol):
 
     @property
     def streams(self) -> bool:
-        """True if frames arrive all the time and must all be read; False if a read takes one. Valid once open."""
+        """True if all frames must be read, else a read takes one. Valid once open."""
 
     @property
     def settles(self) -> bool:
         """True if the exposure must settle after the opening."""
 
     def open(self) -> None:
-        """Open the device and start its frames. Raises CameraOffline or CameraBusy, with what to do."""
+        """Open the device and start it. Raises CameraOffline or CameraBusy."""
 
     def read(self, timeout: float) -> Frame:
-        """Return the next frame, in order, within `timeout` seconds. Decoding is left to the frame's `image`.
+        """Return the next frame, not decoded yet, within `timeout` seconds.
 
         Raises CameraOffline if no frame arrives in time, or the stream has ended. The source is closed then.
         """
@@ -79,4 +76,4 @@ class Source(Protocol):
         """Release the device, also after a failed `open`. Raises nothing."""
 
     def is_back(self) -> bool:
-        """Return True if a device that was gone is there again. Quick; always False if it can't be tested."""
+        """Return True if a lost device is back. Quick; always False if unknown."""

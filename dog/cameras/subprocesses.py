@@ -1,6 +1,6 @@
 """Subprocesses of drivers: start a program, and end it with its children.
 
-There is no shell. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
+No shell is used. The program gets /dev/null and two pipes, which are always read, so that much output never blocks it.
 It has its own session and process group. When it has ended, the rest of its group is killed, and nothing waits for a
 pipe that a child holds open. All of this blocks: run it in a thread.
 """
@@ -44,7 +44,7 @@ MAX_TAIL_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessResult:
-    """The end of a run: exit status, minus the signal, or None if it can't be ended."""
+    """The end of a run: exit status, -signal, or None if it can't be ended."""
 
     status: int | None
     in_time: bool
@@ -78,10 +78,7 @@ class ProgramRun:
             self._signal(signal.SIGKILL)
 
     def run(self) -> ProcessResult:
-        """Run the program to its end or its time limit, and end its group.
-
-        Raises OSError if it can't be started.
-        """
+        """Run the program to its end or limit, end its group. Raises OSError."""
         process = self._start()
         if process is None:
             return ProcessResult(status=-signal.SIGKILL, in_time=False, stopped=True)
@@ -121,7 +118,7 @@ class ProgramRun:
             return self._process
 
     def _wait(self, pipes: selectors.BaseSelector, deadline: float, *, stoppable: bool = True) -> bool:
-        """Read the pipes until the program has ended. Return False if the deadline or `stop` came first."""
+        """Read the pipes until the program ends; False at a deadline or `stop`."""
         while not self._has_ended():
             if time.monotonic() >= deadline or (stoppable and self._stopping.is_set()):
                 return False
@@ -130,7 +127,7 @@ class ProgramRun:
         return True
 
     def _has_ended(self) -> bool:
-        """Return True if the program has ended. Reaps it only if it must (macOS before Python 3.13)."""
+        """Return True if it has ended. Reaps it only on macOS before Python 3.13."""
         assert self._process is not None
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
@@ -140,7 +137,7 @@ class ProgramRun:
             return True
 
     def _end_group(self, pipes: selectors.BaseSelector) -> int | None:
-        """Kill the rest of the group, reap the program and return its status. None if no signal reaches it."""
+        """Kill the group, reap the program, return its status; None if impossible."""
         assert self._process is not None
         self._signal_group(signal.SIGKILL)
         if not self._wait(pipes, time.monotonic() + REAP_TIMEOUT, stoppable=False):
@@ -184,7 +181,7 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 
 @contextlib.contextmanager
 def _watch_end(pipes: selectors.BaseSelector, program: int) -> Iterator[None]:
-    """Let the program's end wake the selector if the system can do that. The pipes close a moment before."""
+    """Wake the selector at the program's end, shortly after the pipes close."""
     try:
         descriptor = os.pidfd_open(program)
     except (AttributeError, OSError):  # not on Linux, or too old a one
@@ -218,10 +215,10 @@ def _read(pipes: selectors.BaseSelector, wait: float = 0.0) -> bool:
 
 
 def _wait_for_group(group: int) -> None:
-    """Wait until no process of a killed group is left: one may still finish a write. Sends no signal.
+    """Wait until no process of a killed group is left. Sends no signal.
 
-    As the first process of a container, this one reaps the orphans. If the first process does not reap, they stay as
-    zombies, which no longer write; hence the time limit.
+    One may still finish a write. As the first process of a container, this one reaps the orphans. If the first process
+    does not reap, they stay as zombies, which no longer write; hence the time limit.
     """
     deadline = time.monotonic() + GROUP_END_TIMEOUT
     while True:

@@ -1,4 +1,4 @@
-"""The test card: a driver that draws a clock, for computers without a camera.
+"""The test card: a driver that draws a clock, for use without a camera.
 
 Each capture is a new image of 1280 x 720 pixels with the time in UTC and a counter, so that no two are equal. The
 background is drawn once, twice as large and then scaled down, which smooths the edges; a capture only draws the digits.
@@ -37,7 +37,7 @@ def _now() -> dt.datetime:
 
 
 class TestCard:
-    """A source of test cards in a Pillow format. `clock` returns an aware datetime."""
+    """A source of test cards in a Pillow format. `clock` returns aware times."""
 
     __test__ = False  # not a test, although pytest would think so by its name
     streams = False
@@ -67,8 +67,6 @@ class TestCard:
     def is_back(self) -> bool:
         return False
 
-
-# ---- drawing
 
 INK, PAPER, SLATE, LINE, ACCENT, GOLD = "#101216", "#f5f2ea", "#3b4048", "#c9ced6", "#e4572e", "#f2c14e"
 FUR, EAR, CREAM, EYE, TONGUE, SKY, GRASS = "#d99a5b", "#8a5a33", "#fbeedb", "#2b1d14", "#e8788a", "#8ecae6", "#7fb069"

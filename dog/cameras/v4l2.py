@@ -1,4 +1,4 @@
-"""V4L2 cameras: USB webcams and other /dev/video* devices, through linuxpy.
+"""V4L2 cameras: USB webcams and other /dev/video* devices, by linuxpy.
 
 JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices and
 formats, v4l2_controls.py sets controls.
@@ -49,14 +49,11 @@ BUFFER_COUNT = 5
 MAX_HELD_FRAMES = 2
 """Frames that are still valid."""
 MIN_GOOD_RATE = 10
-"""Frames a second. A larger but slower mode is chosen only if the settings ask for it."""
+"""Frames a second. A larger but slower mode is chosen only if the settings require it."""
 
 FLAG = raw.BufferFlag
 
 log = logging.getLogger(__name__)
-
-
-# ---- choosing a format
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class FormatChoice:
 def choose_format(
     formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
 ) -> FormatChoice:
-    """Choose the best offered format. Raises CameraOffline, with the offered ones, if none matches."""
+    """Choose the best offered format, or raise CameraOffline with the offers."""
     offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
     if not offered:
         names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
@@ -112,7 +109,7 @@ def _describe_wanted(resolution: tuple[int, int] | None, frame_rate: float | Non
 
 
 def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
-    """Describe the offered sizes with the best rate of each, or all rates of an offered `resolution`."""
+    """Describe sizes with their best rate, or all rates of `resolution`."""
     modes = [mode for one in formats for mode in one.modes]
     modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
     best = {(mode.width, mode.height): mode for mode in modes}
@@ -121,11 +118,8 @@ def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
     return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
 
 
-# ---- frames
-
-
 class _Frame:
-    """A frame: a buffer that is not queued again yet. `layout` is set if it is raw."""
+    """A frame: a buffer that is not queued again yet. Raw ones have a layout."""
 
     exposure = None  # the exposure control has the wanted value, of later frames
 
@@ -224,7 +218,7 @@ class V4l2Source:
         return choice.fourcc
 
     def _read_interval(self) -> float:
-        """Return the seconds from frame to frame. 0 if the driver does not tell."""
+        """Return the seconds from frame to frame, or 0 if unknown."""
         try:
             rate = read_rate(v4l2.get_parm(self._descriptor, CAPTURE).parm.capture.timeperframe)
         except OSError:
@@ -279,7 +273,7 @@ class V4l2Source:
             v4l2.enqueue_buffer(self._descriptor, CAPTURE, MMAP, 0, index)
 
     def _dequeue(self, timeout: float) -> Any:
-        """Wait for the next buffer. Return None if it was lost. Raises OSError and CameraOffline."""
+        """Wait for a buffer; None if it was lost. Raises OSError, CameraOffline."""
         now = time.monotonic()
         ready = self._poll.poll(0)
         if not ready:
@@ -341,11 +335,12 @@ class V4l2Source:
 def find_exposure_start(
     stamp: float, flags: int, *, last: float | None, interval: float, empty_at: float, now: float
 ) -> float:
-    """Return the start of a frame's exposure as a time.monotonic(), the clock of the drivers' timestamps.
+    """Return the start of a frame's exposure as a time.monotonic().
 
-    A timestamp is of the exposure's start, or of the frame's end. In the latter case, the exposure took at most one
-    interval. The interval grows in the dark, so the time since the last frame counts if that is longer. Without such a
-    timestamp, the frame ended after `empty_at`, the last time when no frame was ready.
+    That is the clock of the drivers' timestamps. A timestamp is of the exposure's start, or of the frame's end. In the
+    latter case, the exposure took at most one interval. The interval grows in the dark, so the time since the last
+    frame counts if that is longer. Without such a timestamp, the frame ended after `empty_at`, the last time when no
+    frame was ready.
     """
     if flags & FLAG.TIMESTAMP_MASK != FLAG.TIMESTAMP_MONOTONIC or not 0 < stamp <= now:
         return empty_at - interval
@@ -355,7 +350,7 @@ def find_exposure_start(
 
 
 def read_layout(pix_format: Any) -> pixels.RawLayout:
-    """Return the layout of a format, with the defaults of linux/videodev2.h for encoding and quantization.
+    """Return a format's layout, with the defaults of linux/videodev2.h.
 
     The defaults (V4L2_MAP_..._DEFAULT) do not cover grey. Monochrome sensors, and vivid, have the full range.
     """

@@ -1,4 +1,4 @@
-"""Controls of a V4L2 device, such as exposure and focus: list and set them."""
+"""Controls of a V4L2 device, such as exposure and focus."""
 
 import contextlib
 import errno
@@ -33,7 +33,7 @@ class Control:
 
     @property
     def limits(self) -> str:
-        """The allowed values: "from 0 to 255 in steps of 5", "0 (Off) or 1 (50 Hz)"."""
+        """The allowed values: "from 0 to 255 in steps of 5", "0 (Off) or 1 (On)"."""
         if self.kind == "boolean":
             return "true or false"
         if self.kind == "button":
@@ -43,7 +43,7 @@ class Control:
         return f"from {self.minimum} to {self.maximum}" + (f" in steps of {self.step}" if self.step > 1 else "")
 
     def parse(self, value: bool | int | str) -> int:
-        """Convert a setting's value to the number to set. Raises ValueError if the control does not have it."""
+        """Convert a value to the number to set, or raise ValueError."""
         if isinstance(value, str):
             for number, words in self.menu.items():
                 if _name(words) == _name(value):
@@ -73,7 +73,7 @@ _KINDS = {
 
 
 def _name(words: str) -> str:
-    """Return a control's name as v4l2-ctl writes it: "Exposure Time, Absolute" is exposure_time_absolute."""
+    """Return a name as v4l2-ctl writes it, such as exposure_time_absolute."""
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
@@ -117,7 +117,7 @@ def _read_menu(descriptor: int, control: Any) -> dict[int, str]:
 
 
 def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> None:
-    """Set controls. One may lock another (auto_exposure the exposure time): locked ones are tried again."""
+    """Set controls; retry those that another locks (auto_exposure does)."""
     waiting = dict(wanted)
     while waiting:
         offered = {control.name: control for control in list_controls(descriptor)}
@@ -135,5 +135,5 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
                 refusals[name] = f"the camera refuses it ({error.strerror})"
         if len(refusals) == len(waiting):
             name, reason = next(iter(refusals.items()))
-            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}.")
+            raise CameraOffline(f"The control {name} can't be set to {waiting[name]}: {reason}. Set another value.")
         waiting = {name: waiting[name] for name in refusals}

@@ -56,7 +56,7 @@ STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A size of a format in pixels, and its rates: some, a range, or often none."""
+    """A size of a format, and its rates: some, a range, or often none."""
 
     width: int
     height: int
@@ -144,7 +144,7 @@ def _describe_device(node: Path) -> Device | None:
 
 def _find_problem(descriptor: int, node: str) -> str:
     try:
-        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # there are none, but this fails if another program has some
+        v4l2.free_buffers(descriptor, CAPTURE, MMAP)  # we have none, but this fails if another program has some
     except OSError as error:
         if error.errno == errno.EBUSY:
             return _busy_error(node).message
@@ -161,7 +161,7 @@ def _stable_name(node: Path) -> str:
 
 
 def _is_first(node: Path) -> bool:
-    """Return True for a device's first node, which is usually the one with video."""
+    """Return True for a device's first node, usually the one with video."""
     try:
         return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
     except OSError:
@@ -203,7 +203,7 @@ def read_fourcc(number: int) -> str:
 
 
 def list_formats(descriptor: int) -> Iterator[Format]:
-    """Yield formats in the device's order, sizes only of supported ones: some drivers have a hundred."""
+    """Yield formats in order; sizes only of supported ones, as some have many."""
     entry = raw.v4l2_fmtdesc(type=CAPTURE)
     for found in _list_entries(descriptor, raw.IOC.ENUM_FMT, entry):
         number = found.pixelformat
@@ -260,7 +260,7 @@ def read_rate(interval: Any) -> Fraction | None:
 
 
 def open_device(path: str) -> int:
-    """Open a device. Raises CameraOffline and CameraBusy, with what to do."""
+    """Open a device. Raises CameraOffline and CameraBusy, with the remedy."""
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
             message = "The camera's path is not a device. Choose one that `dog cameras` lists."
@@ -271,7 +271,7 @@ def open_device(path: str) -> int:
 
 
 def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
-    """Explain a device's error for a person, with what to do."""
+    """Explain a device's error for a person, with the remedy."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
             message = "The camera is not there. Plug it in, or choose one that `dog cameras` lists."

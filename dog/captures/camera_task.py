@@ -25,16 +25,7 @@ from dog.captures.queue import CaptureQueue, Finished, Permit, Running, no_permi
 from dog.captures.results import CaptureResults
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, RequestError
 from dog.metrics import Metrics
-from dog.protocol import (
-    CameraChanged,
-    CameraState,
-    CameraStatus,
-    Capturing,
-    Failed,
-    Ready,
-    Reply,
-    timestamp,
-)
+from dog.protocol import CameraChanged, CameraState, CameraStatus, Capturing, Failed, Ready, Reply, timestamp
 from dog.push.hub import Hub
 from dog.snapshots import Origin, Snapshot, SnapshotStore
 from dog.urls import UrlBuilder
@@ -98,8 +89,6 @@ class CameraTask:
         self._availability_task: asyncio.Task[None] | None = None
         self._exposure: asyncio.Task[CapturedImage] | None = None
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
-
-    # ---- requests
 
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
         """Decide which capture serves a request. `max_age` None is the dead time.
@@ -200,8 +189,6 @@ class CameraTask:
             preview=self._camera.has_preview,
         )
 
-    # ---- captures
-
     def start(self) -> None:
         """Start the tasks that open the camera and take captures."""
         self._availability_task = asyncio.create_task(self.availability.run(), name=f"availability {self.name}")
@@ -269,10 +256,7 @@ class CameraTask:
             self._fail(running, error)
         except OSError as error:
             reason = error.strerror or str(error)
-            self._fail(
-                running,
-                CameraFault(f"The operating system refused the capture: {reason}. Press again."),
-            )
+            self._fail(running, CameraFault(f"The operating system refused the capture: {reason}. Press again."))
         except asyncio.CancelledError:
             self._fail(running, CameraFault(STOPPED_MESSAGE))
             raise

@@ -1,9 +1,9 @@
-"""The live view of a camera. It costs nothing while there are no watchers.
+"""The live view of a camera. It costs nothing without watchers.
 
     camera --set_preview--> Preview --one part for all--> Watcher: the newest part --> its client
 
 A frame is wrapped once for all watchers. A watcher holds only the newest part: a slow client skips frames and delays
-no other. While the camera is offline there are no frames, and watchers wait.
+no other. While the camera is offline, watchers wait.
 """
 
 import asyncio

@@ -99,12 +99,7 @@ class CaptureQueue(Generic[SnapshotT]):
         }
 
     def request(
-        self,
-        now: float,
-        *,
-        max_age: float | None = None,
-        key: str | None = None,
-        permit: Permit = no_permit,
+        self, now: float, *, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit
     ) -> Decision[SnapshotT]:
         """Decide which capture serves a request at `now`.
 
@@ -127,7 +122,7 @@ class CaptureQueue(Generic[SnapshotT]):
         return decision
 
     def next_start(self) -> float | None:
-        """Return when the pending capture may begin; None if there is none yet."""
+        """Return when the pending capture may begin; None without one."""
         return self.ready_at if self.pending is not None and self.running is None else None
 
     def begin(self, now: float) -> Running:

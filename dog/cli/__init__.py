@@ -56,4 +56,6 @@ class Commands(click.Group):
 )
 @click.version_option(dog.__version__, prog_name="dog")
 def main() -> None:
-    """D.O.G.: a realtime camera on a web page. A press anywhere, the photo everywhere."""
+    """D.O.G.: a realtime camera on a web page.
+    A press anywhere, the photo everywhere.
+    """

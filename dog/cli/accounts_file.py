@@ -57,7 +57,7 @@ def change_accounts(snapshots: str | None, config: str | None, *, create: bool =
 
 @contextlib.contextmanager
 def read_accounts(snapshots: str | None, config: str | None) -> "Iterator[Accounts | None]":
-    """Open the accounts to list them; yield None if there are none."""
+    """Open the accounts to list them; yield None if they do not exist."""
     from dog.auth import Accounts, NoAccounts
 
     try:

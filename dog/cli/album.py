@@ -17,7 +17,7 @@ from dog.cli.exit_status import OutputError, Status
 from dog.cli.formatting import format_size, print_json
 from dog.cli.options import SettingOption, find_folder, folder_options
 from dog.cli.output_path import check_output
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.logs import escape
 from dog.settings import SETTINGS, load
 
@@ -41,9 +41,6 @@ def album() -> None:
 def _exit_by_signal(number: int, _frame: FrameType | None) -> None:
     """Exit by an exception, so that unfinished files are removed."""
     sys.exit(128 + number)
-
-
-# ---- output of all commands
 
 
 def _escape_path(path: str) -> str:
@@ -92,9 +89,6 @@ def _print_finding(finding: "Finding", as_json: bool = False) -> None:
         click.echo(f"{_escape_path(finding.path)} {escape(finding.message)}")
         return
     print_json(type=finding.kind, path=_escape_path(finding.path), message=finding.message)
-
-
-# ---- the commands
 
 
 @album.command(params=folder_options(), epilog=_STATUSES.format("problems were found", _UNUSABLE))
@@ -247,9 +241,8 @@ def export(
     try:
         photos = list_photos(root, first=first, last=last, camera=camera)
     except OSError as error:
-        raise StartError(
-            f"The folder of snapshots {str(root)!r} can't be read: {_reason(error)}. Name another one with --snapshots."
-        ) from None
+        problem = f"The folder of snapshots {str(root)!r} can't be read: {short_reason(error)}."
+        raise StartError(f"{problem} Name another one with --snapshots.") from None
     if not photos:
         raise OutputError(f"There are no such photos in {str(root)!r}. Nothing was written.")
     missing: list[str] = []
@@ -264,15 +257,11 @@ def export(
             count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
     except OSError as error:
         if output == "-":
-            raise OutputError(f"Standard output can't be written: {_reason(error)}.") from None
-        raise OutputError(f"{output!r} can't be written: {_reason(error)}. Name another file.") from None
+            raise OutputError(f"Standard output can't be written: {short_reason(error)}.") from None
+        raise OutputError(f"{output!r} can't be written: {short_reason(error)}. Name another file.") from None
     left = f", and {len(missing)} left out" if missing else ""
     click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
     sys.exit(Status.FAILED if missing else Status.SUCCESS)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _archive_kind(output: str) -> "Kind":

@@ -9,7 +9,7 @@ __all__ = ["cameras"]
 
 @click.command()
 def cameras() -> None:
-    """List the connected cameras and what to write into dog.toml.
+    """List the connected cameras and their lines for dog.toml.
 
     The list includes the sizes and controls of each camera.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from dog.cli.exit_status import OutputError
-from dog.errors import StartError, install_command
+from dog.errors import StartError, install_command, short_reason
 from dog.files import link_new
 from dog.logs import escape
 
@@ -143,8 +143,7 @@ def _write_files(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
             else:
                 link_new(temp_path, path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{str(path)!r} can't be written: {reason}. Name another file.") from None
+        raise OutputError(f"{str(path)!r} can't be written: {short_reason(error)}. Name another file.") from None
     finally:
         for temp_path in written.values():
             temp_path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dog.cli.options import SettingOption, SettingsCommand
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.logs import escape, print_line
 from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, load
@@ -55,5 +55,5 @@ def _save(image: bytes, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(image)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise StartError(f"--save: {str(folder / name)!r} can't be written: {reason}. Name another folder.") from None
+        problem = f"{str(folder / name)!r} can't be written: {short_reason(error)}."
+        raise StartError(f"--save: {problem} Name another folder.") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dog.errors import short_reason
 from dog.logs import escape
 from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
 from dog.settings.setting import flag_of
@@ -137,7 +138,7 @@ def _check_certificate(_ctx: click.Context, _option: click.Parameter, file: Path
             ) from None
         except OSError as error:
             raise click.BadParameter(
-                f"{str(file)!r} can't be read: {(error.strerror or str(error)).lower()}. Name a file that can be read."
+                f"{str(file)!r} can't be read: {short_reason(error)}. Name a file that can be read."
             ) from None
     return file
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from dog.cli.options import SettingOption, SettingsCommand
-from dog.errors import SettingError, StartError
+from dog.errors import SettingError, StartError, short_reason
 from dog.logs import start_logging
 from dog.settings import ALL_SETTINGS, load
 
@@ -35,7 +35,7 @@ def serve(**flags: str | None) -> None:
     try:
         running = start_logging(settings.log_file, settings.log_level)
     except OSError as error:
-        problem = f"{settings.log_file} can't be written: {(error.strerror or str(error)).lower()}"
+        problem = f"{settings.log_file} can't be written: {short_reason(error)}"
         raise settings.error("log_file", f"{problem}. Name another file, or - for none.") from None
     with running:
         for warning in settings.warnings:

@@ -13,6 +13,7 @@ from dog.cli.exit_status import STATUSES_HELP, OutputError
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
 from dog.cli.output_path import check_output
 from dog.cli.photo_json import encode_photo
+from dog.errors import short_reason
 from dog.logs import escape
 
 if TYPE_CHECKING:
@@ -89,9 +90,8 @@ async def _save(photo: "Photo", output: str | None, force: bool) -> Path | None:
         # photo.name contains the id, so a file of that name is the same photo.
         await photo.save(path, overwrite=force or path.name == photo.name)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise OutputError(
-            f"{str(path)!r} can't be written: {reason}. Name another file; the photo is at {photo.page}"
+            f"{str(path)!r} can't be written: {short_reason(error)}. Name another file; the photo is at {photo.page}"
         ) from None
     return path
 

@@ -50,7 +50,7 @@ def token() -> None:
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
     """Create a token and print it. It is shown only this once.
 
-    NAME says what the token is for.
+    NAME describes the token's purpose.
     """
     from dog.auth import MAX_PROPAGATION_SECONDS
 
@@ -61,7 +61,7 @@ def add_token(snapshots: str | None, config: str | None, name: str, role: Role, 
         click.echo(secret)
     except StdoutFailed:
         with change_accounts(snapshots, config) as accounts:
-            accounts.remove_token(name)  # nobody has seen its secret
+            accounts.remove_token(name)  # its secret was never shown
         raise
     until = "" if expires_at is None else f" It expires at {format_time(timestamp(expires_at))}."
     print_note(

@@ -9,7 +9,7 @@ from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_no
 from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import folder_options
 from dog.clock import utc_now
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.protocol import Role, timestamp
 
 __all__ = ["user"]
@@ -31,8 +31,9 @@ def _read_password(file: str | None) -> str:
     try:
         data = _read_bytes(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise StartError(f"--password-file: {source} can't be read: {reason}. Name a file that can be read.") from None
+        raise StartError(
+            f"--password-file: {source} can't be read: {short_reason(error)}. Name a file that can be read."
+        ) from None
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -52,7 +53,7 @@ def _read_bytes(file: str) -> bytes:
 def _prompt_for_password() -> str:
     """Ask twice for the password, without showing it.
 
-    Raise AccountsError if the two differ, or click.UsageError if there is no terminal.
+    Raise AccountsError if the two differ, or click.UsageError without a terminal.
     """
     from dog.auth import AccountsError
 

@@ -18,17 +18,9 @@ from dog.cli.exit_status import STATUSES_HELP, OutputError
 from dog.cli.formatting import format_size, format_time
 from dog.cli.options import certificate_option, read_token, token_option
 from dog.cli.photo_json import photo_urls
+from dog.errors import short_reason
 from dog.logs import escape, print_line
-from dog.protocol import (
-    CameraChanged,
-    Capturing,
-    Failed,
-    Hello,
-    Ready,
-    Removed,
-    Viewers,
-    encode,
-)
+from dog.protocol import CameraChanged, Capturing, Failed, Hello, Ready, Removed, Viewers, encode
 from dog.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -214,9 +206,8 @@ class Watch:
         try:
             await photo.save(path, overwrite=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise OutputError(
-                f"{str(path)!r} can't be written: {reason}. Make room, or set TMPDIR to another folder."
+                f"{str(path)!r} can't be written: {short_reason(error)}. Make room, or set TMPDIR to another folder."
             ) from None
         return path
 
@@ -231,7 +222,7 @@ class Watch:
         try:
             process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
         except OSError as error:
-            print_line(f"dog: {words[0]} can't be run for photo {photo.id}: {(error.strerror or str(error)).lower()}.")
+            print_line(f"dog: {words[0]} can't be run for photo {photo.id}: {short_reason(error)}.")
             return
         try:
             status = await process.wait()

@@ -13,7 +13,7 @@ import msgspec
 
 from dog.cli.exit_status import OutputError
 from dog.client.save_files import write_durably
-from dog.errors import StartError
+from dog.errors import StartError, short_reason
 from dog.protocol import Hello
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class WatchFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StartError(f"--save: {str(path)!r} can't be used: {_reason(error)}. Name another folder.") from None
+            raise StartError(
+                f"--save: {str(path)!r} can't be used: {short_reason(error)}. Name another folder."
+            ) from None
         try:
             self._lock()
             self.state = self._read_state(server)
@@ -92,7 +94,7 @@ class WatchFolder:
                 await photo.save(path, overwrite=True)
         except OSError as error:
             raise OutputError(
-                f"{str(path)!r} can't be written: {_reason(error)}. Correct that, then start the command again."
+                f"{str(path)!r} can't be written: {short_reason(error)}. Correct that, then start the command again."
             ) from None
         return path
 
@@ -101,7 +103,7 @@ class WatchFolder:
         try:
             write_durably(self._state_file, msgspec.json.encode(self.state), overwrite=True)
         except OSError as error:
-            problem = f"{str(self._state_file)!r} can't be written: {_reason(error)}."
+            problem = f"{str(self._state_file)!r} can't be written: {short_reason(error)}."
             raise OutputError(f"{problem} Correct that, then start the command again.") from None
 
     def _lock(self) -> None:
@@ -131,7 +133,3 @@ class WatchFolder:
         for pattern in (".*_*_*.*.part", f".{STATE_FILE}.*.part"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

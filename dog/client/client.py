@@ -44,7 +44,7 @@ class _CameraList(msgspec.Struct):
 
 
 class Client:
-    """A client of a D.O.G. server: `async with Client("http://camera.local:8080") as dog:`.
+    """A client: `async with Client("http://camera.local:8080") as dog:`.
 
     Opening it does not connect yet. A call waits at most `timeout` seconds (None: no limit), and repeats its request if
     the connection is lost. If the server was never reached, a call raises Unreachable at once. `token` is one that
@@ -63,7 +63,7 @@ class Client:
     ) -> None:
         server_url = parse_server_url(url)
         if token is not None and server_url.user is not None:
-            raise AddressError("the URL has a user and a password, and there is a token: leave one of them out")
+            raise AddressError("the URL has a user and a password, and there is a token. Leave one of them out")
         self._server = Server(server_url, timeout, token, certificate)
 
     async def __aenter__(self) -> Self:
@@ -135,7 +135,7 @@ class Client:
     async def snapshots(self, *, camera: str | None = None, before: str | None = None) -> AsyncIterator[Photo]:
         """Yield photos, newest first: all, or those older than the id `before`.
 
-        Raise PhotoGone if there is no photo `before`, Refused for an unknown camera, Unreachable and Forbidden.
+        Raise PhotoGone if the photo `before` does not exist, Refused for an unknown camera, Unreachable and Forbidden.
         """
         while True:  # a server accepts a `before` that was deleted since the last page
             query = {"limit": str(PAGE_SIZE), "camera": camera, "before": before}

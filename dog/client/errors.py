@@ -10,7 +10,7 @@
             ├── CaptureFailed   the camera or the disk failed
             └── PhotoGone       the photo does not exist, or was deleted
 
-A message says what is wrong and what to do about it. It may contain the server's URL, but never a password.
+A message names the problem and its remedy. It may contain the server's URL, but never a password.
 """
 
 from dog.errors import DogError

@@ -59,7 +59,7 @@ def retry_delays() -> Iterator[float]:
 def _check_token(token: str) -> str:
     """Raise ValueError if the token is empty or can't be sent in a header."""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("the token is not one word; use one that `dog token add` printed")
+        raise ValueError("the token is not one word. Use one that `dog token add` printed")
     return token
 
 
@@ -92,8 +92,8 @@ class Answer:
 class Server:
     """A server and its HTTP connections. `reached`: it answered at least once.
 
-    `token` is sent with each request. `certificate` is a PEM file with the only certificates, or authorities, to trust.
-    Raise OSError if it is not one.
+    `token` is sent with each request. `certificate` is a PEM file: trust only those in it. Raise OSError if it is not
+    one.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Server:
     @property
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the client is not open; use it as `async with Client(url) as dog:`")
+            raise RuntimeError("the client is not open. Use it as `async with Client(url) as dog:`")
         return self._session
 
     def open(self) -> None:
@@ -158,15 +158,15 @@ class Server:
             case aiohttp.ClientConnectorCertificateError():
                 why = "its certificate is not trusted, or has another name. To trust it, use --certificate"
             case aiohttp.ClientConnectorDNSError():
-                why = "its host name is unknown; check the URL"
+                why = "its host name is unknown. Check the URL"
             case aiohttp.ClientOSError(errno=int(number)) if number > 0 and not isinstance(
                 error, aiohttp.ClientSSLError
             ):
-                why = f"{os.strerror(number).lower()}; check the URL, and that the server runs"
+                why = f"{os.strerror(number).lower()}. Check the URL, and that the server runs"
             case TimeoutError():
-                why = f"no response in {CONNECT_TIMEOUT:g} s; check the URL, and that the server runs"
+                why = f"no response in {CONNECT_TIMEOUT:g} s. Check the URL, and that the server runs"
             case _:
-                why = "the connection was lost; check that it is a D.O.G. server, and http or https in the URL"
+                why = "the connection was lost. Check that it is a D.O.G. server, and http or https in the URL"
         return Unreachable(f"{self.display_url} can't be reached: {why}.")
 
     def forbidden(self, why: str) -> Forbidden:
@@ -174,7 +174,7 @@ class Server:
 
     def not_a_dog_server(self) -> Unreachable:
         """Return the error for an HTTP server that is not a D.O.G. server."""
-        return Unreachable(f"{self.display_url} is not a D.O.G. server; check the URL and its path.")
+        return Unreachable(f"{self.display_url} is not a D.O.G. server. Check the URL and its path.")
 
     async def _request(
         self,
@@ -212,13 +212,13 @@ class Server:
         except TimeoutError:
             pass
         raise Unreachable(
-            f"{self.display_url} did not respond in {self._timeout:g} s; check that it runs, or raise the timeout."
+            f"{self.display_url} did not respond in {self._timeout:g} s. Check that it runs, or raise the timeout."
         )
 
     def _damaged(self, path: str) -> PhotoDamaged:
         return PhotoDamaged(
-            f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times; "
-            "check the proxies in between, and run `dog album verify` on the server."
+            f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times. "
+            "Check the proxies in between, and run `dog album verify` on the server."
         )
 
     async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:
@@ -253,7 +253,7 @@ class Server:
             return self.not_a_dog_server() if encoded else None  # not requested, and its size has no limit
         location = response.headers.get("Location")
         if response.status < 400 and location:
-            return AddressError(f"{self.display_url} redirects to {location}; use that URL.")
+            return AddressError(f"{self.display_url} redirects to {location}. Use that URL.")
         try:
             problem = msgspec.json.decode(data, type=_ProblemBody)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

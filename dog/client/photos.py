@@ -57,7 +57,7 @@ class Photo:
 
     @property
     def address(self) -> str:
-        """The image's URL below the client's URL, whatever the server's base_url."""
+        """The image's URL below the client's URL, not the server's `base_url`."""
         return f"{self._server.display_url}/{self._path}"
 
     @property

@@ -74,7 +74,7 @@ class Push:
         self._delays = retry_delays()
 
     async def run(self) -> None:
-        """Receive events until cancelled. Raise Forbidden, or Unreachable at the start."""
+        """Receive events until cancelled. Raise Forbidden, at first Unreachable."""
         while True:
             wait = 0.0
             try:

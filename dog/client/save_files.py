@@ -1,7 +1,4 @@
-"""Save photos as files, atomically: temporary file, fsync, rename.
-
-All functions block, and raise OSError.
-"""
+"""Save files by temporary file, fsync, rename. Blocks; raises OSError."""
 
 import errno
 import os

@@ -21,7 +21,7 @@ def parse_server_url(text: str) -> URL:
         valid = False
     if not valid or _UNSAFE.search(text):
         shown = redact(text)[:200]
-        raise AddressError(f"{shown!r} is not the URL of a server; write one such as http://camera.local:8080")
+        raise AddressError(f"{shown!r} is not the URL of a server. Write one such as http://camera.local:8080")
     return url.with_path(url.path.rstrip("/"))
 
 

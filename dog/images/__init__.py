@@ -5,7 +5,7 @@ end mark (file_structure.py): that finds errors that decoders ignore, such as a 
 checksum of a PNG, and gives the size. Then the image is decoded once (decoding.py), a JPEG at reduced size, which still
 reads every byte. A new JPEG is decoded by a decoder that reports damage (jpeg_damage.py). Any bad bytes raise BadImage.
 
-JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md tells how many.
+JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md has the shares.
 """
 
 from dog.images.decoding import THUMBNAIL_BOX, ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down

@@ -69,29 +69,26 @@ class ImageInfo:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Inspect all bytes of a new image, and make its thumbnail. Raises BadImage, with what is wrong."""
+    """Inspect all of a new image, and make its thumbnail. Raises BadImage."""
     strict.load_simplejpeg()
     return _inspect(data, decode=True, is_new=True)
 
 
 def inspect_kept(data: bytes) -> ImageInfo:
-    """Inspect an image of the album, and make its thumbnail. Raises BadImage if Pillow can't decode it.
+    """Inspect an image of the album, and make its thumbnail. Raises BadImage.
 
-    Damage that a decoder paints over is no reason to lose a photo that was kept before.
+    Damage that Pillow can decode does not count: the photo was kept before.
     """
     return _inspect(data, decode=True)
 
 
 def measure(data: bytes) -> ImageInfo:
-    """Measure an image that was inspected before, and check only that it is complete. Makes no thumbnail."""
+    """Measure an image that was inspected before; check if it is complete."""
     return _inspect(data, decode=False)
 
 
 def grey_histogram(data: bytes) -> list[int]:
-    """Count the pixels of each grey level from 0 to 255. A JPEG is decoded at an eighth of its size.
-
-    Raises BadImage if the image is incomplete.
-    """
+    """Count pixels by grey level, a JPEG's at 1/8 size. Raises BadImage."""
     content_type, size = walk_structure(data)
     with _decoder(data, content_type, size) as image:
         image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
@@ -99,9 +96,9 @@ def grey_histogram(data: bytes) -> list[int]:
 
 
 def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
-    """Scale an image down to an upright JPEG of at most `max_width` pixels a side.
+    """Scale an image down to an upright JPEG, `max_width` pixels at most.
 
-    A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
+    Neither side is longer. A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
     """
     content_type, size = walk_structure(data)
     if max(size) <= max_width and content_type == "image/jpeg":
@@ -139,7 +136,7 @@ def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
 
 @contextlib.contextmanager
 def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
-    """Open an image with Pillow, without decoding it. Every error inside the block becomes BadImage."""
+    """Open an image with Pillow. All errors inside the block become BadImage."""
     is_large = size[0] * size[1] > _MIN_LARGE_PIXELS
     try:
         with (
@@ -159,9 +156,6 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
     except Exception as error:
         # Pillow has no base class for errors: its parsers raise any of them.
         raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
-
-
-# ---- the thumbnail
 
 
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -44,9 +44,8 @@ _MAX_EXIF_BYTES = 65_535 - 2 - 6
 """EXIF in one segment, without the segment's two length bytes and its name."""
 _HEAD = b"Exif\0\0"
 _SIGNATURE = b"D.O.G.\0\0"
-"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it had none), so that a
-second stamp can replace the first one.
-"""
+"""Written before our first directory, with the offset and the length of the camera's EXIF (0 if it has none), so that a
+second stamp can replace the first one."""
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2
@@ -98,10 +97,11 @@ class Stamp:
 
 
 def write_exif(image: bytes, stamp: Stamp) -> bytes:
-    """Write the stamp into a JPEG, in place of an earlier one. Other images are unchanged. Raises BadImage.
+    """Write the stamp into a JPEG, replacing an earlier one. Raises BadImage.
 
-    Unreadable EXIF is replaced. Only the first of several is kept: a file may have one, and readers differ in the one
-    they use. If the result does not fit into a segment, the thumbnail is removed, then all large entries.
+    Other images are unchanged. Unreadable EXIF is replaced. Only the first of several is kept: a file may have one, and
+    readers differ in the one they use. If the result does not fit into a segment, the thumbnail is removed, then all
+    large entries.
     """
     if not image.startswith(b"\xff\xd8"):
         return image
@@ -257,7 +257,7 @@ def _exif_entries(existing: list[Entry], order: str, layout: _JpegLayout, stamp:
 
 
 def _round(exposure: float | None) -> Fraction | None:
-    """Round to a microsecond, or to a second from one hour on. Return None if it is not a valid exposure."""
+    """Round to microseconds, or to seconds from one hour on. None if invalid."""
     if exposure is None or not math.isfinite(exposure) or not 0 < exposure < 2**32 - 1:
         return None
     return Fraction(exposure).limit_denominator(1_000_000 if exposure < 3600 else 1)
@@ -267,7 +267,7 @@ def _round(exposure: float | None) -> Fraction | None:
 
 
 def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
-    """Return the camera's EXIF without an earlier stamp, and its byte order. Empty if it can't be read."""
+    """Return the camera's EXIF (or nothing) without a stamp, and byte order."""
     order = BYTE_ORDERS.get(tiff[:4], "")
     if not order or len(tiff) < 8:
         return b"", ">"
@@ -284,7 +284,7 @@ def _keep_all(tiff: bytes, order: str) -> bytes:
 
 
 def _without_thumbnail(tiff: bytes, order: str) -> bytes:
-    """Remove the thumbnail if nothing follows it, as in most files. Anything else could not be moved."""
+    """Remove the thumbnail if it is last: nothing after it could be moved."""
     first, _, following = read_first(tiff, order)
     found = read_directory(tiff, order, following) if following else None
     if found is None:

@@ -1,4 +1,4 @@
-"""File structure of images: walk the bytes to the end mark, without decoding."""
+"""File structure of images: walk to the end mark, without decoding."""
 
 import re
 import struct
@@ -39,12 +39,10 @@ _MAX_FILLING_BYTES = 65_536
 """Unused bytes between a JPEG's segments. Decoders read them one by one."""
 _MAX_PASSES = 16
 """Scans of a JPEG of MAX_IMAGE_PIXELS; a smaller one may have more in proportion. A usual progressive one has 10. Each
-scan, even an empty one, costs the decoder a pass over the whole image.
-"""
+scan, even an empty one, costs the decoder a pass over the whole image."""
 _MAX_NOTES = 32
 """Segments of EXIF or Photoshop's notes in a JPEG, of up to 64 KiB; two are usual. Pillow parses them in Python, and
-copies all EXIF so far for each further segment.
-"""
+copies all EXIF so far for each further segment."""
 SLICE_BYTES = 65_536
 """Searched at a time: a search holds the interpreter's lock, and the event loop waits."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -73,7 +71,7 @@ _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
 def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Walk an image to its end. Return its type, width and height. Raises BadImage."""
+    """Walk an image to its end. Return type, width, height. Raises BadImage."""
     content_type = _recognise(data)
     width, height = _WALKS[content_type](data)
     if width * height > MAX_IMAGE_PIXELS:
@@ -82,9 +80,6 @@ def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
             " Set the camera to a smaller size."
         )
     return content_type, (width, height)
-
-
-# ---- recognising the type
 
 
 def _recognise(data: bytes) -> str:
@@ -115,8 +110,7 @@ def _not_an_image_error(data: bytes) -> BadImage:
         )
     if _HTML.match(text):
         return BadImage(
-            "The camera left a web page, not an image. Open its URL in a browser to see it.",
-            detail=text[:200],
+            "The camera left a web page, not an image. Open its URL in a browser to see it.", detail=text[:200]
         )
     if _SVG.match(text):
         return _unsupported_error("an SVG")
@@ -213,7 +207,7 @@ def walk_jpeg(data: bytes) -> Jpeg:
 
 
 def _find_marker(data: bytes, position: int) -> int:
-    """Find the next marker or fill byte. Raises BadImage if there is none."""
+    """Find the next marker or fill byte. Raises BadImage without one."""
     while True:
         end = position + SLICE_BYTES
         match = _JPEG_MARKER.search(data, position, end)
@@ -250,7 +244,7 @@ def _walk_png(data: bytes) -> tuple[int, int]:
 
 
 def _walk_webp(data: bytes) -> tuple[int, int]:
-    """Check a WebP's length, and read its size (RFC 9649, sections 2.4 to 2.7)."""
+    """Check a WebP's length, and read its size (RFC 9649, 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
         raise cut_off_error("WebP", len(data))
     match data[12:16]:

@@ -1,10 +1,10 @@
 """Damage of JPEGs: find damage and missing scans, and add an end marker.
 
-A decoder continues after damage and paints over what is missing. libjpeg-turbo warns of it, but Pillow drops the
+A decoder continues after damage and paints over missing data. libjpeg-turbo warns of it, but Pillow drops the
 warnings. simplejpeg raises the first one, and only that, because libjpeg keeps no more. So if the first is harmless,
 the JPEG is decoded again without its cause, and then restart interval by restart interval.
 
-Not found: data that is wrong and can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
+Not found: wrong data that can still be decoded; damage to arithmetic coding, where libjpeg has no warnings; and
 damage to colours sampled in a way that libjpeg-turbo's own interface has no name for, such as 4x2 or 3x1.
 """
 
@@ -49,8 +49,7 @@ _HARMLESS: Final = "Corrupt JPEG data: bad ICC marker"
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]+)")
 _MAX_PADDING = 16
 """Unused bytes before a marker. Logitech's webcams have up to ten before restart markers. More than this means that the
-decoder has lost its position in the data.
-"""
+decoder has lost its position in the data."""
 _MAX_INTERVALS = 4096
 """Restart intervals that are decoded one by one. Cameras have one for each line of blocks: 270 of 4320 lines."""
 _MAX_HEADER_BYTES = 64 * 1024 * 1024
@@ -69,10 +68,10 @@ def load_simplejpeg() -> Any:
 
 
 def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
-    """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4 or 1/2 if that is no smaller than `smallest`.
+    """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4, 1/2 or full size.
 
-    Return None if another decoder is needed: for modes other than L and RGB, and for kinds that this one lacks.
-    Raises BadImage if the data is damaged or a scan is missing.
+    The size is the smallest that is not below `smallest`. Return None if another decoder is needed: for modes other
+    than L and RGB, and for kinds that this one lacks. Raises BadImage if the data is damaged or a scan is missing.
     """
     jpeg = walk_jpeg(data)
     _check_scans(data, jpeg)
@@ -80,10 +79,7 @@ def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Imag
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
     try:
         pixels = load_simplejpeg().decode_jpeg(
-            data,
-            "GRAY" if mode != "RGB" else "RGB",
-            min_width=-(-width // scale),
-            min_height=-(-height // scale),
+            data, "GRAY" if mode != "RGB" else "RGB", min_width=-(-width // scale), min_height=-(-height // scale)
         )
     except ValueError as error:
         _raise_if_damaged(str(error), data, jpeg)
@@ -116,7 +112,7 @@ def _without_padding(data: bytes) -> bytes:
 
 
 def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data of a JPEG with an added end marker."""
+    """Return True if libjpeg finds all data once an end marker is added."""
     try:
         content_type, _ = walk_structure(whole)
         if content_type != "image/jpeg":
@@ -131,9 +127,6 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
     except BadImage:
         return False
     return not warning or _EXTRANEOUS.fullmatch(warning) is not None
-
-
-# ---- the decoder's warnings
 
 
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
@@ -172,9 +165,6 @@ def _without_notes(data: bytes, jpeg: Jpeg) -> bytes:
         if segment.marker in _DECODED:
             kept.append(data[segment.begin : next_begin if segment.marker == SOS else segment.end])
     return b"".join([*kept, _END])
-
-
-# ---- restart intervals
 
 
 def _interval_warnings(data: bytes) -> Iterator[str]:
@@ -231,11 +221,8 @@ def _restart_markers(data: bytes, begin: int, end: int) -> Iterator[int]:
         begin = max(position, stop - 1)
 
 
-# ---- scans
-
-
 def _check_scans(data: bytes, jpeg: Jpeg) -> None:
-    """Raise BadImage if a component has no scan, or a progressive one lacks bits of a coefficient.
+    """Raise BadImage if a component lacks a scan, or bits of a coefficient.
 
     JPEGs that are neither sequential nor progressive are left to the decoder.
     """

@@ -49,11 +49,8 @@ Entry = tuple[int, bytes | Value]
 """A tag, with the 12 bytes of an existing entry or the value of a new one."""
 
 
-# ---- reading
-
-
 def read_first(tiff: bytes, order: str) -> tuple[int, list[Entry], int]:
-    """Return the first directory's offset, its entries, and the next one's offset. Zeros if there is none."""
+    """Return the first directory's offset, entries and next offset (or zeros)."""
     if len(tiff) < 8:
         return 0, [], 0
     (first,) = struct.unpack_from(order + "I", tiff, 4)
@@ -68,7 +65,7 @@ def read_subdirectory(tiff: bytes, order: str, entries: list[Entry], pointer: in
 
 
 def read_directory(tiff: bytes, order: str, at: int) -> tuple[list[Entry], int] | None:
-    """Return a directory's entries with values inside the data, and the next one's offset (or 0)."""
+    """Return a directory's readable entries, and the next one's offset (or 0)."""
     if at + 2 > len(tiff):
         return None
     (count,) = struct.unpack_from(order + "H", tiff, at)
@@ -91,7 +88,7 @@ def read_value(tiff: bytes, order: str, entry: bytes) -> Value:
 
 
 def find_number(order: str, entries: list[Entry], wanted: int) -> int:
-    """Return the number in the entry of that tag, 0 if there is none."""
+    """Return the number in the entry of that tag, or 0 without one."""
     for tag, entry in entries:
         if tag == wanted and isinstance(entry, bytes):
             _, kind, count, number = struct.unpack(order + "HHII", entry)
@@ -100,11 +97,8 @@ def find_number(order: str, entries: list[Entry], wanted: int) -> int:
     return 0
 
 
-# ---- writing
-
-
 def write_directory(order: str, at: int, entries: list[Entry], following: int = 0) -> bytes:
-    """Encode a directory at an offset, with its new values. The length is even."""
+    """Encode a directory at an offset, with new values, to an even length."""
     values_at = at + 2 + 12 * len(entries) + 4
     table = bytearray(struct.pack(order + "H", len(entries)))
     values = bytearray()

@@ -29,9 +29,7 @@ def _build_event(message: Message | Event, text: bytes) -> bytes:
 
 
 WEBSOCKET = Encoding(
-    build=lambda _message, text: build_frame(TEXT, text),
-    build_close=build_close,
-    ping=build_frame(PING, b""),
+    build=lambda _message, text: build_frame(TEXT, text), build_close=build_close, ping=build_frame(PING, b"")
 )
 EVENT_STREAM = Encoding(
     build=_build_event,

@@ -204,7 +204,7 @@ class _DirectWriters:
         for slot, descriptor in enumerate(self._descriptors):
             try:
                 taken = write(descriptor, frame)
-            except OSError:  # its buffer is full, or it has gone: its transport finds out which
+            except OSError:  # its buffer is full, or it is closed: its transport finds out which
                 taken = 0
             if taken != size:
                 left.append((self._viewers[slot], frame[taken:]))
@@ -223,8 +223,7 @@ def _build(message: Message | Event) -> Frames:
 class Hub:
     """All viewers, the replay buffer and the number of the last event.
 
-    `epoch` is the server's start in ms since 1970, larger than at any start before. `server` is the software's name in
-    `hello`.
+    `epoch` is the server's start in ms since 1970, larger than at earlier starts. `server` is the software's name.
     """
 
     def __init__(self, epoch: int, server: str, metrics: Metrics, *, clock: Callable[[], float]) -> None:

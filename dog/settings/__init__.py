@@ -2,7 +2,7 @@
 
 The earlier of the three has priority. Each setting is one field of Settings with its type, default, help and limits
 (fields.py). The options and the help of `dog serve`, the errors and the table in docs/settings.md are made from these
-fields. A wrong setting is a SettingError with its name and place as the person wrote it, and what to write instead
+fields. A wrong setting is a SettingError with its name and place as the person wrote it, and a valid example
 (loading.py). The only I/O here is reading the file: other modules check folders and programs, and report problems with
 `Settings.error`.
 """

@@ -47,7 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """All settings. The constructor, unlike `load`, does not check values.
 
     `sources` has the source of each value that is not a default, `warnings` the texts to log at the start.
-    `cameras` has the settings of each camera by name; it is empty if there are no cameras' tables.
+    `cameras` has the settings of each camera by name; it is empty without tables of cameras.
     """
 
     camera: Annotated[

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from dog.errors import SettingError
+from dog.errors import SettingError, short_reason
 from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
 from dog.settings.retired import RETIRED_SETTINGS, retired_warning
 from dog.settings.setting import Setting, Source, flag_of, variable_of
@@ -195,28 +195,18 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
         table = tomllib.loads(text)
         repr(table)  # a value that can't be shown could not be in an error message
     except OSError as error:
-        raise SettingError(
-            source.written,
-            source.place,
-            f"the file {path} can't be read: {_reason(error)}. Name a file that can be read.",
-        ) from None
+        problem = f"can't be read: {short_reason(error)}. Name a file that can be read."
     except UnicodeDecodeError:
-        raise SettingError(
-            source.written, source.place, f"the file {path} is not UTF-8 text. Save it as UTF-8."
-        ) from None
+        problem = "is not UTF-8 text. Save it as UTF-8."
     except tomllib.TOMLDecodeError as error:
-        raise SettingError(
-            source.written, source.place, f"the file {path} is not valid TOML: {error}. Correct it."
-        ) from None
+        problem = f"is not valid TOML: {error}. Correct it."
     except RecursionError:
-        problem = f"the file {path} has lists or tables that are nested too deeply. No setting needs that; remove them."
-        raise SettingError(source.written, source.place, problem) from None
-    except ValueError as error:
-        # Python's own limit to the digits of a number.
-        raise SettingError(
-            source.written, source.place, f"the file {path} is not valid: {error}. Correct it."
-        ) from None
-    return text, table
+        problem = "has lists or tables that are nested too deeply. No setting needs that; remove them."
+    except ValueError as error:  # Python's own limit to the digits of a number
+        problem = f"is not valid: {error}. Correct it."
+    else:
+        return text, table
+    raise SettingError(source.written, source.place, f"the file {path} {problem}")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -230,10 +220,6 @@ def _read_bytes(path: Path) -> bytes:
     if len(data) > _MAX_FILE_BYTES:
         raise OSError("It is larger than 1 MiB")
     return data
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:

@@ -9,10 +9,7 @@ __all__ = ["check_exposure", "find_warnings"]
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise SettingError if the service is exposed without auth or open.
-
-    They can reach it through a proxy on this machine, too.
-    """
+    """Raise SettingError if exposed without auth or open, also by a proxy."""
     if settings.auth and settings.open:
         raise settings.error("open", "auth and open can't be used together. Remove one of them.")
     if settings.anonymous != "nothing" and not settings.auth:

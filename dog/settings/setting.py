@@ -43,7 +43,7 @@ class Source(Struct, frozen=True):
 class SettingInfo(Struct, frozen=True, kw_only=True):
     """The help of a setting.
 
-    `expected` says what to write; `none_texts` are the texts for None. `common` marks the dozen settings that people
+    `expected` describes valid values; `none_texts` are the texts for None. `common` marks the settings that people
     change: `dog serve --help` and the README show only these.
     """
 
@@ -67,8 +67,8 @@ def variable_of(name: str) -> str:
 class Setting(Struct, frozen=True, kw_only=True):
     """A setting: its names, types and help.
 
-    `default` is its text in the help; `type` has the limits, `kind` has not. `in_file` is False only for `config`,
-    which names the file.
+    `default` is its text in the help; only `type` has the limits. `in_file` is False for `config`, which names the
+    file.
     """
 
     name: str

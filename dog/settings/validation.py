@@ -163,7 +163,7 @@ def _split_url(url: str) -> tuple[str, str]:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError from None  # its message does not say what to write
+        raise ValueError from None  # its message has no remedy
     if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:.]+", host):
         raise ValueError
     if "@" in parts.netloc or "?" in url or "#" in url:

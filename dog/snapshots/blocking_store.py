@@ -74,8 +74,6 @@ class BlockingStore:
         self._timekeeping = Timekeeping(self.private, self.clock)
         self._day: str | None = None
 
-    # ---- opening and closing
-
     def open(self) -> None:
         """Lock the folder, clean up, and make the index agree with the images.
 
@@ -148,8 +146,6 @@ class BlockingStore:
         files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._temp_path("epoch"))
         return epoch
 
-    # ---- the index
-
     def _open_index(self) -> Index:
         """Open or rebuild the index, and make it agree with the folder."""
         return open_index(self.private, self._reconcile)
@@ -190,8 +186,6 @@ class BlockingStore:
             if not is_environment_error(error):
                 with contextlib.suppress(OSError):
                     set_aside(self.private)
-
-    # ---- saving
 
     def stage(self, data: bytes) -> Path:
         """Write and sync an image to a temporary file, for `save` or `discard`.
@@ -296,8 +290,6 @@ class BlockingStore:
         except OSError as error:
             raise files.explain_os_error(error) from error
 
-    # ---- removing
-
     def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
         """Remove snapshots durably. Return those that existed."""
         with self._use_index() as index:
@@ -306,7 +298,7 @@ class BlockingStore:
     def purge(self, limits: Limits, room: int = 0) -> list[Snapshot]:
         """Remove snapshots that exceed the limits, in one step.
 
-        It makes room for an image of `room` bytes. Raises StorageFull if there is none and nothing may be removed.
+        It makes room for an image of `room` bytes. Raises StorageFull if that is impossible.
         """
         with self._use_index() as index:
             free = shutil.disk_usage(self.root).free
@@ -358,8 +350,6 @@ class BlockingStore:
         with self._use_index() as index:
             self._held_lock().check()
             return self._timekeeping.check(index)
-
-    # ---- reading and writing the index
 
     def read(self, query: Callable[[Index], T]) -> T:
         """Read from the index. If it is damaged, read from the rebuilt one."""

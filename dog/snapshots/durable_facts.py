@@ -93,8 +93,6 @@ class DurableFacts:
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA synchronous = NORMAL")
 
-    # ---- removals
-
     def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
         """Add removed snapshots. Delete their pins and links. (Transaction.)"""
         removed_at = to_milliseconds(now)
@@ -126,8 +124,6 @@ class DurableFacts:
         """Pin or unpin a snapshot. (Transaction.)"""
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
-
-    # ---- share links
 
     def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
         """Create a share link."""
@@ -169,8 +165,6 @@ class DurableFacts:
         return [
             Share(id, snapshot, from_milliseconds(made), from_milliseconds(ends)) for id, snapshot, made, ends in rows
         ]
-
-    # ---- the clock
 
     def trusted_at(self) -> dt.datetime | None:
         """Return the time of the last trusted clock, or None if unknown."""
@@ -216,8 +210,6 @@ class DurableFacts:
         between = to_milliseconds(MIN_WALL_TIME), to_milliseconds(now - _REMOVAL_RETENTION)
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
-
-    # ---- carrying over from an old index
 
     def carry_over(self, damaged: Path) -> None:
         """Copy the readable rows from the tables of an old or damaged index."""

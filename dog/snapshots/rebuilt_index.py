@@ -85,7 +85,7 @@ class RebuiltIndex(Index):
         self._read_errors.add(str(error))
 
     def finish(self) -> None:
-        """Complete the rebuild: log what was lost, and sync the index."""
+        """Complete the rebuild: log the lost data, and sync the index."""
         if self._read_errors:
             reasons = ", ".join(sorted(self._read_errors))
             log.warning("The old index can't be read completely. Data that only it had is lost: %s", reasons)
@@ -112,9 +112,6 @@ class RebuiltIndex(Index):
     def _raise_last_capture(self, capture: int) -> None:
         """Keep capture numbers above those of photos that are gone."""
         self._database.execute("UPDATE highest SET capture = max(capture, ?)", (capture,))
-
-
-# ---- the index of an album
 
 
 def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
@@ -144,9 +141,7 @@ def open_index(private: Path, reconcile: Callable[[Index], None]) -> Index:
 
 
 def rebuild_index(
-    private: Path,
-    reconcile: Callable[[RebuiltIndex], None],
-    advance: Callable[[int], object] = lambda _photos: None,
+    private: Path, reconcile: Callable[[RebuiltIndex], None], advance: Callable[[int], object] = lambda _photos: None
 ) -> RebuiltIndex:
     """Rebuild the index, from the present one or from one that was set aside.
 

@@ -53,7 +53,7 @@ def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, o
 
 @dataclass(slots=True)
 class _Changes:
-    """Counts of what was changed."""
+    """Counts of changes."""
 
     found: int = 0
     vanished: int = 0
@@ -160,7 +160,7 @@ class _Reconciliation:
         """Return an image's bytes and content, or None if it can't be served.
 
         One that `has_thumbnail` was decoded when it was saved. It is only measured: decoding all would take minutes.
-        An interrupted save leaves an empty file, which is removed. A damaged image may still be of use, and is moved
+        An interrupted save leaves an empty file, which is removed. A damaged image may still be useful, and is moved
         to `damaged`. One that can't be read is left in its place.
         """
         try:

@@ -28,7 +28,7 @@ class Limits:
     def from_settings(
         cls, *, keep_days: float | None, keep_photos: int | None, keep_size: int | None, keep_free: int | None
     ) -> Self | None:
-        """Return the limits of the settings, or None if there are none."""
+        """Return the limits of the settings, or None if all are off."""
         limits = cls(
             age=None if keep_days is None else dt.timedelta(days=keep_days),
             photos=keep_photos,
@@ -43,7 +43,7 @@ def select_for_removal(
 ) -> list[Snapshot]:
     """Select snapshots to remove, so that a new one of `room` bytes fits.
 
-    `room` is 0 if there is no new one. `totals` are the number and the bytes of all snapshots, `free` the free bytes of
+    `room` is 0 without a new one. `totals` are the number and the bytes of all snapshots, `free` the free bytes of
     the disk. The newest is removed only for its age. No age counts if `now` is unknown. Raises sqlite3.Error.
     """
     if limits.age is not None and now is not None:

@@ -49,7 +49,7 @@ from dog.snapshots.retention import Limits
 __all__ = ["SnapshotStore", "make_stamp"]
 
 _MAX_CACHED_SNAPSHOTS = 64
-"""Rows in memory: every viewer asks for a new snapshot at once, and a hit needs no thread."""
+"""Rows in memory: every viewer requests a new snapshot at once, and a hit needs no thread."""
 _READER_THREADS = 3
 """More than one, so that a slow file does not delay all others."""
 
@@ -209,7 +209,7 @@ class SnapshotStore:
         return await self._run(self._thread, self._album.check_clock)
 
     async def pin(self, snapshot: Snapshot, pinned: bool) -> bool:
-        """Pin or unpin a snapshot. Return False if it is gone."""
+        """Pin or unpin a snapshot. Return False if it does not exist."""
 
         def pin(index: Index) -> bool:
             if index.get(snapshot.id) is None:
@@ -384,11 +384,7 @@ class SnapshotStore:
 def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
     """Return the EXIF of a snapshot, with its time in the machine's time zone."""
     return Stamp(
-        id=id,
-        captured_at=captured_at.astimezone(),
-        camera=camera,
-        software=f"D.O.G. {__version__}",
-        exposure=exposure,
+        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
     )
 
 

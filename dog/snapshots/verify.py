@@ -86,7 +86,8 @@ def lock_album(root: Path) -> Iterator[Path]:
             folder.mkdir(exist_ok=True)
         lock = Lock(root, private / "lock")
     except OSError as error:
-        raise StartError(f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}.") from error
+        problem = f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}."
+        raise StartError(f"{problem} Name another one with --snapshots.") from error
     try:
         yield private
     except sqlite3.Error as error:
@@ -131,10 +132,7 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield the findings. Close it if you stop early.
-
-        Raises StartError and IndexUnavailable.
-        """
+        """Yield findings; close to stop. Raises StartError, IndexUnavailable."""
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)

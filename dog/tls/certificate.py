@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dog.errors import SettingError
+from dog.errors import SettingError, short_reason
 from dog.settings import Settings
 from dog.tls.transport import TlsTransport
 
@@ -42,7 +42,7 @@ def make_tls(settings: Settings) -> "Tls | None":
 
 
 class Tls:
-    """The certificate of new connections. Open ones keep theirs."""
+    """The certificate of new connections. Open ones keep their own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -102,9 +102,6 @@ class Tls:
             )
 
 
-# ---- the files
-
-
 @dataclass(frozen=True, slots=True)
 class _LoadedCertificate:
     """A certificate that is in use, and its validity."""
@@ -115,7 +112,7 @@ class _LoadedCertificate:
 
 
 class _KeyEncrypted(Exception):
-    """The key is encrypted: OpenSSL asks for its password."""
+    """The key is encrypted, with a password."""
 
 
 def _file_states(settings: Settings) -> tuple[tuple[int, ...] | None, ...]:
@@ -157,7 +154,7 @@ def _load(settings: Settings) -> _LoadedCertificate:
         raise _openssl_error(error, settings, key_file) from None
     except OSError as error:  # removed since it was read
         raise settings.error(
-            "tls_certificate", f"{path} can't be read: {(error.strerror or str(error)).lower()}. Check the file."
+            "tls_certificate", f"{path} can't be read: {short_reason(error)}. Check the file."
         ) from None
     except (ValueError, IndexError):
         raise settings.error(
@@ -182,7 +179,7 @@ def _read(settings: Settings, name: File) -> bytes:
                 return file.read(MAX_FILE_BYTES)
             problem = "it is not a regular file"
     except OSError as error:
-        problem = (error.strerror or str(error)).lower()
+        problem = short_reason(error)
     raise settings.error(
         name, f"{path} can't be read: {problem}. Name a file that can be read, or make one with `dog cert`."
     )

@@ -157,7 +157,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._tcp.write(self._outgoing.read())
 
     def _send_close_notify(self) -> None:
-        """Send close_notify: the client knows that the response is complete."""
+        """Send close_notify, to mark the response as complete."""
         if self._open and not self._sent_close_notify:
             self._sent_close_notify = True
             with contextlib.suppress(ssl.SSLError):  # it expects the client's close_notify

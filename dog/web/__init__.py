@@ -1,1 +1,1 @@
-"""The HTTP service. app.py creates all its parts, and the other modules serve requests."""
+"""The HTTP service. app.py creates its parts, the others serve requests."""

@@ -1,4 +1,4 @@
-"""The composition root: create all parts, start them in order, and stop them in reverse."""
+"""The composition root: create, start, and (in reverse) stop all parts."""
 
 import asyncio
 import datetime as dt
@@ -73,10 +73,7 @@ STOP_TIMEOUT = 2.5
 
 
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
-    """Create the application. This or its startup raises SettingError for an unusable setting.
-
-    `make_camera` returns the driver of one camera from its settings.
-    """
+    """Create the application with this driver factory. Raises SettingError."""
     middlewares: list[Middleware] = [
         error_middleware,
         forwarded_middleware,
@@ -113,7 +110,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
 
 
 def _read_default_picture(settings: Settings) -> Content | None:
-    """Read the image of the setting `default_picture`. Raise SettingError if it is not an image."""
+    """Read the image of the setting `default_picture`. Raise SettingError."""
     if settings.default_picture is None:
         return None
     try:
@@ -123,14 +120,14 @@ def _read_default_picture(settings: Settings) -> Content | None:
 
 
 def kill(app: web.Application) -> None:
-    """Kill the processes of the cameras without waiting. The service is about to exit."""
+    """Kill the cameras' processes without waiting: the service will exit."""
     if APP_STATE in app:
         for camera in app[APP_STATE].cameras.values():
             camera.kill()
 
 
 def find_folder(name: str) -> Path:
-    """Return the folder `templates` or `static`, which a checkout has next to the package."""
+    """Return the folder `templates` or `static`, outside dog/ in a checkout."""
     package = Path(dog.__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
@@ -152,7 +149,7 @@ def _run_service(
 async def _start_service(
     settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
 ) -> AppState:
-    """Start all parts in order, and push the end of each on the stack. Raises SettingError."""
+    """Start all parts in order, pushing their ends. Raises SettingError."""
     clock = Clock()
     store = SnapshotStore(
         settings.snapshots,
@@ -224,7 +221,7 @@ async def _start_service(
 
 
 async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:
-    """Open the accounts and sessions. Raise SettingError if they can't be read."""
+    """Open the accounts and sessions, or raise SettingError."""
     auth = AuthService(
         login_attempts=settings.login_attempts,
         session_days=settings.session_days,
@@ -240,7 +237,7 @@ async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) ->
 
 
 async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path], Camera], folder: Path) -> Camera:
-    """Create a camera's driver. Raise SettingError also if its program is missing."""
+    """Create a camera's driver. Raise SettingError if its program is missing."""
     driver = make_camera(settings, folder)
     if settings.camera_kind == "script":
         try:
@@ -254,7 +251,7 @@ async def _make_driver(settings: Settings, make_camera: Callable[[Settings, Path
 
 
 async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
-    """Start all cameras at once, and wait for the first attempt of each to open."""
+    """Start all cameras at once, and wait for their first attempts to open."""
     for camera in cameras:
         camera.start()
     first_attempts = [asyncio.create_task(camera.availability.first_attempt_done.wait()) for camera in cameras]
@@ -264,7 +261,7 @@ async def _start_cameras(cameras: Iterable[CameraTask]) -> None:
 
 
 def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-    """Start a task that runs until it is cancelled. If it ends by itself, log the reason."""
+    """Start a task that runs until cancelled. If it ends by itself, log why."""
 
     def log_end(task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
@@ -276,7 +273,7 @@ def _start_background_task(work: Coroutine[Any, Any, None], name: str) -> "async
 
 
 async def drain(app: web.Application) -> None:
-    """Refuse new captures, finish the running one, then disconnect viewers with code 1012.
+    """Refuse new captures, finish the running one, disconnect viewers (1012).
 
     A further call, or one before the startup is complete, does nothing.
     """

@@ -1,4 +1,4 @@
-"""The running service, as the handlers need it: one object under one key of the application."""
+"""The running service: one object under one key of the application."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class AppState:
     rate_limits: RateLimits
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
-        """Return a camera, the first if `name` is None. Raises RequestError `unknown_camera`."""
+        """Return a camera, the first for None. Raises `unknown_camera`."""
         if name is None:
             return next(iter(self.cameras.values()))
         if name not in self.cameras:
@@ -59,7 +59,7 @@ APP_STATE = web.AppKey("service", AppState)
 
 
 async def find_snapshot(service: AppState, snapshot_id: str) -> Snapshot:
-    """Return a snapshot, or raise Problem `gone_snapshot` or `unknown_snapshot`."""
+    """Return a snapshot. Raise Problem `gone_snapshot`, `unknown_snapshot`."""
     snapshot = await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
     if snapshot is None:
         if is_snapshot_id(snapshot_id) and await service.store.find_name(snapshot_id) is not None:

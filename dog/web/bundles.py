@@ -44,7 +44,7 @@ return {{ {exports} }};
 
 
 def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
-    """Return one classic script that runs these modules in order, after their imports.
+    """Return one classic script that runs modules, each after its imports.
 
     `modules` has the text of each module by its name, such as "time.js". Raises StartError.
     """
@@ -77,7 +77,7 @@ def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
 
 
 def _replace_syntax(name: str, text: str) -> str:
-    """Return a module's text as that of a function. Raises StartError for unknown syntax."""
+    """Return a module's text as a function's. Raises StartError."""
     plain = EXPORT.sub(r"\1", text).replace("import.meta.url", "$url")
     plain = IMPORT.sub(lambda found: f'const {{ {found[1].replace(" as ", ": ")} }} = $modules["{found[2]}"];', plain)
     if (unknown := RESERVED.search(text) or UNKNOWN.search(plain)) is not None:
@@ -89,7 +89,7 @@ def _replace_syntax(name: str, text: str) -> str:
 
 
 def bundle_styles(sheets: Mapping[str, str], names: Sequence[str]) -> str:
-    """Return these stylesheets as one. Raises StartError for an @import, which works at the top only."""
+    """Return these stylesheets as one. Raises StartError for an @import."""
     for name in names:
         if name not in sheets:
             raise StartError(f"static/{name} is missing. Install the package again.")

@@ -1,4 +1,4 @@
-"""Long-lived connections, closed when their role changes, to reconnect with the new one."""
+"""Long-lived connections, closed when their role changes, to reconnect."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ OnClose = Callable[[int, str], None]
 
 
 class LiveSessions:
-    """The long-lived connections and their identities. Without `auth`, roles never change."""
+    """Long-lived connections and their identities. No `auth`: fixed roles."""
 
     def __init__(self, auth: AuthService | None) -> None:
         self._auth = auth
@@ -26,7 +26,7 @@ class LiveSessions:
         self._numbers = count()
 
     def register(self, identity: Identity, on_close: OnClose) -> Callable[[], None]:
-        """Call `on_close` once if the role changes. Return a function to call at the connection's end."""
+        """Call `on_close` once if the role changes. Return the end callback."""
         number = next(self._numbers)
         if self._auth is not None:
             self._live[number] = (identity, on_close)
@@ -42,7 +42,7 @@ class LiveSessions:
             unregister()
 
     def recheck_roles(self) -> None:
-        """Close connections with a changed role. Called when accounts change or a session ends."""
+        """Close connections with a changed role, when accounts or sessions change."""
         assert self._auth is not None
         for number, (identity, on_close) in tuple(self._live.items()):
             role = self._auth.current_role(identity)

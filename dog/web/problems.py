@@ -1,4 +1,4 @@
-"""Problems of HTTP (RFC 9457): the status of each error code, and the members of the JSON.
+"""Problems of HTTP (RFC 9457): statuses of error codes, and JSON members.
 
 The codes are those of docs/protocol.md, the same as in the events `error` and `failed`.
 """
@@ -47,7 +47,7 @@ STATUS = {
     "storage_full": 507,
 }
 TEMPORARY = {"rate_limited", "overloaded", "camera_offline", "camera_busy", "camera_error", "bad_image", "timeout"}
-"""Codes of errors that may be gone in a moment. Their responses have a Retry-After."""
+"""Codes of errors that may end in a moment. Their responses have a Retry-After."""
 
 
 class Problem(RequestError):
@@ -59,7 +59,7 @@ class Problem(RequestError):
 
 
 def error_headers(code: str, retry_after: float | None) -> dict[str, str]:
-    """Return the headers of an error: Retry-After if waiting helps, WWW-Authenticate for 401."""
+    """Return an error's headers: Retry-After, and WWW-Authenticate for 401."""
     headers = {}
     if code in TEMPORARY:
         headers["Retry-After"] = str(math.ceil(max(retry_after or 0, 1)))

@@ -1,4 +1,4 @@
-"""The rate limits of one user or one client address: new photos, and bytes of downloads.
+"""The rate limits of a user or client address: new photos and downloads.
 
 Each client has a token bucket. When it is empty, the request is refused with a Retry-After. This machine has no limits.
 """
@@ -30,7 +30,7 @@ class TokenBucket:
         self._filled_at: float | None = None
 
     def take(self, now: float) -> float:
-        """Take a token at `now` seconds. Return 0, or the seconds until there is one, if it has none."""
+        """Take a token at `now` seconds; return 0, or the seconds to wait."""
         wait = self.seconds_to_wait(now)
         if not wait:
             self._tokens -= 1
@@ -44,12 +44,12 @@ class TokenBucket:
         return (1 - self._tokens) / self._rate if self._tokens < 1 else 0.0
 
     def spend(self, tokens: float) -> None:
-        """Take tokens for something that was done already. The bucket may have less than 0 afterwards."""
+        """Take tokens for a past action. The level may become negative."""
         self._tokens -= tokens
 
 
 class _ClientLimit:
-    """The token buckets of all clients for one kind of limit, with the message of its error."""
+    """All clients' token buckets for one kind of limit, and its message."""
 
     def __init__(self, rate: float, burst: float, message: str, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -94,7 +94,7 @@ class _ClientLimit:
 
 
 class RateLimits:
-    """The limits of each client, which `client_key` names. `clock` returns seconds."""
+    """The limits of each `client_key`. `clock` returns seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         captures, download = settings.presses_per_minute, settings.download_per_hour * MIB
@@ -105,7 +105,7 @@ class RateLimits:
 
 
 def client_key(identity: Identity, address: str | None) -> str | None:
-    """Return the key of a client: its user or token, or else its network. None for this machine."""
+    """Return a client's key: its user, token or network. None: this machine."""
     if identity.name is not None:
         return f"{identity.kind} {identity.name}"
     return None if not address or is_loopback(address) else client_network(address)

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, running: Log) -> int:
-    """Serve until a signal. Return the exit status. Raises SettingError or StartError."""
+    """Return the exit status after a signal. Raises SettingError, StartError."""
     _raise_descriptor_limit()
     return asyncio.run(_run_until_signal(settings, running))
 
@@ -95,7 +95,7 @@ def _reload_certificate(tls: Tls | None) -> None:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:
-    """Start the application, listen, print its URLs, and serve until cancelled."""
+    """Start the application, print its URLs, and serve until cancelled."""
     await runner.setup()
     assert runner.server is not None
     patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
@@ -110,7 +110,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     listening = [listener.getsockname() for listener in server.sockets]
     urls = _urls(settings, listening)
     line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
-    print_line(line)  # whatever the log's level is
+    print_line(line)  # at every log level
     log.info("%s", line, extra={"terminal": False})
     _print_setup_link(runner.app[APP_STATE].auth, [settings.base_url] if settings.base_url else urls)
     for warning in find_warnings(settings):
@@ -129,9 +129,9 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
 
 
 def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
-    """Print a link that logs one browser in, while no user with the role `manage` has a password.
+    """Print a link to log in while no `manage` user has a password.
 
-    It is in no file of ours. Anybody with access to the service's output, as in systemd's journal, can use it.
+    It is not in a file. Everybody with access to the service's output, as in systemd's journal, can use it.
     """
     if auth is not None and auth.needs_setup:
         invitation = auth.make_setup_secret()
@@ -140,7 +140,7 @@ def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise the limit of open files: each viewer needs a descriptor, and the usual limit is 1,024."""
+    """Raise the limit of open files, usually 1,024: each viewer needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -148,7 +148,7 @@ def _raise_descriptor_limit() -> None:
 
 
 class MalformedRequestFilter(logging.Filter):
-    """A log filter: malformed requests are one line at most every LOG_INTERVAL, without a traceback.
+    """A log filter: one line per LOG_INTERVAL for malformed requests.
 
     The line has only the kind of error: aiohttp's message quotes the request, which may contain a cookie.
     """
@@ -171,7 +171,7 @@ class MalformedRequestFilter(logging.Filter):
 
 
 class LoopErrorHandler:
-    """The loop's exception handler. It logs a lack of descriptors at most every LOG_INTERVAL."""
+    """The loop's exception handler. It limits logs of missing descriptors."""
 
     logged_at = -math.inf
 
@@ -186,29 +186,29 @@ class LoopErrorHandler:
         elif loop.time() - self.logged_at >= LOG_INTERVAL:
             self.logged_at = loop.time()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            log.error("New connections can't be accepted: all %d descriptors are in use (ulimit -n)", limit)
+            log.error("New connections can't be accepted: all %d descriptors are in use. Raise ulimit -n.", limit)
 
 
 def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
-    """Return the error for a failure to listen: the setting that caused it, and what to do."""
+    """Return the error for a failure to listen, naming the setting."""
     host, port = settings.host, settings.port
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        return settings.error("host", f"{host!r} is not known here; write an address or a name of this machine")
+        return settings.error("host", f"{host!r} is unknown. Write an address or a name of this machine.")
     match error.errno:
         case errno.EADDRINUSE:
             return settings.error(
                 "port",
-                f"{port} is in use on {host}; stop the program that uses it, or write another one (0: a free one)",
+                f"{port} is in use on {host}. Stop the program that uses it, or write another one (0: a free one).",
             )
         case errno.EACCES | errno.EPERM:
-            return settings.error("port", f"{port} is not permitted to this user; write one from 1024 to 65535")
+            return settings.error("port", f"{port} is not permitted to this user. Write one from 1024 to 65535.")
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # None: from Python 3.13 on, asyncio wraps the error
-            return settings.error("host", f"{host!r} is not an address of this machine; write one, or 127.0.0.1")
-    return StartError(f"Can't listen on {host} port {port}: {error.strerror}")
+            return settings.error("host", f"{host!r} is not an address of this machine. Write one, or 127.0.0.1.")
+    return StartError(f"The port {port} of {host} can't be used: {error.strerror}. Write another one.")
 
 
 def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
-    """Return URLs to open the service: first that for this machine, if it listens there."""
+    """Return URLs to open the service: first that of this machine, if any."""
     bound, port = listening[0][:2]
     if bound in ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in bound else socket.AF_INET
@@ -221,7 +221,7 @@ def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
 
 
 def network_addresses(family: socket.AddressFamily) -> list[str]:
-    """Return this machine's address in its network, or an empty list. Nothing is sent to find it."""
+    """Return this machine's network address, if any. Sends nothing."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((DOCUMENTATION_ADDRESSES[family], 9))
@@ -231,7 +231,7 @@ def network_addresses(family: socket.AddressFamily) -> list[str]:
 
 
 class Shutdown:
-    """The shutdown: in order at the first signal, at once at the second or after a timeout.
+    """The shutdown: in order on a signal, at once on a second or a timeout.
 
     The signal handlers are plain ones, so that they work even if the event loop is stuck. The loop has handlers too,
     which do nothing: they wake it up. Otherwise it would miss a signal that arrives just before it waits, or in another

@@ -273,13 +273,16 @@ async def test_any_file_content_is_returned_for_the_store_to_check(make: Make, j
         ),
         ('rm -r "${1%/*}"', "The camera program ended well but left no image."),
         (': >"$1"', "The camera program ended well but left an empty file."),
-        ('ln -s /etc/passwd "$1"', "The camera program ended well but left a symbolic link instead of an image."),
-        ('mkdir "$1"', "The camera program ended well but left a folder instead of an image."),
-        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of an image."),
+        (
+            'ln -s /etc/passwd "$1"',
+            "The camera program ended well but left a symbolic link instead of an image. Correct the program.",
+        ),
+        ('mkdir "$1"', "The camera program ended well but left a folder instead of an image. Correct the program."),
+        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of an image. Correct the program."),
         (
             f'{sys.executable} -c "import os, socket, sys; os.chdir(os.path.dirname(sys.argv[1]));'
             ' socket.socket(socket.AF_UNIX).bind(os.path.basename(sys.argv[1]))" "$1"',
-            "The camera program ended well but left a socket instead of an image.",
+            "The camera program ended well but left a socket instead of an image. Correct the program.",
         ),
         (
             TRUNCATE.format(MAX_IMAGE_BYTES + 1024 * 1024),

@@ -125,7 +125,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
-    problem = f"{taken} is in use on 127.0.0.1; stop the program that uses it, or write another one (0: a free one)"
+    problem = f"{taken} is in use on 127.0.0.1. Stop the program that uses it, or write another one (0: a free one)."
     assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
     assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
     (tmp_path / "dog.toml").write_text(f"port = {taken}")
@@ -137,8 +137,8 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("192.0.2.1", "'192.0.2.1' is not an address of this machine; write one, or 127.0.0.1"),
-        ("a..b", "'a..b' is not known here; write an address or a name of this machine"),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine. Write one, or 127.0.0.1."),
+        ("a..b", "'a..b' is unknown. Write an address or a name of this machine."),
     ],
 )
 def test_a_host_that_is_not_of_this_machine_fails_the_start(host: str, problem: str, tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
     """Test only the messages: the errors need a broken network."""
     settings = Settings(port=80)
     assert str(_listen_error(PermissionError(13, "Permission denied"), settings)) == (
-        "--port (default): 80 is not permitted to this user; write one from 1024 to 65535"
+        "--port (default): 80 is not permitted to this user. Write one from 1024 to 65535."
     )
     other = _listen_error(OSError(105, "No buffer space available"), settings)
     assert isinstance(other, StartError)
-    assert str(other) == "Can't listen on 127.0.0.1 port 80: No buffer space available"
+    assert str(other) == "The port 80 of 127.0.0.1 can't be used: No buffer space available. Write another one."
 
 
 def test_a_file_instead_of_the_snapshots_folder_fails_the_start(tmp_path: Path) -> None:

@@ -196,11 +196,11 @@ def test_a_failed_capture_is_one_line(serve: Serve, tmp_path: Path, here: Path) 
 @pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
 def test_an_unreachable_server_or_an_invalid_url_is_one_line(command: str, here: Path) -> None:
     ended = run_dog(command, f"127.0.0.1:{(port := free_port())}", cwd=here)
-    problem = "connection refused; check the URL, and that the server runs."
+    problem = "connection refused. Check the URL, and that the server runs."
     assert ended.stderr == f"dog: http://127.0.0.1:{port} can't be reached: {problem}\n"
     assert ended.returncode == Status.UNREACHABLE
     ended = run_dog(command, "ftp://a", cwd=here)
-    assert ended.stderr == ("dog: 'ftp://a' is not the URL of a server; write one such as http://camera.local:8080\n")
+    assert ended.stderr == ("dog: 'ftp://a' is not the URL of a server. Write one such as http://camera.local:8080\n")
     assert ended.returncode == Status.USAGE
 
 

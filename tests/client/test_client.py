@@ -276,7 +276,7 @@ def test_server_urls_are_parsed_as_users_write_them() -> None:
     "text", ["", "ftp://a", "http://", "http://a b", "http://a:99999", "http://a/?x=1", "a:b:c", "http:///x", "a\n"]
 )
 def test_an_invalid_server_url_is_named_in_the_error(text: str) -> None:
-    with pytest.raises(AddressError, match=r"is not the URL of a server; write one such as http://camera\.local:8080"):
+    with pytest.raises(AddressError, match=r"is not the URL of a server. Write one such as http://camera\.local:8080"):
         Client(text)
 
 
@@ -312,7 +312,7 @@ def free_port() -> int:
 
 async def test_a_refused_connection_raises_unreachable_at_once() -> None:
     async with Client(f"127.0.0.1:{free_port()}", timeout=None) as dog:
-        with pytest.raises(Unreachable, match="connection refused; check the URL"):
+        with pytest.raises(Unreachable, match=r"connection refused\. Check the URL"):
             await dog.capture()
         with pytest.raises(Unreachable, match="connection refused"):
             await anext(aiter(dog.events()))
@@ -372,7 +372,7 @@ async def test_a_redirect_names_the_new_url(stand_in: StandIn) -> None:
         raise web.HTTPMovedPermanently("https://dog.example.org/")
 
     async with Client(await stand_in(answer)) as dog:
-        with pytest.raises(AddressError, match=r"redirects to https://dog\.example\.org/; use that URL"):
+        with pytest.raises(AddressError, match=r"redirects to https://dog\.example\.org/. Use that URL"):
             await dog.capture()
 
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the push, made from the types of dog.protocol."""
+"""The AsyncAPI 3.0 document of the push, from the types of dog.protocol."""
 
 from collections.abc import Iterable
 from typing import Any, get_args

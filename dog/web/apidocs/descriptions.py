@@ -10,7 +10,7 @@ __all__ = ["FIELDS", "HEADERS", "OMIT_FROM_EXAMPLES", "TYPES", "FieldDoc"]
 
 
 class FieldDoc(NamedTuple):
-    """A field's description, example (or None: see its type) and additions to its JSON Schema."""
+    """A field's description, example (or None) and extra JSON Schema."""
 
     description: str
     example: Any = None

@@ -1,7 +1,4 @@
-"""The OpenAPI and AsyncAPI documents, and the API page made from both.
-
-They are made from the table of operations at the first request.
-"""
+"""The OpenAPI and AsyncAPI documents and page, made at the first request."""
 
 import asyncio
 import functools

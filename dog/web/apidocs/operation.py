@@ -49,7 +49,7 @@ IMAGE_TYPES = tuple(SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class PathParam:
-    """A parameter in a path: aiohttp's pattern, and the documented type and example."""
+    """A parameter in a path: aiohttp's pattern, and its type and example."""
 
     pattern: str
     type: Any
@@ -92,7 +92,7 @@ PATH_PARAMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseDoc:
-    """A response. `body` is a type that is sent as JSON, or a tuple of content types.
+    """A response. `body` is a type sent as JSON, or a tuple of content types.
 
     `headers` are names; dog.web.apidocs.descriptions describes each.
     """
@@ -164,9 +164,6 @@ class Operation:
         return web.RouteDef(self.method, path, require_role(self.role, self.handler), options)
 
 
-# ---- responses of many operations
-
-
 def page_response(description: str) -> tuple[ResponseDoc, ...]:
     return (ResponseDoc(description=description, body=("text/html",)),)
 
@@ -185,7 +182,7 @@ def no_content(description: str) -> tuple[ResponseDoc, ...]:
 
 
 def file_responses(description: str, *types: str, headers: tuple[str, ...] = ()) -> tuple[ResponseDoc, ...]:
-    """Describe the responses of dog.web.http.content: with an ETag, a range, or 304."""
+    """Describe the responses of dog.web.http.content: ETag, range, 304."""
     headers = ("Accept-Ranges", "Cache-Control", "ETag", *headers)
     return (
         ResponseDoc(description=description, body=types, headers=headers),

@@ -1,4 +1,4 @@
-"""Structs that only document queries and headers: each field is a parameter.
+"""Structs that only document queries and headers, a field for each.
 
 A handler that parses its query with a struct has that struct in its own module.
 """
@@ -63,7 +63,7 @@ class CaptureHeaders(Struct, frozen=True):
 
 
 class ConditionalHeaders(Struct, frozen=True):
-    """The headers of conditional and range requests (RFC 9110, sections 13 and 14)."""
+    """The headers of conditional and range requests (RFC 9110, 13 and 14)."""
 
     if_match: str | None = field(default=None, name="If-Match")
     if_none_match: str | None = field(default=None, name="If-None-Match")

@@ -30,7 +30,7 @@ HEAD_TIMEOUT = 20.0
 
 
 READ_BYTES = 16 * 1024
-"""Bytes that are read from a connection at once, and that are kept of what follows a request."""
+"""Bytes that are read from a connection at once, and that are kept of the data after a request."""
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_BYTES_WITH_COOKIE = 32 * 1024
 HTTP_SETTINGS: dict[str, Any] = {
@@ -38,7 +38,7 @@ HTTP_SETTINGS: dict[str, Any] = {
     "max_field_size": MAX_HEAD_BYTES_WITH_COOKIE,
     "read_bufsize": 4 * 1024,  # bytes of a body after which aiohttp waits for a reader; it keeps at most twice as many
     "lingering_time": 0.5,  # seconds in which an unread body still arrives, so that its sender gets the response
-    "handler_cancellation": True,  # a client that hangs up gives its place back at once
+    "handler_cancellation": True,  # a client that disconnects frees its place at once
     "auto_decompress": False,  # no client has a reason to compress a body
 }
 """Options for aiohttp's handler."""
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """The state of a connection. It has a deadline if it is IDLE, WAITING or READING."""
+    """The state of a connection. IDLE, WAITING and READING have a deadline."""
 
     IDLE = auto()
     WAITING = auto()
@@ -69,7 +69,7 @@ class State(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """One connection that speaks HTTP. A client that does not read its response is disconnected."""
+    """One HTTP connection. A client that does not read is disconnected."""
 
     __slots__ = (
         "_address",
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Reason | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
-        """Bytes that have arrived and were not parsed: of a head, or of what follows a request."""
+        """Bytes that have arrived and were not parsed: of a head, or after a request."""
         self._state = State.IDLE
         self._stall_timer: asyncio.TimerHandle | None = None
         self.place: Place | None = None
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         """The event loop's time at which `expire` is to be called."""
 
     def accept(self, transport: asyncio.Transport) -> None:
-        """Register the connection, or refuse it. With TLS this is called before the handshake."""
+        """Register the connection, or refuse it: with TLS, before the handshake."""
         self._transport = transport
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's limit of one read, 256 KiB by default
         peer = transport.get_extra_info("peername")
@@ -162,13 +162,13 @@ class Connection(asyncio.Protocol):
             self._handler = None
 
     def take_received(self) -> bytes:
-        """Return and forget the bytes that follow the request, for a protocol that takes over."""
+        """Return and forget the bytes after the request, for another protocol."""
         received, self._received = self._received, b""
         self._transport.resume_reading()
         return received
 
     def expire(self) -> None:
-        """End a connection that was idle, waited for a place, or sent its head for too long."""
+        """End a connection past its deadline: idle, waiting, or sending a head."""
         match self._state:
             case State.WAITING:
                 self._refuse("address")
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _on_response(self) -> None:
-        """Go on after a request and its response: with the next request, if it has begun to arrive."""
+        """Continue after a response: with the next request, if it has arrived."""
         if self._state is not State.RESPONDING:
             return
         self._release_place()
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
 
 
 def _skip_blank_lines(received: bytes) -> int:
-    """Return the start of the request line: blank lines are ignored (RFC 9112, section 2.2)."""
+    """Skip the blank lines before a request line (RFC 9112, section 2.2)."""
     return len(received) - len(received.lstrip(b"\r\n"))
 
 

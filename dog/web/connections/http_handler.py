@@ -1,6 +1,6 @@
 """aiohttp's HTTP handler, given one request at a time.
 
-aiohttp parses up to 32 requests ahead, while nobody reads the responses. Here its parser gets the head of a request,
+aiohttp parses up to 32 requests ahead, even without a response. Here its parser gets the head of a request,
 then its body, and nothing more until the response has been sent. connection.py keeps the bytes that follow.
 """
 
@@ -26,7 +26,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Handler(web.RequestHandler):
-    """aiohttp's handler of one connection. It calls `on_response` after each complete response."""
+    """aiohttp's handler. It calls `on_response` after each complete response."""
 
     __slots__ = ("_body", "_body_left", "_framing", "on_response")
 
@@ -39,9 +39,9 @@ class Handler(web.RequestHandler):
         self._framing = 0
 
     def feed_head(self, head: bytes) -> bool:
-        """Parse a complete head, or bytes that are not HTTP. aiohttp calls the handler, or sends 400.
+        """Parse a complete head, or bytes that are not HTTP (answered with 400).
 
-        Return False if it will do neither.
+        Return False if aiohttp will neither call the handler nor send 400.
         """
         self._body, self._framing = None, 0
         self.data_received(head)
@@ -60,12 +60,12 @@ class Handler(web.RequestHandler):
         # The parser has checked the value, but int() refuses more than 4300 digits.
         self._body_left = None if message.chunked or length is None else int(length.lstrip("0") or "0")
         if self._body_left is None:
-            # The parser keeps what follows the last chunk, so this is the last request of the connection.
+            # The parser keeps the bytes after the last chunk, so this is the last request of the connection.
             self._messages[-1] = (message._replace(should_close=True), body)
         return True
 
     def feed_body(self, data: bytes) -> bytes:
-        """Parse the bytes of the body. Return those that follow it, of the next request."""
+        """Parse bytes of the body. Return those that follow it."""
         body, left = self._body, self._body_left
         if body is None:
             return data
@@ -79,7 +79,7 @@ class Handler(web.RequestHandler):
         return data[left:]
 
     def _feed_chunks(self, body: StreamReader, data: bytes) -> None:
-        """Parse a part of a chunked body. After an error its reader raises RequestPayloadError."""
+        """Parse a part of a chunked body. Errors are raised at its reader."""
         if body.is_eof():
             return
         before, count = body.total_bytes, self._request_count
@@ -97,24 +97,24 @@ class Handler(web.RequestHandler):
             body.feed_eof()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        """Drop the reference cycle with the connection, so that both are freed now."""
+        """Drop the reference cycle with the connection, to free both now."""
         super().connection_lost(error)
         self._body, self.on_response = None, _do_nothing
 
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
-        """Send a response. `on_response` is called then, or when the rest of the body has arrived."""
+        """Send a response. `on_response` is called then, or at the body's end."""
         sent = await super().finish_response(request, *arguments)
         request.content.on_eof(self._end_request)
         return sent
 
     def _end_request(self) -> None:
-        """Call `on_response` a step later: this may run inside aiohttp's parser, which is not reentrant."""
+        """Call `on_response` a step later: aiohttp's parser is not reentrant."""
         asyncio.get_running_loop().call_soon(self.on_response)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Log an error, and return its response. If the client has disconnected, log nothing."""
+        """Log an error and return its response, unless the client disconnected."""
         if isinstance(exc, ConnectionError):  # as in the response to `Expect: 100-continue`, which aiohttp sends itself
             raise exc
         return super().handle_error(request, status, exc, message)
@@ -125,7 +125,7 @@ def _do_nothing() -> None:
 
 
 def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
-    """Handle requests on which aiohttp would fail with a traceback before the middlewares run.
+    """Handle requests on which aiohttp would fail before middlewares run.
 
     aiohttp's own responses get these headers too, instead of one with its version.
     """
@@ -142,7 +142,7 @@ def patch_aiohttp_server(server: web.Server, headers: dict[str, str]) -> None:
 
 
 def _reject_expectations(handle: Handle) -> Handle:
-    """Send 417 for an unknown Expect (RFC 9110, section 10.1.1). aiohttp fails if it is not text."""
+    """Send 417 for an unknown Expect (RFC 9110, 10.1.1): aiohttp may fail."""
 
     async def reject() -> web.StreamResponse:
         body = encode(
@@ -162,7 +162,7 @@ def _reject_expectations(handle: Handle) -> Handle:
 
 
 def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Give requests without a URL the URL `*`: aiohttp goes on after an invalid request target."""
+    """Give requests without a URL the URL `*`: their target was invalid."""
 
     def make(message: RawRequestMessage, *parts: Any) -> web.BaseRequest:
         if message.url is None:

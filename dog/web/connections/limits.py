@@ -130,7 +130,7 @@ class Client:
         return self.viewers < self._limits.viewers
 
     def request_place(self, waiter: Waiter) -> None:
-        """Start the waiter with its place, now if there is one, or else after those that wait already."""
+        """Start the waiter with its place, now or after those that wait already."""
         if self.requests < self._limits.requests:
             waiter.start(self._take_place())
         else:
@@ -159,7 +159,7 @@ class Client:
 
 
 class Place:
-    """The place of one request, until released. `count_as_viewer` turns it into a viewer."""
+    """The place of a request, until released or turned into a viewer."""
 
     __slots__ = ("_client", "_is_viewer")
 
@@ -224,7 +224,7 @@ class Places:
 
 
 class Connections:
-    """All open connections, with the limits in all and for each client address.
+    """All open connections, with limits in all and for each client address.
 
     A trusted proxy is not a client: its connections count in all alone, and its requests count for the address that
     it names. `backlog` connections may wait to be accepted, and `max_refusals` may get their refusal at the same time.
@@ -258,7 +258,7 @@ class Connections:
         metrics.requests_waiting.set_function(lambda: self._places.waiting)
 
     def make_protocol_factory(self, server: web.Server, tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
-        """Return the protocol factory for accepted connections, encrypted if `tls` is given."""
+        """Return the protocol factory for connections, with TLS if `tls` is given."""
 
         def make_handler() -> Handler:
             return Handler(server, loop=asyncio.get_running_loop(), **server._kwargs)
@@ -270,7 +270,7 @@ class Connections:
         return make_connection
 
     async def run(self) -> None:
-        """Close connections past their deadline and trim the memory of closed ones, until cancelled."""
+        """Close overdue connections, and trim the memory of closed ones."""
         loop = asyncio.get_running_loop()
         trimmer = MemoryTrimmer(TRIM_MIN_CONNECTIONS, TRIM_DELAY_SWEEPS)
         while True:
@@ -282,7 +282,7 @@ class Connections:
             trimmer.observe(self.count + len(self._refused))
 
     async def close(self) -> None:
-        """Close the connections that aiohttp does not close: those without a request, or refused."""
+        """Close connections without a request, or refused: aiohttp does not."""
         for connection in [connection for connection in self._open if connection.deadline < math.inf]:
             connection.close_idle()
         for transport in tuple(self._refused):
@@ -292,7 +292,7 @@ class Connections:
     # ---- connections
 
     def register(self, connection: "Connection", address: str) -> Client | Reason:
-        """Count a new connection, after closing an idle one if needed. Return its client, or why it is refused."""
+        """Count a connection. Return its client, or the reason to refuse it."""
         client = self._find_client(address)
         if client.is_full and not _close_oldest(client.idle):
             return "address"
@@ -312,7 +312,7 @@ class Connections:
         self._places.forget(address)
 
     def register_viewer(self, address: str) -> Callable[[], None]:
-        """Count a viewer that has taken over its connection. Return a function to call when it ends."""
+        """Count a viewer that took over its connection. Return its end callback."""
         client = self._places.find(address)
         self.count += 1
         client.connections += 1
@@ -343,7 +343,7 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
-        """Hold a place of the client that a trusted proxy names, until the response.
+        """Hold a place of the client that a proxy names, until the response.
 
         Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
         """
@@ -365,10 +365,7 @@ class Connections:
             self._places.forget(address)
 
     def count_as_viewer(self, request: web.Request) -> None:
-        """Count a long-lived request as a viewer, and free its place for another request.
-
-        Raises RequestError `overloaded` if its client has too many viewers.
-        """
+        """Count the request as a viewer and free its place, or raise `overloaded`."""
         place = _find_place(request)
         if place is not None:
             if not place.can_become_viewer:
@@ -378,7 +375,7 @@ class Connections:
     # ---- refusals
 
     def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
-        """Count and log a refusal. Return a function to call at its end, or None if there are too many."""
+        """Count and log a refusal. Return its end callback; None if too many."""
         self._record_refusal(address, reason)
         if len(self._refused) >= self.max_refusals:
             return None
@@ -429,7 +426,7 @@ class _PlaceWaiter:
 
 
 def _find_place(request: web.Request) -> Place | None:
-    """Return a request's place. None without a Connection, as in tests of the application alone."""
+    """Return a request's place. None without a Connection, as in some tests."""
     if PLACE in request:
         return request[PLACE]
     connection = None if request.transport is None else request.transport.get_protocol()
@@ -437,7 +434,7 @@ def _find_place(request: web.Request) -> Place | None:
 
 
 def _close_oldest(idle: dict[Idle, None]) -> bool:
-    """Close the connection that is idle for longest. Return False if there is none."""
+    """Close the longest idle connection. Return False without one."""
     oldest = next(iter(idle), None)
     if oldest is not None:
         oldest.close_idle()

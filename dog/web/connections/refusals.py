@@ -1,4 +1,4 @@
-"""Responses to refused connections: a page if the client accepts HTML, or else JSON.
+"""Responses to refused connections: HTML if a client accepts it, or JSON.
 
 They are built at the start, so that a refusal costs no work, and chosen by the head of the request. It may be
 incomplete, or not HTTP at all.
@@ -62,7 +62,7 @@ class Refusals:
     problem: bytes
 
     def choose(self, head: bytes) -> bytes:
-        """Choose the response by the bytes that have arrived: a part of the head, or more."""
+        """Choose the response by the bytes so far: a part of the head, or more."""
         request = REQUEST_LINE.match(head)
         if request is None:
             return self.problem
@@ -77,14 +77,11 @@ class Refusals:
 
 
 def build_refusals(
-    templates: jinja2.Environment,
-    security_headers: Mapping[str, str],
-    reason: Reason,
-    retry_after: int = RETRY_AFTER,
+    templates: jinja2.Environment, security_headers: Mapping[str, str], reason: Reason, retry_after: int = RETRY_AFTER
 ) -> Refusals:
-    """Return the responses of one reason. Those with status 503 have a Retry-After in seconds."""
+    """Return the responses of one reason. Status 503 has a Retry-After (s)."""
     template = templates.get_template("refused.html")
-    # The page has an empty icon, because a browser asks for /favicon.ico if there is none.
+    # The page has an empty icon, because otherwise a browser requests /favicon.ico.
     policy = re.sub("img-src [^;]*", "img-src data:", security_headers["Content-Security-Policy"])
     code, message = CODES[reason], MESSAGES[reason]
     status = HTTPStatus(STATUS[code])
@@ -121,7 +118,7 @@ def build_refusals(
 
 
 class Refusal(asyncio.Protocol):
-    """A refused connection: wait for its head, send the response, and discard the rest.
+    """A refused connection: read its head, respond, discard the rest.
 
     Closing the connection before the request was read would lose the response.
     """
@@ -129,7 +126,7 @@ class Refusal(asyncio.Protocol):
     def __init__(
         self, transport: asyncio.Transport, refusals: Refusals, received: bytes, on_end: Callable[[], None]
     ) -> None:
-        """Start with the bytes that have arrived. `on_end` is called when the connection closes."""
+        """Start with the bytes so far. `on_end` is called at the close."""
         self._transport = transport
         self._refusals = refusals
         self._received: bytes | None = b""

@@ -10,7 +10,7 @@ __all__ = ["TakenOverResponse", "take_over"]
 
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
-    """Take a connection over from aiohttp. Return it and the bytes already received.
+    """Take a connection over from aiohttp. Return it and its received bytes.
 
     From now on, only the transport's next protocol may read or write. tests/web/test_takeover.py checks the
     assumptions about aiohttp. Raise ConnectionResetError if the client has disconnected.
@@ -29,7 +29,7 @@ def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
 
 
 class EarlyBytes:
-    """A stand-in for aiohttp's WebSocketReader that keeps the bytes after a handshake."""
+    """A substitute for aiohttp's WebSocketReader that keeps early bytes."""
 
     data = b""
 

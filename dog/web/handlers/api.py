@@ -57,8 +57,8 @@ class PressedBody(SnapshotBody, frozen=True, kw_only=True):
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
     """All data of a snapshot.
 
-    Its exposure had ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
-    or somebody copied the file here. Neither the file's name nor its mtime has this time.
+    Its exposure ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
+    or the file was copied here. Neither the file's name nor its mtime has this time.
     """
 
     pinned: bool
@@ -66,7 +66,7 @@ class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A capture and its result: `state` is pending, capturing, ready or failed."""
+    """A capture's result. `state`: pending, capturing, ready or failed."""
 
     capture: int
     camera: str

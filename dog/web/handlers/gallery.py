@@ -23,7 +23,7 @@ PHOTOS_PER_PAGE = 60
 
 
 class GalleryQuery(Struct, frozen=True):
-    """The query of GET /snapshots. A form sends empty values, which count as left out."""
+    """The query of GET /snapshots. Empty values of a form count as left out."""
 
     camera: str | None = None
     day: str | None = None
@@ -85,7 +85,7 @@ async def show_delete_page(request: web.Request) -> web.Response:
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
-    """Delete a photo, and show the next older one (POST /snapshots/{id}/delete)."""
+    """Delete a photo, show the next older one (POST /snapshots/{id}/delete)."""
     service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)

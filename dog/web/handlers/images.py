@@ -1,4 +1,4 @@
-"""Image files of snapshots, thumbnails, and the newest image (/latest.jpg)."""
+"""Image files of snapshots, thumbnails and the newest image (/latest.jpg)."""
 
 import asyncio
 import datetime as dt
@@ -90,7 +90,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
 
 
 async def _wait_for_next(request: web.Request, service: AppState, wait: float) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera of `after` and its next snapshot, or None after `wait` s."""
+    """Return the camera of `after` and its next snapshot, None after `wait` s."""
     after = request.query["after"]
     taken = await service.store.find_name(after) if is_snapshot_id(after) else None
     if taken is None:

@@ -47,7 +47,7 @@ class LoginQuery(Struct, frozen=True):
 
 
 class LoginForm(Struct, frozen=True):
-    """The login form; `next` is the page to redirect to, relative to the site's root."""
+    """The login form; `next` is a page to redirect to, relative to the root."""
 
     name: Annotated[str, Meta(max_length=200)]
     password: Annotated[str, Meta(max_length=2000)]
@@ -69,7 +69,7 @@ class TicketBody(Struct, frozen=True, kw_only=True):
 
 
 async def show_login_page(request: web.Request) -> web.StreamResponse:
-    """Show the login page, or redirect a browser that is logged in (GET /login)."""
+    """Show the login page, or redirect a logged-in browser (GET /login)."""
     _require_auth_service(request)
     if request[IDENTITY].kind == "session":
         return _redirect(request, request.query.get("next", ""))
@@ -93,7 +93,7 @@ async def submit_login_form(request: web.Request) -> web.StreamResponse:
 
 
 async def log_out_browser(request: web.Request) -> web.StreamResponse:
-    """End the session, and delete its cookie and the browser's cache (POST /logout)."""
+    """End the session; delete its cookie and browser cache (POST /logout)."""
     access = _require_auth_service(request)
     await _end_session(request, access)
     response = _redirect(request, "login")
@@ -105,7 +105,7 @@ async def log_out_browser(request: web.Request) -> web.StreamResponse:
 
 
 async def show_setup_page(request: web.Request) -> web.StreamResponse:
-    """Show the page of the setup link, without using it up (GET /enter/{invitation})."""
+    """Show the setup link's page without using it (GET /enter/{invitation})."""
     if not _require_auth_service(request).is_setup_secret(request.match_info["invitation"]):
         raise _gone_invitation()
     response = render(request, "enter.html", {})
@@ -125,7 +125,7 @@ async def submit_setup_form(request: web.Request) -> web.StreamResponse:
 
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
-    """Create a ticket for a request that cannot have a token (POST /api/tickets)."""
+    """Create a ticket for a request without a token (POST /api/tickets)."""
     access, identity = _require_auth_service(request), request[IDENTITY]
     if identity.kind == "anonymous":
         raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
@@ -147,7 +147,7 @@ def _gone_invitation() -> Problem:
 
 
 def _require_auth_service(request: web.Request) -> AuthService:
-    """Return the service of logins. Raise Problem `not_found` if there are no logins."""
+    """Return the service of logins, or raise Problem `not_found`."""
     access = request.app[APP_STATE].auth
     if access is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
@@ -178,7 +178,7 @@ async def _end_session(request: web.Request, access: AuthService) -> None:
 
 
 def _redirect(request: web.Request, path: str) -> web.Response:
-    """Redirect to a page below the site's root; `path` cannot lead to another site."""
+    """Redirect to a page of this site; `path` cannot lead to another site."""
     if ".." in unquote(path.partition("?")[0]).split("/"):
         path = ""
     location = relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")

@@ -92,7 +92,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
 
 
 async def _choose_camera(request: web.Request, service: AppState) -> tuple[CameraTask, Snapshot | None]:
-    """Return the camera to show, and the browser's last snapshot if it took it.
+    """Return the camera to show, and the browser's last snapshot of it.
 
     Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
     """
@@ -104,7 +104,7 @@ async def _choose_camera(request: web.Request, service: AppState) -> tuple[Camer
 
 
 async def _find_own_snapshot(request: web.Request, service: AppState) -> Snapshot | None:
-    """Return the snapshot in the cookie, or None if there is none or it is unknown."""
+    """Return the snapshot in the cookie, or None if it is unknown."""
     snapshot_id = request.cookies.get(SNAPSHOT_COOKIE, "")
     return await service.store.get(snapshot_id) if is_snapshot_id(snapshot_id) else None
 
@@ -117,7 +117,7 @@ def _format_exposure(seconds: float | None) -> str:
 
 
 def render(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
-    """Render a page of templates/, adding what all pages need."""
+    """Render a page of templates/ with the data that all pages need."""
     context = {
         "root": relative_root(request),
         "version": __version__,

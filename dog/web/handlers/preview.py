@@ -33,7 +33,7 @@ HEADERS = {
 
 
 class EndlessResponse(web.StreamResponse):
-    """A response without a length, and not chunked: all clients get the same bytes."""
+    """A response without a length, not chunked: the same bytes for all."""
 
     _length_check = False  # as in aiohttp's own WebSocketResponse
 
@@ -43,7 +43,7 @@ class EndlessResponse(web.StreamResponse):
 
 
 async def show_preview(request: web.Request) -> web.StreamResponse:
-    """Send frames until the client or the server disconnects (GET /preview.mjpg).
+    """Send frames until either side disconnects (GET /preview.mjpg).
 
     With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
     after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.

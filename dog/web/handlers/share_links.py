@@ -105,7 +105,7 @@ async def revoke_link(request: web.Request) -> web.Response:
 
 
 async def show_links_page(request: web.Request) -> web.Response:
-    """Show the page that creates and revokes share links (GET /snapshots/{id}/links)."""
+    """Show the page of a photo's share links (GET /snapshots/{id}/links)."""
     service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     links = await _list_share_links(service, snapshot)
@@ -131,7 +131,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
 
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
-    """Revoke a share link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
+    """Revoke a link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
     service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
     share = await service.store.find_share(request.match_info["link"])
@@ -271,7 +271,7 @@ SHARED_IMAGES = web.AppKey("shared_images", SharedImages)
 
 
 def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
-    """Replace the photo's id in EXIF by the share link's, and remove the camera."""
+    """Replace the photo's id in EXIF by the link's, and remove the camera."""
     if snapshot.id.encode() in data:
         exposure = snapshot.origin.exposure
         stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class EventStreamViewer(Viewer):
-    """A viewer that only listens. TCP_USER_TIMEOUT detects that its client is gone."""
+    """A viewer that only receives. TCP_USER_TIMEOUT detects a lost client."""
 
     encoding = EVENT_STREAM
 
@@ -56,7 +56,7 @@ class EventStreamViewer(Viewer):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_TIMEOUT * 1000))
 
     def data_received(self, _data: bytes) -> None:
-        """Disconnect a client that sends another request in spite of `Connection: close`."""
+        """Disconnect a client that sends again despite `Connection: close`."""
         self.close(0)
 
     def connection_lost(self, error: Exception | None) -> None:

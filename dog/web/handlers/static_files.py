@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from aiohttp import web
 
-from dog.errors import BadImage, StartError
+from dog.errors import BadImage, StartError, short_reason
 from dog.images import inspect_kept
 from dog.web.bundles import bundle_scripts, bundle_styles
 from dog.web.http.content import Content, respond
@@ -70,7 +70,7 @@ ASSETS = web.AppKey("assets", Assets)
 
 
 def read_assets(folder: Path, default_picture: Content | None = None) -> Assets:
-    """Read static/ and make the bundles. Raise StartError if that is impossible."""
+    """Read static/ and make the bundles. Raise StartError on failure."""
     read = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.suffix in CONTENT_TYPES}
     files = {name: Content.from_bytes(data, CONTENT_TYPES[PurePath(name).suffix]) for name, data in read.items()}
     texts = {name: data.decode() for name, data in read.items() if name.endswith((".css", ".js"))}
@@ -103,13 +103,11 @@ def _add_hash(name: str, content: Content) -> str:
 
 
 def read_default_picture(path: Path) -> Content:
-    """Read the image that is shown before the first photo, or raise ValueError."""
+    """Read the image shown before the first photo, or raise ValueError."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read: {(error.strerror or str(error)).lower()}. Name another file."
-        ) from None
+        raise ValueError(f"{path} cannot be read: {short_reason(error)}. Name another file.") from None
     if path.suffix == ".svg" and b"<svg" in data[:4096]:
         return Content.from_bytes(data, CONTENT_TYPES[".svg"])
     try:
@@ -129,7 +127,7 @@ async def show_asset(request: web.Request) -> web.StreamResponse:
 
 
 async def show_default_picture(request: web.Request) -> web.StreamResponse:
-    """Send the image that the setting `default_picture` names (GET /default-picture)."""
+    """Send the image of the setting `default_picture` (GET /default-picture)."""
     image = request.app[ASSETS].default_picture
     if image is None:
         raise web.HTTPNotFound

@@ -223,7 +223,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
 
 
 def _accept_handshake(request: web.Request) -> bytes:
-    """Build the response to a handshake (RFC 6455, section 4.2), or raise Problem."""
+    """Build the response to a handshake (RFC 6455, 4.2), or raise Problem."""
     headers = request.headers
     key = headers.get("Sec-WebSocket-Key", "").strip()
     is_valid = (

@@ -1,1 +1,1 @@
-"""HTTP that several handlers share: bodies, conditional responses, captures."""
+"""HTTP that handlers share: bodies, conditional responses, captures."""

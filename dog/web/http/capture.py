@@ -1,4 +1,4 @@
-"""Captures over HTTP. A new capture counts against the client's rate limit."""
+"""Captures over HTTP. A new one counts against the client's rate limit."""
 
 import functools
 from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["capture_and_wait", "check_capture_allowed", "rate_limit_permit", "re
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:
-    """Return what CameraTask calls before a new capture. It raises RequestError `rate_limited`."""
+    """Return a check for a new capture, which may raise `rate_limited`."""
     captures = request.app[APP_STATE].rate_limits.captures
     return functools.partial(captures.take, client_key(request[IDENTITY], request.remote), key)
 
@@ -29,7 +29,7 @@ def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[
 async def capture_and_wait(
     request: web.Request, camera: CameraTask, max_age: float | None = None, key: str | None = None
 ) -> tuple[Reply, Snapshot]:
-    """Request a capture and wait for its snapshot. Raises RequestError and CaptureError."""
+    """Return a new capture's snapshot. Raises RequestError and CaptureError."""
     request.app[CONNECTIONS].count_as_viewer(request)
     reply, snapshot = await camera.capture_and_wait(max_age, key, rate_limit_permit(request, key))
     recheck_access(request)

@@ -1,4 +1,4 @@
-"""Responses with an ETag: conditions, one range, HEAD (RFC 9110, sections 13 and 14).
+"""Responses with an ETag: conditions, a range, HEAD (RFC 9110, 13 and 14).
 
 Popular content is in memory: the newest images, thumbnails, the files of the page. Other images are read in chunks by a
 thread while they are sent, so that a client that does not read costs one chunk, not an image.
@@ -70,7 +70,7 @@ def hash_content(data: bytes) -> str:
 
 
 class BytesResponse(web.StreamResponse):
-    """A 200 or 206 with a part of `data`. A client that does not read costs one chunk.
+    """A 200 or 206 with a part of `data`. A slow client costs one chunk.
 
     A GET on a keep-alive connection is written without aiohttp, which would double the cost of the request.
     """
@@ -148,7 +148,7 @@ class BytesResponse(web.StreamResponse):
 
 
 def _write_chunks(request: web.Request, data: memoryview) -> int:
-    """Write chunks until the send buffer is not empty. Return the number of bytes written."""
+    """Write chunks until the send buffer is not empty. Return the bytes sent."""
     written = 0
     for chunk in chunks(data):
         transport = request.transport
@@ -167,7 +167,7 @@ def chunks(data: memoryview) -> Iterator[memoryview]:
 
 
 def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
-    """Write to the socket directly. Return the number of bytes taken: 0 if others wait, or with TLS."""
+    """Write to the socket if possible (no TLS, no queue). Return bytes taken."""
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0
     try:
@@ -177,7 +177,7 @@ def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> i
 
 
 def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
-    """Return the response to a GET or HEAD: 200, 206, or 304 if the client has the content.
+    """Return the response to a GET or HEAD: 200, 206, or 304 if unchanged.
 
     A malformed range is ignored, as RFC 9110 requires, and so is one with an If-Range that does not match.
     Raises Problem `precondition_failed` and `bad_range`, and RequestError `rate_limited`.
@@ -207,7 +207,7 @@ def respond(request: web.Request, content: Content, headers: dict[str, str]) -> 
 
 
 def _charge_download(request: web.Request, size: int) -> None:
-    """Count the bytes against the client's download limit. Raises RequestError `rate_limited`."""
+    """Count bytes against the download limit. May raise `rate_limited`."""
     client = client_key(request[IDENTITY], request.remote)
     if client is not None and request.method == "GET":
         download = request.app[APP_STATE].rate_limits.download
@@ -222,7 +222,7 @@ def _http_date(now: int) -> str:
 
 
 def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
-    """Return True if a list of ETags contains this one, or is `*`. Weak tags match only if `weak`."""
+    """Return True if the ETags include this one or `*`; W/ only if `weak`."""
     text = ",".join(conditions)
     if text.strip() == "*":
         return True
@@ -230,7 +230,7 @@ def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
 
 
 def _read_range(request: web.Request, size: int) -> range | None:
-    """Return the requested range: None for all bytes, an empty one if it is outside of them."""
+    """Return the requested range: None for all bytes, empty if outside them."""
     asked = RANGE.fullmatch(request.headers.get("Range", "").strip())
     if asked is None or asked[0] == "bytes=-":
         return None

@@ -1,1 +1,1 @@
-"""Middleware: the steps of a request before its handler, and of its response after it."""
+"""Middleware: the steps of a request before its handler, and after it."""

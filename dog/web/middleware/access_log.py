@@ -1,4 +1,4 @@
-"""The access log of `--log-level debug`: one line for each response, without secrets."""
+"""The access log of `--log-level debug`: a line per response, no secrets."""
 
 import re
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ SECRET_PATTERN = re.compile(r"[\w.-]{40,}")
 
 
 class AccessLog(AbstractAccessLogger):
-    """Log the client address, request, status, bytes, seconds and user agent of each response."""
+    """Log each response: address, request, status, bytes, seconds, user agent."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info(
@@ -32,7 +32,7 @@ class AccessLog(AbstractAccessLogger):
 
 
 def _redact_target(target: str) -> str:
-    """Return the decoded path and the names of the query parameters, with secrets removed."""
+    """Return the decoded path and query names, with secrets removed."""
     path, mark, query = target.partition("?")
     names = "&".join(part.partition("=")[0] for part in query.split("&"))
     return SECRET_PATTERN.sub(HIDDEN, unquote(f"{path}{mark}{names}"))

@@ -1,4 +1,4 @@
-"""Identify the client of a request by its token, ticket or session cookie, without waiting.
+"""Identify a client by token, ticket or session cookie, without waiting.
 
 A token in `Authorization` takes precedence over a ticket in the URL, and that over the session cookie.
 """
@@ -31,10 +31,7 @@ def anonymous_identity(settings: Settings) -> Identity:
 
 
 def identify(request: web.Request) -> Identity:
-    """Return the identity of a request. An invalid cookie is ignored.
-
-    Raises RequestError `unauthorized` for an invalid token or ticket.
-    """
+    """Return a request's identity. Raises `unauthorized`, but not for cookies."""
     service = request.app[APP_STATE]
     auth = service.auth
     if auth is None:
@@ -63,21 +60,21 @@ def _identify_session(request: web.Request, auth: AuthService) -> Identity | Non
 
 
 def session_cookie_name(request: web.Request) -> str:
-    """Return the session cookie's name: over HTTPS with a prefix that binds it to this host (RFC 6265bis)."""
+    """Return the cookie's name. HTTPS has a host-binding prefix (RFC 6265bis)."""
     if not is_secure(request):
         return SESSION_COOKIE
     return f"__Host-{SESSION_COOKIE}" if cookie_path(request) == "/" else f"__Secure-{SESSION_COOKIE}"
 
 
 def cookie_path(request: web.Request) -> str:
-    """Return the path of our cookies: that of `base_url` if the request uses it, or else `/`."""
+    """Return the path of our cookies: that of `base_url` if in use, or `/`."""
     if not is_public(request):
         return "/"
     return urlsplit(request.app[APP_STATE].settings.base_url or "").path.rstrip("/") + "/"
 
 
 def describe_identity(identity: Identity | None) -> dict[str, object]:
-    """Return what every page's template needs of the identity. None: an unknown client."""
+    """Return the identity's data for templates. None: an unknown client."""
     return {
         "may": [role for role in ROLES if identity and allows(identity.role, role)],
         "user": identity.name if identity else None,

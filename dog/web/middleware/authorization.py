@@ -1,4 +1,4 @@
-"""Wrap every handler: check the role and, for unsafe methods, the origin (CSRF)."""
+"""Wrap handlers: check role and, for unsafe methods, the origin (CSRF)."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def require_role(needed: Role | None, handler: Handler) -> Handler:
-    """Wrap a handler to require a role (None: no role). It gets `request[IDENTITY]`."""
+    """Wrap a handler to require a role (or None). It gets `request[IDENTITY]`."""
 
     @functools.wraps(handler)
     async def check_and_handle(request: web.Request) -> web.StreamResponse:
@@ -40,7 +40,7 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
 
 
 def access_denied(identity: Identity, needed: Role | None, request: str | None = None) -> RequestError:
-    """Return the error for a client without the needed role. `request` is a capture request's key."""
+    """Return the error for a missing role. `request`: a capture request's key."""
     if identity.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
     if identity.kind == "local":
@@ -52,7 +52,7 @@ def access_denied(identity: Identity, needed: Role | None, request: str | None =
 
 
 def recheck_access(request: web.Request) -> None:
-    """Raise RequestError `unauthorized` if the session or token was revoked while it waited."""
+    """Raise RequestError `unauthorized` if the session or token has ended."""
     auth = request.app[APP_STATE].auth
     if auth is not None and not allows(auth.current_role(request[IDENTITY]), "view"):
         raise RequestError("unauthorized", "Your session or token has expired. Log in again, or send another token.")

@@ -1,4 +1,4 @@
-"""Turn every error into a response: JSON (RFC 9457), or a page for browsers."""
+"""Turn errors into responses: JSON (RFC 9457), or a page for browsers."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def relative_root(request: web.BaseRequest) -> str:
-    """Return the relative URL of the site's root, which works below any prefix of a proxy."""
+    """Return the relative URL of the root, for any prefix of a proxy."""
     return "../" * (request.path.count("/") - 1) or "./"
 
 
@@ -48,14 +48,14 @@ async def error_middleware(
             raise
         return _http_exception_response(request, error)
     except ConnectionError:
-        return web.Response(status=400)  # the client has gone
+        return web.Response(status=400)  # the client has disconnected
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _error_response(request, "internal_error", "Internal error. See the server's log.")
 
 
 def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.Response:
-    """Return the response to aiohttp's own errors: no such route, wrong method, body too large."""
+    """Return the response to aiohttp's errors: no route, wrong method, size."""
     match error.status:
         case 404:
             return _error_response(request, "not_found", "There is nothing at this URL. Check it for mistakes.")
@@ -81,7 +81,7 @@ def _error_response(
     headers: dict[str, str] | None = None,
     heading: str | None = None,
 ) -> web.Response:
-    """Return the problem as a page if the client accepts HTML, or else as JSON."""
+    """Return the problem as a page if the client accepts HTML, else as JSON."""
     status = status or STATUS[code]
     extra = error_headers(code, retry_after)
     title = HTTPStatus(status).phrase

@@ -1,4 +1,4 @@
-"""Forwarded and X-Forwarded-*: client address, host and scheme, as a trusted proxy reports them.
+"""Forwarded and X-Forwarded-*: the client as a trusted proxy reports it.
 
 They are read only on connections from an address in the setting `trusted_proxies`. They replace the request's
 own remote, host and scheme, so that other code reads only those. From other clients they are ignored.
@@ -52,7 +52,7 @@ class ForwardedInfo(NamedTuple):
 async def forwarded_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Apply a trusted proxy's headers to the request, and hold a place of the client they name.
+    """Apply a trusted proxy's headers, and hold a place of their client.
 
     Raises Problem `bad_request` for malformed headers, and RequestError `overloaded` for too many requests.
     """
@@ -65,7 +65,7 @@ async def forwarded_middleware(
 
 
 def _override_request(request: web.Request, info: ForwardedInfo) -> None:
-    """Set the values in the request itself: `clone` would not change its response and log line."""
+    """Set the values in place: a clone would not change response and log."""
     values: dict[str, Any] = {"remote": info.address, "scheme": info.scheme, "host": info.host}
     for derived in ("secure", "url"):
         request._cache.pop(derived, None)
@@ -73,7 +73,7 @@ def _override_request(request: web.Request, info: ForwardedInfo) -> None:
 
 
 def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
-    """Parse the headers, with `trusts` to recognize trusted proxies. Raises Problem `bad_request`.
+    """Parse the headers; `trusts` recognizes proxies. Raises `bad_request`.
 
     If both kinds of headers are there, they must agree: one of them may be the client's.
     """
@@ -88,7 +88,7 @@ def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
 
 
 def _parse_forwarded(lines: Sequence[str], trusts: Trusts) -> ForwardedInfo | None:
-    """Parse Forwarded: return the element of the outermost trusted proxy (RFC 7239), or None."""
+    """Return Forwarded's element of the outermost trusted proxy (RFC 7239)."""
     elements = [element for line in lines for element in _split_forwarded(line) if element]
     if not elements:
         return None
@@ -133,12 +133,12 @@ def _split(lines: Iterable[str]) -> list[str]:
 
 
 def _pick(values: list[str], depth: int) -> str | None:
-    """Return the value of the proxy at this depth from the right, or the first if there are fewer."""
+    """Return the value at this depth from the right, or else the first."""
     return values[-min(depth, len(values))] if values else None
 
 
 def _find_client(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
-    """Return the rightmost address that is not a trusted proxy, and its depth from the right.
+    """Return the rightmost untrusted address, and its depth from the right.
 
     Addresses further left can't be trusted.
     """
@@ -151,7 +151,7 @@ def _find_client(nodes: list[str], trusts: Trusts) -> tuple[int, str]:
 
 
 def _parse_node(text: str) -> str:
-    """Return an address without its port and zone, or the name that a proxy uses to hide it."""
+    """Return an address without port and zone, or an obfuscated name."""
     found = NODE.fullmatch(text)
     if found and found["hidden"]:
         return found["hidden"].lower()

@@ -1,6 +1,6 @@
-"""The host check: refuse requests for host names that are not ours, against DNS rebinding.
+"""The host check: refuse foreign host names, against DNS rebinding.
 
-Any site can let its own name resolve to this machine, and its page could then read photos and press as if it were ours.
+Any site's name can be resolved to this machine, and its page could then read photos and press as if it were ours.
 An IP address is safe, because no other site's page has it.
 """
 
@@ -30,7 +30,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hosts:
-    """The allowed names: localhost, this machine's, and those of `base_url`, `host` and `hosts`."""
+    """The allowed names: localhost, this machine's, and those of settings."""
 
     def __init__(self, settings: Settings, machine: str) -> None:
         own = machine.rstrip(".").lower()
@@ -42,7 +42,7 @@ class Hosts:
         self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
     def _allows(self, host: str) -> bool:
-        """Return True if this host, with or without a port, is ours. Raises Problem `bad_request`."""
+        """Return True if this host is ours, with any port. Raises `bad_request`."""
         if _is_address(host):  # from an absolute URL, which aiohttp has parsed: IPv6 without brackets
             return True
         found = HOST.fullmatch(host)
@@ -55,7 +55,7 @@ class Hosts:
 
 
 def make_host_check(settings: Settings) -> Middleware:
-    """Return the middleware that refuses other names. It runs after `forwarded_middleware`.
+    """Return the middleware to refuse other names, after the forwarded one.
 
     This machine's name is its own host name. Nothing is looked up in DNS.
     """

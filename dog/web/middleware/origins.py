@@ -1,4 +1,4 @@
-"""Origin checks (CSRF) and CORS: the pages that may send requests and read responses."""
+"""Origin checks (CSRF) and CORS: the pages that may send and read."""
 
 from collections.abc import Awaitable, Callable
 
@@ -30,13 +30,13 @@ def is_public(request: web.Request) -> bool:
 
 
 def is_secure(request: web.Request) -> bool:
-    """Return True if the browser uses HTTPS: to us, a proxy that reports it, or the `base_url`."""
+    """Return True if the browser uses HTTPS, also by a proxy or `base_url`."""
     public = request.app[APP_STATE].settings.base_url or ""
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
 def check_origin(request: web.Request) -> None:
-    """Raise RequestError `forbidden` if another site's page sent the request (CSRF).
+    """Raise RequestError `forbidden` if another site's page sent it (CSRF).
 
     A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
     Referer. It must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
@@ -75,7 +75,7 @@ def _origin_of(url: str) -> str:
 
 
 def cors_headers(request: web.Request) -> dict[str, str]:
-    """Return the CORS headers that let a page of a listed origin read the response, without cookies.
+    """Return the CORS headers for a listed origin's page, without cookies.
 
     `Vary: Origin` is always sent: an image is cached without a limit, and pages of several origins may read it.
     """
@@ -89,7 +89,7 @@ def cors_headers(request: web.Request) -> dict[str, str]:
 
 
 def _strip_port(origin: str) -> str:
-    """Remove the default port of an origin's scheme: browsers omit it, but some proxies send it."""
+    """Remove the default port, which browsers omit but some proxies send."""
     for scheme, port in (("http://", ":80"), ("https://", ":443")):
         if origin.startswith(scheme):
             return origin.removesuffix(port)

@@ -29,10 +29,9 @@ HSTS_MAX_AGE_SECONDS = 180 * 24 * 3600
 
 
 def make_security_headers(settings: Settings, inline_style: str, inline_script: str) -> dict[str, str]:
-    """Return the headers: no content from other sites, no framing, no guessing of types.
+    """Return the headers: no foreign content, no framing, no type sniffing.
 
-    The one inline style and script are allowed by their hashes. Pages of other sites may show images only if the
-    setting `origins` lists some.
+    The one inline style and script are allowed by hash. Only listed `origins` let pages of other sites show images.
     """
     public = urlsplit(settings.base_url or "")
     public_source = f" {public.scheme}://{public.netloc}" if public.netloc else ""
@@ -62,12 +61,12 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
 
 
 def _hash_source(text: str) -> str:
-    """Return the source that allows this inline script or style (CSP Level 3, section 2.3.1)."""
+    """Return the source that allows an inline script or style (CSP 3, 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def sends_hsts(settings: Settings) -> bool:
-    """Return True if responses have HSTS: if `base_url` is https and a name, not an address.
+    """Return True if responses have HSTS: `base_url` is https and a name.
 
     HSTS must not be sent over plain HTTP (RFC 6797, section 7.2). Without a `base_url` it is not sent, because the
     certificate may be self-signed, and HTTPS may be given up again.
@@ -78,7 +77,7 @@ def sends_hsts(settings: Settings) -> bool:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the security and CORS headers to a response, which keeps its own Referrer-Policy."""
+    """Add security and CORS headers. A response keeps its Referrer-Policy."""
     referrer_policy = response.headers.get("Referrer-Policy")
     response.headers.update(request.app[SECURITY_HEADERS])
     if referrer_policy is not None:
