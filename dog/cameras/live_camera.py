@@ -1,4 +1,4 @@
-"""LiveCamera: a Camera made of a Source, which stays open between captures.
+"""LiveCamera: a Camera made of a Source that stays open.
 
     source -> SourceReader, a thread -> not needed: dropped
                               |-------> a capture waits: the first good frame exposed after the request

@@ -1,4 +1,4 @@
-"""The folder of snapshots and its index, which always agree. Every method blocks.
+"""The folder of snapshots and its index together. Methods block.
 
     <folder>/YYYY/MM/DD/<name>.jpg              an image, exactly as the camera sent it
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail

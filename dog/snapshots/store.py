@@ -34,15 +34,7 @@ from dog.snapshots.image_files import (
     read_thumbnail,
 )
 from dog.snapshots.index import Index
-from dog.snapshots.names import (
-    SUFFIXES,
-    UNKNOWN,
-    Origin,
-    Snapshot,
-    SnapshotName,
-    image_path,
-    thumbnail_path,
-)
+from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, image_path, thumbnail_path
 from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.retention import Limits
 

@@ -116,7 +116,7 @@ FIRST_WORDS = re.compile(r"(Who|Whose|Whoever|What|Whatever|Where|Whether|Of|By|
 
 
 def find_docstring_faults(source: str) -> list[str]:
-    """Return the first line of each docstring of a module that breaks a rule, with the rule."""
+    """Return the rules that a module's docstrings break."""
     faults = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

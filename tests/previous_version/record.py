@@ -623,7 +623,7 @@ print(json.dumps(sorted(operation.id for operation in OPERATIONS)))
 
 
 def record_names(version: Version, folder: Path) -> None:
-    """Write client.json and operation_ids.json: public names of the client library, and of the OpenAPI document."""
+    """Write client.json and operation_ids.json."""
     environment = clean_environment(version.env)
     for file, code in ("client.json", NAMES), ("operation_ids.json", OPERATION_IDS):
         command = [sys.executable, "-c", code]

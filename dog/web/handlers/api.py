@@ -8,14 +8,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
-from dog.protocol import (
-    CameraStatus,
-    MaxAge,
-    Outcome,
-    SnapshotBody,
-    explain_mismatch,
-    timestamp,
-)
+from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mismatch, timestamp
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json

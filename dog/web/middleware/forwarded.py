@@ -181,7 +181,7 @@ def _bad_headers(problem: str) -> Problem:
 
 
 def check_direct(request: web.Request, settings: Settings) -> None:
-    """Raise RequestError `forbidden` for a request through a proxy, except with the setting `open`."""
+    """Raise RequestError `forbidden` for proxied requests without `open`."""
     if not settings.open and any(name in request.headers for name in PROXY_HEADERS):
         raise RequestError(
             "forbidden",
