@@ -67,7 +67,7 @@ class ExposureSettling:
         self._last: float | None = None
         self._same = 0
 
-    def has_settled(self, brightness: float) -> bool:
+    def add_frame(self, brightness: float) -> bool:
         """Add a frame. Return True if SETTLED_FRAMES in a row were equally bright."""
         last, self._last = self._last, brightness
         if last is not None and abs(brightness - last) <= MAX_SETTLED_CHANGE * max(brightness, last):

@@ -226,7 +226,7 @@ class SourceReader(threading.Thread):
             stats = self._inspector.inspect(frame.preview())
         except BadImage:
             return False
-        return self._settling.has_settled(stats.brightness)
+        return self._settling.add_frame(stats.brightness)
 
     def _serve_request(self, frame: Frame) -> None:
         request = self._request
@@ -250,7 +250,7 @@ class SourceReader(threading.Thread):
         if frame.exposure_start < request.requested_at:
             if now >= request.deadline:
                 raise CameraTimeout(
-                    "The camera's frames are all older than the press. Make its stream smaller, or `latency`."
+                    "The camera's frames are all older than the press. Choose a smaller stream, or lower `latency`."
                 )
             request.preceding = self._inspect_preceding(frame)
             return None

@@ -194,7 +194,9 @@ def _explain(error: Exception) -> CaptureError:
         cause = before
     words = str(cause).lower()
     if "busy" in words or "acquire() returned unexpected code: -16" in words:
-        return CameraBusy("The camera is in use by another program. End that, then press again.", detail=str(cause))
+        return CameraBusy(
+            "The camera is in use by another program. Close that program, then press again.", detail=str(cause)
+        )
     if (isinstance(cause, OSError) and cause.errno == errno.ENOMEM) or "alloc" in words:
         return CameraOffline(
             "There is too little memory for this camera. Set a smaller `resolution`.", detail=str(cause)

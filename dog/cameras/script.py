@@ -199,7 +199,7 @@ def _read_image(image_path: Path, last_line: str) -> bytes:
 
     The message contains the program's last line: some end with status 0 when they fail (fswebcam does).
     """
-    left = "The camera program ended well but left"
+    left = "The camera program succeeded but left"
     try:
         # Follow no link, also not one in place of the private folder, and don't wait for a FIFO's writer.
         folder = os.open(image_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

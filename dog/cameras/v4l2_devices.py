@@ -288,7 +288,7 @@ def explain_device_error(error: OSError, path: str, doing: str) -> CaptureError:
 
 def _busy_error(path: str) -> CameraBusy:
     users = ", ".join(_find_users(path)) or "another program"
-    return CameraBusy(f"The camera is in use by {users}. End that, then press again.", detail=path)
+    return CameraBusy(f"The camera is in use by {users}. Close that program, then press again.", detail=path)
 
 
 def _find_users(path: str) -> Iterator[str]:

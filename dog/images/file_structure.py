@@ -183,7 +183,7 @@ def walk_jpeg(data: bytes) -> Jpeg:
             jpeg.segments.append(Segment(marker, begin, position))
             continue
         if marker == _SOI:
-            raise damage_error("JPEG", f"another one begins inside it, at byte {begin}")
+            raise damage_error("JPEG", f"another JPEG begins inside it, at byte {begin}")
         segment = position
         position += int.from_bytes(data[segment : segment + 2])
         if position > len(data) or segment + 2 > len(data):

@@ -93,13 +93,19 @@ def lock_album(root: Path) -> Iterator[Path]:
     except sqlite3.Error as error:
         raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
     except OSError as error:
-        raise StorageError(f"{str(error.filename or root)!r}: {_strerror(error)}. Solve that first.") from error
+        raise StorageError(
+            f"{str(error.filename or root)!r}: {_strerror(error)}. Correct that, then run the command again."
+        ) from error
     finally:
         lock.release()
 
 
 def _remedy(error: sqlite3.Error) -> str:
-    return "Solve that first" if is_environment_error(error) else "Rebuild it with `dog album rebuild`"
+    return (
+        "Correct that, then run the command again"
+        if is_environment_error(error)
+        else "Rebuild it with `dog album rebuild`"
+    )
 
 
 def _strerror(error: BaseException | None) -> str:

@@ -170,7 +170,8 @@ async def _start_service(
     stack.push_async_callback(store.close)
     total = shutil.disk_usage(settings.snapshots).total
     if settings.keep_free is not None and settings.keep_free * MIB >= total:
-        raise settings.error("keep_free", f"{settings.keep_free} MiB is not less than the disk has, {total // MIB} MiB")
+        problem = f"The disk has only {total // MIB} MiB, less than {settings.keep_free}. Write a lower number."
+        raise settings.error("keep_free", problem)
     metrics.snapshots.set_function(lambda: store.totals[0])
     metrics.snapshots_bytes.set_function(lambda: store.totals[1])
     metrics.clock_trusted.set_function(lambda: clock.check() is None)

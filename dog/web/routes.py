@@ -271,7 +271,7 @@ OPERATIONS = (
         summary="Create a share link (form)",
         body=share_links.LinkRequest,
         body_type=FORM_TYPE,
-        responses=redirect("Back to the page of the links."),
+        responses=redirect("To the photo's page of share links."),
         errors=(*SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(
@@ -282,7 +282,7 @@ OPERATIONS = (
         role="manage",
         tag="pages",
         summary="Revoke a share link (form)",
-        responses=redirect("Back to the page of the links."),
+        responses=redirect("To the photo's page of share links."),
         errors=("unknown_link", *SNAPSHOT_ERRORS, "storage_error", "storage_full"),
     ),
     Operation(

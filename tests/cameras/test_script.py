@@ -266,27 +266,27 @@ async def test_any_file_content_is_returned_for_the_store_to_check(make: Make, j
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("true", "The camera program ended well but left no image."),
+        ("true", "The camera program succeeded but left no image."),
         (
             "printf '\\033[1m--- Opening\\n\\033[0m\\033[31mstat: No such device\\n\\033[0m' >&2",
-            "The camera program ended well but left no image: stat: No such device.",
+            "The camera program succeeded but left no image: stat: No such device.",
         ),
-        ('rm -r "${1%/*}"', "The camera program ended well but left no image."),
-        (': >"$1"', "The camera program ended well but left an empty file."),
+        ('rm -r "${1%/*}"', "The camera program succeeded but left no image."),
+        (': >"$1"', "The camera program succeeded but left an empty file."),
         (
             'ln -s /etc/passwd "$1"',
-            "The camera program ended well but left a symbolic link instead of an image. Correct the program.",
+            "The camera program succeeded but left a symbolic link instead of an image. Correct the program.",
         ),
-        ('mkdir "$1"', "The camera program ended well but left a folder instead of an image. Correct the program."),
-        ('mkfifo "$1"', "The camera program ended well but left a FIFO instead of an image. Correct the program."),
+        ('mkdir "$1"', "The camera program succeeded but left a folder instead of an image. Correct the program."),
+        ('mkfifo "$1"', "The camera program succeeded but left a FIFO instead of an image. Correct the program."),
         (
             f'{sys.executable} -c "import os, socket, sys; os.chdir(os.path.dirname(sys.argv[1]));'
             ' socket.socket(socket.AF_UNIX).bind(os.path.basename(sys.argv[1]))" "$1"',
-            "The camera program ended well but left a socket instead of an image. Correct the program.",
+            "The camera program succeeded but left a socket instead of an image. Correct the program.",
         ),
         (
             TRUNCATE.format(MAX_IMAGE_BYTES + 1024 * 1024),
-            "The camera program ended well but left a file of 65 MiB. An image may have 64 MiB.",
+            "The camera program succeeded but left a file of 65 MiB. An image may have 64 MiB.",
         ),
     ],
     ids=["nothing", "nothing-but-words", "no-folder", "empty", "link", "folder", "fifo", "socket", "huge"],

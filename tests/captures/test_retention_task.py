@@ -138,7 +138,9 @@ async def test_the_deletion_page_confirms_and_redirects_to_the_next_photo(run: R
 def test_a_keep_free_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     ended = run_dog("serve", "--port", "0", "--keep-free", "1000000000", "--log-file", "", cwd=tmp_path)
     assert ended.returncode == 2
-    assert re.fullmatch(r"dog: --keep-free.* is not less than the disk has, \d+ MiB\n", ended.stderr)
+    assert re.fullmatch(
+        r"dog: --keep-free.* The disk has only \d+ MiB, less than \d+\. Write a lower number\.\n", ended.stderr
+    )
 
 
 @pytest.mark.parametrize("path", ["/snapshots/{}/delete", "/snapshots/{}/pin", "/api/snapshots/{}"])

@@ -748,7 +748,10 @@ def test_rebuild_refuses_while_another_process_has_the_index_open(album: Blockin
         other.execute("BEGIN EXCLUSIVE")
         for command in ("verify", "rebuild"):
             ended = album.run(command)
-            line = "dog: The index of 'snapshots' can't be used: database is locked. Solve that first.\n"
+            line = (
+                "dog: The index of 'snapshots' can't be used: database is locked. "
+                "Correct that, then run the command again.\n"
+            )
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 1)
     assert not (path.parent / "damaged").exists()
     assert "5 photos, 5 of them with data from the old index" in album.run("rebuild").stdout

@@ -234,7 +234,7 @@ def test_cameras_are_listed_with_stable_names_and_without_metadata_nodes(facts: 
 
 
 def test_a_busy_camera_names_the_program_that_uses_it(facts: list[dict[str, Any]]) -> None:
-    words = "The camera is in use by v4l2-ctl. End that, then press again."
+    words = "The camera is in use by v4l2-ctl. Close that program, then press again."
     (busy,) = choose(facts, "busy")
     assert busy["result"] == f"camera_busy: {words}"
     assert busy["listed"] == {"/dev/video0": words, VIVID: ""}

@@ -209,7 +209,7 @@ def _find_capture(service: AppState, number: int) -> CaptureBody:
         if future is not None:
             running = camera.running is not None and camera.running.capture == number
             return _capture_body(service, name, number, future, "capturing" if running else "pending")
-    raise Problem("unknown_capture", "This capture is unknown or too old. Look for its photo in the album.")
+    raise Problem("unknown_capture", "This capture is unknown or too old. Its photo may be in the gallery.")
 
 
 def _capture_body(
