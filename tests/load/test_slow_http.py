@@ -213,4 +213,5 @@ def test_slowhttptest_takes_only_its_own_places_and_does_not_disturb_viewers(
         # the tool sends a Referer. The test above has slow bodies that wait.
         if mode in ("slow heads", "slow reading"):
             assert most >= SLOW_CLIENTS, "the attack was too small"
-            assert refused >= 500
+            # Clients that read too slowly are disconnected, and later ones get their places.
+            assert refused >= 500 if mode == "slow heads" else refused > 0
