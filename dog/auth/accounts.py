@@ -13,7 +13,7 @@ from pathlib import Path
 from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts
 from dog.auth.database import AccountsFile, NoAccounts, accounts_path
 from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
-from dog.auth.passwords import Hasher
+from dog.auth.password_verifier import Hasher
 from dog.auth.roles import Role
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.clock import to_milliseconds

@@ -22,7 +22,7 @@ from dog.auth.accounts import Accounts
 from dog.auth.accounts_data import AccountsData
 from dog.auth.login_throttle import LoginThrottle
 from dog.auth.name_and_password_rules import AccountsError, fold_name
-from dog.auth.passwords import ARGON2_PARAMETERS, Hasher, PasswordVerifier
+from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher, PasswordVerifier
 from dog.auth.roles import Role, allows
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.client_addresses import client_network

@@ -19,8 +19,8 @@ from urllib.parse import urljoin
 
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
-from dog.cameras.freshness import UnstampedFrames
 from dog.cameras.http_authentication import authorization_header
+from dog.cameras.network_timestamps import UnstampedFrames
 from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
 from dog.errors import CameraOffline
 from dog.images import MAX_IMAGE_BYTES

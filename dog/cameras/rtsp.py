@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
-from dog.cameras.freshness import UNKNOWN_START, StampedFrames
+from dog.cameras.network_timestamps import UNKNOWN_START, StampedFrames
 from dog.cameras.pixel_formats import JPEG_QUALITY, MAX_PREVIEW_WIDTH, PREVIEW_QUALITY
 from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
 from dog.errors import BadImage, CameraOffline

@@ -4,9 +4,6 @@ import contextlib
 import json
 import os
 import secrets
-import socket
-import struct
-import sys
 from pathlib import Path
 
 import click
@@ -15,11 +12,10 @@ from dog.cli.exit_status import OutputError
 from dog.errors import StartError, install_command, short_reason
 from dog.files import link_new
 from dog.logs import escape
+from dog.machine_addresses import machine_names
 
 __all__ = ["cert"]
 
-SIOCGIFADDR = 0x8915
-"""The ioctl that returns an interface's IPv4 address (netdevice(7))."""
 INSTRUCTIONS = """\
 {certificate} is the certificate. It is valid until {ends_on} for {names}.
 {key} is its private key. Keep it on this machine, and let nobody else read it.
@@ -87,7 +83,7 @@ def cert(extra_names: tuple[str, ...], certificate: Path, key: Path, overwrite: 
         except ValueError:
             problem = "is not a name or an address. Write one such as dog.lan or 192.0.2.7, without a scheme or a port."
             raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
-    for text in _machine_names():
+    for text in machine_names():
         with contextlib.suppress(ValueError):  # a host name may be invalid in a certificate
             names.append(parse_name(text))
     names = list(dict.fromkeys(names))
@@ -147,26 +143,3 @@ def _write_files(files: dict[Path, tuple[bytes, int]], overwrite: bool) -> None:
     finally:
         for temp_path in written.values():
             temp_path.unlink(missing_ok=True)
-
-
-def _machine_names() -> list[str]:
-    """Return this machine's names and addresses, the most usual first."""
-    host = socket.gethostname()
-    short = host.split(".")[0]
-    return [host, short, f"{short}.local", "localhost", "127.0.0.1", "::1", *_machine_addresses()]
-
-
-def _machine_addresses() -> list[str]:
-    """Return this machine's addresses in its networks."""
-    from dog.web.server import network_addresses
-
-    found = network_addresses(socket.AF_INET) + network_addresses(socket.AF_INET6)
-    if sys.platform == "linux":
-        import fcntl
-
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            for _, interface in socket.if_nameindex():
-                with contextlib.suppress(OSError):  # no IPv4 address
-                    reply = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("40s", interface.encode()))
-                    found.append(socket.inet_ntoa(reply[20:24]))
-    return found

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import datetime as dt
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from dog.settings.setting import flag_of
 
 __all__ = [
     "SECONDS",
+    "Days",
     "SettingOption",
     "SettingsCommand",
     "certificate_option",
@@ -24,6 +26,8 @@ __all__ = [
     "read_token",
     "token_option",
 ]
+
+_MAX_DAYS = 36_500
 
 
 class SettingOption(click.Option):
@@ -178,3 +182,18 @@ def read_token(file: Path | None) -> str | None:
     if file is not None and not token:
         raise click.UsageError(f"{source} is empty. Write the token into it that `dog token add` prints.")
     return token or None
+
+
+class Days(click.ParamType[dt.timedelta]):
+    """A lifetime in days: above 0, at most _MAX_DAYS."""
+
+    name = "days"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.timedelta:
+        try:
+            days = float(str(value))
+        except ValueError:
+            days = math.nan
+        if not 0 < days <= _MAX_DAYS:  # also false for nan
+            self.fail(f"{value!r} is not a number of days. Write a number above 0, at most {_MAX_DAYS}.", param, ctx)
+        return dt.timedelta(days=days)

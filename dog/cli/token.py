@@ -1,14 +1,13 @@
 """Manage the tokens for scripts: `dog token`."""
 
 import datetime as dt
-import math
 import time
 
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
 from dog.cli.formatting import format_time, print_json, print_table
-from dog.cli.options import folder_options
+from dog.cli.options import Days, folder_options
 from dog.cli.stdout import StdoutFailed
 from dog.clock import utc_now
 from dog.protocol import Role, timestamp
@@ -18,22 +17,6 @@ __all__ = ["token"]
 _UNKNOWN = EXIT_STATUSES.format("the name does not exist")
 _EXISTS = EXIT_STATUSES.format("the name exists already or is not allowed")
 _LIST = EXIT_STATUSES.format("standard output can't be written")
-_MAX_DAYS = 36_500
-
-
-class _Days(click.ParamType[dt.timedelta]):
-    """A lifetime in days: above 0, at most _MAX_DAYS."""
-
-    name = "days"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.timedelta:
-        try:
-            days = float(str(value))
-        except ValueError:
-            days = math.nan
-        if not 0 < days <= _MAX_DAYS:  # also false for nan
-            self.fail(f"{value!r} is not a number of days. Write a number above 0, at most {_MAX_DAYS}.", param, ctx)
-        return dt.timedelta(days=days)
 
 
 @click.group(no_args_is_help=False)
@@ -45,7 +28,7 @@ def token() -> None:
 @click.argument("name")
 @role_option
 @click.option(
-    "--days", type=_Days(), metavar="DAYS", help="Lifetime of the token. Without this option, it never expires."
+    "--days", type=Days(), metavar="DAYS", help="Lifetime of the token. Without this option, it never expires."
 )
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
     """Create a token and print it. It is shown only this once.

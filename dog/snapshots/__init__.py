@@ -5,7 +5,7 @@ Each module imports only modules above it:
 names               the Snapshot, its id, and its path, which holds all that finds the image again
 lock                a file lock: one server uses the folder
 image_files         read images back; a cache of the newest
-clock_confirmation  files by which a command confirms the clock of a running server
+doubt_files         files by which a command confirms the clock of a running server
 durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates
 index               the SQLite index, which can be rebuilt, with the durable facts
 day_folders         list the days and files of the folder
@@ -22,10 +22,10 @@ export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share
-from dog.snapshots.image_files import SnapshotGone
+from dog.snapshots.image_files import SnapshotGone, make_stamp
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
-from dog.snapshots.store import SnapshotStore, make_stamp
+from dog.snapshots.store import SnapshotStore
 
 __all__ = [
     "ID_PATTERN",

@@ -6,7 +6,7 @@
     <folder>/.dog/index.old.sqlite3             the old index, during a rebuild
     <folder>/.dog/lock                          locked while a server uses the folder
     <folder>/.dog/epoch                         the last server's epoch, so that the next one is higher
-    <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
+    <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (doubt_files.py)
     <folder>/.dog/incoming/                     unfinished files; emptied at the start
     <folder>/.dog/damaged/                      incomplete images and old indexes
 
@@ -31,6 +31,7 @@ from dog import files
 from dog.clock import Clock, Doubt, utc_now
 from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
+from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.index import Index, is_disk_full, is_environment_error
 from dog.snapshots.lock import Lock
 from dog.snapshots.misdated_snapshots import Timekeeping
@@ -238,11 +239,11 @@ class BlockingStore:
     def _track_day_mtime(self, index: Index, day: str) -> Iterator[None]:
         """Record the folder's new mtime, so that the next start skips the day."""
         folder = self.root / day
-        is_unchanged = index.day_mtime(day) == _mtime_ns(folder)
+        is_unchanged = index.day_mtime(day) == folder_mtime_ns(folder)
         if is_unchanged:
             index.set_day_mtime(day, None)
         yield
-        mtime_ns = _mtime_ns(folder)
+        mtime_ns = folder_mtime_ns(folder)
         if mtime_ns is None:
             index.delete_day(day)
         elif is_unchanged:
@@ -278,7 +279,7 @@ class BlockingStore:
             files.make_folders(self.root, folder)
             self._day = day
         if is_new:
-            index.set_day_mtime(day, _mtime_ns(folder))
+            index.set_day_mtime(day, folder_mtime_ns(folder))
 
     def check_writable(self) -> None:
         """Write, sync and remove a small file."""
@@ -367,14 +368,6 @@ class BlockingStore:
         with self._use_index() as index:
             self._held_lock().check()
             return statement(index)
-
-
-def _mtime_ns(folder: Path) -> int | None:
-    """Return the folder's mtime in ns, or None if it does not exist."""
-    try:
-        return folder.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
 
 
 def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:

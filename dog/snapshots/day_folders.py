@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dog.snapshots.names import is_image_path, is_thumbnail_path
 
-__all__ = ["Listing", "list_day", "list_days"]
+__all__ = ["Listing", "folder_mtime_ns", "list_day", "list_days"]
 
 
 @dataclass(slots=True)
@@ -66,3 +66,11 @@ def _classify(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
             return
     if not entry.name.startswith("."):
         listing.foreign += 1
+
+
+def folder_mtime_ns(folder: Path) -> int | None:
+    """Return the folder's mtime in ns, or None if it does not exist."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

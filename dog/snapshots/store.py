@@ -16,11 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from dog import __version__
 from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
 from dog.errors import StorageError
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
-from dog.images.exif import Stamp, write_exif
+from dog.images.exif import write_exif
 from dog.protocol import Removal
 from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.durable_facts import Share
@@ -29,6 +28,7 @@ from dog.snapshots.image_files import (
     ByteCache,
     StoredImage,
     check_image,
+    make_stamp,
     read_image,
     read_part,
     read_thumbnail,
@@ -371,13 +371,6 @@ class SnapshotStore:
         if self._closed is not None:
             raise StorageError("The album is closed, because the server is stopping. Try again in a moment.")
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
-
-
-def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
-    """Return the EXIF of a snapshot, with its time in the machine's time zone."""
-    return Stamp(
-        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
-    )
 
 
 def _thumbnail_key(snapshot: Snapshot) -> str:

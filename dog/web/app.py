@@ -34,12 +34,12 @@ from dog.snapshots import Limits, SnapshotStore
 from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
 from dog.web.app_state import APP_STATE, AppState
+from dog.web.close_on_role_change import LiveSessions
 from dog.web.connections.limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
-from dog.web.live_sessions import LiveSessions
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware

@@ -15,7 +15,7 @@ from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Snapshot, SnapshotStore, is_snapshot_id
 from dog.urls import UrlBuilder
-from dog.web.live_sessions import LiveSessions
+from dog.web.close_on_role_change import LiveSessions
 from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
 

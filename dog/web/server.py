@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from dog.auth import AuthService
 from dog.errors import SettingError, StartError
 from dog.logs import Log, print_line
+from dog.machine_addresses import network_addresses
 from dog.settings import Settings, check_exposure, find_warnings
 from dog.tls import Tls, make_tls
 from dog.web.app import create_app, drain, kill
@@ -32,7 +33,7 @@ from dog.web.connections.limits import CONNECTIONS
 from dog.web.middleware.access_log import AccessLog
 from dog.web.middleware.security_headers import SECURITY_HEADERS
 
-__all__ = ["network_addresses", "run"]
+__all__ = ["run"]
 
 SHUTDOWN_TIMEOUT = 4.5
 """Seconds from the first signal until the process exits in any case. Below five."""
@@ -43,8 +44,6 @@ WANTED_DESCRIPTORS = 65536
 LOG_INTERVAL = 10.0
 """Seconds between two log lines about the same kind of error."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Addresses for documentation (RFC 5737, RFC 3849). The route to them is the route to the network.
-DOCUMENTATION_ADDRESSES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 log = logging.getLogger(__name__)
 
@@ -218,16 +217,6 @@ def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
     scheme = "http" if settings.tls_certificate is None else "https"
     urls = [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}" for host in hosts]
     return [*urls, settings.base_url] if settings.base_url else urls
-
-
-def network_addresses(family: socket.AddressFamily) -> list[str]:
-    """Return this machine's network address, if any. Sends nothing."""
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((DOCUMENTATION_ADDRESSES[family], 9))
-            return [probe.getsockname()[0]]
-    except OSError:
-        return []
 
 
 class Shutdown:

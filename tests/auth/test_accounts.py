@@ -21,7 +21,7 @@ from argon2.profiles import CHEAPEST
 
 from dog.auth import ROLES, Accounts, AccountsError, NoAccounts, accounts_path, allows
 from dog.auth.accounts import MAX_SESSIONS_PER_USER
-from dog.auth.passwords import ARGON2_PARAMETERS, Hasher
+from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher
 from dog.auth.secrets import secret_digest
 from dog.errors import StartError
 from dog.snapshots import SnapshotStore

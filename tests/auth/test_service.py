@@ -13,7 +13,7 @@ from argon2 import extract_parameters
 from argon2.profiles import CHEAPEST
 
 from dog.auth import Accounts, AuthService, Identity, Role, accounts_path
-from dog.auth.passwords import ARGON2_PARAMETERS, MAX_CHECKS, MAX_CHECKS_PER_KEY, Hasher
+from dog.auth.password_verifier import ARGON2_PARAMETERS, MAX_CHECKS, MAX_CHECKS_PER_KEY, Hasher
 from dog.auth.service import MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY, POLL_INTERVAL_SECONDS
 from dog.errors import RequestError, StartError
 from tests.support.server_process import ROOT, clean_environment

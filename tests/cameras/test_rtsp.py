@@ -20,7 +20,7 @@ from PIL import Image
 
 from dog.cameras import rtsp as stream
 from dog.cameras.camera_url import CameraUrl
-from dog.cameras.freshness import UNKNOWN_START
+from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.rtsp import PacketDecoder, RtspSource, encode
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dog.auth import Accounts, accounts_path
-from dog.auth.passwords import Hasher
+from dog.auth.password_verifier import Hasher
 from tests.conftest import Serve
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
 

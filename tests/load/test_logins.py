@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dog.auth.passwords import MAX_CHECKS
+from dog.auth.password_verifier import MAX_CHECKS
 from tests.attacks.test_requests import PASSWORD, add_user
 from tests.load.conftest import Progress
 from tests.load.health import LOOPBACK, HealthyViewer, measure_memory, undisturbed_viewer

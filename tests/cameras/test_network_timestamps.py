@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.cameras.freshness import MAX_CLOCK_DRIFT, UNKNOWN_START, StampedFrames, UnstampedFrames
+from dog.cameras.network_timestamps import MAX_CLOCK_DRIFT, UNKNOWN_START, StampedFrames, UnstampedFrames
 
 BASE = 0.02
 """The shortest network delay, in seconds."""
