@@ -1,20 +1,37 @@
 """Pixel formats, by V4L2's names: encode raw frames and previews as JPEGs."""
 
 import io
+import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from dog.errors import BadImage
 from dog.images import add_missing_end, scale_down
 
-__all__ = ["FORMATS", "MAX_PREVIEW_WIDTH", "RawLayout", "encode", "encode_preview", "shrink_to_preview"]
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+__all__ = [
+    "FORMATS",
+    "MAX_PREVIEW_WIDTH",
+    "RawLayout",
+    "encode",
+    "encode_preview",
+    "encode_video_frame",
+    "shrink_to_preview",
+]
 
 JPEG_QUALITY = 90
 """Quality of encoded JPEGs, in Pillow's scale. Most cameras use the same."""
 PREVIEW_QUALITY = 75
 MAX_PREVIEW_WIDTH = 960
 """Pixels. A wider frame is halved, or more: the preview sends ten frames a second, also to phones."""
+
+UNSPECIFIED_COLORSPACE = 2
+"""ffmpeg's number for an unspecified colour space (AVCOL_SPC_UNSPECIFIED)."""
+MIN_BT709_HEIGHT = 720
 
 FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
 """Supported raw formats, as V4L2 names them (four characters, linux/videodev2.h)."""
@@ -138,3 +155,21 @@ def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
         *(y, green_blue, green_red, -y * low - 128 * (green_blue + green_red)),
         *(y, to_blue, 0, -y * low - 128 * to_blue),
     )
+
+
+def encode_video_frame(frame: "VideoFrame", *, max_width: int = sys.maxsize, quality: int = JPEG_QUALITY) -> bytes:
+    """Encode a frame as a JPEG, scaled down to `max_width` at most.
+
+    An unspecified colour space is BT.709 from 720 lines on, otherwise BT.601.
+    """
+    from av.video.reformatter import Colorspace
+
+    colours = None
+    if frame.colorspace == UNSPECIFIED_COLORSPACE:
+        colours = Colorspace.ITU709 if frame.height >= MIN_BT709_HEIGHT else Colorspace.ITU601
+    file = io.BytesIO()
+    scale = -(-frame.width // max_width)
+    size = {"width": frame.width // scale, "height": frame.height // scale}
+    image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()

@@ -6,16 +6,14 @@ the first keyframe). PyAV is slow to import: that happens when a stream is opene
 """
 
 import contextlib
-import io
 import ssl
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
 from dog.cameras.network_timestamps import UNKNOWN_START, StampedFrames
-from dog.cameras.pixel_formats import JPEG_QUALITY, MAX_PREVIEW_WIDTH, PREVIEW_QUALITY
+from dog.cameras.pixel_formats import MAX_PREVIEW_WIDTH, PREVIEW_QUALITY, encode_video_frame
 from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
 from dog.errors import BadImage, CameraOffline
 
@@ -44,9 +42,6 @@ FFMPEG_OPTIONS = {
     "tls_verify": "1",
 }
 
-UNSPECIFIED_COLORSPACE = 2
-"""ffmpeg's number for an unspecified colour space (AVCOL_SPC_UNSPECIFIED)."""
-MIN_BT709_HEIGHT = 720
 
 NO_KEYFRAME_YET = (
     "The camera has not sent a keyframe yet. Set its keyframe interval (I-frame interval, GOP) to 2 s or less."
@@ -207,11 +202,11 @@ class CodedFrame:
 
     def image(self) -> bytes:
         if self._image is None:
-            self._image = encode(self._decoder.decode_last())
+            self._image = encode_video_frame(self._decoder.decode_last())
         return self._image
 
     def preview(self) -> bytes:
-        return encode(self._decoder.decode_last(), max_width=MAX_PREVIEW_WIDTH, quality=PREVIEW_QUALITY)
+        return encode_video_frame(self._decoder.decode_last(), max_width=MAX_PREVIEW_WIDTH, quality=PREVIEW_QUALITY)
 
 
 class PacketDecoder:
@@ -314,21 +309,3 @@ def join_slices(first: "Packet[VideoStream]", second: "Packet[VideoStream]") -> 
     whole.pts, whole.dts, whole.time_base = first.pts, first.dts, first.time_base
     whole.is_keyframe = first.is_keyframe
     return whole
-
-
-def encode(frame: "VideoFrame", *, max_width: int = sys.maxsize, quality: int = JPEG_QUALITY) -> bytes:
-    """Encode a frame as a JPEG, scaled down to `max_width` at most.
-
-    An unspecified colour space is BT.709 from 720 lines on, otherwise BT.601.
-    """
-    from av.video.reformatter import Colorspace
-
-    colours = None
-    if frame.colorspace == UNSPECIFIED_COLORSPACE:
-        colours = Colorspace.ITU709 if frame.height >= MIN_BT709_HEIGHT else Colorspace.ITU601
-    file = io.BytesIO()
-    scale = -(-frame.width // max_width)
-    size = {"width": frame.width // scale, "height": frame.height // scale}
-    image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
-    image.save(file, "JPEG", quality=quality)
-    return file.getvalue()

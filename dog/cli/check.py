@@ -3,17 +3,89 @@
 import asyncio
 import os
 import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dog.cli.options import SettingOption, SettingsCommand
-from dog.errors import StartError, short_reason
+from dog.errors import CameraTimeout, CaptureError, SettingError, StartError, short_reason
 from dog.logs import escape, print_line
 from dog.redaction import redact_text
-from dog.settings import CAMERA_SETTINGS, CONFIG, load
+from dog.settings import CAMERA_SETTINGS, CONFIG, Settings, load
+
+if TYPE_CHECKING:
+    from dog.images import ImageInfo
 
 __all__ = ["check"]
+
+DRIVER_GRACE_SECONDS = 3.0
+"""Seconds beyond its own time limit until a driver is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraCheck:
+    """The result of a camera's test: one line, and the image if there is one."""
+
+    name: str
+    line: str
+    image: bytes | None = None
+    suffix: str = ""
+
+
+async def check_cameras(settings: Settings) -> AsyncIterator[CameraCheck]:
+    """Take a test image with each configured camera, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="dog-check-") as folder:
+        for name, own in settings.by_camera().items():
+            yield await _check(name, own, Path(folder))
+
+
+async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
+    from dog.cameras.factory import make_camera
+
+    try:
+        camera = make_camera(settings, folder)
+    except SettingError as error:
+        return CameraCheck(name, str(error))
+    try:
+        await camera.open(lambda _error: None)  # drivers have their own time limit for this
+        pressed = time.monotonic()
+        async with asyncio.timeout(settings.capture_timeout + DRIVER_GRACE_SECONDS):
+            captured = await camera.capture()
+        took = time.monotonic() - pressed
+        data, image = await asyncio.to_thread(_inspect, captured.data)
+    except CaptureError as error:
+        return CameraCheck(name, f"{error.message} ({error.detail})" if error.detail else error.message)
+    except TimeoutError:
+        return CameraCheck(
+            name,
+            CameraTimeout(
+                f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
+            ).message,
+        )
+    except OSError as error:
+        return CameraCheck(name, f"The operating system refused the capture: {error.strerror or error}. Press again.")
+    finally:
+        await camera.close()
+    kind = image.content_type.removeprefix("image/").upper()
+    size = f"{image.width} x {image.height} pixels, {len(data) / 1000:.0f} kB"
+    line = f"a {kind} of {size}, {took:.2f} s after the press"
+    if captured.quality is not None and captured.quality.verdict == "black":
+        line += "; it is black. Check the light and the lens, or set black_level"
+    elif captured.quality is not None and captured.quality.retaken:
+        line += f"; {captured.quality.retaken} frames before it were rejected: {', '.join(captured.quality.found)}"
+    return CameraCheck(name, line, data, {"image/jpeg": "jpg"}.get(image.content_type, kind.lower()))
+
+
+def _inspect(data: bytes) -> "tuple[bytes, ImageInfo]":
+    from dog.images import add_missing_end, inspect
+
+    data = add_missing_end(data)
+    return data, inspect(data)
 
 
 @click.command(
@@ -31,8 +103,6 @@ __all__ = ["check"]
 )
 def check(save: Path | None, **flags: str | None) -> None:
     """Take a test photo with each camera and report problems."""
-    from dog.cameras.discovery import check_cameras
-
     settings = load(flags, os.environ, Path())
     for warning in settings.warnings:
         print_line(f"dog: {escape(warning)}")

@@ -21,7 +21,8 @@ from PIL import Image
 from dog.cameras import rtsp as stream
 from dog.cameras.camera_url import CameraUrl
 from dog.cameras.network_timestamps import UNKNOWN_START
-from dog.cameras.rtsp import PacketDecoder, RtspSource, encode
+from dog.cameras.pixel_formats import encode_video_frame
+from dog.cameras.rtsp import PacketDecoder, RtspSource
 from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
@@ -168,12 +169,19 @@ def test_jpegs_are_passed_on_unchanged_and_complete(watch: Watch) -> None:
 @pytest.mark.parametrize(("codec", "size"), [("h264", "320x240"), ("h264", "1280x720"), ("h265", "320x240")])
 def test_the_colours_are_the_cameras(codec: str, size: str, watch: Watch) -> None:
     with make_rtsp_camera(codec, "--card", "--size", size) as camera:
-        picture = read_fresh(watch(camera), time.monotonic()).image()
-    image = Image.open(io.BytesIO(picture))
+        source = watch(camera)
+        while True:  # on a busy machine the encoder's first frames may be coarse
+            errors = compare_bars(Image.open(io.BytesIO(read_fresh(source, time.monotonic()).image())))
+            if max(errors) <= 4:
+                return
+
+
+def compare_bars(image: Image.Image) -> Iterator[int]:
+    """Yield the largest difference of each colour bar from the right colour."""
     for number, colour in enumerate(BARS):
         found = image.getpixel((image.width * (2 * number + 1) // 14, image.height // 3))
         assert isinstance(found, tuple)
-        assert max(abs(one - other) for one, other in zip(found, colour, strict=True)) <= 4, (colour, found)
+        yield max(abs(one - other) for one, other in zip(found, colour, strict=True))
 
 
 # ---- decoding
@@ -222,7 +230,7 @@ def make_decoding(extradata: bytes | None) -> PacketDecoder:
 
 def measure(decoding: PacketDecoder) -> tuple[int, tuple[int, int, int]]:
     """Return the number of the image, and its background colour."""
-    image = Image.open(io.BytesIO(encode(decoding.decode_last())))
+    image = Image.open(io.BytesIO(encode_video_frame(decoding.decode_last())))
     grey, ground = image.getpixel((50, 50)), image.getpixel((200, 200))
     assert isinstance(grey, tuple)
     assert isinstance(ground, tuple)

@@ -22,7 +22,8 @@ from dog.captures.availability import MAX_RETRY_INTERVAL, MIN_RETRY_INTERVAL
 from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS
 from dog.captures.results import MAX_REMEMBERED
 from dog.protocol import CameraStatus, Quality
-from dog.push.hub import MAX_BACKLOG_BYTES, PING_INTERVAL, REPLAY_EVENTS, SILENCE_TIMEOUT
+from dog.push.hub import PING_INTERVAL, REPLAY_EVENTS, SILENCE_TIMEOUT
+from dog.push.viewer import MAX_BACKLOG_BYTES
 from dog.settings import COMMON_SETTINGS, Settings, settings_table
 from dog.web.app import create_app
 from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE

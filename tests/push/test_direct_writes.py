@@ -13,8 +13,9 @@ import pytest
 
 from dog.metrics import Metrics
 from dog.protocol import Pong
-from dog.push import hub as hub_module
-from dog.push.hub import Hub, Viewer
+from dog.push import viewer as viewer_module
+from dog.push.hub import Hub
+from dog.push.viewer import Viewer
 from tests.support.running import until
 from tests.support.viewers import Connect, Connection, make_event, make_hub
 
@@ -65,7 +66,7 @@ async def test_tls_viewers_are_written_to_through_their_transport(
 async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
+    monkeypatch.setattr(viewer_module, "MAX_BACKLOG_BYTES", 10_000_000)
     hub = make_hub()
     slow, reading = await connect(hub, receive_buffer=1024), await connect(hub)
     for connection in (slow, reading):
@@ -97,7 +98,7 @@ async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
 async def test_a_viewer_that_reads_in_small_pieces_gets_every_frame_whole_and_in_order(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 10_000_000)
+    monkeypatch.setattr(viewer_module, "MAX_BACKLOG_BYTES", 10_000_000)
     chance = random.Random(7)
     hub = make_hub()
     slow = await connect(hub, receive_buffer=1024)
@@ -238,7 +239,7 @@ async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connec
 
 
 async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     hub = make_hub()
@@ -258,7 +259,7 @@ async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monke
 
 
 async def test_the_hub_waits_until_the_last_viewer_has_left(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
     connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]

@@ -10,7 +10,9 @@ import pytest
 
 from dog.protocol import Pong
 from dog.push import hub as hub_module
-from dog.push.hub import MAX_BACKLOG_BYTES, REPLAY_EVENTS
+from dog.push import viewer as viewer_module
+from dog.push.hub import REPLAY_EVENTS
+from dog.push.viewer import MAX_BACKLOG_BYTES
 from dog.push.websocket_frames import build_frame
 from tests.support.viewers import Connect, make_event, make_hub
 
@@ -122,7 +124,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_all_eve
 async def test_a_slow_viewer_is_not_dropped_because_of_its_replay(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 2048)
+    monkeypatch.setattr(viewer_module, "MAX_BACKLOG_BYTES", 2048)
     hub = make_hub()
     for capture in range(1, REPLAY_EVENTS + 1):
         hub.publish(make_event(capture))
@@ -138,7 +140,7 @@ async def test_a_slow_viewer_is_not_dropped_because_of_its_replay(
 async def test_events_during_a_pending_replay_do_not_exceed_the_backlog(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "MAX_BACKLOG_BYTES", 20_000)
+    monkeypatch.setattr(viewer_module, "MAX_BACKLOG_BYTES", 20_000)
     hub = make_hub()
     for capture in range(1, 201):
         hub.publish(make_event(capture))
@@ -224,7 +226,7 @@ async def test_a_viewer_that_joins_a_closed_hub_is_closed(connect: Connect) -> N
 async def test_a_viewer_that_ignores_its_close_frame_is_aborted(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
     connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()

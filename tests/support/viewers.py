@@ -13,7 +13,8 @@ import trustme
 
 from dog.metrics import Metrics
 from dog.protocol import Capturing, timestamp
-from dog.push.hub import Hub, Viewer
+from dog.push.hub import Hub
+from dog.push.viewer import Viewer
 
 __all__ = ["Connect", "Connection", "make_event", "make_hub"]
 

@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import dog.client
-from dog.push.hub import MAX_BACKLOG_BYTES
+from dog.push.viewer import MAX_BACKLOG_BYTES
 from dog.settings import Settings
 from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, parse_name

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from dog.push import hub as hub_module
+from dog.push import viewer as viewer_module
 from dog.push.encodings import ENCODINGS, EVENT_STREAM, WEBSOCKET, Encoding
-from dog.push.hub import Viewer
+from dog.push.viewer import Viewer
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
 from tests.support.running import Running, until
@@ -299,7 +300,7 @@ async def test_stalled_viewer_is_dropped_and_others_receive_all_events(
         hub.publish(make_event(seq))
         await healthy.reader.readuntil(f"id: 1000-{seq}\n".encode())
         assert (await viewer.read())["seq"] == seq
-        assert stalled.transport.get_write_buffer_size() <= hub_module.MAX_BACKLOG_BYTES + 1024
+        assert stalled.transport.get_write_buffer_size() <= viewer_module.MAX_BACKLOG_BYTES + 1024
         assert seq < 10_000, "it is never dropped"
     assert stalled.transport.is_closing()
 

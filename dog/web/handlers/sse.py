@@ -14,7 +14,8 @@ import socket
 from aiohttp import web
 
 from dog.push.encodings import EVENT_STREAM
-from dog.push.hub import SILENCE_TIMEOUT, Viewer
+from dog.push.hub import SILENCE_TIMEOUT
+from dog.push.viewer import Viewer
 from dog.web.app_state import APP_STATE
 from dog.web.connections.limits import CONNECTIONS
 from dog.web.connections.takeover import TakenOverResponse, take_over

@@ -17,7 +17,7 @@ from aiohttp import HttpVersion11, web
 from dog.auth import allows
 from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
-from dog.push.hub import Viewer
+from dog.push.viewer import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
 from dog.web.app_state import APP_STATE
 from dog.web.close_on_role_change import UNAUTHORIZED

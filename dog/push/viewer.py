@@ -1,0 +1,148 @@
+"""A viewer: a connected client and the write side of its socket."""
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, ClassVar
+
+from dog.protocol import Message, Role, encode
+from dog.push.encodings import WEBSOCKET, Encoding
+from dog.push.websocket_frames import PONG, build_frame
+
+if TYPE_CHECKING:
+    from dog.push.hub import Hub
+
+__all__ = ["Viewer"]
+
+MAX_BACKLOG_BYTES = 64 * 1024
+"""Bytes that may wait for a viewer; with more, it is dropped (docs/protocol.md)."""
+SEND_BUFFER_BYTES = 64 * 1024
+"""Size of a viewer's socket buffer. By default Linux buffers megabytes there before the backlog grows."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a viewer has to read its close frame and disconnect."""
+
+
+class Viewer(asyncio.Protocol):
+    """A connected client and the write side of its socket.
+
+    No method waits. A subclass that reads from the connection overrides `data_received`.
+    """
+
+    encoding: ClassVar[Encoding] = WEBSOCKET
+
+    __slots__ = (
+        "_close_timer",
+        "_hub",
+        "_max_backlog",
+        "_transport",
+        "address",
+        "behind_since",
+        "closing",
+        "descriptor",
+        "last_received_at",
+        "ping_group",
+        "role",
+        "slot",
+    )
+
+    def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
+        self.address = address
+        self.role = role
+        self.last_received_at = hub.now()
+        self.behind_since: float | None = None
+        self.closing = False
+        self.descriptor = -1
+        self.ping_group: set[Viewer] | None = None
+        self.slot = -1
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._hub = hub
+        self._max_backlog = MAX_BACKLOG_BYTES
+        self._transport = transport
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                size = SEND_BUFFER_BYTES // 2  # the kernel doubles it
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+            if transport.get_extra_info("sslcontext") is None:
+                self.descriptor = connection.fileno()
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(0)  # report the first byte that waits, and when the buffer is empty again
+
+    @property
+    def can_write_directly(self) -> bool:
+        """Return True if the socket can be written to: the send buffer is empty."""
+        return self.behind_since is None and not self.closing and self.descriptor >= 0
+
+    # ---- called by the hub and the handlers
+
+    def send(self, message: Message) -> None:
+        """Send a message to this viewer alone."""
+        self.write(self.encoding.build(message, encode(message)))
+
+    def pong(self, payload: bytes) -> None:
+        self.write(build_frame(PONG, payload))
+
+    def write(self, frame: bytes) -> None:
+        """Write a frame, or the rest of one. Drop the viewer if it is too slow."""
+        if self.closing or self._transport.is_closing():
+            return
+        self._transport.write(frame)
+        if self._transport.get_write_buffer_size() > self._max_backlog:
+            self._hub.drop(self, "slow")
+
+    def write_hello(self, frames: bytes) -> None:
+        """Write a `hello` and its replay, which do not count as backlog."""
+        self._max_backlog = max(self._max_backlog, MAX_BACKLOG_BYTES + len(frames))
+        self.write(frames)
+        if self.behind_since is None:
+            self._max_backlog = MAX_BACKLOG_BYTES
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame and shut down writing. Abort after CLOSE_TIMEOUT.
+
+        Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
+        close frame would be lost.
+        """
+        if self.closing:
+            return
+        self.write(self.encoding.build_close(code, reason))
+        if self._transport.is_closing():
+            return
+        self._close_later()
+        if self._transport.can_write_eof():
+            try:
+                self._transport.write_eof()
+            except OSError:  # it has just disconnected
+                self.abort()
+
+    def abort(self) -> None:
+        """Abort the connection, and discard all that waits for it."""
+        self.closing = True
+        self._hub.update_write_path(self)
+        self._transport.abort()
+
+    def _close_later(self) -> None:
+        """Refuse new writes, and abort the connection after CLOSE_TIMEOUT."""
+        self.closing = True
+        self._hub.update_write_path(self)
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    # ---- called by the transport
+
+    def pause_writing(self) -> None:
+        self.behind_since = self._hub.now()
+        self._hub.update_write_path(self)
+
+    def resume_writing(self) -> None:
+        self._max_backlog = MAX_BACKLOG_BYTES
+        self._hub.catch_up(self)
+
+    def eof_received(self) -> None:
+        if not self.closing:
+            self._close_later()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.closing = True
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._hub.leave(self)
