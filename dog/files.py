@@ -83,7 +83,7 @@ def make_private_folder(folder: Path) -> None:
 def make_folders(root: Path, below: Path) -> None:
     """Make a folder some levels below the root, and sync each new name.
 
-    Raises NotADirectoryError for a symbolic link on the way, because reading the album follows none.
+    Raises NotADirectoryError for a symbolic link on the way.
     """
     folder = root
     for part in below.relative_to(root).parts:
