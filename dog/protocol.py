@@ -138,7 +138,10 @@ class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class Numbered(Message, frozen=True, kw_only=True):
-    """Fields of all events except Ready. The hub sets `seq` and `cursor`."""
+    """The base of events. Ready is another type with the same fields.
+
+    The hub sets `seq` and `cursor`.
+    """
 
     seq: int = 0
     cursor: str = ""

@@ -192,7 +192,7 @@ def _prepare_database(database: sqlite3.Connection) -> None:
             raise
     version = _fetch_value(database, "PRAGMA application_id"), _fetch_value(database, "PRAGMA user_version")
     if version != (_APPLICATION_ID, _SCHEMA_VERSION):
-        raise DamagedDatabase("it was not made by this version")
+        raise DamagedDatabase("another program or another version made it")
     verdict = _fetch_value(database, "PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise DamagedDatabase(" ".join(str(verdict).split()))

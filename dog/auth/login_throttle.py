@@ -24,9 +24,9 @@ attacker must try as many others, each at the cost of verifying a password."""
 class LoginThrottle:
     """The delays of login attempts.
 
-    The first `free` wrong passwords of an account or an address have none. An account is a folded name; None if no user
-    can have the name. If a user has logged in from a network before, their account has a count of its own for it:
-    attempts from elsewhere, or for other accounts, do not delay them there.
+    The first `free` wrong passwords of an account or an address cause none. An account is a folded name; None if no
+    user can have the name. It has a separate count for each network that its user has logged in from: attempts from
+    elsewhere, or for other accounts, do not delay logins from there.
     """
 
     def __init__(self, free: int, *, max_keys: int = MAX_REMEMBERED_KEYS) -> None:

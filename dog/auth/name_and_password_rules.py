@@ -37,8 +37,8 @@ def check_name(name: str) -> tuple[str, str]:
     if folded is None:
         shown = repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")
         raise AccountsError(
-            f"{shown} is not a valid name. Write a letter or a digit, then letters, digits, '.', '-', '_' or '@':"
-            f" at most {MAX_NAME_LENGTH} characters."
+            f"{shown} is not a valid name. Start with a letter or a digit, and use only letters, digits, '.', '-', '_'"
+            f" and '@', at most {MAX_NAME_LENGTH} characters."
         )
     return unicodedata.normalize("NFKC", name), folded
 

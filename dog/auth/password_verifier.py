@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Hasher:
-    """Argon2id. Every method takes the time and the memory (64 MiB) of a hash."""
+    """Argon2id. To hash or verify a password takes 64 MiB."""
 
     def __init__(self, parameters: Parameters = ARGON2_PARAMETERS) -> None:
         self._argon2 = PasswordHasher.from_parameters(parameters)
@@ -48,7 +48,7 @@ class Hasher:
         return self._argon2.hash(password)
 
     def matches(self, hashed: str, password: bytes) -> bool:
-        """Return True if the password matches, or raise VerificationError."""
+        """Return True if it matches. VerificationError if it can't be checked."""
         try:
             return self._argon2.verify(hashed, password)
         except VerifyMismatchError:

@@ -123,7 +123,7 @@ class Availability:
         try:
             await self._camera.wait_for_device()
         except Exception:
-            log.exception("the driver of camera %s failed to wait for it", self._name)
+            log.exception("camera %s: the driver failed while it waited for the device", self._name)
             await asyncio.Event().wait()
 
     async def _open(self) -> None:
@@ -136,7 +136,7 @@ class Availability:
             message = f"The camera could not be opened within {self._open_timeout:g} s. Turn it off and on."
             self.set_state(CameraOffline(message))
         except Exception:
-            log.exception("the driver of camera %s failed to open it", self._name)
+            log.exception("camera %s: the driver failed while it opened the device", self._name)
             self.set_state(CameraOffline("The camera's driver failed. See the server's log."))
         else:
             self.set_state(None)

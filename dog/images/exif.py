@@ -50,7 +50,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2
 _MAX_SEGMENT_DISTANCE = 2 * 65_536
-"""Bytes between two segments; dog.images.walk() allows half of that."""
+"""Bytes between two segments; walk_jpeg() allows half of that."""
 _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
 """Y, or Y, Cb and Cr. EXIF has no numbers for others."""
 

@@ -1,6 +1,6 @@
 """The folder of snapshots and its index together. Methods block.
 
-    <folder>/YYYY/MM/DD/<name>.jpg              an image, exactly as the camera sent it
+    <folder>/YYYY/MM/DD/<name>.jpg              an image, not re-encoded
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
     <folder>/.dog/index.sqlite3                 the index, which can be rebuilt, and the durable facts
     <folder>/.dog/index.old.sqlite3             the old index, during a rebuild

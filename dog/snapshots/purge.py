@@ -1,4 +1,4 @@
-"""Delete photos by the limits, by a command, and confirm the clock.
+"""`dog album purge`: delete photos beyond the limits, confirm the clock.
 
 A running server deletes by itself. The command then only confirms its clock.
 """

@@ -104,7 +104,7 @@ class SnapshotStore:
 
     @property
     def incoming(self) -> Path:
-        """Return the folder for a camera's program. Each start empties it."""
+        """Return the folder of unfinished images. Each start empties it."""
         return self._album.incoming
 
     async def open(self) -> None:

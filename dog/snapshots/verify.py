@@ -138,7 +138,10 @@ class Verification:
         self._stop = threading.Event()
 
     def run(self) -> Generator[Finding, None, None]:
-        """Yield findings; close to stop. Raises StartError, IndexUnavailable."""
+        """Yield findings. Close the generator to stop.
+
+        Raises StartError and IndexUnavailable.
+        """
         with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)

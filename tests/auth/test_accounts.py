@@ -125,7 +125,7 @@ def test_valid_names_are_accepted(name: str, accounts: Accounts) -> None:
 )
 def test_invalid_names_are_refused(name: str, accounts: Accounts) -> None:
     with pytest.raises(
-        AccountsError, match=r"^'.*' is not a valid name\. Write a letter or a digit, then .*: at most 64 characters\.$"
+        AccountsError, match=r"^'.*' is not a valid name\. Start with a letter or a digit, .*, at most 64 characters\.$"
     ):
         accounts.add_user(name, "view", PASSWORD)
     with pytest.raises(AccountsError, match="is not a valid name"):

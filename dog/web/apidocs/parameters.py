@@ -63,7 +63,7 @@ class CaptureHeaders(Struct, frozen=True):
 
 
 class ConditionalHeaders(Struct, frozen=True):
-    """The headers of conditional and range requests (RFC 9110, 13 and 14)."""
+    """The headers of conditional and range requests (RFC 9110, 13 to 14)."""
 
     if_match: str | None = field(default=None, name="If-Match")
     if_none_match: str | None = field(default=None, name="If-None-Match")
