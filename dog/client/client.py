@@ -63,7 +63,7 @@ class Client:
     ) -> None:
         server_url = parse_server_url(url)
         if token is not None and server_url.user is not None:
-            raise AddressError("the URL has a user and a password, and there is a token. Leave one of them out")
+            raise AddressError("the URL has a user and a password, and there is a token. Leave one of them out.")
         self._server = Server(server_url, timeout, token, certificate)
 
     async def __aenter__(self) -> Self:

@@ -372,7 +372,7 @@ def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, 
     assert "refused access: You must log in, or send a token, to do this" in refused.stderr
     both = run_dog("gallery", f"http://ada:pw@127.0.0.1:{server.port}", "--token-file", str(file), cwd=tmp_path)
     assert both.returncode != 0
-    assert both.stderr.startswith("dog: the URL has a user and a password, and there is a token: leave one")
+    assert both.stderr.startswith("dog: the URL has a user and a password, and there is a token. Leave one")
     endless = run_dog("gallery", server.url, "--token-file", "/dev/zero", cwd=tmp_path)
     assert (endless.returncode, endless.stderr.count("\n")) == (2, 1)
     file.write_text("two words\n")
