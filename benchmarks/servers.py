@@ -44,6 +44,7 @@ HIGH_LIMITS = {
     "--message-burst": "10000",
     "--max-connections": "60000",
     "--max-connections-per-address": "60000",
+    "--max-viewers-per-address": "60000",
 }
 """Higher limits for D.O.G., because all viewers have one client address."""
 
