@@ -132,7 +132,7 @@ async def test_a_driver_that_fails_to_wait_for_the_device_is_not_called_in_a_loo
     await recorder.first_attempt_done.wait()
     monkeypatch.setattr(recorder.camera, "wait_for_device", fail)
     recorder.camera.lost(CameraOffline("Unplugged."))
-    await until(lambda: "failed to wait" in caplog.text)
+    await until(lambda: "failed while it waited" in caplog.text)
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(recorder.pauses) == 1
