@@ -30,7 +30,7 @@ _NAMES_IN_FILE = {"label": "what", "rival_name": "beside", "measured_unit": "mea
 
 
 class Row(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_NAMES_IN_FILE):
-    """One row: measurements of D.O.G. and a rival, and the result.
+    """A row: measurements of D.O.G. and a rival, and the result.
 
     The measurements are in `measured_unit`, such as ms. The result `value` (in `unit`, empty for a ratio) should be at
     most `target` and `stretch`, or at least if `at_least`. For a row that was not measured, `skipped` says why.
@@ -63,7 +63,7 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_NAMES_I
 
 
 class Figure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One figure.
+    """A figure with its rows, as results.json holds it.
 
     `measured_at` is RFC 3339 in UTC, and `quick` means few rounds. `commit` is the last one that changed dog/. `others`
     is the share of the CPU time that other programs used, from 0 to 1.

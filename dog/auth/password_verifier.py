@@ -28,7 +28,7 @@ ARGON2_PARAMETERS = dataclasses.replace(RFC_9106_LOW_MEMORY, parallelism=1)
 MAX_CHECKS = 9
 """Passwords that are verified or queued: one and eight."""
 MAX_CHECKS_PER_KEY = 3
-"""Of them, passwords of one account, and of one network, so that none delays the others for long."""
+"""The most of them for one account or one network, so that none delays the others for long."""
 RETRY_AFTER_SECONDS = 3.0
 """Time to verify MAX_CHECKS passwords, at a third of a second each."""
 

@@ -102,7 +102,6 @@ class Device:
     node: str
     name: str = ""
     driver: str = ""
-    bus: str = ""
     formats: tuple[Format, ...] = ()
     controls: tuple[Control, ...] = ()
     problem: str = ""
@@ -131,7 +130,6 @@ def _describe_device(node: Path) -> Device | None:
             str(node),
             capability.card.decode(errors="replace"),
             capability.driver.decode(errors="replace"),
-            capability.bus_info.decode(errors="replace"),
             tuple(list_formats(descriptor)),
             tuple(list_controls(descriptor)),
             _find_problem(descriptor, str(node)),

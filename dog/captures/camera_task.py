@@ -47,7 +47,7 @@ def stopping_error(request: str | None = None) -> RequestError:
 
 
 class CameraTask:
-    """One camera: its capture requests, its captures and their results.
+    """The owner of a camera: its capture requests, captures and results.
 
     `capture_timeout` is in seconds; the queue has the dead time. `settings` are the camera's, as JSON, and are saved
     with each snapshot. `start()` starts its tasks; `stop()` ends them.

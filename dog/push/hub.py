@@ -77,7 +77,7 @@ class _DirectWriters:
 
 
 Frames = dict[Encoding, bytes]
-"""One message in every encoding."""
+"""A message in every encoding."""
 
 
 def _build(message: Message | Event) -> Frames:

@@ -30,7 +30,7 @@ class ClockInDoubt(DogError):
 
 
 class Purge:
-    """One purge of an album, and its results, such as the deleted photos."""
+    """Purge an album, and count the results, such as the deleted photos."""
 
     def __init__(self, root: Path) -> None:
         self.deleted = 0

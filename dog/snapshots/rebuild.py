@@ -38,7 +38,7 @@ def _check_readable(path: Path) -> None:
 
 
 class Rebuilding:
-    """One rebuild of an index, with its results."""
+    """Rebuild an index, and count the results."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0

@@ -128,7 +128,7 @@ class _VerifiedIndex(Index):
 
 
 class Verification:
-    """One verification. `photos` and `bytes` are the index's totals."""
+    """Compare an album with its index, whose totals are `photos` and `bytes`."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.photos = 0
