@@ -11,9 +11,12 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dog.errors import CaptureError, StorageError, StorageFull
 
@@ -24,12 +27,14 @@ __all__ = [
     "link_new",
     "make_folders",
     "make_private_folder",
+    "open_atomic",
     "os_error_reason",
     "remove_empty_folders",
     "remove_file",
     "remove_tree",
     "replace_durably",
     "sync_folder",
+    "write_atomic",
     "write_synced",
 ]
 
@@ -37,6 +42,8 @@ log = logging.getLogger(__name__)
 
 DISK_FULL_MESSAGE = "The disk is full, and nothing was saved. Make room, then try again."
 
+_MAX_TEMP_NAME = 60
+"""Characters of a file's name in that of its temporary file, which has at most 255 bytes."""
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP)
@@ -135,6 +142,38 @@ def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
     except BaseException:
         remove_file(temp_path)
         raise
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name when it is complete and synced.
+
+    `overwrite` replaces a regular file, or the target of a link to one. Raises FileExistsError for anything else that
+    has the name.
+    """
+    if overwrite:
+        path = path.resolve()
+    if path.exists() and not (overwrite and path.is_file()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temp_path = path.with_name(f".{path.name[:_MAX_TEMP_NAME]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temp_path, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(temp_path, path)
+        else:
+            link_new(temp_path, path)
+        sync_folder(path.parent)
+    finally:
+        remove_file(temp_path)
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a whole file as `open_atomic` does."""
+    with open_atomic(path, overwrite=overwrite) as file:
+        file.write(data)
 
 
 def link_new(temp_path: Path, path: Path) -> None:

@@ -18,8 +18,7 @@ from typing import Literal, TypeVar
 
 from argon2 import Parameters
 
-from dog.auth.accounts import Accounts
-from dog.auth.accounts_data import AccountsData
+from dog.auth.accounts import Accounts, AccountsData
 from dog.auth.login_throttle import LoginThrottle
 from dog.auth.name_and_password_rules import AccountsError, fold_name
 from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher, PasswordVerifier

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
-from dog.cameras.http_authentication import authorization_header
+from dog.cameras.credentials import authorization_header
 from dog.cameras.network_timestamps import UnstampedFrames
 from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
 from dog.errors import CameraOffline

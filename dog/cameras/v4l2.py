@@ -23,7 +23,6 @@ from linuxpy.video import raw
 
 from dog.cameras import pixel_formats as pixels
 from dog.cameras.controls import join_limited
-from dog.cameras.v4l2_controls import set_controls
 from dog.cameras.v4l2_devices import (
     CAPTURE,
     JPEG,
@@ -39,6 +38,7 @@ from dog.cameras.v4l2_devices import (
     open_device,
     read_fourcc,
     read_rate,
+    set_controls,
 )
 from dog.errors import BadImage, CameraOffline
 

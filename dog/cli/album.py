@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.exit_status import OutputError, Status
-from dog.cli.formatting import format_size, print_json
 from dog.cli.options import SettingOption, find_folder, folder_options
-from dog.cli.output_path import check_output
+from dog.cli.output import check_output, format_size, print_json
 from dog.errors import StartError, short_reason
+from dog.files import open_atomic
 from dog.logs import escape
 from dog.settings import SETTINGS, load
 
@@ -273,8 +273,8 @@ def _archive_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.export import Stream, write_archive
+    from dog.snapshots.export import Stream
 
     if output == "-":
         return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
-    return write_archive(Path(output).resolve(), overwrite=force)
+    return open_atomic(Path(output).resolve(), overwrite=force)

@@ -6,8 +6,8 @@ import sys
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import folder_options
+from dog.cli.output import format_time, print_json, print_table
 from dog.clock import utc_now
 from dog.errors import StartError, short_reason
 from dog.protocol import Role, timestamp

@@ -36,8 +36,17 @@ from dog.settings.validation import (
     split_camera,
 )
 
-__all__ = ["ALL_SETTINGS", "CAMERA_SETTINGS", "COMMON_SETTINGS", "CONFIG", "MAIN_CAMERA", "SETTINGS", "Settings"]
-
+__all__ = [
+    "ALL_SETTINGS",
+    "CAMERA_SETTINGS",
+    "COMMON_SETTINGS",
+    "CONFIG",
+    "MAIN_CAMERA",
+    "RETIRED_SETTINGS",
+    "SETTINGS",
+    "Settings",
+    "retired_warning",
+]
 
 MAIN_CAMERA = "main"
 """Name of the camera that has no table [cameras.NAME]."""
@@ -592,3 +601,12 @@ ALL_SETTINGS = (*SETTINGS.values(), CONFIG)
 
 COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.common)
 """The dozen settings that most people change."""
+
+
+RETIRED_SETTINGS = ("black_share", "settle")
+"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_quality.py."""
+
+
+def retired_warning(source: Source) -> str:
+    """Return the warning for a retired setting, as the person wrote it."""
+    return f"{source.written} ({source.place}): this is no longer a setting and is ignored. Remove it."

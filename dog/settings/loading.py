@@ -11,8 +11,15 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError, short_reason
-from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
-from dog.settings.retired import RETIRED_SETTINGS, retired_warning
+from dog.settings.fields import (
+    CAMERA_SETTINGS,
+    CONFIG,
+    MAIN_CAMERA,
+    RETIRED_SETTINGS,
+    SETTINGS,
+    Settings,
+    retired_warning,
+)
 from dog.settings.setting import Setting, Source, flag_of, variable_of
 from dog.settings.validation import CAMERA_KINDS, has_password, redact_camera, shorten, split_camera
 

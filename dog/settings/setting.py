@@ -1,7 +1,7 @@
 """A setting: its help, its names and types, and the source of its value."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "flag_of",
     "format_default",
+    "settings_table",
     "strip_limits",
     "variable_of",
 ]
@@ -102,3 +103,14 @@ def format_default(field: msgspec.structs.FieldInfo) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def settings_table(settings: Iterable[Setting]) -> str:
+    """Return a table of settings in Markdown."""
+    lines = ["| flag | variable | in dog.toml | default | meaning | what to write |", "| --- " * 6 + "|"]
+    for one in settings:
+        key = f"`{one.name}`" if one.in_file else ""
+        default = one.default if one.default == "none" else f"`{one.default}`"
+        texts = f"{one.info.meaning} | {one.info.expected}"
+        lines.append(f"| `{one.flag}` | `{one.variable}` | {key} | {default} | {texts} |")
+    return "\n".join(lines) + "\n"

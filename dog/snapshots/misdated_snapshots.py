@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dog.clock import MAX_JUMP, MIN_WALL_TIME, Clock, Doubt, Reading
-from dog.snapshots.doubt_files import DoubtFiles
+from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.index import Index
 from dog.snapshots.names import Snapshot
 

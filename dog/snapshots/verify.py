@@ -7,7 +7,6 @@ grow with the album.
 import contextlib
 import hashlib
 import os
-import sqlite3
 import stat
 import threading
 from collections import deque
@@ -17,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dog.errors import BadImage, DogError, StartError, StorageError
+from dog.errors import BadImage, StorageError
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
-from dog.snapshots.day_folders import list_days
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
-from dog.snapshots.index import Index, is_environment_error
-from dog.snapshots.lock import Lock
+from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
+from dog.snapshots.lock import IndexUnavailable, lock_album
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
@@ -33,23 +31,17 @@ from dog.snapshots.names import (
     parse_path,
     thumbnail_path,
 )
-from dog.snapshots.rebuilt_index import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.reconcile import make_snapshot
 
-__all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
+__all__ = ["Finding", "Progress", "Verification"]
 
 _READER_THREADS = 4
 """Several files are read at a time, so that hashing does not wait for the disk."""
 _MAX_READ_AHEAD = 4 * _READER_THREADS
 """Photos that are read ahead of the next finding."""
 _CHUNK_BYTES = 1024 * 1024
-_PAGE_SIZE = 500
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
-
-
-class IndexUnavailable(DogError):
-    """The index is missing or can't be read. The text has the advice."""
 
 
 class Progress(Protocol):
@@ -73,51 +65,8 @@ class Finding:
         return self.kind != "taken"
 
 
-@contextlib.contextmanager
-def lock_album(root: Path) -> Iterator[Path]:
-    """Lock an album, yield its private folder. StartError if that fails."""
-    private = root / ".dog"
-    try:
-        if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
-            raise StartError(f"There are no snapshots in {str(root)!r}. Name the right folder with --snapshots.")
-        for folder in private, private / "incoming":
-            if folder.is_symlink():
-                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
-            folder.mkdir(exist_ok=True)
-        lock = Lock(root, private / "lock")
-    except OSError as error:
-        problem = f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}."
-        raise StartError(f"{problem} Name another one with --snapshots.") from error
-    try:
-        yield private
-    except sqlite3.Error as error:
-        raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
-    except OSError as error:
-        raise StorageError(
-            f"{str(error.filename or root)!r}: {_strerror(error)}. Correct that, then run the command again."
-        ) from error
-    finally:
-        lock.release()
-
-
-def _remedy(error: sqlite3.Error) -> str:
-    return (
-        "Correct that, then run the command again"
-        if is_environment_error(error)
-        else "Rebuild it with `dog album rebuild`"
-    )
-
-
 def _strerror(error: BaseException | None) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def list_all(index: Index) -> Iterator[Snapshot]:
-    """Yield all snapshots, newest first."""
-    page = index.recent(_PAGE_SIZE)
-    while page:
-        yield from page
-        page = index.recent(_PAGE_SIZE, before=page[-1].id)
 
 
 class _VerifiedIndex(Index):
@@ -161,7 +110,7 @@ class Verification:
 
         with ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="verifying") as readers:
             try:
-                for snapshot in list_all(index):
+                for snapshot in index.all():
                     waiting.append((snapshot, readers.submit(self._check_photo, snapshot)))
                     if len(waiting) == _MAX_READ_AHEAD:
                         yield from take_next_result()

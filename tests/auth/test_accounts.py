@@ -447,7 +447,7 @@ def test_a_deleted_file_is_an_error_and_is_not_created_again(accounts: Accounts,
 def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("dog.auth.accounts._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
@@ -459,7 +459,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
 def test_a_transaction_locks_the_file_from_its_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("dog.auth.accounts._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as others, accounts._transaction(), pytest.raises(StartError, match="database is locked"):
         others.set_role("anna", "manage")
     assert not accounts.has_manager()

@@ -28,11 +28,11 @@ import pytest
 from dog.images import inspect
 from dog.protocol import Quality
 from dog.snapshots import Origin, Snapshot
-from dog.snapshots.blocking_store import BlockingStore as OpenAlbum
 from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import SnapshotName, image_path, thumbnail_path
 from dog.snapshots.reconcile import make_snapshot
+from dog.snapshots.store import BlockingStore as OpenAlbum
 from tests.conftest import Serve
 from tests.support.pictures import draw, encode, make_picture
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog

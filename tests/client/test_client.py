@@ -37,8 +37,7 @@ from dog.client import (
     Unreachable,
     Viewers,
 )
-from dog.client.http import retry_delays
-from dog.client.server_url import parse_server_url
+from dog.client.http import parse_server_url, retry_delays
 from tests.conftest import Serve
 from tests.support.cutting_proxy import start_proxy
 from tests.support.server_process import ROOT, ServerProcess, clean_environment

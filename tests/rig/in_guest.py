@@ -20,8 +20,8 @@ from typing import Any
 
 from dog.cameras import CapturedImage
 from dog.cameras.frame_quality import Thresholds
-from dog.cameras.live_camera import FrameRequest, LiveCamera, SourceReader
 from dog.cameras.source import Frame
+from dog.cameras.source_reader import FrameRequest, LiveCamera, SourceReader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 

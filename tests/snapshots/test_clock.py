@@ -11,7 +11,7 @@ import pytest
 
 from dog.clock import Doubt
 from dog.snapshots import Limits, Snapshot, SnapshotStore
-from dog.snapshots.doubt_files import DoubtFiles
+from dog.snapshots.clock_confirmation import DoubtFiles
 from dog.snapshots.index import Index
 from dog.snapshots.purge import ClockInDoubt, Purge
 from dog.snapshots.rebuild import Rebuilding

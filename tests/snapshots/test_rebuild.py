@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from dog.snapshots import Snapshot
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
-from dog.snapshots.verify import IndexUnavailable, Verification
+from dog.snapshots.lock import IndexUnavailable
+from dog.snapshots.store import BlockingStore
+from dog.snapshots.verify import Verification
 from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT, save
 from tests.support.server_process import ROOT

@@ -427,7 +427,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from dog.snapshots import SnapshotStore
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.rebuilt_index import RebuiltIndex
+from dog.snapshots.rebuild import RebuiltIndex
 
 folder, step = sys.argv[1:]
 owner = DurableFacts if step == "carry_over" else RebuiltIndex

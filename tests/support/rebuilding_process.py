@@ -16,11 +16,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
-from dog.snapshots.rebuild import Rebuilding
-from dog.snapshots.rebuilt_index import RebuiltIndex, set_aside
+from dog.snapshots.rebuild import Rebuilding, RebuiltIndex, set_aside
+from dog.snapshots.store import BlockingStore
 from tests.support.saving_process import MOMENT, STEPS, die_before, save
 
 ALL_STEPS = (

@@ -17,10 +17,10 @@ from typing import Any
 from dog.clock import from_milliseconds, to_milliseconds
 from dog.images import inspect
 from dog.snapshots import Snapshot
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
 from dog.snapshots.names import SnapshotName
 from dog.snapshots.reconcile import make_snapshot
+from dog.snapshots.store import BlockingStore
 from tests.support.pictures import make_picture
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)

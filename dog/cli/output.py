@@ -1,17 +1,21 @@
 """Format and print times, sizes, tables and JSON."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from dog.logs import escape
 from dog.protocol import encode, parse_timestamp
 
+__all__ = ["check_output", "encode_photo", "format_size", "format_time", "photo_urls", "print_json", "print_table"]
+
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["format_size", "format_time", "print_json", "print_table"]
 
 PIPE_WIDTH = 200
 """Columns of a table that is not printed on a terminal: wide enough for every row."""
@@ -59,3 +63,38 @@ def print_table(
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
+
+
+def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -> None:
+    """Raise click.UsageError if the output can't or must not be written.
+
+    `-` is standard output. `folder` allows an existing folder, for a new file in it.
+    """
+    path = Path(output)
+    if output == "-":
+        if sys.stdout.isatty():
+            raise click.UsageError(f"{noun} can't be shown in a terminal. Name a file, or redirect the output to one.")
+        return
+    if not path.parent.is_dir():
+        raise click.UsageError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
+    if (folder and path.is_dir()) or not path.exists():
+        return
+    if not path.is_file():
+        raise click.UsageError(f"{output!r} is not a file. Name a file.")
+    if not force:
+        raise click.UsageError(f"{output!r} exists already. Name another file, or add --force to replace it.")
+
+
+if TYPE_CHECKING:
+    from dog.client import Photo
+
+
+def encode_photo(photo: "Photo", **more: object) -> str:
+    """Return a photo and the values `more` that are not None as JSON."""
+    more = {name: value for name, value in more.items() if value is not None}
+    return encode(msgspec.to_builtins(photo.body) | photo_urls(photo) | more).decode()
+
+
+def photo_urls(photo: "Photo") -> dict[str, str]:
+    """Return the photo's absolute URLs. The server may have sent paths."""
+    return {"url": photo.url, "page": photo.page, "thumbnail": photo.thumbnail}

@@ -10,8 +10,8 @@ import pytest
 from websockets.sync.client import connect
 
 from dog.cameras.camera_url import CameraUrl
+from dog.cameras.credentials import MAX_PASSWORD_BYTES, read_password
 from dog.cameras.http import HttpSource
-from dog.cameras.password_file import MAX_PASSWORD_BYTES, read_password
 from dog.cameras.rtsp import RtspSource
 from dog.errors import CameraOffline
 from tests.conftest import Serve
