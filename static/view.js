@@ -4,7 +4,7 @@ import { loginUrl } from "./login.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
-import { Viewfinder } from "./viewfinder.js";
+import { LiveView } from "./live-view.js";
 import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -20,7 +20,7 @@ export class View {
   #strip;
   #copyLink;
   #cameras;
-  #viewfinder = new Viewfinder(element("viewfinder"));
+  #liveView = new LiveView(element("viewfinder"));
   #state = null; // the last one written
   #captioned; // the photo on the page, or null
 
@@ -98,7 +98,7 @@ export class View {
     if (known) button.hidden = !known.preview || isLoggedOut(state);
     button.setAttribute("aria-pressed", String(live));
     const url = streams(state) ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1` : null;
-    this.#viewfinder.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
+    this.#liveView.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
   }
 
   #writePhoto(state, now) {

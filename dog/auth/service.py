@@ -30,7 +30,7 @@ from dog.errors import RequestError, StartError
 
 __all__ = ["MAX_PROPAGATION_SECONDS", "AuthService", "Identity"]
 
-POLL_INTERVAL_SECONDS = 0.4
+ACCOUNTS_POLL_SECONDS = 0.4
 """Time from one check of the file to the next."""
 MAX_PROPAGATION_SECONDS = 0.6
 """Time from a command's change until the server applies it: one interval, and the reading."""
@@ -287,7 +287,7 @@ class AuthService:
 
     async def _poll_accounts(self) -> None:
         while True:
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            await asyncio.sleep(ACCOUNTS_POLL_SECONDS)
             try:
                 await self._run(self._reload_if_changed)
                 moment = now()

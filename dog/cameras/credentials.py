@@ -1,4 +1,8 @@
-"""HTTP authentication at a camera: Digest if possible, otherwise Basic."""
+"""Credentials of a camera: the password file, and HTTP authentication.
+
+A password in a file is outside of the settings. It is read at each opening, so a changed one counts from the next. HTTP
+authentication is Digest if possible, otherwise Basic.
+"""
 
 import hashlib
 import os
@@ -10,14 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
-from dog.cameras.camera_url import CameraUrl
 from dog.errors import CameraOffline, short_reason
 
 __all__ = ["authorization_header", "read_password"]
 
-MAX_PASSWORD_BYTES = 4096
+MAX_PASSWORD_FILE_BYTES = 4096
 """Far more than a password that a person chose."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
+"""Algorithms for Digest, the better one first (RFC 7616)."""
 
 
 def read_password(path: Path) -> str:
@@ -27,7 +32,7 @@ def read_password(path: Path) -> str:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path} is not a file. Name one that has the password and nothing else.")
-            data = file.read(MAX_PASSWORD_BYTES + 1)
+            data = file.read(MAX_PASSWORD_FILE_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise ValueError(
@@ -37,16 +42,12 @@ def read_password(path: Path) -> str:
         raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else.") from None
     if not text:
         raise ValueError(f"{path} is empty. Write the password into it.")
-    if len(data) > MAX_PASSWORD_BYTES or _CONTROL.search(text):
+    if len(data) > MAX_PASSWORD_FILE_BYTES or _CONTROL.search(text):
         raise ValueError(f"{path} has more than one line. Write the password into it and nothing else.")
     return text
 
 
-_ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
-"""Algorithms for Digest, the better one first (RFC 7616)."""
-
-
-def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str) -> str:
+def authorization_header(challenges: Iterable[str], user: str, password: str, target: str) -> str:
     """Return the header for the best challenge. Raises CameraOffline if none."""
     digests: dict[str, dict[str, str]] = {}
     basic = False
@@ -61,19 +62,19 @@ def authorization_header(challenges: Iterable[str], url: CameraUrl, target: str)
         basic = basic or scheme.lower() == "basic"
     for name in _ALGORITHMS:
         if name in digests and {"realm", "nonce"} <= digests[name].keys():
-            return _digest(name, digests[name], url, target)
+            return _digest(name, digests[name], user, password, target)
     if basic:
-        return "Basic " + b64encode(f"{url.user}:{url.password}".encode()).decode()
+        return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
     raise CameraOffline("The camera's kind of login is not supported. Set it to Digest or Basic.")
 
 
-def _digest(algorithm: str, challenge: dict[str, str], url: CameraUrl, target: str) -> str:
+def _digest(algorithm: str, challenge: dict[str, str], user: str, password: str, target: str) -> str:
     def digest(*words: str) -> str:
         return _ALGORITHMS[algorithm](":".join(words).encode(), usedforsecurity=False).hexdigest()
 
     realm, nonce = challenge["realm"], challenge["nonce"]
-    hash_a1, hash_a2 = digest(url.user, realm, url.password), digest("GET", target)
-    fields = {"username": url.user, "realm": realm, "nonce": nonce, "uri": target}
+    hash_a1, hash_a2 = digest(user, realm, password), digest("GET", target)
+    fields = {"username": user, "realm": realm, "nonce": nonce, "uri": target}
     unquoted = {"algorithm": algorithm} if "algorithm" in challenge else {}
     if "auth" in [option.strip() for option in challenge.get("qop", "").split(",")]:
         fields["cnonce"] = cnonce = secrets.token_hex(8)

@@ -9,7 +9,7 @@ from dog.cameras import Camera
 from dog.cameras.camera_url import CameraUrl
 from dog.cameras.credentials import read_password
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
-from dog.cameras.frame_quality import Thresholds
+from dog.cameras.frame_selection import Thresholds
 from dog.cameras.script import ScriptCamera
 from dog.cameras.source import Source
 from dog.cameras.source_reader import FROZEN_TIMEOUT, LiveCamera

@@ -11,7 +11,6 @@ why. If the driver hangs, the reader is abandoned. Then the camera is closed, an
 import asyncio
 import contextlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,19 +18,17 @@ from concurrent.futures import Future
 from typing import ParamSpec
 
 from dog.cameras import CapturedImage, OnFrame, OnLost
-from dog.cameras.frame_quality import ExposureSettling, Fault, FrameInspector, FrameStats, Thresholds, frame_digest
+from dog.cameras.frame_selection import FrameSearch, FrameSelector, Thresholds
 from dog.cameras.source import Frame, Source
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
-from dog.images import add_missing_end
-from dog.protocol import Quality
 
 __all__ = ["LiveCamera"]
 
-OPEN_TIMEOUT = 10.0
+SOURCE_OPEN_TIMEOUT = 10.0
 """Seconds from a source's opening to its first frame."""
 READ_GRACE_SECONDS = 1.0
 """Seconds beyond its timeout after which a read counts as hanging."""
-CLOSE_TIMEOUT = 2.0
+READER_CLOSE_TIMEOUT = 2.0
 """Seconds for a reader to release its device. One that hangs ends with the process."""
 CLOSE_POLL_INTERVAL = 0.02
 """Seconds between checks whether readers have ended."""
@@ -43,9 +40,6 @@ FROZEN_TIMEOUT = 2.0
 
 RETRY_INTERVAL = 0.2
 """Seconds until a source that does not stream is read again, after a bad frame."""
-JPEG_START = b"\xff\xd8"
-MIN_DETAIL_BYTES = 16 * 1024
-"""A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
 FIRST_FRAME_TIMEOUT = 8.0
 """Seconds for the first frame. Some webcams need that long to start."""
 
@@ -58,15 +52,11 @@ log = logging.getLogger(__name__)
 
 
 class FrameRequest(Future[CapturedImage]):
-    """A capture that waits for its frame. Times are by time.monotonic()."""
+    """A capture that waits for its frame."""
 
-    def __init__(self, timeout: float, retake: float) -> None:
+    def __init__(self, search: FrameSearch) -> None:
         super().__init__()
-        self.requested_at = time.monotonic()
-        self.deadline = self.requested_at + timeout
-        self.retake_deadline = min(self.deadline, self.requested_at + retake)
-        self.found: list[Fault] = []
-        self.preceding: FrameStats | None = None  # of the last frame before the request
+        self.search = search
         self.set_running_or_notify_cancel()
 
 
@@ -92,8 +82,7 @@ class SourceReader(threading.Thread):
         self.is_open = False
         """True once the source has been opened."""
         self._source = source
-        self._inspector = FrameInspector(thresholds)
-        self._settling: ExposureSettling | None = None
+        self._selector = FrameSelector(thresholds)
         self._frozen_after = frozen_after
         self._preview_interval = 1 / preview_rate
         self._on_opened = on_opened
@@ -105,8 +94,6 @@ class SourceReader(threading.Thread):
         self._on_preview: Callable[[bytes], object] | None = None
         self._next_preview_at = 0.0
         self._next_read_at = 0.0
-        self._previous_frame: Frame | None = None  # if the source streams
-        self._last_digest: bytes | None = None  # of the last captured frame, if the source does not stream
         self._reading_since: float | None = None
 
     # ---- called in the event loop
@@ -119,7 +106,7 @@ class SourceReader(threading.Thread):
 
     def request_frame(self, timeout: float) -> FrameRequest:
         """Request the first good frame exposed from now on. Ends an older request."""
-        request = FrameRequest(timeout, self._inspector.thresholds.retake)
+        request = FrameRequest(self._selector.start_search(time.monotonic(), timeout))
         with self._changed:
             if self._request is not None:
                 self._request.set_exception(CameraFault("Another capture replaced this one. Press again."))
@@ -165,6 +152,7 @@ class SourceReader(threading.Thread):
             self.is_open = True
             if self._source.streams:
                 self.read_limit = self._frozen_after
+            self._selector.start(streams=self._source.streams, settles=self._source.settles)
             self._read_frames()
         except CaptureError as failure:
             error = failure
@@ -184,26 +172,18 @@ class SourceReader(threading.Thread):
         self._source.close()
 
     def _read_frames(self) -> None:
-        thresholds = self._inspector.thresholds
         is_announced = not self._source.streams
         if is_announced:
             _notify(self._on_opened)
-        if self._source.settles:
-            self._settling = ExposureSettling()
-        settled_by = math.inf
         while self._wait_for_work():
             self._reading_since = time.monotonic()
             frame = self._source.read(self.read_limit if is_announced else FIRST_FRAME_TIMEOUT)
             self._reading_since = None
             if not is_announced:
                 is_announced = True
-                settled_by = time.monotonic() + thresholds.warm_up
                 _notify(self._on_opened)
-            if self._settling is not None and self._has_settled(frame, settled_by):
-                self._settling = None
             self._serve_request(frame)
             self._serve_preview(frame)
-            self._previous_frame = frame
 
     def _wait_for_work(self) -> bool:
         """Wait until a frame is needed. Return False if the reader must end."""
@@ -219,23 +199,14 @@ class SourceReader(threading.Thread):
                 self._changed.wait(wait)
             return not self._stopping
 
-    def _has_settled(self, frame: Frame, settled_by: float) -> bool:
-        if time.monotonic() >= settled_by or self._settling is None:
-            return True
-        try:
-            stats = self._inspector.inspect(frame.preview())
-        except BadImage:
-            return False
-        return self._settling.add_frame(stats.brightness)
-
     def _serve_request(self, frame: Frame) -> None:
         request = self._request
-        if request is None or self._settling is not None:
-            return
         try:
-            captured = self._check_frame(request, frame)
+            captured = self._selector.add(frame, None if request is None else request.search, time.monotonic())
         except CaptureError as error:
             self.fail_request(error)
+            return
+        if request is None:
             return
         if captured is None and not self._source.streams:
             self._next_read_at = time.monotonic() + RETRY_INTERVAL
@@ -243,78 +214,6 @@ class SourceReader(threading.Thread):
             if captured is not None and self._request is request:
                 self._request = None
                 request.set_result(captured)
-
-    def _check_frame(self, request: FrameRequest, frame: Frame) -> CapturedImage | None:
-        """Return the image if this frame serves the request. Raises CaptureError."""
-        now = time.monotonic()
-        if frame.exposure_start < request.requested_at:
-            if now >= request.deadline:
-                raise CameraTimeout(
-                    "The camera's frames are all older than the press. Choose a smaller stream, or lower `latency`."
-                )
-            request.preceding = self._inspect_preceding(frame)
-            return None
-        checks_frozen = self._inspector.thresholds.frozen
-        if checks_frozen and self._previous_frame is None and self._source.streams:
-            return None  # a comparison needs an earlier frame
-        try:
-            image = add_missing_end(frame.image())
-            preceding = request.preceding if self._is_similar(frame) else None
-            stats = preceding or self._inspector.inspect(image)
-        except BadImage as error:
-            request.preceding = None
-            if now >= request.deadline:
-                error.detail = f"{len(request.found) + 1} frames were rejected; {error.detail}"
-                raise
-            request.found.append("damaged")
-            return None
-        if now < request.retake_deadline and stats.is_black:
-            request.found.append("black")
-            return None
-        if checks_frozen and self._is_same(frame) and not stats.is_black:
-            if now >= request.retake_deadline:
-                raise CameraFault(
-                    "The camera is frozen: it sends the same frame again and again. Reconnect it. If the scene"
-                    " really never changes, set `frozen = false`."
-                )
-            request.found.append("frozen")
-            return None
-        quality = Quality(
-            verdict="black" if stats.is_black else "good",
-            brightness=round(stats.brightness, 3),
-            retaken=len(request.found),
-            found=tuple(dict.fromkeys(request.found)),
-        )
-        return CapturedImage(data=image, exposure_start=frame.exposure_start, exposure=frame.exposure, quality=quality)
-
-    def _inspect_preceding(self, frame: Frame) -> FrameStats | None:
-        """Inspect a frame before the request. Return None if it is not good.
-
-        If it is good, a similar frame that follows only has to be complete.
-        """
-        if not self._source.streams:
-            return None
-        try:
-            stats = self._inspector.inspect(frame.preview())
-        except BadImage:
-            return None
-        return None if stats.is_black else stats
-
-    def _is_similar(self, frame: Frame) -> bool:
-        """Return True if this JPEG, by its size, is like the previous one."""
-        before = self._previous_frame
-        return (
-            before is not None
-            and bytes(frame.raw[:2]) == bytes(before.raw[:2]) == JPEG_START
-            and len(frame.raw) >= max(MIN_DETAIL_BYTES, len(before.raw) // 2)
-        )
-
-    def _is_same(self, frame: Frame) -> bool:
-        """Return True if this frame equals the previous (or last captured) one."""
-        if self._source.streams:
-            return self._previous_frame is not None and self._previous_frame.raw == frame.raw
-        last, self._last_digest = self._last_digest, frame_digest(frame.raw)
-        return last == self._last_digest
 
     def _serve_preview(self, frame: Frame) -> None:
         now = time.monotonic()
@@ -395,11 +294,11 @@ class LiveCamera:
         reader.set_preview(self._preview_callback(reader))
         reader.start()
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
+            async with asyncio.timeout(SOURCE_OPEN_TIMEOUT):
                 await asyncio.shield(opened)
         except TimeoutError:
             problem = "was opened, but sent no frame" if reader.is_open else "could not be opened"
-            error = CameraOffline(f"The camera {problem} within {OPEN_TIMEOUT:g} s. Reconnect it.")
+            error = CameraOffline(f"The camera {problem} within {SOURCE_OPEN_TIMEOUT:g} s. Reconnect it.")
             self._set_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:
@@ -421,7 +320,7 @@ class LiveCamera:
         """Return the first good frame exposed from now on. See Camera.capture."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
-            await asyncio.wait({opened}, timeout=OPEN_TIMEOUT)
+            await asyncio.wait({opened}, timeout=SOURCE_OPEN_TIMEOUT)
         reader = self._reader
         if reader is None or opened is None or not opened.done():
             raise self._close_error or CameraOffline("The camera is not open yet. Try again in a moment.")
@@ -505,7 +404,7 @@ class LiveCamera:
 
     async def _await_ended_readers(self) -> None:
         """Wait for earlier readers to end. Raises CameraOffline if one hangs."""
-        until = time.monotonic() + CLOSE_TIMEOUT
+        until = time.monotonic() + READER_CLOSE_TIMEOUT
         while self._ending_readers:
             self._ending_readers = [reader for reader in self._ending_readers if reader.is_alive()]
             if self._ending_readers and time.monotonic() >= until:

@@ -32,7 +32,7 @@ from dog.urls import UrlBuilder
 
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
-OPEN_TIMEOUT = 30.0
+CAMERA_OPEN_TIMEOUT = 30.0
 """Seconds after which opening is cancelled if a driver misses its own time limit."""
 TIMEOUT_GRACE = 3.0
 """Seconds beyond a driver's own time limit after which its capture is cancelled."""
@@ -61,7 +61,7 @@ class CameraTask:
         queue: CaptureQueue[Snapshot],
         store: SnapshotStore,
         hub: Hub,
-        links: UrlBuilder,
+        urls: UrlBuilder,
         metrics: Metrics,
         capture_timeout: float,
         settings: str | None = None,
@@ -69,7 +69,7 @@ class CameraTask:
     ) -> None:
         self.name = name
         self.availability = Availability(
-            name, camera, open_timeout=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+            name, camera, open_timeout=CAMERA_OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
         )
         self.preview = Preview(camera)
         self.results = CaptureResults()
@@ -77,7 +77,7 @@ class CameraTask:
         self._queue = queue
         self._store = store
         self._hub = hub
-        self._links = links
+        self._urls = urls
         self._metrics = metrics
         self._capture_timeout = capture_timeout
         self._settings = settings
@@ -119,7 +119,7 @@ class CameraTask:
             outcome=decision.outcome,
             capture=decision.capture,
             snapshot=decision.snapshot.id if decision.snapshot else None,
-            url=self._links.image(decision.snapshot) if decision.snapshot else None,
+            url=self._urls.image(decision.snapshot) if decision.snapshot else None,
             captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
             age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
             retry_after=None if decision.wait is None else round(decision.wait, 3),
@@ -182,7 +182,7 @@ class CameraTask:
             state=state,
             dead_time=self._queue.dead_time,
             ready_at=timestamp(ready_at),
-            latest=self._links.describe(self.latest) if self.latest else None,
+            latest=self._urls.describe(self.latest) if self.latest else None,
             capture=running.capture if running else None,
             since=timestamp(self.availability.since) if self.availability.since else None,
             reason=self.offline.message if self.offline else None,
@@ -267,7 +267,7 @@ class CameraTask:
             self._queue.finish(snapshot, delay=delay)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
-            body = msgspec.structs.asdict(self._links.describe(snapshot))
+            body = msgspec.structs.asdict(self._urls.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
             self.results.succeed(running.capture, snapshot)
             if self.availability.offline is was_offline:  # not lost while the image was saved

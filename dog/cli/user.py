@@ -18,7 +18,7 @@ _UNKNOWN = EXIT_STATUSES.format("the name does not exist")
 _UNKNOWN_OR_BAD = EXIT_STATUSES.format("the name does not exist, or the password is not allowed")
 _EXISTS_OR_BAD = EXIT_STATUSES.format("the name exists already or is not allowed, or the password is not allowed")
 _LIST = EXIT_STATUSES.format("standard output can't be written")
-_MAX_FILE_BYTES = 65_536
+_MAX_PASSWORD_FILE_BYTES = 65_536
 
 
 def _read_password(file: str | None) -> str:
@@ -45,9 +45,9 @@ def _read_password(file: str | None) -> str:
 
 def _read_bytes(file: str) -> bytes:
     if file == "-":
-        return b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_FILE_BYTES)
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_PASSWORD_FILE_BYTES)
     with open(file, "rb") as stream:
-        return stream.read(_MAX_FILE_BYTES)
+        return stream.read(_MAX_PASSWORD_FILE_BYTES)
 
 
 def _prompt_for_password() -> str:

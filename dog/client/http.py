@@ -70,7 +70,7 @@ READ_TIMEOUT = 20.0
 """Seconds without a byte of a response. A capture's response may take longer to begin."""
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """Maximum size of an image, as on the server."""
-MAX_TEXT_BYTES = 8 * 1024 * 1024
+MAX_JSON_BYTES = 8 * 1024 * 1024
 """Maximum size of any other response."""
 MAX_FETCH_ATTEMPTS = 3
 """Attempts to fetch an image that arrives damaged."""
@@ -168,7 +168,7 @@ class Server:
         path: str,
         query: Mapping[str, str] | None = None,
         *,
-        max_bytes: int = MAX_TEXT_BYTES,
+        max_bytes: int = MAX_JSON_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
         """Fetch up to `max_bytes` of a path, again if `is_intact` returns False.
@@ -214,7 +214,7 @@ class Server:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        max_bytes: int = MAX_TEXT_BYTES,
+        max_bytes: int = MAX_JSON_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         limits = aiohttp.ClientTimeout(

@@ -18,7 +18,7 @@ MAX_BACKLOG_BYTES = 64 * 1024
 """Bytes that may wait for a viewer; with more, it is dropped (docs/protocol.md)."""
 SEND_BUFFER_BYTES = 64 * 1024
 """Size of a viewer's socket buffer. By default Linux buffers megabytes there before the backlog grows."""
-CLOSE_TIMEOUT = 1.0
+VIEWER_CLOSE_TIMEOUT = 1.0
 """Seconds that a viewer has to read its close frame and disconnect."""
 
 
@@ -98,7 +98,7 @@ class Viewer(asyncio.Protocol):
             self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and shut down writing. Abort after CLOSE_TIMEOUT.
+        """Send a close frame and shut down writing. Abort after VIEWER_CLOSE_TIMEOUT.
 
         Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
         close frame would be lost.
@@ -122,10 +122,10 @@ class Viewer(asyncio.Protocol):
         self._transport.abort()
 
     def _close_later(self) -> None:
-        """Refuse new writes, and abort the connection after CLOSE_TIMEOUT."""
+        """Refuse new writes, and abort the connection after VIEWER_CLOSE_TIMEOUT."""
         self.closing = True
         self._hub.update_write_path(self)
-        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+        self._close_timer = asyncio.get_running_loop().call_later(VIEWER_CLOSE_TIMEOUT, self._transport.abort)
 
     # ---- called by the transport
 

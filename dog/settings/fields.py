@@ -23,7 +23,7 @@ from dog.settings.setting import (
     format_default,
     strip_limits,
 )
-from dog.settings.validation import (
+from dog.settings.values import (
     CAMERA_KINDS,
     check_base_url,
     check_camera,
@@ -604,7 +604,7 @@ COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.comm
 
 
 RETIRED_SETTINGS = ("black_share", "settle")
-"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_quality.py."""
+"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
 
 
 def retired_warning(source: Source) -> str:

@@ -11,6 +11,8 @@ __all__ = [
     "ACCESS",
     "ADDRESS",
     "CAMERA",
+    "COMMAND_LINE",
+    "ENVIRONMENT",
     "GROUPS",
     "LIMITS",
     "LOG",
@@ -32,6 +34,11 @@ PICTURES = "Photos"
 LIMITS = "Limits"
 LOG = "Log"
 GROUPS = (ADDRESS, ACCESS, CAMERA, PICTURES, LIMITS, LOG)
+
+
+COMMAND_LINE = "command line"
+ENVIRONMENT = "environment"
+"""Places of values that are text. A value of dog.toml has a type."""
 
 
 class Source(Struct, frozen=True):

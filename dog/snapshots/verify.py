@@ -35,11 +35,11 @@ from dog.snapshots.reconcile import make_snapshot
 
 __all__ = ["Finding", "Progress", "Verification"]
 
-_READER_THREADS = 4
+_VERIFYING_THREADS = 4
 """Several files are read at a time, so that hashing does not wait for the disk."""
-_MAX_READ_AHEAD = 4 * _READER_THREADS
+_MAX_READ_AHEAD = 4 * _VERIFYING_THREADS
 """Photos that are read ahead of the next finding."""
-_CHUNK_BYTES = 1024 * 1024
+_HASHED_BYTES = 1024 * 1024
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
@@ -108,7 +108,7 @@ class Verification:
             self._progress.advance(snapshot.bytes)
             return findings
 
-        with ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="verifying") as readers:
+        with ThreadPoolExecutor(_VERIFYING_THREADS, thread_name_prefix="verifying") as readers:
             try:
                 for snapshot in index.all():
                     waiting.append((snapshot, readers.submit(self._check_photo, snapshot)))
@@ -150,7 +150,7 @@ class Verification:
             if status.st_size != size:
                 raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
-            while (chunk := file.read(_CHUNK_BYTES)) and not self._stop.is_set():
+            while (chunk := file.read(_HASHED_BYTES)) and not self._stop.is_set():
                 digest.update(chunk)
         return digest.hexdigest()
 

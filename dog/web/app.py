@@ -180,7 +180,7 @@ async def _start_service(
     if auth is not None:
         auth.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
-    links = UrlBuilder(settings.base_url)
+    urls = UrlBuilder(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
@@ -192,7 +192,7 @@ async def _start_service(
             queue=CaptureQueue(own.dead_time, numbers.__next__, latest, answered),
             store=store,
             hub=hub,
-            links=links,
+            urls=urls,
             metrics=metrics,
             capture_timeout=own.capture_timeout,
             settings=encode(own.describe_camera()).decode(),
@@ -208,7 +208,7 @@ async def _start_service(
     return AppState(
         settings,
         clock,
-        links,
+        urls,
         store,
         hub,
         cameras,

@@ -28,7 +28,7 @@ class AppState:
 
     settings: Settings
     clock: Clock
-    links: UrlBuilder
+    urls: UrlBuilder
     store: SnapshotStore
     hub: Hub
     cameras: dict[str, CameraTask]

@@ -14,7 +14,7 @@ from argon2.profiles import CHEAPEST
 
 from dog.auth import Accounts, AuthService, Identity, Role, accounts_path
 from dog.auth.password_verifier import ARGON2_PARAMETERS, MAX_CHECKS, MAX_CHECKS_PER_KEY, Hasher
-from dog.auth.service import MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY, POLL_INTERVAL_SECONDS
+from dog.auth.service import ACCOUNTS_POLL_SECONDS, MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY
 from dog.errors import RequestError, StartError
 from tests.support.server_process import ROOT, clean_environment
 
@@ -520,7 +520,7 @@ async def test_the_setup_secret_gives_one_session_with_the_role_manage(path: Pat
 
 
 def test_a_commands_change_is_applied_within_a_second() -> None:
-    assert POLL_INTERVAL_SECONDS < MAX_PROPAGATION_SECONDS < 1
+    assert ACCOUNTS_POLL_SECONDS < MAX_PROPAGATION_SECONDS < 1
 
 
 async def test_a_revoked_setup_secret_stays_revoked_after_the_manager_is_removed(path: Path) -> None:
@@ -624,10 +624,10 @@ async def test_a_session_expired_by_a_wrong_clock_is_valid_again_and_not_deleted
         await changes.wait()
         assert (service.identify_token(token), service.identify_session(session)) == (None, None)
         other, _ = await service.log_in("anna", PASSWORD, "192.0.2.1")  # reads and writes the file
-        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)
+        await asyncio.sleep(2 * ACCOUNTS_POLL_SECONDS)
         wall.ahead = dt.timedelta()
         assert (service.identify_token(token), service.identify_session(session)) == known
-        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)  # until the service notices that the clock went back
+        await asyncio.sleep(2 * ACCOUNTS_POLL_SECONDS)  # until the service notices that the clock went back
         changes = Changes(service)
         wall.ahead = dt.timedelta(days=500)
         await changes.wait()

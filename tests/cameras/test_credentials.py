@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from dog.cameras.camera_url import CameraUrl
-from dog.cameras.credentials import MAX_PASSWORD_BYTES, read_password
+from dog.cameras.credentials import MAX_PASSWORD_FILE_BYTES, read_password
 from dog.cameras.http import HttpSource
 from dog.cameras.rtsp import RtspSource
 from dog.errors import CameraOffline
@@ -65,7 +65,10 @@ WRONG = [
     (fill(b"\n"), "is empty. Write the password into it."),
     (fill(b"secret\nsecret\n"), "has more than one line. Write the password into it and nothing else."),
     (fill(b"secret\xff"), "is not text in UTF-8. Write the password into it and nothing else."),
-    (fill(b"s" * (MAX_PASSWORD_BYTES + 1)), "has more than one line. Write the password into it and nothing else."),
+    (
+        fill(b"s" * (MAX_PASSWORD_FILE_BYTES + 1)),
+        "has more than one line. Write the password into it and nothing else.",
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from dog.cameras import CapturedImage
 from dog.cameras import source_reader as live
 from dog.cameras import source_reader as reader
-from dog.cameras.frame_quality import FrameInspector, FrameStats, Thresholds
+from dog.cameras.frame_selection import FrameInspector, FrameStats, Thresholds
 from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.source import Frame
 from dog.cameras.source_reader import LiveCamera
@@ -378,7 +378,7 @@ async def test_an_unexpected_error_of_a_driver_is_a_loss_and_is_logged(
 async def test_a_driver_that_hangs_is_given_up_and_the_camera_can_be_opened_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(live, "READER_CLOSE_TIMEOUT", 0.05)
     camera = make()
     await camera.start()
     capture = await camera.start_capture()

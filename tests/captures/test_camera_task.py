@@ -57,7 +57,7 @@ class Parts:
             queue=CaptureQueue(dead_time, itertools.count(1).__next__),
             store=store,
             hub=self.hub,
-            links=UrlBuilder(None),
+            urls=UrlBuilder(None),
             metrics=self.metrics,
             capture_timeout=capture_timeout,
         )

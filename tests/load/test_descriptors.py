@@ -20,7 +20,7 @@ from tests.web.test_websocket import UPGRADE
 
 MAX_DESCRIPTORS = 256
 CLIENTS = 500
-PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz", "/readyz")
+PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz", "/readyz")
 SIZES = [  # rounds, and connections in a row: above the listen backlog, clients retry after a second
     pytest.param(1, 10, id="short"),
     pytest.param(10, CLIENTS, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),

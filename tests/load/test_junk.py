@@ -318,7 +318,7 @@ PATHS = [
     *(b"/", b"/ws", b"/latest.jpg", b"/default-picture", b"/favicon.ico", b"/healthz", b"/readyz", b"/metrics"),
     *(b"/api/captures", b"/api/captures/1", b"/api/captures/999999999999999999", b"/api/captures/-1"),
     *(b"/api/snapshots", b"/api/snapshots/x", b"/api/cameras", b"/snapshots/x", b"/snapshots/x.jpg"),
-    *(b"/snapshots/%FF", b"/snapshots/..%2f..%2fetc%2fpasswd.jpg", b"/snapshots/x/thumbnail.jpg", b"/static/dog.js"),
+    *(b"/snapshots/%FF", b"/snapshots/..%2f..%2fetc%2fpasswd.jpg", b"/snapshots/x/thumbnail.jpg", b"/static/live.js"),
     *(b"/static/..%2fsetup.cfg", b"/static/%00", b"/static/", b"//", b"//evil.example/", b"/%", b"/%zz", b"/\xff\xfe"),
     *(b"*", b"", b"http://evil.example/", b"http://[::1", b"http://a:b@c:99999/", b"evil.example:443", b"/..", b"/#a"),
     *(b"/" + b"a" * 9000, b"/\0", b"/\xed\xa0\x80", b"/?", b"ws://x/ws", b"/ws/", b"/;a=b", b"/\t", b"http:///"),

@@ -23,7 +23,7 @@ from tests.load.health import LOOPBACK, read_metric, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
 
 HEALTHY_ADDRESS = "127.0.0.2"
-PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
+PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz")
 ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
 SLOW_CLIENTS = 200
 MAX_GROWTH_BYTES = SLOW_CLIENTS * 384 * 2**10

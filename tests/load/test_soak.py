@@ -138,7 +138,7 @@ async def load(room: Room, chance: random.Random) -> None:
     """Load pages, files and photos on one connection."""
     reader, writer = await asyncio.open_connection(LOOPBACK, room.port)
     try:
-        paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
+        paths = ["/", "/static/live.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
         for path in chance.choices(paths, k=chance.randrange(1, 8)):
             method = "POST" if path == "/api/captures" else "GET"
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())

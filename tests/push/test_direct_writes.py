@@ -239,7 +239,7 @@ async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connec
 
 
 async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     hub = make_hub()
@@ -259,7 +259,7 @@ async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monke
 
 
 async def test_the_hub_waits_until_the_last_viewer_has_left(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
     connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]

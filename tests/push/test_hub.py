@@ -226,7 +226,7 @@ async def test_a_viewer_that_joins_a_closed_hub_is_closed(connect: Connect) -> N
 async def test_a_viewer_that_ignores_its_close_frame_is_aborted(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.05)
     connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()

@@ -431,7 +431,7 @@ def test_a_world_readable_key_is_a_warning(authority: Authority, caplog: pytest.
 async def test_an_expiry_that_comes_near_while_the_server_runs_is_one_warning(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dog.tls.certificate.POLL_INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr("dog.tls.certificate.CERTIFICATE_POLL_SECONDS", 0.001)
     authority.issue(not_after=dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
     tls = Tls(authority.settings())
     assert caplog.messages == []

@@ -25,8 +25,8 @@ from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
 from dog.web.app_state import APP_STATE
+from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.connection import HTTP_SETTINGS, Connection
-from dog.web.connections.http_handler import Handler
 from dog.web.connections.limits import CONNECTIONS, RESERVED_DESCRIPTORS, ClientLimits, Connections, Places
 from dog.web.connections.refusals import RETRY_AFTER
 from tests.conftest import Serve

@@ -490,7 +490,7 @@ async def test_the_push_url_without_an_upgrade_is_a_426_with_the_protocol(run: R
         assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/dog.js", "/api/cameras", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/live.js", "/api/cameras", "/healthz"])
 async def test_every_response_has_the_security_headers(run: Run, path: str) -> None:
     running = await run()
     async with running.client.get(path) as answer:
@@ -559,11 +559,11 @@ async def test_a_body_with_a_wrong_content_encoding_is_a_400(run: Run) -> None:
 
 async def test_the_page_is_revalidated_and_sent_only_if_it_changed(run: Run) -> None:
     running = await run()
-    async with running.client.get("/static/dog.js") as answer:
+    async with running.client.get("/static/live.js") as answer:
         assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
         etag = answer.headers["ETag"]
-    async with running.client.get("/static/dog.js", headers={"If-None-Match": etag}) as answer:
+    async with running.client.get("/static/live.js", headers={"If-None-Match": etag}) as answer:
         assert answer.status == 304
 
 

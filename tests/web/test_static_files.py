@@ -15,7 +15,7 @@ def test_static_files_are_served_with_their_types() -> None:
     folder = find_folder("static")
     assets = read_assets(folder)
     assert assets.files.keys() == {file.name for file in folder.iterdir() if file.is_file()}
-    assert assets.files["dog.js"].content_type == "text/javascript; charset=utf-8"
+    assert assets.files["live.js"].content_type == "text/javascript; charset=utf-8"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -15,7 +15,7 @@ from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
 from dog.push.hub import REPLAY_EVENTS
 from dog.snapshots import Snapshot
-from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
+from dog.web.handlers.websocket import MAX_REFUSED_IN_A_ROW, MAX_REQUEST_BYTES, RATE_LIMITED_CODE
 from dog.web.rate_limits import TokenBucket
 from tests.conftest import Run
 from tests.support.running import Events, Running, until
@@ -316,8 +316,8 @@ async def read_forever(events: Events) -> None:
 async def test_message_over_4_kib_closes_with_1009(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        whole = '{"type":"ping","x":"' + "x" * (MAX_MESSAGE_BYTES - 22) + '"}'
-        assert len(whole) == MAX_MESSAGE_BYTES
+        whole = '{"type":"ping","x":"' + "x" * (MAX_REQUEST_BYTES - 22) + '"}'
+        assert len(whole) == MAX_REQUEST_BYTES
         await events.connection.send(whole)
         assert (await events.read())["type"] == "pong"
         await events.connection.send(whole + " ")

@@ -30,8 +30,8 @@ from dog.memory_trimmer import MemoryTrimmer
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.tls import Tls
+from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.connection import HEAD_TIMEOUT, Connection
-from dog.web.connections.http_handler import Handler
 from dog.web.connections.refusals import MESSAGES, RETRY_AFTER, Reason, Refusals
 
 __all__ = [

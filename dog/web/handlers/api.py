@@ -12,7 +12,7 @@ from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mi
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
-from dog.web.http.capture import capture_and_wait, rate_limit_permit, read_idempotency_key
+from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
 from dog.web.problems import Problem
 
 __all__ = [
@@ -97,16 +97,16 @@ async def start_capture(request: web.Request) -> web.Response:
         reply = camera.request(body.max_age, key, rate_limit_permit(request, key))
         capture = _find_capture(service, reply.capture)
         capture = msgspec.structs.replace(capture, outcome=reply.outcome, retry_after=reply.retry_after)
-        headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
+        headers = {"Location": service.urls.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(capture, 202, headers)
     reply, snapshot = await capture_and_wait(request, camera, body.max_age, key)
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
-        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        **msgspec.structs.asdict(service.urls.describe(snapshot)),
         outcome=reply.outcome,
         age=round(max(0.0, camera.age_of(snapshot)), 3),
     )
-    return respond_json(pressed, status, {"Location": service.links.page(snapshot)})
+    return respond_json(pressed, status, {"Location": service.urls.page(snapshot)})
 
 
 async def show_capture(request: web.Request) -> web.Response:
@@ -197,7 +197,7 @@ async def report_metrics(request: web.Request) -> web.Response:
 def _snapshot_details(service: AppState, snapshot: Snapshot) -> SnapshotDetails:
     until = snapshot.origin.exposed_until
     return SnapshotDetails(
-        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        **msgspec.structs.asdict(service.urls.describe(snapshot)),
         pinned=snapshot.pinned,
         exposed_until=None if until is None else timestamp(until),
     )
@@ -221,5 +221,5 @@ def _capture_body(
         case CaptureError(code=code, message=message) | RequestError(code=code, message=message):
             return CaptureBody(capture=number, camera=camera, state="failed", code=code, message=message)
         case _:
-            snapshot = service.links.describe(future.result())
+            snapshot = service.urls.describe(future.result())
             return CaptureBody(capture=number, camera=camera, state="ready", snapshot=snapshot)

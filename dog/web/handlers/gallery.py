@@ -81,7 +81,7 @@ async def show_delete_page(request: web.Request) -> web.Response:
     """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
     service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    return render(request, "deletion.html", {"photo": service.links.describe(snapshot), "pinned": snapshot.pinned})
+    return render(request, "deletion.html", {"photo": service.urls.describe(snapshot), "pinned": snapshot.pinned})
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Sna
 
 def _describe_tile(service: AppState, snapshot: Snapshot) -> dict[str, object]:
     return {
-        "photo": service.links.describe(snapshot),
+        "photo": service.urls.describe(snapshot),
         "pinned": snapshot.pinned,
         "time": f"{snapshot.captured_at.astimezone():%H:%M:%S}",
     }

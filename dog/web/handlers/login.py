@@ -78,10 +78,10 @@ async def show_login_page(request: web.Request) -> web.StreamResponse:
 
 async def submit_login_form(request: web.Request) -> web.StreamResponse:
     """Start a new session, and redirect to the page in `next` (POST /login)."""
-    access = _require_auth_service(request)
+    auth = _require_auth_service(request)
     form = await read_form(request, LoginForm)
     try:
-        secret, expires_at = await access.log_in(form.name, form.password, request.remote or "")
+        secret, expires_at = await auth.log_in(form.name, form.password, request.remote or "")
     except RequestError as error:
         if error.code not in ERRORS_ON_LOGIN_PAGE or "text/html" not in request.headers.get("Accept", ""):
             raise
@@ -89,13 +89,13 @@ async def submit_login_form(request: web.Request) -> web.StreamResponse:
         response.set_status(STATUS[error.code])
         response.headers.update(error_headers(error.code, error.retry_after))
         return response
-    return await _start_session(request, access, secret, expires_at, form.next)
+    return await _start_session(request, auth, secret, expires_at, form.next)
 
 
 async def log_out_browser(request: web.Request) -> web.StreamResponse:
     """End the session; delete its cookie and browser cache (POST /logout)."""
-    access = _require_auth_service(request)
-    await _end_session(request, access)
+    auth = _require_auth_service(request)
+    await _end_session(request, auth)
     response = _redirect(request, "login")
     response.headers["Clear-Site-Data"] = '"cache"'  # it has photos, for a year
     response.del_cookie(
@@ -115,21 +115,21 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
 
 async def submit_setup_form(request: web.Request) -> web.StreamResponse:
     """Log one browser in by the setup link (POST /enter/{invitation})."""
-    access = _require_auth_service(request)
-    accepted = await access.accept_setup_secret(request.match_info["invitation"])
+    auth = _require_auth_service(request)
+    accepted = await auth.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _gone_invitation()
     secret, expires_at = accepted
     log.info("A browser at %s has logged in by the setup link", request.remote)
-    return await _start_session(request, access, secret, expires_at, "")
+    return await _start_session(request, auth, secret, expires_at, "")
 
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
     """Create a ticket for a request without a token (POST /api/tickets)."""
-    access, identity = _require_auth_service(request), request[IDENTITY]
+    auth, identity = _require_auth_service(request), request[IDENTITY]
     if identity.kind == "anonymous":
         raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
-    ticket, seconds = access.make_ticket(identity)
+    ticket, seconds = auth.make_ticket(identity)
     return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
 
 
@@ -148,16 +148,16 @@ def _gone_invitation() -> Problem:
 
 def _require_auth_service(request: web.Request) -> AuthService:
     """Return the service of logins, or raise Problem `not_found`."""
-    access = request.app[APP_STATE].auth
-    if access is None:
+    auth = request.app[APP_STATE].auth
+    if auth is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
-    return access
+    return auth
 
 
 async def _start_session(
-    request: web.Request, access: AuthService, secret: str, expires_at: dt.datetime, next_page: str
+    request: web.Request, auth: AuthService, secret: str, expires_at: dt.datetime, next_page: str
 ) -> web.StreamResponse:
-    await _end_session(request, access)
+    await _end_session(request, auth)
     response = _redirect(request, next_page)
     response.set_cookie(
         session_cookie_name(request),
@@ -171,10 +171,10 @@ async def _start_session(
     return response
 
 
-async def _end_session(request: web.Request, access: AuthService) -> None:
+async def _end_session(request: web.Request, auth: AuthService) -> None:
     """End the browser's present session, if there is one."""
     if secret := request.cookies.get(session_cookie_name(request)):
-        await access.log_out(secret)
+        await auth.log_out(secret)
 
 
 def _redirect(request: web.Request, path: str) -> web.Response:

@@ -10,7 +10,7 @@ from dog.captures.camera_task import CameraTask
 from dog.snapshots import Snapshot, is_snapshot_id
 from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.handlers.static_files import ASSETS
-from dog.web.http.capture import capture_and_wait
+from dog.web.http.capture_requests import capture_and_wait
 from dog.web.middleware.authentication import IDENTITY, cookie_path, describe_identity
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
@@ -31,7 +31,7 @@ async def show_live_page(request: web.Request) -> web.Response:
     strip = await service.store.recent(limit=STRIP_LENGTH, camera=camera.name)
     newest = strip[0] if strip else None
     photo = own or newest
-    describe = service.links.describe
+    describe = service.urls.describe
     assets = request.app[ASSETS]
     default = "default-picture" if assets.default_picture else assets.find_url("default.svg")
     response = render(
@@ -75,7 +75,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     newer = await service.store.newer(snapshot)
     own = await _find_own_snapshot(request, service)
-    describe = service.links.describe
+    describe = service.urls.describe
     return render(
         request,
         "snapshot.html",

@@ -113,7 +113,7 @@ async def show_links_page(request: web.Request) -> web.Response:
         request,
         "sharing.html",
         {
-            "photo": service.links.describe(snapshot),
+            "photo": service.urls.describe(snapshot),
             "links": links[::-1],
             "terms": LIFETIMES,
             "usual": LinkRequest().expires_in,
@@ -155,7 +155,7 @@ async def _list_share_links(service: AppState, snapshot: Snapshot) -> list[LinkB
 def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
     return LinkBody(
         link=share.id,
-        url=service.links.share_link(signer.sign(share.id).decode()),
+        url=service.urls.share_link(signer.sign(share.id).decode()),
         snapshot=share.snapshot,
         created_at=timestamp(share.created_at),
         expires_at=timestamp(share.expires_at),

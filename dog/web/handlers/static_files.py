@@ -34,9 +34,9 @@ STYLES = {
 }
 """The bundled stylesheet of each page, and its files in order."""
 SCRIPTS = {
-    "live-page.js": ("dog.js",),
+    "live-page.js": ("live.js",),
     "gallery-page.js": ("gallery.js",),
-    "snapshot-page.js": ("photo.js", "sharing.js"),
+    "snapshot-page.js": ("snapshot.js", "sharing.js"),
     "sharing-page.js": ("sharing.js",),
     "shared-page.js": ("shared.js",),
 }

@@ -21,8 +21,8 @@ from dog.push.viewer import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
 from dog.web.app_state import APP_STATE
 from dog.web.close_on_role_change import UNAUTHORIZED
+from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
 from dog.web.connections.limits import CONNECTIONS
-from dog.web.connections.takeover import TakenOverResponse, take_over
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin
@@ -31,7 +31,7 @@ from dog.web.rate_limits import TokenBucket, client_key
 
 __all__ = ["RATE_LIMITED_CODE", "open_websocket"]
 
-MAX_MESSAGE_BYTES = 4096
+MAX_REQUEST_BYTES = 4096
 """Size of the longest message that a viewer may send."""
 RATE_LIMITED_CODE = 4029
 """The close code of a viewer that sends too many messages."""
@@ -69,7 +69,7 @@ class WebSocketViewer(Viewer):
         service = request.app[APP_STATE]
         settings = service.settings
         self._service = service
-        self._reader = FrameReader(MAX_MESSAGE_BYTES)
+        self._reader = FrameReader(MAX_REQUEST_BYTES)
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
         self._refused_in_a_row = 0
         self._since = request.query.get("since")
@@ -188,7 +188,7 @@ class WebSocketViewer(Viewer):
                     self.send(self._capture(message))
                 case Resume():
                     sent = service.hub.resume(self, service.camera_statuses(), message.cursor)
-                    self._bucket.spend(sent / MAX_MESSAGE_BYTES)  # a replay counts by its size
+                    self._bucket.spend(sent / MAX_REQUEST_BYTES)  # a replay counts by its size
                 case Ping():
                     self.send(Pong(request=message.request))
                 case Auth():

@@ -1,7 +1,13 @@
-"""aiohttp's HTTP handler, given one request at a time.
+"""All code that depends on undocumented parts of aiohttp: compare it with a new version of aiohttp.
 
-aiohttp parses up to 32 requests ahead, even without a response. Here its parser gets the head of a request,
-then its body, and nothing more until the response has been sent. connection.py keeps the bytes that follow.
+- Handler gives aiohttp one request at a time. By itself, aiohttp parses up to 32 requests ahead, even without a
+  response. Here its parser gets the head of a request, then its body, and nothing more until the response has been
+  sent. connection.py keeps the bytes that follow.
+- `patch_aiohttp_server` handles requests on which aiohttp would fail.
+- `take_over` takes a connection from aiohttp, for a viewer or a live view.
+- `override_request` sets a request's client address, scheme and host.
+
+tests/web/test_aiohttp_internals.py checks the assumptions.
 """
 
 import asyncio
@@ -17,7 +23,7 @@ from yarl import URL
 from dog.protocol import encode
 from dog.web.problems import problem_details
 
-__all__ = ["Handler", "patch_aiohttp_server"]
+__all__ = ["Handler", "TakenOverResponse", "override_request", "patch_aiohttp_server", "take_over"]
 
 MAX_FRAMING_BYTES = 32 * 1024
 """The limit of all that is not data in a chunked body: sizes, extensions and trailers."""
@@ -28,11 +34,13 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Handler(web.RequestHandler):
     """aiohttp's handler. It calls `on_response` after each complete response."""
 
-    __slots__ = ("_body", "_body_left", "_framing", "on_response")
+    __slots__ = ("_body", "_body_left", "_framing", "on_response", "take_received")
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.on_response: Callable[[], None] = _do_nothing
+        self.take_received: Callable[[], bytes] = bytes
+        """Return the bytes after the request, for another protocol."""
         self._body: StreamReader | None = None
         self._body_left: int | None = 0
         """Bytes of the body that have not arrived. None if its length is unknown (chunked)."""
@@ -99,7 +107,12 @@ class Handler(web.RequestHandler):
     def connection_lost(self, error: BaseException | None) -> None:
         """Drop the reference cycle with the connection, to free both now."""
         super().connection_lost(error)
-        self._body, self.on_response = None, _do_nothing
+        self._body, self.on_response, self.take_received = None, _do_nothing, bytes
+
+    def detach(self) -> None:
+        """End the handler without closing the connection."""
+        self.transport = None
+        self.connection_lost(None)
 
     async def finish_response(self, request: web.BaseRequest, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Send a response. `on_response` is called then, or at the body's end."""
@@ -170,3 +183,50 @@ def _replace_missing_urls(make_request: Callable[..., web.BaseRequest]) -> Calla
         return make_request(message, *parts)
 
     return make
+
+
+def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
+    """Take a connection over from aiohttp. Return it and its received bytes.
+
+    From now on, only the transport's next protocol may read or write. Raise ConnectionResetError if the client has
+    disconnected.
+    """
+    transport, handler = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("The client has disconnected.")
+    early = EarlyBytes()
+    handler.set_parser(early)  # type: ignore[arg-type]
+    received = early.data + (handler.take_received() if isinstance(handler, Handler) else b"")
+    protocol = transport.get_protocol()  # a Connection, or the handler itself
+    assert isinstance(protocol, asyncio.Protocol)
+    handler.transport = None  # or aiohttp would close it
+    protocol.connection_lost(None)
+    return transport, received
+
+
+class EarlyBytes:
+    """A substitute for aiohttp's WebSocketReader that keeps early bytes."""
+
+    data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass
+
+
+class TakenOverResponse(web.StreamResponse):
+    """The handler's response after a takeover: it makes aiohttp write nothing."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        raise ConnectionResetError("The connection was taken over.")
+
+
+def override_request(request: web.Request, *, remote: str | None, scheme: str | None, host: str | None) -> None:
+    """Set these values if they are known. (A clone would not change response and log.)"""
+    values = {"remote": remote, "scheme": scheme, "host": host}
+    for derived in ("secure", "url"):
+        request._cache.pop(derived, None)
+    request._cache.update((name, value) for name, value in values.items() if value is not None)

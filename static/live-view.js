@@ -6,7 +6,7 @@
 const MIN_RETRY_DELAY_MS = 500; // doubles
 const MAX_RETRY_DELAY_MS = 8000;
 
-export class Viewfinder {
+export class LiveView {
   #element;
   #main;
   #image = null;

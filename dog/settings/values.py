@@ -1,12 +1,19 @@
-"""Checks of a setting's value beyond its type and limits.
+"""Values of settings: convert them from text or TOML, and check them.
 
-Each check returns the value to use. It raises ValueError without a message if the setting's `expected` is enough help,
-otherwise with a message to show.
+A `check_` function tests what a type and its limits can't. It returns the value to use, or raises ValueError: without a
+message if the setting's `expected` is enough help, otherwise with a message to show.
 """
 
 import ipaddress
 import re
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
+
+from dog.errors import SettingError
+from dog.settings.setting import COMMAND_LINE, ENVIRONMENT, Setting, Source
 
 __all__ = [
     "CAMERA_KINDS",
@@ -18,6 +25,7 @@ __all__ = [
     "check_origins",
     "check_pixel_format",
     "check_resolution",
+    "convert",
     "has_password",
     "shorten",
     "split_camera",
@@ -38,7 +46,89 @@ CAMERA_KINDS = {
 
 _MAX_SHOWN_CHARACTERS = 80
 _PASSWORD = re.compile(r"(?:^|[&;])[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*=[^&;]", re.IGNORECASE)
+_SHOWS_PASSWORD = (
+    "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
+    " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
+)
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _parse(setting: Setting, text: str) -> Any:
+    """Parse the text of a flag or a variable as dog.toml has it."""
+    if setting.kind == tuple[str, ...]:
+        return [part.strip() for part in text.split(",")] if text.strip() else []
+    if setting.kind in (int, float, bool):
+        try:
+            return msgspec.convert(text, setting.kind, strict=False)
+        except msgspec.ValidationError:
+            return text
+    if setting.info.metavar == "CONTROLS":
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        controls = {name.strip(): _parse_control(value.strip()) for name, _, value in pairs}
+        if "" in controls or len(controls) < len(pairs) or not all(equals for _, equals, _ in pairs):
+            raise ValueError
+        return controls
+    return text
+
+
+def _parse_control(text: str) -> bool | int | float | str:
+    """Parse a control's value into the type that dog.toml would have."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d{1,18}\.\d{1,18}", text, re.ASCII) else text
+
+
+def convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
+    """Convert a value and check its limits. Paths start at `start`."""
+    info = setting.info
+    shown = redact_camera(given) if setting.name == "camera" else shorten(given)
+    if isinstance(given, str) and given in info.none_texts:
+        return None
+    try:
+        value = _parse(setting, given) if source.place in (COMMAND_LINE, ENVIRONMENT) else given
+        if value == "":
+            raise ValueError
+        for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
+            if isinstance(one, str) and _CONTROL_CHARACTER.search(one):
+                raise ValueError(f"{shown} contains a control character. Write {info.expected}.")
+        value = msgspec.convert(value, setting.type, dec_hook=_to_path)
+        if info.check is not None:
+            value = info.check(value)
+        if setting.name == "camera":
+            if source.place == COMMAND_LINE and has_password(value):
+                raise ValueError(_SHOWS_PASSWORD)
+            return _resolve_camera_path(value, start)
+    except ValueError as error:
+        # msgspec's messages are for programmers; one of ours may be their cause.
+        message = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+        problem = str(message or "") or f"{shown} is not valid. Write {info.expected}{_hint(setting, given, source)}."
+        raise SettingError(source.written, source.place, problem) from None
+    return start / value if isinstance(value, Path) else value
+
+
+def _hint(setting: Setting, given: Any, source: Source) -> str:
+    """Return the hint for a number in quotes in dog.toml."""
+    from_file = source.place not in (COMMAND_LINE, ENVIRONMENT)
+    return ", without quotes" if from_file and isinstance(given, str) and setting.kind in (int, float) else ""
+
+
+def _resolve_camera_path(camera: str, start: Path) -> str:
+    """Return the camera with the absolute path of its program."""
+    kind, argument = split_camera(camera)
+    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
+
+
+def _to_path(kind: type, value: Any) -> Any:
+    """Convert a string to a path for msgspec, or raise ValueError."""
+    if not isinstance(value, str):
+        raise ValueError
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shorten(value)} begins with an unknown home folder. Write the whole path.") from None
 
 
 def shorten(value: object) -> str:
