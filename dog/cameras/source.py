@@ -1,6 +1,6 @@
 """Source: the interface of a driver for frames, used in one thread.
 
-A source knows only its device. live_camera.py inspects and distributes the frames, and reconnects. So a driver
+A source knows only its device. source_reader.py distributes the frames and reconnects. So a driver
 is one file with a dozen lines for each method.
 """
 

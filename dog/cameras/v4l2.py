@@ -1,7 +1,7 @@
 """V4L2 cameras: USB webcams and other /dev/video* devices, by linuxpy.
 
-JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices and
-formats, v4l2_controls.py sets controls.
+JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices,
+formats and controls.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Format and print times, sizes, tables and JSON."""
+"""Output of the commands: times, sizes, tables, JSON, and the files that they write."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ __all__ = ["check_output", "encode_photo", "format_size", "format_time", "photo_
 
 if TYPE_CHECKING:
     from rich.text import Text
-
 
 PIPE_WIDTH = 200
 """Columns of a table that is not printed on a terminal: wide enough for every row."""

@@ -602,7 +602,6 @@ ALL_SETTINGS = (*SETTINGS.values(), CONFIG)
 COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.common)
 """The dozen settings that most people change."""
 
-
 RETIRED_SETTINGS = ("black_share", "settle")
 """Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
 

@@ -1,7 +1,8 @@
-"""Rebuild the index from the folder, while no server uses it.
+"""Rebuild the index from the folder, and carry over what only the old one has.
 
-The durable facts are carried over, and so is the origin of unchanged photos. A photo with another hash keeps the old
-hash, so that damage is never accepted.
+That is: the durable facts, the origin of each unchanged photo, and the highest capture number. A photo with another
+hash keeps the old hash, so that damage is never accepted. The old index is kept until the new one is complete, so that
+a crash loses nothing. Rebuilding is `dog album rebuild`, while no server uses the folder.
 """
 
 import contextlib

@@ -57,9 +57,8 @@ async def start(hand: HandClock, folder: Path) -> AsyncIterator[Open]:
 
 @pytest.fixture(autouse=True)
 def same_clock_in_the_store(hand: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the test's clock also for dates in the store and the album."""
-    for module in "store", "blocking_store":
-        monkeypatch.setattr(f"dog.snapshots.{module}.utc_now", lambda: hand.now)
+    """Use the test's clock also for dates in the store."""
+    monkeypatch.setattr("dog.snapshots.store.utc_now", lambda: hand.now)
 
 
 async def save_now(store: SnapshotStore, hand: HandClock) -> Snapshot:
