@@ -2,9 +2,6 @@
 
 Every function blocks. Those that write raise OSError. `explain_os_error` turns it into an error that may be shown to
 everybody: paths are only in its `detail`.
-
-`remove_tree` works on folders that other programs filled, however deep or wide. It goes from one open folder to the
-next, follows no symbolic link, not even one that replaces a folder at that moment, and has at most two folders open.
 """
 
 import contextlib
@@ -14,7 +11,6 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +18,6 @@ from dog.errors import CaptureError, StorageError, StorageFull
 
 __all__ = [
     "DISK_FULL_MESSAGE",
-    "empty_folder",
     "explain_os_error",
     "link_new",
     "make_folders",
@@ -31,7 +26,6 @@ __all__ = [
     "os_error_reason",
     "remove_empty_folders",
     "remove_file",
-    "remove_tree",
     "replace_durably",
     "sync_folder",
     "write_atomic",
@@ -208,145 +202,3 @@ def remove_empty_folders(root: Path, folder: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-def empty_folder(folder: Path) -> tuple[int, list[Path]]:
-    """Remove everything in a folder. Return the count and the paths left."""
-    entries = list(folder.iterdir())
-    return len(entries), [path for entry in entries for path in remove_tree(entry)]
-
-
-# ---- removing a tree
-
-_OPEN_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_O_PATH = getattr(os, "O_PATH", None)
-"""Linux's flag to open a folder that may not be read. Other systems leave such folders, and report them."""
-
-
-def remove_tree(path: Path) -> list[Path]:
-    """Remove a folder and everything in it, or a file, or a link.
-
-    Folders in it without permissions are made accessible first. Return the paths that can't be removed. A missing path
-    is not an error. Raises nothing for errors of the disk, or for actions of other programs.
-    """
-    left: list[Path] = []
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return left
-        _empty_tree(path, left)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return left
-    except OSError:
-        if not left:
-            left.append(path)
-    return left
-
-
-@dataclass(slots=True)
-class _Level:
-    """A folder on the way down, and the folders in it that are still to do."""
-
-    name: str
-    identity: tuple[int, int]
-    folders: list[str]
-    left_before: int
-    """The number of paths that could not be removed before this folder."""
-
-
-def _empty_tree(path: Path, left: list[Path]) -> None:
-    """Empty a folder. Raise OSError if it can't be entered or was moved."""
-    levels: list[_Level] = []
-
-    def locate(name: str = "") -> Path:
-        return Path(*(level.name for level in levels), name)
-
-    def enter(name: str, folder: int) -> None:
-        before = len(left)
-        levels.append(_Level(name, _folder_identity(folder), [], before))
-        files, levels[-1].folders = _list_folder(folder)
-        for file in files:
-            try:
-                os.unlink(file, dir_fd=folder)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                left.append(locate(file))
-
-    current = _open_folder(str(path), None)
-    try:
-        enter(str(path), current)
-        while True:
-            if levels[-1].folders:
-                name = levels[-1].folders.pop()
-                try:
-                    below = _open_folder(name, current)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    left.append(locate(name))
-                    continue
-                os.close(current)
-                current = below
-                enter(name, current)
-            elif len(levels) == 1:
-                return
-            else:
-                above = os.open("..", _OPEN_FOLDER_FLAGS, dir_fd=current)
-                os.close(current)
-                current = above
-                done = levels.pop()
-                if _folder_identity(current) != levels[-1].identity:
-                    # The folder was moved while it was open: its new parent is not ours.
-                    left.append(locate(done.name))
-                    return
-                try:
-                    os.rmdir(done.name, dir_fd=current)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    if len(left) == done.left_before:
-                        left.append(locate(done.name))
-    finally:
-        os.close(current)
-
-
-def _list_folder(folder: int) -> tuple[list[str], list[str]]:
-    """List the names of files and of folders. Both are empty after an error."""
-    files: list[str] = []
-    folders: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
-    return files, folders
-
-
-def _open_folder(name: str, above: int | None) -> int:
-    """Open a folder and make it writable. Raise OSError, also for a link."""
-    try:
-        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
-    except PermissionError:
-        _make_accessible(name, above)
-        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
-    if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-        with contextlib.suppress(OSError):
-            os.fchmod(folder, stat.S_IRWXU)
-    return folder
-
-
-def _make_accessible(name: str, above: int | None) -> None:
-    """Give us all rights on a folder, but not through a link in its place."""
-    if _O_PATH is None:
-        return
-    descriptor = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    try:
-        # fchmod refuses an O_PATH descriptor. Its name in /proc is the folder itself.
-        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)
-    finally:
-        os.close(descriptor)
-
-
-def _folder_identity(folder: int) -> tuple[int, int]:
-    status = os.fstat(folder)
-    return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Users, tokens and sessions in one SQLite file, readable only by its owner.
+"""Users, tokens and sessions in one SQLite file, for its owner only.
 
     <snapshots>/.dog/access.sqlite3    unlike the index next to it, it can't be rebuilt
 

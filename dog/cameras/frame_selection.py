@@ -1,5 +1,6 @@
-"""Select the frame that serves a capture: fresh, whole, not black, not frozen, and with a settled exposure.
+"""Select the frame that serves a capture.
 
+It is fresh and whole, neither black nor frozen, and its exposure has settled.
 Nothing here has a thread or a clock: the caller passes frames and the time. Thresholds has the settings. The comments
 and docs/cameras.md give the source of each default and constant.
 """

@@ -21,9 +21,9 @@ from pathlib import Path
 from dog.cameras import CapturedImage, OnFrame, OnLost
 from dog.cameras.subprocesses import ProcessResult, ProgramRun
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError, StorageFull
-from dog.files import remove_tree
 from dog.images import MAX_IMAGE_BYTES
 from dog.redaction import redact_text
+from dog.remove_tree import remove_tree
 
 __all__ = ["ScriptCamera"]
 

@@ -15,7 +15,7 @@ import click
 
 from dog.cli.exit_status import OutputError, Status
 from dog.cli.options import SettingOption, find_folder, folder_options
-from dog.cli.output import check_output, format_size, print_json
+from dog.cli.output import StdoutStream, check_output, format_size, print_json
 from dog.errors import StartError, short_reason
 from dog.files import open_atomic
 from dog.logs import escape
@@ -273,8 +273,6 @@ def _archive_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.export import Stream
-
     if output == "-":
-        return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
+        return contextlib.nullcontext(cast(IO[bytes], StdoutStream()))
     return open_atomic(Path(output).resolve(), overwrite=force)

@@ -1,17 +1,33 @@
-"""Output of the commands: times, sizes, tables, JSON, and the files that they write."""
+"""Output of the commands: tables, JSON, files, and standard output."""
 
+import contextlib
+import errno
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from dog.logs import escape
+from dog.cli.exit_status import Status
+from dog.logs import escape, print_line
 from dog.protocol import encode, parse_timestamp
 
-__all__ = ["check_output", "encode_photo", "format_size", "format_time", "photo_urls", "print_json", "print_table"]
+__all__ = [
+    "StdoutFailed",
+    "StdoutStream",
+    "check_output",
+    "encode_photo",
+    "format_size",
+    "format_time",
+    "photo_urls",
+    "print_json",
+    "print_table",
+    "report_stdout_failures",
+]
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -97,3 +113,67 @@ def encode_photo(photo: "Photo", **more: object) -> str:
 def photo_urls(photo: "Photo") -> dict[str, str]:
     """Return the photo's absolute URLs. The server may have sent paths."""
     return {"url": photo.url, "page": photo.page, "thumbnail": photo.thumbnail}
+
+
+class StdoutStream(io.RawIOBase):
+    """Standard output as a binary stream without a buffer. Raises OSError."""
+
+    def __init__(self) -> None:
+        self._descriptor = sys.stdout.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        return len(data)
+
+
+class StdoutFailed(Exception):
+    """Standard output failed. Handlers of OSError must not catch it."""
+
+
+class _Output(io.FileIO):
+    """Standard output's descriptor. After a failure, it discards data."""
+
+    _failed = False
+
+    def write(self, data: Any, /) -> int:
+        if self._failed:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._failed = True
+            raise StdoutFailed from error
+
+
+@contextlib.contextmanager
+def report_stdout_failures() -> Iterator[None]:
+    """Exit with one line if standard output fails; silently if it is closed."""
+    before = sys.stdout
+    try:
+        descriptor = os.open(os.devnull, os.O_RDONLY) if before is None else before.fileno()
+    except OSError:  # a test or another program has replaced sys.stdout
+        yield
+        return
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(descriptor, "wb", closefd=before is None)),
+        encoding=before.encoding if before else "utf-8",
+        errors=before.errors if before else "backslashreplace",
+        line_buffering=bool(before and before.line_buffering),
+    )
+    output = sys.stdout
+    try:
+        try:
+            yield
+        finally:
+            output.flush()
+    except StdoutFailed as failure:
+        if isinstance(reason := failure.__cause__, OSError) and reason.errno != errno.EPIPE:
+            print_line(f"dog: Standard output can't be written: {os.strerror(reason.errno or 0).lower()}.")
+        sys.exit(Status.FAILED)
+    finally:
+        sys.stdout = before

@@ -10,7 +10,7 @@ JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md
 
 from dog.images.decoding import THUMBNAIL_BOX, ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
 from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
-from dog.images.jpeg_damage import add_missing_end, load_simplejpeg
+from dog.images.jpeg_decoding import add_missing_end, load_simplejpeg
 
 __all__ = [
     "MAX_IMAGE_BYTES",

@@ -98,7 +98,7 @@ class Viewer(asyncio.Protocol):
             self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and shut down writing. Abort after VIEWER_CLOSE_TIMEOUT.
+        """Send a close frame and shut down writing. Abort after a timeout.
 
         Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
         close frame would be lost.

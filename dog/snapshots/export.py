@@ -8,7 +8,6 @@ archive has no end record, so that it is not mistaken for a complete one. Everyt
 import contextlib
 import datetime as dt
 import io
-import os
 import stat
 import struct
 import tarfile
@@ -24,7 +23,7 @@ from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.image_files import SnapshotGone, read_image
 from dog.snapshots.names import SnapshotName, parse_path
 
-__all__ = ["ExportedPhoto", "Kind", "Stream", "export", "list_photos"]
+__all__ = ["ExportedPhoto", "Kind", "export", "list_photos"]
 
 Kind = Literal["zip", "tar"]
 
@@ -58,22 +57,6 @@ def list_photos(
                 if name and size and camera in (None, name.camera):  # an empty file is a save in progress
                     found.append(ExportedPhoto(path, name, size))
     return sorted(found, key=lambda photo: (photo.name.captured_at, photo.name.capture, photo.path))
-
-
-class Stream(io.RawIOBase):
-    """A write-only, unbuffered stream to a descriptor. Raises OSError."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        return len(data)
 
 
 class _Archive(Protocol):

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.files import remove_tree
 from dog.protocol import Quality
+from dog.remove_tree import remove_tree
 from dog.snapshots import durable_facts
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, image_path

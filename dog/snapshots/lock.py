@@ -1,4 +1,4 @@
-"""The lock file, by which one server or command uses the folder of snapshots."""
+"""The lock file, by which one server or command uses the folder."""
 
 import contextlib
 import fcntl

@@ -1,8 +1,8 @@
-"""Rebuild the index from the folder, and carry over what only the old one has.
+"""Rebuild the index from the folder, with the data of the old one.
 
-That is: the durable facts, the origin of each unchanged photo, and the highest capture number. A photo with another
-hash keeps the old hash, so that damage is never accepted. The old index is kept until the new one is complete, so that
-a crash loses nothing. Rebuilding is `dog album rebuild`, while no server uses the folder.
+That data is: the durable facts, the origin of each unchanged photo, and the highest capture number. A photo with
+another hash keeps the old hash, so that damage is never accepted. The old index is kept until the new one is complete,
+so that a crash loses nothing. Rebuilding is `dog album rebuild`, while no server uses the folder.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from dog import files
 from dog.files import sync_folder
+from dog.remove_tree import empty_folder
 from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index, is_environment_error
 from dog.snapshots.lock import lock_album
@@ -210,7 +210,7 @@ class Rebuilding:
         """
         with lock_album(self._root) as private:
             incoming, damaged = private / "incoming", private / "damaged"
-            files.empty_folder(incoming)
+            empty_folder(incoming)
             for name in INDEX_FILE, OLD_INDEX_FILE:
                 _check_readable(private / name)
             missing: list[Finding] = []

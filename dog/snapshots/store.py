@@ -1,4 +1,4 @@
-"""The folder of snapshots and its index: in one thread, and for the event loop.
+"""The folder of snapshots and its index, for the event loop.
 
     <folder>/YYYY/MM/DD/<name>.jpg              an image, not re-encoded
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
@@ -42,6 +42,7 @@ from dog.files import make_private_folder, sync_folder
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import write_exif
 from dog.protocol import Removal
+from dog.remove_tree import empty_folder
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -149,7 +150,7 @@ class BlockingStore:
 
     def _clean_up(self) -> None:
         """Remove leftovers of a crash or a camera. Log those that remain."""
-        count, left = files.empty_folder(self.incoming)
+        count, left = empty_folder(self.incoming)
         if count:
             log.info("%s: removed %d unfinished files or folders.", self.root, count - len(left))
         if left:

@@ -28,7 +28,7 @@ from dog.web.apidocs.parameters import (
     PreviewQuery,
     PushQuery,
 )
-from dog.web.handlers import api, gallery, images, login, pages, preview, share_links, sse, static_files, websocket
+from dog.web.handlers import api, gallery, images, live_page, login, preview, share_links, sse, static_files, websocket
 
 __all__ = ["OPERATIONS", "TAGS"]
 
@@ -83,7 +83,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots/{id}",
-        handler=pages.show_photo_page,
+        handler=gallery.show_photo_page,
         name="show_snapshot",
         tag="pages",
         summary="The page of one photo",
@@ -475,7 +475,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/",
-        handler=pages.show_live_page,
+        handler=live_page.show_live_page,
         name="show_live",
         tag="pages",
         summary="The live page of a camera",
@@ -486,7 +486,7 @@ OPERATIONS = (
     Operation(
         method="POST",
         path="/",
-        handler=pages.submit_capture_form,
+        handler=live_page.submit_capture_form,
         name="press",
         role="capture",
         tag="pages",

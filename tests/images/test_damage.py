@@ -27,8 +27,7 @@ import pytest
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import add_missing_end, inspect, inspect_kept
-from dog.images import jpeg_damage as strict
+from dog.images import add_missing_end, inspect, inspect_kept, jpeg_decoding
 from dog.snapshots.store import SnapshotStore
 from tests.conftest import Serve
 from tests.snapshots.test_store import MOMENT
@@ -169,7 +168,7 @@ def test_an_arithmetic_jpeg_without_its_end_marker_is_refused() -> None:
     data = base64.b64decode(ARITHMETIC)
     assert inspect(add_missing_end(data)).width == 24
     for size in len(data) - 2, len(data) - 20:
-        assert strict._first_warning(data[:size] + END, (24, 18)) == ""
+        assert jpeg_decoding._first_warning(data[:size] + END, (24, 18)) == ""
         assert "cut off" in refusal(data[:size]).message
 
 
@@ -192,7 +191,7 @@ def test_an_arithmetic_jpeg_without_its_end_marker_is_refused() -> None:
 )
 def test_unused_bytes_are_not_damage(data: bytes) -> None:
     assert data not in (BASELINE, RESTARTS)
-    assert strict._first_warning(data, (320, 240))
+    assert jpeg_decoding._first_warning(data, (320, 240))
     assert inspect(add_missing_end(data)).width == 320
 
 
@@ -210,7 +209,7 @@ def test_damage_behind_padding_is_found(kind: str, seed: int) -> None:
     begin = padded.index(b"\xff\xd1", begin) + 2
     place = random.Random(seed).randrange(begin, end - 700)
     damaged = padded[:place] + padded[place + 700 :]
-    assert "extraneous" in strict._first_warning(damaged, (320, 240))
+    assert "extraneous" in jpeg_decoding._first_warning(damaged, (320, 240))
     assert "a part of the JPEG is lost" in refusal(damaged).message
 
 
@@ -226,7 +225,7 @@ def test_a_lost_restart_interval_is_found() -> None:
 def test_damage_behind_a_wrong_comment_is_found() -> None:
     for seed in range(10):
         damaged = insert_after_soi(cut(BASELINE, random.Random(seed)), DAHUA)
-        assert "608 extraneous" in strict._first_warning(damaged, (320, 240))
+        assert "608 extraneous" in jpeg_decoding._first_warning(damaged, (320, 240))
         assert "a part of the JPEG is lost" in refusal(damaged).message
 
 
@@ -235,15 +234,15 @@ def test_restart_markers_are_found_wherever_the_slices_end(slice_: int, monkeypa
     begin, end = scan_at(RESTARTS)
     expected = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", RESTARTS)]
     assert len(expected) == 14
-    monkeypatch.setattr(strict, "SLICE_BYTES", slice_)
-    assert list(strict._restart_markers(RESTARTS, begin, end)) == expected
+    monkeypatch.setattr(jpeg_decoding, "SLICE_BYTES", slice_)
+    assert list(jpeg_decoding._restart_markers(RESTARTS, begin, end)) == expected
 
 
 def test_too_many_intervals_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pad_restarts(encode(draw_detailed(), restart_marker_blocks=1))
-    assert len(list(strict._interval_warnings(data))) == 300
-    monkeypatch.setattr(strict, "_MAX_INTERVALS", 299)
-    assert list(strict._interval_warnings(data)) == []
+    assert len(list(jpeg_decoding._interval_warnings(data))) == 300
+    monkeypatch.setattr(jpeg_decoding, "_MAX_INTERVALS", 299)
+    assert list(jpeg_decoding._interval_warnings(data)) == []
     assert inspect(data).width == 320
 
 
@@ -259,14 +258,14 @@ def test_intervals_with_a_large_header_are_not_decoded_one_by_one(monkeypatch: p
     table = data[(begin := data.index(b"\xff\xdb") + 4) : begin + 65]
     tables = b"\xff\xdb" + struct.pack(">H", 2 + 1000 * len(table)) + 1000 * table
     decoded = 0
-    first_warning = strict._first_warning
+    first_warning = jpeg_decoding._first_warning
 
     def count(data: bytes, size: tuple[int, int]) -> str:
         nonlocal decoded
         decoded += 1
         return first_warning(data, size)
 
-    monkeypatch.setattr(strict, "_first_warning", count)
+    monkeypatch.setattr(jpeg_decoding, "_first_warning", count)
     inspect(data)
     assert decoded > 4000
     decoded = 0
@@ -281,7 +280,7 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     data = BASELINE[:begin] + scan + BASELINE[begin:]
     assert refusal(data).message == "The image is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
-        strict.decode_jpeg(data, (1, 1), "RGB")
+        jpeg_decoding.decode_jpeg(data, (1, 1), "RGB")
 
 
 async def test_the_album_adds_a_missing_end_marker(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ import pytest
 
 from dog.errors import StartError
 from dog.web.app import find_folder
-from dog.web.bundles import bundle_scripts, bundle_styles
-from dog.web.handlers.static_files import SCRIPTS, STYLES, read_assets
+from dog.web.handlers.static_files import SCRIPTS, STYLES, bundle_scripts, bundle_styles, read_assets
 
 MODULES = {
     "base.js": """

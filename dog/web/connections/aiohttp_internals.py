@@ -1,4 +1,6 @@
-"""All code that depends on undocumented parts of aiohttp: compare it with a new version of aiohttp.
+"""All code that depends on undocumented parts of aiohttp.
+
+Compare it with each new version of aiohttp.
 
 - Handler gives aiohttp one request at a time. By itself, aiohttp parses up to 32 requests ahead, even without a
   response. Here its parser gets the head of a request, then its body, and nothing more until the response has been
@@ -225,7 +227,7 @@ class TakenOverResponse(web.StreamResponse):
 
 
 def override_request(request: web.Request, *, remote: str | None, scheme: str | None, host: str | None) -> None:
-    """Set these values if they are known. (A clone would not change response and log.)"""
+    """Set the known values. A clone would change neither response nor log."""
     values = {"remote": remote, "scheme": scheme, "host": host}
     for derived in ("secure", "url"):
         request._cache.pop(derived, None)

@@ -1,4 +1,4 @@
-"""The gallery, and the forms that pin and delete a photo."""
+"""The gallery, the page of one photo, and its forms: pin and delete."""
 
 import datetime as dt
 import itertools
@@ -11,12 +11,20 @@ from msgspec import Struct
 
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form
+from dog.web.http.page_rendering import find_own_snapshot, render
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import Problem
 
-__all__ = ["GalleryQuery", "PinForm", "show_delete_page", "show_gallery", "submit_delete_form", "submit_pin_form"]
+__all__ = [
+    "GalleryQuery",
+    "PinForm",
+    "show_delete_page",
+    "show_gallery",
+    "show_photo_page",
+    "submit_delete_form",
+    "submit_pin_form",
+]
 
 PHOTOS_PER_PAGE = 60
 """A multiple of 2, 3, 4, 5 and 6 columns."""
@@ -67,6 +75,29 @@ async def show_gallery(request: web.Request) -> web.Response:
     )
 
 
+async def show_photo_page(request: web.Request) -> web.Response:
+    """Show the page of one photo (GET /snapshots/{id})."""
+    service = request.app[APP_STATE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
+    newer = await service.store.newer(snapshot)
+    own = await find_own_snapshot(request, service)
+    describe = service.urls.describe
+    return render(
+        request,
+        "snapshot.html",
+        {
+            "photo": describe(snapshot),
+            "mine": own is not None and own.id == snapshot.id,
+            "newer": describe(newer) if newer else None,
+            "older": describe(older[0]) if older else None,
+            "cameras": list(service.cameras),
+            "pinned": snapshot.pinned,
+            "exposure": _format_exposure(snapshot.origin.exposure),
+        },
+    )
+
+
 async def submit_pin_form(request: web.Request) -> web.Response:
     """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
     service = request.app[APP_STATE]
@@ -91,6 +122,13 @@ async def submit_delete_form(request: web.Request) -> web.Response:
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
     return _redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
+
+
+def _format_exposure(seconds: float | None) -> str:
+    """Format an exposure time as 1/125 s or 2.5 s, or as "" if it is unknown."""
+    if not seconds:
+        return ""
+    return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
 
 
 def _redirect(request: web.Request, path: str) -> web.Response:

@@ -13,8 +13,8 @@ from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.app_state import APP_STATE
-from dog.web.handlers.pages import render
 from dog.web.http.bodies import read_form, respond_json
+from dog.web.http.page_rendering import render
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure

@@ -1,4 +1,4 @@
-"""Damage of JPEGs: find damage and missing scans, and add an end marker.
+"""Strict decoding of JPEGs: find damage, and add a missing end marker.
 
 A decoder continues after damage and paints over missing data. libjpeg-turbo warns of it, but Pillow drops the
 warnings. simplejpeg raises the first one, and only that, because libjpeg keeps no more. So if the first is harmless,
