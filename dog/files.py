@@ -18,11 +18,13 @@ from dog.errors import CaptureError, StorageError, StorageFull
 
 __all__ = [
     "DISK_FULL_MESSAGE",
+    "NotRegularFile",
     "explain_os_error",
     "link_new",
     "make_folders",
     "make_private_folder",
     "open_atomic",
+    "open_regular",
     "os_error_reason",
     "remove_empty_folders",
     "remove_file",
@@ -105,6 +107,23 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+# ---- reading
+
+
+class NotRegularFile(OSError):
+    """A folder, a pipe, a device or a socket is in the place of a file."""
+
+
+def open_regular(path: Path, *, follow_links: bool = True) -> IO[bytes]:
+    """Open a regular file for reading, unbuffered. Raises NotRegularFile."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFile(errno.EINVAL, "It is not a regular file", str(path))
+    return open(descriptor, "rb", buffering=0)
 
 
 # ---- files that survive a power cut

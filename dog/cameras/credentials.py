@@ -5,16 +5,15 @@ authentication is Digest if possible, otherwise Basic.
 """
 
 import hashlib
-import os
 import re
 import secrets
-import stat
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
 from dog.errors import CameraOffline, short_reason
+from dog.files import NotRegularFile, open_regular
 
 __all__ = ["authorization_header", "read_password"]
 
@@ -28,12 +27,11 @@ _ALGORITHMS = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 def read_password(path: Path) -> str:
     """Return the file's only line. Raises ValueError, which does not quote it."""
     try:
-        # Opening a FIFO must not wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path} is not a file. Name one that has the password and nothing else.")
+        with open_regular(path) as file:
             data = file.read(MAX_PASSWORD_FILE_BYTES + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
+    except NotRegularFile:
+        raise ValueError(f"{path} is not a file. Name one that has the password and nothing else.") from None
     except OSError as error:
         raise ValueError(
             f"{path} can't be read: {short_reason(error)}. Name a file that has the password and nothing else."

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError, short_reason
+from dog.files import open_regular
 from dog.settings.fields import (
     CAMERA_SETTINGS,
     CONFIG,
@@ -211,11 +212,9 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 def _read_bytes(path: Path) -> bytes:
     """Read a regular file of limited size, or raise OSError."""
-    # O_NONBLOCK: opening a pipe must not wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, os.stat(os.devnull)):
-            raise OSError("It is not a regular file")
+    if path.resolve() == Path(os.devnull):
+        return b""
+    with open_regular(path) as file:
         data = file.read(_MAX_CONFIG_FILE_BYTES + 1)
     if len(data) > _MAX_CONFIG_FILE_BYTES:
         raise OSError("It is larger than 1 MiB")

@@ -7,7 +7,6 @@ verify.py. The cache holds images that were checked and synced when they were sa
 import datetime as dt
 import errno
 import os
-import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -66,20 +65,15 @@ def read_part(path: Path, size: int, start: int, stop: int) -> bytes:
 
 def _read(path: Path, min_size: int, max_size: int, start: int = 0, stop: int | None = None) -> bytes:
     try:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SnapshotGone("The file of this photo was replaced by something else.")
-            if not min_size <= status.st_size <= max_size:
+        with files.open_regular(path, follow_links=False) as file:
+            found = os.fstat(file.fileno()).st_size
+            if not min_size <= found <= max_size:
                 raise SnapshotGone("The file of this photo is damaged: its size has changed.")
-            size = (status.st_size if stop is None else stop) - start
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                file.seek(start)
-                data = file.read(size)
-        finally:
-            os.close(descriptor)
+            size = (found if stop is None else stop) - start
+            file.seek(start)
+            data = file.read(size)
+    except files.NotRegularFile as error:
+        raise SnapshotGone("The file of this photo was replaced by something else.") from error
     except OSError as error:
         if error.errno in _GONE_ERRNOS:
             raise SnapshotGone("The file of this photo is gone.") from error

@@ -80,8 +80,6 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_ID_ATTEMPTS = 8
-"""Attempts to make a new id. If they all fail, the ids are not random."""
 _PROBE_DATA = bytes(4096)
 """A whole block. Some file systems keep smaller files in the inode, where they fit even on a full disk."""
 LOW_DISK_BYTES = 1024 * 1024
@@ -245,17 +243,6 @@ class BlockingStore:
     def discard(self, staged: Path) -> None:
         files.remove_file(staged)
 
-    def make_free_id(self) -> str:
-        """Return an unused id. Raise StorageError if none is found."""
-        with self._use_index() as index:
-            for _ in range(MAX_ID_ATTEMPTS):
-                snapshot_id = make_id()
-                if index.find_name(snapshot_id) is None:
-                    return snapshot_id
-        raise StorageError(
-            "The snapshot was not saved, because no free id was found. Press again.", detail="the ids are not random"
-        )
-
     def save(self, staged: Path, snapshot: Snapshot, thumbnail: bytes) -> None:
         """Rename a staged image to its final path, and add it to the index.
 
@@ -307,9 +294,11 @@ class BlockingStore:
             os.replace(staged, final)
             sync_folder(final.parent)
             index.add(snapshot)
-        except BaseException:
+        except BaseException as error:
             for path in final, thumbnail, incoming_thumbnail:
                 files.remove_file(path)
+            if isinstance(error, sqlite3.IntegrityError):  # ids are random, so there must be no second one
+                raise StorageError("The snapshot was not saved: its id exists already. Press again.") from error
             raise
 
     def _make_day_folder(self, day: str, index: Index) -> None:
@@ -658,7 +647,7 @@ class SnapshotStore:
         """
         data = add_missing_end(data)
         content_type, _ = walk_structure(data)
-        snapshot_id = self._thread.submit(self._album.make_free_id).result()
+        snapshot_id = make_id()
         name = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
             stamp = make_stamp(id=snapshot_id, camera=camera, captured_at=captured_at, exposure=origin.exposure)

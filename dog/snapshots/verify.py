@@ -7,7 +7,6 @@ grow with the album.
 import contextlib
 import hashlib
 import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dog.errors import BadImage, StorageError
+from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
 from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
@@ -128,6 +128,9 @@ class Verification:
         except FileNotFoundError:
             message = "is missing; restore it from a backup before the next start, which removes it from the index"
             return "", [Finding("missing", path, message)]
+        except NotRegularFile:
+            message = "was replaced by something that is not a file; restore it from a backup"
+            return "", [Finding("size", path, message)]
         except OSError as error:
             return "", [Finding("unreadable", path, f"can't be read: {_strerror(error)}")]
         except SnapshotGone as error:
@@ -141,14 +144,10 @@ class Verification:
         return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(self._root / path, flags), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SnapshotGone("was replaced by something that is not a file; restore it from a backup")
-            if status.st_size != size:
-                raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
+        with open_regular(self._root / path, follow_links=False) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                raise SnapshotGone(f"has {found} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
             while (chunk := file.read(_HASHED_BYTES)) and not self._stop.is_set():
                 digest.update(chunk)

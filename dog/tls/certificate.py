@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-import os
 import re
 import ssl
 import stat
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from dog.errors import SettingError, short_reason
+from dog.files import open_regular
 from dog.settings import Settings
 from dog.tls.transport import TlsTransport
 
@@ -173,16 +173,11 @@ def _read(settings: Settings, name: File) -> bytes:
     """Read a regular file of limited size, or raise SettingError."""
     path: Path = getattr(settings, name)
     try:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(MAX_PEM_FILE_BYTES)
-            problem = "it is not a regular file"
+        with open_regular(path) as file:
+            return file.read(MAX_PEM_FILE_BYTES)
     except OSError as error:
-        problem = short_reason(error)
-    raise settings.error(
-        name, f"{path} can't be read: {problem}. Name a file that can be read, or make one with `dog cert`."
-    )
+        problem = f"{path} can't be read: {short_reason(error)}."
+        raise settings.error(name, f"{problem} Name a file that can be read, or make one with `dog cert`.") from None
 
 
 def _refuse_password() -> str:

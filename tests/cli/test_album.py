@@ -30,7 +30,7 @@ from dog.protocol import Quality
 from dog.snapshots import Origin, Snapshot
 from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import SnapshotName, image_path, thumbnail_path
+from dog.snapshots.names import SnapshotName, image_path, make_id, thumbnail_path
 from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.store import BlockingStore as OpenAlbum
 from tests.conftest import Serve
@@ -54,7 +54,7 @@ def save(archive: OpenAlbum, captured_at: dt.datetime, camera: str = "test", dat
     capture = archive.last_capture + 1
     data = data or make_picture(seed=capture)
     picture = inspect(data)
-    taken = SnapshotName(archive.make_free_id(), camera, capture, captured_at, "jpg")
+    taken = SnapshotName(make_id(), camera, capture, captured_at, "jpg")
     snapshot = make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
     archive.save(archive.stage(data), snapshot, picture.thumbnail)
     return snapshot

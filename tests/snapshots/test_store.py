@@ -183,7 +183,7 @@ async def test_a_save_does_not_overwrite_a_file_with_its_name(
 async def test_ids_that_are_not_random_raise_an_error(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "token_bytes", bytes)
     await save(store, 1)
-    with pytest.raises(StorageError, match="no free id"):
+    with pytest.raises(StorageError, match="its id exists already"):
         await save(store, 2)
     assert len(await check_agreement(store)) == 1
 

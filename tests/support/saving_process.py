@@ -18,7 +18,7 @@ from dog.clock import from_milliseconds, to_milliseconds
 from dog.images import inspect
 from dog.snapshots import Snapshot
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName
+from dog.snapshots.names import SnapshotName, make_id
 from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.store import BlockingStore
 from tests.support.pictures import make_picture
@@ -48,7 +48,7 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
 def save(album: BlockingStore, capture: int, captured_at: dt.datetime) -> Snapshot:
     data = make_picture(seed=capture)
     picture = inspect(data)
-    name = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
+    name = SnapshotName(make_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
     snapshot = make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest())
     album.save(album.stage(data), snapshot, picture.thumbnail)
     return snapshot

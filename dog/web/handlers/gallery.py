@@ -12,8 +12,7 @@ from msgspec import Struct
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_form
-from dog.web.http.page_rendering import find_own_snapshot, render
-from dog.web.middleware.errors import relative_root
+from dog.web.http.page_rendering import find_own_snapshot, redirect, render
 from dog.web.problems import Problem
 
 __all__ = [
@@ -105,7 +104,7 @@ async def submit_pin_form(request: web.Request) -> web.Response:
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
-    return _redirect(request, f"snapshots/{snapshot.id}")
+    return redirect(request, f"snapshots/{snapshot.id}")
 
 
 async def show_delete_page(request: web.Request) -> web.Response:
@@ -121,7 +120,7 @@ async def submit_delete_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
-    return _redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
+    return redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
 
 
 def _format_exposure(seconds: float | None) -> str:
@@ -129,11 +128,6 @@ def _format_exposure(seconds: float | None) -> str:
     if not seconds:
         return ""
     return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
-
-
-def _redirect(request: web.Request, path: str) -> web.Response:
-    location = f"{relative_root(request)}{path}"
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:

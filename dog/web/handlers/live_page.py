@@ -7,7 +7,7 @@ from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture_requests import capture_and_wait
-from dog.web.http.page_rendering import SNAPSHOT_COOKIE, find_own_snapshot, render
+from dog.web.http.page_rendering import SNAPSHOT_COOKIE, find_own_snapshot, redirect, render
 from dog.web.middleware.authentication import cookie_path
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
@@ -51,7 +51,7 @@ async def submit_capture_form(request: web.Request) -> web.Response:
     service = request.app[APP_STATE]
     camera = service.find_camera(request.query.get("camera"))
     _, snapshot = await capture_and_wait(request, camera)
-    response = web.Response(status=303, headers={"Location": f"snapshots/{snapshot.id}", "Cache-Control": "no-store"})
+    response = redirect(request, f"snapshots/{snapshot.id}")
     response.set_cookie(
         SNAPSHOT_COOKIE,
         snapshot.id,

@@ -14,9 +14,8 @@ from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.app_state import APP_STATE
 from dog.web.http.bodies import read_form, respond_json
-from dog.web.http.page_rendering import render
+from dog.web.http.page_rendering import redirect, render
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
-from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.problems import STATUS, Problem, error_headers
 
@@ -181,8 +180,7 @@ def _redirect(request: web.Request, path: str) -> web.Response:
     """Redirect to a page of this site; `path` cannot lead to another site."""
     if ".." in unquote(path.partition("?")[0]).split("/"):
         path = ""
-    location = relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+    return redirect(request, quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;"))
 
 
 def _render_page(

@@ -24,7 +24,7 @@ from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotSto
 from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
-from dog.web.http.page_rendering import render
+from dog.web.http.page_rendering import redirect, render
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import STATUS, Problem
 
@@ -127,7 +127,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     form = await read_form(request, LinkRequest)
     await _store_share_link(service, snapshot, form)
-    return _redirect_to_links_page(request, snapshot)
+    return redirect(request, f"snapshots/{snapshot.id}/links")
 
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
@@ -139,7 +139,7 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
         await service.store.revoke(share.id)
-    return _redirect_to_links_page(request, snapshot)
+    return redirect(request, f"snapshots/{snapshot.id}/links")
 
 
 async def _store_share_link(service: AppState, snapshot: Snapshot, link: LinkRequest) -> LinkBody:
@@ -161,11 +161,6 @@ def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
         expires_at=timestamp(share.expires_at),
         expired=_is_expired(share),
     )
-
-
-def _redirect_to_links_page(request: web.Request, snapshot: Snapshot) -> web.Response:
-    location = f"{relative_root(request)}snapshots/{snapshot.id}/links"
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 # ---- the URLs of a share link

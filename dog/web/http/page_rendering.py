@@ -11,7 +11,7 @@ from dog.web.app_state import APP_STATE, AppState
 from dog.web.middleware.authentication import IDENTITY, describe_identity
 from dog.web.middleware.errors import relative_root
 
-__all__ = ["SNAPSHOT_COOKIE", "find_own_snapshot", "render"]
+__all__ = ["SNAPSHOT_COOKIE", "find_own_snapshot", "redirect", "render"]
 
 SNAPSHOT_COOKIE = "dog_snapshot"
 """The cookie with the id of the browser's last snapshot. It gives no rights."""
@@ -29,6 +29,13 @@ def render(request: web.Request, template: str, context: dict[str, Any]) -> web.
     response = aiohttp_jinja2.render_template(template, request, context)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def redirect(request: web.Request, path: str) -> web.Response:
+    """Redirect to a page of this site, after a form was submitted."""
+    return web.Response(
+        status=303, headers={"Location": f"{relative_root(request)}{path}", "Cache-Control": "no-store"}
+    )
 
 
 async def find_own_snapshot(request: web.Request, service: AppState) -> Snapshot | None:
