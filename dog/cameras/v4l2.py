@@ -1,7 +1,7 @@
 """V4L2 cameras: USB webcams and other /dev/video* devices, by linuxpy.
 
-JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists devices,
-formats and controls.
+JPEGs are passed on unchanged. Raw frames are encoded only when their image is needed. v4l2_devices.py lists
+devices, formats and controls, and chooses a format.
 """
 
 import contextlib
@@ -14,26 +14,20 @@ import stat
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
 from dog.cameras import pixel_formats as pixels
-from dog.cameras.controls import join_limited
 from dog.cameras.v4l2_devices import (
     CAPTURE,
     JPEG,
     MAX_RATE_DIFFERENCE,
     MMAP,
-    USABLE,
-    Format,
-    Mode,
+    choose_format,
     explain_device_error,
     is_capture_device,
-    list_devices,
     list_formats,
     open_device,
     read_fourcc,
@@ -42,80 +36,16 @@ from dog.cameras.v4l2_devices import (
 )
 from dog.errors import BadImage, CameraOffline
 
-__all__ = ["FormatChoice", "V4l2Source", "choose_format", "find_exposure_start", "list_devices", "read_layout"]
+__all__ = ["V4l2Source", "find_exposure_start", "read_layout"]
 
 BUFFER_COUNT = 5
 """Two held frames, one to fill, and two more so that no frame is lost."""
 MAX_HELD_FRAMES = 2
 """Frames that are still valid."""
-MIN_GOOD_RATE = 10
-"""Frames a second. A larger but slower mode is chosen only if the settings require it."""
 
 FLAG = raw.BufferFlag
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FormatChoice:
-    """The format, size and rate that were chosen."""
-
-    fourcc: str
-    width: int
-    height: int
-    rate: Fraction | None
-
-
-def choose_format(
-    formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
-) -> FormatChoice:
-    """Choose the best offered format, or raise CameraOffline with the offers."""
-    offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
-    if not offered:
-        names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
-        wanted = pixel_format or " or ".join(USABLE)
-        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {join_limited(names)}.")
-    candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
-    if frame_rate is not None:
-        candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
-    if not candidates:
-        raise CameraOffline(
-            f"The camera does not offer {_describe_wanted(resolution, frame_rate)}, but"
-            f" {_describe(offered, resolution)}. Set `resolution` and `frame_rate` to one of them."
-        )
-
-    def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
-        one, mode = candidate
-        fast = not mode.rates or mode.rates[-1] >= MIN_GOOD_RATE
-        return one.fourcc in JPEG, fast or frame_rate is not None, mode.width * mode.height, -USABLE.index(one.fourcc)
-
-    best, mode = max(candidates, key=rank)
-    rate = None if frame_rate is None else mode.find_rate(frame_rate) or Fraction(frame_rate).limit_denominator(1001)
-    return FormatChoice(best.fourcc, mode.width, mode.height, rate)
-
-
-def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
-    if resolution is None:
-        return list(one.modes)
-    if one.grid and all(side in steps for side, steps in zip(resolution, one.grid, strict=True)):
-        return [Mode(*resolution)]
-    return [mode for mode in one.modes if (mode.width, mode.height) == resolution]
-
-
-def _describe_wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
-    size = "" if resolution is None else f"{resolution[0]}x{resolution[1]}"
-    rate = "" if frame_rate is None else f"{frame_rate:g} frames a second"
-    return " at ".join(part for part in (size, rate) if part)
-
-
-def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
-    """Describe sizes with their best rate, or all rates of `resolution`."""
-    modes = [mode for one in formats for mode in one.modes]
-    modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
-    best = {(mode.width, mode.height): mode for mode in modes}
-    if resolution in best:
-        return str(best[resolution])
-    return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
 
 
 class _Frame:

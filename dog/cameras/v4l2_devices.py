@@ -1,4 +1,4 @@
-"""V4L2 devices: list them with formats, sizes, rates and controls.
+"""V4L2 devices: formats, sizes, rates and controls, and the best format.
 
 Only linuxpy's structures and plain calls are used: its own listings fail for drivers with many formats. The calls are
 described in the kernel's documentation, "Video for Linux API".
@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
 from dog.cameras import pixel_formats as pixels
-from dog.cameras.controls import parse_control
+from dog.cameras.control_parsing import join_limited, parse_control
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = [
@@ -32,7 +32,9 @@ __all__ = [
     "Control",
     "Device",
     "Format",
+    "FormatChoice",
     "Mode",
+    "choose_format",
     "explain_device_error",
     "is_capture_device",
     "list_controls",
@@ -167,6 +169,8 @@ def set_controls(descriptor: int, wanted: Mapping[str, bool | int | str]) -> Non
         waiting = {name: waiting[name] for name in refusals}
 
 
+MIN_GOOD_RATE = 10
+"""Frames a second. A larger but slower mode is chosen only if the settings require it."""
 JPEG = ("MJPG", "JPEG")
 USABLE = (*JPEG, *pixels.FORMATS)
 """Supported formats, the best first."""
@@ -379,6 +383,71 @@ def read_rate(interval: Any) -> Fraction | None:
     if not interval.numerator or not interval.denominator:
         return None
     return Fraction(interval.denominator, interval.numerator)
+
+
+# ---- choosing a format
+
+
+@dataclass(frozen=True, slots=True)
+class FormatChoice:
+    """The format, size and rate that were chosen."""
+
+    fourcc: str
+    width: int
+    height: int
+    rate: Fraction | None
+
+
+def choose_format(
+    formats: list[Format], resolution: tuple[int, int] | None, frame_rate: float | None, pixel_format: str | None
+) -> FormatChoice:
+    """Choose the best offered format, or raise CameraOffline with the offers."""
+    offered = [one for one in formats if one.usable and (pixel_format is None or one.fourcc == pixel_format)]
+    if not offered:
+        names = [one.fourcc for one in formats if one.usable] or [one.fourcc for one in formats] or ["none"]
+        wanted = pixel_format or " or ".join(USABLE)
+        raise CameraOffline(f"The camera does not offer the format {wanted}. It offers: {join_limited(names)}.")
+    candidates = [(one, mode) for one in offered for mode in _candidates(one, resolution)]
+    if frame_rate is not None:
+        candidates = [(one, mode) for one, mode in candidates if mode.find_rate(frame_rate) or not mode.rates]
+    if not candidates:
+        raise CameraOffline(
+            f"The camera does not offer {_describe_wanted(resolution, frame_rate)}, but"
+            f" {_describe(offered, resolution)}. Set `resolution` and `frame_rate` to one of them."
+        )
+
+    def rank(candidate: tuple[Format, Mode]) -> tuple[bool, bool, int, int]:
+        one, mode = candidate
+        fast = not mode.rates or mode.rates[-1] >= MIN_GOOD_RATE
+        return one.fourcc in JPEG, fast or frame_rate is not None, mode.width * mode.height, -USABLE.index(one.fourcc)
+
+    best, mode = max(candidates, key=rank)
+    rate = None if frame_rate is None else mode.find_rate(frame_rate) or Fraction(frame_rate).limit_denominator(1001)
+    return FormatChoice(best.fourcc, mode.width, mode.height, rate)
+
+
+def _candidates(one: Format, resolution: tuple[int, int] | None) -> list[Mode]:
+    if resolution is None:
+        return list(one.modes)
+    if one.grid and all(side in steps for side, steps in zip(resolution, one.grid, strict=True)):
+        return [Mode(*resolution)]
+    return [mode for mode in one.modes if (mode.width, mode.height) == resolution]
+
+
+def _describe_wanted(resolution: tuple[int, int] | None, frame_rate: float | None) -> str:
+    size = "" if resolution is None else f"{resolution[0]}x{resolution[1]}"
+    rate = "" if frame_rate is None else f"{frame_rate:g} frames a second"
+    return " at ".join(part for part in (size, rate) if part)
+
+
+def _describe(formats: list[Format], resolution: tuple[int, int] | None) -> str:
+    """Describe sizes with their best rate, or all rates of `resolution`."""
+    modes = [mode for one in formats for mode in one.modes]
+    modes.sort(key=lambda mode: (mode.width * mode.height, mode.width, mode.rates[-1:]))
+    best = {(mode.width, mode.height): mode for mode in modes}
+    if resolution in best:
+        return str(best[resolution])
+    return join_limited([str(replace(mode, rates=mode.rates[-1:])) for mode in best.values()], "; ")
 
 
 # ---- opening

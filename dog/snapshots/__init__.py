@@ -20,7 +20,7 @@ export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share
-from dog.snapshots.image_files import SnapshotGone, make_stamp
+from dog.snapshots.image_files import SnapshotGone
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
 from dog.snapshots.store import SnapshotStore
@@ -34,5 +34,4 @@ __all__ = [
     "SnapshotGone",
     "SnapshotStore",
     "is_snapshot_id",
-    "make_stamp",
 ]

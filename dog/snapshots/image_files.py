@@ -4,16 +4,14 @@ A file that was removed, truncated or replaced by something else is never return
 verify.py. The cache holds images that were checked and synced when they were saved.
 """
 
-import datetime as dt
 import errno
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from dog import __version__, files
+from dog import files
 from dog.errors import DogError, StorageError
-from dog.images.exif import Stamp
 
 __all__ = [
     "MAX_CACHE_BYTES",
@@ -21,7 +19,6 @@ __all__ = [
     "SnapshotGone",
     "StoredImage",
     "check_image",
-    "make_stamp",
     "read_image",
     "read_part",
     "read_thumbnail",
@@ -117,10 +114,3 @@ class ByteCache:
 
     def get(self, name: str) -> bytes | None:
         return self._files.get(name)
-
-
-def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
-    """Return the EXIF of a snapshot, with its time in the machine's time zone."""
-    return Stamp(
-        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
-    )

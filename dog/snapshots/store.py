@@ -40,7 +40,7 @@ from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
 from dog.errors import StartError, StorageError, StorageFull
 from dog.files import make_private_folder, sync_folder
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
-from dog.images.exif import write_exif
+from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
 from dog.snapshots.day_folders import folder_mtime_ns
@@ -50,7 +50,6 @@ from dog.snapshots.image_files import (
     ByteCache,
     StoredImage,
     check_image,
-    make_stamp,
     read_image,
     read_part,
     read_thumbnail,
@@ -73,7 +72,7 @@ from dog.snapshots.rebuild import open_index, set_aside
 from dog.snapshots.reconcile import make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 
-__all__ = ["BlockingStore", "SnapshotStore", "make_stamp"]
+__all__ = ["BlockingStore", "SnapshotStore"]
 
 log = logging.getLogger(__name__)
 

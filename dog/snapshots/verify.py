@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 from dog.errors import BadImage, StorageError
 from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
+from dog.snapshots.day_folders import list_paths
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
 from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
 from dog.snapshots.lock import IndexUnavailable, lock_album
@@ -169,7 +170,7 @@ class Verification:
     # ---- files that are not in the index
 
     def _check_names(self, index: Index) -> Iterator[Finding]:
-        for path, is_file in _walk(self._root):
+        for path, is_file in list_paths(self._root):
             if is_file and is_thumbnail_path(path):
                 yield from self._check_thumbnail_name(path, index)
             elif is_file and is_image_path(path) and (name := parse_path(path)) is not None:
@@ -228,16 +229,3 @@ def _open_index(private: Path) -> _VerifiedIndex:
     if not path.is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
     return _VerifiedIndex(path)
-
-
-def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
-    """Yield all visible paths but days, with True for a file of a day."""
-    with os.scandir(root / below) as scanned:
-        entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in entries:
-        name = entry.name
-        is_number = name.isascii() and name.isdigit()
-        if levels and len(name) == levels[0] and is_number and entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, f"{below}{name}/", levels[1:])
-        else:
-            yield below + name, not levels and entry.is_file(follow_symlinks=False)

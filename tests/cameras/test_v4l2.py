@@ -15,8 +15,8 @@ if sys.platform != "linux":
 
 from linuxpy.video import raw  # type: ignore[import-untyped]
 
-from dog.cameras.v4l2 import FormatChoice, V4l2Source, choose_format, find_exposure_start, read_layout
-from dog.cameras.v4l2_devices import Control, Format, Mode, list_devices
+from dog.cameras.v4l2 import V4l2Source, find_exposure_start, read_layout
+from dog.cameras.v4l2_devices import Control, Format, FormatChoice, Mode, choose_format, list_devices
 
 
 def rates(*values: float) -> tuple[Fraction, ...]:

@@ -22,7 +22,8 @@ from dog.cameras import CapturedImage
 from dog.cameras.frame_selection import Thresholds
 from dog.cameras.source import Frame
 from dog.cameras.source_reader import FrameRequest, LiveCamera, SourceReader
-from dog.cameras.v4l2 import V4l2Source, list_devices
+from dog.cameras.v4l2 import V4l2Source
+from dog.cameras.v4l2_devices import list_devices
 from dog.errors import BadImage, CaptureError
 
 PRESSES = 60
