@@ -1,7 +1,6 @@
 """Durable and safe file operations.
 
-Every function blocks. Those that write raise OSError. `explain_os_error` turns it into an error that may be shown to
-everybody: paths are only in its `detail`.
+Every function blocks. Those that write raise OSError, which dog.errors explains.
 """
 
 import contextlib
@@ -14,18 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from dog.errors import CaptureError, StorageError, StorageFull
-
 __all__ = [
-    "DISK_FULL_MESSAGE",
     "NotRegularFile",
-    "explain_os_error",
     "link_new",
     "make_folders",
     "make_private_folder",
     "open_atomic",
     "open_regular",
-    "os_error_reason",
     "remove_empty_folders",
     "remove_file",
     "replace_durably",
@@ -36,41 +30,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-DISK_FULL_MESSAGE = "The disk is full, and nothing was saved. Make room, then try again."
-
 _MAX_TEMP_NAME = 60
 """Characters of a file's name in that of its temporary file, which has at most 255 bytes."""
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP)
-_ERRNO_REASONS = {
-    errno.EROFS: "The disk is read-only. Make it writable again.",
-    errno.EACCES: "The server may not write to the folder of snapshots. Give it the permission.",
-    errno.EPERM: "The server may not write to the folder of snapshots. Give it the permission.",
-    errno.EIO: "The disk reports an error. See the system's log.",
-    errno.ENOENT: "The folder of snapshots is gone. Restore it, or restart the server.",
-    errno.EEXIST: "A file is in the place of a folder of snapshots. Move it elsewhere.",
-    errno.ENOTDIR: "A file is in the place of the folder of snapshots. Move it elsewhere.",
-    errno.EMFILE: "The server has too many open files. Raise its limit.",
-    errno.EFBIG: "The photo is larger than the server may write. Raise its limit on the size of files.",
-}
-
-
-# ---- errors
-
-
-def explain_os_error(error: OSError) -> CaptureError:
-    """Return StorageFull or StorageError, with a message for everybody."""
-    if error.errno in _DISK_FULL_ERRNOS:
-        return StorageFull(DISK_FULL_MESSAGE, detail=str(error))
-    return StorageError(f"Nothing was saved. {os_error_reason(error)}", detail=str(error))
-
-
-def os_error_reason(error: OSError) -> str:
-    """Return the problem and its remedy, without paths."""
-    return _ERRNO_REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
-
-
 # ---- folders
 
 

@@ -19,8 +19,8 @@ from linuxpy.ioctl import ioctl  # type: ignore[import-untyped]
 from linuxpy.video import device as v4l2  # type: ignore[import-untyped]
 from linuxpy.video import raw
 
+from dog.cameras import join_limited, parse_control
 from dog.cameras import pixel_formats as pixels
-from dog.cameras.control_parsing import join_limited, parse_control
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 
 __all__ = [

@@ -19,8 +19,7 @@ from dog.settings.fields import (
 )
 from dog.settings.loading import load
 from dog.settings.security_checks import check_exposure, find_warnings
-from dog.settings.setting import Setting, Source, settings_table
-from dog.settings.values import CAMERA_KINDS, split_camera
+from dog.settings.setting import CAMERA_KINDS, Setting, Source, settings_table, split_camera
 
 __all__ = [
     "ALL_SETTINGS",

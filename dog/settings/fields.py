@@ -12,6 +12,7 @@ from dog.settings.setting import (
     ACCESS,
     ADDRESS,
     CAMERA,
+    CAMERA_KINDS,
     GROUPS,
     LIMITS,
     LOG,
@@ -19,12 +20,6 @@ from dog.settings.setting import (
     Setting,
     SettingInfo,
     Source,
-    flag_of,
-    format_default,
-    strip_limits,
-)
-from dog.settings.values import (
-    CAMERA_KINDS,
     check_base_url,
     check_camera,
     check_host,
@@ -33,7 +28,10 @@ from dog.settings.values import (
     check_origins,
     check_pixel_format,
     check_resolution,
+    flag_of,
+    format_default,
     split_camera,
+    strip_limits,
 )
 
 __all__ = [
@@ -603,7 +601,7 @@ COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.comm
 """The dozen settings that most people change."""
 
 RETIRED_SETTINGS = ("black_share", "settle")
-"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
+"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frames.py."""
 
 
 def retired_warning(source: Source) -> str:

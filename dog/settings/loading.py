@@ -1,9 +1,7 @@
 """Load Settings from flags, variables and dog.toml."""
 
-import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from dog.settings.fields import (
     Settings,
     retired_warning,
 )
-from dog.settings.setting import COMMAND_LINE, ENVIRONMENT, Setting, Source, flag_of, variable_of
-from dog.settings.values import convert, has_password, shorten
+from dog.settings.security_checks import find_readable_passwords
+from dog.settings.setting import COMMAND_LINE, ENVIRONMENT, Setting, Source, convert, flag_of, shorten, variable_of
 
 __all__ = ["load"]
 
@@ -67,7 +65,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     warnings = (
         *map(retired_warning, retired),
         *_unknown_variables(environ),
-        *_readable_passwords(cameras.values(), named[0] if named else None),
+        *find_readable_passwords(cameras.values(), named[0] if named else None),
     )
     return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
@@ -219,18 +217,6 @@ def _read_bytes(path: Path) -> bytes:
     if len(data) > _MAX_CONFIG_FILE_BYTES:
         raise OSError("It is larger than 1 MiB")
     return data
-
-
-def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
-    """Yield a warning for each world-readable file with a password."""
-    found = {one.password_file for one in cameras if one.password_file is not None}
-    from_file = (one.camera for one in cameras if one.source_of("camera").place not in (COMMAND_LINE, ENVIRONMENT))
-    if file is not None and any(map(has_password, from_file)):
-        found.add(file)
-    for path in sorted(found):
-        with contextlib.suppress(OSError):  # reported by the code that needs it
-            if path.stat().st_mode & stat.S_IROTH:
-                yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
 # ---- unknown names

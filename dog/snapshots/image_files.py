@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dog import files
-from dog.errors import DogError, StorageError
+from dog.errors import DogError, StorageError, os_error_reason
 
 __all__ = [
     "MAX_CACHE_BYTES",
@@ -74,7 +74,7 @@ def _read(path: Path, min_size: int, max_size: int, start: int = 0, stop: int | 
     except OSError as error:
         if error.errno in _GONE_ERRNOS:
             raise SnapshotGone("The file of this photo is gone.") from error
-        raise StorageError(f"The photo can't be read. {files.os_error_reason(error)}", detail=str(error)) from error
+        raise StorageError(f"The photo can't be read. {os_error_reason(error)}", detail=str(error)) from error
     if data is None or len(data) != size:
         raise SnapshotGone("The file of this photo is damaged: it was truncated.")
     return data

@@ -37,7 +37,7 @@ from typing import ParamSpec, TypeVar
 
 from dog import files
 from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
-from dog.errors import StartError, StorageError, StorageFull
+from dog.errors import DISK_FULL_MESSAGE, StartError, StorageError, StorageFull, explain_os_error
 from dog.files import make_private_folder, sync_folder
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import make_stamp, write_exif
@@ -204,13 +204,13 @@ class BlockingStore:
             yield self._index
         except sqlite3.Error as error:
             if is_disk_full(error):
-                raise StorageFull(files.DISK_FULL_MESSAGE, detail=f"the index: {error}") from error
+                raise StorageFull(DISK_FULL_MESSAGE, detail=f"the index: {error}") from error
             self._close_failed_index(error)
             raise StorageError(
                 "The index of the album failed. Try again: it is repaired at its next use.", detail=str(error)
             ) from error
         except OSError as error:
-            raise files.explain_os_error(error) from error
+            raise explain_os_error(error) from error
 
     def _held_lock(self) -> Lock:
         if self._lock is None:
@@ -236,7 +236,7 @@ class BlockingStore:
             self._held_lock().check()
             files.write_synced(path, data)
         except OSError as error:
-            raise files.explain_os_error(error) from error
+            raise explain_os_error(error) from error
         return path
 
     def discard(self, staged: Path) -> None:
@@ -318,7 +318,7 @@ class BlockingStore:
             files.write_synced(path, _PROBE_DATA)
             path.unlink()
         except OSError as error:
-            raise files.explain_os_error(error) from error
+            raise explain_os_error(error) from error
 
     def remove(self, snapshot_ids: list[str]) -> list[Snapshot]:
         """Remove snapshots durably. Return those that existed."""

@@ -33,9 +33,9 @@ from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
 from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
-from dog.web.app_state import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.close_on_role_change import LiveSessions
-from dog.web.connections.limits import CONNECTIONS, Connections
+from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages

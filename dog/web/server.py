@@ -26,10 +26,10 @@ from dog.machine_addresses import network_addresses
 from dog.settings import Settings, check_exposure, find_warnings
 from dog.tls import Tls, make_tls
 from dog.web.app import create_app, drain, kill
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.aiohttp_internals import patch_aiohttp_server
 from dog.web.connections.connection import HTTP_SETTINGS
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.middleware.access_log import AccessLog
 from dog.web.middleware.security_headers import SECURITY_HEADERS
 

@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Route, expect
 from dog.cameras import CapturedImage
 from dog.errors import CameraOffline
 from dog.protocol import Quality
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from tests.browser.conftest import OpenWindow
 from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
 from tests.browser.test_look import SIZES, check_layout, check_strip

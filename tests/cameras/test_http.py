@@ -16,8 +16,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dog.cameras.frames import Frame
 from dog.cameras.http import HttpSource, MultipartReader
-from dog.cameras.source import Frame
 from dog.errors import CameraOffline
 from dog.images import inspect
 from tests.support.sources import NetworkLink, SourceProcess, make_http_camera, make_tls, read_comment, read_to_end

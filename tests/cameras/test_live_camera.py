@@ -15,12 +15,11 @@ import pytest
 from PIL import Image
 
 from dog.cameras import CapturedImage
-from dog.cameras import source_reader as live
-from dog.cameras import source_reader as reader
-from dog.cameras.frame_selection import FrameInspector, FrameStats, Thresholds
+from dog.cameras import source as live
+from dog.cameras import source as reader
+from dog.cameras.frames import Frame, FrameInspector, FrameStats, Thresholds
 from dog.cameras.pixel_formats import shrink_to_preview
-from dog.cameras.source import Frame
-from dog.cameras.source_reader import LiveCamera
+from dog.cameras.source import LiveCamera
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError
 from tests.support.cameras import make_picture
 from tests.support.pictures import draw, encode

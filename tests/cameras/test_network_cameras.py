@@ -13,8 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from dog.cameras.http import HttpSource
 from dog.cameras.rtsp import RtspSource
-from dog.cameras.source import Source
-from dog.cameras.source_reader import LiveCamera
+from dog.cameras.source import LiveCamera, Source
 from dog.errors import CameraOffline, CaptureError
 from tests.conftest import Serve
 from tests.support.sources import (

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from dog.cameras import CapturedImage, picamera
-from dog.cameras import source_reader as live
+from dog.cameras import source as live
 from dog.cameras.factory import make_camera
-from dog.cameras.frame_selection import Thresholds
+from dog.cameras.frames import Thresholds
 from dog.cameras.picamera import FLIPS, Control, Mode, PicameraSource, list_devices
-from dog.cameras.source_reader import LiveCamera
+from dog.cameras.source import LiveCamera
 from dog.errors import BadImage, CameraBusy, CameraOffline, CaptureError
 from dog.settings import Settings
 from tests.support.picamera2_stand_in import Pi, Sensor

@@ -20,10 +20,10 @@ from PIL import Image
 
 from dog.cameras import rtsp as stream
 from dog.cameras.camera_url import CameraUrl
+from dog.cameras.frames import Frame
 from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import encode_video_frame
 from dog.cameras.rtsp import PacketDecoder, RtspSource
-from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
 from tests.support.server_process import ROOT

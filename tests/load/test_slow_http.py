@@ -99,8 +99,8 @@ def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> 
 
 # The real process, with other time limits (in seconds).
 WITH_LIMITS = """
-import dog.web.http.bodies, dog.web.connections.connection, dog.web.connections.limits
-dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.limits.MAX_QUEUE_SECONDS = {limit}
+import dog.web.http.bodies, dog.web.connections.connection, dog.web.connections.connection_limits
+dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection_limits.MAX_QUEUE_SECONDS = {limit}
 dog.web.http.bodies.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
 from dog.cli import main
 main(prog_name="dog")

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dog.cameras import CapturedImage
-from dog.cameras.frame_selection import Thresholds
-from dog.cameras.source import Frame
-from dog.cameras.source_reader import FrameRequest, LiveCamera, SourceReader
+from dog.cameras.frames import Frame, Thresholds
+from dog.cameras.source import FrameRequest, LiveCamera, SourceReader
 from dog.cameras.v4l2 import V4l2Source
 from dog.cameras.v4l2_devices import list_devices
 from dog.errors import BadImage, CaptureError

@@ -31,9 +31,9 @@ from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection import MAX_HEAD_BYTES
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from tests.support.authority import Authority
 from tests.support.cameras import HandCamera
 from tests.support.running import until

@@ -24,10 +24,10 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.connection import HTTP_SETTINGS, Connection
-from dog.web.connections.limits import CONNECTIONS, RESERVED_DESCRIPTORS, ClientLimits, Connections, Places
+from dog.web.connections.connection_limits import CONNECTIONS, RESERVED_DESCRIPTORS, ClientLimits, Connections, Places
 from dog.web.connections.refusals import RETRY_AFTER
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
@@ -234,7 +234,7 @@ async def test_requests_of_one_address_wait_in_order_without_delaying_other_addr
 
 
 async def test_a_request_that_waits_too_long_is_refused(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.MAX_QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr("dog.web.connections.connection_limits.MAX_QUEUE_SECONDS", 0.2)
     guarded = await guard(max_connections_per_address=1)
     busy = await guarded.begin_request()
     client = await guarded.connect_client()
@@ -573,7 +573,7 @@ async def test_a_place_is_released_for_every_way_a_connection_can_end(
 
 @pytest.mark.parametrize("sent", [b"", REQUEST, REQUEST * 3])
 async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr("dog.web.connections.connection_limits.IDLE_TIMEOUT", 0.1)
     guarded = await guard()
     client = await guarded.connect_client()
     await client.send(sent)
@@ -584,7 +584,7 @@ async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.Mo
 async def test_an_idle_connection_of_a_trusted_proxy_stays_open_longer(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr("dog.web.connections.connection_limits.IDLE_TIMEOUT", 0.1)
     guarded = await guard(trusted_proxies=(OTHER_ADDRESS,), open=True)
     proxy, client = await guarded.connect_and_request(OTHER_ADDRESS), await guarded.connect_and_request()
     await client.read_to_end()

@@ -25,9 +25,9 @@ from PIL import Image
 from dog.captures.preview import END, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection import Connection
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import CHUNK_BYTES
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera

@@ -20,7 +20,7 @@ from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.refusals import END_OF_HEAD, Reason, Refusal
 
 if TYPE_CHECKING:
-    from dog.web.connections.limits import Client, Connections, Place
+    from dog.web.connections.connection_limits import Client, Connections, Place
 
 __all__ = ["HTTP_SETTINGS", "Connection"]
 

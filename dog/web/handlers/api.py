@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from dog.errors import CameraOffline, CaptureError, RequestError
 from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mismatch, timestamp
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
 from dog.web.problems import Problem

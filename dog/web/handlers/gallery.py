@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
 from dog.web.http.bodies import read_form
 from dog.web.http.page_rendering import find_own_snapshot, redirect, render
 from dog.web.problems import Problem

@@ -12,8 +12,8 @@ from msgspec import Meta
 from dog.captures.camera_task import CameraTask
 from dog.protocol import FIELD_RULES, MaxAge, Outcome, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
-from dog.web.app_state import APP_STATE, AppState, find_snapshot
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.app_keys import APP_STATE, AppState, find_snapshot
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.capture_requests import capture_and_wait, check_capture_allowed
 from dog.web.http.content import Content, respond
 from dog.web.middleware.authorization import recheck_access

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from dog.captures.camera_task import CameraTask
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture_requests import capture_and_wait
 from dog.web.http.page_rendering import SNAPSHOT_COOKIE, find_own_snapshot, redirect, render

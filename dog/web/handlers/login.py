@@ -12,7 +12,7 @@ from dog.auth import AuthService
 from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.protocol import Role
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.http.bodies import read_form, respond_json
 from dog.web.http.page_rendering import redirect, render
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
-from dog.web.app_state import APP_STATE
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import chunks
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin

@@ -21,7 +21,7 @@ from dog.clock import utc_now
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id
-from dog.web.app_state import APP_STATE, AppState, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, find_snapshot
 from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render

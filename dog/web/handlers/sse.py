@@ -16,9 +16,9 @@ from aiohttp import web
 from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE_TIMEOUT
 from dog.push.viewer import Viewer
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin, cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES

@@ -19,10 +19,10 @@ from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
 from dog.push.viewer import Viewer
 from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.close_on_role_change import UNAUTHORIZED
 from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin

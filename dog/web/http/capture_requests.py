@@ -9,8 +9,8 @@ from dog.auth import allows
 from dog.captures.camera_task import CameraTask
 from dog.protocol import MAX_REQUEST_LENGTH, Reply
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied, recheck_access
 from dog.web.middleware.origins import check_origin

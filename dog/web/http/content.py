@@ -19,7 +19,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from dog.errors import DogError
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES

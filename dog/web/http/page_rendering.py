@@ -7,7 +7,7 @@ from aiohttp import web
 
 from dog import __version__
 from dog.snapshots import Snapshot, is_snapshot_id
-from dog.web.app_state import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.middleware.authentication import IDENTITY, describe_identity
 from dog.web.middleware.errors import relative_root
 

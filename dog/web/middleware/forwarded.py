@@ -15,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from dog.errors import RequestError
 from dog.settings import Settings
 from dog.web.connections.aiohttp_internals import override_request
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.problems import Problem
 
 __all__ = ["ForwardedInfo", "check_direct", "forwarded_middleware", "parse_forwarded_headers"]

@@ -1,21 +1,30 @@
-"""Select the frame that serves a capture.
+"""Frames of a source, and the selection of the one that serves a capture.
 
-It is fresh and whole, neither black nor frozen, and its exposure has settled.
+That one is fresh and whole, neither black nor frozen, and its exposure has settled.
 Nothing here has a thread or a clock: the caller passes frames and the time. Thresholds has the settings. The comments
 and docs/cameras.md give the source of each default and constant.
 """
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from dog.cameras import CapturedImage
-from dog.cameras.source import Frame
+from dog.cameras.pixel_formats import shrink_to_preview
 from dog.errors import BadImage, CameraFault, CameraTimeout
 from dog.images import add_missing_end, grey_histogram
 from dog.protocol import Quality
 
-__all__ = ["ExposureSettling", "FrameInspector", "FrameSearch", "FrameSelector", "FrameStats", "Thresholds"]
+__all__ = [
+    "ExposureSettling",
+    "Frame",
+    "FrameInspector",
+    "FrameSearch",
+    "FrameSelector",
+    "FrameStats",
+    "ImageFrame",
+    "Thresholds",
+]
 
 Fault = Literal["damaged", "black", "frozen"]
 
@@ -28,6 +37,44 @@ SETTLED_FRAMES = 3
 JPEG_START = b"\xff\xd8"
 MIN_DETAIL_BYTES = 16 * 1024
 """A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
+
+
+class Frame(Protocol):
+    """A frame, valid in its thread until the source has been read twice more."""
+
+    @property
+    def exposure_start(self) -> float:
+        """The start of its exposure (time.monotonic()), never after the true one."""
+
+    @property
+    def exposure(self) -> float | None:
+        """Its exposure time in seconds. None if unknown."""
+
+    @property
+    def raw(self) -> bytes | memoryview:
+        """The bytes from the camera. Two frames of a live sensor are never equal."""
+
+    def image(self) -> bytes:
+        """Return the image file, a JPEG unchanged. Raises BadImage if incomplete."""
+
+    def preview(self) -> bytes:
+        """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""
+
+
+class ImageFrame:
+    """A frame that arrived as an image file."""
+
+    exposure = None
+
+    def __init__(self, data: bytes, exposure_start: float) -> None:
+        self.raw = data
+        self.exposure_start = exposure_start
+
+    def image(self) -> bytes:
+        return self.raw
+
+    def preview(self) -> bytes:
+        return shrink_to_preview(self.raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
