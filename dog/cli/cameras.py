@@ -48,7 +48,7 @@ def _describe_v4l2(names: set[str]) -> Iterator[str]:
     if importlib.util.find_spec("linuxpy") is None:
         yield f"USB webcams can't be listed without the package linuxpy. Install it: {install_command('linuxpy')}"
         return
-    from dog.cameras.v4l2_devices import list_devices
+    from dog.cameras.v4l2 import list_devices
 
     for device in list_devices():
         yield f"{device.name} ({device.node})"

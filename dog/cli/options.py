@@ -13,7 +13,7 @@ import click
 from dog.errors import short_reason
 from dog.logs import escape
 from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
-from dog.settings.setting import flag_of
+from dog.settings.fields import flag_of
 
 __all__ = [
     "DAY",

@@ -9,17 +9,21 @@ fields. A wrong setting is a SettingError with its name and place as the person 
 
 from dog.settings.fields import (
     ALL_SETTINGS,
+    CAMERA_KINDS,
     CAMERA_SETTINGS,
     COMMON_SETTINGS,
     CONFIG,
     MAIN_CAMERA,
     RETIRED_SETTINGS,
     SETTINGS,
+    Setting,
     Settings,
+    Source,
+    settings_table,
+    split_camera,
 )
 from dog.settings.loading import load
 from dog.settings.security_checks import check_exposure, find_warnings
-from dog.settings.setting import CAMERA_KINDS, Setting, Source, settings_table, split_camera
 
 __all__ = [
     "ALL_SETTINGS",

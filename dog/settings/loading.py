@@ -12,15 +12,22 @@ from dog.errors import SettingError, short_reason
 from dog.files import open_regular
 from dog.settings.fields import (
     CAMERA_SETTINGS,
+    COMMAND_LINE,
     CONFIG,
+    ENVIRONMENT,
     MAIN_CAMERA,
     RETIRED_SETTINGS,
     SETTINGS,
+    Setting,
     Settings,
+    Source,
+    convert,
+    flag_of,
     retired_warning,
+    shorten,
+    variable_of,
 )
 from dog.settings.security_checks import find_readable_passwords
-from dog.settings.setting import COMMAND_LINE, ENVIRONMENT, Setting, Source, convert, flag_of, shorten, variable_of
 
 __all__ = ["load"]
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dog.client_addresses import is_loopback
-from dog.settings.fields import Settings
-from dog.settings.setting import COMMAND_LINE, ENVIRONMENT, has_password
+from dog.settings.fields import COMMAND_LINE, ENVIRONMENT, Settings, has_password
 
 __all__ = ["check_exposure", "find_readable_passwords", "find_warnings"]
 

@@ -21,8 +21,7 @@ from typing import Any
 from dog.cameras import CapturedImage
 from dog.cameras.frames import Frame, Thresholds
 from dog.cameras.source import FrameRequest, LiveCamera, SourceReader
-from dog.cameras.v4l2 import V4l2Source
-from dog.cameras.v4l2_devices import list_devices
+from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 
 PRESSES = 60
