@@ -9,7 +9,7 @@ from dog.cameras import Camera
 from dog.cameras.camera_url import CameraUrl
 from dog.cameras.credentials import read_password
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
-from dog.cameras.frames import Thresholds
+from dog.cameras.frame_selection import Thresholds
 from dog.cameras.script import ScriptCamera
 from dog.cameras.source import FROZEN_TIMEOUT, LiveCamera, Source
 from dog.cameras.test_card import TestCard

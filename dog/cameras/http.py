@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
 from dog.cameras.credentials import authorization_header
-from dog.cameras.frames import Frame, ImageFrame
+from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UnstampedFrames
 from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import CameraOffline

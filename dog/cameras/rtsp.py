@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
-from dog.cameras.frames import Frame, ImageFrame
+from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UNKNOWN_START, StampedFrames
 from dog.cameras.pixel_formats import MAX_PREVIEW_WIDTH, PREVIEW_QUALITY, encode_video_frame
 from dog.cameras.source import LOGIN_RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""Sources of frames, and LiveCamera: a Camera made of a source that stays open.
+"""Sources of frames, and LiveCamera: a Camera made of an open source.
 
     source -> SourceReader, a thread -> not needed: dropped
                               |-------> a capture waits: the first good frame exposed after the request
@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from typing import ParamSpec, Protocol
 
 from dog.cameras import CapturedImage, OnFrame, OnLost
-from dog.cameras.frames import Frame, FrameSearch, FrameSelector, Thresholds
+from dog.cameras.frame_selection import Frame, FrameSearch, FrameSelector, Thresholds
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
 
 __all__ = ["LOGIN_RETRY_SECONDS", "LiveCamera", "Source"]

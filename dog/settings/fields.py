@@ -926,7 +926,7 @@ COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.comm
 """The dozen settings that most people change."""
 
 RETIRED_SETTINGS = ("black_share", "settle")
-"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frames.py."""
+"""Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
 
 
 def retired_warning(source: Source) -> str:

@@ -11,7 +11,7 @@ day_folders         list the days and files of the folder
 lock                a file lock: one server or command uses the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
-misdated_snapshots  store the trusted time, and correct the age of photos that a wrong clock dated
+timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
 verify              `dog album verify`: compare every file with the index
 rebuild             make a new index from the folder, and carry over what only the old one has
 store               SnapshotStore: the folder and its index, for the event loop

@@ -56,7 +56,6 @@ from dog.snapshots.image_files import (
 )
 from dog.snapshots.index import Index, is_disk_full, is_environment_error
 from dog.snapshots.lock import Lock
-from dog.snapshots.misdated_snapshots import Timekeeping
 from dog.snapshots.names import (
     SUFFIXES,
     UNKNOWN,
@@ -71,6 +70,7 @@ from dog.snapshots.names import (
 from dog.snapshots.rebuild import open_index, set_aside
 from dog.snapshots.reconcile import make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
+from dog.snapshots.timekeeping import Timekeeping
 
 __all__ = ["BlockingStore", "SnapshotStore"]
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dog.cameras.frames import Frame
+from dog.cameras.frame_selection import Frame
 from dog.cameras.http import HttpSource, MultipartReader
 from dog.errors import CameraOffline
 from dog.images import inspect

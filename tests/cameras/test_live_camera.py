@@ -17,7 +17,7 @@ from PIL import Image
 from dog.cameras import CapturedImage
 from dog.cameras import source as live
 from dog.cameras import source as reader
-from dog.cameras.frames import Frame, FrameInspector, FrameStats, Thresholds
+from dog.cameras.frame_selection import Frame, FrameInspector, FrameStats, Thresholds
 from dog.cameras.pixel_formats import shrink_to_preview
 from dog.cameras.source import LiveCamera
 from dog.errors import BadImage, CameraBusy, CameraFault, CameraOffline, CameraTimeout, CaptureError

@@ -20,7 +20,7 @@ from PIL import Image
 from dog.cameras import CapturedImage, picamera
 from dog.cameras import source as live
 from dog.cameras.factory import make_camera
-from dog.cameras.frames import Thresholds
+from dog.cameras.frame_selection import Thresholds
 from dog.cameras.picamera import FLIPS, Control, Mode, PicameraSource, list_devices
 from dog.cameras.source import LiveCamera
 from dog.errors import BadImage, CameraBusy, CameraOffline, CaptureError

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dog.cameras import rtsp as stream
 from dog.cameras.camera_url import CameraUrl
-from dog.cameras.frames import Frame
+from dog.cameras.frame_selection import Frame
 from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import encode_video_frame
 from dog.cameras.rtsp import PacketDecoder, RtspSource

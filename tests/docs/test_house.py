@@ -12,7 +12,7 @@ HOUSE = (ROOT / "docs" / "architecture.md").read_text()
 ROWS = dict(re.findall(r"^\| `(\w+)` \| .*? \| ([^|]*) ?\|$", HOUSE, re.MULTILINE))
 
 
-WEB_ROOMS = re.findall(r"^\| `web/(\w+)/?` \|", HOUSE, re.MULTILINE)
+WEB_ROOMS = re.findall(r"`web/(\w+)/?`(?=[^|\n]* \|)", HOUSE.split("| room of `web` |")[1].split("\n\n")[0])
 
 
 def allowed(room: str) -> set[str]:

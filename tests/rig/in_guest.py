@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dog.cameras import CapturedImage
-from dog.cameras.frames import Frame, Thresholds
+from dog.cameras.frame_selection import Frame, Thresholds
 from dog.cameras.source import FrameRequest, LiveCamera, SourceReader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
