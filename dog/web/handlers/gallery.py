@@ -104,7 +104,7 @@ async def submit_pin_form(request: web.Request) -> web.Response:
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
-    return redirect(request, f"snapshots/{snapshot.id}")
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}")
 
 
 async def show_delete_page(request: web.Request) -> web.Response:
@@ -120,7 +120,7 @@ async def submit_delete_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
-    return redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
+    return redirect(relative_root(request) + (f"snapshots/{older[0].id}" if older else "snapshots"))
 
 
 def _format_exposure(seconds: float | None) -> str:

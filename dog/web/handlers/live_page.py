@@ -51,7 +51,7 @@ async def submit_capture_form(request: web.Request) -> web.Response:
     service = request.app[APP_STATE]
     camera = service.find_camera(request.query.get("camera"))
     _, snapshot = await capture_and_wait(request, camera)
-    response = redirect(request, f"snapshots/{snapshot.id}")
+    response = redirect(f"snapshots/{snapshot.id}")
     response.set_cookie(
         SNAPSHOT_COOKIE,
         snapshot.id,

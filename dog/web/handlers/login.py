@@ -180,7 +180,7 @@ def _redirect(request: web.Request, path: str) -> web.Response:
     """Redirect to a page of this site; `path` cannot lead to another site."""
     if ".." in unquote(path.partition("?")[0]).split("/"):
         path = ""
-    return redirect(request, quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;"))
+    return redirect(relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;"))
 
 
 def _render_page(

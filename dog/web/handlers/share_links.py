@@ -127,7 +127,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     form = await read_form(request, LinkRequest)
     await _store_share_link(service, snapshot, form)
-    return redirect(request, f"snapshots/{snapshot.id}/links")
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}/links")
 
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
@@ -139,7 +139,7 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
         await service.store.revoke(share.id)
-    return redirect(request, f"snapshots/{snapshot.id}/links")
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}/links")
 
 
 async def _store_share_link(service: AppState, snapshot: Snapshot, link: LinkRequest) -> LinkBody:

@@ -31,11 +31,9 @@ def render(request: web.Request, template: str, context: dict[str, Any]) -> web.
     return response
 
 
-def redirect(request: web.Request, path: str) -> web.Response:
+def redirect(location: str) -> web.Response:
     """Redirect to a page of this site, after a form was submitted."""
-    return web.Response(
-        status=303, headers={"Location": f"{relative_root(request)}{path}", "Cache-Control": "no-store"}
-    )
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 async def find_own_snapshot(request: web.Request, service: AppState) -> Snapshot | None:
