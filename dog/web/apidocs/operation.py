@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from dog.protocol import Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import TOKEN_PATTERN
-from dog.web.http.bodies import FORM_TYPE
+from dog.web.http.requests import FORM_TYPE
 from dog.web.middleware.authorization import require_role
 from dog.web.problems import STATUS
 

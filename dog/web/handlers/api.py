@@ -8,11 +8,11 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
-from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mismatch, timestamp
+from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, timestamp
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
+from dog.web.http.requests import read_body, read_query, respond_json
 from dog.web.problems import Problem
 
 __all__ = [
@@ -118,10 +118,7 @@ async def show_capture(request: web.Request) -> web.Response:
 async def list_snapshots(request: web.Request) -> web.Response:
     """List snapshots, newest first, from `before` on (GET /api/snapshots)."""
     service = request.app[APP_STATE]
-    try:
-        query = msgspec.convert(dict(request.query), SnapshotListQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem("bad_message", explain_mismatch(error)) from None
+    query = read_query(request, SnapshotListQuery)
     if query.camera is not None:
         service.find_camera(query.camera)
     if query.before is not None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.http.bodies import read_form
 from dog.web.http.page_rendering import find_own_snapshot, redirect, render
+from dog.web.http.requests import read_form, read_query
 from dog.web.problems import Problem
 
 __all__ = [
@@ -46,7 +47,7 @@ class PinForm(Struct, frozen=True):
 async def show_gallery(request: web.Request) -> web.Response:
     """Show the photos by day, newest first (GET /snapshots)."""
     service = request.app[APP_STATE]
-    camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
+    camera, day, before = (text or None for text in msgspec.structs.astuple(read_query(request, GalleryQuery)))
     if before is not None:
         await check_before(service, before)
     found = await service.store.recent(

@@ -13,8 +13,8 @@ from dog.clock import utc_now
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.app_state import APP_STATE
-from dog.web.http.bodies import read_form, respond_json
 from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_form, read_query, respond_json
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
 from dog.web.middleware.origins import is_secure
 from dog.web.problems import STATUS, Problem, error_headers
@@ -70,9 +70,10 @@ class TicketBody(Struct, frozen=True, kw_only=True):
 async def show_login_page(request: web.Request) -> web.StreamResponse:
     """Show the login page, or redirect a logged-in browser (GET /login)."""
     _require_auth_service(request)
+    next_page = read_query(request, LoginQuery).next or ""
     if request[IDENTITY].kind == "session":
-        return _redirect(request, request.query.get("next", ""))
-    return _render_page(request, request.query.get("next", ""))
+        return _redirect(request, next_page)
+    return _render_page(request, next_page)
 
 
 async def submit_login_form(request: web.Request) -> web.StreamResponse:

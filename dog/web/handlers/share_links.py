@@ -22,9 +22,9 @@ from dog.images.exif import write_exif
 from dog.protocol import timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id, make_stamp
 from dog.web.app_state import APP_STATE, AppState, find_snapshot
-from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_body, read_form, respond_json
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import STATUS, Problem
 

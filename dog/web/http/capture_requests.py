@@ -2,8 +2,10 @@
 
 import functools
 from collections.abc import Callable
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import Meta, Struct, field
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
@@ -17,7 +19,25 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["capture_and_wait", "check_capture_allowed", "rate_limit_permit", "read_idempotency_key"]
+__all__ = [
+    "CaptureHeaders",
+    "capture_and_wait",
+    "check_capture_allowed",
+    "rate_limit_permit",
+    "read_idempotency_key",
+]
+
+
+class CaptureHeaders(Struct, frozen=True):
+    """The headers of POST /api/captures.
+
+    They only document: the key may be quoted, and `Prefer` is a list of which one word matters.
+    """
+
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_REQUEST_LENGTH)] | None = field(
+        default=None, name="Idempotency-Key"
+    )
+    prefer: str | None = field(default=None, name="Prefer")
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+from msgspec import Struct, field
 
 from dog.errors import DogError
 from dog.web.app_state import APP_STATE
@@ -26,7 +27,7 @@ from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["MAX_READERS", "READ_SLOTS", "Content", "chunks", "hash_content", "respond"]
+__all__ = ["MAX_READERS", "READ_SLOTS", "ConditionalHeaders", "Content", "chunks", "hash_content", "respond"]
 
 CHUNK_BYTES = 32 * 1024
 """The most bytes of a response that wait for one client."""
@@ -40,6 +41,18 @@ MAX_READERS = 3
 READ_SLOTS = web.AppKey("reading", asyncio.Semaphore)
 
 log = logging.getLogger(__name__)
+
+
+class ConditionalHeaders(Struct, frozen=True):
+    """The headers of conditional and range requests (RFC 9110, 13 to 14).
+
+    They only document: lists of ETags and ranges are not values of a type, and a malformed one is ignored.
+    """
+
+    if_match: str | None = field(default=None, name="If-Match")
+    if_none_match: str | None = field(default=None, name="If-None-Match")
+    if_range: str | None = field(default=None, name="If-Range")
+    range: str | None = field(default=None, name="Range")
 
 
 class ChunkReader(Protocol):

@@ -1,6 +1,7 @@
-"""Request bodies, parsed from JSON and forms, and JSON responses."""
+"""Queries, JSON bodies and forms, parsed as the types that document them; JSON responses."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,16 @@ from msgspec import Struct
 from dog.protocol import encode, explain_mismatch
 from dog.web.problems import Problem
 
-__all__ = ["BODY_TIMEOUT", "read_body", "read_form", "respond_json"]
+__all__ = [
+    "BODY_TIMEOUT",
+    "FORM_TYPE",
+    "CameraQuery",
+    "PushQuery",
+    "read_body",
+    "read_form",
+    "read_query",
+    "respond_json",
+]
 
 BODY_TIMEOUT = 20.0
 """Seconds that a body may take to arrive."""
@@ -20,6 +30,27 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
+
+
+class CameraQuery(Struct, frozen=True):
+    """The query `?camera=`."""
+
+    camera: str | None = None
+
+
+class PushQuery(Struct, frozen=True):
+    """The query of GET /ws and GET /events."""
+
+    since: str | None = None
+
+
+def read_query(request: web.Request, kind: type[T]) -> T:
+    """Parse the query as this type, or raise Problem `bad_message`.
+
+    The first of repeated parameters counts. A number that may be left out has the default UNSET, because msgspec reads
+    the text `null` as None.
+    """
+    return _convert(dict(request.query), kind)
 
 
 async def read_body(request: web.Request, kind: type[T]) -> T:
@@ -48,13 +79,18 @@ async def read_form(request: web.Request, kind: type[T]) -> T:
     body = await _read(request)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
-        return msgspec.convert(dict(fields), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem("bad_message", explain_mismatch(error)) from None
     except ValueError:  # a UnicodeDecodeError is one
         raise Problem(
             "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MAX_FORM_FIELDS} fields."
         ) from None
+    return _convert(dict(fields), kind)
+
+
+def _convert(fields: Mapping[str, str], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_message", explain_mismatch(error)) from None
 
 
 async def _read(request: web.Request) -> bytes:
