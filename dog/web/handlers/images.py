@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from dog.captures.camera_task import CameraTask
-from dog.protocol import MaxAge, Outcome, timestamp
+from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, doc, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.app_state import APP_STATE, AppState, find_snapshot
 from dog.web.connections.limits import CONNECTIONS
@@ -22,20 +22,22 @@ from dog.web.problems import Problem
 __all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
 
 MAX_WAIT_SECONDS = 60.0
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 60)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""
 CACHE_PUBLIC = "public, max-age=31536000, immutable"
 """A snapshot never changes (RFC 8246)."""
 CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
 """For a server with logins: shared caches must not store the image."""
+After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
 
 
 class LatestQuery(CameraQuery, frozen=True):
     """The query of GET /latest.jpg."""
 
     max_age: MaxAge | UnsetType = UNSET
-    after: str | None = None
-    wait: Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)] = MAX_WAIT_SECONDS
+    after: After | None = None
+    wait: Wait = MAX_WAIT_SECONDS
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:

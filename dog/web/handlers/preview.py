@@ -6,11 +6,13 @@ when the previous one was sent, and the kernel buffers little. So a slow client 
 
 import contextlib
 import socket
+from typing import Annotated
 
 from aiohttp import web
 
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
+from dog.protocol import doc
 from dog.web.app_state import APP_STATE
 from dog.web.connections.limits import CONNECTIONS
 from dog.web.http.content import chunks
@@ -36,7 +38,7 @@ HEADERS = {
 class PreviewQuery(CameraQuery, frozen=True):
     """The query of GET /preview.mjpg."""
 
-    ahead: str | None = None
+    ahead: Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")] = None
 
 
 class EndlessResponse(web.StreamResponse):

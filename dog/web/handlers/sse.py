@@ -10,10 +10,12 @@ import email.utils
 import logging
 import math
 import socket
+from typing import Annotated
 
 from aiohttp import web
 from msgspec import Struct, field
 
+from dog.protocol import EXAMPLE_CURSOR, doc
 from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE_TIMEOUT
 from dog.push.viewer import Viewer
@@ -42,7 +44,10 @@ log = logging.getLogger(__name__)
 class EventStreamHeaders(Struct, frozen=True):
     """The header of GET /events. It only documents: a handler reads one text."""
 
-    last: str | None = field(default=None, name="Last-Event-ID")
+    last: Annotated[
+        str | None,
+        doc("The cursor of the last event that you received. Browsers send it by themselves.", EXAMPLE_CURSOR),
+    ] = field(default=None, name="Last-Event-ID")
 
 
 class EventStreamViewer(Viewer):

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
-from dog.protocol import MAX_REQUEST_LENGTH, Reply
+from dog.protocol import EXAMPLE_KEY, MAX_REQUEST_LENGTH, Reply, doc
 from dog.snapshots import Snapshot
 from dog.web.app_state import APP_STATE
 from dog.web.connections.limits import CONNECTIONS
@@ -27,6 +27,12 @@ __all__ = [
     "read_idempotency_key",
 ]
 
+IdempotencyKey = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_REQUEST_LENGTH),
+    doc("A random text. A request with the same one is served by the same capture.", EXAMPLE_KEY),
+]
+
 
 class CaptureHeaders(Struct, frozen=True):
     """The headers of POST /api/captures.
@@ -34,10 +40,10 @@ class CaptureHeaders(Struct, frozen=True):
     They only document: the key may be quoted, and `Prefer` is a list of which one word matters.
     """
 
-    key: Annotated[str, Meta(min_length=1, max_length=MAX_REQUEST_LENGTH)] | None = field(
-        default=None, name="Idempotency-Key"
-    )
-    prefer: str | None = field(default=None, name="Prefer")
+    key: IdempotencyKey | None = field(default=None, name="Idempotency-Key")
+    prefer: Annotated[
+        str | None, doc("`respond-async`: answer at once, before the capture has ended.", "respond-async")
+    ] = field(default=None, name="Prefer")
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:

@@ -13,13 +13,14 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct, field
 
 from dog.errors import DogError
+from dog.protocol import EXAMPLE_ID, doc
 from dog.web.app_state import APP_STATE
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
@@ -49,10 +50,16 @@ class ConditionalHeaders(Struct, frozen=True):
     They only document: lists of ETags and ranges are not values of a type, and a malformed one is ignored.
     """
 
-    if_match: str | None = field(default=None, name="If-Match")
-    if_none_match: str | None = field(default=None, name="If-None-Match")
-    if_range: str | None = field(default=None, name="If-Range")
-    range: str | None = field(default=None, name="Range")
+    if_match: Annotated[str | None, doc("Send the file only if it has this ETag, or any with `*`.", "*")] = field(
+        default=None, name="If-Match"
+    )
+    if_none_match: Annotated[
+        str | None, doc("Send the file only if it does not have this ETag.", f'"{EXAMPLE_ID}"')
+    ] = field(default=None, name="If-None-Match")
+    if_range: Annotated[str | None, doc("Send the range only if the file has this ETag.", f'"{EXAMPLE_ID}"')] = field(
+        default=None, name="If-Range"
+    )
+    range: Annotated[str | None, doc("The range of bytes to send.", "bytes=0-1023")] = field(default=None, name="Range")
 
 
 class ChunkReader(Protocol):

@@ -1,8 +1,8 @@
-"""Queries, JSON bodies and forms, parsed as the types that document them; JSON responses."""
+"""Queries, bodies and forms, parsed as types, and JSON responses."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -10,13 +10,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Struct
 
-from dog.protocol import encode, explain_mismatch
+from dog.protocol import EXAMPLE_CURSOR, EXAMPLE_ID, CameraName, doc, encode, explain_mismatch
 from dog.web.problems import Problem
 
 __all__ = [
     "BODY_TIMEOUT",
     "FORM_TYPE",
     "CameraQuery",
+    "ListStart",
     "PushQuery",
     "read_body",
     "read_form",
@@ -30,18 +31,19 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
+ListStart = Annotated[str, doc("The id of a snapshot. The list has those taken before it.", EXAMPLE_ID)]
 
 
 class CameraQuery(Struct, frozen=True):
     """The query `?camera=`."""
 
-    camera: str | None = None
+    camera: CameraName | None = None
 
 
 class PushQuery(Struct, frozen=True):
     """The query of GET /ws and GET /events."""
 
-    since: str | None = None
+    since: Annotated[str | None, doc("The cursor of the last event that you received.", EXAMPLE_CURSOR)] = None
 
 
 def read_query(request: web.Request, kind: type[T]) -> T:
