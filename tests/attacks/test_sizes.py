@@ -344,8 +344,8 @@ def test_malformed_deep_and_large_json_is_refused_with_a_message(target: Target,
 # ---- bodies that do not arrive
 
 IMPATIENT = """
-import dog.web.http.bodies
-dog.web.http.bodies.BODY_TIMEOUT = 0.5
+import dog.web.http.requests
+dog.web.http.requests.BODY_TIMEOUT = 0.5
 from dog.cli import main
 main(prog_name="dog")
 """

@@ -8,11 +8,26 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
-from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mismatch, timestamp
+from dog.protocol import (
+    EXAMPLE_TIME,
+    Age,
+    CameraName,
+    CameraStatus,
+    CaptureNumber,
+    ErrorCode,
+    ErrorMessage,
+    MaxAge,
+    ReplyOutcome,
+    RetryAfter,
+    SnapshotBody,
+    Time,
+    doc,
+    timestamp,
+)
 from dog.snapshots import Snapshot
 from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.http.bodies import read_body, respond_json
 from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
+from dog.web.http.requests import ListStart, read_body, read_query, respond_json
 from dog.web.problems import Problem
 
 __all__ = [
@@ -33,58 +48,63 @@ DEFAULT_LIMIT = 50
 """Snapshots in a list if the request has no `limit`."""
 
 
-class CaptureRequest(Struct, frozen=True):
-    """The body of POST /api/captures."""
+ExposureEnd = Annotated[Time, doc("The time by which the exposure had ended, if known.", EXAMPLE_TIME)]
 
-    camera: str | None = None
+
+class CaptureRequest(Struct, frozen=True):
+    """The camera, and the age that you accept."""
+
+    camera: CameraName | None = None
     max_age: MaxAge | None = None
 
 
 class PressedBody(SnapshotBody, frozen=True, kw_only=True):
-    """The snapshot that serves a capture request; `age` is in seconds."""
+    """The snapshot that serves a request."""
 
-    outcome: Outcome
-    age: float
+    outcome: ReplyOutcome
+    age: Age
 
 
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
-    """All data of a snapshot.
+    """All data of a snapshot."""
 
-    Its exposure ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
-    or the file was copied here. Neither the file's name nor its mtime has this time.
-    """
-
-    pinned: bool
-    exposed_until: str | None = None
+    pinned: Annotated[bool, doc("True if retention never removes it.", False)]
+    exposed_until: ExposureEnd | None = None
+    """None means unknown: the server crashed before the snapshot's row was on the disk, or the file was copied here.
+    Neither the file's name nor its mtime has this time."""
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A capture's result. `state`: pending, capturing, ready or failed."""
+    """A capture and its result."""
 
-    capture: int
-    camera: str
-    state: str
-    outcome: Outcome | None = None
-    retry_after: float | None = None
-    snapshot: SnapshotBody | None = None
-    code: str | None = None
-    message: str | None = None
+    capture: CaptureNumber
+    camera: CameraName
+    state: Annotated[str, doc("`pending`, `capturing`, `ready` or `failed`.", "ready")]
+    outcome: ReplyOutcome | None = None
+    retry_after: RetryAfter | None = None
+    snapshot: Annotated[SnapshotBody | None, doc("The snapshot, when it is ready.")] = None
+    code: ErrorCode | None = None
+    message: ErrorMessage | None = None
 
 
 class CameraList(Struct, frozen=True):
-    cameras: list[CameraStatus]
+    """All cameras."""
+
+    cameras: Annotated[list[CameraStatus], doc("All cameras.")]
 
 
 class SnapshotList(Struct, frozen=True):
-    snapshots: list[SnapshotDetails]
+    """Snapshots, newest first."""
+
+    snapshots: Annotated[list[SnapshotDetails], doc("The snapshots.")]
 
 
 class SnapshotListQuery(Struct, frozen=True):
     """The query of GET /api/snapshots."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = DEFAULT_LIMIT
-    camera: str | None = None
-    before: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=200), doc("The maximum number of snapshots.", 50)] = DEFAULT_LIMIT
+    camera: CameraName | None = None
+    before: ListStart | None = None
 
 
 async def start_capture(request: web.Request) -> web.Response:
@@ -118,10 +138,7 @@ async def show_capture(request: web.Request) -> web.Response:
 async def list_snapshots(request: web.Request) -> web.Response:
     """List snapshots, newest first, from `before` on (GET /api/snapshots)."""
     service = request.app[APP_STATE]
-    try:
-        query = msgspec.convert(dict(request.query), SnapshotListQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem("bad_message", explain_mismatch(error)) from None
+    query = read_query(request, SnapshotListQuery)
     if query.camera is not None:
         service.find_camera(query.camera)
     if query.before is not None:

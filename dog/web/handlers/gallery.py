@@ -3,16 +3,19 @@
 import datetime as dt
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from dog.protocol import CameraName, doc
 from dog.snapshots import Snapshot
 from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.http.bodies import read_form
 from dog.web.http.page_rendering import find_own_snapshot, redirect, render
+from dog.web.http.requests import ListStart, read_form, read_query
+from dog.web.middleware.errors import relative_root
 from dog.web.problems import Problem
 
 __all__ = [
@@ -27,26 +30,31 @@ __all__ = [
 
 PHOTOS_PER_PAGE = 60
 """A multiple of 2, 3, 4, 5 and 6 columns."""
+Day = Annotated[
+    str,
+    Meta(extra_json_schema={"anyOf": [{"format": "date"}, {"maxLength": 0}]}),
+    doc("A day in the server's time zone. Empty for all days.", "2026-11-22"),
+]
 
 
 class GalleryQuery(Struct, frozen=True):
     """The query of GET /snapshots. Empty values of a form count as left out."""
 
-    camera: str | None = None
-    day: str | None = None
-    before: str | None = None
+    camera: CameraName | None = None
+    day: Day | None = None
+    before: ListStart | None = None
 
 
 class PinForm(Struct, frozen=True):
     """The form that pins or unpins a photo."""
 
-    pinned: Literal["yes", "no"]
+    pinned: Annotated[Literal["yes", "no"], doc("`yes` to pin it, `no` to unpin it.", "yes")]
 
 
 async def show_gallery(request: web.Request) -> web.Response:
     """Show the photos by day, newest first (GET /snapshots)."""
     service = request.app[APP_STATE]
-    camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
+    camera, day, before = (text or None for text in msgspec.structs.astuple(read_query(request, GalleryQuery)))
     if before is not None:
         await check_before(service, before)
     found = await service.store.recent(

@@ -8,6 +8,7 @@ from dog.web.app_keys import APP_STATE, AppState
 from dog.web.handlers.static_files import ASSETS
 from dog.web.http.capture_requests import capture_and_wait
 from dog.web.http.page_rendering import SNAPSHOT_COOKIE, find_own_snapshot, redirect, render
+from dog.web.http.requests import CameraQuery, read_query
 from dog.web.middleware.authentication import cookie_path
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
@@ -49,7 +50,7 @@ async def show_live_page(request: web.Request) -> web.Response:
 async def submit_capture_form(request: web.Request) -> web.Response:
     """Take a photo, set the cookie, and redirect to the photo's page (POST /)."""
     service = request.app[APP_STATE]
-    camera = service.find_camera(request.query.get("camera"))
+    camera = service.find_camera(read_query(request, CameraQuery).camera)
     _, snapshot = await capture_and_wait(request, camera)
     response = redirect(f"snapshots/{snapshot.id}")
     response.set_cookie(
@@ -68,7 +69,7 @@ async def _choose_camera(request: web.Request, service: AppState) -> tuple[Camer
 
     Without `camera`, it is the camera of that snapshot, or the first one if that camera was removed.
     """
-    name = request.query.get("camera")
+    name = read_query(request, CameraQuery).camera
     own = await find_own_snapshot(request, service)
     if own is not None and name is None:
         return service.find_camera(own.camera if own.camera in service.cameras else None), own

@@ -11,11 +11,12 @@ from msgspec import Meta, Struct
 from dog.auth import AuthService
 from dog.clock import utc_now
 from dog.errors import RequestError
-from dog.protocol import Role
+from dog.protocol import Role, doc
 from dog.web.app_keys import APP_STATE
-from dog.web.http.bodies import read_form, respond_json
 from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_form, read_query, respond_json
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
+from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
 from dog.web.problems import STATUS, Problem, error_headers
 
@@ -37,42 +38,47 @@ log = logging.getLogger(__name__)
 
 ERRORS_ON_LOGIN_PAGE = ("wrong_password", "rate_limited", "overloaded")
 """Errors that are shown on the login page."""
+NextPage = Annotated[str, doc("The page to go to after the login, below the site's root.", "snapshots")]
 
 
 class LoginQuery(Struct, frozen=True):
     """The query of GET /login."""
 
-    next: str | None = None
+    next: NextPage | None = None
 
 
 class LoginForm(Struct, frozen=True):
-    """The login form; `next` is a page to redirect to, relative to the root."""
+    """The login form."""
 
-    name: Annotated[str, Meta(max_length=200)]
-    password: Annotated[str, Meta(max_length=2000)]
-    next: str = ""
+    name: Annotated[str, Meta(max_length=200), doc("Your user name.", "ada")]
+    password: Annotated[str, Meta(max_length=2000), doc("The password.", "correct horse battery staple")]
+    next: NextPage = ""
 
 
 class VisitorBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """The identity that sent the request. Without a role, it may do nothing."""
+    """Your identity on this server."""
 
-    role: Role | None = None
-    name: str | None = None
+    role: Annotated[
+        Role | None, doc("Your role: `view`, `capture` or `manage`. Each includes those before it.", "manage")
+    ] = None
+    """Without a role, a request may do nothing."""
+    name: Annotated[str | None, doc("Your name, or your token's.", "ada")] = None
 
 
 class TicketBody(Struct, frozen=True, kw_only=True):
-    """A ticket, which authenticates one request within `expires_in` seconds."""
+    """A ticket: it authenticates one request."""
 
-    ticket: str
-    expires_in: float
+    ticket: Annotated[str, doc("The ticket.", "kW3mBq0yq3YH8lq5rIuT2u6tP1n4Zf7cXv9sDwGaEho")]
+    expires_in: Annotated[float, doc("Its lifetime in seconds.", 30)]
 
 
 async def show_login_page(request: web.Request) -> web.StreamResponse:
     """Show the login page, or redirect a logged-in browser (GET /login)."""
     _require_auth_service(request)
+    next_page = read_query(request, LoginQuery).next or ""
     if request[IDENTITY].kind == "session":
-        return _redirect(request, request.query.get("next", ""))
-    return _render_page(request, request.query.get("next", ""))
+        return _redirect(request, next_page)
+    return _render_page(request, next_page)
 
 
 async def submit_login_form(request: web.Request) -> web.StreamResponse:

@@ -19,16 +19,17 @@ from msgspec import Meta, Struct
 
 from dog.clock import utc_now
 from dog.images.exif import make_stamp, write_exif
-from dog.protocol import timestamp
+from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_snapshot
-from dog.web.http.bodies import read_body, read_form, respond_json
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_body, read_form, respond_json
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import STATUS, Problem
 
 __all__ = [
+    "EXAMPLE_TOKEN",
     "SHARED_IMAGES",
     "TOKEN_PATTERN",
     "UNLISTED",
@@ -53,28 +54,33 @@ LIFETIMES = {HOUR: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a mont
 """Lifetimes to choose on the page. A script may send any number of seconds."""
 TOKEN_PATTERN = rf"{ID_PATTERN}\.[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]"
 """An id and 32 bytes in Base64. The last digit's two unused bits are 0, so that a token has one spelling."""
+EXAMPLE_TOKEN = "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A"
 UNLISTED = {"X-Robots-Tag": "noindex"}
 
 
 class LinkRequest(Struct, frozen=True):
-    """The body of POST /api/snapshots/{id}/links."""
+    """The lifetime of a share link."""
 
-    expires_in: Annotated[float, Meta(ge=MINUTE, le=365 * DAY)] = 7 * DAY
+    expires_in: Annotated[
+        float, Meta(ge=MINUTE, le=365 * DAY), doc("Its lifetime in seconds, from a minute to a year.", 604800)
+    ] = 7 * DAY
 
 
 class LinkBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A share link; `url` is the URL to give away."""
+    """A share link to one snapshot."""
 
-    link: str
-    url: str
-    snapshot: str
-    created_at: str
-    expires_at: str
-    expired: bool = False
+    link: Annotated[str, doc("The id of the link, to revoke it.", "q3w7hk2mzt5c6rjx4dnebfva")]
+    url: Annotated[str, doc("The URL to give away.", f"/shared/{EXAMPLE_TOKEN}")]
+    snapshot: SnapshotId
+    created_at: Annotated[Time, doc("The time when it was created.", EXAMPLE_TIME)]
+    expires_at: Annotated[Time, doc("The time when it expires.", "2026-11-29T11:14:38.123Z")]
+    expired: Annotated[bool, doc("True if it has expired.", True)] = False
 
 
 class LinkList(Struct, frozen=True):
-    links: list[LinkBody]
+    """The share links to one snapshot, oldest first."""
+
+    links: Annotated[list[LinkBody], doc("The links.")]
 
 
 # ---- creating, listing and revoking

@@ -23,6 +23,7 @@ from dog.web.app_keys import APP_STATE
 from dog.web.close_on_role_change import UNAUTHORIZED
 from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
 from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.http.requests import PushQuery, read_query
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin
@@ -72,7 +73,7 @@ class WebSocketViewer(Viewer):
         self._reader = FrameReader(MAX_REQUEST_BYTES)
         self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
         self._refused_in_a_row = 0
-        self._since = request.query.get("since")
+        self._since = read_query(request, PushQuery).since
         self._identity = identity = request[IDENTITY]
         self._unregister: Callable[[], None] | None = None
         self._auth_timer: asyncio.TimerHandle | None = None

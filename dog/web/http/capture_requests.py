@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import Meta, Struct, field
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
-from dog.protocol import MAX_REQUEST_LENGTH, Reply
+from dog.protocol import EXAMPLE_KEY, MAX_REQUEST_LENGTH, Reply, doc
 from dog.snapshots import Snapshot
 from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection_limits import CONNECTIONS
@@ -17,7 +19,31 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["capture_and_wait", "check_capture_allowed", "rate_limit_permit", "read_idempotency_key"]
+__all__ = [
+    "CaptureHeaders",
+    "capture_and_wait",
+    "check_capture_allowed",
+    "rate_limit_permit",
+    "read_idempotency_key",
+]
+
+IdempotencyKey = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_REQUEST_LENGTH),
+    doc("A random text. A request with the same one is served by the same capture.", EXAMPLE_KEY),
+]
+
+
+class CaptureHeaders(Struct, frozen=True):
+    """The headers of POST /api/captures.
+
+    They only document: the key may be quoted, and `Prefer` is a list of which one word matters.
+    """
+
+    key: IdempotencyKey | None = field(default=None, name="Idempotency-Key")
+    prefer: Annotated[
+        str | None, doc("`respond-async`: answer at once, before the capture has ended.", "respond-async")
+    ] = field(default=None, name="Prefer")
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:

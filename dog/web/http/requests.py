@@ -1,7 +1,8 @@
-"""Request bodies, parsed from JSON and forms, and JSON responses."""
+"""Queries, bodies and forms, parsed as types, and JSON responses."""
 
 import asyncio
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -9,10 +10,20 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 from msgspec import Struct
 
-from dog.protocol import encode, explain_mismatch
+from dog.protocol import EXAMPLE_CURSOR, EXAMPLE_ID, CameraName, doc, encode, explain_mismatch
 from dog.web.problems import Problem
 
-__all__ = ["BODY_TIMEOUT", "read_body", "read_form", "respond_json"]
+__all__ = [
+    "BODY_TIMEOUT",
+    "FORM_TYPE",
+    "CameraQuery",
+    "ListStart",
+    "PushQuery",
+    "read_body",
+    "read_form",
+    "read_query",
+    "respond_json",
+]
 
 BODY_TIMEOUT = 20.0
 """Seconds that a body may take to arrive."""
@@ -20,6 +31,28 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
+ListStart = Annotated[str, doc("The id of a snapshot. The list has those taken before it.", EXAMPLE_ID)]
+
+
+class CameraQuery(Struct, frozen=True):
+    """The query `?camera=`."""
+
+    camera: CameraName | None = None
+
+
+class PushQuery(Struct, frozen=True):
+    """The query of GET /ws and GET /events."""
+
+    since: Annotated[str | None, doc("The cursor of the last event that you received.", EXAMPLE_CURSOR)] = None
+
+
+def read_query(request: web.Request, kind: type[T]) -> T:
+    """Parse the query as this type, or raise Problem `bad_message`.
+
+    The first of repeated parameters counts. A number that may be left out has the default UNSET, because msgspec reads
+    the text `null` as None.
+    """
+    return _convert(dict(request.query), kind)
 
 
 async def read_body(request: web.Request, kind: type[T]) -> T:
@@ -48,13 +81,18 @@ async def read_form(request: web.Request, kind: type[T]) -> T:
     body = await _read(request)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
-        return msgspec.convert(dict(fields), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem("bad_message", explain_mismatch(error)) from None
     except ValueError:  # a UnicodeDecodeError is one
         raise Problem(
             "bad_message", f"The form cannot be read. Send UTF-8 text with at most {MAX_FORM_FIELDS} fields."
         ) from None
+    return _convert(dict(fields), kind)
+
+
+def _convert(fields: Mapping[str, str], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_message", explain_mismatch(error)) from None
 
 
 async def _read(request: web.Request) -> bytes:
