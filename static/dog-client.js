@@ -229,7 +229,14 @@ export class DogClient extends EventTarget {
       };
       /** @type {Press} */
       const press = {
-        request, camera, maxAge, at: 0, epoch: null, socket: null, capture: null, outcome: null,
+        request,
+        camera,
+        maxAge,
+        at: 0,
+        epoch: null,
+        socket: null,
+        capture: null,
+        outcome: null,
         resolve: (photo) => settle(() => resolve(photo)),
         reject: (error) => settle(() => reject(error)),
       };
@@ -306,7 +313,10 @@ export class DogClient extends EventTarget {
     clearTimeout(this.#timer);
     this.#getToken()
       .finally(() => (this.#isGettingToken = false))
-      .then((token) => this.#stopError ?? this.#connect(token), () => this.#stopError ?? this.#handleClose(1006));
+      .then(
+        (token) => this.#stopError ?? this.#connect(token),
+        () => this.#stopError ?? this.#handleClose(1006),
+      );
   }
 
   async #getToken() {
@@ -419,7 +429,8 @@ export class DogClient extends EventTarget {
     const isAnswer = ["reply", "error", "pong"].includes(message.type) && message.request !== this.#authRequest;
     const asked = isAnswer ? this.#unanswered.shift() : null;
     this.#dispatch(message.type, message);
-    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token) this.#handleClose(CLOSE_UNAUTHORIZED);
+    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token)
+      this.#handleClose(CLOSE_UNAUTHORIZED);
     if (message.type === "reply") this.#handleReply(message);
     else if (message.type === "error") this.#handleError(message, asked);
     else if (message.type === "ready" || message.type === "failed") this.#handleCaptureEnd(message);
@@ -515,7 +526,8 @@ export class DogClient extends EventTarget {
   #completeUrls(/** @type {any} */ message) {
     const complete = { ...message };
     for (const field of ["url", "page", "thumbnail"]) {
-      if (typeof message[field] === "string") complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
+      if (typeof message[field] === "string")
+        complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
     }
     return complete;
   }

@@ -41,7 +41,10 @@ const write = (count, kind) => `${count} ${kind} photo${count === 1 ? "" : "s"}`
 const isAtTop = () => element("choice").getBoundingClientRect().bottom > 0;
 
 async function fetchPage(url) {
-  const response = await fetch(url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+  const response = await fetch(url, {
+    headers: { Accept: "text/html" },
+    signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+  });
   if (asksToLogIn(response)) showLoggedOut();
   if (!response.ok) throw new Error(`${url} answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -310,7 +313,14 @@ dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
   for (const snapshot of snapshots) gone.add(snapshot);
   const tiles = snapshots.map(findTile).filter(Boolean);
   remove(tiles);
-  const how = reason === "retention" ? (tiles.length === 1 ? "was removed to make room" : "were removed to make room") : tiles.length === 1 ? "was deleted" : "were deleted";
+  const how =
+    reason === "retention"
+      ? tiles.length === 1
+        ? "was removed to make room"
+        : "were removed to make room"
+      : tiles.length === 1
+        ? "was deleted"
+        : "were deleted";
   if (tiles.length) speech.say(`${tiles.length} photo${tiles.length === 1 ? "" : "s"} ${how}.`);
   if (!tilesOf(album).length || !element("newest").hidden) loadNewest();
 });

@@ -67,7 +67,8 @@ function change(reduce, what) {
   speech.say(announcementOf(before, state, now));
   const own = state.own.at(-1);
   if (own && own !== before.own.at(-1)) rememberSnapshot(own, root);
-  if (state.live !== before.live) history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
+  if (state.live !== before.live)
+    history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
   const isShorter = before.photos.length === strip.length && state.photos.length < strip.length;
   if (isShorter || (state.wanted && state.wanted !== before.wanted)) fetchPhotos();
 }

@@ -23,7 +23,8 @@ class Sharing {
   async show(answer) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const section = page.getElementById("sharing");
-    if (!section) throw new Error(page.querySelector(".detail")?.textContent ?? "The server sent an unexpected page. Try again.");
+    if (!section)
+      throw new Error(page.querySelector(".detail")?.textContent ?? "The server sent an unexpected page. Try again.");
     for (const name of ["action", "href"]) {
       for (const element of section.querySelectorAll(`[${name}]`)) {
         element.setAttribute(name, new URL(element.getAttribute(name), answer.url).href);
@@ -56,7 +57,11 @@ class Sharing {
     const button = row.querySelector(".copy");
     if (!button) return;
     const parts = { button, label: button.querySelector("span"), field: row.querySelector("input") };
-    new CopyLink(parts, () => link.href, (sentence) => this.#speech.say(sentence));
+    new CopyLink(
+      parts,
+      () => link.href,
+      (sentence) => this.#speech.say(sentence),
+    );
   }
 
   async #send(form) {

@@ -27,9 +27,11 @@ new CopyLink(
 );
 
 const bytes = element("bytes");
-bytes.textContent = new Intl.NumberFormat(undefined, { style: "unit", unit: "kilobyte", maximumFractionDigits: 0 }).format(
-  bytes.dataset.bytes / 1000,
-);
+bytes.textContent = new Intl.NumberFormat(undefined, {
+  style: "unit",
+  unit: "kilobyte",
+  maximumFractionDigits: 0,
+}).format(bytes.dataset.bytes / 1000);
 
 const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Date.now());
 writeTime();

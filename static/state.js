@@ -11,8 +11,17 @@
 const MAX_PRESS_WAIT_MS = 15_000; // an unanswered press is not sent again later: the photo would be a surprise
 
 const SNAPSHOT_TYPES = {
-  camera: String, capture: Number, snapshot: String, url: String, page: String, thumbnail: String,
-  captured_at: String, width: Number, height: Number, bytes: Number, content_type: String,
+  camera: String,
+  capture: Number,
+  snapshot: String,
+  url: String,
+  page: String,
+  thumbnail: String,
+  captured_at: String,
+  width: Number,
+  height: Number,
+  bytes: Number,
+  content_type: String,
 };
 
 /** Return a snapshot from an object with its fields: a `ready` event, a response, an element's dataset. */
@@ -23,7 +32,15 @@ export function snapshotOf(source) {
 }
 
 /** Return the state before the first message. `photos` are those of the page, newest first; `stripLength` is their maximum number. */
-export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", role = null, stripLength }) {
+export function initialState({
+  photos = [],
+  shown = null,
+  own = [],
+  camera = null,
+  name = "",
+  role = null,
+  stripLength,
+}) {
   return {
     connection: { state: "connecting", since: null, code: null },
     epoch: null,
@@ -132,7 +149,8 @@ const HANDLERS = {
 
   error(state, error) {
     // Without a `request`, it is about the last message: the press, if that is unanswered.
-    const ours = state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
+    const ours =
+      state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
     return { ...state, press: ours ? null : state.press, notice: { kind: error.code, text: error.message } };
   },
 
@@ -327,9 +345,14 @@ const ACTS = {
     const later = state.photos.filter((photo) => photo.capture > asked && !isListed(photo));
     const ours = [...later, ...listed].slice(0, state.stripLength);
     const reach = listed.length < state.stripLength ? 0 : listed.at(-1).capture;
-    const isGone = (photo) => photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isListed(photo);
+    const isGone = (photo) =>
+      photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isListed(photo);
     const gone = [...state.photos, ...(state.shown ? [state.shown] : [])].filter(isGone);
-    state = forget(state, gone.map(({ snapshot }) => snapshot), "unheard");
+    state = forget(
+      state,
+      gone.map(({ snapshot }) => snapshot),
+      "unheard",
+    );
     const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
     const unseen = state.following && !state.live ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
     let next = { ...state, photos: ours, unseen, missed: false };

@@ -97,7 +97,9 @@ export class View {
     const known = currentCamera(state);
     if (known) button.hidden = !known.preview || isLoggedOut(state);
     button.setAttribute("aria-pressed", String(live));
-    const url = streams(state) ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1` : null;
+    const url = streams(state)
+      ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1`
+      : null;
     this.#liveView.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
   }
 

@@ -10,7 +10,8 @@ const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
 export function statusOf(state, now) {
   const { connection, press } = state;
   if (isLoggedOut(state)) return { text: LOGGED_OUT, detail: "" };
-  if (connection.state === "refused") return { text: "Not live", detail: "The server does not allow this page to connect." };
+  if (connection.state === "refused")
+    return { text: "Not live", detail: "The server does not allow this page to connect." };
   if (connection.state === "lost") {
     return { text: "Not live — reconnecting…", detail: `since ${shortTime(connection.since, now)}` };
   }
