@@ -217,7 +217,7 @@ export class DogClient extends EventTarget {
    */
   capture({ camera, maxAge, request = randomRequest(), signal } = {}) {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
+      if (signal?.aborted) throw reasonOf(signal);
       if (this.#stopError) throw this.#stopError;
       if (maxAge !== undefined && !(maxAge >= 0 && maxAge < Infinity)) {
         throw new RangeError("maxAge is a number of seconds, 0 or more");
@@ -240,7 +240,7 @@ export class DogClient extends EventTarget {
         resolve: (photo) => settle(() => resolve(photo)),
         reject: (error) => settle(() => reject(error)),
       };
-      signal?.addEventListener("abort", () => press.reject(signal.reason), { signal: settled.signal });
+      signal?.addEventListener("abort", () => press.reject(reasonOf(signal)), { signal: settled.signal });
       this.#presses.add(press);
       if (this.#state === "live") this.#sendPress(press);
     });
@@ -531,6 +531,11 @@ export class DogClient extends EventTarget {
     }
     return complete;
   }
+}
+
+/** Return why a press was aborted. Safari 15 does not know the reason. */
+function reasonOf(/** @type {AbortSignal} */ signal) {
+  return "reason" in signal ? signal.reason : new DOMException("The press was aborted.", "AbortError");
 }
 
 /** @returns {Photo} */
