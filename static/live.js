@@ -7,9 +7,10 @@ import { Cameras } from "./cameras.js";
 import { CopyLink } from "./clipboard.js";
 import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
+import { element, rootUrl } from "./page.js";
 import { Shutter } from "./shutter.js";
 import { Speech } from "./speech.js";
-import { act, initialState, mayPress, receive, snapshotOf } from "./state.js";
+import { act, initialState, latestOwn, mayPress, receive, snapshotOf } from "./state.js";
 import { Strip } from "./strip.js";
 import { View } from "./view.js";
 import { announcementOf } from "./words.js";
@@ -20,11 +21,11 @@ const MIN_REPEAT_MS = 5000; // an unanswered press may be repeated after this
 const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
 
 document.documentElement.classList.add("js");
-const element = (id) => document.getElementById(id);
-const root = new URL(document.body.dataset.root, location.href);
+const root = rootUrl();
 const speech = new Speech(element("speech"));
 
-element("for-capture")?.replaceWith(element("for-capture").content); // the parts for visitors who may take photos later
+const forCapture = element("for-capture");
+forCapture?.replaceWith(forCapture.content); // the parts for visitors who may take photos later
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const shutter = new Shutter(element("press"), element("shutter"), press);
@@ -43,7 +44,7 @@ let state = initialState({
   own: shown && dataset.mine === "yes" ? [shown.snapshot] : [],
   camera: element("booth").dataset.camera,
   name: document.title,
-  role: element("booth").dataset.role,
+  role: /** @type {Role} */ (element("booth").dataset.role),
   stripLength: strip.length,
 });
 
@@ -54,10 +55,15 @@ dog.addEventListener("missed", () => state.missed || fetchPhotos());
 dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots, root));
 dog.addEventListener("statechange", ({ detail }) => {
   if (detail.state === "lost") change(act, { act: "lost" });
-  if (detail.state === "refused") change(act, { act: "refused", code: detail.code });
+  if (detail.state === "refused") change(act, { act: "refused", code: detail.code ?? null });
 });
 let pressAbort = new AbortController(); // keeps the client from sending the last press again
 
+/**
+ * @template What
+ * @param {(state: State, what: What, now: number) => State} reduce
+ * @param {What} what
+ */
 function change(reduce, what) {
   const before = state;
   const now = Date.now();
@@ -65,9 +71,10 @@ function change(reduce, what) {
   if (state === before) return;
   view.write(state, now);
   speech.say(announcementOf(before, state, now));
-  const own = state.own.at(-1);
-  if (own && own !== before.own.at(-1)) rememberSnapshot(own, root);
-  if (state.live !== before.live) history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
+  const own = latestOwn(state);
+  if (own && own !== latestOwn(before)) rememberSnapshot(own, root);
+  if (state.live !== before.live)
+    history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
   const isShorter = before.photos.length === strip.length && state.photos.length < strip.length;
   if (isShorter || (state.wanted && state.wanted !== before.wanted)) fetchPhotos();
 }
@@ -105,18 +112,19 @@ async function fetchPhotos() {
   }
 }
 
-function turnLive(on) {
+function turnLive(/** @type {boolean} */ on) {
   if (element("live-view").hidden) return;
   change(act, { act: "live", on });
 }
 
-element("live-view").addEventListener("click", ({ detail, currentTarget }) => {
-  if (detail) currentTarget.blur(); // after a click, so that Space takes a photo
+element("live-view").addEventListener("click", ({ detail }) => {
+  if (detail) element("live-view").blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);
 });
 element("newest").addEventListener("click", () => change(act, { act: "newest" }));
 element("dismiss").addEventListener("click", () => change(act, { act: "dismiss" }));
 
+/** @type {Record<string, () => void>} */
 const KEYS = {
   " ": press,
   v: () => turnLive(!state.live),
@@ -128,10 +136,11 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const key = Object.hasOwn(KEYS, name) ? KEYS[name] : null;
+  const key = Object.keys(KEYS).includes(name) ? KEYS[name] : null;
+  const target = /** @type {Element} */ (event.target);
   if (!key || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.isComposing) return;
-  if (event.key === " " && (event.repeat || event.target.closest(INTERACTIVE))) return;
-  if (event.target.matches("input, select, textarea")) return;
+  if (event.key === " " && (event.repeat || target.closest(INTERACTIVE))) return;
+  if (target.matches("input, select, textarea")) return;
   event.preventDefault();
   key();
 });

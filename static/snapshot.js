@@ -6,6 +6,7 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
+import { element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
@@ -13,7 +14,6 @@ import { writeMoment } from "./time.js";
 const FETCH_TIMEOUT_MS = 20_000;
 
 document.documentElement.classList.add("js");
-const element = (id) => document.getElementById(id);
 const frame = element("frame");
 const { captured_at, page, snapshot } = frame.dataset;
 const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, location.href);
@@ -27,9 +27,11 @@ new CopyLink(
 );
 
 const bytes = element("bytes");
-bytes.textContent = new Intl.NumberFormat(undefined, { style: "unit", unit: "kilobyte", maximumFractionDigits: 0 }).format(
-  bytes.dataset.bytes / 1000,
-);
+bytes.textContent = new Intl.NumberFormat(undefined, {
+  style: "unit",
+  unit: "kilobyte",
+  maximumFractionDigits: 0,
+}).format(Number(bytes.dataset.bytes) / 1000);
 
 const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Date.now());
 writeTime();
@@ -37,6 +39,7 @@ setInterval(writeTime, 10_000);
 
 // ---- requests
 
+/** @param {string} sentence @param {Element[]} more */
 function showNotice(sentence, ...more) {
   element("notice-text").textContent = sentence;
   element("notice").replaceChildren(element("notice-text"), ...more);
@@ -46,10 +49,13 @@ function showNotice(sentence, ...more) {
 
 let isGone = false;
 
-/** Return the response; show the error and return null if it failed. */
+/**
+ * Return the response; show the error and return null if it failed.
+ * @param {string} method @param {string | URL} url
+ */
 async function request(method, url) {
   try {
-    const answer = await fetch(url, { method, signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+    const answer = await fetch(url, { method, signal: timeoutSignal(FETCH_TIMEOUT_MS) });
     if (answer.ok) {
       showNotice("");
       return answer;
@@ -61,8 +67,10 @@ async function request(method, url) {
     const { code, detail } = await answer.json();
     showNotice(detail);
     isGone = code === "gone_snapshot";
-    document.querySelector(".caption .actions").hidden = isGone;
-    if (code === "forbidden") for (const id of ["share", "pin", "delete"]) element(id)?.closest("form, a").remove();
+    find(document, ".caption .actions").hidden = isGone;
+    if (code === "forbidden") {
+      for (const part of [element("share"), element("pin"), element("delete")]) part?.closest("form, a")?.remove();
+    }
   } catch {
     showNotice("The server can’t be reached. Try again.");
   }
@@ -82,14 +90,14 @@ document.addEventListener("visibilitychange", async () => {
 
 const pin = element("pin");
 
-function writePin(pinned) {
+function writePin(/** @type {boolean} */ pinned) {
   if (!pin) return;
   pin.value = pinned ? "no" : "yes";
   pin.setAttribute("aria-pressed", String(pinned));
-  pin.querySelector("span").textContent = pinned ? "Pinned" : "Pin";
+  find(pin, "span").textContent = pinned ? "Pinned" : "Pin";
 }
 
-pin?.form.addEventListener("submit", async (event) => {
+pin?.form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const pinned = pin.value === "yes";
   if (!(await request(pinned ? "PUT" : "DELETE", `${api}/pin`))) return;
@@ -104,30 +112,34 @@ dialog.className = "deletion";
 dialog.setAttribute("aria-labelledby", "question");
 document.body.append(dialog);
 
-element("delete")?.addEventListener("click", async (event) => {
+const deletion = element("delete");
+deletion?.addEventListener("click", async (event) => {
+  if (!window.HTMLDialogElement) return; // in Safari 15.3, the link leads to its page
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  const answer = await request("GET", event.currentTarget.href);
+  const answer = await request("GET", deletion.href);
   if (!answer || dialog.open) return;
-  const asked = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-  asked.querySelector("h1").id = "question";
-  asked.querySelector("form").action = element("delete").href;
+  const asked = find(new DOMParser().parseFromString(await answer.text(), "text/html"), "main");
+  find(asked, "h1").id = "question";
+  find(asked, "form").action = deletion.href;
   dialog.replaceChildren(...asked.querySelectorAll("h1, .detail, form"));
   element("keep").addEventListener("click", (press) => {
     press.preventDefault();
     dialog.close();
   });
-  dialog.showModal();
+  dialog.showModal(); // eslint-disable-line dog/browsers -- if there is <dialog>
   element("keep").focus();
 });
 
 // ---- keys
 
+/** @type {Record<string, "newer" | "older" | "live">} */
 const KEYS = { ArrowLeft: "newer", ArrowRight: "older", Escape: "live" };
 
 document.addEventListener("keydown", (event) => {
-  const id = Object.hasOwn(KEYS, event.key) ? KEYS[event.key] : null;
+  const id = Object.keys(KEYS).includes(event.key) ? KEYS[event.key] : null;
   if (!id || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-  if (event.target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
+  const target = /** @type {Element} */ (event.target);
+  if (target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
   element(id)?.click();
 });

@@ -105,8 +105,8 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
         log.info(
             "Behind a proxy, all clients share its address and its limits: %d requests, %d viewers. "
             "List the proxy in trusted_proxies, so that each client has its own.",
-            connections.connection_limits.requests,
-            connections.connection_limits.viewers,
+            connections.limits.requests,
+            connections.limits.viewers,
         )
     try:
         await (asyncio.Event().wait() if tls is None else tls.run())

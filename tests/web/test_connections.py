@@ -203,7 +203,7 @@ async def test_the_oldest_idle_connection_is_closed_for_a_new_one(guard: Guard) 
 
 async def test_one_client_cannot_use_all_connections(guard: Guard) -> None:
     guarded = await guard(max_connections=4, max_connections_per_address=1)
-    assert guarded.connections.connection_limits.connections == 2
+    assert guarded.connections.limits.connections == 2
     for _ in range(2):
         await guarded.begin_request()
     assert await guarded.is_refused(HERE)
