@@ -1,4 +1,4 @@
-"""Doubts about the wall clock, and their end, with clocks set by hand_clock."""
+"""Doubts about the wall clock, and their end, with clocks set by hand."""
 
 import ctypes
 import datetime as dt

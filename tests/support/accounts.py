@@ -1,4 +1,4 @@
-"""Users and tokens, added to the accounts of a server, which may be running."""
+"""Users and tokens of a server, which may be running."""
 
 from pathlib import Path
 

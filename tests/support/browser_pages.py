@@ -1,4 +1,4 @@
-"""What browser tests do on every page: check its layout and log in."""
+"""Steps and checks for pages in a browser: log in, and check the layout."""
 
 from typing import Any
 
