@@ -5,13 +5,14 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dog import remove_tree as module
 from dog.remove_tree import remove_tree
+from tests.support.files import make_deep_folders
 
 NOBODY = 65534
 
@@ -35,21 +36,6 @@ def outside_folder(tmp_path: Path) -> Iterator[Path]:
 def describe(folder: Path) -> list[tuple[str, int, bytes]]:
     paths = [folder, *sorted(folder.rglob("*"))]
     return [(str(path), path.lstat().st_mode, path.read_bytes() if path.is_file() else b"") for path in paths]
-
-
-def make_deep_folders(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
-    """Make nested folders, deeper than a path may be long."""
-    folder.mkdir()
-    start = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(folder)
-        for _ in range(depth):
-            os.mkdir("down")
-            os.chdir("down")
-        at_the_bottom()
-    finally:
-        os.fchdir(start)
-        os.close(start)
 
 
 @pytest.mark.usefixtures("deep")

@@ -26,8 +26,8 @@ from websockets.sync.client import connect
 
 from dog import __version__
 from dog.settings import load
-from tests.cli.test_album import AlbumFolder, save
-from tests.packaging.test_deploy import copy_checkout
+from tests.support.albums import AlbumFolder, save
+from tests.support.checkouts import copy_checkout
 from tests.support.examples import DOCUMENTS, INDENTED, Example, make_dog, read_examples, use_dog
 from tests.support.pictures import make_picture
 from tests.support.server_process import ROOT, ServerProcess

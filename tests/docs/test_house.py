@@ -1,4 +1,4 @@
-"""Imports between rooms, compared with docs/architecture.md."""
+"""Imports between rooms, compared with docs/architecture.md, and of tests."""
 
 import ast
 import re
@@ -27,14 +27,14 @@ def rooms() -> dict[str, list[Path]]:
     return {room: files for room, files in found.items() if not room.startswith("__")}
 
 
-def imported_names(file: Path) -> set[str]:
+def imported_names(file: Path, package: str = "dog") -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.startswith("dog.")}
+    return {name for name in names if name.startswith(f"{package}.")}
 
 
 def imports(file: Path) -> set[str]:
@@ -70,3 +70,13 @@ def test_a_room_of_web_imports_only_rooms_above(room: str) -> None:
     folder = ROOT / "dog" / "web" / room
     used = set[str]().union(*map(web_imports, folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]))
     assert used - {room} <= set(WEB_ROOMS[: WEB_ROOMS.index(room)])
+
+
+def test_no_test_module_is_imported() -> None:
+    importers = {
+        str(file.relative_to(ROOT)): found
+        for folder in ("tests", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+        if (found := [name for name in imported_names(file, "tests") if re.search(r"\.test_\w+", name)])
+    }
+    assert importers == {}, "move what is shared to tests/support"

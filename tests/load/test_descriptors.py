@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.load.conftest import Progress
-from tests.load.frames import TEXT, FrameReader
 from tests.load.health import LOOPBACK, get, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
-from tests.web.test_websocket import UPGRADE
+from tests.support.websocket_frames import TEXT, UPGRADE, FrameReader
 
 MAX_DESCRIPTORS = 256
 CLIENTS = 500

@@ -99,9 +99,9 @@ def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> 
 
 # The real process, with other time limits (in seconds).
 WITH_LIMITS = """
-import dog.web.http.bodies, dog.web.connections.connection, dog.web.connections.connection_limits
+import dog.web.http.requests, dog.web.connections.connection, dog.web.connections.connection_limits
 dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection_limits.MAX_QUEUE_SECONDS = {limit}
-dog.web.http.bodies.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
+dog.web.http.requests.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
 from dog.cli import main
 main(prog_name="dog")
 """

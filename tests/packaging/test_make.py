@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.test_deploy import copy_checkout
+from tests.support.checkouts import copy_checkout
 from tests.support.server_process import ROOT, clean_environment
 
 

@@ -16,11 +16,11 @@ from aiohttp.web_protocol import RequestHandler
 
 from tests.conftest import Run
 from tests.support.running import Running, until
-from tests.web.test_websocket import UPGRADE, mask
+from tests.support.websocket_frames import UPGRADE, build_client_frame
 
 
-class RawClient:
-    """A client that writes raw bytes."""
+class UpgradingClient:
+    """A client that writes raw bytes and reads the push."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -43,12 +43,12 @@ class RawClient:
                 return message
 
 
-async def connect(running: Running) -> RawClient:
-    return RawClient(*await asyncio.open_connection("127.0.0.1", running.client.port))
+async def connect(running: Running) -> UpgradingClient:
+    return UpgradingClient(*await asyncio.open_connection("127.0.0.1", running.client.port))
 
 
 def write_ping(request: str) -> bytes:
-    return mask(1, json.dumps({"type": "ping", "request": request}).encode())
+    return build_client_frame(1, json.dumps({"type": "ping", "request": request}).encode())
 
 
 def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
@@ -69,7 +69,7 @@ async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Ru
 
 async def test_more_early_bytes_than_aiohttp_buffers_are_all_received(run: Run) -> None:
     raw = await connect(await run(message_burst=10_000))
-    silent = mask(1, json.dumps({"type": "auth", "token": "t" * 90}).encode())
+    silent = build_client_frame(1, json.dumps({"type": "auth", "token": "t" * 90}).encode())
     raw.writer.write(UPGRADE + silent * 5000 + write_ping("last"))
     await raw.read_response()
     assert (await raw.read_message("pong"))["request"] == "last"

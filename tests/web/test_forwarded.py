@@ -31,10 +31,10 @@ from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
 from dog.web.problems import Problem
 from tests.conftest import Run
+from tests.support.pushes import read_until
 from tests.support.running import until
 from tests.support.server_process import ROOT
 from tests.support.sites import Site, needs, site
-from tests.web.test_shutdown import read_until
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
 CLIENT_ADDRESS = "203.0.113.7"

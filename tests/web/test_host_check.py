@@ -16,7 +16,7 @@ from dog.web.problems import Problem
 from tests.conftest import Run, Serve
 from tests.support.running import Running
 from tests.support.server_process import ServerProcess
-from tests.web.test_websocket import UPGRADE
+from tests.support.websocket_frames import UPGRADE
 
 SETTINGS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
 HOSTS = Hosts(SETTINGS, "Kitchen.home.example")

@@ -20,10 +20,11 @@ from dog.push.encodings import ENCODINGS, EVENT_STREAM, WEBSOCKET, Encoding
 from dog.push.viewer import Viewer
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
+from tests.support.pushes import read_close_code, read_until, watch
+from tests.support.raw_requests import press
 from tests.support.running import Running, until
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect, make_event, make_hub
-from tests.web.test_shutdown import read_close_code, read_until, watch
 
 
 class Event(NamedTuple):
@@ -82,12 +83,6 @@ class Curl:
 
 def start_curl(server: ServerProcess, query: str = "", *options: str) -> Curl:
     return Curl(f"{server.url}/events{query}", *options)
-
-
-def press(server: ServerProcess) -> str:
-    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
-    snapshot: str = json.load(urllib.request.urlopen(request))["snapshot"]
-    return snapshot
 
 
 def open_stream(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:

@@ -30,10 +30,11 @@ from dog.errors import BadImage
 from dog.images import add_missing_end, inspect, inspect_kept, jpeg_decoding
 from dog.snapshots.store import SnapshotStore
 from tests.conftest import Serve
-from tests.snapshots.test_store import MOMENT
+from tests.support.camera_programs import write_copying_camera
 from tests.support.damages import KINDS, Damage, cut, draw_detailed, drop, insert_after_soi, pad_restarts, scan_at, zero
 from tests.support.pictures import encode
 from tests.support.server_process import ROOT
+from tests.support.stores import MOMENT
 
 END = b"\xff\xd9"
 CLEAR = [kind for kind in KINDS if kind != "progressive with restart markers"]
@@ -320,14 +321,6 @@ async def test_a_damaged_photo_in_the_album_is_kept(tmp_path: Path) -> None:
 # ---- from cameras
 
 
-def write_camera(path: Path, picture: bytes) -> Path:
-    (path / "picture.jpg").write_bytes(picture)
-    script = path / "camera.sh"
-    script.write_text(f'#!/bin/sh\nexec cp "{path}/picture.jpg" "$1"\n')
-    script.chmod(0o755)
-    return script
-
-
 def take(url: str) -> bytes:
     with urllib.request.urlopen(f"{url}/latest.jpg?max_age=0", timeout=30) as answer:
         return bytes(answer.read())
@@ -342,10 +335,12 @@ def take_refused(url: str) -> dict[str, str]:
 
 
 def test_a_script_with_a_damaged_image_fails_with_the_reason(serve: Serve, tmp_path: Path) -> None:
-    server = serve("--camera", f"script:{write_camera(tmp_path, cut(BASELINE, random.Random(4)))}")
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(cut(BASELINE, random.Random(4)))
+    server = serve("--camera", write_copying_camera(picture))
     problem = take_refused(server.url)
     assert "a part of the JPEG is lost" in problem["detail"]
-    write_camera(tmp_path, BASELINE[:-2])
+    picture.write_bytes(BASELINE[:-2])
     assert take(server.url).endswith(END)
 
 
