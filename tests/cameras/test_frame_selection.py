@@ -9,8 +9,14 @@ import pytest
 from PIL import Image
 
 from dog.cameras import CapturedImage
-from dog.cameras.frame_selection import ExposureSettling, FrameInspector, FrameSearch, FrameSelector, Thresholds
-from dog.cameras.source import ImageFrame
+from dog.cameras.frame_selection import (
+    ExposureSettling,
+    FrameInspector,
+    FrameSearch,
+    FrameSelector,
+    ImageFrame,
+    Thresholds,
+)
 from dog.errors import BadImage, CameraFault, CameraTimeout
 from tests.support.pictures import draw, encode
 
@@ -65,7 +71,7 @@ class Selecting:
 
 def start(**thresholds: float) -> Selecting:
     """Start a stream with one frame before the request at 100 s."""
-    selecting = Selecting(**thresholds)
+    selecting = Selecting(streams=True, settles=False, **thresholds)
     assert selecting.add(make_grey(60), 99.0) is None
     selecting.request()
     return selecting
