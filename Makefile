@@ -32,6 +32,8 @@ help: ## Print what there is.
 run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
+test: export PYTHONDONTWRITEBYTECODE =
+# Each of a thousand processes would compile every module again.
 test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
@@ -39,7 +41,7 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
 	@tests/install_proxies.sh
-	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20 $(ARGS)
 
 check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check
