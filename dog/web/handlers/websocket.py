@@ -17,8 +17,8 @@ from aiohttp import HttpVersion11, web
 from dog.auth import allows
 from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
-from dog.push.viewer import Viewer
-from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
+from dog.push.viewer import Viewer, WritePath
+from dog.push.websocket_frames import CLOSE, PING, PONG, TEXT, FrameError, FrameReader, build_frame, close_reply_code
 from dog.web.app_state import APP_STATE
 from dog.web.close_on_role_change import UNAUTHORIZED
 from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
@@ -81,12 +81,12 @@ class WebSocketViewer(Viewer):
 
     def data_received(self, data: bytes) -> None:
         now = self.last_received_at = self._service.hub.now()
-        if self.closing:
+        if self.write_path is WritePath.CLOSED:
             return
         try:
             for opcode, payload in self._reader.read(data):
                 self._on_frame(opcode, payload, now)
-                if self.closing:
+                if self.write_path is WritePath.CLOSED:
                     return
         except FrameError as error:
             self.close(error.code, error.reason)
@@ -166,7 +166,7 @@ class WebSocketViewer(Viewer):
             return
         self._refused_in_a_row = 0
         if opcode == PING:
-            self.pong(payload)
+            self.write(build_frame(PONG, payload))
         elif opcode == TEXT:
             self._on_message(payload.decode())
 
