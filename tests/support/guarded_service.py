@@ -38,7 +38,7 @@ class GuardedService:
         return self.app[CONNECTIONS]
 
     def count_refused(self, reason: str) -> float | None:
-        registry = self.app[APP_STATE].hub._metrics.registry
+        registry = self.app[APP_STATE].hub.metrics.registry
         return registry.get_sample_value("dog_connections_refused_total", {"reason": reason})
 
     async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> RawClient:

@@ -22,7 +22,7 @@ from tests.conftest import Run, Serve
 from tests.support.accounts import bearer
 from tests.support.operations import PUBLIC_OPERATIONS, fill_path, operation_name
 from tests.support.pushes import open_push, receive, send_message
-from tests.support.running import Running
+from tests.support.running import Running, until
 from tests.support.server_process import run_dog
 
 SNAPSHOTS = "snapshots"
@@ -126,6 +126,48 @@ async def test_an_invalid_token_closes_the_connection(run: Run, accounts: Accoun
         await send_message(push, type="auth", token="dog_" + 43 * "A")
         assert await receive_close_code(push) == 4401
     assert running.service.hub.count == 0
+
+
+async def test_messages_in_the_same_packet_as_the_token_are_answered_to_the_viewer(
+    run: Run, accounts: Accounts
+) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with await open_push(running) as push:
+        for message in (
+            {"type": "ping"},
+            {"type": "auth", "token": token},
+            {"type": "capture", "request": "r"},
+            {"type": "ping", "request": "p"},
+        ):
+            push.protocol.send_text(json.dumps(message).encode())
+        packet = b"".join(push.protocol.data_to_send())
+        push.transport.write(packet[:-5])
+        answers = [await receive(push, "error", "pong", "hello", "reply") for _ in range(4)]
+        assert [answer["type"] for answer in answers] == ["error", "error", "hello", "reply"]
+        assert (answers[3]["request"], answers[3]["outcome"]) == ("r", "started")
+        push.transport.write(packet[-5:])
+        assert (await receive(push, "error", "pong"))["request"] == "p"
+        assert running.service.metrics.registry.get_sample_value("dog_connections") == 1
+    await until(lambda: running.service.metrics.registry.get_sample_value("dog_connections") == 0)
+
+
+async def test_the_message_rate_counts_the_messages_before_the_token(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, message_rate=0.001, message_burst=3)
+    async with await open_push(running) as push:
+        for message in ({"type": "ping"}, {"type": "auth", "token": token}, {"type": "ping"}, {"type": "ping"}):
+            await send_message(push, **message)
+        answers = [await receive(push, "error", "pong") for _ in range(4)]
+        assert [answer.get("code") for answer in answers] == ["unauthorized", "unauthorized", None, "rate_limited"]
+
+
+async def test_a_client_that_sends_no_token_in_time_is_disconnected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.web.handlers.websocket.AUTH_TIMEOUT", 0.05)
+    running = await run(auth=True)
+    async with await open_push(running) as push:
+        assert (await receive(push, "error", "hello"))["code"] == "unauthorized"
+        assert (await receive_close_code(push), push.close_reason) == (4401, "authentication timeout")
 
 
 async def test_an_anonymous_viewer_can_authenticate_and_loses_no_event(run: Run, accounts: Accounts) -> None:
