@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,7 +134,7 @@ async def test_messages_in_the_same_packet_as_the_token_are_answered_to_the_view
 ) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         for message in (
             {"type": "ping"},
             {"type": "auth", "token": token},
@@ -155,7 +156,7 @@ async def test_messages_in_the_same_packet_as_the_token_are_answered_to_the_view
 async def test_the_message_rate_counts_the_messages_before_the_token(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, message_rate=0.001, message_burst=3)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         for message in ({"type": "ping"}, {"type": "auth", "token": token}, {"type": "ping"}, {"type": "ping"}):
             await send_message(push, **message)
         answers = [await receive(push, "error", "pong") for _ in range(4)]
@@ -165,7 +166,7 @@ async def test_the_message_rate_counts_the_messages_before_the_token(run: Run, a
 async def test_a_client_that_sends_no_token_in_time_is_disconnected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dog.web.handlers.websocket.AUTH_TIMEOUT", 0.05)
     running = await run(auth=True)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         assert (await receive(push, "error", "hello"))["code"] == "unauthorized"
         assert (await receive_close_code(push), push.close_reason) == (4401, "authentication timeout")
 

@@ -211,6 +211,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     """Take over a connection, and start its viewer (GET /ws)."""
     check_origin(request)
     handshake = _accept_handshake(request)
+    since = read_query(request, PushQuery).since
     service, connections = request.app[APP_STATE], request.app[CONNECTIONS]
     address, identity = request.remote or "", request[IDENTITY]
     connections.count_as_viewer(request)
@@ -219,7 +220,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     make_viewer = PendingViewer if identity.role is None else WebSocketViewer
     viewer = make_viewer(service, transport, address, identity, connections.register_viewer(address))
     try:
-        viewer.start(read_query(request, PushQuery).since, handshake)
+        viewer.start(since, handshake)
         viewer.data_received(early)
     except Exception:
         log.exception("viewer %s: disconnected by an internal error", address)  # too late for a 500
