@@ -41,10 +41,11 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_proxies.sh
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
-check: .venv/develop ## Look for mistakes with ruff and mypy --strict, and for known weaknesses of what is installed.
+check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@.ci/check_static.sh
 	@$(BIN)/python .ci/audit.py requirements/service.txt requirements/develop.txt
 
 test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
@@ -86,7 +87,7 @@ sbom: .venv/develop ## List what the service is made of in dist/dog.cdx.json (Cy
 	@$(BIN)/python .ci/sbom.py build/installed/usr/local/lib/dog dist/dog.cdx.json
 
 clean: ## Remove what these made; photos stay.
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "D.O.G. needs Python 3.11 or later, and found none; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
