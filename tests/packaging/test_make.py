@@ -67,7 +67,7 @@ def test_without_promtool_the_tests_go_on_and_no_files_stay(tmp_path: Path) -> N
 
 def test_ci_runs_the_checks_and_the_tests_and_nothing_else() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert lines[3:] == ["export CI=true", "make check", "make test"]
+    assert lines[3:] == ["make check", "make test"]
 
 
 @pytest.mark.parametrize(("variables", "code"), [({}, 0), ({"CI": "true"}, 1)])
