@@ -296,7 +296,7 @@ class BlockingStore:
         except BaseException as error:
             for path in final, thumbnail, incoming_thumbnail:
                 files.remove_file(path)
-            if isinstance(error, sqlite3.IntegrityError):  # ids are random, so there must be no second one
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
                 raise StorageError("The snapshot was not saved: its id exists already. Press again.") from error
             raise
 

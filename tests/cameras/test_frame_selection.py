@@ -69,9 +69,9 @@ class Selecting:
         return captured.quality.brightness
 
 
-def start(**thresholds: float) -> Selecting:
+def start(*, retake: float = 2.0) -> Selecting:
     """Start a stream with one frame before the request at 100 s."""
-    selecting = Selecting(streams=True, settles=False, **thresholds)
+    selecting = Selecting(retake=retake)
     assert selecting.add(make_grey(60), 99.0) is None
     selecting.request()
     return selecting
