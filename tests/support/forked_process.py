@@ -5,7 +5,9 @@ forks for each command. The child runs the same main module with its own argumen
 files. It is a process like any other: it gets signals alone, and ends by itself.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import runpy
@@ -87,23 +89,21 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-_connection: socket.socket | None = None
-
-
+@functools.cache
 def _connect() -> socket.socket:
     """Return the connection to the process that forks. It ends with this one."""
-    global _connection
-    if _connection is None:
-        _connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.support.forked_process", str(theirs.fileno())],
-                cwd=ROOT,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads must not fork
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-    return _connection
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forked_process", str(theirs.fileno())],
+            cwd=ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads must not fork
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    atexit.register(process.wait)
+    atexit.register(ours.close)  # runs first
+    return ours
 
 
 # ---- in the process that forks
